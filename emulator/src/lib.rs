@@ -1,0 +1,1 @@
+//! Plays IAM Roles Anywhere over TLS on loopback.

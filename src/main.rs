@@ -1,0 +1,2 @@
+//! The `anchord` program.
+fn main() {}
