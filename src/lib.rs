@@ -1,1 +1,38 @@
 //! One daemon turns an X.509 certificate into AWS credentials every SDK can use.
+//!
+//! ```text
+//!            config ────────────► daemon ◄──────────── cli
+//!        (text → Settings)   (builds, supervises)   (verbs, exit codes)
+//!                                   │ builds in this order
+//!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
+//!                    telemetry (logs; known only to daemon and cli)
+//!
+//!   words: arn  clock  credentials  entropy  failure  secret
+//! ```
+//!
+//! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
+//! what each may name, and `tests/architecture.rs` holds it to that.
+
+pub mod arn;
+pub mod clock;
+pub mod credentials;
+pub mod entropy;
+pub mod failure;
+pub mod secret;
+
+// Stages, in the order of the flow.
+pub mod identity;
+pub mod signing;
+pub mod upstream;
+
+pub mod session;
+
+pub mod frontend;
+
+// Around them.
+pub mod config;
+pub mod telemetry;
+
+pub mod daemon;
+
+pub mod cli;

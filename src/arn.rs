@@ -1,0 +1,338 @@
+//! AWS names that have been checked: ARNs, Regions, partitions.
+//!
+//! Parse once at the edge; a value of these types is well formed everywhere else.
+
+use std::fmt;
+
+/// An AWS Region's name: lower case, at least one dash. Unknown names are accepted, since AWS adds Regions
+/// more often than this program is upgraded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Region(String);
+
+/// What is wrong with a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not the name of a Region.
+    #[error("`{0}` is not a Region: Regions are lower case with dashes, such as `us-east-1`")]
+    Region(String),
+    /// Not an ARN of the kind asked for.
+    #[error("`{text}` is not {kind}: expected `{shape}`")]
+    Arn {
+        /// What was given.
+        text: String,
+        /// `a role ARN` and so on.
+        kind: &'static str,
+        /// An example of the right form.
+        shape: &'static str,
+    },
+}
+
+impl Region {
+    /// Checks a Region's name.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let labels_are_plain = text.split('-').all(|label| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        });
+        let well_formed =
+            text.contains('-') && labels_are_plain && text.starts_with(|c: char| c.is_ascii_lowercase());
+        // A host name is built from the Region, and a DNS label holds 63 bytes.
+        if well_formed && text.len() <= 63 { Ok(Self(text.into())) } else { Err(Error::Region(text.into())) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The partition that the name's prefix belongs to; `aws` for prefixes nobody knows yet.
+    pub fn partition(&self) -> Partition {
+        let prefixes =
+            Partition::ALL.iter().flat_map(|p| p.region_prefixes().iter().map(move |prefix| (p, prefix)));
+        prefixes
+            .into_iter()
+            .find(|(_, prefix)| self.0.starts_with(**prefix))
+            .map_or(Partition::Aws, |(partition, _)| *partition)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A set of Regions with accounts and DNS suffixes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// The public Regions.
+    Aws,
+    /// China.
+    AwsCn,
+    /// GovCloud.
+    AwsUsGov,
+    /// Isolated, `us-iso-`.
+    AwsIso,
+    /// Isolated, `us-isob-`.
+    AwsIsoB,
+    /// Isolated, `eu-isoe-`.
+    AwsIsoE,
+    /// Isolated, `us-isof-`.
+    AwsIsoF,
+    /// European Sovereign Cloud.
+    AwsEusc,
+}
+
+impl Partition {
+    const ALL: [Self; 8] = [
+        Self::Aws,
+        Self::AwsCn,
+        Self::AwsUsGov,
+        Self::AwsIso,
+        Self::AwsIsoB,
+        Self::AwsIsoE,
+        Self::AwsIsoF,
+        Self::AwsEusc,
+    ];
+
+    /// The partition's name as ARNs carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::AwsCn => "aws-cn",
+            Self::AwsUsGov => "aws-us-gov",
+            Self::AwsIso => "aws-iso",
+            Self::AwsIsoB => "aws-iso-b",
+            Self::AwsIsoE => "aws-iso-e",
+            Self::AwsIsoF => "aws-iso-f",
+            Self::AwsEusc => "aws-eusc",
+        }
+    }
+
+    /// What follows `service.region.` in the names of its endpoints.
+    pub fn dns_suffix(self) -> &'static str {
+        match self {
+            Self::Aws | Self::AwsUsGov => "amazonaws.com",
+            Self::AwsCn => "amazonaws.com.cn",
+            Self::AwsIso => "c2s.ic.gov",
+            Self::AwsIsoB => "sc2s.sgov.gov",
+            Self::AwsIsoE => "cloud.adc-e.uk",
+            Self::AwsIsoF => "csp.hci.ic.gov",
+            Self::AwsEusc => "amazonaws.eu",
+        }
+    }
+
+    fn region_prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Aws => &[],
+            Self::AwsCn => &["cn-"],
+            Self::AwsUsGov => &["us-gov-"],
+            Self::AwsIso => &["us-iso-"],
+            Self::AwsIsoB => &["us-isob-"],
+            Self::AwsIsoE => &["eu-isoe-"],
+            Self::AwsIsoF => &["us-isof-"],
+            Self::AwsEusc => &["eusc-"],
+        }
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The six fields of an ARN.
+struct Fields<'a> {
+    partition: &'a str,
+    service: &'a str,
+    region: &'a str,
+    account_id: &'a str,
+    resource: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// At most 1011 printable characters, as CreateSession's model demands.
+    fn split(text: &'a str) -> Option<Self> {
+        let printable = text.len() <= 1011 && text.bytes().all(|b| b.is_ascii_graphic());
+        let mut parts = text.splitn(6, ':');
+        let arn = parts.next()?;
+        let fields = Self {
+            partition: parts.next()?,
+            service: parts.next()?,
+            region: parts.next()?,
+            account_id: parts.next()?,
+            resource: parts.next()?,
+        };
+        let partition_known = fields.partition == "aws" || fields.partition.starts_with("aws-");
+        let account_plain =
+            fields.account_id.len() == 12 && fields.account_id.bytes().all(|b| b.is_ascii_digit());
+        (printable && arn == "arn" && partition_known && account_plain).then_some(fields)
+    }
+}
+
+/// The ARN of an IAM role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RoleArn(String);
+
+impl RoleArn {
+    /// Checks `arn:aws:iam::123456789012:role/path/name`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let name_is_plain = |name: &str| {
+            (1..=64).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b))
+        };
+        Fields::split(text)
+            .filter(|arn| arn.service == "iam" && arn.region.is_empty())
+            .and_then(|arn| arn.resource.strip_prefix("role/"))
+            .filter(|path| path.rsplit('/').next().is_some_and(name_is_plain))
+            .map(|_| Self(text.into()))
+            .ok_or_else(|| Error::Arn {
+                text: text.into(),
+                kind: "a role ARN",
+                shape: "arn:aws:iam::123456789012:role/name",
+            })
+    }
+
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The role's name without its path: 1…64 of `[A-Za-z0-9+=,.@_-]`, what IMDS lists.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The account, twelve digits.
+    pub fn account_id(&self) -> &str {
+        field(&self.0, 4)
+    }
+
+    /// The partition's name, as written.
+    pub fn partition(&self) -> &str {
+        field(&self.0, 1)
+    }
+}
+
+/// The ARN of a Roles Anywhere profile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProfileArn(String);
+
+/// The ARN of a Roles Anywhere trust anchor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrustAnchorArn(String);
+
+macro_rules! rolesanywhere_arn {
+    ($name:ident, $resource:literal, $kind:literal, $shape:literal) => {
+        impl $name {
+            #[doc = concat!("Checks `", $shape, "`.")]
+            pub fn parse(text: &str) -> Result<Self, Error> {
+                Fields::split(text)
+                    .filter(|arn| arn.service == "rolesanywhere" && Region::parse(arn.region).is_ok())
+                    .and_then(|arn| arn.resource.strip_prefix($resource))
+                    .filter(|id| !id.is_empty() && !id.contains('/'))
+                    .map(|_| Self(text.into()))
+                    .ok_or_else(|| Error::Arn { text: text.into(), kind: $kind, shape: $shape })
+            }
+
+            /// The whole ARN.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The Region the resource lives in.
+            pub fn region(&self) -> Region {
+                Region(field(&self.0, 3).into())
+            }
+
+            /// The account, twelve digits.
+            pub fn account_id(&self) -> &str {
+                field(&self.0, 4)
+            }
+
+            /// The partition's name, as written.
+            pub fn partition(&self) -> &str {
+                field(&self.0, 1)
+            }
+        }
+    };
+}
+
+rolesanywhere_arn!(
+    ProfileArn,
+    "profile/",
+    "a profile ARN",
+    "arn:aws:rolesanywhere:us-east-1:123456789012:profile/id"
+);
+rolesanywhere_arn!(
+    TrustAnchorArn,
+    "trust-anchor/",
+    "a trust anchor ARN",
+    "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/id"
+);
+
+fn field(arn: &str, index: usize) -> &str {
+    arn.split(':').nth(index).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_lower_case_region_with_dashes_is_accepted() {
+        for name in ["us-east-1", "eusc-de-east-1", "mars-north-12", "us-gov-west-1"] {
+            assert_eq!(Region::parse(name).map(|region| region.to_string()), Ok(name.into()));
+        }
+        for name in
+            ["", "US-EAST-1", "useast1", "us--east", "-us-east-1", "us-east-1.evil.example", "us_east-1"]
+        {
+            assert_eq!(Region::parse(name), Err(Error::Region(name.into())));
+        }
+    }
+
+    #[test]
+    fn a_region_tells_its_partition() {
+        let partition = |name: &str| Region::parse(name).unwrap().partition();
+
+        assert_eq!(partition("eu-west-1"), Partition::Aws);
+        assert_eq!(partition("cn-north-1"), Partition::AwsCn);
+        assert_eq!(partition("us-gov-east-1"), Partition::AwsUsGov);
+        assert_eq!(partition("us-iso-east-1"), Partition::AwsIso);
+        assert_eq!(partition("us-isob-east-1"), Partition::AwsIsoB);
+        assert_eq!(partition("eusc-de-east-1"), Partition::AwsEusc);
+    }
+
+    #[test]
+    fn a_role_is_named_without_its_path() {
+        let role = RoleArn::parse("arn:aws:iam::000000000000:role/path/Example+S3,Write.Role@x_y-z").unwrap();
+
+        assert_eq!(role.name(), "Example+S3,Write.Role@x_y-z");
+        assert_eq!(role.account_id(), "000000000000");
+    }
+
+    #[test]
+    fn roles_anywhere_arns_tell_their_region() {
+        let anchor =
+            TrustAnchorArn::parse("arn:aws-cn:rolesanywhere:cn-north-1:000000000000:trust-anchor/41c10bae")
+                .unwrap();
+
+        assert_eq!(anchor.region(), Region("cn-north-1".into()));
+        assert_eq!((anchor.partition(), anchor.account_id()), ("aws-cn", "000000000000"));
+    }
+
+    #[test]
+    fn arns_of_the_wrong_kind_are_refused_with_the_right_form() {
+        let profile = "arn:aws:rolesanywhere:us-east-1:000000000000:profile/41c10bae";
+
+        let refusal = RoleArn::parse(profile).unwrap_err().to_string();
+        assert!(
+            refusal.contains("not a role ARN: expected `arn:aws:iam::123456789012:role/name`"),
+            "{refusal}"
+        );
+        assert!(TrustAnchorArn::parse(profile).is_err());
+        assert!(ProfileArn::parse("arn:aws:rolesanywhere:us-east-1:0000:profile/41c10bae").is_err());
+        assert!(ProfileArn::parse("arn:aws:rolesanywhere:us-east-1:000000000000:profile/").is_err());
+        assert!(RoleArn::parse("arn:aws:iam::000000000000:role/a b").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! The only reader of wall time.
+//!
+//! Expiry, signing dates and TLS validity all ask the same clock, so that a test (or an NTP step) moves them
+//! together. Waiting is tokio's business; whoever waits for a wall time must look again at least every 30 s,
+//! because monotonic timers stand still while a machine is suspended.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Wall time, handed to everything that needs to know what time it is.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    start: OffsetDateTime,
+    started: tokio::time::Instant,
+    jumped_ms: AtomicI64,
+}
+
+impl Clock {
+    /// The operating system's clock.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that reads `start` now, then follows tokio's timers (and so stands still when they are paused).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime only if its time driver is missing.
+    pub fn manual(start: OffsetDateTime) -> Self {
+        let manual = Manual { start, started: tokio::time::Instant::now(), jumped_ms: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(manual)))
+    }
+
+    /// Moves a manual clock's wall time alone, as suspend or an NTP step does. The system's clock stays as it is.
+    pub fn jump(&self, by: time::Duration) {
+        if let Source::Manual(manual) = &self.0 {
+            let by = i64::try_from(by.whole_milliseconds()).unwrap_or(0);
+            manual.jumped_ms.fetch_add(by, Ordering::SeqCst);
+        }
+    }
+
+    /// The time now, in UTC.
+    pub fn now(&self) -> OffsetDateTime {
+        match &self.0 {
+            #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
+            Source::System => OffsetDateTime::now_utc(),
+            Source::Manual(manual) => {
+                let jumped = time::Duration::milliseconds(manual.jumped_ms.load(Ordering::SeqCst));
+                manual.start + manual.started.elapsed() + jumped
+            }
+        }
+    }
+}
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.now().unix_timestamp()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// How long from `now` until `at`; zero when `at` has passed.
+pub fn until(now: OffsetDateTime, at: OffsetDateTime) -> Duration {
+    Duration::try_from(at - now).unwrap_or(Duration::ZERO)
+}
+
+const RFC3339_SECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const AMZ_DATE: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
+const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
+/// `2026-03-11T12:00:00Z`: the only form every SDK parses (no fraction, no offset).
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    stamp(at, RFC3339_SECONDS)
+}
+
+/// `20260311T120000Z`, as `X-Amz-Date` wants it.
+pub fn amz_date(at: OffsetDateTime) -> String {
+    stamp(at, AMZ_DATE)
+}
+
+fn stamp(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .expect("every field of the format is part of an OffsetDateTime")
+}
+
+/// Reads RFC 3339 with any offset; `None` for anything else.
+pub fn parse_rfc3339(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+}
+
+/// Reads an HTTP `Date` header (RFC 9110, IMF-fixdate); `None` for anything else.
+pub fn parse_http_date(text: &str) -> Option<OffsetDateTime> {
+    Some(time::PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?.assume_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn stamps_are_written_as_aws_and_the_sdks_read_them() {
+        let at = datetime!(2026-03-11 14:00:00.75 +2);
+
+        assert_eq!(rfc3339(at), "2026-03-11T12:00:00Z");
+        assert_eq!(amz_date(at), "20260311T120000Z");
+    }
+
+    #[test]
+    fn dates_of_answers_are_read() {
+        let at = datetime!(2026-03-11 12:00:00 UTC);
+
+        assert_eq!(parse_http_date("Wed, 11 Mar 2026 12:00:00 GMT"), Some(at));
+        assert_eq!(parse_rfc3339("2026-03-11T14:00:00+02:00"), Some(at));
+        assert_eq!(parse_http_date("yesterday"), None);
+        assert_eq!(parse_rfc3339("2026-03-11"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_manual_clock_follows_paused_time_and_jumps() {
+        let start = datetime!(2026-03-11 12:00:00 UTC);
+        let clock = Clock::manual(start);
+
+        tokio::time::advance(Duration::from_secs(60)).await;
+        clock.jump(time::Duration::hours(8));
+
+        assert_eq!(clock.now(), start + time::Duration::hours(8) + time::Duration::minutes(1));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_time_that_has_passed() {
+        let now = datetime!(2026-03-11 12:00:00 UTC);
+
+        assert_eq!(until(now, now + Duration::from_secs(5)), Duration::from_secs(5));
+        assert_eq!(until(now, now - Duration::from_secs(5)), Duration::ZERO);
+    }
+}

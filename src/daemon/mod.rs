@@ -1,0 +1,1 @@
+//! Builds the graph from settings and real seams, supervises it, ends it.

@@ -1,0 +1,189 @@
+//! What an error means for whoever must act.
+//!
+//! An error knows its class where it is born; retry pauses, exit codes, HTTP statuses and log levels follow
+//! from the class and from nothing else. Causes are printed once, by [`Chain`].
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who or what has to change before a retry can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nobody: the network or AWS was unwell, and the same call may work later.
+    Transient,
+    /// Nobody: AWS asked for fewer calls.
+    Throttled,
+    /// An administrator of the AWS account: AWS understood the call and refused it.
+    Denied,
+    /// Whoever runs this host: a file, a setting or the local clock is wrong.
+    Misconfigured,
+    /// Us: an invariant of this program does not hold.
+    Broken,
+}
+
+impl Class {
+    /// The word used in logs and in `anchord status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::Misconfigured => "misconfigured",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// An error that knows its class and, where a person can act, what to do.
+pub trait Classify: Error {
+    /// Who or what has to change before a retry can succeed.
+    fn class(&self) -> Class;
+
+    /// What a person can do, as a sentence without a full stop.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// How long the other side asked us to wait.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A failure that can be kept, cloned and shown to many: the printed error with its class and hint.
+///
+/// It holds text only, so a failure never keeps a secret-bearing error alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(Arc<Record>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    class: Class,
+    message: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Prints `error` with all its causes and remembers its class.
+    pub fn new(error: &dyn Classify) -> Self {
+        let message = chain_text(error.to_string(), error.source());
+        let (class, hint, retry_after) = (error.class(), error.hint(), error.retry_after());
+        Self(Arc::new(Record { class, message, hint, retry_after }))
+    }
+
+    /// A failure that no error value stands behind.
+    pub fn of(class: Class, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self(Arc::new(Record { class, message: message.into(), hint, retry_after: None }))
+    }
+
+    /// Who or what has to change before a retry can succeed.
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// What went wrong, causes included.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What a person can do.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// How long the other side asked us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl<E: Classify> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(&error)
+    }
+}
+
+/// `message; hint: …`, on one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.message())?;
+        match self.hint() {
+            Some(hint) => write!(formatter, "; hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints an error followed by its causes, each once, joined by `: `.
+pub struct Chain<'a>(pub &'a (dyn Error + 'a));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&chain_text(self.0.to_string(), self.0.source()))
+    }
+}
+
+/// Libraries often repeat their cause in their own text; such a cause is not printed again.
+fn chain_text(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    while let Some(error) = cause {
+        let printed = error.to_string();
+        if !text.contains(&printed) {
+            text.push_str(": ");
+            text.push_str(&printed);
+        }
+        cause = error.source();
+    }
+    text.replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read `leaf.pem`")]
+    struct Unreadable(#[source] std::io::Error);
+
+    impl Classify for Unreadable {
+        fn class(&self) -> Class {
+            Class::Misconfigured
+        }
+
+        fn hint(&self) -> Option<String> {
+            Some("let the daemon's user read it".into())
+        }
+    }
+
+    fn unreadable(cause: &str) -> Unreadable {
+        Unreadable(std::io::Error::other(cause.to_owned()))
+    }
+
+    #[test]
+    fn causes_are_printed_once_and_on_one_line() {
+        assert_eq!(
+            Chain(&unreadable("denied\nby the kernel")).to_string(),
+            "cannot read `leaf.pem`: denied by the kernel"
+        );
+        assert_eq!(Chain(&unreadable("leaf.pem")).to_string(), "cannot read `leaf.pem`");
+    }
+
+    #[test]
+    fn a_failure_keeps_class_text_and_hint() {
+        let failure = Failure::from(unreadable("denied"));
+
+        assert_eq!(failure.class(), Class::Misconfigured);
+        assert_eq!(
+            failure.to_string(),
+            "cannot read `leaf.pem`: denied; hint: let the daemon's user read it"
+        );
+    }
+}

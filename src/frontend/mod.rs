@@ -1,0 +1,1 @@
+//! Gives credentials to local callers in each way SDKs know, and to nobody else.

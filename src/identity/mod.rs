@@ -1,0 +1,1 @@
+//! Loads, proves and orders the certificate chain and its key.

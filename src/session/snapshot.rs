@@ -1,0 +1,50 @@
+//! What the rest of the program may know of a session at one instant.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::credentials::Credentials;
+use crate::failure::Failure;
+
+/// The state of a session as its keeper last published it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Where the session stands.
+    pub phase: Phase,
+    /// The newest credentials ever obtained: replaced, never cleared. Whoever hands them out judges their life.
+    pub credentials: Option<Arc<Credentials>>,
+    /// Why the last attempt failed; `None` once one has succeeded.
+    pub trouble: Option<Failure>,
+    /// Whether an attempt is under way.
+    pub fetching: bool,
+    /// When the keeper will act next if nothing else happens.
+    pub wake_at: OffsetDateTime,
+    /// From when on a waiting client may start the next attempt early.
+    pub nudge_from: OffsetDateTime,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing valid, and an attempt is under way: wait.
+    Pending,
+    /// Valid credentials are held.
+    Live,
+    /// Nothing valid, and no attempt is under way: `trouble` says why.
+    Lapsed,
+}
+
+impl Snapshot {
+    /// Before the first attempt, which starts at once.
+    pub fn first(now: OffsetDateTime) -> Self {
+        Self {
+            phase: Phase::Pending,
+            credentials: None,
+            trouble: None,
+            fetching: true,
+            wake_at: now,
+            nudge_from: now,
+        }
+    }
+}
