@@ -1,1 +1,192 @@
 //! Loads, proves and orders the certificate chain and its key.
+//!
+//! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
+//! leaf now; whoever holds one need not check again.
+
+mod chain;
+mod error;
+mod key;
+mod leaf;
+mod pem;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use error::Error;
+pub use key::Algorithm;
+pub use key::SignFailure;
+pub use key::SigningKey;
+pub use leaf::Fault;
+use time::OffsetDateTime;
+
+use crate::clock;
+
+/// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
+const MAX_INTERMEDIATES: usize = 5;
+
+/// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// PEM files.
+    Pem(PemFiles),
+}
+
+/// Certificate and key in PEM files, intermediates with the leaf, in a file of their own, or absent.
+#[derive(Clone, Debug)]
+pub struct PemFiles {
+    /// The leaf, with or without intermediates, in any order.
+    pub certificate: PathBuf,
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
+    pub private_key: PathBuf,
+    /// More certificates, in any order.
+    pub intermediates: Option<PathBuf>,
+}
+
+impl Source {
+    /// Loads and proves the identity as of `now`.
+    pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
+        match self {
+            Self::Pem(files) => files.load(now),
+        }
+    }
+}
+
+/// An identity, and what its owner should know although it works.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The proven identity.
+    pub identity: Identity,
+    /// Sentences without a full stop, each naming a file.
+    pub warnings: Vec<String>,
+}
+
+impl PemFiles {
+    fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
+        let key_file = pem::read(&self.private_key)?;
+        let key = key::from_pem(&key_file)?;
+        let mut certificates = pem::certificates(&pem::read(&self.certificate)?)?;
+        if let Some(path) = &self.intermediates {
+            certificates.extend(pem::certificates(&pem::read(path)?)?);
+        }
+        let leaf = chain::find_leaf(&certificates, key.public_key(), now).ok_or_else(|| Error::Mismatch {
+            certificate: self.certificate.clone(),
+            private_key: self.private_key.clone(),
+        })?;
+        leaf::check(&leaf.parse()?, now).map_err(|fault| Error::Leaf { path: leaf.path.clone(), fault })?;
+        let chain = chain::order(leaf, &certificates)?;
+        if chain.len() > MAX_INTERMEDIATES {
+            return Err(Error::ChainTooLong { path: self.certificate.clone(), length: chain.len() });
+        }
+        let identity = Identity::new(leaf, &chain, key)?;
+        let warnings = self.warnings(&key_file, &certificates, &chain, now)?;
+        Ok(Loaded { identity, warnings })
+    }
+
+    fn warnings(
+        &self,
+        key_file: &pem::File,
+        certificates: &[pem::Certificate],
+        chain: &[&pem::Certificate],
+        now: OffsetDateTime,
+    ) -> Result<Vec<String>, Error> {
+        let mut warnings = Vec::new();
+        if key_file.mode & 0o027 != 0 {
+            warnings.push(format!(
+                "the private key `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
+                self.private_key.display(),
+                key_file.mode & 0o7777,
+            ));
+        }
+        for issuer in chain {
+            let parsed = issuer.parse()?;
+            if parsed.validity().not_after.to_datetime() <= now {
+                warnings.push(format!(
+                    "the intermediate `{}` in `{}` has expired; hint: put the renewed intermediate into the file",
+                    parsed.subject(),
+                    issuer.path.display(),
+                ));
+            }
+        }
+        let left_out = chain::unused(certificates, chain)?;
+        if left_out > 0 {
+            warnings.push(format!(
+                "{left_out} of the certificates in `{}` do not lead from the leaf towards its root and are not sent",
+                self.certificate.display(),
+            ));
+        }
+        Ok(warnings)
+    }
+}
+
+/// A leaf, the intermediates above it and the private key that belongs to the leaf.
+pub struct Identity {
+    leaf: Vec<u8>,
+    intermediates: Vec<Vec<u8>>,
+    key: Arc<dyn SigningKey>,
+    serial: String,
+    subject: String,
+    not_after: OffsetDateTime,
+}
+
+impl Identity {
+    fn new(
+        leaf: &pem::Certificate,
+        chain: &[&pem::Certificate],
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, Error> {
+        let parsed = leaf.parse()?;
+        Ok(Self {
+            leaf: leaf.der.clone(),
+            intermediates: chain.iter().map(|certificate| certificate.der.clone()).collect(),
+            key,
+            serial: parsed.tbs_certificate.serial.to_string(),
+            subject: parsed.subject().to_string(),
+            not_after: parsed.validity().not_after.to_datetime(),
+        })
+    }
+
+    /// The leaf, DER.
+    pub fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+
+    /// The intermediates, DER, the leaf's issuer first; at most five, self-signed roots left out.
+    pub fn intermediates(&self) -> &[Vec<u8>] {
+        &self.intermediates
+    }
+
+    /// The key that belongs to the leaf.
+    pub fn key(&self) -> &Arc<dyn SigningKey> {
+        &self.key
+    }
+
+    /// The leaf's serial number in decimal, as the credential scope wants it.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// The leaf's subject.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// When the leaf ends.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Identity")
+            .field("subject", &self.subject)
+            .field("serial", &self.serial)
+            .field("not_after", &clock::rfc3339(self.not_after))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

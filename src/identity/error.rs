@@ -1,0 +1,153 @@
+//! What can be wrong with an identity: which file, what, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::leaf::Fault;
+use crate::failure::Class;
+use crate::failure::Classify;
+
+/// Why an identity could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file holds nothing.
+    #[error("`{}` is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is larger than any certificate chain.
+    #[error("`{}` is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A file holds no section of the kind that is needed.
+    #[error("`{}` holds no {wanted}{}", path.display(), found_text(found))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+        /// The labels of the PEM sections that were found instead.
+        found: Vec<String>,
+    },
+    /// A PEM section cannot be decoded.
+    #[error("`{}` is damaged: {why}", path.display())]
+    BadPem {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        why: String,
+    },
+    /// A certificate cannot be parsed.
+    #[error("certificate {position} in `{}` cannot be parsed: {why}", path.display())]
+    BadCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Which certificate of the file, from 1.
+        position: usize,
+        /// What the parser said.
+        why: String,
+    },
+    /// A key of a kind that cannot be used.
+    #[error("the private key in `{}` {what}", path.display())]
+    UnusableKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, completing "the private key …".
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// No certificate belongs to the key.
+    #[error(
+        "no certificate in `{}` belongs to the private key in `{}`",
+        certificate.display(),
+        private_key.display()
+    )]
+    Mismatch {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The key file.
+        private_key: PathBuf,
+    },
+    /// Roles Anywhere would refuse the leaf.
+    #[error("the leaf in `{}` {fault}", path.display())]
+    Leaf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: Fault,
+    },
+    /// More intermediates than Roles Anywhere takes.
+    #[error("`{}` leads through {length} intermediates; Roles Anywhere takes at most 5", path.display())]
+    ChainTooLong {
+        /// The certificate file.
+        path: PathBuf,
+        /// How many there are.
+        length: usize,
+    },
+}
+
+fn found_text(labels: &[String]) -> String {
+    match labels {
+        [] => ": it has no PEM section at all".into(),
+        labels => format!(", only {}", labels.join(", ")),
+    }
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Read { source, path } => return Some(read_hint(source, path)),
+            Self::Empty { .. } => "it may still be being written; otherwise put the PEM text into it",
+            Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
+            Self::Missing { wanted, found, .. } => return Some(missing_hint(wanted, found)),
+            Self::BadPem { .. } | Self::BadCertificate { .. } => {
+                "copy the file again, complete from the BEGIN line to the END line"
+            }
+            Self::UnusableKey { hint, .. } => hint,
+            Self::Mismatch { .. } => {
+                "the two files must come from the same request; renew both together or name the right pair"
+            }
+            Self::Leaf { fault, .. } => fault.hint(),
+            Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",
+        };
+        Some(hint.into())
+    }
+}
+
+fn read_hint(source: &io::Error, path: &std::path::Path) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => "put the file there, or set the right path".into(),
+        io::ErrorKind::PermissionDenied => {
+            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+        }
+        _ => "check the path and its file system".into(),
+    }
+}
+
+fn missing_hint(wanted: &str, found: &[String]) -> String {
+    if found.is_empty() {
+        return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or `openssl pkey -inform der`".into();
+    }
+    if found.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
+        return "this version reads unencrypted keys only: `openssl pkey -in … -out …` decrypts it".into();
+    }
+    format!("name the file that holds the {wanted}")
+}

@@ -1,0 +1,132 @@
+//! Reads PEM files and tells their sections apart.
+//!
+//! Decoding is `rustls-pki-types`' work. It skips labels it does not know, so the labels are also listed here:
+//! an error must say what the file holds, not only what it lacks.
+
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::SectionKind;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::prelude::X509Certificate;
+
+use super::Error;
+use crate::secret::Secret;
+
+/// Far above any chain with its key, far below what would hurt.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A PEM file's content; secret, because keys and certificates may share a file.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) mode: u32,
+    content: Secret<Vec<u8>>,
+}
+
+/// One section of a file, with its label's meaning.
+pub(super) type Section = (SectionKind, Secret<Vec<u8>>);
+
+/// One certificate and where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Certificate {
+    pub(super) path: PathBuf,
+    pub(super) position: usize,
+    pub(super) der: Vec<u8>,
+}
+
+impl Certificate {
+    /// The parsed form, which borrows from the DER.
+    pub(super) fn parse(&self) -> Result<X509Certificate<'_>, Error> {
+        let bad =
+            |why: String| Error::BadCertificate { path: self.path.clone(), position: self.position, why };
+        match X509Certificate::from_der(&self.der) {
+            Ok(([], certificate)) => Ok(certificate),
+            Ok((rest, _)) => Err(bad(format!("{} bytes follow it", rest.len()))),
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+}
+
+/// Reads a file whole, up to a limit.
+pub(super) fn read(path: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Read { path: path.into(), source };
+    let file = fs_err::File::open(path).map_err(|error| failed(strip_path(&error)))?;
+    let mode = file.metadata().map_err(|error| failed(strip_path(&error)))?.mode();
+    let mut content = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(strip_path(&error)))?;
+    let content = Secret::new(content);
+    if content.expose().len() as u64 > MAX_BYTES {
+        return Err(Error::TooLarge { path: path.into(), limit: MAX_BYTES });
+    }
+    if content.expose().trim_ascii().is_empty() {
+        return Err(Error::Empty { path: path.into() });
+    }
+    Ok(File { path: path.into(), mode, content })
+}
+
+/// `Error::Read` names the path already.
+fn strip_path(error: &std::io::Error) -> std::io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+}
+
+impl File {
+    /// The sections whose labels `rustls-pki-types` knows.
+    pub(super) fn sections(&self) -> Result<Vec<Section>, Error> {
+        <(SectionKind, Vec<u8>)>::pem_slice_iter(self.content.expose())
+            .map(|section| match section {
+                Ok((kind, der)) => Ok((kind, Secret::new(der))),
+                Err(error) => Err(Error::BadPem { path: self.path.clone(), why: describe(&error) }),
+            })
+            .collect()
+    }
+
+    /// Every label in the file, known or not, in its order.
+    pub(super) fn labels(&self) -> Vec<String> {
+        self.content
+            .expose()
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| line.trim_ascii().strip_prefix(b"-----BEGIN ")?.strip_suffix(b"-----"))
+            .map(|label| String::from_utf8_lossy(label).chars().take(40).collect())
+            .collect()
+    }
+
+    /// Whether a section carries the old OpenSSL encryption header (RFC 1421).
+    pub(super) fn has_encryption_header(&self) -> bool {
+        self.content
+            .expose()
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(b"Proc-Type: 4,ENCRYPTED"))
+    }
+}
+
+/// The decoder's errors quote input bytes, and the input may be a key: only the kind is told.
+fn describe(error: &rustls_pki_types::pem::Error) -> String {
+    use rustls_pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "a section has no END line".into(),
+        Error::IllegalSectionStart { .. } => "a BEGIN line is malformed".into(),
+        Error::Base64Decode(_) => "a section is not base64".into(),
+        _ => "it is not PEM".into(),
+    }
+}
+
+/// The certificates of a file, of which there must be one at least.
+pub(super) fn certificates(file: &File) -> Result<Vec<Certificate>, Error> {
+    let ders = file.sections()?.into_iter().filter(|(kind, _)| *kind == SectionKind::Certificate);
+    let certificates: Vec<_> = ders
+        .enumerate()
+        .map(|(index, (_, der))| Certificate {
+            path: file.path.clone(),
+            position: index + 1,
+            der: der.expose().clone(),
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(Error::Missing { path: file.path.clone(), wanted: "certificate", found: file.labels() });
+    }
+    Ok(certificates)
+}
