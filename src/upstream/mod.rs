@@ -1,7 +1,25 @@
 //! Asks AWS for credentials and says what each refusal means.
 
+mod create_session;
+mod error;
+mod skew;
+mod tls;
+mod transport;
+
 use std::future::Future;
 use std::pin::Pin;
+
+pub use create_session::Options;
+pub use create_session::RolesAnywhere;
+pub use error::Error;
+pub use tls::RootsError;
+pub use tls::client_config;
+pub use transport::Https;
+pub use transport::Limits;
+pub use transport::Proxy;
+pub use transport::Reply;
+pub use transport::Transport;
+pub use transport::TransportError;
 
 use crate::credentials::Credentials;
 use crate::failure::Failure;

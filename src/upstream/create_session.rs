@@ -1,0 +1,338 @@
+//! CreateSession: one signed call, and its answer made into credentials or into an error that says what to do.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Request;
+use http::StatusCode;
+use http::Uri;
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing::info;
+use tracing::warn;
+
+use super::BoxFuture;
+use super::Error;
+use super::Issuer;
+use super::Reply;
+use super::Transport;
+use super::skew::Skew;
+use crate::arn::ProfileArn;
+use crate::arn::Region;
+use crate::arn::RoleArn;
+use crate::arn::TrustAnchorArn;
+use crate::clock;
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::credentials::Keys;
+use crate::failure::Chain;
+use crate::failure::Classify as _;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::identity::Source;
+use crate::secret::Secret;
+use crate::signing;
+use crate::signing::Scope;
+use crate::signing::Unsigned;
+
+const PATH: &str = "/sessions";
+const SERVICE: &str = "rolesanywhere";
+
+/// What a session asks of Roles Anywhere.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The session's name, for the log.
+    pub session: String,
+    /// Where certificate and key come from.
+    pub source: Source,
+    /// Which CA vouches for the leaf.
+    pub trust_anchor: TrustAnchorArn,
+    /// What the session may do at most.
+    pub profile: ProfileArn,
+    /// The role to assume.
+    pub role: RoleArn,
+    /// How long the credentials are to live, 900 s to 43200 s; the profile may shorten it.
+    pub duration: Duration,
+    /// The name CloudTrail shows; by default the leaf's serial number.
+    pub role_session_name: Option<String>,
+    /// The Region that is called and signed for.
+    pub region: Region,
+    /// Another endpoint than the Region's own, `https://host[:port]`.
+    pub endpoint: Option<String>,
+}
+
+/// Makes credentials with CreateSession.
+///
+/// The certificate is read again for each call, so a renewed one is used without a restart; while the files on
+/// disk cannot be used, the last identity that could is kept.
+pub struct RolesAnywhere {
+    options: Options,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    skew: Skew,
+    last_good: Mutex<Option<Arc<Identity>>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    duration_seconds: u64,
+    profile_arn: &'a str,
+    role_arn: &'a str,
+    trust_anchor_arn: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_session_name: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    credential_set: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    credentials: Raw,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    expiration: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(rename = "__type", alias = "code")]
+    kind: Option<String>,
+    #[serde(alias = "Message")]
+    message: Option<String>,
+}
+
+impl RolesAnywhere {
+    /// An issuer; nothing is read or sent before the first call.
+    pub fn new(options: Options, transport: Arc<dyn Transport>, clock: Clock) -> Self {
+        Self { options, transport, clock, skew: Skew::default(), last_good: Mutex::new(None) }
+    }
+
+    async fn create_session(&self) -> Result<Credentials, Error> {
+        let identity = self.identity().await?;
+        match self.attempt(&identity).await? {
+            Outcome::Made(credentials) => Ok(credentials),
+            Outcome::Refused { error, clock_corrected: false } => Err(error),
+            // The clock alone may be why, and the client that waits cannot wait for a pause.
+            Outcome::Refused { clock_corrected: true, .. } => match self.attempt(&identity).await? {
+                Outcome::Made(credentials) => Ok(credentials),
+                Outcome::Refused { error, .. } => Err(error),
+            },
+        }
+    }
+
+    /// Reading files and unlocking keys may block.
+    async fn identity(&self) -> Result<Arc<Identity>, Error> {
+        let (source, now) = (self.options.source.clone(), self.clock.now());
+        let loaded = tokio::task::spawn_blocking(move || source.load(now))
+            .await
+            .map_err(|_| Error::Broken("loading the identity panicked"))?;
+        let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded {
+            Ok(loaded) => {
+                let identity = Arc::new(loaded.identity);
+                if last_good.as_ref().is_none_or(|known| known.leaf() != identity.leaf()) {
+                    self.tell(&identity, &loaded.warnings);
+                }
+                *last_good = Some(Arc::clone(&identity));
+                Ok(identity)
+            }
+            Err(error) => match last_good.as_ref().filter(|known| known.not_after() > now) {
+                Some(known) => {
+                    let hint = error.hint();
+                    warn!(
+                        session = %self.options.session,
+                        error = %Chain(&error),
+                        hint,
+                        "The certificate on disk cannot be used; keeping the one in use"
+                    );
+                    Ok(Arc::clone(known))
+                }
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    fn tell(&self, identity: &Identity, warnings: &[String]) {
+        info!(
+            session = %self.options.session,
+            subject = identity.subject(),
+            serial = identity.serial(),
+            intermediates = identity.intermediates().len(),
+            not_after = %clock::rfc3339(identity.not_after()),
+            "Using certificate"
+        );
+        for warning in warnings {
+            warn!(session = %self.options.session, "{warning}");
+        }
+    }
+
+    async fn attempt(&self, identity: &Arc<Identity>) -> Result<Outcome, Error> {
+        let (request, host) = self.signed_request(Arc::clone(identity)).await?;
+        let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
+        let now = self.clock.now();
+        let clock_corrected = header(reply.headers(), "date")
+            .and_then(clock::parse_http_date)
+            .is_some_and(|aws| self.skew.learn(aws, now));
+        if reply.status().is_success() {
+            return self.credentials(&reply, now).map(Outcome::Made);
+        }
+        let error = refusal(&reply, self.skew.offset(), now);
+        let clock_corrected = clock_corrected && reply.status().is_client_error();
+        Ok(Outcome::Refused { error, clock_corrected })
+    }
+
+    async fn signed_request(&self, identity: Arc<Identity>) -> Result<(Request<Bytes>, String), Error> {
+        let (uri, host) = self.target()?;
+        let body = self.body()?;
+        let scope = Scope::new(self.clock.now() + self.skew.offset(), self.options.region.clone(), SERVICE);
+        let (signed_host, signed_body) = (host.clone(), body.clone());
+        let headers = tokio::task::spawn_blocking(move || {
+            let request = Unsigned { method: "POST", path: PATH, host: &signed_host, body: &signed_body };
+            signing::sign(request, &identity, &scope)
+        })
+        .await
+        .map_err(|_| Error::Broken("signing panicked"))??;
+
+        let mut request = Request::post(uri).header(http::header::HOST, &host);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(body).map_err(|_| Error::Broken("a signed header is not a header"))?;
+        Ok((request, host))
+    }
+
+    /// The URL, and what the `Host` header says for it: without the port that `https` implies.
+    fn target(&self) -> Result<(Uri, String), Error> {
+        let region = &self.options.region;
+        let own = || format!("https://{SERVICE}.{region}.{}", region.partition().dns_suffix());
+        let endpoint = self.options.endpoint.clone().unwrap_or_else(own);
+        let uri: Option<Uri> = format!("{}{PATH}", endpoint.trim_end_matches('/')).parse().ok();
+        let uri = uri.filter(|uri| uri.scheme_str() == Some("https"));
+        let host =
+            uri.as_ref().and_then(|uri| {
+                let port = uri.port_u16().filter(|port| *port != 443);
+                Some(port.map_or_else(
+                    || uri.host().map(Into::into),
+                    |port| Some(format!("{}:{port}", uri.host()?)),
+                )?)
+            });
+        uri.zip(host).ok_or(Error::Endpoint { endpoint })
+    }
+
+    fn body(&self) -> Result<Bytes, Error> {
+        let body = Body {
+            duration_seconds: self.options.duration.as_secs(),
+            profile_arn: self.options.profile.as_str(),
+            role_arn: self.options.role.as_str(),
+            trust_anchor_arn: self.options.trust_anchor.as_str(),
+            role_session_name: self.options.role_session_name.as_deref(),
+        };
+        serde_json::to_vec(&body)
+            .map(Bytes::from)
+            .map_err(|_| Error::Broken("the request body cannot be written"))
+    }
+
+    fn credentials(&self, reply: &Reply, now: OffsetDateTime) -> Result<Credentials, Error> {
+        let not_understood = |why: String| Error::NotUnderstood {
+            why,
+            status: reply.status(),
+            request_id: request_id(reply.headers()),
+        };
+        // serde_json's messages can quote the input, which holds secrets: only the place is told.
+        let answer: Answer = serde_json::from_slice(reply.body().expose()).map_err(|error| {
+            not_understood(format!(
+                "not the expected JSON at line {} column {}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let raw = answer.credential_set.into_iter().next().map(|member| member.credentials);
+        let raw = raw.ok_or_else(|| not_understood("it holds no credentials".into()))?;
+        let keys = Keys {
+            access_key_id: raw.access_key_id,
+            secret_access_key: Secret::new(raw.secret_access_key),
+            session_token: Secret::new(raw.session_token),
+        };
+        let expiration = clock::parse_rfc3339(&raw.expiration)
+            .ok_or_else(|| not_understood("the expiration is not a date".into()))?;
+        // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
+        // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
+        let expires_at = expiration - self.skew.offset().max(time::Duration::ZERO);
+        let account_id = Some(self.options.role.account_id().to_owned());
+        Credentials::new(keys, now, expires_at, account_id)
+            .map_err(|incomplete| not_understood(incomplete.to_string()))
+    }
+}
+
+enum Outcome {
+    Made(Credentials),
+    Refused { error: Error, clock_corrected: bool },
+}
+
+impl Issuer for RolesAnywhere {
+    fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
+        Box::pin(async { self.create_session().await.map_err(Failure::from) })
+    }
+}
+
+fn refusal(reply: &Reply, skew: time::Duration, now: OffsetDateTime) -> Error {
+    let body: Refusal = serde_json::from_slice(reply.body().expose()).unwrap_or_default();
+    // `AccessDeniedException:http://internal…` and `com.amazonaws#AccessDeniedException` both occur.
+    let kind =
+        header(reply.headers(), "x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
+    let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
+    let message = body.message.unwrap_or_else(|| status_text(reply.status()));
+    Error::Refused {
+        status: reply.status(),
+        kind: printable(kind),
+        message: printable(&message),
+        request_id: request_id(reply.headers()),
+        retry_after: retry_after(reply.headers(), now + skew),
+        clock_off_by: skew.whole_seconds(),
+    }
+}
+
+fn status_text(status: StatusCode) -> String {
+    status.canonical_reason().unwrap_or("no reason given").to_owned()
+}
+
+/// Words from outside, cut and cleaned for one line of a log.
+fn printable(text: &str) -> String {
+    const MAX_CHARS: usize = 300;
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect();
+    if text.is_empty() { "-".into() } else { text }
+}
+
+/// Seconds or an HTTP date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = header(headers, "retry-after")?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    printable(header(headers, "x-amzn-requestid").unwrap_or_default())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! CreateSession against a scripted transport: what is sent, and what becomes of each answer.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use serde_json::json;
+use tempfile::TempDir;
+use time::macros::datetime;
+
+use super::*;
+use crate::failure::Class;
+use crate::identity::PemFiles;
+use crate::upstream::TransportError;
+
+const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
+/// Answers from a list, and remembers what was asked.
+#[derive(Default)]
+struct Script {
+    replies: Mutex<VecDeque<Reply>>,
+    requests: Mutex<Vec<Request<Bytes>>>,
+}
+
+impl Transport for Script {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.requests.lock().unwrap().push(request);
+        let reply = self.replies.lock().unwrap().pop_front();
+        Box::pin(async move { reply.ok_or(TransportError::TooLarge) })
+    }
+}
+
+fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+    let mut reply = http::Response::builder().status(status).header("x-amzn-requestid", "id-1");
+    for (name, value) in headers {
+        reply = reply.header(*name, *value);
+    }
+    reply.body(Secret::new(body.as_bytes().to_vec())).unwrap()
+}
+
+fn made(expiration: &str) -> String {
+    let credentials = json!({
+        "accessKeyId": "ASIAEXAMPLE", "secretAccessKey": "canary-secret", "sessionToken": "canary-token",
+        "expiration": expiration,
+    });
+    json!({ "credentialSet": [{ "credentials": credentials }], "subjectArn": "arn" }).to_string()
+}
+
+fn vector(label: &str) -> Value {
+    let all: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/vectors/create-session.json")).unwrap();
+    all.into_iter().find(|vector| vector["label"] == label).unwrap()
+}
+
+fn install(label: &str, folder: &Path) {
+    let vector = vector(label);
+    fs_err::write(folder.join("leaf.pem"), vector["cert_pem"].as_str().unwrap()).unwrap();
+    fs_err::write(folder.join("key.pem"), vector["key_pem"].as_str().unwrap()).unwrap();
+}
+
+struct Bench {
+    folder: TempDir,
+    script: Arc<Script>,
+    issuer: RolesAnywhere,
+}
+
+impl Bench {
+    fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::with(replies, |_| {})
+    }
+
+    fn with(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut Options)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        install("rsa2048/doc", folder.path());
+        let files = PemFiles {
+            certificate: folder.path().join("leaf.pem"),
+            private_key: folder.path().join("key.pem"),
+            intermediates: None,
+        };
+        let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:000000000000:{rest}");
+        let mut options = Options {
+            session: "bedrock".into(),
+            source: Source::Pem(files),
+            trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
+            profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
+            role: RoleArn::parse("arn:aws:iam::000000000000:role/r").unwrap(),
+            duration: Duration::from_secs(3600),
+            role_session_name: None,
+            region: Region::parse("us-east-1").unwrap(),
+            endpoint: None,
+        };
+        change(&mut options);
+        let script =
+            Arc::new(Script { replies: Mutex::new(replies.into_iter().collect()), ..Script::default() });
+        let issuer =
+            RolesAnywhere::new(options, Arc::clone(&script) as Arc<dyn Transport>, Clock::manual(NOW));
+        Self { folder, script, issuer }
+    }
+
+    fn sent(&self) -> Vec<Request<Bytes>> {
+        self.script.requests.lock().unwrap().drain(..).collect()
+    }
+}
+
+fn sent_header(request: &Request<Bytes>, name: &str) -> String {
+    request.headers()[name].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_created_with_the_arns_in_the_body() {
+    let bench = Bench::new([reply(201, &[], &made("2026-03-11T13:00:00Z"))]);
+
+    let credentials = bench.issuer.issue().await.unwrap();
+
+    assert_eq!(credentials.access_key_id(), "ASIAEXAMPLE");
+    assert_eq!(credentials.expires_at(), NOW + time::Duration::HOUR);
+    assert_eq!(credentials.account_id(), Some("000000000000"));
+    let [request] = bench.sent().try_into().unwrap();
+    assert_eq!(request.uri(), "https://rolesanywhere.us-east-1.amazonaws.com/sessions");
+    assert_eq!(request.method(), "POST");
+    assert_eq!(sent_header(&request, "host"), "rolesanywhere.us-east-1.amazonaws.com");
+    assert!(!request.headers().contains_key("x-amz-x509-chain"));
+    let body: Value = serde_json::from_slice(request.body()).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "durationSeconds": 3600,
+            "profileArn": "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p",
+            "roleArn": "arn:aws:iam::000000000000:role/r",
+            "trustAnchorArn": "arn:aws:rolesanywhere:us-east-1:000000000000:trust-anchor/a",
+        })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_session_name_is_sent_when_it_is_set() {
+    let answer = reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = Bench::with([answer], |options| options.role_session_name = Some("robot-7".into()));
+
+    bench.issuer.issue().await.unwrap();
+
+    let body: Value = serde_json::from_slice(bench.sent()[0].body()).unwrap();
+    assert_eq!(body["roleSessionName"], "robot-7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_called_and_signed_under_its_own_name() {
+    let cases = [
+        ("https://127.0.0.1:4433", "127.0.0.1:4433"),
+        (
+            "https://vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com/",
+            "vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com",
+        ),
+        ("https://proxy.example:443", "proxy.example"),
+        ("https://[::1]:4433", "[::1]:4433"),
+    ];
+    for (endpoint, host) in cases {
+        let answer = reply(201, &[], &made("2026-03-11T13:00:00Z"));
+        let bench = Bench::with([answer], |options| options.endpoint = Some(endpoint.into()));
+
+        bench.issuer.issue().await.unwrap();
+
+        let [request] = bench.sent().try_into().unwrap();
+        assert_eq!(sent_header(&request, "host"), host);
+        assert_eq!(request.uri().path(), "/sessions");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_in_the_clear() {
+    let bench = Bench::with([], |options| options.endpoint = Some("http://127.0.0.1:1".into()));
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(failure.class(), Class::Misconfigured);
+    assert!(bench.sent().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refusal_says_who_must_act_and_how() {
+    let cases = [
+        (403, "AccessDeniedException", "Untrusted Signing Certificate", Class::Denied, "trust anchor"),
+        (
+            403,
+            "AccessDeniedException",
+            "Not authorized to set roleSessionName.",
+            Class::Denied,
+            "acceptRoleSessionName",
+        ),
+        (403, "AccessDeniedException", "Unable to assume role for arn", Class::Denied, "trust policy"),
+        (403, "AccessDeniedException", "Invalid signature", Class::Denied, "clock"),
+        (403, "AccessDeniedException", "something new", Class::Denied, "profile lists the role"),
+        (404, "ResourceNotFoundException", "", Class::Denied, "roles_anywhere_region"),
+        (400, "ValidationException", "durationSeconds", Class::Denied, "duration"),
+        (429, "ThrottlingException", "Rate exceeded", Class::Throttled, ""),
+        (400, "ThrottlingException", "Rate exceeded", Class::Throttled, ""),
+        (500, "InternalServerException", "", Class::Transient, ""),
+        (503, "", "", Class::Transient, ""),
+        (302, "", "", Class::Transient, ""),
+    ];
+    for (status, kind, message, class, hint) in cases {
+        let body = json!({ "message": message }).to_string();
+        let bench = Bench::new([reply(status, &[("x-amzn-errortype", kind)], &body)]);
+
+        let failure = bench.issuer.issue().await.unwrap_err();
+
+        let text = failure.to_string();
+        assert_eq!(failure.class(), class, "{text}");
+        assert!(text.contains(kind) && text.contains(message) && text.contains("request id id-1"), "{text}");
+        assert!(failure.hint().unwrap_or_default().contains(hint), "{text}");
+        assert_eq!(bench.sent().len(), 1, "one call is one attempt: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_errors_type_is_found_wherever_aws_puts_it() {
+    let cases = [
+        (vec![("x-amzn-errortype", "ThrottlingException:http://internal.amazon.com/")], "{}"),
+        (vec![], r#"{"__type":"com.amazonaws.rolesanywhere#ThrottlingException","Message":"slow down"}"#),
+        (vec![], r#"{"code":"ThrottlingException"}"#),
+    ];
+    for (headers, body) in cases {
+        let bench = Bench::new([reply(400, &headers, body)]);
+
+        assert_eq!(bench.issuer.issue().await.unwrap_err().class(), Class::Throttled, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_read_as_seconds_or_as_a_date() {
+    for text in ["120", "Wed, 11 Mar 2026 12:02:00 GMT"] {
+        let bench = Bench::new([reply(429, &[("retry-after", text)], "{}")]);
+
+        assert_eq!(
+            bench.issuer.issue().await.unwrap_err().retry_after(),
+            Some(Duration::from_secs(120)),
+            "{text}"
+        );
+    }
+}
+
+const TWO_HOURS_LATER: (&str, &str) = ("date", "Wed, 11 Mar 2026 14:00:00 GMT");
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_clock_is_corrected_by_awss_date_and_the_call_made_again_at_once() {
+    let refused = reply(403, &[TWO_HOURS_LATER], r#"{"message":"Invalid signature"}"#);
+    let granted = reply(201, &[TWO_HOURS_LATER], &made("2026-03-11T15:00:00Z"));
+    let bench = Bench::new([refused, granted]);
+
+    let credentials = bench.issuer.issue().await.unwrap();
+
+    let dates: Vec<_> = bench.sent().iter().map(|request| sent_header(request, "x-amz-date")).collect();
+    assert_eq!(dates, ["20260311T120000Z", "20260311T140000Z"]);
+    // One hour by this host's clock, which its clients go by.
+    assert_eq!(credentials.expires_at(), NOW + time::Duration::HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_the_clock_does_not_explain_is_not_repeated() {
+    let refused = || reply(403, &[TWO_HOURS_LATER], r#"{"message":"Invalid signature"}"#);
+    let bench = Bench::new([refused(), refused(), refused()]);
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(bench.sent().len(), 2);
+    assert!(failure.hint().unwrap().contains("this host's clock is off by 7200 s"), "{failure}");
+    bench.issuer.issue().await.unwrap_err();
+    assert_eq!(bench.sent().len(), 1, "the second call knows the offset from the start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_never_lengthens_a_life() {
+    let granted = reply(201, &[("date", "Wed, 11 Mar 2026 11:00:00 GMT")], &made("2026-03-11T12:30:00Z"));
+    let bench = Bench::new([granted]);
+
+    let credentials = bench.issuer.issue().await.unwrap();
+
+    assert_eq!(credentials.expires_at(), datetime!(2026-03-11 12:30:00 UTC));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
+    let whole = made("2026-03-11T13:00:00Z");
+    let bodies = [
+        "".to_owned(),
+        "<html>hello</html>".into(),
+        r#"{"credentialSet":[]}"#.into(),
+        whole.replace("canary-token", ""),
+        whole.replace("sessionToken", "other"),
+        whole.replace("2026-03-11T13:00:00Z", "soon"),
+        whole[..whole.len() - 9].to_owned(),
+        whole.replace(r#""canary-secret""#, "7"),
+    ];
+    for body in bodies {
+        let bench = Bench::new([reply(201, &[], &body)]);
+
+        let failure = bench.issuer.issue().await.unwrap_err();
+
+        assert_eq!(failure.class(), Class::Transient, "{failure}");
+        assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_certificate_is_used_for_the_next_call() {
+    let answer = || reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = Bench::new([answer(), answer()]);
+
+    bench.issuer.issue().await.unwrap();
+    install("p256/doc", bench.folder.path());
+    bench.issuer.issue().await.unwrap();
+
+    let algorithms: Vec<_> = bench
+        .sent()
+        .iter()
+        .map(|request| sent_header(request, "authorization").split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(algorithms, ["AWS4-X509-RSA-SHA256", "AWS4-X509-ECDSA-SHA256"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_written_certificate_does_not_displace_the_one_in_use() {
+    let answer = || reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = Bench::new([answer(), answer()]);
+
+    bench.issuer.issue().await.unwrap();
+    fs_err::write(bench.folder.path().join("leaf.pem"), "-----BEGIN CERTIFICATE-----\nMII").unwrap();
+    bench.issuer.issue().await.unwrap();
+
+    assert_eq!(bench.sent().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_usable_certificate_nothing_is_sent() {
+    let bench = Bench::new([]);
+    fs_err::remove_file(bench.folder.path().join("key.pem")).unwrap();
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(failure.class(), Class::Misconfigured);
+    assert!(failure.message().contains("key.pem"), "{failure}");
+    assert!(bench.sent().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_answer_whatever_makes_the_issuer_panic(
+        status in 200_u16..600,
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+        retry in "[ -~]{0,20}",
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let body = String::from_utf8_lossy(&body).into_owned();
+            let bench = Bench::new([reply(status, &[("retry-after", &retry)], &body)]);
+            prop_assert!(bench.issuer.issue().await.is_err());
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,186 @@
+//! What a refused or failed CreateSession means, and what a person can do about it.
+//!
+//! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
+//! "troubleshooting").
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::TransportError;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::identity;
+
+/// Why one attempt gave no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The key did not sign.
+    #[error("the request could not be signed")]
+    Signing(#[from] identity::SignFailure),
+    /// The endpoint setting is not a URL that can be called.
+    #[error("`{endpoint}` is not an endpoint")]
+    Endpoint {
+        /// The setting.
+        endpoint: String,
+    },
+    /// No whole reply arrived.
+    #[error("no answer from {host}")]
+    NoAnswer {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: TransportError,
+    },
+    /// AWS answered with an error.
+    #[error("AWS answered {status} {kind}: {message} (request id {request_id})")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// `AccessDeniedException` and so on; `-` if the reply names none.
+        kind: String,
+        /// AWS's words.
+        message: String,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+        /// How long AWS asks to wait.
+        retry_after: Option<Duration>,
+        /// How far the local clock was off when the request was signed, in seconds; zero if it agreed.
+        clock_off_by: i64,
+    },
+    /// A success that cannot be used.
+    #[error("AWS's answer cannot be used: {why} (status {status}, request id {request_id})")]
+    NotUnderstood {
+        /// What is wrong with it.
+        why: String,
+        /// HTTP status.
+        status: StatusCode,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+    },
+    /// Something of ours failed.
+    #[error("{0}")]
+    Broken(&'static str),
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Identity(error) => error.class(),
+            Self::Signing(_) | Self::Broken(_) => Class::Broken,
+            Self::Endpoint { .. } => Class::Misconfigured,
+            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
+            Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
+            Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Identity(error) => error.hint(),
+            Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
+            Self::NoAnswer { source, .. } => {
+                certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
+            }
+            Self::Refused { kind, message, clock_off_by, .. } => refusal_hint(kind, message, *clock_off_by),
+            Self::Signing(_) | Self::NotUnderstood { .. } | Self::Broken(_) => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
+    let throttled = kind.starts_with("Throttl")
+        || kind.starts_with("TooManyRequests")
+        || message.contains("Rate exceeded");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Class::Throttled,
+        _ if throttled => Class::Throttled,
+        StatusCode::REQUEST_TIMEOUT => Class::Transient,
+        status if status.is_client_error() => Class::Denied,
+        // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
+        _ => Class::Transient,
+    }
+}
+
+fn refusal_hint(kind: &str, message: &str, clock_off_by: i64) -> Option<String> {
+    const AWS_TOLERANCE_SECONDS: u64 = 300;
+    if clock_off_by.unsigned_abs() > AWS_TOLERANCE_SECONDS {
+        return Some(format!(
+            "this host's clock is off by {} s: synchronise it",
+            clock_off_by.unsigned_abs()
+        ));
+    }
+    let message = message.to_ascii_lowercase();
+    let hint = if message.contains("untrusted signing certificate") {
+        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked"
+    } else if message.contains("rolesessionname") || message.contains("role session name") {
+        "remove `role_session_name`, or let the profile accept it (acceptRoleSessionName)"
+    } else if message.contains("unable to assume role") {
+        "the role's trust policy refuses: it must allow rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity, and its conditions (aws:SourceArn, certificate attributes) must match; the profile must list the role"
+    } else if message.contains("invalid signature") {
+        "key and leaf match, so look at the Region (the trust anchor's), a proxy that rewrites headers, and this host's clock"
+    } else if kind.starts_with("ResourceNotFound") {
+        "the trust anchor or profile does not exist in this Region, or is disabled: compare the ARNs and `roles_anywhere_region`"
+    } else if kind.starts_with("Validation") {
+        "compare the ARNs and `duration` with what the profile and the role's maximum session duration allow"
+    } else if kind.starts_with("AccessDenied") {
+        "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled"
+    } else {
+        return None;
+    };
+    Some(hint.into())
+}
+
+fn no_answer_hint(source: &TransportError) -> Option<String> {
+    let TransportError::Incomplete(error) = source else { return None };
+    if error.is_timeout() {
+        return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
+    }
+    error.is_connect().then(|| {
+        "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+    })
+}
+
+/// What rustls said about the server's certificate, looked for in the causes.
+fn certificate_fault(source: &TransportError) -> Option<&'static str> {
+    let mut cause = source.source();
+    while let Some(error) = cause {
+        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
+            let io = error.downcast_ref::<std::io::Error>()?;
+            io.get_ref()?.downcast_ref::<rustls::Error>()
+        });
+        if let Some(rustls::Error::InvalidCertificate(fault)) = tls {
+            return Some(certificate_hint(fault));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Fault;
+    match fault {
+        Fault::UnknownIssuer => "if a proxy inspects TLS, set `upstream.ca_file` to a PEM file with its root",
+        Fault::Expired
+        | Fault::ExpiredContext { .. }
+        | Fault::NotValidYet
+        | Fault::NotValidYetContext { .. } => {
+            "the server's certificate is not valid now: check this host's clock"
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            "something else answers for the endpoint: check `endpoint`, DNS and the proxy"
+        }
+        _ => "the server's certificate was refused: check `endpoint`, the proxy and `upstream.ca_file`",
+    }
+}

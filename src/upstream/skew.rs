@@ -1,0 +1,70 @@
+//! How far the local clock is from AWS's, learned from the `Date` of its replies.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use time::Duration;
+use time::OffsetDateTime;
+use tracing::info;
+use tracing::warn;
+
+/// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
+const TOLERANCE: Duration = Duration::seconds(30);
+
+/// AWS's time minus local time; zero while they agree.
+#[derive(Debug, Default)]
+pub(super) struct Skew(AtomicI64);
+
+impl Skew {
+    /// What to add to local time to get AWS's.
+    pub(super) fn offset(&self) -> Duration {
+        Duration::seconds(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Compares AWS's time with the local time at which it was read; tells whether that changed the offset by
+    /// enough to make a signature that was refused worth making again.
+    pub(super) fn learn(&self, aws: OffsetDateTime, local: OffsetDateTime) -> bool {
+        let measured = aws - local;
+        let offset = if measured.abs() > TOLERANCE { measured } else { Duration::ZERO };
+        let before = Duration::seconds(self.0.swap(offset.whole_seconds(), Ordering::Relaxed));
+        let changed = (offset - before).abs() > TOLERANCE;
+        if changed && offset.is_zero() {
+            info!("The local clock agrees with AWS again");
+        } else if changed {
+            let direction = if offset.is_positive() { "behind" } else { "ahead of" };
+            warn!(
+                seconds = offset.abs().whole_seconds(),
+                "The local clock is {direction} AWS's; signing with AWS's time; hint: synchronise this host's clock"
+            );
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const LOCAL: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
+    #[test]
+    fn small_differences_are_the_networks() {
+        let skew = Skew::default();
+
+        assert!(!skew.learn(LOCAL + Duration::seconds(30), LOCAL));
+        assert_eq!(skew.offset(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wrong_clock_is_learned_once_and_forgotten_when_right() {
+        let skew = Skew::default();
+
+        assert!(skew.learn(LOCAL - Duration::hours(2), LOCAL));
+        assert_eq!(skew.offset(), Duration::hours(-2));
+        assert!(!skew.learn(LOCAL - Duration::hours(2) + Duration::SECOND, LOCAL));
+        assert!(skew.learn(LOCAL, LOCAL));
+        assert_eq!(skew.offset(), Duration::ZERO);
+    }
+}

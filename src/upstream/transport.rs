@@ -1,0 +1,115 @@
+//! Sends one request over HTTPS and brings back a bounded reply.
+//!
+//! The only user of an HTTP client towards AWS. It neither retries nor follows redirects: a signed request is
+//! good for one host and one instant.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::Response;
+
+use super::BoxFuture;
+use crate::secret::Secret;
+
+/// A reply whose body may hold credentials, and so cannot be printed.
+pub type Reply = Response<Secret<Vec<u8>>>;
+
+/// Carries requests to AWS.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends one request; `Err` means that no whole reply arrived.
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>>;
+}
+
+/// Far above any CreateSession reply (2 to 4 KiB), far below what would hurt.
+const MAX_REPLY_BYTES: usize = 256 << 10;
+
+/// Why no whole reply arrived.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The HTTP client gave up.
+    #[error("the request did not complete")]
+    Incomplete(#[source] reqwest::Error),
+    /// The reply is larger than any honest one.
+    #[error("the reply is larger than {MAX_REPLY_BYTES} bytes")]
+    TooLarge,
+    /// The client cannot be built from the options.
+    #[error("the HTTPS client cannot be set up")]
+    Setup(#[source] reqwest::Error),
+}
+
+/// How long to wait; `None` is without limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For TCP, the proxy's answer and TLS together.
+    pub connect: Option<Duration>,
+    /// For each read: the reply's head, then each piece of its body.
+    pub read: Option<Duration>,
+}
+
+/// A forward proxy for HTTPS.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// `http://user:password@host:port`.
+    pub url: Secret<String>,
+    /// The `NO_PROXY` list.
+    pub exceptions: Option<String>,
+}
+
+/// The real transport: one connection pool, kept alive.
+#[derive(Clone, Debug)]
+pub struct Https {
+    client: reqwest::Client,
+}
+
+impl Https {
+    /// A client with TLS settings, limits and proxy of its own; the environment is not consulted.
+    pub fn new(
+        tls: rustls::ClientConfig,
+        limits: Limits,
+        proxy: Option<&Proxy>,
+    ) -> Result<Self, TransportError> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .https_only(true)
+            .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
+            .no_proxy();
+        if let Some(connect) = limits.connect {
+            builder = builder.connect_timeout(connect);
+        }
+        if let Some(read) = limits.read {
+            builder = builder.read_timeout(read);
+        }
+        if let Some(proxy) = proxy {
+            let exceptions = proxy.exceptions.as_deref().and_then(reqwest::NoProxy::from_string);
+            let proxy = reqwest::Proxy::https(proxy.url.expose())
+                .map_err(|error| TransportError::Setup(error.without_url()))?;
+            builder = builder.proxy(proxy.no_proxy(exceptions));
+        }
+        Ok(Self { client: builder.build().map_err(TransportError::Setup)? })
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
+        let request = request.try_into().map_err(TransportError::Incomplete)?;
+        let mut response = self.client.execute(request).await.map_err(TransportError::Incomplete)?;
+        let mut reply = Response::new(());
+        *reply.status_mut() = response.status();
+        *reply.headers_mut() = std::mem::take(response.headers_mut());
+        let mut body = Secret::new(Vec::new());
+        while let Some(chunk) = response.chunk().await.map_err(TransportError::Incomplete)? {
+            if body.expose().len() + chunk.len() > MAX_REPLY_BYTES {
+                return Err(TransportError::TooLarge);
+            }
+            // A new buffer each time, so that a growing one leaves no copies behind: the old is wiped on drop.
+            body = Secret::new([body.expose().as_slice(), &chunk].concat());
+        }
+        Ok(reply.map(|()| body))
+    }
+}
+
+impl Transport for Https {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        Box::pin(self.exchange(request))
+    }
+}
