@@ -224,14 +224,10 @@ impl RolesAnywhere {
         let endpoint = self.options.endpoint.clone().unwrap_or_else(own);
         let uri: Option<Uri> = format!("{}{PATH}", endpoint.trim_end_matches('/')).parse().ok();
         let uri = uri.filter(|uri| uri.scheme_str() == Some("https"));
-        let host =
-            uri.as_ref().and_then(|uri| {
-                let port = uri.port_u16().filter(|port| *port != 443);
-                Some(port.map_or_else(
-                    || uri.host().map(Into::into),
-                    |port| Some(format!("{}:{port}", uri.host()?)),
-                )?)
-            });
+        let host = uri.as_ref().and_then(|uri| match uri.port_u16() {
+            Some(port) if port != 443 => Some(format!("{}:{port}", uri.host()?)),
+            _ => uri.host().map(str::to_owned),
+        });
         uri.zip(host).ok_or(Error::Endpoint { endpoint })
     }
 

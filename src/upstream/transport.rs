@@ -91,13 +91,13 @@ impl Https {
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
-        let request = request.try_into().map_err(TransportError::Incomplete)?;
-        let mut response = self.client.execute(request).await.map_err(TransportError::Incomplete)?;
+        let request = request.try_into().map_err(incomplete)?;
+        let mut response = self.client.execute(request).await.map_err(incomplete)?;
         let mut reply = Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
         let mut body = Secret::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(TransportError::Incomplete)? {
+        while let Some(chunk) = response.chunk().await.map_err(incomplete)? {
             if body.expose().len() + chunk.len() > MAX_REPLY_BYTES {
                 return Err(TransportError::TooLarge);
             }
@@ -106,6 +106,11 @@ impl Https {
         }
         Ok(reply.map(|()| body))
     }
+}
+
+/// Without the URL: whoever reports the error names the host.
+fn incomplete(error: reqwest::Error) -> TransportError {
+    TransportError::Incomplete(error.without_url())
 }
 
 impl Transport for Https {
