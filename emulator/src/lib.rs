@@ -1,1 +1,95 @@
-//! Plays IAM Roles Anywhere over TLS on loopback.
+//! Plays IAM Roles Anywhere `CreateSession` over TLS on loopback, so that a client can be tested and shown
+//! with no AWS account.
+//!
+//! It exists to disagree: it rebuilds the canonical request from what arrived, verifies signature and chain with
+//! another cryptographic library than its client's, and refuses with the service's own status codes, error types
+//! and messages. Hence it shares no code with any client, and must never: two users of one canonicaliser prove
+//! only that they agree with themselves.
+//!
+//! The flow of a request, in the order of the modules below:
+//!
+//! ```text
+//!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
+//!   setup     what the played account contains: trust anchors, profiles, refusals, a clock
+//!   canonical the canonical request, rebuilt from what arrived
+//!   verify    Authorization, X-Amz-Date and signature, against the leaf that came along
+//!   chain     leaf -> intermediates -> trust anchor
+//!   input     the members of CreateSession, from body or query, within their limits
+//!   reply     what is answered: a session, or a refusal and (for the log only) its reason
+//!   service   the decision: request in, reply out, no sockets
+//!   faults    what goes wrong on purpose
+//!   log       what was asked and answered; never a signature, never a secret
+//!   state     what the service remembers between requests; applies the faults
+//!   server    listener, TLS, connections
+//! ```
+//!
+//! It is no AWS: every answer comes from public documentation and from what clients have seen.
+
+pub mod ca;
+pub mod setup;
+
+mod canonical;
+mod chain;
+mod encode;
+mod faults;
+mod input;
+mod log;
+mod reply;
+mod server;
+mod service;
+mod state;
+mod tls;
+mod verify;
+
+pub use ca::Authority;
+pub use ca::AuthorityRequest;
+pub use ca::KeyForm;
+pub use ca::KeyKind;
+pub use ca::Leaf;
+pub use ca::LeafRequest;
+pub use faults::Fault;
+pub use log::IssuedCredentials;
+pub use log::LoggedRequest;
+pub use server::Emulator;
+pub use setup::Clock;
+pub use setup::Profile;
+pub use setup::Setup;
+pub use setup::TrustAnchor;
+
+/// Why a certificate could not be made or the emulator could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A key or certificate could not be made.
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// A private key refused to be encoded.
+    #[error("cannot encode the {kind} key as {form}")]
+    Key {
+        /// The key's kind.
+        kind: KeyKind,
+        /// The form that was asked for.
+        form: KeyForm,
+    },
+    /// The trust anchor's certificate is none.
+    #[error("trust anchor `{arn}` has no readable certificate")]
+    TrustAnchor {
+        /// Which trust anchor.
+        arn: String,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes")]
+    Entropy,
+    /// The listener could not be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The TLS server could not be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+}

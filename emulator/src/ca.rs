@@ -1,0 +1,445 @@
+//! A certificate authority for tests, demonstrations and examples.
+//!
+//! It makes good certificates by default and bad ones on request: whoever tests a refusal needs an expired leaf, a
+//! leaf that is a CA, an intermediate that may not sign. Nothing here is fit for production; keys live in memory and
+//! go out in plain PEM.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::EcPrivateKeyRfc5915Der;
+use aws_lc_rs::signature;
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::DistinguishedName;
+use rcgen::DnType;
+use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+use rcgen::RsaKeySize;
+use rcgen::SerialNumber;
+use time::Duration;
+use time::OffsetDateTime;
+
+use crate::Clock;
+use crate::Error;
+use crate::encode;
+
+/// A CA certificate and its key.
+pub struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+    pem: String,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    /// A self-signed root: `CA:true`, `keyCertSign`, `cRLSign`, valid from a day ago for ten years.
+    pub fn root(common_name: &str, key: KeyKind) -> Result<Self, Error> {
+        Self::self_signed(&AuthorityRequest::new(common_name, key))
+    }
+
+    /// A CA below this one, otherwise like [`Authority::root`].
+    pub fn intermediate(&self, common_name: &str, key: KeyKind) -> Result<Self, Error> {
+        self.subordinate(&AuthorityRequest::new(common_name, key))
+    }
+
+    /// A root exactly as asked for.
+    pub fn self_signed(request: &AuthorityRequest) -> Result<Self, Error> {
+        let (params, key) = (request.params()?, request.key.generate()?);
+        let certificate = params.self_signed(&key)?;
+        Ok(Self { params, key, pem: certificate.pem(), der: certificate.der().to_vec() })
+    }
+
+    /// A CA below this one, exactly as asked for.
+    pub fn subordinate(&self, request: &AuthorityRequest) -> Result<Self, Error> {
+        let (mut params, key) = (request.params()?, request.key.generate()?);
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer())?;
+        Ok(Self { params, key, pem: certificate.pem(), der: certificate.der().to_vec() })
+    }
+
+    /// A leaf with a new key.
+    pub fn leaf(&self, request: &LeafRequest) -> Result<Leaf, Error> {
+        self.sign_leaf(&request.key.generate()?, request.key, request)
+    }
+
+    /// A leaf with the key of another one: a renewal that keeps its key. `request.key` is not looked at.
+    pub fn reissue(&self, leaf: &Leaf, request: &LeafRequest) -> Result<Leaf, Error> {
+        let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf.key_pkcs8_der());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, leaf.kind.algorithm())?;
+        self.sign_leaf(&key, leaf.kind, request)
+    }
+
+    /// The certificate as PEM.
+    pub fn certificate_pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The certificate as DER.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The private key as PKCS#8 PEM.
+    pub fn key_pem(&self) -> String {
+        encode::pem("PRIVATE KEY", self.key.serialized_der())
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
+    }
+
+    fn sign_leaf(&self, key: &KeyPair, kind: KeyKind, request: &LeafRequest) -> Result<Leaf, Error> {
+        let certificate = request.params()?.signed_by(key, &self.issuer())?;
+        Ok(Leaf {
+            kind,
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            pkcs8: key.serialized_der().to_vec(),
+        })
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Authority").field("certificate", &self.pem).finish_non_exhaustive()
+    }
+}
+
+/// What a CA certificate shall be; change the fields of a good one to get a bad one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AuthorityRequest {
+    /// The subject's common name; empty makes the subject empty.
+    pub common_name: String,
+    /// The kind of key.
+    pub key: KeyKind,
+    /// First instant of validity.
+    pub not_before: OffsetDateTime,
+    /// Last instant of validity.
+    pub not_after: OffsetDateTime,
+    /// Whether it is `CA:true`.
+    pub ca: bool,
+    /// Whether its key usage has `keyCertSign`.
+    pub key_cert_sign: bool,
+    /// How many CAs may follow below it.
+    pub path_length: Option<u8>,
+}
+
+impl AuthorityRequest {
+    /// A good CA, valid from a day ago for ten years.
+    pub fn new(common_name: &str, key: KeyKind) -> Self {
+        let now = Clock::system().now();
+        Self {
+            common_name: common_name.to_owned(),
+            key,
+            not_before: now - Duration::DAY,
+            not_after: now + Duration::days(3652),
+            ca: true,
+            key_cert_sign: true,
+            path_length: None,
+        }
+    }
+
+    fn params(&self) -> Result<CertificateParams, Error> {
+        let mut params = CertificateParams::default();
+        params.not_before = self.not_before;
+        params.not_after = self.not_after;
+        params.serial_number = Some(serial(None)?);
+        params.distinguished_name = subject(&self.common_name);
+        params.is_ca = match (self.ca, self.path_length) {
+            (false, _) => IsCa::ExplicitNoCa,
+            (true, None) => IsCa::Ca(BasicConstraints::Unconstrained),
+            (true, Some(length)) => IsCa::Ca(BasicConstraints::Constrained(length)),
+        };
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+        if self.key_cert_sign {
+            params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+        }
+        Ok(params)
+    }
+}
+
+/// What a leaf shall be; change the fields of a good one to get a bad one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeafRequest {
+    /// The subject's common name; empty makes the subject empty.
+    pub common_name: String,
+    /// The subject's organisation, if any.
+    pub organization: Option<String>,
+    /// The kind of key.
+    pub key: KeyKind,
+    /// First instant of validity.
+    pub not_before: OffsetDateTime,
+    /// Last instant of validity.
+    pub not_after: OffsetDateTime,
+    /// Whether it is `CA:true`, which the service refuses.
+    pub ca: bool,
+    /// Whether its key usage has `digitalSignature`, which the service demands.
+    pub digital_signature: bool,
+    /// The serial number, big-endian; 16 to 19 random bytes if absent.
+    pub serial: Option<Vec<u8>>,
+    /// Names and addresses of a TLS server; with any, the leaf is for `serverAuth` as well.
+    pub dns_names: Vec<String>,
+}
+
+impl LeafRequest {
+    /// A good leaf, valid from an hour ago for thirty days.
+    pub fn new(common_name: &str, key: KeyKind) -> Self {
+        let now = Clock::system().now();
+        Self {
+            common_name: common_name.to_owned(),
+            organization: None,
+            key,
+            not_before: now - Duration::HOUR,
+            not_after: now + Duration::days(30),
+            ca: false,
+            digital_signature: true,
+            serial: None,
+            dns_names: Vec::new(),
+        }
+    }
+
+    fn params(&self) -> Result<CertificateParams, Error> {
+        let mut params = CertificateParams::new(self.dns_names.clone())?;
+        params.not_before = self.not_before;
+        params.not_after = self.not_after;
+        params.serial_number = Some(serial(self.serial.as_deref())?);
+        params.distinguished_name = subject(&self.common_name);
+        if let Some(organization) = &self.organization {
+            params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+        }
+        params.is_ca = if self.ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+        if self.digital_signature {
+            params.key_usages.push(KeyUsagePurpose::DigitalSignature);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if !self.dns_names.is_empty() {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        params.use_authority_key_identifier_extension = true;
+        Ok(params)
+    }
+}
+
+/// A leaf certificate and its key.
+#[derive(Clone)]
+pub struct Leaf {
+    kind: KeyKind,
+    pem: String,
+    der: Vec<u8>,
+    pkcs8: Vec<u8>,
+}
+
+impl Leaf {
+    /// The kind of key.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The certificate as PEM.
+    pub fn certificate_pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The certificate as DER.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The private key as PKCS#8 DER.
+    pub fn key_pkcs8_der(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// The private key as PEM; PKCS#1 exists for RSA only, SEC1 for elliptic curves only.
+    pub fn key_pem(&self, form: KeyForm) -> Result<String, Error> {
+        let impossible = Error::Key { kind: self.kind, form };
+        match (form, self.kind.curve()) {
+            (KeyForm::Pkcs8, _) => Ok(encode::pem("PRIVATE KEY", &self.pkcs8)),
+            (KeyForm::Pkcs1, None) => {
+                let inner = pkcs8_contents(&self.pkcs8).ok_or(impossible)?;
+                Ok(encode::pem("RSA PRIVATE KEY", &inner))
+            }
+            (KeyForm::Sec1, Some(curve)) => {
+                let key = signature::EcdsaKeyPair::from_pkcs8(curve, &self.pkcs8);
+                let der: EcPrivateKeyRfc5915Der<'_> =
+                    key.ok().and_then(|key| key.private_key().as_der().ok()).ok_or(impossible)?;
+                Ok(encode::pem("EC PRIVATE KEY", der.as_ref()))
+            }
+            (KeyForm::Pkcs1, Some(_)) | (KeyForm::Sec1, None) => Err(impossible),
+        }
+    }
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Leaf")
+            .field("kind", &self.kind)
+            .field("certificate", &self.pem)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The kinds of key this authority makes; the service knows more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum KeyKind {
+    Rsa2048,
+    Rsa3072,
+    Rsa4096,
+    P256,
+    P384,
+}
+
+impl KeyKind {
+    /// Every kind, for tests that go through all.
+    pub const ALL: [Self; 5] = [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384];
+
+    fn generate(self) -> Result<KeyPair, Error> {
+        let size = match self {
+            Self::Rsa2048 => RsaKeySize::_2048,
+            Self::Rsa3072 => RsaKeySize::_3072,
+            Self::Rsa4096 => RsaKeySize::_4096,
+            Self::P256 | Self::P384 => return Ok(KeyPair::generate_for(self.algorithm())?),
+        };
+        Ok(KeyPair::generate_rsa_for(self.algorithm(), size)?)
+    }
+
+    fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
+        match self {
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
+            Self::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Self::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        }
+    }
+
+    fn curve(self) -> Option<&'static signature::EcdsaSigningAlgorithm> {
+        match self {
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => None,
+            Self::P256 => Some(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
+            Self::P384 => Some(&signature::ECDSA_P384_SHA384_ASN1_SIGNING),
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+            Self::P256 => "p-256",
+            Self::P384 => "p-384",
+        })
+    }
+}
+
+/// The forms in which private keys are found in the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyForm {
+    /// `PRIVATE KEY`
+    Pkcs8,
+    /// `RSA PRIVATE KEY`
+    Pkcs1,
+    /// `EC PRIVATE KEY`
+    Sec1,
+}
+
+impl fmt::Display for KeyForm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Pkcs8 => "PKCS#8",
+            Self::Pkcs1 => "PKCS#1",
+            Self::Sec1 => "SEC1",
+        })
+    }
+}
+
+fn subject(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if !common_name.is_empty() {
+        name.push(DnType::CommonName, common_name);
+    }
+    name
+}
+
+fn serial(wanted: Option<&[u8]>) -> Result<SerialNumber, Error> {
+    if let Some(bytes) = wanted {
+        return Ok(SerialNumber::from_slice(bytes));
+    }
+    let length = 16 + usize::from(encode::random_bytes(1)?[0] % 4);
+    let mut bytes = encode::random_bytes(length)?;
+    // Neither negative nor shortened by a leading zero.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// The algorithm's own private key inside of `PrivateKeyInfo { version, algorithm, OCTET STRING }`.
+fn pkcs8_contents(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, document) = x509_parser::der_parser::parse_der(der).ok()?;
+    Some(document.as_sequence().ok()?.get(2)?.as_slice().ok()?.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::FromDer as _;
+    use x509_parser::prelude::X509Certificate;
+
+    use super::*;
+
+    #[test]
+    fn a_leaf_has_the_extensions_that_the_service_demands() {
+        let root = Authority::root("root", KeyKind::P384).unwrap();
+        let leaf = root.leaf(&LeafRequest::new("host-7", KeyKind::P256)).unwrap();
+
+        let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).unwrap();
+
+        assert!(!certificate.is_ca());
+        assert!(certificate.key_usage().unwrap().unwrap().value.digital_signature());
+        assert_eq!(certificate.subject().to_string(), "CN=host-7");
+        assert_eq!(certificate.issuer().to_string(), "CN=root");
+        assert!((16..=19).contains(&certificate.raw_serial().len()));
+    }
+
+    #[test]
+    fn keys_come_in_the_forms_that_exist_for_them() {
+        let root = Authority::root("root", KeyKind::P256).unwrap();
+        let rsa = root.leaf(&LeafRequest::new("rsa", KeyKind::Rsa2048)).unwrap();
+        let ec = root.leaf(&LeafRequest::new("ec", KeyKind::P384)).unwrap();
+
+        assert!(rsa.key_pem(KeyForm::Pkcs1).unwrap().starts_with("-----BEGIN RSA PRIVATE KEY-----\nMII"));
+        assert!(ec.key_pem(KeyForm::Sec1).unwrap().starts_with("-----BEGIN EC PRIVATE KEY-----\nMIG"));
+        assert!(rsa.key_pem(KeyForm::Sec1).is_err());
+        assert!(ec.key_pem(KeyForm::Pkcs1).is_err());
+        let pkcs1 = pkcs8_contents(rsa.key_pkcs8_der()).unwrap();
+        assert!(signature::RsaKeyPair::from_der(&pkcs1).is_ok());
+    }
+
+    #[test]
+    fn a_reissued_leaf_keeps_its_key_and_gets_a_new_serial() {
+        let root = Authority::root("root", KeyKind::P256).unwrap();
+        let old = root.leaf(&LeafRequest::new("host", KeyKind::P256)).unwrap();
+
+        let new = root.reissue(&old, &LeafRequest::new("host", KeyKind::P256)).unwrap();
+
+        assert_eq!(new.key_pkcs8_der(), old.key_pkcs8_der());
+        assert_ne!(new.certificate_der(), old.certificate_der());
+    }
+
+    #[test]
+    fn neither_debug_shows_a_key() {
+        let root = Authority::root("root", KeyKind::P256).unwrap();
+        let leaf = root.leaf(&LeafRequest::new("host", KeyKind::P256)).unwrap();
+
+        let text = format!("{root:?}{leaf:?}");
+
+        assert!(!text.contains("PRIVATE KEY") && !text.contains("pkcs8"), "{text}");
+    }
+}

@@ -1,0 +1,205 @@
+//! From a leaf to a trust anchor, every link proved.
+//!
+//! The service demands the chain in order, the leaf's issuer first, so the walk never looks for a better path: a client
+//! that sorts wrongly must fail here as it would there.
+
+use aws_lc_rs::signature;
+use aws_lc_rs::signature::UnparsedPublicKey;
+use aws_lc_rs::signature::VerificationAlgorithm;
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::ASN1Time;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::X509Version;
+
+use crate::reply::Refusal;
+
+/// The longest `X-Amz-X509-Chain`.
+pub(crate) const MOST_INTERMEDIATES: usize = 5;
+
+/// The kinds of public key that the service knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PublicKey {
+    Rsa,
+    P256,
+    P384,
+    P521,
+    MlDsa(&'static signature::PqdsaVerificationAlgorithm),
+}
+
+impl PublicKey {
+    pub(crate) fn of(info: &SubjectPublicKeyInfo<'_>) -> Option<Self> {
+        match info.algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.113549.1.1.1" => Some(Self::Rsa),
+            "1.2.840.10045.2.1" => {
+                let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
+                match curve.to_id_string().as_str() {
+                    "1.2.840.10045.3.1.7" => Some(Self::P256),
+                    "1.3.132.0.34" => Some(Self::P384),
+                    "1.3.132.0.35" => Some(Self::P521),
+                    _ => None,
+                }
+            }
+            "2.16.840.1.101.3.4.3.17" => Some(Self::MlDsa(&signature::ML_DSA_44)),
+            "2.16.840.1.101.3.4.3.18" => Some(Self::MlDsa(&signature::ML_DSA_65)),
+            "2.16.840.1.101.3.4.3.19" => Some(Self::MlDsa(&signature::ML_DSA_87)),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Refusal> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(Refusal::untrusted("bytes follow a certificate")),
+        Err(error) => Err(Refusal::untrusted(format!("a certificate is none: {error}"))),
+    }
+}
+
+/// What the service demands of a leaf, whoever signed it.
+pub(crate) fn check_leaf(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Refusal> {
+    let digital_signature =
+        leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
+    let complaint = if leaf.version() != X509Version::V3 {
+        "the leaf is not X.509 v3"
+    } else if leaf.is_ca() {
+        "the leaf is CA:true"
+    } else if !digital_signature {
+        "the leaf's key usage lacks digitalSignature"
+    } else if leaf.subject().iter().next().is_none() {
+        "the leaf's subject is empty"
+    } else {
+        return check_validity("leaf", leaf, now);
+    };
+    Err(Refusal::untrusted(complaint))
+}
+
+/// Walks from the leaf over the intermediates, in the order given, until one of the anchors signed.
+pub(crate) fn check_path(
+    leaf: &X509Certificate<'_>,
+    intermediates: &[X509Certificate<'_>],
+    anchors: &[X509Certificate<'_>],
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    let mut subject = leaf;
+    let mut rest = intermediates.iter();
+    let mut below = 0;
+    loop {
+        if let Some(verdict) = check_anchors(subject, anchors, below, now) {
+            return verdict;
+        }
+        let Some(issuer) = rest.next() else {
+            let name = subject.issuer();
+            return Err(Refusal::untrusted(format!("nobody in chain or trust anchor is `{name}`")));
+        };
+        if !is_issuer(issuer, subject) {
+            return Err(Refusal::untrusted(format!(
+                "`{}` follows in the chain, but `{}` issued `{}`",
+                issuer.subject(),
+                subject.issuer(),
+                subject.subject()
+            )));
+        }
+        check_authority("intermediate", issuer, below, now)?;
+        check_link(subject, issuer)?;
+        subject = issuer;
+        below += 1;
+    }
+}
+
+/// The verdict of the anchors with the name of `subject`'s issuer; several have one name while a CA renews its key.
+fn check_anchors(
+    subject: &X509Certificate<'_>,
+    anchors: &[X509Certificate<'_>],
+    below: u32,
+    now: OffsetDateTime,
+) -> Option<Result<(), Refusal>> {
+    let verdicts = anchors.iter().filter(|anchor| is_issuer(anchor, subject)).map(|anchor| {
+        check_authority("trust anchor", anchor, below, now)?;
+        check_link(subject, anchor)
+    });
+    verdicts.reduce(|one, other| if one.is_ok() { one } else { other })
+}
+
+fn is_issuer(issuer: &X509Certificate<'_>, subject: &X509Certificate<'_>) -> bool {
+    issuer.subject().as_raw() == subject.issuer().as_raw()
+}
+
+fn check_authority(
+    what: &str,
+    authority: &X509Certificate<'_>,
+    below: u32,
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    let constraints = authority.basic_constraints().ok().flatten().map(|constraints| constraints.value);
+    let signs = authority.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
+    let complaint = if authority.version() != X509Version::V3 {
+        "is not X.509 v3"
+    } else if !constraints.is_some_and(|constraints| constraints.ca) {
+        "is not CA:true"
+    } else if !signs {
+        "lacks keyCertSign"
+    } else if constraints
+        .and_then(|constraints| constraints.path_len_constraint)
+        .is_some_and(|most| below > most)
+    {
+        "allows no such long path"
+    } else {
+        return check_validity(what, authority, now);
+    };
+    Err(Refusal::untrusted(format!("{what} `{}` {complaint}", authority.subject())))
+}
+
+fn check_validity(what: &str, certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Refusal> {
+    let validity = certificate.validity();
+    let now = ASN1Time::from_timestamp(now.unix_timestamp())
+        .map_err(|_| Refusal::untrusted("the clock is outside of X.509's years"))?;
+    let complaint = if now < validity.not_before {
+        format!("is not valid before {}", validity.not_before)
+    } else if now > validity.not_after {
+        format!("expired at {}", validity.not_after)
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::untrusted(format!("{what} `{}` {complaint}", certificate.subject())))
+}
+
+fn check_link(subject: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), Refusal> {
+    let name = subject.subject();
+    let refuse = |complaint: &str| Refusal::untrusted(format!("`{name}` {complaint}"));
+    if subject.signature_algorithm != subject.tbs_certificate.signature {
+        return Err(refuse("names two signature algorithms"));
+    }
+    let key =
+        PublicKey::of(issuer.public_key()).ok_or_else(|| refuse("is signed with an unknown kind of key"))?;
+    let algorithm = link_algorithm(&subject.signature_algorithm.algorithm.to_id_string(), key)
+        .ok_or_else(|| refuse("is not signed with SHA-256 or stronger"))?;
+    UnparsedPublicKey::new(algorithm, &issuer.public_key().subject_public_key.data)
+        .verify(subject.tbs_certificate.as_ref(), &subject.signature_value.data)
+        .map_err(|_| refuse("is not signed by the key of its issuer"))
+}
+
+/// The verification for a certificate's signature algorithm and its issuer's key. What is not listed is too weak (MD5,
+/// SHA-1), unknown, or does not go with the key.
+fn link_algorithm(oid: &str, key: PublicKey) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match (oid, key) {
+        ("1.2.840.113549.1.1.11", PublicKey::Rsa) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        ("1.2.840.113549.1.1.12", PublicKey::Rsa) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        ("1.2.840.113549.1.1.13", PublicKey::Rsa) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        ("1.2.840.10045.4.3.2", PublicKey::P256) => &signature::ECDSA_P256_SHA256_ASN1,
+        ("1.2.840.10045.4.3.3", PublicKey::P256) => &signature::ECDSA_P256_SHA384_ASN1,
+        ("1.2.840.10045.4.3.4", PublicKey::P256) => &signature::ECDSA_P256_SHA512_ASN1,
+        ("1.2.840.10045.4.3.2", PublicKey::P384) => &signature::ECDSA_P384_SHA256_ASN1,
+        ("1.2.840.10045.4.3.3", PublicKey::P384) => &signature::ECDSA_P384_SHA384_ASN1,
+        ("1.2.840.10045.4.3.4", PublicKey::P384) => &signature::ECDSA_P384_SHA512_ASN1,
+        ("1.2.840.10045.4.3.2", PublicKey::P521) => &signature::ECDSA_P521_SHA256_ASN1,
+        ("1.2.840.10045.4.3.3", PublicKey::P521) => &signature::ECDSA_P521_SHA384_ASN1,
+        ("1.2.840.10045.4.3.4", PublicKey::P521) => &signature::ECDSA_P521_SHA512_ASN1,
+        (
+            "2.16.840.1.101.3.4.3.17" | "2.16.840.1.101.3.4.3.18" | "2.16.840.1.101.3.4.3.19",
+            PublicKey::MlDsa(algorithm),
+        ) => algorithm,
+        _ => return None,
+    })
+}

@@ -1,0 +1,92 @@
+//! Hexadecimal, PEM and random text, in the few forms that several modules need.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Error;
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Bytes of lower-case hexadecimal; anything else is `None`, because the service's signatures have one spelling.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+pub(crate) fn random_bytes(length: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; length];
+    rand::fill(&mut bytes).map_err(|_| Error::Entropy)?;
+    Ok(bytes)
+}
+
+/// Random text of base32's alphabet, as AWS's key ids and role ids are made of.
+pub(crate) fn random_id(prefix: &str, length: usize) -> Result<String, Error> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let random = random_bytes(length)?;
+    Ok(prefix.chars().chain(random.iter().map(|byte| char::from(alphabet[usize::from(byte & 31)]))).collect())
+}
+
+/// Random base64 text: secret keys and session tokens.
+pub(crate) fn random_base64(length: usize) -> Result<String, Error> {
+    let mut text = STANDARD.encode(random_bytes(length)?);
+    text.truncate(length);
+    Ok(text)
+}
+
+/// The shape of a UUID around 16 bytes.
+pub(crate) fn uuid(bytes: &[u8]) -> String {
+    let text = hex(bytes.get(..16).unwrap_or(bytes));
+    let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_has_one_spelling() {
+        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(unhex("001fff"), Some(vec![0, 0x1f, 0xff]));
+        assert_eq!(unhex("001FFF"), None);
+        assert_eq!(unhex("001"), None);
+        assert_eq!(unhex("é0"), None);
+    }
+
+    #[test]
+    fn random_text_has_its_length_and_alphabet() {
+        let id = random_id("ASIA", 16).unwrap();
+        assert_eq!(id.len(), 20);
+        assert!(id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()), "{id}");
+        assert_eq!(random_base64(40).unwrap().len(), 40);
+        assert_eq!(uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
+    }
+}

@@ -1,0 +1,203 @@
+//! The decision: a request in, a session or a refusal out. No sockets, no state, and the time is an argument.
+
+use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
+use serde_json::json;
+use time::Duration;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use x509_parser::certificate::X509Certificate;
+
+use crate::Error;
+use crate::canonical::Incoming;
+use crate::chain;
+use crate::encode;
+use crate::input::Arn;
+use crate::input::Input;
+use crate::log::IssuedCredentials;
+use crate::reply::Refusal;
+use crate::setup::Profile;
+use crate::setup::Setup;
+use crate::setup::TrustAnchor;
+use crate::verify;
+use crate::verify::Authorization;
+use crate::verify::Certificates;
+
+/// A session that was granted and awaits its credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    role_arn: String,
+    assumed_role_arn: String,
+    session_name: String,
+    source_identity: String,
+    subject_arn: String,
+    expires_at: OffsetDateTime,
+}
+
+/// Decides a request. Who it is comes before what is asked for: a stranger learns nothing about profiles and roles.
+pub(crate) fn decide(setup: &Setup, incoming: &Incoming, now: OffsetDateTime) -> Result<Grant, Refusal> {
+    if (incoming.method.as_str(), incoming.path.as_str()) != ("POST", "/sessions") {
+        let reason = format!("{} {} is no operation", incoming.method, incoming.path);
+        return Err(Refusal::new(404, "UnknownOperationException", "Unknown operation", reason));
+    }
+    let authorization = Authorization::of(incoming)?;
+    let certificates = Certificates::of(incoming)?;
+    let leaf = chain::parse(&certificates.leaf)?;
+    verify::check(incoming, &authorization, &leaf, &setup.region, now)?;
+
+    let input = Input::of(incoming)?;
+    let anchor = trust_anchor(setup, &input.trust_anchor)?;
+    let profile = profile(setup, &input.profile)?;
+    check_trust(setup, anchor, &leaf, &certificates.intermediates, now)?;
+    check_profile(profile, &input)?;
+    check_role(setup, profile, &input.role)?;
+    let seconds =
+        input.duration_seconds.map_or(profile.duration_seconds, |asked| asked.min(profile.duration_seconds));
+    if seconds > setup.max_session_seconds {
+        let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role";
+        return Err(Refusal::invalid(message));
+    }
+    Ok(grant(setup, &input, &leaf, now + Duration::seconds(i64::from(seconds))))
+}
+
+/// Makes the credentials of a grant, and the answer that carries them.
+pub(crate) fn issue(grant: &Grant) -> Result<(IssuedCredentials, Value), Error> {
+    let issued = IssuedCredentials {
+        access_key_id: encode::random_id("ASIA", 16)?,
+        secret_access_key: encode::random_base64(40)?,
+        session_token: encode::random_base64(800)?,
+        expires_at: grant.expires_at,
+        role_arn: grant.role_arn.clone(),
+        role_session_name: grant.session_name.clone(),
+    };
+    let role_id = encode::random_id("AROA", 17)?;
+    let body = json!({
+        "credentialSet": [{
+            "assumedRoleUser": {
+                "arn": grant.assumed_role_arn,
+                "assumedRoleId": format!("{role_id}:{}", grant.session_name),
+            },
+            "credentials": {
+                "accessKeyId": issued.access_key_id,
+                "secretAccessKey": issued.secret_access_key,
+                "sessionToken": issued.session_token,
+                "expiration": stamp(grant.expires_at),
+            },
+            "packedPolicySize": 10,
+            "roleArn": grant.role_arn,
+            "sourceIdentity": grant.source_identity,
+        }],
+        "subjectArn": grant.subject_arn,
+    });
+    Ok((issued, body))
+}
+
+/// RFC 3339 in whole seconds, as the service writes it.
+pub(crate) fn stamp(instant: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    instant.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+/// The certificates of a PEM file.
+pub(crate) fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect()
+}
+
+fn trust_anchor<'a>(setup: &'a Setup, arn: &Arn) -> Result<&'a TrustAnchor, Refusal> {
+    check_home(setup, "Trust anchor", arn)?;
+    let found = setup.trust_anchors.iter().find(|anchor| anchor.arn == arn.text);
+    match found {
+        Some(anchor) if anchor.enabled => Ok(anchor),
+        Some(_) => Err(Refusal::not_found("Trust anchor", format!("`{}` is disabled", arn.text))),
+        None => Err(Refusal::not_found("Trust anchor", format!("`{}` does not exist", arn.text))),
+    }
+}
+
+fn profile<'a>(setup: &'a Setup, arn: &Arn) -> Result<&'a Profile, Refusal> {
+    check_home(setup, "Profile", arn)?;
+    let found = setup.profiles.iter().find(|profile| profile.arn == arn.text);
+    match found {
+        Some(profile) if profile.enabled => Ok(profile),
+        Some(_) => Err(Refusal::not_found("Profile", format!("`{}` is disabled", arn.text))),
+        None => Err(Refusal::not_found("Profile", format!("`{}` does not exist", arn.text))),
+    }
+}
+
+fn check_home(setup: &Setup, what: &str, arn: &Arn) -> Result<(), Refusal> {
+    if arn.region == setup.region && arn.account_id == setup.account_id {
+        return Ok(());
+    }
+    Err(Refusal::not_found(what, format!("`{}` is of another Region or account", arn.text)))
+}
+
+fn check_trust(
+    setup: &Setup,
+    anchor: &TrustAnchor,
+    leaf: &X509Certificate<'_>,
+    intermediates: &[Vec<u8>],
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    let bundle = certificates(&anchor.certificate_pem);
+    let anchors: Vec<_> = bundle.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
+    let intermediates: Vec<_> =
+        intermediates.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
+    chain::check_leaf(leaf, now)?;
+    chain::check_path(leaf, &intermediates, &anchors, now)?;
+    let serial = leaf.tbs_certificate.serial.to_string();
+    if setup.revoked_serials.contains(&serial) {
+        return Err(Refusal::untrusted(format!("serial {serial} is revoked")));
+    }
+    Ok(())
+}
+
+fn check_profile(profile: &Profile, input: &Input) -> Result<(), Refusal> {
+    if input.role_session_name.is_some() && !profile.accept_role_session_name {
+        let message = "Not authorized to set roleSessionName.";
+        let reason = "the profile does not accept role session names";
+        return Err(Refusal::new(403, "AccessDeniedException", message, reason));
+    }
+    if profile.require_instance_properties && !input.has_instance_properties {
+        return Err(Refusal::invalid("instanceProperties is missing, and the profile requires it"));
+    }
+    Ok(())
+}
+
+fn check_role(setup: &Setup, profile: &Profile, role: &Arn) -> Result<(), Refusal> {
+    let complaint = if role.account_id != setup.account_id {
+        "is of another account"
+    } else if !profile.roles.is_empty() && !profile.roles.contains(&role.text) {
+        "is not one of the profile's"
+    } else if setup.trust_policy_refusals.contains(&role.text) {
+        "has a trust policy that refuses"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::role(format!("`{}` {complaint}", role.text)))
+}
+
+fn grant(setup: &Setup, input: &Input, leaf: &X509Certificate<'_>, expires_at: OffsetDateTime) -> Grant {
+    let serial = encode::hex(&leaf.tbs_certificate.serial.to_bytes_be());
+    let common_name = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let session_name = input.role_session_name.clone().unwrap_or_else(|| serial.clone());
+    // A source identity has at most 64 characters, and the prefix is three of them.
+    let source_identity = match common_name {
+        Some(name) if name.len() <= 61 => format!("CN={name}"),
+        Some(name) if name.len() <= 64 => name.to_owned(),
+        Some(_) | None => format!("ID={serial}"),
+    };
+    let role_name = input.role.resource.rsplit('/').next().unwrap_or_default();
+    let (partition, account_id) = (setup.partition(), &setup.account_id);
+    let subject = digest::digest(&digest::SHA256, leaf.subject().as_raw());
+    Grant {
+        role_arn: input.role.text.clone(),
+        assumed_role_arn: format!(
+            "arn:{partition}:sts::{account_id}:assumed-role/{role_name}/{session_name}"
+        ),
+        session_name,
+        source_identity,
+        subject_arn: setup.arn(&format!("subject/{}", encode::uuid(subject.as_ref()))),
+        expires_at,
+    }
+}

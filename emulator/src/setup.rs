@@ -1,0 +1,179 @@
+//! What the played account contains.
+//!
+//! All of it may be changed while the emulator runs ([`crate::Emulator::change`]): profiles get disabled, trust
+//! policies edited and trust anchors renewed under a daemon's feet, and that is what it is tested for.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::ca::Authority;
+
+/// The account, its Region, and where it is played.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Setup {
+    /// The Region whose endpoint is played; every scope and ARN must name it.
+    pub region: String,
+    /// The account in which everything lies.
+    pub account_id: String,
+    /// The trust anchors.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// The profiles.
+    pub profiles: Vec<Profile>,
+    /// Roles whose trust policy refuses everybody: "Unable to assume role".
+    pub trust_policy_refusals: HashSet<String>,
+    /// Leaf serials (decimal) that an imported CRL revokes.
+    pub revoked_serials: HashSet<String>,
+    /// `MaxSessionDuration` of every role; a longer session is refused.
+    pub max_session_seconds: u32,
+    /// What time the service believes it is.
+    pub clock: Clock,
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+}
+
+impl Setup {
+    /// An account without anything in it.
+    pub fn empty(region: &str, account_id: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            account_id: account_id.to_owned(),
+            trust_anchors: Vec::new(),
+            profiles: Vec::new(),
+            trust_policy_refusals: HashSet::new(),
+            revoked_serials: HashSet::new(),
+            max_session_seconds: 43_200,
+            clock: Clock::system(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        }
+    }
+
+    /// One enabled trust anchor with `root`'s certificate and one enabled profile for any role, of one hour, that
+    /// accepts role session names; their ARNs are [`Setup::trust_anchor_arn`], [`Setup::profile_arn`] and
+    /// [`Setup::role_arn`].
+    pub fn sample(region: &str, root: &Authority) -> Self {
+        let mut setup = Self::empty(region, "123456789012");
+        setup.trust_anchors = vec![TrustAnchor {
+            arn: setup.trust_anchor_arn(),
+            certificate_pem: root.certificate_pem().to_owned(),
+            enabled: true,
+        }];
+        setup.profiles = vec![Profile {
+            arn: setup.profile_arn(),
+            duration_seconds: 3600,
+            accept_role_session_name: true,
+            enabled: true,
+            roles: Vec::new(),
+            require_instance_properties: false,
+        }];
+        setup
+    }
+
+    /// The sample's trust anchor: `…:trust-anchor/a1b2c3d4-5678-90ab-cdef-EXAMPLE11111`.
+    pub fn trust_anchor_arn(&self) -> String {
+        self.arn("trust-anchor/a1b2c3d4-5678-90ab-cdef-EXAMPLE11111")
+    }
+
+    /// The sample's profile: `…:profile/a1b2c3d4-5678-90ab-cdef-EXAMPLE22222`.
+    pub fn profile_arn(&self) -> String {
+        self.arn("profile/a1b2c3d4-5678-90ab-cdef-EXAMPLE22222")
+    }
+
+    /// A role of the account: `…:role/ExampleRole`.
+    pub fn role_arn(&self) -> String {
+        format!("arn:{}:iam::{}:role/ExampleRole", self.partition(), self.account_id)
+    }
+
+    /// The partition of the Region.
+    pub(crate) fn partition(&self) -> &'static str {
+        let prefixes = [
+            ("cn-", "aws-cn"),
+            ("us-gov-", "aws-us-gov"),
+            ("us-isob-", "aws-iso-b"),
+            ("eu-isoe-", "aws-iso-e"),
+            ("us-isof-", "aws-iso-f"),
+            ("us-iso-", "aws-iso"),
+            ("eusc-", "aws-eusc"),
+        ];
+        let found = prefixes.iter().find(|(prefix, _)| self.region.starts_with(prefix));
+        found.map_or("aws", |(_, partition)| partition)
+    }
+
+    /// A Roles Anywhere ARN of this account and Region.
+    pub(crate) fn arn(&self, resource: &str) -> String {
+        format!("arn:{}:rolesanywhere:{}:{}:{resource}", self.partition(), self.region, self.account_id)
+    }
+}
+
+/// A trust anchor.
+#[derive(Clone, Debug)]
+pub struct TrustAnchor {
+    /// Its ARN.
+    pub arn: String,
+    /// The CA certificates it trusts, one or more.
+    pub certificate_pem: String,
+    /// Whether it is enabled.
+    pub enabled: bool,
+}
+
+/// A profile.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its ARN.
+    pub arn: String,
+    /// The longest session, any value from 1: tests may live through the end of three-second sessions, which the
+    /// service would not grant.
+    pub duration_seconds: u32,
+    /// Whether a caller may name its session.
+    pub accept_role_session_name: bool,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// The roles it is for; empty for any.
+    pub roles: Vec<String>,
+    /// Whether a request must carry `instanceProperties`.
+    pub require_instance_properties: bool,
+}
+
+/// What time it is, by the system or by whatever a test says.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
+
+impl Clock {
+    /// A clock of the caller's.
+    pub fn new(now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The system's clock.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn system() -> Self {
+        Self::new(OffsetDateTime::now_utc)
+    }
+
+    /// A clock that stands still.
+    pub fn at(instant: OffsetDateTime) -> Self {
+        Self::new(move || instant)
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> OffsetDateTime {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Clock({})", self.now())
+    }
+}
