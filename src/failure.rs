@@ -145,6 +145,16 @@ fn chain_text(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> St
     text.replace(['\r', '\n'], " ")
 }
 
+/// The system's reason alone, for errors that name the path themselves (fs-err puts it in front).
+pub fn system_reason(error: &std::io::Error) -> std::io::Error {
+    let inner =
+        error.get_ref().and_then(Error::source).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match inner.unwrap_or(error).raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +184,13 @@ mod tests {
             "cannot read `leaf.pem`: denied by the kernel"
         );
         assert_eq!(Chain(&unreadable("leaf.pem")).to_string(), "cannot read `leaf.pem`");
+    }
+
+    #[test]
+    fn the_systems_reason_stands_without_the_path() {
+        let error = fs_err::File::open("/nowhere").unwrap_err();
+
+        assert_eq!(system_reason(&error).to_string(), "No such file or directory (os error 2)");
     }
 
     #[test]

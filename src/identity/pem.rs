@@ -14,6 +14,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 
 use super::Error;
+use crate::failure::system_reason;
 use crate::secret::Secret;
 
 /// Far above any chain with its key, far below what would hurt.
@@ -54,10 +55,10 @@ impl Certificate {
 /// Reads a file whole, up to a limit.
 pub(super) fn read(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::Read { path: path.into(), source };
-    let file = fs_err::File::open(path).map_err(|error| failed(strip_path(&error)))?;
-    let mode = file.metadata().map_err(|error| failed(strip_path(&error)))?.mode();
+    let file = fs_err::File::open(path).map_err(|error| failed(system_reason(&error)))?;
+    let mode = file.metadata().map_err(|error| failed(system_reason(&error)))?.mode();
     let mut content = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(strip_path(&error)))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(system_reason(&error)))?;
     let content = Secret::new(content);
     if content.expose().len() as u64 > MAX_BYTES {
         return Err(Error::TooLarge { path: path.into(), limit: MAX_BYTES });
@@ -66,11 +67,6 @@ pub(super) fn read(path: &Path) -> Result<File, Error> {
         return Err(Error::Empty { path: path.into() });
     }
     Ok(File { path: path.into(), mode, content })
-}
-
-/// `Error::Read` names the path already.
-fn strip_path(error: &std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
 }
 
 impl File {

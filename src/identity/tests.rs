@@ -1,1 +1,364 @@
+//! What a person sees for each file that can and cannot become an identity.
 
+use std::path::Path;
+
+use anchord_emulator::Authority;
+use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::Leaf;
+use anchord_emulator::LeafRequest;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs_err::write(self.path(name), content).unwrap();
+        fs_err::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.path(name)
+    }
+
+    fn load(&self, certificate: impl AsRef<[u8]>, private_key: impl AsRef<[u8]>) -> Result<Loaded, Error> {
+        let files = PemFiles {
+            certificate: self.write("leaf.pem", certificate),
+            private_key: self.write("key.pem", private_key),
+            intermediates: None,
+        };
+        Source::Pem(files).load(now())
+    }
+}
+
+fn now() -> OffsetDateTime {
+    Clock::system().now()
+}
+
+fn root() -> Authority {
+    Authority::root("Test root", KeyKind::P256).unwrap()
+}
+
+fn leaf_of(root: &Authority, key: KeyKind) -> Leaf {
+    root.leaf(&LeafRequest::new("robot-7", key)).unwrap()
+}
+
+fn key(leaf: &Leaf) -> String {
+    leaf.key_pem(KeyForm::Pkcs8).unwrap()
+}
+
+/// What the log would say, with the folder cut out.
+fn refusal(folder: &Folder, result: Result<Loaded, Error>) -> String {
+    let failure = Failure::from(result.unwrap_err());
+    assert_eq!(failure.class(), Class::Misconfigured);
+    failure.to_string().replace(&format!("{}/", folder.0.path().display()), "")
+}
+
+fn verify(identity: &Identity, kind: KeyKind) {
+    use ring::signature as ring_signature;
+    let message = b"string to sign";
+    let signature = identity.key().sign(message).unwrap();
+    let algorithm: &dyn ring_signature::VerificationAlgorithm = match kind {
+        KeyKind::P256 => &ring_signature::ECDSA_P256_SHA256_ASN1,
+        KeyKind::P384 => &ring_signature::ECDSA_P384_SHA256_ASN1,
+        _ => &ring_signature::RSA_PKCS1_2048_8192_SHA256,
+    };
+    ring_signature::UnparsedPublicKey::new(algorithm, identity.key().public_key())
+        .verify(message, &signature)
+        .unwrap();
+}
+
+#[test]
+fn every_kind_of_key_signs_in_every_form() {
+    let (folder, root) = (Folder::new(), root());
+    for kind in KeyKind::ALL {
+        let leaf = leaf_of(&root, kind);
+        let forms = [KeyForm::Pkcs8, KeyForm::Pkcs1, KeyForm::Sec1];
+        let keys: Vec<String> = forms.into_iter().filter_map(|form| leaf.key_pem(form).ok()).collect();
+        assert_eq!(keys.len(), 2, "{kind}: PKCS#8 and its own form");
+        for key in keys {
+            let loaded = folder.load(leaf.certificate_pem(), key).unwrap();
+
+            verify(&loaded.identity, kind);
+            assert_eq!(loaded.warnings, [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn the_serial_is_decimal() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.serial = Some(vec![0x01, 0x00, 0x00]);
+    let leaf = root.leaf(&request).unwrap();
+
+    let loaded = folder.load(leaf.certificate_pem(), key(&leaf)).unwrap();
+
+    assert_eq!(loaded.identity.serial(), "65536");
+}
+
+#[test]
+fn intermediates_are_found_and_ordered_wherever_they_stand() {
+    let folder = Folder::new();
+    let root = root();
+    let upper = root.intermediate("Upper", KeyKind::P256).unwrap();
+    let lower = upper.intermediate("Lower", KeyKind::P384).unwrap();
+    let leaf = leaf_of(&lower, KeyKind::P256);
+    let stranger = root.intermediate("Stranger", KeyKind::P256).unwrap();
+    let (l, a, b, r) =
+        (leaf.certificate_pem(), lower.certificate_pem(), upper.certificate_pem(), root.certificate_pem());
+    let expected = [lower.certificate_der().to_vec(), upper.certificate_der().to_vec()];
+
+    for order in [[l, a, b, r], [r, b, a, l], [b, l, r, a]] {
+        let loaded = folder.load(order.concat(), key(&leaf)).unwrap();
+        assert_eq!(loaded.identity.intermediates(), expected);
+        assert_eq!(loaded.identity.leaf(), leaf.certificate_der());
+        assert_eq!(loaded.warnings, [""; 0]);
+    }
+
+    let files = PemFiles {
+        certificate: folder.write("leaf.pem", l),
+        private_key: folder.write("key.pem", key(&leaf)),
+        intermediates: Some(folder.write("chain.pem", [b, stranger.certificate_pem(), l, a].concat())),
+    };
+    let loaded = Source::Pem(files).load(now()).unwrap();
+    assert_eq!(loaded.identity.intermediates(), expected);
+    assert!(loaded.warnings[0].starts_with("1 of the certificates in"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn certificate_and_key_may_share_a_file() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    let both = folder.write("both.pem", format!("{}\nnotes\n{}", key(&leaf), leaf.certificate_pem()));
+
+    let files = PemFiles { certificate: both.clone(), private_key: both, intermediates: None };
+
+    assert_eq!(Source::Pem(files).load(now()).unwrap().identity.leaf(), leaf.certificate_der());
+}
+
+#[test]
+fn of_two_leaves_with_one_key_the_valid_one_that_ends_last_is_used() {
+    let (folder, root) = (Folder::new(), root());
+    let old = leaf_of(&root, KeyKind::P256);
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.not_after = now() + Duration::days(90);
+    let renewed = root.reissue(&old, &request).unwrap();
+    request.not_before = now() + Duration::days(1);
+    request.not_after = now() + Duration::days(900);
+    let future = root.reissue(&old, &request).unwrap();
+
+    let bundle = [old.certificate_pem(), renewed.certificate_pem(), future.certificate_pem()].concat();
+    let loaded = folder.load(bundle, key(&old)).unwrap();
+
+    assert_eq!(loaded.identity.leaf(), renewed.certificate_der());
+}
+
+#[test]
+fn more_than_five_intermediates_are_refused() {
+    let folder = Folder::new();
+    let mut bundle = String::new();
+    let mut issuer = root();
+    for depth in 0..6 {
+        issuer = issuer.intermediate(&format!("Depth {depth}"), KeyKind::P256).unwrap();
+        bundle.push_str(issuer.certificate_pem());
+    }
+    let leaf = leaf_of(&issuer, KeyKind::P256);
+    bundle.push_str(leaf.certificate_pem());
+
+    let text = refusal(&folder, folder.load(bundle, key(&leaf)));
+
+    assert!(
+        text.starts_with("`leaf.pem` leads through 6 intermediates; Roles Anywhere takes at most 5"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_leaf_that_roles_anywhere_would_refuse_is_refused_with_the_reason() {
+    let (folder, root) = (Folder::new(), root());
+    type Spoil = fn(&mut LeafRequest);
+    let cases: [(Spoil, &str); 4] = [
+        (
+            |r| (r.not_before, r.not_after) = (now() - Duration::DAY, now() - Duration::HOUR),
+            "the leaf in `leaf.pem` expired at",
+        ),
+        (|r| r.not_before = now() + Duration::HOUR, "the leaf in `leaf.pem` is not valid before"),
+        (|r| r.ca = true, "the leaf in `leaf.pem` is a CA certificate (CA:true); hint: name the leaf"),
+        (
+            |r| r.digital_signature = false,
+            "the leaf in `leaf.pem` has no key usage digitalSignature; hint: have it",
+        ),
+    ];
+    for (spoil, expected) in cases {
+        let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+        spoil(&mut request);
+        let leaf = root.leaf(&request).unwrap();
+
+        let text = refusal(&folder, folder.load(leaf.certificate_pem(), key(&leaf)));
+
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+/// Made once with OpenSSL, which still signs with SHA-1; ends in the year 2126.
+#[test]
+fn a_leaf_signed_with_sha1_is_refused() {
+    let folder = Folder::new();
+
+    let text = refusal(
+        &folder,
+        folder.load(include_str!("tests/sha1-leaf.pem"), include_str!("tests/sha1-key.pem")),
+    );
+
+    assert_eq!(
+        text,
+        "the leaf in `leaf.pem` is signed with SHA-1; hint: have it issued with SHA-256 or stronger"
+    );
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let (folder, root) = (Folder::new(), root());
+    let (ours, other) = (leaf_of(&root, KeyKind::P256), leaf_of(&root, KeyKind::P256));
+
+    let text = refusal(&folder, folder.load(ours.certificate_pem(), key(&other)));
+
+    assert!(
+        text.starts_with("no certificate in `leaf.pem` belongs to the private key in `key.pem`; hint:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn each_bad_file_is_named_with_what_is_wrong_and_what_to_do() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    let (certificate, key) = (leaf.certificate_pem(), key(&leaf));
+    let cut = &key[..key.len() / 2];
+    let cases: [(&[u8], &[u8], &str); 10] = [
+        (b"", key.as_bytes(), "`leaf.pem` is empty; hint:"),
+        (b"\n \n", key.as_bytes(), "`leaf.pem` is empty; hint:"),
+        (b"\x30\x82\x01\x02", key.as_bytes(), "`leaf.pem` holds no certificate: it has no PEM section at all; hint: PEM is text"),
+        (key.as_bytes(), key.as_bytes(), "`leaf.pem` holds no certificate, only PRIVATE KEY; hint: name the file"),
+        (certificate.as_bytes(), certificate.as_bytes(), "`key.pem` holds no private key, only CERTIFICATE"),
+        (certificate.as_bytes(), cut.as_bytes(), "`key.pem` is damaged: a section has no END line; hint: copy"),
+        (
+            certificate.as_bytes(),
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "`key.pem` holds no private key, only ENCRYPTED PRIVATE KEY; hint: this version reads unencrypted keys",
+        ),
+        (
+            certificate.as_bytes(),
+            b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMAA=\n-----END RSA PRIVATE KEY-----\n",
+            "the private key in `key.pem` is encrypted in OpenSSL's old format; hint:",
+        ),
+        (
+            certificate.as_bytes(),
+            b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+            "the private key in `key.pem` is not valid PKCS#8; hint:",
+        ),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+            key.as_bytes(),
+            "no certificate in `leaf.pem` belongs to the private key",
+        ),
+    ];
+    for (certificate, key, expected) in cases {
+        let text = refusal(&folder, folder.load(certificate, key));
+        assert!(text.starts_with(expected), "expected {expected}\n     got {text}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_an_unreadable_one_are_told_apart() {
+    let folder = Folder::new();
+    let load = |private_key: &Path| {
+        let files = PemFiles {
+            certificate: folder.path("leaf.pem"),
+            private_key: private_key.into(),
+            intermediates: None,
+        };
+        refusal(&folder, Source::Pem(files).load(now()))
+    };
+
+    assert_eq!(
+        load(&folder.path("key.pem")),
+        "cannot read `key.pem`: No such file or directory (os error 2); hint: put the file there, or set the right path"
+    );
+    // A directory cannot be read by root either, which tests may run as.
+    assert!(load(folder.0.path()).contains("Is a directory"));
+}
+
+#[test]
+fn a_key_open_to_others_is_used_with_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    let files = PemFiles {
+        certificate: folder.write("leaf.pem", leaf.certificate_pem()),
+        private_key: folder.write("key.pem", key(&leaf)),
+        intermediates: None,
+    };
+    let warnings_with = |mode| {
+        fs_err::set_permissions(folder.path("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
+        Source::Pem(files.clone()).load(now()).unwrap().warnings
+    };
+
+    assert!(warnings_with(0o644)[0].ends_with("is open to others (mode 0644); hint: chmod 0600 it"));
+    assert_eq!(warnings_with(0o620).len(), 1);
+    assert_eq!(warnings_with(0o440), [""; 0], "a group of readers is how services share a key");
+}
+
+#[test]
+fn an_expired_intermediate_is_told() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = anchord_emulator::AuthorityRequest::new("Old intermediate", KeyKind::P256);
+    request.not_after = now() - Duration::HOUR;
+    let intermediate = root.subordinate(&request).unwrap();
+    let leaf = leaf_of(&intermediate, KeyKind::P256);
+
+    let bundle = [leaf.certificate_pem(), intermediate.certificate_pem()].concat();
+    let loaded = folder.load(bundle, key(&leaf)).unwrap();
+
+    assert!(loaded.warnings[0].contains("`CN=Old intermediate`"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn an_identity_prints_no_key() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::Rsa2048);
+    let loaded = folder.load(leaf.certificate_pem(), key(&leaf)).unwrap();
+
+    let printed = format!("{loaded:?} {:?}", loaded.identity.key());
+
+    assert!(printed.contains("robot-7") && printed.contains("RSA private key [redacted]"), "{printed}");
+    assert!(printed.len() < 400, "{printed}");
+}
+
+proptest! {
+    #[test]
+    fn no_file_whatever_makes_loading_panic(
+        certificate in proptest::collection::vec(any::<u8>(), 0..300),
+        label in "(CERTIFICATE|PRIVATE KEY|RSA PRIVATE KEY|EC PRIVATE KEY)",
+        der in "[A-Za-z0-9+/]{0,80}",
+    ) {
+        let folder = Folder::new();
+        let section = format!("-----BEGIN {label}-----\n{der}\n-----END {label}-----\n");
+        prop_assert!(folder.load(certificate, &section).is_err());
+        prop_assert!(folder.load(&section, &section).is_err());
+    }
+}

@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::failure::Class;
 use crate::failure::Classify;
+use crate::failure::system_reason;
 
 /// No trusted roots.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConf
 
 fn roots_in(path: &Path) -> Result<RootCertStore, RootsError> {
     let pem = fs_err::read(path)
-        .map_err(|error| RootsError::Read { path: path.into(), source: error.kind().into() })?;
+        .map_err(|error| RootsError::Read { path: path.into(), source: system_reason(&error) })?;
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
     let (added, _) = roots.add_parsable_certificates(certificates);
