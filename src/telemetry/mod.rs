@@ -1,1 +1,43 @@
 //! Sets up logs.
+//!
+//! Stages emit `tracing` events and know nothing of this module. Two rules hold here for all of them: other
+//! crates' chatter stays at `warn`, because their `trace` prints buffers that hold secrets, and a panic is
+//! reported by its place alone, because its text may quote what it choked on.
+
+use tracing::Level;
+use tracing::error;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to `writer`; `timestamps` is off where the journal adds its own. A second call does nothing.
+pub fn init<W>(level: Level, format: Format, timestamps: bool, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let targets = Targets::new().with_default(LevelFilter::WARN).with_target("anchord", level);
+    let registry = tracing_subscriber::registry().with(targets);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(writer);
+    let started = match (format, timestamps) {
+        (Format::Json, _) => registry.with(layer.json().flatten_event(true)).try_init(),
+        (Format::Text, true) => registry.with(layer).try_init(),
+        (Format::Text, false) => registry.with(layer.without_time()).try_init(),
+    };
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            error!(place, "A task panicked; this is a bug");
+        }));
+    }
+}

@@ -1,0 +1,204 @@
+//! The arrows between modules, held by reading the source.
+//!
+//! A module may name what its row says and nothing else; since every row names only rows above it, there can be
+//! no cycle. ARCHITECTURE.md shows the same table to people, and is checked against the tree.
+#![allow(clippy::unwrap_used, reason = "a test that cannot read the tree has failed")]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+const WORDS: &[&str] = &["arn", "clock", "credentials", "entropy", "failure", "secret"];
+
+/// Module → what it may name besides itself, in the order of `lib.rs`.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("arn", &[]),
+    ("clock", &[]),
+    ("entropy", &[]),
+    ("failure", &[]),
+    ("secret", &[]),
+    ("credentials", &["arn", "secret"]),
+    ("identity", &["clock", "failure", "secret"]),
+    ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
+    ("upstream", &["arn", "clock", "credentials", "entropy", "failure", "identity", "secret", "signing"]),
+    ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
+    ("frontend", &["clock", "credentials", "entropy", "failure", "secret", "session"]),
+    ("config", WORDS),
+    ("telemetry", WORDS),
+    (
+        "daemon",
+        &[
+            "arn",
+            "clock",
+            "credentials",
+            "entropy",
+            "failure",
+            "secret",
+            "identity",
+            "signing",
+            "upstream",
+            "session",
+            "frontend",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "arn",
+            "clock",
+            "credentials",
+            "entropy",
+            "failure",
+            "secret",
+            "identity",
+            "signing",
+            "upstream",
+            "session",
+            "frontend",
+            "config",
+            "telemetry",
+            "daemon",
+        ],
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).into()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The module a file belongs to: its top folder, or its own name. `lib` and `main` hold no code of a stage.
+fn module_of(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    let top = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    top.trim_end_matches(".rs").to_owned()
+}
+
+/// Code without comments, where paths are only prose.
+fn code(path: &Path) -> String {
+    let text = fs_err::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Every `x` of `crate::x` in the code.
+fn names(code: &str) -> BTreeSet<String> {
+    code.split("crate::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
+        .collect()
+}
+
+fn modules() -> BTreeMap<String, Vec<PathBuf>> {
+    let mut modules: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in sources(&root().join("src")) {
+        modules.entry(module_of(&path)).or_default().push(path);
+    }
+    modules.remove("lib");
+    modules.remove("main");
+    modules
+}
+
+#[test]
+fn each_module_names_only_what_its_row_allows() {
+    for (module, paths) in modules() {
+        let (_, allowed) = MAY_NAME
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("src/{module} has no row in the table of tests/architecture.rs"));
+        for path in paths {
+            let strays: Vec<_> = names(&code(&path))
+                .into_iter()
+                .filter(|name| *name != module && !allowed.contains(&name.as_str()))
+                .collect();
+            assert!(
+                strays.is_empty(),
+                "{} names {strays:?}; `{module}` may name only {allowed:?}",
+                path.strip_prefix(root()).unwrap().display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_row_names_only_rows_above_it_so_there_is_no_cycle() {
+    let modules = modules();
+    for (index, (module, allowed)) in MAY_NAME.iter().enumerate() {
+        assert!(modules.contains_key(*module), "the table names `{module}`, which does not exist");
+        for name in *allowed {
+            assert!(
+                MAY_NAME[..index].iter().any(|(above, _)| above == name),
+                "`{module}` may not name `{name}`: not above it"
+            );
+        }
+    }
+}
+
+/// `super::super` and `use crate::{…}` would hide names from the check above.
+#[test]
+fn paths_are_written_so_that_they_can_be_checked() {
+    for path in sources(&root().join("src")) {
+        let code = code(&path);
+        for hidden in ["super::super", "crate::{"] {
+            assert!(!code.contains(hidden), "{} writes `{hidden}`", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_session_stage_knows_of_upstream_the_issuer_alone() {
+    for path in &modules()["session"] {
+        for rest in code(path).split("crate::upstream::").skip(1) {
+            let name: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+            assert!(
+                ["Issuer", "BoxFuture"].contains(&name.as_str()),
+                "{} names upstream::{name}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_emulator_names_nothing_of_ours() {
+    for path in sources(&root().join("emulator")) {
+        let strays = code(&path).replace("anchord_emulator", "").contains("anchord::");
+        assert!(!strays, "{} names the daemon's crate", path.display());
+    }
+    let manifest = fs_err::read_to_string(root().join("emulator/Cargo.toml")).unwrap();
+    assert!(!manifest.lines().any(|line| line.starts_with("anchord =") || line.starts_with("anchord.")));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for path in sources(&root().join("src")).into_iter().chain(sources(&root().join("emulator/src"))) {
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!"), "{} opens without a module doc", path.display());
+    }
+}
+
+#[test]
+fn no_file_outside_tests_unwraps() {
+    for path in sources(&root().join("src")).into_iter().chain(sources(&root().join("emulator/src"))) {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = code(&path);
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        assert!(!shipped.contains(".unwrap()"), "{} unwraps", path.display());
+    }
+}
