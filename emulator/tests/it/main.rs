@@ -7,6 +7,8 @@ mod faults;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod sessions;

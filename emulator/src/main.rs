@@ -1,0 +1,152 @@
+//! The emulator as a program, for demonstrations: one trust anchor, one profile, one leaf, until a signal comes.
+//!
+//! It prints what a client must be told as `name=value` lines on standard output, the line `ready` last, and with
+//! `--directory` writes the files that go with them.
+
+use std::io;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anchord_emulator::Authority;
+use anchord_emulator::Emulator;
+use anchord_emulator::Fault;
+use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
+use anchord_emulator::Setup;
+use clap::Parser;
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+/// Play IAM Roles Anywhere `CreateSession` over TLS on loopback
+#[derive(Debug, Parser)]
+#[command(name = "anchord-emulator")]
+struct Arguments {
+    /// Where to listen; port 0 takes any
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The Region to play
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Write root-ca.pem, leaf.pem with its chain, key.pem, tls-ca.pem and values.env there
+    #[arg(long)]
+    directory: Option<PathBuf>,
+    /// The profile's session length in seconds; any from 1
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=43_200))]
+    session_seconds: u32,
+    /// Lay this fault over every request: throttle, error, html, denied, reset, malformed, truncated, empty, partial,
+    /// expired or oversized
+    #[arg(long, value_parser = fault)]
+    fault: Option<Fault>,
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            let code = u8::try_from(problem.exit_code()).unwrap_or(2);
+            // Nobody is left to be told of a closed terminal.
+            let _ = problem.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(&arguments, &mut io::stdout()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "anchord-emulator: {}", causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyError> {
+    // Before anything is said: whoever reads `ready` may send a signal at once.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let root = Authority::root("Emulator root CA", KeyKind::P384)?;
+    let intermediate = root.intermediate("Emulator issuing CA", KeyKind::P256)?;
+    let leaf = intermediate.leaf(&LeafRequest::new("demo.example.com", KeyKind::P256))?;
+    let mut setup = Setup::sample(&arguments.region, &root);
+    setup.listen = arguments.listen;
+    setup.profiles[0].duration_seconds = arguments.session_seconds;
+    let mut values = vec![
+        ("region", setup.region.clone()),
+        ("trust_anchor_arn", setup.trust_anchor_arn()),
+        ("profile_arn", setup.profile_arn()),
+        ("role_arn", setup.role_arn()),
+    ];
+    let mut emulator = Emulator::start(setup).await?;
+    emulator.always(arguments.fault.clone());
+    values.insert(0, ("endpoint", emulator.endpoint()));
+
+    if let Some(directory) = &arguments.directory {
+        let chained = [leaf.certificate_pem(), intermediate.certificate_pem()].concat();
+        fs::create_dir_all(directory)?;
+        let directory = fs::canonicalize(directory)?;
+        values.push(("ca_file", write(&directory, "tls-ca.pem", 0o644, emulator.tls_ca_pem())?));
+        values.push(("certificate", write(&directory, "leaf.pem", 0o644, &chained)?));
+        values.push(("private_key", write(&directory, "key.pem", 0o600, &leaf.key_pem(KeyForm::Pkcs8)?)?));
+        values.push(("root", write(&directory, "root-ca.pem", 0o644, root.certificate_pem())?));
+        write(&directory, "values.env", 0o644, &lines(&values))?;
+    }
+    output.write_all(lines(&values).as_bytes())?;
+    output.write_all(b"ready\n")?;
+    output.flush()?;
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    emulator.stop().await;
+    Ok(())
+}
+
+fn lines(values: &[(&str, String)]) -> String {
+    values.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+/// Writes a file anew, so that its mode holds even where an older one had another, and gives back its path.
+fn write(directory: &Path, name: &str, mode: u32, text: &str) -> io::Result<String> {
+    let path = directory.join(name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(path.display().to_string())
+}
+
+fn fault(name: &str) -> Result<Fault, String> {
+    Ok(match name {
+        "throttle" => Fault::Throttle { retry_after: None },
+        "error" => Fault::Status(500),
+        "html" => Fault::Html(503),
+        "denied" => Fault::Denied { message: "Unable to assume role".to_owned() },
+        "reset" => Fault::Reset,
+        "malformed" => Fault::Malformed,
+        "truncated" => Fault::Truncated,
+        "empty" => Fault::EmptyCredentialSet,
+        "partial" => Fault::PartialCredentials,
+        "expired" => Fault::Expired,
+        "oversized" => Fault::Oversized,
+        _ => return Err(format!("`{name}` is no fault; --help lists them")),
+    })
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
