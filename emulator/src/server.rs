@@ -169,7 +169,7 @@ impl Emulator {
         self.shared.drops.send_modify(|count| *count += 1);
     }
 
-    /// Changes the account while it is in use.
+    /// Changes the account while it is in use; `change` must not call the emulator, which waits for it.
     pub fn change(&self, change: impl FnOnce(&mut Setup)) {
         change(&mut self.shared.state().setup);
     }
@@ -339,6 +339,8 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
         state.connections += 1;
         state.connections
     };
+    // Small answers must not wait for the client's delayed acknowledgement; where they must, they are only late.
+    let _ = tcp.set_nodelay(true);
     let Ok(stream) = acceptor.accept(tcp).await else { return };
     let reset = Arc::new(Notify::new());
     let service = service_fn(|request| {

@@ -201,3 +201,49 @@ fn grant(setup: &Setup, input: &Input, leaf: &X509Certificate<'_>, expires_at: O
         expires_at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
+    /// The recorded requests carry certificates that another tool made; this is an account that trusts them.
+    fn account(vectors: &[Value]) -> Setup {
+        let input: Value = serde_json::from_str(vectors[0]["body"].as_str().unwrap()).unwrap();
+        let mut setup = Setup::empty("us-east-1", "000000000000");
+        setup.trust_anchors = vec![TrustAnchor {
+            arn: input["trustAnchorArn"].as_str().unwrap().to_owned(),
+            certificate_pem: vectors.iter().filter_map(|vector| vector["chain_pem"][0].as_str()).collect(),
+            enabled: true,
+        }];
+        setup.profiles = vec![Profile {
+            arn: input["profileArn"].as_str().unwrap().to_owned(),
+            duration_seconds: 7200,
+            accept_role_session_name: false,
+            enabled: true,
+            roles: Vec::new(),
+            require_instance_properties: false,
+        }];
+        setup
+    }
+
+    #[test]
+    fn the_recorded_requests_get_sessions() {
+        let vectors: Vec<Value> =
+            serde_json::from_str(include_str!("../../tests/vectors/create-session.json")).unwrap();
+        let setup = account(&vectors);
+        for vector in &vectors {
+            let grant = decide(&setup, &verify::tests::incoming(vector), NOW).unwrap();
+
+            assert_eq!(grant.expires_at, NOW + Duration::HOUR, "{}", vector["label"]);
+            let arn = format!(
+                "arn:aws:sts::000000000000:assumed-role/Example+S3,Write.Role@x_y-z/{}",
+                grant.session_name
+            );
+            assert_eq!(grant.assumed_role_arn, arn);
+        }
+    }
+}

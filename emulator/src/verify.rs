@@ -190,7 +190,7 @@ fn decode(name: &str, text: &str) -> Result<Vec<u8>, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
     use serde_json::Value;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     /// The request of a vector, as it would come off the wire.
-    fn incoming(vector: &Value) -> Incoming {
+    pub(crate) fn incoming(vector: &Value) -> Incoming {
         let headers = vector["headers"].as_object().unwrap();
         let mut headers: Vec<(String, String)> =
             headers.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
