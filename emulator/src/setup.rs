@@ -31,6 +31,8 @@ pub struct Setup {
     pub revoked_serials: HashSet<String>,
     /// `MaxSessionDuration` of every role; a longer session is refused.
     pub max_session_seconds: u32,
+    /// How many requests a second are let through; the service's quota is 10, and none by default here.
+    pub requests_per_second: Option<usize>,
     /// What time the service believes it is.
     pub clock: Clock,
     /// Where to listen; port 0 takes any.
@@ -48,6 +50,7 @@ impl Setup {
             trust_policy_refusals: HashSet::new(),
             revoked_serials: HashSet::new(),
             max_session_seconds: 43_200,
+            requests_per_second: None,
             clock: Clock::system(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         }

@@ -92,7 +92,8 @@ impl State {
     }
 
     fn decide(&mut self, incoming: &Incoming, now: OffsetDateTime, entry: &mut LoggedRequest) -> Answer {
-        let granted = service::decide(&self.setup, incoming, now).and_then(|grant| {
+        let granted = self.admit(now).and_then(|()| service::decide(&self.setup, incoming, now));
+        let granted = granted.and_then(|grant| {
             service::issue(&grant).map_err(|error| {
                 Refusal::new(500, "InternalServerException", "Internal failure", error.to_string())
             })
@@ -108,6 +109,17 @@ impl State {
                 Answer { at: now, ..refused(&refusal) }
             }
         }
+    }
+
+    /// Throttles, if there is a quota and the last second used it up.
+    fn admit(&self, now: OffsetDateTime) -> Result<(), Refusal> {
+        let Some(quota) = self.setup.requests_per_second else { return Ok(()) };
+        let recent = self.log.iter().rev().take_while(|entry| now - entry.at < Duration::SECOND).count();
+        if recent < quota {
+            return Ok(());
+        }
+        let reason = format!("there were {recent} requests a second");
+        Err(Refusal::new(429, "ThrottlingException", "Rate exceeded", reason))
     }
 
     fn faulty(&self, fault: &Fault) -> Answer {

@@ -2,6 +2,7 @@
 
 use anchord_emulator::Authority;
 use anchord_emulator::AuthorityRequest;
+use anchord_emulator::Clock;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use base64::Engine as _;
@@ -210,12 +211,15 @@ async fn a_date_five_minutes_off() {
 #[tokio::test]
 async fn a_date_in_another_form() {
     let world = World::new().await;
-    let mut draft = world.draft();
-    draft.stamp.pop();
-    let stamp = draft.stamp.clone();
-    draft.set("x-amz-date", &stamp);
-
-    world.invalid_signature(&draft.sign(), "not YYYYMMDDTHHMMSSZ").await;
+    let good = world.draft().stamp;
+    for stamp in
+        [good.trim_end_matches('Z').to_owned(), format!("+{good}"), good.replace('T', "t"), "now".to_owned()]
+    {
+        let mut draft = world.draft();
+        draft.set("x-amz-date", &stamp);
+        draft.stamp = stamp;
+        world.invalid_signature(&draft.sign(), "not YYYYMMDDTHHMMSSZ").await;
+    }
 }
 
 // Signed headers.
@@ -563,6 +567,21 @@ async fn a_session_longer_than_the_role_allows() {
 
     let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role";
     world.refused(&world.draft().sign(), (400, INVALID, message), "MaxSessionDuration").await;
+}
+
+#[tokio::test]
+async fn more_requests_in_a_second_than_the_quota() {
+    let world = World::with(|setup| setup.requests_per_second = Some(2)).await;
+    let now = world.emulator.now();
+    world.emulator.change(|setup| setup.clock = Clock::at(now));
+    assert_eq!(world.send(&world.draft()).await.status, 201);
+    assert_eq!(world.send(&world.draft()).await.status, 201);
+
+    let expected = (429, "ThrottlingException", "Rate exceeded");
+    world.refused(&world.draft().sign(), expected, "2 requests a second").await;
+
+    world.emulator.change(|setup| setup.clock = Clock::at(now + Duration::SECOND));
+    assert_eq!(world.send(&world.draft()).await.status, 201);
 }
 
 #[tokio::test]

@@ -120,11 +120,12 @@ async fn rsa_keys_and_chains_of_five_are_as_good() {
 async fn a_bundle_trusts_each_of_its_roots() {
     let world = World::new().await;
     let other = Authority::root("root", KeyKind::P256).unwrap();
-    world
-        .emulator
-        .change(|setup| setup.trust_anchors[0].certificate_pem.insert_str(0, other.certificate_pem()));
+    for bundle in [[&world.root, &other], [&other, &world.root]] {
+        let bundle = bundle.map(Authority::certificate_pem).concat();
+        world.emulator.change(|setup| setup.trust_anchors[0].certificate_pem = bundle);
 
-    assert_eq!(world.send(&world.draft()).await.status, 201);
+        assert_eq!(world.send(&world.draft()).await.status, 201);
+    }
 }
 
 #[tokio::test]
