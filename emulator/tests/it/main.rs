@@ -11,6 +11,8 @@ mod program;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod resources;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod support;
