@@ -1,1 +1,242 @@
 //! Turns arguments, environment and a file into checked settings, reporting every mistake at once.
+//!
+//! An option is declared once, in [`OPTIONS`]. Its value comes from the first of four layers that gives one:
+//! argument, variable, file, default. Nothing here opens a certificate, a socket or a connection, and no
+//! stage knows these types: the daemon maps [`Settings`] to what each stage takes.
+//!
+//! Flags and variables of sessions are about one session: the one that `--session` names, or else the only
+//! one. When the file defines none, they define it, as `default` unless `--session` says otherwise. When the
+//! file defines several, they are refused until `--session` picks one. `--session` drops no session.
+
+mod check;
+mod environment;
+mod file;
+mod layers;
+mod options;
+mod problem;
+mod report;
+mod session;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use environment::Environment;
+pub use options::Fallback;
+pub use options::Kind;
+pub use options::OPTIONS;
+pub use options::OptionSpec;
+pub use options::SELECTORS;
+pub use options::arguments;
+pub use problem::Origin;
+pub use problem::Problem;
+pub use problem::Problems;
+pub use report::Origins;
+pub use report::describe;
+
+use crate::arn::ProfileArn;
+use crate::arn::Region;
+use crate::arn::RoleArn;
+use crate::arn::TrustAnchorArn;
+use crate::secret::Secret;
+
+/// Settings in which every value is well formed and agrees with the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// The folder of the socket, the bearer files and the token key.
+    pub runtime_directory: PathBuf,
+    /// What is logged, and how it looks.
+    pub log: Log,
+    /// Where HTTP is served.
+    pub http: Http,
+    /// The imitated EC2 instance metadata service; `None` when disabled.
+    pub imds: Option<Imds>,
+    /// Container credentials; `None` when disabled.
+    pub container: Option<Container>,
+    /// The Unix socket; `None` when disabled.
+    pub socket: Option<Socket>,
+    /// How AWS is reached.
+    pub upstream: Upstream,
+    /// In the order of the file. Never empty after [`load`].
+    pub sessions: Vec<Session>,
+    /// The session that `--session` named; one of `sessions`, unless a client has none of its own.
+    pub picked: Option<String>,
+    /// Where each value came from, for [`describe`].
+    pub origins: Origins,
+}
+
+impl Settings {
+    /// The session that a verb about one session means: the one picked, or else the only one.
+    pub fn the_session(&self) -> Option<&Session> {
+        match (&self.picked, self.sessions.as_slice()) {
+            (Some(name), sessions) => sessions.iter().find(|session| session.name == *name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+}
+
+/// What is logged, and how it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important messages that are logged.
+    pub level: Level,
+    /// How lines look.
+    pub format: Format,
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Somebody must act.
+    Error,
+    /// Degraded but serving.
+    Warn,
+    /// An operator's diary.
+    Info,
+    /// For us.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The name in settings, which `tracing` parses too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Format {
+    const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The name in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Where HTTP is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Loopback or link-local addresses; not empty when IMDS or container credentials are enabled.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// The imitated EC2 instance metadata service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imds {
+    /// The session whose credentials it hands out; one of [`Settings::sessions`].
+    pub session: String,
+}
+
+/// Container credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The session that the bare path means; one of [`Settings::sessions`].
+    pub session: Option<String>,
+}
+
+/// The Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Where it is; at most 107 bytes.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// How AWS is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// How long a connection may take to open; `None` for no limit.
+    pub connect_timeout: Option<Duration>,
+    /// How long AWS may be silent; `None` for no limit.
+    pub read_timeout: Option<Duration>,
+    /// The authorities that TLS servers are judged by; `None` for the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy for https, as the variable has it; may hold a password.
+    pub proxy: Option<Secret<String>>,
+    /// Hosts that are reached without the proxy, as the variable has them.
+    pub no_proxy: Option<String>,
+}
+
+/// One certificate and the role it is turned into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// 1 to 64 of `[a-z0-9._-]`, beginning with a letter or digit.
+    pub name: String,
+    /// The certificate's PEM file.
+    pub certificate: PathBuf,
+    /// The private key's PEM file.
+    pub private_key: PathBuf,
+    /// The PEM file of the certificates between.
+    pub intermediates: Option<PathBuf>,
+    /// The trust anchor that the certificate leads to.
+    pub trust_anchor: TrustAnchorArn,
+    /// The profile, in the trust anchor's Region and account.
+    pub profile: ProfileArn,
+    /// The role, in the same partition.
+    pub role: RoleArn,
+    /// 900 to 43200 whole seconds.
+    pub duration: Duration,
+    /// The name CloudTrail shows.
+    pub role_session_name: Option<String>,
+    /// The Region that clients use the credentials in.
+    pub region: Region,
+    /// The Region that is asked for credentials.
+    pub roles_anywhere_region: Region,
+    /// `https://host[:port]` to ask instead of AWS's usual endpoint.
+    pub endpoint: Option<String>,
+}
+
+/// Settings for the daemon.
+///
+/// # Errors
+/// All mistakes of all layers.
+pub fn load(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
+    check::settle(layers::arguments(matches), environment, Caller::Daemon)
+}
+
+/// Settings for a verb that may run beside a daemon or without one, such as `credential-process`.
+///
+/// As [`load`], but having no session is no mistake, and a user without a runtime directory is assumed to have
+/// systemd's `/run/user/UID`, where nothing answers unless a daemon is there.
+///
+/// # Errors
+/// All mistakes of all layers.
+pub fn load_for_client(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
+    check::settle(layers::arguments(matches), environment, Caller::Client)
+}
+
+/// Who wants settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Daemon,
+    Client,
+}

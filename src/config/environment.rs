@@ -1,0 +1,148 @@
+//! What the process was started with: variables, current folder, user.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// A copy of the environment, taken once in `main` and handed down, so that nothing below reads globals and
+/// tests can bring their own.
+#[derive(Clone)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    not_text: Vec<String>,
+    current_dir: PathBuf,
+    uid: u32,
+}
+
+impl Environment {
+    /// Copies the environment of this process.
+    pub fn capture() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one reader of the process's variables")]
+        let pairs = std::env::vars_os();
+        let environment = Self::copy_of(pairs);
+        // Without a current folder (it was removed) relative paths stay relative and fail where they are used.
+        let current_dir = std::env::current_dir().unwrap_or_default();
+        environment.with_current_dir(current_dir).with_uid(rustix::process::geteuid().as_raw())
+    }
+
+    /// Values that are not text are remembered by name only: one of ours is a mistake to report.
+    fn copy_of(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self::from_iter(std::iter::empty::<(String, String)>());
+        for (name, value) in pairs {
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(value) => _ = environment.variables.insert(name, value),
+                Err(_) => environment.not_text.push(name),
+            }
+        }
+        environment
+    }
+
+    /// The folder that relative paths of flags and variables start at.
+    #[must_use]
+    pub fn with_current_dir(mut self, current_dir: impl Into<PathBuf>) -> Self {
+        self.current_dir = current_dir.into();
+        self
+    }
+
+    /// The effective user.
+    #[must_use]
+    pub fn with_uid(mut self, uid: u32) -> Self {
+        self.uid = uid;
+        self
+    }
+
+    /// A variable's value. Empty means unset, as everywhere in Unix tools that mean well.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The folder that relative paths of flags and variables start at.
+    pub fn current_dir(&self) -> &Path {
+        &self.current_dir
+    }
+
+    /// The effective user.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The names of all variables that are set.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// The names of variables whose values are not UTF-8.
+    pub(super) fn not_text(&self) -> &[String] {
+        &self.not_text
+    }
+}
+
+/// An environment of these variables for user 65534 in `/`.
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables, not_text: Vec::new(), current_dir: "/".into(), uid: 65534 }
+    }
+}
+
+/// Names only: values may be anybody's passwords.
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Environment")
+            .field("variables", &self.variables.keys().collect::<Vec<_>>())
+            .field("current_dir", &self.current_dir)
+            .field("uid", &self.uid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let environment = Environment::from_iter([("A", ""), ("B", "b")]);
+
+        assert_eq!(
+            (environment.get("A"), environment.get("B"), environment.get("C")),
+            (None, Some("b"), None)
+        );
+        assert_eq!(environment.names().collect::<Vec<_>>(), ["B"]);
+    }
+
+    #[test]
+    fn debug_output_of_an_environment_shows_no_values() {
+        let environment = Environment::from_iter([("HTTPS_PROXY", "http://u:hunter2@proxy")]);
+
+        let shown = format!("{environment:?}");
+
+        assert!(shown.contains("HTTPS_PROXY") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_text_is_remembered_by_name() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let pairs = [("ANCHORD_LISTEN", b"\xff".to_vec()), ("ANCHORD_REGION", b"us-east-1".to_vec())];
+
+        let environment = Environment::copy_of(
+            pairs.into_iter().map(|(name, value)| (name.into(), OsString::from_vec(value))),
+        );
+
+        assert_eq!(environment.not_text(), ["ANCHORD_LISTEN"]);
+        assert_eq!(environment.get("ANCHORD_REGION"), Some("us-east-1"));
+        assert_eq!(environment.get("ANCHORD_LISTEN"), None);
+    }
+
+    #[test]
+    fn capturing_copies_what_the_process_has() {
+        let environment = Environment::capture();
+
+        assert!(environment.get("PATH").is_some());
+        assert!(environment.current_dir().is_absolute());
+    }
+}

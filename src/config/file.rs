@@ -1,0 +1,339 @@
+//! The TOML file: finds it, reads it, and lists what it gives, with lines.
+//!
+//! Reading goes on behind every mistake. Messages name keys and types; they never repeat a line of the file,
+//! which may hold a secret that somebody put there by accident.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::DeString;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::environment::Environment;
+use super::options::Kind;
+use super::options::OPTIONS;
+use super::options::OptionSpec;
+use super::problem::Origin;
+use super::problem::Problem;
+use super::values::Fault;
+use super::values::echo;
+use super::values::nearest;
+use super::values::session_name;
+
+/// A value as text, and where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// What a table gives, by the option's key; `None` for a value that has been reported already.
+pub(super) type Values = BTreeMap<&'static str, Option<Vec<Given>>>;
+
+/// A `[session.NAME]`.
+#[derive(Debug)]
+pub(super) struct FileSession {
+    pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) values: Values,
+}
+
+/// What a file gives.
+#[derive(Debug, Default)]
+pub(super) struct FileLayer {
+    /// The path as it was given, for messages.
+    pub(super) shown: String,
+    /// The absolute path; `None` when there is no file.
+    pub(super) path: Option<PathBuf>,
+    /// How it was chosen.
+    pub(super) chosen_by: Option<Origin>,
+    pub(super) values: Values,
+    /// In the order of the file.
+    pub(super) sessions: Vec<FileSession>,
+    /// Whether parts could not be read, so that nothing may be called missing.
+    pub(super) incomplete: bool,
+}
+
+/// Finds and reads the file; no file is not a mistake unless one was named.
+pub(super) fn read(
+    named: Option<&Given>,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> FileLayer {
+    let candidates = match named {
+        Some(given) => vec![PathBuf::from(&given.text)],
+        None => usual_places(environment),
+    };
+    for candidate in candidates {
+        let path = environment.current_dir().join(&candidate);
+        let shown = candidate.display().to_string();
+        let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
+        let mut layer = match fs_err::read(&path) {
+            Ok(bytes) => parse(&shown, &bytes, problems),
+            Err(error) if named.is_none() && is_absent(&error) => continue,
+            Err(error) => {
+                let kind = error.kind();
+                problems.push(Problem {
+                    origin: chosen_by.clone(),
+                    what: format!("cannot read {}: {kind}", echo(&shown)),
+                    hint: None,
+                });
+                FileLayer { shown, incomplete: true, ..FileLayer::default() }
+            }
+        };
+        layer.path = Some(path);
+        layer.chosen_by = Some(chosen_by);
+        return layer;
+    }
+    FileLayer::default()
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn usual_places(environment: &Environment) -> Vec<PathBuf> {
+    // The XDG specification has relative paths ignored.
+    let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
+    let home = absolute("XDG_CONFIG_HOME")
+        .map(Path::to_path_buf)
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    home.map(|folder| folder.join("anchord/anchord.toml"))
+        .into_iter()
+        .chain([PathBuf::from(SYSTEM_FILE)])
+        .collect()
+}
+
+/// Where the file of a whole host is.
+pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
+
+/// Lists what the file's bytes give. `shown` is its name in messages.
+pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> FileLayer {
+    let mut layer = FileLayer { shown: shown.into(), ..FileLayer::default() };
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            let origin = Origin::File { path: shown.into(), line };
+            problems.push(Problem { origin, what: "the file is not UTF-8".into(), hint: None });
+            layer.incomplete = true;
+            return layer;
+        }
+    };
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut walk = Walk { shown, line_starts: line_starts(text), broken_lines: BTreeSet::new(), problems };
+    walk.syntax_errors(&errors, text);
+    layer.incomplete = !errors.is_empty();
+    walk.root(root.get_ref(), &mut layer);
+    layer
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+}
+
+struct Walk<'a> {
+    shown: &'a str,
+    line_starts: Vec<usize>,
+    /// Lines with a syntax error: what the parser makes of them is a guess, and so is every complaint about it.
+    broken_lines: BTreeSet<usize>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn line(&self, at: usize) -> usize {
+        self.line_starts.partition_point(|&start| start <= at)
+    }
+
+    fn line_of<T>(&self, spanned: &Spanned<T>) -> usize {
+        self.line(spanned.span().start)
+    }
+
+    fn origin(&self, line: usize) -> Origin {
+        Origin::File { path: self.shown.into(), line }
+    }
+
+    fn report(&mut self, line: usize, fault: Fault) {
+        if !self.broken_lines.contains(&line) {
+            let origin = self.origin(line);
+            self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+        }
+    }
+
+    /// One a line: what follows the first is usually its echo. Keys of a table that is there twice are echoes too.
+    fn syntax_errors(&mut self, errors: &[toml::de::Error], text: &str) {
+        let mut second_table = 0..0;
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let line = self.line(span.start);
+            let is_duplicate = error.message() == "duplicate key";
+            if is_duplicate && !second_table.contains(&span.start) {
+                let word = text.get(span.clone()).unwrap_or_default().trim();
+                self.report(line, Fault::new(format!("{} is defined a second time", echo(word))));
+                let line_starts_at = self.line_starts[line - 1];
+                if text[line_starts_at..].trim_start().starts_with('[') {
+                    let end = text[span.end..].find("\n[").map_or(text.len(), |length| span.end + length);
+                    second_table = span.end..end;
+                }
+            } else if !is_duplicate {
+                self.report(line, Fault::new(format!("not TOML: {}", error.message())));
+            }
+            self.broken_lines.insert(line);
+        }
+    }
+
+    fn root(&mut self, root: &DeTable<'_>, layer: &mut FileLayer) {
+        for (key, value) in root {
+            let name = key.get_ref().as_ref();
+            if name == "session" {
+                self.sessions(value, layer);
+            } else if let Some(table) = TABLES.iter().find(|&&table| table == name) {
+                if let Some(entries) = self.table(value, &format!("`{table}`")) {
+                    self.entries(table, &format!("[{table}]"), entries, &mut layer.values);
+                }
+            } else {
+                self.entry("", "the file", (key, value), &mut layer.values);
+            }
+        }
+        layer.sessions.sort_by_key(|session| session.line);
+    }
+
+    fn table<'v, 'i>(&mut self, value: &'v Spanned<DeValue<'i>>, named: &str) -> Option<&'v DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let found = found(value.get_ref());
+            self.report(self.line_of(value), Fault::new(format!("{named}: expected a table, found {found}")));
+        }
+        table
+    }
+
+    fn sessions(&mut self, value: &Spanned<DeValue<'_>>, layer: &mut FileLayer) {
+        let Some(sessions) = self.table(value, "`session`") else {
+            layer.incomplete = true;
+            return;
+        };
+        for (key, value) in sessions {
+            let (name, line) = (key.get_ref().as_ref(), self.line_of(key));
+            let is_option = OPTIONS.iter().any(|spec| spec.table() == "session" && spec.name() == name);
+            if is_option && !value.get_ref().is_table() {
+                let what = format!("{} belongs to a session with a name", echo(name));
+                self.report(line, Fault::new(what).hint("write [session.NAME]"));
+                layer.incomplete = true;
+                continue;
+            }
+            if let Err(fault) = session_name(name) {
+                self.report(line, fault);
+            }
+            let mut values = Values::new();
+            match self.table(value, &format!("`session.{}`", shortened(name))) {
+                Some(entries) => {
+                    let place = format!("[session.{}]", shortened(name));
+                    self.entries("session", &place, entries, &mut values);
+                    layer.sessions.push(FileSession { name: name.into(), line, values });
+                }
+                None => layer.incomplete = true,
+            }
+        }
+    }
+
+    fn entries(&mut self, table: &str, place: &str, entries: &DeTable<'_>, values: &mut Values) {
+        for entry in entries {
+            self.entry(table, place, entry, values);
+        }
+    }
+
+    fn entry(&mut self, table: &str, place: &str, (key, value): Entry<'_, '_>, values: &mut Values) {
+        let name = key.get_ref().as_ref();
+        let Some(spec) = OPTIONS.iter().find(|spec| spec.table() == table && spec.name() == name) else {
+            self.report(self.line_of(key), unknown(table, place, name, value.get_ref()));
+            return;
+        };
+        let line = self.line_of(value);
+        let texts = match self.broken_lines.contains(&line) {
+            true => None,
+            false => self.texts(spec, place, value),
+        };
+        values.insert(spec.key, texts);
+    }
+
+    /// The value as flags would give it, if its type is right.
+    fn texts(&mut self, spec: &OptionSpec, place: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<Given>> {
+        let wrong = |expected: &str, value: &DeValue<'_>| {
+            let found = found(value);
+            Fault::new(format!("`{}` in {place}: expected {expected}, found {found}", spec.name()))
+        };
+        let given = |text: &str, line| Given { text: text.into(), origin: self.origin(line) };
+        let line = self.line_of(value);
+        match (spec.kind, value.get_ref()) {
+            (Kind::Text(_) | Kind::Path | Kind::Span, DeValue::String(text)) => Some(vec![given(text, line)]),
+            (Kind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
+            (Kind::Span, DeValue::Integer(number)) => {
+                let decimal = i128::from_str_radix(number.as_str(), number.radix());
+                Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
+            }
+            (Kind::List(_), DeValue::Array(items)) => {
+                let mut texts = Vec::new();
+                for item in items {
+                    let line = self.line_of(item);
+                    match item.get_ref() {
+                        DeValue::String(text) => {
+                            texts.push(Given { text: text.as_ref().into(), origin: self.origin(line) });
+                        }
+                        other => {
+                            self.report(line, wrong("a string", other));
+                        }
+                    }
+                }
+                // The rest of the list is still checked; a list without any string has been reported as such.
+                (items.is_empty() || !texts.is_empty()).then_some(texts)
+            }
+            (kind, other) => {
+                self.report(line, wrong(kind.expected(), other));
+                None
+            }
+        }
+    }
+}
+
+type Entry<'v, 'i> = (&'v Spanned<DeString<'i>>, &'v Spanned<DeValue<'i>>);
+
+/// The file's tables with fixed names.
+const TABLES: [&str; 6] = ["log", "http", "imds", "container", "socket", "upstream"];
+
+fn found(value: &DeValue<'_>) -> String {
+    let kind = value.type_str();
+    let article = if matches!(kind, "array" | "integer") { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+fn shortened(name: &str) -> String {
+    echo(name).trim_matches('`').into()
+}
+
+fn unknown(table: &str, place: &str, name: &str, value: &DeValue<'_>) -> Fault {
+    let here = OPTIONS.iter().filter(|spec| spec.table() == table).map(OptionSpec::name);
+    if value.is_table() && table.is_empty() {
+        let fault = Fault::new(format!("unknown table [{}]", shortened(name)));
+        return match nearest(name, TABLES.into_iter().chain(["session"])) {
+            Some("session") => fault.hint("did you mean [session.NAME]?"),
+            Some(meant) => fault.hint(format!("did you mean [{meant}]?")),
+            None => fault.hint(format!("the tables are {} and session.NAME", TABLES.join(", "))),
+        };
+    }
+    let fault = Fault::new(format!("unknown key {} in {place}", echo(name)));
+    if let Some(meant) = nearest(name, here.clone()) {
+        return fault.hint(format!("did you mean `{meant}`?"));
+    }
+    if let Some(elsewhere) = OPTIONS.iter().find(|spec| spec.name() == name) {
+        return fault.hint(match elsewhere.table() {
+            "" => format!("`{name}` belongs at the top of the file, before the first table"),
+            "session" => format!("`{name}` belongs in [session.NAME]"),
+            table => format!("`{name}` belongs in [{table}]"),
+        });
+    }
+    fault.hint(format!("the keys are {}", here.collect::<Vec<_>>().join(", ")))
+}

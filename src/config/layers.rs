@@ -1,0 +1,146 @@
+//! The four layers - argument, variable, file, default - and which of them decides.
+
+use std::collections::BTreeMap;
+
+use super::environment::Environment;
+use super::file;
+use super::file::FileLayer;
+use super::file::FileSession;
+use super::file::Given;
+use super::file::Values;
+use super::options::Fallback;
+use super::options::Kind;
+use super::options::OPTIONS;
+use super::options::OptionSpec;
+use super::options::SELECTORS;
+use super::problem::Origin;
+use super::problem::Problem;
+use super::values::nearest;
+
+/// All that was said before anybody asks what it means.
+pub(super) struct Layers<'a> {
+    pub(super) arguments: Arguments,
+    pub(super) environment: &'a Environment,
+    pub(super) file: FileLayer,
+}
+
+/// What the command line gave, by flag.
+pub(super) type Arguments = BTreeMap<&'static str, Vec<String>>;
+
+/// What the layers say about an option.
+pub(super) enum Found {
+    /// Nothing, and there is no fixed default.
+    Absent,
+    /// Something that has been reported already.
+    Broken,
+    /// These values; exactly one unless the option is a list.
+    Values(Vec<Given>),
+}
+
+/// A session of the settings to be.
+#[derive(Clone, Copy)]
+pub(super) struct SessionLayer<'a> {
+    pub(super) name: &'a str,
+    /// Its table in the file.
+    pub(super) table: Option<&'a FileSession>,
+    /// Whether session flags and variables are about it.
+    pub(super) takes_flags: bool,
+}
+
+/// The flags that were given. A verb may leave out flags that it has no use for.
+pub(super) fn arguments(matches: &clap::ArgMatches) -> Arguments {
+    let given = |spec: &'static OptionSpec| {
+        let values = matches.try_get_many::<String>(spec.flag).ok().flatten()?;
+        Some((spec.flag, values.cloned().collect()))
+    };
+    SELECTORS.iter().chain(OPTIONS).filter_map(given).collect()
+}
+
+impl<'a> Layers<'a> {
+    /// Reads the file that flags and variables point at.
+    pub(super) fn read(
+        arguments: Arguments,
+        environment: &'a Environment,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut layers = Self { arguments, environment, file: FileLayer::default() };
+        let named = layers.given_outside_file(&SELECTORS[0]).and_then(|mut values| values.pop());
+        layers.file = file::read(named.as_ref(), environment, problems);
+        layers
+    }
+
+    /// The values of an option, from the first layer that has any. `session` is for options of sessions.
+    pub(super) fn find(&self, spec: &OptionSpec, session: Option<&SessionLayer<'_>>) -> Found {
+        if session.is_none_or(|session| session.takes_flags)
+            && let Some(values) = self.given_outside_file(spec)
+        {
+            return Found::Values(values);
+        }
+        let in_file: Option<&Values> = match session {
+            Some(session) => session.table.map(|table| &table.values),
+            None => Some(&self.file.values),
+        };
+        match in_file.and_then(|values| values.get(spec.key)) {
+            Some(Some(values)) => return Found::Values(values.clone()),
+            Some(None) => return Found::Broken,
+            None => {}
+        }
+        match spec.fallback {
+            Fallback::Value(text) => Found::Values(split(spec, text, &Origin::Default)),
+            Fallback::Rule(_) | Fallback::Required => Found::Absent,
+        }
+    }
+
+    /// What a flag or else a variable gives.
+    pub(super) fn given_outside_file(&self, spec: &OptionSpec) -> Option<Vec<Given>> {
+        if let Some(texts) = self.arguments.get(spec.flag) {
+            let origin = Origin::Argument(spec.flag);
+            return Some(texts.iter().flat_map(|text| split(spec, text, &origin)).collect());
+        }
+        let text = self.environment.get(spec.variable)?;
+        Some(split(spec, text, &Origin::Variable(spec.variable.into())))
+    }
+
+    /// Where flags and variables give options of sessions.
+    pub(super) fn session_flags(&self) -> Vec<Origin> {
+        OPTIONS
+            .iter()
+            .filter(|spec| spec.table() == "session")
+            .filter_map(|spec| self.given_outside_file(spec)?.pop())
+            .map(|given| given.origin)
+            .collect()
+    }
+
+    /// Variables that cannot be read, or whose names are one slip away from ours. Others that begin with
+    /// `ANCHORD_` are left alone: Kubernetes makes such names up for a service called `anchord`.
+    pub(super) fn check_variables(&self, problems: &mut Vec<Problem>) {
+        let ours = || SELECTORS.iter().chain(OPTIONS).map(|spec| spec.variable);
+        for name in self.environment.not_text() {
+            if ours().any(|variable| variable == name) {
+                let origin = Origin::Variable(name.clone());
+                problems.push(Problem { origin, what: "is not UTF-8".into(), hint: None });
+            }
+        }
+        for name in self.environment.names() {
+            let Some(suffix) = name.strip_prefix("ANCHORD_") else { continue };
+            let suffixes = ours().filter_map(|variable| variable.strip_prefix("ANCHORD_"));
+            if !ours().any(|variable| variable == name)
+                && let Some(meant) = nearest(suffix, suffixes)
+            {
+                problems.push(Problem {
+                    origin: Origin::Variable(name.into()),
+                    what: "unknown variable".into(),
+                    hint: Some(format!("did you mean `ANCHORD_{meant}`?")),
+                });
+            }
+        }
+    }
+}
+
+fn split(spec: &OptionSpec, text: &str, origin: &Origin) -> Vec<Given> {
+    let one = |text: &str| Given { text: text.into(), origin: origin.clone() };
+    match spec.kind {
+        Kind::List(_) => text.split(',').map(|item| one(item.trim())).collect(),
+        _ => vec![one(text)],
+    }
+}

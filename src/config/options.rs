@@ -1,0 +1,377 @@
+//! Every option, declared once.
+//!
+//! The command line, the names of the variables, the help and the sample file are made from [`OPTIONS`], so
+//! that an option cannot exist in one of them only. What a value means is checked elsewhere.
+
+/// One option: a flag, a variable and, for [`OPTIONS`], a key of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Where the file has it: `table.key`, or `key` at the top. `session.key` stands for `[session.NAME]`.
+    pub key: &'static str,
+    /// The long flag, without dashes.
+    pub flag: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What its values look like.
+    pub kind: Kind,
+    /// What holds when nobody gives it.
+    pub fallback: Fallback,
+    /// A value as the sample file writes it.
+    pub sample: &'static str,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+/// What values look like in the file; flags and variables give all of them as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string, named as help shows it.
+    Text(&'static str),
+    /// A path; relative ones start at the file's folder, those of flags and variables at the current one.
+    Path,
+    /// `true` or `false`.
+    Switch,
+    /// `"30s"`, or a whole number of seconds.
+    Span,
+    /// An array of strings; commas separate them in flags and variables, and the flag may be repeated.
+    List(&'static str),
+}
+
+/// What holds when nobody gives a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value, in the form a flag would have.
+    Value(&'static str),
+    /// Something that depends on the rest, in words.
+    Rule(&'static str),
+    /// Nothing: it must be given.
+    Required,
+}
+
+impl OptionSpec {
+    /// The table of the file, without the session's name; empty at the top.
+    pub fn table(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// The key within its table.
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    fn argument(&self) -> clap::Arg {
+        let action = match self.kind {
+            Kind::List(_) => clap::ArgAction::Append,
+            _ => clap::ArgAction::Set,
+        };
+        clap::Arg::new(self.flag)
+            .long(self.flag)
+            .action(action)
+            .num_args(1)
+            .value_name(self.kind.placeholder())
+            .allow_negative_numbers(self.kind == Kind::Span)
+            .help(format!("{} [{}] [variable: {}]", self.doc, self.fallback, self.variable))
+            .help_heading(match self.table() {
+                "session" => "Session options",
+                _ => "Settings",
+            })
+    }
+}
+
+impl Kind {
+    /// The words after "expected" when the file holds another type.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Path => "a string",
+            Self::Switch => "a boolean",
+            Self::Span => "a string such as \"30s\" or a whole number of seconds",
+            Self::List(_) => "an array of strings",
+        }
+    }
+
+    fn placeholder(self) -> &'static str {
+        match self {
+            Self::Text(placeholder) | Self::List(placeholder) => placeholder,
+            Self::Path => "PATH",
+            Self::Switch => "true|false",
+            Self::Span => "DURATION",
+        }
+    }
+}
+
+impl std::fmt::Display for Fallback {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(text) | Self::Rule(text) => write!(formatter, "default: {text}"),
+            Self::Required => formatter.write_str("required"),
+        }
+    }
+}
+
+/// The flags of all options, for every verb that reads settings.
+pub fn arguments() -> Vec<clap::Arg> {
+    SELECTORS.iter().chain(OPTIONS).map(OptionSpec::argument).collect()
+}
+
+/// The option with this key.
+///
+/// # Panics
+/// When there is none: keys are written by us, and loading any file looks all of them up.
+pub(super) fn option(key: &str) -> &'static OptionSpec {
+    OPTIONS.iter().find(|spec| spec.key == key).expect("only keys of OPTIONS are asked for")
+}
+
+/// Tells where to read and which session is meant; has no key in the file.
+pub const SELECTORS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "config",
+        flag: "config",
+        variable: "ANCHORD_CONFIG",
+        kind: Kind::Path,
+        fallback: Fallback::Rule(
+            "$XDG_CONFIG_HOME/anchord/anchord.toml (~/.config without it), else /etc/anchord/anchord.toml, else no file",
+        ),
+        sample: "",
+        doc: "The settings file",
+    },
+    OptionSpec {
+        key: "session",
+        flag: "session",
+        variable: "ANCHORD_SESSION",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("the file's only session, or `default` when flags define it"),
+        sample: "",
+        doc: "The session that is meant, and that the session options below change",
+    },
+];
+
+/// Every option that the file knows, in the order in which the sample has them.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "runtime_directory",
+        flag: "runtime-directory",
+        variable: "ANCHORD_RUNTIME_DIRECTORY",
+        kind: Kind::Path,
+        fallback: Fallback::Rule(
+            "$RUNTIME_DIRECTORY, else /run/anchord for root, else $XDG_RUNTIME_DIR/anchord",
+        ),
+        sample: "\"/run/anchord\"",
+        doc: "The folder of the socket, the bearer files and the token key",
+    },
+    OptionSpec {
+        key: "log.level",
+        flag: "log-level",
+        variable: "ANCHORD_LOG_LEVEL",
+        kind: Kind::Text("error|warn|info|debug|trace"),
+        fallback: Fallback::Value("info"),
+        sample: "\"info\"",
+        doc: "The least important messages that are logged: error, warn, info, debug or trace",
+    },
+    OptionSpec {
+        key: "log.format",
+        flag: "log-format",
+        variable: "ANCHORD_LOG_FORMAT",
+        kind: Kind::Text("text|json"),
+        fallback: Fallback::Value("text"),
+        sample: "\"text\"",
+        doc: "How log lines look: text for people, json for machines",
+    },
+    OptionSpec {
+        key: "http.listen",
+        flag: "listen",
+        variable: "ANCHORD_LISTEN",
+        kind: Kind::List("ADDRESS:PORT"),
+        fallback: Fallback::Value("127.0.0.1:9911"),
+        sample: "[\"127.0.0.1:9911\"]",
+        doc: "The loopback or link-local addresses that serve IMDS and container credentials",
+    },
+    OptionSpec {
+        key: "imds.enabled",
+        flag: "imds-enabled",
+        variable: "ANCHORD_IMDS_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether the EC2 instance metadata service is imitated",
+    },
+    OptionSpec {
+        key: "imds.session",
+        flag: "imds-session",
+        variable: "ANCHORD_IMDS_SESSION",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("the only session; required when there are several"),
+        sample: "\"bedrock\"",
+        doc: "The session whose credentials IMDS hands out",
+    },
+    OptionSpec {
+        key: "container.enabled",
+        flag: "container-enabled",
+        variable: "ANCHORD_CONTAINER_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether container credentials are served",
+    },
+    OptionSpec {
+        key: "container.session",
+        flag: "container-session",
+        variable: "ANCHORD_CONTAINER_SESSION",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("the only session; none when there are several"),
+        sample: "\"bedrock\"",
+        doc: "The session that the bare path /v1/credentials means",
+    },
+    OptionSpec {
+        key: "socket.enabled",
+        flag: "socket-enabled",
+        variable: "ANCHORD_SOCKET_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether the Unix socket is served",
+    },
+    OptionSpec {
+        key: "socket.path",
+        flag: "socket-path",
+        variable: "ANCHORD_SOCKET_PATH",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("anchord.sock in the runtime directory"),
+        sample: "\"/run/anchord/anchord.sock\"",
+        doc: "Where the Unix socket is",
+    },
+    OptionSpec {
+        key: "socket.mode",
+        flag: "socket-mode",
+        variable: "ANCHORD_SOCKET_MODE",
+        kind: Kind::Text("OCTAL"),
+        fallback: Fallback::Value("0600"),
+        sample: "\"0600\"",
+        doc: "The permissions of the Unix socket, in octal; whoever may write to it may connect",
+    },
+    OptionSpec {
+        key: "upstream.connect_timeout",
+        flag: "connect-timeout",
+        variable: "ANCHORD_CONNECT_TIMEOUT",
+        kind: Kind::Span,
+        fallback: Fallback::Value("5s"),
+        sample: "\"5s\"",
+        doc: "How long a connection to AWS may take to open; none or -1 for no limit",
+    },
+    OptionSpec {
+        key: "upstream.read_timeout",
+        flag: "read-timeout",
+        variable: "ANCHORD_READ_TIMEOUT",
+        kind: Kind::Span,
+        fallback: Fallback::Value("10s"),
+        sample: "\"10s\"",
+        doc: "How long AWS may be silent while we wait for its answer; none or -1 for no limit",
+    },
+    OptionSpec {
+        key: "upstream.ca_file",
+        flag: "ca-file",
+        variable: "ANCHORD_CA_FILE",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("the system's"),
+        sample: "\"/etc/anchord/proxy-ca.pem\"",
+        doc: "The PEM file of the authorities that TLS servers are judged by",
+    },
+    OptionSpec {
+        key: "session.certificate",
+        flag: "certificate",
+        variable: "ANCHORD_CERTIFICATE",
+        kind: Kind::Path,
+        fallback: Fallback::Required,
+        sample: "\"/etc/anchord/leaf.pem\"",
+        doc: "The PEM file of the certificate; may hold its intermediates too",
+    },
+    OptionSpec {
+        key: "session.private_key",
+        flag: "private-key",
+        variable: "ANCHORD_PRIVATE_KEY",
+        kind: Kind::Path,
+        fallback: Fallback::Required,
+        sample: "\"/etc/anchord/key.pem\"",
+        doc: "The PEM file of the certificate's private key",
+    },
+    OptionSpec {
+        key: "session.intermediates",
+        flag: "intermediates",
+        variable: "ANCHORD_INTERMEDIATES",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("none"),
+        sample: "\"/etc/anchord/chain.pem\"",
+        doc: "The PEM file of the certificates between the leaf and the trust anchor",
+    },
+    OptionSpec {
+        key: "session.trust_anchor_arn",
+        flag: "trust-anchor-arn",
+        variable: "ANCHORD_TRUST_ANCHOR_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae-3fc2-4a1c-9d0c-3a5f8d2b7c11\"",
+        doc: "The trust anchor that the certificate leads to",
+    },
+    OptionSpec {
+        key: "session.profile_arn",
+        flag: "profile-arn",
+        variable: "ANCHORD_PROFILE_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70-58b1-4a0e-8f57-0c6d1e2b3a44\"",
+        doc: "The Roles Anywhere profile, in the trust anchor's account and Region",
+    },
+    OptionSpec {
+        key: "session.role_arn",
+        flag: "role-arn",
+        variable: "ANCHORD_ROLE_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:iam::123456789012:role/bedrock\"",
+        doc: "The role whose credentials are asked for",
+    },
+    OptionSpec {
+        key: "session.duration",
+        flag: "duration",
+        variable: "ANCHORD_DURATION",
+        kind: Kind::Span,
+        fallback: Fallback::Value("1h"),
+        sample: "\"1h\"",
+        doc: "How long credentials are to last, 15m to 12h; the profile may shorten it",
+    },
+    OptionSpec {
+        key: "session.role_session_name",
+        flag: "role-session-name",
+        variable: "ANCHORD_ROLE_SESSION_NAME",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("AWS takes the certificate's serial number"),
+        sample: "\"build-host-7\"",
+        doc: "The name CloudTrail shows; refused unless the profile accepts role session names",
+    },
+    OptionSpec {
+        key: "session.region",
+        flag: "region",
+        variable: "ANCHORD_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Rule("the trust anchor's"),
+        sample: "\"us-east-1\"",
+        doc: "The Region that clients use the credentials in",
+    },
+    OptionSpec {
+        key: "session.roles_anywhere_region",
+        flag: "roles-anywhere-region",
+        variable: "ANCHORD_ROLES_ANYWHERE_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Value("auto"),
+        sample: "\"auto\"",
+        doc: "The Region that is asked for credentials; auto takes it from the ARNs",
+    },
+    OptionSpec {
+        key: "session.endpoint",
+        flag: "endpoint",
+        variable: "ANCHORD_ENDPOINT",
+        kind: Kind::Text("URL"),
+        fallback: Fallback::Rule("AWS's own, by Region"),
+        sample: "\"https://rolesanywhere.us-east-1.amazonaws.com\"",
+        doc: "The https:// address that is asked instead of AWS's usual one, such as a VPC endpoint",
+    },
+];

@@ -1,0 +1,203 @@
+//! Which sessions there are, what each is made of, and whether its parts agree.
+
+use super::Session;
+use super::check::Check;
+use super::check::Value;
+use super::check::no_session;
+use super::check::quoted;
+use super::layers::Found;
+use super::layers::SessionLayer;
+use super::options::Fallback;
+use super::options::OPTIONS;
+use super::options::OptionSpec;
+use super::problem::Origin;
+use super::values;
+use super::values::Fault;
+use crate::arn::ProfileArn;
+use crate::arn::Region;
+use crate::arn::RoleArn;
+use crate::arn::TrustAnchorArn;
+
+impl<'a> Check<'a> {
+    /// The sessions, and which of them flags and variables are about.
+    pub(super) fn sessions<'n>(&mut self, picked: &'n Value<String>) -> Vec<SessionLayer<'n>>
+    where
+        'a: 'n,
+    {
+        let layers = self.layers;
+        let (tables, flags) = (&layers.file.sessions, layers.session_flags());
+        let picked_name = picked.get().map(String::as_str);
+        if tables.is_empty() && !flags.is_empty() {
+            let name = picked_name.unwrap_or("default");
+            return vec![SessionLayer { name, table: None, takes_flags: true }];
+        }
+        if tables.is_empty() && !layers.file.incomplete && self.sessions_are_needed() {
+            self.report_no_sessions();
+        }
+        let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+        if let (Value::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
+            let given: Vec<_> = flags.iter().map(Origin::to_string).collect();
+            let fault = Fault::new(format!(
+                "{} could be about any of the sessions {}",
+                given.join(", "),
+                names.join(", ")
+            ));
+            self.report(first.clone(), fault.hint("pick one with --session or ANCHORD_SESSION"));
+        }
+        let takes_flags = |name| tables.len() == 1 || picked_name == Some(name);
+        tables
+            .iter()
+            .map(|table| (table.name.as_str(), table))
+            .map(|(name, table)| SessionLayer { name, table: Some(table), takes_flags: takes_flags(name) })
+            .collect()
+    }
+
+    fn report_no_sessions(&mut self) {
+        let required = required_options();
+        let keys: Vec<_> = required.iter().map(|spec| spec.name()).collect();
+        let flags: Vec<_> = required.iter().map(|spec| format!("--{}", spec.flag)).collect();
+        let hint = format!(
+            "write [session.NAME] with {} to {}, or give {}",
+            keys.join(", "),
+            self.file_to_write(),
+            flags.join(", ")
+        );
+        self.report(self.file_origin(), Fault::new("no session is defined").hint(hint));
+    }
+
+    pub(super) fn check_picked(&mut self, picked: &Value<String>, names: &[&str]) {
+        if let Value::Is(name, origin) = picked
+            && !names.contains(&name.as_str())
+            && !names.is_empty()
+        {
+            self.report(origin.clone(), no_session(name, names));
+        }
+    }
+
+    /// One session; `None` when something is wrong with it.
+    pub(super) fn session(&mut self, layer: &SessionLayer<'_>) -> Option<Session> {
+        let scope = Some(layer);
+        let certificate = self.path("session.certificate", scope);
+        let private_key = self.path("session.private_key", scope);
+        let intermediates = self.path("session.intermediates", scope);
+        let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
+        let profile = self.one("session.profile_arn", scope, values::profile);
+        let role = self.one("session.role_arn", scope, values::role);
+        let duration = self.one("session.duration", scope, values::session_duration);
+        let role_session_name = self.one("session.role_session_name", scope, values::role_session_name);
+        let region = self.one("session.region", scope, values::region);
+        let asked_region = self.one("session.roles_anywhere_region", scope, values::region_or_auto);
+        let endpoint = self.one("session.endpoint", scope, values::endpoint);
+
+        self.report_missing(layer);
+        self.check_profile(&trust_anchor, &profile);
+        self.check_regions(layer, &trust_anchor, &asked_region, &region);
+        self.check_role(&trust_anchor, &role);
+        if let (Value::Absent, Some(anchor)) = (&region, trust_anchor.get()) {
+            self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
+        }
+
+        let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
+        Some(Session {
+            name: layer.name.into(),
+            certificate: certificate.required()?,
+            private_key: private_key.required()?,
+            intermediates: intermediates.optional()?,
+            profile: profile.required()?,
+            role: role.required()?,
+            duration: duration.required()?,
+            role_session_name: role_session_name.optional()?,
+            region: region.optional()?.unwrap_or_else(|| trust_anchor.region()),
+            roles_anywhere_region: asked_region.unwrap_or_else(|| trust_anchor.region()),
+            endpoint: endpoint.optional()?,
+            trust_anchor,
+        })
+    }
+
+    fn report_missing(&mut self, layer: &SessionLayer<'_>) {
+        let is_missing = |spec: &&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Found::Absent);
+        let missing: Vec<_> = required_options().into_iter().filter(is_missing).collect();
+        if missing.is_empty() || self.layers.file.incomplete {
+            return;
+        }
+        let list = |write: fn(&OptionSpec) -> String| {
+            missing.iter().map(|s| write(s)).collect::<Vec<_>>().join(", ")
+        };
+        let keys = list(|spec| format!("`{}`", spec.name()));
+        let (origin, fault) = match layer.table {
+            Some(table) => {
+                let origin = Origin::File { path: self.layers.file.shown.clone(), line: table.line };
+                (origin, Fault::new(format!("[session.{}] lacks {keys}", layer.name)))
+            }
+            None => {
+                let flags = list(|spec| format!("--{}", spec.flag));
+                let fault = Fault::new(format!("session `{}` lacks {keys}", layer.name));
+                (Origin::Default, fault.hint(format!("give {flags}, or their variables")))
+            }
+        };
+        self.report(origin, fault);
+    }
+
+    fn check_profile(&mut self, trust_anchor: &Value<TrustAnchorArn>, profile: &Value<ProfileArn>) {
+        let (Some(anchor), Value::Is(profile, origin)) = (trust_anchor.get(), profile) else { return };
+        let pairs = [
+            ("partition", profile.partition().to_owned(), anchor.partition().to_owned()),
+            ("Region", profile.region().to_string(), anchor.region().to_string()),
+            ("account", profile.account_id().to_owned(), anchor.account_id().to_owned()),
+        ];
+        for (what, of_profile, of_anchor) in pairs {
+            if of_profile != of_anchor {
+                let fault = Fault::new(format!("the profile and the trust anchor must share their {what}"))
+                    .hint(format!("the profile's is {of_profile}, the trust anchor's {of_anchor}"));
+                self.report(origin.clone(), fault);
+            }
+        }
+    }
+
+    fn check_regions(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        trust_anchor: &Value<TrustAnchorArn>,
+        asked: &Value<Option<Region>>,
+        region: &Value<Region>,
+    ) {
+        let Value::Is(anchor, anchor_origin) = trust_anchor else { return };
+        let (home, partition) = (anchor.region(), anchor.partition());
+        if let Value::Is(Some(asked), origin) = asked
+            && *asked != home
+        {
+            let fault = Fault::new(format!(
+                "session `{}` asks Roles Anywhere in {asked}, but its trust anchor is in {home}",
+                layer.name
+            ));
+            self.report(origin.clone(), fault.hint("leave it at `auto`; `region` is what clients use"));
+        }
+        if home.partition().as_str() != partition {
+            let fault = Fault::new(format!("the trust anchor's ARN names partition {partition}"))
+                .hint(format!("its Region {home} belongs to {}", home.partition()));
+            self.report(anchor_origin.clone(), fault);
+        } else if let Value::Is(region, origin) = region
+            && region.partition().as_str() != partition
+        {
+            let fault = Fault::new(format!("Region {region} is in partition {}", region.partition()))
+                .hint(format!("the ARNs are of {partition}, whose credentials hold nowhere else"));
+            self.report(origin.clone(), fault);
+        }
+    }
+
+    fn check_role(&mut self, trust_anchor: &Value<TrustAnchorArn>, role: &Value<RoleArn>) {
+        let (Some(anchor), Value::Is(role, origin)) = (trust_anchor.get(), role) else { return };
+        if role.partition() != anchor.partition() {
+            let fault = Fault::new("the role and the trust anchor must share their partition").hint(format!(
+                "the role's is {}, the trust anchor's {}",
+                role.partition(),
+                anchor.partition()
+            ));
+            self.report(origin.clone(), fault);
+        }
+    }
+}
+
+fn required_options() -> Vec<&'static OptionSpec> {
+    OPTIONS.iter().filter(|spec| spec.fallback == Fallback::Required).collect()
+}

@@ -1,0 +1,188 @@
+//! Everything that is wrong is said, at once, with its line.
+
+use super::*;
+use crate::failure::Class;
+use crate::failure::Classify as _;
+
+const FILE_OF_MISTAKES: &str = r#"
+runtime_directory = 7
+[log]
+level = "loud"
+[http]
+listen = ["0.0.0.0:9911", 9911]
+[imds]
+session = "bedrok"
+[sokcet]
+mode = "0600"
+[upstream]
+read_timeout = "soon"
+[session.bedrock]
+certifcate = "leaf.pem"
+private_key = "key.pem"
+trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae"
+profile_arn = "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/9f2d6a70"
+role_arn = "bedrock"
+duration = "5m"
+endpoint = "http://localhost"
+roles_anywhere_region = "eu-west-1"
+"#;
+
+#[test]
+fn every_mistake_is_reported_in_one_run() {
+    let problems = settle(FILE_OF_MISTAKES, &["--log-format=xml"], &[("ANCHORD_LISTENN", "x")]).unwrap_err();
+
+    let expected = "\
+--log-format: `xml` is none of text, json
+ANCHORD_LISTENN: unknown variable; hint: did you mean `ANCHORD_LISTEN`?
+anchord.toml:2: `runtime_directory` in the file: expected a string, found an integer
+anchord.toml:4: `level` in [log]: `loud` is none of error, warn, info, debug, trace
+anchord.toml:6: `listen` in [http]: expected a string, found an integer
+anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and whoever reaches it gets credentials; hint: take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
+anchord.toml:8: `session` in [imds]: there is no session `bedrok`; hint: did you mean `bedrock`?
+anchord.toml:9: unknown table [sokcet]; hint: did you mean [socket]?
+anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 45m or 1h30m; a plain number is seconds
+anchord.toml:13: [session.bedrock] lacks `certificate`
+anchord.toml:14: unknown key `certifcate` in [session.bedrock]; hint: did you mean `certificate`?
+anchord.toml:17: the profile and the trust anchor must share their Region; hint: the profile's is eu-west-1, the trust anchor's us-east-1
+anchord.toml:18: `role_arn` in [session.bedrock]: `bedrock` is not a role ARN; hint: expected arn:aws:iam::123456789012:role/name
+anchord.toml:19: `duration` in [session.bedrock]: `5m` is shorter than 15m, the shortest AWS grants
+anchord.toml:20: `endpoint` in [session.bedrock]: `http://localhost` does not begin with https://; hint: write https://host or https://host:port
+anchord.toml:21: session `bedrock` asks Roles Anywhere in eu-west-1, but its trust anchor is in us-east-1; hint: leave it at `auto`; `region` is what clients use";
+    assert_eq!(problems.to_string(), expected);
+    assert_eq!(problems.class(), Class::Misconfigured);
+    assert_eq!(problems.iter().count(), 16);
+}
+
+#[test]
+fn syntax_errors_come_with_the_other_mistakes_and_without_their_line() {
+    let file =
+        format!("[log]\nlevel = \"hunter2\n[http\n[imds]\nsesion = \"a\"\n{}duration = 5\n", session("a"));
+
+    let refusal = refusal(&file);
+
+    assert!(refusal.contains("anchord.toml:3: not TOML: "), "{refusal}");
+    assert!(refusal.contains("anchord.toml:2: not TOML: "), "{refusal}");
+    assert!(refusal.contains("anchord.toml:5: unknown key `sesion` in [imds]"), "{refusal}");
+    assert!(refusal.contains("anchord.toml:12: `duration` in [session.a]: `5` is shorter"), "{refusal}");
+    assert!(!refusal.contains("hunter2"), "{refusal}");
+    assert_eq!(refusal.lines().count(), 4, "{refusal}");
+}
+
+#[test]
+fn a_value_behind_a_syntax_error_is_not_called_missing() {
+    let file = session("a").replace("\"leaf.pem\"", "/etc/leaf.pem");
+
+    let refusal = refusal(&file);
+
+    assert!(refusal.starts_with("anchord.toml:2: not TOML: "), "{refusal}");
+    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+}
+
+#[test]
+fn what_is_defined_twice_is_named() {
+    let twice = refusal(&format!("{}{}", session("a"), session("a")));
+    let key = refusal(&format!("{}region = \"us-east-1\"\nregion = \"us-east-1\"\n", session("a")));
+
+    assert_eq!(twice, "anchord.toml:7: `a` is defined a second time");
+    assert_eq!(key, "anchord.toml:8: `region` is defined a second time");
+}
+
+#[test]
+fn key_material_in_place_of_a_path_is_refused_and_not_repeated() {
+    let file = session("a")
+        .replace("\"/keys/key.pem\"", "\"\"\"-----BEGIN PRIVATE KEY-----\nhunter2\n\"\"\"")
+        .replace("\"leaf.pem\"", "\"\"");
+
+    assert_eq!(
+        refusal(&file),
+        "anchord.toml:2: `certificate` in [session.a]: is empty\n\
+         anchord.toml:3: `private_key` in [session.a]: holds PEM text; hint: give the path of a file"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
+    let lines = |file: &str| refusal(&format!("{file}\n{}", session("a")));
+
+    assert_eq!(
+        lines("listen = [\"127.0.0.1:1\"]\n"),
+        "anchord.toml:1: unknown key `listen` in the file; hint: `listen` belongs in [http]"
+    );
+    assert_eq!(
+        lines("[log]\nruntime_directory = \"/x\""),
+        "anchord.toml:2: unknown key `runtime_directory` in [log]; \
+         hint: `runtime_directory` belongs at the top of the file, before the first table"
+    );
+    assert_eq!(
+        lines("[imds]\nrole_arn = \"x\""),
+        "anchord.toml:2: unknown key `role_arn` in [imds]; hint: `role_arn` belongs in [session.NAME]"
+    );
+    assert_eq!(
+        lines("[log]\ncolour = \"x\""),
+        "anchord.toml:2: unknown key `colour` in [log]; hint: the keys are level, format"
+    );
+    assert_eq!(
+        lines("[sesions.b]\n"),
+        "anchord.toml:1: unknown table [sesions]; hint: did you mean [session.NAME]?"
+    );
+}
+
+#[test]
+fn a_session_without_a_name_is_explained() {
+    assert_eq!(
+        refusal("[session]\ncertificate = \"leaf.pem\"\n"),
+        "anchord.toml:2: `certificate` belongs to a session with a name; hint: write [session.NAME]"
+    );
+    assert_eq!(
+        refusal("[session.Prod]\n").lines().next(),
+        Some(
+            "anchord.toml:1: `Prod` is not a session name; \
+             hint: take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+        )
+    );
+}
+
+#[test]
+fn having_no_session_says_how_to_define_one() {
+    let expected = "no session is defined; hint: write [session.NAME] with certificate, private_key, \
+                    trust_anchor_arn, profile_arn, role_arn to anchord.toml, or give --certificate, \
+                    --private-key, --trust-anchor-arn, --profile-arn, --role-arn";
+
+    assert_eq!(refusal("[log]\n"), format!("anchord.toml: {expected}"));
+}
+
+#[test]
+fn a_file_that_is_not_text_is_refused_with_the_line() {
+    let problems =
+        settle_as(Caller::Daemon, b"[log]\nlevel = \"\xff\"", Default::default(), &root()).unwrap_err();
+
+    assert_eq!(problems.to_string(), "anchord.toml:2: the file is not UTF-8");
+}
+
+#[test]
+fn wrong_types_name_what_was_expected_and_what_was_found() {
+    let file = format!(
+        "log = 1\n[imds]\nenabled = \"yes\"\n[socket]\nmode = 384\n[upstream]\nread_timeout = 1.5\n{}",
+        session("a")
+    );
+
+    assert_eq!(
+        refusal(&file),
+        "anchord.toml:1: `log`: expected a table, found an integer\n\
+         anchord.toml:3: `enabled` in [imds]: expected a boolean, found a string\n\
+         anchord.toml:5: `mode` in [socket]: expected a string, found an integer\n\
+         anchord.toml:7: `read_timeout` in [upstream]: expected a string such as \"30s\" or a whole number of \
+         seconds, found a float"
+    );
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_no_mistakes() {
+    let variables = [
+        ("ANCHORD_PORT", "tcp://10.0.0.1:9911"),
+        ("ANCHORD_SERVICE_HOST", "10.0.0.1"),
+        ("ANCHORD_PORT_9911_TCP_ADDR", "10.0.0.1"),
+    ];
+
+    assert!(settle(&session("a"), &[], &variables).is_ok());
+}

@@ -1,0 +1,171 @@
+//! One session, several, and flags that are about one of them.
+
+use super::*;
+
+fn two() -> String {
+    format!("[imds]\nsession = \"a\"\n{}{}", session("a"), session("b"))
+}
+
+fn flags() -> Vec<String> {
+    [("certificate", "leaf.pem"), ("private-key", "key.pem"), ("trust-anchor-arn", TRUST_ANCHOR)]
+        .into_iter()
+        .chain([("profile-arn", PROFILE), ("role-arn", ROLE)])
+        .map(|(flag, value)| format!("--{flag}={value}"))
+        .collect()
+}
+
+fn settle_flags(more: &[&str]) -> Result<Settings, Problems> {
+    let flags = flags();
+    let arguments: Vec<_> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    settle("", &arguments, &[])
+}
+
+#[test]
+fn flags_alone_define_a_session() {
+    let unnamed = settle_flags(&[]).unwrap();
+    let named = settle_flags(&["--session=bedrock"]).unwrap();
+
+    assert_eq!(unnamed.sessions[0].name, "default");
+    assert_eq!(unnamed.imds, Some(Imds { session: "default".into() }));
+    assert_eq!(unnamed.sessions[0].certificate, PathBuf::from("/work/leaf.pem"));
+    assert_eq!(named.sessions[0].name, "bedrock");
+    assert_eq!(named.the_session().map(|session| session.name.as_str()), Some("bedrock"));
+}
+
+#[test]
+fn flags_that_define_half_a_session_are_told_the_other_half() {
+    let problems =
+        settle("", &["--certificate=leaf.pem"], &[("ANCHORD_PRIVATE_KEY", "key.pem")]).unwrap_err();
+
+    assert_eq!(
+        problems.to_string(),
+        "session `default` lacks `trust_anchor_arn`, `profile_arn`, `role_arn`; \
+         hint: give --trust-anchor-arn, --profile-arn, --role-arn, or their variables"
+    );
+}
+
+#[test]
+fn flags_change_the_only_session() {
+    let settings = settle(&session("a"), &["--duration=2h"], &[("ANCHORD_REGION", "eu-west-1")]).unwrap();
+
+    assert_eq!(settings.sessions[0].duration, Duration::from_secs(7200));
+    assert_eq!(settings.sessions[0].region.as_str(), "eu-west-1");
+    assert_eq!(settings.sessions[0].roles_anywhere_region.as_str(), "us-east-1");
+}
+
+#[test]
+fn flags_are_refused_until_one_of_several_sessions_is_picked() {
+    let problems = settle(&two(), &["--duration=2h"], &[("ANCHORD_REGION", "eu-west-1")]).unwrap_err();
+    let picked = settle(&two(), &["--duration=2h", "--session=b"], &[]).unwrap();
+
+    assert_eq!(
+        problems.to_string(),
+        "--duration: --duration, ANCHORD_REGION could be about any of the sessions a, b; \
+         hint: pick one with --session or ANCHORD_SESSION"
+    );
+    let durations: Vec<_> = picked.sessions.iter().map(|session| session.duration.as_secs()).collect();
+    assert_eq!(durations, [3600, 7200]);
+    assert_eq!(picked.the_session().map(|session| session.name.as_str()), Some("b"));
+}
+
+#[test]
+fn a_session_that_does_not_exist_cannot_be_picked() {
+    let of_two = settle(&two(), &["--session=c"], &[]).unwrap_err();
+    let of_one = settle(&session("bedrock"), &[], &[("ANCHORD_SESSION", "bedrok")]).unwrap_err();
+
+    assert_eq!(of_two.to_string(), "--session: there is no session `c`; hint: the sessions are a, b");
+    assert_eq!(
+        of_one.to_string(),
+        "ANCHORD_SESSION: there is no session `bedrok`; hint: did you mean `bedrock`?"
+    );
+}
+
+#[test]
+fn imds_needs_to_know_which_of_several_sessions_it_serves() {
+    let both = format!("{}{}", session("a"), session("b"));
+
+    assert_eq!(
+        refusal(&both),
+        "anchord.toml: IMDS serves one session, and there are a, b; \
+         hint: set `session` or `enabled = false` in [imds]"
+    );
+    let settings = settled(&format!("[imds]\nenabled = false\n{both}"));
+    assert_eq!((settings.imds, settings.container), (None, Some(Container { session: None })));
+    assert_eq!(settings.sessions.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn sessions_keep_the_order_of_the_file() {
+    let file = format!("[imds]\nenabled = false\n{}{}{}", session("m"), session("z"), session("a"));
+
+    let settings = settled(&file);
+
+    let names: Vec<_> = settings.sessions.iter().map(|session| session.name.as_str()).collect();
+    assert_eq!(names, ["m", "z", "a"]);
+    assert_eq!(settings.the_session(), None);
+}
+
+#[test]
+fn disabled_front_ends_are_absent() {
+    let file = "[imds]\nenabled = false\n[container]\nenabled = false\n[socket]\nenabled = false\n[http]\nlisten = []\n";
+
+    let settings = settled(&format!("{file}{}", session("a")));
+
+    assert_eq!((settings.imds, settings.container, settings.socket), (None, None, None));
+}
+
+#[test]
+fn a_front_end_over_http_needs_an_address() {
+    let refusal = refusal(&format!("[http]\nlisten = []\n{}", session("a")));
+
+    assert!(refusal.contains("is empty, so nobody can reach IMDS"), "{refusal}");
+}
+
+#[test]
+fn arns_must_share_region_account_and_partition() {
+    let file = session("a")
+        .replace(PROFILE, "arn:aws-cn:rolesanywhere:cn-north-1:210987654321:profile/9f2d6a70")
+        .replace(ROLE, "arn:aws-us-gov:iam::123456789012:role/bedrock");
+
+    assert_eq!(
+        refusal(&file),
+        "anchord.toml:5: the profile and the trust anchor must share their partition; \
+         hint: the profile's is aws-cn, the trust anchor's aws\n\
+         anchord.toml:5: the profile and the trust anchor must share their Region; \
+         hint: the profile's is cn-north-1, the trust anchor's us-east-1\n\
+         anchord.toml:5: the profile and the trust anchor must share their account; \
+         hint: the profile's is 210987654321, the trust anchor's 123456789012\n\
+         anchord.toml:6: the role and the trust anchor must share their partition; \
+         hint: the role's is aws-us-gov, the trust anchor's aws"
+    );
+}
+
+#[test]
+fn a_region_must_be_in_the_partition_of_the_arns() {
+    let china = |text: &str| text.replace("arn:aws:", "arn:aws-cn:");
+
+    assert_eq!(
+        refusal(&china(&session("a"))),
+        "anchord.toml:4: the trust anchor's ARN names partition aws-cn; hint: its Region us-east-1 belongs to aws"
+    );
+    assert_eq!(
+        refusal(&format!("{}region = \"cn-north-1\"", session("a"))),
+        "anchord.toml:7: Region cn-north-1 is in partition aws-cn; \
+         hint: the ARNs are of aws, whose credentials hold nowhere else"
+    );
+    let settings = settled(&china(&session("a")).replace("us-east-1", "cn-north-1"));
+    assert_eq!(settings.sessions[0].region.as_str(), "cn-north-1");
+}
+
+#[test]
+fn auto_and_the_right_name_both_mean_the_trust_anchors_region() {
+    for asked in ["auto", "us-east-1"] {
+        let file = format!("{}region = \"eu-west-1\"\nroles_anywhere_region = \"{asked}\"", session("a"));
+        let session = settled(&file).sessions.remove(0);
+
+        assert_eq!(
+            (session.region.as_str(), session.roles_anywhere_region.as_str()),
+            ("eu-west-1", "us-east-1")
+        );
+    }
+}

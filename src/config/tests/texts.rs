@@ -1,0 +1,133 @@
+//! What single values may be.
+
+use super::values::*;
+use super::*;
+
+fn refused<T>(parse: fn(&str) -> Result<T, Fault>, texts: &[&str]) {
+    for text in texts {
+        assert!(parse(text).is_err(), "{text:?} was accepted");
+    }
+}
+
+#[test]
+fn durations_have_units_or_are_seconds() {
+    let seconds = |text| session_duration(text).map(|duration| duration.as_secs());
+
+    for (text, expected) in
+        [("1h", 3600), ("45m", 2700), ("3600", 3600), ("900s", 900), ("1h30m", 5400), ("900000ms", 900)]
+    {
+        assert_eq!(seconds(text), Ok(expected), "{text}");
+    }
+    assert_eq!(seconds("12h"), Ok(43200));
+    refused(session_duration, &["899", "43201", "12h1s", "900001ms", "0", "none", "-1"]);
+    refused(
+        session_duration,
+        &["", "h", "1", "1 h", "1H", "1h30", "30m ", "1d", "1.5h", "1h-1s", "+3600", "９００", "1ｈ"],
+    );
+    refused(
+        session_duration,
+        &["99999999999999999999h", "18446744073709551615h", "18446744073709551615ms1h"],
+    );
+}
+
+#[test]
+fn a_timeout_may_be_none_but_not_nothing() {
+    for text in ["none", "-1"] {
+        assert_eq!(timeout(text), Ok(None));
+    }
+    assert_eq!(timeout("500ms"), Ok(Some(Duration::from_millis(500))));
+    assert_eq!(timeout("5"), Ok(Some(Duration::from_secs(5))));
+    refused(timeout, &["0", "0s", "-2", "2h", "None", "never"]);
+
+    let settings =
+        settled(&format!("[upstream]\nconnect_timeout = -1\nread_timeout = 0x1e\n{}", session("a")));
+    assert_eq!(settings.upstream.connect_timeout, None);
+    assert_eq!(settings.upstream.read_timeout, Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn only_addresses_of_this_host_are_listened_on() {
+    for text in ["127.0.0.1:9911", "127.9.9.9:0", "[::1]:80", "169.254.169.254:80", "[fd00:ec2::254]:80"] {
+        assert_eq!(listen(text).map(|address| address.to_string()), Ok(text.into()));
+    }
+    refused(listen, &["0.0.0.0:80", "[::]:80", "10.0.0.1:80", "[fd00:ec3::1]:80", "[::ffff:127.0.0.1]:80"]);
+    refused(listen, &["localhost:80", "127.0.0.1", "9911", ":9911", "127.0.0.1:65536", "[::1]"]);
+
+    let twice = refusal(&format!("[http]\nlisten = [\"[::1]:1\",\n\"[::1]:1\"]\n{}", session("a")));
+    assert_eq!(twice, "anchord.toml:3: `listen` in [http]: `[::1]:1` is given twice");
+}
+
+#[test]
+fn an_endpoint_is_https_and_a_host() {
+    for (text, expected) in [
+        (
+            "https://vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com/",
+            "https://vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com",
+        ),
+        ("https://localhost:8443", "https://localhost:8443"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+        ("https://[::1]", "https://[::1]"),
+        ("https://127.0.0.1", "https://127.0.0.1"),
+    ] {
+        assert_eq!(endpoint(text), Ok(expected.into()), "{text}");
+    }
+    refused(
+        endpoint,
+        &[
+            "http://a",
+            "a",
+            "https://",
+            "https:///",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:",
+            "https://a:+1",
+            "https://a..b",
+            "https://a b",
+            "https://[::1",
+            "https://:1",
+        ],
+    );
+    assert_eq!(endpoint("https://anna:hunter2@host").unwrap_err().what, "holds a user name");
+}
+
+#[test]
+fn a_mode_is_octal() {
+    assert_eq!((mode("0600"), mode("660"), mode("0777")), (Ok(0o600), Ok(0o660), Ok(0o777)));
+    refused(mode, &["", "6", "0800", "1777", "00600", "rw-", "+600", "0o600"]);
+}
+
+#[test]
+fn names_keep_to_their_alphabets() {
+    let long = "a".repeat(65);
+
+    assert!(["a", "7", "bedrock-eu.prod_2", &long[1..]].iter().all(|name| session_name(name).is_ok()));
+    refused(session_name, &["", ".", "-a", "_a", "A", "a/b", "a b", "é", &long]);
+    assert!(["ab", "Build_7+=,.@-", &long[1..]].iter().all(|name| role_session_name(name).is_ok()));
+    refused(role_session_name, &["a", "a b", "a/b", "é", &long]);
+    refused(region, &["", "US-EAST-1", "us east 1", "useast1", "auto"]);
+    assert_eq!(region_or_auto("auto"), Ok(None));
+}
+
+#[test]
+fn what_is_repeated_is_short_and_on_one_line() {
+    let shown = echo(&format!("a\nb{}", "é".repeat(500)));
+
+    assert!(shown.starts_with("`a\\nbé") && shown.ends_with("…`") && shown.chars().count() < 110, "{shown}");
+}
+
+#[test]
+fn a_socket_path_fits_into_the_kernels_address() {
+    let longest = format!("/{}", "a".repeat(106));
+    let of = |path: &str| settle(&session("a"), &["--socket-path", path], &[]);
+
+    assert!(of(&longest).is_ok());
+    assert_eq!(
+        of(&format!("{longest}a")).unwrap_err().to_string(),
+        "--socket-path: the socket's path is 108 bytes long; \
+         hint: the kernel allows 107; set a shorter `path` in [socket]"
+    );
+}
