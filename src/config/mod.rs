@@ -15,6 +15,7 @@ mod layers;
 mod options;
 mod problem;
 mod report;
+mod sample;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use problem::Problem;
 pub use problem::Problems;
 pub use report::Origins;
 pub use report::describe;
+pub use sample::sample;
 
 use crate::arn::ProfileArn;
 use crate::arn::Region;

@@ -1,0 +1,50 @@
+//! The annotated sample file, `systemd/anchord.toml`.
+
+use std::fmt::Write as _;
+
+use super::options::OPTIONS;
+use super::options::OptionSpec;
+
+/// A file with every option, its sentence and its default, all commented out. Settings are the lines that begin
+/// with `#` and no space.
+pub fn sample() -> String {
+    let mut text = String::from(HEAD);
+    let mut table = "";
+    for spec in OPTIONS {
+        if spec.table() != table {
+            table = spec.table();
+            text.push_str(match table {
+                "session" => SESSION,
+                _ => "\n",
+            });
+            let header = if table == "session" { "#[session.bedrock]".into() } else { format!("[{table}]") };
+            push(&mut text, &header);
+        }
+        push_option(&mut text, spec);
+    }
+    text
+}
+
+fn push_option(text: &mut String, spec: &OptionSpec) {
+    push(text, "");
+    push(text, &format!("# {}.", spec.doc));
+    push(text, &format!("# --{}, {}; {}.", spec.flag, spec.variable, spec.fallback));
+    push(text, &format!("#{} = {}", spec.name(), spec.sample));
+}
+
+fn push(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("a String takes all that is written");
+}
+
+const HEAD: &str = "\
+# Settings of anchord. To change one, take the # off its line.
+#
+# Every option is a flag and a variable too; the order is flag, variable, this file, default.
+# Durations have units (ms, s, m, h). Relative paths start at this file's folder.
+# `anchord config check` tells what holds and all that is wrong.
+";
+
+const SESSION: &str = "
+# A session turns one certificate into one role's credentials. Names are a-z, 0-9, `.`, `_` and `-`;
+# there may be several. Flags and variables are about the only session, or the one --session names.
+";
