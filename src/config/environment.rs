@@ -28,7 +28,7 @@ impl Environment {
     }
 
     /// Values that are not text are remembered by name only: one of ours is a mistake to report.
-    fn copy_of(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    pub(super) fn copy_of(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::from_iter(std::iter::empty::<(String, String)>());
         for (name, value) in pairs {
             let name = name.to_string_lossy().into_owned();

@@ -67,7 +67,6 @@ impl Problems {
     /// Puts mistakes into the order in which they are reported; `None` when there are none.
     pub(super) fn collect(mut problems: Vec<Problem>) -> Option<Self> {
         problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-        problems.dedup();
         (!problems.is_empty()).then_some(Self(problems))
     }
 

@@ -69,6 +69,7 @@ impl<'a> Check<'a> {
         if let Value::Is(name, origin) = picked
             && !names.contains(&name.as_str())
             && !names.is_empty()
+            && !self.layers.file.incomplete
         {
             self.report(origin.clone(), no_session(name, names));
         }

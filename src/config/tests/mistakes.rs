@@ -79,6 +79,31 @@ fn a_value_behind_a_syntax_error_is_not_called_missing() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_makes_nothing_look_missing() {
+    let keyless = session("a").replace("certificate =", "certificate");
+    let headless = session("a").replace("[session.a]", "[session.a b]");
+    let one_of_two = format!("[imds]\nsession = \"a\"\n{}[log]\n{headless}", session("b"));
+
+    for file in [keyless, format!("[log]\n{headless}"), one_of_two] {
+        let problems = settle(&file, &["--session=a"], &[]).unwrap_err().to_string();
+        assert!(problems.contains(": not TOML: "), "{problems}");
+        assert!(!problems.contains("lacks") && !problems.contains("no session"), "{problems}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_reported_when_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let garbage = || std::ffi::OsString::from_vec(b"\xff".to_vec());
+    let pairs = [("ANCHORD_LISTEN".into(), garbage()), ("LS_COLORS".into(), garbage())];
+    let environment = Environment::copy_of(pairs.into_iter()).with_uid(0);
+
+    let problems = settle_as(Caller::Daemon, session("a").as_bytes(), Default::default(), &environment);
+
+    assert_eq!(problems.unwrap_err().to_string(), "ANCHORD_LISTEN: is not UTF-8");
+}
+
+#[test]
 fn what_is_defined_twice_is_named() {
     let twice = refusal(&format!("{}{}", session("a"), session("a")));
     let key = refusal(&format!("{}region = \"us-east-1\"\nregion = \"us-east-1\"\n", session("a")));

@@ -101,6 +101,11 @@ fn the_file_is_found_by_flag_variable_and_home_in_this_order() {
     assert_eq!(found(&[], &all), "variable");
     assert_eq!(found(&[], &all[1..]), "xdg");
     assert_eq!(found(&[], &all[2..]), "home");
+    assert_eq!(found(&[], &[("XDG_CONFIG_HOME", "xdg"), ("HOME", &home)]), "home");
+
+    let in_a_file = environment(&[("XDG_CONFIG_HOME", &in_folder("flag.toml"))]);
+    let passed_over = load(&matches(&[]), &in_a_file).map_err(|problems| problems.to_string());
+    assert!(!passed_over.is_err_and(|problems| problems.contains("cannot read")));
 }
 
 #[test]
@@ -166,7 +171,7 @@ fn proxies_are_read_as_curl_reads_them_and_their_passwords_are_not_shown() {
         &[],
         &[
             ("HTTPS_PROXY", "http://upper"),
-            ("https_proxy", "http://anna:hunter2@proxy.example:3128"),
+            ("https_proxy", "http://anna:hunter2@h@proxy.example:3128"),
             ("all_proxy", "http://all"),
             ("NO_PROXY", "localhost,.internal"),
         ],
@@ -175,13 +180,13 @@ fn proxies_are_read_as_curl_reads_them_and_their_passwords_are_not_shown() {
 
     let shown = format!("{settings:?}\n{}", describe(&settings));
     let proxy = settings.upstream.proxy.unwrap();
-    assert_eq!(proxy.expose(), "http://anna:hunter2@proxy.example:3128");
+    assert_eq!(proxy.expose(), "http://anna:hunter2@h@proxy.example:3128");
     assert_eq!(settings.upstream.no_proxy.as_deref(), Some("localhost,.internal"));
     assert!(
         shown.contains("\"http://[redacted]@proxy.example:3128\"") && shown.contains("# https_proxy"),
         "{shown}"
     );
-    assert!(!shown.contains("hunter2") && !shown.contains("anna"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("anna") && !shown.contains("@h"), "{shown}");
 }
 
 #[test]

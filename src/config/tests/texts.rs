@@ -36,8 +36,9 @@ fn a_timeout_may_be_none_but_not_nothing() {
         assert_eq!(timeout(text), Ok(None));
     }
     assert_eq!(timeout("500ms"), Ok(Some(Duration::from_millis(500))));
+    assert_eq!(timeout("1h"), Ok(Some(Duration::from_secs(3600))));
     assert_eq!(timeout("5"), Ok(Some(Duration::from_secs(5))));
-    refused(timeout, &["0", "0s", "-2", "2h", "None", "never"]);
+    refused(timeout, &["0", "0s", "-2", "3601", "None", "never"]);
 
     let settings =
         settled(&format!("[upstream]\nconnect_timeout = -1\nread_timeout = 0x1e\n{}", session("a")));
@@ -53,6 +54,7 @@ fn only_addresses_of_this_host_are_listened_on() {
     refused(listen, &["0.0.0.0:80", "[::]:80", "10.0.0.1:80", "[fd00:ec3::1]:80", "[::ffff:127.0.0.1]:80"]);
     refused(listen, &["localhost:80", "127.0.0.1", "9911", ":9911", "127.0.0.1:65536", "[::1]"]);
 
+    assert!(settle(&session("a"), &["--listen=127.0.0.1:0,127.0.0.1:0"], &[]).is_ok());
     let twice = refusal(&format!("[http]\nlisten = [\"[::1]:1\",\n\"[::1]:1\"]\n{}", session("a")));
     assert_eq!(twice, "anchord.toml:3: `listen` in [http]: `[::1]:1` is given twice");
 }
