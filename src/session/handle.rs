@@ -8,6 +8,7 @@ use time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
+use super::Policy;
 use super::Snapshot;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
@@ -21,6 +22,7 @@ pub struct Handle {
     snapshots: watch::Receiver<Snapshot>,
     nudge: Arc<Notify>,
     clock: Clock,
+    policy: Policy,
 }
 
 /// How much life credentials must have left to be handed out.
@@ -33,7 +35,7 @@ pub enum Freshness {
 }
 
 impl Freshness {
-    /// The life that must be left.
+    /// The life that must be left unless a [`Policy`] says otherwise.
     pub fn reserve(self) -> Duration {
         match self {
             Self::Full => Duration::seconds(60),
@@ -45,12 +47,22 @@ impl Freshness {
 impl Handle {
     /// A handle on what a keeper publishes; `nudge` wakes that keeper.
     pub fn new(name: &str, snapshots: watch::Receiver<Snapshot>, nudge: Arc<Notify>, clock: Clock) -> Self {
-        Self { name: name.into(), snapshots, nudge, clock }
+        Self { name: name.into(), snapshots, nudge, clock, policy: Policy::default() }
+    }
+
+    /// The same handle with the reserves of `policy`, which must be the keeper's.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// The session's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the keeper publishes from now on, for whoever waits for more than credentials.
+    pub fn snapshots(&self) -> watch::Receiver<Snapshot> {
+        self.snapshots.clone()
     }
 
     /// What the keeper last published.
@@ -65,12 +77,16 @@ impl Handle {
         freshness: Freshness,
         patience: std::time::Duration,
     ) -> Result<Arc<Credentials>, Failure> {
+        let reserve = match freshness {
+            Freshness::Full => self.policy.reserve,
+            Freshness::Promised => self.policy.promised_reserve,
+        };
         let gives_up_at = tokio::time::Instant::now() + patience;
         let mut snapshots = self.snapshots.clone();
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             let now = self.clock.now();
-            let usable = |held: &Arc<Credentials>| held.remaining(now) > freshness.reserve();
+            let usable = |held: &Arc<Credentials>| held.remaining(now) > reserve;
             if let Some(credentials) = snapshot.credentials.clone().filter(usable) {
                 return Ok(credentials);
             }
@@ -92,5 +108,173 @@ impl Handle {
         snapshot.trouble.clone().unwrap_or_else(|| {
             Failure::of(Class::Transient, format!("session `{}` has no credentials yet", self.name), None)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration as Patience;
+
+    use super::*;
+    use crate::session::Phase;
+    use crate::session::support::NOON;
+    use crate::session::support::credentials;
+    use crate::session::support::failure;
+
+    const PATIENCE: Patience = Patience::from_secs(1);
+
+    struct Rig {
+        clock: Clock,
+        published: watch::Sender<Snapshot>,
+        nudge: Arc<Notify>,
+        handle: Handle,
+    }
+
+    fn rig(snapshot: Snapshot) -> Rig {
+        let clock = Clock::manual(NOON);
+        let (published, snapshots) = watch::channel(snapshot);
+        let nudge = Arc::new(Notify::new());
+        let handle = Handle::new("web", snapshots, Arc::clone(&nudge), clock.clone());
+        Rig { clock, published, nudge, handle }
+    }
+
+    /// As a keeper publishes it at noon with credentials that end after `left`.
+    fn live(left: Duration) -> Snapshot {
+        Snapshot {
+            phase: Phase::Live,
+            credentials: Some(credentials(NOON, left)),
+            fetching: false,
+            wake_at: NOON + left,
+            ..Snapshot::first(NOON)
+        }
+    }
+
+    fn lapsed(nudge_after: Duration) -> Snapshot {
+        Snapshot {
+            phase: Phase::Lapsed,
+            trouble: Some(failure(Class::Denied)),
+            fetching: false,
+            nudge_from: NOON + nudge_after,
+            ..Snapshot::first(NOON)
+        }
+    }
+
+    async fn is_nudged(nudge: &Notify) -> bool {
+        tokio::time::timeout(Patience::ZERO, nudge.notified()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn valid_credentials_are_handed_out_without_waiting_or_nudging() {
+        let rig = rig(live(Duration::HOUR));
+
+        let held = rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.unwrap();
+
+        assert_eq!(held.expires_at(), NOON + Duration::HOUR);
+        assert!(!is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_depends_on_what_the_client_was_told() {
+        let full = async |left| {
+            rig(live(Duration::seconds(left))).handle.hand_out(Freshness::Full, Patience::ZERO).await.is_ok()
+        };
+        let promised = async |left| {
+            let rig = rig(live(Duration::seconds(left)));
+            rig.handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok()
+        };
+
+        assert!(full(61).await && !full(60).await);
+        assert!(promised(31).await && !promised(30).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_may_shorten_the_reserves() {
+        let rig = rig(live(Duration::seconds(3)));
+        let policy = Policy {
+            reserve: Patience::from_secs(2),
+            promised_reserve: Patience::from_secs(1),
+            ..Policy::default()
+        };
+        let handle = rig.handle.with_policy(policy);
+
+        assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_ok());
+        rig.clock.jump(Duration::seconds(1));
+        assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_err());
+        assert!(handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dead_are_never_handed_out_however_late_the_keeper_is() {
+        let rig = rig(live(Duration::HOUR));
+        rig.clock.jump(Duration::hours(8));
+
+        assert_eq!(rig.handle.snapshot().phase, Phase::Live);
+        let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!(refused.message(), "session `web` has no credentials yet");
+        assert!(is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_gives_up_when_its_patience_ends() {
+        let rig = rig(Snapshot::first(NOON));
+        let started = tokio::time::Instant::now();
+
+        let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!(started.elapsed(), PATIENCE);
+        assert_eq!(refused.class(), Class::Transient);
+        assert!(!is_nudged(&rig.nudge).await, "an attempt is under way already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_gets_what_an_attempt_brings_while_it_waits() {
+        let rig = rig(Snapshot::first(NOON));
+        let bring = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            rig.published.send_replace(live(Duration::HOUR));
+        };
+
+        let (handed, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), bring);
+
+        assert!(handed.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_hears_the_cause_as_soon_as_the_attempt_has_failed() {
+        let rig = rig(Snapshot::first(NOON));
+        let fail = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            rig.published.send_replace(lapsed(Duration::MINUTE));
+        };
+        let started = tokio::time::Instant::now();
+
+        let (refused, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), fail);
+
+        assert_eq!(refused.unwrap_err(), failure(Class::Denied));
+        assert_eq!(started.elapsed(), PATIENCE / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_nudges_only_when_that_is_allowed() {
+        let rig = rig(lapsed(Duration::seconds(5)));
+
+        rig.clock.jump(Duration::milliseconds(4999));
+        assert!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.is_err());
+        assert!(!is_nudged(&rig.nudge).await);
+
+        rig.clock.jump(Duration::milliseconds(1));
+        assert_eq!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err(), failure(Class::Denied));
+        assert!(is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_keeper_has_ended_says_so_at_once() {
+        let Rig { published, handle, clock: _, nudge: _ } = rig(Snapshot::first(NOON));
+        drop(published);
+
+        let refused = handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!((refused.class(), refused.message()), (Class::Broken, "the session's keeper has ended"));
     }
 }

@@ -1,11 +1,20 @@
 //! Keeps each session's credentials fresh and hands them out.
 //!
-//! One task per session owns all that changes; everybody else reads a [`Snapshot`] or asks a [`Handle`].
+//! One task per session owns all that changes; everybody else reads a [`Snapshot`] or asks a [`Handle`]. What
+//! to do when is decided in `plan`. Nothing here may clear credentials that are still valid, or hand out any
+//! that are not.
 
 mod handle;
+mod plan;
 mod snapshot;
+#[cfg(test)]
+mod support;
 
 pub use handle::Freshness;
 pub use handle::Handle;
+pub use plan::Event;
+pub use plan::Machine;
+pub use plan::Policy;
+pub use plan::Step;
 pub use snapshot::Phase;
 pub use snapshot::Snapshot;

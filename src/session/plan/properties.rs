@@ -1,0 +1,206 @@
+//! What holds for every order of events, answers of AWS and moves of the clock.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::session::support::NOON;
+use crate::session::support::credentials;
+use crate::session::support::failure;
+use crate::session::support::throttled_for;
+
+/// One thing that happens in the world around the machine.
+#[derive(Clone, Debug)]
+enum Move {
+    /// Time passes as the machine was told to wait, but never more than the keeper sleeps.
+    Sleep,
+    Pass(Span),
+    SetBack(Span),
+    Wanted,
+    IdentityChanged,
+    /// The attempt under way ends, if there is one.
+    Issue(Span),
+    Refuse(Failure),
+}
+
+fn any_failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        Just(failure(Class::Transient)),
+        Just(failure(Class::Throttled)),
+        Just(failure(Class::Denied)),
+        Just(failure(Class::Misconfigured)),
+        Just(failure(Class::Broken)),
+        (0..100_000_u64).prop_map(|told| throttled_for(Duration::from_secs(told))),
+    ]
+}
+
+fn any_life() -> impl Strategy<Value = Span> {
+    prop_oneof![
+        Just(Span::HOUR),
+        (-100..1000_i64).prop_map(Span::seconds),
+        (0..50_000_i64).prop_map(Span::seconds)
+    ]
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        6 => Just(Move::Sleep),
+        2 => (0..600_000_i64).prop_map(|ms| Move::Pass(Span::milliseconds(ms))),
+        1 => (0..100_000_i64).prop_map(|seconds| Move::Pass(Span::seconds(seconds))),
+        1 => (0..100_000_i64).prop_map(|seconds| Move::SetBack(Span::seconds(seconds))),
+        2 => Just(Move::Wanted),
+        1 => Just(Move::IdentityChanged),
+        3 => any_life().prop_map(Move::Issue),
+        3 => any_failure().prop_map(Move::Refuse),
+    ]
+}
+
+struct World {
+    machine: Machine,
+    now: OffsetDateTime,
+    step: Step,
+    in_flight: bool,
+    fetches: usize,
+}
+
+impl World {
+    fn new(drawn: f64) -> Self {
+        let mut machine = Machine::new(Policy::default(), NOON);
+        let step = machine.on(Event::Wake, NOON, &Jitter::fixed(drawn));
+        Self { machine, now: NOON, step, in_flight: step.fetch, fetches: 1 }
+    }
+
+    fn on(&mut self, event: Event, drawn: f64) {
+        let ends = matches!(event, Event::Fetched(_));
+        let before = self.machine.snapshot();
+        let flew = self.in_flight && !ends;
+
+        self.step = self.machine.on(event.clone(), self.now, &Jitter::fixed(drawn));
+
+        assert!(!(self.step.fetch && flew), "a second flight");
+        self.in_flight = flew || self.step.fetch;
+        self.fetches += usize::from(self.step.fetch);
+        self.check(&before, &event);
+    }
+
+    fn check(&self, before: &Snapshot, event: &Event) {
+        let after = self.machine.snapshot();
+        let remaining =
+            |snapshot: &Snapshot| snapshot.credentials.as_ref().map(|held| held.remaining(self.now));
+        let alive = remaining(&after).is_some_and(|left| left > Span::MINUTE);
+        assert_eq!(after.fetching, self.in_flight);
+        assert_eq!(after.phase == Phase::Live, alive, "the phase tells the truth");
+        assert_eq!(after.phase == Phase::Pending, !alive && self.in_flight);
+        assert!(remaining(&after) >= remaining(before), "the living are not lost");
+        if matches!(event, Event::Fetched(Err(_))) {
+            assert_eq!(remaining(&after), remaining(before));
+            assert!(after.trouble.is_some());
+        }
+        if after.phase == Phase::Lapsed {
+            assert!(after.trouble.is_some() || before.trouble.is_some() || after.credentials.is_some());
+        }
+
+        let ahead = self.step.wake_at - self.now;
+        let alarm = remaining(&after).filter(|_| alive).map(|left| left - Span::MINUTE);
+        assert!(ahead > Span::ZERO, "awake for ever");
+        assert!(ahead <= alarm.unwrap_or(LONGEST), "asleep for ever: {ahead}");
+        assert!(after.nudge_from - self.now <= LONGEST);
+    }
+
+    fn play(&mut self, step: &Move, drawn: f64) {
+        match step {
+            Move::Sleep => {
+                self.now += until(self.now, self.step.wake_at).min(Policy::default().look_again);
+                self.on(Event::Wake, drawn);
+            }
+            Move::Pass(span) => {
+                self.now += *span;
+                self.on(Event::Wake, drawn);
+            }
+            Move::SetBack(span) => {
+                self.now -= *span;
+                self.on(Event::Wake, drawn);
+            }
+            Move::Wanted => self.on(Event::Wanted, drawn),
+            Move::IdentityChanged => self.on(Event::IdentityChanged, drawn),
+            Move::Issue(life) if self.in_flight => {
+                self.on(Event::Fetched(Ok(credentials(self.now, *life))), drawn);
+            }
+            Move::Refuse(failure) if self.in_flight => {
+                self.on(Event::Fetched(Err(failure.clone())), drawn);
+            }
+            Move::Issue(_) | Move::Refuse(_) => {}
+        }
+    }
+}
+
+/// The longest pause: 15 minutes by `Retry-After`, and a tenth for jitter.
+const LONGEST: Span = Span::seconds(990);
+
+fn moves() -> impl Strategy<Value = Vec<(Move, f64)>> {
+    prop::collection::vec((any_move(), 0.0..=1.0_f64), 1..150)
+}
+
+proptest! {
+    /// One flight; the phase tells the truth; a failure never loses the living; the next look is ahead, and
+    /// never for ever. All are asserted in `World::check`.
+    #[test]
+    fn no_order_of_events_breaks_a_promise(moves in moves()) {
+        let mut world = World::new(0.5);
+        for (step, drawn) in &moves {
+            world.play(step, *drawn);
+        }
+    }
+
+    #[test]
+    fn a_session_lives_again_soon_after_aws_does(moves in moves(), drawn in 0.0..=1.0_f64) {
+        let mut world = World::new(drawn);
+        for (step, drawn) in &moves {
+            world.play(step, *drawn);
+        }
+
+        let well_since = world.now;
+        world.play(&Move::Issue(Span::hours(30)), drawn);
+        while world.machine.snapshot().phase != Phase::Live {
+            world.play(&Move::Sleep, drawn);
+            world.play(&Move::Issue(Span::hours(30)), drawn);
+        }
+
+        prop_assert!(world.now - well_since <= LONGEST, "{}", world.now - well_since);
+    }
+
+    /// AWS refuses at once, clients ask each 100 ms for ten minutes: at most 5 attempts before the first pause
+    /// of 5 s, then one each 5 s at the most.
+    #[test]
+    fn a_crowd_in_an_outage_does_not_hammer(
+        failures in prop::collection::vec(any_failure(), 1..8),
+        drawn in 0.0..=1.0_f64,
+    ) {
+        let mut world = World::new(drawn);
+        let mut failures = failures.iter().cycle();
+        for _ in 0..6000 {
+            if let Some(failure) = failures.next().filter(|_| world.in_flight) {
+                world.play(&Move::Refuse(failure.clone()), drawn);
+            }
+            world.now += Span::milliseconds(100);
+            world.on(Event::Wanted, drawn);
+        }
+
+        prop_assert!(world.fetches <= 5 + 600 / 5, "{}", world.fetches);
+    }
+
+    /// AWS answers at once, for ten hours, with nobody asking: no life is renewed more than five times.
+    #[test]
+    fn a_healthy_session_does_not_hammer(life in 61..50_000_i64, drawn in 0.0..=1.0_f64) {
+        let life = Span::seconds(life);
+        let mut world = World::new(drawn);
+        let day = Span::hours(10).min(life * 100);
+        while world.now < NOON + day {
+            world.play(&Move::Issue(life), drawn);
+            world.play(&Move::Sleep, drawn);
+        }
+
+        let usable = life - Span::MINUTE;
+        let bound = day / Span::max(usable / 4, Span::SECOND) + 2.0;
+        prop_assert!((world.fetches as f64) <= bound, "{} of {bound}", world.fetches);
+    }
+}
