@@ -1,10 +1,12 @@
 //! Keeps each session's credentials fresh and hands them out.
 //!
 //! One task per session owns all that changes; everybody else reads a [`Snapshot`] or asks a [`Handle`]. What
-//! to do when is decided in `plan`. Nothing here may clear credentials that are still valid, or hand out any
-//! that are not.
+//! to do when is decided in `plan`, done in `keeper`, written to the log by `diary`. Nothing here may clear
+//! credentials that are still valid, or hand out any that are not.
 
+mod diary;
 mod handle;
+mod keeper;
 mod plan;
 mod snapshot;
 #[cfg(test)]
@@ -12,6 +14,8 @@ mod support;
 
 pub use handle::Freshness;
 pub use handle::Handle;
+pub use keeper::Keeper;
+pub use keeper::open;
 pub use plan::Event;
 pub use plan::Machine;
 pub use plan::Policy;

@@ -48,3 +48,18 @@ impl Snapshot {
         }
     }
 }
+
+impl Snapshot {
+    /// Whether anybody who waits for this session has to hear of `newer`.
+    ///
+    /// While an attempt is under way the next look at the clock is nobody's business but the keeper's.
+    pub(super) fn is_old_news(&self, newer: &Self) -> bool {
+        let id = |snapshot: &Self| snapshot.credentials.as_ref().map(|held| Arc::as_ptr(held).addr());
+        self.phase == newer.phase
+            && id(self) == id(newer)
+            && self.trouble == newer.trouble
+            && self.fetching == newer.fetching
+            && self.nudge_from == newer.nudge_from
+            && (self.wake_at == newer.wake_at || newer.fetching)
+    }
+}

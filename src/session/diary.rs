@@ -1,0 +1,294 @@
+//! Writes what happens to a session into the log, once for each thing a person should know.
+//!
+//! A failure that repeats is told three times, then only at `debug`, until it changes, the credentials run low
+//! or out, or an attempt succeeds. Nothing secret is ever written: of credentials, the public key id and the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing::debug;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use super::Phase;
+use super::Snapshot;
+use crate::clock::rfc3339;
+use crate::credentials::Credentials;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+/// What has been told of a session so far.
+#[derive(Debug)]
+pub(super) struct Diary {
+    session: Arc<str>,
+    failures: u32,
+    told: Option<Told>,
+    times_told: u32,
+    left: Left,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    class: Class,
+    gist: String,
+    left: Left,
+}
+
+/// How much of the credentials' life is left to the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Plenty,
+    Little,
+    Nothing,
+}
+
+impl Diary {
+    pub(super) fn new(session: &str) -> Self {
+        Self { session: session.into(), failures: 0, told: None, times_told: 0, left: Left::Nothing }
+    }
+
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Notes the state after an event; `outcome` if the event was the end of an attempt.
+    pub(super) fn note(
+        &mut self,
+        outcome: Option<&Result<Arc<Credentials>, Failure>>,
+        snapshot: &Snapshot,
+        retry_in: Duration,
+        now: OffsetDateTime,
+    ) {
+        let left = Left::of(snapshot, now);
+        let lapsed = left == Left::Nothing && self.left != Left::Nothing;
+        self.left = left;
+        // An attempt that brought useless credentials has failed: the trouble says so, not the outcome.
+        match (outcome, &snapshot.trouble, &snapshot.credentials) {
+            (Some(_), Some(trouble), _) => self.failed(trouble, retry_in),
+            (Some(Ok(_)), None, Some(held)) => self.renewed(held),
+            _ if lapsed => self.lapsed(snapshot.trouble.as_ref()),
+            _ => {}
+        }
+    }
+
+    fn renewed(&mut self, held: &Credentials) {
+        let session = &*self.session;
+        if self.failures > 0 {
+            info!(session, failures = self.failures, "Recovered");
+        }
+        let expires_at = rfc3339(held.expires_at());
+        info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed");
+        (self.failures, self.told, self.times_told) = (0, None, 0);
+    }
+
+    fn failed(&mut self, trouble: &Failure, retry_in: Duration) {
+        let told = Told { class: trouble.class(), gist: gist(trouble.message()), left: self.left };
+        if self.told.as_ref() != Some(&told) {
+            (self.told, self.times_told) = (Some(told), 0);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.times_told = self.times_told.saturating_add(1);
+
+        let (session, failures) = (&*self.session, self.failures);
+        let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
+        let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
+        if self.times_told > TOLD_ALOUD {
+            debug!(session, %class, error, hint, ?retry_in, failures, "Renewal failed again");
+        } else if self.left != Left::Nothing {
+            warn!(
+                session, %class, error, hint, ?retry_in,
+                "Renewal failed; keeping credentials until they expire"
+            );
+        } else if needs_a_person {
+            error!(session, %class, error, hint, ?retry_in, "No valid credentials");
+        } else {
+            warn!(session, %class, error, hint, ?retry_in, "No valid credentials; trying again");
+        }
+    }
+
+    fn lapsed(&self, trouble: Option<&Failure>) {
+        let session = &*self.session;
+        match trouble {
+            Some(trouble) => {
+                let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
+                error!(session, %class, error, hint, "Credentials have expired; clients get none");
+            }
+            None => info!(session, "Credentials have expired; renewing"),
+        }
+    }
+}
+
+const TOLD_ALOUD: u32 = 3;
+
+impl Left {
+    fn of(snapshot: &Snapshot, now: OffsetDateTime) -> Self {
+        match &snapshot.credentials {
+            Some(held) if snapshot.phase == Phase::Live => {
+                if held.remaining(now) < LITTLE {
+                    Self::Little
+                } else {
+                    Self::Plenty
+                }
+            }
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Less than this is soon felt by clients: some SDKs ask on every call by then.
+const LITTLE: time::Duration = time::Duration::minutes(10);
+
+/// The words of a message that stay the same from one failure to the next: request ids, times and counts have
+/// digits.
+fn gist(message: &str) -> String {
+    let constant = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
+    message.split_whitespace().filter(constant).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::support::Log;
+    use crate::session::support::NOON;
+    use crate::session::support::SECRET_KEY;
+    use crate::session::support::TOKEN;
+    use crate::session::support::credentials;
+    use crate::session::support::failure;
+
+    /// What `write` logs at any level, a line an event.
+    fn logged(write: impl FnOnce(&mut Diary)) -> Vec<String> {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.subscriber(), || write(&mut Diary::new("web")));
+        log.lines()
+    }
+
+    fn state(held: Option<&Arc<Credentials>>, trouble: Option<&Failure>) -> Snapshot {
+        let live = held.is_some_and(|held| held.remaining(NOON) > time::Duration::MINUTE);
+        Snapshot {
+            phase: if live { Phase::Live } else { Phase::Lapsed },
+            credentials: held.cloned(),
+            trouble: trouble.cloned(),
+            fetching: false,
+            wake_at: NOON,
+            nudge_from: NOON,
+        }
+    }
+
+    const RETRY_IN: Duration = Duration::from_secs(7);
+
+    fn fail(diary: &mut Diary, held: Option<&Arc<Credentials>>, failure: &Failure) {
+        diary.note(Some(&Err(failure.clone())), &state(held, Some(failure)), RETRY_IN, NOON);
+    }
+
+    fn renew(diary: &mut Diary, held: &Arc<Credentials>) {
+        diary.note(Some(&Ok(Arc::clone(held))), &state(Some(held), None), RETRY_IN, NOON);
+    }
+
+    fn levels(lines: &[String]) -> Vec<&str> {
+        lines.iter().filter_map(|line| line.split_whitespace().next()).collect()
+    }
+
+    #[test]
+    fn a_renewal_is_told_with_its_end_and_without_its_secrets() {
+        let held = credentials(NOON, time::Duration::HOUR);
+
+        let lines = logged(|diary| renew(diary, &held));
+
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("INFO Credentials renewed session=\"web\""), "{lines:?}");
+        assert!(lines[0].contains("expires_at=2026-03-11T13:00:00Z"), "{lines:?}");
+        assert!(lines[0].contains("access_key_id=\"ASIA"), "{lines:?}");
+        assert!(!lines[0].contains(SECRET_KEY) && !lines[0].contains(TOKEN), "{lines:?}");
+    }
+
+    #[test]
+    fn the_same_failure_is_a_warning_three_times_then_debug_then_one_recovery() {
+        let held = credentials(NOON, time::Duration::HOUR);
+        let refusal = |id: u32| Failure::of(Class::Transient, format!("no route; request {id}ab"), None);
+
+        let lines = logged(|diary| {
+            (0..5).for_each(|id| fail(diary, Some(&held), &refusal(id)));
+            renew(diary, &held);
+            renew(diary, &held);
+        });
+
+        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "DEBUG", "INFO", "INFO", "INFO"]);
+        assert!(lines[0].contains("Renewal failed; keeping credentials until they expire"), "{lines:?}");
+        assert!(
+            lines[0].contains("class=transient error=\"no route; request 0ab\" retry_in=7s"),
+            "{lines:?}"
+        );
+        assert!(lines[4].contains("failures=5"), "{lines:?}");
+        assert!(lines[5].contains("Recovered session=\"web\" failures=5"), "{lines:?}");
+        assert!(lines[7].contains("Credentials renewed"), "{lines:?}");
+    }
+
+    #[test]
+    fn another_failure_is_told_aloud_again() {
+        let held = credentials(NOON, time::Duration::HOUR);
+
+        let lines = logged(|diary| {
+            (0..4).for_each(|_| fail(diary, Some(&held), &failure(Class::Transient)));
+            fail(diary, Some(&held), &failure(Class::Throttled));
+        });
+
+        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "WARN"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_aloud_again_when_credentials_run_low() {
+        let plenty = credentials(NOON, time::Duration::HOUR);
+        let little = credentials(NOON, time::Duration::minutes(9));
+
+        let lines = logged(|diary| {
+            (0..4).for_each(|_| fail(diary, Some(&plenty), &failure(Class::Transient)));
+            (0..4).for_each(|_| fail(diary, Some(&little), &failure(Class::Transient)));
+        });
+
+        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "DEBUG"]);
+    }
+
+    #[test]
+    fn without_valid_credentials_only_what_a_person_must_mend_is_an_error() {
+        let level = |class| {
+            let lines = logged(|diary| fail(diary, None, &failure(class)));
+            levels(&lines)[0].to_owned()
+        };
+
+        assert_eq!(level(Class::Denied), "ERROR");
+        assert_eq!(level(Class::Misconfigured), "ERROR");
+        assert_eq!(level(Class::Broken), "ERROR");
+        assert_eq!(level(Class::Transient), "WARN");
+        assert_eq!(level(Class::Throttled), "WARN");
+    }
+
+    #[test]
+    fn expiry_is_told_once_with_its_cause() {
+        let (held, dead) =
+            (credentials(NOON, time::Duration::HOUR), credentials(NOON, time::Duration::SECOND));
+        let refused = Failure::of(Class::Denied, "refused", Some("enable the profile".into()));
+
+        let lines = logged(|diary| {
+            renew(diary, &held);
+            diary.note(None, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
+            diary.note(None, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
+        });
+
+        assert_eq!(levels(&lines), ["INFO", "ERROR"]);
+        assert!(lines[1].contains("hint=\"enable the profile\""), "{lines:?}");
+    }
+
+    #[test]
+    fn useless_credentials_are_told_as_a_failure() {
+        let dead = credentials(NOON, time::Duration::SECOND);
+        let trouble = failure(Class::Misconfigured);
+
+        let lines = logged(|diary| {
+            diary.note(Some(&Ok(Arc::clone(&dead))), &state(Some(&dead), Some(&trouble)), RETRY_IN, NOON);
+        });
+
+        assert_eq!(levels(&lines), ["ERROR"]);
+    }
+}

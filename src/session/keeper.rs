@@ -1,0 +1,147 @@
+//! Does what `plan` decides: one task per session that owns its state, its alarm and its one attempt.
+//!
+//! Attempts run as tasks of their own, so that a panic in an issuer ends that attempt and nothing else. The
+//! keeper looks at the wall clock at least every 30 s, because timers stand still while a host is suspended.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::task::JoinSet;
+
+use super::Event;
+use super::Handle;
+use super::Machine;
+use super::Policy;
+use super::Snapshot;
+use super::diary::Diary;
+use crate::clock::Clock;
+use crate::clock::until;
+use crate::credentials::Credentials;
+use crate::entropy::Jitter;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::upstream::Issuer;
+
+/// What keeps one session's credentials fresh while [`Keeper::run`] is polled.
+///
+/// It outlives a panic of `run`: call `run` again on the same keeper, and the session goes on from what was
+/// last published, with the same handles.
+pub struct Keeper {
+    issuer: Arc<dyn Issuer>,
+    policy: Policy,
+    clock: Clock,
+    jitter: Jitter,
+    published: watch::Sender<Snapshot>,
+    nudge: Arc<Notify>,
+    identity_changed: Arc<Notify>,
+    diary: Diary,
+}
+
+/// Opens the session `name`: the handle for its callers, and the keeper that has to be run for it.
+///
+/// Callers that come before the keeper runs wait for its first attempt, which it starts at once.
+pub fn open(
+    name: &str,
+    issuer: Arc<dyn Issuer>,
+    policy: Policy,
+    clock: Clock,
+    jitter: Jitter,
+) -> (Handle, Keeper) {
+    let (published, snapshots) = watch::channel(Snapshot::first(clock.now()));
+    let nudge = Arc::new(Notify::new());
+    let handle = Handle::new(name, snapshots, Arc::clone(&nudge), clock.clone()).with_policy(policy);
+    let identity_changed = Arc::new(Notify::new());
+    let diary = Diary::new(name);
+    (handle, Keeper { issuer, policy, clock, jitter, published, nudge, identity_changed, diary })
+}
+
+impl Keeper {
+    /// The session's name.
+    pub fn name(&self) -> &str {
+        self.diary.session()
+    }
+
+    /// To be notified (`notify_one`) when the issuer would use another certificate than before. A notice given
+    /// while the keeper does not run is kept for it.
+    pub fn identity_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.identity_changed)
+    }
+
+    /// Keeps the session until dropped; an attempt under way is aborted then.
+    pub async fn run(&mut self) -> Infallible {
+        let last = self.published.borrow().clone();
+        let mut machine = Machine::resume(self.policy, &last, self.clock.now(), &self.jitter);
+        let mut attempt = JoinSet::new();
+        let mut event = Event::Wake;
+        loop {
+            let now = self.clock.now();
+            let outcome = match &event {
+                Event::Fetched(result) => Some(result.as_ref().map(Arc::clone).map_err(Failure::clone)),
+                Event::Wake | Event::Wanted | Event::IdentityChanged => None,
+            };
+            let step = machine.on(event, now, &self.jitter);
+            if step.fetch {
+                self.start(&mut attempt);
+            }
+            let snapshot = machine.snapshot();
+            self.diary.note(outcome.as_ref(), &snapshot, machine.next_attempt_in(), now);
+            self.publish(snapshot);
+            event = self.next_event(&mut attempt, step.wake_at).await;
+        }
+    }
+
+    fn start(&self, attempt: &mut JoinSet<Result<Credentials, Failure>>) {
+        let issuer = Arc::clone(&self.issuer);
+        let limit = self.policy.attempt_limit;
+        attempt.spawn(async move {
+            let Some(limit) = limit else { return issuer.issue().await };
+            tokio::time::timeout(limit, issuer.issue()).await.unwrap_or_else(|_| {
+                Err(Failure::of(Class::Transient, format!("no answer within {limit:?}"), None))
+            })
+        });
+    }
+
+    /// Wakes waiting callers only if there is something new for them.
+    fn publish(&self, newer: Snapshot) {
+        self.published.send_if_modified(|published| {
+            let is_news = !published.is_old_news(&newer);
+            if is_news {
+                *published = newer;
+            }
+            is_news
+        });
+    }
+
+    async fn next_event(
+        &self,
+        attempt: &mut JoinSet<Result<Credentials, Failure>>,
+        wake_at: OffsetDateTime,
+    ) -> Event {
+        let pause = until(self.clock.now(), wake_at).clamp(SHORTEST_SLEEP, self.policy.look_again);
+        tokio::select! {
+            Some(ended) = attempt.join_next() => Event::Fetched(outcome(ended)),
+            () = self.identity_changed.notified() => Event::IdentityChanged,
+            () = self.nudge.notified() => Event::Wanted,
+            () = tokio::time::sleep(pause) => Event::Wake,
+        }
+    }
+}
+
+/// Timers are coarser than wall times; without this an alarm a microsecond away would spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+fn outcome(ended: Result<Result<Credentials, Failure>, JoinError>) -> Result<Arc<Credentials>, Failure> {
+    match ended {
+        Ok(result) => result.map(Arc::new),
+        Err(error) if error.is_panic() => Err(Failure::of(Class::Broken, "the attempt panicked", None)),
+        Err(_) => Err(Failure::of(Class::Broken, "the attempt was aborted", None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
