@@ -8,6 +8,7 @@ mod diary;
 mod handle;
 mod keeper;
 mod plan;
+mod registry;
 mod snapshot;
 #[cfg(test)]
 mod support;
@@ -20,5 +21,6 @@ pub use plan::Event;
 pub use plan::Machine;
 pub use plan::Policy;
 pub use plan::Step;
+pub use registry::Sessions;
 pub use snapshot::Phase;
 pub use snapshot::Snapshot;

@@ -1,0 +1,89 @@
+//! The sessions of a running daemon, by name.
+
+use std::sync::Arc;
+
+use super::Handle;
+
+/// All sessions in the order of the configuration. Clones freely and never changes: a reload builds another.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions(Arc<[Handle]>);
+
+impl Sessions {
+    /// The session called `name`.
+    pub fn get(&self, name: &str) -> Option<&Handle> {
+        self.iter().find(|handle| handle.name() == name)
+    }
+
+    /// The first session of the configuration, which answers where a client cannot name one.
+    pub fn first(&self) -> Option<&Handle> {
+        self.0.first()
+    }
+
+    /// The only session; `None` where a client would have to choose.
+    pub fn only(&self) -> Option<&Handle> {
+        match &*self.0 {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// All sessions in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Handle> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Names are unique: the configuration refuses a second session of the same name.
+impl FromIterator<Handle> for Sessions {
+    fn from_iter<I: IntoIterator<Item = Handle>>(handles: I) -> Self {
+        Self(handles.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::session::Snapshot;
+    use crate::session::support::NOON;
+
+    fn sessions(names: &[&str]) -> Sessions {
+        let handle = |name: &&str| {
+            let (_, snapshots) = watch::channel(Snapshot::first(NOON));
+            Handle::new(name, snapshots, Arc::new(Notify::new()), Clock::system())
+        };
+        names.iter().map(handle).collect()
+    }
+
+    #[test]
+    fn sessions_keep_their_order_and_are_found_by_name() {
+        let sessions = sessions(&["web", "batch", "audit"]);
+
+        assert_eq!(sessions.iter().map(Handle::name).collect::<Vec<_>>(), ["web", "batch", "audit"]);
+        assert_eq!(sessions.get("batch").map(Handle::name), Some("batch"));
+        assert!(sessions.get("Batch").is_none());
+        assert_eq!(sessions.first().map(Handle::name), Some("web"));
+        assert_eq!((sessions.len(), sessions.is_empty()), (3, false));
+    }
+
+    #[test]
+    fn only_a_lone_session_is_the_only_one() {
+        assert_eq!(sessions(&["web"]).only().map(Handle::name), Some("web"));
+        assert!(sessions(&["web", "batch"]).only().is_none());
+        assert!(sessions(&[]).only().is_none());
+        assert!(sessions(&[]).is_empty());
+    }
+}
