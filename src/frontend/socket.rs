@@ -1,0 +1,282 @@
+//! The operator's own channel: a Unix socket for `credential_process` helpers and for `anchord status`.
+//!
+//! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use super::Decision;
+use super::Hand;
+use super::Reply;
+use super::process;
+use crate::clock;
+use crate::failure::Failure;
+use crate::secret::Secret;
+use crate::session::Freshness;
+use crate::session::Handle;
+use crate::session::Phase;
+
+/// The sessions that local processes may ask for by name.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    sessions: Vec<Handle>,
+    listeners: serde_json::Value,
+}
+
+impl Socket {
+    /// Serves `sessions`; `listeners` is shown in the status as it is.
+    pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
+        Self { sessions, listeners }
+    }
+
+    /// Decides a request.
+    pub fn route(&self, head: &Parts) -> Decision {
+        if head.method != Method::GET {
+            let reply =
+                Reply::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
+            return reply.header(header::ALLOW, HeaderValue::from_static("GET")).into();
+        }
+        let path = head.uri.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path == "/v1/status" {
+            return self.status().into();
+        }
+        let name = path
+            .strip_prefix("/v1/sessions/")
+            .and_then(|rest| rest.strip_suffix("/credential-process"))
+            .and_then(|name| percent_decode_str(name).decode_utf8().ok());
+        let Some(name) = name else {
+            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is no such path").into();
+        };
+        match self.sessions.iter().find(|session| session.name() == name) {
+            Some(session) => process_line(session),
+            None => self.unknown(&name).into(),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Reply {
+        let known: Vec<_> = self.sessions.iter().map(|session| format!("`{}`", session.name())).collect();
+        let hint = match known.as_slice() {
+            [] => "no sessions are configured".to_owned(),
+            known => format!("the sessions are {}", known.join(", ")),
+        };
+        let message = format!("there is no session `{name}`");
+        Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint))
+    }
+
+    fn status(&self) -> Reply {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            sessions: self.sessions.iter().map(Line::of).collect(),
+            listeners: &self.listeners,
+        };
+        let body = serde_json::to_vec(&status).expect("strings, booleans and a JSON value are always JSON");
+        Reply::json(StatusCode::OK, Secret::new(body))
+    }
+}
+
+/// The program as `GET /v1/status` shows it.
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    sessions: Vec<Line>,
+    listeners: &'a serde_json::Value,
+}
+
+/// A session as the status shows it: public parts only.
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    fetching: bool,
+    next_attempt_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
+}
+
+/// Why the last attempt failed.
+#[derive(Serialize)]
+struct Trouble {
+    class: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Line {
+    fn of(session: &Handle) -> Self {
+        let snapshot = session.snapshot();
+        let credentials = snapshot.credentials.as_ref();
+        Self {
+            name: session.name().into(),
+            phase: match snapshot.phase {
+                Phase::Pending => "pending",
+                Phase::Live => "live",
+                Phase::Lapsed => "lapsed",
+            },
+            access_key_id: credentials.map(|held| held.access_key_id().into()),
+            expires_at: credentials.map(|held| clock::rfc3339(held.expires_at())),
+            fetching: snapshot.fetching,
+            next_attempt_at: clock::rfc3339(snapshot.wake_at),
+            trouble: snapshot.trouble.as_ref().map(Trouble::of),
+        }
+    }
+}
+
+impl Trouble {
+    fn of(failure: &Failure) -> Self {
+        Self {
+            class: failure.class().as_str(),
+            message: failure.message().into(),
+            hint: failure.hint().map(Into::into),
+        }
+    }
+}
+
+fn process_line(session: &Handle) -> Decision {
+    let answer = |outcome: Result<&_, &Failure>| match outcome {
+        Ok(credentials) => {
+            let line = process::render(credentials).expose().as_bytes().to_vec();
+            Reply::json(StatusCode::OK, Secret::new(line))
+        }
+        Err(failure) => Reply::explained(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Unavailable",
+            failure.message(),
+            failure.hint(),
+        ),
+    };
+    Decision::Hand(Hand {
+        session: session.clone(),
+        freshness: Freshness::Full,
+        patience: PATIENCE,
+        answer: Box::new(answer),
+    })
+}
+
+/// SDKs wait for a helper process for a minute or longer, and the helper ends after 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::frontend::support;
+    use crate::frontend::support::Session;
+    use crate::frontend::support::settle;
+    use crate::frontend::support::text;
+
+    async fn get(socket: &Socket, path: &str) -> Reply {
+        settle(socket.route(&support::head("GET", path, &[]))).await
+    }
+
+    fn socket(sessions: &[&Session]) -> Socket {
+        let handles = sessions.iter().map(|session| session.handle.clone()).collect();
+        Socket::new(handles, json!(["127.0.0.1:9911"]))
+    }
+
+    #[tokio::test]
+    async fn a_helper_gets_the_process_line_of_the_session_it_names() {
+        let app = Session::live("app");
+
+        let reply = get(&socket(&[&app]), "/v1/sessions/%61pp/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::OK);
+        assert_eq!(text(&reply), process::render(&support::credentials()).expose());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_session_is_answered_with_the_known_names() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/sessions/other/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            text(&reply),
+            concat!(
+                r#"{"code":"UnknownSession","message":"there is no session `other`","#,
+                r#""hint":"the sessions are `app`, `batch`"}"#
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_told_why_there_are_no_credentials_and_what_to_do() {
+        let app = Session::lapsed("app");
+
+        let reply = get(&socket(&[&app]), "/v1/sessions/app/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            text(&reply),
+            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate"}"#
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_helper_waits_for_an_attempt_that_takes_seconds() {
+        let app = Session::pending("app");
+        let socket = socket(&[&app]);
+
+        let (reply, ()) = tokio::join!(get(&socket, "/v1/sessions/app/credential-process"), async {
+            tokio::time::advance(Duration::from_secs(7)).await;
+            app.obtain();
+        });
+
+        assert_eq!(reply.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_what_is_public_of_every_session() {
+        let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        let expected = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "sessions": [
+                {
+                    "name": "app", "phase": "live", "access_key_id": "ASIAEXAMPLE",
+                    "expires_at": "2026-03-11T13:00:00Z", "fetching": false,
+                    "next_attempt_at": "2026-03-11T12:00:00Z",
+                },
+                {
+                    "name": "batch", "phase": "lapsed", "fetching": false,
+                    "next_attempt_at": "2026-03-11T12:01:00Z",
+                    "trouble": {
+                        "class": "denied", "message": "AWS refused the certificate",
+                        "hint": "renew the certificate",
+                    },
+                },
+            ],
+            "listeners": ["127.0.0.1:9911"],
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_have_an_error_with_code_and_message() {
+        let socket = socket(&[]);
+
+        assert_eq!(get(&socket, "/v1/sessions/app").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(get(&socket, "/v1/credentials").await.status(), StatusCode::NOT_FOUND);
+        let post = settle(socket.route(&support::head("POST", "/v1/status", &[]))).await;
+        assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let none = get(&socket, "/v1/sessions/app/credential-process").await;
+        assert!(text(&none).contains("no sessions are configured"));
+    }
+}
