@@ -21,6 +21,8 @@ pub mod http;
 
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tests;
 
 pub use container::Container;
 pub use guard::Bearer;
