@@ -6,7 +6,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Caller;
-use super::Container;
 use super::Http;
 use super::Imds;
 use super::Log;
@@ -116,8 +115,8 @@ impl<'a> Check<'a> {
         let names: Vec<_> = layers.iter().map(|layer| layer.name).collect();
         self.check_picked(&picked, &names);
         let imds = self.imds(&names);
-        let container = self.container(&names);
-        let (imds_on, container_on) = (matches!(imds, Some(Some(_))), matches!(container, Some(Some(_))));
+        let container = self.one("container.enabled", None, values::switch).required();
+        let (imds_on, container_on) = (matches!(imds, Some(Some(_))), container == Some(true));
         self.check_listen(listen.as_deref(), imds_on, container_on);
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
@@ -330,14 +329,6 @@ impl<'a> Check<'a> {
             return None;
         }
         Some(session?.map(|session| Imds { session }))
-    }
-
-    fn container(&mut self, names: &[&str]) -> Option<Option<Container>> {
-        let enabled = self.one("container.enabled", None, values::switch);
-        let session = self.session_named("container.session", names);
-        let enabled = enabled.required()?;
-        let session = session?;
-        Some(enabled.then_some(Container { session }))
     }
 
     /// The session that a front end names, else the only one. `None` when something is wrong.

@@ -58,8 +58,8 @@ pub struct Settings {
     pub http: Http,
     /// The imitated EC2 instance metadata service; `None` when disabled.
     pub imds: Option<Imds>,
-    /// Container credentials; `None` when disabled.
-    pub container: Option<Container>,
+    /// Whether container credentials are served.
+    pub container: bool,
     /// The Unix socket; `None` when disabled.
     pub socket: Option<Socket>,
     /// How AWS is reached.
@@ -155,13 +155,6 @@ pub struct Http {
 pub struct Imds {
     /// The session whose credentials it hands out; one of [`Settings::sessions`].
     pub session: String,
-}
-
-/// Container credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// The session that the bare path means; one of [`Settings::sessions`].
-    pub session: Option<String>,
 }
 
 /// The Unix socket.

@@ -213,15 +213,6 @@ pub const OPTIONS: &[OptionSpec] = &[
         doc: "Whether container credentials are served",
     },
     OptionSpec {
-        key: "container.session",
-        flag: "container-session",
-        variable: "ANCHORD_CONTAINER_SESSION",
-        kind: Kind::Text("NAME"),
-        fallback: Fallback::Rule("the only session; none when there are several"),
-        sample: "\"bedrock\"",
-        doc: "The session that the bare path /v1/credentials means",
-    },
-    OptionSpec {
         key: "socket.enabled",
         flag: "socket-enabled",
         variable: "ANCHORD_SOCKET_ENABLED",

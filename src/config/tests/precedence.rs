@@ -213,7 +213,6 @@ http.listen                           = ["127.0.0.1:0"]                         
 imds.enabled                          = true                                      # default
 imds.session                          = "bedrock"                                 # default
 container.enabled                     = true                                      # default
-container.session                     = "bedrock"                                 # default
 socket.enabled                        = true                                      # default
 socket.path                           = "/run/anchord/anchord.sock"               # default
 socket.mode                           = "0600"                                    # default

@@ -90,7 +90,7 @@ fn imds_needs_to_know_which_of_several_sessions_it_serves() {
          hint: set `session` or `enabled = false` in [imds]"
     );
     let settings = settled(&format!("[imds]\nenabled = false\n{both}"));
-    assert_eq!((settings.imds, settings.container), (None, Some(Container { session: None })));
+    assert_eq!((settings.imds, settings.container), (None, true));
     assert_eq!(settings.sessions.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
@@ -111,7 +111,7 @@ fn disabled_front_ends_are_absent() {
 
     let settings = settled(&format!("{file}{}", session("a")));
 
-    assert_eq!((settings.imds, settings.container, settings.socket), (None, None, None));
+    assert_eq!((settings.imds, settings.container, settings.socket), (None, false, None));
 }
 
 #[test]
