@@ -315,7 +315,7 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 ///
 /// SDKs fetch again within 5, 15 or 60 minutes of the end, by the life they saw; credentials served by us stay
 /// 5 minutes clear of that window, so that no client sees a reason to ask on each call.
-fn renewal_margin(life: Span) -> Span {
+pub fn renewal_margin(life: Span) -> Span {
     let window = if life <= Span::minutes(20) {
         Span::minutes(5)
     } else if life < Span::minutes(90) {
