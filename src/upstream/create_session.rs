@@ -269,7 +269,7 @@ impl RolesAnywhere {
             .ok_or_else(|| not_understood("the expiration is not a date".into()))?;
         // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
         // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
-        let expires_at = expiration - self.skew.offset().max(time::Duration::ZERO);
+        let expires_at = expiration - self.skew.lateness();
         let account_id = Some(self.options.role.account_id().to_owned());
         Credentials::new(keys, now, expires_at, account_id)
             .map_err(|incomplete| not_understood(incomplete.to_string()))

@@ -21,6 +21,12 @@ impl Skew {
         Duration::seconds(self.0.load(Ordering::Relaxed))
     }
 
+    /// At least how long an instant by AWS's clock is past when the local clock reaches it; zero if it is not behind.
+    pub(super) fn lateness(&self) -> Duration {
+        // `Date` has whole seconds, cut off.
+        if self.offset().is_positive() { self.offset() + Duration::SECOND } else { Duration::ZERO }
+    }
+
     /// Compares AWS's time with the local time at which it was read; tells whether that changed the offset by
     /// enough to make a signature that was refused worth making again.
     pub(super) fn learn(&self, aws: OffsetDateTime, local: OffsetDateTime) -> bool {
@@ -64,6 +70,9 @@ mod tests {
         assert!(skew.learn(LOCAL - Duration::hours(2), LOCAL));
         assert_eq!(skew.offset(), Duration::hours(-2));
         assert!(!skew.learn(LOCAL - Duration::hours(2) + Duration::SECOND, LOCAL));
+        assert_eq!(skew.lateness(), Duration::ZERO);
+        assert!(skew.learn(LOCAL + Duration::HOUR, LOCAL));
+        assert_eq!(skew.lateness(), Duration::HOUR + Duration::SECOND);
         assert!(skew.learn(LOCAL, LOCAL));
         assert_eq!(skew.offset(), Duration::ZERO);
     }
