@@ -58,7 +58,7 @@ impl Exchange {
         let reply = match tokio::time::timeout(self.limits.handling, handled).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_panic)) => {
-                let path = short(head.uri.path());
+                let path = loggable(head.uri.path());
                 tracing::error!(listener = %self.listener, request = number, path, "A request's handler panicked");
                 Reply::empty(StatusCode::INTERNAL_SERVER_ERROR)
             }
@@ -88,7 +88,7 @@ impl Exchange {
     /// Method, path and status: a query, a header's value or a body might hold a secret.
     fn log(&self, head: &Parts, reply: &Reply, peer: Peer, number: u64) {
         let (listener, status) = (&*self.listener, reply.status().as_u16());
-        let (method, path) = (short(head.method.as_str()), short(head.uri.path()));
+        let (method, path) = (short(head.method.as_str()), loggable(head.uri.path()));
         tracing::debug!(listener, request = number, %peer, method, path, status, "Answered");
         let Some(why) = reply.denial() else { return };
         if let Some(untold) = self.refusals.again(Instant::now()) {
@@ -125,6 +125,14 @@ where
 /// The rest of the request is not read, so nothing can follow it.
 fn closing(status: StatusCode) -> Reply {
     Reply::empty(status).header(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// A path without parts as long as a bearer or a token, which a client may have put there by mistake.
+fn loggable(path: &str) -> String {
+    const SHORTEST_SECRET: usize = 40;
+    let parts: Vec<_> =
+        short(path).split('/').map(|part| if part.len() < SHORTEST_SECRET { part } else { "[…]" }).collect();
+    parts.join("/")
 }
 
 /// What a stranger wrote, no longer than a log line can bear.
@@ -165,6 +173,14 @@ mod tests {
         assert_eq!(seldom.again(start + Duration::from_secs(59)), None);
         assert_eq!(seldom.again(start + Duration::from_secs(60)), Some(2));
         assert_eq!(seldom.again(start + Duration::from_secs(61)), None);
+    }
+
+    #[test]
+    fn a_secret_that_a_client_put_into_the_path_is_not_logged() {
+        let path = format!("/v1/credentials/{}", "a".repeat(43));
+
+        assert_eq!(loggable(&path), "/v1/credentials/[…]");
+        assert_eq!(loggable("/latest/api/token"), "/latest/api/token");
     }
 
     #[test]
