@@ -1,1 +1,47 @@
-//! One file a verb; nobody names it.
+//! The command line: one file a verb; nobody names it.
+
+mod config_check;
+mod credential_process;
+mod exit;
+mod help;
+mod run;
+mod socket;
+mod status;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+pub use exit::Exit;
+
+use crate::config::Environment;
+
+/// What a verb may touch besides its arguments.
+pub struct Surroundings<'a> {
+    /// Variables, current folder and user.
+    pub environment: &'a Environment,
+    /// Data.
+    pub stdout: &'a mut dyn Write,
+    /// Everything else.
+    pub stderr: &'a mut dyn Write,
+}
+
+/// Runs the verb that `arguments` (the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
+    let matches = match help::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return help::explain(&error, surroundings),
+    };
+    match matches.subcommand() {
+        Some(("run", matches)) => run::run(matches, surroundings),
+        Some(("credential-process", matches)) => credential_process::run(matches, surroundings),
+        Some(("status", matches)) => status::run(matches, surroundings),
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("check", matches)) => config_check::run(matches, surroundings),
+            _ => Exit::Usage,
+        },
+        Some(("version", _)) => {
+            exit::print(surroundings.stdout, concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+        _ => Exit::Usage,
+    }
+}

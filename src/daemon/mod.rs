@@ -1,1 +1,24 @@
 //! Builds the graph from settings and real seams, supervises it, ends it.
+//!
+//! The only module that knows both the settings and the stages.
+
+mod build;
+mod error;
+mod harden;
+mod sockets;
+mod supervise;
+mod systemd;
+
+pub use build::Bound;
+pub use build::Daemon;
+pub use build::Seams;
+pub use build::build;
+pub use build::issuer;
+pub use build::source;
+pub use build::transport;
+pub use error::Error;
+pub use harden::no_core_files;
+pub use harden::raise_descriptor_limit;
+pub use sockets::Error as SocketError;
+pub use systemd::Passed;
+pub use systemd::passed_listeners;

@@ -1,0 +1,52 @@
+//! `anchord config check`: every mistake in one run, or each setting with its origin.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use crate::clock;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Session;
+use crate::daemon;
+use crate::failure::Failure;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let settings = match config::load(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => return exit::report_problems(&problems, surroundings),
+    };
+    let mut text = config::describe(&settings);
+    let mut outcome = Exit::Done;
+    for session in &settings.sessions {
+        match identity_line(session, &Clock::system()) {
+            Ok(line) => text.push_str(&line),
+            Err(failure) => outcome = exit::report(&failure, surroundings),
+        }
+    }
+    match exit::print(surroundings.stdout, &text) {
+        Exit::Done => outcome,
+        other => other,
+    }
+}
+
+/// What the session would sign with, as comments so that the whole output stays a configuration.
+fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
+    let loaded = daemon::source(session).load(clock.now())?;
+    let identity = loaded.identity;
+    let mut line = format!(
+        "# session.{}: {}, valid until {}, {} intermediates\n",
+        session.name,
+        identity.subject(),
+        clock::rfc3339(identity.not_after()),
+        identity.intermediates().len(),
+    );
+    for warning in loaded.warnings {
+        // Writing into a String cannot fail.
+        let _ = writeln!(line, "# session.{}: warning: {warning}", session.name);
+    }
+    Ok(line)
+}

@@ -1,0 +1,208 @@
+//! Credentials of daemonless processes, kept in a file of 0600 between calls.
+//!
+//! SDKs run `credential_process` for each client and each CLI command and keep nothing on disk, while Roles
+//! Anywhere allows ten CreateSession a second. A failure is kept for some seconds too, so that a crowd of
+//! processes does not repeat it one after the other. Losing the cache costs a call, never correctness: whatever
+//! is wrong with a file, it counts as absent.
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::FlockOperation;
+use serde::Deserialize;
+use serde::Serialize;
+use std::os::unix::fs::DirBuilderExt as _;
+use time::OffsetDateTime;
+
+use crate::clock;
+use crate::config::Environment;
+use crate::config::Session;
+use crate::credentials::Credentials;
+use crate::credentials::Keys;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::secret::Secret;
+
+/// Where one session's credentials are kept.
+pub(super) struct Cache {
+    file: PathBuf,
+    uid: u32,
+}
+
+/// What is kept. Credentials stay when a failure is added.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub(super) struct Entry {
+    made: Option<Made>,
+    failed: Option<Failed>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Made {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    obtained_at: String,
+    expires_at: String,
+    account_id: Option<String>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        use zeroize::Zeroize as _;
+        self.secret_access_key.zeroize();
+        self.session_token.zeroize();
+    }
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Failed {
+    until: String,
+    message: String,
+    hint: Option<String>,
+}
+
+/// Held while a process talks to AWS; the kernel lets go of it when the process ends, however it ends.
+pub(super) struct Lock {
+    _file: fs_err::File,
+}
+
+const MAX_BYTES: u64 = 64 << 10;
+/// How long a failure is shared with processes that come after it.
+const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(2);
+
+impl Cache {
+    /// The session's place; `None` where this user has no private folder.
+    ///
+    /// The name holds everything the credentials depend on, so that changed settings never meet old credentials.
+    pub(super) fn of(session: &Session, environment: &Environment) -> Option<Self> {
+        let folder = folder(environment)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
+        let owner = fs_err::symlink_metadata(&folder).ok()?;
+        if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
+            return None;
+        }
+        let facts = [
+            session.trust_anchor.as_str(),
+            session.profile.as_str(),
+            session.role.as_str(),
+            session.role_session_name.as_deref().unwrap_or_default(),
+            session.roles_anywhere_region.as_str(),
+            session.endpoint.as_deref().unwrap_or_default(),
+            &session.duration.as_secs().to_string(),
+            &session.certificate.to_string_lossy(),
+            &session.private_key.to_string_lossy(),
+        ]
+        .join("\n");
+        let digest = ring::digest::digest(&ring::digest::SHA256, facts.as_bytes());
+        let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)), uid: environment.uid() })
+    }
+
+    /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
+    pub(super) async fn lock(&self) -> Option<Lock> {
+        let path = self.file.with_extension("lock");
+        // flock blocks its thread; the process's own limit ends the wait.
+        tokio::task::spawn_blocking(move || {
+            let mut options = fs_err::OpenOptions::new();
+            let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
+            Some(Lock { _file: file })
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+
+    /// What is kept; nothing if the file is absent, damaged, or not this user's alone.
+    pub(super) fn read(&self) -> Entry {
+        self.read_private().and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default()
+    }
+
+    fn read_private(&self) -> Option<Secret<Vec<u8>>> {
+        let mut options = fs_err::OpenOptions::new();
+        let file = options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&self.file)
+            .ok()?;
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.uid() != self.uid || metadata.mode() & 0o077 != 0 {
+            return None;
+        }
+        let mut json = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut json).ok()?;
+        Some(Secret::new(json))
+    }
+
+    /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
+    pub(super) fn write(&self, entry: &Entry) {
+        let Ok(json) = serde_json::to_vec(entry).map(Secret::new) else { return };
+        let Some(folder) = self.file.parent() else { return };
+        // Made with mode 0600, and moved into place only when it is whole.
+        let Ok(mut file) = tempfile::NamedTempFile::new_in(folder) else { return };
+        if file.write_all(json.expose()).is_ok() {
+            let _ = file.persist(&self.file);
+        }
+    }
+}
+
+/// Memory-backed and gone at logout where there is one, else the user's cache folder.
+fn folder(environment: &Environment) -> Option<PathBuf> {
+    let set = |name: &str| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
+    let base = set("XDG_RUNTIME_DIR")
+        .map(Path::to_path_buf)
+        .or_else(|| set("XDG_CACHE_HOME").map(Path::to_path_buf))
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("anchord").join("cache"))
+}
+
+impl Entry {
+    /// Fresh credentials, and no failure.
+    pub(super) fn made(credentials: Credentials) -> Self {
+        let made = Made {
+            access_key_id: credentials.access_key_id().to_owned(),
+            secret_access_key: credentials.secret_access_key().expose().clone(),
+            session_token: credentials.session_token().expose().clone(),
+            obtained_at: clock::rfc3339(credentials.obtained_at()),
+            expires_at: clock::rfc3339(credentials.expires_at()),
+            account_id: credentials.account_id().map(str::to_owned),
+        };
+        Self { made: Some(made), failed: None }
+    }
+
+    /// The same, with a failure that others need not repeat for a moment.
+    pub(super) fn failed(mut self, failure: &Failure, now: OffsetDateTime) -> Self {
+        self.failed = Some(Failed {
+            until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
+            message: failure.message().to_owned(),
+            hint: failure.hint().map(str::to_owned),
+        });
+        self
+    }
+
+    /// The credentials, complete but perhaps expired.
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        let made = self.made.as_ref()?;
+        let keys = Keys {
+            access_key_id: made.access_key_id.clone(),
+            secret_access_key: Secret::new(made.secret_access_key.clone()),
+            session_token: Secret::new(made.session_token.clone()),
+        };
+        let obtained_at = clock::parse_rfc3339(&made.obtained_at)?;
+        let expires_at = clock::parse_rfc3339(&made.expires_at)?;
+        Credentials::new(keys, obtained_at, expires_at, made.account_id.clone()).ok()
+    }
+
+    /// A failure of a moment ago. One from the future (the clock was set back) counts for nothing.
+    pub(super) fn failure(&self, now: OffsetDateTime) -> Option<Failure> {
+        let failed = self.failed.as_ref()?;
+        let until = clock::parse_rfc3339(&failed.until)?;
+        let recent = now < until && until <= now + FAILURE_IS_SHARED_FOR;
+        recent.then(|| Failure::of(Class::Transient, failed.message.clone(), failed.hint.clone()))
+    }
+}

@@ -1,0 +1,112 @@
+//! `anchord credential-process`: one line of JSON on stdout, or one line on stderr.
+//!
+//! A daemon is asked first; without one the call to AWS is made here, behind a cache and a lock that parallel
+//! processes share. stdin is never read, nothing is written to stderr on success, and it all ends within ten
+//! seconds: SDKs wait without a limit, or up to a minute (Go).
+
+mod cache;
+mod direct;
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::socket;
+use super::socket::Asked;
+use crate::config;
+use crate::config::Settings;
+use crate::daemon;
+use crate::daemon::Seams;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::secret::Secret;
+
+/// The daemon itself waits 8 s for a first attempt.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
+/// For everything together.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Some SDKs keep stderr in a pipe that nobody drains (Java), and quote it in their errors.
+const MAX_LINE_BYTES: usize = 2000;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let settings = match config::load_for_client(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            return refuse(&Failure::of(Class::Misconfigured, text.join("; "), None), surroundings);
+        }
+    };
+    let obtained = exit::runtime().and_then(|runtime| {
+        let line =
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, obtain(&settings, surroundings)).await });
+        // A name lookup may still block a thread.
+        runtime.shutdown_background();
+        line.unwrap_or_else(|_| {
+            let message = format!("no credentials within {} s", PATIENCE.as_secs());
+            Err(Failure::of(
+                Class::Transient,
+                message,
+                Some("see whether AWS can be reached from here".into()),
+            ))
+        })
+    });
+    match obtained {
+        Ok(line) => exit::print(surroundings.stdout, line.expose()),
+        Err(failure) => refuse(&failure, surroundings),
+    }
+}
+
+async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Secret<String>, Failure> {
+    let name = settings.picked.as_deref().or(settings.the_session().map(|session| session.name.as_str()));
+    let name = name.ok_or_else(which_session)?;
+    let sockets = socket::candidates(settings.socket.as_ref().map(|socket| socket.path.as_path()));
+    let path = format!("/v1/sessions/{name}/credential-process");
+    match socket::ask(&sockets, &path, DAEMON_PATIENCE).await {
+        Asked::Answered(body) => as_line(&body),
+        Asked::Refused(failure) => Err(failure),
+        Asked::NoDaemon => match settings.the_session() {
+            Some(session) => {
+                direct::obtain(settings, session, &Seams::real(), surroundings.environment).await
+            }
+            None => Err(no_daemon_and_no_session(name)),
+        },
+    }
+}
+
+fn which_session() -> Failure {
+    let hint = Some("name one with --session".into());
+    Failure::of(Class::Misconfigured, "there is not exactly one session to choose", hint)
+}
+
+fn no_daemon_and_no_session(name: &str) -> Failure {
+    let hint = Some(
+        "start the daemon, name its socket with --socket-path, or define the session for this user".into(),
+    );
+    Failure::of(
+        Class::Misconfigured,
+        format!("no daemon runs and no configuration defines session `{name}`"),
+        hint,
+    )
+}
+
+fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
+    let text = std::str::from_utf8(body.expose()).map(str::trim_end).unwrap_or_default();
+    if text.is_empty() || text.contains('\n') {
+        return Err(Failure::of(Class::Transient, "the daemon's answer is not one line", None));
+    }
+    Ok(Secret::new(format!("{text}\n")))
+}
+
+/// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
+fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");
+    let end = (0..=MAX_LINE_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    line.truncate(end.unwrap_or(0));
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "{line}");
+    Exit::Failed
+}

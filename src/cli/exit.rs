@@ -1,0 +1,80 @@
+//! Exit codes, and the one way to print.
+
+use std::io::Write;
+
+use super::Surroundings;
+use crate::config::Problems;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Done,
+    /// The environment failed: a file, the network, AWS being unwell, no daemon.
+    Failed,
+    /// The command line was wrong.
+    Usage,
+    /// AWS refused.
+    Refused,
+    /// A bug of ours.
+    Broken,
+}
+
+impl Exit {
+    /// The process's exit code; README.md lists them.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Broken => 70,
+        }
+    }
+}
+
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Transient | Class::Throttled | Class::Misconfigured => Self::Failed,
+            Class::Denied => Self::Refused,
+            Class::Broken => Self::Broken,
+        }
+    }
+}
+
+/// Prints data. A reader that has gone away (`| head`) is not our failure.
+pub(super) fn print(stdout: &mut dyn Write, text: &str) -> Exit {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failed,
+        _ => Exit::Done,
+    }
+}
+
+/// Prints a failure as `anchord: …` with its hint on a line of its own, and chooses the exit code.
+pub(super) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: {}", failure.message());
+    if let Some(hint) = failure.hint() {
+        let _ = writeln!(surroundings.stderr, "  hint: {hint}");
+    }
+    failure.class().into()
+}
+
+/// Prints every mistake of a configuration on a line of its own.
+pub(super) fn report_problems(problems: &Problems, surroundings: &mut Surroundings<'_>) -> Exit {
+    for problem in problems.iter() {
+        let _ = writeln!(surroundings.stderr, "anchord: {problem}");
+    }
+    Exit::Failed
+}
+
+/// A runtime for verbs that ask a question and end.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None))
+}

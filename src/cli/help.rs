@@ -1,0 +1,63 @@
+//! The command line's grammar. Options come from `config`, where each is declared once.
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use crate::config;
+
+/// The whole grammar.
+pub(super) fn command() -> Command {
+    Command::new("anchord")
+        .about("Turns an X.509 certificate into AWS credentials every SDK can use (IAM Roles Anywhere)")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(110)
+        .subcommand(
+            Command::new("run")
+                .about("Keep sessions renewed and serve their credentials until told to stop")
+                .args(config::arguments()),
+        )
+        .subcommand(
+            Command::new("credential-process")
+                .about("Print credentials as `credential_process` of an AWS profile expects them")
+                .long_about(
+                    "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's \
+                     socket, or with a CreateSession of its own when no daemon runs.",
+                )
+                .args(config::arguments()),
+        )
+        .subcommand(
+            Command::new("status")
+                .about("Show what a running daemon holds and what ails it")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the daemon's answer as it is"),
+                )
+                .args(config::arguments()),
+        )
+        .subcommand(
+            Command::new("config").about("Look at the configuration").subcommand_required(true).subcommand(
+                Command::new("check")
+                    .about("Report every mistake in the configuration, or each setting and its origin")
+                    .args(config::arguments()),
+            ),
+        )
+        .subcommand(Command::new("version").about("Print the version"))
+}
+
+/// Prints clap's answer where it belongs: help and version are data, the rest is a mistake.
+pub(super) fn explain(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        let _ = surroundings.stderr.write_all(text.as_bytes());
+        return Exit::Usage;
+    }
+    exit::print(surroundings.stdout, &text)
+}

@@ -1,0 +1,93 @@
+//! `anchord run`: the daemon.
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing::Level;
+use tracing::info;
+use tracing::warn;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use crate::config;
+use crate::config::Environment;
+use crate::config::Settings;
+use crate::daemon;
+use crate::daemon::Seams;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::telemetry;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let settings = match config::load(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => return exit::report_problems(&problems, surroundings),
+    };
+    // Before anything else is opened: the descriptors that systemd passed have fixed numbers.
+    let passed = match daemon::passed_listeners() {
+        Ok(passed) => passed,
+        Err(error) => return exit::report(&daemon::Error::Passed(error).into(), surroundings),
+    };
+    start_logs(&settings, surroundings.environment);
+    daemon::no_core_files();
+    daemon::raise_descriptor_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
+            return exit::report(&failure, surroundings);
+        }
+    };
+    let outcome = runtime.block_on(serve(&settings, passed));
+    // A name lookup may still block a thread; the process need not wait for it.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(failure) => exit::report(&failure, surroundings),
+    }
+}
+
+async fn serve(settings: &Settings, passed: daemon::Passed) -> Result<(), Failure> {
+    let cannot_listen =
+        |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
+
+    info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
+    let daemon = daemon::build(settings, &Seams::real(), passed).await?;
+    daemon
+        .run(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    Some(()) = hangup.recv() => {
+                        warn!("The configuration is read at start only; restart the daemon to apply changes");
+                    }
+                }
+            }
+        })
+        .await;
+    Ok(())
+}
+
+fn start_logs(settings: &Settings, environment: &Environment) {
+    let level = match settings.log.level {
+        config::Level::Error => Level::ERROR,
+        config::Level::Warn => Level::WARN,
+        config::Level::Info => Level::INFO,
+        config::Level::Debug => Level::DEBUG,
+        config::Level::Trace => Level::TRACE,
+    };
+    let format = match settings.log.format {
+        config::Format::Text => telemetry::Format::Text,
+        config::Format::Json => telemetry::Format::Json,
+    };
+    // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
+    let under_journal = environment.get("JOURNAL_STREAM").is_some();
+    telemetry::init(level, format, !under_journal, std::io::stderr);
+}

@@ -1,0 +1,67 @@
+//! Why the daemon could not be built. Once it runs, nothing here happens any more.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::SocketError;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::frontend::files;
+use crate::upstream::RootsError;
+use crate::upstream::TransportError;
+
+/// Why the daemon could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener could not be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A bearer file or the token key cannot be used.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The runtime directory cannot be made.
+    #[error("cannot make the runtime directory `{}`", path.display())]
+    RuntimeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are no roots to trust.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The HTTPS client cannot be set up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The sockets that systemd passed cannot be taken.
+    #[error("cannot take the sockets that systemd passed")]
+    Passed(#[source] io::Error),
+    /// Something of ours failed.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Socket(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::Roots(error) => error.class(),
+            Self::RuntimeDirectory { .. } | Self::Transport(_) | Self::Passed(_) => Class::Misconfigured,
+            Self::Broken(_) => Class::Broken,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Socket(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Roots(error) => error.hint(),
+            Self::RuntimeDirectory { .. } => {
+                Some("set `runtime_directory` to a folder that the daemon's user may write".into())
+            }
+            Self::Transport(_) => Some("check HTTPS_PROXY and NO_PROXY".into()),
+            Self::Passed(_) | Self::Broken(_) => None,
+        }
+    }
+}
