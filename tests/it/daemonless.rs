@@ -1,0 +1,169 @@
+//! `credential-process` where no daemon runs.
+
+use anchord_emulator::Fault;
+
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::process;
+
+fn key_id(ran: &Ran) -> String {
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(json["Version"], 1);
+    json["AccessKeyId"].as_str().unwrap().to_owned()
+}
+
+const ASK: [&str; 3] = ["credential-process", "--session", "bedrock"];
+
+#[tokio::test]
+async fn without_a_daemon_the_session_is_created_once_and_cached() {
+    use std::os::unix::fs::MetadataExt as _;
+    let stage = Stage::new().await;
+
+    let first = key_id(&stage.run(&ASK).await);
+    let second = key_id(&stage.run(&ASK).await);
+
+    assert_eq!(first, second);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+    let cache = stage.path(".cache/anchord/cache");
+    let modes: Vec<u32> = fs_err::read_dir(&cache)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o7777)
+        .collect();
+    assert_eq!(modes, [0o600, 0o600]);
+    assert_eq!(fs_err::metadata(&cache).unwrap().mode() & 0o7777, 0o700);
+}
+
+#[tokio::test]
+async fn parallel_processes_share_one_create_session() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+
+    let asks = futures_util::future::join_all((0..20).map(|_| stage.run(&ASK)));
+    let release = async {
+        stage.emulator.wait_for_held(1).await;
+        stage.emulator.release();
+    };
+    let (answers, ()) = tokio::join!(asks, release);
+
+    let ids: std::collections::BTreeSet<String> = answers.iter().map(key_id).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(stage.emulator.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn parallel_processes_share_a_failure_too() {
+    let stage = Stage::new().await;
+    stage.emulator.always(Some(Fault::Status(500)));
+
+    let answers = futures_util::future::join_all((0..10).map(|_| stage.run(&ASK))).await;
+
+    assert!(answers.iter().all(|ran| ran.code == 1 && ran.stdout.is_empty()), "{answers:?}");
+    let calls = stage.emulator.requests().len();
+    assert!(calls < 5, "{calls} calls for 10 processes");
+}
+
+#[tokio::test]
+async fn a_cache_that_others_may_read_or_that_is_damaged_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new().await;
+    let first = key_id(&stage.run(&ASK).await);
+    let file = fs_err::read_dir(stage.path(".cache/anchord/cache"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .unwrap();
+
+    fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let second = key_id(&stage.run(&ASK).await);
+    let whole = fs_err::read_to_string(&file).unwrap();
+    fs_err::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let third = key_id(&stage.run(&ASK).await);
+
+    assert_eq!(std::collections::BTreeSet::from([first, second, third]).len(), 3);
+}
+
+/// The service is down and the cache is due for renewal, but not over.
+#[tokio::test]
+async fn what_is_cached_and_alive_outlives_an_outage() {
+    let mut stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 120).await;
+    let first = key_id(&stage.run(&ASK).await);
+    stage.emulator.stop().await;
+    let file = fs_err::read_dir(stage.path(".cache/anchord/cache"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .unwrap();
+    // Obtained long ago, as far as the file tells: renewal is due.
+    let mut entry: serde_json::Value = serde_json::from_str(&fs_err::read_to_string(&file).unwrap()).unwrap();
+    entry["made"]["obtained_at"] = "2026-01-01T00:00:00Z".into();
+    fs_err::write(&file, entry.to_string()).unwrap();
+
+    let second = stage.run(&ASK).await;
+
+    assert_eq!(key_id(&second), first);
+}
+
+#[tokio::test]
+async fn a_failure_is_one_line_on_stderr_and_nothing_on_stdout() {
+    let mut stage = Stage::new().await;
+    stage.emulator.stop().await;
+
+    let ran = stage.run(&ASK).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert_eq!(ran.stderr.matches('\n').count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("anchord: no answer from 127.0.0.1:"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Connection refused") && ran.stderr.len() < 4096, "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_refusal_tells_what_to_do() {
+    let stage = Stage::new().await;
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+
+    let ran = stage.run(&ASK).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(
+        ran.stderr.contains("Unable to assume role") && ran.stderr.contains("hint: the role's trust policy"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
+async fn flags_and_variables_alone_make_a_session() {
+    let stage = Stage::new().await;
+    let table = stage.session("bedrock");
+    let value = |key: &str| {
+        let line = table.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let mut command = process::anchord();
+    command
+        .args(["credential-process", "--certificate"])
+        .arg(stage.path("leaf.pem"))
+        .arg("--private-key")
+        .arg(stage.path("key.pem"))
+        .args(["--trust-anchor-arn", &value("trust_anchor_arn"), "--profile-arn", &value("profile_arn")])
+        .env("ANCHORD_ROLE_ARN", value("role_arn"))
+        .env("ANCHORD_ENDPOINT", value("endpoint"))
+        .env("ANCHORD_CA_FILE", stage.path("tls-ca.pem"))
+        .env("HOME", stage.path(""));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!(key_id(&ran), stage.emulator.issued()[0].access_key_id);
+}
+
+#[tokio::test]
+async fn an_unknown_session_is_answered_with_the_known_ones() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+
+    let ran = stage.run(&["credential-process", "--session", "bedrok"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("bedrok") && ran.stderr.contains("bedrock"), "{}", ran.stderr);
+}

@@ -1,0 +1,101 @@
+//! Start, stop, and what a restart leaves as it was.
+
+use rustix::process::Signal;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process::anchord;
+
+#[tokio::test]
+async fn sigterm_and_sigint_end_the_daemon_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let stage = Stage::new().await;
+        let daemon = stage.daemon().await;
+
+        daemon.signal(signal);
+        let (code, output) = daemon.ended().await;
+
+        assert_eq!(code, 0, "{output}");
+        assert!(output.contains("Stopped"), "{output}");
+        assert!(!stage.socket().exists());
+    }
+}
+
+#[tokio::test]
+async fn sighup_does_not_end_the_daemon() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("The configuration is read at start only; restart the daemon to apply changes").await;
+
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+}
+
+/// Environment variables with a bearer and SDKs that cache IMDS tokens for six hours outlive the daemon.
+#[tokio::test]
+async fn bearers_and_imds_tokens_survive_a_restart() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let (token, bearer) = (client::imds_token(&http).await, stage.bearer("bedrock"));
+    // Killed, not stopped: a crash must not cost the tokens either.
+    let mut daemon = daemon;
+    daemon.kill();
+
+    let successor = stage.daemon().await;
+    let http = successor.http().await;
+
+    assert_eq!(stage.bearer("bedrock"), bearer);
+    assert_eq!(client::imds_list(&http, &token).await.status, 200);
+    assert_eq!(client::container(&http, "bedrock", &bearer).await.status, 200);
+}
+
+#[tokio::test]
+async fn aws_being_down_at_start_does_not_keep_the_daemon_from_serving_later() {
+    let mut stage = Stage::new().await;
+    stage.emulator.stop().await;
+    let mut command = anchord();
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    let daemon = Daemon::of(command);
+    let http = daemon.http().await;
+
+    let early = client::imds(&http).await;
+    stage.emulator.restart().await.unwrap();
+    stage.emulator.wait_for_requests(1).await;
+
+    assert_eq!((early.status, early.body.as_str()), (503, ""));
+    let socket = client::socket(&stage.socket(), "bedrock").await;
+    assert_eq!(socket.key_id(), client::imds(&http).await.key_id());
+}
+
+#[tokio::test]
+async fn short_sessions_are_renewed_by_themselves() {
+    let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 64).await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let first = client::imds(&http).await.key_id();
+
+    // Nobody asks; a 64-second session is due 60 s before its end.
+    stage.emulator.wait_for_requests(2).await;
+    daemon.wait_for("Credentials renewed").await;
+
+    let second = client::imds(&http).await.key_id();
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn no_core_file_can_be_made_of_the_daemon() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+
+    let limits = fs_err::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let status = fs_err::metadata(format!("/proc/{}/environ", daemon.id())).unwrap();
+
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    use std::os::unix::fs::MetadataExt as _;
+    // A process that is not dumpable has its /proc files owned by root.
+    assert_eq!(status.uid(), 0);
+}

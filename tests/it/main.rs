@@ -1,0 +1,16 @@
+//! The whole program, offline: the shipped binary (or the daemon in this process, where the clock must be ours)
+//! against the emulator over TLS.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+#![allow(clippy::disallowed_methods, reason = "tests read their own environment")]
+
+mod support;
+
+mod bad_input;
+mod channels;
+mod crowd;
+mod daemonless;
+mod lifecycle;
+mod outage;
+mod secrets;
+mod supervision;
+mod systemd;

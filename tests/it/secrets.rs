@@ -1,0 +1,63 @@
+//! The canary: nothing that opens a door may be in any output, however talkative the log.
+
+use anchord_emulator::Fault;
+
+use crate::support::Stage;
+use crate::support::client;
+
+#[tokio::test]
+async fn no_output_at_trace_holds_a_secret() {
+    let stage = Stage::new().await;
+    // A malformed, a partial and a refused answer come first: errors like to quote what they choked on.
+    let denied = Fault::Denied { message: "Invalid signature".into() };
+    stage.emulator.script([Fault::PartialCredentials, Fault::Truncated, denied]);
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let bearer = stage.bearer("bedrock");
+    let token = client::imds_token(&http).await;
+    // Denials and successes, through every channel.
+    client::container(&http, "bedrock", &bearer).await;
+    client::container(&http, "bedrock", &bearer[1..]).await;
+    client::container(&http, "nobody", &bearer).await;
+    client::imds_list(&http, &token).await;
+    client::imds_list(&http, &token[1..]).await;
+    client::tcp(&http, "GET", &format!("/latest/{token}?bearer={bearer}"), "host: evil.example").await;
+    stage.emulator.always(None);
+    let told = stage.run(&["status"]).await;
+    let asked = stage.run(&["credential-process", "--session", "nobody"]).await;
+    let checked = stage.run(&["config", "check"]).await;
+    let (_, log) = daemon.stop().await;
+
+    let output =
+        [log, told.stdout, told.stderr, asked.stdout, asked.stderr, checked.stdout, checked.stderr].concat();
+    assert!(output.contains(r#""level":"DEBUG""#) || output.contains(r#""level":"TRACE""#), "{output}");
+    stage.assert_no_secrets(&output, &[token, bearer]);
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_log_of_a_daemon_that_serves() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let token = client::imds_token(&http).await;
+
+    assert_eq!(client::imds(&http).await.status, 200);
+    assert_eq!(client::container(&http, "bedrock", &stage.bearer("bedrock")).await.status, 200);
+    assert_eq!(client::socket(&stage.socket(), "bedrock").await.status, 200);
+    let (_, log) = daemon.stop().await;
+
+    assert_eq!(stage.emulator.issued().len(), 1);
+    stage.assert_no_secrets(&log, &[token]);
+}
+
+/// The canary itself: it must sing when there is something to sing about.
+#[tokio::test]
+#[should_panic(expected = "a secret of")]
+async fn the_canary_notices_a_session_token() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+
+    let leak = stage.emulator.issued()[0].session_token.clone();
+
+    stage.assert_no_secrets(&format!("log line with {leak} in it"), &[]);
+}

@@ -1,0 +1,73 @@
+//! A panic ends one attempt of one session, and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anchord::daemon;
+use anchord::daemon::Passed;
+use anchord::daemon::Seams;
+use anchord::session::Freshness;
+use anchord::session::Phase;
+use anchord::upstream::BoxFuture;
+use anchord::upstream::Reply;
+use anchord::upstream::Transport;
+use anchord::upstream::TransportError;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::outage::settings;
+use crate::support::Stage;
+use crate::support::client;
+
+/// Panics for calls to `localhost` while `armed`, and passes everything else on.
+struct Panicking {
+    real: Arc<dyn Transport>,
+    armed: AtomicBool,
+}
+
+impl Transport for Panicking {
+    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        let is_bad = request.uri().host() == Some("localhost");
+        assert!(!(is_bad && self.armed.load(Ordering::SeqCst)), "a deliberate panic");
+        self.real.send(request)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_one_session_is_reported_and_repaired_and_no_other_session_notices() {
+    let stage = Stage::new().await;
+    let bad = stage.session("bad").replace("https://127.0.0.1", "https://localhost");
+    stage.configure(&format!("[imds]\nsession = \"good\"\n{}{bad}", stage.session("good")));
+    let settings = settings(&stage);
+    let mut seams = Seams::real();
+    let real = daemon::transport(&settings, &seams.clock).unwrap();
+    let panicking = Arc::new(Panicking { real, armed: AtomicBool::new(true) });
+    seams.transport = Some(Arc::clone(&panicking) as Arc<dyn Transport>);
+    let daemon = daemon::build(&settings, &seams, Passed::default()).await.unwrap();
+    let (http, sessions) = (daemon.bound().http[0].to_string(), daemon.sessions().clone());
+    let (_stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(daemon.run(async { _ = stopped.await }));
+
+    let bearer = |name: &str| stage.bearer(name);
+    let refused = client::container(&http, "bad", &bearer("bad")).await;
+    let good =
+        sessions.get("good").unwrap().hand_out(Freshness::Full, Duration::from_secs(30)).await.unwrap();
+
+    assert_eq!(refused.status, 503);
+    let snapshot = sessions.get("bad").unwrap().snapshot();
+    assert!(snapshot.trouble.unwrap().message().contains("the attempt panicked"));
+    assert_eq!(client::container(&http, "good", &bearer("good")).await.key_id(), good.access_key_id());
+
+    panicking.armed.store(false, Ordering::SeqCst);
+    let mended = sessions.get("bad").unwrap();
+    while mended.hand_out(Freshness::Full, Duration::from_secs(1)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(mended.snapshot().phase, Phase::Live);
+    assert_eq!(client::container(&http, "bad", &bearer("bad")).await.status, 200);
+    let still = client::container(&http, "good", &bearer("good")).await;
+    assert_eq!(still.key_id(), good.access_key_id(), "the good session was not disturbed");
+}

@@ -1,0 +1,134 @@
+//! A stage for one test: a folder, certificates, an emulator, and daemons started on them.
+
+pub(crate) mod client;
+pub(crate) mod process;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use anchord_emulator::Authority;
+use anchord_emulator::Emulator;
+use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::Leaf;
+use anchord_emulator::LeafRequest;
+use anchord_emulator::Setup;
+use tempfile::TempDir;
+
+pub(crate) use client::Reply;
+pub(crate) use process::Daemon;
+pub(crate) use process::Ran;
+
+pub(crate) struct Stage {
+    folder: TempDir,
+    pub(crate) emulator: Emulator,
+    pub(crate) root: Authority,
+    trust_anchor: String,
+    profile: String,
+    pub(crate) role: String,
+}
+
+impl Stage {
+    /// An emulator in `us-east-1`, a P-256 leaf, and a configuration with one session, `bedrock`.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        let root = Authority::root("Test root", KeyKind::P256).unwrap();
+        let mut setup = Setup::sample("us-east-1", &root);
+        change(&mut setup);
+        let (trust_anchor, profile, role) = (setup.trust_anchor_arn(), setup.profile_arn(), setup.role_arn());
+        let emulator = Emulator::start(setup).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Self { folder, emulator, root, trust_anchor, profile, role };
+        stage.write("tls-ca.pem", stage.emulator.tls_ca_pem());
+        stage.install(&stage.leaf());
+        stage.configure(&stage.session("bedrock"));
+        stage
+    }
+
+    pub(crate) fn leaf(&self) -> Leaf {
+        self.root.leaf(&LeafRequest::new("robot-7", KeyKind::P256)).unwrap()
+    }
+
+    pub(crate) fn install(&self, leaf: &Leaf) {
+        self.write("leaf.pem", leaf.certificate_pem());
+        self.write("key.pem", &leaf.key_pem(KeyForm::Pkcs8).unwrap());
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Everything is 0600, as a key should be.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs_err::write(self.path(name), text).unwrap();
+        fs_err::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// A session's table that works.
+    pub(crate) fn session(&self, name: &str) -> String {
+        format!(
+            "[session.{name}]\ncertificate = \"leaf.pem\"\nprivate_key = \"key.pem\"\n\
+             trust_anchor_arn = \"{}\"\nprofile_arn = \"{}\"\nrole_arn = \"{}\"\nendpoint = \"{}\"\n",
+            self.trust_anchor,
+            self.profile,
+            self.role,
+            self.emulator.endpoint()
+        )
+    }
+
+    /// Writes the configuration: these tables after what every test needs.
+    pub(crate) fn configure(&self, tables: &str) {
+        let text = format!(
+            "runtime_directory = \"run\"\n[log]\nlevel = \"trace\"\nformat = \"json\"\n\
+             [http]\nlisten = [\"127.0.0.1:0\"]\n[upstream]\nca_file = \"tls-ca.pem\"\n{tables}"
+        );
+        self.write("anchord.toml", &text);
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("run/anchord.sock")
+    }
+
+    pub(crate) fn bearer(&self, session: &str) -> String {
+        fs_err::read_to_string(self.path(&format!("run/{session}.token"))).unwrap()
+    }
+
+    /// The shipped binary as a daemon, once it says that it is ready.
+    pub(crate) async fn daemon(&self) -> Daemon {
+        Daemon::start(&self.path("anchord.toml")).await
+    }
+
+    /// A verb of the shipped binary, to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+        process::run(&self.path("anchord.toml"), self.folder.path(), arguments).await
+    }
+
+    /// Fails if `output` holds any secret that this stage knows.
+    pub(crate) fn assert_no_secrets(&self, output: &str, more: &[String]) {
+        let issued = self.emulator.issued();
+        let mut secrets: Vec<String> = more.to_vec();
+        secrets
+            .extend(issued.iter().flat_map(|set| [set.secret_access_key.clone(), set.session_token.clone()]));
+        secrets.extend(key_lines(&self.path("key.pem")));
+        for entry in fs_err::read_dir(self.path("run")).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "token") {
+                secrets.push(fs_err::read_to_string(path).unwrap());
+            }
+        }
+        assert!(!output.is_empty(), "no output is no proof");
+        for secret in secrets {
+            assert!(!output.contains(&secret), "a secret of {} characters is in the output", secret.len());
+        }
+    }
+}
+
+/// The lines of a PEM body, each of which would give a part of the key away.
+fn key_lines(path: &Path) -> Vec<String> {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    text.lines().filter(|line| !line.starts_with('-') && line.len() > 20).map(str::to_owned).collect()
+}

@@ -1,0 +1,154 @@
+//! The shipped binary as child processes, whose output is waited for instead of slept on.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// No test waits longer for anything; one that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn anchord() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anchord"));
+    // Nothing of the machine that runs the tests may reach the program.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+    command
+}
+
+/// How a verb ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+pub(crate) async fn run(configuration: &Path, home: &Path, arguments: &[&str]) -> Ran {
+    let mut command = anchord();
+    command.args(arguments).arg("--config").arg(configuration).env("HOME", home);
+    to_the_end(command).await
+}
+
+pub(crate) async fn to_the_end(mut command: Command) -> Ran {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().into()
+}
+
+/// A running daemon; killed with the value.
+pub(crate) struct Daemon {
+    child: Child,
+    lines: watch::Receiver<Arc<Mutex<Vec<String>>>>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Daemon {
+    pub(crate) async fn start(configuration: &Path) -> Self {
+        let mut command = anchord();
+        command.args(["run", "--config"]).arg(configuration);
+        let daemon = Self::of(command);
+        daemon.wait_for("Ready").await;
+        daemon
+    }
+
+    /// Starts `command`, which ends up as a daemon that logs JSON to stderr.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = watch::channel(Arc::new(Mutex::new(Vec::new())));
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                sender.send_modify(|lines| lines.lock().unwrap().push(line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that was written so far.
+    pub(crate) fn output(&self) -> String {
+        self.lines.borrow().lock().unwrap().join("\n")
+    }
+
+    /// The first log line whose message is `message`.
+    pub(crate) async fn wait_for(&self, message: &str) -> Value {
+        let mut lines = self.lines.clone();
+        let found = |lines: &Arc<Mutex<Vec<String>>>| {
+            let lines = lines.lock().unwrap();
+            let mut parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            parsed.find(|line| line["message"] == message)
+        };
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(line) = found(&lines.borrow_and_update()) {
+                    return Some(line);
+                }
+                if lines.changed().await.is_err() {
+                    return found(&lines.borrow());
+                }
+            }
+        });
+        match waited.await {
+            Ok(Some(line)) => line,
+            _ => panic!("the daemon never said {message:?}; it said:\n{}", self.output()),
+        }
+    }
+
+    /// `host:port` of its HTTP listener.
+    pub(crate) async fn http(&self) -> String {
+        let line = self.wait_for("Listening").await;
+        line["address"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end: the exit code and everything it said.
+    pub(crate) async fn ended(mut self) -> (i32, String) {
+        let mut lines = self.lines.clone();
+        let closed = async { while lines.changed().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, closed).await.expect("the daemon never ended");
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.output())
+    }
+
+    pub(crate) async fn stop(self) -> (i32, String) {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+}

@@ -1,0 +1,94 @@
+//! What passes between the daemon and systemd. A shell stands in for systemd's part of the protocol.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process::anchord;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_watchdog_and_stopping_are_notified() {
+    let stage = Stage::new().await;
+    let path = stage.path("notify.sock");
+    let notifications = UnixDatagram::bind(&path).unwrap();
+    let mut command = anchord();
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let daemon = Daemon::of(command);
+    notifications.set_read_timeout(Some(crate::support::process::PATIENCE)).unwrap();
+    let receive = || {
+        let mut buffer = [0; 256];
+        let length = notifications.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+
+    let ready = receive();
+    assert!(
+        ready.contains("READY=1") && ready.contains("STATUS=1 of 1 sessions have credentials"),
+        "{ready}"
+    );
+    assert_eq!(stage.emulator.sessions_created(), 1, "ready means that there are credentials");
+    assert!(receive().contains("WATCHDOG=1"));
+    daemon.signal(Signal::TERM);
+    let stopping = std::iter::repeat_with(receive).find(|text| !text.contains("WATCHDOG=1")).unwrap();
+    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+}
+
+#[tokio::test]
+async fn sockets_from_systemd_are_served_and_left_alone() {
+    let stage = Stage::new().await;
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let path = stage.path("passed.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // A client that came before the daemon waits in the backlog.
+    let early = std::net::TcpStream::connect(&address).unwrap();
+    let mut command = Command::new("sh");
+    let script = r#"LISTEN_FDS=2 LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1 </dev/null >/dev/null"#;
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord")).args(["run", "--config"]);
+    command.arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.stdin(Stdio::from(OwnedFd::from(tcp))).stdout(Stdio::from(OwnedFd::from(unix)));
+
+    let daemon = Daemon::of(command);
+    daemon.wait_for("Ready").await;
+
+    assert_eq!(daemon.http().await, address);
+    assert_eq!(client::imds(&address).await.status, 200);
+    assert_eq!(client::socket(&path, "bedrock").await.status, 200);
+    assert!(!stage.socket().exists(), "no socket of its own beside the one that was passed");
+    drop(early);
+    daemon.stop().await;
+    assert!(path.exists(), "systemd's socket is not the daemon's to remove");
+}
+
+/// The units name `/usr/bin/anchord`; a copy names the program that was built.
+#[test]
+fn the_units_are_what_systemd_expects() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        // `tests/run` installs it and sets this, so that there it cannot be skipped.
+        assert!(std::env::var_os("ANCHORD_TEST_ALL").is_none(), "systemd-analyze is missing");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for unit in ["anchord.service", "anchord.socket"] {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/");
+        let text = fs_err::read_to_string(format!("{source}{unit}")).unwrap();
+        let text = text.replace("/usr/bin/anchord", env!("CARGO_BIN_EXE_anchord"));
+        fs_err::write(folder.path().join(unit), text).unwrap();
+    }
+
+    let output = Command::new("systemd-analyze")
+        .arg("verify")
+        .args(["anchord.service", "anchord.socket"].map(|unit| folder.path().join(unit)))
+        .output()
+        .unwrap();
+
+    let text = [output.stdout, output.stderr].concat();
+    assert_eq!((output.status.success(), String::from_utf8_lossy(&text).as_ref()), (true, ""));
+}
