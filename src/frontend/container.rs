@@ -243,6 +243,31 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_never_waits_400_ms() {
+        let app = Session::pending("app");
+        let container = Container::new().with(app.handle.clone(), vec![support::bearer('a')]);
+        let asked_at = tokio::time::Instant::now();
+
+        let reply = get(&container, "/v1/credentials", 'a').await;
+
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!((PATIENCE..Duration::from_millis(400)).contains(&asked_at.elapsed()));
+    }
+
+    #[tokio::test]
+    async fn credentials_with_a_minute_or_less_left_are_not_handed_out() {
+        let app = Session::live("app");
+        let container = Container::new().with(app.handle.clone(), vec![support::bearer('a')]);
+
+        app.leave(time::Duration::seconds(61));
+        assert_eq!(get(&container, "/v1/credentials", 'a').await.status(), StatusCode::OK);
+        app.leave(time::Duration::seconds(59));
+
+        let reply = get(&container, "/v1/credentials", 'a').await;
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
     #[tokio::test]
     async fn a_failing_client_is_never_locked_out() {
         let (container, ..) = two_sessions();

@@ -227,16 +227,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_helper_waits_for_an_attempt_that_takes_seconds() {
+    async fn a_helper_waits_eight_seconds_for_an_attempt_under_way() {
         let app = Session::pending("app");
         let socket = socket(&[&app]);
+        let asked_at = tokio::time::Instant::now();
 
-        let (reply, ()) = tokio::join!(get(&socket, "/v1/sessions/app/credential-process"), async {
+        let too_late = get(&socket, "/v1/sessions/app/credential-process").await;
+        let waited = asked_at.elapsed();
+        let (in_time, ()) = tokio::join!(get(&socket, "/v1/sessions/app/credential-process"), async {
             tokio::time::advance(Duration::from_secs(7)).await;
             app.obtain();
         });
 
-        assert_eq!(reply.status(), StatusCode::OK);
+        assert_eq!((too_late.status(), waited.as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 8));
+        assert_eq!(in_time.status(), StatusCode::OK);
     }
 
     #[tokio::test]

@@ -64,6 +64,21 @@ fn the_bearer_before_a_rotation_is_accepted_until_the_next_one_even_after_a_rest
 }
 
 #[test]
+fn of_two_daemons_that_start_at_once_the_slower_uses_what_the_faster_has_written() {
+    let folder = folder();
+    let path = folder.path().join("imds.key");
+    let slower = || {
+        token_key(&path, &Entropy::from_fn(|bytes| bytes.fill(1))).unwrap();
+        Ok(vec![2; 32])
+    };
+
+    let key = load_or_create(&path, Readers::Owner, slower).unwrap();
+
+    assert_eq!(key.expose(), &[1; 32]);
+    assert_eq!(fs_err::read(&path).unwrap(), [1; 32]);
+}
+
+#[test]
 fn the_token_key_outlives_a_restart() {
     let folder = folder();
     let path = folder.path().join("imds.key");

@@ -263,6 +263,15 @@ async fn huge_heads_are_refused_and_the_listener_goes_on() {
 }
 
 #[tokio::test]
+async fn a_head_has_64_headers_and_no_more() {
+    let server = serve(hello, Limits::default()).await;
+    let with = |more: usize| GET.replacen("\r\n\r\n", &format!("\r\n{}\r\n", "X-A: b\r\n".repeat(more)), 1);
+
+    assert_eq!(exchange(&mut server.connect().await, &with(63)).await.status, 200);
+    assert_eq!(exchange(&mut server.connect().await, &with(64)).await.status, 431);
+}
+
+#[tokio::test]
 async fn a_small_body_is_read_and_a_large_one_is_refused_unread() {
     let server = serve(hello, Limits::default()).await;
     let put = "PUT / HTTP/1.1\r\nHost: localhost\r\n";
