@@ -233,13 +233,15 @@ fn invite(http: &str, token_file: &Path, configuration: &Path) {
         "Now try your own SDK (the keys are the emulator's; AWS does not know them). In another terminal:
 
   # container credentials: the most robust channel
-  export AWS_REGION={REGION} AWS_CONTAINER_CREDENTIALS_FULL_URI={http}/v1/credentials/demo
+  export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}
+  export AWS_CONTAINER_CREDENTIALS_FULL_URI={http}/v1/credentials/demo
   export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={token_file}
   python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
   curl -H \"Authorization: $(cat {token_file})\" {http}/v1/credentials/demo
 
   # or IMDSv2
-  export AWS_REGION={REGION} AWS_EC2_METADATA_SERVICE_ENDPOINT={http}
+  export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}
+  export AWS_EC2_METADATA_SERVICE_ENDPOINT={http}
 
   # or in ~/.aws/config
   [profile demo]

@@ -79,7 +79,7 @@ impl Tcp {
             return refused(head, denial.as_str()).into();
         }
         match (&self.imds, &self.container) {
-            (_, Some(container)) if is_container(head) => container.route(head),
+            (_, Some(container)) if speaks_json(head) => container.route(head),
             (Some(imds), _) => imds.route(head),
             (None, Some(container)) => container.route(head),
             (None, None) => Reply::empty(StatusCode::NOT_FOUND).into(),
@@ -87,14 +87,15 @@ impl Tcp {
     }
 }
 
-fn is_container(head: &Parts) -> bool {
+/// Whether the path is one of container credentials or of the socket, whose errors have JSON bodies.
+pub(super) fn speaks_json(head: &Parts) -> bool {
     let path = head.uri.path();
     path == "/v1" || path.starts_with("/v1/")
 }
 
 /// Container clients report the body of an error, IMDS clients may take it for a role.
 fn refused(head: &Parts, why: &'static str) -> Reply {
-    let reply = if is_container(head) {
+    let reply = if speaks_json(head) {
         Reply::error(StatusCode::FORBIDDEN, "Forbidden", why)
     } else {
         Reply::empty(StatusCode::FORBIDDEN)

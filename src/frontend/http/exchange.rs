@@ -29,6 +29,7 @@ use crate::frontend::Hand;
 use crate::frontend::Peer;
 use crate::frontend::Reply;
 use crate::frontend::Route;
+use crate::frontend::router;
 
 /// Answers the requests of one listener.
 pub(super) struct Exchange {
@@ -60,9 +61,9 @@ impl Exchange {
             Ok(Err(_panic)) => {
                 let path = loggable(head.uri.path());
                 tracing::error!(listener = %self.listener, request = number, path, "A request's handler panicked");
-                Reply::empty(StatusCode::INTERNAL_SERVER_ERROR)
+                failing(&head, StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled")
             }
-            Err(_) => closing(StatusCode::SERVICE_UNAVAILABLE),
+            Err(_) => closing(&head, StatusCode::SERVICE_UNAVAILABLE, "the request took too long"),
         };
         self.log(&head, &reply, peer, number);
         let mut response = reply.into_response();
@@ -76,7 +77,7 @@ impl Exchange {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if !is_small(body, self.limits.body).await {
-            return closing(StatusCode::PAYLOAD_TOO_LARGE);
+            return closing(head, StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large");
         }
         let route = Arc::clone(&self.routes.borrow());
         match route.route(head, &peer) {
@@ -123,8 +124,13 @@ where
 }
 
 /// The rest of the request is not read, so nothing can follow it.
-fn closing(status: StatusCode) -> Reply {
-    Reply::empty(status).header(header::CONNECTION, HeaderValue::from_static("close"))
+fn closing(head: &Parts, status: StatusCode, why: &str) -> Reply {
+    failing(head, status, why).header(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// A failure in the form that the asked front end uses: IMDS clients may take a body for a role.
+fn failing(head: &Parts, status: StatusCode, why: &str) -> Reply {
+    if router::speaks_json(head) { Reply::error(status, "Failed", why) } else { Reply::empty(status) }
 }
 
 /// A path without parts as long as a bearer or a token, which a client may have put there by mistake.
