@@ -3,7 +3,6 @@
 //! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
 //! "troubleshooting").
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -152,20 +151,25 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
     })
 }
 
-/// What rustls said about the server's certificate, looked for in the causes.
+/// What rustls said about the server's certificate.
 fn certificate_fault(source: &TransportError) -> Option<&'static str> {
-    let mut cause = source.source();
-    while let Some(error) = cause {
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-            let io = error.downcast_ref::<std::io::Error>()?;
-            io.get_ref()?.downcast_ref::<rustls::Error>()
-        });
-        if let Some(rustls::Error::InvalidCertificate(fault)) = tls {
-            return Some(certificate_hint(fault));
-        }
-        cause = error.source();
+    let TransportError::Incomplete(error) = source else { return None };
+    tls_error(error).and_then(|error| match error {
+        rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
+        _ => None,
+    })
+}
+
+/// Looks through the causes. An `io::Error` has to be opened: its `source` passes over what it wraps.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
     }
-    None
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => tls_error(wrapped),
+        None => tls_error(error.source()?),
+    }
 }
 
 fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {

@@ -14,3 +14,4 @@ mod outage;
 mod secrets;
 mod supervision;
 mod systemd;
+mod transport;

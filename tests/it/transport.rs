@@ -1,0 +1,235 @@
+//! The way to AWS: trust, limits, proxy, one connection.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anchord::clock::Clock;
+use anchord::config::Settings;
+use anchord::credentials::Credentials;
+use anchord::daemon;
+use anchord::failure::Class;
+use anchord::failure::Failure;
+use anchord::secret::Secret;
+use anchord::upstream::Issuer;
+use anchord_emulator::Fault;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use crate::outage::settings;
+use crate::support::Stage;
+use crate::support::process;
+
+fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
+    let clock = Clock::system();
+    let transport = daemon::transport(settings, &clock).unwrap();
+    daemon::issuer(&settings.sessions[0], transport, &clock)
+}
+
+async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
+    let mut settings = settings(stage);
+    change(&mut settings);
+    issuer(&settings).issue().await
+}
+
+#[tokio::test]
+async fn calls_share_one_connection() {
+    let stage = Stage::new().await;
+    let issuer = issuer(&settings(&stage));
+
+    for _ in 0..3 {
+        issuer.issue().await.unwrap();
+    }
+
+    assert_eq!((stage.emulator.sessions_created(), stage.emulator.connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn only_the_roots_of_the_ca_file_are_trusted() {
+    let stage = Stage::new().await;
+    stage.write("other-ca.pem", stage.root.certificate_pem());
+
+    let failure = issue(&stage, |s| s.upstream.ca_file = Some(stage.path("other-ca.pem"))).await.unwrap_err();
+
+    assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
+    assert!(
+        failure.to_string().contains("hint: if a proxy inspects TLS, set `upstream.ca_file`"),
+        "{failure}"
+    );
+    assert_eq!(stage.emulator.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_ca_file_that_cannot_be_used_is_told_at_start() {
+    let stage = Stage::new().await;
+    for (content, expected) in
+        [(None, "No such file or directory"), (Some("garbage"), "holds no certificate in PEM")]
+    {
+        match content {
+            Some(text) => stage.write("tls-ca.pem", text),
+            None => fs_err::remove_file(stage.path("tls-ca.pem")).unwrap(),
+        }
+        let ran = stage.run(&["run"]).await;
+
+        assert_eq!(ran.code, 1);
+        assert!(ran.stderr.contains("tls-ca.pem") && ran.stderr.contains(expected), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: set `upstream.ca_file`"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_ends_with_the_read_time_out() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+
+    let failure =
+        issue(&stage, |s| s.upstream.read_timeout = Some(Duration::from_millis(100))).await.unwrap_err();
+
+    assert_eq!(failure.class(), Class::Transient);
+    assert!(failure.to_string().contains("`upstream.read_timeout`"), "{failure}");
+    assert_eq!(stage.emulator.requests().len(), 1, "it had arrived");
+}
+
+/// TCP connects, by way of the backlog, but TLS never begins.
+#[tokio::test]
+async fn a_connection_that_is_not_made_ends_with_the_connect_time_out() {
+    let stage = Stage::new().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://{}", silent.local_addr().unwrap());
+
+    let failure = issue(&stage, |s| {
+        s.upstream.connect_timeout = Some(Duration::from_millis(100));
+        s.upstream.read_timeout = None;
+        s.sessions[0].endpoint = Some(endpoint);
+    })
+    .await
+    .unwrap_err();
+
+    assert_eq!(failure.class(), Class::Transient);
+    assert!(failure.to_string().contains("`upstream.connect_timeout`"), "{failure}");
+}
+
+#[tokio::test]
+async fn without_limits_a_slow_answer_is_waited_for() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+    let unlimited = issue(&stage, |s| (s.upstream.connect_timeout, s.upstream.read_timeout) = (None, None));
+
+    let release = async {
+        stage.emulator.wait_for_held(1).await;
+        stage.emulator.release();
+    };
+    let (issued, ()) = tokio::join!(unlimited, release);
+
+    assert!(issued.is_ok());
+}
+
+#[tokio::test]
+async fn an_oversized_a_truncated_and_a_broken_answer_are_transient_failures() {
+    let stage = Stage::new().await;
+    for fault in [Fault::Oversized, Fault::Truncated, Fault::Reset, Fault::Malformed] {
+        stage.emulator.script([fault.clone()]);
+
+        let failure = issue(&stage, |_| {}).await.unwrap_err();
+
+        assert_eq!(failure.class(), Class::Transient, "{fault:?}: {failure}");
+    }
+    assert!(issue(&stage, |_| {}).await.is_ok());
+}
+
+/// A CONNECT proxy that notes what it was asked.
+struct ConnectProxy {
+    address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl ConnectProxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(tunnel(client, Arc::clone(&noted)));
+            }
+        });
+        Self { address, heads }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+async fn tunnel(mut client: TcpStream, noted: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    noted.lock().unwrap().push(head);
+    let mut server = TcpStream::connect(target).await.unwrap();
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn the_proxy_is_used_with_its_login_except_for_no_proxy_hosts() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let url = format!("http://user:p%40ss@{}", proxy.address);
+    let with = |no_proxy: Option<&str>| {
+        let (url, no_proxy) = (Secret::new(url.clone()), no_proxy.map(str::to_owned));
+        issue(&stage, move |s| (s.upstream.proxy, s.upstream.no_proxy) = (Some(url), no_proxy))
+    };
+
+    with(None).await.unwrap();
+    with(Some("example.com,127.0.0.1")).await.unwrap();
+
+    let [head] = proxy.heads().try_into().unwrap();
+    assert!(head.starts_with(&format!("CONNECT {} ", stage.emulator.address())), "{head}");
+    assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic dxnlcjpwqhnz"), "{head}");
+    assert_eq!(stage.emulator.sessions_created(), 2);
+}
+
+#[tokio::test]
+async fn the_proxy_variables_reach_the_transport_and_no_other_variable_does() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let ask = |variables: Vec<(&'static str, String)>| {
+        let mut command = process::anchord();
+        command
+            .args(["credential-process", "--session", "bedrock", "--config"])
+            .arg(stage.path("anchord.toml"));
+        // No HOME: each process makes its own call.
+        command.envs(variables);
+        process::to_the_end(command)
+    };
+    let url = || format!("http://{}", proxy.address);
+
+    let proxied = ask(vec![("HTTPS_PROXY", url())]).await;
+    let excepted = ask(vec![("HTTPS_PROXY", url()), ("NO_PROXY", "127.0.0.1".into())]).await;
+    let plain_only = ask(vec![("HTTP_PROXY", url())]).await;
+
+    assert!([&proxied, &excepted, &plain_only].iter().all(|ran| ran.code == 0), "{proxied:?} {excepted:?}");
+    assert_eq!(proxy.heads().len(), 1);
+    assert_eq!(stage.emulator.sessions_created(), 3);
+}
+
+#[tokio::test]
+async fn a_dead_proxy_is_a_failure_that_prints_no_password() {
+    let stage = Stage::new().await;
+
+    let failure = issue(&stage, |s| {
+        s.upstream.proxy = Some(Secret::new("http://user:canary@127.0.0.1:1".into()));
+    })
+    .await
+    .unwrap_err();
+
+    assert_eq!(failure.class(), Class::Transient);
+    assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
+}
