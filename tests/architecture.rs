@@ -213,3 +213,15 @@ fn no_file_outside_tests_unwraps() {
         assert!(!shipped.contains(".unwrap()"), "{} unwraps", path.display());
     }
 }
+
+#[test]
+fn the_architecture_page_names_every_module_and_no_other() {
+    let page = fs_err::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = page.lines().skip_while(|line| !line.starts_with("| module |")).skip(2);
+    let named: BTreeSet<String> = rows
+        .take_while(|line| line.starts_with("| `"))
+        .map(|line| line.split('`').nth(1).unwrap().to_owned())
+        .collect();
+
+    assert_eq!(named, modules().into_keys().collect());
+}
