@@ -233,7 +233,7 @@ fn imds_frontend(settings: &Settings, seams: &Seams, sessions: &Sessions, name: 
 fn container_frontend(settings: &Settings, seams: &Seams, sessions: &Sessions) -> Result<Container, Error> {
     sessions.iter().try_fold(Container::new(), |container, session| {
         let path = settings.runtime_directory.join(format!("{}.token", session.name()));
-        let bearers = files::BearerFile::new(&path, files::Readers::Owner).load_or_create(&seams.entropy)?;
+        let bearers = files::bearers(&path, &seams.entropy)?;
         info!(session = session.name(), token_file = %path.display(), "Serving container credentials");
         Ok(container.with(session.clone(), bearers))
     })

@@ -7,7 +7,6 @@ use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -82,10 +81,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable(_) | Self::Entropy(_) => None,
-            Self::Unwritable { path, .. } => Some(format!(
-                "let our user write to the directory of `{}`, and be a member of the group it is shared with",
-                path.display()
-            )),
+            Self::Unwritable { path, .. } => {
+                Some(format!("let the daemon's user write to the directory of `{}`", path.display()))
+            }
             Self::TooOpen { path, .. } => {
                 let path = path.display();
                 Some(format!("remove `{path}` to get a new one, or `chmod 600 {path}` if nobody has read it"))
@@ -97,68 +95,30 @@ impl Classify for Error {
     }
 }
 
-/// Who may read a bearer besides our own user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readers {
-    /// Nobody: mode 0600.
-    Owner,
-    /// The members of this group, whose programs are the session's clients: mode 0640.
-    Group(u32),
+/// The bearers of a session's container clients that are accepted, newest first: the one in `path`, made now if
+/// there is none, and the one in `<path>.previous`, where there is such a file.
+///
+/// Clients that got theirs by an environment variable live through our restarts only because it stays the same.
+pub fn bearers(path: &Path, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
+    let made = || new_bearer(entropy).map(|bearer| bearer.expose().to_vec());
+    let mut bearers = vec![parse(path, load_or_create(path, made)?)?];
+    let mut previous = path.as_os_str().to_owned();
+    previous.push(".previous");
+    let previous = Path::new(&previous);
+    if let Some(text) = read(previous)? {
+        bearers.push(parse(previous, text)?);
+    }
+    Ok(bearers)
 }
 
-/// The file that a session's container clients read their bearer from, at each fetch.
-#[derive(Clone, Debug)]
-pub struct BearerFile {
-    path: PathBuf,
-    readers: Readers,
-}
-
-impl BearerFile {
-    /// The file at `path`; next to it, `<path>.previous` holds the bearer before the last rotation.
-    pub fn new(path: impl Into<PathBuf>, readers: Readers) -> Self {
-        Self { path: path.into(), readers }
-    }
-
-    /// The bearers that are accepted, newest first: those of earlier runs, or a new one. Clients that got theirs
-    /// by an environment variable live through our restarts only because of that.
-    pub fn load_or_create(&self, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
-        let made = || new_bearer(entropy).map(|bearer| bearer.expose().to_vec());
-        let current = load_or_create(&self.path, self.readers, made)?;
-        let mut bearers = vec![self.parse(&self.path, current)?];
-        bearers.extend(self.previous()?);
-        Ok(bearers)
-    }
-
-    /// Makes a new bearer; the one that was current until now is accepted until the next rotation.
-    pub fn rotate(&self, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
-        let current = self.load_or_create(entropy)?.swap_remove(0);
-        let next = new_bearer(entropy)?;
-        // In this order, a crash in between leaves the old bearer twice, and nobody is locked out.
-        write(&self.previous_path(), Readers::Owner, current.expose(), Existing::Replaced)?;
-        write(&self.path, self.readers, next.expose(), Existing::Replaced)?;
-        Ok(vec![next, current])
-    }
-
-    fn previous(&self) -> Result<Option<Bearer>, Error> {
-        let path = self.previous_path();
-        read(&path, Readers::Owner)?.map(|text| self.parse(&path, text)).transpose()
-    }
-
-    fn previous_path(&self) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".previous");
-        path.into()
-    }
-
-    fn parse(&self, path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
-        let expected = "a bearer: 43 characters of base64url and no line's end";
-        Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
-    }
+fn parse(path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
+    let expected = "a bearer: 43 characters of base64url and no line's end";
+    Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
 }
 
 /// The key that seals IMDS tokens, from an earlier run or new.
 pub fn token_key(path: &Path, entropy: &Entropy) -> Result<Secret<[u8; 32]>, Error> {
-    let key = load_or_create(path, Readers::Owner, || Ok(entropy.bytes::<32>()?.to_vec()))?;
+    let key = load_or_create(path, || Ok(entropy.bytes::<32>()?.to_vec()))?;
     let key = key.expose().as_slice().try_into();
     key.map(Secret::new).map_err(|_| Error::Content { path: path.into(), expected: "a key of 32 bytes" })
 }
@@ -169,27 +129,27 @@ fn new_bearer(entropy: &Entropy) -> Result<Bearer, Error> {
     Ok(Bearer::parse(text).expect("32 bytes are 43 characters of base64url"))
 }
 
-fn load_or_create(
-    path: &Path,
-    readers: Readers,
-    make: impl Fn() -> Result<Vec<u8>, Error>,
-) -> Result<Secret<Vec<u8>>, Error> {
-    if let Some(found) = read(path, readers)? {
+fn load_or_create(path: &Path, make: impl Fn() -> Result<Vec<u8>, Error>) -> Result<Secret<Vec<u8>>, Error> {
+    if let Some(found) = read(path)? {
         return Ok(found);
     }
     let made = Secret::new(make()?);
-    match write(path, readers, made.expose(), Existing::Kept) {
+    match write_new(path, made.expose()) {
         // Another instance was faster, and its clients may already have read the file.
         Err(Error::Unwritable { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-            read(path, readers)?.ok_or(Error::Unwritable { path: path.into(), source })
+            read(path)?.ok_or(Error::Unwritable { path: path.into(), source })
         }
         Err(error) => Err(error),
         Ok(()) => Ok(made),
     }
 }
 
-/// The content of a file that only we (and its readers) could have read, and only we could have written.
-fn read(path: &Path, readers: Readers) -> Result<Option<Secret<Vec<u8>>>, Error> {
+fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, Error> {
+    read_of(path, rustix::process::geteuid().as_raw())
+}
+
+/// The content of a file that only `owner` could have read or written.
+fn read_of(path: &Path, owner: u32) -> Result<Option<Secret<Vec<u8>>>, Error> {
     match fs_err::symlink_metadata(path) {
         Ok(found) if !found.is_file() => return Err(Error::NotAFile { path: path.into() }),
         Ok(_) => {}
@@ -199,69 +159,37 @@ fn read(path: &Path, readers: Readers) -> Result<Option<Secret<Vec<u8>>>, Error>
     // What has been looked at above may be another file by now: only what is open cannot be exchanged.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let mut options = fs_err::OpenOptions::new();
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let file = options.read(true).custom_flags(flags).open(path).map_err(Error::Unreadable)?;
+    let file =
+        options.read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(Error::Unreadable)?;
     let found = file.metadata().map_err(Error::Unreadable)?;
     if !found.is_file() {
         return Err(Error::NotAFile { path: path.into() });
     }
-    if found.uid() != rustix::process::geteuid().as_raw() {
+    if found.uid() != owner {
         return Err(Error::Foreign { path: path.into(), owner: found.uid() });
     }
-    let (mode, shared_with) = (found.mode() & 0o777, found.gid());
-    let forbidden = if readers == Readers::Group(shared_with) { 0o037 } else { 0o077 };
-    if mode & forbidden != 0 {
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
         return Err(Error::TooOpen { path: path.into(), mode });
     }
     let mut content = Vec::with_capacity(LONGEST);
     let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX);
-    (&file).take(limit).read_to_end(&mut content).map_err(Error::Unreadable)?;
-    let content = Secret::new(content);
-    share(file.file(), readers).map_err(|source| Error::Unwritable { path: path.into(), source })?;
-    Ok(Some(content))
+    file.take(limit).read_to_end(&mut content).map_err(Error::Unreadable)?;
+    Ok(Some(Secret::new(content)))
 }
 
 /// More than any of our secrets, so that a longer file is seen to be none.
 const LONGEST: usize = 128;
 
-/// What becomes of a file that is already there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
-    Kept,
-    Replaced,
-}
-
-/// Whoever opens `path` sees the old content or the new, never a part.
-fn write(path: &Path, readers: Readers, content: &[u8], existing: Existing) -> Result<(), Error> {
+/// Whoever opens `path` sees nothing or all of it; a file that is there stays. Mode 0600.
+fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".anchord-").tempfile_in(directory).map_err(unwritable)?;
     file.write_all(content).map_err(unwritable)?;
-    share(file.as_file(), readers).map_err(unwritable)?;
     // After a power cut an empty file would be refused, and the daemon would not start.
     file.as_file().sync_all().map_err(unwritable)?;
-    let persisted = match existing {
-        Existing::Kept => file.persist_noclobber(path),
-        Existing::Replaced => file.persist(path),
-    };
-    persisted.map(drop).map_err(|failed| unwritable(failed.error))
-}
-
-fn share(file: &std::fs::File, readers: Readers) -> io::Result<()> {
-    let found = file.metadata()?;
-    let mode = match readers {
-        Readers::Owner => 0o600,
-        Readers::Group(group) => {
-            if found.gid() != group {
-                std::os::unix::fs::fchown(file, None, Some(group))?;
-            }
-            0o640
-        }
-    };
-    if found.mode() & 0o777 == mode {
-        return Ok(());
-    }
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
+    file.persist_noclobber(path).map(drop).map_err(|failed| unwritable(failed.error))
 }
 
 #[cfg(test)]
