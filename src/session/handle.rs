@@ -79,7 +79,8 @@ impl Handle {
     ) -> Result<Arc<Credentials>, Failure> {
         let reserve = match freshness {
             Freshness::Full => self.policy.reserve,
-            Freshness::Promised => self.policy.promised_reserve,
+            // A promise asks for less than the offer did, even if only one of the two was configured.
+            Freshness::Promised => self.policy.promised_reserve.min(self.policy.reserve),
         };
         let gives_up_at = tokio::time::Instant::now() + patience;
         let mut snapshots = self.snapshots.clone();
@@ -200,6 +201,14 @@ mod tests {
         assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_ok());
         rig.clock.jump(Duration::seconds(1));
         assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_err());
+        assert!(handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_promise_never_asks_for_more_than_the_offer_did() {
+        let rig = rig(live(Duration::seconds(3)));
+        let handle = rig.handle.with_policy(Policy { reserve: Patience::from_secs(2), ..Policy::default() });
+
         assert!(handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok());
     }
 
