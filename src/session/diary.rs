@@ -53,21 +53,14 @@ impl Diary {
         &self.session
     }
 
-    /// Notes the state after an event; `outcome` if the event was the end of an attempt.
-    pub(super) fn note(
-        &mut self,
-        outcome: Option<&Result<Arc<Credentials>, Failure>>,
-        snapshot: &Snapshot,
-        retry_in: Duration,
-        now: OffsetDateTime,
-    ) {
+    /// Notes the state after an event; `ended` says whether that event was the end of an attempt.
+    pub(super) fn note(&mut self, ended: bool, snapshot: &Snapshot, retry_in: Duration, now: OffsetDateTime) {
         let left = Left::of(snapshot, now);
         let lapsed = left == Left::Nothing && self.left != Left::Nothing;
         self.left = left;
-        // An attempt that brought useless credentials has failed: the trouble says so, not the outcome.
-        match (outcome, &snapshot.trouble, &snapshot.credentials) {
-            (Some(_), Some(trouble), _) => self.failed(trouble, retry_in),
-            (Some(Ok(_)), None, Some(held)) => self.renewed(held),
+        match (ended, &snapshot.trouble, &snapshot.credentials) {
+            (true, Some(trouble), _) => self.failed(trouble, retry_in),
+            (true, None, Some(held)) => self.renewed(held),
             _ if lapsed => self.lapsed(snapshot.trouble.as_ref()),
             _ => {}
         }
@@ -179,11 +172,11 @@ mod tests {
     const RETRY_IN: Duration = Duration::from_secs(7);
 
     fn fail(diary: &mut Diary, held: Option<&Arc<Credentials>>, failure: &Failure) {
-        diary.note(Some(&Err(failure.clone())), &state(held, Some(failure)), RETRY_IN, NOON);
+        diary.note(true, &state(held, Some(failure)), RETRY_IN, NOON);
     }
 
     fn renew(diary: &mut Diary, held: &Arc<Credentials>) {
-        diary.note(Some(&Ok(Arc::clone(held))), &state(Some(held), None), RETRY_IN, NOON);
+        diary.note(true, &state(Some(held), None), RETRY_IN, NOON);
     }
 
     fn levels(lines: &[String]) -> Vec<&str> {
@@ -231,10 +224,13 @@ mod tests {
 
         let lines = logged(|diary| {
             (0..4).for_each(|_| fail(diary, Some(&held), &failure(Class::Transient)));
-            fail(diary, Some(&held), &failure(Class::Throttled));
+            fail(diary, Some(&held), &Failure::of(Class::Transient, "another failure", None));
+            (0..3).for_each(|_| fail(diary, Some(&held), &Failure::of(Class::Transient, "one word", None)));
+            fail(diary, Some(&held), &Failure::of(Class::Denied, "one word", None));
         });
 
-        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "WARN"]);
+        let loud_after_quiet = ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "WARN", "WARN"];
+        assert_eq!(levels(&lines), loud_after_quiet);
     }
 
     #[test]
@@ -272,8 +268,8 @@ mod tests {
 
         let lines = logged(|diary| {
             renew(diary, &held);
-            diary.note(None, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
-            diary.note(None, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
+            diary.note(false, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
+            diary.note(false, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
         });
 
         assert_eq!(levels(&lines), ["INFO", "ERROR"]);
@@ -281,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn useless_credentials_are_told_as_a_failure() {
-        let dead = credentials(NOON, time::Duration::SECOND);
-        let trouble = failure(Class::Misconfigured);
+    fn looks_at_the_clock_are_not_told() {
+        let held = credentials(NOON, time::Duration::HOUR);
 
         let lines = logged(|diary| {
-            diary.note(Some(&Ok(Arc::clone(&dead))), &state(Some(&dead), Some(&trouble)), RETRY_IN, NOON);
+            diary.note(false, &Snapshot::first(NOON), RETRY_IN, NOON);
+            diary.note(false, &state(Some(&held), Some(&failure(Class::Denied))), RETRY_IN, NOON);
         });
 
-        assert_eq!(levels(&lines), ["ERROR"]);
+        assert_eq!(levels(&lines), [""; 0]);
     }
 }

@@ -80,16 +80,13 @@ impl Keeper {
         let mut event = Event::Wake;
         loop {
             let now = self.clock.now();
-            let outcome = match &event {
-                Event::Fetched(result) => Some(result.as_ref().map(Arc::clone).map_err(Failure::clone)),
-                Event::Wake | Event::Wanted | Event::IdentityChanged => None,
-            };
+            let ended = matches!(event, Event::Fetched(_));
             let step = machine.on(event, now, &self.jitter);
             if step.fetch {
                 self.start(&mut attempt);
             }
             let snapshot = machine.snapshot();
-            self.diary.note(outcome.as_ref(), &snapshot, machine.next_attempt_in(), now);
+            self.diary.note(ended, &snapshot, machine.next_attempt_in(), now);
             self.publish(snapshot);
             event = self.next_event(&mut attempt, step.wake_at).await;
         }
