@@ -63,3 +63,35 @@ impl Snapshot {
             && (self.wake_at == newer.wake_at || newer.fetching)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::failure::Class;
+    use crate::session::support::NOON;
+    use crate::session::support::credentials;
+    use crate::session::support::failure;
+
+    #[test]
+    fn any_difference_is_news_but_the_next_look_during_an_attempt() {
+        let during =
+            Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..Snapshot::first(NOON) };
+        let idle = Snapshot { fetching: false, ..during.clone() };
+        let later = NOON + Duration::from_secs(1);
+
+        assert!(idle.is_old_news(&idle.clone()));
+        assert!(during.is_old_news(&Snapshot { wake_at: later, ..during.clone() }));
+        for news in [
+            during,
+            Snapshot { phase: Phase::Live, ..idle.clone() },
+            Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..idle.clone() },
+            Snapshot { trouble: Some(failure(Class::Denied)), ..idle.clone() },
+            Snapshot { wake_at: later, ..idle.clone() },
+            Snapshot { nudge_from: later, ..idle.clone() },
+        ] {
+            assert!(!idle.is_old_news(&news), "{news:?}");
+        }
+    }
+}

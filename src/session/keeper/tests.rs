@@ -126,6 +126,22 @@ async fn a_day_passes_with_a_renewal_each_half_hour_and_never_under_29_minutes_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn sessions_of_seconds_are_always_served_under_a_short_policy() {
+    let policy = Policy { reserve: Duration::from_millis(500), ..Policy::default() };
+    rig([], Act::Issue(Span::seconds(3)), policy)
+        .during(async |stage| {
+            stage.ask().await.unwrap();
+            for _ in 0..600 {
+                assert!(stage.handle.hand_out(Freshness::Full, Duration::ZERO).await.is_ok());
+                assert!(stage.handle.hand_out(Freshness::Promised, Duration::ZERO).await.is_ok());
+                sleep(Duration::from_millis(100)).await;
+            }
+            assert!((45..=55).contains(&stage.aws.attempts()), "{}", stage.aws.attempts());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_costs_nothing_until_the_credentials_end() {
     rig([HOUR], unwell(), Policy::default())
         .during(async |stage| {

@@ -160,7 +160,10 @@ proptest! {
 
         let well_since = world.now;
         world.play(&Move::Issue(Span::hours(30)), drawn);
+        let mut looks = 0;
         while world.machine.snapshot().phase != Phase::Live {
+            looks += 1;
+            prop_assert!(looks < 1000, "lapsed for ever");
             world.play(&Move::Sleep, drawn);
             world.play(&Move::Issue(Span::hours(30)), drawn);
         }
@@ -196,7 +199,9 @@ proptest! {
         let day = Span::hours(10).min(life * 100);
         while world.now < NOON + day {
             world.play(&Move::Issue(life), drawn);
+            let before = world.now;
             world.play(&Move::Sleep, drawn);
+            prop_assert!(world.now > before, "awake for ever");
         }
 
         let usable = life - Span::MINUTE;

@@ -423,6 +423,24 @@ fn a_certificate_that_came_during_an_attempt_is_tried_once_right_after() {
 }
 
 #[test]
+fn a_failure_with_the_old_certificate_does_not_lengthen_the_pause_of_the_new() {
+    let mut machine = fetching(Policy::default());
+    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
+    assert!(tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), NOON).fetch);
+
+    let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), NOON, &Jitter::fixed(EARLIEST));
+
+    assert_eq!(step.wake_at, at(seconds(1)));
+}
+
+#[test]
+fn a_client_that_finds_fresh_credentials_expired_may_nudge_a_second_after_they_came() {
+    let (machine, _) = live(HOUR, LATEST);
+
+    assert_eq!(machine.snapshot().nudge_from, at(seconds(1)));
+}
+
+#[test]
 fn a_night_of_suspend_is_noticed_at_the_first_event() {
     let (mut machine, _) = live(HOUR, LATEST);
 
@@ -508,6 +526,17 @@ mod resumed {
         assert!(!again.fetch && !snapshot.fetching);
         assert_eq!(again.wake_at, step.wake_at + Span::milliseconds(250));
         assert_eq!((snapshot.phase, snapshot.trouble.unwrap().class()), (Phase::Live, Class::Broken));
+    }
+
+    #[test]
+    fn a_lost_attempt_does_not_hide_why_the_one_before_it_failed() {
+        let (mut machine, step) = failed(&failure(Class::Denied), 1, LATEST);
+        assert!(wake(&mut machine, step.wake_at).fetch);
+
+        let machine = resume(&machine.snapshot(), step.wake_at);
+
+        assert_eq!(machine.snapshot().trouble, Some(failure(Class::Denied)));
+        assert_eq!(machine.next_attempt_in(), Duration::from_secs(270));
     }
 
     #[test]
