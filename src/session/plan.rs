@@ -282,13 +282,14 @@ impl Machine {
             let bounded = told.clamp(SHORTEST_TOLD_PAUSE, LONGEST_TOLD_PAUSE);
             bounded.mul_f64(1.0 + 0.1 * drawn)
         };
+        // Whoever is told to wait waits, and no client hastens it.
+        if let Some(pause) = failure.retry_after() {
+            return (told(pause), Duration::MAX);
+        }
         match failure.class() {
             Class::Transient | Class::Broken => (growing_from(TRANSIENT_PAUSE), CLIENT_PATIENCE),
             Class::Misconfigured => (growing_from(LOCAL_PAUSE), CLIENT_PATIENCE),
-            Class::Throttled => {
-                let pause = failure.retry_after().map_or_else(|| growing_from(THROTTLED_PAUSE), told);
-                (pause, Duration::MAX)
-            }
+            Class::Throttled => (growing_from(THROTTLED_PAUSE), Duration::MAX),
             Class::Denied => (DENIED_PAUSE.mul_f64(0.9 + 0.2 * drawn), DENIED_CLIENT_PATIENCE),
         }
     }

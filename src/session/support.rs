@@ -44,20 +44,24 @@ pub(super) fn failure(class: Class) -> Failure {
 
 #[derive(Debug, thiserror::Error)]
 #[error("slow down")]
-struct SlowDown(Duration);
+struct SlowDown(Class, Duration);
 
 impl Classify for SlowDown {
     fn class(&self) -> Class {
-        Class::Throttled
+        self.0
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        Some(self.0)
+        Some(self.1)
     }
 }
 
 pub(super) fn throttled_for(pause: Duration) -> Failure {
-    SlowDown(pause).into()
+    told_to_wait(Class::Throttled, pause)
+}
+
+pub(super) fn told_to_wait(class: Class, pause: Duration) -> Failure {
+    SlowDown(class, pause).into()
 }
 
 /// Draws `value` each time and counts how often.

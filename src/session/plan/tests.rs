@@ -9,6 +9,7 @@ use crate::session::support::counted;
 use crate::session::support::credentials;
 use crate::session::support::failure;
 use crate::session::support::throttled_for;
+use crate::session::support::told_to_wait;
 
 const HOUR: Span = Span::HOUR;
 const LATEST: f64 = 0.0;
@@ -325,6 +326,15 @@ fn a_retry_after_is_obeyed_within_bounds() {
     assert_eq!(pause(0, LATEST), seconds(1));
     assert_eq!(pause(86_400, LATEST), Span::minutes(15));
     assert_eq!(pause(u64::MAX, LATEST), Span::minutes(15));
+}
+
+/// An overloaded service says so with 503 as well as with 429.
+#[test]
+fn a_retry_after_of_a_transient_failure_is_obeyed_too() {
+    let (machine, step) = failed(&told_to_wait(Class::Transient, Duration::from_secs(120)), 1, LATEST);
+
+    assert_eq!(step.wake_at - NOON, seconds(120));
+    assert_eq!(machine.snapshot().nudge_from - NOON, seconds(120), "no client hastens it");
 }
 
 #[test]
