@@ -120,7 +120,8 @@ async fn no_client_notices_an_outage_and_all_recover_by_themselves() {
     let process = inside.credential_process().await;
     assert_eq!((process.code, process.stdout.as_str()), (1, ""));
     assert_eq!(process.stderr.lines().count(), 1, "{}", process.stderr);
-    assert!(process.stderr.contains("no answer from"), "{}", process.stderr);
+    // "from" the host, or "within" the attempt's limit where the clock overtook the sockets.
+    assert!(process.stderr.starts_with("anchord: no answer "), "{}", process.stderr);
 
     let before = inside.stage.emulator.requests().len();
     inside.stage.emulator.restart().await.unwrap();
