@@ -78,8 +78,7 @@ async fn short_sessions_are_renewed_by_themselves() {
     let first = client::imds(&http).await.key_id();
 
     // Nobody asks; a 64-second session is due 60 s before its end.
-    stage.emulator.wait_for_requests(2).await;
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for_nth("Credentials renewed", 2).await;
 
     let second = client::imds(&http).await.key_id();
     assert_ne!(first, second);

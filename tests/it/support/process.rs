@@ -100,11 +100,16 @@ impl Daemon {
 
     /// The first log line whose message is `message`.
     pub(crate) async fn wait_for(&self, message: &str) -> Value {
+        self.wait_for_nth(message, 1).await
+    }
+
+    /// The log line in which `message` stands for the `nth` time, from 1.
+    pub(crate) async fn wait_for_nth(&self, message: &str, nth: usize) -> Value {
         let mut lines = self.lines.clone();
         let found = |lines: &Arc<Mutex<Vec<String>>>| {
             let lines = lines.lock().unwrap();
-            let mut parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            parsed.find(|line| line["message"] == message)
+            let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            parsed.filter(|line| line["message"] == message).nth(nth - 1)
         };
         let waited = tokio::time::timeout(PATIENCE, async {
             loop {
