@@ -21,7 +21,7 @@ pub use plan::Event;
 pub use plan::Machine;
 pub use plan::Policy;
 pub use plan::Step;
-pub use plan::renewal_margin;
+pub use plan::left_when_due;
 pub use registry::Sessions;
 pub use snapshot::Phase;
 pub use snapshot::Snapshot;

@@ -252,15 +252,12 @@ impl Machine {
         }
     }
 
-    /// When credentials that live for `life` until `expires_at` have to be renewed.
-    ///
-    /// A third of the usable life passes untouched however wide the margin is, and the jitter takes at most a
-    /// twelfth of it off: sessions of 15 minutes (or, in tests, 3 seconds) never renew before a quarter.
+    /// When credentials that live for `life` until `expires_at` have to be renewed: early by up to a twelfth of
+    /// their usable life, so that the sessions of many hosts spread.
     fn renew_at(&self, expires_at: OffsetDateTime, life: Span, jitter: &Jitter) -> OffsetDateTime {
-        let usable = (life - self.policy.reserve).max(Span::ZERO);
-        let wanted = (renewal_margin(life) - self.policy.reserve).max(Span::ZERO);
-        let earlier = usable / 12 * jitter.draw();
-        expires_at - self.policy.reserve - wanted.min(usable * 2 / 3) - earlier
+        let reserve = self.policy.reserve.try_into().unwrap_or(Span::ZERO);
+        let earlier = (life - reserve).max(Span::ZERO) / 12 * jitter.draw();
+        expires_at - left_when_due(life, reserve) - earlier
     }
 
     fn pause_after(&mut self, failure: Failure, now: OffsetDateTime, jitter: &Jitter) {
@@ -312,11 +309,13 @@ const DENIED_CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// Credentials too short-lived for renewal in time lapse between attempts; AWS is not called more often.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 
-/// The life that credentials should have left when they are renewed, if they live for `life`.
+/// The life that credentials have left when they are due for renewal, if they live for `life` and count as
+/// expired with `reserve` left.
 ///
 /// SDKs fetch again within 5, 15 or 60 minutes of the end, by the life they saw; credentials served by us stay
-/// 5 minutes clear of that window, so that no client sees a reason to ask on each call.
-pub fn renewal_margin(life: Span) -> Span {
+/// 5 minutes clear of that window, so that no client sees a reason to ask on each call. However wide that is, a
+/// quarter of the usable life passes first: lives of 20 to 26 minutes would be due as soon as they are there.
+pub fn left_when_due(life: Span, reserve: Span) -> Span {
     let window = if life <= Span::minutes(20) {
         Span::minutes(5)
     } else if life < Span::minutes(90) {
@@ -324,7 +323,9 @@ pub fn renewal_margin(life: Span) -> Span {
     } else {
         Span::minutes(60)
     };
-    Span::max(life / 2, window + Span::minutes(5))
+    let margin = Span::max(life / 2, window + Span::minutes(5));
+    let usable = (life - reserve).max(Span::ZERO);
+    Span::min(margin, reserve + usable * 3 / 4).max(reserve)
 }
 
 /// A wall time with the pause that was meant when it was set.

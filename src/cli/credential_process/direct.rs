@@ -68,7 +68,7 @@ pub(super) async fn obtain(
 /// Not yet due for renewal, by the daemon's own rule.
 fn fresh(cache: &Cache, now: OffsetDateTime) -> Option<Credentials> {
     let credentials = cache.read().credentials()?;
-    let due = session::renewal_margin(credentials.life());
+    let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
     (is_usable(&credentials, now) && credentials.remaining(now) > due).then_some(credentials)
 }
 

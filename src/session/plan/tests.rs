@@ -83,12 +83,12 @@ fn credentials_are_renewed_with_a_margin_that_fits_their_life() {
         // life, left at renewal at the latest, and at the earliest (a twelfth of the usable life sooner)
         (seconds(900), seconds(600), seconds(670)),
         (seconds(1200), seconds(600), seconds(695)),
-        (seconds(1201), seconds(820), seconds(915)),
+        (seconds(1201), seconds(915), seconds(1010)),
         (Span::minutes(30), seconds(1200), seconds(1345)),
         (Span::minutes(45), seconds(1350), seconds(1570)),
         (HOUR, seconds(1800), seconds(2095)),
         (seconds(5399), seconds(2699), seconds(3144)),
-        (Span::minutes(90), seconds(3620), seconds(4065)),
+        (Span::minutes(90), seconds(3900), seconds(4345)),
         (Span::hours(2), seconds(3900), seconds(4495)),
         (Span::hours(4), seconds(7200), seconds(8395)),
         (Span::hours(12), seconds(21600), seconds(25195)),
@@ -101,13 +101,13 @@ fn credentials_are_renewed_with_a_margin_that_fits_their_life() {
 }
 
 #[test]
-fn no_life_is_renewed_before_a_quarter_or_after_two_thirds_of_its_use() {
+fn no_life_is_renewed_before_a_sixth_or_after_two_thirds_of_its_use() {
     for life in (120..=46_800).step_by(60).map(seconds) {
         let usable = life - seconds(60);
         for drawn in [LATEST, 0.5, EARLIEST] {
             let untouched = life - left_at_renewal(life, drawn);
             assert!(
-                untouched >= Span::min(usable / 4, usable - seconds(1)) - seconds(1),
+                untouched >= Span::min(usable / 6, usable - seconds(1)) - seconds(1),
                 "{life}: {untouched}"
             );
             assert!(untouched <= usable * 2 / 3, "{life}: {untouched}");
@@ -146,7 +146,7 @@ fn sessions_of_seconds_are_renewed_in_time_and_at_most_once_a_second() {
 
     assert_eq!(renewed_after(seconds(3), LATEST), seconds(1));
     assert_eq!(renewed_after(seconds(3), EARLIEST), seconds(1));
-    assert_eq!(renewed_after(seconds(12), LATEST).whole_milliseconds(), 3833);
+    assert_eq!(renewed_after(seconds(12), LATEST).whole_milliseconds(), 2875);
 
     let mut machine = fetching(short);
     let fleeting = credentials(NOON, Span::milliseconds(600));
