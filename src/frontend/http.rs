@@ -10,6 +10,8 @@ mod listen;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -138,14 +140,20 @@ impl<L: Listen> Server<L> {
 }
 
 impl Shared {
-    /// Room for one more connection. If there is none, the connection that has been idle or open the longest is
-    /// asked to end after its request, so that holding connections open locks nobody out.
+    /// Room for one more connection. If there is none, the connections that have been open the longest are ended,
+    /// one after the other until there is: those that ask for something after its answer, the others (idle, or
+    /// slow to say what they want) at once, so that holding connections open locks nobody out.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
-        self.crowded.notify_one();
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+        loop {
+            self.crowded.notify_one();
+            let slot = Arc::clone(&self.slots).acquire_owned();
+            if let Ok(slot) = tokio::time::timeout(NEXT_VICTIM, slot).await {
+                return slot.ok();
+            }
+        }
     }
 
     async fn serve<S>(
@@ -158,9 +166,15 @@ impl Shared {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
         tracing::debug!(listener = %self.name, %peer, "Connected");
+        let answering = AtomicBool::new(false);
         let service = service_fn(|request| {
-            let answered = self.exchange.answer(request, peer);
-            async move { Ok::<_, Infallible>(answered.await) }
+            answering.store(true, Ordering::Relaxed);
+            let (answered, answering) = (self.exchange.answer(request, peer), &answering);
+            async move {
+                let answer = answered.await;
+                answering.store(false, Ordering::Relaxed);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut protocol = http1::Builder::new();
         protocol
@@ -179,7 +193,9 @@ impl Shared {
             Some(ended) => Ok(ended),
             None => {
                 connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.limits.drain, connection).await
+                let is_answering = answering.load(Ordering::Relaxed);
+                let drain = if is_answering { self.limits.drain } else { LAST_WORDS };
+                tokio::time::timeout(drain, connection).await
             }
         };
         let name = &self.name;
@@ -205,6 +221,11 @@ impl Shared {
         }
     }
 }
+
+/// How long a connection that is asked to end may take to free its place before the next is asked too.
+const NEXT_VICTIM: Duration = Duration::from_millis(20);
+/// For a request that is on its way, or an answer that is, when a connection is asked to end.
+const LAST_WORDS: Duration = Duration::from_millis(10);
 
 /// A sender that is gone can no longer ask to stop, and whoever held it has ended.
 async fn stopped(mut stop: watch::Receiver<bool>) {

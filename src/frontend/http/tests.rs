@@ -416,6 +416,42 @@ async fn an_idle_connection_makes_room_for_a_new_client() {
     assert_eq!(exchange(&mut second, GET).await.status, 200);
 }
 
+/// Strangers who never finish a request's head hold every place of the listener.
+#[tokio::test]
+async fn half_sent_heads_lock_nobody_out() {
+    let server = serve(hello, Limits { connections: 16, ..Limits::default() }).await;
+    let mut strangers = Vec::new();
+    for _ in 0..32 {
+        let mut stranger = server.connect().await;
+        stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        strangers.push(stranger);
+    }
+
+    let started = Instant::now();
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        client.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(answer(&mut client).await.status, 200);
+    }
+
+    // Far below the 5 s that each of them was given before; no time to be measured, but a lock-out to be seen.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_half_sent_head_does_not_hold_up_the_stop() {
+    let server = serve(hello, Limits { drain: Duration::from_secs(3600), ..Limits::default() }).await;
+    let mut stranger = server.connect().await;
+    stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let mut client = server.connect().await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut client).await.status, 200);
+
+    server.stop.send_replace(true);
+
+    tokio::time::timeout(Duration::from_secs(30), server.task).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_client_beyond_the_limit_waits_until_a_busy_one_has_its_answer() {
     let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
