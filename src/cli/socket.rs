@@ -15,6 +15,8 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
+use crate::config::Origin;
+use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
@@ -28,6 +30,8 @@ pub(super) enum Asked {
     Answered(Secret<Vec<u8>>),
     /// The daemon's refusal.
     Refused(Failure),
+    /// The daemon has no such session.
+    Unknown(Failure),
     /// Nobody listens there.
     NoDaemon,
 }
@@ -39,20 +43,44 @@ struct Refusal {
     hint: Option<String>,
 }
 
-/// Where a daemon may listen: the place that is configured, then the system's.
-pub(super) fn candidates(configured: Option<&Path>) -> Vec<PathBuf> {
-    let system = PathBuf::from("/run/anchord/anchord.sock");
-    let configured = configured.map(Path::to_path_buf);
-    configured.into_iter().filter(|path| *path != system).chain([system.clone()]).collect()
+/// A place where a daemon may listen.
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// A daemon that does not let us in, or does not know the session, is not the one that is meant.
+    optional: bool,
 }
 
-/// Asks the first of `sockets` on which a daemon listens.
-pub(super) async fn ask(sockets: &[PathBuf], path: &str, limit: Duration) -> Asked {
-    for socket in sockets {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => return answer(stream, socket, path, limit).await,
-            Err(error) if is_absence(&error) => {}
-            Err(error) => return Asked::Refused(unreachable(socket, &error)),
+/// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
+/// sessions of this user's own, which another daemon's sessions of the same name must not replace.
+pub(super) fn places(settings: &Settings) -> Vec<Place> {
+    let chosen = |key| settings.origins.of(key).is_some_and(|origin| *origin != Origin::Default);
+    let is_systems = |file: &PathBuf| file.starts_with(SYSTEM_CONFIGURATION);
+    let has_own_sessions = !settings.sessions.is_empty() && !settings.file.as_ref().is_some_and(is_systems);
+    let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
+
+    let own = settings.socket.as_ref().map(|socket| Place { path: socket.path.clone(), optional: false });
+    let system = Place { path: SYSTEM_SOCKET.into(), optional: !settings.sessions.is_empty() };
+    match own {
+        Some(own) if has_choice || own.path == system.path => vec![own],
+        own => own.into_iter().chain((!has_choice).then_some(system)).collect(),
+    }
+}
+
+const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
+const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
+
+/// Asks the first of `places` at which a daemon listens.
+pub(super) async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+    for place in places {
+        let asked = match UnixStream::connect(&place.path).await {
+            Ok(stream) => answer(stream, &place.path, path, limit).await,
+            Err(error) if is_absence(&error) => continue,
+            Err(error) if place.optional && error.kind() == io::ErrorKind::PermissionDenied => continue,
+            Err(error) => Asked::Refused(unreachable(&place.path, &error)),
+        };
+        match asked {
+            Asked::Unknown(_) if place.optional => {}
+            asked => return asked,
         }
     }
     Asked::NoDaemon
@@ -83,7 +111,14 @@ async fn answer(stream: UnixStream, socket: &Path, path: &str, limit: Duration) 
         Ok(None) => failed("broke off its answer"),
         Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
         Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
-            Ok(Refusal { message, hint }) => Asked::Refused(Failure::of(Class::Transient, message, hint)),
+            Ok(Refusal { message, hint }) => {
+                let failure = Failure::of(Class::Transient, message, hint);
+                if status == StatusCode::NOT_FOUND {
+                    Asked::Unknown(failure)
+                } else {
+                    Asked::Refused(failure)
+                }
+            }
             Err(_) => failed(&format!("answered {status}")),
         },
     }

@@ -52,17 +52,17 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
-    let sockets = socket::candidates(settings.socket.as_ref().map(|socket| socket.path.as_path()));
+    let places = socket::places(&settings);
     let asked = match exit::runtime() {
-        Ok(runtime) => runtime.block_on(socket::ask(&sockets, "/v1/status", PATIENCE)),
+        Ok(runtime) => runtime.block_on(socket::ask(&places, "/v1/status", PATIENCE)),
         Err(failure) => return exit::report(&failure, surroundings),
     };
     let body = match asked {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) => return exit::report(&failure, surroundings),
+        Asked::Refused(failure) | Asked::Unknown(failure) => return exit::report(&failure, surroundings),
         Asked::NoDaemon => {
-            let places: Vec<_> = sockets.iter().map(|path| format!("`{}`", path.display())).collect();
-            let message = format!("no daemon listens on {}", places.join(" or "));
+            let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+            let message = format!("no daemon listens on {}", paths.join(" or "));
             let hint = Some("start it with `anchord run`, or name its socket with --socket-path".into());
             return exit::report(&Failure::of(Class::Transient, message, hint), surroundings);
         }

@@ -73,7 +73,7 @@ pub(super) struct Lock {
 
 const MAX_BYTES: u64 = 64 << 10;
 /// How long a failure is shared with processes that come after it.
-const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(2);
+const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
 
 impl Cache {
     /// The session's place; `None` where this user has no private folder.
@@ -163,7 +163,7 @@ fn folder(environment: &Environment) -> Option<PathBuf> {
 
 impl Entry {
     /// Fresh credentials, and no failure.
-    pub(super) fn made(credentials: Credentials) -> Self {
+    pub(super) fn made(credentials: &Credentials) -> Self {
         let made = Made {
             access_key_id: credentials.access_key_id().to_owned(),
             secret_access_key: credentials.secret_access_key().expose().clone(),

@@ -1,5 +1,7 @@
 //! Credentials without a daemon: from the cache, or from a CreateSession that parallel processes share.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use super::cache::Cache;
@@ -17,7 +19,11 @@ use crate::secret::Secret;
 use crate::session;
 use crate::session::Freshness;
 
-/// The line for `session`, made with at most one call to AWS among all processes that ask at once.
+/// How long a renewal may take while the cache holds something that is still alive.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The line for `session`, made with at most one call to AWS among all processes that ask at once. What is cached
+/// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business.
 pub(super) async fn obtain(
     settings: &Settings,
     session: &Session,
@@ -25,49 +31,59 @@ pub(super) async fn obtain(
     environment: &Environment,
 ) -> Result<Secret<String>, Failure> {
     let cache = Cache::of(session, environment);
-    if let Some(credentials) = cache.as_ref().and_then(|cache| fresh(cache, seams.clock.now())) {
+    let held = cache.as_ref().map(Cache::read).unwrap_or_default();
+    let now = seams.clock.now();
+    if let Some(credentials) = fresh(&held, now) {
         return line(&credentials);
     }
-    // Whoever gets the lock second finds what the first has made.
-    let _lock = match &cache {
-        Some(cache) => cache.lock().await,
-        None => None,
+    let Some(alive) = usable(&held, now) else {
+        return line(&renewed(settings, session, seams, cache.as_ref()).await?);
     };
-    let entry = cache.as_ref().map(Cache::read).unwrap_or_default();
-    let now = seams.clock.now();
-    if let Some(credentials) = cache.as_ref().and_then(|cache| fresh(cache, now)) {
-        return line(&credentials);
-    }
-    if let Some(failure) = entry.failure(now) {
-        return usable(&entry, now).map_or(Err(failure), |credentials| line(&credentials));
-    }
-    let transport = daemon::transport(settings, &seams.clock)?;
-    let issued = daemon::issuer(session, transport, &seams.clock).issue().await;
-    let now = seams.clock.now();
-    match issued {
-        Ok(credentials) if is_usable(&credentials, now) => {
-            if let Some(cache) = &cache {
-                cache.write(&Entry::made(credentials.clone()));
-            }
-            line(&credentials)
-        }
-        Ok(_) => Err(Failure::of(
-            Class::Misconfigured,
-            "AWS's credentials have ended by this host's clock",
-            Some("synchronise this host's clock".into()),
-        )),
-        Err(failure) => {
-            if let Some(cache) = &cache {
-                cache.write(&entry.clone().failed(&failure, now));
-            }
-            usable(&entry, now).map_or(Err(failure), |credentials| line(&credentials))
-        }
+    let renewal = renewed(settings, session, seams, cache.as_ref());
+    match tokio::time::timeout(RENEWAL_PATIENCE, renewal).await {
+        Ok(Ok(credentials)) => line(&credentials),
+        Ok(Err(_)) | Err(_) => line(&alive),
     }
 }
 
+/// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
+async fn renewed(
+    settings: &Settings,
+    session: &Session,
+    seams: &Seams,
+    cache: Option<&Cache>,
+) -> Result<Credentials, Failure> {
+    let Some(cache) = cache else { return issued(settings, session, seams).await };
+    let _lock = cache.lock().await;
+    let held = cache.read();
+    let now = seams.clock.now();
+    if let Some(credentials) = fresh(&held, now) {
+        return Ok(credentials);
+    }
+    if let Some(failure) = held.failure(now) {
+        return Err(failure);
+    }
+    let issued = issued(settings, session, seams).await;
+    match &issued {
+        Ok(credentials) => cache.write(&Entry::made(credentials)),
+        Err(failure) => cache.write(&held.failed(failure, seams.clock.now())),
+    }
+    issued
+}
+
+async fn issued(settings: &Settings, session: &Session, seams: &Seams) -> Result<Credentials, Failure> {
+    let transport = daemon::transport(settings, &seams.clock)?;
+    let credentials = daemon::issuer(session, transport, &seams.clock).issue().await?;
+    if is_usable(&credentials, seams.clock.now()) {
+        return Ok(credentials);
+    }
+    let hint = Some("synchronise this host's clock".into());
+    Err(Failure::of(Class::Misconfigured, "AWS's credentials have ended by this host's clock", hint))
+}
+
 /// Not yet due for renewal, by the daemon's own rule.
-fn fresh(cache: &Cache, now: OffsetDateTime) -> Option<Credentials> {
-    let credentials = cache.read().credentials()?;
+fn fresh(held: &Entry, now: OffsetDateTime) -> Option<Credentials> {
+    let credentials = held.credentials()?;
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
     (is_usable(&credentials, now) && credentials.remaining(now) > due).then_some(credentials)
 }

@@ -63,11 +63,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Secret<String>, Failure> {
     let name = settings.picked.as_deref().or(settings.the_session().map(|session| session.name.as_str()));
     let name = name.ok_or_else(which_session)?;
-    let sockets = socket::candidates(settings.socket.as_ref().map(|socket| socket.path.as_path()));
     let path = format!("/v1/sessions/{name}/credential-process");
-    match socket::ask(&sockets, &path, DAEMON_PATIENCE).await {
+    match socket::ask(&socket::places(settings), &path, DAEMON_PATIENCE).await {
         Asked::Answered(body) => as_line(&body),
-        Asked::Refused(failure) => Err(failure),
+        Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
         Asked::NoDaemon => match settings.the_session() {
             Some(session) => {
                 direct::obtain(settings, session, &Seams::real(), surroundings.environment).await
