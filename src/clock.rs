@@ -102,9 +102,11 @@ fn stamp(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
         .expect("every field of the format is part of an OffsetDateTime")
 }
 
-/// Reads RFC 3339 with any offset; `None` for anything else.
+/// Reads RFC 3339 with any offset, as UTC; `None` for anything else.
 pub fn parse_rfc3339(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+    let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    // At the ends of the calendar an instant may exist with its offset alone.
+    at.checked_to_offset(time::UtcOffset::UTC)
 }
 
 /// Reads an HTTP `Date` header (RFC 9110, IMF-fixdate); `None` for anything else.
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(parse_rfc3339("2026-03-11T14:00:00+02:00"), Some(at));
         assert_eq!(parse_http_date("yesterday"), None);
         assert_eq!(parse_rfc3339("2026-03-11"), None);
+        assert_eq!(parse_rfc3339("9999-12-31T23:59:59-23:59"), None);
     }
 
     #[tokio::test(start_paused = true)]

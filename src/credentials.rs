@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::secret::Secret;
 
-/// Temporary AWS credentials. A value of this type is complete: no field is empty.
+/// Temporary AWS credentials. A value of this type is complete: no part is empty, and all are plain ASCII.
 #[derive(Clone)]
 pub struct Credentials {
     access_key_id: String,
@@ -18,10 +18,13 @@ pub struct Credentials {
     account_id: Option<String>,
 }
 
-/// A field of the credentials is empty, so they would be of no use to any client.
+/// A part of the credentials is of no use to any client: empty, not plain ASCII, or beyond all size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is empty")]
+#[error("{0} is empty or malformed")]
 pub struct Incomplete(&'static str);
+
+/// Above any session token seen, and below what the answer to a client may hold.
+const MAX_PART_BYTES: usize = 32 << 10;
 
 /// The three parts a client signs with.
 pub struct Keys {
@@ -42,12 +45,15 @@ impl Credentials {
         account_id: Option<String>,
     ) -> Result<Self, Incomplete> {
         let Keys { access_key_id, secret_access_key, session_token } = keys;
-        let empty = [
-            ("accessKeyId", access_key_id.trim().is_empty()),
-            ("secretAccessKey", secret_access_key.expose().trim().is_empty()),
-            ("sessionToken", session_token.expose().trim().is_empty()),
+        let parts = [
+            ("accessKeyId", access_key_id.as_str()),
+            ("secretAccessKey", secret_access_key.expose()),
+            ("sessionToken", session_token.expose()),
         ];
-        if let Some((name, _)) = empty.into_iter().find(|(_, empty)| *empty) {
+        let is_usable = |part: &str| {
+            (1..=MAX_PART_BYTES).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if let Some((name, _)) = parts.into_iter().find(|(_, part)| !is_usable(part)) {
             return Err(Incomplete(name));
         }
         Ok(Self { access_key_id, secret_access_key, session_token, obtained_at, expires_at, account_id })

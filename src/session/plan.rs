@@ -243,11 +243,11 @@ impl Machine {
             (false, _) => Err(Failure::of(
                 Class::Misconfigured,
                 format!(
-                    "the new credentials end at {}, but this host's clock says {}",
+                    "the new credentials end at {}, less than {} s from now by this host's clock",
                     rfc3339(expires_at),
-                    rfc3339(now)
+                    self.policy.reserve.as_secs()
                 ),
-                Some("set this host's clock, or ask for a longer session".into()),
+                Some("see this host's clock, and how long the profile's sessions may last".into()),
             )),
         }
     }

@@ -42,6 +42,8 @@ use crate::signing::Unsigned;
 
 const PATH: &str = "/sessions";
 const SERVICE: &str = "rolesanywhere";
+/// AWS never grants more than was asked for; this much is the tolerance of clocks.
+const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
 
 /// What a session asks of Roles Anywhere.
 #[derive(Clone, Debug)]
@@ -270,6 +272,9 @@ impl RolesAnywhere {
         // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
         // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
         let expires_at = expiration - self.skew.lateness();
+        if expires_at > now + self.options.duration + MAX_EXTRA_LIFE {
+            return Err(not_understood(format!("it ends at {}, later than was asked for", raw.expiration)));
+        }
         let account_id = Some(self.options.role.account_id().to_owned());
         Credentials::new(keys, now, expires_at, account_id)
             .map_err(|incomplete| not_understood(incomplete.to_string()))

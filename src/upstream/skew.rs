@@ -11,6 +11,9 @@ use tracing::warn;
 /// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
 const TOLERANCE: Duration = Duration::seconds(30);
 
+/// A clock may have been reset to 1970; a `Date` further off than this is nonsense, and is not believed.
+const PLAUSIBLE: Duration = Duration::days(100 * 365);
+
 /// AWS's time minus local time; zero while they agree.
 #[derive(Debug, Default)]
 pub(super) struct Skew(AtomicI64);
@@ -31,6 +34,9 @@ impl Skew {
     /// enough to make a signature that was refused worth making again.
     pub(super) fn learn(&self, aws: OffsetDateTime, local: OffsetDateTime) -> bool {
         let measured = aws - local;
+        if measured.abs() > PLAUSIBLE {
+            return false;
+        }
         let offset = if measured.abs() > TOLERANCE { measured } else { Duration::ZERO };
         let before = Duration::seconds(self.0.swap(offset.whole_seconds(), Ordering::Relaxed));
         let changed = (offset - before).abs() > TOLERANCE;
@@ -60,6 +66,15 @@ mod tests {
         let skew = Skew::default();
 
         assert!(!skew.learn(LOCAL + Duration::seconds(30), LOCAL));
+        assert_eq!(skew.offset(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_date_beyond_all_reason_is_not_believed() {
+        let skew = Skew::default();
+
+        assert!(!skew.learn(datetime!(9999-12-31 23:59:59 UTC), LOCAL));
+        assert!(!skew.learn(datetime!(0001-01-01 00:00:00 UTC), LOCAL));
         assert_eq!(skew.offset(), Duration::ZERO);
     }
 

@@ -273,8 +273,8 @@ fn credentials_that_are_expired_on_arrival_are_a_failure() {
     assert_eq!(trouble.class(), Class::Misconfigured);
     assert_eq!(
         trouble.to_string(),
-        "the new credentials end at 2026-03-11T12:01:00Z, but this host's clock says 2026-03-11T12:00:00Z; \
-         hint: set this host's clock, or ask for a longer session"
+        "the new credentials end at 2026-03-11T12:01:00Z, less than 60 s from now by this host's clock; \
+         hint: see this host's clock, and how long the profile's sessions may last"
     );
     assert_eq!(snapshot.credentials.unwrap().expires_at(), at(Span::MINUTE), "good for promised callers");
     assert!(!step.fetch && step.wake_at > NOON);

@@ -289,6 +289,10 @@ async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
         whole.replace("canary-token", ""),
         whole.replace("sessionToken", "other"),
         whole.replace("2026-03-11T13:00:00Z", "soon"),
+        whole.replace("2026-03-11T13:00:00Z", "9999-12-31T23:59:59Z"),
+        whole.replace("2026-03-11T13:00:00Z", "9999-12-31T23:59:59-23:59"),
+        whole.replace("ASIAEXAMPLE", "ASIA\\u001b[31m"),
+        whole.replace("canary-token", &"canary".repeat(10_000)),
         whole[..whole.len() - 9].to_owned(),
         whole.replace(r#""canary-secret""#, "7"),
     ];
@@ -300,6 +304,18 @@ async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
         assert_eq!(failure.class(), Class::Transient, "{failure}");
         assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absurd_date_does_not_spoil_the_calls_after_it() {
+    let absurd = ("date", "Fri, 31 Dec 9999 23:59:59 GMT");
+    let refused = reply(403, &[absurd], "{}");
+    let bench = Bench::new([refused, reply(201, &[absurd], &made("2026-03-11T13:00:00Z"))]);
+
+    bench.issuer.issue().await.unwrap_err();
+    let credentials = bench.issuer.issue().await.unwrap();
+
+    assert_eq!(credentials.expires_at(), NOW + time::Duration::HOUR);
 }
 
 #[tokio::test(start_paused = true)]
