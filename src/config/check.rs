@@ -322,6 +322,10 @@ impl<'a> Check<'a> {
         if !enabled.required()? {
             return Some(None);
         }
+        // A client does not serve IMDS, so it need not know.
+        if self.caller == Caller::Client {
+            return Some(session?.map(|session| Imds { session }));
+        }
         if let (None, several @ [_, _, ..]) = (session.as_ref()?, names) {
             let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
                 .hint("set `session` or `enabled = false` in [imds]");
@@ -403,7 +407,9 @@ impl<'a> Check<'a> {
             return Some(None);
         };
         let origin = Origin::Variable(name.into());
-        if let Err(fault) = values::plain(text) {
+        let checked = values::plain(text)
+            .and_then(|text| if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) });
+        if let Err(fault) = checked {
             self.report(origin, fault);
             return None;
         }

@@ -33,6 +33,19 @@ impl Fault {
     }
 }
 
+/// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not.
+pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+        return Err(Fault::new("names a proxy that is neither http nor https").hint("SOCKS is not supported"));
+    }
+    let host = rest.rsplit('@').next().unwrap_or_default().trim_start_matches('[');
+    if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':') || host.starts_with(":/") {
+        return Err(Fault::new("names no proxy host").hint("the form is http://host:port"));
+    }
+    Ok(text)
+}
+
 /// Refuses what no option can mean, before anything repeats it in a message.
 pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     if text.is_empty() {

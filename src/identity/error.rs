@@ -18,6 +18,12 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A directory, a pipe, a device.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// A file holds nothing.
     #[error("`{}` is empty", path.display())]
     Empty {
@@ -115,6 +121,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Read { source, path } => return Some(read_hint(source, path)),
+            Self::NotAFile { .. } => "name the PEM file itself",
             Self::Empty { .. } => "it may still be being written; otherwise put the PEM text into it",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
             Self::Missing { wanted, found, .. } => return Some(missing_hint(wanted, found)),

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::pem::SectionKind;
 use x509_parser::prelude::FromDer as _;
@@ -55,8 +56,16 @@ impl Certificate {
 /// Reads a file whole, up to a limit.
 pub(super) fn read(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::Read { path: path.into(), source };
-    let file = fs_err::File::open(path).map_err(|error| failed(system_reason(&error)))?;
-    let mode = file.metadata().map_err(|error| failed(system_reason(&error)))?.mode();
+    // A pipe in place of the file must not be waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    let file =
+        options.read(true).custom_flags(flags).open(path).map_err(|error| failed(system_reason(&error)))?;
+    let metadata = file.metadata().map_err(|error| failed(system_reason(&error)))?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    let mode = metadata.mode();
     let mut content = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(system_reason(&error)))?;
     let content = Secret::new(content);

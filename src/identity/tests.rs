@@ -306,7 +306,18 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
         "cannot read `/keys/key.pem`: Permission denied (os error 13); \
          hint: let the daemon's user read it (and enter /keys)"
     );
-    assert!(load(folder.0.path()).contains("Is a directory"));
+    assert!(load(folder.0.path()).contains("is not a regular file; hint: name the PEM file itself"));
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.path("leaf.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+
+    let files = PemFiles { certificate: pipe.clone(), private_key: pipe, intermediates: None };
+
+    assert!(refusal(&folder, Source::Pem(files).load(now())).starts_with("`leaf.pem` is not a regular file"));
 }
 
 #[test]

@@ -118,8 +118,27 @@ fn a_named_file_must_be_there_and_nothing_is_called_missing_without_it() {
     assert_eq!(
         problems.to_string(),
         "--log-level: `loud` is none of error, warn, info, debug, trace\n\
-         ANCHORD_CONFIG: cannot read `none.toml`: entity not found"
+         ANCHORD_CONFIG: cannot read `none.toml`: No such file or directory (os error 2); \
+         hint: name a file that this user may read"
     );
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
+    let refused = |value: &str| {
+        let environment = environment(&[("ALL_PROXY", value)]);
+        settle_as(Caller::Client, b"", Default::default(), &environment).unwrap_err().to_string()
+    };
+
+    assert_eq!(
+        refused("socks5://127.0.0.1:1080"),
+        "ALL_PROXY: names a proxy that is neither http nor https; hint: SOCKS is not supported"
+    );
+    assert_eq!(refused("http://"), "ALL_PROXY: names no proxy host; hint: the form is http://host:port");
+    for good in ["proxy:3128", "http://u:p%40@proxy.example:3128/", "HTTPS://[::1]:3128"] {
+        let environment = environment(&[("ALL_PROXY", good)]);
+        assert!(settle_as(Caller::Client, b"", Default::default(), &environment).is_ok(), "{good}");
+    }
 }
 
 #[test]

@@ -95,6 +95,15 @@ fn imds_needs_to_know_which_of_several_sessions_it_serves() {
 }
 
 #[test]
+fn a_client_does_not_care_which_session_imds_serves() {
+    let both = format!("{}{}", session("a"), session("b"));
+
+    let settings = settle_as(Caller::Client, both.as_bytes(), Default::default(), &root()).unwrap();
+
+    assert_eq!(settings.sessions.len(), 2);
+}
+
+#[test]
 fn sessions_keep_the_order_of_the_file() {
     let file = format!("[imds]\nenabled = false\n{}{}{}", session("m"), session("z"), session("a"));
 
