@@ -133,6 +133,13 @@ fn write_private(path: &Path, text: &str) -> Outcome<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
+/// Without the reader's environment: a proxy or ANCHORD_… variable would change what is shown.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    command
+}
+
 /// The daemon's process, ended with this value.
 struct Daemon {
     child: Child,
@@ -153,7 +160,7 @@ impl Daemon {
         let program = std::env::current_exe()?;
         let log = folder.join("daemon.log");
         let stderr: std::fs::File = fs_err::File::create(&log)?.into();
-        let child = Command::new(&program)
+        let child = clean(&program)
             .args(["anchord", "run", "--config"])
             .arg(configuration)
             .stderr(stderr)
@@ -163,7 +170,7 @@ impl Daemon {
     }
 
     fn verb(&self, verb: &str, more: &[&str]) -> Outcome<std::process::Output> {
-        let mut command = Command::new(&self.program);
+        let mut command = clean(&self.program);
         command.args(["anchord", verb, "--config"]).arg(&self.configuration).args(more);
         Ok(command.stdin(Stdio::null()).output()?)
     }

@@ -21,13 +21,16 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let mut text = config::describe(&settings);
     let mut outcome = Exit::Done;
+    if let Err(error) = daemon::transport(&settings, &Clock::system()) {
+        outcome = exit::report(&error.into(), surroundings);
+    }
     for session in &settings.sessions {
         match identity_line(session, &Clock::system()) {
             Ok(line) => text.push_str(&line),
             Err(failure) => outcome = exit::report(&failure, surroundings),
         }
     }
-    match exit::print(surroundings.stdout, &text) {
+    match exit::print(surroundings, &text) {
         Exit::Done => outcome,
         other => other,
     }

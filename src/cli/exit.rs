@@ -1,7 +1,5 @@
 //! Exit codes, and the one way to print.
 
-use std::io::Write;
-
 use super::Surroundings;
 use crate::config::Problems;
 use crate::failure::Class;
@@ -46,9 +44,13 @@ impl From<Class> for Exit {
 }
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
-pub(super) fn print(stdout: &mut dyn Write, text: &str) -> Exit {
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failed,
+pub(super) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
+    let printed = surroundings.stdout.write_all(text.as_bytes()).and_then(|()| surroundings.stdout.flush());
+    match printed {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: {error}");
+            Exit::Failed
+        }
         _ => Exit::Done,
     }
 }

@@ -59,5 +59,5 @@ pub(super) fn explain(error: &clap::Error, surroundings: &mut Surroundings<'_>) 
         let _ = surroundings.stderr.write_all(text.as_bytes());
         return Exit::Usage;
     }
-    exit::print(surroundings.stdout, &text)
+    exit::print(surroundings, &text)
 }

@@ -27,8 +27,13 @@ pub struct Surroundings<'a> {
 
 /// Runs the verb that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_helper = arguments.get(1).is_some_and(|verb| verb == "credential-process");
     let matches = match help::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
+        Err(error) if is_helper && error.use_stderr() => {
+            return credential_process::misused(&error, surroundings);
+        }
         Err(error) => return help::explain(&error, surroundings),
     };
     match matches.subcommand() {
@@ -40,7 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
             _ => Exit::Usage,
         },
         Some(("version", _)) => {
-            exit::print(surroundings.stdout, concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"))
+            exit::print(surroundings, concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         _ => Exit::Usage,
     }

@@ -71,7 +71,7 @@ async fn serve(settings: &Settings, passed: daemon::Passed) -> Result<(), Failur
                 }
             }
         })
-        .await;
+        .await?;
     Ok(())
 }
 

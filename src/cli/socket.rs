@@ -53,7 +53,12 @@ pub(super) struct Place {
 /// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
 /// sessions of this user's own, which another daemon's sessions of the same name must not replace.
 pub(super) fn places(settings: &Settings) -> Vec<Place> {
-    let chosen = |key| settings.origins.of(key).is_some_and(|origin| *origin != Origin::Default);
+    // XDG_RUNTIME_DIR and the like decide a default; nobody chose it for anchord.
+    let chosen = |key| match settings.origins.of(key) {
+        Some(Origin::Argument(_) | Origin::File { .. }) => true,
+        Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
+        Some(Origin::Default) | None => false,
+    };
     let is_systems = |file: &PathBuf| file.starts_with(SYSTEM_CONFIGURATION);
     let has_own_sessions = !settings.sessions.is_empty() && !settings.file.as_ref().is_some_and(is_systems);
     let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
@@ -137,4 +142,66 @@ async fn exchange(stream: UnixStream, path: &str) -> Option<(StatusCode, Secret<
     // The connection must be polled for the reply to arrive; it ends when the sender is dropped.
     let (reply, _) = tokio::join!(reply, connection);
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::config::Environment;
+
+    const SESSION: &str = r#"
+[session.web]
+certificate = "leaf.pem"
+private_key = "key.pem"
+trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a"
+profile_arn = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/p"
+role_arn = "arn:aws:iam::123456789012:role/r"
+"#;
+
+    /// Where a user with this settings file and these arguments would look, optional places with a `?`.
+    fn looked_at(file: &str, arguments: &[&str]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anchord.toml");
+        fs_err::write(&path, file).unwrap();
+        let fixed = ["test", "--config", path.to_str().unwrap()];
+        let matches = clap::Command::new("test")
+            .args(config::arguments())
+            .get_matches_from(fixed.iter().chain(arguments));
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let settings = config::load_for_client(&matches, &environment).unwrap();
+        let shown =
+            |place: &Place| format!("{}{}", place.path.display(), if place.optional { "?" } else { "" });
+        places(&settings).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_user_without_sessions_of_their_own_asks_the_systems_daemon_too() {
+        assert_eq!(
+            looked_at("", &["--session", "web"]),
+            ["/run/user/7/anchord/anchord.sock", "/run/anchord/anchord.sock"]
+        );
+    }
+
+    #[test]
+    fn another_daemons_session_never_replaces_ones_own() {
+        assert_eq!(looked_at(SESSION, &[]), ["/run/user/7/anchord/anchord.sock"]);
+    }
+
+    #[test]
+    fn a_place_that_was_named_is_the_only_one() {
+        assert_eq!(looked_at("", &["--socket-path", "/tmp/a.sock"]), ["/tmp/a.sock"]);
+        assert_eq!(looked_at("", &["--runtime-directory", "/tmp/a"]), ["/tmp/a/anchord.sock"]);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_may_be_missing_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = Place { path: folder.path().join("none.sock"), optional: false };
+        let stale = folder.path().join("stale.sock");
+        drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+        let places = [nowhere, Place { path: stale, optional: true }];
+
+        assert!(matches!(ask(&places, "/v1/status", Duration::from_secs(5)).await, Asked::NoDaemon));
+    }
 }

@@ -77,7 +77,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     } else {
         render(&status, &Clock::system())
     };
-    match exit::print(surroundings.stdout, &text) {
+    match exit::print(surroundings, &text) {
         Exit::Done if !all_live => Exit::Failed,
         other => other,
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -108,7 +109,7 @@ pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result
         .iter()
         .map(|session| {
             let issuer = issuer(session, Arc::clone(&transport), &seams.clock);
-            session::open(&session.name, issuer, Policy::default(), seams.clock.clone(), seams.jitter.clone())
+            session::open(&session.name, issuer, policy(settings), seams.clock.clone(), seams.jitter.clone())
         })
         .unzip();
     let sessions: Sessions = handles.into_iter().collect();
@@ -116,7 +117,9 @@ pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result
     let listeners = tcp_listeners(settings, passed.tcp).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let (unix_listeners, socket_file) = unix_listeners(settings, passed.unix).await?;
-    let socket = settings.socket.as_ref().map(|socket| socket.path.clone());
+    // Asked from the socket itself: systemd's need not be where the settings would have it.
+    let socket = unix_listeners.first().and_then(|listener| listener.local_addr().ok());
+    let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));
     let bound = Bound { http, socket };
 
     let tcp_routes = router::fixed(tcp_router(settings, seams, &sessions, &bound)?);
@@ -128,6 +131,15 @@ pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result
         .map(|listener| Server::new("socket", listener, unix_routes.clone()))
         .collect();
     Ok(Daemon { bound, sessions, keepers, tcp, unix, _socket_file: socket_file })
+}
+
+/// An attempt may make two calls (the second with a corrected clock), and takes no longer than their limits and the
+/// time for files and keys together; where they have none, neither has it.
+fn policy(settings: &Settings) -> Policy {
+    const FILES_AND_KEYS: Duration = Duration::from_secs(15);
+    let upstream = &settings.upstream;
+    let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
+    Policy { attempt_limit: call.map(|call| 2 * call + FILES_AND_KEYS), ..Policy::default() }
 }
 
 /// HTTPS towards AWS, as the settings say.
@@ -164,13 +176,18 @@ pub fn issuer(session: &config::Session, transport: Arc<dyn Transport>, clock: &
     Arc::new(RolesAnywhere::new(options, transport, clock.clone()))
 }
 
-/// Systemd makes it beforehand; elsewhere it is made here, closed to others.
+/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
+/// a socket of his own in the place of ours.
 fn make_runtime_directory(path: &Path) -> Result<(), Error> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) })
+    let failed =
+        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let found = fs_err::metadata(path).map_err(failed)?;
+    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if is_trusted && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
 }
 
 async fn tcp_listeners(
@@ -256,8 +273,9 @@ impl Daemon {
         &self.sessions
     }
 
-    /// Serves until `stop` ends, then finishes the requests under way.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
+    /// is a bug, and better told by an exit than by silence.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { bound, sessions, keepers, tcp, unix, _socket_file } = self;
         for address in &bound.http {
             info!(%address, "Listening");
@@ -280,12 +298,16 @@ impl Daemon {
         }
         background.spawn(tell_systemd(sessions));
 
-        stop.await;
+        let deaf = tokio::select! {
+            () = stop => false,
+            Some(_) = servers.join_next() => true,
+        };
         systemd::stopping();
         info!("Stopping; finishing requests under way");
         stopping.send_replace(true);
         while servers.join_next().await.is_some() {}
         info!("Stopped");
+        if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
     }
 }
 

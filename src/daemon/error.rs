@@ -27,6 +27,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Others may write into the runtime directory.
+    #[error("the runtime directory `{}` can be written by others (owner {owner}, mode {mode:04o})", path.display())]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
     /// There are no roots to trust.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -47,7 +57,10 @@ impl Classify for Error {
             Self::Socket(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Roots(error) => error.class(),
-            Self::RuntimeDirectory { .. } | Self::Transport(_) | Self::Passed(_) => Class::Misconfigured,
+            Self::RuntimeDirectory { .. }
+            | Self::OpenDirectory { .. }
+            | Self::Transport(_)
+            | Self::Passed(_) => Class::Misconfigured,
             Self::Broken(_) => Class::Broken,
         }
     }
@@ -60,7 +73,12 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => {
                 Some("set `runtime_directory` to a folder that the daemon's user may write".into())
             }
-            Self::Transport(_) => Some("check HTTPS_PROXY and NO_PROXY".into()),
+            Self::OpenDirectory { path, .. } => {
+                Some(format!("chown it to the daemon's user and `chmod 0755 {}`", path.display()))
+            }
+            Self::Transport(_) => {
+                Some("check the proxy variables; `anchord config check` shows which one counts".into())
+            }
             Self::Passed(_) | Self::Broken(_) => None,
         }
     }

@@ -22,3 +22,24 @@ pub fn raise_descriptor_limit() {
         debug!(%error, "The limit of open descriptors could not be raised");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_files_of_this_process_are_forbidden() {
+        no_core_files();
+
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+    }
+
+    #[test]
+    fn descriptors_are_allowed_up_to_the_hard_limit() {
+        raise_descriptor_limit();
+
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
 use rustix::net::AddressFamily;
 use rustix::net::SocketAddrUnix;
@@ -111,8 +112,11 @@ fn lock_beside(path: &Path) -> Result<fs_err::File, Error> {
     let failed = |error: io::Error| Error::Unix { path: path.into(), source: system_reason(&error) };
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
+    // Closed to others, who could hold it against us, and never through a link of theirs.
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
-    let lock = options.create(true).truncate(false).write(true).open(lock_path).map_err(failed)?;
+    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+    let lock = options.open(lock_path).map_err(failed)?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Taken { path: path.into() }),
@@ -171,7 +175,9 @@ mod tests {
 
         let (listener, file) = unix(&path, 0o660).await.unwrap();
 
-        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+        let mode = |path: &Path| fs_err::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!(mode(&path), 0o660);
+        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "nobody else may hold the lock");
         drop((listener, file));
         assert!(!path.exists());
     }
@@ -206,6 +212,16 @@ mod tests {
         let _taken_over = unix(&path, 0o600).await.unwrap();
 
         UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_in_place_of_the_lock_is_not_followed() {
+        let (folder, path) = folder();
+        let target = folder.path().join("target");
+        fs_err::os::unix::fs::symlink(&target, path.with_extension("sock.lock")).unwrap();
+
+        assert!(unix(&path, 0o600).await.is_err());
+        assert!(!target.exists());
     }
 
     #[tokio::test]

@@ -21,3 +21,58 @@ pub(super) async fn keep(mut keeper: Keeper) {
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::credentials::Credentials;
+    use crate::credentials::Keys;
+    use crate::entropy::Entropy;
+    use crate::entropy::Jitter;
+    use crate::failure::Failure;
+    use crate::secret::Secret;
+    use crate::session;
+    use crate::session::Freshness;
+    use crate::session::Policy;
+    use crate::upstream::BoxFuture;
+    use crate::upstream::Issuer;
+
+    struct Generous(Clock);
+
+    impl Issuer for Generous {
+        fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
+            let now = self.0.now();
+            let keys = Keys {
+                access_key_id: "ASIAEXAMPLE".into(),
+                secret_access_key: Secret::new("secret".into()),
+                session_token: Secret::new("token".into()),
+            };
+            let made = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
+            Box::pin(async move { Ok(made) })
+        }
+    }
+
+    /// The keeper itself panics, where it draws jitter for the first renewal; not an attempt, which it would catch.
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_panics_is_started_again() {
+        let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+        let draws = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&draws);
+        let jitter = Jitter::uniform(Entropy::from_fn(move |_| {
+            assert_ne!(counted.fetch_add(1, Ordering::SeqCst), 0, "a deliberate panic");
+        }));
+        let issuer = Arc::new(Generous(clock.clone()));
+        let (handle, keeper) = session::open("bedrock", issuer, Policy::default(), clock, jitter);
+
+        let kept = tokio::spawn(keep(keeper));
+        let credentials = handle.hand_out(Freshness::Full, Duration::from_secs(60)).await.unwrap();
+
+        assert_eq!(credentials.access_key_id(), "ASIAEXAMPLE");
+        assert!(draws.load(Ordering::SeqCst) > 1 && !kept.is_finished());
+    }
+}

@@ -81,6 +81,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable(_) | Self::Entropy(_) => None,
+            Self::Unwritable { path, source } if is_full(source) => {
+                Some(format!("make room on the file system of `{}`", path.display()))
+            }
             Self::Unwritable { path, .. } => {
                 Some(format!("let the daemon's user write to the directory of `{}`", path.display()))
             }
@@ -93,6 +96,11 @@ impl Classify for Error {
             }
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge)
 }
 
 /// The bearers of a session's container clients that are accepted, newest first: the one in `path`, made now if

@@ -14,19 +14,6 @@ impl Sessions {
         self.iter().find(|handle| handle.name() == name)
     }
 
-    /// The first session of the configuration, which answers where a client cannot name one.
-    pub fn first(&self) -> Option<&Handle> {
-        self.0.first()
-    }
-
-    /// The only session; `None` where a client would have to choose.
-    pub fn only(&self) -> Option<&Handle> {
-        match &*self.0 {
-            [only] => Some(only),
-            _ => None,
-        }
-    }
-
     /// All sessions in order.
     pub fn iter(&self) -> impl Iterator<Item = &Handle> {
         self.0.iter()
@@ -75,15 +62,6 @@ mod tests {
         assert_eq!(sessions.iter().map(Handle::name).collect::<Vec<_>>(), ["web", "batch", "audit"]);
         assert_eq!(sessions.get("batch").map(Handle::name), Some("batch"));
         assert!(sessions.get("Batch").is_none());
-        assert_eq!(sessions.first().map(Handle::name), Some("web"));
         assert_eq!((sessions.len(), sessions.is_empty()), (3, false));
-    }
-
-    #[test]
-    fn only_a_lone_session_is_the_only_one() {
-        assert_eq!(sessions(&["web"]).only().map(Handle::name), Some("web"));
-        assert!(sessions(&["web", "batch"]).only().is_none());
-        assert!(sessions(&[]).only().is_none());
-        assert!(sessions(&[]).is_empty());
     }
 }

@@ -86,7 +86,10 @@ impl Classify for Error {
                 certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
             }
             Self::Refused { kind, message, clock_off_by, .. } => refusal_hint(kind, message, *clock_off_by),
-            Self::Signing(_) | Self::NotUnderstood { .. } | Self::Broken(_) => None,
+            Self::NotUnderstood { .. } => {
+                Some("see whether a proxy or portal on the way answers in AWS's place".into())
+            }
+            Self::Signing(_) | Self::Broken(_) => None,
         }
     }
 
@@ -142,11 +145,15 @@ fn refusal_hint(kind: &str, message: &str, clock_off_by: i64) -> Option<String> 
 }
 
 fn no_answer_hint(source: &TransportError) -> Option<String> {
-    let TransportError::Incomplete(error) = source else { return None };
-    if error.is_timeout() {
+    let (timed_out, unconnected) = match source {
+        TransportError::Silent(_) => (true, false),
+        TransportError::Incomplete(error) => (error.is_timeout(), error.is_connect()),
+        TransportError::TooLarge | TransportError::Setup(_) => (false, false),
+    };
+    if timed_out {
         return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
     }
-    error.is_connect().then(|| {
+    unconnected.then(|| {
         "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
     })
 }

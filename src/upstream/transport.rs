@@ -3,11 +3,13 @@
 //! The only user of an HTTP client towards AWS. It neither retries nor follows redirects: a signed request is
 //! good for one host and one instant.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http::Response;
+use zeroize::Zeroizing;
 
 use super::BoxFuture;
 use crate::secret::Secret;
@@ -30,6 +32,9 @@ pub enum TransportError {
     /// The HTTP client gave up.
     #[error("the request did not complete")]
     Incomplete(#[source] reqwest::Error),
+    /// The other side said nothing for too long.
+    #[error("nothing came for {0:?}")]
+    Silent(Duration),
     /// The reply is larger than any honest one.
     #[error("the reply is larger than {MAX_REPLY_BYTES} bytes")]
     TooLarge,
@@ -43,7 +48,7 @@ pub enum TransportError {
 pub struct Limits {
     /// For TCP, the proxy's answer and TLS together.
     pub connect: Option<Duration>,
-    /// For each read: the reply's head, then each piece of its body.
+    /// For the reply's head once connected, then for each piece of its body.
     pub read: Option<Duration>,
 }
 
@@ -60,6 +65,7 @@ pub struct Proxy {
 #[derive(Clone, Debug)]
 pub struct Https {
     client: reqwest::Client,
+    limits: Limits,
 }
 
 impl Https {
@@ -78,33 +84,45 @@ impl Https {
         if let Some(connect) = limits.connect {
             builder = builder.connect_timeout(connect);
         }
-        if let Some(read) = limits.read {
-            builder = builder.read_timeout(read);
-        }
         if let Some(proxy) = proxy {
             let exceptions = proxy.exceptions.as_deref().and_then(reqwest::NoProxy::from_string);
             let proxy = reqwest::Proxy::https(proxy.url.expose())
                 .map_err(|error| TransportError::Setup(error.without_url()))?;
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
-        Ok(Self { client: builder.build().map_err(TransportError::Setup)? })
+        Ok(Self { client: builder.build().map_err(TransportError::Setup)?, limits })
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
         let request = request.try_into().map_err(incomplete)?;
-        let mut response = self.client.execute(request).await.map_err(incomplete)?;
+        // reqwest's own limit on reading would count the time to connect as well. Where connecting has no limit,
+        // neither has the reply's head, for nothing tells when the one becomes the other.
+        let head = self.limits.connect.zip(self.limits.read).map(|(connect, read)| connect + read);
+        let mut response = within(head, self.client.execute(request)).await?;
         let mut reply = Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
-        let mut body = Secret::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(incomplete)? {
-            if body.expose().len() + chunk.len() > MAX_REPLY_BYTES {
+        // Never grows, so it leaves no copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
+        while let Some(chunk) = within(self.limits.read, response.chunk()).await? {
+            if body.len() + chunk.len() > MAX_REPLY_BYTES {
                 return Err(TransportError::TooLarge);
             }
-            // A new buffer each time, so that a growing one leaves no copies behind: the old is wiped on drop.
-            body = Secret::new([body.expose().as_slice(), &chunk].concat());
+            body.extend_from_slice(&chunk);
         }
+        let body = Secret::new(body.to_vec());
         Ok(reply.map(|()| body))
+    }
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    step: impl Future<Output = reqwest::Result<T>>,
+) -> Result<T, TransportError> {
+    let Some(limit) = limit else { return step.await.map_err(incomplete) };
+    match tokio::time::timeout(limit, step).await {
+        Ok(done) => done.map_err(incomplete),
+        Err(_) => Err(TransportError::Silent(limit)),
     }
 }
 

@@ -129,6 +129,21 @@ async fn config_check_shows_settings_origins_and_the_certificate() {
     assert!(bad.stderr.contains("belongs to the private key"), "{}", bad.stderr);
 }
 
+#[tokio::test]
+async fn config_check_finds_what_run_would_refuse() {
+    let stage = Stage::new().await;
+    fs_err::remove_file(stage.path("tls-ca.pem")).unwrap();
+
+    let ran = stage.run(&["config", "check"]).await;
+
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("tls-ca.pem") && ran.stderr.contains("hint: set `upstream.ca_file`"),
+        "{}",
+        ran.stderr
+    );
+}
+
 async fn refuses_to_start(stage: &Stage) -> String {
     let mut command = anchord();
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));

@@ -39,7 +39,7 @@ async fn parallel_processes_share_one_create_session() {
     let stage = Stage::new().await;
     stage.emulator.script([Fault::Hold]);
 
-    let asks = futures_util::future::join_all((0..20).map(|_| stage.run(&ASK)));
+    let asks = futures_util::future::join_all((0..12).map(|_| stage.run(&ASK)));
     let release = async {
         stage.emulator.wait_for_held(1).await;
         stage.emulator.release();
@@ -51,16 +51,25 @@ async fn parallel_processes_share_one_create_session() {
     assert_eq!(stage.emulator.requests().len(), 1);
 }
 
+/// The first call is refused, but not before every process waits.
 #[tokio::test]
 async fn parallel_processes_share_a_failure_too() {
     let stage = Stage::new().await;
-    stage.emulator.always(Some(Fault::Status(500)));
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+    stage.emulator.script([Fault::Hold]);
 
-    let answers = futures_util::future::join_all((0..10).map(|_| stage.run(&ASK))).await;
+    let asks = futures_util::future::join_all((0..10).map(|_| stage.run(&ASK)));
+    let release = async {
+        stage.emulator.wait_for_held(1).await;
+        stage.emulator.release();
+    };
+    let (answers, ()) = tokio::join!(asks, release);
 
-    assert!(answers.iter().all(|ran| ran.code == 1 && ran.stdout.is_empty()), "{answers:?}");
-    let calls = stage.emulator.requests().len();
-    assert!(calls < 5, "{calls} calls for 10 processes");
+    for ran in &answers {
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+        assert!(ran.stderr.contains("Unable to assume role"), "{}", ran.stderr);
+    }
+    assert_eq!(stage.emulator.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -68,11 +77,7 @@ async fn a_cache_that_others_may_read_or_that_is_damaged_is_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
     let first = key_id(&stage.run(&ASK).await);
-    let file = fs_err::read_dir(stage.path(".cache/anchord/cache"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .unwrap();
+    let file = cache_file(&stage);
 
     fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let second = key_id(&stage.run(&ASK).await);
@@ -86,22 +91,72 @@ async fn a_cache_that_others_may_read_or_that_is_damaged_is_not_used() {
 /// The service is down and the cache is due for renewal, but not over.
 #[tokio::test]
 async fn what_is_cached_and_alive_outlives_an_outage() {
-    let mut stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 120).await;
+    let mut stage = Stage::new().await;
     let first = key_id(&stage.run(&ASK).await);
+    make_due(&stage);
     stage.emulator.stop().await;
-    let file = fs_err::read_dir(stage.path(".cache/anchord/cache"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .unwrap();
-    // Obtained long ago, as far as the file tells: renewal is due.
+
+    assert_eq!(key_id(&stage.run(&ASK).await), first);
+}
+
+/// An answer that never comes is no better a reason than one that refuses.
+#[tokio::test]
+async fn what_is_cached_and_alive_outlives_an_aws_that_never_answers() {
+    let stage = Stage::new().await;
+    let first = key_id(&stage.run(&ASK).await);
+    make_due(&stage);
+    stage.emulator.always(Some(Fault::Hold));
+
+    assert_eq!(key_id(&stage.run(&ASK).await), first);
+    assert_eq!(stage.emulator.requests().len(), 2, "a renewal was tried");
+}
+
+/// Obtained long ago, as far as the cache tells: its renewal is due, though it lives for an hour.
+fn make_due(stage: &Stage) {
+    let file = cache_file(stage);
     let mut entry: serde_json::Value = serde_json::from_str(&fs_err::read_to_string(&file).unwrap()).unwrap();
     entry["made"]["obtained_at"] = "2026-01-01T00:00:00Z".into();
     fs_err::write(&file, entry.to_string()).unwrap();
+}
 
-    let second = stage.run(&ASK).await;
+fn cache_file(stage: &Stage) -> std::path::PathBuf {
+    fs_err::read_dir(stage.path(".cache/anchord/cache"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .unwrap()
+}
 
-    assert_eq!(key_id(&second), first);
+/// SDKs wait without a limit, and hold stdin open.
+#[tokio::test]
+async fn it_ends_within_ten_seconds_and_reads_no_stdin() {
+    let stage = Stage::new().await;
+    stage.emulator.always(Some(Fault::Hold));
+    let mut command = process::anchord();
+    command.args(ASK).arg("--config").arg(stage.path("anchord.toml")).args(["--read-timeout", "none"]);
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let _open = child.stdin.take();
+
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let ran: Ran = tokio::time::timeout(process::PATIENCE, ended).await.unwrap().unwrap().into();
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.starts_with("anchord: no credentials within 10 s"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_flag_is_told_in_one_line() {
+    let stage = Stage::new().await;
+
+    let ran = stage.run(&["credential-process", "--sesion", "bedrock"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (2, "", 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--sesion") && ran.stderr.contains("--session"), "{}", ran.stderr);
 }
 
 #[tokio::test]

@@ -74,27 +74,56 @@ async fn aws_being_down_at_start_does_not_keep_the_daemon_from_serving_later() {
 async fn short_sessions_are_renewed_by_themselves() {
     let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 64).await;
     let daemon = stage.daemon().await;
-    let http = daemon.http().await;
-    let first = client::imds(&http).await.key_id();
 
     // Nobody asks; a 64-second session is due 60 s before its end.
     daemon.wait_for_nth("Credentials renewed", 2).await;
 
-    let second = client::imds(&http).await.key_id();
-    assert_ne!(first, second);
+    let served = client::imds(&daemon.http().await).await.key_id();
+    assert_ne!(served, stage.emulator.issued()[0].access_key_id);
 }
 
 #[tokio::test]
-async fn no_core_file_can_be_made_of_the_daemon() {
+async fn no_core_file_is_made_of_the_daemon() {
     let stage = Stage::new().await;
     let daemon = stage.daemon().await;
 
     let limits = fs_err::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
-    let status = fs_err::metadata(format!("/proc/{}/environ", daemon.id())).unwrap();
 
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
-    use std::os::unix::fs::MetadataExt as _;
-    // A process that is not dumpable has its /proc files owned by root.
-    assert_eq!(status.uid(), 0);
+}
+
+#[tokio::test]
+async fn a_runtime_directory_that_others_may_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("run")).unwrap();
+    fs_err::set_permissions(stage.path("run"), std::fs::Permissions::from_mode(0o777)).unwrap();
+
+    let ran = stage.run(&["run"]).await;
+
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("can be written by others") && ran.stderr.contains("hint: chown"),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// `/dev/full` takes no byte; a reader that went away is another matter.
+#[tokio::test]
+async fn a_full_disk_under_stdout_is_told() {
+    let mut command = anchord();
+    command
+        .arg("version")
+        .stdout(fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap().into_file());
+
+    let output = tokio::task::spawn_blocking(move || {
+        command.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    });
+    let output = output.await.unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("anchord: cannot write to stdout: No space left on device"), "{text}");
 }

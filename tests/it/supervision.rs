@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::outage::settings;
 use crate::support::Stage;
 use crate::support::client;
+use crate::support::process::PATIENCE;
 
 /// Panics for calls to `localhost` while `armed`, and passes everything else on.
 struct Panicking {
@@ -62,9 +63,9 @@ async fn a_panic_in_one_session_is_reported_and_repaired_and_no_other_session_no
 
     panicking.armed.store(false, Ordering::SeqCst);
     let mended = sessions.get("bad").unwrap();
-    while mended.hand_out(Freshness::Full, Duration::from_secs(1)).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    let mut snapshots = mended.snapshots();
+    let live = snapshots.wait_for(|snapshot| snapshot.phase == Phase::Live);
+    tokio::time::timeout(PATIENCE, live).await.unwrap().unwrap();
 
     assert_eq!(mended.snapshot().phase, Phase::Live);
     assert_eq!(client::container(&http, "bad", &bearer("bad")).await.status, 200);

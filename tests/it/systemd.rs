@@ -61,6 +61,7 @@ async fn sockets_from_systemd_are_served_and_left_alone() {
     assert_eq!(daemon.http().await, address);
     assert_eq!(client::imds(&address).await.status, 200);
     assert_eq!(client::socket(&path, "bedrock").await.status, 200);
+    assert!(daemon.output().contains(path.to_str().unwrap()), "the log names systemd's socket");
     assert!(!stage.socket().exists(), "no socket of its own beside the one that was passed");
     drop(early);
     daemon.stop().await;

@@ -47,6 +47,18 @@ async fn calls_share_one_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_replaced() {
+    let stage = Stage::new().await;
+    let issuer = issuer(&settings(&stage));
+
+    issuer.issue().await.unwrap();
+    stage.emulator.drop_connections();
+    issuer.issue().await.unwrap();
+
+    assert_eq!((stage.emulator.sessions_created(), stage.emulator.connections()), (2, 2));
+}
+
+#[tokio::test]
 async fn only_the_roots_of_the_ca_file_are_trusted() {
     let stage = Stage::new().await;
     stage.write("other-ca.pem", stage.root.certificate_pem());
@@ -84,12 +96,31 @@ async fn an_answer_that_does_not_come_ends_with_the_read_time_out() {
     let stage = Stage::new().await;
     stage.emulator.script([Fault::Hold]);
 
-    let failure =
-        issue(&stage, |s| s.upstream.read_timeout = Some(Duration::from_millis(100))).await.unwrap_err();
+    let failure = issue(&stage, |s| {
+        s.upstream.connect_timeout = Some(Duration::from_millis(400));
+        s.upstream.read_timeout = Some(Duration::from_millis(100));
+    })
+    .await
+    .unwrap_err();
 
     assert_eq!(failure.class(), Class::Transient);
     assert!(failure.to_string().contains("`upstream.read_timeout`"), "{failure}");
     assert_eq!(stage.emulator.requests().len(), 1, "it had arrived");
+}
+
+/// The limit on reading is for AWS's silence, not for the way to it.
+#[tokio::test]
+async fn a_short_read_time_out_does_not_shorten_connecting() {
+    let stage = Stage::new().await;
+
+    // The head may use what connecting left of its limit; whether the body's first piece is late is chance.
+    let _ = issue(&stage, |s| {
+        s.upstream.connect_timeout = Some(Duration::from_secs(30));
+        s.upstream.read_timeout = Some(Duration::from_nanos(1));
+    })
+    .await;
+
+    assert_eq!(stage.emulator.sessions_created(), 1);
 }
 
 /// TCP connects, by way of the backlog, but TLS never begins.

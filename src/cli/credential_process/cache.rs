@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 use crate::clock;
 use crate::config::Environment;
 use crate::config::Session;
+use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::failure::Class;
@@ -79,7 +80,7 @@ impl Cache {
     /// The session's place; `None` where this user has no private folder.
     ///
     /// The name holds everything the credentials depend on, so that changed settings never meet old credentials.
-    pub(super) fn of(session: &Session, environment: &Environment) -> Option<Self> {
+    pub(super) fn of(settings: &Settings, session: &Session, environment: &Environment) -> Option<Self> {
         let folder = folder(environment)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
         let owner = fs_err::symlink_metadata(&folder).ok()?;
@@ -96,9 +97,14 @@ impl Cache {
             &session.duration.as_secs().to_string(),
             &session.certificate.to_string_lossy(),
             &session.private_key.to_string_lossy(),
+            // These change no credentials, but whether they can be had: a failure is kept too.
+            &format!("{:?} {:?}", session.intermediates, settings.upstream.ca_file),
+            settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
+            settings.upstream.no_proxy.as_deref().unwrap_or_default(),
         ]
         .join("\n");
-        let digest = ring::digest::digest(&ring::digest::SHA256, facts.as_bytes());
+        let facts = Secret::new(facts);
+        let digest = ring::digest::digest(&ring::digest::SHA256, facts.expose().as_bytes());
         let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)), uid: environment.uid() })
     }

@@ -30,7 +30,7 @@ pub(super) async fn obtain(
     seams: &Seams,
     environment: &Environment,
 ) -> Result<Secret<String>, Failure> {
-    let cache = Cache::of(session, environment);
+    let cache = Cache::of(settings, session, environment);
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now) {

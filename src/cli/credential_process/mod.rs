@@ -55,7 +55,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         })
     });
     match obtained {
-        Ok(line) => exit::print(surroundings.stdout, line.expose()),
+        Ok(line) => exit::print(surroundings, line.expose()),
         Err(failure) => refuse(&failure, surroundings),
     }
 }
@@ -98,6 +98,14 @@ fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
         return Err(Failure::of(Class::Transient, "the daemon's answer is not one line", None));
     }
     Ok(Secret::new(format!("{text}\n")))
+}
+
+/// clap's explanation, as the one line that callers of `credential_process` show.
+pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
+    let text = error.render().to_string();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    refuse(&Failure::of(Class::Misconfigured, line.trim_start_matches("error: "), None), surroundings);
+    Exit::Usage
 }
 
 /// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
