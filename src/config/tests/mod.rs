@@ -38,7 +38,7 @@ fn root() -> Environment {
 }
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    Environment::from_iter(variables.iter().copied()).with_current_dir("/work").with_uid(0)
+    Environment::from_iter(variables.iter().copied()).with_current_dir("/there").with_uid(0)
 }
 
 /// Settles the text of a file `/etc/anchord/anchord.toml` that was not read from anywhere.

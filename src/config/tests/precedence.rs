@@ -73,8 +73,8 @@ fn paths_of_the_file_start_at_its_folder_and_others_at_the_current_one() {
     let session = &settings.sessions[0];
     assert_eq!(session.certificate, Path::new("/etc/anchord/leaf.pem"));
     assert_eq!(session.private_key, Path::new("/keys/key.pem"));
-    assert_eq!(session.intermediates.as_deref(), Some(Path::new("/work/chain.pem")));
-    assert_eq!(settings.upstream.ca_file.as_deref(), Some(Path::new("/work/../ca.pem")));
+    assert_eq!(session.intermediates.as_deref(), Some(Path::new("/there/chain.pem")));
+    assert_eq!(settings.upstream.ca_file.as_deref(), Some(Path::new("/there/../ca.pem")));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn flags_alone_define_a_session() {
 
     assert_eq!(unnamed.sessions[0].name, "default");
     assert_eq!(unnamed.imds, Some(Imds { session: "default".into() }));
-    assert_eq!(unnamed.sessions[0].certificate, PathBuf::from("/work/leaf.pem"));
+    assert_eq!(unnamed.sessions[0].certificate, PathBuf::from("/there/leaf.pem"));
     assert_eq!(named.sessions[0].name, "bedrock");
     assert_eq!(named.the_session().map(|session| session.name.as_str()), Some("bedrock"));
 }
