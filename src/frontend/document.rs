@@ -9,7 +9,7 @@ use crate::clock;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
 
-/// The C runtime behind several SDKs refuses longer answers of the container provider (sdk-contracts, section 2).
+/// The C runtime behind several SDKs refuses longer answers of the container provider (aws-c-auth, ECS provider).
 const SHORTEST_LIMIT_OF_ANY_CLIENT: usize = 10_000;
 
 #[derive(Serialize)]

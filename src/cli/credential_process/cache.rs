@@ -7,6 +7,7 @@
 
 use std::io::Read as _;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use serde::Serialize;
-use std::os::unix::fs::DirBuilderExt as _;
 use time::OffsetDateTime;
 
 use crate::clock;

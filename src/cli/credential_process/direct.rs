@@ -19,6 +19,8 @@ use crate::secret::Secret;
 use crate::session;
 use crate::session::Freshness;
 
+/// How long a call may take with nothing alive in the cache: a little less than the whole process may.
+const PATIENCE: Duration = Duration::from_secs(9);
 /// How long a renewal may take while the cache holds something that is still alive.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -37,10 +39,11 @@ pub(super) async fn obtain(
         return line(&credentials);
     }
     let Some(alive) = usable(&held, now) else {
-        return line(&renewed(settings, session, seams, cache.as_ref()).await?);
+        return line(&renewed(settings, session, seams, cache.as_ref(), PATIENCE).await?);
     };
-    let renewal = renewed(settings, session, seams, cache.as_ref());
-    match tokio::time::timeout(RENEWAL_PATIENCE, renewal).await {
+    let renewal = renewed(settings, session, seams, cache.as_ref(), RENEWAL_PATIENCE);
+    // The lock's holder may take longer than this process would.
+    match tokio::time::timeout(RENEWAL_PATIENCE + Duration::from_secs(1), renewal).await {
         Ok(Ok(credentials)) => line(&credentials),
         Ok(Err(_)) | Err(_) => line(&alive),
     }
@@ -52,8 +55,9 @@ async fn renewed(
     session: &Session,
     seams: &Seams,
     cache: Option<&Cache>,
+    patience: Duration,
 ) -> Result<Credentials, Failure> {
-    let Some(cache) = cache else { return issued(settings, session, seams).await };
+    let Some(cache) = cache else { return issued(settings, session, seams, patience).await };
     let _lock = cache.lock().await;
     let held = cache.read();
     let now = seams.clock.now();
@@ -63,7 +67,7 @@ async fn renewed(
     if let Some(failure) = held.failure(now) {
         return Err(failure);
     }
-    let issued = issued(settings, session, seams).await;
+    let issued = issued(settings, session, seams, patience).await;
     match &issued {
         Ok(credentials) => cache.write(&Entry::made(credentials)),
         Err(failure) => cache.write(&held.failed(failure, seams.clock.now())),
@@ -71,9 +75,18 @@ async fn renewed(
     issued
 }
 
-async fn issued(settings: &Settings, session: &Session, seams: &Seams) -> Result<Credentials, Failure> {
+async fn issued(
+    settings: &Settings,
+    session: &Session,
+    seams: &Seams,
+    patience: Duration,
+) -> Result<Credentials, Failure> {
     let transport = daemon::transport(settings, &seams.clock)?;
-    let credentials = daemon::issuer(session, transport, &seams.clock).issue().await?;
+    let issuer = daemon::issuer(session, transport, &seams.clock);
+    let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
+        let hint = Some("see whether AWS can be reached from here".into());
+        Failure::of(Class::Transient, format!("no credentials within {} s", patience.as_secs()), hint)
+    })??;
     if is_usable(&credentials, seams.clock.now()) {
         return Ok(credentials);
     }

@@ -1,7 +1,7 @@
 //! IMDS tokens that need no memory: each carries its own end, sealed with a key that outlives the process.
 //!
 //! Some SDKs keep a token for six hours and do not take a new one before, so a token must survive a restart and
-//! must never be evicted (sdk-contracts, section 1.4). A token is its own record: nothing to store or to lock.
+//! must never be evicted. A token is its own record: nothing to store or to lock.
 
 use std::fmt;
 
