@@ -407,8 +407,10 @@ impl<'a> Check<'a> {
             return Some(None);
         };
         let origin = Origin::Variable(name.into());
-        let checked = values::plain(text)
-            .and_then(|text| if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) });
+        // A client may never need it: the daemon that it asks has its own way to AWS.
+        let is_needed = key == "upstream.proxy" && self.caller == Caller::Daemon;
+        let checked =
+            values::plain(text).and_then(|text| if is_needed { values::proxy(text) } else { Ok(text) });
         if let Err(fault) = checked {
             self.report(origin, fault);
             return None;

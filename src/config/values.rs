@@ -39,8 +39,8 @@ pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
     if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
         return Err(Fault::new("names a proxy that is neither http nor https").hint("SOCKS is not supported"));
     }
-    let host = rest.rsplit('@').next().unwrap_or_default().trim_start_matches('[');
-    if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':') || host.starts_with(":/") {
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') {
         return Err(Fault::new("names no proxy host").hint("the form is http://host:port"));
     }
     Ok(text)

@@ -73,12 +73,11 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => {
                 Some("set `runtime_directory` to a folder that the daemon's user may write".into())
             }
-            Self::OpenDirectory { path, .. } => {
-                Some(format!("chown it to the daemon's user and `chmod 0755 {}`", path.display()))
-            }
-            Self::Transport(_) => {
-                Some("check the proxy variables; `anchord config check` shows which one counts".into())
-            }
+            Self::OpenDirectory { .. } => Some(
+                "set `runtime_directory` to a folder of the daemon's own, which nobody else may write to"
+                    .into(),
+            ),
+            Self::Transport(_) => Some("check HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too".into()),
             Self::Passed(_) | Self::Broken(_) => None,
         }
     }

@@ -14,6 +14,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use http::HeaderValue;
+use http::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -151,6 +154,8 @@ impl Shared {
             self.crowded.notify_one();
             let slot = Arc::clone(&self.slots).acquire_owned();
             if let Ok(slot) = tokio::time::timeout(NEXT_VICTIM, slot).await {
+                // A call that nobody has heard yet must not end a connection that needs not end any more.
+                let _ = self.crowded.notified().now_or_never();
                 return slot.ok();
             }
         }
@@ -170,8 +175,12 @@ impl Shared {
         let service = service_fn(|request| {
             answering.store(true, Ordering::Relaxed);
             let (answered, answering) = (self.exchange.answer(request, peer), &answering);
+            let stop = stop.clone();
             async move {
-                let answer = answered.await;
+                let mut answer = answered.await;
+                if *stop.borrow() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 answering.store(false, Ordering::Relaxed);
                 Ok::<_, Infallible>(answer)
             }
@@ -185,17 +194,22 @@ impl Shared {
         let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             biased;
-            ended = connection.as_mut() => Some(ended),
-            () = stopped(stop) => None,
+            ended = connection.as_mut() => Some(Ok(ended)),
+            // Whoever asks now is told, with the answer, that it was the last one.
+            () = stopped(stop.clone()) => tokio::time::timeout(FAREWELL, connection.as_mut()).await.ok().map(Ok),
             () = self.crowded.notified() => None,
         };
         let ended = match ended {
-            Some(ended) => Ok(ended),
+            Some(ended) => ended,
             None => {
                 connection.as_mut().graceful_shutdown();
-                let is_answering = answering.load(Ordering::Relaxed);
-                let drain = if is_answering { self.limits.drain } else { LAST_WORDS };
-                tokio::time::timeout(drain, connection).await
+                let ended = tokio::time::timeout(LAST_WORDS, connection.as_mut()).await;
+                match ended {
+                    Err(_) if answering.load(Ordering::Relaxed) => {
+                        tokio::time::timeout(self.limits.drain, connection).await
+                    }
+                    ended => ended,
+                }
             }
         };
         let name = &self.name;
@@ -224,6 +238,8 @@ impl Shared {
 
 /// How long a connection that is asked to end may take to free its place before the next is asked too.
 const NEXT_VICTIM: Duration = Duration::from_millis(20);
+/// How long connections stay open for requests that are on their way when the server is asked to stop.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// For a request that is on its way, or an answer that is, when a connection is asked to end.
 const LAST_WORDS: Duration = Duration::from_millis(10);
 

@@ -139,6 +139,39 @@ fn intermediates_are_found_and_ordered_wherever_they_stand() {
     assert!(loaded.warnings[0].starts_with("1 of the certificates in"), "{:?}", loaded.warnings);
 }
 
+/// A CA that was renewed with another key keeps its name: key identifiers tell which one signed the leaf.
+#[test]
+fn of_two_issuers_with_one_name_the_one_with_the_right_key_is_sent() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = anchord_emulator::AuthorityRequest::new("Issuing", KeyKind::P256);
+    request.not_after = now() + Duration::days(30);
+    let old = root.subordinate(&request).unwrap();
+    let new = root.intermediate("Issuing", KeyKind::P256).unwrap();
+    let leaf = leaf_of(&old, KeyKind::P256);
+
+    for order in [[&old, &new], [&new, &old]] {
+        let bundle =
+            [leaf.certificate_pem(), order[0].certificate_pem(), order[1].certificate_pem()].concat();
+        let loaded = folder.load(bundle, key(&leaf)).unwrap();
+        assert_eq!(loaded.identity.intermediates(), [old.certificate_der().to_vec()]);
+    }
+}
+
+/// The leaf's own name is its issuer's too: a leaf is no issuer.
+#[test]
+fn a_leaf_is_never_taken_for_an_issuer() {
+    let (folder, root) = (Folder::new(), root());
+    let issuer = root.intermediate("robot-7", KeyKind::P256).unwrap();
+    let leaf = leaf_of(&issuer, KeyKind::P256);
+    let twin = leaf_of(&issuer, KeyKind::P256);
+
+    let bundle = [leaf.certificate_pem(), twin.certificate_pem()].concat();
+    let loaded = folder.load(bundle, key(&leaf)).unwrap();
+
+    assert_eq!(loaded.identity.intermediates(), [Vec::<u8>::new(); 0]);
+    assert_eq!(loaded.identity.subject(), "CN=robot-7");
+}
+
 #[test]
 fn certificate_and_key_may_share_a_file() {
     let (folder, root) = (Folder::new(), root());
@@ -168,19 +201,21 @@ fn of_two_leaves_with_one_key_the_valid_one_that_ends_last_is_used() {
 }
 
 #[test]
-fn more_than_five_intermediates_are_refused() {
+fn five_intermediates_are_sent_and_six_are_refused() {
     let folder = Folder::new();
     let mut bundle = String::new();
     let mut issuer = root();
-    for depth in 0..6 {
+    let mut load = |depth: usize| {
         issuer = issuer.intermediate(&format!("Depth {depth}"), KeyKind::P256).unwrap();
         bundle.push_str(issuer.certificate_pem());
+        let leaf = leaf_of(&issuer, KeyKind::P256);
+        folder.load(format!("{bundle}{}", leaf.certificate_pem()), key(&leaf))
+    };
+
+    for depth in 1..=5 {
+        assert_eq!(load(depth).unwrap().identity.intermediates().len(), depth);
     }
-    let leaf = leaf_of(&issuer, KeyKind::P256);
-    bundle.push_str(leaf.certificate_pem());
-
-    let text = refusal(&folder, folder.load(bundle, key(&leaf)));
-
+    let text = refusal(&folder, load(6));
     assert!(
         text.starts_with("`leaf.pem` leads through 6 intermediates; Roles Anywhere takes at most 5"),
         "{text}"

@@ -125,20 +125,28 @@ fn a_named_file_must_be_there_and_nothing_is_called_missing_without_it() {
 
 #[test]
 fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
-    let refused = |value: &str| {
+    let settle = |caller, value: &str| {
         let environment = environment(&[("ALL_PROXY", value)]);
-        settle_as(Caller::Client, b"", Default::default(), &environment).unwrap_err().to_string()
+        let file = format!("runtime_directory = \"/run/anchord\"\n{}", session("a"));
+        settle_as(caller, file.as_bytes(), Default::default(), &environment)
+            .map_err(|problems| problems.to_string())
     };
 
     assert_eq!(
-        refused("socks5://127.0.0.1:1080"),
+        settle(Caller::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
         "ALL_PROXY: names a proxy that is neither http nor https; hint: SOCKS is not supported"
     );
-    assert_eq!(refused("http://"), "ALL_PROXY: names no proxy host; hint: the form is http://host:port");
-    for good in ["proxy:3128", "http://u:p%40@proxy.example:3128/", "HTTPS://[::1]:3128"] {
-        let environment = environment(&[("ALL_PROXY", good)]);
-        assert!(settle_as(Caller::Client, b"", Default::default(), &environment).is_ok(), "{good}");
+    for bad in ["http://", "http://:3128", "http://user@/"] {
+        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        assert_eq!(refused, "ALL_PROXY: names no proxy host; hint: the form is http://host:port", "{bad}");
     }
+    for good in ["proxy:3128", "http://u:p%40@proxy.example:3128/", "HTTPS://[::1]:3128"] {
+        assert!(settle(Caller::Daemon, good).is_ok(), "{good}");
+    }
+    assert!(
+        settle(Caller::Client, "socks5://127.0.0.1:1080").is_ok(),
+        "whoever asks a daemon needs no proxy"
+    );
 }
 
 #[test]

@@ -439,6 +439,47 @@ async fn half_sent_heads_lock_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
+    let server = serve(hello, Limits::default()).await;
+    let mut client = server.connect().await;
+    assert_eq!(exchange(&mut client, GET).await.header("connection"), None);
+
+    server.stop.send_replace(true);
+    let last = exchange(&mut client, GET).await;
+
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    server.task.await.unwrap();
+}
+
+/// Its answer takes longer than the time for what is on its way.
+#[tokio::test]
+async fn a_head_that_ends_after_the_stop_is_still_answered() {
+    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
+    let waits = waits_for(&session, &entered);
+    let route = move |head: &http::request::Parts, peer: &Peer| match head.uri.path() {
+        "/hello" => hello(head, peer),
+        _ => waits.route(head, peer),
+    };
+    let server = serve(route, Limits::default()).await;
+    let mut client = server.connect().await;
+    // Once it has been answered it is surely accepted.
+    exchange(&mut client, &GET.replace("/ ", "/hello ")).await;
+    let (first, rest) = GET.split_at(20);
+    client.write_all(first.as_bytes()).await.unwrap();
+
+    server.stop.send_replace(true);
+    client.write_all(rest.as_bytes()).await.unwrap();
+    entered.notified().await;
+    let late = async {
+        tokio::time::timeout(2 * (FAREWELL + LAST_WORDS), std::future::pending::<()>()).await.unwrap_err();
+        session.obtain();
+    };
+    let (answered, ()) = tokio::join!(answer(&mut client), late);
+
+    assert_eq!((answered.status, answered.body.as_str()), (200, "late"));
+}
+
+#[tokio::test]
 async fn a_half_sent_head_does_not_hold_up_the_stop() {
     let server = serve(hello, Limits { drain: Duration::from_secs(3600), ..Limits::default() }).await;
     let mut stranger = server.connect().await;
