@@ -26,6 +26,8 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -81,7 +83,19 @@ async fn demo(once: bool) -> Outcome<()> {
     println!("All three are the same session: AWS was asked {sessions} time.\n");
     if !once {
         invite(&http, &token_file, &configuration);
-        tokio::signal::ctrl_c().await?;
+        asked_to_end().await?;
+    }
+    Ok(())
+}
+
+/// Ctrl-C, `kill`, or the terminal being closed: the daemon and the key must not stay behind.
+async fn asked_to_end() -> Outcome<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
     let loaded = daemon::source(session).load(clock.now())?;
     let identity = loaded.identity;
     let mut line = format!(
-        "# session.{}: {}, valid until {}, {} intermediates\n",
+        "# session.{}: {}, valid until {}, intermediates: {}\n",
         session.name,
         identity.subject(),
         clock::rfc3339(identity.not_after()),

@@ -33,6 +33,7 @@ struct Line {
     access_key_id: Option<String>,
     #[serde(default)]
     expires_at: Option<String>,
+    fetching: bool,
     #[serde(default)]
     next_attempt_at: Option<String>,
     #[serde(default)]
@@ -71,30 +72,46 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         let failure = Failure::of(Class::Transient, "the daemon's status cannot be read", None);
         return exit::report(&failure, surroundings);
     };
-    let all_live = status.sessions.iter().all(|line| line.phase == "live");
+    let worst = worst(&status);
     let text = if matches.get_flag("json") {
         format!("{}\n", String::from_utf8_lossy(body.expose()).trim_end())
     } else {
         render(&status, &Clock::system())
     };
     match exit::print(surroundings, &text) {
-        Exit::Done if !all_live => Exit::Failed,
+        Exit::Done => worst,
         other => other,
     }
 }
 
+/// Refused if AWS refuses any session that is not live, failed if one is not live for another reason.
+fn worst(status: &Status) -> Exit {
+    let lacking = || status.sessions.iter().filter(|line| line.phase != "live");
+    let is_refused = |line: &Line| line.trouble.as_ref().is_some_and(|trouble| trouble.class == "denied");
+    if lacking().any(is_refused) {
+        return Exit::Refused;
+    }
+    if lacking().next().is_some() { Exit::Failed } else { Exit::Done }
+}
+
 fn render(status: &Status, clock: &Clock) -> String {
-    let mut text = format!("anchord {}, {} sessions\n", status.version, status.sessions.len());
+    let plural = if status.sessions.len() == 1 { "" } else { "s" };
+    let mut text = format!("anchord {}, {} session{plural}\n", status.version, status.sessions.len());
     for line in &status.sessions {
         // Writing into a String cannot fail.
         let _ = write!(text, "{}: {}", line.name, line.phase);
-        if let (Some(id), Some(expires_at)) = (&line.access_key_id, &line.expires_at) {
-            let minutes = clock::parse_rfc3339(expires_at).map(|at| (at - clock.now()).whole_minutes());
-            let left = minutes.map(|minutes| format!(" ({minutes} min)")).unwrap_or_default();
-            let _ = write!(text, ", {id} until {expires_at}{left}");
+        let expires_at = line.expires_at.as_deref().and_then(clock::parse_rfc3339);
+        if let (Some(id), Some(expires_at)) = (&line.access_key_id, expires_at) {
+            let left = (expires_at - clock.now()).whole_minutes();
+            let _ = match line.phase.as_str() {
+                "live" => write!(text, ", {id} until {} ({left} min)", clock::rfc3339(expires_at)),
+                _ => write!(text, ", the last credentials end at {}", clock::rfc3339(expires_at)),
+            };
         }
-        if let Some(at) = &line.next_attempt_at {
-            let _ = write!(text, ", next attempt at {at}");
+        match &line.next_attempt_at {
+            _ if line.fetching => text.push_str(", an attempt is under way"),
+            Some(at) => _ = write!(text, ", next attempt at {at}"),
+            None => {}
         }
         text.push('\n');
         if let Some(trouble) = &line.trouble {

@@ -114,9 +114,10 @@ pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result
         .unzip();
     let sessions: Sessions = handles.into_iter().collect();
 
+    // The Unix socket first: it tells another daemon from any other program that has the port.
+    let (unix_listeners, socket_file) = unix_listeners(settings, passed.unix).await?;
     let listeners = tcp_listeners(settings, passed.tcp).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let (unix_listeners, socket_file) = unix_listeners(settings, passed.unix).await?;
     // Asked from the socket itself: systemd's need not be where the settings would have it.
     let socket = unix_listeners.first().and_then(|listener| listener.local_addr().ok());
     let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));

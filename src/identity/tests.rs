@@ -168,7 +168,7 @@ fn a_leaf_is_never_taken_for_an_issuer() {
     let bundle = [leaf.certificate_pem(), twin.certificate_pem()].concat();
     let loaded = folder.load(bundle, key(&leaf)).unwrap();
 
-    assert_eq!(loaded.identity.intermediates(), [Vec::<u8>::new(); 0]);
+    assert!(loaded.identity.intermediates().is_empty());
     assert_eq!(loaded.identity.subject(), "CN=robot-7");
 }
 
@@ -284,12 +284,17 @@ fn each_bad_file_is_named_with_what_is_wrong_and_what_to_do() {
     let leaf = leaf_of(&root, KeyKind::P256);
     let (certificate, key) = (leaf.certificate_pem(), key(&leaf));
     let cut = &key[..key.len() / 2];
-    let cases: [(&[u8], &[u8], &str); 10] = [
+    let cases: [(&[u8], &[u8], &str); 11] = [
         (b"", key.as_bytes(), "`leaf.pem` is empty; hint:"),
         (b"\n \n", key.as_bytes(), "`leaf.pem` is empty; hint:"),
         (b"\x30\x82\x01\x02", key.as_bytes(), "`leaf.pem` holds no certificate: it has no PEM section at all; hint: PEM is text"),
         (key.as_bytes(), key.as_bytes(), "`leaf.pem` holds no certificate, only PRIVATE KEY; hint: name the file"),
         (certificate.as_bytes(), certificate.as_bytes(), "`key.pem` holds no private key, only CERTIFICATE"),
+        (
+            certificate.as_bytes(),
+            b"-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n",
+            "`key.pem` is damaged: a section is not base64; hint: copy",
+        ),
         (certificate.as_bytes(), cut.as_bytes(), "`key.pem` is damaged: a section has no END line; hint: copy"),
         (
             certificate.as_bytes(),
@@ -342,6 +347,21 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
          hint: let the daemon's user read it (and enter /keys)"
     );
     assert!(load(folder.0.path()).contains("is not a regular file; hint: name the PEM file itself"));
+}
+
+#[test]
+fn a_file_beyond_a_mebibyte_is_not_read() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    let pem = leaf.certificate_pem();
+    let padded = |bytes: usize| format!("{pem}{}", " ".repeat(bytes - pem.len()));
+
+    assert!(folder.load(padded(1 << 20), key(&leaf)).is_ok());
+    let text = refusal(&folder, folder.load(padded((1 << 20) + 1), key(&leaf)));
+    assert!(
+        text.starts_with("`leaf.pem` is larger than 1048576 bytes; hint: name the PEM file itself"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -316,7 +316,8 @@ fn status_text(status: StatusCode) -> String {
 /// Words from outside, cut and cleaned for one line of a log.
 fn printable(text: &str) -> String {
     const MAX_CHARS: usize = 300;
-    let text: String = text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MAX_CHARS).collect();
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    let text: String = text.chars().map(plain).take(MAX_CHARS).collect();
     if text.is_empty() { "-".into() } else { text }
 }
 

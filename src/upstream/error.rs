@@ -138,6 +138,8 @@ fn refusal_hint(kind: &str, message: &str, clock_off_by: i64) -> Option<String> 
         "compare the ARNs and `duration` with what the profile and the role's maximum session duration allow"
     } else if kind.starts_with("AccessDenied") {
         "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled"
+    } else if kind == "-" {
+        "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place"
     } else {
         return None;
     };

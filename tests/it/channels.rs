@@ -52,9 +52,27 @@ async fn status_tells_what_is_held_and_no_secret() {
 
     let id = &stage.emulator.issued()[0].access_key_id;
     assert_eq!(text.code, 0, "{text:?}");
+    assert!(text.stdout.starts_with("anchord 0.1.0, 1 session\n"), "{}", text.stdout);
     assert!(text.stdout.contains(&format!("bedrock: live, {id} until ")), "{}", text.stdout);
     stage.assert_no_secrets(&format!("{}{}", text.stdout, json.stdout), &[]);
     assert!(serde_json::from_str::<serde_json::Value>(&json.stdout).is_ok());
+}
+
+#[tokio::test]
+async fn status_ends_with_three_when_aws_refuses() {
+    let stage = Stage::new().await;
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+    let _daemon = stage.daemon().await;
+
+    let ran = stage.run(&["status"]).await;
+
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(
+        ran.stdout.contains("bedrock: lapsed") && ran.stdout.contains("  denied: AWS answered 403"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("\n  hint: the role's trust policy refuses"), "{}", ran.stdout);
 }
 
 #[tokio::test]

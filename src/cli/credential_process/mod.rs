@@ -103,7 +103,8 @@ fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
 /// clap's explanation, as the one line that callers of `credential_process` show.
 pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
     let text = error.render().to_string();
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join("; ");
     refuse(&Failure::of(Class::Misconfigured, line.trim_start_matches("error: "), None), surroundings);
     Exit::Usage
 }

@@ -196,7 +196,7 @@ async fn each_refusal_says_who_must_act_and_how() {
         (429, "ThrottlingException", "Rate exceeded", Class::Throttled, ""),
         (400, "ThrottlingException", "Rate exceeded", Class::Throttled, ""),
         (500, "InternalServerException", "", Class::Transient, ""),
-        (503, "", "", Class::Transient, ""),
+        (503, "", "", Class::Transient, "a proxy or portal"),
         (302, "", "", Class::Transient, ""),
     ];
     for (status, kind, message, class, hint) in cases {
