@@ -86,8 +86,10 @@ impl Keeper {
                 self.start(&mut attempt);
             }
             let snapshot = machine.snapshot();
+            // Published first: what the log tells must hold for whoever reads it, and `run` must be able to go on
+            // from here should anything after this panic.
+            self.publish(snapshot.clone());
             self.diary.note(ended, &snapshot, machine.next_attempt_in(), now);
-            self.publish(snapshot);
             event = self.next_event(&mut attempt, step.wake_at).await;
         }
     }

@@ -79,7 +79,7 @@ async fn short_sessions_are_renewed_by_themselves() {
     daemon.wait_for_nth("Credentials renewed", 2).await;
 
     let served = client::imds(&daemon.http().await).await.key_id();
-    assert_ne!(served, stage.emulator.issued()[0].access_key_id);
+    assert_ne!(served, stage.emulator.issued()[0].access_key_id, "{}", daemon.output());
 }
 
 #[tokio::test]
