@@ -33,6 +33,8 @@ use crate::frontend::support::answer;
 use crate::frontend::support::exchange;
 use crate::session::Freshness;
 
+mod endings;
+
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A server on a port of its own.
@@ -398,115 +400,6 @@ async fn three_hundred_clients_at_once_are_all_served() {
     for client in clients {
         assert_eq!(client.await.unwrap(), (200, 200));
     }
-}
-
-#[tokio::test]
-async fn an_idle_connection_makes_room_for_a_new_client() {
-    let server = serve(hello, Limits { connections: 2, ..Limits::default() }).await;
-    let (mut first, mut second) = (server.connect().await, server.connect().await);
-    exchange(&mut first, GET).await;
-    exchange(&mut second, GET).await;
-
-    let third = exchange(&mut server.connect().await, GET).await;
-
-    assert_eq!(third.status, 200);
-    let mut rest = Vec::new();
-    first.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(rest, b"", "the oldest was closed between two requests");
-    assert_eq!(exchange(&mut second, GET).await.status, 200);
-}
-
-/// Strangers who never finish a request's head hold every place of the listener.
-#[tokio::test]
-async fn half_sent_heads_lock_nobody_out() {
-    let server = serve(hello, Limits { connections: 16, ..Limits::default() }).await;
-    let mut strangers = Vec::new();
-    for _ in 0..32 {
-        let mut stranger = server.connect().await;
-        stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
-        strangers.push(stranger);
-    }
-
-    let started = Instant::now();
-    for _ in 0..10 {
-        let mut client = server.connect().await;
-        client.write_all(GET.as_bytes()).await.unwrap();
-        assert_eq!(answer(&mut client).await.status, 200);
-    }
-
-    // Far below the 5 s that each of them was given before; no time to be measured, but a lock-out to be seen.
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-}
-
-#[tokio::test]
-async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
-    let server = serve(hello, Limits::default()).await;
-    let mut client = server.connect().await;
-    assert_eq!(exchange(&mut client, GET).await.header("connection"), None);
-
-    server.stop.send_replace(true);
-    let last = exchange(&mut client, GET).await;
-
-    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
-    server.task.await.unwrap();
-}
-
-/// Its answer takes longer than the time for what is on its way.
-#[tokio::test]
-async fn a_head_that_ends_after_the_stop_is_still_answered() {
-    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let waits = waits_for(&session, &entered);
-    let route = move |head: &http::request::Parts, peer: &Peer| match head.uri.path() {
-        "/hello" => hello(head, peer),
-        _ => waits.route(head, peer),
-    };
-    let server = serve(route, Limits::default()).await;
-    let mut client = server.connect().await;
-    // Once it has been answered it is surely accepted.
-    exchange(&mut client, &GET.replace("/ ", "/hello ")).await;
-    let (first, rest) = GET.split_at(20);
-    client.write_all(first.as_bytes()).await.unwrap();
-
-    server.stop.send_replace(true);
-    client.write_all(rest.as_bytes()).await.unwrap();
-    entered.notified().await;
-    let late = async {
-        tokio::time::timeout(2 * (FAREWELL + LAST_WORDS), std::future::pending::<()>()).await.unwrap_err();
-        session.obtain();
-    };
-    let (answered, ()) = tokio::join!(answer(&mut client), late);
-
-    assert_eq!((answered.status, answered.body.as_str()), (200, "late"));
-}
-
-#[tokio::test]
-async fn a_half_sent_head_does_not_hold_up_the_stop() {
-    let server = serve(hello, Limits { drain: Duration::from_secs(3600), ..Limits::default() }).await;
-    let mut stranger = server.connect().await;
-    stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
-    let mut client = server.connect().await;
-    client.write_all(GET.as_bytes()).await.unwrap();
-    assert_eq!(answer(&mut client).await.status, 200);
-
-    server.stop.send_replace(true);
-
-    tokio::time::timeout(Duration::from_secs(30), server.task).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn a_client_beyond_the_limit_waits_until_a_busy_one_has_its_answer() {
-    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let server = serve(waits_for(&session, &entered), Limits { connections: 1, ..Limits::default() }).await;
-    let mut busy = server.connect().await;
-    busy.write_all(GET.as_bytes()).await.unwrap();
-    entered.notified().await;
-    let mut waiting = server.connect().await;
-    waiting.write_all(GET.as_bytes()).await.unwrap();
-
-    session.obtain();
-
-    assert_eq!(answer(&mut busy).await.body, "late", "making room never cuts a request");
-    assert_eq!(answer(&mut waiting).await.body, "late");
 }
 
 #[tokio::test]
