@@ -3,7 +3,7 @@
 //! Not part of `cargo test --workspace`, because it needs their packages: `tests/run` installs them and runs it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own environment")]
-#![allow(dead_code, reason = "the stage is shared with tests/it, which uses all of it")]
+#![allow(dead_code, unused_imports, reason = "the stage is shared with tests/it, which uses all of it")]
 
 #[path = "../it/support/mod.rs"]
 mod support;
