@@ -38,6 +38,7 @@ use crate::frontend::Socket;
 use crate::frontend::TokenAuthority;
 use crate::frontend::files;
 use crate::frontend::router;
+use crate::identity;
 use crate::identity::PemFiles;
 use crate::identity::Source;
 use crate::session;
@@ -108,7 +109,7 @@ pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result
         .sessions
         .iter()
         .map(|session| {
-            let issuer = issuer(session, Arc::clone(&transport), &seams.clock);
+            let issuer = issuer(session, identity(session), Arc::clone(&transport), &seams.clock);
             session::open(&session.name, issuer, policy(settings), seams.clock.clone(), seams.jitter.clone())
         })
         .unzip();
@@ -161,11 +162,20 @@ pub fn source(session: &config::Session) -> Source {
     })
 }
 
+/// A session's certificate and key, for whoever signs and whoever watches.
+pub fn identity(session: &config::Session) -> Arc<identity::Current> {
+    Arc::new(identity::Current::new(&session.name, source(session)))
+}
+
 /// What makes a session's credentials.
-pub fn issuer(session: &config::Session, transport: Arc<dyn Transport>, clock: &Clock) -> Arc<dyn Issuer> {
+pub fn issuer(
+    session: &config::Session,
+    identity: Arc<identity::Current>,
+    transport: Arc<dyn Transport>,
+    clock: &Clock,
+) -> Arc<dyn Issuer> {
     let options = upstream::Options {
-        session: session.name.clone(),
-        source: source(session),
+        identity,
         trust_anchor: session.trust_anchor.clone(),
         profile: session.profile.clone(),
         role: session.role.clone(),

@@ -13,6 +13,7 @@ pub use build::Bound;
 pub use build::Daemon;
 pub use build::Seams;
 pub use build::build;
+pub use build::identity;
 pub use build::issuer;
 pub use build::source;
 pub use build::transport;

@@ -4,6 +4,7 @@
 //! leaf now; whoever holds one need not check again.
 
 mod chain;
+mod current;
 mod error;
 mod key;
 mod leaf;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use current::Current;
 pub use error::Error;
 pub use key::Algorithm;
 pub use key::SignFailure;

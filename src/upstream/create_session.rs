@@ -1,8 +1,6 @@
 //! CreateSession: one signed call, and its answer made into credentials or into an error that says what to do.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +11,6 @@ use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tracing::info;
-use tracing::warn;
 
 use super::BoxFuture;
 use super::Error;
@@ -30,11 +26,9 @@ use crate::clock;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
-use crate::failure::Chain;
-use crate::failure::Classify as _;
 use crate::failure::Failure;
+use crate::identity::Current;
 use crate::identity::Identity;
-use crate::identity::Source;
 use crate::secret::Secret;
 use crate::signing;
 use crate::signing::Scope;
@@ -48,10 +42,8 @@ const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
 /// What a session asks of Roles Anywhere.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The session's name, for the log.
-    pub session: String,
-    /// Where certificate and key come from.
-    pub source: Source,
+    /// The certificate and its key.
+    pub identity: Arc<Current>,
     /// Which CA vouches for the leaf.
     pub trust_anchor: TrustAnchorArn,
     /// What the session may do at most.
@@ -70,14 +62,12 @@ pub struct Options {
 
 /// Makes credentials with CreateSession.
 ///
-/// The certificate is read again for each call, so a renewed one is used without a restart; while the files on
-/// disk cannot be used, the last identity that could is kept.
+/// The certificate is read again for each call, so a renewed one is used without a restart.
 pub struct RolesAnywhere {
     options: Options,
     transport: Arc<dyn Transport>,
     clock: Clock,
     skew: Skew,
-    last_good: Mutex<Option<Arc<Identity>>>,
 }
 
 #[derive(Serialize)]
@@ -122,7 +112,7 @@ struct Refusal {
 impl RolesAnywhere {
     /// An issuer; nothing is read or sent before the first call.
     pub fn new(options: Options, transport: Arc<dyn Transport>, clock: Clock) -> Self {
-        Self { options, transport, clock, skew: Skew::default(), last_good: Mutex::new(None) }
+        Self { options, transport, clock, skew: Skew::default() }
     }
 
     async fn create_session(&self) -> Result<Credentials, Error> {
@@ -140,48 +130,9 @@ impl RolesAnywhere {
 
     /// Reading files and unlocking keys may block.
     async fn identity(&self) -> Result<Arc<Identity>, Error> {
-        let (source, now) = (self.options.source.clone(), self.clock.now());
-        let loaded = tokio::task::spawn_blocking(move || source.load(now))
-            .await
-            .map_err(|_| Error::Broken("loading the identity panicked"))?;
-        let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
-        match loaded {
-            Ok(loaded) => {
-                let identity = Arc::new(loaded.identity);
-                if last_good.as_ref().is_none_or(|known| known.leaf() != identity.leaf()) {
-                    self.tell(&identity, &loaded.warnings);
-                }
-                *last_good = Some(Arc::clone(&identity));
-                Ok(identity)
-            }
-            Err(error) => match last_good.as_ref().filter(|known| known.not_after() > now) {
-                Some(known) => {
-                    let hint = error.hint();
-                    warn!(
-                        session = %self.options.session,
-                        error = %Chain(&error),
-                        hint,
-                        "The certificate on disk cannot be used; keeping the one in use"
-                    );
-                    Ok(Arc::clone(known))
-                }
-                None => Err(error.into()),
-            },
-        }
-    }
-
-    fn tell(&self, identity: &Identity, warnings: &[String]) {
-        info!(
-            session = %self.options.session,
-            subject = identity.subject(),
-            serial = identity.serial(),
-            intermediates = identity.intermediates().len(),
-            not_after = %clock::rfc3339(identity.not_after()),
-            "Using certificate"
-        );
-        for warning in warnings {
-            warn!(session = %self.options.session, "{warning}");
-        }
+        let (identity, now) = (Arc::clone(&self.options.identity), self.clock.now());
+        let loaded = tokio::task::spawn_blocking(move || identity.load(now)).await;
+        Ok(loaded.map_err(|_| Error::Broken("loading the identity panicked"))??)
     }
 
     async fn attempt(&self, identity: &Arc<Identity>) -> Result<Outcome, Error> {

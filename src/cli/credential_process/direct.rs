@@ -82,7 +82,7 @@ async fn issued(
     patience: Duration,
 ) -> Result<Credentials, Failure> {
     let transport = daemon::transport(settings, &seams.clock)?;
-    let issuer = daemon::issuer(session, transport, &seams.clock);
+    let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
         let hint = Some("see whether AWS can be reached from here".into());
         Failure::of(Class::Transient, format!("no credentials within {} s", patience.as_secs()), hint)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use time::macros::datetime;
 use super::*;
 use crate::failure::Class;
 use crate::identity::PemFiles;
+use crate::identity::Source;
 use crate::upstream::TransportError;
 
 const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -80,8 +82,7 @@ impl Bench {
         };
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:000000000000:{rest}");
         let mut options = Options {
-            session: "bedrock".into(),
-            source: Source::Pem(files),
+            identity: Arc::new(Current::new("bedrock", Source::Pem(files))),
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::000000000000:role/r").unwrap(),
