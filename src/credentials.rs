@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+use serde::Serialize;
 use time::Duration;
 use time::OffsetDateTime;
+use zeroize::Zeroize as _;
 
+use crate::clock;
 use crate::secret::Secret;
 
 /// Temporary AWS credentials. A value of this type is complete: no part is empty, and all are plain ASCII.
@@ -100,6 +104,57 @@ impl Credentials {
     }
 }
 
+/// Credentials as private files and the hand-over to a successor hold them. Times are cut to the second, so that
+/// what is read back ends no later than what was written.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Stored {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    obtained_at: String,
+    expires_at: String,
+    account_id: Option<String>,
+}
+
+impl Stored {
+    /// The stored form of `credentials`; wiped when dropped.
+    pub fn of(credentials: &Credentials) -> Self {
+        Self {
+            access_key_id: credentials.access_key_id.clone(),
+            secret_access_key: credentials.secret_access_key.expose().clone(),
+            session_token: credentials.session_token.expose().clone(),
+            obtained_at: clock::rfc3339(credentials.obtained_at),
+            expires_at: clock::rfc3339(credentials.expires_at),
+            account_id: credentials.account_id.clone(),
+        }
+    }
+
+    /// The credentials, complete but perhaps expired; `None` if this is not what [`Stored::of`] makes.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let keys = Keys {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: Secret::new(self.secret_access_key.clone()),
+            session_token: Secret::new(self.session_token.clone()),
+        };
+        let obtained_at = clock::parse_rfc3339(&self.obtained_at)?;
+        let expires_at = clock::parse_rfc3339(&self.expires_at)?;
+        Credentials::new(keys, obtained_at, expires_at, self.account_id.clone()).ok()
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.secret_access_key.zeroize();
+        self.session_token.zeroize();
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stored").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -132,5 +187,27 @@ mod tests {
         assert_eq!(with("", "secret", "token"), Err(Incomplete("accessKeyId")));
         assert_eq!(with("ASIA", " ", "token"), Err(Incomplete("secretAccessKey")));
         assert_eq!(with("ASIA", "secret", ""), Err(Incomplete("sessionToken")));
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back_and_ends_no_later() {
+        let at = datetime!(2026-03-11 12:00:00.75 UTC);
+        let keys = Keys {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new("canary-secret".into()),
+            session_token: Secret::new("canary-token".into()),
+        };
+        let made = Credentials::new(keys, at, at + Duration::HOUR, Some("123456789012".into())).unwrap();
+
+        let json = serde_json::to_string(&Stored::of(&made)).unwrap();
+        let stored: Stored = serde_json::from_str(&json).unwrap();
+        let read = stored.credentials().unwrap();
+
+        assert_eq!(read.access_key_id(), "ASIA");
+        assert_eq!(read.secret_access_key(), made.secret_access_key());
+        assert_eq!(read.session_token(), made.session_token());
+        assert_eq!(read.account_id(), Some("123456789012"));
+        assert_eq!((read.life(), read.expires_at()), (Duration::HOUR, datetime!(2026-03-11 13:00:00 UTC)));
+        assert!(!format!("{stored:?}").contains("canary"), "{stored:?}");
     }
 }

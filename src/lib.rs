@@ -7,7 +7,7 @@
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
 //!                    telemetry (logs; known only to daemon and cli)
 //!
-//!   words: arn  clock  credentials  entropy  failure  secret
+//!   words: arn  clock  credentials  entropy  failure  private_file  secret
 //! ```
 //!
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod credentials;
 pub mod entropy;
 pub mod failure;
+pub mod private_file;
 pub mod secret;
 
 // Stages, in the order of the flow.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-const WORDS: &[&str] = &["arn", "clock", "credentials", "entropy", "failure", "secret"];
+const WORDS: &[&str] = &["arn", "clock", "credentials", "entropy", "failure", "private_file", "secret"];
 
 const EVERYTHING_ABOVE: &[&str] = &["*"];
 
@@ -20,12 +20,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("entropy", &[]),
     ("failure", &[]),
     ("secret", &[]),
-    ("credentials", &["arn", "secret"]),
+    ("private_file", &["failure", "secret"]),
+    ("credentials", &["arn", "clock", "secret"]),
     ("identity", &["clock", "failure", "secret"]),
     ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
     ("upstream", &["arn", "clock", "credentials", "entropy", "failure", "identity", "secret", "signing"]),
     ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
-    ("frontend", &["clock", "credentials", "entropy", "failure", "secret", "session"]),
+    ("frontend", &["clock", "credentials", "entropy", "failure", "private_file", "secret", "session"]),
     ("config", WORDS),
     ("telemetry", WORDS),
     ("daemon", EVERYTHING_ABOVE),

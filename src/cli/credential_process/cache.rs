@@ -5,8 +5,6 @@
 //! processes does not repeat it one after the other. Losing the cache costs a call, never correctness: whatever
 //! is wrong with a file, it counts as absent.
 
-use std::io::Read as _;
-use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -24,40 +22,22 @@ use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
-use crate::credentials::Keys;
+use crate::credentials::Stored;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::private_file;
 use crate::secret::Secret;
 
 /// Where one session's credentials are kept.
 pub(super) struct Cache {
     file: PathBuf,
-    uid: u32,
 }
 
 /// What is kept. Credentials stay when a failure is added.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub(super) struct Entry {
-    made: Option<Made>,
+    made: Option<Stored>,
     failed: Option<Failed>,
-}
-
-#[derive(Clone, Deserialize, Serialize)]
-struct Made {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
-    obtained_at: String,
-    expires_at: String,
-    account_id: Option<String>,
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        use zeroize::Zeroize as _;
-        self.secret_access_key.zeroize();
-        self.session_token.zeroize();
-    }
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -72,7 +52,7 @@ pub(super) struct Lock {
     _file: fs_err::File,
 }
 
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 /// How long a failure is shared with processes that come after it.
 const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
 
@@ -106,7 +86,7 @@ impl Cache {
         let facts = Secret::new(facts);
         let digest = ring::digest::digest(&ring::digest::SHA256, facts.expose().as_bytes());
         let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)), uid: environment.uid() })
+        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)) })
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
@@ -126,34 +106,14 @@ impl Cache {
 
     /// What is kept; nothing if the file is absent, damaged, or not this user's alone.
     pub(super) fn read(&self) -> Entry {
-        self.read_private().and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default()
-    }
-
-    fn read_private(&self) -> Option<Secret<Vec<u8>>> {
-        let mut options = fs_err::OpenOptions::new();
-        let file = options
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.file)
-            .ok()?;
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.uid() != self.uid || metadata.mode() & 0o077 != 0 {
-            return None;
-        }
-        let mut json = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut json).ok()?;
-        Some(Secret::new(json))
+        let found = private_file::read(&self.file, MAX_BYTES).ok().flatten();
+        found.and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default()
     }
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
         let Ok(json) = serde_json::to_vec(entry).map(Secret::new) else { return };
-        let Some(folder) = self.file.parent() else { return };
-        // Made with mode 0600, and moved into place only when it is whole.
-        let Ok(mut file) = tempfile::NamedTempFile::new_in(folder) else { return };
-        if file.write_all(json.expose()).is_ok() {
-            let _ = file.persist(&self.file);
-        }
+        let _ = private_file::replace(&self.file, json.expose());
     }
 }
 
@@ -170,15 +130,7 @@ fn folder(environment: &Environment) -> Option<PathBuf> {
 impl Entry {
     /// Fresh credentials, and no failure.
     pub(super) fn made(credentials: &Credentials) -> Self {
-        let made = Made {
-            access_key_id: credentials.access_key_id().to_owned(),
-            secret_access_key: credentials.secret_access_key().expose().clone(),
-            session_token: credentials.session_token().expose().clone(),
-            obtained_at: clock::rfc3339(credentials.obtained_at()),
-            expires_at: clock::rfc3339(credentials.expires_at()),
-            account_id: credentials.account_id().map(str::to_owned),
-        };
-        Self { made: Some(made), failed: None }
+        Self { made: Some(Stored::of(credentials)), failed: None }
     }
 
     /// The same, with a failure that others need not repeat for a moment.
@@ -193,15 +145,7 @@ impl Entry {
 
     /// The credentials, complete but perhaps expired.
     pub(super) fn credentials(&self) -> Option<Credentials> {
-        let made = self.made.as_ref()?;
-        let keys = Keys {
-            access_key_id: made.access_key_id.clone(),
-            secret_access_key: Secret::new(made.secret_access_key.clone()),
-            session_token: Secret::new(made.session_token.clone()),
-        };
-        let obtained_at = clock::parse_rfc3339(&made.obtained_at)?;
-        let expires_at = clock::parse_rfc3339(&made.expires_at)?;
-        Credentials::new(keys, obtained_at, expires_at, made.account_id.clone()).ok()
+        self.made.as_ref()?.credentials()
     }
 
     /// A failure of a moment ago. One from the future (the clock was set back) counts for nothing.

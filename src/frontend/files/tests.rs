@@ -1,5 +1,6 @@
 //! Bearer and key files, in temporary folders.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -94,59 +95,11 @@ fn a_link_is_refused_though_its_target_would_do() {
 
     let refused = bearers(&path, &Entropy::system()).unwrap_err();
 
-    assert!(matches!(refused, Error::NotAFile { .. }), "{refused}");
+    assert!(matches!(refused, Error::File(private_file::Error::NotAFile { .. })), "{refused}");
     let failure = Failure::from(refused);
     assert_eq!(failure.class(), Class::Misconfigured);
     assert!(failure.to_string().contains(path.to_str().unwrap()), "{failure}");
     assert!(failure.hint().unwrap().starts_with("remove"), "{failure}");
-}
-
-#[test]
-fn a_dangling_link_is_refused_and_its_target_is_not_made() {
-    let folder = folder();
-    let (target, path) = (folder.path().join("target"), folder.path().join("app.token"));
-    fs_err::os::unix::fs::symlink(&target, &path).unwrap();
-
-    assert!(bearers(&path, &Entropy::system()).is_err());
-    assert!(!target.exists());
-}
-
-#[test]
-fn a_pipe_in_place_of_a_file_does_not_hang_the_start() {
-    let folder = folder();
-    let path = folder.path().join("app.token");
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-
-    let refused = bearers(&path, &Entropy::system()).unwrap_err();
-
-    assert!(matches!(refused, Error::NotAFile { .. }), "{refused}");
-}
-
-#[test]
-fn a_file_that_others_may_read_or_write_is_refused() {
-    let folder = folder();
-    let path = folder.path().join("app.token");
-    bearers(&path, &Entropy::system()).unwrap();
-
-    for open in [0o640, 0o620, 0o604, 0o602, 0o666] {
-        set_mode(&path, open);
-        let refused = bearers(&path, &Entropy::system()).unwrap_err();
-        assert!(matches!(refused, Error::TooOpen { mode, .. } if mode == open), "{refused}");
-    }
-    set_mode(&path, 0o600);
-    assert!(bearers(&path, &Entropy::system()).is_ok());
-}
-
-#[test]
-fn another_users_file_is_refused() {
-    let folder = folder();
-    let path = folder.path().join("app.token");
-    bearers(&path, &Entropy::system()).unwrap();
-    let us = rustix::process::geteuid().as_raw();
-
-    let refused = read_of(&path, us + 1).unwrap_err();
-
-    assert!(matches!(refused, Error::Foreign { owner, .. } if owner == us), "{refused}");
 }
 
 #[test]

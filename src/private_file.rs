@@ -1,0 +1,264 @@
+//! Files that only this user could have read or written, for secrets that outlive a process.
+//!
+//! A file that others could have read or written is refused, not repaired: whoever made it so may have copied it.
+//! What is written appears whole or not at all.
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::failure::system_reason;
+use crate::secret::Secret;
+
+/// Why a private file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A symbolic link, a directory, a device.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Another user's file.
+    #[error("`{}` belongs to user {owner}, not to us", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others may read or write it.
+    #[error("`{}` is open to others (mode {mode:03o})", path.display())]
+    TooOpen {
+        /// Which file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => None,
+            Self::Unwritable { path, source } if is_full(source) => {
+                Some(format!("make room on the file system of `{}`", path.display()))
+            }
+            Self::Unwritable { path, .. } => {
+                Some(format!("let the daemon's user write to the directory of `{}`", path.display()))
+            }
+            Self::TooOpen { path, .. } => {
+                let path = path.display();
+                Some(format!("remove `{path}` to get a new one, or `chmod 600 {path}` if nobody has read it"))
+            }
+            Self::NotAFile { path } | Self::Foreign { path, .. } => {
+                Some(format!("remove `{}` to get a new one, or choose another path", path.display()))
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge)
+}
+
+/// The first `limit` bytes of a file that only this user could have read or written; `None` if there is none.
+pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error> {
+    read_of(path, limit, rustix::process::geteuid().as_raw())
+}
+
+fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8>>>, Error> {
+    let unreadable =
+        |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
+    match fs_err::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => return Err(Error::NotAFile { path: path.into() }),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    }
+    // What has been looked at above may be another file by now: only what is open cannot be exchanged.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    if found.uid() != owner {
+        return Err(Error::Foreign { path: path.into(), owner: found.uid() });
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Error::TooOpen { path: path.into(), mode });
+    }
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let length = usize::try_from(found.len()).unwrap_or(limit).min(limit);
+    let mut content = Vec::with_capacity(length + 1);
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut content).map_err(unreadable)?;
+    Ok(Some(Secret::new(content)))
+}
+
+/// Writes a file that must not exist, mode 0600; whoever opens `path` sees nothing or all of it.
+pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let written = write_beside(path, content)?;
+    // After a power cut an empty file would be refused, and the daemon would not start.
+    written.as_file().sync_all().map_err(|source| Error::Unwritable { path: path.into(), source })?;
+    let unwritable = |source| Error::Unwritable { path: path.into(), source };
+    written.persist_noclobber(path).map(drop).map_err(|failed| unwritable(failed.error))
+}
+
+/// Writes a file, mode 0600, in the place of any that is there; whoever opens `path` sees the old or the new one.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let unwritable = |source| Error::Unwritable { path: path.into(), source };
+    write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(failed.error))
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
+    let unwritable = |source| Error::Unwritable { path: path.into(), source };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".anchord-").tempfile_in(directory).map_err(unwritable)?;
+    file.write_all(content).map_err(unwritable)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        (folder, path)
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn content(path: &Path) -> Vec<u8> {
+        read(path, 64).unwrap().unwrap().expose().clone()
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_is_open_to_nobody_else() {
+        let (folder, path) = folder();
+
+        assert!(read(&path, 64).unwrap().is_none());
+        create(&path, b"first").unwrap();
+        assert_eq!(content(&path), b"first");
+        replace(&path, b"second").unwrap();
+
+        assert_eq!(content(&path), b"second");
+        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn a_file_that_exists_is_not_created_over() {
+        let (_folder, path) = folder();
+        create(&path, b"first").unwrap();
+
+        let refused = create(&path, b"second").unwrap_err();
+
+        let exists = |source: &io::Error| source.kind() == io::ErrorKind::AlreadyExists;
+        assert!(matches!(&refused, Error::Unwritable { source, .. } if exists(source)), "{refused}");
+        assert_eq!(content(&path), b"first");
+    }
+
+    #[test]
+    fn no_more_is_read_than_was_allowed() {
+        let (_folder, path) = folder();
+        create(&path, &[7; 100]).unwrap();
+
+        assert_eq!(content(&path), [7; 64]);
+    }
+
+    #[test]
+    fn a_link_is_neither_read_nor_written_through() {
+        let (folder, path) = folder();
+        let target = folder.path().join("target");
+        create(&target, b"other").unwrap();
+        fs_err::os::unix::fs::symlink(&target, &path).unwrap();
+
+        assert!(matches!(read(&path, 64).unwrap_err(), Error::NotAFile { .. }));
+        assert!(create(&path, b"ours").is_err());
+        replace(&path, b"ours").unwrap();
+
+        assert_eq!((content(&path), content(&target)), (b"ours".to_vec(), b"other".to_vec()));
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_hangs_nobody() {
+        let (_folder, path) = folder();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+
+        assert!(matches!(read(&path, 64).unwrap_err(), Error::NotAFile { .. }));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_refused() {
+        let (_folder, path) = folder();
+        create(&path, b"secret").unwrap();
+
+        for open in [0o640, 0o620, 0o604, 0o602, 0o666] {
+            set_mode(&path, open);
+            let refused = read(&path, 64).unwrap_err();
+            assert!(matches!(refused, Error::TooOpen { mode, .. } if mode == open), "{refused}");
+            assert!(refused.hint().unwrap().contains("chmod 600"), "{refused}");
+        }
+        set_mode(&path, 0o600);
+        assert_eq!(content(&path), b"secret");
+    }
+
+    #[test]
+    fn another_users_file_is_refused() {
+        let (_folder, path) = folder();
+        create(&path, b"secret").unwrap();
+        let us = rustix::process::geteuid().as_raw();
+
+        let refused = read_of(&path, 64, us + 1).unwrap_err();
+
+        assert!(matches!(refused, Error::Foreign { owner, .. } if owner == us), "{refused}");
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_in_the_error() {
+        let (folder, _) = folder();
+        let path = folder.path().join("none/secret");
+
+        let text = replace(&path, b"secret").unwrap_err().to_string();
+
+        assert!(text.contains("none/secret"), "{text}");
+    }
+}
