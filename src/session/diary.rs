@@ -162,6 +162,7 @@ mod tests {
         Snapshot {
             phase: if live { Phase::Live } else { Phase::Lapsed },
             credentials: held.cloned(),
+            inherited: false,
             trouble: trouble.cloned(),
             fetching: false,
             wake_at: NOON,

@@ -52,7 +52,21 @@ pub fn open(
     clock: Clock,
     jitter: Jitter,
 ) -> (Handle, Keeper) {
-    let (published, snapshots) = watch::channel(Snapshot::first(clock.now()));
+    let first = Snapshot::first(clock.now());
+    reopen(first, name, issuer, policy, clock, jitter)
+}
+
+/// The same for a session with a past, as [`Snapshot::kept`], [`Snapshot::inherited`] or an earlier handle have it;
+/// its credentials are handed out from the start.
+pub fn reopen(
+    past: Snapshot,
+    name: &str,
+    issuer: Arc<dyn Issuer>,
+    policy: Policy,
+    clock: Clock,
+    jitter: Jitter,
+) -> (Handle, Keeper) {
+    let (published, snapshots) = watch::channel(past);
     let nudge = Arc::new(Notify::new());
     let handle = Handle::new(name, snapshots, Arc::clone(&nudge), clock.clone()).with_policy(policy);
     let identity_changed = Arc::new(Notify::new());

@@ -17,6 +17,7 @@ pub use handle::Freshness;
 pub use handle::Handle;
 pub use keeper::Keeper;
 pub use keeper::open;
+pub use keeper::reopen;
 pub use plan::Event;
 pub use plan::Machine;
 pub use plan::Policy;

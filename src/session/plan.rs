@@ -74,6 +74,7 @@ pub struct Step {
 pub struct Machine {
     policy: Policy,
     held: Option<Arc<Credentials>>,
+    inherited: bool,
     trouble: Option<Failure>,
     flight: Flight,
     attempt: Deadline,
@@ -96,6 +97,7 @@ impl Machine {
         Self {
             policy,
             held: None,
+            inherited: false,
             trouble: None,
             flight: Flight::Grounded,
             attempt: Deadline::after(Duration::ZERO, now),
@@ -105,13 +107,15 @@ impl Machine {
         }
     }
 
-    /// A session that goes on from what was last published, after its keeper has ended with a panic.
+    /// A session that goes on from what was last published: after its keeper has ended with a panic, in a daemon
+    /// that follows another, or with new settings.
     ///
     /// Credentials survive. An attempt that was under way is lost and counts as failed, so that a keeper which
-    /// panics each time does not become a storm of calls; only a session without any past tries at once.
+    /// panics each time does not become a storm of calls; only a session that holds nothing of its own tries at once.
     pub fn resume(policy: Policy, last: &Snapshot, now: OffsetDateTime, jitter: &Jitter) -> Self {
         let mut machine = Self::new(policy, now);
         machine.held = last.credentials.clone();
+        machine.inherited = last.inherited;
         machine.trouble = last.trouble.clone();
         match (&last.credentials, &last.trouble) {
             (None, None) => {}
@@ -120,6 +124,7 @@ impl Machine {
                     || Failure::of(Class::Broken, "the session's keeper ended during an attempt", None);
                 machine.pause_after(trouble.clone().unwrap_or_else(lost), now, jitter);
             }
+            (Some(_), None) if last.inherited => {}
             (Some(held), None) => {
                 let renew_at = machine.renew_at(held.expires_at(), held.life(), jitter);
                 machine.attempt = Deadline::after(until(now, renew_at), now);
@@ -161,6 +166,7 @@ impl Machine {
         Snapshot {
             phase,
             credentials: self.held.clone(),
+            inherited: self.inherited,
             trouble: self.trouble.clone(),
             fetching,
             wake_at: self.wake_at(),
@@ -225,15 +231,18 @@ impl Machine {
         outdated
     }
 
-    /// Holds `fresh` if nothing held lives longer; `Ok` with its end only if clients can use it.
+    /// Holds `fresh` if nothing of the session's own lives longer; `Ok` with its end only if clients can use it.
     fn accept(&mut self, fresh: Arc<Credentials>, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
         let expires_at = fresh.expires_at();
         let is_later = self.held.as_ref().is_none_or(|held| expires_at > held.expires_at());
         let is_usable = fresh.remaining(now) > self.policy.reserve;
-        if is_later {
+        // What was inherited is another role's, perhaps: it makes way however long it would live.
+        let takes_over = is_later || (self.inherited && is_usable);
+        if takes_over {
             self.held = Some(fresh);
+            self.inherited = false;
         }
-        match (is_usable, is_later) {
+        match (is_usable, takes_over) {
             (true, true) => Ok(expires_at),
             (true, false) => Err(Failure::of(
                 Class::Transient,

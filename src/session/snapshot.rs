@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub phase: Phase,
     /// The newest credentials ever obtained: replaced, never cleared. Whoever hands them out judges their life.
     pub credentials: Option<Arc<Credentials>>,
+    /// Whether `credentials` are of the session's earlier settings, there until the first ones of its own.
+    pub inherited: bool,
     /// Why the last attempt failed; `None` once one has succeeded.
     pub trouble: Option<Failure>,
     /// Whether an attempt is under way.
@@ -41,10 +43,25 @@ impl Snapshot {
         Self {
             phase: Phase::Pending,
             credentials: None,
+            inherited: false,
             trouble: None,
             fetching: true,
             wake_at: now,
             nudge_from: now,
+        }
+    }
+
+    /// A session that goes on with `credentials` of an earlier run and renews them when they are due.
+    pub fn kept(credentials: Arc<Credentials>, now: OffsetDateTime) -> Self {
+        let credentials = Some(credentials);
+        Self { phase: Phase::Live, credentials, fetching: false, ..Self::first(now) }
+    }
+
+    /// A session with new settings, which hands out what it held before only until it has credentials of its own.
+    pub fn inherited(credentials: Option<Arc<Credentials>>, now: OffsetDateTime) -> Self {
+        match credentials {
+            Some(credentials) => Self { inherited: true, ..Self::kept(credentials, now) },
+            None => Self::first(now),
         }
     }
 }
