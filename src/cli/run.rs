@@ -5,17 +5,19 @@ use std::time::Duration;
 use clap::ArgMatches;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
 use tracing::Level;
 use tracing::info;
-use tracing::warn;
 
 use super::Exit;
 use super::Surroundings;
 use super::exit;
 use crate::config;
 use crate::config::Environment;
+use crate::config::Problems;
 use crate::config::Settings;
 use crate::daemon;
+use crate::daemon::Reload;
 use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -27,11 +29,11 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
     // Before anything else is opened: the descriptors that systemd passed have fixed numbers.
-    let passed = match daemon::passed_listeners() {
+    let passed = match daemon::passed_descriptors(surroundings.environment.get("FDSTORE")) {
         Ok(passed) => passed,
         Err(error) => return exit::report(&daemon::Error::Passed(error).into(), surroundings),
     };
-    start_logs(&settings, surroundings.environment);
+    let logs = start_logs(&settings, surroundings.environment);
     daemon::no_core_files();
     daemon::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -41,7 +43,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             return exit::report(&failure, surroundings);
         }
     };
-    let outcome = runtime.block_on(serve(&settings, passed));
+    let (matches, environment) = (matches.clone(), surroundings.environment.clone());
+    let read = Box::new(move || config::load(&matches, &environment));
+    let taken = Box::new(move |settings: &Settings| logs.set_level(level(settings)));
+    let outcome = runtime.block_on(serve(&settings, passed, read, taken));
     // A name lookup may still block a thread; the process need not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
@@ -50,7 +55,12 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-async fn serve(settings: &Settings, passed: daemon::Passed) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    passed: daemon::Passed,
+    read: Box<dyn FnMut() -> Result<Settings, Problems> + Send>,
+    taken: Box<dyn FnMut(&Settings) + Send>,
+) -> Result<(), Failure> {
     let cannot_listen =
         |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
@@ -59,35 +69,40 @@ async fn serve(settings: &Settings, passed: daemon::Passed) -> Result<(), Failur
 
     info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
-    daemon
-        .run(async {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => return,
-                    _ = interrupt.recv() => return,
-                    Some(()) = hangup.recv() => {
-                        warn!("The configuration is read at start only; restart the daemon to apply changes");
-                    }
+    // Signals that come while one is being obeyed are one more, together.
+    let (ask, asked) = mpsc::channel(1);
+    let stop = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                Some(()) = hangup.recv() => {
+                    // Full means that a reading is asked for already.
+                    let _ = ask.try_send(());
                 }
             }
-        })
-        .await?;
+        }
+    };
+    daemon.with_reload(Reload { asked, read, taken }).run(stop).await?;
     Ok(())
 }
 
-fn start_logs(settings: &Settings, environment: &Environment) {
-    let level = match settings.log.level {
+fn level(settings: &Settings) -> Level {
+    match settings.log.level {
         config::Level::Error => Level::ERROR,
         config::Level::Warn => Level::WARN,
         config::Level::Info => Level::INFO,
         config::Level::Debug => Level::DEBUG,
         config::Level::Trace => Level::TRACE,
-    };
+    }
+}
+
+fn start_logs(settings: &Settings, environment: &Environment) -> telemetry::Logs {
     let format = match settings.log.format {
         config::Format::Text => telemetry::Format::Text,
         config::Format::Json => telemetry::Format::Json,
     };
     // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
     let under_journal = environment.get("JOURNAL_STREAM").is_some();
-    telemetry::init(level, format, !under_journal, std::io::stderr);
+    telemetry::init(level(settings), format, !under_journal, std::io::stderr)
 }

@@ -1,33 +1,37 @@
 //! From settings to running sessions and front ends.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tracing::info;
 
+use super::Daemon;
 use super::Error;
 use super::Passed;
+use super::engine::Engine;
+use super::engine::Routes;
+use super::handover;
+use super::handover::Store;
+use super::roster;
+use super::roster::Roster;
+use super::roster::Workshop;
 use super::sockets;
 use super::sockets::SocketFile;
-use super::supervise;
-use super::systemd;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::entropy::Jitter;
 use crate::failure::system_reason;
+use crate::frontend::Bearer;
 use crate::frontend::Container;
 use crate::frontend::Door;
 use crate::frontend::Imds;
@@ -37,13 +41,10 @@ use crate::frontend::Server;
 use crate::frontend::Socket;
 use crate::frontend::TokenAuthority;
 use crate::frontend::files;
-use crate::frontend::router;
 use crate::identity;
 use crate::identity::PemFiles;
 use crate::identity::Source;
-use crate::session;
-use crate::session::Freshness;
-use crate::session::Keeper;
+use crate::secret::Secret;
 use crate::session::Policy;
 use crate::session::Sessions;
 use crate::upstream;
@@ -51,6 +52,7 @@ use crate::upstream::Https;
 use crate::upstream::Issuer;
 use crate::upstream::Limits;
 use crate::upstream::Proxy;
+use crate::upstream::Replaceable;
 use crate::upstream::RolesAnywhere;
 use crate::upstream::Transport;
 
@@ -84,60 +86,52 @@ pub struct Bound {
     pub socket: Option<PathBuf>,
 }
 
-/// A daemon whose listeners are bound and whose sessions are about to start.
-pub struct Daemon {
-    bound: Bound,
-    sessions: Sessions,
-    keepers: Vec<Keeper>,
-    tcp: Vec<Server<TcpListener>>,
-    unix: Vec<Server<UnixListener>>,
-    /// Removes the socket's file when the daemon ends.
-    _socket_file: Option<SocketFile>,
-}
-
-/// How long systemd is kept waiting for the first credentials before the daemon is called ready without them.
-const READY_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Binds listeners, or takes those that systemd passed, and builds the sessions behind them.
-pub async fn build(settings: &Settings, seams: &Seams, passed: Passed) -> Result<Daemon, Error> {
-    let transport = match &seams.transport {
+/// Binds listeners, or takes those that systemd passed, and starts the sessions behind them.
+pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Result<Daemon, Error> {
+    let own = match &seams.transport {
         Some(transport) => Arc::clone(transport),
         None => transport(settings, &seams.clock)?,
     };
+    let transport = Arc::new(Replaceable::new(own));
     make_runtime_directory(&settings.runtime_directory)?;
-    let (handles, keepers): (Vec<_>, Vec<_>) = settings
-        .sessions
-        .iter()
-        .map(|session| {
-            let issuer = issuer(session, identity(session), Arc::clone(&transport), &seams.clock);
-            session::open(&session.name, issuer, policy(settings), seams.clock.clone(), seams.jitter.clone())
-        })
-        .unzip();
-    let sessions: Sessions = handles.into_iter().collect();
 
     // The Unix socket first: it tells another daemon from any other program that has the port.
-    let (unix_listeners, socket_file) = unix_listeners(settings, passed.unix).await?;
-    let listeners = tcp_listeners(settings, passed.tcp).await?;
+    let (unix_listeners, socket_file) = unix_listeners(settings, std::mem::take(&mut passed.unix)).await?;
+    let listeners = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
     let socket = unix_listeners.first().and_then(|listener| listener.local_addr().ok());
     let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));
     let bound = Bound { http, socket };
 
-    let tcp_routes = router::fixed(tcp_router(settings, seams, &sessions, &bound)?);
-    let tcp =
-        listeners.into_iter().map(|listener| Server::new("http", listener, tcp_routes.clone())).collect();
-    let unix_routes = router::fixed(unix_router(&sessions, &bound));
-    let unix = unix_listeners
-        .into_iter()
-        .map(|listener| Server::new("socket", listener, unix_routes.clone()))
-        .collect();
-    Ok(Daemon { bound, sessions, keepers, tcp, unix, _socket_file: socket_file })
+    // Only now: of two daemons that start at once, the one that goes on is the heir.
+    let mut store = Store::choose(&mut passed, &settings.runtime_directory);
+    let left = handover::read(&mut store);
+    let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
+    let secrets = Secrets::load(settings, seams, key)?;
+    let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
+    let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
+
+    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets)?);
+    let tcp = listeners.into_iter();
+    let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
+    let unix = unix_listeners.into_iter();
+    let unix = unix.map(|listener| Server::new("socket", listener, routes.unix.subscribe())).collect();
+    let engine = Engine {
+        settings: settings.clone(),
+        seams: seams.clone(),
+        bound,
+        transport,
+        roster: watch::Sender::new(roster),
+        routes,
+        token_key: secrets.token_key,
+    };
+    Ok(Daemon::new(engine, tcp, unix, store, socket_file))
 }
 
 /// An attempt may make two calls (the second with a corrected clock), and takes no longer than their limits and the
 /// time for files and keys together; where they have none, neither has it.
-fn policy(settings: &Settings) -> Policy {
+pub(super) fn policy(settings: &Settings) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
@@ -234,105 +228,79 @@ async fn unix_listeners(
     Ok((vec![listener], Some(file)))
 }
 
-fn tcp_router(
+/// The secrets of the front ends that outlive the process.
+pub(super) struct Secrets {
+    pub(super) token_key: Option<Secret<[u8; 32]>>,
+    /// In the order of the sessions.
+    bearers: Vec<Vec<Bearer>>,
+}
+
+impl Secrets {
+    /// Reads them, and makes those that do not exist; `token_key` is the one that clients' tokens were sealed with
+    /// so far, where there is one.
+    pub(super) fn load(
+        settings: &Settings,
+        seams: &Seams,
+        token_key: Option<Secret<[u8; 32]>>,
+    ) -> Result<Self, Error> {
+        let token_key = match token_key {
+            None if settings.imds.is_some() => {
+                let path = settings.runtime_directory.join("imds-token.key");
+                Some(files::token_key(&path, &seams.entropy)?)
+            }
+            known => known,
+        };
+        let sessions = settings.sessions.iter().filter(|_| settings.container);
+        let bearers =
+            sessions.map(|session| files::bearers(&token_file(settings, &session.name), &seams.entropy));
+        Ok(Self { token_key, bearers: bearers.collect::<Result<_, _>>()? })
+    }
+}
+
+fn token_file(settings: &Settings, session: &str) -> PathBuf {
+    settings.runtime_directory.join(format!("{session}.token"))
+}
+
+/// What TCP and the Unix socket serve.
+pub(super) fn front_ends(
+    settings: &Settings,
+    seams: &Seams,
+    roster: &Roster,
+    bound: &Bound,
+    secrets: &Secrets,
+) -> Result<(Router, Router), Error> {
+    let sessions = roster::sessions(roster);
+    let door = Door::new(bound.http.iter().map(SocketAddr::ip));
+    let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
+    let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
+    let container = settings.container.then(|| container_frontend(settings, &sessions, secrets));
+    let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
+    let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
+    let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
+    Ok((Router::tcp(door, imds.transpose()?, container), unix))
+}
+
+fn imds_frontend(
     settings: &Settings,
     seams: &Seams,
     sessions: &Sessions,
-    bound: &Bound,
-) -> Result<Router, Error> {
-    let door = Door::new(bound.http.iter().map(SocketAddr::ip));
-    let imds = settings.imds.as_ref().map(|imds| imds_frontend(settings, seams, sessions, &imds.session));
-    let container = settings.container.then(|| container_frontend(settings, seams, sessions));
-    Ok(Router::tcp(door, imds.transpose()?, container.transpose()?))
-}
-
-fn imds_frontend(settings: &Settings, seams: &Seams, sessions: &Sessions, name: &str) -> Result<Imds, Error> {
+    name: &str,
+    key: &Secret<[u8; 32]>,
+) -> Result<Imds, Error> {
     let session = settings.sessions.iter().find(|session| session.name == name);
     let (session, handle) = session
         .zip(sessions.get(name))
         .ok_or_else(|| Error::Broken(format!("the session `{name}` of IMDS does not exist")))?;
     let role = RoleName::parse(session.role.name()).map_err(|error| Error::Broken(error.to_string()))?;
-    let key = files::token_key(&settings.runtime_directory.join("imds-token.key"), &seams.entropy)?;
-    let tokens = TokenAuthority::new(&key, seams.clock.clone(), seams.entropy.clone());
+    let tokens = TokenAuthority::new(key, seams.clock.clone(), seams.entropy.clone());
     let imds = Imds::new(handle.clone(), role, tokens);
     Ok(imds.at(session.region.as_str(), Some(session.role.account_id())))
 }
 
-fn container_frontend(settings: &Settings, seams: &Seams, sessions: &Sessions) -> Result<Container, Error> {
-    sessions.iter().try_fold(Container::new(), |container, session| {
-        let path = settings.runtime_directory.join(format!("{}.token", session.name()));
-        let bearers = files::bearers(&path, &seams.entropy)?;
-        info!(session = session.name(), token_file = %path.display(), "Serving container credentials");
-        Ok(container.with(session.clone(), bearers))
+fn container_frontend(settings: &Settings, sessions: &Sessions, secrets: &Secrets) -> Container {
+    sessions.iter().zip(&secrets.bearers).fold(Container::new(), |container, (session, bearers)| {
+        let token_file = token_file(settings, session.name());
+        info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
+        container.with(session.clone(), bearers.clone())
     })
-}
-
-fn unix_router(sessions: &Sessions, bound: &Bound) -> Router {
-    let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
-    let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
-    Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners))
-}
-
-impl Daemon {
-    /// Where the daemon can be reached.
-    pub fn bound(&self) -> &Bound {
-        &self.bound
-    }
-
-    /// The sessions.
-    pub fn sessions(&self) -> &Sessions {
-        &self.sessions
-    }
-
-    /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
-    /// is a bug, and better told by an exit than by silence.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { bound, sessions, keepers, tcp, unix, _socket_file } = self;
-        for address in &bound.http {
-            info!(%address, "Listening");
-        }
-        if let Some(path) = &bound.socket {
-            info!(path = %path.display(), "Listening");
-        }
-        let (stopping, stopped) = watch::channel(false);
-        let mut servers = JoinSet::new();
-        for server in tcp {
-            servers.spawn(server.run(stopped.clone()));
-        }
-        for server in unix {
-            servers.spawn(server.run(stopped.clone()));
-        }
-        // Dropped on return, which ends what it holds.
-        let mut background = JoinSet::new();
-        for keeper in keepers {
-            background.spawn(supervise::keep(keeper));
-        }
-        background.spawn(tell_systemd(sessions));
-
-        let deaf = tokio::select! {
-            () = stop => false,
-            Some(_) = servers.join_next() => true,
-        };
-        systemd::stopping();
-        info!("Stopping; finishing requests under way");
-        stopping.send_replace(true);
-        while servers.join_next().await.is_some() {}
-        info!("Stopped");
-        if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
-    }
-}
-
-/// READY once each session has credentials or a reason why not, then the watchdog's pulse.
-async fn tell_systemd(sessions: Sessions) {
-    let first = sessions.iter().map(|session| session.hand_out(Freshness::Full, READY_PATIENCE));
-    let live = join_all(first).await.into_iter().filter(Result::is_ok).count();
-    let status = format!("{live} of {} sessions have credentials", sessions.len());
-    info!(live, sessions = sessions.len(), "Ready");
-    systemd::ready(&status);
-    let Some(interval) = systemd::watchdog_interval() else { return };
-    let mut pulse = tokio::time::interval(interval);
-    loop {
-        pulse.tick().await;
-        systemd::watchdog();
-    }
 }

@@ -3,14 +3,17 @@
 //! The only module that knows both the settings and the stages.
 
 mod build;
+mod engine;
 mod error;
+mod handover;
 mod harden;
+mod roster;
+mod run;
 mod sockets;
 mod supervise;
 mod systemd;
 
 pub use build::Bound;
-pub use build::Daemon;
 pub use build::Seams;
 pub use build::build;
 pub use build::identity;
@@ -20,6 +23,8 @@ pub use build::transport;
 pub use error::Error;
 pub use harden::no_core_files;
 pub use harden::raise_descriptor_limit;
+pub use run::Daemon;
+pub use run::Reload;
 pub use sockets::Error as SocketError;
 pub use systemd::Passed;
-pub use systemd::passed_listeners;
+pub use systemd::passed_descriptors;

@@ -1,8 +1,9 @@
-//! What passes between the daemon and systemd: sockets in, states out.
+//! What passes between the daemon and systemd: descriptors both ways, states out.
 //!
 //! Everything here does nothing when systemd is not there.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::fd::FromRawFd as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -12,34 +13,61 @@ use rustix::net::AddressFamily;
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// Listeners that systemd holds and has handed over (socket activation, sd_listen_fds(3)).
+/// What systemd holds and has handed over (sd_listen_fds(3)).
 #[derive(Debug, Default)]
 pub struct Passed {
-    /// Listening TCP sockets.
+    /// Listening TCP sockets (socket activation).
     pub tcp: Vec<std::net::TcpListener>,
     /// Listening Unix sockets.
     pub unix: Vec<UnixListener>,
+    /// What an earlier run asked it to keep, by name.
+    pub kept: Vec<(String, OwnedFd)>,
+    /// Whether it keeps descriptors for this service.
+    pub keeps_descriptors: bool,
 }
 
-/// Takes the listeners of `LISTEN_FDS`. Call it once, before other descriptors are opened.
+/// Takes the descriptors of `LISTEN_FDS`. Call it once, before others are opened.
+///
+/// `store` is the variable `FDSTORE`: how many descriptors systemd would keep (since its version 254).
 #[expect(
     unsafe_code,
     reason = "the descriptors' numbers come from the environment, as sd_listen_fds(3) defines"
 )]
-pub fn passed_listeners() -> io::Result<Passed> {
-    let mut passed = Passed::default();
-    for number in sd_notify::listen_fds()? {
+pub fn passed_descriptors(store: Option<&str>) -> io::Result<Passed> {
+    let keeps_descriptors = store.and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
+    let mut passed = Passed { keeps_descriptors, ..Passed::default() };
+    for (number, name) in sd_notify::listen_fds_with_names()? {
         // SAFETY: systemd passes these descriptors to this process alone (LISTEN_PID was compared) and nobody
         // else in it owns them, since this runs once.
         let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-        let family = rustix::net::getsockname(&descriptor)?.address_family();
-        match family {
-            AddressFamily::INET | AddressFamily::INET6 => passed.tcp.push(descriptor.into()),
-            AddressFamily::UNIX => passed.unix.push(descriptor.into()),
-            other => debug!(?other, "A socket of an unknown family was passed; closing it"),
+        match rustix::net::getsockname(&descriptor).map(|address| address.address_family()) {
+            Ok(AddressFamily::INET | AddressFamily::INET6) => passed.tcp.push(descriptor.into()),
+            Ok(AddressFamily::UNIX) => passed.unix.push(descriptor.into()),
+            Ok(other) => debug!(?other, "A socket of an unknown family was passed; closing it"),
+            Err(rustix::io::Errno::NOTSOCK) => passed.kept.push((name, descriptor)),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(passed)
+}
+
+/// Asks systemd to keep `descriptor` and to pass it to the next run.
+pub(super) fn keep_descriptor(name: &str, descriptor: &OwnedFd) -> io::Result<()> {
+    let states = [NotifyState::FdStore, NotifyState::FdName(name)];
+    sd_notify::notify_with_fds(&states, &[descriptor.as_fd()])
+}
+
+/// Asks systemd to forget what it keeps under `name`.
+pub(super) fn forget_descriptor(name: &str) -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+}
+
+/// Tells systemd that the configuration is being read again (`Type=notify-reload`); [`ready`] ends it.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "systemd was not told of the reload"),
+    }
 }
 
 /// Tells systemd that the daemon serves.

@@ -43,6 +43,11 @@ impl Current {
         }
     }
 
+    /// The identity that the last successful load gave.
+    pub fn in_use(&self) -> Option<Arc<Identity>> {
+        self.lock().clone()
+    }
+
     fn take(&self, Loaded { identity, warnings }: Loaded) -> Arc<Identity> {
         let identity = Arc::new(identity);
         let before = self.lock().replace(Arc::clone(&identity));

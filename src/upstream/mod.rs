@@ -17,6 +17,7 @@ pub use tls::client_config;
 pub use transport::Https;
 pub use transport::Limits;
 pub use transport::Proxy;
+pub use transport::Replaceable;
 pub use transport::Reply;
 pub use transport::Transport;
 pub use transport::TransportError;

@@ -4,6 +4,9 @@
 //! good for one host and one instant.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +24,28 @@ pub type Reply = Response<Secret<Vec<u8>>>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends one request; `Err` means that no whole reply arrived.
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>>;
+}
+
+/// A transport that can be exchanged under the sessions that use it, as a reload of the settings does.
+pub struct Replaceable(RwLock<Arc<dyn Transport>>);
+
+impl Replaceable {
+    /// Sends by `transport`.
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self(RwLock::new(transport))
+    }
+
+    /// Sends by `transport` from the next request on.
+    pub fn replace(&self, transport: Arc<dyn Transport>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = transport;
+    }
+}
+
+impl Transport for Replaceable {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        let transport = Arc::clone(&*self.0.read().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move { transport.send(request).await })
+    }
 }
 
 /// Far above any CreateSession reply (2 to 4 KiB), far below what would hurt.

@@ -22,17 +22,6 @@ async fn sigterm_and_sigint_end_the_daemon_cleanly() {
     }
 }
 
-#[tokio::test]
-async fn sighup_does_not_end_the_daemon() {
-    let stage = Stage::new().await;
-    let daemon = stage.daemon().await;
-
-    daemon.signal(Signal::HUP);
-    daemon.wait_for("The configuration is read at start only; restart the daemon to apply changes").await;
-
-    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
-}
-
 /// Environment variables with a bearer and SDKs that cache IMDS tokens for six hours outlive the daemon.
 #[tokio::test]
 async fn bearers_and_imds_tokens_survive_a_restart() {

@@ -9,6 +9,7 @@ mod bad_input;
 mod channels;
 mod crowd;
 mod daemonless;
+mod handover;
 mod lifecycle;
 mod outage;
 mod secrets;

@@ -47,7 +47,7 @@ async fn a_panic_in_one_session_is_reported_and_repaired_and_no_other_session_no
     let panicking = Arc::new(Panicking { real, armed: AtomicBool::new(true) });
     seams.transport = Some(Arc::clone(&panicking) as Arc<dyn Transport>);
     let daemon = daemon::build(&settings, &seams, Passed::default()).await.unwrap();
-    let (http, sessions) = (daemon.bound().http[0].to_string(), daemon.sessions().clone());
+    let (http, sessions) = (daemon.bound().http[0].to_string(), daemon.sessions());
     let (_stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(daemon.run(async { _ = stopped.await }));
 

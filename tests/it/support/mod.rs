@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod process;
+pub(crate) mod systemd;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 pub(crate) use client::Reply;
 pub(crate) use process::Daemon;
 pub(crate) use process::Ran;
+pub(crate) use systemd::Systemd;
 
 pub(crate) struct Stage {
     folder: TempDir,
@@ -35,12 +37,28 @@ impl Stage {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::within(&std::env::temp_dir(), change).await
+    }
+
+    /// The same in a folder that is in memory, where a daemon leaves credentials to its successor.
+    pub(crate) async fn in_memory() -> Self {
+        let stage = Self::within(Path::new("/dev/shm"), |_| {}).await;
+        assert!(stage.is_in_memory(), "/dev/shm is not in memory here");
+        stage
+    }
+
+    pub(crate) fn is_in_memory(&self) -> bool {
+        const TMPFS: u64 = 0x0102_1994;
+        u64::try_from(rustix::fs::statfs(self.folder.path()).unwrap().f_type).unwrap() == TMPFS
+    }
+
+    async fn within(parent: &Path, change: impl FnOnce(&mut Setup)) -> Self {
         let root = Authority::root("Test root", KeyKind::P256).unwrap();
         let mut setup = Setup::sample("us-east-1", &root);
         change(&mut setup);
         let (trust_anchor, profile, role) = (setup.trust_anchor_arn(), setup.profile_arn(), setup.role_arn());
         let emulator = Emulator::start(setup).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(parent).unwrap();
         let stage = Self { folder, emulator, root, trust_anchor, profile, role };
         stage.write("tls-ca.pem", stage.emulator.tls_ca_pem());
         stage.install(&stage.leaf());

@@ -1,0 +1,259 @@
+//! The form of what is left: a line that says what it is, a digest, JSON.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::SHA256;
+use ring::digest::digest;
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+use zeroize::Zeroize as _;
+
+use crate::clock;
+use crate::config;
+use crate::credentials::Credentials;
+use crate::credentials::Stored;
+use crate::daemon::roster::Member;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::secret::Secret;
+
+/// What a daemon leaves.
+#[derive(Debug)]
+pub(in crate::daemon) struct State {
+    pub(in crate::daemon) saved_at: OffsetDateTime,
+    /// What sealed the IMDS tokens that clients hold.
+    pub(in crate::daemon) token_key: Option<Secret<[u8; 32]>>,
+    pub(in crate::daemon) sessions: Vec<Kept>,
+}
+
+/// One session's credentials and what they were obtained with.
+#[derive(Clone, Debug)]
+pub(in crate::daemon) struct Kept {
+    pub(in crate::daemon) name: String,
+    /// Of the settings, as [`fingerprint`] has it.
+    pub(in crate::daemon) settings: String,
+    /// SHA-256 of the leaf that was in use, where it was known.
+    pub(in crate::daemon) leaf: Option<String>,
+    pub(in crate::daemon) credentials: Arc<Credentials>,
+}
+
+/// Why a state cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::daemon) enum Unusable {
+    #[error("it is not the state of an anchord of this version")]
+    Foreign,
+    #[error("it is damaged: its digest does not match")]
+    Damaged,
+    #[error("it is damaged: its content cannot be read")]
+    Malformed,
+}
+
+impl Classify for Unusable {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Foreign => {
+                Some("nothing to do after an upgrade; it is replaced with the next renewal".into())
+            }
+            Self::Damaged | Self::Malformed => Some("it is replaced with the next renewal".into()),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
+        Self {
+            name: member.settings().name.clone(),
+            settings: fingerprint(member.settings()),
+            leaf: member.leaf(),
+            credentials,
+        }
+    }
+
+    /// What tells one renewal from another.
+    pub(super) fn id(&self) -> Id {
+        (self.name.clone(), self.credentials.access_key_id().to_owned())
+    }
+}
+
+/// A session's name and its access key id.
+pub(super) type Id = (String, String);
+
+/// Stands for everything that decides whose credentials a session has.
+pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
+    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing.
+    let config::Session {
+        name,
+        certificate,
+        private_key,
+        intermediates,
+        trust_anchor,
+        profile,
+        role,
+        duration,
+        role_session_name,
+        region: _,
+        roles_anywhere_region,
+        endpoint,
+    } = session;
+    let facts = format!(
+        "{name:?} {certificate:?} {private_key:?} {intermediates:?} {trust_anchor:?} {profile:?} {role:?} \
+         {duration:?} {role_session_name:?} {roles_anywhere_region:?} {endpoint:?}"
+    );
+    hash(facts.as_bytes())
+}
+
+/// SHA-256, as text.
+pub(in crate::daemon) fn hash(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
+}
+
+const TITLE: &str = "anchord state 1";
+
+#[derive(Deserialize, Serialize)]
+struct Content {
+    saved_at: String,
+    token_key: Option<String>,
+    sessions: Vec<Entry>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Entry {
+    name: String,
+    settings: String,
+    leaf: Option<String>,
+    credentials: Stored,
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.token_key.zeroize();
+    }
+}
+
+impl State {
+    /// The written form.
+    pub(in crate::daemon) fn encode(&self) -> Secret<Vec<u8>> {
+        let sessions = self.sessions.iter().map(|kept| Entry {
+            name: kept.name.clone(),
+            settings: kept.settings.clone(),
+            leaf: kept.leaf.clone(),
+            credentials: Stored::of(&kept.credentials),
+        });
+        let content = Content {
+            saved_at: clock::rfc3339(self.saved_at),
+            token_key: self.token_key.as_ref().map(|key| URL_SAFE_NO_PAD.encode(key.expose())),
+            sessions: sessions.collect(),
+        };
+        let json =
+            serde_json::to_vec(&content).expect("text and lists of text can always be written as JSON");
+        let json = Secret::new(json);
+        let head = format!("{TITLE}\n{}\n", hash(json.expose()));
+        Secret::new([head.as_bytes(), json.expose()].concat())
+    }
+
+    /// Reads the written form.
+    pub(in crate::daemon) fn decode(bytes: &Secret<Vec<u8>>) -> Result<Self, Unusable> {
+        let rest = bytes.expose().strip_prefix(TITLE.as_bytes()).ok_or(Unusable::Foreign)?;
+        let rest = rest.strip_prefix(b"\n").ok_or(Unusable::Foreign)?;
+        let end = rest.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Damaged)?;
+        let (stated, json) = (&rest[..end], &rest[end + 1..]);
+        if hash(json).as_bytes() != stated {
+            return Err(Unusable::Damaged);
+        }
+        let content: Content = serde_json::from_slice(json).map_err(|_| Unusable::Malformed)?;
+        Self::of(&content).ok_or(Unusable::Malformed)
+    }
+
+    fn of(content: &Content) -> Option<Self> {
+        let token_key = match &content.token_key {
+            Some(text) => Some(Secret::new(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?)),
+            None => None,
+        };
+        let kept = |entry: &Entry| {
+            Some(Kept {
+                name: entry.name.clone(),
+                settings: entry.settings.clone(),
+                leaf: entry.leaf.clone(),
+                credentials: Arc::new(entry.credentials.credentials()?),
+            })
+        };
+        let sessions: Option<Vec<_>> = content.sessions.iter().map(kept).collect();
+        Some(Self { saved_at: clock::parse_rfc3339(&content.saved_at)?, token_key, sessions: sessions? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::credentials::Keys;
+
+    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
+    fn state() -> State {
+        let keys = Keys {
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: Secret::new("canary-secret".into()),
+            session_token: Secret::new("canary-token".into()),
+        };
+        let credentials = Credentials::new(keys, NOON, NOON + Duration::HOUR, None).unwrap();
+        let kept = Kept {
+            name: "bedrock".into(),
+            settings: hash(b"settings"),
+            leaf: Some(hash(b"leaf")),
+            credentials: Arc::new(credentials),
+        };
+        State { saved_at: NOON, token_key: Some(Secret::new([7; 32])), sessions: vec![kept] }
+    }
+
+    #[test]
+    fn a_successor_reads_what_was_left() {
+        let read = State::decode(&state().encode()).unwrap();
+
+        let (kept, left) = (&read.sessions[0], &state().sessions[0]);
+        assert_eq!((read.saved_at, &read.token_key), (NOON, &Some(Secret::new([7; 32]))));
+        assert_eq!((&kept.name, &kept.settings, &kept.leaf), (&left.name, &left.settings, &left.leaf));
+        assert_eq!(kept.credentials.session_token(), left.credentials.session_token());
+        assert_eq!(kept.credentials.expires_at(), NOON + Duration::HOUR);
+    }
+
+    #[test]
+    fn content_of_another_shape_is_refused_though_its_digest_is_right() {
+        for json in ["{}", "[]", r#"{"saved_at":"noon","token_key":null,"sessions":[]}"#] {
+            let text = format!("{TITLE}\n{}\n{json}", hash(json.as_bytes()));
+            let refused = State::decode(&Secret::new(text.into_bytes())).unwrap_err();
+            assert_eq!(refused, Unusable::Malformed, "{json}");
+        }
+    }
+
+    #[test]
+    fn nothing_here_prints_a_secret() {
+        assert!(!format!("{:?}", state()).contains("canary"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_is_noticed(at in 0_usize..400, by in 1_u8..=255) {
+            let mut bytes = state().encode().expose().clone();
+            let at = at % bytes.len();
+            bytes[at] ^= by;
+
+            prop_assert!(State::decode(&Secret::new(bytes)).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(State::decode(&Secret::new(bytes)).is_err());
+        }
+    }
+}

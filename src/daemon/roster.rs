@@ -1,0 +1,180 @@
+//! The sessions at work: which there are, with what settings, and the tasks that keep them.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use super::Seams;
+use super::build;
+use super::handover;
+use super::handover::Kept;
+use super::supervise;
+use crate::clock::rfc3339;
+use crate::config;
+use crate::config::Settings;
+use crate::identity;
+use crate::session;
+use crate::session::Handle;
+use crate::session::Policy;
+use crate::session::Sessions;
+use crate::session::Snapshot;
+use crate::upstream::Transport;
+
+/// All sessions, in the order of the settings.
+pub(super) type Roster = Arc<[Arc<Member>]>;
+
+/// One session at work; its tasks end when the last one who holds it lets go.
+pub(super) struct Member {
+    settings: config::Session,
+    policy: Policy,
+    identity: Arc<identity::Current>,
+    handle: Handle,
+    _tasks: JoinSet<()>,
+}
+
+/// Where a session comes from.
+pub(super) enum Past {
+    /// Nothing is known of it.
+    None,
+    /// A predecessor of this process left its credentials.
+    Kept(Kept),
+    /// It goes on from `Snapshot`.
+    Snapshot(Snapshot),
+}
+
+/// What sessions are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Workshop<'a> {
+    pub(super) seams: &'a Seams,
+    pub(super) transport: &'a Arc<dyn Transport>,
+}
+
+/// How the sessions of two rosters differ.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) unchanged: usize,
+    pub(super) changed: Vec<String>,
+    pub(super) added: Vec<String>,
+    pub(super) removed: Vec<String>,
+}
+
+impl Member {
+    /// Starts a session.
+    pub(super) fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
+        let Workshop { seams, transport } = shop;
+        let clock = seams.clock.clone();
+        let identity = build::identity(settings);
+        let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
+        let (past, leaf) = match past {
+            Past::None => (Snapshot::first(clock.now()), None),
+            Past::Kept(kept) => (Snapshot::kept(kept.credentials, clock.now()), kept.leaf),
+            Past::Snapshot(snapshot) => (snapshot, None),
+        };
+        let jitter = seams.jitter.clone();
+        let (handle, keeper) = session::reopen(past, &settings.name, issuer, policy, clock.clone(), jitter);
+        let mut tasks = JoinSet::new();
+        if let Some(leaf) = leaf {
+            let (identity, changed) = (Arc::clone(&identity), keeper.identity_changed());
+            tasks.spawn_blocking(move || {
+                // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
+                if identity.load(clock.now()).is_ok_and(|now| handover::hash(now.leaf()) != leaf) {
+                    changed.notify_one();
+                }
+            });
+        }
+        tasks.spawn(supervise::keep(keeper));
+        Self { settings: settings.clone(), policy, identity, handle, _tasks: tasks }
+    }
+
+    pub(super) fn settings(&self) -> &config::Session {
+        &self.settings
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// SHA-256 of the leaf in use, once one was used.
+    pub(super) fn leaf(&self) -> Option<String> {
+        self.identity.in_use().map(|identity| handover::hash(identity.leaf()))
+    }
+
+    /// What a session of these settings goes on from, if it is to follow this one.
+    fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
+        let snapshot = self.handle.snapshot();
+        if handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
+            return Past::Snapshot(snapshot);
+        }
+        let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
+        Past::Snapshot(Snapshot::inherited(held, now))
+    }
+}
+
+/// The roster for `settings` after `before`: sessions that did not change go on untouched.
+pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -> (Roster, Difference) {
+    let mut difference = Difference::default();
+    let roster: Roster = settings
+        .sessions
+        .iter()
+        .map(|session| {
+            let policy = build::policy(settings);
+            let predecessor = before.iter().find(|member| member.settings.name == session.name);
+            match predecessor {
+                Some(member) if member.settings == *session && member.policy == policy => {
+                    difference.unchanged += 1;
+                    Arc::clone(member)
+                }
+                Some(member) => {
+                    difference.changed.push(session.name.clone());
+                    Arc::new(Member::start(
+                        session,
+                        policy,
+                        member.leave_to(session, shop.seams.clock.now()),
+                        shop,
+                    ))
+                }
+                None => {
+                    difference.added.push(session.name.clone());
+                    Arc::new(Member::start(session, policy, Past::None, shop))
+                }
+            }
+        })
+        .collect();
+    let is_gone =
+        |member: &&Arc<Member>| !roster.iter().any(|other| other.settings.name == member.settings.name);
+    difference.removed = before.iter().filter(is_gone).map(|member| member.settings.name.clone()).collect();
+    (roster, difference)
+}
+
+/// The first roster: each session goes on from what a predecessor left for it.
+pub(super) fn first(settings: &Settings, mut kept: Vec<Kept>, shop: Workshop<'_>) -> Roster {
+    let mut start = |session: &config::Session| {
+        let fingerprint = handover::fingerprint(session);
+        let now = shop.seams.clock.now();
+        let found = kept.iter().position(|kept| kept.name == session.name);
+        let past = match found.map(|index| kept.swap_remove(index)) {
+            Some(kept) if kept.settings != fingerprint => {
+                info!(
+                    session = session.name,
+                    "The previous run's credentials are of other settings and are not used"
+                );
+                Past::None
+            }
+            Some(kept) if kept.credentials.remaining(now).is_positive() => {
+                let expires_at = rfc3339(kept.credentials.expires_at());
+                info!(session = session.name, expires_at, "Going on with the previous run's credentials");
+                Past::Kept(kept)
+            }
+            _ => Past::None,
+        };
+        Arc::new(Member::start(session, build::policy(settings), past, shop))
+    };
+    settings.sessions.iter().map(&mut start).collect()
+}
+
+/// The handles, for front ends.
+pub(super) fn sessions(roster: &Roster) -> Sessions {
+    roster.iter().map(|member| member.handle.clone()).collect()
+}

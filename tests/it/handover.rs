@@ -1,0 +1,243 @@
+//! What a restart leaves as it was: credentials and IMDS tokens, in systemd's hands or in a file in memory.
+
+use anchord_emulator::Fault;
+use rustix::process::Signal;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::Systemd;
+use crate::support::client;
+
+const KEPT: &str = "Credentials are kept for a successor";
+
+async fn key_id(stage: &Stage, daemon: &Daemon) -> String {
+    client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.key_id()
+}
+
+#[tokio::test]
+async fn a_successor_serves_the_same_credentials_without_asking_aws() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+
+    let successor = stage.daemon().await;
+
+    assert_eq!(key_id(&stage, &successor).await, before);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+    successor.wait_for("Going on with the previous run's credentials").await;
+}
+
+/// A process that is killed has no last words: what is left is written at each renewal.
+#[tokio::test]
+async fn a_daemon_that_was_killed_leaves_as_much_as_one_that_was_stopped() {
+    let mut stage = Stage::in_memory().await;
+    let mut daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.kill();
+    stage.emulator.stop().await;
+
+    let successor = stage.daemon().await;
+
+    assert_eq!(key_id(&stage, &successor).await, before, "AWS is down, and nobody notices");
+}
+
+#[tokio::test]
+async fn only_its_owner_can_read_what_a_daemon_leaves_in_a_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for(KEPT).await;
+
+    assert_eq!(fs_err::metadata(stage.path("run/state")).unwrap().mode() & 0o777, 0o600);
+    let (_, output) = daemon.stop().await;
+    stage.assert_no_secrets(&output, &[]);
+}
+
+#[tokio::test]
+async fn credentials_are_not_left_on_a_disk() {
+    let stage = Stage::new().await;
+    assert!(!stage.is_in_memory(), "this test needs a disk under the temporary folder");
+    let daemon = stage.daemon().await;
+
+    let line = daemon.wait_for("Credentials are not kept across restarts").await;
+
+    assert!(line["why"].as_str().unwrap().ends_with("is on a disk"), "{line}");
+    daemon.stop().await;
+    assert!(!stage.path("run/state").exists());
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_told_and_costs_one_create_session() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    let good = fs_err::read(stage.path("run/state")).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let cases: [(&[u8], &str); 5] = [
+        (&flipped, "it is damaged: its digest does not match"),
+        (&good[..good.len() - 1], "it is damaged: its digest does not match"),
+        (b"", "it is not the state of an anchord of this version"),
+        (b"anchord state 1\n", "it is damaged"),
+        (b"anchord state 2\n{}", "it is not the state of an anchord of this version"),
+    ];
+    for (asked, (content, message)) in cases.into_iter().enumerate() {
+        fs_err::write(stage.path("run/state"), content).unwrap();
+
+        let daemon = stage.daemon().await;
+
+        let line =
+            daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
+        assert!(line["error"].as_str().unwrap().starts_with(message), "{line}");
+        assert!(line["place"].as_str().unwrap().ends_with("run/state"), "{line}");
+        assert!(!line["hint"].as_str().unwrap().is_empty(), "{line}");
+        key_id(&stage, &daemon).await;
+        assert_eq!(stage.emulator.sessions_created(), asked + 2);
+        let (_, output) = daemon.stop().await;
+        stage.assert_no_secrets(&output, &[]);
+    }
+}
+
+#[tokio::test]
+async fn what_others_could_have_written_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    fs_err::set_permissions(stage.path("run/state"), std::fs::Permissions::from_mode(0o666)).unwrap();
+
+    let daemon = stage.daemon().await;
+
+    let line = daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
+    assert!(line["error"].as_str().unwrap().contains("is open to others (mode 666)"), "{line}");
+    assert_eq!(stage.emulator.sessions_created(), 2);
+}
+
+#[tokio::test]
+async fn credentials_of_other_settings_are_not_used() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
+
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for("The previous run's credentials are of other settings and are not used").await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
+#[tokio::test]
+async fn where_clients_use_the_credentials_makes_no_other_session() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    stage.configure(&format!("{}region = \"us-west-2\"\n", stage.session("bedrock")));
+
+    let daemon = stage.daemon().await;
+
+    assert_eq!(key_id(&stage, &daemon).await, before);
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_meanwhile_is_used_though_the_old_credentials_live() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    stage.install(&stage.leaf());
+    stage.emulator.script([Fault::Hold]);
+
+    let daemon = stage.daemon().await;
+    stage.emulator.wait_for_held(1).await;
+
+    assert_eq!(key_id(&stage, &daemon).await, before, "served while AWS is asked");
+    stage.emulator.release();
+    daemon.wait_for("Credentials renewed").await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
+#[tokio::test]
+async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
+    let mut stage = Stage::new().await;
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    daemon.wait_for("Ready").await;
+    let token = client::imds_token(&systemd.http()).await;
+    let before = client::imds(&systemd.http()).await.key_id();
+    systemd.wait_for_kept(1).await;
+    daemon.stop().await;
+    stage.emulator.stop().await;
+    // Not even the runtime directory is left.
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    let successor = systemd.start(&stage);
+    successor.wait_for("Ready").await;
+
+    assert_eq!(client::imds(&systemd.http()).await.key_id(), before);
+    assert_eq!(client::imds_list(&systemd.http(), &token).await.status, 200, "clients keep tokens for hours");
+    assert!(!stage.path("run/state").exists(), "no file beside systemd's descriptor");
+}
+
+#[tokio::test]
+async fn systemd_is_asked_to_forget_what_was_renewed() {
+    let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 64).await;
+    let systemd = Systemd::new(&stage);
+    let mut daemon = systemd.start(&stage);
+
+    systemd.wait_for_kept(2).await;
+    daemon.kill();
+
+    assert_eq!(systemd.kept().len(), 1, "one state, whatever the moment of the end: {:?}", systemd.kept());
+    let successor = systemd.start(&stage);
+    successor.wait_for("Going on with the previous run's credentials").await;
+    systemd.wait_for_kept(3).await;
+    assert_eq!(systemd.kept().len(), 1, "{:?}", systemd.kept());
+}
+
+#[tokio::test]
+async fn a_damaged_descriptor_is_told_and_replaced() {
+    let stage = Stage::new().await;
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    systemd.wait_for_kept(1).await;
+    daemon.stop().await;
+    systemd.keep_instead(b"anchord state 1\nnonsense");
+
+    let daemon = systemd.start(&stage);
+
+    daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
+    daemon.wait_for("Ready").await;
+    assert_eq!(client::imds(&systemd.http()).await.status, 200);
+    systemd.wait_for_kept(2).await;
+}
+
+/// Before version 254 systemd does not say whether it keeps descriptors; `/run` is in memory everywhere.
+#[tokio::test]
+async fn an_older_systemd_finds_the_state_in_the_runtime_directory() {
+    let stage = Stage::in_memory().await;
+    let mut systemd = Systemd::new(&stage);
+    systemd.store = None;
+    let daemon = systemd.start(&stage);
+    daemon.wait_for("Ready").await;
+    let before = client::imds(&systemd.http()).await.key_id();
+    daemon.wait_for(KEPT).await;
+    daemon.signal(Signal::TERM);
+    daemon.ended().await;
+
+    let successor = systemd.start(&stage);
+    successor.wait_for("Ready").await;
+
+    assert_eq!(client::imds(&systemd.http()).await.key_id(), before);
+}
