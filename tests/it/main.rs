@@ -12,6 +12,8 @@ mod daemonless;
 mod handover;
 mod lifecycle;
 mod outage;
+mod reload;
+mod restart;
 mod secrets;
 mod supervision;
 mod systemd;

@@ -1,0 +1,238 @@
+//! SIGHUP: new settings take the place of old ones, and no client notices.
+
+use anchord_emulator::Fault;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::Systemd;
+use crate::support::client;
+
+const RELOADED: &str = "Configuration reloaded";
+const REFUSED: &str = "The new configuration is refused; the one in force goes on";
+
+async fn reload(daemon: &Daemon, nth: usize) -> Value {
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_nth(RELOADED, nth).await
+}
+
+async fn key_id(stage: &Stage, daemon: &Daemon, session: &str) -> String {
+    client::container(&daemon.http().await, session, &stage.bearer(session)).await.key_id()
+}
+
+#[tokio::test]
+async fn a_session_that_did_not_change_goes_on_beside_one_that_is_new() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon, "bedrock").await;
+    let two =
+        format!("[imds]\nsession = \"bedrock\"\n{}{}", stage.session("bedrock"), stage.session("batch"));
+    stage.configure(&two);
+
+    let line = reload(&daemon, 1).await;
+
+    assert_eq!((&line["unchanged"], &line["added"]), (&1.into(), &"batch".into()), "{line}");
+    let added = client::socket(&stage.socket(), "batch").await.key_id();
+    assert_eq!(key_id(&stage, &daemon, "batch").await, added);
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
+    assert_eq!(stage.emulator.sessions_created(), 2, "one each");
+}
+
+#[tokio::test]
+async fn a_session_that_was_removed_is_gone_for_clients() {
+    let stage = Stage::new().await;
+    let two =
+        format!("[imds]\nsession = \"bedrock\"\n{}{}", stage.session("bedrock"), stage.session("batch"));
+    stage.configure(&two);
+    let daemon = stage.daemon().await;
+    stage.configure(&stage.session("bedrock"));
+
+    let line = reload(&daemon, 1).await;
+
+    assert_eq!(line["removed"], "batch", "{line}");
+    let status = client::container(&daemon.http().await, "batch", &stage.bearer("batch")).await.status;
+    assert_eq!(status, 401, "its bearer opens nothing any more");
+    assert_eq!(client::socket(&stage.socket(), "batch").await.status, 404);
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+}
+
+#[tokio::test]
+async fn every_mistake_of_a_new_configuration_is_told_and_the_old_one_goes_on() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon, "bedrock").await;
+
+    stage.configure("[session.bedrock]\nduration = \"1s\"\ncolour = \"red\"\n");
+    daemon.signal(Signal::HUP);
+    let mistakes = [
+        daemon.wait_for_nth(REFUSED, 1).await,
+        daemon.wait_for_nth(REFUSED, 2).await,
+        daemon.wait_for_nth(REFUSED, 3).await,
+    ];
+    stage.write("anchord.toml", "[session.bedrock\n");
+    daemon.signal(Signal::HUP);
+    let unparsable = daemon.wait_for_nth(REFUSED, 4).await;
+
+    let text = format!("{mistakes:?}");
+    for part in
+        ["anchord.toml:9: [session.bedrock] lacks", "anchord.toml:10: `duration`", "anchord.toml:11: "]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(unparsable["mistake"].as_str().unwrap().contains("anchord.toml:1"), "{unparsable}");
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
+    assert_eq!(client::imds(&daemon.http().await).await.key_id(), before);
+
+    stage.configure(&stage.session("bedrock"));
+    reload(&daemon, 1).await;
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+}
+
+#[tokio::test]
+async fn a_configuration_file_that_is_gone_is_told_and_changes_nothing() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    fs_err::remove_file(stage.path("anchord.toml")).unwrap();
+
+    daemon.signal(Signal::HUP);
+    let line = daemon.wait_for(REFUSED).await;
+
+    assert!(line["mistake"].as_str().unwrap().contains("anchord.toml"), "{line}");
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+}
+
+/// Settings can be well formed and still not be usable.
+#[tokio::test]
+async fn settings_that_cannot_be_applied_change_nothing() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    stage.write("run/batch.token", "too short");
+    let two = format!("[imds]\nsession = \"batch\"\n{}{}", stage.session("bedrock"), stage.session("batch"));
+    stage.configure(&two);
+
+    daemon.signal(Signal::HUP);
+    let line = daemon.wait_for(REFUSED).await;
+
+    let mistake = line["mistake"].as_str().unwrap();
+    assert!(mistake.contains("run/batch.token") && mistake.contains("hint: remove"), "{mistake}");
+    assert_eq!(client::socket(&stage.socket(), "batch").await.status, 404);
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+}
+
+#[tokio::test]
+async fn clients_of_a_changed_session_get_the_old_credentials_until_there_are_new_ones() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon, "bedrock").await;
+    stage.emulator.script([Fault::Hold]);
+    stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
+
+    let line = reload(&daemon, 1).await;
+    stage.emulator.wait_for_held(1).await;
+
+    assert_eq!(line["changed"], "bedrock", "{line}");
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before, "while AWS is asked");
+    stage.emulator.release();
+    daemon.wait_for_nth("Credentials renewed", 2).await;
+    let after = key_id(&stage, &daemon, "bedrock").await;
+    assert_ne!(after, before, "though they end earlier than the old ones");
+    let issued = stage.emulator.issued();
+    assert!(issued[1].expires_at < issued[0].expires_at);
+    assert_eq!(issued[1].access_key_id, after);
+}
+
+#[tokio::test]
+async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon, "bedrock").await;
+    stage.emulator.always(Some(Fault::Denied { message: "not authorized".into() }));
+    stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
+
+    reload(&daemon, 1).await;
+    daemon.wait_for("Renewal failed; keeping credentials until they expire").await;
+
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
+}
+
+#[tokio::test]
+async fn what_cannot_change_while_clients_know_it_is_named() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    let text = text.replace("runtime_directory = \"run\"", "runtime_directory = \"elsewhere\"");
+    let text = text.replace("127.0.0.1:0", "127.0.0.1:1");
+    stage.write("anchord.toml", &text);
+
+    reload(&daemon, 1).await;
+    let line = daemon.wait_for("These settings hold after a restart only").await;
+
+    assert_eq!(line["settings"], "runtime_directory, http.listen, socket", "{line}");
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+    assert!(!stage.path("elsewhere").exists());
+}
+
+#[tokio::test]
+async fn the_authorities_and_the_log_level_are_read_again() {
+    let stage = Stage::new().await;
+    let good = stage.emulator.tls_ca_pem().to_owned();
+    stage.write("tls-ca.pem", stage.root.certificate_pem());
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("\"trace\"", "\"info\""));
+    let daemon = stage.daemon().await;
+    assert!(!daemon.output().contains("\"DEBUG\""), "{}", daemon.output());
+    assert_eq!(stage.emulator.sessions_created(), 0, "the server's authority is not known yet");
+
+    stage.write("tls-ca.pem", &good);
+    stage.write("anchord.toml", &text);
+    let line = reload(&daemon, 1).await;
+
+    assert_eq!(line["unchanged"], 1, "{line}");
+    daemon.wait_for("Credentials renewed").await;
+    client::imds(&daemon.http().await).await.key_id();
+    daemon.wait_for("Answered").await;
+}
+
+/// Renamed to `.previous` it stays good for the clients that have it.
+#[tokio::test]
+async fn a_bearer_is_changed_by_a_reload() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let old = stage.bearer("bedrock");
+    fs_err::rename(stage.path("run/bedrock.token"), stage.path("run/bedrock.token.previous")).unwrap();
+
+    reload(&daemon, 1).await;
+
+    let (http, new) = (daemon.http().await, stage.bearer("bedrock"));
+    assert_ne!(new, old);
+    for bearer in [&new, &old] {
+        assert_eq!(client::container(&http, "bedrock", bearer).await.status, 200);
+    }
+    fs_err::remove_file(stage.path("run/bedrock.token.previous")).unwrap();
+    reload(&daemon, 2).await;
+    assert_eq!(client::container(&http, "bedrock", &old).await.status, 401);
+}
+
+#[tokio::test]
+async fn systemd_hears_when_a_reload_begins_and_how_it_ends() {
+    let stage = Stage::new().await;
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    systemd.wait_for("READY=1").await;
+
+    stage.write("anchord.toml", "nonsense");
+    daemon.signal(Signal::HUP);
+    let refused = systemd.wait_for("The new configuration is refused").await;
+    let reloading = systemd.wait_for("RELOADING=1").await;
+
+    assert!(refused.starts_with("READY=1\nSTATUS="), "{refused}");
+    assert!(refused.contains("anchord.toml:1"), "{refused}");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    assert_eq!(client::socket(&systemd.socket, "bedrock").await.status, 200);
+    stage.configure(&stage.session("bedrock"));
+    daemon.signal(Signal::HUP);
+    assert!(systemd.wait_for("Configuration reloaded").await.starts_with("READY=1\n"));
+}
