@@ -90,6 +90,9 @@ fn the_units_are_what_systemd_expects() {
         .output()
         .unwrap();
 
-    let text = [output.stdout, output.stderr].concat();
-    assert_eq!((output.status.success(), String::from_utf8_lossy(&text).as_ref()), (true, ""));
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    // The unit says what an older systemd makes of this.
+    let of_older_systemd = "Failed to parse service type, ignoring: notify-reload";
+    let complaints: Vec<_> = text.lines().filter(|line| !line.ends_with(of_older_systemd)).collect();
+    assert_eq!((output.status.success(), complaints), (true, Vec::new()));
 }
