@@ -105,7 +105,8 @@ impl Member {
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
         if handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
-            return Past::Snapshot(snapshot);
+            // An attempt under way is lost with its task, which is nobody's failure.
+            return Past::Snapshot(Snapshot { fetching: false, ..snapshot });
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
         Past::Snapshot(Snapshot::inherited(held, now))
