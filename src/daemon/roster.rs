@@ -15,6 +15,7 @@ use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
 use crate::identity;
+use crate::identity::Watcher;
 use crate::session;
 use crate::session::Handle;
 use crate::session::Policy;
@@ -77,13 +78,16 @@ impl Member {
         let mut tasks = JoinSet::new();
         if let Some(leaf) = leaf {
             let (identity, changed) = (Arc::clone(&identity), keeper.identity_changed());
-            tasks.spawn_blocking(move || {
+            let clock = clock.clone();
+            tasks.spawn(async move {
+                identity.look(clock.now()).await;
                 // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
-                if identity.load(clock.now()).is_ok_and(|now| handover::hash(now.leaf()) != leaf) {
+                if identity.in_use().is_some_and(|now| handover::hash(now.leaf()) != leaf) {
                     changed.notify_one();
                 }
             });
         }
+        tasks.spawn(supervise::watch(Watcher::new(Arc::clone(&identity), clock, keeper.identity_changed())));
         tasks.spawn(supervise::keep(keeper));
         Self { settings: settings.clone(), policy, identity, handle, _tasks: tasks }
     }

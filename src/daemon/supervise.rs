@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tracing::error;
 
+use crate::identity::Watcher;
 use crate::session::Keeper;
 
 /// Long enough not to spin, short against any credential's life.
@@ -18,6 +19,15 @@ pub(super) async fn keep(mut keeper: Keeper) {
         // published.
         let Err(_panic) = AssertUnwindSafe(keeper.run()).catch_unwind().await;
         error!(session = keeper.name(), "The session's keeper ended by a panic; starting it again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+/// Runs the watcher of a session's certificate for ever, through panics too.
+pub(super) async fn watch(mut watcher: Watcher) {
+    loop {
+        let Err(_panic) = AssertUnwindSafe(watcher.run()).catch_unwind().await;
+        error!(session = watcher.session(), "Watching the certificate ended by a panic; starting it again");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::sync::OwnedMutexGuard;
+use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
@@ -19,72 +22,184 @@ use crate::failure::Classify as _;
 
 /// One session's identity, shared by whoever signs with it and whoever watches its files.
 ///
-/// A half-written file, or a pair that does not fit, never takes the place of an identity that works.
+/// A half-written file, or a pair that does not fit, never takes the place of an identity that works. What ails
+/// the files is told once, whoever finds it.
 #[derive(Debug)]
 pub struct Current {
     session: String,
     source: Source,
-    held: Mutex<Option<Arc<Identity>>>,
+    /// Held while files are read, to the end of it even if nobody waits any more: a reader that is late must not put
+    /// an older identity over a newer one, and a file system that hangs must not cost a thread an attempt.
+    reading: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
 }
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<Arc<Identity>>,
+    last_given: Given,
+    told_fault: Option<String>,
+    told_warnings: Vec<String>,
+}
+
+/// What the session's last attempt had to sign with.
+#[derive(Debug, Default)]
+enum Given {
+    #[default]
+    NothingYet,
+    NoIdentity,
+    Identity(Arc<Identity>),
+}
+
+/// What a look at the files has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An identity other than the one that the session signs with, which has to be told.
+    News,
+    /// What is known.
+    Known,
+    /// Nothing that can be used.
+    Fault,
+}
+
+/// Files are read in milliseconds; what takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.
     pub fn new(session: &str, source: Source) -> Self {
-        Self { session: session.into(), source, held: Mutex::new(None) }
+        Self { session: session.into(), source, reading: Arc::default(), state: Mutex::default() }
     }
 
     /// Loads the source again: the identity it holds, or the one in use where it holds none that is good.
     ///
-    /// Blocks while files are read and keys unlocked.
-    pub fn load(&self, now: OffsetDateTime) -> Result<Arc<Identity>, Error> {
-        match self.source.load(now) {
-            Ok(loaded) => Ok(self.take(loaded)),
-            Err(error) => self.keep(error, now),
+    /// An error is the caller's to tell; that an older identity had to be used is told here.
+    pub async fn load(&self, now: OffsetDateTime) -> Result<Arc<Identity>, Error> {
+        let result = match self.read(now).await {
+            Ok((loaded, _reading)) => Ok(self.take(loaded)),
+            Err(error) => self.keep(error, now, Teller::Caller),
+        };
+        self.lock().last_given = match &result {
+            Ok(identity) => Given::Identity(Arc::clone(identity)),
+            Err(_) => Given::NoIdentity,
+        };
+        result
+    }
+
+    /// The same for whoever does not sign but watches; all there is to tell is told here.
+    pub async fn look(&self, now: OffsetDateTime) -> Found {
+        let (identity, is_fault) = match self.read(now).await {
+            Ok((loaded, _reading)) => (Some(self.take(loaded)), false),
+            Err(error) => (self.keep(error, now, Teller::Here).ok(), true),
+        };
+        let mut state = self.lock();
+        let is_news = match (&state.last_given, &identity) {
+            (Given::NothingYet, _) | (_, None) => false,
+            (Given::NoIdentity, Some(_)) => true,
+            (Given::Identity(given), Some(identity)) => !given.is_same(identity),
+        };
+        // From here on the session is compared with what it was told, or would have been given now.
+        if is_news || matches!(state.last_given, Given::NothingYet) {
+            state.last_given = identity.map_or(Given::NoIdentity, Given::Identity);
+        }
+        match (is_news, is_fault) {
+            (true, _) => Found::News,
+            (false, true) => Found::Fault,
+            (false, false) => Found::Known,
         }
     }
 
     /// The identity that the last successful load gave.
     pub fn in_use(&self) -> Option<Arc<Identity>> {
-        self.lock().clone()
+        self.lock().held.clone()
+    }
+
+    /// The session's name.
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Where the identity comes from.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Reading files and unlocking keys may block, and a file system may hang.
+    async fn read(&self, now: OffsetDateTime) -> Result<(Loaded, OwnedMutexGuard<()>), Error> {
+        let hanging = |_| Error::Hanging { path: self.source.path().into(), patience: PATIENCE };
+        let reading = Arc::clone(&self.reading).lock_owned();
+        let reading = tokio::time::timeout(PATIENCE, reading).await.map_err(hanging)?;
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || (source.load(now), reading));
+        let loaded = tokio::time::timeout(PATIENCE, loaded).await.map_err(hanging)?;
+        let (loaded, reading) = loaded.map_err(|_| Error::Panicked { path: self.source.path().into() })?;
+        Ok((loaded?, reading))
     }
 
     fn take(&self, Loaded { identity, warnings }: Loaded) -> Arc<Identity> {
-        let identity = Arc::new(identity);
-        let before = self.lock().replace(Arc::clone(&identity));
-        if before.is_none_or(|before| before.leaf() != identity.leaf()) {
-            self.tell(&identity, &warnings);
+        let mut state = self.lock();
+        let same = state.held.clone().filter(|held| held.is_same(&identity));
+        let is_new = same.is_none();
+        let identity = same.unwrap_or_else(|| Arc::new(identity));
+        state.held = Some(Arc::clone(&identity));
+        let recovered = state.told_fault.take().is_some();
+        let told = std::mem::replace(&mut state.told_warnings, warnings.clone());
+        drop(state);
+
+        let session = &*self.session;
+        if is_new {
+            self.tell_of(&identity);
+        } else if recovered {
+            info!(session, "The certificate on disk can be used again");
+        }
+        for warning in warnings.iter().filter(|warning| is_new || !told.contains(warning)) {
+            warn!(session, "{warning}");
         }
         identity
     }
 
-    fn keep(&self, error: Error, now: OffsetDateTime) -> Result<Arc<Identity>, Error> {
-        let Some(held) = self.lock().clone().filter(|held| held.not_after() > now) else { return Err(error) };
+    fn keep(&self, error: Error, now: OffsetDateTime, teller: Teller) -> Result<Arc<Identity>, Error> {
+        let fault = Chain(&error).to_string();
+        let mut state = self.lock();
+        let is_told = state.told_fault.as_ref() == Some(&fault);
+        let held = state.held.clone().filter(|held| held.not_after() > now);
+        state.told_fault = Some(fault.clone());
+        drop(state);
+
         let (session, hint) = (&*self.session, error.hint());
-        warn!(
-            session,
-            error = %Chain(&error),
-            hint,
-            "The certificate on disk cannot be used; keeping the one in use"
-        );
-        Ok(held)
+        if is_told {
+            debug!(session, error = fault, "The certificate on disk still cannot be used");
+        } else if held.is_some() {
+            let error = fault;
+            warn!(session, error, hint, "The certificate on disk cannot be used; keeping the one in use");
+        } else if teller == Teller::Here {
+            warn!(session, error = fault, hint, "The certificate on disk cannot be used");
+        }
+        held.ok_or(error)
     }
 
-    fn tell(&self, identity: &Identity, warnings: &[String]) {
-        let session = &*self.session;
+    fn tell_of(&self, identity: &Identity) {
         info!(
-            session,
+            session = &*self.session,
             subject = identity.subject(),
             serial = identity.serial(),
             intermediates = identity.intermediates().len(),
             not_after = %clock::rfc3339(identity.not_after()),
             "Using certificate"
         );
-        for warning in warnings {
-            warn!(session, "{warning}");
-        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Identity>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Who tells of a fault when there is no identity to go on with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Teller {
+    Here,
+    Caller,
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::leaf::Fault;
 use crate::failure::Class;
@@ -22,6 +23,20 @@ pub enum Error {
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
         /// The path.
+        path: PathBuf,
+    },
+    /// The system does not answer.
+    #[error("`{}` could not be read within {} s", path.display(), patience.as_secs())]
+    Hanging {
+        /// The certificate file.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// Reading panicked, which is a bug.
+    #[error("reading `{}` panicked", path.display())]
+    Panicked {
+        /// The certificate file.
         path: PathBuf,
     },
     /// A file holds nothing.
@@ -115,12 +130,17 @@ fn found_text(labels: &[String]) -> String {
 
 impl Classify for Error {
     fn class(&self) -> Class {
-        Class::Misconfigured
+        match self {
+            Self::Panicked { .. } => Class::Broken,
+            _ => Class::Misconfigured,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Read { source, path } => return Some(read_hint(source, path)),
+            Self::Hanging { .. } => "see whether its file system still answers",
+            Self::Panicked { .. } => return None,
             Self::NotAFile { .. } => "name the PEM file itself",
             Self::Empty { .. } => "it may still be being written; otherwise put the PEM text into it",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",

@@ -9,18 +9,22 @@ mod error;
 mod key;
 mod leaf;
 mod pem;
+mod watch;
 
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use current::Current;
+pub use current::Found;
 pub use error::Error;
 pub use key::Algorithm;
 pub use key::SignFailure;
 pub use key::SigningKey;
 pub use leaf::Fault;
 use time::OffsetDateTime;
+pub use watch::Watcher;
 
 use crate::clock;
 
@@ -50,6 +54,22 @@ impl Source {
     pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
         match self {
             Self::Pem(files) => files.load(now),
+        }
+    }
+
+    /// The file that stands for it in messages.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Pem(files) => &files.certificate,
+        }
+    }
+
+    /// Everything it is loaded from.
+    fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Pem(PemFiles { certificate, private_key, intermediates }) => {
+                [certificate, private_key].into_iter().chain(intermediates).cloned().collect()
+            }
         }
     }
 }
@@ -177,6 +197,11 @@ impl Identity {
     pub fn not_after(&self) -> OffsetDateTime {
         self.not_after
     }
+
+    /// Whether both would sign and send the same: the leaf says which key it is.
+    fn is_same(&self, other: &Self) -> bool {
+        self.leaf == other.leaf && self.intermediates == other.intermediates
+    }
 }
 
 impl fmt::Debug for Identity {
@@ -190,5 +215,7 @@ impl fmt::Debug for Identity {
     }
 }
 
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod tests;

@@ -2,63 +2,20 @@
 
 use std::path::Path;
 
-use anchord_emulator::Authority;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
-use anchord_emulator::Leaf;
 use anchord_emulator::LeafRequest;
 use proptest::prelude::*;
-use tempfile::TempDir;
 use time::Duration;
 
+use super::support::Folder;
+use super::support::key;
+use super::support::leaf_of;
+use super::support::now;
+use super::support::root;
 use super::*;
-use crate::clock::Clock;
 use crate::failure::Class;
 use crate::failure::Failure;
-
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs_err::write(self.path(name), content).unwrap();
-        fs_err::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
-        self.path(name)
-    }
-
-    fn load(&self, certificate: impl AsRef<[u8]>, private_key: impl AsRef<[u8]>) -> Result<Loaded, Error> {
-        let files = PemFiles {
-            certificate: self.write("leaf.pem", certificate),
-            private_key: self.write("key.pem", private_key),
-            intermediates: None,
-        };
-        Source::Pem(files).load(now())
-    }
-}
-
-fn now() -> OffsetDateTime {
-    Clock::system().now()
-}
-
-fn root() -> Authority {
-    Authority::root("Test root", KeyKind::P256).unwrap()
-}
-
-fn leaf_of(root: &Authority, key: KeyKind) -> Leaf {
-    root.leaf(&LeafRequest::new("robot-7", key)).unwrap()
-}
-
-fn key(leaf: &Leaf) -> String {
-    leaf.key_pem(KeyForm::Pkcs8).unwrap()
-}
 
 /// What the log would say, with the folder cut out.
 fn refusal(folder: &Folder, result: Result<Loaded, Error>) -> String {

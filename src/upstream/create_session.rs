@@ -116,7 +116,7 @@ impl RolesAnywhere {
     }
 
     async fn create_session(&self) -> Result<Credentials, Error> {
-        let identity = self.identity().await?;
+        let identity = self.options.identity.load(self.clock.now()).await?;
         match self.attempt(&identity).await? {
             Outcome::Made(credentials) => Ok(credentials),
             Outcome::Refused { error, clock_corrected: false } => Err(error),
@@ -126,13 +126,6 @@ impl RolesAnywhere {
                 Outcome::Refused { error, .. } => Err(error),
             },
         }
-    }
-
-    /// Reading files and unlocking keys may block.
-    async fn identity(&self) -> Result<Arc<Identity>, Error> {
-        let (identity, now) = (Arc::clone(&self.options.identity), self.clock.now());
-        let loaded = tokio::task::spawn_blocking(move || identity.load(now)).await;
-        Ok(loaded.map_err(|_| Error::Broken("loading the identity panicked"))??)
     }
 
     async fn attempt(&self, identity: &Arc<Identity>) -> Result<Outcome, Error> {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod outage;
 mod reload;
 mod restart;
+mod rotation;
 mod secrets;
 mod supervision;
 mod systemd;

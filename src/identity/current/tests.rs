@@ -1,0 +1,186 @@
+//! What is used and what is told while files are good, bad and good again.
+
+use anchord_emulator::Authority;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
+
+use super::*;
+use crate::identity::support::Folder;
+use crate::identity::support::Log;
+use crate::identity::support::leaf_of;
+use crate::identity::support::now;
+use crate::identity::support::root;
+
+struct Bench {
+    folder: Folder,
+    root: Authority,
+    current: Current,
+    log: Log,
+}
+
+impl Bench {
+    /// A good pair in its folder, not read yet.
+    fn new() -> Self {
+        let (folder, root) = (Folder::new(), root());
+        folder.install(&leaf_of(&root, KeyKind::P256));
+        let current = Current::new("web", Source::Pem(folder.files()));
+        Self { folder, root, current, log: Log::start() }
+    }
+
+    fn renew(&self) {
+        self.folder.install(&leaf_of(&self.root, KeyKind::P256));
+    }
+
+    async fn load(&self) -> Result<Arc<Identity>, Error> {
+        self.current.load(now()).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
+    let bench = Bench::new();
+    let used = bench.load().await.unwrap();
+    assert!(bench.log.news()[0].starts_with("INFO Using certificate session=\"web\" subject=\"CN=robot-7\""));
+    let certificate = fs_err::read(bench.folder.path("leaf.pem")).unwrap();
+
+    for _ in 0..2 {
+        bench.folder.write("leaf.pem", "-----BEGIN CERTIFICATE-----\nMII");
+        assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
+        assert_eq!(bench.current.look(now()).await, Found::Fault);
+        bench.load().await.unwrap();
+        let told = bench.log.news();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("WARN The certificate on disk cannot be used; keeping the one in use")
+                && told[0].contains("leaf.pem` is damaged: a section has no END line\"")
+                && told[0].contains("hint=\"copy the file again"),
+            "{told:?}"
+        );
+
+        bench.folder.write("leaf.pem", &certificate);
+        assert_eq!(bench.current.look(now()).await, Found::Known);
+        bench.load().await.unwrap();
+        assert_eq!(bench.log.news(), ["INFO The certificate on disk can be used again session=\"web\""]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_fault_is_told_too() {
+    let bench = Bench::new();
+    bench.load().await.unwrap();
+    bench.log.news();
+
+    bench.folder.write("leaf.pem", "");
+    bench.current.look(now()).await;
+    bench.folder.write("leaf.pem", leaf_of(&bench.root, KeyKind::P256).certificate_pem());
+    bench.load().await.unwrap();
+
+    let told = bench.log.news();
+    assert!(told[0].contains("is empty") && told[1].contains("belongs to the private key"), "{told:?}");
+}
+
+/// The session tells of its failed attempt; that a file is bad in another way by now, nobody else would tell.
+#[tokio::test(start_paused = true)]
+async fn without_an_identity_the_attempts_error_is_not_told_twice() {
+    let bench = Bench::new();
+    bench.folder.write("leaf.pem", "");
+
+    bench.load().await.unwrap_err();
+    bench.current.look(now()).await;
+    assert_eq!(bench.log.news(), [""; 0]);
+
+    bench.folder.write("leaf.pem", "garbage");
+    bench.current.look(now()).await;
+    let told = bench.log.news();
+    assert!(told[0].starts_with("WARN The certificate on disk cannot be used session=\"web\""), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_session_signs_with_already_is_no_news() {
+    let bench = Bench::new();
+
+    assert_eq!(bench.current.look(now()).await, Found::Known, "its first attempt is still to come");
+    bench.load().await.unwrap();
+    bench.renew();
+    assert_eq!(bench.current.look(now()).await, Found::News);
+    assert_eq!(bench.current.look(now()).await, Found::Known, "it was told");
+    bench.renew();
+    bench.load().await.unwrap();
+    assert_eq!(bench.current.look(now()).await, Found::Known, "its attempt was faster than the watcher");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_become_good_are_news_to_a_session_that_had_none() {
+    let bench = Bench::new();
+    let certificate = fs_err::read(bench.folder.path("leaf.pem")).unwrap();
+    fs_err::remove_file(bench.folder.path("leaf.pem")).unwrap();
+
+    bench.load().await.unwrap_err();
+    assert_eq!(bench.current.look(now()).await, Found::Fault);
+    bench.folder.write("leaf.pem", &certificate);
+
+    assert_eq!(bench.current.look(now()).await, Found::News);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_chain_for_the_same_leaf_is_another_identity() {
+    let bench = Bench::new();
+    let issuing = bench.root.intermediate("Issuing", KeyKind::P256).unwrap();
+    let leaf = leaf_of(&issuing, KeyKind::P256);
+    bench.folder.install(&leaf);
+    assert_eq!(bench.load().await.unwrap().intermediates().len(), 0);
+
+    bench.folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
+
+    assert_eq!(bench.current.look(now()).await, Found::News);
+    assert_eq!(bench.load().await.unwrap().intermediates().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_has_ended_is_not_kept() {
+    let bench = Bench::new();
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.not_after = now() + time::Duration::HOUR;
+    bench.folder.install(&bench.root.leaf(&request).unwrap());
+    bench.load().await.unwrap();
+    fs_err::remove_file(bench.folder.path("key.pem")).unwrap();
+
+    assert!(bench.current.load(now() + time::Duration::minutes(59)).await.is_ok());
+    let error = bench.current.load(now() + time::Duration::minutes(61)).await.unwrap_err();
+    assert!(matches!(error, Error::Read { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_about_files_that_are_used_is_told_when_it_comes_up() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new();
+    bench.load().await.unwrap();
+    bench.log.news();
+
+    let open = std::fs::Permissions::from_mode(0o644);
+    fs_err::set_permissions(bench.folder.path("key.pem"), open).unwrap();
+    bench.current.look(now()).await;
+    bench.load().await.unwrap();
+
+    let told = bench.log.news();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("is open to others (mode 0644)"), "{told:?}");
+}
+
+/// As on a network file system whose server is gone: a reader that hangs keeps the next ones from hanging too.
+#[tokio::test(start_paused = true)]
+async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
+    let bench = Bench::new();
+    let used = bench.load().await.unwrap();
+    bench.log.news();
+    let hanging = Arc::clone(&bench.current.reading).lock_owned().await;
+
+    assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
+    let told = bench.log.news();
+    assert!(told[0].contains("could not be read within 5 s"), "{told:?}");
+    assert!(told[0].contains("hint=\"see whether its file system still answers\""), "{told:?}");
+
+    drop(hanging);
+    bench.load().await.unwrap();
+    assert!(bench.log.news()[0].contains("can be used again"));
+}

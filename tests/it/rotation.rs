@@ -1,0 +1,227 @@
+//! The certificate is renewed under a running daemon.
+
+use anchord_emulator::Fault;
+use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::Leaf;
+use anchord_emulator::LeafRequest;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::client;
+
+const RENEWED: &str = "Credentials renewed";
+const USING: &str = "Using certificate";
+const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+
+/// A leaf whose serial number is `serial`.
+fn leaf(stage: &Stage, serial: u8) -> Leaf {
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.serial = Some(vec![serial]);
+    stage.root.leaf(&request).unwrap()
+}
+
+/// Later credentials end later: AWS's dates have whole seconds, and these tests are faster.
+fn a_while_passes(stage: &Stage, serial: u8) {
+    stage.emulator.set_clock_offset(time::Duration::seconds(i64::from(serial) * 2));
+}
+
+/// Puts the leaf with this serial number in the place of the one that is there.
+fn renew(stage: &Stage, serial: u8) {
+    a_while_passes(stage, serial);
+    stage.install(&leaf(stage, serial));
+}
+
+/// The serial numbers of the leaves that signed the requests so far, and what was answered.
+fn signed_with(stage: &Stage) -> Vec<(String, Option<u16>)> {
+    let requests = stage.emulator.requests();
+    let serial = |credential: &String| credential.split('/').next().unwrap().to_owned();
+    requests
+        .iter()
+        .map(|request| (request.credential.as_ref().map(serial).unwrap(), request.status))
+        .collect()
+}
+
+fn made(serials: &[&str]) -> Vec<(String, Option<u16>)> {
+    serials.iter().map(|serial| ((*serial).to_owned(), Some(201))).collect()
+}
+
+async fn key_id(stage: &Stage, daemon: &Daemon) -> String {
+    let ids = [
+        client::imds(&daemon.http().await).await.key_id(),
+        client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.key_id(),
+        client::socket(&stage.socket(), "bedrock").await.key_id(),
+    ];
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    ids[0].clone()
+}
+
+/// A daemon that has its first credentials with leaf 1.
+async fn started(stage: &Stage) -> Daemon {
+    stage.install(&leaf(stage, 1));
+    stage.daemon().await
+}
+
+#[tokio::test]
+async fn each_renewed_certificate_renews_the_session_once() {
+    let stage = Stage::new().await;
+    let daemon = started(&stage).await;
+    let mut ids = vec![key_id(&stage, &daemon).await];
+
+    for (serial, nth) in [(2, 2), (3, 3)] {
+        renew(&stage, serial);
+        daemon.wait_for_nth(RENEWED, nth).await;
+        ids.push(key_id(&stage, &daemon).await);
+    }
+
+    assert_eq!(signed_with(&stage), made(&["1", "2", "3"]));
+    let issued: Vec<_> = stage.emulator.issued().into_iter().map(|issued| issued.access_key_id).collect();
+    assert_eq!(ids, issued);
+    let output = daemon.stop().await.1;
+    assert!(!output.contains("\"WARN\"") && !output.contains("\"ERROR\""), "{output}");
+    stage.assert_no_secrets(&output, &[]);
+}
+
+#[tokio::test]
+async fn old_credentials_are_handed_out_until_there_are_new_ones() {
+    let stage = Stage::new().await;
+    let daemon = started(&stage).await;
+    let first = key_id(&stage, &daemon).await;
+    stage.emulator.script([Fault::Hold]);
+
+    renew(&stage, 2);
+    stage.emulator.wait_for_held(1).await;
+    assert_eq!(key_id(&stage, &daemon).await, first);
+    stage.emulator.release();
+    daemon.wait_for_nth(RENEWED, 2).await;
+
+    assert_ne!(key_id(&stage, &daemon).await, first);
+}
+
+#[tokio::test]
+async fn a_half_written_pair_is_told_and_taken_when_it_is_whole() {
+    let stage = Stage::new().await;
+    let daemon = started(&stage).await;
+    let first = key_id(&stage, &daemon).await;
+    let renewed = leaf(&stage, 2);
+    a_while_passes(&stage, 2);
+
+    stage.write("leaf.pem", renewed.certificate_pem());
+    let line = daemon.wait_for(KEEPING).await;
+    assert!(line["error"].as_str().unwrap().contains("belongs to the private key"), "{line}");
+    assert!(line["hint"].as_str().unwrap().contains("must come from the same request"), "{line}");
+    assert_eq!(key_id(&stage, &daemon).await, first);
+    stage.write("key.pem", &renewed.key_pem(KeyForm::Pkcs8).unwrap());
+    daemon.wait_for_nth(RENEWED, 2).await;
+
+    assert_ne!(key_id(&stage, &daemon).await, first);
+    assert_eq!(signed_with(&stage), made(&["1", "2"]));
+}
+
+#[tokio::test]
+async fn a_certificate_directory_that_disappears_is_told_and_service_goes_on() {
+    let stage = Stage::new().await;
+    let first = leaf(&stage, 1);
+    let publish = |leaf: &Leaf| {
+        fs_err::create_dir(stage.path("pki")).unwrap();
+        stage.write("pki/leaf.pem", leaf.certificate_pem());
+        stage.write("pki/key.pem", &leaf.key_pem(KeyForm::Pkcs8).unwrap());
+    };
+    publish(&first);
+    let session =
+        stage.session("bedrock").replace("leaf.pem", "pki/leaf.pem").replace("key.pem", "pki/key.pem");
+    stage.configure(&session);
+    let daemon = stage.daemon().await;
+    let id = key_id(&stage, &daemon).await;
+
+    fs_err::remove_dir_all(stage.path("pki")).unwrap();
+    let line = daemon.wait_for(KEEPING).await;
+    assert!(line["error"].as_str().unwrap().contains("pki/key.pem`: No such file or directory"), "{line}");
+    assert_eq!(line["session"], "bedrock");
+    assert_eq!(key_id(&stage, &daemon).await, id);
+    publish(&first);
+    daemon.wait_for("The certificate on disk can be used again").await;
+    assert_eq!(key_id(&stage, &daemon).await, id);
+
+    fs_err::remove_dir_all(stage.path("pki")).unwrap();
+    daemon.wait_for_nth(KEEPING, 2).await;
+    a_while_passes(&stage, 2);
+    publish(&leaf(&stage, 2));
+    daemon.wait_for_nth(RENEWED, 2).await;
+    assert_eq!(signed_with(&stage), made(&["1", "2"]));
+}
+
+/// As kubelet publishes a secret, with cert-manager behind it.
+#[tokio::test]
+async fn a_kubernetes_secret_that_is_renewed_is_used() {
+    let stage = Stage::new().await;
+    let publish = |serial: u8| {
+        a_while_passes(&stage, serial);
+        let (leaf, stamp) = (leaf(&stage, serial), format!("..2026_03_11_12_00_0{serial}.1"));
+        fs_err::create_dir(stage.path(&stamp)).unwrap();
+        stage.write(&format!("{stamp}/tls.crt"), leaf.certificate_pem());
+        stage.write(&format!("{stamp}/tls.key"), &leaf.key_pem(KeyForm::Pkcs8).unwrap());
+        fs_err::os::unix::fs::symlink(&stamp, stage.path("..data_tmp")).unwrap();
+        fs_err::rename(stage.path("..data_tmp"), stage.path("..data")).unwrap();
+    };
+    publish(1);
+    for name in ["tls.crt", "tls.key"] {
+        fs_err::os::unix::fs::symlink(format!("..data/{name}"), stage.path(name)).unwrap();
+    }
+    stage.configure(&stage.session("bedrock").replace("leaf.pem", "tls.crt").replace("key.pem", "tls.key"));
+    let daemon = stage.daemon().await;
+
+    publish(2);
+    fs_err::remove_dir_all(stage.path("..2026_03_11_12_00_01.1")).unwrap();
+    daemon.wait_for_nth(RENEWED, 2).await;
+
+    assert_eq!(signed_with(&stage), made(&["1", "2"]));
+}
+
+#[tokio::test]
+async fn a_daemon_without_a_certificate_starts_and_uses_the_one_that_comes() {
+    let stage = Stage::new().await;
+    fs_err::remove_file(stage.path("key.pem")).unwrap();
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    assert_eq!(client::imds(&http).await.status, 503);
+
+    stage.install(&leaf(&stage, 1));
+    daemon.wait_for(USING).await;
+    daemon.wait_for(RENEWED).await;
+
+    assert_eq!(client::imds(&http).await.status, 200);
+    assert_eq!(signed_with(&stage), made(&["1"]));
+}
+
+#[tokio::test]
+async fn clients_that_never_stop_asking_notice_no_rotation() {
+    let stage = Stage::new().await;
+    let daemon = started(&stage).await;
+    let (http, bearer) = (daemon.http().await, stage.bearer("bedrock"));
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let asking = tokio::spawn(async move {
+        let mut ids = Vec::new();
+        while stopped.try_recv().is_err() {
+            let id = client::container(&http, "bedrock", &bearer).await.key_id();
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    });
+
+    for (serial, nth) in [(2, 2), (3, 3), (4, 4)] {
+        renew(&stage, serial);
+        daemon.wait_for_nth(RENEWED, nth).await;
+    }
+    let last = key_id(&stage, &daemon).await;
+    stop.send(()).unwrap();
+    let ids = asking.await.unwrap();
+
+    let issued: Vec<_> = stage.emulator.issued().into_iter().map(|issued| issued.access_key_id).collect();
+    assert_eq!(issued.len(), 4);
+    assert!(ids.iter().all(|id| issued.contains(id)), "{ids:?}");
+    assert!(ids.len() >= 2, "nobody asked meanwhile: no proof");
+    assert_eq!(issued.last(), Some(&last));
+}
