@@ -129,13 +129,14 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     Ok(Daemon::new(engine, tcp, unix, store, socket_file))
 }
 
-/// An attempt may make two calls (the second with a corrected clock), and takes no longer than their limits and the
-/// time for files and keys together; where they have none, neither has it.
+/// An attempt may make three calls (one more with a corrected clock, one more with the certificate before a refused
+/// one), and takes no longer than their limits and the time for files and keys together; where they have none, neither
+/// has it.
 pub(super) fn policy(settings: &Settings) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
-    Policy { attempt_limit: call.map(|call| 2 * call + FILES_AND_KEYS), ..Policy::default() }
+    Policy { attempt_limit: call.map(|call| 3 * call + FILES_AND_KEYS), ..Policy::default() }
 }
 
 /// HTTPS towards AWS, as the settings say.

@@ -41,8 +41,8 @@ pub(super) enum Past {
     None,
     /// A predecessor of this process left its credentials.
     Kept(Kept),
-    /// It goes on from `Snapshot`.
-    Snapshot(Snapshot),
+    /// It goes on from `Snapshot`, with the certificate it knows.
+    Snapshot(Snapshot, Arc<identity::Current>),
 }
 
 /// What sessions are made with.
@@ -66,13 +66,14 @@ impl Member {
     pub(super) fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
         let Workshop { seams, transport } = shop;
         let clock = seams.clock.clone();
-        let identity = build::identity(settings);
-        let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
-        let (past, leaf) = match past {
-            Past::None => (Snapshot::first(clock.now()), None),
-            Past::Kept(kept) => (Snapshot::kept(kept.credentials, clock.now()), kept.leaf),
-            Past::Snapshot(snapshot) => (snapshot, None),
+        let (past, leaf, identity) = match past {
+            Past::None => (Snapshot::first(clock.now()), None, build::identity(settings)),
+            Past::Kept(kept) => {
+                (Snapshot::kept(kept.credentials, clock.now()), kept.leaf, build::identity(settings))
+            }
+            Past::Snapshot(snapshot, identity) => (snapshot, None, identity),
         };
+        let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
         let (handle, keeper) = session::reopen(past, &settings.name, issuer, policy, clock.clone(), jitter);
         let mut tasks = JoinSet::new();
@@ -108,12 +109,18 @@ impl Member {
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
+        // What AWS has accepted is known there alone, should it refuse what lies in the files by now.
+        let identity = if build::source(settings) == build::source(&self.settings) {
+            Arc::clone(&self.identity)
+        } else {
+            build::identity(settings)
+        };
         if handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
             // An attempt under way is lost with its task, which is nobody's failure.
-            return Past::Snapshot(Snapshot { fetching: false, ..snapshot });
+            return Past::Snapshot(Snapshot { fetching: false, ..snapshot }, identity);
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
-        Past::Snapshot(Snapshot::inherited(held, now))
+        Past::Snapshot(Snapshot::inherited(held, now), identity)
     }
 }
 

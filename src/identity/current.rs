@@ -19,6 +19,7 @@ use super::Source;
 use crate::clock;
 use crate::failure::Chain;
 use crate::failure::Classify as _;
+use crate::failure::Failure;
 
 /// One session's identity, shared by whoever signs with it and whoever watches its files.
 ///
@@ -37,6 +38,8 @@ pub struct Current {
 #[derive(Debug, Default)]
 struct State {
     held: Option<Arc<Identity>>,
+    accepted: Option<Arc<Identity>>,
+    told_refusal: Option<Arc<Identity>>,
     last_given: Given,
     told_fault: Option<String>,
     told_warnings: Vec<String>,
@@ -109,9 +112,51 @@ impl Current {
         }
     }
 
-    /// The identity that the last successful load gave.
+    /// The identity that credentials were obtained with last; before that, the one that was loaded.
     pub fn in_use(&self) -> Option<Arc<Identity>> {
-        self.lock().held.clone()
+        let state = self.lock();
+        state.accepted.clone().or_else(|| state.held.clone())
+    }
+
+    /// Notes that AWS has given credentials for `identity`.
+    pub fn accepted(&self, identity: &Arc<Identity>) {
+        let mut state = self.lock();
+        state.accepted = Some(Arc::clone(identity));
+        let was_refused = state.told_refusal.take().is_some_and(|refused| refused.is_same(identity));
+        drop(state);
+        if was_refused {
+            info!(
+                session = &*self.session,
+                serial = identity.serial(),
+                "AWS accepts the new certificate now"
+            );
+        }
+    }
+
+    /// What AWS has accepted before, if that is another identity than `refused` and has not ended: a new
+    /// certificate may be of a CA that AWS does not know yet.
+    pub fn accepted_before(&self, refused: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+        let accepted = self.lock().accepted.clone();
+        accepted.filter(|accepted| !accepted.is_same(refused) && accepted.not_after() > now)
+    }
+
+    /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
+    pub fn passed_over(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
+        let told = self.lock().told_refusal.replace(Arc::clone(refused));
+        let (session, serial, error) = (&*self.session, refused.serial(), why.message());
+        if told.is_some_and(|told| told.is_same(refused)) {
+            debug!(session, serial, error, "AWS still refuses the new certificate");
+            return;
+        }
+        warn!(
+            session,
+            serial,
+            error,
+            hint = why.hint(),
+            in_use = used.serial(),
+            in_use_not_after = %clock::rfc3339(used.not_after()),
+            "AWS refuses the new certificate; going on with the previous one"
+        );
     }
 
     /// The session's name.
@@ -162,7 +207,8 @@ impl Current {
         let fault = Chain(&error).to_string();
         let mut state = self.lock();
         let is_told = state.told_fault.as_ref() == Some(&fault);
-        let held = state.held.clone().filter(|held| held.not_after() > now);
+        let is_good = |identity: &Arc<Identity>| identity.not_after() > now;
+        let held = state.held.clone().filter(is_good).or_else(|| state.accepted.clone().filter(is_good));
         state.told_fault = Some(fault.clone());
         drop(state);
 

@@ -32,14 +32,14 @@ use crate::clock;
 const MAX_INTERMEDIATES: usize = 5;
 
 /// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// PEM files.
     Pem(PemFiles),
 }
 
 /// Certificate and key in PEM files, intermediates with the leaf, in a file of their own, or absent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFiles {
     /// The leaf, with or without intermediates, in any order.
     pub certificate: PathBuf,

@@ -26,6 +26,8 @@ use crate::clock;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
+use crate::failure::Class;
+use crate::failure::Classify as _;
 use crate::failure::Failure;
 use crate::identity::Current;
 use crate::identity::Identity;
@@ -62,7 +64,8 @@ pub struct Options {
 
 /// Makes credentials with CreateSession.
 ///
-/// The certificate is read again for each call, so a renewed one is used without a restart.
+/// The certificate is read again for each call, so a renewed one is used without a restart. While AWS refuses it, the
+/// one that it accepted before is used.
 pub struct RolesAnywhere {
     options: Options,
     transport: Arc<dyn Transport>,
@@ -116,15 +119,41 @@ impl RolesAnywhere {
     }
 
     async fn create_session(&self) -> Result<Credentials, Error> {
-        let identity = self.options.identity.load(self.clock.now()).await?;
-        match self.attempt(&identity).await? {
+        let current = &self.options.identity;
+        let identity = current.load(self.clock.now()).await?;
+        let refusal = match self.ask(&identity).await {
+            Ok(credentials) => {
+                current.accepted(&identity);
+                return Ok(credentials);
+            }
+            Err(error) => error,
+        };
+        // It may be the certificate that is refused, so what was accepted before is tried in its place. The next
+        // attempt begins with the new one again: it is for AWS's side to be mended, and that shows in no file.
+        let previous = current.accepted_before(&identity, self.clock.now());
+        let Some(previous) = previous.filter(|_| refusal.class() == Class::Denied) else {
+            return Err(refusal);
+        };
+        match self.ask(&previous).await {
+            Ok(credentials) => {
+                current.passed_over(&identity, &previous, &Failure::new(&refusal));
+                Ok(credentials)
+            }
+            // Refused alike, so it was not the certificate.
+            Err(again) if again.class() == Class::Denied => Err(refusal),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// One call, and one more where the clock may be why it was refused: a client that waits cannot wait for a pause.
+    async fn ask(&self, identity: &Arc<Identity>) -> Result<Credentials, Error> {
+        let outcome = match self.attempt(identity).await? {
+            Outcome::Refused { clock_corrected: true, .. } => self.attempt(identity).await?,
+            outcome => outcome,
+        };
+        match outcome {
             Outcome::Made(credentials) => Ok(credentials),
-            Outcome::Refused { error, clock_corrected: false } => Err(error),
-            // The clock alone may be why, and the client that waits cannot wait for a pause.
-            Outcome::Refused { clock_corrected: true, .. } => match self.attempt(&identity).await? {
-                Outcome::Made(credentials) => Ok(credentials),
-                Outcome::Refused { error, .. } => Err(error),
-            },
+            Outcome::Refused { error, .. } => Err(error),
         }
     }
 

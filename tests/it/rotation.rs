@@ -194,6 +194,39 @@ async fn a_daemon_without_a_certificate_starts_and_uses_the_one_that_comes() {
     assert_eq!(signed_with(&stage), made(&["1"]));
 }
 
+/// Its CA is not known to AWS yet, or the renewal went wrong: nothing that works is given up for it.
+#[tokio::test]
+async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
+    let stage = Stage::new().await;
+    let daemon = started(&stage).await;
+    let mut ids = vec![key_id(&stage, &daemon).await];
+    stage.emulator.set_revoked("2", true);
+    stage.emulator.script([Fault::Hold]);
+
+    renew(&stage, 2);
+    stage.emulator.wait_for_held(1).await;
+    ids.push(key_id(&stage, &daemon).await);
+    assert_eq!(ids[0], ids[1]);
+    stage.emulator.release();
+    let line = daemon.wait_for("AWS refuses the new certificate; going on with the previous one").await;
+    assert!(line["error"].as_str().unwrap().contains("Untrusted Signing Certificate"), "{line}");
+    assert!(line["hint"].as_str().unwrap().contains("does not lead to the trust anchor"), "{line}");
+    assert_eq!((&line["serial"], &line["in_use"]), (&"2".into(), &"1".into()), "{line}");
+    daemon.wait_for_nth(RENEWED, 2).await;
+    ids.push(key_id(&stage, &daemon).await);
+    assert_ne!(ids[1], ids[2]);
+
+    // A session that is reloaded with other settings still knows what AWS has accepted.
+    a_while_passes(&stage, 3);
+    stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for_nth(RENEWED, 3).await;
+
+    let outcome = |serial: &str, status| (serial.to_owned(), Some(status));
+    let both = [outcome("2", 403), outcome("1", 201)];
+    assert_eq!(signed_with(&stage), [&[outcome("1", 201)], &both[..], &both[..]].concat());
+}
+
 #[tokio::test]
 async fn clients_that_never_stop_asking_notice_no_rotation() {
     let stage = Stage::new().await;

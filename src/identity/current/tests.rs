@@ -31,6 +31,12 @@ impl Bench {
         self.folder.install(&leaf_of(&self.root, KeyKind::P256));
     }
 
+    fn install_until(&self, not_after: OffsetDateTime) {
+        let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+        request.not_after = not_after;
+        self.folder.install(&self.root.leaf(&request).unwrap());
+    }
+
     async fn load(&self) -> Result<Arc<Identity>, Error> {
         self.current.load(now()).await
     }
@@ -139,9 +145,7 @@ async fn another_chain_for_the_same_leaf_is_another_identity() {
 #[tokio::test(start_paused = true)]
 async fn an_identity_that_has_ended_is_not_kept() {
     let bench = Bench::new();
-    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
-    request.not_after = now() + time::Duration::HOUR;
-    bench.folder.install(&bench.root.leaf(&request).unwrap());
+    bench.install_until(now() + time::Duration::HOUR);
     bench.load().await.unwrap();
     fs_err::remove_file(bench.folder.path("key.pem")).unwrap();
 
@@ -183,4 +187,74 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     drop(hanging);
     bench.load().await.unwrap();
     assert!(bench.log.news()[0].contains("can be used again"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_before_is_offered_until_it_ends() {
+    let bench = Bench::new();
+    bench.install_until(now() + time::Duration::HOUR);
+    let first = bench.load().await.unwrap();
+    assert!(bench.current.accepted_before(&first, now()).is_none(), "nothing was accepted yet");
+    bench.current.accepted(&first);
+    assert!(bench.current.accepted_before(&first, now()).is_none(), "there is no other");
+    bench.renew();
+    let second = bench.load().await.unwrap();
+
+    let offered = bench.current.accepted_before(&second, now()).unwrap();
+    assert!(Arc::ptr_eq(&offered, &first));
+    assert!(bench.current.accepted_before(&second, now() + time::Duration::minutes(61)).is_none());
+    assert!(Arc::ptr_eq(&bench.current.in_use().unwrap(), &first));
+    bench.current.accepted(&second);
+    assert!(Arc::ptr_eq(&bench.current.in_use().unwrap(), &second));
+}
+
+/// The new certificate was issued for a shorter time than was left of the old one.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_works_outlives_a_shorter_one_that_never_did() {
+    let bench = Bench::new();
+    let first = bench.load().await.unwrap();
+    bench.current.accepted(&first);
+    bench.install_until(now() + time::Duration::HOUR);
+    bench.load().await.unwrap();
+
+    let later = bench.current.load(now() + time::Duration::minutes(61)).await.unwrap();
+
+    assert!(Arc::ptr_eq(&later, &first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
+    let bench = Bench::new();
+    let first = bench.load().await.unwrap();
+    bench.current.accepted(&first);
+    let refusal = |id: u32| {
+        Failure::of(
+            crate::failure::Class::Denied,
+            format!("AWS answered 403 ({id})"),
+            Some("name the right CA".into()),
+        )
+    };
+    bench.renew();
+    let second = bench.load().await.unwrap();
+    bench.log.news();
+
+    for id in 0..3 {
+        bench.current.passed_over(&second, &first, &refusal(id));
+    }
+    let told = bench.log.news();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with(
+            "WARN AWS refuses the new certificate; going on with the previous one session=\"web\""
+        ) && told[0].contains(&format!("serial=\"{}\"", second.serial()))
+            && told[0].contains(&format!("in_use=\"{}\"", first.serial()))
+            && told[0].contains("error=\"AWS answered 403 (0)\" hint=\"name the right CA\""),
+        "{told:?}"
+    );
+
+    bench.current.accepted(&second);
+    bench.current.accepted(&second);
+    let told = bench.log.news();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("INFO AWS accepts the new certificate now"), "{told:?}");
 }

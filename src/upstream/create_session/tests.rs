@@ -348,6 +348,72 @@ async fn a_half_written_certificate_does_not_displace_the_one_in_use() {
     assert_eq!(bench.sent().len(), 2);
 }
 
+const REFUSED: &str = r#"{"message":"Untrusted Signing Certificate"}"#;
+
+/// The keys that signed the requests since this was last asked for: R(SA), the certificate accepted first, or E(C).
+fn signers(bench: &Bench) -> String {
+    let algorithm = |request: &Request<Bytes>| sent_header(request, "authorization");
+    bench.sent().iter().map(|request| if algorithm(request).contains("RSA") { 'R' } else { 'E' }).collect()
+}
+
+/// A bench on which AWS has accepted one certificate, and another lies in its place now.
+async fn renewed_bench(replies: impl IntoIterator<Item = Reply>) -> Bench {
+    let granted = reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = Bench::new(std::iter::once(granted).chain(replies));
+    bench.issuer.issue().await.unwrap();
+    install("p256/doc", bench.folder.path());
+    assert_eq!(signers(&bench), "R");
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_new_certificate_is_refused_the_previous_one_goes_on() {
+    let refused = || reply(403, &[], REFUSED);
+    let granted = || reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = renewed_bench([refused(), granted(), refused(), granted(), granted(), refused()]).await;
+
+    bench.issuer.issue().await.unwrap();
+    assert_eq!(signers(&bench), "ER");
+    bench.issuer.issue().await.unwrap();
+    assert_eq!(signers(&bench), "ER", "the new one first, each time");
+    bench.issuer.issue().await.unwrap();
+    assert_eq!(signers(&bench), "E", "AWS has come to know it");
+    bench.issuer.issue().await.unwrap_err();
+    assert_eq!(signers(&bench), "E", "what was accepted once does not fall back behind itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_are_refused_the_new_ones_refusal_is_told() {
+    let bench = renewed_bench([reply(403, &[], REFUSED), reply(404, &[], "{}")]).await;
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(signers(&bench), "ER");
+    assert!(failure.message().contains("Untrusted Signing Certificate"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_previous_certificate_that_gets_no_answer_is_tried_again_soon() {
+    let bench = renewed_bench([reply(403, &[], REFUSED), reply(500, &[], "{}")]).await;
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(signers(&bench), "ER");
+    assert_eq!(failure.class(), Class::Transient, "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_refusal_brings_the_previous_certificate_back() {
+    for status in [429, 500] {
+        let bench =
+            renewed_bench([reply(status, &[], "{}"), reply(201, &[], &made("2026-03-11T13:00:00Z"))]).await;
+
+        bench.issuer.issue().await.unwrap_err();
+
+        assert_eq!(signers(&bench), "E", "{status}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_any_usable_certificate_nothing_is_sent() {
     let bench = Bench::new([]);
