@@ -56,6 +56,11 @@ pub trait Classify: Error {
     fn retry_after(&self) -> Option<Duration> {
         None
     }
+
+    /// Whether it went wrong on this host, before anything was sent: any other endpoint would fail alike.
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
 /// A failure that can be kept, cloned and shown to many: the printed error with its class and hint.
@@ -70,6 +75,7 @@ struct Record {
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    is_local: bool,
 }
 
 impl Failure {
@@ -77,12 +83,13 @@ impl Failure {
     pub fn new(error: &dyn Classify) -> Self {
         let message = chain_text(error.to_string(), error.source());
         let (class, hint, retry_after) = (error.class(), error.hint(), error.retry_after());
-        Self(Arc::new(Record { class, message, hint, retry_after }))
+        Self(Arc::new(Record { class, message, hint, retry_after, is_local: error.is_local() }))
     }
 
     /// A failure that no error value stands behind.
     pub fn of(class: Class, message: impl Into<String>, hint: Option<String>) -> Self {
-        Self(Arc::new(Record { class, message: message.into(), hint, retry_after: None }))
+        let message = message.into();
+        Self(Arc::new(Record { class, message, hint, retry_after: None, is_local: false }))
     }
 
     /// Who or what has to change before a retry can succeed.
@@ -103,6 +110,11 @@ impl Failure {
     /// How long the other side asked us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether it went wrong on this host, before anything was sent: any other endpoint would fail alike.
+    pub fn is_local(&self) -> bool {
+        self.0.is_local
     }
 }
 

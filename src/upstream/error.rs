@@ -99,6 +99,10 @@ impl Classify for Error {
             _ => None,
         }
     }
+
+    fn is_local(&self) -> bool {
+        matches!(self, Self::Identity(_) | Self::Signing(_) | Self::Broken(_))
+    }
 }
 
 fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {

@@ -2,6 +2,7 @@
 
 mod create_session;
 mod error;
+mod failover;
 mod skew;
 mod tls;
 mod transport;
@@ -12,6 +13,7 @@ use std::pin::Pin;
 pub use create_session::Options;
 pub use create_session::RolesAnywhere;
 pub use error::Error;
+pub use failover::Failover;
 pub use tls::RootsError;
 pub use tls::client_config;
 pub use transport::Https;

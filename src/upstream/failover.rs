@@ -1,0 +1,292 @@
+//! A second endpoint, asked when the first fails for good.
+//!
+//! The first is asked in each attempt, so that it takes over again as soon as it works. A refusal does not pass by
+//! itself, so it is for good; a time-out often does, and is for good only when it repeats itself or when clients have
+//! nothing to live on meanwhile. Of what the session holds nothing is known here but the credentials made here.
+
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use futures_util::future::Either;
+use futures_util::future::select;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::info;
+use tracing::warn;
+
+use super::BoxFuture;
+use super::Issuer;
+use crate::arn::Region;
+use crate::clock::Clock;
+use crate::clock::until;
+use crate::credentials::Credentials;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::failure::Failure;
+
+/// Two issuers of the same role's credentials, of which the second stands in for the first.
+pub struct Failover {
+    session: String,
+    first: Endpoint,
+    second: Endpoint,
+    /// The second's.
+    region: Region,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of the first, in a row.
+    failures: u32,
+    /// Whether the second has been asked since the first worked.
+    on_detour: bool,
+    /// When the credentials end that were made last.
+    lasts_until: Option<OffsetDateTime>,
+}
+
+/// A passing failure is for good from this one in a row on: while the pauses before it pass (seconds), what is held
+/// loses nothing, and a Region that stumbles does not send all its hosts to another one.
+const PASSING_FAILURES: u32 = 3;
+
+/// With less life left than this clients are about to suffer, or suffer: most SDKs fetch again in their last five
+/// minutes, and not all of them keep what they had when that fails.
+const LITTLE: Duration = Duration::from_secs(5 * 60);
+
+/// Who is told to wait longer than this could see credentials end before there have been three failures.
+const LONG_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the first may be silent while clients have nothing, before the second is asked too: far above what
+/// CreateSession takes, and a third of what `credential-process` may take as a whole.
+const HEAD_START: Duration = Duration::from_secs(3);
+
+/// As in a session: a longer `Retry-After` is taken for a mistake.
+const LONGEST_TOLD_WAIT: Duration = Duration::from_secs(15 * 60);
+
+impl Failover {
+    /// Asks `second`, which is in `region`, where `first` fails for good; `session` is for the log.
+    pub fn new(
+        session: &str,
+        first: Arc<dyn Issuer>,
+        second: Arc<dyn Issuer>,
+        region: Region,
+        clock: Clock,
+    ) -> Self {
+        let (first, second) = (Endpoint::new(first), Endpoint::new(second));
+        Self { session: session.into(), first, second, region, clock, state: Mutex::default() }
+    }
+
+    async fn attempt(&self) -> Result<Credentials, Failure> {
+        let is_urgent = self.is_urgent();
+        // Counted before it is known, so that an attempt that is cut off counts as well.
+        let failures = self.count();
+        let mut first = pin!(self.first.ask());
+        let early = if is_urgent {
+            tokio::time::timeout(HEAD_START, first.as_mut()).await.ok()
+        } else {
+            Some(first.as_mut().await)
+        };
+        let made = match early {
+            Some(Err(failure)) if !failure.is_local() && (is_urgent || is_for_good(&failure, failures)) => {
+                self.tell_detour(&failure);
+                self.second.ask().await.map_err(|second| self.neither(failure, second))
+            }
+            Some(result) => self.of_first(result),
+            None => {
+                let silent = format!("no answer for {HEAD_START:?}");
+                self.tell_detour(&Failure::of(Class::Transient, silent, None));
+                self.race(first).await
+            }
+        }?;
+        self.state().lasts_until = Some(made.expires_at());
+        Ok(made)
+    }
+
+    /// The first has not given up yet; whichever brings credentials first ends it.
+    async fn race(
+        &self,
+        first: Pin<&mut impl Future<Output = Result<Credentials, Failure>>>,
+    ) -> Result<Credentials, Failure> {
+        let (first, second) = match select(first, pin!(self.second.ask())).await {
+            Either::Left((Ok(made), _)) => return self.of_first(Ok(made)),
+            Either::Right((Ok(made), _)) => return Ok(made),
+            Either::Left((Err(failure), second)) => (Err(failure), second.await),
+            Either::Right((Err(failure), first)) => (first.await, Err(failure)),
+        };
+        match (first, second) {
+            (Err(first), Err(second)) => Err(self.neither(first, second)),
+            (Ok(made), _) => self.of_first(Ok(made)),
+            (_, Ok(made)) => Ok(made),
+        }
+    }
+
+    /// Takes in what the first alone has decided.
+    fn of_first(&self, result: Result<Credentials, Failure>) -> Result<Credentials, Failure> {
+        let mut state = self.state();
+        match &result {
+            Ok(_) => {
+                state.failures = 0;
+                if std::mem::take(&mut state.on_detour) {
+                    info!(session = self.session, "The first endpoint works again");
+                }
+            }
+            // A file that cannot be read says nothing about the endpoint.
+            Err(failure) if failure.is_local() => state.failures = state.failures.saturating_sub(1),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Whether clients have nothing to live on, as far as can be known here.
+    fn is_urgent(&self) -> bool {
+        let lasts_until = self.state().lasts_until;
+        lasts_until.is_none_or(|lasts_until| until(self.clock.now(), lasts_until) < LITTLE)
+    }
+
+    fn count(&self) -> u32 {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        state.failures
+    }
+
+    /// Once for each detour; the session's diary tells how attempts end.
+    fn tell_detour(&self, failure: &Failure) {
+        if std::mem::replace(&mut self.state().on_detour, true) {
+            return;
+        }
+        warn!(
+            session = self.session,
+            region = self.region.as_str(),
+            class = %failure.class(),
+            error = failure.message(),
+            hint = failure.hint(),
+            "The first endpoint fails; asking the second endpoint"
+        );
+    }
+
+    fn neither(&self, first: Failure, second: Failure) -> Failure {
+        // The first was slow to find out that it would fail before anything was sent.
+        if first.is_local() { first } else { Neither { first, second, region: &self.region }.into() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Issuer for Failover {
+    fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
+        Box::pin(self.attempt())
+    }
+}
+
+/// Whether waiting for the first to recover is in vain, or too long.
+fn is_for_good(failure: &Failure, in_a_row: u32) -> bool {
+    match failure.class() {
+        Class::Denied | Class::Misconfigured | Class::Broken => true,
+        Class::Transient | Class::Throttled => {
+            in_a_row >= PASSING_FAILURES || failure.retry_after().is_some_and(|told| told > LONG_WAIT)
+        }
+    }
+}
+
+/// One of the two. Since the other one's failures may bring the next attempt forward, each sees to it that it is left
+/// alone for as long as AWS asked.
+struct Endpoint {
+    issuer: Arc<dyn Issuer>,
+    told: Mutex<Option<(Failure, Instant)>>,
+}
+
+impl Endpoint {
+    fn new(issuer: Arc<dyn Issuer>) -> Self {
+        Self { issuer, told: Mutex::default() }
+    }
+
+    async fn ask(&self) -> Result<Credentials, Failure> {
+        if let Some(failure) = self.left_alone() {
+            return Err(failure);
+        }
+        let result = self.issuer.issue().await;
+        let told = result.as_ref().err().and_then(|failure| {
+            let wait = failure.retry_after()?.min(LONGEST_TOLD_WAIT);
+            Some((failure.clone(), Instant::now() + wait))
+        });
+        *self.told() = told;
+        result
+    }
+
+    /// What it last answered, while AWS wants it to be left alone.
+    fn left_alone(&self) -> Option<Failure> {
+        let (failure, over_at) = self.told().clone()?;
+        let left = over_at.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then(|| LeftAlone { failure, left }.into())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<(Failure, Instant)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A failure of before that still holds.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", failure.message())]
+struct LeftAlone {
+    failure: Failure,
+    left: Duration,
+}
+
+impl Classify for LeftAlone {
+    fn class(&self) -> Class {
+        self.failure.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.failure.hint().map(str::to_owned)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        Some(self.left)
+    }
+}
+
+/// No endpoint gave credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("{}; the second endpoint ({region}): {}", first.message(), second.message())]
+struct Neither<'a> {
+    first: Failure,
+    second: Failure,
+    region: &'a Region,
+}
+
+impl Classify for Neither<'_> {
+    /// Since either would do, the class that is tried again sooner decides. Throttled goes before all the same: both
+    /// are asked in each attempt, and one that throttles is not to be asked whenever a client wants it.
+    fn class(&self) -> Class {
+        let classes = [self.first.class(), self.second.class()];
+        let soonest_first = [Class::Throttled, Class::Transient, Class::Broken, Class::Misconfigured];
+        soonest_first.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Denied)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match (self.first.hint(), self.second.hint()) {
+            (Some(first), Some(second)) if first != second => {
+                Some(format!("{first}; the second endpoint ({}): {second}", self.region))
+            }
+            (Some(hint), _) | (None, Some(hint)) => Some(hint.to_owned()),
+            (None, None) => None,
+        }
+    }
+
+    /// Only if both ask for it: an endpoint that wants to be left alone is, while the other is asked.
+    fn retry_after(&self) -> Option<Duration> {
+        self.first.retry_after().zip(self.second.retry_after()).map(|(first, second)| first.min(second))
+    }
+}
+
+#[cfg(test)]
+mod tests;
