@@ -10,6 +10,7 @@
 
 mod check;
 mod environment;
+mod fallback;
 mod file;
 mod layers;
 mod options;
@@ -207,6 +208,19 @@ pub struct Session {
     /// The Region that is asked for credentials.
     pub roles_anywhere_region: Region,
     /// `https://host[:port]` to ask instead of AWS's usual endpoint.
+    pub endpoint: Option<String>,
+    /// Who is asked when that endpoint fails for good.
+    pub fallback: Option<SecondEndpoint>,
+}
+
+/// Another Region's Roles Anywhere, with a trust anchor and a profile of its own for the same role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecondEndpoint {
+    /// Another than the session's, in the same partition; its Region is asked.
+    pub trust_anchor: TrustAnchorArn,
+    /// The profile, in this trust anchor's Region and account.
+    pub profile: ProfileArn,
+    /// `https://host[:port]` to ask instead of the Region's usual endpoint.
     pub endpoint: Option<String>,
 }
 

@@ -89,9 +89,10 @@ impl<'a> Check<'a> {
         let region = self.one("session.region", scope, values::region);
         let asked_region = self.one("session.roles_anywhere_region", scope, values::region_or_auto);
         let endpoint = self.one("session.endpoint", scope, values::endpoint);
+        let fallback = self.fallback(layer, &trust_anchor);
 
         self.report_missing(layer);
-        self.check_profile(&trust_anchor, &profile);
+        self.check_profile(&trust_anchor, &profile, "");
         self.check_regions(layer, &trust_anchor, &asked_region, &region);
         self.check_role(&trust_anchor, &role);
         if let (Value::Absent, Some(anchor)) = (&region, trust_anchor.get()) {
@@ -111,6 +112,7 @@ impl<'a> Check<'a> {
             region: region.optional()?.unwrap_or_else(|| trust_anchor.region()),
             roles_anywhere_region: asked_region.unwrap_or_else(|| trust_anchor.region()),
             endpoint: endpoint.optional()?,
+            fallback: fallback?,
             trust_anchor,
         })
     }
@@ -139,7 +141,13 @@ impl<'a> Check<'a> {
         self.report(origin, fault);
     }
 
-    fn check_profile(&mut self, trust_anchor: &Value<TrustAnchorArn>, profile: &Value<ProfileArn>) {
+    /// `which` stands before both names: nothing, or `fallback `.
+    pub(super) fn check_profile(
+        &mut self,
+        trust_anchor: &Value<TrustAnchorArn>,
+        profile: &Value<ProfileArn>,
+        which: &str,
+    ) {
         let (Some(anchor), Value::Is(profile, origin)) = (trust_anchor.get(), profile) else { return };
         let pairs = [
             ("partition", profile.partition().to_owned(), anchor.partition().to_owned()),
@@ -148,9 +156,9 @@ impl<'a> Check<'a> {
         ];
         for (what, of_profile, of_anchor) in pairs {
             if of_profile != of_anchor {
-                let fault = Fault::new(format!("the profile and the trust anchor must share their {what}"))
-                    .hint(format!("the profile's is {of_profile}, the trust anchor's {of_anchor}"));
-                self.report(origin.clone(), fault);
+                let both = format!("the {which}profile and the {which}trust anchor must share their {what}");
+                let hint = format!("the profile's is {of_profile}, the trust anchor's {of_anchor}");
+                self.report(origin.clone(), Fault::new(both).hint(hint));
             }
         }
     }

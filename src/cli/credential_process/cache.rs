@@ -78,7 +78,7 @@ impl Cache {
             &session.certificate.to_string_lossy(),
             &session.private_key.to_string_lossy(),
             // These change no credentials, but whether they can be had: a failure is kept too.
-            &format!("{:?} {:?}", session.intermediates, settings.upstream.ca_file),
+            &format!("{:?} {:?} {:?}", session.intermediates, settings.upstream.ca_file, session.fallback),
             settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
             settings.upstream.no_proxy.as_deref().unwrap_or_default(),
         ]

@@ -232,33 +232,36 @@ fn a_description_tells_each_value_and_who_decided_it() {
     let settings = settle(&file, &["--duration=45m"], &[("ANCHORD_LISTEN", "127.0.0.1:0")]).unwrap();
 
     let expected = r#"
-file                                  = "/etc/anchord/anchord.toml"               # default
-runtime_directory                     = "/run/anchord"                            # default
-log.level                             = "warn"                                    # anchord.toml:2
-log.format                            = "text"                                    # default
-http.listen                           = ["127.0.0.1:0"]                           # ANCHORD_LISTEN
-imds.enabled                          = true                                      # default
-imds.session                          = "bedrock"                                 # default
-container.enabled                     = true                                      # default
-socket.enabled                        = true                                      # default
-socket.path                           = "/run/anchord/anchord.sock"               # default
-socket.mode                           = "0600"                                    # default
-upstream.connect_timeout              = "5s"                                      # default
-upstream.read_timeout                 = "10s"                                     # default
-upstream.ca_file                      = (none)                                    # default
-upstream.proxy                        = (none)                                    # default
-upstream.no_proxy                     = (none)                                    # default
-session.bedrock.certificate           = "/etc/anchord/leaf.pem"                   # anchord.toml:4
-session.bedrock.private_key           = "/keys/key.pem"                           # anchord.toml:5
-session.bedrock.intermediates         = (none)                                    # default
-session.bedrock.trust_anchor_arn      = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae"  # anchord.toml:6
-session.bedrock.profile_arn           = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70"  # anchord.toml:7
-session.bedrock.role_arn              = "arn:aws:iam::123456789012:role/bedrock"  # anchord.toml:8
-session.bedrock.duration              = "45m"                                     # --duration
-session.bedrock.role_session_name     = (none)                                    # default
-session.bedrock.region                = "us-east-1"                               # default
-session.bedrock.roles_anywhere_region = "auto"                                    # default
-session.bedrock.endpoint              = (none)                                    # default
+file                                      = "/etc/anchord/anchord.toml"               # default
+runtime_directory                         = "/run/anchord"                            # default
+log.level                                 = "warn"                                    # anchord.toml:2
+log.format                                = "text"                                    # default
+http.listen                               = ["127.0.0.1:0"]                           # ANCHORD_LISTEN
+imds.enabled                              = true                                      # default
+imds.session                              = "bedrock"                                 # default
+container.enabled                         = true                                      # default
+socket.enabled                            = true                                      # default
+socket.path                               = "/run/anchord/anchord.sock"               # default
+socket.mode                               = "0600"                                    # default
+upstream.connect_timeout                  = "5s"                                      # default
+upstream.read_timeout                     = "10s"                                     # default
+upstream.ca_file                          = (none)                                    # default
+upstream.proxy                            = (none)                                    # default
+upstream.no_proxy                         = (none)                                    # default
+session.bedrock.certificate               = "/etc/anchord/leaf.pem"                   # anchord.toml:4
+session.bedrock.private_key               = "/keys/key.pem"                           # anchord.toml:5
+session.bedrock.intermediates             = (none)                                    # default
+session.bedrock.trust_anchor_arn          = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae"  # anchord.toml:6
+session.bedrock.profile_arn               = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70"  # anchord.toml:7
+session.bedrock.role_arn                  = "arn:aws:iam::123456789012:role/bedrock"  # anchord.toml:8
+session.bedrock.duration                  = "45m"                                     # --duration
+session.bedrock.role_session_name         = (none)                                    # default
+session.bedrock.region                    = "us-east-1"                               # default
+session.bedrock.roles_anywhere_region     = "auto"                                    # default
+session.bedrock.endpoint                  = (none)                                    # default
+session.bedrock.fallback_trust_anchor_arn = (none)                                    # default
+session.bedrock.fallback_profile_arn      = (none)                                    # default
+session.bedrock.fallback_endpoint         = (none)                                    # default
 "#;
     assert_eq!(describe(&settings), &expected[1..]);
 }

@@ -178,3 +178,78 @@ fn auto_and_the_right_name_both_mean_the_trust_anchors_region() {
         );
     }
 }
+
+const FALLBACK: &str = "fallback_trust_anchor_arn = \"arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/f1\"\n\
+     fallback_profile_arn = \"arn:aws:rolesanywhere:eu-west-1:123456789012:profile/f2\"\n";
+
+#[test]
+fn a_second_endpoint_is_a_trust_anchor_and_a_profile_of_another_region() {
+    let none = settled(&session("a")).sessions.remove(0);
+    let plain = settled(&format!("{}{FALLBACK}", session("a"))).sessions.remove(0);
+    let named = format!("{}{FALLBACK}fallback_endpoint = \"https://127.0.0.1:1\"", session("a"));
+    let named = settled(&named).sessions.remove(0);
+
+    assert_eq!(none.fallback, None);
+    let plain = plain.fallback.unwrap();
+    assert_eq!((plain.trust_anchor.region().as_str(), plain.endpoint.as_deref()), ("eu-west-1", None));
+    assert_eq!(plain.profile.as_str(), "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/f2");
+    assert_eq!(named.fallback.unwrap().endpoint.as_deref(), Some("https://127.0.0.1:1"));
+    assert_eq!(named.roles_anywhere_region.as_str(), "us-east-1");
+}
+
+#[test]
+fn half_a_second_endpoint_is_told_the_other_half() {
+    let hint = "hint: a second endpoint is a trust anchor and a profile; \
+                give both, or nothing that begins with `fallback_`";
+    let of_profile = format!("{}{}", session("a"), FALLBACK.lines().nth(1).unwrap());
+    let of_endpoint = format!("{}fallback_endpoint = \"https://127.0.0.1:1\"", session("a"));
+    let by_flag = settle(&session("a"), &["--fallback-endpoint=https://127.0.0.1:1"], &[]).unwrap_err();
+
+    assert_eq!(
+        refusal(&of_profile),
+        format!("anchord.toml:7: session `a` lacks `fallback_trust_anchor_arn`; {hint}")
+    );
+    let both = "session `a` lacks `fallback_trust_anchor_arn`, `fallback_profile_arn`";
+    assert_eq!(refusal(&of_endpoint), format!("anchord.toml:7: {both}; {hint}"));
+    assert_eq!(by_flag.to_string(), format!("--fallback-endpoint: {both}; {hint}"));
+}
+
+#[test]
+fn the_second_trust_anchor_is_another_of_the_same_partition() {
+    let own = format!("{}{FALLBACK}", session("a"))
+        .replace("eu-west-1", "us-east-1")
+        .replace("trust-anchor/f1", "trust-anchor/41c10bae");
+    let abroad = format!("{}{FALLBACK}", session("a"))
+        .replace("arn:aws:rolesanywhere:eu-west-1", "arn:aws-cn:rolesanywhere:cn-north-1");
+    let confused = format!("{}{FALLBACK}", session("a")).replace("eu-west-1", "cn-north-1");
+
+    assert_eq!(
+        refusal(&own),
+        "anchord.toml:7: the fallback trust anchor is the session's own; \
+         hint: name one of another Region, or give nothing that begins with `fallback_`"
+    );
+    assert_eq!(
+        refusal(&abroad),
+        "anchord.toml:7: the fallback trust anchor and the trust anchor must share their partition; \
+         hint: the fallback's is aws-cn, the first's aws"
+    );
+    assert_eq!(
+        refusal(&confused),
+        "anchord.toml:7: the fallback trust anchor's ARN names partition aws; \
+         hint: its Region cn-north-1 belongs to aws-cn"
+    );
+}
+
+#[test]
+fn the_second_profile_is_where_the_second_trust_anchor_is() {
+    let file = format!("{}{FALLBACK}", session("a"))
+        .replace("eu-west-1:123456789012:profile", "eu-west-2:210987654321:profile");
+
+    assert_eq!(
+        refusal(&file),
+        "anchord.toml:8: the fallback profile and the fallback trust anchor must share their Region; \
+         hint: the profile's is eu-west-2, the trust anchor's eu-west-1\n\
+         anchord.toml:8: the fallback profile and the fallback trust anchor must share their account; \
+         hint: the profile's is 210987654321, the trust anchor's 123456789012"
+    );
+}

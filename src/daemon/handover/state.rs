@@ -101,10 +101,11 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
         region: _,
         roles_anywhere_region,
         endpoint,
+        fallback,
     } = session;
     let facts = format!(
         "{name:?} {certificate:?} {private_key:?} {intermediates:?} {trust_anchor:?} {profile:?} {role:?} \
-         {duration:?} {role_session_name:?} {roles_anywhere_region:?} {endpoint:?}"
+         {duration:?} {role_session_name:?} {roles_anywhere_region:?} {endpoint:?} {fallback:?}"
     );
     hash(facts.as_bytes())
 }
