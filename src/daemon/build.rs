@@ -48,6 +48,7 @@ use crate::secret::Secret;
 use crate::session::Policy;
 use crate::session::Sessions;
 use crate::upstream;
+use crate::upstream::Failover;
 use crate::upstream::Https;
 use crate::upstream::Issuer;
 use crate::upstream::Limits;
@@ -129,14 +130,15 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     Ok(Daemon::new(engine, tcp, unix, store, socket_file))
 }
 
-/// An attempt may make three calls (one more with a corrected clock, one more with the certificate before a refused
-/// one), and takes no longer than their limits and the time for files and keys together; where they have none, neither
-/// has it.
-pub(super) fn policy(settings: &Settings) -> Policy {
+/// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
+/// before a refused one), and takes no longer than their limits and the time for files and keys together; where they
+/// have none, neither has it.
+pub(super) fn policy(settings: &Settings, session: &config::Session) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
-    Policy { attempt_limit: call.map(|call| 3 * call + FILES_AND_KEYS), ..Policy::default() }
+    let endpoints = if session.fallback.is_some() { 2 } else { 1 };
+    Policy { attempt_limit: call.map(|call| endpoints * (3 * call + FILES_AND_KEYS)), ..Policy::default() }
 }
 
 /// HTTPS towards AWS, as the settings say.
@@ -179,7 +181,17 @@ pub fn issuer(
         region: session.roles_anywhere_region.clone(),
         endpoint: session.endpoint.clone(),
     };
-    Arc::new(RolesAnywhere::new(options, transport, clock.clone()))
+    let of = |options| Arc::new(RolesAnywhere::new(options, Arc::clone(&transport), clock.clone()));
+    let Some(second) = &session.fallback else { return of(options) };
+    let region = second.trust_anchor.region();
+    let fallback = upstream::Options {
+        trust_anchor: second.trust_anchor.clone(),
+        profile: second.profile.clone(),
+        region: region.clone(),
+        endpoint: second.endpoint.clone(),
+        ..options.clone()
+    };
+    Arc::new(Failover::new(&session.name, of(options), of(fallback), region, clock.clone()))
 }
 
 /// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
@@ -304,4 +316,34 @@ fn container_frontend(settings: &Settings, sessions: &Sessions, secrets: &Secret
         info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
         container.with(session.clone(), bearers.clone())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "runtime_directory = \"/r\"\n[session.a]\ncertificate = \"c\"\nprivate_key = \"k\"\n\
+         trust_anchor_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a\"\n\
+         profile_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:profile/a\"\n\
+         role_arn = \"arn:aws:iam::123456789012:role/r\"\n";
+    const SECOND: &str = "fallback_trust_anchor_arn = \"arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/b\"\n\
+         fallback_profile_arn = \"arn:aws:rolesanywhere:eu-west-1:123456789012:profile/b\"\n";
+
+    #[test]
+    fn an_attempt_has_time_for_every_call_it_may_make() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let limit = |lines: &str| {
+            fs_err::write(file.path(), format!("{SESSION}{lines}")).unwrap();
+            let command = clap::Command::new("anchord").args(config::arguments());
+            let matches =
+                command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.path().as_os_str()]);
+            let settings = config::load(&matches, &config::Environment::from_iter([("A", "")])).unwrap();
+            policy(&settings, &settings.sessions[0]).attempt_limit
+        };
+        let call = Duration::from_secs(5 + 2 * 10);
+
+        assert!(limit("").is_some_and(|limit| limit > 2 * call));
+        assert!(limit(SECOND).is_some_and(|limit| limit > 4 * call));
+        assert_eq!(limit("[upstream]\nread_timeout = \"none\""), None);
+    }
 }

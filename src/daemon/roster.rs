@@ -131,7 +131,7 @@ pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -
         .sessions
         .iter()
         .map(|session| {
-            let policy = build::policy(settings);
+            let policy = build::policy(settings, session);
             let predecessor = before.iter().find(|member| member.settings.name == session.name);
             match predecessor {
                 Some(member) if member.settings == *session && member.policy == policy => {
@@ -181,7 +181,7 @@ pub(super) fn first(settings: &Settings, mut kept: Vec<Kept>, shop: Workshop<'_>
             }
             _ => Past::None,
         };
-        Arc::new(Member::start(session, build::policy(settings), past, shop))
+        Arc::new(Member::start(session, build::policy(settings, session), past, shop))
     };
     settings.sessions.iter().map(&mut start).collect()
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod channels;
 mod crowd;
 mod daemonless;
+mod failover;
 mod handover;
 mod lifecycle;
 mod outage;

@@ -14,6 +14,8 @@ use anchord::daemon::Passed;
 use anchord::daemon::Seams;
 use anchord::entropy::Entropy;
 use anchord::entropy::Jitter;
+use anchord::session::Sessions;
+use anchord::session::Snapshot;
 use tokio::sync::oneshot;
 
 use crate::support::Ran;
@@ -21,10 +23,10 @@ use crate::support::Stage;
 use crate::support::client;
 
 /// While a blocking task runs, paused time moves only when it is told to; sockets need real time to answer.
-struct StillTime(Option<std::sync::mpsc::Sender<()>>);
+pub(crate) struct StillTime(Option<std::sync::mpsc::Sender<()>>);
 
 impl StillTime {
-    fn hold() -> Self {
+    pub(crate) fn hold() -> Self {
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || receiver.recv());
         tokio::time::pause();
@@ -46,11 +48,12 @@ pub(crate) fn settings(stage: &Stage) -> config::Settings {
 }
 
 /// The daemon inside this process.
-struct Inside {
-    stage: Stage,
-    clock: Clock,
-    http: String,
-    bearer: String,
+pub(crate) struct Inside {
+    pub(crate) stage: Stage,
+    pub(crate) clock: Clock,
+    pub(crate) http: String,
+    pub(crate) bearer: String,
+    pub(crate) sessions: Sessions,
     _stop: oneshot::Sender<()>,
     _still: StillTime,
 }
@@ -63,6 +66,13 @@ impl Inside {
         let stage =
             Stage::with(move |setup| setup.clock = anchord_emulator::Clock::new(move || emulators.now()))
                 .await;
+        let inside = Self::on(stage, clock, still).await;
+        inside.stage.emulator.wait_for_requests(1).await;
+        inside
+    }
+
+    /// On a stage that was set for this clock.
+    pub(crate) async fn on(stage: Stage, clock: Clock, still: StillTime) -> Self {
         let seams = Seams {
             clock: clock.clone(),
             entropy: Entropy::system(),
@@ -71,22 +81,27 @@ impl Inside {
         };
         let daemon = daemon::build(&settings(&stage), &seams, Passed::default()).await.unwrap();
         let http = daemon.bound().http[0].to_string();
-        let bearer = stage.bearer("bedrock");
+        let (bearer, sessions) = (stage.bearer("bedrock"), daemon.sessions());
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(daemon.run(async { _ = stopped.await }));
-        stage.emulator.wait_for_requests(1).await;
-        Self { stage, clock, http, bearer, _stop: stop, _still: still }
+        Self { stage, clock, http, bearer, sessions, _stop: stop, _still: still }
+    }
+
+    /// Waits for a state of the session.
+    pub(crate) async fn until(&self, is_so: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+        let mut snapshots = self.sessions.get("bedrock").unwrap().snapshots();
+        snapshots.wait_for(is_so).await.unwrap().clone()
     }
 
     /// The key ids of the channels in this process: IMDS, container, socket.
-    async fn key_ids(&self) -> [String; 3] {
+    pub(crate) async fn key_ids(&self) -> [String; 3] {
         let imds = client::imds(&self.http).await;
         let container = client::container(&self.http, "bedrock", &self.bearer).await;
         let socket = client::socket(&self.stage.socket(), "bedrock").await;
         [imds.key_id(), container.key_id(), socket.key_id()]
     }
 
-    async fn credential_process(&self) -> Ran {
+    pub(crate) async fn credential_process(&self) -> Ran {
         self.stage.run(&["credential-process", "--session", "bedrock"]).await
     }
 }
