@@ -142,10 +142,21 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(failed.error))
 }
 
+/// Removes from `directory` what a process that was killed while it wrote has left; nobody else may be writing there.
+pub fn sweep(directory: &Path) {
+    let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+        // Not being able to costs nothing but the room.
+        let _ = fs_err::remove_file(entry.path());
+    }
+}
+
+const PREFIX: &str = ".anchord-";
+
 fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".anchord-").tempfile_in(directory).map_err(unwritable)?;
+    let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory).map_err(unwritable)?;
     file.write_all(content).map_err(unwritable)?;
     Ok(file)
 }
@@ -193,6 +204,18 @@ mod tests {
 
         let exists = |source: &io::Error| source.kind() == io::ErrorKind::AlreadyExists;
         assert!(matches!(&refused, Error::Unwritable { source, .. } if exists(source)), "{refused}");
+        assert_eq!(content(&path), b"first");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_away() {
+        let (folder, path) = folder();
+        create(&path, b"first").unwrap();
+        fs_err::write(folder.path().join(".anchord-x7Tq2c"), b"half").unwrap();
+
+        sweep(folder.path());
+
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(content(&path), b"first");
     }
 

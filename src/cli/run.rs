@@ -1,5 +1,6 @@
 //! `anchord run`: the daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -44,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
-    let read = Box::new(move || config::load(&matches, &environment));
+    let read = Arc::new(move || config::load(&matches, &environment));
     let taken = Box::new(move |settings: &Settings| logs.set_level(level(settings)));
     let outcome = runtime.block_on(serve(&settings, passed, read, taken));
     // A name lookup may still block a thread; the process need not wait for it.
@@ -58,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 async fn serve(
     settings: &Settings,
     passed: daemon::Passed,
-    read: Box<dyn FnMut() -> Result<Settings, Problems> + Send>,
+    read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     taken: Box<dyn FnMut(&Settings) + Send>,
 ) -> Result<(), Failure> {
     let cannot_listen =

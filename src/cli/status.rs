@@ -33,6 +33,8 @@ struct Line {
     access_key_id: Option<String>,
     #[serde(default)]
     expires_at: Option<String>,
+    #[serde(default)]
+    of_earlier_settings: bool,
     fetching: bool,
     #[serde(default)]
     next_attempt_at: Option<String>,
@@ -107,6 +109,9 @@ fn render(status: &Status, clock: &Clock) -> String {
                 "live" => write!(text, ", {id} until {} ({left} min)", clock::rfc3339(expires_at)),
                 _ => write!(text, ", the last credentials end at {}", clock::rfc3339(expires_at)),
             };
+        }
+        if line.of_earlier_settings {
+            text.push_str(", of earlier settings");
         }
         match &line.next_attempt_at {
             _ if line.fetching => text.push_str(", an attempt is under way"),

@@ -44,6 +44,7 @@ use crate::frontend::files;
 use crate::identity;
 use crate::identity::PemFiles;
 use crate::identity::Source;
+use crate::private_file;
 use crate::secret::Secret;
 use crate::session::Policy;
 use crate::session::Sessions;
@@ -106,6 +107,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let bound = Bound { http, socket };
 
     // Only now: of two daemons that start at once, the one that goes on is the heir.
+    private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, &settings.runtime_directory);
     let left = handover::read(&mut store);
     let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
@@ -249,20 +251,19 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Reads them, and makes those that do not exist; `token_key` is the one that clients' tokens were sealed with
-    /// so far, where there is one.
+    /// Reads them, and makes those that do not exist if nothing is wrong with the others. `token_key` is the one that
+    /// a predecessor had; a file goes before it.
     pub(super) fn load(
         settings: &Settings,
         seams: &Seams,
         token_key: Option<Secret<[u8; 32]>>,
     ) -> Result<Self, Error> {
-        let token_key = match token_key {
-            None if settings.imds.is_some() => {
-                let path = settings.runtime_directory.join("imds-token.key");
-                Some(files::token_key(&path, &seams.entropy)?)
-            }
-            known => known,
-        };
+        for session in settings.sessions.iter().filter(|_| settings.container) {
+            files::check_bearers(&token_file(settings, &session.name))?;
+        }
+        let path = settings.runtime_directory.join("imds-token.key");
+        let made = || files::token_key(&path, token_key.as_ref(), &seams.entropy);
+        let token_key = settings.imds.as_ref().map(|_| made()).transpose()?;
         let sessions = settings.sessions.iter().filter(|_| settings.container);
         let bearers =
             sessions.map(|session| files::bearers(&token_file(settings, &session.name), &seams.entropy));

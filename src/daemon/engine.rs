@@ -56,51 +56,86 @@ pub(super) struct Applied {
     pub(super) waiting: Vec<&'static str>,
 }
 
-impl Engine {
-    /// Takes over `settings`. On `Err` nothing has changed.
-    pub(super) fn apply(&mut self, mut settings: Settings) -> Result<Applied, Error> {
+/// New settings with all that is read for them, ready to be taken over.
+pub(super) struct Prepared {
+    settings: Settings,
+    transport: Arc<dyn Transport>,
+    secrets: Secrets,
+    waiting: Vec<&'static str>,
+}
+
+/// What it takes to prepare new settings, apart from the engine: reading files may block.
+pub(super) struct Preparation {
+    before: Settings,
+    seams: Seams,
+    has_http: bool,
+    token_key: Option<Secret<[u8; 32]>>,
+}
+
+impl Preparation {
+    /// Reads what `settings` name. On `Err` nothing has changed, here or on disk.
+    pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
         let waiting = self.keep_what_is_bound(&mut settings);
         let transport = match &self.seams.transport {
             Some(transport) => Arc::clone(transport),
             None => build::transport(&settings, &self.seams.clock)?,
         };
-        let secrets = Secrets::load(&settings, &self.seams, self.token_key.clone())?;
-
-        let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
-        let shop = Workshop { seams: &self.seams, transport: &shared };
-        let before = self.roster.borrow().clone();
-        let (roster, sessions) = roster::follow(&before, &settings, shop);
-        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets)?;
-
-        self.transport.replace(transport);
-        self.routes.replace(front_ends);
-        self.roster.send_replace(roster);
-        self.token_key = secrets.token_key;
-        self.settings = settings;
-        Ok(Applied { sessions, waiting })
+        let secrets = Secrets::load(&settings, &self.seams, self.token_key)?;
+        Ok(Prepared { settings, transport, secrets, waiting })
     }
 
     /// Listeners and files that clients know stay where they are.
     fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<&'static str> {
+        let before = &self.before;
         let mut waiting = Vec::new();
         let mut keep = |name, is_the_same: bool| {
             if !is_the_same {
                 waiting.push(name);
             }
         };
-        keep("runtime_directory", settings.runtime_directory == self.settings.runtime_directory);
-        keep("http.listen", settings.http == self.settings.http);
-        keep("socket", settings.socket == self.settings.socket);
-        keep("log.format", settings.log.format == self.settings.log.format);
+        keep("runtime_directory", settings.runtime_directory == before.runtime_directory);
+        keep("http.listen", settings.http == before.http);
+        keep("socket", settings.socket == before.socket);
+        keep("log.format", settings.log.format == before.log.format);
         // Nothing was bound for them at the start.
-        if self.bound.http.is_empty() {
+        if !self.has_http {
             keep("imds", settings.imds.is_none());
             keep("container", !settings.container);
         }
-        settings.runtime_directory.clone_from(&self.settings.runtime_directory);
-        settings.http.clone_from(&self.settings.http);
-        settings.socket.clone_from(&self.settings.socket);
-        settings.log.format = self.settings.log.format;
+        settings.runtime_directory.clone_from(&before.runtime_directory);
+        settings.http.clone_from(&before.http);
+        settings.socket.clone_from(&before.socket);
+        settings.log.format = before.log.format;
         waiting
+    }
+}
+
+impl Engine {
+    /// What it takes to prepare new settings.
+    pub(super) fn preparation(&self) -> Preparation {
+        Preparation {
+            before: self.settings.clone(),
+            seams: self.seams.clone(),
+            has_http: !self.bound.http.is_empty(),
+            token_key: self.token_key.clone(),
+        }
+    }
+
+    /// Takes over new settings.
+    pub(super) fn apply(&mut self, prepared: Prepared) -> Result<Applied, Error> {
+        let Prepared { settings, transport, secrets, waiting } = prepared;
+        // First, for the sessions that start now use it at once.
+        self.transport.replace(transport);
+        let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
+        let shop = Workshop { seams: &self.seams, transport: &shared };
+        let before = self.roster.borrow().clone();
+        let (roster, sessions) = roster::follow(&before, &settings, shop);
+        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets)?;
+
+        self.routes.replace(front_ends);
+        self.roster.send_replace(roster);
+        self.token_key = secrets.token_key;
+        self.settings = settings;
+        Ok(Applied { sessions, waiting })
     }
 }

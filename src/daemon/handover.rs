@@ -66,6 +66,9 @@ pub(super) async fn keep(
         info!(why, "Credentials are not kept across restarts");
         return;
     }
+    // Beside a file there is the key's own, which may be removed to end all tokens.
+    let token_key = token_key.filter(|_| matches!(store, Store::Descriptors { .. }));
+    let store = Arc::new(store);
     let mut writer = Writer { store, token_key, clock, saved: Vec::new(), failing: false };
     loop {
         let members = rosters.borrow_and_update().clone();
@@ -107,7 +110,7 @@ async fn any_change(watched: &mut [Watched]) {
 }
 
 struct Writer {
-    store: Store,
+    store: Arc<Store>,
     token_key: Option<Secret<[u8; 32]>>,
     clock: Clock,
     saved: Vec<state::Id>,
@@ -137,16 +140,19 @@ impl Writer {
     }
 
     /// Files and systemd's socket may block.
-    async fn write(&mut self, state: State) -> Result<(), Failure> {
-        let why = "a task that wrote to it panicked".to_owned();
-        let mut store = std::mem::replace(&mut self.store, Store::Nowhere { why });
-        let written = tokio::task::spawn_blocking(move || {
-            let outcome = store.write(&state.encode()).map_err(Failure::from);
-            (store, outcome)
-        });
-        let (store, outcome) =
-            written.await.map_err(|_| Failure::of(Class::Broken, "writing the state panicked", None))?;
-        self.store = store;
-        outcome
+    async fn write(&self, state: State) -> Result<(), Failure> {
+        let store = Arc::clone(&self.store);
+        let written =
+            tokio::task::spawn_blocking(move || store.write(&state.encode()).map_err(Failure::from));
+        match tokio::time::timeout(WRITING, written).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Failure::of(Class::Broken, "writing the state panicked", None)),
+            Err(_) => {
+                Err(Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None))
+            }
+        }
     }
 }
+
+/// Memory takes microseconds; what takes longer than this hangs.
+const WRITING: Duration = Duration::from_secs(10);

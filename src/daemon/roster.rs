@@ -14,6 +14,7 @@ use super::supervise;
 use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
+use crate::credentials::Credentials;
 use crate::identity;
 use crate::identity::Watcher;
 use crate::session;
@@ -32,17 +33,21 @@ pub(super) struct Member {
     policy: Policy,
     identity: Arc<identity::Current>,
     handle: Handle,
+    /// What a predecessor left for it.
+    kept: Option<Kept>,
     _tasks: JoinSet<()>,
 }
 
 /// Where a session comes from.
-pub(super) enum Past {
+enum Past {
     /// Nothing is known of it.
     None,
     /// A predecessor of this process left its credentials.
     Kept(Kept),
-    /// It goes on from `Snapshot`, with the certificate it knows.
-    Snapshot(Snapshot, Arc<identity::Current>),
+    /// It goes on as it was under an earlier configuration, with the same certificate.
+    Continued { snapshot: Snapshot, identity: Arc<identity::Current>, kept: Option<Kept> },
+    /// Its settings have changed; this is what it held.
+    Inherited(Snapshot),
 }
 
 /// What sessions are made with.
@@ -63,23 +68,33 @@ pub(super) struct Difference {
 
 impl Member {
     /// Starts a session.
-    pub(super) fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
+    fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
         let Workshop { seams, transport } = shop;
         let clock = seams.clock.clone();
-        let (past, leaf, identity) = match past {
-            Past::None => (Snapshot::first(clock.now()), None, build::identity(settings)),
+        let now = clock.now();
+        let new = || build::identity(settings);
+        let (snapshot, identity, kept, is_interrupted) = match past {
+            Past::None => (Snapshot::first(now), new(), None, false),
             Past::Kept(kept) => {
-                (Snapshot::kept(kept.credentials, clock.now()), kept.leaf, build::identity(settings))
+                (Snapshot::kept(Arc::clone(&kept.credentials), now), new(), Some(kept), false)
             }
-            Past::Snapshot(snapshot, identity) => (snapshot, None, identity),
+            Past::Continued { snapshot, identity, kept } => {
+                let is_interrupted = snapshot.fetching;
+                (uninterrupted(snapshot, now), identity, kept, is_interrupted)
+            }
+            Past::Inherited(snapshot) => (snapshot, new(), None, false),
         };
         let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
-        let (handle, keeper) = session::reopen(past, &settings.name, issuer, policy, clock.clone(), jitter);
+        let (handle, keeper) =
+            session::reopen(snapshot, &settings.name, issuer, policy, clock.clone(), jitter);
+        let changed = keeper.identity_changed();
+        if is_interrupted {
+            changed.notify_one();
+        }
         let mut tasks = JoinSet::new();
-        if let Some(leaf) = leaf {
-            let (identity, changed) = (Arc::clone(&identity), keeper.identity_changed());
-            let clock = clock.clone();
+        if let Some(leaf) = kept.as_ref().and_then(|kept| kept.leaf.clone()) {
+            let (identity, clock, changed) = (Arc::clone(&identity), clock.clone(), Arc::clone(&changed));
             tasks.spawn(async move {
                 identity.look(clock.now()).await;
                 // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
@@ -88,9 +103,9 @@ impl Member {
                 }
             });
         }
-        tasks.spawn(supervise::watch(Watcher::new(Arc::clone(&identity), clock, keeper.identity_changed())));
+        tasks.spawn(supervise::watch(Watcher::new(Arc::clone(&identity), clock, changed)));
         tasks.spawn(supervise::keep(keeper));
-        Self { settings: settings.clone(), policy, identity, handle, _tasks: tasks }
+        Self { settings: settings.clone(), policy, identity, handle, kept, _tasks: tasks }
     }
 
     pub(super) fn settings(&self) -> &config::Session {
@@ -101,27 +116,33 @@ impl Member {
         &self.handle
     }
 
-    /// SHA-256 of the leaf in use, once one was used.
-    pub(super) fn leaf(&self) -> Option<String> {
-        self.identity.in_use().map(|identity| handover::hash(identity.leaf()))
+    /// SHA-256 of the leaf that `credentials` of this session were obtained with, where that is known.
+    pub(super) fn leaf_of(&self, credentials: &Credentials) -> Option<String> {
+        if let Some(identity) = self.identity.obtained_with() {
+            return Some(handover::hash(identity.leaf()));
+        }
+        let id = credentials.access_key_id();
+        self.kept.as_ref().filter(|kept| kept.credentials.access_key_id() == id)?.leaf.clone()
     }
 
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
-        // What AWS has accepted is known there alone, should it refuse what lies in the files by now.
-        let identity = if build::source(settings) == build::source(&self.settings) {
-            Arc::clone(&self.identity)
-        } else {
-            build::identity(settings)
-        };
         if handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
-            // An attempt under way is lost with its task, which is nobody's failure.
-            return Past::Snapshot(Snapshot { fetching: false, ..snapshot }, identity);
+            let identity = Arc::clone(&self.identity);
+            return Past::Continued { snapshot, identity, kept: self.kept.clone() };
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
-        Past::Snapshot(Snapshot::inherited(held, now), identity)
+        Past::Inherited(Snapshot::inherited(held, now))
     }
+}
+
+/// The same without the attempt that is lost with its task, which is nobody's failure: it is made again at once.
+fn uninterrupted(snapshot: Snapshot, now: OffsetDateTime) -> Snapshot {
+    if !snapshot.fetching {
+        return snapshot;
+    }
+    Snapshot { fetching: false, wake_at: now, nudge_from: now, ..snapshot }
 }
 
 /// The roster for `settings` after `before`: sessions that did not change go on untouched.

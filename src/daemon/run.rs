@@ -1,12 +1,14 @@
 //! The life of a daemon: serve, reload when asked, drain, end.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
@@ -17,9 +19,12 @@ use super::Bound;
 use super::Error;
 use super::engine::Applied;
 use super::engine::Engine;
+use super::engine::Preparation;
+use super::engine::Prepared;
 use super::handover;
 use super::handover::Store;
 use super::roster;
+use super::roster::Roster;
 use super::sockets::SocketFile;
 use super::systemd;
 use crate::config::Problems;
@@ -27,6 +32,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::frontend::Server;
 use crate::session::Freshness;
+use crate::session::Phase;
 use crate::session::Sessions;
 
 /// A daemon whose listeners are bound and whose sessions have started.
@@ -44,8 +50,8 @@ pub struct Daemon {
 pub struct Reload {
     /// Brings something each time the settings are to be read again.
     pub asked: mpsc::Receiver<()>,
-    /// Reads them.
-    pub read: Box<dyn FnMut() -> Result<Settings, Problems> + Send>,
+    /// Reads them; may block.
+    pub read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     /// Is told of settings that were taken over, for what is not the daemon's to change.
     pub taken: Box<dyn FnMut(&Settings) + Send>,
 }
@@ -102,17 +108,31 @@ impl Daemon {
         let mut background = JoinSet::new();
         let (key, roster) = (engine.token_key.clone(), engine.roster.subscribe());
         background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
-        background.spawn(tell_systemd(roster::sessions(&engine.roster.borrow())));
+        let (say_ready, mut ready) = oneshot::channel();
+        background.spawn(tell_systemd(engine.roster.subscribe(), say_ready));
 
         let mut stop = std::pin::pin!(stop);
+        let mut is_ready = false;
+        let mut reading = None;
         let deaf = loop {
             tokio::select! {
                 () = stop.as_mut() => break false,
                 Some(_) = servers.join_next() => break true,
-                () = asked(&mut reload) => {
-                    if let Some(reload) = &mut reload {
-                        take_new_settings(&mut engine, reload);
+                // Before that, the word that a reload is over would be taken for it.
+                _ = &mut ready, if !is_ready => is_ready = true,
+                read = asked(&mut reload), if is_ready && reading.is_none() => {
+                    systemd::reloading();
+                    reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
+                }
+                prepared = next(&mut reading) => {
+                    reading = None;
+                    let applied = prepared.and_then(|prepared| {
+                        engine.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
+                    });
+                    if let (Ok(_), Some(reload)) = (&applied, &mut reload) {
+                        (reload.taken)(&engine.settings);
                     }
+                    tell(&applied, &status(&engine.roster.borrow()));
                 }
             }
         };
@@ -125,32 +145,64 @@ impl Daemon {
     }
 }
 
-async fn asked(reload: &mut Option<Reload>) {
-    let asked = match reload {
-        Some(reload) => reload.asked.recv().await,
-        None => None,
-    };
-    if asked.is_none() {
-        // Nobody can ask any more, which is no reason to end.
-        std::future::pending::<()>().await;
+type Read = Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>;
+
+/// The reader of new settings, once somebody has asked for them.
+async fn asked(reload: &mut Option<Reload>) -> Read {
+    if let Some(reload) = reload
+        && reload.asked.recv().await.is_some()
+    {
+        return Arc::clone(&reload.read);
+    }
+    // Nobody can ask any more, which is no reason to end.
+    std::future::pending().await
+}
+
+/// What a reading under way brings; nothing where there is none.
+async fn next<T>(reading: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>>>) -> T {
+    match reading {
+        Some(reading) => reading.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 
-/// Whatever is wrong with new settings, the daemon goes on with those it has.
-fn take_new_settings(engine: &mut Engine, reload: &mut Reload) {
-    systemd::reloading();
-    let applied = match (reload.read)() {
-        Ok(settings) => engine.apply(settings).map_err(|error| vec![Failure::from(error).to_string()]),
+/// Files are read in milliseconds; what takes longer than this hangs.
+const READING: Duration = Duration::from_secs(10);
+
+/// New settings and what they name, or every mistake in them.
+async fn read_new_settings(read: Read, preparation: Preparation) -> Result<Prepared, Vec<String>> {
+    let reading = tokio::task::spawn_blocking(move || match read() {
+        Ok(settings) => preparation.prepare(settings).map_err(|error| vec![Failure::from(error).to_string()]),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
-    };
+    });
+    match tokio::time::timeout(READING, reading).await {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(_)) => Err(vec!["reading it panicked; this is a bug".into()]),
+        Err(_) => {
+            let hint = "hint: see that each file it names is on a file system that answers";
+            Err(vec![format!("its files were not read within {READING:?}; {hint}")])
+        }
+    }
+}
+
+fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
     match applied {
-        Ok(applied) => {
-            (reload.taken)(&engine.settings);
-            tell(&applied);
-            systemd::ready("Configuration reloaded");
+        Ok(Applied { sessions, waiting }) => {
+            let list = |names: &[String]| names.join(", ");
+            info!(
+                unchanged = sessions.unchanged,
+                changed = list(&sessions.changed),
+                added = list(&sessions.added),
+                removed = list(&sessions.removed),
+                "Configuration reloaded"
+            );
+            if !waiting.is_empty() {
+                warn!(settings = waiting.join(", "), "These settings hold after a restart only");
+            }
+            systemd::ready(&format!("{status}; configuration reloaded"));
         }
         Err(mistakes) => {
-            for mistake in &mistakes {
+            for mistake in mistakes {
                 error!(mistake, "The new configuration is refused; the one in force goes on");
             }
             let first = mistakes.first().map_or("", String::as_str);
@@ -159,28 +211,20 @@ fn take_new_settings(engine: &mut Engine, reload: &mut Reload) {
     }
 }
 
-fn tell(applied: &Applied) {
-    let Applied { sessions, waiting } = applied;
-    let list = |names: &[String]| names.join(", ");
-    info!(
-        unchanged = sessions.unchanged,
-        changed = list(&sessions.changed),
-        added = list(&sessions.added),
-        removed = list(&sessions.removed),
-        "Configuration reloaded"
-    );
-    if !waiting.is_empty() {
-        warn!(settings = waiting.join(", "), "These settings hold after a restart only");
-    }
+fn status(roster: &Roster) -> String {
+    let live = roster.iter().filter(|member| member.handle().snapshot().phase == Phase::Live).count();
+    format!("{live} of {} sessions have credentials", roster.len())
 }
 
 /// READY once each session has credentials or a reason why not, then the watchdog's pulse.
-async fn tell_systemd(sessions: Sessions) {
-    let first = sessions.iter().map(|session| session.hand_out(Freshness::Full, READY_PATIENCE));
-    let live = join_all(first).await.into_iter().filter(Result::is_ok).count();
-    let status = format!("{live} of {} sessions have credentials", sessions.len());
-    info!(live, sessions = sessions.len(), "Ready");
-    systemd::ready(&status);
+async fn tell_systemd(rosters: watch::Receiver<Roster>, ready: oneshot::Sender<()>) {
+    let first = rosters.borrow().clone();
+    let asked = first.iter().map(|member| member.handle().hand_out(Freshness::Full, READY_PATIENCE));
+    let live = join_all(asked).await.into_iter().filter(Result::is_ok).count();
+    info!(live, sessions = first.len(), "Ready");
+    drop(first);
+    systemd::ready(&status(&rosters.borrow()));
+    let _ = ready.send(());
     let Some(interval) = systemd::watchdog_interval() else { return };
     let mut pulse = tokio::time::interval(interval);
     loop {

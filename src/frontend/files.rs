@@ -56,6 +56,22 @@ impl Classify for Error {
     }
 }
 
+/// Whether [`bearers`] can use what is there; nothing is made.
+pub fn check_bearers(path: &Path) -> Result<(), Error> {
+    for path in [path, &previous_of(path)] {
+        if let Some(text) = read(path)? {
+            parse(path, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn previous_of(path: &Path) -> PathBuf {
+    let mut previous = path.as_os_str().to_owned();
+    previous.push(".previous");
+    previous.into()
+}
+
 /// The bearers of a session's container clients that are accepted, newest first: the one in `path`, made now if
 /// there is none, and the one in `<path>.previous`, where there is such a file.
 ///
@@ -63,11 +79,9 @@ impl Classify for Error {
 pub fn bearers(path: &Path, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
     let made = || new_bearer(entropy).map(|bearer| bearer.expose().to_vec());
     let mut bearers = vec![parse(path, load_or_create(path, made)?)?];
-    let mut previous = path.as_os_str().to_owned();
-    previous.push(".previous");
-    let previous = Path::new(&previous);
-    if let Some(text) = read(previous)? {
-        bearers.push(parse(previous, text)?);
+    let previous = previous_of(path);
+    if let Some(text) = read(&previous)? {
+        bearers.push(parse(&previous, text)?);
     }
     Ok(bearers)
 }
@@ -77,9 +91,16 @@ fn parse(path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
     Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
 }
 
-/// The key that seals IMDS tokens, from an earlier run or new.
-pub fn token_key(path: &Path, entropy: &Entropy) -> Result<Secret<[u8; 32]>, Error> {
-    let key = load_or_create(path, || Ok(entropy.bytes::<32>()?.to_vec()))?;
+/// The key that seals IMDS tokens: the one in `path`, made now if there is none, of `known` where that is given.
+pub fn token_key(
+    path: &Path,
+    known: Option<&Secret<[u8; 32]>>,
+    entropy: &Entropy,
+) -> Result<Secret<[u8; 32]>, Error> {
+    let key = load_or_create(path, || match known {
+        Some(known) => Ok(known.expose().to_vec()),
+        None => Ok(entropy.bytes::<32>()?.to_vec()),
+    })?;
     let key = key.expose().as_slice().try_into();
     key.map(Secret::new).map_err(|_| Error::Content { path: path.into(), expected: "a key of 32 bytes" })
 }

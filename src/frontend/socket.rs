@@ -99,6 +99,8 @@ struct Line {
     access_key_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    of_earlier_settings: bool,
     fetching: bool,
     next_attempt_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +129,7 @@ impl Line {
             },
             access_key_id: credentials.map(|held| held.access_key_id().into()),
             expires_at: credentials.map(|held| clock::rfc3339(held.expires_at())),
+            of_earlier_settings: snapshot.inherited,
             fetching: snapshot.fetching,
             next_attempt_at: clock::rfc3339(snapshot.wake_at),
             trouble: snapshot.trouble.as_ref().map(Trouble::of),

@@ -112,7 +112,12 @@ impl Current {
         }
     }
 
-    /// The identity that credentials were obtained with last; before that, the one that was loaded.
+    /// The identity that credentials were obtained with last.
+    pub fn obtained_with(&self) -> Option<Arc<Identity>> {
+        self.lock().accepted.clone()
+    }
+
+    /// The same; before that, the one that was loaded.
     pub fn in_use(&self) -> Option<Arc<Identity>> {
         let state = self.lock();
         state.accepted.clone().or_else(|| state.held.clone())

@@ -59,7 +59,7 @@ impl Diary {
         let lapsed = left == Left::Nothing && self.left != Left::Nothing;
         self.left = left;
         match (ended, &snapshot.trouble, &snapshot.credentials) {
-            (true, Some(trouble), _) => self.failed(trouble, retry_in),
+            (true, Some(trouble), _) => self.failed(trouble, snapshot.inherited, retry_in),
             (true, None, Some(held)) => self.renewed(held),
             _ if lapsed => self.lapsed(snapshot.trouble.as_ref()),
             _ => {}
@@ -76,7 +76,7 @@ impl Diary {
         (self.failures, self.told, self.times_told) = (0, None, 0);
     }
 
-    fn failed(&mut self, trouble: &Failure, retry_in: Duration) {
+    fn failed(&mut self, trouble: &Failure, inherited: bool, retry_in: Duration) {
         let told = Told { class: trouble.class(), gist: gist(trouble.message()), left: self.left };
         if self.told.as_ref() != Some(&told) {
             (self.told, self.times_told) = (Some(told), 0);
@@ -89,6 +89,11 @@ impl Diary {
         let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
         if self.times_told > TOLD_ALOUD {
             debug!(session, %class, error, hint, ?retry_in, failures, "Renewal failed again");
+        } else if inherited && self.left != Left::Nothing {
+            warn!(
+                session, %class, error, hint, ?retry_in,
+                "No credentials by the new settings; handing out those of the earlier ones until they expire"
+            );
         } else if self.left != Left::Nothing {
             warn!(
                 session, %class, error, hint, ?retry_in,

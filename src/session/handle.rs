@@ -65,6 +65,11 @@ impl Handle {
         self.snapshots.clone()
     }
 
+    /// Whether nobody keeps this session any more; another of its name may have taken its place.
+    pub fn has_ended(&self) -> bool {
+        self.snapshots.has_changed().is_err()
+    }
+
     /// What the keeper last published.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshots.borrow().clone()

@@ -168,6 +168,40 @@ async fn a_certificate_that_was_renewed_meanwhile_is_used_though_the_old_credent
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
+/// The second daemon never read a certificate, and still knows which one the credentials came from.
+#[tokio::test]
+async fn a_certificate_that_was_renewed_before_a_second_restart_is_used_too() {
+    let stage = Stage::in_memory().await;
+    for _ in 0..2 {
+        let daemon = stage.daemon().await;
+        daemon.wait_for(KEPT).await;
+        daemon.stop().await;
+    }
+    assert_eq!(stage.emulator.sessions_created(), 1);
+    stage.install(&stage.leaf());
+    // Within one second AWS's dates, which have no fraction, would show no longer life.
+    stage.emulator.set_clock_offset(time::Duration::seconds(5));
+
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for("Credentials renewed").await;
+    assert_eq!(stage.emulator.sessions_created(), 2, "{}", daemon.output());
+}
+
+#[tokio::test]
+async fn removing_the_token_key_ends_all_imds_tokens_at_the_next_restart() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let token = client::imds_token(&daemon.http().await).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    fs_err::remove_file(stage.path("run/imds-token.key")).unwrap();
+
+    let daemon = stage.daemon().await;
+
+    assert_eq!(client::imds_list(&daemon.http().await, &token).await.status, 401);
+}
+
 #[tokio::test]
 async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
     let mut stage = Stage::new().await;

@@ -8,6 +8,7 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::Systemd;
 use crate::support::client;
+use crate::support::process::anchord;
 
 const RELOADED: &str = "Configuration reloaded";
 const REFUSED: &str = "The new configuration is refused; the one in force goes on";
@@ -144,6 +145,90 @@ async fn clients_of_a_changed_session_get_the_old_credentials_until_there_are_ne
     assert_eq!(issued[1].access_key_id, after);
 }
 
+/// Only the time-outs change, as when somebody helps a slow AWS; the attempt that hangs must not be waited out.
+#[tokio::test]
+async fn an_attempt_that_a_reload_interrupts_is_made_again_at_once() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Status(500), Fault::Hold]);
+    let mut command = anchord();
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    let daemon = Daemon::of(command);
+    daemon.wait_for("Ready").await;
+    stage.emulator.wait_for_held(1).await;
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("[upstream]", "[upstream]\nread_timeout = \"30s\""));
+
+    let line = reload(&daemon, 1).await;
+
+    assert_eq!(line["changed"], "bedrock", "{line}");
+    daemon.wait_for("Credentials renewed").await;
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+    stage.emulator.release();
+}
+
+#[tokio::test]
+async fn a_client_that_waits_during_a_reload_gets_what_the_new_session_brings() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold, Fault::Hold]);
+    let mut command = anchord();
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    let daemon = Daemon::of(command);
+    stage.emulator.wait_for_held(1).await;
+    daemon.wait_for("Ready").await;
+    let (sent, arrived) = tokio::sync::oneshot::channel();
+    let socket = stage.socket();
+    let waiting =
+        tokio::spawn(
+            async move { client::socket_noting(&socket, "bedrock", || sent.send(()).unwrap()).await },
+        );
+    arrived.await.unwrap();
+    stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
+
+    reload(&daemon, 1).await;
+    stage.emulator.wait_for_requests(2).await;
+    stage.emulator.release();
+
+    let reply = waiting.await.unwrap();
+    assert_eq!(reply.key_id(), stage.emulator.issued().last().unwrap().access_key_id);
+}
+
+/// Before that systemd would take the end of the reload for the end of the start.
+#[tokio::test]
+async fn a_reload_waits_until_the_start_is_over() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    stage.emulator.wait_for_held(1).await;
+
+    daemon.signal(Signal::HUP);
+    stage.emulator.release();
+    systemd.wait_for("; configuration reloaded").await;
+
+    let said = systemd.said();
+    let ready = said.iter().position(|text| text.contains("READY=1")).unwrap();
+    let reloading = said.iter().position(|text| text.contains("RELOADING=1")).unwrap();
+    assert!(ready < reloading, "{said:?}");
+    assert!(said[ready].contains("1 of 1 sessions have credentials"), "{said:?}");
+}
+
+/// A pipe that nobody writes to stands for a file system that hangs.
+#[tokio::test]
+async fn a_file_that_hangs_a_reload_does_not_keep_the_daemon_from_ending() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let pipe = stage.path("pipe.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("tls-ca.pem", "pipe.pem"));
+
+    daemon.signal(Signal::HUP);
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+    let (code, output) = daemon.stop().await;
+
+    assert_eq!(code, 0, "{output}");
+}
+
 #[tokio::test]
 async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
     let stage = Stage::new().await;
@@ -153,9 +238,12 @@ async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
     stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
 
     reload(&daemon, 1).await;
-    daemon.wait_for("Renewal failed; keeping credentials until they expire").await;
+    let told = "No credentials by the new settings; handing out those of the earlier ones until they expire";
+    daemon.wait_for(told).await;
 
     assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
+    let status = stage.run(&["status"]).await.stdout;
+    assert!(status.contains("of earlier settings"), "{status}");
 }
 
 #[tokio::test]
@@ -234,5 +322,9 @@ async fn systemd_hears_when_a_reload_begins_and_how_it_ends() {
     assert_eq!(client::socket(&systemd.socket, "bedrock").await.status, 200);
     stage.configure(&stage.session("bedrock"));
     daemon.signal(Signal::HUP);
-    assert!(systemd.wait_for("Configuration reloaded").await.starts_with("READY=1\n"));
+    let reloaded = systemd.wait_for("; configuration reloaded").await;
+    assert_eq!(
+        reloaded.trim_end(),
+        "READY=1\nSTATUS=1 of 1 sessions have credentials; configuration reloaded"
+    );
 }

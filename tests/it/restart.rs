@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::support::Stage;
 use crate::support::Systemd;
 use crate::support::client;
+use crate::support::process::PATIENCE;
 
 const CLIENTS: usize = 64;
 const RESTARTS: usize = 3;
@@ -72,6 +73,12 @@ async fn answer(stream: &mut TcpStream) -> (String, String) {
     }
 }
 
+/// Enough for every client to be in the midst of its requests.
+async fn more(answers: &mut watch::Receiver<usize>, so_far: usize) {
+    let enough = answers.wait_for(|answers| *answers >= so_far + 50 * CLIENTS);
+    tokio::time::timeout(PATIENCE, enough).await.expect("the clients have failed").unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_under_load_fail_no_request() {
     let stage = Stage::new().await;
@@ -93,16 +100,15 @@ async fn restarts_under_load_fail_no_request() {
         .collect();
 
     for nth in 1..=RESTARTS {
-        // Enough for every client to be in the midst of its requests, before and after.
         let so_far = *answers.borrow();
-        answers.wait_for(|answers| *answers >= so_far + 50 * CLIENTS).await.unwrap();
+        more(&mut answers, so_far).await;
         let (code, output) = daemon.stop().await;
         assert_eq!(code, 0, "{output}");
         daemon = systemd.start(&stage);
         systemd.wait_for_kept(nth + 1).await;
     }
     let so_far = *answers.borrow();
-    answers.wait_for(|answers| *answers >= so_far + 50 * CLIENTS).await.unwrap();
+    more(&mut answers, so_far).await;
     seen.over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.expect("a client failed");

@@ -1,5 +1,6 @@
 //! The form of what is left: a line that says what it is, a digest, JSON.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::config;
@@ -71,7 +73,7 @@ impl Kept {
         Self {
             name: member.settings().name.clone(),
             settings: fingerprint(member.settings()),
-            leaf: member.leaf(),
+            leaf: member.leaf_of(&credentials),
             credentials,
         }
     }
@@ -85,7 +87,8 @@ impl Kept {
 /// A session's name and its access key id.
 pub(super) type Id = (String, String);
 
-/// Stands for everything that decides whose credentials a session has.
+/// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
+/// an upgrade would lose them.
 pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing.
     let config::Session {
@@ -103,11 +106,28 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
         endpoint,
         fallback,
     } = session;
-    let facts = format!(
-        "{name:?} {certificate:?} {private_key:?} {intermediates:?} {trust_anchor:?} {profile:?} {role:?} \
-         {duration:?} {role_session_name:?} {roles_anywhere_region:?} {endpoint:?} {fallback:?}"
-    );
-    hash(facts.as_bytes())
+    let path = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    let text = |text: &str| text.as_bytes().to_vec();
+    let mut facts = vec![
+        text(name),
+        path(certificate),
+        path(private_key),
+        intermediates.as_deref().map(path).unwrap_or_default(),
+        text(trust_anchor.as_str()),
+        text(profile.as_str()),
+        text(role.as_str()),
+        text(&duration.as_secs().to_string()),
+        text(role_session_name.as_deref().unwrap_or_default()),
+        text(roles_anywhere_region.as_str()),
+        text(endpoint.as_deref().unwrap_or_default()),
+    ];
+    if let Some(config::SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
+        facts.push(text(trust_anchor.as_str()));
+        facts.push(text(profile.as_str()));
+        facts.push(text(endpoint.as_deref().unwrap_or_default()));
+    }
+    // No value holds this byte, so that no two lists look alike.
+    hash(&facts.join(&0))
 }
 
 /// SHA-256, as text.
@@ -152,11 +172,22 @@ impl State {
             token_key: self.token_key.as_ref().map(|key| URL_SAFE_NO_PAD.encode(key.expose())),
             sessions: sessions.collect(),
         };
-        let json =
-            serde_json::to_vec(&content).expect("text and lists of text can always be written as JSON");
-        let json = Secret::new(json);
-        let head = format!("{TITLE}\n{}\n", hash(json.expose()));
-        Secret::new([head.as_bytes(), json.expose()].concat())
+        // Room for all of it at once: a buffer that grows leaves copies behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(self.size()));
+        serde_json::to_writer(&mut *json, &content)
+            .expect("text and lists of text can always be written as JSON");
+        let head = format!("{TITLE}\n{}\n", hash(&json));
+        Secret::new([head.as_bytes(), &json].concat())
+    }
+
+    /// More bytes than the JSON has, were every byte of a secret written as two.
+    fn size(&self) -> usize {
+        const AROUND: usize = 1024;
+        let of = |kept: &Kept| {
+            let secrets = [kept.credentials.secret_access_key(), kept.credentials.session_token()];
+            AROUND + kept.name.len() + 2 * secrets.map(|secret| secret.expose().len()).iter().sum::<usize>()
+        };
+        AROUND + self.sessions.iter().map(of).sum::<usize>()
     }
 
     /// Reads the written form.
@@ -174,7 +205,10 @@ impl State {
 
     fn of(content: &Content) -> Option<Self> {
         let token_key = match &content.token_key {
-            Some(text) => Some(Secret::new(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?)),
+            Some(text) => {
+                let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+                Some(Secret::new(bytes.as_slice().try_into().ok()?))
+            }
             None => None,
         };
         let kept = |entry: &Entry| {
@@ -197,6 +231,10 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::arn::ProfileArn;
+    use crate::arn::Region;
+    use crate::arn::RoleArn;
+    use crate::arn::TrustAnchorArn;
     use crate::credentials::Keys;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -235,6 +273,47 @@ mod tests {
             let refused = State::decode(&Secret::new(text.into_bytes())).unwrap_err();
             assert_eq!(refused, Unusable::Malformed, "{json}");
         }
+    }
+
+    fn session() -> config::Session {
+        let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
+        config::Session {
+            name: "bedrock".into(),
+            certificate: "/etc/anchord/leaf.pem".into(),
+            private_key: "/etc/anchord/key.pem".into(),
+            intermediates: None,
+            trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
+            profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
+            role: RoleArn::parse("arn:aws:iam::123456789012:role/bedrock").unwrap(),
+            duration: std::time::Duration::from_secs(3600),
+            role_session_name: None,
+            region: Region::parse("us-east-1").unwrap(),
+            roles_anywhere_region: Region::parse("us-east-1").unwrap(),
+            endpoint: None,
+            fallback: None,
+        }
+    }
+
+    /// A version that hashed them otherwise would find nothing that it could use after an upgrade.
+    #[test]
+    fn the_same_settings_have_the_same_fingerprint_in_every_version() {
+        assert_eq!(fingerprint(&session()), "wLPtGj-XSG2TI0dzwWRbB5wXZ5VnZrsXOyNewlQRoc8");
+    }
+
+    #[test]
+    fn whatever_decides_whose_credentials_they_are_changes_the_fingerprint() {
+        let before = fingerprint(&session());
+        let changed = |change: fn(&mut config::Session)| {
+            let mut session = session();
+            change(&mut session);
+            fingerprint(&session) != before
+        };
+
+        assert!(changed(|session| session.certificate = "/etc/anchord/other.pem".into()));
+        assert!(changed(|session| session.role_session_name = Some("robot".into())));
+        assert!(changed(|session| session.duration *= 2));
+        assert!(changed(|session| session.endpoint = Some("https://127.0.0.1:1".into())));
+        assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::MemfdFlags;
 use rustix::fs::SealFlags;
@@ -31,7 +33,7 @@ pub(in crate::daemon) enum Store {
         /// What it had kept from an earlier run, with its name.
         passed: Vec<(String, OwnedFd)>,
         /// Which of the two names is written next.
-        next: usize,
+        next: AtomicUsize,
     },
     /// A private file on a file system in memory.
     File(PathBuf),
@@ -41,6 +43,8 @@ pub(in crate::daemon) enum Store {
         why: String,
     },
 }
+
+const FILE: &str = "state";
 
 /// Written in turn, so that one of them is whole whenever the process is killed.
 const NAMES: [&str; 2] = ["anchord-state-0", "anchord-state-1"];
@@ -79,11 +83,13 @@ impl Store {
     pub(in crate::daemon) fn choose(passed: &mut Passed, runtime_directory: &Path) -> Self {
         if passed.keeps_descriptors {
             let passed = std::mem::take(&mut passed.kept);
-            let next = usize::from(passed.iter().any(|(name, _)| name == NAMES[0]));
+            let next = AtomicUsize::new(usize::from(passed.iter().any(|(name, _)| name == NAMES[0])));
+            // Left by a run that had no descriptors to leave; what is newer is not there.
+            let _ = fs_err::remove_file(runtime_directory.join(FILE));
             return Self::Descriptors { passed, next };
         }
         match is_in_memory(runtime_directory) {
-            Ok(true) => Self::File(runtime_directory.join("state")),
+            Ok(true) => Self::File(runtime_directory.join(FILE)),
             Ok(false) => Self::Nowhere { why: format!("`{}` is on a disk", runtime_directory.display()) },
             Err(error) => Self::Nowhere {
                 why: format!("the file system of `{}` is unknown: {error}", runtime_directory.display()),
@@ -109,15 +115,16 @@ impl Store {
     }
 
     /// Puts `content` in the place of what was kept before.
-    pub(super) fn write(&mut self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
+    pub(super) fn write(&self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
         match self {
             Self::Descriptors { next, .. } => {
                 let descriptor = sealed(content).map_err(Error::Descriptor)?;
-                let (name, other) = (NAMES[*next], NAMES[1 - *next]);
+                let now = next.load(Ordering::Relaxed);
+                let (name, other) = (NAMES[now], NAMES[1 - now]);
                 systemd::keep_descriptor(name, &descriptor).map_err(Error::Notify)?;
                 // The one before goes only when its successor is there.
                 systemd::forget_descriptor(other).map_err(Error::Notify)?;
-                *next = 1 - *next;
+                next.store(1 - now, Ordering::Relaxed);
                 Ok(())
             }
             Self::File(path) => Ok(private_file::replace(path, content.expose())?),

@@ -64,7 +64,7 @@ fn of_two_daemons_that_start_at_once_the_slower_uses_what_the_faster_has_written
     let folder = folder();
     let path = folder.path().join("imds.key");
     let slower = || {
-        token_key(&path, &Entropy::from_fn(|bytes| bytes.fill(1))).unwrap();
+        token_key(&path, None, &Entropy::from_fn(|bytes| bytes.fill(1))).unwrap();
         Ok(vec![2; 32])
     };
 
@@ -79,11 +79,38 @@ fn the_token_key_outlives_a_restart() {
     let folder = folder();
     let path = folder.path().join("imds.key");
 
-    let before = token_key(&path, &Entropy::system()).unwrap();
-    let after = token_key(&path, &Entropy::system()).unwrap();
+    let before = token_key(&path, None, &Entropy::system()).unwrap();
+    let after = token_key(&path, None, &Entropy::system()).unwrap();
 
     assert_eq!(before, after);
     assert_eq!((fs_err::read(&path).unwrap().len(), mode(&path)), (32, 0o600));
+}
+
+#[test]
+fn a_key_that_is_known_is_written_where_there_is_none_and_makes_way_for_a_file() {
+    let folder = folder();
+    let (missing, there) = (folder.path().join("missing.key"), folder.path().join("there.key"));
+    let known = Secret::new([7; 32]);
+    let made = token_key(&there, None, &Entropy::system()).unwrap();
+
+    assert_eq!(token_key(&missing, Some(&known), &Entropy::system()).unwrap(), known);
+    assert_eq!(fs_err::read(&missing).unwrap(), [7; 32]);
+    assert_eq!(token_key(&there, Some(&known), &Entropy::system()).unwrap(), made);
+}
+
+#[test]
+fn bearers_are_checked_without_making_any() {
+    let folder = folder();
+    let path = folder.path().join("app.token");
+
+    check_bearers(&path).unwrap();
+    assert!(!path.exists());
+    bearers(&path, &Entropy::system()).unwrap();
+    check_bearers(&path).unwrap();
+    fs_err::write(previous_of(&path), "short").unwrap();
+    set_mode(&previous_of(&path), 0o600);
+
+    assert!(matches!(check_bearers(&path).unwrap_err(), Error::Content { .. }));
 }
 
 #[test]
@@ -113,7 +140,7 @@ fn a_file_that_holds_something_else_is_refused_and_left_alone() {
         let refused = bearers(&path, &Entropy::system()).unwrap_err();
         assert!(matches!(refused, Error::Content { .. }), "{refused}");
         assert_eq!(fs_err::read_to_string(&path).unwrap(), content);
-        let refused = token_key(&path, &Entropy::system()).unwrap_err();
+        let refused = token_key(&path, None, &Entropy::system()).unwrap_err();
         assert!(matches!(refused, Error::Content { .. }), "{refused}");
     }
 }

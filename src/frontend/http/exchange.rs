@@ -79,10 +79,19 @@ impl Exchange {
         if !is_small(body, self.limits.body).await {
             return closing(head, StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large");
         }
-        let route = Arc::clone(&self.routes.borrow());
-        match route.route(head, &peer) {
-            Decision::Reply(reply) => reply,
-            Decision::Hand(hand) => hand_out(hand, number).await,
+        loop {
+            let route = Arc::clone(&self.routes.borrow());
+            let hand = match route.route(head, &peer) {
+                Decision::Reply(reply) => return reply,
+                Decision::Hand(hand) => hand,
+            };
+            let session = hand.session.clone();
+            let reply = hand_out(hand, number).await;
+            let is_replaced = || !Arc::ptr_eq(&route, &self.routes.borrow());
+            // A reload has put another session in its place while this client waited.
+            if reply.status().is_success() || !session.has_ended() || !is_replaced() {
+                return reply;
+            }
         }
     }
 

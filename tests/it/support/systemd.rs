@@ -114,6 +114,11 @@ impl Systemd {
         assert!(waited.is_ok(), "it was never so; said: {:?}", self.state.borrow().lock().unwrap().said);
     }
 
+    /// All that was said so far, in order.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.state.borrow().lock().unwrap().said.clone()
+    }
+
     /// What is kept now.
     pub(crate) fn kept(&self) -> Vec<String> {
         self.state.borrow().lock().unwrap().kept.keys().cloned().collect()
