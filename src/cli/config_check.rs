@@ -38,7 +38,8 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
 /// What the session would sign with, as comments so that the whole output stays a configuration.
 fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
-    let loaded = daemon::source(session).load(clock.now())?;
+    let now = clock.now();
+    let loaded = daemon::source(session).load(now)?;
     let identity = loaded.identity;
     let mut line = format!(
         "# session.{}: {}, valid until {}, intermediates: {}\n",
@@ -47,7 +48,8 @@ fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
         clock::rfc3339(identity.not_after()),
         identity.intermediates().len(),
     );
-    for warning in loaded.warnings {
+    let endings = identity.links().filter_map(|link| link.warning(now));
+    for warning in loaded.warnings.into_iter().chain(endings) {
         // Writing into a String cannot fail.
         let _ = writeln!(line, "# session.{}: warning: {warning}", session.name);
     }

@@ -24,7 +24,7 @@ pub(super) async fn keep(mut keeper: Keeper) {
 }
 
 /// Runs the watcher of a session's certificate for ever, through panics too.
-pub(super) async fn watch(mut watcher: Watcher) {
+pub(super) async fn watch(watcher: Watcher) {
     loop {
         let Err(_panic) = AssertUnwindSafe(watcher.run()).catch_unwind().await;
         error!(session = watcher.session(), "Watching the certificate ended by a panic; starting it again");

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::Error;
 use super::Identity;
+use super::Link;
 use super::Loaded;
 use super::Source;
 use crate::clock;
@@ -162,6 +163,19 @@ impl Current {
             in_use_not_after = %clock::rfc3339(used.not_after()),
             "AWS refuses the new certificate; going on with the previous one"
         );
+    }
+
+    /// The certificates whose end matters: of what is loaded, and of what is used while AWS refuses that.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let state = self.lock();
+        let mut links: Vec<Link> = Vec::new();
+        let used_instead = state.accepted.as_ref().filter(|_| state.told_refusal.is_some());
+        for link in state.held.iter().chain(used_instead).flat_map(|identity| identity.links()) {
+            if !links.contains(link) {
+                links.push(link.clone());
+            }
+        }
+        links
     }
 
     /// The session's name.

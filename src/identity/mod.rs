@@ -6,6 +6,7 @@
 mod chain;
 mod current;
 mod error;
+mod expiry;
 mod key;
 mod leaf;
 mod pem;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub use current::Current;
 pub use current::Found;
 pub use error::Error;
+pub use expiry::Link;
+use expiry::Place;
 pub use key::Algorithm;
 pub use key::SignFailure;
 pub use key::SigningKey;
@@ -101,7 +104,7 @@ impl PemFiles {
             return Err(Error::ChainTooLong { path: self.certificate.clone(), length: chain.len() });
         }
         let identity = Identity::new(leaf, &chain, key)?;
-        let warnings = self.warnings(&key_file, &certificates, &chain, now)?;
+        let warnings = self.warnings(&key_file, &certificates, &chain)?;
         Ok(Loaded { identity, warnings })
     }
 
@@ -110,7 +113,6 @@ impl PemFiles {
         key_file: &pem::File,
         certificates: &[pem::Certificate],
         chain: &[&pem::Certificate],
-        now: OffsetDateTime,
     ) -> Result<Vec<String>, Error> {
         let mut warnings = Vec::new();
         if key_file.mode & 0o027 != 0 {
@@ -119,16 +121,6 @@ impl PemFiles {
                 self.private_key.display(),
                 key_file.mode & 0o7777,
             ));
-        }
-        for issuer in chain {
-            let parsed = issuer.parse()?;
-            if parsed.validity().not_after.to_datetime() <= now {
-                warnings.push(format!(
-                    "the intermediate `{}` in `{}` has expired; hint: put the renewed intermediate into the file",
-                    parsed.subject(),
-                    issuer.path.display(),
-                ));
-            }
         }
         let left_out = chain::unused(certificates, chain)?;
         if left_out > 0 {
@@ -146,9 +138,8 @@ pub struct Identity {
     leaf: Vec<u8>,
     intermediates: Vec<Vec<u8>>,
     key: Arc<dyn SigningKey>,
-    serial: String,
-    subject: String,
-    not_after: OffsetDateTime,
+    own_link: Link,
+    links_above: Vec<Link>,
 }
 
 impl Identity {
@@ -157,14 +148,13 @@ impl Identity {
         chain: &[&pem::Certificate],
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, Error> {
-        let parsed = leaf.parse()?;
+        let links_above = chain.iter().map(|issuer| issuer.link(Place::Intermediate));
         Ok(Self {
             leaf: leaf.der.clone(),
             intermediates: chain.iter().map(|certificate| certificate.der.clone()).collect(),
             key,
-            serial: parsed.tbs_certificate.serial.to_string(),
-            subject: parsed.subject().to_string(),
-            not_after: parsed.validity().not_after.to_datetime(),
+            own_link: leaf.link(Place::Leaf)?,
+            links_above: links_above.collect::<Result<_, _>>()?,
         })
     }
 
@@ -185,17 +175,22 @@ impl Identity {
 
     /// The leaf's serial number in decimal, as the credential scope wants it.
     pub fn serial(&self) -> &str {
-        &self.serial
+        &self.own_link.serial
     }
 
     /// The leaf's subject.
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.own_link.subject
     }
 
     /// When the leaf ends.
     pub fn not_after(&self) -> OffsetDateTime {
-        self.not_after
+        self.own_link.not_after
+    }
+
+    /// The leaf and the intermediates, and when they end.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        std::iter::once(&self.own_link).chain(&self.links_above)
     }
 
     /// Whether both would sign and send the same: the leaf says which key it is.
@@ -208,9 +203,9 @@ impl fmt::Debug for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Identity")
-            .field("subject", &self.subject)
-            .field("serial", &self.serial)
-            .field("not_after", &clock::rfc3339(self.not_after))
+            .field("subject", &self.subject())
+            .field("serial", &self.serial())
+            .field("not_after", &clock::rfc3339(self.not_after()))
             .finish_non_exhaustive()
     }
 }

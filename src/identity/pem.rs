@@ -15,6 +15,8 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 
 use super::Error;
+use super::expiry::Link;
+use super::expiry::Place;
 use crate::failure::system_reason;
 use crate::secret::Secret;
 
@@ -41,6 +43,19 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
+    /// What people should know of it.
+    pub(super) fn link(&self, place: Place) -> Result<Link, Error> {
+        let parsed = self.parse()?;
+        Ok(Link {
+            place,
+            path: self.path.clone(),
+            subject: parsed.subject().to_string(),
+            serial: parsed.tbs_certificate.serial.to_string(),
+            not_before: parsed.validity().not_before.to_datetime(),
+            not_after: parsed.validity().not_after.to_datetime(),
+        })
+    }
+
     /// The parsed form, which borrows from the DER.
     pub(super) fn parse(&self) -> Result<X509Certificate<'_>, Error> {
         let bad =

@@ -363,7 +363,13 @@ fn an_expired_intermediate_is_told() {
     let bundle = [leaf.certificate_pem(), intermediate.certificate_pem()].concat();
     let loaded = folder.load(bundle, key(&leaf)).unwrap();
 
-    assert!(loaded.warnings[0].contains("`CN=Old intermediate`"), "{:?}", loaded.warnings);
+    let warnings: Vec<_> = loaded.identity.links().filter_map(|link| link.warning(now())).collect();
+    let path = folder.path("leaf.pem");
+    let expected = format!(
+        "the intermediate `CN=Old intermediate` in `{}` has expired; hint: put the renewed intermediate into the file",
+        path.display()
+    );
+    assert_eq!(warnings, [expected]);
 }
 
 #[test]

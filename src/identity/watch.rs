@@ -23,6 +23,7 @@ use self::survey::Stamp;
 use self::survey::Survey;
 use super::Current;
 use super::Found;
+use super::expiry::Reminders;
 use crate::clock::Clock;
 use crate::failure::Chain;
 
@@ -68,7 +69,15 @@ impl Watcher {
     }
 
     /// Watches until dropped.
-    pub async fn run(&mut self) -> Infallible {
+    pub async fn run(&self) -> Infallible {
+        let looked = Notify::new();
+        tokio::select! {
+            never = self.look_out(&looked) => never,
+            never = self.remind(&looked) => never,
+        }
+    }
+
+    async fn look_out(&self, looked: &Notify) -> Infallible {
         let mut lookout = Lookout::new(self);
         let (mut last, mut found) = (None, Found::Fault);
         // The session's own first attempt reads the files now, and tells what it finds.
@@ -81,12 +90,23 @@ impl Watcher {
                 if found == Found::News {
                     self.changed.notify_one();
                 }
+                looked.notify_one();
             }
             last = match lookout.wait().await {
                 // It may have happened within one tick of the stamps' clock.
                 Woken::ByEvent => None,
                 Woken::ByTime => stamps,
             };
+        }
+    }
+
+    /// Certificates end by wall time, and timers stand still while a host is suspended: hence the look at each poll.
+    async fn remind(&self, looked: &Notify) -> Infallible {
+        let mut reminders = Reminders::default();
+        loop {
+            reminders.tell(self.session(), &self.current.links(), self.clock.now());
+            // A time-out is as good a reason as a look.
+            let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }
     }
 }

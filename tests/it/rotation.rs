@@ -258,3 +258,28 @@ async fn clients_that_never_stop_asking_notice_no_rotation() {
     assert!(ids.len() >= 2, "nobody asked meanwhile: no proof");
     assert_eq!(issued.last(), Some(&last));
 }
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_told_by_daemon_and_check() {
+    let stage = Stage::new().await;
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.not_before -= time::Duration::days(60);
+    request.not_after = request.not_before + time::Duration::days(67);
+    stage.install(&stage.root.leaf(&request).unwrap());
+
+    let daemon = stage.daemon().await;
+    let line = daemon.wait_for("The certificate expires soon").await;
+    let checked = stage.run(&["config", "check"]).await;
+
+    assert_eq!(
+        (&line["level"], &line["left"], &line["session"]),
+        (&"WARN".into(), &"6 days".into(), &"bedrock".into())
+    );
+    let warning = "# session.bedrock: warning: the leaf `CN=robot-7` in `";
+    assert!(
+        checked.stdout.contains(warning) && checked.stdout.contains("expires in 6 days"),
+        "{}",
+        checked.stdout
+    );
+    assert_eq!(checked.code, 0);
+}

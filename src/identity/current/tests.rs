@@ -258,3 +258,20 @@ async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("INFO AWS accepts the new certificate now"), "{told:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_new_certificate_is_refused_the_end_of_both_matters() {
+    let bench = Bench::new();
+    let serials = || bench.current.links().into_iter().map(|link| link.serial).collect::<Vec<_>>();
+    let first = bench.load().await.unwrap();
+    bench.current.accepted(&first);
+    bench.renew();
+    let second = bench.load().await.unwrap();
+    assert_eq!(serials(), [second.serial()]);
+
+    let refusal = Failure::of(crate::failure::Class::Denied, "no", None);
+    bench.current.passed_over(&second, &first, &refusal);
+    assert_eq!(serials(), [second.serial(), first.serial()]);
+    bench.current.accepted(&second);
+    assert_eq!(serials(), [second.serial()]);
+}

@@ -466,3 +466,49 @@ async fn other_files_of_the_directory_are_nobodys_concern() {
         () = lookout.event() => panic!("another file's event was taken for one of ours"),
     }
 }
+
+/// The host sleeps for weeks; timers know nothing of it.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_certificate_is_told_by_wall_time() {
+    let mut bench = Bench::with(pair("leaf.pem", "key.pem"));
+    let mut request = request();
+    request.not_before = now() - time::Duration::days(60);
+    request.not_after = now() + time::Duration::days(40);
+    bench.folder.install(&bench.root.leaf(&request).unwrap());
+    let clock = Clock::manual(now());
+    bench.current.load(clock.now()).await.unwrap();
+    bench.log.news();
+    let watchers = clock.clone();
+    bench.watch(|watcher| watcher.clock = watchers).await;
+    assert_eq!(bench.log.news(), [""; 0]);
+
+    let expected = ["WARN The certificate expires soon", "WARN The certificate expires soon"];
+    for (days, expected) in [(11, expected[0]), (24, expected[1]), (6, "ERROR The certificate has expired")] {
+        clock.jump(time::Duration::days(days));
+        tokio::time::sleep(HOUR).await;
+        let told = bench.log.news();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(expected), "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_certificate_that_ends_soon_is_told_with_it() {
+    let mut bench = Bench::new().await;
+    bench.watch_by_events().await;
+    let mut request = request();
+    request.not_before = now() - time::Duration::days(60);
+    request.not_after = now() + time::Duration::days(6);
+    let ending = bench.root.leaf(&request).unwrap();
+
+    bench.folder.install(&ending);
+
+    bench.assert_taken(&ending).await;
+    tokio::task::yield_now().await;
+    let told = bench.log.news();
+    assert!(told[0].starts_with("INFO Using certificate"), "{told:?}");
+    assert!(
+        told[1].starts_with("WARN The certificate expires soon") && told[1].contains("left=\"5 days\""),
+        "{told:?}"
+    );
+}
