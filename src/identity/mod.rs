@@ -1,4 +1,4 @@
-//! Loads, proves and orders the certificate chain and its key.
+//! Loads, proves and watches the certificate chain and its key.
 //!
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
 //! leaf now; whoever holds one need not check again.
