@@ -143,7 +143,7 @@ impl Current {
     /// certificate may be of a CA that AWS does not know yet.
     pub fn accepted_before(&self, refused: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
         let accepted = self.lock().accepted.clone();
-        accepted.filter(|accepted| !accepted.is_same(refused) && accepted.not_after() > now)
+        accepted.filter(|accepted| !accepted.is_same(refused) && !accepted.has_ended(now))
     }
 
     /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
@@ -226,7 +226,7 @@ impl Current {
         let fault = Chain(&error).to_string();
         let mut state = self.lock();
         let is_told = state.told_fault.as_ref() == Some(&fault);
-        let is_good = |identity: &Arc<Identity>| identity.not_after() > now;
+        let is_good = |identity: &Arc<Identity>| !identity.has_ended(now);
         let held = state.held.clone().filter(is_good).or_else(|| state.accepted.clone().filter(is_good));
         state.told_fault = Some(fault.clone());
         drop(state);

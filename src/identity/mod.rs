@@ -188,6 +188,11 @@ impl Identity {
         self.own_link.not_after
     }
 
+    /// Whether the leaf is over at `now`; its last instant is part of its life (RFC 5280, 4.1.2.5).
+    fn has_ended(&self, now: OffsetDateTime) -> bool {
+        now > self.not_after()
+    }
+
     /// The leaf and the intermediates, and when they end.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         std::iter::once(&self.own_link).chain(&self.links_above)

@@ -228,6 +228,26 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
 }
 
 #[tokio::test]
+async fn a_successor_says_that_its_certificate_is_bad_while_old_credentials_live() {
+    let stage = Stage::in_memory().await;
+    let mut daemon = started(&stage).await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for("Credentials are kept for a successor").await;
+    daemon.kill();
+    fs_err::remove_file(stage.path("key.pem")).unwrap();
+
+    let successor = stage.daemon().await;
+    let line = successor.wait_for("The certificate on disk cannot be used").await;
+    assert!(line["error"].as_str().unwrap().contains("key.pem`: No such file"), "{line}");
+    assert_eq!(key_id(&stage, &successor).await, before);
+    renew(&stage, 2);
+    successor.wait_for(RENEWED).await;
+
+    assert_ne!(key_id(&stage, &successor).await, before);
+    assert_eq!(signed_with(&stage), made(&["1", "2"]));
+}
+
+#[tokio::test]
 async fn clients_that_never_stop_asking_notice_no_rotation() {
     let stage = Stage::new().await;
     let daemon = started(&stage).await;

@@ -146,11 +146,11 @@ async fn another_chain_for_the_same_leaf_is_another_identity() {
 async fn an_identity_that_has_ended_is_not_kept() {
     let bench = Bench::new();
     bench.install_until(now() + time::Duration::HOUR);
-    bench.load().await.unwrap();
+    let not_after = bench.load().await.unwrap().not_after();
     fs_err::remove_file(bench.folder.path("key.pem")).unwrap();
 
-    assert!(bench.current.load(now() + time::Duration::minutes(59)).await.is_ok());
-    let error = bench.current.load(now() + time::Duration::minutes(61)).await.unwrap_err();
+    assert!(bench.current.load(not_after).await.is_ok());
+    let error = bench.current.load(not_after + time::Duration::SECOND).await.unwrap_err();
     assert!(matches!(error, Error::Read { .. }), "{error}");
 }
 
@@ -202,7 +202,8 @@ async fn what_was_accepted_before_is_offered_until_it_ends() {
 
     let offered = bench.current.accepted_before(&second, now()).unwrap();
     assert!(Arc::ptr_eq(&offered, &first));
-    assert!(bench.current.accepted_before(&second, now() + time::Duration::minutes(61)).is_none());
+    assert!(bench.current.accepted_before(&second, first.not_after()).is_some());
+    assert!(bench.current.accepted_before(&second, first.not_after() + time::Duration::SECOND).is_none());
     assert!(Arc::ptr_eq(&bench.current.in_use().unwrap(), &first));
     bench.current.accepted(&second);
     assert!(Arc::ptr_eq(&bench.current.in_use().unwrap(), &second));
