@@ -46,8 +46,8 @@ enum Past {
     Kept(Kept),
     /// It goes on as it was under an earlier configuration, with the same certificate.
     Continued { snapshot: Snapshot, identity: Arc<identity::Current>, kept: Option<Kept> },
-    /// Its settings have changed; this is what it held.
-    Inherited(Snapshot),
+    /// Its settings have changed; this is what it held, and its certificate if that is the same.
+    Inherited { snapshot: Snapshot, identity: Option<Arc<identity::Current>> },
 }
 
 /// What sessions are made with.
@@ -82,7 +82,7 @@ impl Member {
                 let is_interrupted = snapshot.fetching;
                 (uninterrupted(snapshot, now), identity, kept, is_interrupted)
             }
-            Past::Inherited(snapshot) => (snapshot, new(), None, false),
+            Past::Inherited { snapshot, identity } => (snapshot, identity.unwrap_or_else(new), None, false),
         };
         let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
@@ -133,7 +133,13 @@ impl Member {
             return Past::Continued { snapshot, identity, kept: self.kept.clone() };
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
-        Past::Inherited(Snapshot::inherited(held, now))
+        let files = |session: &config::Session| {
+            let session = session.clone();
+            (session.certificate, session.private_key, session.intermediates)
+        };
+        let is_same = files(&self.settings) == files(settings);
+        let identity = is_same.then(|| Arc::clone(&self.identity));
+        Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
     }
 }
 
