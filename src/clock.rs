@@ -1,11 +1,13 @@
-//! The only reader of wall time.
+//! The only reader of wall time, and of the time since boot.
 //!
 //! Expiry, signing dates and TLS validity all ask the same clock, so that a test (or an NTP step) moves them
-//! together. Waiting is tokio's business; whoever waits for a wall time must look again at least every 30 s,
-//! because monotonic timers stand still while a machine is suspended.
+//! together. Wall time can be set, the time since boot cannot; both go on while a machine is suspended. Waiting is
+//! tokio's business; whoever waits for a wall time must look again at least every 30 s, because tokio's timers stand
+//! still then.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -30,7 +32,11 @@ struct Manual {
     start: OffsetDateTime,
     started: tokio::time::Instant,
     jumped_ms: AtomicI64,
+    suspended_ms: AtomicU64,
 }
+
+/// How long a manual clock's machine has been up when it is made.
+const UP_BEFORE: Duration = Duration::from_secs(3600);
 
 impl Clock {
     /// The operating system's clock.
@@ -43,15 +49,29 @@ impl Clock {
     /// # Panics
     /// Outside a tokio runtime only if its time driver is missing.
     pub fn manual(start: OffsetDateTime) -> Self {
-        let manual = Manual { start, started: tokio::time::Instant::now(), jumped_ms: AtomicI64::new(0) };
+        let manual = Manual {
+            start,
+            started: tokio::time::Instant::now(),
+            jumped_ms: AtomicI64::new(0),
+            suspended_ms: AtomicU64::new(0),
+        };
         Self(Source::Manual(Arc::new(manual)))
     }
 
-    /// Moves a manual clock's wall time alone, as suspend or an NTP step does. The system's clock stays as it is.
+    /// Moves a manual clock's wall time alone, as an NTP step does. The system's clock stays as it is.
     pub fn jump(&self, by: time::Duration) {
         if let Source::Manual(manual) = &self.0 {
             let by = i64::try_from(by.whole_milliseconds()).unwrap_or(0);
             manual.jumped_ms.fetch_add(by, Ordering::SeqCst);
+        }
+    }
+
+    /// Moves a manual clock past a suspend: wall time and the time since boot, but no timer. The system's clock stays
+    /// as it is.
+    pub fn suspend(&self, by: Duration) {
+        if let Source::Manual(manual) = &self.0 {
+            let by = u64::try_from(by.as_millis()).unwrap_or(0);
+            manual.suspended_ms.fetch_add(by, Ordering::SeqCst);
         }
     }
 
@@ -62,9 +82,27 @@ impl Clock {
             Source::System => OffsetDateTime::now_utc(),
             Source::Manual(manual) => {
                 let jumped = time::Duration::milliseconds(manual.jumped_ms.load(Ordering::SeqCst));
-                manual.start + manual.started.elapsed() + jumped
+                manual.start + manual.elapsed() + jumped
             }
         }
+    }
+
+    /// How long the machine has been up, suspends included: what no setting of the clock changes.
+    pub fn since_boot(&self) -> Duration {
+        match &self.0 {
+            #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
+            Source::System => {
+                let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                Duration::try_from(up).expect("the kernel counts from zero upwards")
+            }
+            Source::Manual(manual) => UP_BEFORE + manual.elapsed(),
+        }
+    }
+}
+
+impl Manual {
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed() + Duration::from_millis(self.suspended_ms.load(Ordering::SeqCst))
     }
 }
 
@@ -140,14 +178,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_manual_clock_follows_paused_time_and_jumps() {
+    async fn a_manual_clock_follows_paused_time_jumps_and_suspends() {
         let start = datetime!(2026-03-11 12:00:00 UTC);
         let clock = Clock::manual(start);
+        let up = clock.since_boot();
 
         tokio::time::advance(Duration::from_secs(60)).await;
         clock.jump(time::Duration::hours(8));
-
         assert_eq!(clock.now(), start + time::Duration::hours(8) + time::Duration::minutes(1));
+        assert_eq!(clock.since_boot() - up, Duration::from_secs(60), "which no setting changes");
+
+        clock.suspend(Duration::from_secs(3600));
+        assert_eq!(clock.now(), start + time::Duration::hours(9) + time::Duration::minutes(1));
+        assert_eq!(clock.since_boot() - up, Duration::from_secs(3660));
+    }
+
+    #[test]
+    fn the_systems_time_since_boot_goes_on() {
+        let clock = Clock::system();
+        let up = clock.since_boot();
+
+        assert!(up > Duration::ZERO);
+        assert!(clock.since_boot() >= up);
     }
 
     #[test]

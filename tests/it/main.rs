@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod channels;
+mod clocks;
 mod crowd;
 mod daemonless;
 mod failover;

@@ -59,7 +59,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let still = StillTime::hold();
         let clock = Clock::manual(Clock::system().now());
         let emulators = clock.clone();

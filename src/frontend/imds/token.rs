@@ -1,14 +1,13 @@
-//! IMDS tokens that need no memory: each carries its own end, sealed with a key that outlives the process.
+//! IMDS tokens that need no memory: each carries its own span, sealed with a key that outlives the process.
 //!
-//! Some SDKs keep a token for six hours and do not take a new one before, so a token must survive a restart and
-//! must never be evicted. A token is its own record: nothing to store or to lock.
+//! Some SDKs keep a token for six hours and do not take a new one before, so a token must survive a restart and a
+//! clock that is set, and must never be evicted. A token is its own record: nothing to store or to lock.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use time::Duration;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -25,11 +24,11 @@ pub struct TokenAuthority {
 
 /// The life a client asks for, 1 to 21,600 s as IMDS allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeToLive(u32);
+pub struct TimeToLive(u16);
 
 impl TimeToLive {
     /// The longest, six hours; all SDKs but one ask for it.
-    pub const LONGEST_SECONDS: u32 = 21_600;
+    pub const LONGEST_SECONDS: u16 = 21_600;
 
     /// Reads the header's value: digits only.
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -41,7 +40,7 @@ impl TimeToLive {
     }
 
     /// In seconds.
-    pub fn seconds(self) -> u32 {
+    pub fn seconds(self) -> u16 {
         self.0
     }
 }
@@ -52,21 +51,19 @@ impl TokenAuthority {
     pub const TOKEN_LENGTH: usize = 56;
 
     /// Go uses a token until the very second it ends; that request must still be answered.
-    const GRACE: Duration = Duration::seconds(60);
+    const GRACE_SECONDS: u64 = 60;
 
     /// An authority that seals with `key`.
     pub fn new(key: &Secret<[u8; 32]>, clock: Clock, entropy: Entropy) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), clock, entropy }
     }
 
-    /// A token that lives as long as was asked, neither shorter (some SDKs ignore what was granted) nor longer.
+    /// A token that lives as long as was asked, neither shorter (some SDKs ignore what was granted) nor longer, unless
+    /// the clock is set back meanwhile.
     pub fn issue(&self, life: TimeToLive) -> Result<Secret<String>, Exhausted> {
-        let ends_at = self.clock.now().unix_timestamp() + i64::from(life.seconds());
-        let nonce: [u8; NONCE] = self.entropy.bytes()?;
+        let issued = Record { at: Readings::of(&self.clock), life };
         let mut sealed = Vec::with_capacity(SEALED);
-        sealed.push(VERSION);
-        sealed.extend_from_slice(&ends_at.to_be_bytes());
-        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&issued.encode(self.entropy.bytes()?));
         let seal = self.seal(&sealed);
         sealed.extend_from_slice(seal.expose());
         Ok(Secret::new(URL_SAFE_NO_PAD.encode(Secret::new(sealed).expose())))
@@ -79,15 +76,11 @@ impl TokenAuthority {
             return false;
         }
         let Ok(sealed) = URL_SAFE_NO_PAD.decode(presented) else { return false };
-        let Some((content, seal)) = sealed.split_at_checked(CONTENT) else { return false };
+        let Some((content, seal)) = sealed.split_first_chunk() else { return false };
         if self.seal(content) != Secret::new(seal.to_vec()) {
             return false;
         }
-        let Some((&VERSION, ends_at)) = content.split_first() else { return false };
-        let Some(ends_at) = ends_at.first_chunk().map(|bytes| i64::from_be_bytes(*bytes)) else {
-            return false;
-        };
-        self.clock.now().unix_timestamp() <= ends_at.saturating_add(Self::GRACE.whole_seconds())
+        Record::decode(content).is_some_and(|issued| issued.lives(Readings::of(&self.clock)))
     }
 
     /// The first bytes of an HMAC, which RFC 2104 (section 5) allows down to half of them.
@@ -103,26 +96,79 @@ impl fmt::Debug for TokenAuthority {
     }
 }
 
-const VERSION: u8 = 2;
-const NONCE: usize = 9;
-/// Version, end in Unix seconds, nonce.
-const CONTENT: usize = 1 + 8 + NONCE;
+/// What a token says.
+struct Record {
+    at: Readings,
+    life: TimeToLive,
+}
+
+/// What the two clocks show, in whole seconds.
+#[derive(Clone, Copy)]
+struct Readings {
+    wall: u64,
+    since_boot: u64,
+}
+
+impl Readings {
+    fn of(clock: &Clock) -> Self {
+        let wall = u64::try_from(clock.now().unix_timestamp()).unwrap_or(0);
+        Self { wall, since_boot: clock.since_boot().as_secs() }
+    }
+}
+
+impl Record {
+    fn encode(&self, nonce: [u8; NONCE]) -> [u8; CONTENT] {
+        let mut content = [0; CONTENT];
+        content[0] = VERSION;
+        content[1..6].copy_from_slice(&self.at.wall.to_be_bytes()[3..]);
+        content[6..10].copy_from_slice(&self.at.since_boot.to_be_bytes()[4..]);
+        content[10..12].copy_from_slice(&self.life.0.to_be_bytes());
+        content[12..].copy_from_slice(&nonce);
+        content
+    }
+
+    fn decode(content: &[u8; CONTENT]) -> Option<Self> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let at = Readings { wall: number(&content[1..6]), since_boot: number(&content[6..10]) };
+        let life = TimeToLive(u16::from_be_bytes([content[10], content[11]]));
+        (content[0] == VERSION).then_some(Self { at, life })
+    }
+
+    /// Whether either clock says so: a client that holds the token for six hours cannot know that the wall clock was
+    /// set meanwhile. A reading before the token's own says nothing: that clock was set back, or started anew.
+    fn lives(&self, now: Readings) -> bool {
+        let span = u64::from(self.life.seconds()) + TokenAuthority::GRACE_SECONDS;
+        let within = |from: u64, now: u64| now.checked_sub(from).is_some_and(|passed| passed <= span);
+        within(self.at.wall, now.wall) || within(self.at.since_boot, now.since_boot)
+    }
+}
+
+const VERSION: u8 = 3;
+const NONCE: usize = 6;
+/// Version, wall time (five bytes, to the year 36812), time since boot, life, nonce.
+const CONTENT: usize = 1 + 5 + 4 + 2 + NONCE;
 const SEAL: usize = 24;
 const SEALED: usize = CONTENT + SEAL;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
+    use time::Duration as Span;
+    use time::OffsetDateTime;
     use time::macros::datetime;
 
     use super::*;
 
+    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
     fn authority(key: u8) -> (TokenAuthority, Clock) {
-        let clock = Clock::manual(datetime!(2026-03-11 12:00:00 UTC));
+        let clock = Clock::manual(NOON);
         (TokenAuthority::new(&Secret::new([key; 32]), clock.clone(), Entropy::system()), clock)
     }
 
-    fn life(seconds: u32) -> TimeToLive {
+    fn life(seconds: u16) -> TimeToLive {
         TimeToLive::parse(seconds.to_string().as_bytes()).unwrap()
     }
 
@@ -166,15 +212,72 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_of_before_a_reboot_does_not_live_by_the_new_count() {
+        let (authority, clock) = authority(1);
+        clock.suspend(Duration::from_secs(100 * 86_400));
+        let token = authority.issue(life(21_600)).unwrap();
+        let rebooted = Clock::manual(clock.now() + Span::hours(7));
+
+        let after = TokenAuthority::new(&Secret::new([1; 32]), rebooted, Entropy::system());
+
+        assert!(!after.accepts(token.expose().as_bytes()));
+    }
+
+    #[test]
+    fn a_clock_before_1970_issues_tokens_too() {
+        let clock = Clock::manual(datetime!(1969-12-31 23:59:00 UTC));
+        let authority = TokenAuthority::new(&Secret::new([1; 32]), clock.clone(), Entropy::system());
+        let token = authority.issue(life(300)).unwrap();
+
+        clock.jump(NOON - clock.now());
+
+        assert!(authority.accepts(token.expose().as_bytes()));
+    }
+
     proptest! {
         #[test]
-        fn a_token_is_accepted_until_its_grace_ends_and_not_after(asked in 1_u32..=21_600) {
+        fn a_token_is_accepted_until_its_grace_ends_and_not_after(asked in 1_u16..=21_600) {
             let (authority, clock) = authority(1);
             let token = authority.issue(life(asked)).unwrap();
 
-            clock.jump(Duration::seconds(i64::from(asked) + 59));
+            clock.suspend(Duration::from_secs(u64::from(asked) + 59));
             prop_assert!(authority.accepts(token.expose().as_bytes()));
-            clock.jump(Duration::seconds(3));
+            clock.suspend(Duration::from_secs(3));
+            prop_assert!(!authority.accepts(token.expose().as_bytes()));
+        }
+
+        #[test]
+        fn a_clock_that_is_set_ends_no_token_early(
+            asked in 1_u16..=21_600,
+            at in 0.0..1.0,
+            by in -1_000_000_i64..1_000_000,
+        ) {
+            let (authority, clock) = authority(1);
+            let token = authority.issue(life(asked)).unwrap();
+
+            clock.suspend(Duration::from_secs(u64::from(asked)).mul_f64(at));
+            clock.jump(Span::seconds(by));
+
+            prop_assert!(authority.accepts(token.expose().as_bytes()));
+        }
+
+        #[test]
+        fn a_clock_that_is_set_back_gives_a_token_its_own_life_again_at_most(
+            asked in 1_u16..=21_600,
+            at in 0.0..1.0,
+            by in 0..1_000_000_i64,
+        ) {
+            let (authority, clock) = authority(1);
+            let token = authority.issue(life(asked)).unwrap();
+            let span = Duration::from_secs(u64::from(asked) + 61);
+
+            clock.suspend(span.mul_f64(at));
+            clock.jump(Span::seconds(-by));
+            // To the first moment at which the wall clock shows again what it showed at first, and the span from there.
+            let left = (NOON - clock.now()).max(Span::ZERO).unsigned_abs();
+            clock.suspend(left + span + Duration::from_secs(1));
+
             prop_assert!(!authority.accepts(token.expose().as_bytes()));
         }
 
@@ -189,13 +292,12 @@ mod tests {
         }
 
         #[test]
-        fn a_later_end_is_not_believed(by in 1_i64..1_000_000) {
+        fn another_span_is_not_believed(at in 0..CONTENT, by in 1_u8..=255) {
             let (authority, _) = authority(1);
             let token = authority.issue(life(300)).unwrap();
             let mut sealed = URL_SAFE_NO_PAD.decode(token.expose()).unwrap();
-            let ends_at = i64::from_be_bytes(*sealed[1..].first_chunk().unwrap());
 
-            sealed[1..9].copy_from_slice(&(ends_at + by).to_be_bytes());
+            sealed[at] = sealed[at].wrapping_add(by);
 
             prop_assert!(!authority.accepts(URL_SAFE_NO_PAD.encode(sealed).as_bytes()));
         }
