@@ -105,11 +105,21 @@ impl Daemon {
 
     /// The log line in which `message` stands for the `nth` time, from 1.
     pub(crate) async fn wait_for_nth(&self, message: &str, nth: usize) -> Value {
+        self.wait_for_line(&format!("{message:?}"), nth, |line| line["message"] == message).await
+    }
+
+    /// The `nth` log line, from 1, that is `wanted`; `what` names it where it never comes.
+    pub(crate) async fn wait_for_line(
+        &self,
+        what: &str,
+        nth: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut lines = self.lines.clone();
         let found = |lines: &Arc<Mutex<Vec<String>>>| {
             let lines = lines.lock().unwrap();
             let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            parsed.filter(|line| line["message"] == message).nth(nth - 1)
+            parsed.filter(&wanted).nth(nth - 1)
         };
         let waited = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -123,7 +133,7 @@ impl Daemon {
         });
         match waited.await {
             Ok(Some(line)) => line,
-            _ => panic!("the daemon never said {message:?}; it said:\n{}", self.output()),
+            _ => panic!("the daemon never said {what}; it said:\n{}", self.output()),
         }
     }
 
