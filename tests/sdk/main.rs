@@ -1,131 +1,111 @@
-//! Real SDKs are the judges: boto3 and the AWS SDK for JavaScript v3, through every channel.
+//! Real SDKs are the judges: each through every channel in every situation, as the README's table tells it.
 //!
-//! Not part of `cargo test --workspace`, because it needs their packages: `tests/run` installs them and runs it.
+//! Not part of `cargo test --workspace`, because it needs their packages: `tests/run` installs them and runs it. To
+//! play some cells alone, name a part of their names: `ANCHORD_SDK_CELLS="Go v2 / IMDSv2" cargo test --test sdk`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
-#![allow(clippy::disallowed_methods, reason = "tests read their own environment")]
+#![allow(clippy::print_stdout, reason = "the table is to be seen")]
+#![allow(clippy::disallowed_methods, reason = "tests read their own environment and clock")]
 #![allow(dead_code, unused_imports, reason = "the stage is shared with tests/it, which uses all of it")]
 
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use std::path::Path;
-use std::process::Command;
+mod channels;
+mod host;
+mod pipe;
+mod presigned;
+mod programs;
+mod relay;
+mod sdks;
+mod situations;
+mod table;
 
-use support::Stage;
-use support::process;
+use std::sync::Arc;
 
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk");
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-fn boto3() -> Command {
-    let mut command = Command::new(format!("{HERE}/.venv/bin/python"));
-    command.arg(format!("{HERE}/credentials.py"));
-    command
+use sdks::Sdk;
+use situations::Cell;
+use situations::Situation;
+use table::Claim;
+use table::Outcome;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_tells_what_every_sdk_does_through_every_channel_in_every_situation() {
+    let versions = versions().await;
+    let part = std::env::var("ANCHORD_SDK_CELLS").unwrap_or_default();
+    let (outcomes, failures) = play_all(&part).await;
+
+    let text = table::render(&outcomes, &versions);
+    println!("\n{text}");
+    assert!(failures.is_empty(), "{} cells are not as claimed:\n\n{}", failures.len(), failures.join("\n\n"));
+    assert!(part.is_empty(), "what was played is as claimed, but only {part:?} was");
+    let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = table::section_of(&readme).expect("README.md has a section for this table");
+    assert!(section == text, "the README's table is not the one above; put that in its place");
 }
 
-fn javascript() -> Command {
-    let mut command = Command::new("node");
-    command.arg(format!("{HERE}/credentials.mjs"));
-    command
+async fn versions() -> Vec<String> {
+    let mut versions = Vec::new();
+    for sdk in Sdk::ALL {
+        versions.push(programs::version(sdk).await.unwrap());
+    }
+    versions
 }
 
-/// Runs an SDK with nothing in its environment but `variables`, and compares what it found with what was issued.
-async fn finds_the_session(mut sdk: Command, stage: &Stage, variables: &[(&str, &str)]) {
-    sdk.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", stage.path("nobody"));
-    // boto3 reads the one, everybody else the other.
-    sdk.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_REGION", "us-east-1").envs(variables.iter().copied());
-
-    let ran = process::to_the_end(sdk).await;
-
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let found: [String; 4] = serde_json::from_str(&ran.stdout).unwrap();
-    let issued = stage.emulator.issued();
-    assert_eq!(issued.len(), 1, "one session for everybody");
-    let (id, secret, token) =
-        (&issued[0].access_key_id, &issued[0].secret_access_key, &issued[0].session_token);
-    assert_eq!([&found[0], &found[1], &found[2]], [id, secret, token], "by way of {}", found[3]);
+/// Plays the cells whose name contains `part`: what came of each cell, and what is not as claimed.
+async fn play_all(part: &str) -> (Vec<Outcome>, Vec<String>) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut playing = JoinSet::new();
+    let cells = table::cells();
+    let mut outcomes = vec![Outcome::NotPlayed; cells.len()];
+    for (number, cell) in cells.into_iter().enumerate() {
+        if let Claim::Senseless = cell.claim() {
+            outcomes[number] = Outcome::Senseless;
+        } else if cell.name().contains(part) {
+            let room = Arc::clone(&room);
+            playing.spawn(async move { (number, play(cell, &room).await) });
+        }
+    }
+    let mut failures = Vec::new();
+    while let Some(played) = playing.join_next().await {
+        let (number, outcome) = played.unwrap();
+        outcomes[number] = outcome.unwrap_or_else(|failure| {
+            failures.push(failure);
+            Outcome::Wrong
+        });
+    }
+    (outcomes, failures)
 }
 
-async fn through_imds(sdk: Command) {
-    let stage = Stage::new().await;
-    let daemon = stage.daemon().await;
-    let endpoint = format!("http://{}", daemon.http().await);
+const AT_ONCE: usize = 4;
 
-    finds_the_session(sdk, &stage, &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]).await;
+/// A cell in a task of its own, so that what panics in it is one cell's failure.
+async fn play(cell: Cell, room: &Semaphore) -> Result<Outcome, String> {
+    // A daemon has to start within the time-out of an SDK: nothing else of this test may run beside it.
+    let needs = if cell.situation == Situation::Gap { AT_ONCE } else { 1 };
+    let _place = room.acquire_many(u32::try_from(needs).unwrap()).await.unwrap();
+    let player = cell.clone();
+    let played = match tokio::spawn(async move { player.play().await }).await {
+        Ok(played) => played,
+        Err(error) => Err(panic_of(error)),
+    };
+    Outcome::of(cell.claim(), played).map_err(|failure| {
+        let log = cell.log.lock().unwrap();
+        let failure = format!("{}: {failure}\nThe daemon said:\n{}", cell.name(), last_lines(&log));
+        println!("{failure}\n");
+        failure
+    })
 }
 
-async fn through_the_container_endpoint(sdk: Command) {
-    let stage = Stage::new().await;
-    let daemon = stage.daemon().await;
-    let uri = format!("http://{}/v1/credentials/bedrock", daemon.http().await);
-    let token_file = stage.path("run/bedrock.token");
-
-    let variables = [
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()),
-        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file.to_str().unwrap()),
-    ];
-    finds_the_session(sdk, &stage, &variables).await;
+fn panic_of(error: tokio::task::JoinError) -> String {
+    let panic = error.into_panic();
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-async fn through_credential_process(sdk: Command) {
-    let stage = Stage::new().await;
-    let _daemon = stage.daemon().await;
-    let profile = profile(&stage.path("anchord.toml"));
-    stage.write("aws-config", &profile);
-
-    finds_the_session(sdk, &stage, &[("AWS_CONFIG_FILE", stage.path("aws-config").to_str().unwrap())]).await;
-}
-
-async fn through_credential_process_without_a_daemon(sdk: Command) {
-    let stage = Stage::new().await;
-    stage.write("aws-config", &profile(&stage.path("anchord.toml")));
-
-    finds_the_session(sdk, &stage, &[("AWS_CONFIG_FILE", stage.path("aws-config").to_str().unwrap())]).await;
-}
-
-fn profile(configuration: &Path) -> String {
-    let program = env!("CARGO_BIN_EXE_anchord");
-    let configuration = configuration.display();
-    format!(
-        "[default]\ncredential_process = {program} credential-process --config {configuration} --session bedrock\n"
-    )
-}
-
-#[tokio::test]
-async fn boto3_finds_the_session_through_imds() {
-    through_imds(boto3()).await;
-}
-
-#[tokio::test]
-async fn boto3_finds_the_session_through_the_container_endpoint() {
-    through_the_container_endpoint(boto3()).await;
-}
-
-#[tokio::test]
-async fn boto3_finds_the_session_through_credential_process() {
-    through_credential_process(boto3()).await;
-}
-
-#[tokio::test]
-async fn boto3_finds_the_session_without_a_daemon() {
-    through_credential_process_without_a_daemon(boto3()).await;
-}
-
-#[tokio::test]
-async fn javascript_finds_the_session_through_imds() {
-    through_imds(javascript()).await;
-}
-
-#[tokio::test]
-async fn javascript_finds_the_session_through_the_container_endpoint() {
-    through_the_container_endpoint(javascript()).await;
-}
-
-#[tokio::test]
-async fn javascript_finds_the_session_through_credential_process() {
-    through_credential_process(javascript()).await;
-}
-
-#[tokio::test]
-async fn javascript_finds_the_session_without_a_daemon() {
-    through_credential_process_without_a_daemon(javascript()).await;
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }
