@@ -189,14 +189,15 @@ impl Lookout {
 
     /// The kernel's next word on any of the files; none comes where there is no watch.
     async fn event(&mut self) {
-        let heard = match &mut self.inotify {
-            Some(inotify) => inotify.event().await,
-            None => std::future::pending().await,
-        };
-        if let Err(error) = heard {
+        if let Some(inotify) = &mut self.inotify {
+            match inotify.event().await {
+                Ok(()) => return,
+                Err(error) => self.tell(Some(Deaf::Queue(error))),
+            }
+            // The next look opens another.
             self.inotify = None;
-            self.tell(Some(Deaf::Queue(error)));
         }
+        std::future::pending::<()>().await;
     }
 }
 

@@ -6,6 +6,7 @@
 use anchord_emulator::Authority;
 use anchord_emulator::KeyKind;
 use anchord_emulator::Leaf;
+use rustix::io::Errno;
 
 use super::*;
 use crate::identity::PemFiles;
@@ -405,6 +406,22 @@ async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
 
     assert!(bench.is_told_within(Pace::default().poll + QUIET).await);
     assert_eq!(bench.current.in_use().unwrap().leaf(), renewed.certificate_der());
+}
+
+#[test]
+fn whoever_cannot_watch_is_told_what_would_help() {
+    let cases = [
+        (Errno::NOSPC, "sysctl fs.inotify.max_user_watches"),
+        (Errno::MFILE, "sysctl fs.inotify.max_user_instances"),
+        (Errno::NFILE, "that of open files"),
+        (Errno::ACCESS, "let the daemon's user list the directory"),
+        (Errno::NOSYS, "a renewed certificate is used all the same"),
+    ];
+    for (errno, hint) in cases {
+        let deaf = Deaf::Directory { path: "/keys".into(), source: errno.into() };
+        assert!(deaf.hint().contains(hint), "{errno}: {}", deaf.hint());
+        assert_eq!(deaf.to_string(), "cannot watch `/keys`");
+    }
 }
 
 /// No event and no other stamp can help here: what was wrong was the time.
