@@ -45,18 +45,19 @@ type Entries = BTreeMap<PathBuf, HashSet<OsString>>;
 impl Survey {
     /// Walks `paths`, and has `queue` told of changes to what matters on the way. Blocks.
     pub(super) fn take(paths: &[PathBuf], queue: Option<&OwnedFd>) -> Self {
-        let (watched, trouble) = queue.map(|queue| place_watches(paths, queue)).unwrap_or_default();
+        let (watched, trouble) =
+            queue.map(|queue| place_watches(queue, || walk_all(paths))).unwrap_or_default();
         // Last: what changes after this is an event.
         let stamps = paths.iter().map(|path| Stamp::of(path)).collect();
         Self { stamps, watched, trouble }
     }
 }
 
-fn place_watches(paths: &[PathBuf], queue: &OwnedFd) -> (Watched, Option<Deaf>) {
+fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (Watched, Option<Deaf>) {
     /// A path may change while it is walked; one that always does is left to the next look.
     const ROUNDS: usize = 5;
     let (mut watched, mut trouble) = (Watched::new(), None);
-    let mut entries = walk_all(paths);
+    let mut entries = walk();
     for _ in 0..ROUNDS {
         trouble = None;
         for (directory, names) in &entries {
@@ -70,7 +71,7 @@ fn place_watches(paths: &[PathBuf], queue: &OwnedFd) -> (Watched, Option<Deaf>) 
             }
         }
         // What came between the walk and the watches has none yet.
-        let again = walk_all(paths);
+        let again = walk();
         if again == entries {
             break;
         }
@@ -210,6 +211,26 @@ mod tests {
         fs_err::write(folder.join("file"), "").unwrap();
 
         assert_eq!(entries(&folder, "file/leaf.pem"), ["f: file"]);
+    }
+
+    #[test]
+    fn what_comes_between_the_walk_and_the_watches_is_watched() {
+        let (_outer, folder) = folder();
+        let (sub, path) = (folder.join("sub"), folder.join("sub/leaf.pem"));
+        let mut walks = 0;
+        let walk = || {
+            let entries = walk_all(std::slice::from_ref(&path));
+            walks += 1;
+            if walks == 1 {
+                fs_err::create_dir(&sub).unwrap();
+            }
+            entries
+        };
+
+        let (watched, trouble) = place_watches(&inotify::open().unwrap(), walk);
+
+        assert!(trouble.is_none() && watched.values().any(|names| names.contains(OsStr::new("leaf.pem"))));
+        assert_eq!(walks, 3, "until nothing changes");
     }
 
     #[test]
