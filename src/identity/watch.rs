@@ -93,7 +93,7 @@ impl Watcher {
                 looked.notify_one();
             }
             last = match lookout.wait().await {
-                // It may have happened within one tick of the stamps' clock.
+                // Whatever the stamps say: some file systems count in whole seconds.
                 Woken::ByEvent => None,
                 Woken::ByTime => stamps,
             };

@@ -115,6 +115,17 @@ async fn what_the_session_signs_with_already_is_no_news() {
     assert_eq!(bench.current.look(now()).await, Found::Known, "its attempt was faster than the watcher");
 }
 
+/// A session that goes on from its predecessor's credentials makes its first attempt much later.
+#[tokio::test(start_paused = true)]
+async fn a_session_is_told_of_changes_before_its_first_attempt_too() {
+    let bench = Bench::new();
+
+    assert_eq!(bench.current.look(now()).await, Found::Known);
+    bench.renew();
+
+    assert_eq!(bench.current.look(now()).await, Found::News);
+}
+
 #[tokio::test(start_paused = true)]
 async fn files_that_become_good_are_news_to_a_session_that_had_none() {
     let bench = Bench::new();

@@ -60,14 +60,14 @@ pub(super) fn open() -> io::Result<OwnedFd> {
 
 /// Watches a directory, or goes on watching it; the kernel's number for it.
 pub(super) fn watch(queue: &OwnedFd, directory: &Path) -> Result<i32, Errno> {
-    // Not MODIFY: a file that is open for writing is not worth a look before it is closed.
+    // Not MODIFY: a file that is open for writing is not worth a look before it is closed. Not DELETE_SELF: that a watch
+    // has ended is told in any case.
     let changes = WatchFlags::CREATE
         | WatchFlags::CLOSE_WRITE
         | WatchFlags::ATTRIB
         | WatchFlags::MOVE
         | WatchFlags::DELETE
-        | WatchFlags::MOVE_SELF
-        | WatchFlags::DELETE_SELF;
+        | WatchFlags::MOVE_SELF;
     inotify::add_watch(queue, directory, changes | WatchFlags::ONLYDIR)
 }
 

@@ -326,6 +326,21 @@ async fn a_directory_that_is_exchanged_is_noticed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_removed_is_told() {
+    let mut bench = Bench::new().await;
+    bench.watch_by_events().await;
+
+    fs_err::remove_file(bench.folder.path("leaf.pem")).unwrap();
+    tokio::time::sleep(QUIET * 2).await;
+
+    let told = bench.log.news();
+    assert!(
+        told[0].contains("keeping the one in use") && told[0].contains("leaf.pem`: No such file"),
+        "{told:?}"
+    );
+}
+
 /// Root may read every file: where tests run as root, the mode is shown to be noticed by its warning alone.
 #[tokio::test(start_paused = true)]
 async fn a_change_of_permissions_is_noticed() {
