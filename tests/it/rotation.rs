@@ -9,6 +9,7 @@ use anchord_emulator::LeafRequest;
 use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
+use crate::support::process::PATIENCE;
 
 const RENEWED: &str = "Credentials renewed";
 const USING: &str = "Using certificate";
@@ -30,6 +31,12 @@ fn a_while_passes(stage: &Stage, serial: u8) {
 fn renew(stage: &Stage, serial: u8) {
     a_while_passes(stage, serial);
     stage.install(&leaf(stage, serial));
+}
+
+/// Waits until the emulator holds an answer back.
+async fn aws_is_asked(stage: &Stage) {
+    let held = stage.emulator.wait_for_held(1);
+    tokio::time::timeout(PATIENCE, held).await.expect("nobody asked AWS");
 }
 
 /// The serial numbers of the leaves that signed the requests so far, and what was answered.
@@ -90,7 +97,7 @@ async fn old_credentials_are_handed_out_until_there_are_new_ones() {
     stage.emulator.script([Fault::Hold]);
 
     renew(&stage, 2);
-    stage.emulator.wait_for_held(1).await;
+    aws_is_asked(&stage).await;
     assert_eq!(key_id(&stage, &daemon).await, first);
     stage.emulator.release();
     daemon.wait_for_nth(RENEWED, 2).await;
@@ -204,7 +211,7 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
     stage.emulator.script([Fault::Hold]);
 
     renew(&stage, 2);
-    stage.emulator.wait_for_held(1).await;
+    aws_is_asked(&stage).await;
     ids.push(key_id(&stage, &daemon).await);
     assert_eq!(ids[0], ids[1]);
     stage.emulator.release();
