@@ -168,7 +168,8 @@ impl RolesAnywhere {
             return self.credentials(&reply, now).map(Outcome::Made);
         }
         let error = refusal(&reply, self.skew.offset(), now);
-        let clock_corrected = clock_corrected && reply.status().is_client_error();
+        // A wrong date is a reason to deny; whoever is throttled, or told to wait, waits.
+        let clock_corrected = clock_corrected && error.class() == Class::Denied;
         Ok(Outcome::Refused { error, clock_corrected })
     }
 

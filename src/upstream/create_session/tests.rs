@@ -271,6 +271,16 @@ async fn a_refusal_that_the_clock_does_not_explain_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_throttled_does_not_ask_again_at_once_though_the_clock_was_wrong() {
+    let throttled = reply(429, &[TWO_HOURS_LATER, ("retry-after", "60")], r#"{"message":"Rate exceeded"}"#);
+    let bench = Bench::new([throttled]);
+
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!((failure.class(), bench.sent().len()), (Class::Throttled, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_ahead_never_lengthens_a_life() {
     let granted = reply(201, &[("date", "Wed, 11 Mar 2026 11:00:00 GMT")], &made("2026-03-11T12:30:00Z"));
     let bench = Bench::new([granted]);
