@@ -159,11 +159,12 @@ impl RolesAnywhere {
 
     async fn attempt(&self, identity: &Arc<Identity>) -> Result<Outcome, Error> {
         let (request, host) = self.signed_request(Arc::clone(identity)).await?;
+        let sent_at = self.clock.now();
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
         let now = self.clock.now();
         let clock_corrected = header(reply.headers(), "date")
             .and_then(clock::parse_http_date)
-            .is_some_and(|aws| self.skew.learn(aws, now));
+            .is_some_and(|aws| self.skew.learn(aws, sent_at, now));
         if reply.status().is_success() {
             return self.credentials(&reply, now).map(Outcome::Made);
         }

@@ -30,10 +30,20 @@ impl Skew {
         if self.offset().is_positive() { self.offset() + Duration::SECOND } else { Duration::ZERO }
     }
 
-    /// Compares AWS's time with the local time at which it was read; tells whether that changed the offset by
-    /// enough to make a signature that was refused worth making again.
-    pub(super) fn learn(&self, aws: OffsetDateTime, local: OffsetDateTime) -> bool {
-        let measured = aws - local;
+    /// Compares AWS's time with the local times between which it was written; tells whether that changed the offset
+    /// by enough to make a signature that was refused worth making again.
+    ///
+    /// A reply that took long, or that came while the host was suspended, is old when it is read: only what lies
+    /// outside of both times is the clock's fault.
+    pub(super) fn learn(
+        &self,
+        aws: OffsetDateTime,
+        sent_at: OffsetDateTime,
+        read_at: OffsetDateTime,
+    ) -> bool {
+        // Set back meanwhile, the clock as it is now counts.
+        let sent_at = sent_at.min(read_at);
+        let measured = aws - aws.clamp(sent_at, read_at);
         if measured.abs() > PLAUSIBLE {
             return false;
         }
@@ -61,11 +71,38 @@ mod tests {
 
     const LOCAL: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
+    /// From a reply that took no time.
+    fn learn(skew: &Skew, aws: OffsetDateTime) -> bool {
+        skew.learn(aws, LOCAL, LOCAL)
+    }
+
+    #[test]
+    fn a_reply_that_is_old_when_it_is_read_says_nothing_of_the_clock() {
+        let skew = Skew::default();
+        let read_at = LOCAL + Duration::HOUR;
+
+        assert!(!skew.learn(LOCAL + Duration::SECOND, LOCAL, read_at));
+        assert!(!skew.learn(read_at, LOCAL, read_at));
+        assert_eq!(skew.offset(), Duration::ZERO);
+        assert!(skew.learn(LOCAL - Duration::MINUTE, LOCAL, read_at));
+        assert_eq!(skew.offset(), -Duration::MINUTE);
+        assert!(skew.learn(read_at + Duration::MINUTE, LOCAL, read_at));
+        assert_eq!(skew.offset(), Duration::MINUTE);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_during_the_call_is_behind_by_what_it_shows_now() {
+        let skew = Skew::default();
+
+        assert!(skew.learn(LOCAL, LOCAL, LOCAL - Duration::HOUR));
+        assert_eq!(skew.offset(), Duration::HOUR);
+    }
+
     #[test]
     fn small_differences_are_the_networks() {
         let skew = Skew::default();
 
-        assert!(!skew.learn(LOCAL + Duration::seconds(30), LOCAL));
+        assert!(!learn(&skew, LOCAL + Duration::seconds(30)));
         assert_eq!(skew.offset(), Duration::ZERO);
     }
 
@@ -73,8 +110,8 @@ mod tests {
     fn a_date_beyond_all_reason_is_not_believed() {
         let skew = Skew::default();
 
-        assert!(!skew.learn(datetime!(9999-12-31 23:59:59 UTC), LOCAL));
-        assert!(!skew.learn(datetime!(0001-01-01 00:00:00 UTC), LOCAL));
+        assert!(!learn(&skew, datetime!(9999-12-31 23:59:59 UTC)));
+        assert!(!learn(&skew, datetime!(0001-01-01 00:00:00 UTC)));
         assert_eq!(skew.offset(), Duration::ZERO);
     }
 
@@ -82,13 +119,13 @@ mod tests {
     fn a_wrong_clock_is_learned_once_and_forgotten_when_right() {
         let skew = Skew::default();
 
-        assert!(skew.learn(LOCAL - Duration::hours(2), LOCAL));
+        assert!(learn(&skew, LOCAL - Duration::hours(2)));
         assert_eq!(skew.offset(), Duration::hours(-2));
-        assert!(!skew.learn(LOCAL - Duration::hours(2) + Duration::SECOND, LOCAL));
+        assert!(!learn(&skew, LOCAL - Duration::hours(2) + Duration::SECOND));
         assert_eq!(skew.lateness(), Duration::ZERO);
-        assert!(skew.learn(LOCAL + Duration::HOUR, LOCAL));
+        assert!(learn(&skew, LOCAL + Duration::HOUR));
         assert_eq!(skew.lateness(), Duration::HOUR + Duration::SECOND);
-        assert!(skew.learn(LOCAL, LOCAL));
+        assert!(learn(&skew, LOCAL));
         assert_eq!(skew.offset(), Duration::ZERO);
     }
 }
