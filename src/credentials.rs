@@ -19,6 +19,7 @@ pub struct Credentials {
     session_token: Secret<String>,
     obtained_at: OffsetDateTime,
     expires_at: OffsetDateTime,
+    ends_at_aws: OffsetDateTime,
     account_id: Option<String>,
 }
 
@@ -60,7 +61,21 @@ impl Credentials {
         if let Some((name, _)) = parts.into_iter().find(|(_, part)| !is_usable(part)) {
             return Err(Incomplete(name));
         }
-        Ok(Self { access_key_id, secret_access_key, session_token, obtained_at, expires_at, account_id })
+        Ok(Self {
+            access_key_id,
+            secret_access_key,
+            session_token,
+            obtained_at,
+            expires_at,
+            ends_at_aws: expires_at,
+            account_id,
+        })
+    }
+
+    /// The same, for credentials that AWS ends at `at` by its own clock; without this it is taken to be the local one.
+    #[must_use]
+    pub fn ending_at_aws(self, at: OffsetDateTime) -> Self {
+        Self { ends_at_aws: at, ..self }
     }
 
     /// The public part, `ASIA…`.
@@ -96,6 +111,12 @@ impl Credentials {
     /// How long they lived when they were received.
     pub fn life(&self) -> Duration {
         self.expires_at - self.obtained_at
+    }
+
+    /// Whether AWS takes these longer than `others`. Local times do not tell: the clock may have been set between the
+    /// one and the other.
+    pub fn outlive(&self, others: &Self) -> bool {
+        self.ends_at_aws > others.ends_at_aws
     }
 
     /// How long they live from `now`; negative once expired.

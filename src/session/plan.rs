@@ -234,10 +234,13 @@ impl Machine {
     /// Holds `fresh` if nothing of the session's own lives longer; `Ok` with its end only if clients can use it.
     fn accept(&mut self, fresh: Arc<Credentials>, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
         let expires_at = fresh.expires_at();
-        let is_later = self.held.as_ref().is_none_or(|held| expires_at > held.expires_at());
+        let held = self.held.as_ref();
         let is_usable = fresh.remaining(now) > self.policy.reserve;
         // What was inherited is another role's, perhaps: it makes way however long it would live.
-        let takes_over = is_later || (self.inherited && is_usable);
+        let is_wanted = self.inherited || held.is_none_or(|held| fresh.outlive(held));
+        // What AWS takes longer may yet be dead by this host's clock, and must not replace the living then.
+        let loses_nothing = held.is_none_or(|held| expires_at > held.expires_at());
+        let takes_over = is_wanted && (is_usable || loses_nothing);
         if takes_over {
             self.held = Some(fresh);
             self.inherited = false;

@@ -252,6 +252,7 @@ impl RolesAnywhere {
         }
         let account_id = Some(self.options.role.account_id().to_owned());
         Credentials::new(keys, now, expires_at, account_id)
+            .map(|made| made.ending_at_aws(expiration))
             .map_err(|incomplete| not_understood(incomplete.to_string()))
     }
 }

@@ -261,6 +261,36 @@ fn credentials_that_end_no_later_do_not_replace_those_held() {
     }
 }
 
+/// The clock was set back by three hours: by it, what is held ends three hours later than AWS meant, and what comes
+/// ends in time.
+#[test]
+fn credentials_that_aws_takes_longer_replace_those_that_look_longer_by_a_clock_since_set_back() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let now = at(Span::minutes(30) - Span::hours(3));
+    let _ = tell(&mut machine, Event::IdentityChanged, now);
+    let fresh = Credentials::clone(&credentials(now, HOUR)).ending_at_aws(at(Span::minutes(90)));
+
+    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(fresh))), now);
+
+    let snapshot = machine.snapshot();
+    assert_eq!(snapshot.credentials.unwrap().expires_at(), now + HOUR);
+    assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
+}
+
+/// By a `Date` that was wrong, or a clock set forward, what comes is as good as dead: what is held serves on.
+#[test]
+fn credentials_that_are_of_no_use_here_do_not_replace_the_living_though_aws_takes_them_longer() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let now = at(Span::minutes(30));
+    let _ = tell(&mut machine, Event::IdentityChanged, now);
+    let dead = Credentials::clone(&credentials(now, seconds(60))).ending_at_aws(at(Span::minutes(90)));
+
+    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(dead))), now);
+
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR));
+    assert_eq!(machine.snapshot().phase, Phase::Live);
+}
+
 #[test]
 fn credentials_that_are_expired_on_arrival_are_a_failure() {
     let mut machine = fetching(Policy::default());
