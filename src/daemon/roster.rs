@@ -148,7 +148,7 @@ fn uninterrupted(snapshot: Snapshot, now: OffsetDateTime) -> Snapshot {
     if !snapshot.fetching {
         return snapshot;
     }
-    Snapshot { fetching: false, wake_at: now, nudge_from: now, ..snapshot }
+    Snapshot { fetching: false, next_attempt_at: now, nudge_from: now, ..snapshot }
 }
 
 /// The roster for `settings` after `before`: sessions that did not change go on untouched.

@@ -85,7 +85,7 @@ impl Session {
         session.publish.send_modify(|snapshot| {
             snapshot.phase = Phase::Lapsed;
             snapshot.fetching = false;
-            snapshot.wake_at = NOON + Duration::MINUTE;
+            snapshot.next_attempt_at = NOON + Duration::MINUTE;
             snapshot.nudge_from = NOON + Duration::HOUR;
             let hint = Some("renew the certificate".into());
             snapshot.trouble = Some(Failure::of(Class::Denied, "AWS refused the certificate", hint));

@@ -170,7 +170,7 @@ mod tests {
             inherited: false,
             trouble: trouble.cloned(),
             fetching: false,
-            wake_at: NOON,
+            next_attempt_at: NOON,
             nudge_from: NOON,
         }
     }

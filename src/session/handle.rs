@@ -150,7 +150,7 @@ mod tests {
             phase: Phase::Live,
             credentials: Some(credentials(NOON, left)),
             fetching: false,
-            wake_at: NOON + left,
+            next_attempt_at: NOON + left,
             ..Snapshot::first(NOON)
         }
     }

@@ -130,7 +130,8 @@ impl Machine {
                 machine.attempt = Deadline::after(until(now, renew_at), now);
             }
             (_, Some(_)) => {
-                machine.attempt = Deadline::after(until(now, last.wake_at).min(LONGEST_TOLD_PAUSE), now);
+                machine.attempt =
+                    Deadline::after(until(now, last.next_attempt_at).min(LONGEST_TOLD_PAUSE), now);
                 machine.nudge = Deadline::after(until(now, last.nudge_from).min(LONGEST_TOLD_PAUSE), now);
             }
         }
@@ -169,7 +170,7 @@ impl Machine {
             inherited: self.inherited,
             trouble: self.trouble.clone(),
             fetching,
-            wake_at: self.wake_at(),
+            next_attempt_at: self.attempt.at,
             nudge_from: self.nudge.at,
         }
     }

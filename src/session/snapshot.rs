@@ -20,8 +20,8 @@ pub struct Snapshot {
     pub trouble: Option<Failure>,
     /// Whether an attempt is under way.
     pub fetching: bool,
-    /// When the keeper will act next if nothing else happens.
-    pub wake_at: OffsetDateTime,
+    /// When the next attempt begins unless something hastens it; past while one is under way.
+    pub next_attempt_at: OffsetDateTime,
     /// From when on a waiting client may start the next attempt early.
     pub nudge_from: OffsetDateTime,
 }
@@ -46,7 +46,7 @@ impl Snapshot {
             inherited: false,
             trouble: None,
             fetching: true,
-            wake_at: now,
+            next_attempt_at: now,
             nudge_from: now,
         }
     }
@@ -69,7 +69,7 @@ impl Snapshot {
 impl Snapshot {
     /// Whether anybody who waits for this session has to hear of `newer`.
     ///
-    /// While an attempt is under way the next look at the clock is nobody's business but the keeper's.
+    /// While an attempt is under way nobody can tell when the next one will be.
     pub(super) fn is_old_news(&self, newer: &Self) -> bool {
         let id = |snapshot: &Self| snapshot.credentials.as_ref().map(|held| Arc::as_ptr(held).addr());
         self.phase == newer.phase
@@ -77,7 +77,7 @@ impl Snapshot {
             && self.trouble == newer.trouble
             && self.fetching == newer.fetching
             && self.nudge_from == newer.nudge_from
-            && (self.wake_at == newer.wake_at || newer.fetching)
+            && (self.next_attempt_at == newer.next_attempt_at || newer.fetching)
     }
 }
 
@@ -99,13 +99,13 @@ mod tests {
         let later = NOON + Duration::from_secs(1);
 
         assert!(idle.is_old_news(&idle.clone()));
-        assert!(during.is_old_news(&Snapshot { wake_at: later, ..during.clone() }));
+        assert!(during.is_old_news(&Snapshot { next_attempt_at: later, ..during.clone() }));
         for news in [
             during,
             Snapshot { phase: Phase::Live, ..idle.clone() },
             Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..idle.clone() },
             Snapshot { trouble: Some(failure(Class::Denied)), ..idle.clone() },
-            Snapshot { wake_at: later, ..idle.clone() },
+            Snapshot { next_attempt_at: later, ..idle.clone() },
             Snapshot { nudge_from: later, ..idle.clone() },
         ] {
             assert!(!idle.is_old_news(&news), "{news:?}");

@@ -54,9 +54,9 @@ fn is_idle(snapshot: &Snapshot) -> bool {
 /// Lets the pause before the next attempt pass, and that attempt end.
 async fn next_attempt(inside: &Inside) -> Snapshot {
     let before = inside.until(is_idle).await;
-    let pause = until(inside.clock.now(), before.wake_at);
+    let pause = until(inside.clock.now(), before.next_attempt_at);
     tokio::time::advance(pause + Duration::from_millis(1)).await;
-    inside.until(|snapshot| snapshot.fetching || snapshot.wake_at != before.wake_at).await;
+    inside.until(|snapshot| snapshot.fetching || snapshot.next_attempt_at != before.next_attempt_at).await;
     inside.until(is_idle).await
 }
 

@@ -61,6 +61,21 @@ fn a_pause_goes_on() {
     assert_eq!(machine.snapshot().trouble, Some(failure(Class::Denied)));
 }
 
+/// Told to wait for ten minutes while what is held lasts for one: its end is no reason to ask.
+#[test]
+fn a_pause_outlasts_the_credentials_that_lapse_meanwhile() {
+    let (mut machine, _) = live(Span::minutes(2), LATEST);
+    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
+    let told = throttled_for(Duration::from_secs(600));
+    let _ = tell(&mut machine, Event::Fetched(Err(told)), NOON);
+
+    let mut machine = resume(&machine.snapshot(), NOON);
+
+    assert!(!wake(&mut machine, at(Span::minutes(1))).fetch, "lapsed");
+    assert!(!wake(&mut machine, at(seconds(599))).fetch);
+    assert!(wake(&mut machine, at(seconds(600))).fetch);
+}
+
 #[test]
 fn a_pause_is_bounded_even_if_the_clock_was_set_back_meanwhile() {
     let (machine, _) = failed(&failure(Class::Denied), 1, LATEST);
