@@ -73,25 +73,17 @@ impl Member {
         let clock = seams.clock.clone();
         let now = clock.now();
         let new = || build::identity(settings);
-        let (snapshot, identity, kept, is_interrupted) = match past {
-            Past::None => (Snapshot::first(now), new(), None, false),
-            Past::Kept(kept) => {
-                (Snapshot::kept(Arc::clone(&kept.credentials), now), new(), Some(kept), false)
-            }
-            Past::Continued { snapshot, identity, kept } => {
-                let is_interrupted = snapshot.fetching;
-                (uninterrupted(snapshot, now), identity, kept, is_interrupted)
-            }
-            Past::Inherited { snapshot, identity } => (snapshot, identity.unwrap_or_else(new), None, false),
+        let (snapshot, identity, kept) = match past {
+            Past::None => (Snapshot::first(now), new(), None),
+            Past::Kept(kept) => (Snapshot::kept(Arc::clone(&kept.credentials), now), new(), Some(kept)),
+            Past::Continued { snapshot, identity, kept } => (uninterrupted(snapshot, now), identity, kept),
+            Past::Inherited { snapshot, identity } => (snapshot, identity.unwrap_or_else(new), None),
         };
         let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
         let (handle, keeper) =
             session::reopen(snapshot, &settings.name, issuer, policy, clock.clone(), jitter);
         let changed = keeper.identity_changed();
-        if is_interrupted {
-            changed.notify_one();
-        }
         let mut tasks = JoinSet::new();
         if let Some(leaf) = kept.as_ref().and_then(|kept| kept.leaf.clone()) {
             let (identity, clock, changed) = (Arc::clone(&identity), clock.clone(), Arc::clone(&changed));

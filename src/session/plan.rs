@@ -127,6 +127,7 @@ impl Machine {
             (Some(_), None) if last.inherited => {}
             (Some(held), None) => {
                 let renew_at = machine.renew_at(held.expires_at(), held.life(), jitter);
+                let renew_at = renew_at.min(last.next_attempt_at);
                 machine.attempt = Deadline::after(until(now, renew_at), now);
             }
             (_, Some(_)) => {

@@ -53,8 +53,9 @@ impl Snapshot {
 
     /// A session that goes on with `credentials` of an earlier run and renews them when they are due.
     pub fn kept(credentials: Arc<Credentials>, now: OffsetDateTime) -> Self {
+        let next_attempt_at = credentials.expires_at();
         let credentials = Some(credentials);
-        Self { phase: Phase::Live, credentials, fetching: false, ..Self::first(now) }
+        Self { phase: Phase::Live, credentials, fetching: false, next_attempt_at, ..Self::first(now) }
     }
 
     /// A session with new settings, which hands out what it held before only until it has credentials of its own.

@@ -26,6 +26,15 @@ fn credentials_survive_and_are_renewed_as_planned() {
 }
 
 #[test]
+fn a_renewal_that_is_due_is_not_put_off_by_another_draw() {
+    let (machine, planned) = live(HOUR, EARLIEST);
+
+    let mut machine = resume(&machine.snapshot(), planned.wake_at);
+
+    assert!(wake(&mut machine, planned.wake_at).fetch);
+}
+
+#[test]
 fn a_lost_attempt_counts_as_a_failure() {
     let (mut machine, step) = live(HOUR, LATEST);
     assert!(wake(&mut machine, step.wake_at).fetch);
