@@ -1,0 +1,203 @@
+//! How often AWS may be called, by the rules that ARCHITECTURE.md states ("The session").
+//!
+//! - One call at a time.
+//! - After a failure, the pause of its class: a quarter at least of a ceiling that doubles with each failure, from
+//!   1 s (5 s where throttled) to 60 s, and after 5 s a waiting client may end it; denied, 30 s; throttled, or told
+//!   to wait, nobody ends it early.
+//! - After a success, a sixth of the usable life: renewal comes after a quarter, and a twelfth earlier for jitter.
+//! - At once only after what makes it worth while: a new certificate, a new process, a panic's end, a clock that
+//!   jumped. Within an attempt, a refusal may be answered at once: with another date if `Date` showed that the clock
+//!   was to blame, with the certificate that AWS took before if this one is new; each once.
+//!
+//! By these rules the busiest minute of an outage has 17 attempts: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each
+//! exception, and each success (after which the pauses start over), may add 6.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use http::StatusCode;
+use time::Duration as Span;
+
+use crate::aws::Answer;
+use crate::aws::Outcome;
+use crate::aws::RetryAfter;
+use crate::sets;
+use crate::sets::RESERVE;
+use crate::sets::Worth;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const IN_A_MINUTE: usize = 17;
+const FOR_EACH_EXCEPTION: usize = 6;
+/// Timers are that coarse.
+const GRAIN: Duration = Duration::from_millis(2);
+
+#[derive(Default)]
+pub(crate) struct Pace {
+    flying: u32,
+    /// From when on the next call may come, as time awake, and why not before.
+    not_before: Option<(Duration, &'static str)>,
+    failures: u32,
+    /// The certificates of the attempt's calls so far.
+    attempt: Vec<usize>,
+    /// How the last call was refused, if it was.
+    refusal: Option<Refusal>,
+    /// The call under way was made with a certificate that is no longer the newest.
+    outdated: bool,
+    /// The call under way is given up for something after which the next may come at once.
+    excused: bool,
+    attempts: VecDeque<Duration>,
+    exceptions: VecDeque<Duration>,
+    pub(crate) calls: u64,
+    pub(crate) busiest_minute: usize,
+}
+
+/// Why a call may be made again at once.
+struct Refusal {
+    at: Duration,
+    /// Its `Date` told something new of the clock.
+    has_clock_news: bool,
+}
+
+impl Pace {
+    /// A call with this certificate begins; `Err` if it comes too early.
+    pub(crate) fn takes_off(&mut self, awake: Duration, certificate: usize) -> Result<(), String> {
+        self.calls += 1;
+        self.flying += 1;
+        if self.flying > 1 {
+            return Err(format!("{} calls are under way at once", self.flying));
+        }
+        let goes_on = self.refusal.take().is_some_and(|refusal| {
+            let times = self.attempt.iter().filter(|tried| **tried == certificate).count();
+            let is_same = self.attempt.last() == Some(&certificate);
+            refusal.at == awake && (times == 0 || (times == 1 && is_same && refusal.has_clock_news))
+        });
+        if goes_on {
+            // The attempt has not failed yet.
+            self.attempt.push(certificate);
+            self.failures = self.failures.saturating_sub(1);
+            return Ok(());
+        }
+        self.attempt = vec![certificate];
+        self.attempts.push_back(awake);
+        let since = awake.saturating_sub(MINUTE);
+        for minute in [&mut self.attempts, &mut self.exceptions] {
+            while minute.front().is_some_and(|at| *at < since) {
+                minute.pop_front();
+            }
+        }
+        self.busiest_minute = self.busiest_minute.max(self.attempts.len());
+        let bound = IN_A_MINUTE + FOR_EACH_EXCEPTION * self.exceptions.len();
+        if self.attempts.len() > bound {
+            return Err(format!("{} attempts in a minute, {bound} are allowed", self.attempts.len()));
+        }
+        match self.not_before.take() {
+            Some((at, why)) if awake + GRAIN < at => {
+                Err(format!("a call {:?} too early after {why}", at - awake))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A reply is there; `clock_news` if its `Date` told something new of the clock, `left` the life of the set it
+    /// brought.
+    pub(crate) fn lands(
+        &mut self,
+        awake: Duration,
+        answer: &Answer,
+        worth: Worth,
+        left: Span,
+        clock_news: bool,
+    ) {
+        self.flying -= 1;
+        self.excused = false;
+        let is_refusal = matches!(&answer.outcome, Outcome::Refused { status, .. }
+            if status.is_client_error() && !is_throttling(&answer.outcome));
+        self.refusal = is_refusal.then_some(Refusal { at: awake, has_clock_news: clock_news });
+        if self.outdated || worth == Worth::Unclear {
+            // The next call of the attempt, if there is one, is outdated as well.
+            self.outdated &= is_refusal;
+            self.excuse(awake);
+        } else if worth == Worth::Better {
+            let sixth = Duration::try_from((left - RESERVE - sets::GRAIN) / 6).unwrap_or_default();
+            self.failures = 0;
+            self.exceptions.push_back(awake);
+            self.not_before = Some((awake + sixth, "a success"));
+        } else {
+            self.failures += 1;
+            let (pause, why) = pause(&answer.outcome, self.failures);
+            self.not_before = Some((awake + pause, why));
+        }
+    }
+
+    /// A call was given up.
+    pub(crate) fn is_lost(&mut self, awake: Duration) {
+        self.flying -= 1;
+        self.failures += 1;
+        self.refusal = None;
+        let pause = grown(1, self.failures).min(CLIENTS_WAIT);
+        self.not_before = Some((awake + pause, "a call that was given up"));
+        if std::mem::take(&mut self.outdated) || self.excused {
+            self.excuse(awake);
+        }
+    }
+
+    pub(crate) fn is_flying(&self) -> bool {
+        self.flying > 0
+    }
+
+    /// There is a new certificate.
+    pub(crate) fn rotates(&mut self, awake: Duration) {
+        self.outdated = self.flying > 0;
+        self.excuse(awake);
+    }
+
+    /// The next call may be outdated as soon as it is made: a keeper hears of the certificate when it starts.
+    pub(crate) fn has_rotated(&mut self) {
+        self.outdated = true;
+    }
+
+    /// Pauses grow from the start again; one that is under way goes on.
+    pub(crate) fn starts_over(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Something happened after which the next attempt may come at once, and pauses start over.
+    pub(crate) fn excuse(&mut self, awake: Duration) {
+        self.not_before = None;
+        self.excused = self.flying > 0;
+        self.failures = 0;
+        self.exceptions.push_back(awake);
+    }
+}
+
+fn is_throttling(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { status, kind, .. }
+        if *status == StatusCode::TOO_MANY_REQUESTS || kind.starts_with("Throttl"))
+}
+
+const CLIENTS_WAIT: Duration = Duration::from_secs(5);
+
+/// The shortest pause after the `failures`th failure in a row.
+fn pause(outcome: &Outcome, failures: u32) -> (Duration, &'static str) {
+    match outcome {
+        Outcome::Refused { retry_after: RetryAfter::Seconds(told), .. } => {
+            (told_to_wait(*told), "being told to wait")
+        }
+        Outcome::Refused { retry_after: RetryAfter::Date(_), .. } => (told_to_wait(0), "being told to wait"),
+        throttled if is_throttling(throttled) => (grown(5, failures), "being throttled"),
+        Outcome::Refused { status, .. } if status.is_client_error() => {
+            (Duration::from_secs(30), "being refused")
+        }
+        _ => (grown(1, failures).min(CLIENTS_WAIT), "a failure"),
+    }
+}
+
+/// What `Retry-After` says, within reason.
+pub(crate) fn told_to_wait(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.clamp(1, 15 * 60))
+}
+
+fn grown(first_seconds: u64, failures: u32) -> Duration {
+    let ceiling = (first_seconds << failures.saturating_sub(1).min(10)).min(60);
+    Duration::from_secs(ceiling) / 4
+}

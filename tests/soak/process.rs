@@ -1,0 +1,156 @@
+//! The daemon of a run, without sockets: keeper, handle and front ends, started and stopped like a process.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anchord::clock::Clock;
+use anchord::entropy::Entropy;
+use anchord::entropy::Jitter;
+use anchord::frontend::Bearer;
+use anchord::frontend::Container;
+use anchord::frontend::Door;
+use anchord::frontend::Imds;
+use anchord::frontend::RoleName;
+use anchord::frontend::Router;
+use anchord::frontend::Socket;
+use anchord::frontend::TokenAuthority;
+use anchord::secret::Secret;
+use anchord::session;
+use anchord::session::Handle;
+use anchord::session::Keeper;
+use anchord::session::Phase;
+use anchord::session::Policy;
+use anchord::session::Snapshot;
+use anchord::upstream::Issuer;
+use futures_util::FutureExt as _;
+use time::Duration as Span;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::random::Random;
+use crate::script::Fault;
+use crate::trace::Event;
+use crate::world::World;
+
+pub(crate) const ROLE: &str = "app";
+pub(crate) const SESSION: &str = "bedrock";
+pub(crate) const BEARER: &str = "soak-soak-soak-soak-soak-soak-soak-soak-soa";
+
+pub(crate) struct Process {
+    /// Tells one process from the next.
+    pub(crate) number: u64,
+    pub(crate) handle: Handle,
+    pub(crate) tcp: Router,
+    pub(crate) unix: Router,
+    pub(crate) identity_changed: Arc<Notify>,
+    panics: Arc<AtomicBool>,
+    _tasks: JoinSet<()>,
+}
+
+impl Process {
+    /// Opens the `session`th session of the run, with this past.
+    pub(crate) fn start(
+        world: &Arc<World>,
+        number: u64,
+        session: u64,
+        issuer: Arc<dyn Issuer>,
+        past: Snapshot,
+    ) -> Self {
+        let clock = world.times.clock.clone();
+        let panics = Arc::new(AtomicBool::new(false));
+        let jitter = jitter(world.seed, session, Arc::clone(&panics));
+        let (handle, keeper) =
+            session::reopen(past, SESSION, issuer, Policy::default(), clock.clone(), jitter);
+        let identity_changed = keeper.identity_changed();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch(Arc::clone(world), handle.clone()));
+        tasks.spawn(keep(Arc::clone(world), keeper));
+        let (tcp, unix) = (tcp(&handle, clock, world.seed), unix(&handle));
+        Self { number, handle, tcp, unix, identity_changed, panics, _tasks: tasks }
+    }
+
+    /// The keeper panics when it next sets a deadline.
+    pub(crate) fn panic_in_keeper(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+}
+
+fn jitter(seed: u64, session: u64, panics: Arc<AtomicBool>) -> Jitter {
+    let random = Mutex::new(Random::new(seed ^ (session << 48), "jitter"));
+    Jitter::uniform(Entropy::from_fn(move |bytes| {
+        assert!(!panics.swap(false, Ordering::SeqCst), "a deliberate panic in the keeper");
+        fill(&mut random.lock().unwrap(), bytes);
+    }))
+}
+
+fn fill(random: &mut Random, bytes: &mut [u8]) {
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
+    }
+}
+
+fn tcp(handle: &Handle, clock: Clock, seed: u64) -> Router {
+    let random = Mutex::new(Random::new(seed, "tokens"));
+    let entropy = Entropy::from_fn(move |bytes| fill(&mut random.lock().unwrap(), bytes));
+    // The key outlives the process, as the daemon's does.
+    let tokens = TokenAuthority::new(&Secret::new([7; 32]), clock, entropy);
+    let imds = Imds::new(handle.clone(), RoleName::parse(ROLE).unwrap(), tokens);
+    let bearer = Bearer::parse(Secret::new(BEARER.as_bytes().to_vec())).unwrap();
+    let container = Container::new().with(handle.clone(), vec![bearer]);
+    Router::tcp(Door::new([]), Some(imds), Some(container))
+}
+
+fn unix(handle: &Handle) -> Router {
+    Router::unix(Socket::new(vec![handle.clone()], serde_json::Value::Null))
+}
+
+/// As the daemon's supervisor does: a keeper that panics goes on after a second.
+async fn keep(world: Arc<World>, mut keeper: Keeper) {
+    loop {
+        let Err(_panic) = AssertUnwindSafe(keeper.run()).catch_unwind().await;
+        world.note(Event::KeeperPanicked);
+        {
+            let mut state = world.lock();
+            state.strikes(Fault::KeeperPanic, &world.times);
+            state.sets.forget_what_came_just_now(world.times.awake());
+            state.expected = None;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.lock().pace.excuse(world.times.awake());
+    }
+}
+
+/// Looks at all that the keeper publishes.
+async fn watch(world: Arc<World>, handle: Handle) {
+    let mut snapshots = handle.snapshots();
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let host = world.times.host();
+        let ends_at = snapshot.credentials.as_ref().map(|held| held.expires_at());
+        let longest = ends_at.map_or(Span::ZERO, |at| at - host).max(LONGEST_SLEEP);
+        if snapshot.next_attempt_at - host > longest {
+            world.breaks(format!("no attempt for {}", snapshot.next_attempt_at - host));
+        }
+        world.note(Event::Published {
+            phase: match snapshot.phase {
+                Phase::Pending => "pending",
+                Phase::Live => "live",
+                Phase::Lapsed => "lapsed",
+            },
+            fetching: snapshot.fetching,
+            trouble: snapshot.trouble.map(|trouble| trouble.class().as_str()),
+            next_at: snapshot.next_attempt_at,
+        });
+        world.lock().look(&world.times);
+        if snapshots.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A quarter of an hour, if AWS told us to wait, and a tenth for jitter.
+const LONGEST_SLEEP: Span = Span::seconds(990);

@@ -1,0 +1,211 @@
+//! AWS at the end of a wire: the real issuer signs requests with certificates from files, and reads replies.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anchord::arn::ProfileArn;
+use anchord::arn::Region;
+use anchord::arn::RoleArn;
+use anchord::arn::TrustAnchorArn;
+use anchord::clock::rfc3339;
+use anchord::identity::Current;
+use anchord::identity::PemFiles;
+use anchord::identity::Source;
+use anchord::secret::Secret;
+use anchord::upstream::BoxFuture;
+use anchord::upstream::Issuer;
+use anchord::upstream::Options;
+use anchord::upstream::Reply;
+use anchord::upstream::RolesAnywhere;
+use anchord::upstream::Transport;
+use anchord::upstream::TransportError;
+use bytes::Bytes;
+use http::Request;
+use http::StatusCode;
+use http::response;
+use serde::Deserialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::PrimitiveDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::aws;
+use crate::aws::Answer;
+use crate::aws::Asked;
+use crate::aws::Garbage;
+use crate::aws::Outcome;
+use crate::aws::RetryAfter;
+use crate::aws::SILENCE;
+use crate::aws::Set;
+use crate::world::World;
+
+/// Certificate and key as PEM, and a header that names the certificate.
+#[derive(Deserialize)]
+struct Pair {
+    label: String,
+    authorization: String,
+    cert_pem: String,
+    key_pem: String,
+}
+
+/// The files of a run.
+pub(crate) struct Files {
+    folder: tempfile::TempDir,
+    /// RSA and P-256; the certificates of a run take turns with them.
+    pairs: Vec<Pair>,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        let all: Vec<Pair> = serde_json::from_str(include_str!("../vectors/create-session.json")).unwrap();
+        let is_wanted = |pair: &Pair| ["rsa2048/doc", "p256/doc"].contains(&pair.label.as_str());
+        let pairs: Vec<Pair> = all.into_iter().filter(is_wanted).collect();
+        assert_eq!(pairs.len(), 2);
+        Self { folder: tempfile::tempdir().unwrap(), pairs }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a certificate and its key in place.
+    pub(crate) fn write(&self, certificate: usize) {
+        fs_err::write(self.path("key.pem"), &self.pairs[certificate % 2].key_pem).unwrap();
+        self.write_half(certificate);
+    }
+
+    /// Puts a certificate in place, and leaves the key of another where it is.
+    pub(crate) fn write_half(&self, certificate: usize) {
+        fs_err::write(self.path("leaf.pem"), &self.pairs[certificate % 2].cert_pem).unwrap();
+    }
+
+    /// What a process knows of the files when it starts.
+    pub(crate) fn identity(&self) -> Arc<Current> {
+        let (certificate, private_key) = (self.path("leaf.pem"), self.path("key.pem"));
+        let files = PemFiles { certificate, private_key, intermediates: None };
+        Arc::new(Current::new("bedrock", Source::Pem(files)))
+    }
+
+    /// Which pair an `Authorization` header was made with, by the serial number in it.
+    fn pair_of(&self, authorization: &str) -> Option<usize> {
+        let serial = |text: &str| text.split("Credential=").nth(1)?.split('/').next().map(str::to_owned);
+        let asked = serial(authorization)?;
+        self.pairs.iter().position(|pair| serial(&pair.authorization).as_ref() == Some(&asked))
+    }
+}
+
+/// The issuer of one session; `identity` outlives it where the process does.
+pub(crate) fn issuer(world: &Arc<World>, files: &Arc<Files>, identity: Arc<Current>) -> Arc<dyn Issuer> {
+    let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
+    let options = Options {
+        identity,
+        trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
+        profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
+        role: RoleArn::parse("arn:aws:iam::123456789012:role/app").unwrap(),
+        duration: world.life,
+        role_session_name: None,
+        region: Region::parse("us-east-1").unwrap(),
+        endpoint: None,
+    };
+    let wire = Wire { world: Arc::clone(world), files: Arc::clone(files) };
+    Arc::new(RolesAnywhere::new(options, Arc::new(wire), world.times.clock.clone()))
+}
+
+struct Wire {
+    world: Arc<World>,
+    files: Arc<Files>,
+}
+
+impl Transport for Wire {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        Box::pin(async move {
+            let answer = aws::call(&self.world, self.read(&request)).await;
+            reply(answer)
+        })
+    }
+}
+
+impl Wire {
+    fn read(&self, request: &Request<Bytes>) -> Asked {
+        const AMZ_DATE: &[BorrowedFormatItem<'_>] =
+            format_description!("[year][month][day]T[hour][minute][second]Z");
+        let header = |name: &str| request.headers()[name].to_str().unwrap();
+        let signed_at = PrimitiveDateTime::parse(header("x-amz-date"), AMZ_DATE).unwrap().assume_utc();
+        let newest = self.world.lock().sky.certificate;
+        let pair = self.files.pair_of(header("authorization")).unwrap();
+        // Certificates take turns, so the other pair is the one before the newest.
+        let certificate = if newest % 2 == pair { newest } else { newest.saturating_sub(1) };
+        Asked { signed_at: Some(signed_at), certificate }
+    }
+}
+
+fn http_date(at: OffsetDateTime) -> String {
+    const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    at.format(IMF_FIXDATE).unwrap()
+}
+
+fn reply(answer: Answer) -> Result<Reply, TransportError> {
+    let mut head = http::Response::builder();
+    if let Some(date) = answer.date {
+        head = head.header("date", http_date(date));
+    }
+    match answer.outcome {
+        Outcome::Issued(set) => {
+            let body = document(&set.key_id(), set, &rfc3339(set.ends_at));
+            Ok(with(head.status(StatusCode::CREATED), body))
+        }
+        Outcome::Refused { status, kind, message, retry_after } => {
+            head = head.status(status).header("x-amzn-errortype", kind);
+            head = match retry_after {
+                RetryAfter::Absent => head,
+                RetryAfter::Seconds(seconds) => head.header("retry-after", seconds),
+                RetryAfter::Date(at) => head.header("retry-after", http_date(at)),
+                RetryAfter::Nonsense => head.header("retry-after", "soon"),
+            };
+            Ok(with(head, json!({ "message": message }).to_string()))
+        }
+        Outcome::Garbled(garbage) => garbled(head, garbage),
+        Outcome::Reset => Err(TransportError::Incomplete(incomplete())),
+        Outcome::Silent => Err(TransportError::Silent(SILENCE)),
+    }
+}
+
+/// reqwest makes its errors itself; any will do.
+fn incomplete() -> reqwest::Error {
+    let request = Request::builder().uri("/no-host").body(Bytes::new()).unwrap();
+    reqwest::Request::try_from(request).unwrap_err()
+}
+
+fn with(head: response::Builder, body: String) -> Reply {
+    head.body(Secret::new(body.into_bytes())).unwrap()
+}
+
+fn document(key_id: &str, set: Set, expiration: &str) -> String {
+    let credentials = json!({
+        "accessKeyId": key_id,
+        "secretAccessKey": set.secret(),
+        "sessionToken": set.token(),
+        "expiration": expiration,
+    });
+    json!({ "credentialSet": [{ "credentials": credentials }], "subjectArn": "arn" }).to_string()
+}
+
+fn garbled(head: response::Builder, garbage: Garbage) -> Result<Reply, TransportError> {
+    let set = Set { number: 0, ends_at: OffsetDateTime::UNIX_EPOCH };
+    let head = head.status(StatusCode::CREATED);
+    let later = "2036-03-11T12:00:00Z";
+    Ok(match garbage {
+        Garbage::Empty => with(head, String::new()),
+        Garbage::Truncated => with(head, document("ASIA", set, later)[..60].to_owned()),
+        Garbage::Portal => with(head.status(StatusCode::OK), "<html>Sign in</html>".into()),
+        Garbage::Redirect => with(head.status(StatusCode::FOUND), String::new()),
+        Garbage::NoSet => with(head, json!({ "credentialSet": [] }).to_string()),
+        Garbage::EmptyKey => with(head, document("", set, later)),
+        Garbage::NoDate => with(head, document("ASIA", set, "tomorrow")),
+        Garbage::Immortal => with(head, document("ASIA", set, later)),
+        Garbage::Oversized => return Err(TransportError::TooLarge),
+    })
+}
