@@ -42,7 +42,6 @@ use crate::frontend::Socket;
 use crate::frontend::TokenAuthority;
 use crate::frontend::files;
 use crate::identity;
-use crate::identity::PemFiles;
 use crate::identity::Source;
 use crate::private_file;
 use crate::secret::Secret;
@@ -154,11 +153,10 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
 
 /// Where a session's certificate and key come from.
 pub fn source(session: &config::Session) -> Source {
-    Source::Pem(PemFiles {
-        certificate: session.certificate.clone(),
-        private_key: session.private_key.clone(),
+    Source {
         intermediates: session.intermediates.clone(),
-    })
+        ..Source::of_files(session.certificate.clone(), session.private_key.clone())
+    }
 }
 
 /// A session's certificate and key, for whoever signs and whoever watches.

@@ -1,27 +1,40 @@
 //! Finds the leaf among certificates in any order and puts its issuers in theirs.
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 use super::Error;
+use super::SigningKey;
 use super::pem::Certificate;
 
-/// The certificate that carries `public_key`. Of several (a renewal may keep its key) the one valid at `now`
-/// that ends last.
-pub(super) fn find_leaf<'a>(
+/// Each certificate that carries the public key of one of the keys, with that key.
+pub(super) fn pairs<'a>(
     certificates: &'a [Certificate],
-    public_key: &[u8],
+    keys: &'a [Arc<dyn SigningKey>],
+) -> Vec<(&'a Certificate, &'a Arc<dyn SigningKey>)> {
+    let key_of = |certificate: &Certificate| {
+        let parsed = certificate.parse().ok()?;
+        let carried = parsed.public_key().subject_public_key.data.as_ref();
+        keys.iter().find(|key| key.public_key() == carried)
+    };
+    certificates.iter().filter_map(|certificate| Some((certificate, key_of(certificate)?))).collect()
+}
+
+/// Of several (a renewal may keep its key) the one valid at `now` that ends last.
+pub(super) fn best<'a>(
+    pairs: impl Iterator<Item = (&'a Certificate, &'a Arc<dyn SigningKey>)>,
     now: OffsetDateTime,
-) -> Option<&'a Certificate> {
+) -> Option<(&'a Certificate, &'a Arc<dyn SigningKey>)> {
     let rank = |certificate: &Certificate| {
         let parsed = certificate.parse().ok()?;
-        let carries = parsed.public_key().subject_public_key.data.as_ref() == public_key;
-        let (begins, ends) =
-            (parsed.validity().not_before.to_datetime(), parsed.validity().not_after.to_datetime());
-        carries.then_some((begins <= now && now <= ends, ends))
+        let validity = parsed.validity();
+        let (begins, ends) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+        Some((begins <= now && now <= ends, ends))
     };
-    certificates.iter().filter(|candidate| rank(candidate).is_some()).max_by_key(|candidate| rank(candidate))
+    pairs.max_by_key(|(certificate, _)| rank(certificate))
 }
 
 /// The issuers above `leaf`, nearest first, without self-signed roots: the trust anchor is registered with AWS

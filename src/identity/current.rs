@@ -190,13 +190,13 @@ impl Current {
 
     /// Reading files and unlocking keys may block, and a file system may hang.
     async fn read(&self, now: OffsetDateTime) -> Result<(Loaded, OwnedMutexGuard<()>), Error> {
-        let hanging = |_| Error::Hanging { path: self.source.path().into(), patience: PATIENCE };
+        let hanging = |_| Error::Hanging { origin: self.source.origin(), patience: PATIENCE };
         let reading = Arc::clone(&self.reading).lock_owned();
         let reading = tokio::time::timeout(PATIENCE, reading).await.map_err(hanging)?;
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || (source.load(now), reading));
         let loaded = tokio::time::timeout(PATIENCE, loaded).await.map_err(hanging)?;
-        let (loaded, reading) = loaded.map_err(|_| Error::Panicked { path: self.source.path().into() })?;
+        let (loaded, reading) = loaded.map_err(|_| Error::Panicked { origin: self.source.origin() })?;
         Ok((loaded?, reading))
     }
 

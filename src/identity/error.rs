@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Origin;
 use super::leaf::Fault;
+use super::selection::Fingerprint;
 use crate::failure::Class;
 use crate::failure::Classify;
 
@@ -26,18 +28,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// The system does not answer.
-    #[error("`{}` could not be read within {} s", path.display(), patience.as_secs())]
+    #[error("{origin} could not be read within {} s", patience.as_secs())]
     Hanging {
-        /// The certificate file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
         /// How long it was waited for.
         patience: Duration,
     },
     /// Reading panicked, which is a bug.
-    #[error("reading `{}` panicked", path.display())]
+    #[error("reading {origin} panicked")]
     Panicked {
-        /// The certificate file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
     },
     /// A file holds nothing.
     #[error("`{}` is empty", path.display())]
@@ -72,50 +74,65 @@ pub enum Error {
         why: String,
     },
     /// A certificate cannot be parsed.
-    #[error("certificate {position} in `{}` cannot be parsed: {why}", path.display())]
+    #[error("certificate {position} in {origin} cannot be parsed: {why}")]
     BadCertificate {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
         /// Which certificate of the file, from 1.
         position: usize,
         /// What the parser said.
         why: String,
     },
     /// A key of a kind that cannot be used.
-    #[error("the private key in `{}` {what}", path.display())]
+    #[error("the private key in {origin} {what}")]
     UnusableKey {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
         /// What is wrong with it, completing "the private key …".
         what: String,
         /// What to do.
         hint: &'static str,
     },
     /// No certificate belongs to the key.
-    #[error(
-        "no certificate in `{}` belongs to the private key in `{}`",
-        certificate.display(),
-        private_key.display()
-    )]
+    #[error("no certificate in {certificate} belongs to the private key in {private_key}")]
     Mismatch {
-        /// The certificate file.
-        certificate: PathBuf,
-        /// The key file.
-        private_key: PathBuf,
+        /// Where the certificates are.
+        certificate: Origin,
+        /// Where the key is.
+        private_key: Origin,
+    },
+    /// A passphrase that is to be typed in was not.
+    #[error("the private key's passphrase has not been asked for")]
+    NotAsked,
+    /// Certificates that belong to the key are not the ones that are meant.
+    #[error(
+        "no certificate of the private key in {origin} has the subject, issuer or serial number that is asked for"
+    )]
+    NotSelected {
+        /// Where the certificates are.
+        origin: Origin,
+    },
+    /// The certificate is none of those that may be used.
+    #[error("the leaf in {origin} has the fingerprint {found}, which is not pinned")]
+    NotPinned {
+        /// Where the certificates are.
+        origin: Origin,
+        /// What it is.
+        found: Fingerprint,
     },
     /// Roles Anywhere would refuse the leaf.
-    #[error("the leaf in `{}` {fault}", path.display())]
+    #[error("the leaf in {origin} {fault}")]
     Leaf {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
         /// Why.
         fault: Fault,
     },
     /// More intermediates than Roles Anywhere takes.
-    #[error("`{}` leads through {length} intermediates; Roles Anywhere takes at most 5", path.display())]
+    #[error("{origin} leads through {length} intermediates; Roles Anywhere takes at most 5")]
     ChainTooLong {
-        /// The certificate file.
-        path: PathBuf,
+        /// Where.
+        origin: Origin,
         /// How many there are.
         length: usize,
     },
@@ -150,7 +167,16 @@ impl Classify for Error {
             }
             Self::UnusableKey { hint, .. } => hint,
             Self::Mismatch { .. } => {
-                "the two files must come from the same request; renew both together or name the right pair"
+                "the two must come from the same request; renew both together or name the right pair"
+            }
+            Self::NotAsked => {
+                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
+            }
+            Self::NotSelected { .. } => {
+                "compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
+            }
+            Self::NotPinned { .. } => {
+                "if this certificate is to be trusted, add its fingerprint to `certificate_fingerprint`"
             }
             Self::Leaf { fault, .. } => fault.hint(),
             Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",

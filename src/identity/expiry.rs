@@ -3,20 +3,19 @@
 //! At 30 days, 7 days and one day; but no reminder in the first half of a certificate's life, where no tool would have
 //! renewed it yet, and the last one no earlier than in its last quarter.
 
-use std::path::PathBuf;
-
 use time::Duration;
 use time::OffsetDateTime;
 use tracing::error;
 use tracing::warn;
 
+use super::Origin;
 use crate::clock;
 
 /// One of the certificates that are sent, and how long it is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub(super) place: Place,
-    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
     pub(super) subject: String,
     pub(super) serial: String,
     pub(super) not_before: OffsetDateTime,
@@ -51,8 +50,8 @@ impl Link {
             Nearness::Past => "has expired".to_owned(),
             _ => format!("expires in {}, at {}", self.left(now), clock::rfc3339(self.not_after)),
         };
-        let Self { subject, path, .. } = self;
-        Some(format!("the {place} `{subject}` in `{}` {end}; hint: {}", path.display(), self.hint()))
+        let Self { subject, origin, .. } = self;
+        Some(format!("the {place} `{subject}` in {origin} {end}; hint: {}", self.hint()))
     }
 
     fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {
@@ -88,22 +87,25 @@ impl Link {
 
     fn tell(&self, session: &str, nearness: Nearness, now: OffsetDateTime) {
         let Self { subject, serial, .. } = self;
-        let (file, hint, left) = (self.path.display(), self.hint(), self.left(now));
+        let (file, hint, left) = (self.origin.bare(), self.hint(), self.left(now));
         let not_after = clock::rfc3339(self.not_after);
         match (self.place, nearness) {
             (Place::Leaf, Nearness::Past) => {
-                error!(session, subject, serial, %file, not_after, hint, "The certificate has expired");
+                error!(session, subject, serial, file, not_after, hint, "The certificate has expired");
             }
             (Place::Leaf, _) => {
-                warn!(session, subject, serial, %file, not_after, left, hint, "The certificate expires soon");
+                warn!(session, subject, serial, file, not_after, left, hint, "The certificate expires soon");
             }
             (Place::Intermediate, Nearness::Past) => {
-                error!(session, subject, serial, %file, not_after, hint, "An intermediate certificate has expired");
+                error!(
+                    session,
+                    subject, serial, file, not_after, hint, "An intermediate certificate has expired"
+                );
             }
             (Place::Intermediate, _) => {
                 warn!(
-                    session, subject, serial, %file, not_after, left, hint,
-                    "An intermediate certificate expires soon"
+                    session,
+                    subject, serial, file, not_after, left, hint, "An intermediate certificate expires soon"
                 );
             }
         }
@@ -150,7 +152,7 @@ mod tests {
     fn link(life: Duration) -> Link {
         Link {
             place: Place::Leaf,
-            path: "/etc/anchord/leaf.pem".into(),
+            origin: Origin::file("/etc/anchord/leaf.pem".as_ref()),
             subject: "CN=robot-7".into(),
             serial: "17".into(),
             not_before: END - life,
@@ -247,7 +249,7 @@ mod tests {
         reminders.tell("web", &both, END - Duration::days(6));
         reminders.tell("web", &both, END + Duration::SECOND);
 
-        let about = "session=\"web\" subject=\"CN=robot-7\" serial=\"17\" file=/etc/anchord/leaf.pem \
+        let about = "session=\"web\" subject=\"CN=robot-7\" serial=\"17\" file=\"/etc/anchord/leaf.pem\" \
                      not_after=\"2026-03-11T12:00:00Z\"";
         let (leaf, ca) = (
             "hint=\"renew the certificate; without it there are no new credentials\"",

@@ -13,7 +13,12 @@ use ring::signature::RsaKeyPair;
 use rustls_pki_types::pem::SectionKind;
 
 use super::Error;
+use super::Origin;
+use super::Passphrase;
 use super::pem;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::failure::Failure;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -45,9 +50,31 @@ pub trait SigningKey: Send + Sync + fmt::Debug {
 }
 
 /// The key did not sign.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the private key did not sign")]
-pub struct SignFailure;
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .0.message())]
+pub struct SignFailure(Failure);
+
+impl SignFailure {
+    /// For what a token, a TPM or an agent said.
+    pub fn new(why: &dyn Classify) -> Self {
+        Self(Failure::new(why))
+    }
+
+    /// For a key in memory, which can always sign.
+    fn unexpected() -> Self {
+        Self(Failure::of(Class::Broken, "the private key did not sign", None))
+    }
+}
+
+impl Classify for SignFailure {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.0.hint().map(Into::into)
+    }
+}
 
 struct Rsa {
     pair: RsaKeyPair,
@@ -78,7 +105,7 @@ impl SigningKey for Rsa {
         // PKCS#1 v1.5 is deterministic; ring uses the randomness for blinding alone.
         self.pair
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| SignFailure)?;
+            .map_err(|_| SignFailure::unexpected())?;
         Ok(signature)
     }
 }
@@ -98,12 +125,12 @@ impl SigningKey for Ec {
         match &self.signer {
             EcSigner::P256(key) => {
                 let signature: p256::ecdsa::Signature =
-                    key.sign_prehash(digest.as_ref()).map_err(|_| SignFailure)?;
+                    key.sign_prehash(digest.as_ref()).map_err(|_| SignFailure::unexpected())?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             EcSigner::P384(key) => {
                 let signature: p384::ecdsa::Signature =
-                    key.sign_prehash(digest.as_ref()).map_err(|_| SignFailure)?;
+                    key.sign_prehash(digest.as_ref()).map_err(|_| SignFailure::unexpected())?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
         }
@@ -123,7 +150,10 @@ impl fmt::Debug for Ec {
 }
 
 /// The first private key of a PEM file.
-pub(super) fn from_pem(file: &pem::File) -> Result<Arc<dyn SigningKey>, Error> {
+pub(super) fn from_pem(
+    file: &pem::File,
+    _passphrase: Option<&Passphrase>,
+) -> Result<Arc<dyn SigningKey>, Error> {
     if file.has_encryption_header() {
         return Err(unusable(file, "is encrypted in OpenSSL's old format", DECRYPT));
     }
@@ -144,7 +174,7 @@ const SUPPORTED: &str = "use RSA with 2048 to 4096 bits, EC P-256 or EC P-384";
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
 fn unusable(file: &pem::File, what: impl Into<String>, hint: &'static str) -> Error {
-    Error::UnusableKey { path: file.path.clone(), what: what.into(), hint }
+    Error::UnusableKey { origin: Origin::file(&file.path), what: what.into(), hint }
 }
 
 fn pkcs8(file: &pem::File, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {

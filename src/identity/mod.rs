@@ -9,12 +9,14 @@ mod error;
 mod expiry;
 mod key;
 mod leaf;
+mod origin;
+mod passphrase;
 mod pem;
+mod selection;
+mod source;
 mod watch;
 
 use std::fmt;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use current::Current;
@@ -26,6 +28,14 @@ pub use key::Algorithm;
 pub use key::SignFailure;
 pub use key::SigningKey;
 pub use leaf::Fault;
+pub use origin::Origin;
+pub use passphrase::Passphrase;
+pub use selection::Attributes;
+pub use selection::Fingerprint;
+pub use selection::Selection;
+pub use selection::Serial;
+pub use source::Locator;
+pub use source::Source;
 use time::OffsetDateTime;
 pub use watch::Watcher;
 
@@ -34,103 +44,13 @@ use crate::clock;
 /// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
 const MAX_INTERMEDIATES: usize = 5;
 
-/// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// PEM files.
-    Pem(PemFiles),
-}
-
-/// Certificate and key in PEM files, intermediates with the leaf, in a file of their own, or absent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PemFiles {
-    /// The leaf, with or without intermediates, in any order.
-    pub certificate: PathBuf,
-    /// The private key: PKCS#8, PKCS#1 or SEC1.
-    pub private_key: PathBuf,
-    /// More certificates, in any order.
-    pub intermediates: Option<PathBuf>,
-}
-
-impl Source {
-    /// Loads and proves the identity as of `now`.
-    pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
-        match self {
-            Self::Pem(files) => files.load(now),
-        }
-    }
-
-    /// The file that stands for it in messages.
-    fn path(&self) -> &Path {
-        match self {
-            Self::Pem(files) => &files.certificate,
-        }
-    }
-
-    /// Everything it is loaded from.
-    fn paths(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Pem(PemFiles { certificate, private_key, intermediates }) => {
-                [certificate, private_key].into_iter().chain(intermediates).cloned().collect()
-            }
-        }
-    }
-}
-
 /// An identity, and what its owner should know although it works.
 #[derive(Debug)]
 pub struct Loaded {
     /// The proven identity.
     pub identity: Identity,
-    /// Sentences without a full stop, each naming a file.
+    /// Sentences without a full stop, each naming a place.
     pub warnings: Vec<String>,
-}
-
-impl PemFiles {
-    fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
-        let key_file = pem::read(&self.private_key)?;
-        let key = key::from_pem(&key_file)?;
-        let mut certificates = pem::certificates(&pem::read(&self.certificate)?)?;
-        if let Some(path) = &self.intermediates {
-            certificates.extend(pem::certificates(&pem::read(path)?)?);
-        }
-        let leaf = chain::find_leaf(&certificates, key.public_key(), now).ok_or_else(|| Error::Mismatch {
-            certificate: self.certificate.clone(),
-            private_key: self.private_key.clone(),
-        })?;
-        leaf::check(&leaf.parse()?, now).map_err(|fault| Error::Leaf { path: leaf.path.clone(), fault })?;
-        let chain = chain::order(leaf, &certificates)?;
-        if chain.len() > MAX_INTERMEDIATES {
-            return Err(Error::ChainTooLong { path: self.certificate.clone(), length: chain.len() });
-        }
-        let identity = Identity::new(leaf, &chain, key)?;
-        let warnings = self.warnings(&key_file, &certificates, &chain)?;
-        Ok(Loaded { identity, warnings })
-    }
-
-    fn warnings(
-        &self,
-        key_file: &pem::File,
-        certificates: &[pem::Certificate],
-        chain: &[&pem::Certificate],
-    ) -> Result<Vec<String>, Error> {
-        let mut warnings = Vec::new();
-        if key_file.mode & 0o027 != 0 {
-            warnings.push(format!(
-                "the private key `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
-                self.private_key.display(),
-                key_file.mode & 0o7777,
-            ));
-        }
-        let left_out = chain::unused(certificates, chain)?;
-        if left_out > 0 {
-            warnings.push(format!(
-                "{left_out} of the certificates in `{}` do not lead from the leaf towards its root and are not sent",
-                self.certificate.display(),
-            ));
-        }
-        Ok(warnings)
-    }
 }
 
 /// A leaf, the intermediates above it and the private key that belongs to the leaf.

@@ -15,6 +15,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 
 use super::Error;
+use super::Origin;
 use super::expiry::Link;
 use super::expiry::Place;
 use crate::failure::system_reason;
@@ -37,7 +38,7 @@ pub(super) type Section = (SectionKind, Secret<Vec<u8>>);
 /// One certificate and where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Certificate {
-    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
     pub(super) position: usize,
     pub(super) der: Vec<u8>,
 }
@@ -48,7 +49,7 @@ impl Certificate {
         let parsed = self.parse()?;
         Ok(Link {
             place,
-            path: self.path.clone(),
+            origin: self.origin.clone(),
             subject: parsed.subject().to_string(),
             serial: parsed.tbs_certificate.serial.to_string(),
             not_before: parsed.validity().not_before.to_datetime(),
@@ -59,7 +60,7 @@ impl Certificate {
     /// The parsed form, which borrows from the DER.
     pub(super) fn parse(&self) -> Result<X509Certificate<'_>, Error> {
         let bad =
-            |why: String| Error::BadCertificate { path: self.path.clone(), position: self.position, why };
+            |why: String| Error::BadCertificate { origin: self.origin.clone(), position: self.position, why };
         match X509Certificate::from_der(&self.der) {
             Ok(([], certificate)) => Ok(certificate),
             Ok((rest, _)) => Err(bad(format!("{} bytes follow it", rest.len()))),
@@ -94,6 +95,11 @@ pub(super) fn read(path: &Path) -> Result<File, Error> {
 }
 
 impl File {
+    /// All of it.
+    pub(super) fn content(&self) -> &Secret<Vec<u8>> {
+        &self.content
+    }
+
     /// The sections whose labels `rustls-pki-types` knows.
     pub(super) fn sections(&self) -> Result<Vec<Section>, Error> {
         <(SectionKind, Vec<u8>)>::pem_slice_iter(self.content.expose())
@@ -140,7 +146,7 @@ pub(super) fn certificates(file: &File) -> Result<Vec<Certificate>, Error> {
     let certificates: Vec<_> = ders
         .enumerate()
         .map(|(index, (_, der))| Certificate {
-            path: file.path.clone(),
+            origin: Origin::file(&file.path),
             position: index + 1,
             der: der.expose().clone(),
         })

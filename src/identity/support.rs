@@ -15,7 +15,6 @@ use time::OffsetDateTime;
 
 use super::Error;
 use super::Loaded;
-use super::PemFiles;
 use super::Source;
 use crate::clock::Clock;
 
@@ -38,12 +37,8 @@ impl Folder {
     }
 
     /// The two files that [`Folder::install`] writes.
-    pub(super) fn files(&self) -> PemFiles {
-        PemFiles {
-            certificate: self.path("leaf.pem"),
-            private_key: self.path("key.pem"),
-            intermediates: None,
-        }
+    pub(super) fn source(&self) -> Source {
+        Source::of_files(self.path("leaf.pem"), self.path("key.pem"))
     }
 
     pub(super) fn install(&self, leaf: &Leaf) {
@@ -58,7 +53,7 @@ impl Folder {
     ) -> Result<Loaded, Error> {
         self.write("leaf.pem", certificate);
         self.write("key.pem", private_key);
-        Source::Pem(self.files()).load(now())
+        self.source().load(now())
     }
 }
 

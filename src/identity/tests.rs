@@ -86,12 +86,11 @@ fn intermediates_are_found_and_ordered_wherever_they_stand() {
         assert_eq!(loaded.warnings, [""; 0]);
     }
 
-    let files = PemFiles {
-        certificate: folder.write("leaf.pem", l),
-        private_key: folder.write("key.pem", key(&leaf)),
+    let source = Source {
         intermediates: Some(folder.write("chain.pem", [b, stranger.certificate_pem(), l, a].concat())),
+        ..Source::of_files(folder.write("leaf.pem", l), folder.write("key.pem", key(&leaf)))
     };
-    let loaded = Source::Pem(files).load(now()).unwrap();
+    let loaded = source.load(now()).unwrap();
     assert_eq!(loaded.identity.intermediates(), expected);
     assert!(loaded.warnings[0].starts_with("1 of the certificates in"), "{:?}", loaded.warnings);
 }
@@ -135,9 +134,12 @@ fn certificate_and_key_may_share_a_file() {
     let leaf = leaf_of(&root, KeyKind::P256);
     let both = folder.write("both.pem", format!("{}\nnotes\n{}", key(&leaf), leaf.certificate_pem()));
 
-    let files = PemFiles { certificate: both.clone(), private_key: both, intermediates: None };
+    let named_twice = Source::of_files(both.clone(), both);
+    let named_once = Source { private_key: None, ..named_twice.clone() };
 
-    assert_eq!(Source::Pem(files).load(now()).unwrap().identity.leaf(), leaf.certificate_der());
+    for source in [named_twice, named_once] {
+        assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
+    }
 }
 
 #[test]
@@ -284,12 +286,7 @@ fn each_bad_file_is_named_with_what_is_wrong_and_what_to_do() {
 fn a_missing_file_and_an_unreadable_one_are_told_apart() {
     let folder = Folder::new();
     let load = |private_key: &Path| {
-        let files = PemFiles {
-            certificate: folder.path("leaf.pem"),
-            private_key: private_key.into(),
-            intermediates: None,
-        };
-        refusal(&folder, Source::Pem(files).load(now()))
+        refusal(&folder, Source::of_files(folder.path("leaf.pem"), private_key).load(now()))
     };
 
     assert_eq!(
@@ -327,9 +324,9 @@ fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
     let pipe = folder.path("leaf.pem");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 
-    let files = PemFiles { certificate: pipe.clone(), private_key: pipe, intermediates: None };
+    let source = Source::of_files(pipe.clone(), pipe);
 
-    assert!(refusal(&folder, Source::Pem(files).load(now())).starts_with("`leaf.pem` is not a regular file"));
+    assert!(refusal(&folder, source.load(now())).starts_with("`leaf.pem` is not a regular file"));
 }
 
 #[test]
@@ -337,14 +334,10 @@ fn a_key_open_to_others_is_used_with_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let (folder, root) = (Folder::new(), root());
     let leaf = leaf_of(&root, KeyKind::P256);
-    let files = PemFiles {
-        certificate: folder.write("leaf.pem", leaf.certificate_pem()),
-        private_key: folder.write("key.pem", key(&leaf)),
-        intermediates: None,
-    };
+    folder.install(&leaf);
     let warnings_with = |mode| {
         fs_err::set_permissions(folder.path("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
-        Source::Pem(files.clone()).load(now()).unwrap().warnings
+        folder.source().load(now()).unwrap().warnings
     };
 
     assert!(warnings_with(0o644)[0].ends_with("is open to others (mode 0644); hint: chmod 0600 it"));
@@ -370,6 +363,50 @@ fn an_expired_intermediate_is_told() {
         path.display()
     );
     assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn a_leaf_that_is_not_pinned_is_refused_with_its_fingerprint() {
+    let (folder, root) = (Folder::new(), root());
+    let [pinned, other] = [(); 2].map(|()| leaf_of(&root, KeyKind::P256));
+    let fingerprints = vec![Fingerprint::of(pinned.certificate_der())];
+    let selection = Selection { fingerprints, ..Selection::default() };
+    let source = Source { selection, ..folder.source() };
+
+    folder.install(&pinned);
+    assert!(source.load(now()).is_ok());
+    folder.install(&other);
+    let text = refusal(&folder, source.load(now()));
+
+    let found = Fingerprint::of(other.certificate_der());
+    assert!(
+        text.starts_with(&format!("the leaf in `leaf.pem` has the fingerprint {found}, which is not pinned")),
+        "{text}"
+    );
+}
+
+/// A renewal that keeps its key: both leaves belong to it, and by default the later one is used.
+#[test]
+fn of_several_leaves_of_a_key_the_one_that_is_selected_is_used() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    let mut request = LeafRequest::new("robot-8", KeyKind::P256);
+    request.not_after = now() + Duration::days(300);
+    let later = root.reissue(&leaf, &request).unwrap();
+    folder.write("leaf.pem", [leaf.certificate_pem(), later.certificate_pem()].concat());
+    folder.write("key.pem", key(&leaf));
+    let select = |subject: &str| {
+        let selection = Selection { subject: Some(subject.parse().unwrap()), ..Selection::default() };
+        Source { selection, ..folder.source() }.load(now())
+    };
+
+    assert_eq!(folder.source().load(now()).unwrap().identity.leaf(), later.certificate_der());
+    assert_eq!(select("CN=robot-7").unwrap().identity.leaf(), leaf.certificate_der());
+    assert_eq!(
+        refusal(&folder, select("CN=robot-9")),
+        "no certificate of the private key in `leaf.pem` has the subject, issuer or serial number that is asked for; \
+         hint: compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
+    );
 }
 
 #[test]

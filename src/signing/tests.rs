@@ -15,7 +15,6 @@ use time::macros::datetime;
 
 use super::*;
 use crate::arn::Region;
-use crate::identity::PemFiles;
 use crate::identity::Source;
 
 const SIGNED_AT: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -47,8 +46,7 @@ fn identity(vector: &Vector) -> crate::identity::Identity {
     // Intermediates first: the order in the file must not matter.
     fs_err::write(&certificate, format!("{}{}", vector.chain_pem.concat(), vector.cert_pem)).unwrap();
     fs_err::write(&private_key, &vector.key_pem).unwrap();
-    let files = PemFiles { certificate, private_key, intermediates: None };
-    Source::Pem(files).load(SIGNED_AT).unwrap().identity
+    Source::of_files(certificate, private_key).load(SIGNED_AT).unwrap().identity
 }
 
 fn scope(vector: &Vector) -> Scope {

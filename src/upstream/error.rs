@@ -70,7 +70,8 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Identity(error) => error.class(),
-            Self::Signing(_) | Self::Broken(_) => Class::Broken,
+            Self::Signing(error) => error.class(),
+            Self::Broken(_) => Class::Broken,
             Self::Endpoint { .. } => Class::Misconfigured,
             Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
             Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
@@ -89,7 +90,8 @@ impl Classify for Error {
             Self::NotUnderstood { .. } => {
                 Some("see whether a proxy or portal on the way answers in AWS's place".into())
             }
-            Self::Signing(_) | Self::Broken(_) => None,
+            Self::Signing(error) => error.hint(),
+            Self::Broken(_) => None,
         }
     }
 

@@ -9,7 +9,6 @@ use anchord::arn::RoleArn;
 use anchord::arn::TrustAnchorArn;
 use anchord::clock::rfc3339;
 use anchord::identity::Current;
-use anchord::identity::PemFiles;
 use anchord::identity::Source;
 use anchord::secret::Secret;
 use anchord::upstream::BoxFuture;
@@ -83,8 +82,7 @@ impl Files {
     /// What a process knows of the files when it starts.
     pub(crate) fn identity(&self) -> Arc<Current> {
         let (certificate, private_key) = (self.path("leaf.pem"), self.path("key.pem"));
-        let files = PemFiles { certificate, private_key, intermediates: None };
-        Arc::new(Current::new("bedrock", Source::Pem(files)))
+        Arc::new(Current::new("bedrock", Source::of_files(certificate, private_key)))
     }
 
     /// Which pair an `Authorization` header was made with, by the serial number in it.

@@ -23,7 +23,7 @@ impl Bench {
     fn new() -> Self {
         let (folder, root) = (Folder::new(), root());
         folder.install(&leaf_of(&root, KeyKind::P256));
-        let current = Current::new("web", Source::Pem(folder.files()));
+        let current = Current::new("web", folder.source());
         Self { folder, root, current, log: Log::start() }
     }
 

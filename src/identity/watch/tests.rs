@@ -9,7 +9,6 @@ use anchord_emulator::Leaf;
 use rustix::io::Errno;
 
 use super::*;
-use crate::identity::PemFiles;
 use crate::identity::Source;
 use crate::identity::support::Folder;
 use crate::identity::support::Log;
@@ -88,7 +87,7 @@ impl Drop for Bench {
 fn pair(certificate: &'static str, private_key: &'static str) -> impl FnOnce(&Folder) -> Source {
     move |folder| {
         let (certificate, private_key) = (folder.path(certificate), folder.path(private_key));
-        Source::Pem(PemFiles { certificate, private_key, intermediates: None })
+        Source::of_files(certificate, private_key)
     }
 }
 

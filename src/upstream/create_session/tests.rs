@@ -12,7 +12,6 @@ use time::macros::datetime;
 
 use super::*;
 use crate::failure::Class;
-use crate::identity::PemFiles;
 use crate::identity::Source;
 use crate::upstream::TransportError;
 
@@ -75,14 +74,10 @@ impl Bench {
     fn with(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         install("rsa2048/doc", folder.path());
-        let files = PemFiles {
-            certificate: folder.path().join("leaf.pem"),
-            private_key: folder.path().join("key.pem"),
-            intermediates: None,
-        };
+        let source = Source::of_files(folder.path().join("leaf.pem"), folder.path().join("key.pem"));
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:000000000000:{rest}");
         let mut options = Options {
-            identity: Arc::new(Current::new("bedrock", Source::Pem(files))),
+            identity: Arc::new(Current::new("bedrock", source)),
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::000000000000:role/r").unwrap(),

@@ -1,0 +1,47 @@
+//! Where certificates and keys were found, as messages name it.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The place a certificate or key came from. Prints as messages want it: a path in backticks, or words such as
+/// "the token `pkcs11:token=robots`".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    File(PathBuf),
+    Named(Arc<str>),
+}
+
+impl Origin {
+    /// A file.
+    pub(super) fn file(path: &Path) -> Self {
+        Self(Kind::File(path.into()))
+    }
+
+    /// A place that has no path.
+    #[expect(dead_code, reason = "tokens and agents are named by it")]
+    pub(super) fn named(words: impl Into<Arc<str>>) -> Self {
+        Self(Kind::Named(words.into()))
+    }
+
+    /// The path of a file, or the words; for fields of a log, which need no backticks.
+    pub(super) fn bare(&self) -> String {
+        match &self.0 {
+            Kind::File(path) => path.display().to_string(),
+            Kind::Named(words) => words.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::File(path) => write!(formatter, "`{}`", path.display()),
+            Kind::Named(words) => formatter.write_str(words),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What unlocks a key: a passphrase, a token's PIN, a TPM's authorization value.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use super::Error;
+use super::pem;
+use crate::secret::Secret;
+
+/// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
+#[derive(Clone, Debug)]
+pub enum Passphrase {
+    /// A file, one line break at its end left out: a secret mounted by an orchestrator, a systemd credential.
+    File(PathBuf),
+    /// Given with the settings: a variable, or the text itself.
+    Given(Secret<String>),
+    /// Asked for on the terminal; empty until it has been.
+    Prompted(Arc<OnceLock<Secret<String>>>),
+}
+
+impl Passphrase {
+    /// The passphrase itself.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no key that can be read is locked yet"))]
+    pub(super) fn read(&self) -> Result<Secret<Vec<u8>>, Error> {
+        match self {
+            Self::File(path) => {
+                let file = pem::read(path)?;
+                let text = file.content().expose().as_slice();
+                let line = text.strip_suffix(b"\n").unwrap_or(text);
+                Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+            }
+            Self::Given(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
+            Self::Prompted(answer) => match answer.get() {
+                Some(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
+                None => Err(Error::NotAsked),
+            },
+        }
+    }
+}
+
+/// Whether they come from the same place; an answer that was typed in is not compared, for the next one is the same.
+impl PartialEq for Passphrase {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(path), Self::File(other)) => path == other,
+            (Self::Given(text), Self::Given(other)) => text == other,
+            (Self::Prompted(_), Self::Prompted(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Passphrase {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::support::Folder;
+
+    fn text(passphrase: &Passphrase) -> String {
+        String::from_utf8(passphrase.read().unwrap().expose().clone()).unwrap()
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_of_a_file_is_not_part_of_it() {
+        let folder = Folder::new();
+        for (content, expected) in
+            [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("a b \r\n", "a b "), ("x\n\n", "x\n")]
+        {
+            let path = folder.write("passphrase", content);
+
+            assert_eq!(text(&Passphrase::File(path)), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_not_typed_in_is_an_error_that_says_what_to_use() {
+        let answer = Arc::new(OnceLock::new());
+        let prompted = Passphrase::Prompted(Arc::clone(&answer));
+
+        assert!(matches!(prompted.read(), Err(Error::NotAsked)));
+        answer.set(Secret::new("s3cret".into())).unwrap();
+        assert_eq!(text(&prompted), "s3cret");
+    }
+
+    #[test]
+    fn a_passphrase_is_not_printed() {
+        let printed = format!("{:?}", Passphrase::Given(Secret::new("s3cret".into())));
+
+        assert!(!printed.contains("s3cret"), "{printed}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Which leaf may be used, of those that a place holds.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use ring::digest;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::X509Name;
+
+/// What a leaf must be to be used. Empty means that any leaf may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The only leaves that may ever be used; empty for no pin.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Attributes that its subject must have.
+    pub subject: Option<Attributes>,
+    /// Attributes that its issuer's name must have.
+    pub issuer: Option<Attributes>,
+    /// Its serial number.
+    pub serial: Option<Serial>,
+}
+
+impl Selection {
+    /// Whether a certificate is one of those that are meant, pins apart.
+    pub(super) fn names(&self, certificate: &X509Certificate<'_>) -> bool {
+        let has = |wanted: &Option<Attributes>, name: &X509Name<'_>| {
+            wanted.as_ref().is_none_or(|wanted| wanted.are_in(name))
+        };
+        has(&self.subject, certificate.subject())
+            && has(&self.issuer, certificate.issuer())
+            && self.serial.as_ref().is_none_or(|serial| serial.0 == significant(certificate.raw_serial()))
+    }
+
+    /// Whether a certificate is pinned, or nothing is.
+    pub(super) fn pins(&self, der: &[u8]) -> bool {
+        self.fingerprints.is_empty() || self.fingerprints.contains(&Fingerprint::of(der))
+    }
+}
+
+/// The SHA-256 of a certificate's DER, as `openssl x509 -fingerprint -sha256` prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a certificate, DER.
+    pub fn of(der: &[u8]) -> Self {
+        let digest = digest::digest(&digest::SHA256, der);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// `sha256:` and 64 hexadecimal digits, with or without colons.
+impl FromStr for Fingerprint {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let lower = text.to_ascii_lowercase();
+        let digits = lower.strip_prefix("sha256:").ok_or(Malformed::Fingerprint)?;
+        let bytes = hexadecimal(digits).ok_or(Malformed::Fingerprint)?;
+        Ok(Self(bytes.try_into().map_err(|_| Malformed::Fingerprint)?))
+    }
+}
+
+/// Attributes of a distinguished name: `CN=robot-7,O=Acme`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes(Vec<(String, String)>);
+
+impl Attributes {
+    /// Whether all of them are in `name`, wherever in it they stand.
+    fn are_in(&self, name: &X509Name<'_>) -> bool {
+        let own: Vec<(String, String)> = name.iter_attributes().filter_map(attribute).collect();
+        self.0.iter().all(|wanted| own.contains(wanted))
+    }
+}
+
+fn attribute(attribute: &x509_parser::x509::AttributeTypeAndValue<'_>) -> Option<(String, String)> {
+    let oid = attribute.attr_type();
+    let registry = x509_parser::objects::oid_registry();
+    let name = x509_parser::objects::oid2abbrev(oid, registry);
+    let name = name.map_or_else(|_| oid.to_id_string(), |name| name.to_ascii_uppercase());
+    Some((name, attribute.as_str().ok()?.to_owned()))
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(formatter, "{comma}{name}={}", value.replace('\\', "\\\\").replace(',', "\\,"))?;
+        }
+        Ok(())
+    }
+}
+
+/// As RFC 4514 writes names: a comma between attributes, a backslash before a comma of a value.
+impl FromStr for Attributes {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let mut parts = vec![String::new()];
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            let part = parts.last_mut().ok_or(Malformed::Attributes)?;
+            match letter {
+                '\\' => part.push(letters.next().ok_or(Malformed::Attributes)?),
+                ',' => parts.push(String::new()),
+                other => part.push(other),
+            }
+        }
+        let split = |part: &String| {
+            let (name, value) = part.split_once('=')?;
+            let (name, value) = (name.trim().to_ascii_uppercase(), value.trim().to_owned());
+            (!name.is_empty() && !value.is_empty()).then_some((name, value))
+        };
+        parts.iter().map(split).collect::<Option<_>>().map(Self).ok_or(Malformed::Attributes)
+    }
+}
+
+/// A serial number, without leading zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serial(Vec<u8>);
+
+impl fmt::Display for Serial {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::from("0x");
+        self.0.iter().try_for_each(|byte| write!(text, "{byte:02x}"))?;
+        formatter.write_str(&text)
+    }
+}
+
+/// Hexadecimal after `0x`, as OpenSSL means it; decimal without, as AWS shows it in CloudTrail's credential scope.
+impl FromStr for Serial {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
+            let bytes = hexadecimal(&padded).ok_or(Malformed::Serial)?;
+            return Ok(Self(significant(&bytes).to_vec()));
+        }
+        decimal(text).map(|bytes| Self(significant(&bytes).to_vec())).ok_or(Malformed::Serial)
+    }
+}
+
+/// A text that names no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not a fingerprint.
+    #[error("is not a fingerprint: it is `sha256:` and 64 hexadecimal digits")]
+    Fingerprint,
+    /// Not attributes of a name.
+    #[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
+    Attributes,
+    /// Not a serial number.
+    #[error("is not a serial number: it is decimal digits, or hexadecimal ones after 0x")]
+    Serial,
+}
+
+/// RFC 5280 allows 20 octets; what is longer names no certificate.
+const LONGEST_SERIAL: usize = 64;
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+    if digits.is_empty() || digits.len() % 2 == 1 || digits.len() > 2 * LONGEST_SERIAL {
+        return None;
+    }
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    digits.chunks_exact(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
+}
+
+fn decimal(text: &str) -> Option<Vec<u8>> {
+    if text.is_empty() || text.len() > 2 * LONGEST_SERIAL {
+        return None;
+    }
+    // Least significant byte first, until the end.
+    let mut bytes: Vec<u8> = Vec::new();
+    for letter in text.chars() {
+        let mut carry = letter.to_digit(10)?;
+        for byte in &mut bytes {
+            carry += u32::from(*byte) * 10;
+            *byte = (carry & 0xff) as u8;
+            carry >>= 8;
+        }
+        if carry > 0 {
+            bytes.push(carry as u8);
+        }
+    }
+    bytes.reverse();
+    Some(bytes)
+}
+
+fn significant(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    &bytes[zeros..]
+}
+
+#[cfg(test)]
+mod tests;
