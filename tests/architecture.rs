@@ -11,6 +11,10 @@ use std::path::PathBuf;
 
 const WORDS: &[&str] = &["arn", "clock", "credentials", "entropy", "failure", "private_file", "secret"];
 
+/// Words, and the stage whose option types settings hold.
+const OPTIONS_OF_STAGES: &[&str] =
+    &["arn", "clock", "credentials", "entropy", "failure", "private_file", "secret", "identity"];
+
 const EVERYTHING_ABOVE: &[&str] = &["*"];
 
 /// Module → what it may name besides itself, in the order of `lib.rs`.
@@ -27,7 +31,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("upstream", &["arn", "clock", "credentials", "entropy", "failure", "identity", "secret", "signing"]),
     ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
     ("frontend", &["clock", "credentials", "entropy", "failure", "private_file", "secret", "session"]),
-    ("config", WORDS),
+    ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
     ("daemon", EVERYTHING_ABOVE),
     ("cli", EVERYTHING_ABOVE),

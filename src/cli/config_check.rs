@@ -20,6 +20,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
     let mut text = config::describe(&settings);
+    for warning in &settings.warnings {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "# warning: {warning}");
+    }
     let mut outcome = Exit::Done;
     if let Err(error) = daemon::transport(&settings, &Clock::system()) {
         outcome = exit::report(&error.into(), surroundings);
@@ -39,7 +43,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 /// What the session would sign with, as comments so that the whole output stays a configuration.
 fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
     let now = clock.now();
-    let loaded = daemon::source(session).load(now)?;
+    let loaded = session.identity.load(now)?;
     let identity = loaded.identity;
     let mut line = format!(
         "# session.{}: {}, valid until {}, intermediates: {}\n",

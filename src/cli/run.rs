@@ -9,6 +9,7 @@ use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 use tracing::Level;
 use tracing::info;
+use tracing::warn;
 
 use super::Exit;
 use super::Surroundings;
@@ -68,6 +69,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
 
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
     // Signals that come while one is being obeyed are one more, together.

@@ -51,11 +51,13 @@ pub(super) fn settle_layers(
     caller: Caller,
     problems: Vec<Problem>,
 ) -> Result<Settings, Problems> {
-    let mut check = Check { layers, caller, problems, origins: Origins::default() };
+    let mut check = Check { layers, caller, problems, origins: Origins::default(), warnings: Vec::new() };
     layers.check_variables(&mut check.problems);
     let settings = check.settings();
     match (Problems::collect(check.problems), settings) {
-        (None, Some(settings)) => Ok(Settings { origins: check.origins, ..settings }),
+        (None, Some(settings)) => {
+            Ok(Settings { origins: check.origins, warnings: check.warnings, ..settings })
+        }
         (Some(problems), _) => Err(problems),
         // Every `None` above has been reported; if one was not, say so instead of starting half-configured.
         (None, None) => Err(Problems::unexplained()),
@@ -100,6 +102,8 @@ pub(super) struct Check<'a> {
     caller: Caller,
     pub(super) problems: Vec<Problem>,
     pub(super) origins: Origins,
+    /// What is allowed and unwise.
+    pub(super) warnings: Vec<String>,
 }
 
 type Scope<'s, 'l> = Option<&'s SessionLayer<'l>>;
@@ -133,6 +137,7 @@ impl<'a> Check<'a> {
             sessions: sessions.into_iter().collect::<Option<_>>()?,
             picked: picked.optional()?,
             origins: Origins::default(),
+            warnings: Vec::new(),
         })
     }
 
@@ -141,7 +146,13 @@ impl<'a> Check<'a> {
     }
 
     /// Reports what is wrong with a value. Flags and variables name the option themselves; a file's line does not.
-    fn report_value(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>, origin: &Origin, fault: Fault) {
+    pub(super) fn report_value(
+        &mut self,
+        spec: &OptionSpec,
+        scope: Scope<'_, '_>,
+        origin: &Origin,
+        fault: Fault,
+    ) {
         let subject = match (origin, scope) {
             (Origin::File { .. }, Some(session)) => {
                 format!("`{}` in [session.{}]: ", spec.name(), session.name)
@@ -195,6 +206,26 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// An option with any number of values; `None` when one of them is broken.
+    pub(super) fn many<T>(
+        &mut self,
+        key: &str,
+        scope: Scope<'_, '_>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        let spec = option(key);
+        let given = match self.layers.find(spec, scope) {
+            Found::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
+            Found::Broken => return None,
+            Found::Values(given) => given,
+        };
+        let parsed: Vec<_> = self.parse_all(spec, scope, &given, parse).into_iter().collect::<Option<_>>()?;
+        let shown: Vec<_> = given.iter().map(|given| quoted(&given.text)).collect();
+        let origin = given.first().map_or(Origin::Default, |given| given.origin.clone());
+        self.origins.note(full_key(spec, scope), format!("[{}]", shown.join(", ")), origin);
+        Some(parsed)
+    }
+
     /// An option that is a path, made absolute.
     pub(super) fn path(&mut self, key: &str, scope: Scope<'_, '_>) -> Value<PathBuf> {
         let spec = option(key);
@@ -213,11 +244,16 @@ impl<'a> Check<'a> {
         Value::Is(path, given.origin.clone())
     }
 
-    fn start_of(&self, origin: &Origin) -> &'a Path {
+    pub(super) fn start_of(&self, origin: &Origin) -> &'a Path {
         match (origin, &self.layers.file.path) {
             (Origin::File { .. }, Some(file)) => file.parent().unwrap_or(file),
             _ => self.layers.environment.current_dir(),
         }
+    }
+
+    /// Notes an option whose value may hold a secret as `shown`.
+    pub(super) fn note_secret(&mut self, key: &str, layer: &SessionLayer<'_>, shown: &str, origin: Origin) {
+        self.origins.note(full_key(option(key), Some(layer)), quoted(shown), origin);
     }
 
     fn note_path(&mut self, key: String, path: &Path, origin: Origin) {

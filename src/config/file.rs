@@ -289,7 +289,9 @@ impl Walk<'_> {
         let given = |text: &str, line| Given { text: text.into(), origin: self.origin(line) };
         let line = self.line_of(value);
         match (spec.kind, value.get_ref()) {
-            (Kind::Text(_) | Kind::Path | Kind::Span, DeValue::String(text)) => Some(vec![given(text, line)]),
+            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span, DeValue::String(text)) => {
+                Some(vec![given(text, line)])
+            }
             (Kind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
             (Kind::Span, DeValue::Integer(number)) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());

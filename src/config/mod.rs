@@ -12,6 +12,7 @@ mod check;
 mod environment;
 mod fallback;
 mod file;
+mod identity;
 mod layers;
 mod options;
 mod problem;
@@ -44,6 +45,7 @@ use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
+use crate::identity::Source;
 use crate::secret::Secret;
 
 /// Settings in which every value is well formed and agrees with the others.
@@ -71,6 +73,8 @@ pub struct Settings {
     pub picked: Option<String>,
     /// Where each value came from, for [`describe`].
     pub origins: Origins,
+    /// What is allowed and unwise, each a sentence without a full stop.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -187,12 +191,8 @@ pub struct Upstream {
 pub struct Session {
     /// 1 to 64 of `[a-z0-9._-]`, beginning with a letter or digit.
     pub name: String,
-    /// The certificate's PEM file.
-    pub certificate: PathBuf,
-    /// The private key's PEM file.
-    pub private_key: PathBuf,
-    /// The PEM file of the certificates between.
-    pub intermediates: Option<PathBuf>,
+    /// Its certificate and key.
+    pub identity: Source,
     /// The trust anchor that the certificate leads to.
     pub trust_anchor: TrustAnchorArn,
     /// The profile, in the trust anchor's Region and account.

@@ -29,6 +29,8 @@ pub enum Kind {
     Text(&'static str),
     /// A path; relative ones start at the file's folder, those of flags and variables at the current one.
     Path,
+    /// A path, or a URI that [`crate::identity::Locator`] knows.
+    Place,
     /// `true` or `false`.
     Switch,
     /// `"30s"`, or a whole number of seconds.
@@ -82,7 +84,7 @@ impl Kind {
     /// The words after "expected" when the file holds another type.
     pub(super) fn expected(self) -> &'static str {
         match self {
-            Self::Text(_) | Self::Path => "a string",
+            Self::Text(_) | Self::Path | Self::Place => "a string",
             Self::Switch => "a boolean",
             Self::Span => "a string such as \"30s\" or a whole number of seconds",
             Self::List(_) => "an array of strings",
@@ -93,6 +95,7 @@ impl Kind {
         match self {
             Self::Text(placeholder) | Self::List(placeholder) => placeholder,
             Self::Path => "PATH",
+            Self::Place => "PATH|URI",
             Self::Switch => "true|false",
             Self::Span => "DURATION",
         }
@@ -270,19 +273,19 @@ pub const OPTIONS: &[OptionSpec] = &[
         key: "session.certificate",
         flag: "certificate",
         variable: "ANCHORD_CERTIFICATE",
-        kind: Kind::Path,
+        kind: Kind::Place,
         fallback: Fallback::Required,
         sample: "\"/etc/anchord/leaf.pem\"",
-        doc: "The PEM file of the certificate; may hold its intermediates too",
+        doc: "Where the certificate is, with or without intermediates: a PEM file",
     },
     OptionSpec {
         key: "session.private_key",
         flag: "private-key",
         variable: "ANCHORD_PRIVATE_KEY",
-        kind: Kind::Path,
-        fallback: Fallback::Required,
+        kind: Kind::Place,
+        fallback: Fallback::Rule("where the certificate is"),
         sample: "\"/etc/anchord/key.pem\"",
-        doc: "The PEM file of the certificate's private key",
+        doc: "Where the certificate's private key is: a PEM file",
     },
     OptionSpec {
         key: "session.intermediates",
@@ -292,6 +295,51 @@ pub const OPTIONS: &[OptionSpec] = &[
         fallback: Fallback::Rule("none"),
         sample: "\"/etc/anchord/chain.pem\"",
         doc: "The PEM file of the certificates between the leaf and the trust anchor",
+    },
+    OptionSpec {
+        key: "session.passphrase",
+        flag: "passphrase",
+        variable: "ANCHORD_PASSPHRASE",
+        kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|prompt|pass:TEXT"),
+        fallback: Fallback::Rule("none"),
+        sample: "\"file:/etc/anchord/passphrase\"",
+        doc: "Where the passphrase of the private key is; credential is systemd's LoadCredential",
+    },
+    OptionSpec {
+        key: "session.certificate_fingerprint",
+        flag: "certificate-fingerprint",
+        variable: "ANCHORD_CERTIFICATE_FINGERPRINT",
+        kind: Kind::List("sha256:HEX"),
+        fallback: Fallback::Rule("any"),
+        sample: "[\"sha256:6f1d4c0e8f4be0d5b1f0b6d2a7c39c0a5d2f8e7b1a4c3d6e9f0a1b2c3d4e5f60\"]",
+        doc: "The only certificates that may be used, as `openssl x509 -fingerprint -sha256` prints them",
+    },
+    OptionSpec {
+        key: "session.certificate_subject",
+        flag: "certificate-subject",
+        variable: "ANCHORD_CERTIFICATE_SUBJECT",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"CN=robot-7,O=Acme\"",
+        doc: "Attributes that the certificate's subject must have, where there are several certificates",
+    },
+    OptionSpec {
+        key: "session.certificate_issuer",
+        flag: "certificate-issuer",
+        variable: "ANCHORD_CERTIFICATE_ISSUER",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"CN=Factory CA\"",
+        doc: "Attributes that the name of the certificate's issuer must have",
+    },
+    OptionSpec {
+        key: "session.certificate_serial",
+        flag: "certificate-serial",
+        variable: "ANCHORD_CERTIFICATE_SERIAL",
+        kind: Kind::Text("SERIAL"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"0x1a2b3c\"",
+        doc: "The certificate's serial number, hexadecimal after 0x, else decimal",
     },
     OptionSpec {
         key: "session.trust_anchor_arn",

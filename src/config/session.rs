@@ -53,7 +53,10 @@ impl<'a> Check<'a> {
     }
 
     fn report_no_sessions(&mut self) {
-        let required = required_options();
+        // Most certificates are files, and most have their key in another.
+        let is_usual =
+            |spec: &&OptionSpec| spec.fallback == Fallback::Required || spec.key == "session.private_key";
+        let required: Vec<_> = OPTIONS.iter().filter(is_usual).collect();
         let keys: Vec<_> = required.iter().map(|spec| spec.name()).collect();
         let flags: Vec<_> = required.iter().map(|spec| format!("--{}", spec.flag)).collect();
         let hint = format!(
@@ -78,9 +81,7 @@ impl<'a> Check<'a> {
     /// One session; `None` when something is wrong with it.
     pub(super) fn session(&mut self, layer: &SessionLayer<'_>) -> Option<Session> {
         let scope = Some(layer);
-        let certificate = self.path("session.certificate", scope);
-        let private_key = self.path("session.private_key", scope);
-        let intermediates = self.path("session.intermediates", scope);
+        let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
         let profile = self.one("session.profile_arn", scope, values::profile);
         let role = self.one("session.role_arn", scope, values::role);
@@ -102,9 +103,7 @@ impl<'a> Check<'a> {
         let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
         Some(Session {
             name: layer.name.into(),
-            certificate: certificate.required()?,
-            private_key: private_key.required()?,
-            intermediates: intermediates.optional()?,
+            identity: identity?,
             profile: profile.required()?,
             role: role.required()?,
             duration: duration.required()?,

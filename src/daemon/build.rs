@@ -42,7 +42,6 @@ use crate::frontend::Socket;
 use crate::frontend::TokenAuthority;
 use crate::frontend::files;
 use crate::identity;
-use crate::identity::Source;
 use crate::private_file;
 use crate::secret::Secret;
 use crate::session::Policy;
@@ -151,17 +150,9 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
     Ok(Arc::new(Https::new(tls, limits, proxy.as_ref())?))
 }
 
-/// Where a session's certificate and key come from.
-pub fn source(session: &config::Session) -> Source {
-    Source {
-        intermediates: session.intermediates.clone(),
-        ..Source::of_files(session.certificate.clone(), session.private_key.clone())
-    }
-}
-
 /// A session's certificate and key, for whoever signs and whoever watches.
 pub fn identity(session: &config::Session) -> Arc<identity::Current> {
-    Arc::new(identity::Current::new(&session.name, source(session)))
+    Arc::new(identity::Current::new(&session.name, session.identity.clone()))
 }
 
 /// What makes a session's credentials.

@@ -18,7 +18,6 @@ pub use build::Seams;
 pub use build::build;
 pub use build::identity;
 pub use build::issuer;
-pub use build::source;
 pub use build::transport;
 pub use error::Error;
 pub use harden::no_core_files;

@@ -120,16 +120,12 @@ impl Member {
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
-        if handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
+        let is_same = self.settings.identity == settings.identity;
+        if is_same && handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
             let identity = Arc::clone(&self.identity);
             return Past::Continued { snapshot, identity, kept: self.kept.clone() };
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
-        let files = |session: &config::Session| {
-            let session = session.clone();
-            (session.certificate, session.private_key, session.intermediates)
-        };
-        let is_same = files(&self.settings) == files(settings);
         let identity = is_same.then(|| Arc::clone(&self.identity));
         Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
     }

@@ -36,6 +36,7 @@ pub use selection::Selection;
 pub use selection::Serial;
 pub use source::Locator;
 pub use source::Source;
+pub use source::UriFault;
 use time::OffsetDateTime;
 pub use watch::Watcher;
 

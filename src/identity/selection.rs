@@ -38,6 +38,21 @@ impl Selection {
     }
 }
 
+/// What it asks for, one after another.
+impl fmt::Display for Selection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fingerprint in &self.fingerprints {
+            write!(formatter, "{fingerprint} ")?;
+        }
+        for (what, name) in [("subject", &self.subject), ("issuer", &self.issuer)] {
+            if let Some(name) = name {
+                write!(formatter, "{what} {name} ")?;
+            }
+        }
+        self.serial.iter().try_for_each(|serial| write!(formatter, "serial {serial}"))
+    }
+}
+
 /// The SHA-256 of a certificate's DER, as `openssl x509 -fingerprint -sha256` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);

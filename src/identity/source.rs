@@ -44,6 +44,18 @@ pub enum Locator {
 }
 
 impl Locator {
+    /// Whether a text is a URI of a place that is not a file; anything else is a path.
+    pub fn is_uri(text: &str) -> bool {
+        let _ = text;
+        false
+    }
+
+    /// The place that a URI names.
+    pub fn from_uri(text: &str) -> Result<Self, UriFault> {
+        let _ = text;
+        Err(UriFault("is no place that this build knows".into()))
+    }
+
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
         match self {
@@ -57,6 +69,11 @@ impl Locator {
         }
     }
 }
+
+/// A URI that names no place, completing "`certificate` …".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UriFault(String);
 
 type Keys = Vec<Arc<dyn SigningKey>>;
 
@@ -83,6 +100,25 @@ impl Source {
     /// Loads and proves the identity as of `now`.
     pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
         self.prove(self.gather()?, now)
+    }
+
+    /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
+    /// secret. What few sources have comes last.
+    pub fn facts(&self) -> Vec<Vec<u8>> {
+        let Self { certificate, private_key, intermediates, passphrase: _, selection } = self;
+        let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+        let place = |place: &Locator| match place {
+            Locator::File(path) => bytes(path),
+        };
+        let mut facts = vec![
+            place(certificate),
+            private_key.as_ref().map(place).unwrap_or_default(),
+            intermediates.as_deref().map(bytes).unwrap_or_default(),
+        ];
+        if *selection != Selection::default() {
+            facts.push(selection.to_string().into_bytes());
+        }
+        facts
     }
 
     /// What stands for it in messages.

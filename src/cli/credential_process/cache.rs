@@ -75,10 +75,8 @@ impl Cache {
             session.roles_anywhere_region.as_str(),
             session.endpoint.as_deref().unwrap_or_default(),
             &session.duration.as_secs().to_string(),
-            &session.certificate.to_string_lossy(),
-            &session.private_key.to_string_lossy(),
-            // These change no credentials, but whether they can be had: a failure is kept too.
-            &format!("{:?} {:?} {:?}", session.intermediates, settings.upstream.ca_file, session.fallback),
+            // These may change no credentials, but whether they can be had: a failure is kept too.
+            &format!("{:?} {:?} {:?}", session.identity, settings.upstream.ca_file, session.fallback),
             settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
             settings.upstream.no_proxy.as_deref().unwrap_or_default(),
         ]

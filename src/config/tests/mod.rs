@@ -1,6 +1,7 @@
 //! What loading promises, through the doors that the daemon and the verbs use.
 
 mod declaration;
+mod identity;
 mod mistakes;
 mod precedence;
 mod sessions;

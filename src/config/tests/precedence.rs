@@ -71,9 +71,11 @@ fn paths_of_the_file_start_at_its_folder_and_others_at_the_current_one() {
         settle(&session("a"), &["--intermediates=chain.pem"], &[("ANCHORD_CA_FILE", "../ca.pem")]).unwrap();
 
     let session = &settings.sessions[0];
-    assert_eq!(session.certificate, Path::new("/etc/anchord/leaf.pem"));
-    assert_eq!(session.private_key, Path::new("/keys/key.pem"));
-    assert_eq!(session.intermediates.as_deref(), Some(Path::new("/there/chain.pem")));
+    let expected = Source {
+        intermediates: Some("/there/chain.pem".into()),
+        ..Source::of_files("/etc/anchord/leaf.pem", "/keys/key.pem")
+    };
+    assert_eq!(session.identity, expected);
     assert_eq!(settings.upstream.ca_file.as_deref(), Some(Path::new("/there/../ca.pem")));
 }
 
@@ -251,6 +253,11 @@ upstream.no_proxy                         = (none)                              
 session.bedrock.certificate               = "/etc/anchord/leaf.pem"                   # anchord.toml:4
 session.bedrock.private_key               = "/keys/key.pem"                           # anchord.toml:5
 session.bedrock.intermediates             = (none)                                    # default
+session.bedrock.passphrase                = (none)                                    # default
+session.bedrock.certificate_fingerprint   = (none)                                    # default
+session.bedrock.certificate_subject       = (none)                                    # default
+session.bedrock.certificate_issuer        = (none)                                    # default
+session.bedrock.certificate_serial        = (none)                                    # default
 session.bedrock.trust_anchor_arn          = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae"  # anchord.toml:6
 session.bedrock.profile_arn               = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70"  # anchord.toml:7
 session.bedrock.role_arn                  = "arn:aws:iam::123456789012:role/bedrock"  # anchord.toml:8

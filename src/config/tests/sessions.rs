@@ -1,6 +1,7 @@
 //! One session, several, and flags that are about one of them.
 
 use super::*;
+use crate::identity::Locator;
 
 fn two() -> String {
     format!("[imds]\nsession = \"a\"\n{}{}", session("a"), session("b"))
@@ -27,7 +28,7 @@ fn flags_alone_define_a_session() {
 
     assert_eq!(unnamed.sessions[0].name, "default");
     assert_eq!(unnamed.imds, Some(Imds { session: "default".into() }));
-    assert_eq!(unnamed.sessions[0].certificate, PathBuf::from("/there/leaf.pem"));
+    assert_eq!(unnamed.sessions[0].identity.certificate, Locator::File("/there/leaf.pem".into()));
     assert_eq!(named.sessions[0].name, "bedrock");
     assert_eq!(named.the_session().map(|session| session.name.as_str()), Some("bedrock"));
 }

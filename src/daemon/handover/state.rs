@@ -1,6 +1,5 @@
 //! The form of what is left: a line that says what it is, a digest, JSON.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -93,9 +92,7 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing.
     let config::Session {
         name,
-        certificate,
-        private_key,
-        intermediates,
+        identity,
         trust_anchor,
         profile,
         role,
@@ -106,13 +103,13 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
         endpoint,
         fallback,
     } = session;
-    let path = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     let text = |text: &str| text.as_bytes().to_vec();
-    let mut facts = vec![
-        text(name),
-        path(certificate),
-        path(private_key),
-        intermediates.as_deref().map(path).unwrap_or_default(),
+    // Files have three facts, which stand where they always stood; what other places add comes last.
+    let mut of_identity = identity.facts();
+    let more = of_identity.split_off(3);
+    let mut facts = vec![text(name)];
+    facts.append(&mut of_identity);
+    facts.extend([
         text(trust_anchor.as_str()),
         text(profile.as_str()),
         text(role.as_str()),
@@ -120,7 +117,8 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
         text(role_session_name.as_deref().unwrap_or_default()),
         text(roles_anywhere_region.as_str()),
         text(endpoint.as_deref().unwrap_or_default()),
-    ];
+    ]);
+    facts.extend(more);
     if let Some(config::SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
         facts.push(text(trust_anchor.as_str()));
         facts.push(text(profile.as_str()));
@@ -236,6 +234,8 @@ mod tests {
     use crate::arn::RoleArn;
     use crate::arn::TrustAnchorArn;
     use crate::credentials::Keys;
+    use crate::identity::Locator;
+    use crate::identity::Source;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
@@ -279,9 +279,7 @@ mod tests {
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
         config::Session {
             name: "bedrock".into(),
-            certificate: "/etc/anchord/leaf.pem".into(),
-            private_key: "/etc/anchord/key.pem".into(),
-            intermediates: None,
+            identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::123456789012:role/bedrock").unwrap(),
@@ -309,7 +307,9 @@ mod tests {
             fingerprint(&session) != before
         };
 
-        assert!(changed(|session| session.certificate = "/etc/anchord/other.pem".into()));
+        assert!(changed(
+            |session| session.identity.certificate = Locator::File("/etc/anchord/other.pem".into())
+        ));
         assert!(changed(|session| session.role_session_name = Some("robot".into())));
         assert!(changed(|session| session.duration *= 2));
         assert!(changed(|session| session.endpoint = Some("https://127.0.0.1:1".into())));
