@@ -88,9 +88,13 @@ impl Stage {
 
     /// A session's table that works.
     pub(crate) fn session(&self, name: &str) -> String {
+        self.session_of(name, "certificate = \"leaf.pem\"\nprivate_key = \"key.pem\"")
+    }
+
+    /// The same with these lines on where its certificate and key are.
+    pub(crate) fn session_of(&self, name: &str, identity: &str) -> String {
         format!(
-            "[session.{name}]\ncertificate = \"leaf.pem\"\nprivate_key = \"key.pem\"\n\
-             trust_anchor_arn = \"{}\"\nprofile_arn = \"{}\"\nrole_arn = \"{}\"\nendpoint = \"{}\"\n",
+            "[session.{name}]\n{identity}\ntrust_anchor_arn = \"{}\"\nprofile_arn = \"{}\"\nrole_arn = \"{}\"\nendpoint = \"{}\"\n",
             self.trust_anchor,
             self.profile,
             self.role,

@@ -1,0 +1,13 @@
+//! Every key source with its real component: the shipped binary, the emulator, and what holds the keys.
+//!
+//! Not part of `cargo test --workspace`, because it needs programs of other people: `tests/run` installs them and runs it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+#![allow(clippy::disallowed_methods, reason = "tests read their own environment and files")]
+#![allow(dead_code, unused_imports, reason = "the stage is shared with tests/it, which uses all of it")]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod load;
+
+mod pinned;
