@@ -19,6 +19,11 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
+    /// Changes the content where it is. Whoever makes it longer than it has room for leaves a copy behind.
+    pub fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
+        change(&mut self.0)
+    }
+
     /// The content, for the one place that has to send, write or sign with it.
     pub fn expose(&self) -> &T {
         &self.0

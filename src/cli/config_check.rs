@@ -7,6 +7,7 @@ use clap::ArgMatches;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::prompt;
 use crate::clock;
 use crate::clock::Clock;
 use crate::config;
@@ -19,6 +20,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
+    prompt::ask_for_all(&settings);
     let mut text = config::describe(&settings);
     for warning in &settings.warnings {
         // Writing into a String cannot fail.

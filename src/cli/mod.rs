@@ -4,6 +4,7 @@ mod config_check;
 mod credential_process;
 mod exit;
 mod help;
+mod prompt;
 mod run;
 mod socket;
 mod status;

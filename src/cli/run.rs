@@ -14,6 +14,7 @@ use tracing::warn;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::prompt;
 use crate::config;
 use crate::config::Environment;
 use crate::config::Problems;
@@ -35,6 +36,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(passed) => passed,
         Err(error) => return exit::report(&daemon::Error::Passed(error).into(), surroundings),
     };
+    prompt::ask_for_all(&settings);
     let logs = start_logs(&settings, surroundings.environment);
     daemon::no_core_files();
     daemon::raise_descriptor_limit();
@@ -46,7 +48,12 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
-    let read = Arc::new(move || config::load(&matches, &environment));
+    let first = settings.clone();
+    let read = Arc::new(move || {
+        let settings = config::load(&matches, &environment)?;
+        prompt::answer_as_before(&settings, &first);
+        Ok(settings)
+    });
     let taken = Box::new(move |settings: &Settings| logs.set_level(level(settings)));
     let outcome = runtime.block_on(serve(&settings, passed, read, taken));
     // A name lookup may still block a thread; the process need not wait for it.

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::cache::Cache;
 use super::cache::Entry;
+use crate::cli::prompt;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
@@ -81,6 +82,7 @@ async fn issued(
     seams: &Seams,
     patience: Duration,
 ) -> Result<Credentials, Failure> {
+    prompt::ask(session);
     let transport = daemon::transport(settings, &seams.clock)?;
     let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
