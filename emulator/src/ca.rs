@@ -22,6 +22,12 @@ use rcgen::RsaKeySize;
 use rcgen::SerialNumber;
 use time::Duration;
 use time::OffsetDateTime;
+use x509_parser::oid_registry::OID_EC_P256;
+use x509_parser::oid_registry::OID_NIST_EC_P384;
+use x509_parser::oid_registry::OID_NIST_EC_P521;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::Clock;
 use crate::Error;
@@ -71,6 +77,14 @@ impl Authority {
         let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf.key_pkcs8_der());
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, leaf.kind.algorithm())?;
         self.sign_leaf(&key, leaf.kind, request)
+    }
+
+    /// A leaf for a key that was made elsewhere and stays there (a token, a TPM), given as its DER
+    /// `SubjectPublicKeyInfo`. `request.key` is not looked at.
+    pub fn leaf_for(&self, public_key: &[u8], request: &LeafRequest) -> Result<Certificate, Error> {
+        let key = ForeignKey::from_der(public_key)?;
+        let certificate = request.params()?.signed_by(&key, &self.issuer())?;
+        Ok(Certificate { pem: certificate.pem(), der: certificate.der().to_vec() })
     }
 
     /// The certificate as PEM.
@@ -287,6 +301,61 @@ impl fmt::Debug for Leaf {
     }
 }
 
+/// A leaf certificate whose key is not at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pem: String,
+    der: Vec<u8>,
+}
+
+impl Certificate {
+    /// The certificate as PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The certificate as DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+}
+
+/// A public key as rcgen wants to see one.
+struct ForeignKey {
+    algorithm: &'static rcgen::SignatureAlgorithm,
+    public_key: Vec<u8>,
+}
+
+impl ForeignKey {
+    fn from_der(der: &[u8]) -> Result<Self, Error> {
+        let unusable = Error::Certificate(rcgen::Error::UnsupportedSignatureAlgorithm);
+        let Ok((_, parsed)) = SubjectPublicKeyInfo::from_der(der) else { return Err(unusable) };
+        let curve = parsed.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+        let algorithm = if parsed.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
+            &rcgen::PKCS_RSA_SHA256
+        } else if curve == Some(OID_EC_P256) {
+            &rcgen::PKCS_ECDSA_P256_SHA256
+        } else if curve == Some(OID_NIST_EC_P384) {
+            &rcgen::PKCS_ECDSA_P384_SHA384
+        } else if curve == Some(OID_NIST_EC_P521) {
+            &rcgen::PKCS_ECDSA_P521_SHA512
+        } else {
+            return Err(unusable);
+        };
+        Ok(Self { algorithm, public_key: parsed.subject_public_key.data.to_vec() })
+    }
+}
+
+impl rcgen::PublicKeyData for ForeignKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
 /// The kinds of key this authority makes; the service knows more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -389,7 +458,6 @@ fn pkcs8_contents(der: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::prelude::FromDer as _;
     use x509_parser::prelude::X509Certificate;
 
     use super::*;
@@ -431,6 +499,22 @@ mod tests {
 
         assert_eq!(new.key_pkcs8_der(), old.key_pkcs8_der());
         assert_ne!(new.certificate_der(), old.certificate_der());
+    }
+
+    #[test]
+    fn a_public_key_from_elsewhere_is_certified_as_it_is() {
+        let root = Authority::root("root", KeyKind::P256).unwrap();
+        for kind in KeyKind::ALL {
+            let known = root.leaf(&LeafRequest::new("host", kind)).unwrap();
+            let (_, known) = X509Certificate::from_der(known.certificate_der()).unwrap();
+
+            let leaf = root.leaf_for(known.public_key().raw, &LeafRequest::new("host", kind)).unwrap();
+
+            let (_, certificate) = X509Certificate::from_der(leaf.der()).unwrap();
+            assert_eq!(certificate.public_key().raw, known.public_key().raw, "{kind}");
+            assert!(leaf.pem().starts_with("-----BEGIN CERTIFICATE-----\n"));
+        }
+        assert!(root.leaf_for(b"no key", &LeafRequest::new("host", KeyKind::P256)).is_err());
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod verify;
 
 pub use ca::Authority;
 pub use ca::AuthorityRequest;
+pub use ca::Certificate;
 pub use ca::KeyForm;
 pub use ca::KeyKind;
 pub use ca::Leaf;
