@@ -7,6 +7,7 @@
 use std::fmt;
 
 use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::AsRawBytes as _;
 use aws_lc_rs::encoding::EcPrivateKeyRfc5915Der;
 use aws_lc_rs::signature;
 use rcgen::BasicConstraints;
@@ -18,7 +19,7 @@ use rcgen::IsCa;
 use rcgen::Issuer;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
-use rcgen::RsaKeySize;
+use rcgen::PublicKeyData;
 use rcgen::SerialNumber;
 use time::Duration;
 use time::OffsetDateTime;
@@ -27,11 +28,14 @@ use x509_parser::oid_registry::OID_NIST_EC_P384;
 use x509_parser::oid_registry::OID_NIST_EC_P521;
 use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::Clock;
 use crate::Error;
 use crate::encode;
+use crate::keys::KeyForm;
+use crate::keys::KeyKind;
 
 /// A CA certificate and its key.
 pub struct Authority {
@@ -69,21 +73,20 @@ impl Authority {
 
     /// A leaf with a new key.
     pub fn leaf(&self, request: &LeafRequest) -> Result<Leaf, Error> {
-        self.sign_leaf(&request.key.generate()?, request.key, request)
+        let key = request.key.generate()?;
+        self.sign_leaf(&key, request.key, key.serialized_der(), request)
     }
 
     /// A leaf with the key of another one: a renewal that keeps its key. `request.key` is not looked at.
     pub fn reissue(&self, leaf: &Leaf, request: &LeafRequest) -> Result<Leaf, Error> {
-        let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf.key_pkcs8_der());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, leaf.kind.algorithm())?;
-        self.sign_leaf(&key, leaf.kind, request)
+        self.sign_leaf(&ForeignKey::of(leaf)?, leaf.kind, leaf.key_pkcs8_der(), request)
     }
 
     /// A leaf for a key that was made elsewhere and stays there (a token, a TPM), given as its DER
     /// `SubjectPublicKeyInfo`. `request.key` is not looked at.
     pub fn leaf_for(&self, public_key: &[u8], request: &LeafRequest) -> Result<Certificate, Error> {
         let key = ForeignKey::from_der(public_key)?;
-        let certificate = request.params()?.signed_by(&key, &self.issuer())?;
+        let certificate = request.params(true)?.signed_by(&key, &self.issuer())?;
         Ok(Certificate { pem: certificate.pem(), der: certificate.der().to_vec() })
     }
 
@@ -106,14 +109,16 @@ impl Authority {
         Issuer::from_params(&self.params, &self.key)
     }
 
-    fn sign_leaf(&self, key: &KeyPair, kind: KeyKind, request: &LeafRequest) -> Result<Leaf, Error> {
-        let certificate = request.params()?.signed_by(key, &self.issuer())?;
-        Ok(Leaf {
-            kind,
-            pem: certificate.pem(),
-            der: certificate.der().to_vec(),
-            pkcs8: key.serialized_der().to_vec(),
-        })
+    fn sign_leaf(
+        &self,
+        key: &impl PublicKeyData,
+        kind: KeyKind,
+        pkcs8: &[u8],
+        request: &LeafRequest,
+    ) -> Result<Leaf, Error> {
+        let certificate = request.params(!kind.is_ml_dsa())?.signed_by(key, &self.issuer())?;
+        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
+        Ok(Leaf { kind, pem, der, pkcs8: pkcs8.to_vec() })
     }
 }
 
@@ -218,7 +223,7 @@ impl LeafRequest {
         }
     }
 
-    fn params(&self) -> Result<CertificateParams, Error> {
+    fn params(&self, can_encrypt: bool) -> Result<CertificateParams, Error> {
         let mut params = CertificateParams::new(self.dns_names.clone())?;
         params.not_before = self.not_before;
         params.not_after = self.not_after;
@@ -228,7 +233,8 @@ impl LeafRequest {
             params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
         }
         params.is_ca = if self.ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
-        params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+        // RFC 9881, section 5: an ML-DSA key encrypts nothing.
+        params.key_usages = if can_encrypt { vec![KeyUsagePurpose::KeyEncipherment] } else { Vec::new() };
         if self.digital_signature {
             params.key_usages.push(KeyUsagePurpose::DigitalSignature);
         }
@@ -271,23 +277,43 @@ impl Leaf {
         &self.pkcs8
     }
 
-    /// The private key as PEM; PKCS#1 exists for RSA only, SEC1 for elliptic curves only.
+    /// The private key as PEM; PKCS#1 exists for RSA only, SEC1 for elliptic curves only, the expanded forms for
+    /// ML-DSA only, whose PKCS#8 is the seed.
     pub fn key_pem(&self, form: KeyForm) -> Result<String, Error> {
-        let impossible = Error::Key { kind: self.kind, form };
-        match (form, self.kind.curve()) {
-            (KeyForm::Pkcs8, _) => Ok(encode::pem("PRIVATE KEY", &self.pkcs8)),
-            (KeyForm::Pkcs1, None) => {
-                let inner = pkcs8_contents(&self.pkcs8).ok_or(impossible)?;
-                Ok(encode::pem("RSA PRIVATE KEY", &inner))
+        let (label, der) = match form {
+            KeyForm::Pkcs8 => ("PRIVATE KEY", Some(self.pkcs8.clone())),
+            KeyForm::Pkcs1 => ("RSA PRIVATE KEY", self.pkcs1()),
+            KeyForm::Sec1 => ("EC PRIVATE KEY", self.sec1()),
+            KeyForm::Expanded => ("PRIVATE KEY", self.ml_dsa_pkcs8(|_, expanded| expanded)),
+            KeyForm::SeedAndExpanded => {
+                ("PRIVATE KEY", self.ml_dsa_pkcs8(|seed, expanded| encode::der(0x30, &[&seed, &expanded])))
             }
-            (KeyForm::Sec1, Some(curve)) => {
-                let key = signature::EcdsaKeyPair::from_pkcs8(curve, &self.pkcs8);
-                let der: EcPrivateKeyRfc5915Der<'_> =
-                    key.ok().and_then(|key| key.private_key().as_der().ok()).ok_or(impossible)?;
-                Ok(encode::pem("EC PRIVATE KEY", der.as_ref()))
-            }
-            (KeyForm::Pkcs1, Some(_)) | (KeyForm::Sec1, None) => Err(impossible),
-        }
+        };
+        let der = der.ok_or(Error::Key { kind: self.kind, form })?;
+        Ok(encode::pem(label, &der))
+    }
+
+    fn pkcs1(&self) -> Option<Vec<u8>> {
+        self.kind.rsa_size().and_then(|_| pkcs8_contents(&self.pkcs8))
+    }
+
+    fn sec1(&self) -> Option<Vec<u8>> {
+        let key = signature::EcdsaKeyPair::from_pkcs8(self.kind.curve()?, &self.pkcs8).ok()?;
+        let der: EcPrivateKeyRfc5915Der<'_> = key.private_key().as_der().ok()?;
+        Some(der.as_ref().to_vec())
+    }
+
+    /// PKCS#8 around what `form` makes of seed and expanded key, each an OCTET STRING (RFC 9881, section 6).
+    fn ml_dsa_pkcs8(&self, form: impl FnOnce(Vec<u8>, Vec<u8>) -> Vec<u8>) -> Option<Vec<u8>> {
+        let (algorithm, oid) = self.kind.ml_dsa()?;
+        let key = signature::PqdsaKeyPair::from_pkcs8(algorithm, &self.pkcs8).ok()?;
+        let expanded = key.private_key().as_raw_bytes().ok()?;
+        // aws-lc's own form is `[0] IMPLICIT OCTET STRING`, 32 bytes.
+        let contents = pkcs8_contents(&self.pkcs8)?;
+        let seed = contents.strip_prefix(&[0x80, 32])?;
+        let key = form(encode::der(0x04, &[seed]), encode::der(0x04, &[expanded.as_ref()]));
+        let algorithm = encode::der(0x30, &[&encode::der(0x06, &[oid])]);
+        Some(encode::der(0x30, &[&[0x02, 1, 0], &algorithm, &encode::der(0x04, &[&key])]))
     }
 }
 
@@ -327,6 +353,14 @@ struct ForeignKey {
 }
 
 impl ForeignKey {
+    /// The key of a leaf that is there: rcgen does not read ML-DSA keys back.
+    fn of(leaf: &Leaf) -> Result<Self, Error> {
+        let unreadable = |_| Error::Certificate(rcgen::Error::CouldNotParseCertificate);
+        let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).map_err(unreadable)?;
+        let public_key = certificate.public_key().subject_public_key.data.to_vec();
+        Ok(Self { algorithm: leaf.kind.algorithm(), public_key })
+    }
+
     fn from_der(der: &[u8]) -> Result<Self, Error> {
         let unusable = Error::Certificate(rcgen::Error::UnsupportedSignatureAlgorithm);
         let Ok((_, parsed)) = SubjectPublicKeyInfo::from_der(der) else { return Err(unusable) };
@@ -346,88 +380,13 @@ impl ForeignKey {
     }
 }
 
-impl rcgen::PublicKeyData for ForeignKey {
+impl PublicKeyData for ForeignKey {
     fn der_bytes(&self) -> &[u8] {
         &self.public_key
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
         self.algorithm
-    }
-}
-
-/// The kinds of key this authority makes; the service knows more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum KeyKind {
-    Rsa2048,
-    Rsa3072,
-    Rsa4096,
-    P256,
-    P384,
-}
-
-impl KeyKind {
-    /// Every kind, for tests that go through all.
-    pub const ALL: [Self; 5] = [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384];
-
-    fn generate(self) -> Result<KeyPair, Error> {
-        let size = match self {
-            Self::Rsa2048 => RsaKeySize::_2048,
-            Self::Rsa3072 => RsaKeySize::_3072,
-            Self::Rsa4096 => RsaKeySize::_4096,
-            Self::P256 | Self::P384 => return Ok(KeyPair::generate_for(self.algorithm())?),
-        };
-        Ok(KeyPair::generate_rsa_for(self.algorithm(), size)?)
-    }
-
-    fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
-        match self {
-            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
-            Self::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            Self::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-        }
-    }
-
-    fn curve(self) -> Option<&'static signature::EcdsaSigningAlgorithm> {
-        match self {
-            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => None,
-            Self::P256 => Some(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
-            Self::P384 => Some(&signature::ECDSA_P384_SHA384_ASN1_SIGNING),
-        }
-    }
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Rsa2048 => "rsa-2048",
-            Self::Rsa3072 => "rsa-3072",
-            Self::Rsa4096 => "rsa-4096",
-            Self::P256 => "p-256",
-            Self::P384 => "p-384",
-        })
-    }
-}
-
-/// The forms in which private keys are found in the field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyForm {
-    /// `PRIVATE KEY`
-    Pkcs8,
-    /// `RSA PRIVATE KEY`
-    Pkcs1,
-    /// `EC PRIVATE KEY`
-    Sec1,
-}
-
-impl fmt::Display for KeyForm {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Pkcs8 => "PKCS#8",
-            Self::Pkcs1 => "PKCS#1",
-            Self::Sec1 => "SEC1",
-        })
     }
 }
 
@@ -458,8 +417,6 @@ fn pkcs8_contents(der: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::prelude::X509Certificate;
-
     use super::*;
 
     #[test]
@@ -491,14 +448,40 @@ mod tests {
     }
 
     #[test]
+    fn an_ml_dsa_key_comes_in_its_three_forms_and_encrypts_nothing() {
+        use rustls::pki_types::pem::PemObject as _;
+        let root = Authority::root("root", KeyKind::MlDsa44).unwrap();
+        let leaf = root.leaf(&LeafRequest::new("host", KeyKind::MlDsa87)).unwrap();
+        let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).unwrap();
+        assert!(!certificate.key_usage().unwrap().unwrap().value.key_encipherment());
+
+        for form in [KeyForm::Pkcs8, KeyForm::Expanded, KeyForm::SeedAndExpanded] {
+            let pem = leaf.key_pem(form).unwrap();
+            let der = rustls::pki_types::PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let key =
+                signature::PqdsaKeyPair::from_pkcs8(&signature::ML_DSA_87_SIGNING, der.secret_pkcs8_der());
+            let public_key = signature::KeyPair::public_key(&key.unwrap()).as_ref().to_vec();
+            assert_eq!(public_key, certificate.public_key().subject_public_key.data.as_ref(), "{form}");
+        }
+        assert!(leaf.key_pem(KeyForm::Sec1).is_err() && leaf.key_pem(KeyForm::Pkcs1).is_err());
+    }
+
+    #[test]
     fn a_reissued_leaf_keeps_its_key_and_gets_a_new_serial() {
         let root = Authority::root("root", KeyKind::P256).unwrap();
-        let old = root.leaf(&LeafRequest::new("host", KeyKind::P256)).unwrap();
+        for kind in KeyKind::ALL {
+            let old = root.leaf(&LeafRequest::new("host", kind)).unwrap();
 
-        let new = root.reissue(&old, &LeafRequest::new("host", KeyKind::P256)).unwrap();
+            let new = root.reissue(&old, &LeafRequest::new("host", KeyKind::P256)).unwrap();
 
-        assert_eq!(new.key_pkcs8_der(), old.key_pkcs8_der());
-        assert_ne!(new.certificate_der(), old.certificate_der());
+            assert_eq!(new.key_pkcs8_der(), old.key_pkcs8_der());
+            assert_ne!(new.certificate_der(), old.certificate_der());
+            let public_key = |leaf: &Leaf| {
+                let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).unwrap();
+                certificate.public_key().raw.to_vec()
+            };
+            assert_eq!(public_key(&new), public_key(&old), "{kind}");
+        }
     }
 
     #[test]

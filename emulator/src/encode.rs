@@ -41,6 +41,23 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
+/// One DER element around `parts`.
+pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = content.len().to_be_bytes();
+    let digits = &length[length.iter().take_while(|digit| **digit == 0).count()..];
+    let mut element = vec![tag];
+    match content.len() {
+        // At most eight digits.
+        128.. => element.push(0x80 | digits.len() as u8),
+        0 => element.push(0),
+        _ => {}
+    }
+    element.extend_from_slice(digits);
+    element.extend(content);
+    element
+}
+
 pub(crate) fn random_bytes(length: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; length];
     rand::fill(&mut bytes).map_err(|_| Error::Entropy)?;
@@ -79,6 +96,15 @@ mod tests {
         assert_eq!(unhex("001FFF"), None);
         assert_eq!(unhex("001"), None);
         assert_eq!(unhex("é0"), None);
+    }
+
+    #[test]
+    fn der_lengths_are_as_short_as_can_be() {
+        assert_eq!(der(4, &[]), [4, 0]);
+        assert_eq!(der(4, &[&[1], &[2]]), [4, 2, 1, 2]);
+        assert_eq!(der(4, &[&[0; 127]])[..3], [4, 127, 0]);
+        assert_eq!(der(4, &[&[0; 128]])[..4], [4, 0x81, 128, 0]);
+        assert_eq!(der(4, &[&[0; 256]])[..5], [4, 0x82, 1, 0, 0]);
     }
 
     #[test]

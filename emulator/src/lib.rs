@@ -10,6 +10,7 @@
 //!
 //! ```text
 //!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
+//!   keys      the kinds and forms of their keys
 //!   setup     what the played account contains: trust anchors, profiles, refusals, a clock
 //!   canonical the canonical request, rebuilt from what arrived
 //!   verify    Authorization, X-Amz-Date and signature, against the leaf that came along
@@ -33,6 +34,7 @@ mod chain;
 mod encode;
 mod faults;
 mod input;
+mod keys;
 mod log;
 mod reply;
 mod server;
@@ -44,11 +46,11 @@ mod verify;
 pub use ca::Authority;
 pub use ca::AuthorityRequest;
 pub use ca::Certificate;
-pub use ca::KeyForm;
-pub use ca::KeyKind;
 pub use ca::Leaf;
 pub use ca::LeafRequest;
 pub use faults::Fault;
+pub use keys::KeyForm;
+pub use keys::KeyKind;
 pub use log::IssuedCredentials;
 pub use log::LoggedRequest;
 pub use server::Emulator;

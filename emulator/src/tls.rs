@@ -12,8 +12,8 @@ use time::macros::datetime;
 use crate::Error;
 use crate::ca::Authority;
 use crate::ca::AuthorityRequest;
-use crate::ca::KeyKind;
 use crate::ca::LeafRequest;
+use crate::keys::KeyKind;
 
 /// What the listener needs, and the PEM of the CA to trust.
 pub(crate) struct Tls {

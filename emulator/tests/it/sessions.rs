@@ -117,6 +117,38 @@ async fn rsa_keys_and_chains_of_five_are_as_good() {
 }
 
 #[tokio::test]
+async fn p_521_and_ml_dsa_are_as_good_with_more_than_32_kb_of_chain() {
+    let world = World::new().await;
+    let mut authorities = vec![Authority::root("top", KeyKind::MlDsa87).unwrap()];
+    for (name, kind) in [
+        ("one", KeyKind::MlDsa65),
+        ("two", KeyKind::MlDsa44),
+        ("three", KeyKind::P521),
+        ("four", KeyKind::MlDsa87),
+        ("five", KeyKind::MlDsa87),
+    ] {
+        let last = authorities.last().unwrap();
+        authorities.push(last.intermediate(name, kind).unwrap());
+    }
+    let chain: Vec<&[u8]> = authorities[1..].iter().rev().map(Authority::certificate_der).collect();
+    world
+        .emulator
+        .change(|setup| setup.trust_anchors[0].certificate_pem = authorities[0].certificate_pem().to_owned());
+    for kind in [KeyKind::P521, KeyKind::MlDsa44, KeyKind::MlDsa65, KeyKind::MlDsa87] {
+        let leaf = authorities[5].leaf(&LeafRequest::new("deep", kind)).unwrap();
+        let draft = Draft::new(&world.emulator, &leaf, &chain);
+        let bytes: usize = draft.headers.iter().map(|(_, value)| value.len()).sum();
+
+        assert!(bytes > 32 << 10, "{bytes}");
+        assert_eq!(world.send(&draft).await.status, 201, "{kind}: {:?}", world.emulator.requests());
+
+        let mut wrong = draft;
+        wrong.algorithm = "AWS4-X509-RSA-SHA256".to_owned();
+        assert_eq!(world.send(&wrong).await.status, 403, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_bundle_trusts_each_of_its_roots() {
     let world = World::new().await;
     let other = Authority::root("root", KeyKind::P256).unwrap();

@@ -111,10 +111,14 @@ impl Draft {
     pub(crate) fn new(emulator: &Emulator, leaf: &Leaf, chain: &[&[u8]]) -> Self {
         let sample = Setup::empty(REGION, "123456789012");
         let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).unwrap();
-        let rsa = matches!(leaf.kind(), KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096);
+        let algorithm = match leaf.kind() {
+            KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => "AWS4-X509-RSA-SHA256",
+            KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => "AWS4-X509-ECDSA-SHA256",
+            KeyKind::MlDsa44 | KeyKind::MlDsa65 | KeyKind::MlDsa87 => "AWS4-X509-MLDSA",
+        };
         let mut draft = Self {
             leaf: leaf.clone(),
-            algorithm: if rsa { "AWS4-X509-RSA-SHA256" } else { "AWS4-X509-ECDSA-SHA256" }.to_owned(),
+            algorithm: algorithm.to_owned(),
             serial: certificate.tbs_certificate.serial.to_string(),
             stamp: String::new(),
             scope: String::new(),
@@ -236,18 +240,24 @@ impl Signed {
 
 pub(crate) fn sign(leaf: &Leaf, message: &[u8]) -> Vec<u8> {
     let random = SystemRandom::new();
+    let ec = |algorithm| {
+        let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, leaf.key_pkcs8_der()).unwrap();
+        key.sign(&random, message).unwrap().as_ref().to_vec()
+    };
+    let ml_dsa = |algorithm: &'static signature::PqdsaSigningAlgorithm| {
+        let key = signature::PqdsaKeyPair::from_pkcs8(algorithm, leaf.key_pkcs8_der()).unwrap();
+        let mut signature = vec![0; algorithm.signature_len()];
+        key.sign(message, &mut signature).unwrap();
+        signature
+    };
     match leaf.kind() {
-        KeyKind::P256 => {
-            let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
-            let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, leaf.key_pkcs8_der()).unwrap();
-            key.sign(&random, message).unwrap().as_ref().to_vec()
-        }
+        KeyKind::P256 => ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
         // SHA-384, which the service does not take: this library cannot do otherwise on this curve.
-        KeyKind::P384 => {
-            let algorithm = &signature::ECDSA_P384_SHA384_ASN1_SIGNING;
-            let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, leaf.key_pkcs8_der()).unwrap();
-            key.sign(&random, message).unwrap().as_ref().to_vec()
-        }
+        KeyKind::P384 => ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING),
+        KeyKind::P521 => ec(&signature::ECDSA_P521_SHA256_ASN1_SIGNING),
+        KeyKind::MlDsa44 => ml_dsa(&signature::ML_DSA_44_SIGNING),
+        KeyKind::MlDsa65 => ml_dsa(&signature::ML_DSA_65_SIGNING),
+        KeyKind::MlDsa87 => ml_dsa(&signature::ML_DSA_87_SIGNING),
         _ => {
             let key = signature::RsaKeyPair::from_pkcs8(leaf.key_pkcs8_der()).unwrap();
             let mut signature = vec![0; key.public_modulus_len()];
