@@ -487,7 +487,8 @@ mod tests {
     #[test]
     fn a_public_key_from_elsewhere_is_certified_as_it_is() {
         let root = Authority::root("root", KeyKind::P256).unwrap();
-        for kind in KeyKind::ALL {
+        // No token or TPM of today has ML-DSA keys.
+        for kind in KeyKind::ALL.into_iter().filter(|kind| !kind.is_ml_dsa()) {
             let known = root.leaf(&LeafRequest::new("host", kind)).unwrap();
             let (_, known) = X509Certificate::from_der(known.certificate_der()).unwrap();
 

@@ -24,8 +24,18 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Every kind that the daemon signs with, for tests that go through all.
-    pub const ALL: [Self; 5] = [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384];
+    /// Every kind, for tests that go through all.
+    pub const ALL: [Self; 9] = [
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+        Self::P256,
+        Self::P384,
+        Self::P521,
+        Self::MlDsa44,
+        Self::MlDsa65,
+        Self::MlDsa87,
+    ];
 
     /// Whether it is one of the three that quantum computers do not break.
     pub fn is_ml_dsa(self) -> bool {
@@ -109,6 +119,11 @@ pub enum KeyForm {
     Expanded,
     /// `PRIVATE KEY` with the seed and the expanded ML-DSA key, as OpenSSL 3.5 writes it
     SeedAndExpanded,
+}
+
+impl KeyForm {
+    /// Every form, of which each kind of key has two or three.
+    pub const ALL: [Self; 5] = [Self::Pkcs8, Self::Pkcs1, Self::Sec1, Self::Expanded, Self::SeedAndExpanded];
 }
 
 impl fmt::Display for KeyForm {

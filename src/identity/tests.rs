@@ -25,15 +25,19 @@ fn refusal(folder: &Folder, result: Result<Loaded, Error>) -> String {
 }
 
 fn verify(identity: &Identity, kind: KeyKind) {
-    use ring::signature as ring_signature;
+    use aws_lc_rs::signature as judge;
     let message = b"string to sign";
     let signature = identity.key().sign(message).unwrap();
-    let algorithm: &dyn ring_signature::VerificationAlgorithm = match kind {
-        KeyKind::P256 => &ring_signature::ECDSA_P256_SHA256_ASN1,
-        KeyKind::P384 => &ring_signature::ECDSA_P384_SHA256_ASN1,
-        _ => &ring_signature::RSA_PKCS1_2048_8192_SHA256,
+    let algorithm: &dyn judge::VerificationAlgorithm = match kind {
+        KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => &judge::RSA_PKCS1_2048_8192_SHA256,
+        KeyKind::P256 => &judge::ECDSA_P256_SHA256_ASN1,
+        KeyKind::P384 => &judge::ECDSA_P384_SHA256_ASN1,
+        KeyKind::P521 => &judge::ECDSA_P521_SHA256_ASN1,
+        KeyKind::MlDsa44 => &judge::ML_DSA_44,
+        KeyKind::MlDsa65 => &judge::ML_DSA_65,
+        KeyKind::MlDsa87 => &judge::ML_DSA_87,
     };
-    ring_signature::UnparsedPublicKey::new(algorithm, identity.key().public_key())
+    judge::UnparsedPublicKey::new(algorithm, identity.key().public_key())
         .verify(message, &signature)
         .unwrap();
 }
@@ -43,9 +47,9 @@ fn every_kind_of_key_signs_in_every_form() {
     let (folder, root) = (Folder::new(), root());
     for kind in KeyKind::ALL {
         let leaf = leaf_of(&root, kind);
-        let forms = [KeyForm::Pkcs8, KeyForm::Pkcs1, KeyForm::Sec1];
-        let keys: Vec<String> = forms.into_iter().filter_map(|form| leaf.key_pem(form).ok()).collect();
-        assert_eq!(keys.len(), 2, "{kind}: PKCS#8 and its own form");
+        let keys: Vec<String> = KeyForm::ALL.iter().filter_map(|form| leaf.key_pem(*form).ok()).collect();
+        let expected = if kind.is_ml_dsa() { 3 } else { 2 };
+        assert_eq!(keys.len(), expected, "{kind}: PKCS#8 and its own forms");
         for key in keys {
             let loaded = folder.load(leaf.certificate_pem(), key).unwrap();
 

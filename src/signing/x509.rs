@@ -1,4 +1,4 @@
-//! `AWS4-X509-RSA-SHA256` and `AWS4-X509-ECDSA-SHA256`.
+//! `AWS4-X509-RSA-SHA256`, `AWS4-X509-ECDSA-SHA256` and `AWS4-X509-MLDSA`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,5 +62,6 @@ fn name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::RsaSha256 => "AWS4-X509-RSA-SHA256",
         Algorithm::EcdsaSha256 => "AWS4-X509-ECDSA-SHA256",
+        Algorithm::MlDsa => "AWS4-X509-MLDSA",
     }
 }

@@ -94,13 +94,12 @@ async fn every_algorithm_and_a_chain_are_accepted_by_the_emulators_own_verifier(
     use anchord_emulator::LeafRequest;
     let stage = Stage::new().await;
     let intermediate = stage.root.intermediate("Issuing", KeyKind::Rsa2048).unwrap();
-    let forms = [KeyForm::Pkcs8, KeyForm::Pkcs1, KeyForm::Sec1];
     let mut tables = "[imds]\nenabled = false\n".to_owned();
     for kind in KeyKind::ALL {
         let leaf = intermediate.leaf(&LeafRequest::new("robot-7", kind)).unwrap();
         let bundle = [intermediate.certificate_pem(), leaf.certificate_pem()].concat();
         stage.write(&format!("{kind}.pem"), &bundle);
-        for (index, form) in forms.iter().enumerate() {
+        for (index, form) in KeyForm::ALL.iter().enumerate() {
             let Ok(key) = leaf.key_pem(*form) else { continue };
             stage.write(&format!("{kind}-{index}.key"), &key);
             let table = stage.session(&format!("{kind}-{index}"));
@@ -118,9 +117,9 @@ async fn every_algorithm_and_a_chain_are_accepted_by_the_emulators_own_verifier(
     let ready = daemon.wait_for("Ready").await;
     assert_eq!(
         (ready["live"].as_u64(), ready["sessions"].as_u64()),
-        (Some(10), Some(10)),
+        (Some(21), Some(21)),
         "{}",
         daemon.output()
     );
-    assert_eq!(stage.emulator.sessions_created(), 10);
+    assert_eq!(stage.emulator.sessions_created(), 21);
 }
