@@ -199,8 +199,5 @@ fn missing_hint(wanted: &str, found: &[String]) -> String {
     if found.is_empty() {
         return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or `openssl pkey -inform der`".into();
     }
-    if found.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
-        return "this version reads unencrypted keys only: `openssl pkey -in … -out …` decrypts it".into();
-    }
     format!("name the file that holds the {wanted}")
 }

@@ -21,7 +21,6 @@ pub enum Passphrase {
 
 impl Passphrase {
     /// The passphrase itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no key that can be read is locked yet"))]
     pub(super) fn read(&self) -> Result<Secret<Vec<u8>>, Error> {
         match self {
             Self::File(path) => {

@@ -8,11 +8,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::pem::SectionKind;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
+use zeroize::Zeroizing;
 
 use super::Error;
 use super::Origin;
@@ -82,7 +85,9 @@ pub(super) fn read(path: &Path) -> Result<File, Error> {
         return Err(Error::NotAFile { path: path.into() });
     }
     let mode = metadata.mode();
-    let mut content = Vec::new();
+    // Enough from the start: a buffer that grows leaves copies of a key behind.
+    let expected = metadata.len().min(MAX_BYTES) as usize + 1;
+    let mut content = Vec::with_capacity(expected);
     file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(system_reason(&error)))?;
     let content = Secret::new(content);
     if content.expose().len() as u64 > MAX_BYTES {
@@ -108,6 +113,30 @@ impl File {
                 Err(error) => Err(Error::BadPem { path: self.path.clone(), why: describe(&error) }),
             })
             .collect()
+    }
+
+    /// The first section with a label that `rustls-pki-types` does not know.
+    pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        let damaged = |why: &str| Error::BadPem { path: self.path.clone(), why: why.into() };
+        let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+        let mut lines = self.content.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        if !lines.any(|line| line == begin.as_bytes()) {
+            return Ok(None);
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(self.content.expose().len()));
+        loop {
+            match lines.next() {
+                None => return Err(damaged("a section has no END line")),
+                Some(line) if line == end.as_bytes() => break,
+                Some(line) => text.extend_from_slice(line),
+            }
+        }
+        // In place of a buffer that grows, and leaves copies.
+        let mut der = Zeroizing::new(vec![0; text.len()]);
+        let length =
+            STANDARD.decode_slice(&*text, &mut der).map_err(|_| damaged("a section is not base64"))?;
+        der.truncate(length);
+        Ok(Some(Secret::new(std::mem::take(&mut *der))))
     }
 
     /// Every label in the file, known or not, in its order.

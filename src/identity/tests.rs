@@ -262,7 +262,7 @@ fn each_bad_file_is_named_with_what_is_wrong_and_what_to_do() {
         (
             certificate.as_bytes(),
             b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
-            "`key.pem` holds no private key, only ENCRYPTED PRIVATE KEY; hint: this version reads unencrypted keys",
+            "the private key in `key.pem` is not valid encrypted PKCS#8; hint: copy",
         ),
         (
             certificate.as_bytes(),
@@ -429,7 +429,7 @@ proptest! {
     #[test]
     fn no_file_whatever_makes_loading_panic(
         certificate in proptest::collection::vec(any::<u8>(), 0..300),
-        label in "(CERTIFICATE|PRIVATE KEY|RSA PRIVATE KEY|EC PRIVATE KEY)",
+        label in "(CERTIFICATE|PRIVATE KEY|ENCRYPTED PRIVATE KEY|RSA PRIVATE KEY|EC PRIVATE KEY)",
         der in "[A-Za-z0-9+/]{0,80}",
     ) {
         let folder = Folder::new();

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use p256::ecdsa::signature::hazmat::PrehashSigner;
-use p256::pkcs8::ObjectIdentifier;
-use p256::pkcs8::PrivateKeyInfoRef;
+use pkcs8::ObjectIdentifier;
+use pkcs8::PrivateKeyInfoRef;
 
 use super::Algorithm;
 use super::COPY_AGAIN;

@@ -13,15 +13,15 @@ use ml_dsa::MlDsa65;
 use ml_dsa::MlDsa87;
 use ml_dsa::MlDsaParams;
 use ml_dsa::Seed;
-use p256::pkcs8::ObjectIdentifier;
-use p256::pkcs8::PrivateKeyInfoRef;
-use p256::pkcs8::der::Decode as _;
-use p256::pkcs8::der::Reader as _;
-use p256::pkcs8::der::Tag;
-use p256::pkcs8::der::TagNumber;
-use p256::pkcs8::der::Tagged as _;
-use p256::pkcs8::der::asn1::AnyRef;
-use p256::pkcs8::der::asn1::OctetStringRef;
+use pkcs8::ObjectIdentifier;
+use pkcs8::PrivateKeyInfoRef;
+use pkcs8::der::Decode as _;
+use pkcs8::der::Reader as _;
+use pkcs8::der::Tag;
+use pkcs8::der::TagNumber;
+use pkcs8::der::Tagged as _;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::asn1::OctetStringRef;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -115,7 +115,7 @@ impl<'a> Form<'a> {
                 .sequence(|members| {
                     let seed: &OctetStringRef = members.decode()?;
                     let expanded: &OctetStringRef = members.decode()?;
-                    Ok::<_, p256::pkcs8::der::Error>((seed.as_bytes(), expanded.as_bytes()))
+                    Ok::<_, pkcs8::der::Error>((seed.as_bytes(), expanded.as_bytes()))
                 })
                 .map(|(seed, expanded)| Self::Both { seed, expanded })
                 .ok(),

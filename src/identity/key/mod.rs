@@ -1,6 +1,7 @@
 //! Private keys that can sign, and the one seam every key source stands behind.
 
 mod ec;
+pub(super) mod encrypted;
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
 mod rsa;
@@ -8,10 +9,11 @@ mod rsa;
 use std::fmt;
 use std::sync::Arc;
 
-use p256::pkcs8::ObjectIdentifier;
-use p256::pkcs8::PrivateKeyInfoRef;
+use pkcs8::ObjectIdentifier;
+use pkcs8::PrivateKeyInfoRef;
 use rustls_pki_types::pem::SectionKind;
 
+use self::encrypted::Encrypted;
 use super::Error;
 use super::Origin;
 use super::Passphrase;
@@ -75,14 +77,14 @@ impl Classify for SignFailure {
     }
 }
 
-/// The first private key of a PEM file.
+/// The first private key of a PEM file, one that needs no passphrase before one that does.
 pub(super) fn from_pem(
     file: &pem::File,
-    _passphrase: Option<&Passphrase>,
+    passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     let origin = Origin::file(&file.path);
     if file.has_encryption_header() {
-        return Err(unusable(&origin, "is encrypted in OpenSSL's old format", DECRYPT));
+        return Err(unusable(&origin, "is encrypted in OpenSSL's old format", CONVERT));
     }
     for (kind, der) in file.sections()? {
         let der = der.expose();
@@ -93,7 +95,23 @@ pub(super) fn from_pem(
             _ => {}
         }
     }
-    Err(Error::Missing { path: file.path.clone(), wanted: "private key", found: file.labels() })
+    match file.labelled("ENCRYPTED PRIVATE KEY")? {
+        Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
+        None => Err(Error::Missing { path: file.path.clone(), wanted: "private key", found: file.labels() }),
+    }
+}
+
+fn from_encrypted_pkcs8(
+    origin: &Origin,
+    der: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    let refuse = |fault: encrypted::Fault| unusable(origin, fault.to_string(), fault.hint());
+    // A file that cannot be decrypted at all says so whether there is a passphrase or not.
+    let encrypted = Encrypted::parse(der).map_err(refuse)?;
+    let passphrase = passphrase.ok_or(encrypted::Fault::NoPassphrase).map_err(refuse)?.read()?;
+    let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
+    from_pkcs8(origin, der.expose())
 }
 
 /// A key in PKCS#8 (RFC 5958), DER.
@@ -114,7 +132,7 @@ pub(super) fn from_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningK
     }
 }
 
-const DECRYPT: &str = "this version reads unencrypted keys only: `openssl pkey -in … -out …` decrypts it";
+const CONVERT: &str = "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`";
 #[cfg(feature = "ml-dsa")]
 const SUPPORTED: &str = "use RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA";
 #[cfg(not(feature = "ml-dsa"))]
