@@ -1,0 +1,202 @@
+//! Key files: PEM sections `TSS2 PRIVATE KEY` (draft-bottomley-tpm2-keys, "ASN.1 Specification for TPM 2.0 Key Files").
+//!
+//! The walk is lenient where writers are known to be: BOOLEAN TRUE comes as 0x01 from tpm2-openssl, and parents above
+//! 0x80000000 come as negative numbers from who forgot the leading zero. Members that are not known are passed over.
+
+use std::fmt;
+
+use super::Error;
+use super::client::PERSISTENT;
+use super::wire::Reader;
+
+/// The label of the PEM section.
+pub const PEM_LABEL: &str = "TSS2 PRIVATE KEY";
+
+/// `TPM_RH_OWNER`, the parent of files that name none.
+const OWNER: u32 = 0x4000_0001;
+
+/// `TPM_RH_NULL`, `TPM_RH_ENDORSEMENT`, `TPM_RH_PLATFORM`, besides the owner.
+const HIERARCHIES: [u32; 4] = [OWNER, 0x4000_0007, 0x4000_000b, 0x4000_000c];
+
+/// 2.23.133.10.1.3 without its last arc.
+const TYPES: &[u8] = &[0x67, 0x81, 0x05, 0x0a, 0x01];
+
+/// More than any key's public area and private blob together.
+const MAX_PARTS: usize = 3072;
+
+const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
+const POLICY: u8 = 0xa1;
+const AUTH_POLICY: u8 = 0xa3;
+const RSA_PARENT: u8 = 0xa5;
+
+const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
+
+/// A key that the TPM made, wrapped by a parent that never leaves it.
+///
+/// The private part is a secret that only that TPM can read, so it is not kept as one here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    rsa_parent: bool,
+    parent: u32,
+    public: Vec<u8>,
+    private: Vec<u8>,
+}
+
+impl File {
+    /// Reads the content of the PEM section.
+    pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+        let damaged = Error::KeyFile { what: "is damaged", hint: COPY_AGAIN };
+        // What follows the structure is padding or a comment of its writer.
+        let (SEQUENCE, body, _) = element(der).ok_or(damaged)? else {
+            return Err(Error::KeyFile { what: "holds no TPM key", hint: COPY_AGAIN });
+        };
+        Members::read(body).ok_or(Error::KeyFile { what: "is damaged", hint: COPY_AGAIN })?.check()
+    }
+
+    /// Whether the primary key above it is RSA.
+    pub(super) fn has_rsa_parent(&self) -> bool {
+        self.rsa_parent
+    }
+
+    /// A persistent handle, or the hierarchy whose storage root key wraps the key.
+    pub(super) fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// The `TPM2B_PUBLIC`.
+    pub(super) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The public area inside of it.
+    pub(super) fn public_area(&self) -> &[u8] {
+        self.public.get(2..).unwrap_or_default()
+    }
+
+    /// The `TPM2B_PRIVATE`.
+    pub(super) fn private(&self) -> &[u8] {
+        &self.private
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("File")
+            .field("parent", &format_args!("{:#010x}", self.parent))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members of `TPMKey` as they stand.
+#[derive(Default)]
+struct Members<'a> {
+    kind: &'a [u8],
+    has_policy: bool,
+    rsa_parent: bool,
+    parent: Option<u32>,
+    strings: Vec<&'a [u8]>,
+}
+
+impl<'a> Members<'a> {
+    fn read(mut rest: &'a [u8]) -> Option<Self> {
+        let mut members = Self::default();
+        while !rest.is_empty() {
+            let (tag, content, after) = element(rest)?;
+            rest = after;
+            match tag {
+                OBJECT_IDENTIFIER if members.kind.is_empty() => members.kind = content,
+                POLICY | AUTH_POLICY => members.has_policy |= !is_empty_sequence(content),
+                RSA_PARENT => members.rsa_parent = boolean(content)?,
+                INTEGER if members.parent.is_none() => members.parent = Some(handle(content)?),
+                OCTET_STRING => members.strings.push(content),
+                _ => {}
+            }
+        }
+        Some(members)
+    }
+
+    fn check(self) -> Result<File, Error> {
+        let wrong = |what, hint| Err(Error::KeyFile { what, hint });
+        match self.kind.strip_prefix(TYPES) {
+            Some([3]) => {}
+            Some([4]) => {
+                return wrong(
+                    "is importable, which is not supported",
+                    "load it once (`openssl`, `tpm2_import`) and store it as a loadable file or at a persistent handle",
+                );
+            }
+            Some([5]) => return wrong("holds sealed data, not a key", "name the file of a signing key"),
+            _ => return wrong("is of a type that is not known", "make a loadable key (2.23.133.10.1.3)"),
+        }
+        if self.has_policy {
+            return wrong("wants a policy, which is not supported", "make the key without a policy");
+        }
+        let [public, private] = self.strings[..] else {
+            return wrong("is damaged", COPY_AGAIN);
+        };
+        let Some(parent) = self.parent.map(|parent| if parent == 0 { OWNER } else { parent }) else {
+            return wrong("is damaged", COPY_AGAIN);
+        };
+        if parent >> 24 != PERSISTENT && !HIERARCHIES.contains(&parent) {
+            return wrong(
+                "names a parent that is neither a hierarchy nor persistent",
+                "make the key under the owner hierarchy (0x40000001) or a persistent parent (0x81…)",
+            );
+        }
+        if !is_sized(public) || !is_sized(private) || public.len() + private.len() > MAX_PARTS {
+            return wrong("is damaged", COPY_AGAIN);
+        }
+        Ok(File { rsa_parent: self.rsa_parent, parent, public: public.to_vec(), private: private.to_vec() })
+    }
+}
+
+/// Whether it is one `TPM2B` and nothing else.
+fn is_sized(bytes: &[u8]) -> bool {
+    let mut reader = Reader::new(bytes);
+    reader.sized().is_some_and(|content| !content.is_empty()) && reader.is_empty()
+}
+
+/// Tag, content and what follows, of a length that is definite.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// A BOOLEAN inside of an explicit tag; whatever is not zero is true.
+fn boolean(explicit: &[u8]) -> Option<bool> {
+    match element(explicit)? {
+        (BOOLEAN, [value], _) => Some(*value != 0),
+        _ => None,
+    }
+}
+
+fn is_empty_sequence(explicit: &[u8]) -> bool {
+    matches!(element(explicit), Some((SEQUENCE, [], _)))
+}
+
+/// A handle of 32 bits, whatever its sign was taken for.
+fn handle(integer: &[u8]) -> Option<u32> {
+    let significant = match integer {
+        [0, rest @ ..] if rest.len() == 4 => rest,
+        other => other,
+    };
+    if significant.is_empty() || significant.len() > 4 {
+        return None;
+    }
+    Some(significant.iter().fold(0, |handle, byte| handle << 8 | u32::from(*byte)))
+}

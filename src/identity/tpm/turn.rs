@@ -1,0 +1,88 @@
+//! One operation on a TPM at a time, each within its time.
+//!
+//! A TPM does one thing at a time, and an emulator hears one connection at a time: operations of this process queue
+//! here rather than there. Each runs on a thread of its own, for nothing but that can limit it: the kernel holds a
+//! lock while a TPM works, under which poll(2) on its device waits as well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Device;
+use super::Error;
+
+/// For one operation, waiting for its turn included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is left for the thread to say itself what took so long, and to flush.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Whose turn it is, for each TPM that was ever asked: as many as the settings ever named.
+static QUEUES: Mutex<BTreeMap<Device, Arc<Queue>>> = Mutex::new(BTreeMap::new());
+
+#[derive(Default)]
+struct Queue {
+    is_taken: Mutex<bool>,
+    left: Condvar,
+}
+
+/// The right to talk to a TPM, given back when dropped.
+struct Turn(Arc<Queue>);
+
+impl Turn {
+    fn take(device: &Device) -> Option<Self> {
+        let queue = Arc::clone(
+            QUEUES.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_default(),
+        );
+        let is_taken = queue.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut is_taken, _) = queue
+            .left
+            .wait_timeout_while(is_taken, PATIENCE, |is_taken| *is_taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *is_taken {
+            return None;
+        }
+        *is_taken = true;
+        drop(is_taken);
+        Some(Self(queue))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.is_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.left.notify_one();
+    }
+}
+
+/// Runs `operation` when it is its turn. One that goes on after its time keeps its turn, so that a TPM that hangs
+/// costs one thread, however often it is asked.
+pub(super) fn run<T: Send + 'static>(
+    device: &Device,
+    operation: impl FnOnce(&Device, Instant) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    let turn = Turn::take(device).ok_or_else(|| device.silent())?;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let on_thread = device.clone();
+    let work = move || {
+        let _turn = turn;
+        // Nobody listens any more if it took too long.
+        let _ = sender.send(operation(&on_thread, deadline));
+    };
+    if thread::Builder::new().name("tpm".into()).spawn(work).is_err() {
+        return Err(Error::Broken { device: device.clone() });
+    }
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    receiver.recv_timeout(remaining + GRACE).unwrap_or_else(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => Err(device.silent()),
+        mpsc::RecvTimeoutError::Disconnected => Err(Error::Broken { device: device.clone() }),
+    })
+}
