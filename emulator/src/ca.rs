@@ -20,6 +20,7 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::PublicKeyData;
+use rcgen::SanType;
 use rcgen::SerialNumber;
 use time::Duration;
 use time::OffsetDateTime;
@@ -204,6 +205,8 @@ pub struct LeafRequest {
     pub serial: Option<Vec<u8>>,
     /// Names and addresses of a TLS server; with any, the leaf is for `serverAuth` as well.
     pub dns_names: Vec<String>,
+    /// URIs that name the holder, such as a SPIFFE ID.
+    pub uris: Vec<String>,
 }
 
 impl LeafRequest {
@@ -220,6 +223,7 @@ impl LeafRequest {
             digital_signature: true,
             serial: None,
             dns_names: Vec::new(),
+            uris: Vec::new(),
         }
     }
 
@@ -241,6 +245,9 @@ impl LeafRequest {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if !self.dns_names.is_empty() {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        for uri in &self.uris {
+            params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
         }
         params.use_authority_key_identifier_extension = true;
         Ok(params)

@@ -24,10 +24,13 @@
 //!   server    listener, TLS, connections
 //! ```
 //!
+//! Apart from that flow `spiffe` plays the agent that a client may have its certificates from.
+//!
 //! It is no AWS: every answer comes from public documentation and from what clients have seen.
 
 pub mod ca;
 pub mod setup;
+pub mod spiffe;
 
 mod canonical;
 mod chain;
@@ -88,6 +91,15 @@ pub enum Error {
     Listen {
         /// Where.
         address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A Unix socket could not be bound.
+    #[error("cannot listen on `{}`", path.display())]
+    Socket {
+        /// Where.
+        path: std::path::PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
