@@ -14,6 +14,8 @@ mod passphrase;
 mod pem;
 mod selection;
 mod source;
+#[cfg(feature = "spiffe")]
+pub mod spiffe;
 #[cfg(feature = "tpm")]
 pub mod tpm;
 mod watch;

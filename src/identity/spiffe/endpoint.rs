@@ -1,0 +1,149 @@
+//! Where the agent listens: the value of `SPIFFE_ENDPOINT_SOCKET`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+
+/// The place of a Workload API (SPIFFE Workload Endpoint, section 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub(super) place: Place,
+    /// As it was given, which is how messages name it.
+    text: String,
+}
+
+/// What to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl Endpoint {
+    /// A Unix socket's path, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Unix(path) => Some(path),
+            Place::Tcp(_) => None,
+        }
+    }
+}
+
+/// `unix:///run/spire/agent.sock`, `unix:/run/spire/agent.sock` or `tcp://127.0.0.1:8081`.
+impl FromStr for Endpoint {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let scheme = |scheme: &str| {
+            let found = text.get(..scheme.len())?;
+            // RFC 3986, 3.1: schemes have no case.
+            found.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
+        };
+        let place = if let Some(rest) = scheme("unix:") {
+            Place::Unix(socket_path(rest)?)
+        } else if let Some(rest) = scheme("tcp:") {
+            Place::Tcp(address(rest)?)
+        } else if text.starts_with('/') && !text.contains(['?', '#']) {
+            return Err(Malformed::NoScheme { path: text.into() });
+        } else {
+            return Err(Malformed::UnknownScheme);
+        };
+        Ok(Self { place, text: text.into() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+fn socket_path(rest: &str) -> Result<PathBuf, Malformed> {
+    if rest.contains(['?', '#']) {
+        return Err(Malformed::Excess);
+    }
+    let path = match rest.strip_prefix("//") {
+        Some(hierarchy) if hierarchy.starts_with('/') => hierarchy,
+        Some(_) => return Err(Malformed::Authority),
+        None if rest.starts_with('/') => rest,
+        None => return Err(Malformed::RelativePath),
+    };
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    if path == "/" || decoded.contains(&0) || decoded.len() > LONGEST_PATH {
+        return Err(Malformed::NotAPath);
+    }
+    Ok(PathBuf::from(OsString::from_vec(decoded)))
+}
+
+/// unix(7): `sun_path` has 108 bytes, of which the last is zero.
+const LONGEST_PATH: usize = 107;
+
+fn address(rest: &str) -> Result<SocketAddr, Malformed> {
+    let authority = rest.strip_prefix("//").ok_or(Malformed::NotAnAddress)?;
+    if authority.contains(['/', '?', '#', '@']) {
+        return Err(Malformed::Excess);
+    }
+    let address = authority.parse().map_err(|_| match authority.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(_) => Malformed::NoPort,
+        Err(_) => Malformed::NotAnAddress,
+    });
+    address.and_then(|address: SocketAddr| match address.port() {
+        0 => Err(Malformed::NoPort),
+        _ => Ok(address),
+    })
+}
+
+/// A text that is no endpoint, completing "`spiffe_socket` …".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A plain path.
+    #[error("is a path, not a URI")]
+    NoScheme {
+        /// The path.
+        path: String,
+    },
+    /// Neither `unix:` nor `tcp:`.
+    #[error("is neither a unix: nor a tcp: URI")]
+    UnknownScheme,
+    /// `unix://host/path`, or `unix://path`.
+    #[error("has a host, which a unix: URI may not have")]
+    Authority,
+    /// `unix:path`.
+    #[error("has a relative path")]
+    RelativePath,
+    /// A path that cannot be a socket's.
+    #[error("is not the path of a socket, which has 1 to 107 bytes")]
+    NotAPath,
+    /// A query, a fragment, a user or, behind an address, a path.
+    #[error("has more parts than a Workload API's address may have")]
+    Excess,
+    /// A name, or no host at all.
+    #[error("has no IP address")]
+    NotAnAddress,
+    /// An IP address without a port.
+    #[error("has no port")]
+    NoPort,
+}
+
+impl Malformed {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoScheme { path } => format!("write unix://{path}"),
+            Self::Authority => "write three slashes, as in unix:///run/spire/agent/public/api.sock".into(),
+            Self::NotAnAddress | Self::NoPort => {
+                "write an IP address and a port, as in tcp://127.0.0.1:8081".into()
+            }
+            Self::UnknownScheme | Self::RelativePath | Self::NotAPath | Self::Excess => {
+                "write unix:///path/of/the/socket or tcp://ADDRESS:PORT and no more".into()
+            }
+        }
+    }
+}
