@@ -11,6 +11,13 @@ use crate::config;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
+    let command = for_people();
+    #[cfg(feature = "pkcs11")]
+    let command = command.subcommand(super::pkcs11_host::command());
+    command
+}
+
+fn for_people() -> Command {
     Command::new("anchord")
         .about("Turns an X.509 certificate into AWS credentials every SDK can use (IAM Roles Anywhere)")
         .version(env!("CARGO_PKG_VERSION"))

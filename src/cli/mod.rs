@@ -4,6 +4,8 @@ mod config_check;
 mod credential_process;
 mod exit;
 mod help;
+#[cfg(feature = "pkcs11")]
+mod pkcs11_host;
 mod prompt;
 mod run;
 mod socket;
@@ -45,6 +47,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
             Some(("check", matches)) => config_check::run(matches, surroundings),
             _ => Exit::Usage,
         },
+        #[cfg(feature = "pkcs11")]
+        Some((pkcs11_host::VERB, matches)) => pkcs11_host::run(matches, surroundings),
         Some(("version", _)) => {
             exit::print(surroundings, concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"))
         }

@@ -12,6 +12,8 @@ mod leaf;
 mod origin;
 mod passphrase;
 mod pem;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 mod selection;
 mod source;
 #[cfg(feature = "spiffe")]

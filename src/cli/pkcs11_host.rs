@@ -1,0 +1,78 @@
+//! `anchord pkcs11-host`: the process that holds a PKCS#11 module for the daemon, which alone starts it.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use clap::Arg;
+use clap::ArgMatches;
+use clap::Command;
+use clap::value_parser;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use crate::daemon;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::identity::pkcs11;
+
+pub(super) const VERB: &str = "pkcs11-host";
+
+/// Not for people, and not shown to them.
+pub(super) fn command() -> Command {
+    let module = Arg::new("module").required(true).value_parser(value_parser!(PathBuf));
+    Command::new(VERB).about("Hold a PKCS#11 module for the daemon").hide(true).arg(module)
+}
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let Some(module) = matches.get_one::<PathBuf>("module") else { return Exit::Usage };
+    let served = take_connection().and_then(|connection| {
+        outlive_signals()?;
+        pkcs11::serve(module, connection.try_clone()?, connection)
+    });
+    match served {
+        // Not an orderly exit, in which the module would run code once more and might never come back.
+        Ok(()) => end(),
+        Err(error) => {
+            let message = format!("cannot serve a PKCS#11 module: {error}");
+            exit::report(&Failure::of(Class::Broken, message, None), surroundings)
+        }
+    }
+}
+
+/// The daemon's socket, which is stdin; both standard streams lead nowhere afterwards, because a module may print.
+fn take_connection() -> io::Result<UnixStream> {
+    let connection = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    // What is no socket says so here.
+    connection.peer_addr()?;
+    let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    Ok(connection)
+}
+
+/// The daemon drains at SIGTERM, for which it may need a signature: this process ends with its connection and not
+/// with the signals that systemd or a terminal sends to both.
+fn outlive_signals() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
+        // Once taken, a signal is never left to its default again, whether or not anybody still listens (tokio's
+        // documentation of `Signal`).
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
+fn end() -> Exit {
+    // A process may always kill itself.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    Exit::Done
+}

@@ -1,0 +1,40 @@
+//! A public key that a private key in a token may belong to.
+
+use ring::signature::ECDSA_P256_SHA256_ASN1;
+use ring::signature::ECDSA_P384_SHA256_ASN1;
+use ring::signature::RSA_PKCS1_2048_8192_SHA256;
+use ring::signature::UnparsedPublicKey;
+use ring::signature::VerificationAlgorithm;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+pub(super) struct Candidate {
+    pub(super) public_key: Vec<u8>,
+    algorithm: Option<&'static dyn VerificationAlgorithm>,
+}
+
+impl Candidate {
+    /// From a `SubjectPublicKeyInfo`, DER; `None` where it is none.
+    pub(super) fn new(info: &[u8]) -> Option<Self> {
+        let (_, info) = SubjectPublicKeyInfo::from_der(info).ok()?;
+        let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
+        let algorithm: Option<&'static dyn VerificationAlgorithm> =
+            match info.algorithm.algorithm.to_id_string().as_str() {
+                "1.2.840.113549.1.1.1" => Some(&RSA_PKCS1_2048_8192_SHA256),
+                "1.2.840.10045.2.1" => match curve().as_deref() {
+                    Some("1.2.840.10045.3.1.7") => Some(&ECDSA_P256_SHA256_ASN1),
+                    Some("1.3.132.0.34") => Some(&ECDSA_P384_SHA256_ASN1),
+                    _ => None,
+                },
+                _ => None,
+            };
+        Some(Self { public_key: info.subject_public_key.data.to_vec(), algorithm })
+    }
+
+    /// Whether its private key has signed `message`; never, for keys that nothing here can verify with.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.algorithm.is_some_and(|algorithm| {
+            UnparsedPublicKey::new(algorithm, &self.public_key).verify(message, signature).is_ok()
+        })
+    }
+}

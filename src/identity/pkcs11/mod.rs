@@ -1,0 +1,138 @@
+//! Certificates and keys in PKCS#11 tokens: smart cards, HSMs, SoftHSM.
+//!
+//! A token's vendor supplies a module, a library that speaks for it. None is ever loaded into the daemon: a process
+//! of its own holds it ([`serve`]), so that a module that crashes or hangs costs one attempt. A PIN that a token has
+//! refused is not tried again, for tokens count.
+
+mod candidate;
+mod der;
+mod error;
+mod host;
+mod key;
+mod module;
+mod open;
+mod pins;
+mod protocol;
+mod remote;
+mod tokens;
+mod uri;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candidate::Candidate;
+pub use error::Error;
+pub use error::PinTrouble;
+pub use host::serve;
+use open::Search;
+use protocol::Object;
+use protocol::Place;
+pub use remote::Launcher;
+use remote::Remote;
+use tokens::Viewer;
+use tokens::Wanted;
+pub use uri::Kind;
+pub use uri::Place as UriPlace;
+pub use uri::Uri;
+pub use uri::UriError;
+use zeroize::Zeroizing;
+
+use super::SigningKey;
+use crate::failure::system_reason;
+use crate::secret::Secret;
+
+/// What to look for, where, and with which PIN.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which token and object.
+    pub uri: Uri,
+    /// The module, where the URI names none; p11-kit's if neither does.
+    pub module: Option<PathBuf>,
+    /// The PIN; goes before what the URI says of it.
+    pub pin: Option<Secret<Vec<u8>>>,
+    /// How the process that holds the module is started.
+    pub launcher: Launcher,
+}
+
+/// A certificate in a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCertificate {
+    /// The token's label and serial number, as messages name it.
+    pub token: String,
+    /// `CKA_LABEL`
+    pub label: String,
+    /// `CKA_ID`, which its private key has too.
+    pub id: Vec<u8>,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+}
+
+/// The certificates that the URI fits, in all tokens that it fits; at least one.
+///
+/// Certificates are for everybody to see in most tokens; the PIN is given only where none is found without it, and
+/// one token alone is meant.
+pub fn certificates(options: &Options) -> Result<Vec<TokenCertificate>, Error> {
+    let remote = options.remote()?;
+    let places = tokens::fitting(&remote, &options.uri)?;
+    let mut others = Vec::new();
+    let mut look = |login: Option<&Secret<Vec<u8>>>| {
+        let mut found = Vec::new();
+        for place in &places {
+            let viewer = Viewer { remote: &remote, place, pin: login, login: login.is_some() };
+            let fitting = viewer.certificates(Wanted::by_uri(&options.uri))?;
+            if fitting.is_empty() {
+                others = tokens::names(&viewer.certificates(Wanted::default())?);
+            }
+            found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
+        }
+        Ok(found)
+    };
+    let mut found = look(None)?;
+    if let (true, [_], Some(pin)) = (found.is_empty(), places.as_slice(), options.pin()?) {
+        found = look(Some(&pin))?;
+    }
+    if found.is_empty() {
+        return Err(Error::NoCertificate { uri: options.uri.to_string(), found: others });
+    }
+    Ok(found)
+}
+
+impl TokenCertificate {
+    fn new(place: &Place, object: Object) -> Self {
+        Self { token: place.token.to_string(), label: object.label, id: object.id.0, der: object.value.0 }
+    }
+}
+
+/// The private key that the URI means, which stays in its token.
+///
+/// `candidates` are the `SubjectPublicKeyInfo`s of the certificates that it may belong to: they decide where the URI
+/// fits several tokens or keys, and stand in for a public key that the token does not show.
+pub fn open_key(options: &Options, candidates: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, Error> {
+    let remote = options.remote()?;
+    let candidates: Vec<_> = candidates.iter().filter_map(|info| Candidate::new(info)).collect();
+    let search = Search { remote: &remote, uri: &options.uri, pin: options.pin()?, candidates: &candidates };
+    search.open()
+}
+
+impl Options {
+    fn remote(&self) -> Result<Arc<Remote>, Error> {
+        let module = module::choose(&self.uri, self.module.as_deref())?;
+        Ok(Remote::of(&module, &self.launcher))
+    }
+
+    /// The PIN that was given, or the URI's, or what is in the file that the URI names.
+    fn pin(&self) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        if let Some(pin) = self.pin.as_ref().or(self.uri.pin_value()) {
+            return Ok(Some(pin.clone()));
+        }
+        let Some(path) = self.uri.pin_source() else { return Ok(None) };
+        let content = fs_err::read(path)
+            .map_err(|error| Error::PinFile { path: path.clone(), source: system_reason(&error) })?;
+        let content = Zeroizing::new(content);
+        let line = content.strip_suffix(b"\n").unwrap_or(&content);
+        Ok(Some(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

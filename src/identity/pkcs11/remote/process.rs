@@ -1,0 +1,228 @@
+//! One process that holds a module, and the socket to it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::identity::pkcs11::pins::lock;
+use crate::identity::pkcs11::protocol;
+use crate::identity::pkcs11::protocol::Reply;
+use crate::identity::pkcs11::protocol::Request;
+use crate::identity::pkcs11::protocol::Task;
+use crate::secret::Secret;
+
+/// Below the 5 s after which an identity counts as hanging, so that the message is the one that says more.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What systemd tells the daemon and no module should answer in its place (sd_notify(3), sd_listen_fds(3)).
+const NOT_PASSED_ON: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "FDSTORE",
+];
+
+/// How the process that holds a module is started.
+#[derive(Clone)]
+pub struct Launcher {
+    start: Arc<Start>,
+    patience: Duration,
+}
+
+type Start = dyn Fn(&Path) -> io::Result<Started> + Send + Sync;
+
+/// The daemon's end of the socket, and the process at the other one.
+pub(super) struct Started {
+    pub(super) stream: UnixStream,
+    pub(super) child: Option<Child>,
+}
+
+/// This program again, even where its file was replaced by an upgrade.
+impl Default for Launcher {
+    fn default() -> Self {
+        Self::program("/proc/self/exe", ["pkcs11-host".into()])
+    }
+}
+
+impl Launcher {
+    /// Runs `program` with `arguments` and the module's path.
+    pub fn program(program: impl Into<PathBuf>, arguments: impl Into<Vec<OsString>>) -> Self {
+        let (program, arguments) = (program.into(), arguments.into());
+        let start = move |module: &Path| run(&program, &arguments, module);
+        Self { start: Arc::new(start), patience: PATIENCE }
+    }
+
+    /// The longest that an answer is waited for.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(in crate::identity::pkcs11) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    #[cfg(test)]
+    pub(in crate::identity::pkcs11) fn script(
+        start: impl Fn() -> UnixStream + Send + Sync + 'static,
+    ) -> Self {
+        let start = move |_: &Path| Ok(Started { stream: start(), child: None });
+        Self { start: Arc::new(start), patience: PATIENCE }
+    }
+}
+
+impl fmt::Debug for Launcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Launcher").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+/// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
+/// Its stderr is not kept: a module may print there whatever it was given.
+fn run(program: &Path, arguments: &[OsString], module: &Path) -> io::Result<Started> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(program);
+    command.arg0("anchord").args(arguments).arg(module).process_group(0);
+    command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
+    for variable in NOT_PASSED_ON {
+        command.env_remove(variable);
+    }
+    Ok(Started { stream: ours, child: Some(command.spawn()?) })
+}
+
+/// A process that was started; ended when dropped.
+pub(super) struct Process {
+    stream: UnixStream,
+    /// Held while a request is written.
+    writing: Mutex<()>,
+    mail: Arc<Mutex<Mail>>,
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Mail {
+    expected: HashMap<u64, mpsc::SyncSender<Reply>>,
+    answered: u64,
+    /// How the process ended, as soon as it has.
+    end: Option<String>,
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The process has ended, in this way.
+    Ended(String),
+    /// The process lives and says nothing.
+    Silent,
+}
+
+impl Process {
+    pub(super) fn start(launcher: &Launcher, module: &Path) -> io::Result<Self> {
+        let Started { stream, child } = (launcher.start)(module)?;
+        stream.set_write_timeout(Some(launcher.patience))?;
+        let mail = Arc::new(Mutex::new(Mail::default()));
+        let reader = stream.try_clone()?;
+        let box_of_reader = Arc::clone(&mail);
+        std::thread::spawn(move || read(reader, child, &box_of_reader));
+        Ok(Self { stream, writing: Mutex::default(), mail, next: AtomicU64::new(1) })
+    }
+
+    pub(super) fn ask(
+        &self,
+        task: &Task,
+        pin: Option<&Secret<Vec<u8>>>,
+        careful: bool,
+        patience: Duration,
+    ) -> Result<Reply, Unanswered> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = mpsc::sync_channel(1);
+        {
+            let mut mail = lock(&self.mail);
+            if let Some(how) = &mail.end {
+                return Err(Unanswered::Ended(how.clone()));
+            }
+            mail.expected.insert(number, sender);
+        }
+        let request = Request { number, task: task.clone(), careful };
+        let writing = lock(&self.writing);
+        if protocol::write(&mut &self.stream, &request, pin).is_err() {
+            // Half a request may be on its way: nothing after it would be understood.
+            self.end();
+        }
+        drop(writing);
+        match reply.recv_timeout(patience) {
+            Ok(reply) => Ok(reply),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(Unanswered::Silent),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Err(Unanswered::Ended(lock(&self.mail).end.clone().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// How many requests it has answered.
+    pub(super) fn answered(&self) -> u64 {
+        lock(&self.mail).answered
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.mail).end.is_some()
+    }
+
+    /// Ends it, whoever may still be waiting.
+    pub(super) fn end(&self) {
+        // The thread that reads then kills it; it may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Delivers replies until the process ends, or says something that nobody asked for.
+fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
+    while let Ok(Some((reply, _))) = protocol::read::<Reply>(&mut stream) {
+        let mut mail = lock(mail);
+        let Some(waiting) = mail.expected.remove(&reply.number) else { break };
+        mail.answered += 1;
+        // Whoever asked may have given up.
+        let _ = waiting.send(reply);
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+    let end = child.map_or_else(|| "its connection was closed".into(), reap);
+    let mut mail = lock(mail);
+    mail.end = Some(end);
+    // This wakes everybody who still waits.
+    mail.expected.clear();
+}
+
+/// Nothing that hangs in a module outlives its use.
+fn reap(mut child: Child) -> String {
+    let _ = child.kill();
+    match child.wait() {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
