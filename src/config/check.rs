@@ -256,6 +256,17 @@ impl<'a> Check<'a> {
         self.origins.note(full_key(option(key), Some(layer)), quoted(shown), origin);
     }
 
+    /// Notes what a variable that is not ours gave to an option of a session.
+    pub(super) fn note_session_value(
+        &mut self,
+        key: &str,
+        layer: &SessionLayer<'_>,
+        value: &str,
+        origin: Origin,
+    ) {
+        self.origins.note(full_key(option(key), Some(layer)), quoted(value), origin);
+    }
+
     fn note_path(&mut self, key: String, path: &Path, origin: Origin) {
         self.origins.note(key, quoted(&path.display().to_string()), origin);
     }

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use super::agent::Workload;
 use super::check::Check;
 use super::check::Value;
+use super::file::Given;
 use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
@@ -15,6 +17,7 @@ use super::problem::Origin;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use crate::failure::Classify as _;
 use crate::identity::Attributes;
 use crate::identity::Fingerprint;
 use crate::identity::Locator;
@@ -22,6 +25,8 @@ use crate::identity::Passphrase;
 use crate::identity::Selection;
 use crate::identity::Serial;
 use crate::identity::Source;
+use crate::identity::pkcs11;
+use crate::identity::tpm;
 use crate::secret::Secret;
 
 const PASSPHRASE: &str = "session.passphrase";
@@ -30,32 +35,79 @@ impl Check<'_> {
     /// `None` when something is wrong with it.
     pub(super) fn identity(&mut self, layer: &SessionLayer<'_>) -> Option<Source> {
         let scope = Some(layer);
-        let certificate = self.place("session.certificate", layer);
-        let private_key = self.place("session.private_key", layer);
+        let workload = self.workload(layer);
+        let certificate = self.place("session.certificate", layer, &workload);
+        let private_key = self.place("session.private_key", layer, &workload);
         let intermediates = self.path("session.intermediates", scope);
         let passphrase = self.passphrase(layer);
         let selection = self.selection(layer);
+        let pkcs11_module = self.path("session.pkcs11_module", scope);
+        let tpm = self.one("session.tpm", scope, |text| {
+            text.parse::<tpm::Device>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+        });
+        if let Value::Is(Locator::Tpm(_), origin) = &certificate {
+            let fault = Fault::new("`certificate` names a key in a TPM, which holds no certificates")
+                .hint("name the file that has the certificate, and the TPM's handle in `private_key`");
+            self.report(origin.clone(), fault);
+            return None;
+        }
         Some(Source {
             certificate: certificate.required()?,
             private_key: private_key.optional()?,
             intermediates: intermediates.optional()?,
             passphrase: passphrase?,
             selection: selection?,
+            pkcs11_module: pkcs11_module.optional()?,
+            tpm: tpm.optional()?.unwrap_or_default(),
         })
     }
 
     /// A path, made absolute, or a URI of a place that has none.
-    fn place(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
-        match self.layers.find(option(key), Some(layer)) {
-            Found::Values(given) if given.last().is_some_and(|given| Locator::is_uri(&given.text)) => self
-                .one(key, Some(layer), |text| {
-                    Locator::from_uri(text).map_err(|why| Fault::new(why.to_string()))
-                }),
-            _ => match self.path(key, Some(layer)) {
-                Value::Is(path, origin) => Value::Is(Locator::File(path), origin),
-                Value::Absent => Value::Absent,
-                Value::Broken => Value::Broken,
-            },
+    fn place(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Value<Locator> {
+        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+            return self.file(key, layer);
+        };
+        let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
+        if text.starts_with("spiffe:") {
+            return self.agent(key, layer, workload);
+        }
+        if pkcs11::Uri::has_scheme(text) {
+            return self.token(key, layer, &given);
+        }
+        // AWS's helper writes `handle:`.
+        if text.starts_with("tpm:") || text.starts_with("handle:") {
+            return self.one(key, Some(layer), |text| {
+                let handle = text.split_once(':').map_or(text, |(_, handle)| handle);
+                let parsed = tpm::handle(handle);
+                parsed.map(Locator::Tpm).map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+            });
+        }
+        self.file(key, layer)
+    }
+
+    fn file(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
+        match self.path(key, Some(layer)) {
+            Value::Is(path, origin) => Value::Is(Locator::File(path), origin),
+            Value::Absent => Value::Absent,
+            Value::Broken => Value::Broken,
+        }
+    }
+
+    /// A token's URI may hold its PIN: it is neither repeated nor reported as it was written.
+    fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[Given]) -> Value<Locator> {
+        let Some(given) = given.last() else { return Value::Broken };
+        let parsed = values::plain(&given.text).and_then(|text| {
+            text.parse::<pkcs11::Uri>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+        });
+        match parsed {
+            Ok(uri) => {
+                self.note_secret(key, layer, &uri.to_string(), given.origin.clone());
+                Value::Is(Locator::Token(Box::new(uri)), given.origin.clone())
+            }
+            Err(fault) => {
+                self.report_value(option(key), Some(layer), &given.origin, fault);
+                Value::Broken
+            }
         }
     }
 

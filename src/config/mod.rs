@@ -8,6 +8,7 @@
 //! one. When the file defines none, they define it, as `default` unless `--session` says otherwise. When the
 //! file defines several, they are refused until `--session` picks one. `--session` drops no session.
 
+mod agent;
 mod check;
 mod environment;
 mod fallback;

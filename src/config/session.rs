@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::check::Check;
+use super::check::NONE;
 use super::check::Value;
 use super::check::no_session;
 use super::check::quoted;
@@ -81,6 +82,10 @@ impl<'a> Check<'a> {
     /// One session; `None` when something is wrong with it.
     pub(super) fn session(&mut self, layer: &SessionLayer<'_>) -> Option<Session> {
         let scope = Some(layer);
+        // Reports have the sample's order, whatever is looked at first.
+        for spec in OPTIONS.iter().filter(|spec| spec.table() == "session") {
+            self.note_default(spec.key, scope, NONE);
+        }
         let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
         let profile = self.one("session.profile_arn", scope, values::profile);

@@ -31,6 +31,11 @@ impl Fault {
         self.hint = Some(hint.into());
         self
     }
+
+    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
 }
 
 /// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::Origin;
 use super::leaf::Fault;
+use super::pkcs11;
 use super::selection::Fingerprint;
+use super::spiffe;
+use super::tpm;
 use crate::failure::Class;
 use crate::failure::Classify;
 
@@ -93,6 +96,21 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// An agent gave no SVID.
+    #[error(transparent)]
+    Agent(#[from] spiffe::Error),
+    /// A token or its module.
+    #[error(transparent)]
+    Token(#[from] pkcs11::Error),
+    /// A TPM, or a file for one.
+    #[error(transparent)]
+    Tpm(#[from] tpm::Error),
+    /// A place that has keys alone.
+    #[error("{origin} holds no certificates")]
+    NoCertificates {
+        /// Where they were looked for.
+        origin: Origin,
+    },
     /// No certificate belongs to the key.
     #[error("no certificate in {certificate} belongs to the private key in {private_key}")]
     Mismatch {
@@ -149,12 +167,21 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Panicked { .. } => Class::Broken,
+            Self::Agent(error) => error.class(),
+            Self::Token(error) => error.class(),
+            Self::Tpm(error) => error.class(),
             _ => Class::Misconfigured,
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Agent(error) => return error.hint(),
+            Self::Token(error) => return error.hint(),
+            Self::Tpm(error) => return error.hint(),
+            Self::NoCertificates { .. } => {
+                "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
+            }
             Self::Read { source, path } => return Some(read_hint(source, path)),
             Self::Hanging { .. } => "see whether its file system still answers",
             Self::Panicked { .. } => return None,

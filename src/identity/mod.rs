@@ -12,13 +12,10 @@ mod leaf;
 mod origin;
 mod passphrase;
 mod pem;
-#[cfg(feature = "pkcs11")]
 pub mod pkcs11;
 mod selection;
 mod source;
-#[cfg(feature = "spiffe")]
 pub mod spiffe;
-#[cfg(feature = "tpm")]
 pub mod tpm;
 mod watch;
 
@@ -42,7 +39,6 @@ pub use selection::Selection;
 pub use selection::Serial;
 pub use source::Locator;
 pub use source::Source;
-pub use source::UriFault;
 use time::OffsetDateTime;
 pub use watch::Watcher;
 

@@ -23,7 +23,6 @@ impl Origin {
     }
 
     /// A place that has no path.
-    #[expect(dead_code, reason = "tokens and agents are named by it")]
     pub(super) fn named(words: impl Into<Arc<str>>) -> Self {
         Self(Kind::Named(words.into()))
     }

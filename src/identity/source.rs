@@ -1,9 +1,12 @@
 //! Where an identity comes from, and how what is found there becomes one.
 
+mod gather;
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(super) use gather::Material;
 use time::OffsetDateTime;
 
 use super::Error;
@@ -15,11 +18,12 @@ use super::Passphrase;
 use super::Selection;
 use super::SigningKey;
 use super::chain;
-use super::key;
 use super::leaf;
-use super::pem;
 use super::pem::Certificate;
+use super::pkcs11;
 use super::selection::Fingerprint;
+use super::spiffe;
+use super::tpm;
 
 /// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct Source {
     pub passphrase: Option<Passphrase>,
     /// Which leaf may be used.
     pub selection: Selection,
+    /// The library that speaks for tokens, where their URIs name none; `None` for p11-kit's.
+    pub pkcs11_module: Option<PathBuf>,
+    /// Where the TPM is, for keys that one holds.
+    pub tpm: tpm::Device,
 }
 
 /// A place that holds certificates, a key, or both.
@@ -41,48 +49,42 @@ pub struct Source {
 pub enum Locator {
     /// A file.
     File(PathBuf),
+    /// A PKCS#11 token.
+    Token(Box<pkcs11::Uri>),
+    /// A TPM, which has keys and no certificates.
+    Tpm(u32),
+    /// A SPIFFE agent, which has certificate and key.
+    Agent(spiffe::Agent),
 }
 
 impl Locator {
-    /// Whether a text is a URI of a place that is not a file; anything else is a path.
-    pub fn is_uri(text: &str) -> bool {
-        let _ = text;
-        false
-    }
-
-    /// The place that a URI names.
-    pub fn from_uri(text: &str) -> Result<Self, UriFault> {
-        let _ = text;
-        Err(UriFault("is no place that this build knows".into()))
-    }
-
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::File(path) => Origin::file(path),
+            Self::Token(uri) => Origin::named(format!("the token `{uri}`")),
+            Self::Tpm(handle) => Origin::named(format!("the TPM at handle {handle:#010x}")),
+            Self::Agent(agent) => agent.origin(),
         }
     }
 
     fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
+            Self::Token(uri) => uri.pin_source().map(PathBuf::as_path),
+            Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
-}
 
-/// A URI that names no place, completing "`certificate` …".
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UriFault(String);
-
-type Keys = Vec<Arc<dyn SigningKey>>;
-
-/// What the places of a source hold, before anything is proven.
-pub(super) struct Material {
-    certificates: Vec<Certificate>,
-    keys: Keys,
-    key_origin: Origin,
-    warnings: Vec<String>,
+    /// What names it, for fingerprints of settings; never a secret.
+    fn fact(&self) -> Vec<u8> {
+        match self {
+            Self::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            Self::Token(uri) => uri.to_string().into_bytes(),
+            Self::Tpm(handle) => format!("tpm:{handle:#010x}").into_bytes(),
+            Self::Agent(agent) => agent.facts(),
+        }
+    }
 }
 
 impl Source {
@@ -94,29 +96,33 @@ impl Source {
             intermediates: None,
             passphrase: None,
             selection: Selection::default(),
+            pkcs11_module: None,
+            tpm: tpm::Device::default(),
         }
     }
 
     /// Loads and proves the identity as of `now`.
     pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
-        self.prove(self.gather()?, now)
+        self.prove(gather::gather(self), now)
     }
 
     /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
     /// secret. What few sources have comes last.
     pub fn facts(&self) -> Vec<Vec<u8>> {
-        let Self { certificate, private_key, intermediates, passphrase: _, selection } = self;
+        let Self { certificate, private_key, intermediates, passphrase: _, selection, pkcs11_module, tpm } =
+            self;
         let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
-        let place = |place: &Locator| match place {
-            Locator::File(path) => bytes(path),
-        };
         let mut facts = vec![
-            place(certificate),
-            private_key.as_ref().map(place).unwrap_or_default(),
+            certificate.fact(),
+            private_key.as_ref().map(Locator::fact).unwrap_or_default(),
             intermediates.as_deref().map(bytes).unwrap_or_default(),
         ];
         if *selection != Selection::default() {
             facts.push(selection.to_string().into_bytes());
+        }
+        facts.extend(pkcs11_module.as_deref().map(bytes));
+        if *tpm != tpm::Device::default() {
+            facts.push(tpm.to_string().into_bytes());
         }
         facts
     }
@@ -126,52 +132,44 @@ impl Source {
         self.certificate.origin()
     }
 
+    /// The agent that tells of changes, if there is one.
+    pub(super) fn agent(&self) -> Option<&spiffe::Agent> {
+        self.places().find_map(|place| match place {
+            Locator::Agent(agent) => Some(agent),
+            _ => None,
+        })
+    }
+
+    /// Whether a change may show in no file and nobody tells of it: whoever watches has to look for himself.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.certificate, Locator::Token(_))
+    }
+
     /// The files that it is loaded from.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let passphrase = match &self.passphrase {
             Some(Passphrase::File(path)) => Some(path.as_path()),
             _ => None,
         };
-        let places = [Some(&self.certificate), self.private_key.as_ref()];
-        let files = places.into_iter().flatten().filter_map(Locator::file);
+        let files = self.places().filter_map(Locator::file);
         files.chain(self.intermediates.as_deref()).chain(passphrase).map(Path::to_owned).collect()
     }
 
-    /// The key comes first: what is wrong with it is the commoner mistake, and the graver one.
-    fn gather(&self) -> Result<Material, Error> {
-        let place = self.private_key.as_ref().unwrap_or(&self.certificate);
-        let (keys, mut warnings) = self.keys(place)?;
-        let mut certificates = match &self.certificate {
-            Locator::File(path) => pem::certificates(&pem::read(path)?)?,
-        };
-        if let Some(path) = &self.intermediates {
-            certificates.extend(pem::certificates(&pem::read(path)?)?);
-        }
-        warnings.extend(self.passphrase_warning());
-        Ok(Material { certificates, keys, key_origin: place.origin(), warnings })
+    fn places(&self) -> impl Iterator<Item = &Locator> {
+        [Some(&self.certificate), self.private_key.as_ref()].into_iter().flatten()
     }
 
-    fn keys(&self, place: &Locator) -> Result<(Keys, Vec<String>), Error> {
-        match place {
-            Locator::File(path) => {
-                let file = pem::read(path)?;
-                let warnings = open_to_others(&file, "private key").into_iter().collect();
-                Ok((vec![key::from_pem(&file, self.passphrase.as_ref())?], warnings))
-            }
-        }
+    /// Where its key is.
+    pub(super) fn key_place(&self) -> &Locator {
+        self.private_key.as_ref().unwrap_or(&self.certificate)
     }
 
-    fn passphrase_warning(&self) -> Option<String> {
-        match &self.passphrase {
-            // What cannot be read was told by whoever needed it.
-            Some(Passphrase::File(path)) => open_to_others(&pem::read(path).ok()?, "passphrase"),
-            _ => None,
-        }
-    }
-
-    fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
-        let Material { certificates, keys, key_origin, mut warnings } = material;
-        let (leaf, key) = self.choose(&certificates, &keys, &key_origin, now)?;
+    pub(super) fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
+        let Material { certificates, keys, mut warnings } = material;
+        // What is wrong with a key is the commoner mistake, and the graver one: it is told first.
+        let keys = keys?;
+        let certificates = certificates?;
+        let (leaf, key) = self.choose(&certificates, &keys, now)?;
         leaf::check(&leaf.parse()?, now)
             .map_err(|fault| Error::Leaf { origin: leaf.origin.clone(), fault })?;
         let chain = chain::order(leaf, &certificates)?;
@@ -194,11 +192,10 @@ impl Source {
         &self,
         certificates: &'a [Certificate],
         keys: &'a [Arc<dyn SigningKey>],
-        key_origin: &Origin,
         now: OffsetDateTime,
     ) -> Result<(&'a Certificate, &'a Arc<dyn SigningKey>), Error> {
         let pairs = chain::pairs(certificates, keys);
-        let (certificate, private_key) = (self.origin(), key_origin.clone());
+        let (certificate, private_key) = (self.origin(), self.key_place().origin());
         if pairs.is_empty() {
             return Err(Error::Mismatch { certificate, private_key });
         }
@@ -213,15 +210,4 @@ impl Source {
         let found = Fingerprint::of(&named[0].0.der);
         chain::best(pinned, now).ok_or(Error::NotPinned { origin: certificate, found })
     }
-}
-
-/// A sentence on a file whose mode lets others read what only this user should.
-fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
-    (file.mode & 0o027 != 0).then(|| {
-        format!(
-            "the {what} `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
-            file.path.display(),
-            file.mode & 0o7777,
-        )
-    })
 }

@@ -1,6 +1,7 @@
-//! Watches the files of an identity, so that a renewed certificate is used at once.
+//! Watches the places of an identity, so that a renewed certificate is used at once.
 //!
-//! The kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
+//! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
+//! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
 //! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
 //! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
 
@@ -24,6 +25,7 @@ use self::survey::Survey;
 use super::Current;
 use super::Found;
 use super::expiry::Reminders;
+use super::spiffe::Stream;
 use crate::clock::Clock;
 use crate::failure::Chain;
 
@@ -79,20 +81,26 @@ impl Watcher {
 
     async fn look_out(&self, looked: &Notify) -> Infallible {
         let mut lookout = Lookout::new(self);
+        let agent = self.current.source().agent();
+        let mut agent = agent.map(|agent| Stream::new(agent.endpoint.clone(), self.session()));
         let (mut last, mut found) = (None, Found::Fault);
         // The session's own first attempt reads the files now, and tells what it finds.
         tokio::time::sleep(self.pace.quiet).await;
         loop {
             // Before the files are read: what changes later is an event, or another stamp at the next look.
             let stamps = Some(lookout.survey().await);
-            if last != stamps || found == Found::Fault {
+            if last != stamps || found == Found::Fault || self.current.source().is_silent() {
                 found = self.current.look(self.clock.now()).await;
                 if found == Found::News {
                     self.changed.notify_one();
                 }
                 looked.notify_one();
             }
-            last = match lookout.wait().await {
+            let woken = tokio::select! {
+                woken = lookout.wait() => woken,
+                () = changed(&mut agent) => Woken::ByEvent,
+            };
+            last = match woken {
                 // Whatever the stamps say: some file systems count in whole seconds.
                 Woken::ByEvent => None,
                 Woken::ByTime => stamps,
@@ -108,6 +116,14 @@ impl Watcher {
             // A time-out is as good a reason as a look.
             let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }
+    }
+}
+
+/// Waits until the agent has sent something; for ever where there is none. Cancel-safe.
+async fn changed(agent: &mut Option<Stream>) {
+    match agent {
+        Some(stream) => stream.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,8 @@
 use super::*;
 use crate::identity::Locator;
 use crate::identity::Passphrase;
+use crate::identity::spiffe::Agent;
+use crate::identity::spiffe::Choice;
 use crate::secret::Secret;
 
 fn with(line: &str) -> String {
@@ -112,4 +114,72 @@ fn what_selects_no_certificate_is_refused() {
     );
     assert!(refusal("certificate_issuer = \"CN\"").contains("`CN` is not a name"));
     assert!(refusal("certificate_serial = \"ff\"").contains("hexadecimal ones after 0x"));
+}
+
+const AGENT: &str = "unix:///run/agent.sock";
+
+fn of_agent(certificate: &str, lines: &str) -> String {
+    let files = "certificate = \"leaf.pem\"\nprivate_key = \"/keys/key.pem\"\n";
+    session("a").replace(files, &format!("certificate = \"{certificate}\"\n{lines}"))
+}
+
+fn agent(settings: &Settings) -> Agent {
+    let source = &settings.sessions[0].identity;
+    assert_eq!(source.private_key, None);
+    match &source.certificate {
+        Locator::Agent(agent) => agent.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_certificate_may_come_from_a_spiffe_agent() {
+    let robot = "spiffe://example.org/robot-7";
+    let lines = format!("spiffe_socket = \"{AGENT}\"\nspiffe_hint = \"internal\"\n");
+    let any = Choice::default();
+    let one = Choice { id: Some(robot.into()), hint: Some("internal".into()) };
+    for (certificate, lines, choice) in
+        [("spiffe:", format!("spiffe_socket = \"{AGENT}\"\n"), any), (robot, lines, one)]
+    {
+        let settings = settle(&of_agent(certificate, &lines), &[], &[]).unwrap();
+
+        assert_eq!(agent(&settings), Agent { endpoint: AGENT.parse().unwrap(), choice });
+    }
+}
+
+#[test]
+fn the_agents_socket_is_also_taken_from_the_variable_that_all_tools_know() {
+    let variable = [("SPIFFE_ENDPOINT_SOCKET", AGENT)];
+    let settings = settle(&of_agent("spiffe:", ""), &[], &variable).unwrap();
+
+    assert_eq!(agent(&settings).endpoint.to_string(), AGENT);
+    assert!(describe(&settings).contains("# SPIFFE_ENDPOINT_SOCKET"), "{}", describe(&settings));
+    let own = settle(&of_agent("spiffe:", ""), &["--spiffe-socket=tcp://127.0.0.1:8081"], &variable).unwrap();
+    assert_eq!(agent(&own).endpoint.to_string(), "tcp://127.0.0.1:8081");
+    assert_eq!(
+        settle(&session("a"), &[], &[("SPIFFE_ENDPOINT_SOCKET", "nonsense")]).unwrap().warnings,
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_names_no_svid_or_no_agent_is_refused_with_what_to_write() {
+    let at = "`certificate` in [session.a]: ";
+    let socket = format!("spiffe_socket = \"{AGENT}\"\n");
+
+    let refused = refusal(&of_agent("spiffe:", ""));
+    assert!(
+        refused.contains(&format!("{at}needs the socket of a SPIFFE agent, which nothing names; hint: set")),
+        "{refused}"
+    );
+    let refused = refusal(&of_agent("spiffe://example.org", &socket));
+    assert!(refused.contains("`spiffe://example.org` names a trust domain, not a workload"), "{refused}");
+    let refused = refusal(&of_agent("spiffe:", "spiffe_socket = \"/run/agent.sock\"\n"));
+    assert!(
+        refused.contains("`/run/agent.sock` is a path, not a URI; hint: write unix:///run/agent.sock"),
+        "{refused}"
+    );
+    let variable = [("SPIFFE_ENDPOINT_SOCKET", "unix:agent.sock")];
+    let refused = settle(&of_agent("spiffe:", ""), &[], &variable).unwrap_err().to_string();
+    assert!(refused.contains("SPIFFE_ENDPOINT_SOCKET: `unix:agent.sock` has a relative path"), "{refused}");
 }

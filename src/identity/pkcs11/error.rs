@@ -16,6 +16,9 @@ use crate::failure::Classify;
 /// Why a token gave no certificate, key or signature.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// This program was built without support for tokens.
+    #[error("this build of anchord has no support for PKCS#11 tokens")]
+    NotBuilt,
     /// Nothing says which module to load, and there is no p11-kit.
     #[error("no PKCS#11 module is named, and p11-kit-proxy.so is not installed")]
     NoModule,
@@ -286,6 +289,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NotBuilt => "use one that was built with the feature `pkcs11`",
             Self::NoModule => "install p11-kit's proxy, or name the token's own module in `pkcs11_module`",
             Self::NoModuleOfName { .. } => "name its file in `pkcs11_module`",
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),

@@ -7,6 +7,7 @@
 mod candidate;
 mod der;
 mod error;
+#[cfg(feature = "pkcs11")]
 mod host;
 mod key;
 mod module;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use candidate::Candidate;
 pub use error::Error;
 pub use error::PinTrouble;
+#[cfg(feature = "pkcs11")]
 pub use host::serve;
 use open::Search;
 use protocol::Object;
@@ -116,6 +118,9 @@ pub fn open_key(options: &Options, candidates: &[Vec<u8>]) -> Result<Arc<dyn Sig
 
 impl Options {
     fn remote(&self) -> Result<Arc<Remote>, Error> {
+        if cfg!(not(feature = "pkcs11")) {
+            return Err(Error::NotBuilt);
+        }
         let module = module::choose(&self.uri, self.module.as_deref())?;
         Ok(Remote::of(&module, &self.launcher))
     }
@@ -135,4 +140,5 @@ impl Options {
 }
 
 #[cfg(test)]
+#[cfg(feature = "pkcs11")]
 mod tests;

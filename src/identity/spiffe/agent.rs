@@ -31,6 +31,7 @@ use super::Endpoint;
 use super::Fault;
 use super::endpoint::Place;
 use super::error::Said;
+use super::frames;
 use super::frames::Frames;
 use super::frames::Unreadable;
 
@@ -114,6 +115,7 @@ fn check(response: &Response<Incoming>) -> Result<(), Fault> {
     }
 }
 
+/// What an agent ends a call with (gRPC, "Status codes and their use in gRPC").
 fn final_word(headers: &HeaderMap) -> Option<Fault> {
     let status = headers.get("grpc-status")?;
     /// `UNKNOWN`, for what is no number (gRPC over HTTP/2, "Status").
@@ -121,7 +123,14 @@ fn final_word(headers: &HeaderMap) -> Option<Fault> {
     let code = status.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
     let message = headers.get("grpc-message").map_or(&[][..], |message| message.as_bytes());
     let message: Vec<u8> = percent_decode(message).collect();
-    Some(Fault::of_status(code, Said(words(&message))))
+    let said = Said(words(&message));
+    Some(match code {
+        0 => Fault::Ended,
+        3 => Fault::Malformed { said },
+        7 => Fault::NoIdentity { said },
+        14 => Fault::Unavailable { said },
+        code => Fault::Status { code, said },
+    })
 }
 
 /// What a stranger says, fit to be printed.
@@ -137,7 +146,7 @@ impl Messages {
         loop {
             let mut unread = &self.rest[..];
             let message = self.frames.take(&mut unread).map_err(|why| match why {
-                Unreadable::TooLarge => Fault::TooLarge,
+                Unreadable::TooLarge => Fault::TooLarge { limit: frames::LARGEST },
                 Unreadable::Compressed => Fault::Garbled { why: "it is compressed".into() },
             });
             self.rest.advance(self.rest.len() - unread.len());

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::message::Entry;
-
 /// Which SVID to take: the one with this ID, with this hint, with both; without either the first, which is the
 /// default identity (SPIFFE Workload API, section 5.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +19,6 @@ impl Choice {
             "spiffe:" => Ok(Self::default()),
             uri => check(uri).map(|()| Self { id: Some(uri.into()), hint: None }),
         }
-    }
-
-    /// The first that fits: hints may be there twice, and then the first is meant (section 5.2.1).
-    pub(super) fn among<'a, 'b>(&self, entries: &'b [Entry<'a>]) -> Option<&'b Entry<'a>> {
-        let fits = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|wanted| wanted == found);
-        entries.iter().find(|entry| fits(&self.id, entry.id) && fits(&self.hint, entry.hint))
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::Choice;
 use super::Endpoint;
 use super::endpoint::Place;
-use super::frames;
 use crate::failure::Class;
 use crate::failure::Classify;
 
@@ -81,8 +80,11 @@ pub enum Fault {
     #[error("broke the connection off")]
     Broken(#[source] hyper::Error),
     /// A message that nobody needs.
-    #[error("sends a message of more than {} bytes", frames::LARGEST)]
-    TooLarge,
+    #[error("sends a message of more than {limit} bytes")]
+    TooLarge {
+        /// The most that is read.
+        limit: usize,
+    },
     /// A message that cannot be read.
     #[error("sends a message that cannot be read: {why}")]
     Garbled {
@@ -105,6 +107,9 @@ pub enum Fault {
         /// ID and hint of those that are there.
         offered: Vec<(String, String)>,
     },
+    /// gRPC is left out of this build.
+    #[error("cannot be asked by this build")]
+    NotBuilt,
     /// The system gives no event queue.
     #[error("cannot be asked: the system gives no queue of events")]
     NoQueue(#[source] io::Error),
@@ -167,19 +172,6 @@ fn code_name(code: u16) -> String {
 
 const UNIMPLEMENTED: u16 = 12;
 
-impl Fault {
-    /// For an agent's final word on a call.
-    pub(super) fn of_status(code: u16, said: Said) -> Self {
-        match code {
-            0 => Self::Ended,
-            3 => Self::Malformed { said },
-            7 => Self::NoIdentity { said },
-            14 => Self::Unavailable { said },
-            code => Self::Status { code, said },
-        }
-    }
-}
-
 impl Classify for Error {
     fn class(&self) -> Class {
         match &self.fault {
@@ -190,10 +182,11 @@ impl Classify for Error {
             | Fault::NotGrpc { .. }
             | Fault::NoIdentity { .. }
             | Fault::Status { code: UNIMPLEMENTED, .. }
-            | Fault::TooLarge
+            | Fault::TooLarge { .. }
             | Fault::Garbled { .. }
             | Fault::Incomplete { .. }
-            | Fault::NotOffered { .. } => Class::Misconfigured,
+            | Fault::NotOffered { .. }
+            | Fault::NotBuilt => Class::Misconfigured,
             Fault::Malformed { .. } => Class::Broken,
             Fault::Unavailable { .. }
             | Fault::Status { .. }
@@ -224,6 +217,7 @@ impl Classify for Error {
             Fault::NotOffered { .. } => {
                 "name one of those that are there (`spiffe:` alone takes the first), or register the entry for this process"
             }
+            Fault::NotBuilt => "use a build that has the feature `spiffe`",
             Fault::Broken(_) => {
                 "where it stays so, another service may be listening there: the socket must be the Workload API's"
             }
@@ -231,7 +225,9 @@ impl Classify for Error {
             | Fault::Unavailable { .. }
             | Fault::Status { .. }
             | Fault::Incomplete { .. } => "see the agent's own log",
-            Fault::Malformed { .. } | Fault::Ended | Fault::TooLarge | Fault::NoQueue(_) => return None,
+            Fault::Malformed { .. } | Fault::Ended | Fault::TooLarge { .. } | Fault::NoQueue(_) => {
+                return None;
+            }
         };
         Some(hint.into())
     }

@@ -1,6 +1,7 @@
 //! The agent's answers, good and bad, as another implementation of gRPC and Protocol Buffers gives them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anchord_emulator::Authority;
 use anchord_emulator::KeyKind;
@@ -16,6 +17,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
+use super::fetch::PATIENCE;
+use super::fetch::first_message;
+use super::fetch::split;
+use super::fetch::svid;
 use super::frames::Frames;
 use super::*;
 use crate::failure::Class;

@@ -1,12 +1,13 @@
 //! Hears of new SVIDs: keeps a stream to the agent open and says when the agent has sent anything.
 //!
-//! What it has sent is not looked at: whoever is told asks the agent again, as [`super::fetch`] does.
+//! What it has sent is not looked at: whoever is told asks the agent again, as [`super::fetch()`] does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tracing::debug;
 use tracing::info;
 use tracing::warn;
@@ -22,7 +23,11 @@ use crate::failure::Classify as _;
 pub struct Stream {
     pushed: Arc<Notify>,
     listener: AbortHandle,
+    rests_until: Instant,
 }
+
+/// An agent gone wild must not have its host ask AWS without a pause.
+const REST: Duration = Duration::from_millis(250);
 
 impl Stream {
     /// Listens from now on, in a task of the current runtime; `session` is for the log.
@@ -35,13 +40,16 @@ impl Stream {
             failures: 0,
             has_told: false,
         };
-        Self { pushed, listener: tokio::spawn(listener.listen()).abort_handle() }
+        let listener = tokio::spawn(listener.listen()).abort_handle();
+        Self { pushed, listener, rests_until: Instant::now() }
     }
 
     /// Waits until the agent has sent something since the last time, which it also does whenever it is reached
-    /// again. Cancel-safe.
+    /// again; four times a second at most. Cancel-safe.
     pub async fn changed(&mut self) {
+        tokio::time::sleep_until(self.rests_until).await;
         self.pushed.notified().await;
+        self.rests_until = Instant::now() + REST;
     }
 }
 

@@ -45,16 +45,14 @@ pub enum Key {
     File(tss2::File),
 }
 
-impl Key {
-    /// The key at a persistent handle written as `0x81000001`.
-    pub fn at_handle(text: &str) -> Result<Self, Error> {
-        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-        // `from_str_radix` takes a sign.
-        let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match u32::from_str_radix(digits, 16) {
-            Ok(handle) if is_plain && handle >> 24 == client::PERSISTENT => Ok(Self::Persistent(handle)),
-            _ => Err(Error::Handle { text: text.to_owned() }),
-        }
+/// A persistent handle written as `0x81000001`.
+pub fn handle(text: &str) -> Result<u32, Error> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    // `from_str_radix` takes a sign.
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u32::from_str_radix(digits, 16) {
+        Ok(handle) if is_plain && handle >> 24 == client::PERSISTENT => Ok(handle),
+        _ => Err(Error::Handle { text: text.to_owned() }),
     }
 }
 

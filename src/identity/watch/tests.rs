@@ -543,3 +543,6 @@ async fn a_new_certificate_that_ends_soon_is_told_with_it() {
         "{told:?}"
     );
 }
+
+#[cfg(feature = "spiffe")]
+mod agents;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::failure::Classify as _;
 use crate::identity::tpm::Device;
 use crate::identity::tpm::Error;
-use crate::identity::tpm::Key;
+use crate::identity::tpm::handle;
 
 #[test]
 fn addresses_are_those_of_tpm2_tss_and_print_as_they_are_written() {
@@ -52,9 +52,9 @@ fn an_address_that_cannot_be_used_says_why_and_how_it_is_written() {
 
 #[test]
 fn a_handle_is_persistent_or_refused() {
-    assert_eq!(Key::at_handle("0x81000001").unwrap(), Key::Persistent(0x8100_0001));
-    assert_eq!(Key::at_handle("81FFFFFF").unwrap(), Key::Persistent(0x81ff_ffff));
+    assert_eq!(handle("0x81000001").unwrap(), 0x8100_0001);
+    assert_eq!(handle("81FFFFFF").unwrap(), 0x81ff_ffff);
     for text in ["", "0x", "0x80000001", "0x40000001", "0x+1000001", "0x8100000100", "key"] {
-        assert!(matches!(Key::at_handle(text), Err(Error::Handle { .. })), "{text}");
+        assert!(matches!(handle(text), Err(Error::Handle { .. })), "{text}");
     }
 }

@@ -1,0 +1,149 @@
+//! Reads the places of a source: files, tokens, a TPM, an agent.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Locator;
+use super::Source;
+use crate::identity::Error;
+use crate::identity::Origin;
+use crate::identity::Passphrase;
+use crate::identity::SigningKey;
+use crate::identity::key;
+use crate::identity::pem;
+use crate::identity::pem::Certificate;
+use crate::identity::pkcs11;
+use crate::identity::spiffe::Svid;
+use crate::identity::tpm;
+
+/// What the places of a source hold, before anything is proven.
+pub(in crate::identity) struct Material {
+    pub(in crate::identity) certificates: Result<Vec<Certificate>, Error>,
+    pub(in crate::identity) keys: Result<Keys, Error>,
+    /// Sentences without a full stop.
+    pub(in crate::identity) warnings: Vec<String>,
+}
+
+type Keys = Vec<Arc<dyn SigningKey>>;
+
+/// Reads what there is to read; a fault of one place says nothing of the others.
+pub(in crate::identity) fn gather(source: &Source) -> Material {
+    let mut warnings = Vec::new();
+    let (mut certificates, keys) = match (&source.certificate, source.key_place()) {
+        // One question for both: the agent may renew them at any moment.
+        (place @ Locator::Agent(agent), key_place) if place == key_place => match agent.fetch() {
+            Ok(svid) => {
+                let keys = key_of(&place.origin(), &svid).map(|key| vec![key]);
+                (Ok(certificates_of(&place.origin(), &svid)), keys)
+            }
+            Err(error) => (Ok(Vec::new()), Err(error.into())),
+        },
+        (place, key_place) => {
+            let certificates = source.certificates_in(place);
+            let keys = source.keys_in(key_place, certificates.as_deref().unwrap_or_default(), &mut warnings);
+            (certificates, keys)
+        }
+    };
+    if let (Ok(certificates), Some(path)) = (&mut certificates, &source.intermediates) {
+        match pem::read(path).and_then(|file| pem::certificates(&file)) {
+            Ok(more) => certificates.extend(more),
+            Err(error) => return Material { certificates: Err(error), keys, warnings },
+        }
+    }
+    warnings.extend(source.passphrase_warning());
+    Material { certificates, keys, warnings }
+}
+
+impl Source {
+    fn certificates_in(&self, place: &Locator) -> Result<Vec<Certificate>, Error> {
+        match place {
+            Locator::File(path) => pem::certificates(&pem::read(path)?),
+            Locator::Token(uri) => {
+                let found = pkcs11::certificates(&self.token(uri)?)?;
+                Ok(numbered(&place.origin(), found.into_iter().map(|found| found.der)))
+            }
+            Locator::Tpm(_) => Err(Error::NoCertificates { origin: place.origin() }),
+            Locator::Agent(agent) => Ok(certificates_of(&place.origin(), &agent.fetch()?)),
+        }
+    }
+
+    /// `certificates` are those that a key may belong to: they help where a token does not show a key's public part.
+    fn keys_in(
+        &self,
+        place: &Locator,
+        certificates: &[Certificate],
+        warnings: &mut Vec<String>,
+    ) -> Result<Keys, Error> {
+        let key = match place {
+            Locator::File(path) => return self.keys_of_file(path, warnings),
+            Locator::Token(uri) => {
+                warnings.extend(uri.warnings());
+                let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
+                pkcs11::open_key(&self.token(uri)?, &candidates)?
+            }
+            Locator::Tpm(handle) => self.key_of_tpm(&tpm::Key::Persistent(*handle))?,
+            Locator::Agent(agent) => key_of(&place.origin(), &agent.fetch()?)?,
+        };
+        Ok(vec![key])
+    }
+
+    fn keys_of_file(&self, path: &Path, warnings: &mut Vec<String>) -> Result<Keys, Error> {
+        let file = pem::read(path)?;
+        warnings.extend(open_to_others(&file, "private key"));
+        let key = match file.labelled("TSS2 PRIVATE KEY")? {
+            Some(der) => self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?,
+            None => key::from_pem(&file, self.passphrase.as_ref())?,
+        };
+        Ok(vec![key])
+    }
+
+    /// The `SubjectPublicKeyInfo` of a certificate that may be used.
+    fn candidate(&self, certificate: &Certificate) -> Option<Vec<u8>> {
+        let parsed = certificate.parse().ok()?;
+        let is_meant = self.selection.names(&parsed) && self.selection.pins(&certificate.der);
+        is_meant.then(|| parsed.public_key().raw.to_vec())
+    }
+
+    fn key_of_tpm(&self, key: &tpm::Key) -> Result<Arc<dyn SigningKey>, Error> {
+        let auth = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
+        Ok(tpm::open(&self.tpm, key, auth.as_ref())?)
+    }
+
+    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {
+        let pin = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
+        let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
+        Ok(pkcs11::Options { uri: uri.clone(), module, pin, launcher })
+    }
+
+    fn passphrase_warning(&self) -> Option<String> {
+        match &self.passphrase {
+            // What cannot be read was told by whoever needed it.
+            Some(Passphrase::File(path)) => open_to_others(&pem::read(path).ok()?, "passphrase"),
+            _ => None,
+        }
+    }
+}
+
+fn certificates_of(origin: &Origin, svid: &Svid) -> Vec<Certificate> {
+    numbered(origin, svid.certificates.iter().cloned())
+}
+
+fn key_of(origin: &Origin, svid: &Svid) -> Result<Arc<dyn SigningKey>, Error> {
+    key::from_pkcs8(origin, svid.key.expose())
+}
+
+fn numbered(origin: &Origin, ders: impl Iterator<Item = Vec<u8>>) -> Vec<Certificate> {
+    let of = |(index, der)| Certificate { origin: origin.clone(), position: index + 1, der };
+    ders.enumerate().map(of).collect()
+}
+
+/// A sentence on a file whose mode lets others read what only this user should.
+fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
+    (file.mode & 0o027 != 0).then(|| {
+        format!(
+            "the {what} `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
+            file.path.display(),
+            file.mode & 0o7777,
+        )
+    })
+}
