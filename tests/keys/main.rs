@@ -11,3 +11,6 @@ mod support;
 mod load;
 
 mod pinned;
+
+#[cfg(feature = "tpm")]
+mod tpm;
