@@ -15,6 +15,7 @@ use super::public::ecdsa_signature;
 use super::public::pad;
 use super::public::sha256;
 use super::tss2;
+use super::turn::GRACE;
 use super::wire::NO_SESSIONS;
 use super::wire::Response;
 use super::wire::SESSIONS;
@@ -199,10 +200,12 @@ impl Client {
         })
     }
 
-    /// A failure is of no interest: the handle is gone, or so is the connection.
+    /// A failure is of no interest: the handle is gone, or so is the connection. An operation whose time is over
+    /// gets this much more, or the slot would be lost until the TPM is reset.
     fn flush(&mut self, handle: u32) {
         self.loaded.retain(|loaded| *loaded != handle);
         if !self.is_broken {
+            self.deadline = self.deadline.max(Instant::now() + GRACE);
             let _ = self.ask(FLUSH_CONTEXT, NO_SESSIONS, Writer::new().u32(handle), |_| Some(()));
         }
     }

@@ -22,7 +22,7 @@ use super::Error;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is left for the thread to say itself what took so long, and to flush.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Whose turn it is, for each TPM that was ever asked: as many as the settings ever named.
 static QUEUES: Mutex<BTreeMap<Device, Arc<Queue>>> = Mutex::new(BTreeMap::new());

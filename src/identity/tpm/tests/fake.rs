@@ -1,10 +1,10 @@
 //! A TPM that is played: one P-256 key, at a persistent handle or to be loaded, behind a Unix socket.
 
 use std::collections::VecDeque;
-use std::io::Read as _;
-use std::io::Write as _;
+use std::io::Read;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
-use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -13,6 +13,13 @@ use p256::ecdsa::SigningKey;
 use p256::ecdsa::VerifyingKey;
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use rustix::pty::OpenptFlags;
+use rustix::pty::openpt;
+use rustix::pty::ptsname;
+use rustix::pty::unlockpt;
+use rustix::termios::OptionalActions;
+use rustix::termios::tcgetattr;
+use rustix::termios::tcsetattr;
 use tempfile::TempDir;
 
 use crate::identity::tpm::Device;
@@ -85,7 +92,14 @@ pub(super) struct State {
 pub(super) struct Fake {
     pub(super) device: Device,
     state: Arc<Mutex<State>>,
-    _folder: TempDir,
+    /// What must stay for as long as the TPM: the folder of its socket, the other end of its device.
+    _kept: Kept,
+}
+
+#[expect(dead_code, reason = "they are kept, not used")]
+enum Kept {
+    Folder(TempDir),
+    Device(fs_err::File),
 }
 
 impl Fake {
@@ -94,16 +108,7 @@ impl Fake {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tpm.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let state = Arc::new(Mutex::new(State {
-            key: SigningKey::from_slice(&[seed; 32]).unwrap(),
-            loaded: Vec::new(),
-            commands: Vec::new(),
-            instead: VecDeque::new(),
-            wrong: 0,
-            root: 0x23,
-            next: 0x8000_0000,
-            last_root: 0,
-        }));
+        let state = State::new(seed);
         let served = Arc::clone(&state);
         std::thread::spawn(move || {
             // One connection at a time, as swtpm has it.
@@ -111,7 +116,23 @@ impl Fake {
                 serve(stream.unwrap(), &served);
             }
         });
-        Self { device: Device::Unix(path), state, _folder: folder }
+        Self { device: Device::Unix(path), state, _kept: Kept::Folder(folder) }
+    }
+
+    /// The same behind a character device: a terminal that changes nothing of what passes through.
+    pub(super) fn start_as_device(seed: u8) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&master).unwrap();
+        let mut settings = tcgetattr(&master).unwrap();
+        settings.make_raw();
+        tcsetattr(&master, OptionalActions::Now, &settings).unwrap();
+        let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
+        // While nobody has the device open, reading at the other end fails.
+        let kept = fs_err::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let state = State::new(seed);
+        let served = Arc::clone(&state);
+        std::thread::spawn(move || serve(std::fs::File::from(master), &served));
+        Self { device: Device::Character(path), state, _kept: Kept::Device(kept) }
     }
 
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -151,7 +172,7 @@ pub(super) fn auth() -> Option<Secret<Vec<u8>>> {
     Some(Secret::new(AUTH.to_vec()))
 }
 
-fn serve(mut stream: UnixStream, state: &Mutex<State>) {
+fn serve(mut stream: impl Read + Write, state: &Mutex<State>) {
     let mut header = [0; 10];
     while stream.read_exact(&mut header).is_ok() {
         let size = u32::from_be_bytes(header[2..6].try_into().unwrap());
@@ -167,6 +188,19 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>) {
 }
 
 impl State {
+    fn new(seed: u8) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            key: SigningKey::from_slice(&[seed; 32]).unwrap(),
+            loaded: Vec::new(),
+            commands: Vec::new(),
+            instead: VecDeque::new(),
+            wrong: 0,
+            root: 0x23,
+            next: 0x8000_0000,
+            last_root: 0,
+        }))
+    }
+
     pub(super) fn point(&self) -> Vec<u8> {
         VerifyingKey::from(&self.key).to_sec1_point(false).as_bytes().to_vec()
     }

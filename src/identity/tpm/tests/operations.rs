@@ -32,6 +32,7 @@ use crate::identity::tpm::Key;
 use crate::identity::tpm::client::Client;
 use crate::identity::tpm::client::Root;
 use crate::identity::tpm::device::Transport;
+use crate::identity::tpm::device::pause;
 use crate::identity::tpm::open;
 use crate::identity::tpm::public::Public;
 use crate::identity::tpm::tss2::File;
@@ -317,6 +318,44 @@ fn a_device_that_is_no_tpm_is_refused_and_not_waited_for() {
 
     assert!(matches!(zero, Error::Garbled { .. }), "{zero}");
     assert!(matches!(null, Error::Garbled { .. }), "{null}");
+}
+
+#[test]
+fn a_character_device_takes_commands_and_gives_responses_whole() {
+    let fake = Fake::start_as_device(25);
+
+    let key = opened(&fake, &fake.file(OWNER));
+
+    for message in [b"one", b"two"] {
+        fake.verify(message, &key.sign(message).unwrap());
+    }
+    assert_eq!(fake.loaded(), 0);
+}
+
+#[test]
+fn a_device_that_never_answers_is_not_waited_for_longer_than_allowed() {
+    let fake = Fake::start_as_device(26);
+    // Half a command, for which the other end waits.
+    let mut transport = fake.device.connect(Instant::now()).unwrap();
+
+    let outcome = transport.exchange(&[0x80, 1], Instant::now() + Duration::from_millis(50));
+
+    assert_eq!(outcome.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn an_operation_whose_time_is_over_still_flushes() {
+    let fake = Fake::start(27);
+    let Key::File(file) = fake.file(OWNER) else { unreachable!("a file was asked for") };
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let mut client = Client::connect(&fake.device, deadline).unwrap();
+    client.load(&file, &[Root::Ecc]).unwrap();
+
+    pause(deadline - Instant::now());
+    assert_eq!(fake.loaded(), 1);
+    drop(client);
+
+    assert_eq!(fake.loaded(), 0);
 }
 
 #[test]
