@@ -12,6 +12,7 @@ use super::remote::Remote;
 use super::remote::Trouble;
 use crate::failure::Class;
 use crate::failure::Classify;
+use crate::identity;
 
 /// Why a token gave no certificate, key or signature.
 #[derive(Debug, thiserror::Error)]
@@ -161,12 +162,12 @@ pub enum Error {
         token: String,
     },
     /// The file that a URI takes its PIN from cannot be read.
-    #[error("cannot read the PIN from `{}`", path.display())]
+    #[error("the PIN is to be in `{}`", path.display())]
     PinFile {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// What is wrong with it.
+        source: Box<identity::Error>,
     },
     /// What is to be done with a PIN.
     #[error("the token {token} {trouble}")]
@@ -311,7 +312,7 @@ impl Classify for Error {
                 "put the public key or the certificate into the token, with the same id as the private key"
             }
             Self::TooMany { .. } => "add `object=` or `id=` to the URI",
-            Self::PinFile { .. } => "let the daemon's user read it, or set `pin-source` right",
+            Self::PinFile { source, .. } => return source.hint(),
             Self::Pin { trouble, .. } => return Some(trouble.hint().into()),
             Self::Mechanism { .. } => {
                 "see whether the key may sign (CKA_SIGN) and which mechanisms the token has"

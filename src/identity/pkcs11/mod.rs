@@ -37,10 +37,9 @@ pub use uri::Kind;
 pub use uri::Place as UriPlace;
 pub use uri::Uri;
 pub use uri::UriError;
-use zeroize::Zeroizing;
 
+use super::Passphrase;
 use super::SigningKey;
-use crate::failure::system_reason;
 use crate::secret::Secret;
 
 /// What to look for, where, and with which PIN.
@@ -131,11 +130,8 @@ impl Options {
             return Ok(Some(pin.clone()));
         }
         let Some(path) = self.uri.pin_source() else { return Ok(None) };
-        let content = fs_err::read(path)
-            .map_err(|error| Error::PinFile { path: path.clone(), source: system_reason(&error) })?;
-        let content = Zeroizing::new(content);
-        let line = content.strip_suffix(b"\n").unwrap_or(&content);
-        Ok(Some(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())))
+        let pin = Passphrase::File(path.clone()).read();
+        pin.map(Some).map_err(|source| Error::PinFile { path: path.clone(), source: Box::new(source) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's end of the process that holds a module: started when needed, killed when it does not answer.
 //!
 //! For each token there is one request under way at most, so that the time a token takes for others is not
-//! mistaken for a module that hangs.
+//! mistaken for a module that hangs. Whoever asks is answered in time in any case.
 
 mod process;
 
@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::Weak;
 use std::sync::mpsc;
+use std::time::Duration;
 
 pub use process::Launcher;
 use process::Process;
@@ -33,13 +34,18 @@ use crate::secret::Secret;
 /// daemon for each.
 const LANES: usize = 8;
 
-/// One module's process, shared by all who use the module and ended with the last of them.
+/// How long a process is kept that nobody has a key in: longer than any pause between two attempts, because a
+/// module takes its time to start.
+const WARMTH: Duration = Duration::from_secs(120);
+
+/// One module's process, shared by all who use the module and ended some time after the last of them.
 static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<Remote>>>> = LazyLock::new(Mutex::default);
 
 /// A module, wherever it runs.
 pub(super) struct Remote {
     inner: Arc<Inner>,
     lanes: Mutex<HashMap<usize, mpsc::Sender<Job>>>,
+    this: Weak<Self>,
 }
 
 struct Inner {
@@ -80,7 +86,8 @@ impl Remote {
             return remote;
         }
         let inner = Inner { module: path.into(), launcher: launcher.clone(), process: Mutex::default() };
-        let remote = Arc::new(Self { inner: Arc::new(inner), lanes: Mutex::default() });
+        let inner = Arc::new(inner);
+        let remote = Arc::new_cyclic(|this| Self { inner, lanes: Mutex::default(), this: this.clone() });
         modules.insert(path.into(), Arc::downgrade(&remote));
         remote
     }
@@ -123,17 +130,9 @@ impl Remote {
     fn lane(&self, number: usize) -> mpsc::Sender<Job> {
         let mut lanes = lock(&self.lanes);
         let lane = lanes.entry(number).or_insert_with(|| {
-            let (sender, jobs) = mpsc::channel::<Job>();
-            let inner = Arc::clone(&self.inner);
-            std::thread::spawn(move || {
-                for job in jobs {
-                    // What nobody waits for is not done: the token may have a long queue behind it.
-                    if job.waiting.strong_count() > 0 {
-                        // Nobody may be left to take it.
-                        let _ = job.result.send(inner.perform(&job.task, job.pin.as_ref()));
-                    }
-                }
-            });
+            let (sender, jobs) = mpsc::channel();
+            let (inner, remote) = (Arc::clone(&self.inner), Weak::clone(&self.this));
+            std::thread::spawn(move || inner.work(&jobs, &remote));
             sender
         });
         lane.clone()
@@ -141,6 +140,32 @@ impl Remote {
 }
 
 impl Inner {
+    /// Does what comes, until `remote` is dropped; for a while after each job it is not.
+    fn work(&self, jobs: &mpsc::Receiver<Job>, remote: &Weak<Remote>) {
+        let mut warmth = None;
+        loop {
+            let job = match jobs.recv_timeout(WARMTH) {
+                Ok(job) => job,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    warmth = None;
+                    match jobs.recv() {
+                        Ok(job) => job,
+                        Err(_) => return,
+                    }
+                }
+            };
+            // What nobody waits for is not done: the token may have a long queue behind it.
+            if job.waiting.strong_count() > 0 {
+                // Nobody may be left to take it.
+                let _ = job.result.send(self.perform(&job.task, job.pin.as_ref()));
+            }
+            if warmth.is_none() {
+                warmth = remote.upgrade();
+            }
+        }
+    }
+
     fn perform(&self, task: &Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
         let (Some(pin), Some(place)) = (pin, task.place()) else {
             return self.ask(task, None, false).1;
@@ -172,7 +197,7 @@ impl Inner {
                 Err(error) => return (unknown, Err(Trouble::Start(error))),
             };
             let careful = careful || unknown == PinOutcome::Unknown;
-            match process.ask(task, pin, careful, self.launcher.patience()) {
+            match process.ask(task, pin, careful, self.launcher.hanging()) {
                 Ok(reply) => return self.take(&process, reply, unknown),
                 Err(Unanswered::Silent) => {
                     self.retire(&process);

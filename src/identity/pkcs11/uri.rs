@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use zeroize::Zeroizing;
+
 use super::protocol::Library;
 use super::protocol::Token;
 use crate::failure::Class;
@@ -217,9 +219,10 @@ fn missing_value(attribute: &str) -> UriError {
     UriError::NoValue { name: name.into() }
 }
 
-fn decode(name: &str, value: &str) -> Result<Vec<u8>, UriError> {
+/// Overwritten when dropped, and never moved while it is filled: it may be a PIN.
+fn decode(name: &str, value: &str) -> Result<Zeroizing<Vec<u8>>, UriError> {
     let bad = || UriError::Encoding { name: printable(name) };
-    let mut bytes = Vec::with_capacity(value.len());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(value.len()));
     let mut rest = value.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         rest = after;

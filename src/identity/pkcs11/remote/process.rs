@@ -30,6 +30,10 @@ use crate::secret::Secret;
 /// Below the 5 s after which an identity counts as hanging, so that the message is the one that says more.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// A module that takes so many times longer hangs, and is ended. Until then it may only be slow, as old cards are
+/// at first: whoever asks next finds it ready.
+const HANGING: u32 = 3;
+
 /// What systemd tells the daemon and no module should answer in its place (sd_notify(3), sd_listen_fds(3)).
 const NOT_PASSED_ON: [&str; 7] = [
     "NOTIFY_SOCKET",
@@ -82,6 +86,11 @@ impl Launcher {
         self.patience
     }
 
+    /// After what time without an answer a process is ended.
+    pub(super) fn hanging(&self) -> Duration {
+        self.patience * HANGING
+    }
+
     #[cfg(test)]
     pub(in crate::identity::pkcs11) fn script(
         start: impl Fn() -> UnixStream + Send + Sync + 'static,
@@ -132,7 +141,7 @@ struct Mail {
 pub(super) enum Unanswered {
     /// The process has ended, in this way.
     Ended(String),
-    /// The process lives and says nothing.
+    /// The process lives and says nothing, for long.
     Silent,
 }
 

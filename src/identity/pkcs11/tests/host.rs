@@ -1,27 +1,22 @@
 //! The daemon's side against a process that says what a test wants.
 
 use std::io::Write as _;
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anchord_emulator::Authority;
-use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind as EmulatorKind;
-use anchord_emulator::Leaf;
-use anchord_emulator::LeafRequest;
 use proptest::prelude::*;
-use x509_parser::prelude::FromDer as _;
-use x509_parser::prelude::X509Certificate;
 
+use super::bench::Bench;
+use super::bench::Contents;
+use super::bench::PIN;
+use super::bench::Pair;
+use super::bench::contents;
 use crate::failure::Class;
 use crate::failure::Classify as _;
 use crate::identity::Algorithm;
-use crate::identity::SigningKey;
-use crate::identity::Source;
 use crate::identity::pkcs11::Error;
 use crate::identity::pkcs11::Launcher;
 use crate::identity::pkcs11::Options;
@@ -31,242 +26,10 @@ use crate::identity::pkcs11::open_key;
 use crate::identity::pkcs11::pins::lock;
 use crate::identity::pkcs11::protocol;
 use crate::identity::pkcs11::protocol::Answer;
-use crate::identity::pkcs11::protocol::Bytes;
 use crate::identity::pkcs11::protocol::Fault;
-use crate::identity::pkcs11::protocol::KeyKind;
-use crate::identity::pkcs11::protocol::Library;
-use crate::identity::pkcs11::protocol::Object;
-use crate::identity::pkcs11::protocol::ObjectClass;
 use crate::identity::pkcs11::protocol::PinOutcome;
 use crate::identity::pkcs11::protocol::Reply;
-use crate::identity::pkcs11::protocol::Request;
-use crate::identity::pkcs11::protocol::Task;
-use crate::identity::pkcs11::protocol::Token;
-use crate::identity::pkcs11::protocol::TokenName;
-use crate::identity::support::Folder;
 use crate::secret::Secret;
-
-const PIN: &str = "1234";
-
-/// What a token holds, as PKCS#11 shows it.
-#[derive(Default)]
-struct Contents {
-    serial: String,
-    certificates: Vec<Object>,
-    public_keys: Vec<Object>,
-    private_keys: Vec<(Object, Option<Arc<dyn SigningKey>>)>,
-}
-
-/// A module with tokens, and what it was asked.
-#[derive(Default)]
-struct Module {
-    tokens: Vec<Contents>,
-    starts: usize,
-    pins: Vec<String>,
-    signatures: usize,
-    /// The process ends instead of answering so many requests.
-    crashes: usize,
-    /// Faults that come first.
-    faults: Vec<Fault>,
-}
-
-struct Bench {
-    folder: Folder,
-    module: Arc<Mutex<Module>>,
-}
-
-impl Bench {
-    fn new(tokens: Vec<Contents>) -> Self {
-        let bench = Self { folder: Folder::new(), module: Arc::default() };
-        bench.folder.write("module.so", "its content is not looked at here");
-        lock(&bench.module).tokens = tokens;
-        bench
-    }
-
-    fn options(&self, uri: &str) -> Options {
-        let module = Arc::clone(&self.module);
-        let launcher = Launcher::script(move || {
-            lock(&module).starts += 1;
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let module = Arc::clone(&module);
-            std::thread::spawn(move || play(&module, &theirs));
-            ours
-        });
-        self.options_with(uri, launcher)
-    }
-
-    fn options_with(&self, uri: &str, launcher: Launcher) -> Options {
-        Options {
-            uri: uri.parse().unwrap(),
-            module: Some(self.path()),
-            pin: Some(Secret::new(PIN.as_bytes().to_vec())),
-            launcher: launcher.with_patience(Duration::from_secs(20)),
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path("module.so")
-    }
-
-    fn open(&self, uri: &str) -> Result<Arc<dyn SigningKey>, Error> {
-        open_key(&self.options(uri), &[])
-    }
-
-    /// What was asked for since the last call of this.
-    fn seen(&self) -> Module {
-        let mut module = lock(&self.module);
-        let tokens = std::mem::take(&mut module.tokens);
-        let seen = std::mem::take(&mut *module);
-        module.tokens = tokens;
-        seen
-    }
-}
-
-fn play(module: &Mutex<Module>, stream: &UnixStream) {
-    while let Ok(Some((request, pin))) = protocol::read::<Request>(&mut &*stream) {
-        let mut module = lock(module);
-        if module.crashes > 0 {
-            module.crashes -= 1;
-            let _ = stream.shutdown(Shutdown::Both);
-            return;
-        }
-        let (pin, result) = module.answer(&request.task, &pin);
-        let _ = protocol::write(&mut &*stream, &Reply { number: request.number, pin, result }, None);
-    }
-}
-
-impl Module {
-    fn answer(&mut self, task: &Task, pin: &Secret<Vec<u8>>) -> (PinOutcome, Result<Answer, Fault>) {
-        if matches!(task, Task::Tokens) {
-            let library =
-                Library { manufacturer: "us".into(), description: "a thread".into(), version: (1, 0) };
-            let tokens = self.tokens.iter().enumerate().map(|(slot, token)| token.shown(slot as u64));
-            return (PinOutcome::Untried, Ok(Answer::Tokens { library, tokens: tokens.collect() }));
-        }
-        if let Some(fault) = self.faults.pop() {
-            return (PinOutcome::Untried, Err(fault));
-        }
-        let mut outcome = PinOutcome::Untried;
-        if !pin.expose().is_empty() {
-            let pin = String::from_utf8(pin.expose().clone()).unwrap();
-            self.pins.push(pin.clone());
-            if pin != PIN {
-                return (PinOutcome::Refused, Err(Fault::PinRefused("C_Login says PinIncorrect".into())));
-            }
-            outcome = PinOutcome::Taken;
-        }
-        let slot = task.place().unwrap().slot as usize;
-        let Some(token) = self
-            .tokens
-            .get(slot)
-            .filter(|token| token.shown(slot as u64).name == task.place().unwrap().token)
-        else {
-            return (outcome, Err(Fault::TokenGone));
-        };
-        let answer = match task {
-            Task::Tokens => unreachable!(),
-            Task::Find { class, id, label, .. } => {
-                Ok(Answer::Objects(token.find(*class, id.as_ref(), label.as_deref())))
-            }
-            Task::Sign { key, message, .. } => {
-                self.signatures += 1;
-                let found = token
-                    .private_keys
-                    .iter()
-                    .find(|(object, _)| object.id == key.id && object.label == key.label);
-                found.ok_or(Fault::KeyGone).map(|(_, signer)| {
-                    let signature = signer.as_ref().unwrap().sign(&message.0).unwrap();
-                    Answer::Signature(Bytes(as_token(key.kind, signature)))
-                })
-            }
-        };
-        (outcome, answer)
-    }
-}
-
-/// A DER signature as a token has it.
-fn as_token(kind: KeyKind, signature: Vec<u8>) -> Vec<u8> {
-    match kind {
-        KeyKind::Ec => p256::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
-        _ => signature,
-    }
-}
-
-impl Contents {
-    fn shown(&self, slot: u64) -> Token {
-        let name = TokenName {
-            label: "robots".into(),
-            manufacturer: "us".into(),
-            model: "thread".into(),
-            serial: self.serial.clone(),
-        };
-        Token { slot, name, slot_description: "slot".into(), slot_manufacturer: "us".into() }
-    }
-
-    fn find(&self, class: ObjectClass, id: Option<&Bytes>, label: Option<&str>) -> Vec<Object> {
-        let keys: Vec<_> = self.private_keys.iter().map(|(object, _)| object.clone()).collect();
-        let objects = match class {
-            ObjectClass::Certificate => &self.certificates,
-            ObjectClass::PublicKey => &self.public_keys,
-            ObjectClass::PrivateKey => &keys,
-        };
-        let fits = |object: &&Object| {
-            id.is_none_or(|id| *id == object.id) && label.is_none_or(|label| label == object.label)
-        };
-        objects.iter().filter(fits).cloned().collect()
-    }
-}
-
-/// A certificate, its key, and how a token would show both.
-struct Pair {
-    leaf: Leaf,
-    key: Arc<dyn SigningKey>,
-}
-
-impl Pair {
-    fn new(kind: EmulatorKind) -> Self {
-        let folder = Folder::new();
-        let leaf = Authority::root("root", EmulatorKind::P256).unwrap();
-        let leaf = leaf.leaf(&LeafRequest::new("robot", kind)).unwrap();
-        let (certificate, key) = (
-            folder.write("leaf.pem", leaf.certificate_pem()),
-            folder.write("key.pem", leaf.key_pem(KeyForm::Pkcs8).unwrap()),
-        );
-        let loaded = Source::of_files(certificate, key).load(crate::identity::support::now()).unwrap();
-        Self { leaf, key: Arc::clone(loaded.identity.key()) }
-    }
-
-    fn info(&self) -> Vec<u8> {
-        let (_, certificate) = X509Certificate::from_der(self.leaf.certificate_der()).unwrap();
-        certificate.public_key().raw.to_vec()
-    }
-
-    fn certificate(&self, label: &str, id: &[u8]) -> Object {
-        let value = Bytes(self.leaf.certificate_der().to_vec());
-        Object { label: label.into(), id: Bytes(id.to_vec()), value, ..Object::default() }
-    }
-
-    /// The private key; nothing of the public one shows.
-    fn hidden(&self, label: &str, id: &[u8]) -> (Object, Option<Arc<dyn SigningKey>>) {
-        let kind = match self.key.algorithm() {
-            Algorithm::RsaSha256 => KeyKind::Rsa,
-            _ => KeyKind::Ec,
-        };
-        let object =
-            Object { label: label.into(), id: Bytes(id.to_vec()), kind: Some(kind), ..Object::default() };
-        (object, Some(Arc::clone(&self.key)))
-    }
-
-    fn public(&self, label: &str, id: &[u8]) -> Object {
-        let (mut object, _) = self.hidden(label, id);
-        object.public_key_info = Bytes(self.info());
-        object
-    }
-}
-
-fn contents(serial: &str) -> Contents {
-    Contents { serial: format!("{serial} of {:?}", std::thread::current().id()), ..Contents::default() }
-}
 
 #[test]
 fn a_key_signs_as_its_certificate_expects_wherever_its_public_key_is_shown() {
@@ -293,6 +56,22 @@ fn a_key_signs_as_its_certificate_expects_wherever_its_public_key_is_shown() {
             key.public_key(),
         );
         public.verify(b"message", &signature).unwrap();
+    }
+}
+
+#[test]
+fn a_probe_tells_keys_of_every_kind_from_each_other() {
+    let kinds = [EmulatorKind::Rsa2048, EmulatorKind::P256, EmulatorKind::P384, EmulatorKind::P521];
+    let pairs: Vec<_> = kinds.into_iter().chain(kinds).map(Pair::new).collect();
+    let infos: Vec<_> = pairs.iter().map(Pair::info).collect();
+    for (number, pair) in pairs.iter().enumerate() {
+        let token =
+            Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents(&number.to_string()) };
+        let bench = Bench::new(vec![token]);
+
+        let key = open_key(&bench.options("pkcs11:object=leaf"), &infos).unwrap();
+
+        assert_eq!(key.public_key(), pair.key.public_key());
     }
 }
 
@@ -441,7 +220,11 @@ fn a_process_that_was_well_and_crashes_is_replaced_without_an_error() {
 
     key.sign(b"message").unwrap();
 
-    assert_eq!(bench.seen().starts, 1);
+    let seen = bench.seen();
+    assert_eq!(seen.starts, 1);
+    assert_eq!(seen.careful, [true], "the first one may have been counted as wrong");
+    key.sign(b"message").unwrap();
+    assert_eq!(bench.seen().careful, [false]);
 }
 
 #[test]
