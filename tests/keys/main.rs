@@ -9,8 +9,9 @@
 mod support;
 
 mod load;
+#[path = "support/softhsm.rs"]
+mod softhsm;
 
 mod pinned;
-
-#[cfg(feature = "tpm")]
+mod pkcs11;
 mod tpm;
