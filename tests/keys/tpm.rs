@@ -50,7 +50,8 @@ fn every_kind_of_key_signs_from_a_handle_and_from_a_file() {
             let handle = format!("{:#x}", 0x8100_0010 + 2 * number + half);
             tpm.persist(&made, &handle);
 
-            let persistent = open(&tpm.address(), &Key::at_handle(&handle).unwrap(), auth).unwrap();
+            let persistent =
+                open(&tpm.address(), &Key::Persistent(tpm::handle(&handle).unwrap()), auth).unwrap();
             let from_file = open(&tpm.address(), &file(&tpm.key_file(&made, OWNER)), auth).unwrap();
 
             assert_signs(&tpm, &*persistent, &made);
@@ -108,7 +109,7 @@ fn a_wrong_authorization_value_costs_one_attempt_however_often_it_is_used() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let handle = Key::at_handle(HANDLE).unwrap();
+    let handle = Key::Persistent(tpm::handle(HANDLE).unwrap());
     let from_file = file(&tpm.key_file(&made, OWNER));
 
     for key in [&handle, &from_file, &handle] {
@@ -130,7 +131,7 @@ fn a_tpm_in_lockout_says_so_and_signs_when_it_is_over() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let handle = Key::at_handle(HANDLE).unwrap();
+    let handle = Key::Persistent(tpm::handle(HANDLE).unwrap());
     let key = open(&tpm.address(), &handle, "s3cret").unwrap();
     tpm.tool("tpm2_dictionarylockout -s -n 1 -t 1000 -l 1000");
     trouble(&*open(&tpm.address(), &handle, "mistaken").unwrap());
@@ -181,7 +182,7 @@ fn a_tpm_that_is_killed_and_started_again_signs_again_with_the_same_key() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let keys = [Key::at_handle(HANDLE).unwrap(), file(&tpm.key_file(&made, OWNER))]
+    let keys = [Key::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
         .map(|key| open(&tpm.address(), &key, "s3cret").unwrap());
 
     tpm.kill();
@@ -217,7 +218,7 @@ fn a_key_file_of_another_tpm_and_a_handle_of_nothing_are_said() {
     let made = other.make(Kind::P256, "");
 
     let stranger = open(&tpm.address(), &file(&other.key_file(&made, OWNER)), "").unwrap_err();
-    let nothing = open(&tpm.address(), &Key::at_handle(HANDLE).unwrap(), "").unwrap_err();
+    let nothing = open(&tpm.address(), &Key::Persistent(tpm::handle(HANDLE).unwrap()), "").unwrap_err();
 
     assert!(matches!(stranger, tpm::Error::NotLoadable { .. }), "{stranger}");
     assert!(matches!(nothing, tpm::Error::NoSuchHandle { .. }), "{nothing}");
@@ -254,7 +255,7 @@ fn many_signers_share_one_tpm() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let keys = [Key::at_handle(HANDLE).unwrap(), file(&tpm.key_file(&made, OWNER))]
+    let keys = [Key::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
         .map(|key| open(&tpm.address(), &key, "s3cret").unwrap());
 
     std::thread::scope(|scope| {
