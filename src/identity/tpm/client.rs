@@ -16,6 +16,7 @@ use super::public::pad;
 use super::public::sha256;
 use super::tss2;
 use super::turn::GRACE;
+use super::turn::Limit;
 use super::wire::NO_SESSIONS;
 use super::wire::Response;
 use super::wire::SESSIONS;
@@ -81,7 +82,7 @@ impl Root {
 pub(super) struct Client {
     device: Device,
     transport: Box<dyn Transport>,
-    deadline: Instant,
+    limit: Limit,
     loaded: Vec<u32>,
     is_broken: bool,
 }
@@ -91,14 +92,14 @@ impl Client {
     ///
     /// The question is harmless on purpose. An emulator serves one connection at a time and reads what was sent on
     /// the others once their turn comes, even if nobody waits for the answer any more: what was loaded so would stay.
-    pub(super) fn connect(device: &Device, deadline: Instant) -> Result<Self, Error> {
-        let mut client = Self::over(device, device.connect(deadline)?, deadline);
+    pub(super) fn connect(device: &Device, limit: Limit) -> Result<Self, Error> {
+        let mut client = Self::over(device, device.connect(limit)?, limit);
         client.greet()?;
         Ok(client)
     }
 
-    pub(super) fn over(device: &Device, transport: Box<dyn Transport>, deadline: Instant) -> Self {
-        Self { device: device.clone(), transport, deadline, loaded: Vec::new(), is_broken: false }
+    pub(super) fn over(device: &Device, transport: Box<dyn Transport>, limit: Limit) -> Self {
+        Self { device: device.clone(), transport, limit, loaded: Vec::new(), is_broken: false }
     }
 
     /// Asks for one of the TPM's properties, `TPM_PT_PERMANENT`.
@@ -205,7 +206,7 @@ impl Client {
     fn flush(&mut self, handle: u32) {
         self.loaded.retain(|loaded| *loaded != handle);
         if !self.is_broken {
-            self.deadline = self.deadline.max(Instant::now() + GRACE);
+            self.limit.deadline = self.limit.deadline.max(Instant::now() + GRACE);
             let _ = self.ask(FLUSH_CONTEXT, NO_SESSIONS, Writer::new().u32(handle), |_| Some(()));
         }
     }
@@ -232,7 +233,7 @@ impl Client {
                 }
                 Code(0) => return Err(self.unintelligible(command)),
                 code if code.is_passing() && attempt < ATTEMPTS => {
-                    pause(next_pause.min(self.deadline.saturating_duration_since(Instant::now())));
+                    pause(next_pause.min(self.limit.remaining()));
                     next_pause *= 2;
                 }
                 code => return Ok(Err(code)),
@@ -242,10 +243,12 @@ impl Client {
     }
 
     fn exchange(&mut self, command: &[u8]) -> Result<Vec<u8>, Error> {
-        self.transport.exchange(command, self.deadline).map_err(|source| {
+        self.transport.exchange(command, self.limit.deadline).map_err(|source| {
             self.is_broken = true;
             match source.kind() {
-                std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => self.device.silent(),
+                std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
+                    self.device.silent(self.limit)
+                }
                 _ => Error::BrokeOff { device: self.device.clone(), source: system_reason(&source) },
             }
         })

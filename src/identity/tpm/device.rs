@@ -32,6 +32,7 @@ use rustix::net::sockopt::set_socket_timeout;
 use tokio::time::Instant;
 
 use super::Error;
+use super::turn::Limit;
 use super::wire::HEADER;
 use super::wire::MAX_SIZE;
 use super::wire::announced_size;
@@ -127,19 +128,19 @@ pub(super) trait Transport: Send {
 }
 
 impl Device {
-    pub(super) fn connect(&self, deadline: Instant) -> Result<Box<dyn Transport>, Error> {
+    pub(super) fn connect(&self, limit: Limit) -> Result<Box<dyn Transport>, Error> {
         let unreachable = |source: io::Error| match source.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => self.silent(),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => self.silent(limit),
             _ => Error::Unreachable { device: self.clone(), source: system_reason(&source) },
         };
         match self {
             Self::Character(path) => self.open(path, unreachable),
             Self::Tcp { host, port } => {
-                let stream = tcp(host, *port, deadline).map_err(unreachable)?;
+                let stream = tcp(host, *port, limit.deadline).map_err(unreachable)?;
                 Ok(Box::new(Socket(stream)))
             }
             Self::Unix(path) => {
-                let stream = unix(path, deadline).map_err(unreachable)?;
+                let stream = unix(path, limit.deadline).map_err(unreachable)?;
                 Ok(Box::new(Socket(stream)))
             }
         }
@@ -160,8 +161,8 @@ impl Device {
         Ok(Box::new(Character(file.map_err(unreachable)?)))
     }
 
-    pub(super) fn silent(&self) -> Error {
-        Error::Silent { device: self.clone(), patience: super::turn::PATIENCE }
+    pub(super) fn silent(&self, limit: Limit) -> Error {
+        Error::Silent { device: self.clone(), patience: limit.patience }
     }
 }
 

@@ -55,8 +55,8 @@ impl TpmKey {
             // What the file itself says of the key needs no TPM.
             public_of(file)?;
         }
-        let opened = turn::run(device, move |device, deadline| {
-            let mut client = Client::connect(device, deadline)?;
+        let opened = turn::run(device, turn::OPENING, move |device, limit| {
+            let mut client = Client::connect(device, limit)?;
             let (public, root) = find(&mut client, &key)?;
             Ok(Opened { key, auth, public, root })
         })?;
@@ -65,11 +65,11 @@ impl TpmKey {
 
     fn sign_digest(&self, digest: Vec<u8>) -> Result<Vec<u8>, Error> {
         let opened = Arc::clone(&self.opened);
-        turn::run(&self.device, move |device, deadline| {
+        turn::run(&self.device, turn::SIGNING, move |device, limit| {
             if is_refused(&opened.fingerprint()) {
                 return Err(Error::RefusedBefore { device: device.clone() });
             }
-            opened.sign(&mut Client::connect(device, deadline)?, device, &digest)
+            opened.sign(&mut Client::connect(device, limit)?, device, &digest)
         })
     }
 }

@@ -59,7 +59,7 @@ pub fn handle(text: &str) -> Result<u32, Error> {
 /// Finds `key` in the TPM at `device` and sees whether it can sign for Roles Anywhere. `auth` is its authorization
 /// value, asked for when it signs; it is not tried here.
 ///
-/// Blocks for at most ten seconds.
+/// Blocks for at most five seconds.
 pub fn open(
     device: &Device,
     key: &Key,

@@ -18,11 +18,32 @@ use tokio::time::Instant;
 use super::Device;
 use super::Error;
 
-/// For one operation, waiting for its turn included.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// For opening a key: whoever loads an identity waits for five seconds.
+pub(super) const OPENING: Duration = Duration::from_secs(4);
+
+/// For a signature.
+pub(super) const SIGNING: Duration = Duration::from_secs(10);
 
 /// What is left for the thread to say itself what took so long, and to flush.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// How long an operation may take, waiting for its turn included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) deadline: Instant,
+    /// The same as it was at the beginning, for messages.
+    pub(super) patience: Duration,
+}
+
+impl Limit {
+    pub(super) fn of(patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, patience }
+    }
+
+    pub(super) fn remaining(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
 
 /// Whose turn it is, for each TPM that was ever asked: as many as the settings ever named.
 static QUEUES: Mutex<BTreeMap<Device, Arc<Queue>>> = Mutex::new(BTreeMap::new());
@@ -37,14 +58,14 @@ struct Queue {
 struct Turn(Arc<Queue>);
 
 impl Turn {
-    fn take(device: &Device) -> Option<Self> {
+    fn take(device: &Device, limit: Limit) -> Option<Self> {
         let queue = Arc::clone(
             QUEUES.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_default(),
         );
         let is_taken = queue.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut is_taken, _) = queue
             .left
-            .wait_timeout_while(is_taken, PATIENCE, |is_taken| *is_taken)
+            .wait_timeout_while(is_taken, limit.patience, |is_taken| *is_taken)
             .unwrap_or_else(PoisonError::into_inner);
         if *is_taken {
             return None;
@@ -66,23 +87,23 @@ impl Drop for Turn {
 /// costs one thread, however often it is asked.
 pub(super) fn run<T: Send + 'static>(
     device: &Device,
-    operation: impl FnOnce(&Device, Instant) -> Result<T, Error> + Send + 'static,
+    patience: Duration,
+    operation: impl FnOnce(&Device, Limit) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    let turn = Turn::take(device).ok_or_else(|| device.silent())?;
+    let limit = Limit::of(patience);
+    let turn = Turn::take(device, limit).ok_or_else(|| device.silent(limit))?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let on_thread = device.clone();
     let work = move || {
         let _turn = turn;
         // Nobody listens any more if it took too long.
-        let _ = sender.send(operation(&on_thread, deadline));
+        let _ = sender.send(operation(&on_thread, limit));
     };
     if thread::Builder::new().name("tpm".into()).spawn(work).is_err() {
         return Err(Error::Broken { device: device.clone() });
     }
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    receiver.recv_timeout(remaining + GRACE).unwrap_or_else(|error| match error {
-        mpsc::RecvTimeoutError::Timeout => Err(device.silent()),
+    receiver.recv_timeout(limit.remaining() + GRACE).unwrap_or_else(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => Err(device.silent(limit)),
         mpsc::RecvTimeoutError::Disconnected => Err(Error::Broken { device: device.clone() }),
     })
 }

@@ -36,6 +36,7 @@ use crate::identity::tpm::device::pause;
 use crate::identity::tpm::open;
 use crate::identity::tpm::public::Public;
 use crate::identity::tpm::tss2::File;
+use crate::identity::tpm::turn::Limit;
 use crate::secret::Secret;
 
 const OWNER: u32 = 0x4000_0001;
@@ -336,7 +337,7 @@ fn a_character_device_takes_commands_and_gives_responses_whole() {
 fn a_device_that_never_answers_is_not_waited_for_longer_than_allowed() {
     let fake = Fake::start_as_device(26);
     // Half a command, for which the other end waits.
-    let mut transport = fake.device.connect(Instant::now()).unwrap();
+    let mut transport = fake.device.connect(Limit::of(Duration::ZERO)).unwrap();
 
     let outcome = transport.exchange(&[0x80, 1], Instant::now() + Duration::from_millis(50));
 
@@ -347,11 +348,11 @@ fn a_device_that_never_answers_is_not_waited_for_longer_than_allowed() {
 fn an_operation_whose_time_is_over_still_flushes() {
     let fake = Fake::start(27);
     let Key::File(file) = fake.file(OWNER) else { unreachable!("a file was asked for") };
-    let deadline = Instant::now() + Duration::from_millis(500);
-    let mut client = Client::connect(&fake.device, deadline).unwrap();
+    let limit = Limit::of(Duration::from_millis(500));
+    let mut client = Client::connect(&fake.device, limit).unwrap();
     client.load(&file, &[Root::Ecc]).unwrap();
 
-    pause(deadline - Instant::now());
+    pause(limit.remaining());
     assert_eq!(fake.loaded(), 1);
     drop(client);
 
@@ -364,7 +365,7 @@ fn a_socket_that_never_answers_is_not_waited_for_longer_than_allowed() {
     let path = folder.path().join("tpm.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
 
-    let outcome = Client::connect(&Device::Unix(path), Instant::now() + Duration::from_millis(50));
+    let outcome = Client::connect(&Device::Unix(path), Limit::of(Duration::from_millis(50)));
 
     assert!(matches!(outcome.err(), Some(Error::Silent { .. })));
 }
@@ -420,7 +421,7 @@ proptest! {
         let area = if is_rsa { rsa_area(0, &[0xc1; 256]) } else { public_area(&[4; 65]) };
         let public = Public::parse(&area).unwrap().unwrap();
         // Pauses between attempts are as long as there is time.
-        let client = || Client::over(&Device::default(), Box::new(Scripted(answers.clone())), Instant::now());
+        let client = || Client::over(&Device::default(), Box::new(Scripted(answers.clone())), Limit::of(Duration::ZERO));
 
         let _ = client().greet();
         let _ = client().read_public(HANDLE).and_then(|area| client().public(&area));
