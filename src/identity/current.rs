@@ -202,9 +202,9 @@ impl Current {
 
     fn take(&self, Loaded { identity, warnings }: Loaded) -> Arc<Identity> {
         let mut state = self.lock();
-        let same = state.held.clone().filter(|held| held.is_same(&identity));
-        let is_new = same.is_none();
-        let identity = same.unwrap_or_else(|| Arc::new(identity));
+        let is_new = !state.held.as_ref().is_some_and(|held| held.is_same(&identity));
+        // Even if the certificate is the one that is known: its key may be unlocked by another passphrase now.
+        let identity = Arc::new(identity);
         state.held = Some(Arc::clone(&identity));
         let recovered = state.told_fault.take().is_some();
         let told = std::mem::replace(&mut state.told_warnings, warnings.clone());

@@ -45,7 +45,7 @@ impl Bench {
 #[tokio::test(start_paused = true)]
 async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
     let bench = Bench::new();
-    let used = bench.load().await.unwrap();
+    let mut used = bench.load().await.unwrap();
     assert!(bench.log.news()[0].starts_with("INFO Using certificate session=\"web\" subject=\"CN=robot-7\""));
     let certificate = fs_err::read(bench.folder.path("leaf.pem")).unwrap();
 
@@ -65,9 +65,22 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
 
         bench.folder.write("leaf.pem", &certificate);
         assert_eq!(bench.current.look(now()).await, Found::Known);
-        bench.load().await.unwrap();
+        used = bench.load().await.unwrap();
         assert_eq!(bench.log.news(), ["INFO The certificate on disk can be used again session=\"web\""]);
     }
+}
+
+/// A token or a TPM judges a passphrase when it signs, so a wrong one is loaded like a right one.
+#[tokio::test(start_paused = true)]
+async fn a_key_is_taken_anew_although_its_certificate_is_the_same() {
+    let bench = Bench::new();
+    let first = bench.load().await.unwrap();
+    bench.log.news();
+
+    let second = bench.load().await.unwrap();
+
+    assert!(!Arc::ptr_eq(first.key(), second.key()));
+    assert_eq!(bench.log.news(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
