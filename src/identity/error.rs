@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::Origin;
 use super::leaf::Fault;
 use super::pkcs11;
+#[cfg(feature = "pkcs12")]
+use super::pkcs12::Fault as Pkcs12Fault;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
@@ -111,6 +113,15 @@ pub enum Error {
         /// Where they were looked for.
         origin: Origin,
     },
+    /// A PKCS#12 file that cannot be opened.
+    #[cfg(feature = "pkcs12")]
+    #[error("the PKCS#12 file {origin} {fault}")]
+    Pkcs12 {
+        /// The file.
+        origin: Origin,
+        /// Why.
+        fault: Pkcs12Fault,
+    },
     /// No certificate belongs to the key.
     #[error("no certificate in {certificate} belongs to the private key in {private_key}")]
     Mismatch {
@@ -193,6 +204,8 @@ impl Classify for Error {
                 "copy the file again, complete from the BEGIN line to the END line"
             }
             Self::UnusableKey { hint, .. } => hint,
+            #[cfg(feature = "pkcs12")]
+            Self::Pkcs12 { fault, .. } => fault.hint(),
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
             }

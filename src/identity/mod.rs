@@ -7,12 +7,15 @@ mod chain;
 mod current;
 mod error;
 mod expiry;
+mod file;
 mod key;
 mod leaf;
 mod origin;
 mod passphrase;
 mod pem;
 pub mod pkcs11;
+#[cfg(feature = "pkcs12")]
+mod pkcs12;
 mod selection;
 mod source;
 pub mod spiffe;
@@ -33,6 +36,8 @@ pub use key::SigningKey;
 pub use leaf::Fault;
 pub use origin::Origin;
 pub use passphrase::Passphrase;
+#[cfg(feature = "pkcs12")]
+pub use pkcs12::Fault as Pkcs12Fault;
 pub use selection::Attributes;
 pub use selection::Fingerprint;
 pub use selection::Selection;

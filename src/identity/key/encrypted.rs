@@ -32,7 +32,7 @@ const MAX_SCRYPT_STEPS: u64 = 1 << 21;
 
 /// What is wrong with an encrypted key, completing "the private key in …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::identity) enum Fault {
     /// Not the structure of RFC 5958.
     #[error("is not valid encrypted PKCS#8")]
     Malformed,
@@ -101,7 +101,7 @@ impl std::fmt::Display for Excess {
 
 /// A key that is encrypted in a way that can be undone.
 #[derive(Debug)]
-pub(super) struct Encrypted<'a> {
+pub(in crate::identity) struct Encrypted<'a> {
     parameters: pbes2::Parameters,
     data: &'a [u8],
 }
@@ -110,6 +110,14 @@ impl<'a> Encrypted<'a> {
     /// Takes the structure apart and judges what it would cost; nothing is computed yet.
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, Fault> {
         let (algorithm, data) = outer(der).ok_or(Fault::Malformed)?;
+        Self::new(algorithm, data)
+    }
+
+    /// The same for what PKCS#12 wraps in its own way.
+    pub(in crate::identity) fn new(
+        algorithm: AlgorithmIdentifierRef<'_>,
+        data: &'a [u8],
+    ) -> Result<Self, Fault> {
         if algorithm.oid != pbes2::PBES2_OID {
             return Err(Fault::Unsupported(scheme_name(algorithm.oid)));
         }
@@ -135,8 +143,30 @@ impl<'a> Encrypted<'a> {
         Ok(Self { parameters, data })
     }
 
+    /// What it costs to derive the key, in rounds of PBKDF2; a step of scrypt takes about as long.
+    #[cfg(feature = "pkcs12")]
+    pub(in crate::identity) fn rounds(&self) -> u64 {
+        match &self.parameters.kdf {
+            Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count.into(),
+            Kdf::Scrypt(scrypt) => {
+                scrypt.cost_parameter * u64::from(scrypt.block_size) * u64::from(scrypt.parallelization)
+            }
+            _ => u64::MAX,
+        }
+    }
+
     /// The PKCS#8 inside. Takes as long as the file asks for, tens of milliseconds commonly.
     pub(super) fn decrypt(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, Fault> {
+        let plaintext = self.plaintext(passphrase)?;
+        // One wrong passphrase in 256 leaves what looks like padding.
+        if is_sequence_with_version(plaintext.expose()) { Ok(plaintext) } else { Err(Fault::WrongPassphrase) }
+    }
+
+    /// Whatever is inside, which may be noise if the passphrase is wrong.
+    pub(in crate::identity) fn plaintext(
+        &self,
+        passphrase: &Secret<Vec<u8>>,
+    ) -> Result<Secret<Vec<u8>>, Fault> {
         let mut buffer = Zeroizing::new(self.data.to_vec());
         let length = self
             .parameters
@@ -147,10 +177,6 @@ impl<'a> Encrypted<'a> {
             })?
             .len();
         buffer.truncate(length);
-        // One wrong passphrase in 256 leaves what looks like padding.
-        if !is_sequence_with_version(&buffer) {
-            return Err(Fault::WrongPassphrase);
-        }
         Ok(Secret::new(std::mem::take(&mut *buffer)))
     }
 }
@@ -167,7 +193,8 @@ fn outer(der: &[u8]) -> Option<(AlgorithmIdentifierRef<'_>, &[u8])> {
     reader.finish().ok().map(|()| members)
 }
 
-fn is_sequence_with_version(der: &[u8]) -> bool {
+/// Whether decrypted bytes are PKCS#8, whose version comes first: noise is not, with all likelihood.
+pub(in crate::identity) fn is_sequence_with_version(der: &[u8]) -> bool {
     AnyRef::from_der(der).is_ok_and(|any| any.tag() == Tag::Sequence && any.value().starts_with(&[2, 1]))
 }
 
@@ -186,7 +213,7 @@ fn is_sane(kdf: &Kdf) -> bool {
 }
 
 /// Whether deriving the key is worth the wait.
-pub(in crate::identity) fn check_cost(kdf: &Kdf) -> Result<(), Excess> {
+fn check_cost(kdf: &Kdf) -> Result<(), Excess> {
     match kdf {
         Kdf::Pbkdf2(pbkdf2) if pbkdf2.iteration_count > MAX_ITERATIONS => {
             Err(Excess::Iterations(pbkdf2.iteration_count))

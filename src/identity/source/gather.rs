@@ -1,6 +1,5 @@
 //! Reads the places of a source: files, tokens, a TPM, an agent.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Locator;
@@ -9,6 +8,8 @@ use crate::identity::Error;
 use crate::identity::Origin;
 use crate::identity::Passphrase;
 use crate::identity::SigningKey;
+use crate::identity::file;
+use crate::identity::file::File;
 use crate::identity::key;
 use crate::identity::pem;
 use crate::identity::pem::Certificate;
@@ -29,8 +30,9 @@ type Keys = Vec<Arc<dyn SigningKey>>;
 /// Reads what there is to read; a fault of one place says nothing of the others.
 pub(in crate::identity) fn gather(source: &Source) -> Material {
     let mut warnings = Vec::new();
+    let passphrase = source.passphrase.as_ref();
     let (mut certificates, keys) = match (&source.certificate, source.key_place()) {
-        // One question for both: the agent may renew them at any moment.
+        // What has both is asked once, so that they are of one time.
         (place @ Locator::Agent(agent), key_place) if place == key_place => match agent.fetch() {
             Ok(svid) => {
                 let keys = key_of(&place.origin(), &svid).map(|key| vec![key]);
@@ -38,8 +40,14 @@ pub(in crate::identity) fn gather(source: &Source) -> Material {
             }
             Err(error) => (Ok(Vec::new()), Err(error.into())),
         },
+        (place @ Locator::File(path), key_place) if place == key_place => {
+            match File::open(path, passphrase) {
+                Ok(file) => (file.certificates(), source.keys_of_file(&file, &mut warnings)),
+                Err(error) => (Ok(Vec::new()), Err(error)),
+            }
+        }
         (place, key_place) => {
-            let certificates = source.certificates_in(place);
+            let certificates = source.certificates_in(place, &mut warnings);
             let keys = source.keys_in(key_place, certificates.as_deref().unwrap_or_default(), &mut warnings);
             (certificates, keys)
         }
@@ -55,9 +63,17 @@ pub(in crate::identity) fn gather(source: &Source) -> Material {
 }
 
 impl Source {
-    fn certificates_in(&self, place: &Locator) -> Result<Vec<Certificate>, Error> {
+    fn certificates_in(
+        &self,
+        place: &Locator,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Certificate>, Error> {
         match place {
-            Locator::File(path) => pem::certificates(&pem::read(path)?),
+            Locator::File(path) => {
+                let file = File::open(path, self.passphrase.as_ref())?;
+                warnings.extend(file.warnings());
+                file.certificates()
+            }
             Locator::Token(uri) => {
                 let found = pkcs11::certificates(&self.token(uri)?)?;
                 Ok(numbered(&place.origin(), found.into_iter().map(|found| found.der)))
@@ -75,7 +91,9 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<Keys, Error> {
         let key = match place {
-            Locator::File(path) => return self.keys_of_file(path, warnings),
+            Locator::File(path) => {
+                return self.keys_of_file(&File::open(path, self.passphrase.as_ref())?, warnings);
+            }
             Locator::Token(uri) => {
                 warnings.extend(uri.warnings());
                 let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
@@ -87,14 +105,15 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, path: &Path, warnings: &mut Vec<String>) -> Result<Keys, Error> {
-        let file = pem::read(path)?;
-        warnings.extend(open_to_others(&file, "private key"));
-        let key = match file.labelled("TSS2 PRIVATE KEY")? {
-            Some(der) => self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?,
-            None => key::from_pem(&file, self.passphrase.as_ref())?,
-        };
-        Ok(vec![key])
+    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
+        warnings.extend(file.mode_warning());
+        warnings.extend(file.warnings());
+        match file.tss2()? {
+            Some(der) => {
+                Ok(vec![self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?])
+            }
+            None => file.keys(self.passphrase.as_ref()),
+        }
     }
 
     /// The `SubjectPublicKeyInfo` of a certificate that may be used.
@@ -118,7 +137,7 @@ impl Source {
     fn passphrase_warning(&self) -> Option<String> {
         match &self.passphrase {
             // What cannot be read was told by whoever needed it.
-            Some(Passphrase::File(path)) => open_to_others(&pem::read(path).ok()?, "passphrase"),
+            Some(Passphrase::File(path)) => file::open_to_others(&pem::read(path).ok()?, "passphrase"),
             _ => None,
         }
     }
@@ -135,15 +154,4 @@ fn key_of(origin: &Origin, svid: &Svid) -> Result<Arc<dyn SigningKey>, Error> {
 fn numbered(origin: &Origin, ders: impl Iterator<Item = Vec<u8>>) -> Vec<Certificate> {
     let of = |(index, der)| Certificate { origin: origin.clone(), position: index + 1, der };
     ders.enumerate().map(of).collect()
-}
-
-/// A sentence on a file whose mode lets others read what only this user should.
-fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
-    (file.mode & 0o027 != 0).then(|| {
-        format!(
-            "the {what} `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
-            file.path.display(),
-            file.mode & 0o7777,
-        )
-    })
 }
