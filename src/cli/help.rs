@@ -56,6 +56,24 @@ fn for_people() -> Command {
                     .args(config::arguments()),
             ),
         )
+        .subcommand(
+            Command::new("certificate").about("Look at certificates").subcommand_required(true).subcommand(
+                Command::new("show")
+                    .about("Show what a file, token or agent holds, and whether Roles Anywhere would accept it")
+                    .arg(
+                        Arg::new("place")
+                            .value_name("PATH|URI")
+                            .help("Where the certificate is [default: where each session has its own]"),
+                    )
+                    .arg(
+                        Arg::new("json")
+                            .long("json")
+                            .action(ArgAction::SetTrue)
+                            .help("Print it as JSON"),
+                    )
+                    .args(config::arguments()),
+            ),
+        )
         .subcommand(Command::new("version").about("Print the version"))
 }
 

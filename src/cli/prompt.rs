@@ -30,9 +30,14 @@ pub(super) fn ask_for_all(settings: &Settings) {
 
 /// The same for one session.
 pub(super) fn ask(session: &Session) {
-    if let Some(answer) = unanswered(session)
-        && let Some(typed) = read(&session.name)
-    {
+    if let Some(answer) = unanswered(session) {
+        ask_for(&format!("session `{}`", session.name), answer);
+    }
+}
+
+/// The same for what is called `whose`.
+pub(super) fn ask_for(whose: &str, answer: &OnceLock<Secret<String>>) {
+    if let Some(typed) = read(whose) {
         // Set by nobody else meanwhile.
         let _ = answer.set(typed);
     }
@@ -59,9 +64,9 @@ fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
 }
 
 /// One line of the controlling terminal, typed without being shown.
-fn read(session: &str) -> Option<Secret<String>> {
+fn read(whose: &str) -> Option<Secret<String>> {
     let mut terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
-    write!(terminal, "Passphrase of session `{session}`: ").ok()?;
+    write!(terminal, "Passphrase of {whose}: ").ok()?;
     let typed = {
         let _silence = Silence::over(&terminal)?;
         line(&terminal)

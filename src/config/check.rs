@@ -14,6 +14,7 @@ use super::Settings;
 use super::Socket;
 use super::Upstream;
 use super::environment::Environment;
+use super::file::FileLayer;
 use super::file::Given;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
@@ -32,6 +33,7 @@ use super::report::without_login;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use crate::identity::Source;
 use crate::secret::Secret;
 
 /// Reads the file and checks everything.
@@ -43,6 +45,27 @@ pub(super) fn settle(
     let mut problems = Vec::new();
     let layers = Layers::read(arguments, environment, &mut problems);
     settle_layers(&layers, caller, problems)
+}
+
+/// Checks what flags and variables say of a certificate and its key, without a file.
+pub(super) fn settle_source(
+    arguments: Arguments,
+    environment: &Environment,
+) -> Result<(Source, Vec<String>), Problems> {
+    let layers = Layers { arguments, environment, file: FileLayer::default() };
+    let mut check = Check {
+        layers: &layers,
+        caller: Caller::Client,
+        problems: Vec::new(),
+        origins: Origins::default(),
+        warnings: Vec::new(),
+    };
+    let source = check.identity(&SessionLayer { name: "default", table: None, takes_flags: true });
+    match (Problems::collect(check.problems), source) {
+        (None, Some(source)) => Ok((source, check.warnings)),
+        (Some(problems), _) => Err(problems),
+        (None, None) => Err(Problems::unexplained()),
+    }
 }
 
 /// Checks what the layers give; `problems` are those of reading them.

@@ -244,6 +244,23 @@ pub fn load_for_client(matches: &clap::ArgMatches, environment: &Environment) ->
     check::settle(layers::arguments(matches), environment, Caller::Client)
 }
 
+/// The certificate and key that flags and variables name, and what is unwise about it; `place` stands for
+/// `--certificate` where it is given. No file is read and no session needed.
+///
+/// # Errors
+/// All mistakes.
+pub fn load_source(
+    matches: &clap::ArgMatches,
+    environment: &Environment,
+    place: Option<&str>,
+) -> Result<(Source, Vec<String>), Problems> {
+    let mut arguments = layers::arguments(matches);
+    if let Some(place) = place {
+        arguments.insert("certificate", vec![place.into()]);
+    }
+    check::settle_source(arguments, environment)
+}
+
 /// Who wants settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {

@@ -157,6 +157,14 @@ pub enum Error {
         /// Why.
         fault: Fault,
     },
+    /// An intermediate that may not have issued what is below it.
+    #[error("the intermediate `{subject}` in {origin} has no key usage keyCertSign")]
+    NoCertSign {
+        /// Where.
+        origin: Origin,
+        /// Which.
+        subject: String,
+    },
     /// More intermediates than Roles Anywhere takes.
     #[error("{origin} leads through {length} intermediates; Roles Anywhere takes at most 5")]
     ChainTooLong {
@@ -219,6 +227,7 @@ impl Classify for Error {
                 "if this certificate is to be trusted, add its fingerprint to `certificate_fingerprint`"
             }
             Self::Leaf { fault, .. } => fault.hint(),
+            Self::NoCertSign { .. } => "have the CA's certificate issued with keyUsage keyCertSign",
             Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",
         };
         Some(hint.into())

@@ -7,6 +7,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_HASH_SHA1;
+use x509_parser::public_key::PublicKey;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::X509Version;
 
@@ -38,6 +39,11 @@ pub enum Fault {
     OldVersion,
     /// It names no subject.
     NoSubject,
+    /// Roles Anywhere takes no signatures of such a key.
+    Key {
+        /// What it is.
+        kind: KeyKind,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -52,6 +58,7 @@ impl fmt::Display for Fault {
             Self::WeakSignature { hash } => write!(formatter, "is signed with {hash}"),
             Self::OldVersion => formatter.write_str("is not X.509 version 3"),
             Self::NoSubject => formatter.write_str("has an empty subject"),
+            Self::Key { kind } => write!(formatter, "has a key that is {kind}"),
         }
     }
 }
@@ -67,36 +74,96 @@ impl Fault {
             Self::WeakSignature { .. } => "have it issued with SHA-256 or stronger",
             Self::OldVersion => "have it issued with basicConstraints and keyUsage extensions",
             Self::NoSubject => "have it issued with a subject, such as CN=this-host",
+            Self::Key { .. } => {
+                "have it issued for RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA"
+            }
         }
     }
 }
 
 /// Finds the first reason for which Roles Anywhere would refuse `leaf` at `now`.
 pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Fault> {
+    faults(leaf, now).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All of them; those of time come last, for they pass.
+pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fault> {
     let not_before = leaf.validity().not_before.to_datetime();
     let not_after = leaf.validity().not_after.to_datetime();
-    if leaf.version() != X509Version::V3 {
-        return Err(Fault::OldVersion);
+    let may_sign = leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
+    let kind = key_kind(leaf);
+    let found = [
+        (leaf.version() != X509Version::V3).then_some(Fault::OldVersion),
+        leaf.is_ca().then_some(Fault::Ca),
+        (!may_sign).then_some(Fault::NoDigitalSignature),
+        weak_hash(leaf).map(|hash| Fault::WeakSignature { hash }),
+        leaf.subject().iter().next().is_none().then_some(Fault::NoSubject),
+        (!kind.is_accepted()).then_some(Fault::Key { kind }),
+        (now < not_before).then_some(Fault::NotYetValid { not_before }),
+        (now > not_after).then_some(Fault::Expired { not_after }),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// What a certificate's key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA, with its size in bits.
+    Rsa(usize),
+    /// On one of NIST's curves.
+    Ec(&'static str),
+    /// FIPS 204.
+    MlDsa(&'static str),
+    /// Anything else, by name or object identifier.
+    Other(String),
+}
+
+impl KeyKind {
+    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process); smaller RSA keys are nobody's.
+    fn is_accepted(&self) -> bool {
+        match self {
+            Self::Rsa(bits) => *bits >= 2048,
+            Self::Ec(_) | Self::MlDsa(_) => true,
+            Self::Other(_) => false,
+        }
     }
-    if leaf.is_ca() {
-        return Err(Fault::Ca);
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(formatter, "RSA with {bits} bits"),
+            Self::Ec(curve) => write!(formatter, "EC {curve}"),
+            Self::MlDsa(set) => formatter.write_str(set),
+            Self::Other(name) => formatter.write_str(name),
+        }
     }
-    if !leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature()) {
-        return Err(Fault::NoDigitalSignature);
+}
+
+/// The kind of key that `certificate` is for.
+pub(super) fn key_kind(certificate: &X509Certificate<'_>) -> KeyKind {
+    let info = certificate.public_key();
+    let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
+    match info.algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.1" => match info.parsed() {
+            Ok(PublicKey::RSA(key)) => KeyKind::Rsa(key.key_size()),
+            _ => KeyKind::Other("RSA that cannot be parsed".into()),
+        },
+        "1.2.840.10045.2.1" => match curve().as_deref() {
+            Some("1.2.840.10045.3.1.7") => KeyKind::Ec("P-256"),
+            Some("1.3.132.0.34") => KeyKind::Ec("P-384"),
+            Some("1.3.132.0.35") => KeyKind::Ec("P-521"),
+            Some(other) => KeyKind::Other(format!("EC on the curve {other}")),
+            None => KeyKind::Other("EC on an unnamed curve".into()),
+        },
+        "2.16.840.1.101.3.4.3.17" => KeyKind::MlDsa("ML-DSA-44"),
+        "2.16.840.1.101.3.4.3.18" => KeyKind::MlDsa("ML-DSA-65"),
+        "2.16.840.1.101.3.4.3.19" => KeyKind::MlDsa("ML-DSA-87"),
+        "1.3.101.112" => KeyKind::Other("Ed25519".into()),
+        "1.3.101.113" => KeyKind::Other("Ed448".into()),
+        "1.2.840.113549.1.1.10" => KeyKind::Other("RSASSA-PSS".into()),
+        other => KeyKind::Other(other.into()),
     }
-    if let Some(hash) = weak_hash(leaf) {
-        return Err(Fault::WeakSignature { hash });
-    }
-    if leaf.subject().iter().next().is_none() {
-        return Err(Fault::NoSubject);
-    }
-    if now < not_before {
-        return Err(Fault::NotYetValid { not_before });
-    }
-    if now > not_after {
-        return Err(Fault::Expired { not_after });
-    }
-    Ok(())
 }
 
 fn weak_hash(leaf: &X509Certificate<'_>) -> Option<&'static str> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) use gather::Material;
+pub(super) use gather::gather;
 use time::OffsetDateTime;
 
 use super::Error;
@@ -103,7 +104,7 @@ impl Source {
 
     /// Loads and proves the identity as of `now`.
     pub fn load(&self, now: OffsetDateTime) -> Result<Loaded, Error> {
-        self.prove(gather::gather(self), now)
+        self.prove(gather(self), now)
     }
 
     /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
@@ -164,7 +165,7 @@ impl Source {
         self.private_key.as_ref().unwrap_or(&self.certificate)
     }
 
-    pub(super) fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
+    fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
         let Material { certificates, keys, mut warnings } = material;
         // What is wrong with a key is the commoner mistake, and the graver one: it is told first.
         let keys = keys?;
@@ -188,7 +189,7 @@ impl Source {
     }
 
     /// The leaf that belongs to one of the keys, if it is one that may be used.
-    fn choose<'a>(
+    pub(super) fn choose<'a>(
         &self,
         certificates: &'a [Certificate],
         keys: &'a [Arc<dyn SigningKey>],

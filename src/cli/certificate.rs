@@ -1,0 +1,226 @@
+//! `anchord certificate show`: what a file, a token or an agent holds, and whether Roles Anywhere would accept it.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+use serde_json::Value;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::prompt;
+use crate::clock;
+use crate::clock::Clock;
+use crate::config;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::identity::Inspection;
+use crate::identity::Passphrase;
+use crate::identity::Role;
+use crate::identity::Seen;
+use crate::identity::Source;
+
+/// What is shown, under a heading.
+struct Shown {
+    heading: String,
+    inspected: Result<Inspection, Failure>,
+}
+
+pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let sources = match sources(matches, surroundings) {
+        Ok(sources) => sources,
+        Err(exit) => return exit,
+    };
+    let now = Clock::system().now();
+    let look = |(heading, source): (String, Source)| {
+        if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
+            prompt::ask_for(&heading, answer);
+        }
+        Shown { heading, inspected: source.inspect(now).map_err(Failure::from) }
+    };
+    let shown: Vec<_> = sources.into_iter().map(look).collect();
+    let text = if matches.get_flag("json") {
+        let all: Vec<_> = shown.iter().map(Shown::json).collect();
+        format!("{:#}\n", json!(all))
+    } else {
+        let texts: Vec<_> = shown.iter().map(|shown| shown.text(now)).collect();
+        texts.join("\n")
+    };
+    match exit::print(surroundings, &text) {
+        Exit::Done if shown.iter().all(Shown::is_good) => Exit::Done,
+        Exit::Done => Exit::Failed,
+        other => other,
+    }
+}
+
+/// The place that is named, else the certificates of the sessions.
+fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Vec<(String, Source)>, Exit> {
+    let place = matches.get_one::<String>("place").map(String::as_str);
+    let flag = matches.get_one::<String>("certificate").map(String::as_str);
+    if let Some(named) = place.or(flag) {
+        let (source, warnings) = config::load_source(matches, surroundings.environment, place)
+            .map_err(|problems| exit::report_problems(&problems, surroundings))?;
+        tell(&warnings, surroundings);
+        return Ok(vec![(named.into(), source)]);
+    }
+    let settings = config::load_for_client(matches, surroundings.environment)
+        .map_err(|problems| exit::report_problems(&problems, surroundings))?;
+    tell(&settings.warnings, surroundings);
+    if settings.sessions.is_empty() {
+        let hint =
+            Some("name a file or a URI: `anchord certificate show leaf.pem --private-key key.pem`".into());
+        let failure = Failure::of(Class::Misconfigured, "no session is configured here", hint);
+        return Err(exit::report(&failure, surroundings));
+    }
+    let sessions = settings.sessions.into_iter();
+    let is_meant = |name: &str| settings.picked.as_deref().is_none_or(|picked| picked == name);
+    Ok(sessions
+        .filter(|session| is_meant(&session.name))
+        .map(|session| (format!("session {}", session.name), session.identity))
+        .collect())
+}
+
+fn tell(warnings: &[String], surroundings: &mut Surroundings<'_>) {
+    for warning in warnings {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
+    }
+}
+
+impl Shown {
+    fn is_good(&self) -> bool {
+        self.inspected.as_ref().is_ok_and(|inspection| inspection.refusals.is_empty())
+    }
+
+    fn text(&self, now: OffsetDateTime) -> String {
+        let mut text = format!("{}\n", self.heading);
+        // Writing into a String cannot fail.
+        let _ = match &self.inspected {
+            Ok(inspection) => write_inspection(&mut text, inspection, now),
+            Err(failure) => write_failure(&mut text, "cannot be read", failure),
+        };
+        text
+    }
+
+    fn json(&self) -> Value {
+        match &self.inspected {
+            Ok(inspection) => json!({
+                "place": self.heading,
+                "certificates": inspection.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
+                "key": inspection.key.as_ref().and_then(|key| key.as_ref().ok()),
+                "ends_at": inspection.ends_at,
+                "acceptable": inspection.refusals.is_empty(),
+                "refusals": inspection.refusals.iter().map(failure_json).collect::<Vec<_>>(),
+                "warnings": inspection.warnings,
+            }),
+            Err(failure) => json!({
+                "place": self.heading,
+                "acceptable": false,
+                "refusals": [failure_json(failure)],
+            }),
+        }
+    }
+}
+
+fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateTime) -> std::fmt::Result {
+    for certificate in &inspection.certificates {
+        write_certificate(text, certificate, now)?;
+    }
+    match &inspection.key {
+        Some(Ok(key)) => writeln!(text, "  key           {key}")?,
+        Some(Err(_)) => {}
+        None => writeln!(
+            text,
+            "  key           none was named; give --private-key to see whether it belongs to the leaf"
+        )?,
+    }
+    if let Some(issuer) = &inspection.ends_at {
+        writeln!(text, "  trust anchor  must be `{issuer}`, or lead to it")?;
+    }
+    for warning in &inspection.warnings {
+        writeln!(text, "  warning       {warning}")?;
+    }
+    for refusal in &inspection.refusals {
+        write_failure(text, "refused", refusal)?;
+    }
+    if inspection.refusals.is_empty() {
+        writeln!(
+            text,
+            "  acceptable    nothing here speaks against it; what AWS knows (revocation, the profile, the role) is not looked at"
+        )?;
+    }
+    Ok(())
+}
+
+fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std::fmt::Result {
+    writeln!(text, "  {:13} {}", seen.role.to_string(), seen.subject)?;
+    writeln!(text, "    from        {}", seen.origin)?;
+    writeln!(text, "    issuer      {}", seen.issuer)?;
+    writeln!(text, "    serial      {} ({})", seen.serial, seen.serial_hex)?;
+    writeln!(text, "    fingerprint {}", seen.fingerprint)?;
+    writeln!(
+        text,
+        "    valid       {} to {}, {}",
+        clock::rfc3339(seen.not_before),
+        clock::rfc3339(seen.not_after),
+        life(seen, now)
+    )?;
+    writeln!(text, "    public key  {}", seen.key)?;
+    writeln!(text, "    usage       {}", seen.usage.join(", "))?;
+    if !seen.names.is_empty() {
+        writeln!(text, "    names       {}", seen.names.join(", "))?;
+    }
+    Ok(())
+}
+
+fn life(seen: &Seen, now: OffsetDateTime) -> String {
+    let left = seen.not_after - now;
+    if now < seen.not_before {
+        return "not yet".into();
+    }
+    match (left.is_negative(), left.whole_days()) {
+        (true, _) => "expired".into(),
+        (false, 0) => format!("{} min left", left.whole_minutes()),
+        (false, 1) => "1 day left".into(),
+        (false, days) => format!("{days} days left"),
+    }
+}
+
+fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::Result {
+    writeln!(text, "  {what:13} {}", failure.message())?;
+    match failure.hint() {
+        Some(hint) => writeln!(text, "    hint: {hint}"),
+        None => Ok(()),
+    }
+}
+
+fn certificate_json(seen: &Seen) -> Value {
+    json!({
+        "role": match seen.role {
+            Role::Leaf => "leaf",
+            Role::Intermediate => "intermediate",
+            Role::NotSent => "not-sent",
+        },
+        "origin": seen.origin,
+        "subject": seen.subject,
+        "issuer": seen.issuer,
+        "serial": seen.serial,
+        "serial_hex": seen.serial_hex,
+        "fingerprint": seen.fingerprint.to_string(),
+        "not_before": clock::rfc3339(seen.not_before),
+        "not_after": clock::rfc3339(seen.not_after),
+        "public_key": seen.key,
+        "usage": seen.usage,
+        "names": seen.names,
+    })
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({
+        "class": failure.class().as_str(),
+        "message": failure.message(),
+        "hint": failure.hint(),
+    })
+}
