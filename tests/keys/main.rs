@@ -14,4 +14,6 @@ mod softhsm;
 
 mod pinned;
 mod pkcs11;
+#[cfg(feature = "spiffe")]
+mod spiffe;
 mod tpm;

@@ -1,0 +1,301 @@
+//! A SPIFFE agent in place of files: the fake one, which speaks gRPC with another implementation than the daemon.
+
+use std::time::Duration;
+
+use anchord_emulator::Authority;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
+use anchord_emulator::spiffe::Agent;
+use anchord_emulator::spiffe::Code;
+use anchord_emulator::spiffe::Mood;
+use anchord_emulator::spiffe::Svid;
+
+use crate::load::Load;
+use crate::support::Daemon;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process;
+
+const ROBOT: &str = "spiffe://example.org/robot-7";
+const OTHER: &str = "spiffe://example.org/robot-8";
+const RENEWED: &str = "Credentials renewed";
+const WITHOUT: &str = "The certificate on disk cannot be used";
+const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+const ASK: [&str; 3] = ["credential-process", "--session", "bedrock"];
+
+/// What an agent gives for a leaf below the trust anchor, whose serial number is `serial`.
+fn svid(authority: &Authority, id: &str, key: KeyKind, serial: u8) -> Svid {
+    let mut request = LeafRequest::new("robot", key);
+    request.uris = vec![id.into()];
+    request.serial = Some(vec![serial]);
+    Svid::new(id, &authority.leaf(&request).unwrap(), authority)
+}
+
+/// A stage whose session has this for its certificate.
+async fn stage(certificate: &str, more: &str) -> Stage {
+    let stage = Stage::new().await;
+    choose(&stage, certificate, more);
+    stage
+}
+
+fn choose(stage: &Stage, certificate: &str, more: &str) {
+    let socket = stage.path("agent.sock");
+    let identity =
+        format!("certificate = \"{certificate}\"\nspiffe_socket = \"unix://{}\"\n{more}", socket.display());
+    stage.configure(&stage.session_of("bedrock", &identity));
+}
+
+async fn agent(stage: &Stage, svids: Vec<Svid>) -> Agent {
+    Agent::start(&stage.path("agent.sock"), svids).await.unwrap()
+}
+
+/// The serial numbers of the leaves that signed the requests so far.
+fn serials(stage: &Stage) -> Vec<String> {
+    let requests = stage.emulator.requests();
+    let serial = |credential: &String| credential.split('/').next().unwrap().to_owned();
+    requests.iter().map(|request| request.credential.as_ref().map(serial).unwrap()).collect()
+}
+
+/// Later credentials end later: AWS's dates have whole seconds, and these tests are faster.
+fn a_while_passes(stage: &Stage, seconds: i64) {
+    stage.emulator.set_clock_offset(time::Duration::seconds(seconds));
+}
+
+/// Without waiting for credentials.
+fn start(stage: &Stage) -> Daemon {
+    let mut command = process::anchord();
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    Daemon::of(command)
+}
+
+async fn refused(daemon: &Daemon, part: &str) -> serde_json::Value {
+    let is_it = |line: &serde_json::Value| {
+        line["level"] != "DEBUG" && line["error"].as_str().is_some_and(|error| error.contains(part))
+    };
+    daemon.wait_for_line(part, 1, is_it).await
+}
+
+/// Ends `daemon`, and fails if it has told any agent's key, in whole or in part.
+async fn end(stage: &Stage, daemon: Daemon, given: &[Svid]) {
+    let (code, output) = daemon.stop().await;
+    assert_eq!(code, 0, "{output}");
+    let tail = |svid: &Svid| svid.x509_svid_key[svid.x509_svid_key.len() - 24..].to_vec();
+    let secrets: Vec<_> = given.iter().map(tail).flat_map(|key| written(&key)).collect();
+    stage.assert_no_secrets(&output, &secrets);
+}
+
+/// Bytes as careless logs write them.
+fn written(bytes: &[u8]) -> [String; 4] {
+    let hexadecimal = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let listed = format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
+    let quoted = format!("{:?}", bytes::Bytes::copy_from_slice(bytes));
+    let quoted = quoted.trim_start_matches("b\"").trim_end_matches('"').to_owned();
+    [hexadecimal, listed, quoted.replace('\\', "\\\\"), quoted]
+}
+
+#[tokio::test]
+async fn svids_with_every_kind_of_key_give_credentials() {
+    for key in KeyKind::ALL {
+        let stage = stage("spiffe:", "").await;
+        let intermediate = stage.root.intermediate("Trust domain", KeyKind::P256).unwrap();
+        let svid = svid(&intermediate, ROBOT, key, 7).with_intermediate(&intermediate);
+        let _agent = agent(&stage, vec![svid.clone()]).await;
+
+        let daemon = stage.daemon().await;
+
+        let using = daemon.wait_for("Using certificate").await;
+        assert_eq!(using["subject"], "CN=robot", "{using}");
+        client::imds(&daemon.http().await).await.key_id();
+        assert_eq!(serials(&stage), ["7"], "{key}");
+        end(&stage, daemon, &[svid]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_svid_is_chosen_by_its_id_or_its_hint() {
+    let stage = stage("spiffe:", "").await;
+    let svids = vec![
+        svid(&stage.root, ROBOT, KeyKind::P256, 1).with_hint("internal"),
+        svid(&stage.root, ROBOT, KeyKind::P256, 2).with_hint("external"),
+        svid(&stage.root, OTHER, KeyKind::P256, 3),
+    ];
+    let _agent = agent(&stage, svids).await;
+    for (certificate, more) in
+        [("spiffe:", ""), ("spiffe:", "spiffe_hint = \"external\"\n"), (OTHER, ""), (ROBOT, "")]
+    {
+        choose(&stage, certificate, more);
+        assert_eq!(stage.run(&ASK).await.code, 0);
+    }
+
+    assert_eq!(serials(&stage), ["1", "2", "3", "1"]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_given_is_told_with_those_that_are_and_taken_once_it_is() {
+    let stage = stage("spiffe://example.org/robot-9", "").await;
+    let given = [
+        svid(&stage.root, ROBOT, KeyKind::P256, 1),
+        svid(&stage.root, OTHER, KeyKind::P256, 2).with_hint("external"),
+    ];
+    let agent = agent(&stage, given.to_vec()).await;
+    let daemon = start(&stage);
+
+    let line = refused(&daemon, "gives no SVID `spiffe://example.org/robot-9`").await;
+    let error = line["error"].as_str().unwrap();
+    assert!(error.ends_with(&format!("only `{ROBOT}`, `{OTHER}` (hint `external`)")), "{error}");
+    assert!(line["hint"].as_str().unwrap().starts_with("name one of those that are there"), "{line}");
+    agent.rotate(vec![svid(&stage.root, "spiffe://example.org/robot-9", KeyKind::P256, 9)]);
+
+    daemon.wait_for(RENEWED).await;
+    assert_eq!(serials(&stage), ["9"]);
+    end(&stage, daemon, &given).await;
+}
+
+#[tokio::test]
+async fn a_daemon_without_an_agent_lives_and_asks_it_when_it_appears() {
+    let stage = stage("spiffe:", "").await;
+    let daemon = start(&stage);
+    let line = refused(&daemon, "is not there: its socket does not exist").await;
+    assert!(line["hint"].as_str().unwrap().contains("`spiffe_socket` or SPIFFE_ENDPOINT_SOCKET"), "{line}");
+    assert_eq!(
+        client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.status,
+        503
+    );
+
+    let svid = svid(&stage.root, ROBOT, KeyKind::P256, 7);
+    let _agent = agent(&stage, vec![svid.clone()]).await;
+
+    daemon.wait_for(RENEWED).await;
+    client::imds(&daemon.http().await).await.key_id();
+    end(&stage, daemon, &[svid]).await;
+}
+
+#[tokio::test]
+async fn what_the_agent_does_not_allow_is_told_and_used_as_soon_as_it_does() {
+    let stage = stage("spiffe:", "").await;
+    let svid = svid(&stage.root, ROBOT, KeyKind::P256, 7);
+    let agent = agent(&stage, vec![svid.clone()]).await;
+    agent.feel(Mood::Refuses(Code::PermissionDenied, "no identity issued".into()));
+    let daemon = start(&stage);
+    let line = refused(&daemon, "has no identity for this process, saying \"no identity issued\"").await;
+    assert!(line["hint"].as_str().unwrap().contains("register an entry whose selectors match"), "{line}");
+
+    agent.feel(Mood::Gives);
+
+    daemon.wait_for(RENEWED).await;
+    assert_eq!(serials(&stage), ["7"]);
+    end(&stage, daemon, &[svid]).await;
+}
+
+/// A key that is not the certificate's, and one that is none.
+#[tokio::test]
+async fn a_wrong_key_never_takes_the_place_of_the_right_one() {
+    let stage = stage("spiffe:", "").await;
+    let good = svid(&stage.root, ROBOT, KeyKind::P256, 1);
+    let agent = agent(&stage, vec![good.clone()]).await;
+    let daemon = stage.daemon().await;
+    let mut load = Load::start(&stage, &daemon).await;
+    let mut foreign = svid(&stage.root, ROBOT, KeyKind::P256, 2);
+    foreign.x509_svid_key.clone_from(&good.x509_svid_key);
+    let mut broken = svid(&stage.root, ROBOT, KeyKind::P256, 3);
+    broken.x509_svid_key.truncate(30);
+
+    for (nth, (bad, text)) in
+        [(foreign, "belongs to the private key"), (broken, "PKCS#8")].into_iter().enumerate()
+    {
+        agent.rotate(vec![bad]);
+        let line = daemon.wait_for_nth(KEEPING, nth + 1).await;
+        assert!(line["error"].as_str().unwrap().contains(text), "{line}");
+        load.answered(50).await;
+    }
+    a_while_passes(&stage, 2);
+    agent.rotate(vec![svid(&stage.root, ROBOT, KeyKind::P256, 4)]);
+
+    daemon.wait_for_nth(RENEWED, 2).await;
+    load.end().await;
+    assert_eq!(serials(&stage), ["1", "4"]);
+    end(&stage, daemon, &[good]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_restarts_with_another_svid_costs_no_client_anything() {
+    let stage = stage("spiffe:", "").await;
+    let mut agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 1)]).await;
+    let daemon = stage.daemon().await;
+    let mut load = Load::start(&stage, &daemon).await;
+
+    for serial in 2..5 {
+        agent.crash().await;
+        load.answered(50).await;
+        a_while_passes(&stage, i64::from(serial) * 2);
+        agent.rotate(vec![svid(&stage.root, ROBOT, KeyKind::P256, serial)]);
+        agent.restart().await.unwrap();
+        daemon.wait_for_nth(RENEWED, usize::from(serial)).await;
+        load.answered(50).await;
+    }
+
+    load.end().await;
+    assert_eq!(serials(&stage), ["1", "2", "3", "4"]);
+    assert!(!daemon.output().contains(WITHOUT), "{}", daemon.output());
+    end(&stage, daemon, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_every_few_milliseconds_cost_no_client_anything() {
+    let stage = stage(ROBOT, "").await;
+    let kinds = [KeyKind::P256, KeyKind::P384, KeyKind::P256];
+    let serial = |number: u8| svid(&stage.root, ROBOT, kinds[usize::from(number) % 3], number);
+    let agent = agent(&stage, vec![serial(1)]).await;
+    let daemon = stage.daemon().await;
+    let mut load = Load::start(&stage, &daemon).await;
+
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    for number in 2..=120 {
+        pace.tick().await;
+        a_while_passes(&stage, i64::from(number));
+        agent.rotate(vec![serial(number)]);
+    }
+    let last = |line: &serde_json::Value| line["message"] == "Using certificate" && line["serial"] == "120";
+    daemon.wait_for_line("the last certificate", 1, last).await;
+    load.answered(200).await;
+
+    let answers = load.end().await;
+    assert!(answers > 500, "{answers}");
+    let used = serials(&stage);
+    assert!(used.len() > 3, "{used:?}");
+    // Each attempt asks the agent anew: what is older than an attempt is not used in it.
+    assert!(used.is_sorted_by_key(|serial| serial.parse::<u8>().unwrap()), "{used:?}");
+    assert!(!daemon.output().contains(WITHOUT), "{}", daemon.output());
+    end(&stage, daemon, &[]).await;
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_agent_is_asked_by_the_process_itself() {
+    let stage = stage("spiffe:", "").await;
+    let agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
+
+    let ran: Ran = stage.run(&ASK).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    assert_eq!((serials(&stage), agent.streams()), (vec!["7".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn the_socket_is_found_by_the_variable_that_all_tools_know() {
+    let stage = Stage::new().await;
+    stage.configure(&stage.session_of("bedrock", "certificate = \"spiffe:\"\n"));
+    let agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
+    let ask = |socket: Option<String>| {
+        let mut command = process::anchord();
+        command.args(ASK).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path("."));
+        command.envs(socket.map(|socket| ("SPIFFE_ENDPOINT_SOCKET", socket)));
+        process::to_the_end(command)
+    };
+
+    let without = ask(None).await;
+    let ran = ask(Some(agent.uri())).await;
+
+    assert!(without.stderr.contains("needs the socket of a SPIFFE agent"), "{}", without.stderr);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+}
