@@ -12,6 +12,8 @@ mod load;
 #[path = "support/softhsm.rs"]
 mod softhsm;
 
+#[cfg(feature = "spiffe")]
+mod grpc_go;
 mod pinned;
 mod pkcs11;
 #[cfg(feature = "spiffe")]
