@@ -99,7 +99,7 @@ impl Shown {
         // Writing into a String cannot fail.
         let _ = match &self.inspected {
             Ok(inspection) => write_inspection(&mut text, inspection, now),
-            Err(failure) => write_failure(&mut text, "cannot be read", failure),
+            Err(failure) => write_failure(&mut text, "unreadable", failure),
         };
         text
     }

@@ -25,7 +25,7 @@ use crate::failure::Failure;
 pub struct Inspection {
     /// The leaf, its intermediates in their order, then what is not sent.
     pub certificates: Vec<Seen>,
-    /// What the key is; `None` where no place for one was named.
+    /// What the key is, in a few words; `None` where no place for one was named.
     pub key: Option<Result<String, Failure>>,
     /// Why Roles Anywhere would refuse it, or it cannot be used; empty where nothing speaks against it.
     pub refusals: Vec<Failure>,
@@ -100,7 +100,12 @@ impl Source {
             Ok(keys) => {
                 let chosen = self.choose(&certificates, keys, now);
                 let key = chosen.as_ref().map_or(keys.first(), |(_, key)| Some(*key));
-                let described = key.map(|key| Ok(description(&**key)));
+                let belongs = if chosen.is_ok() {
+                    "belongs to the leaf"
+                } else {
+                    "belongs to no certificate that may be used"
+                };
+                let described = key.map(|key| Ok(format!("the {} {belongs}", description(&**key))));
                 match chosen {
                     Ok((certificate, _)) => leaf = Some(certificate),
                     Err(error) => refusals.push(error.into()),

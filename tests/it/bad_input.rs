@@ -62,7 +62,7 @@ async fn each_bad_file_has_its_message_and_the_other_session_goes_on() {
         ),
         (
             &|stage| stage.write("bad-key.pem", &stage.leaf().key_pem(KeyForm::Pkcs8).unwrap()),
-            "no certificate in `bad-leaf.pem` belongs to the private key in `bad-key.pem`; hint: the two files",
+            "no certificate in `bad-leaf.pem` belongs to the private key in `bad-key.pem`; hint: the two must",
         ),
         (&expired, "the leaf in `bad-leaf.pem` expired at"),
         (

@@ -1,6 +1,6 @@
 //! Clients that ask a daemon without a pause, to see whether one of them ever notices what happens to its key.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ impl Load {
     }
 }
 
-async fn ask(number: usize, address: &str, bearer: &str, socket: &PathBuf) -> Reply {
+async fn ask(number: usize, address: &str, bearer: &str, socket: &Path) -> Reply {
     match number % 3 {
         0 => client::imds(address).await,
         1 => client::container(address, "bedrock", bearer).await,

@@ -106,14 +106,13 @@ impl Source {
     }
 
     fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
-        warnings.extend(file.mode_warning());
         warnings.extend(file.warnings());
-        match file.tss2()? {
-            Some(der) => {
-                Ok(vec![self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?])
-            }
-            None => file.keys(self.passphrase.as_ref()),
-        }
+        let keys = match file.tss2()? {
+            Some(der) => vec![self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?],
+            None => file.keys(self.passphrase.as_ref())?,
+        };
+        warnings.extend(file.mode_warning());
+        Ok(keys)
     }
 
     /// The `SubjectPublicKeyInfo` of a certificate that may be used.
