@@ -1,5 +1,6 @@
 //! Keys in a TPM: swtpm holds them, tpm2-tools and tpm2-openssl make them.
 
+mod daemon;
 mod swtpm;
 
 use std::sync::Arc;
