@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The most rounds of PBKDF2 that are done, about two seconds' worth: a damaged or hostile file must not keep a
-/// thread for minutes. OWASP's advice is 1.4 million at most.
-pub(in crate::identity) const MAX_ITERATIONS: u32 = 5_000_000;
+/// The most rounds of PBKDF2 that are done, which SHA-512 takes a second or two for: a damaged or hostile file must not
+/// keep a thread for minutes, and loading has five seconds. OWASP's advice is 1.4 million at most.
+pub(in crate::identity) const MAX_ITERATIONS: u32 = 2_000_000;
 
 /// The most memory that scrypt may take; OpenSSL's own limit is 32 MiB.
 const MAX_SCRYPT_BYTES: u64 = 64 << 20;
