@@ -8,6 +8,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod files;
 mod load;
 #[path = "support/softhsm.rs"]
 mod softhsm;
