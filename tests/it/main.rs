@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod certificate;
 mod channels;
 mod clocks;
 mod crowd;

@@ -1,1 +1,143 @@
 //! What people see of good and bad certificates.
+
+use anchord_emulator::AuthorityRequest;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
+use time::Duration;
+
+use super::*;
+use crate::identity::support::Folder;
+use crate::identity::support::key;
+use crate::identity::support::leaf_of;
+use crate::identity::support::now;
+use crate::identity::support::root;
+
+fn refusals(inspection: &Inspection) -> Vec<&str> {
+    inspection.refusals.iter().map(Failure::message).collect()
+}
+
+fn roles(inspection: &Inspection) -> Vec<(Role, &str)> {
+    inspection.certificates.iter().map(|seen| (seen.role, seen.subject.as_str())).collect()
+}
+
+#[test]
+fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
+    let (folder, root) = (Folder::new(), root());
+    let issuing = root.subordinate(&AuthorityRequest::new("Issuing", KeyKind::P256)).unwrap();
+    let leaf = leaf_of(&issuing, KeyKind::P256);
+    let bundle = [root.certificate_pem(), issuing.certificate_pem(), leaf.certificate_pem()].concat();
+    folder.write("leaf.pem", bundle);
+    folder.write("key.pem", key(&leaf));
+
+    let inspection = folder.source().inspect(now()).unwrap();
+
+    assert_eq!(
+        roles(&inspection),
+        [(Role::Leaf, "CN=robot-7"), (Role::Intermediate, "CN=Issuing"), (Role::NotSent, "CN=Test root")]
+    );
+    assert_eq!(inspection.ends_at.as_deref(), Some("CN=Test root"));
+    assert_eq!(inspection.key.unwrap().unwrap(), "the EC private key belongs to the leaf");
+    assert!(inspection.refusals.is_empty());
+    let seen = &inspection.certificates[0];
+    assert_eq!(seen.fingerprint, Fingerprint::of(leaf.certificate_der()));
+    assert_eq!((seen.key.as_str(), seen.issuer.as_str()), ("EC P-256", "CN=Issuing"));
+    assert!(seen.usage.contains(&"digitalSignature".into()) && seen.usage.contains(&"CA:false".into()));
+}
+
+#[test]
+fn every_reason_against_a_leaf_is_told() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.digital_signature = false;
+    request.not_after = now() - Duration::MINUTE;
+    let leaf = root.leaf(&request).unwrap();
+    folder.install(&leaf);
+
+    let inspection = folder.source().inspect(now()).unwrap();
+
+    let refusals = refusals(&inspection);
+    assert!(refusals[0].ends_with("has no key usage digitalSignature"), "{refusals:?}");
+    assert!(refusals[1].contains("expired at"), "{refusals:?}");
+    assert_eq!(refusals.len(), 2);
+    assert!(inspection.refusals.iter().all(|refusal| refusal.hint().is_some()));
+}
+
+#[test]
+fn an_issuer_that_may_not_sign_certificates_is_told() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = AuthorityRequest::new("Issuing", KeyKind::P256);
+    request.key_cert_sign = false;
+    let issuing = root.subordinate(&request).unwrap();
+    let leaf = leaf_of(&issuing, KeyKind::P256);
+    folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
+    folder.write("key.pem", key(&leaf));
+
+    let inspection = folder.source().inspect(now()).unwrap();
+
+    let refusals = refusals(&inspection);
+    assert!(refusals[0].starts_with("the intermediate `CN=Issuing` in"), "{refusals:?}");
+    assert_eq!(refusals.len(), 1);
+}
+
+#[test]
+fn a_certificate_is_shown_without_a_key_and_beside_one_that_is_unusable() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::Rsa2048);
+    folder.write("leaf.pem", [root.certificate_pem(), leaf.certificate_pem()].concat());
+    let alone = Source { private_key: None, ..folder.source() };
+
+    let inspection = alone.inspect(now()).unwrap();
+    assert_eq!(roles(&inspection), [(Role::Leaf, "CN=robot-7"), (Role::NotSent, "CN=Test root")]);
+    assert!(inspection.key.is_none() && inspection.refusals.is_empty() && inspection.warnings.is_empty());
+
+    folder.write("key.pem", "garbage");
+    let inspection = folder.source().inspect(now()).unwrap();
+    assert_eq!(inspection.certificates.len(), 2);
+    assert!(inspection.key.unwrap().is_err());
+    assert!(inspection.refusals[0].message().contains("holds no private key"));
+
+    folder.write("key.pem", key(&leaf_of(&root, KeyKind::P256)));
+    let inspection = folder.source().inspect(now()).unwrap();
+    assert!(inspection.refusals[0].message().starts_with("no certificate in"));
+    assert_eq!(
+        inspection.key.unwrap().unwrap(),
+        "the EC private key belongs to no certificate that may be used"
+    );
+}
+
+#[test]
+fn a_serial_number_is_shown_in_both_notations() {
+    let (folder, root) = (Folder::new(), root());
+    for (serial, decimal, hexadecimal) in
+        [(vec![0x00, 0x0a, 0xff], "2815", "0xaff"), (vec![16], "16", "0x10")]
+    {
+        let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+        request.serial = Some(serial);
+        folder.install(&root.leaf(&request).unwrap());
+
+        let inspection = folder.source().inspect(now()).unwrap();
+
+        let seen = &inspection.certificates[0];
+        assert_eq!((seen.serial.as_str(), seen.serial_hex.as_str()), (decimal, hexadecimal));
+        for shown in [&seen.serial, &seen.serial_hex] {
+            let selection = crate::identity::Selection {
+                serial: Some(shown.parse().unwrap()),
+                ..crate::identity::Selection::default()
+            };
+            assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{shown} selects it");
+        }
+    }
+}
+
+/// Made by `openssl req -x509 -newkey ed25519`, which no leaf of Roles Anywhere can be.
+#[test]
+fn a_kind_of_key_that_is_not_accepted_is_named() {
+    let folder = Folder::new();
+    folder.write("leaf.pem", include_str!("tests/ed25519.pem"));
+    let alone = Source { private_key: None, ..folder.source() };
+
+    let inspection = alone.inspect(now()).unwrap();
+
+    let refusals = refusals(&inspection);
+    assert!(refusals.iter().any(|refusal| refusal.ends_with("has a key that is Ed25519")), "{refusals:?}");
+}
