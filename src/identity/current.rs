@@ -214,7 +214,7 @@ impl Current {
         if is_new {
             self.tell_of(&identity);
         } else if recovered {
-            info!(session, "The certificate on disk can be used again");
+            info!(session, "The certificate can be loaded again");
         }
         for warning in warnings.iter().filter(|warning| is_new || !told.contains(warning)) {
             warn!(session, "{warning}");
@@ -233,12 +233,12 @@ impl Current {
 
         let (session, hint) = (&*self.session, error.hint());
         if is_told {
-            debug!(session, error = fault, "The certificate on disk still cannot be used");
+            debug!(session, error = fault, "The certificate still cannot be loaded");
         } else if held.is_some() {
             let error = fault;
-            warn!(session, error, hint, "The certificate on disk cannot be used; keeping the one in use");
+            warn!(session, error, hint, "The certificate cannot be loaded; keeping the one in use");
         } else if teller == Teller::Here {
-            warn!(session, error = fault, hint, "The certificate on disk cannot be used");
+            warn!(session, error = fault, hint, "The certificate cannot be loaded");
         }
         held.ok_or(error)
     }

@@ -13,7 +13,7 @@ use crate::support::process::PATIENCE;
 
 const RENEWED: &str = "Credentials renewed";
 const USING: &str = "Using certificate";
-const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 /// A leaf whose serial number is `serial`.
 fn leaf(stage: &Stage, serial: u8) -> Leaf {
@@ -147,7 +147,7 @@ async fn a_certificate_directory_that_disappears_is_told_and_service_goes_on() {
     assert_eq!(line["session"], "bedrock");
     assert_eq!(key_id(&stage, &daemon).await, id);
     publish(&first);
-    daemon.wait_for("The certificate on disk can be used again").await;
+    daemon.wait_for("The certificate can be loaded again").await;
     assert_eq!(key_id(&stage, &daemon).await, id);
 
     fs_err::remove_dir_all(stage.path("pki")).unwrap();
@@ -244,7 +244,7 @@ async fn a_successor_says_that_its_certificate_is_bad_while_old_credentials_live
     fs_err::remove_file(stage.path("key.pem")).unwrap();
 
     let successor = stage.daemon().await;
-    let line = successor.wait_for("The certificate on disk cannot be used").await;
+    let line = successor.wait_for("The certificate cannot be loaded").await;
     assert!(line["error"].as_str().unwrap().contains("key.pem`: No such file"), "{line}");
     assert_eq!(key_id(&stage, &successor).await, before);
     renew(&stage, 2);

@@ -5,7 +5,7 @@ use anchord_emulator::Leaf;
 use crate::load::Load;
 use crate::support::Stage;
 
-const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 fn fingerprint(leaf: &Leaf) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, leaf.certificate_der());

@@ -20,8 +20,8 @@ use crate::support::process;
 const ROBOT: &str = "spiffe://example.org/robot-7";
 const OTHER: &str = "spiffe://example.org/robot-8";
 const RENEWED: &str = "Credentials renewed";
-const WITHOUT: &str = "The certificate on disk cannot be used";
-const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+const WITHOUT: &str = "The certificate cannot be loaded";
+const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 const ASK: [&str; 3] = ["credential-process", "--session", "bedrock"];
 
 /// What an agent gives for a leaf below the trust anchor, whose serial number is `serial`.

@@ -57,7 +57,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         let told = bench.log.news();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].starts_with("WARN The certificate on disk cannot be used; keeping the one in use")
+            told[0].starts_with("WARN The certificate cannot be loaded; keeping the one in use")
                 && told[0].contains("leaf.pem` is damaged: a section has no END line\"")
                 && told[0].contains("hint=\"copy the file again"),
             "{told:?}"
@@ -66,7 +66,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         bench.folder.write("leaf.pem", &certificate);
         assert_eq!(bench.current.look(now()).await, Found::Known);
         used = bench.load().await.unwrap();
-        assert_eq!(bench.log.news(), ["INFO The certificate on disk can be used again session=\"web\""]);
+        assert_eq!(bench.log.news(), ["INFO The certificate can be loaded again session=\"web\""]);
     }
 }
 
@@ -111,7 +111,7 @@ async fn without_an_identity_the_attempts_error_is_not_told_twice() {
     bench.folder.write("leaf.pem", "garbage");
     bench.current.look(now()).await;
     let told = bench.log.news();
-    assert!(told[0].starts_with("WARN The certificate on disk cannot be used session=\"web\""), "{told:?}");
+    assert!(told[0].starts_with("WARN The certificate cannot be loaded session=\"web\""), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
 
     drop(hanging);
     bench.load().await.unwrap();
-    assert!(bench.log.news()[0].contains("can be used again"));
+    assert!(bench.log.news()[0].contains("can be loaded again"));
 }
 
 #[tokio::test(start_paused = true)]

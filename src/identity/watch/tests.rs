@@ -283,10 +283,7 @@ async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
     assert!(!bench.is_told_within(Duration::from_secs(5)).await);
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(
-        told[0].contains("WARN The certificate on disk cannot be used; keeping the one in use"),
-        "{told:?}"
-    );
+    assert!(told[0].contains("WARN The certificate cannot be loaded; keeping the one in use"), "{told:?}");
     assert!(told[0].contains("a/b/key.pem`: No such file or directory"), "{told:?}");
     assert!(told[0].contains("hint=\"put the file there"), "{told:?}");
 
@@ -294,7 +291,7 @@ async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
     bench.folder.write("a/b/leaf.pem", first.certificate_pem());
     bench.folder.write("a/b/key.pem", key(&first));
     assert!(!bench.is_told_within(Duration::from_secs(5)).await, "the same certificate is back");
-    assert_eq!(bench.log.news(), ["INFO The certificate on disk can be used again session=\"web\""]);
+    assert_eq!(bench.log.news(), ["INFO The certificate can be loaded again session=\"web\""]);
 
     fs_err::remove_dir_all(bench.folder.path("a")).unwrap();
     let renewed = publish(&bench);

@@ -16,7 +16,7 @@ use crate::support::Stage;
 use crate::support::client;
 
 const RENEWED: &str = "Credentials renewed";
-const KEEPING: &str = "The certificate on disk cannot be used; keeping the one in use";
+const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 /// A certificate for a key of the TPM; each with another serial number.
 fn certify(stage: &Stage, made: &Made) -> Certificate {
