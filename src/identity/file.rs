@@ -25,7 +25,11 @@ pub(super) struct File {
 impl File {
     /// Reads a file, and opens it if it is PKCS#12; keys in PEM are decrypted when they are asked for.
     pub(super) fn open(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
-        let content = pem::read(path)?;
+        Self::of(pem::read(path)?, passphrase)
+    }
+
+    /// The same for content that has been read.
+    pub(super) fn of(content: pem::File, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
         #[cfg(feature = "pkcs12")]
         return Ok(Self { pkcs12: open_pkcs12(&content, passphrase)?, content });
         #[cfg(not(feature = "pkcs12"))]

@@ -88,7 +88,12 @@ impl fmt::Display for Role {
 impl Source {
     /// Looks at everything that it holds as of `now`. An error says that not even its certificates can be read.
     pub fn inspect(&self, now: OffsetDateTime) -> Result<Inspection, Error> {
-        let Material { certificates, keys, warnings } = gather(self);
+        self.view(gather(self), now)
+    }
+
+    /// The same for what was gathered before.
+    pub(super) fn view(&self, material: Material, now: OffsetDateTime) -> Result<Inspection, Error> {
+        let Material { certificates, keys, warnings } = material;
         let has_key_place = self.private_key.is_some() || !matches!(keys, Err(Error::Missing { .. }));
         let certificates = match (certificates, &keys) {
             // The key's fault, such as a wrong passphrase, explains why there are none.

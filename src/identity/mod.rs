@@ -8,6 +8,9 @@ mod current;
 mod error;
 mod expiry;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod key;
 mod leaf;

@@ -89,17 +89,21 @@ pub(super) fn read(path: &Path) -> Result<File, Error> {
     let expected = metadata.len().min(MAX_BYTES) as usize + 1;
     let mut content = Vec::with_capacity(expected);
     file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(|error| failed(system_reason(&error)))?;
-    let content = Secret::new(content);
-    if content.expose().len() as u64 > MAX_BYTES {
-        return Err(Error::TooLarge { path: path.into(), limit: MAX_BYTES });
-    }
-    if content.expose().trim_ascii().is_empty() {
-        return Err(Error::Empty { path: path.into() });
-    }
-    Ok(File { path: path.into(), mode, content })
+    File::new(path, mode, Secret::new(content))
 }
 
 impl File {
+    /// What was read from `path`, unless there is nothing in it or too much.
+    pub(super) fn new(path: &Path, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, Error> {
+        if content.expose().len() as u64 > MAX_BYTES {
+            return Err(Error::TooLarge { path: path.into(), limit: MAX_BYTES });
+        }
+        if content.expose().trim_ascii().is_empty() {
+            return Err(Error::Empty { path: path.into() });
+        }
+        Ok(Self { path: path.into(), mode, content })
+    }
+
     /// All of it.
     pub(super) fn content(&self) -> &Secret<Vec<u8>> {
         &self.content

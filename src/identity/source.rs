@@ -165,7 +165,7 @@ impl Source {
         self.private_key.as_ref().unwrap_or(&self.certificate)
     }
 
-    fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
+    pub(super) fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
         let Material { certificates, keys, mut warnings } = material;
         // What is wrong with a key is the commoner mistake, and the graver one: it is told first.
         let keys = keys?;

@@ -7,6 +7,8 @@
 mod candidate;
 mod der;
 mod error;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 #[cfg(feature = "pkcs11")]
 mod host;
 mod key;

@@ -75,7 +75,7 @@ pub(super) fn unreachable(error: io::Error) -> Fault {
     }
 }
 
-async fn call<T: Read + Write + Unpin + Send + 'static>(stream: T) -> Result<Messages, Fault> {
+pub(super) async fn call<T: Read + Write + Unpin + Send + 'static>(stream: T) -> Result<Messages, Fault> {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.map_err(Fault::Broken)?;
     // Its errors are the call's as well.
     let connection = tokio::spawn(async { drop(connection.await) }).abort_handle();

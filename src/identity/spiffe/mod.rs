@@ -16,6 +16,8 @@ mod error;
 mod fetch;
 #[cfg(feature = "spiffe")]
 mod frames;
+#[cfg(all(fuzzing, feature = "spiffe"))]
+pub(super) mod fuzzing;
 #[cfg(feature = "spiffe")]
 mod message;
 #[cfg(feature = "spiffe")]

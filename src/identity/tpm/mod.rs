@@ -22,6 +22,8 @@ mod client;
 mod code;
 mod device;
 mod error;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod key;
 mod public;
 pub mod tss2;
