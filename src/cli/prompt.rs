@@ -56,6 +56,11 @@ pub(super) fn answer_as_before(settings: &Settings, before: &Settings) {
     }
 }
 
+/// Whether a passphrase is still to be typed in.
+pub(super) fn is_needed(session: &Session) -> bool {
+    unanswered(session).is_some()
+}
+
 fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
     match &session.identity.passphrase {
         Some(Passphrase::Prompted(answer)) if answer.get().is_none() => Some(answer),
@@ -65,14 +70,19 @@ fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
 
 /// One line of the controlling terminal, typed without being shown.
 fn read(whose: &str) -> Option<Secret<String>> {
-    let mut terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
-    write!(terminal, "Passphrase of {whose}: ").ok()?;
+    let terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+    // A job in the background would be stopped for touching the terminal.
+    if termios::tcgetpgrp(terminal.as_fd()) != Ok(rustix::process::getpgrp()) {
+        return None;
+    }
     let typed = {
+        // Before the question: what is typed into a terminal that changes is lost.
         let _silence = Silence::over(&terminal)?;
+        write!(&terminal, "Passphrase of {whose}: ").ok()?;
         line(&terminal)
     };
     // The line break that was typed was not shown either.
-    writeln!(terminal).ok()?;
+    writeln!(&terminal).ok()?;
     if matches!(typed, Err(Interrupted)) {
         // What Ctrl+C would have done, now that the terminal speaks again.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT);
@@ -107,6 +117,7 @@ impl<'a> Silence<'a> {
         let mut silent = before.clone();
         // Without signals Ctrl+C is a character, and ends the line: a process that it killed would leave the terminal mute.
         silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        silent.local_modes.insert(LocalModes::ICANON);
         silent.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
         termios::tcsetattr(terminal.as_fd(), OptionalActions::Flush, &silent).ok()?;
         Some(Self { terminal, before })

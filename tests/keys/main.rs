@@ -17,6 +17,7 @@ mod softhsm;
 mod grpc_go;
 mod pinned;
 mod pkcs11;
+mod prompt;
 #[cfg(feature = "spiffe")]
 mod spiffe;
 mod tpm;

@@ -257,6 +257,39 @@ async fn a_token_may_be_taken_out_and_put_back_under_load() {
     load.end().await;
 }
 
+/// Nothing tells of a change in a token, so it is looked at every 30 s, and whenever the PIN's file changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_and_certificate_in_the_token_are_used_under_load() {
+    let stage = Stage::new().await;
+    let hsm = SoftHsm::with(&["robots"]);
+    let put = |serial: u8| {
+        let public_key = hsm.generate("robots", "leaf", "01", Kind::P256);
+        hsm.put_certificate("robots", "leaf", "01", leaf(&stage, &public_key, serial).der());
+        stage.emulator.set_clock_offset(time::Duration::seconds(i64::from(serial) * 2));
+        stage.write("pin", PIN);
+    };
+    put(1);
+    let places = format!("certificate = \"{}\"\npassphrase = \"file:pin\"", hsm.uri("robots", "object=leaf"));
+    stage.configure(&stage.session_of("bedrock", &places));
+    let daemon = hsm.daemon(&stage).await;
+    let mut load = Load::start(&stage, &daemon).await;
+
+    for serial in 2..5 {
+        for kind in ["cert", "pubkey", "privkey"] {
+            hsm.remove("robots", kind, "leaf");
+        }
+        put(serial);
+        daemon.wait_for_nth(RENEWED, usize::from(serial)).await;
+        load.answered(50).await;
+    }
+
+    load.end().await;
+    let credentials = stage.emulator.requests().into_iter().map(|request| request.credential.unwrap());
+    let serials: Vec<_> =
+        credentials.map(|credential| credential.split('/').next().unwrap().to_owned()).collect();
+    assert_eq!(serials, ["1", "2", "3", "4"]);
+}
+
 /// The processes that hold a module for this daemon.
 fn holders(daemon: &Daemon) -> Vec<Pid> {
     let of_daemon = |pid: &i32| {

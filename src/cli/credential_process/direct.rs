@@ -26,21 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(9);
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The line for `session`, made with at most one call to AWS among all processes that ask at once. What is cached
-/// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business.
+/// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business. `None` when a
+/// passphrase has to be typed in first, for which nobody waits who holds something alive.
 pub(super) async fn obtain(
     settings: &Settings,
     session: &Session,
     seams: &Seams,
     environment: &Environment,
-) -> Result<Secret<String>, Failure> {
+) -> Result<Option<Secret<String>>, Failure> {
     let cache = Cache::of(settings, session, environment);
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now) {
-        return line(&credentials);
+        return line(&credentials).map(Some);
     }
-    let Some(alive) = usable(&held, now) else {
-        return line(&renewed(settings, session, seams, cache.as_ref(), PATIENCE).await?);
+    let alive = usable(&held, now);
+    if prompt::is_needed(session) {
+        return alive.map(|alive| line(&alive)).transpose();
+    }
+    let Some(alive) = alive else {
+        return line(&renewed(settings, session, seams, cache.as_ref(), PATIENCE).await?).map(Some);
     };
     let renewal = renewed(settings, session, seams, cache.as_ref(), RENEWAL_PATIENCE);
     // The lock's holder may take longer than this process would.
@@ -48,6 +53,7 @@ pub(super) async fn obtain(
         Ok(Ok(credentials)) => line(&credentials),
         Ok(Err(_)) | Err(_) => line(&alive),
     }
+    .map(Some)
 }
 
 /// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
@@ -82,7 +88,6 @@ async fn issued(
     seams: &Seams,
     patience: Duration,
 ) -> Result<Credentials, Failure> {
-    prompt::ask(session);
     let transport = daemon::transport(settings, &seams.clock)?;
     let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {

@@ -14,6 +14,7 @@ use clap::ArgMatches;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::prompt;
 use super::socket;
 use super::socket::Asked;
 use crate::config;
@@ -22,6 +23,7 @@ use crate::daemon;
 use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity;
 use crate::secret::Secret;
 
 /// The daemon itself waits 8 s for a first attempt.
@@ -40,9 +42,30 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             return refuse(&Failure::of(Class::Misconfigured, text.join("; "), None), surroundings);
         }
     };
-    let obtained = exit::runtime().and_then(|runtime| {
+    let mut obtained = in_time(&settings, surroundings);
+    if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
+        // Outside of every limit: a person types.
+        prompt::ask(session);
+        obtained = in_time(&settings, surroundings);
+    }
+    match obtained {
+        Ok(Obtained::Line(line)) => exit::print(surroundings, line.expose()),
+        Ok(Obtained::AfterAnAnswer) => refuse(&identity::Error::NotAsked.into(), surroundings),
+        Err(failure) => refuse(&failure, surroundings),
+    }
+}
+
+/// What one round has brought.
+enum Obtained {
+    Line(Secret<String>),
+    /// Nothing, before a passphrase is typed in.
+    AfterAnAnswer,
+}
+
+fn in_time(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+    exit::runtime().and_then(|runtime| {
         let line =
-            runtime.block_on(async { tokio::time::timeout(PATIENCE, obtain(&settings, surroundings)).await });
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, obtain(settings, surroundings)).await });
         // A name lookup may still block a thread.
         runtime.shutdown_background();
         line.unwrap_or_else(|_| {
@@ -53,23 +76,21 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
                 Some("see whether AWS can be reached from here".into()),
             ))
         })
-    });
-    match obtained {
-        Ok(line) => exit::print(surroundings, line.expose()),
-        Err(failure) => refuse(&failure, surroundings),
-    }
+    })
 }
 
-async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Secret<String>, Failure> {
+async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
     let name = settings.picked.as_deref().or(settings.the_session().map(|session| session.name.as_str()));
     let name = name.ok_or_else(which_session)?;
     let path = format!("/v1/sessions/{name}/credential-process");
     match socket::ask(&socket::places(settings), &path, DAEMON_PATIENCE).await {
-        Asked::Answered(body) => as_line(&body),
+        Asked::Answered(body) => as_line(&body).map(Obtained::Line),
         Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
         Asked::NoDaemon => match settings.the_session() {
             Some(session) => {
-                direct::obtain(settings, session, &Seams::real(), surroundings.environment).await
+                let obtained =
+                    direct::obtain(settings, session, &Seams::real(), surroundings.environment).await?;
+                Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
             }
             None => Err(no_daemon_and_no_session(name)),
         },
