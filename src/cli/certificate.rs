@@ -58,12 +58,11 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
 /// The place that is named, else the certificates of the sessions.
 fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Vec<(String, Source)>, Exit> {
     let place = matches.get_one::<String>("place").map(String::as_str);
-    let flag = matches.get_one::<String>("certificate").map(String::as_str);
-    if let Some(named) = place.or(flag) {
+    if place.is_some() || matches.contains_id("certificate") {
         let (source, warnings) = config::load_source(matches, surroundings.environment, place)
             .map_err(|problems| exit::report_problems(&problems, surroundings))?;
         tell(&warnings, surroundings);
-        return Ok(vec![(named.into(), source)]);
+        return Ok(vec![(source.name(), source)]);
     }
     let settings = config::load_for_client(matches, surroundings.environment)
         .map_err(|problems| exit::report_problems(&problems, surroundings))?;
@@ -148,7 +147,7 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
     if inspection.refusals.is_empty() {
         writeln!(
             text,
-            "  acceptable    nothing here speaks against it; what AWS knows (revocation, the profile, the role) is not looked at"
+            "  acceptable    nothing here speaks against it; not looked at: the chain's signatures, and what AWS knows (revocation, the profile, the role)"
         )?;
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! A session's certificate and key: where they are, what unlocks them, which leaf may be used.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -51,6 +50,16 @@ impl Check<'_> {
             self.report(origin.clone(), fault);
             return None;
         }
+        if let Value::Is(Locator::Agent(_), origin) = &private_key
+            && private_key.get() != certificate.get()
+        {
+            let fault =
+                Fault::new("`private_key` names a SPIFFE agent, whose keys fit no other certificates")
+                    .hint("name the agent in `certificate`, and leave `private_key` out");
+            self.report(origin.clone(), fault);
+            return None;
+        }
+        self.warn_of_idle(layer, &[&certificate, &private_key]);
         Some(Source {
             certificate: certificate.required()?,
             private_key: private_key.optional()?,
@@ -60,6 +69,26 @@ impl Check<'_> {
             pkcs11_module: pkcs11_module.optional()?,
             tpm: tpm.optional()?.unwrap_or_default(),
         })
+    }
+
+    /// Settings of places that the session does not have.
+    fn warn_of_idle(&mut self, layer: &SessionLayer<'_>, places: &[&Value<Locator>]) {
+        let is_any = |is: fn(&Locator) -> bool| places.iter().any(|place| place.get().is_some_and(is));
+        let token = is_any(|place| matches!(place, Locator::Token(_)));
+        let agent = is_any(|place| matches!(place, Locator::Agent(_)));
+        for (key, is_used) in [
+            ("session.pkcs11_module", token),
+            ("session.spiffe_socket", agent),
+            ("session.spiffe_hint", agent),
+        ] {
+            let is_given = matches!(self.layers.find(option(key), Some(layer)), Found::Values(_));
+            if is_given && !is_used {
+                let what = if key == "session.pkcs11_module" { "token" } else { "SPIFFE agent" };
+                let key = option(key).name();
+                self.warnings
+                    .push(format!("session {} has `{key}` and no {what}; it has no effect", layer.name));
+            }
+        }
     }
 
     /// A path, made absolute, or a URI of a place that has none.
@@ -157,11 +186,17 @@ impl Check<'_> {
             "file" if !rest.is_empty() => {
                 Ok((Passphrase::File(self.start_of(origin).join(rest)), text.into()))
             }
-            "credential" => Ok((Passphrase::File(self.credential(rest)?), text.into())),
-            "env" => match environment.get(rest) {
-                Some(value) => Ok((Passphrase::Given(Secret::new(value.into())), text.into())),
-                None => Err(Fault::new(format!("the variable {} is not set", echo(rest)))),
-            },
+            "credential" => Ok((self.credential(rest)?, text.into())),
+            "env" if !rest.is_empty() => {
+                let passphrase = match environment.get(rest) {
+                    Some(value) => Passphrase::Given(Secret::new(value.into())),
+                    None => Passphrase::Absent {
+                        why: format!("the variable {} is not set", echo(rest)),
+                        hint: "set it for the process that needs the key".into(),
+                    },
+                };
+                Ok((passphrase, text.into()))
+            }
             "pass" if !rest.is_empty() => {
                 Ok((Passphrase::Given(Secret::new(rest.into())), "pass:[redacted]".into()))
             }
@@ -169,21 +204,37 @@ impl Check<'_> {
         }
     }
 
-    /// systemd.exec(5), `LoadCredential=`.
-    fn credential(&self, name: &str) -> Result<PathBuf, Fault> {
+    /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
+    fn credential(&self, name: &str) -> Result<Passphrase, Fault> {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
             return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
         }
-        let folder = self.layers.environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-            Fault::new("there are no systemd credentials here: CREDENTIALS_DIRECTORY is not set")
-                .hint(format!("put `LoadCredential={name}:/path/to/it` into the unit"))
-        })?;
-        Ok(Path::new(folder).join(name))
+        Ok(match self.layers.environment.get("CREDENTIALS_DIRECTORY") {
+            Some(folder) => Passphrase::File(Path::new(folder).join(name)),
+            None => Passphrase::Absent {
+                why: format!("systemd has passed no credential {} to this process", echo(name)),
+                hint: format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
+            },
+        })
+    }
+
+    /// A list without any would pin nothing, which nobody means who writes one.
+    fn pins(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<Fingerprint>> {
+        const KEY: &str = "session.certificate_fingerprint";
+        let is_given = matches!(self.layers.find(option(KEY), Some(layer)), Found::Values(_));
+        let pins = self.many(KEY, Some(layer), parsed::<Fingerprint>)?;
+        if is_given && pins.is_empty() {
+            let fault = Fault::new("`certificate_fingerprint` is empty, so nothing would be pinned")
+                .hint("name the certificates that may be used, or remove it");
+            self.report(self.file_origin(), fault);
+            return None;
+        }
+        Some(pins)
     }
 
     fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<Selection> {
         let scope = Some(layer);
-        let fingerprints = self.many("session.certificate_fingerprint", scope, parsed::<Fingerprint>);
+        let fingerprints = self.pins(layer);
         let subject = self.one("session.certificate_subject", scope, parsed::<Attributes>);
         let issuer = self.one("session.certificate_issuer", scope, parsed::<Attributes>);
         let serial = self.one("session.certificate_serial", scope, parsed::<Serial>);

@@ -21,6 +21,7 @@ use tracing::warn;
 
 pub(super) use state::Kept;
 pub(super) use state::State;
+pub(super) use state::base64;
 pub(super) use state::fingerprint;
 pub(super) use state::hash;
 pub(super) use store::Store;

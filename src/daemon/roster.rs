@@ -5,6 +5,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tracing::info;
+use tracing::warn;
 
 use super::Seams;
 use super::build;
@@ -117,6 +118,18 @@ impl Member {
         self.kept.as_ref().filter(|kept| kept.credentials.access_key_id() == id)?.leaf.clone()
     }
 
+    /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
+    fn may_go_on(&self, held: &Credentials, settings: &config::Session) -> bool {
+        let pins = &settings.identity.selection.fingerprints;
+        let is_pinned = |leaf: &String| pins.iter().any(|pin| handover::base64(pin.as_bytes()) == *leaf);
+        if pins.is_empty() || self.leaf_of(held).as_ref().is_some_and(is_pinned) {
+            return true;
+        }
+        let session = &*settings.name;
+        warn!(session, "Dropping credentials that were obtained with a certificate that is not pinned now");
+        false
+    }
+
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
@@ -126,6 +139,7 @@ impl Member {
             return Past::Continued { snapshot, identity, kept: self.kept.clone() };
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
+        let held = held.filter(|held| self.may_go_on(held, settings));
         let identity = is_same.then(|| Arc::clone(&self.identity));
         Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
     }

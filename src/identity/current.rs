@@ -41,6 +41,7 @@ struct State {
     held: Option<Arc<Identity>>,
     accepted: Option<Arc<Identity>>,
     told_refusal: Option<Arc<Identity>>,
+    told_mute: Option<String>,
     last_given: Given,
     told_fault: Option<String>,
     told_warnings: Vec<String>,
@@ -66,7 +67,7 @@ pub enum Found {
     Fault,
 }
 
-/// Files are read in milliseconds; what takes longer than this hangs.
+/// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Current {
@@ -128,6 +129,7 @@ impl Current {
     pub fn accepted(&self, identity: &Arc<Identity>) {
         let mut state = self.lock();
         state.accepted = Some(Arc::clone(identity));
+        state.told_mute = None;
         let was_refused = state.told_refusal.take().is_some_and(|refused| refused.is_same(identity));
         drop(state);
         if was_refused {
@@ -144,6 +146,25 @@ impl Current {
     pub fn accepted_before(&self, refused: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
         let accepted = self.lock().accepted.clone();
         accepted.filter(|accepted| !accepted.is_same(refused) && !accepted.has_ended(now))
+    }
+
+    /// What has signed before, if that is another key, or the same one unlocked otherwise, than `mute` has, and its
+    /// certificate has not ended: a token or a TPM judges what unlocks a key only when it signs.
+    pub fn signed_before(&self, mute: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+        let accepted = self.lock().accepted.clone();
+        accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), mute.key()) && !accepted.has_ended(now))
+    }
+
+    /// Tells, once for each reason, that the key on hand did not sign for `why` and `used` did in its place.
+    pub fn signed_instead(&self, used: &Identity, why: &Failure) {
+        let told = self.lock().told_mute.replace(why.message().to_owned());
+        let (session, error) = (&*self.session, why.message());
+        if told.as_deref() == Some(error) {
+            debug!(session, error, "The key still does not sign");
+            return;
+        }
+        let (hint, in_use) = (why.hint(), used.serial());
+        warn!(session, error, hint, in_use, "The key does not sign; going on with the one before");
     }
 
     /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.

@@ -130,6 +130,14 @@ pub enum Error {
         /// Where the key is.
         private_key: Origin,
     },
+    /// What should hold the passphrase is not there.
+    #[error("there is no passphrase: {why}")]
+    NoPassphrase {
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
     /// A passphrase that is to be typed in was not.
     #[error("the private key's passphrase has not been asked for")]
     NotAsked,
@@ -154,6 +162,16 @@ pub enum Error {
     Leaf {
         /// Where.
         origin: Origin,
+        /// Why.
+        fault: Fault,
+    },
+    /// An intermediate outside of its life.
+    #[error("the intermediate `{subject}` in {origin} {fault}")]
+    Intermediate {
+        /// Where.
+        origin: Origin,
+        /// Which.
+        subject: String,
         /// Why.
         fault: Fault,
     },
@@ -186,6 +204,7 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Panicked { .. } => Class::Broken,
+            Self::Hanging { origin, .. } if !origin.is_file() => Class::Transient,
             Self::Agent(error) => error.class(),
             Self::Token(error) => error.class(),
             Self::Tpm(error) => error.class(),
@@ -202,10 +221,11 @@ impl Classify for Error {
                 "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
             }
             Self::Read { source, path } => return Some(read_hint(source, path)),
-            Self::Hanging { .. } => "see whether its file system still answers",
+            Self::Hanging { origin, .. } if origin.is_file() => "see whether its file system still answers",
+            Self::Hanging { .. } => "see whether it is there and answers; it is asked again",
             Self::Panicked { .. } => return None,
-            Self::NotAFile { .. } => "name the PEM file itself",
-            Self::Empty { .. } => "it may still be being written; otherwise put the PEM text into it",
+            Self::NotAFile { .. } => "name the file itself",
+            Self::Empty { .. } => "it may still be being written; otherwise fill it",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
             Self::Missing { wanted, found, .. } => return Some(missing_hint(wanted, found)),
             Self::BadPem { .. } | Self::BadCertificate { .. } => {
@@ -217,6 +237,7 @@ impl Classify for Error {
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
             }
+            Self::NoPassphrase { hint, .. } => return Some(hint.clone()),
             Self::NotAsked => {
                 "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
             }
@@ -227,6 +248,9 @@ impl Classify for Error {
                 "if this certificate is to be trusted, add its fingerprint to `certificate_fingerprint`"
             }
             Self::Leaf { fault, .. } => fault.hint(),
+            Self::Intermediate { .. } => {
+                "put the renewed intermediate where the old one is; check this host's clock"
+            }
             Self::NoCertSign { .. } => "have the CA's certificate issued with keyUsage keyCertSign",
             Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",
         };
@@ -248,5 +272,8 @@ fn missing_hint(wanted: &str, found: &[String]) -> String {
     if found.is_empty() {
         return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or `openssl pkey -inform der`".into();
     }
-    format!("name the file that holds the {wanted}")
+    match wanted {
+        "private key" => "name the file that holds it in `private_key`".into(),
+        _ => format!("name the file that holds the {wanted}"),
+    }
 }

@@ -7,7 +7,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::extensions::KeyUsage;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::x509::X509Name;
 
+use super::Attributes;
 use super::Error;
 use super::Fingerprint;
 use super::MAX_INTERMEDIATES;
@@ -42,9 +44,9 @@ pub struct Seen {
     pub role: Role,
     /// Where it was found.
     pub origin: String,
-    /// RFC 4514.
+    /// As `certificate_subject` takes it.
     pub subject: String,
-    /// RFC 4514.
+    /// As `certificate_issuer` takes it.
     pub issuer: String,
     /// Decimal, as AWS shows it.
     pub serial: String,
@@ -123,10 +125,30 @@ impl Source {
                 Some(Err(Failure::new(error)))
             }
         };
-        let leaf = leaf.or_else(|| self.likely_leaf(&certificates, now));
+        let leaf = match leaf {
+            Some(leaf) => Some(leaf),
+            None => {
+                let likely = self.likely_leaf(&certificates, now);
+                // With a key it has been said.
+                let fault =
+                    likely.filter(|_| !matches!(key, Some(Ok(_)))).and_then(|leaf| self.unmeant(leaf));
+                refusals.extend(fault.map(Failure::from));
+                likely
+            }
+        };
         let mut inspection = Inspection { certificates: Vec::new(), key, refusals, ends_at: None, warnings };
         inspection.judge(leaf, &certificates, now)?;
         Ok(inspection)
+    }
+
+    /// Why a certificate is not the one that is meant.
+    fn unmeant(&self, leaf: &Certificate) -> Option<Error> {
+        let origin = leaf.origin.clone();
+        if !leaf.parse().is_ok_and(|parsed| self.selection.names(&parsed)) {
+            return Some(Error::NotSelected { origin });
+        }
+        let found = Fingerprint::of(&leaf.der);
+        (!self.selection.pins(&leaf.der)).then_some(Error::NotPinned { origin, found })
     }
 
     /// Without a key nothing says which certificate is the leaf.
@@ -165,14 +187,19 @@ impl Inspection {
             }
             self.certificates.push(seen(leaf, Role::Leaf)?);
             let last = chain.last().copied().unwrap_or(leaf).parse()?;
-            self.ends_at = Some(last.issuer().to_string());
+            self.ends_at = Some(shown(last.issuer()));
         }
         for certificate in &chain {
             let parsed = certificate.parse()?;
+            if let Some(fault) = leaf::fault_of_time(&parsed, now) {
+                let subject = shown(parsed.subject());
+                self.refusals
+                    .push(Error::Intermediate { origin: certificate.origin.clone(), subject, fault }.into());
+            }
             if !usage_of(&parsed).is_some_and(|usage| usage.key_cert_sign()) {
                 let fault = Error::NoCertSign {
                     origin: certificate.origin.clone(),
-                    subject: parsed.subject().to_string(),
+                    subject: shown(parsed.subject()),
                 };
                 self.refusals.push(fault.into());
             }
@@ -195,9 +222,9 @@ fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
     let hex = hex.trim_start_matches('0');
     Ok(Seen {
         role,
-        origin: certificate.origin.to_string(),
-        subject: parsed.subject().to_string(),
-        issuer: parsed.issuer().to_string(),
+        origin: plain(&certificate.origin.to_string()),
+        subject: shown(parsed.subject()),
+        issuer: shown(parsed.issuer()),
         serial: parsed.tbs_certificate.serial.to_string(),
         serial_hex: format!("0x{}", if hex.is_empty() { "0" } else { hex }),
         fingerprint: Fingerprint::of(&certificate.der),
@@ -207,6 +234,16 @@ fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
         usage: usages(&parsed),
         names: names(&parsed),
     })
+}
+
+/// A name as settings take it, too.
+fn shown(name: &X509Name<'_>) -> String {
+    plain(&Attributes::of(name).to_string())
+}
+
+/// Whoever made a certificate chose its names: they must not write lines of their own.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 fn usage_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a KeyUsage> {
@@ -247,6 +284,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         })
         .flatten()
         .filter_map(of)
+        .map(|name| plain(&name))
         .collect()
 }
 

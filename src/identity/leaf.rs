@@ -88,8 +88,6 @@ pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(
 
 /// All of them; those of time come last, for they pass.
 pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fault> {
-    let not_before = leaf.validity().not_before.to_datetime();
-    let not_after = leaf.validity().not_after.to_datetime();
     let may_sign = leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
     let kind = key_kind(leaf);
     let found = [
@@ -99,10 +97,20 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fau
         weak_hash(leaf).map(|hash| Fault::WeakSignature { hash }),
         leaf.subject().iter().next().is_none().then_some(Fault::NoSubject),
         (!kind.is_accepted()).then_some(Fault::Key { kind }),
-        (now < not_before).then_some(Fault::NotYetValid { not_before }),
-        (now > not_after).then_some(Fault::Expired { not_after }),
+        fault_of_time(leaf, now),
     ];
     found.into_iter().flatten().collect()
+}
+
+/// Whether `now` is outside of the life of `certificate`.
+pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<Fault> {
+    let not_before = certificate.validity().not_before.to_datetime();
+    let not_after = certificate.validity().not_after.to_datetime();
+    match now {
+        now if now < not_before => Some(Fault::NotYetValid { not_before }),
+        now if now > not_after => Some(Fault::Expired { not_after }),
+        _ => None,
+    }
 }
 
 /// What a certificate's key is.

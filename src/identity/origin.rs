@@ -27,6 +27,11 @@ impl Origin {
         Self(Kind::Named(words.into()))
     }
 
+    /// Whether it is a file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.0, Kind::File(_))
+    }
+
     /// The path of a file, or the words; for fields of a log, which need no backticks.
     pub(super) fn bare(&self) -> String {
         match &self.0 {

@@ -15,6 +15,13 @@ pub enum Passphrase {
     File(PathBuf),
     /// Given with the settings: a variable, or the text itself.
     Given(Secret<String>),
+    /// Nowhere: what should hold it is not there, which matters only to whoever needs it.
+    Absent {
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
     /// Asked for on the terminal; empty until it has been.
     Prompted(Arc<OnceLock<Secret<String>>>),
 }
@@ -30,6 +37,7 @@ impl Passphrase {
                 Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
             }
             Self::Given(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
+            Self::Absent { why, hint } => Err(Error::NoPassphrase { why: why.clone(), hint: hint.clone() }),
             Self::Prompted(answer) => match answer.get() {
                 Some(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
                 None => Err(Error::NotAsked),
@@ -44,6 +52,7 @@ impl PartialEq for Passphrase {
         match (self, other) {
             (Self::File(path), Self::File(other)) => path == other,
             (Self::Given(text), Self::Given(other)) => text == other,
+            (Self::Absent { why, .. }, Self::Absent { why: other, .. }) => why == other,
             (Self::Prompted(_), Self::Prompted(_)) => true,
             _ => false,
         }

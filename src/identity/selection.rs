@@ -65,6 +65,11 @@ impl Fingerprint {
         bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
+
+    /// The digest itself.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Fingerprint {
@@ -74,13 +79,14 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// `sha256:` and 64 hexadecimal digits, with or without colons.
+/// 64 hexadecimal digits, with or without colons, after `sha256:` or what OpenSSL prints before them.
 impl FromStr for Fingerprint {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let lower = text.to_ascii_lowercase();
-        let digits = lower.strip_prefix("sha256:").ok_or(Malformed::Fingerprint)?;
+        let heads = ["sha256:", "sha256 fingerprint="];
+        let digits = heads.iter().find_map(|head| lower.strip_prefix(head)).unwrap_or(&lower);
         let bytes = hexadecimal(digits).ok_or(Malformed::Fingerprint)?;
         Ok(Self(bytes.try_into().map_err(|_| Malformed::Fingerprint)?))
     }
@@ -91,10 +97,15 @@ impl FromStr for Fingerprint {
 pub struct Attributes(Vec<(String, String)>);
 
 impl Attributes {
+    /// All of a name's that are text.
+    pub(super) fn of(name: &X509Name<'_>) -> Self {
+        Self(name.iter_attributes().filter_map(attribute).collect())
+    }
+
     /// Whether all of them are in `name`, wherever in it they stand.
     fn are_in(&self, name: &X509Name<'_>) -> bool {
-        let own: Vec<(String, String)> = name.iter_attributes().filter_map(attribute).collect();
-        self.0.iter().all(|wanted| own.contains(wanted))
+        let own = Self::of(name);
+        self.0.iter().all(|wanted| own.0.contains(wanted))
     }
 }
 
@@ -152,7 +163,7 @@ impl fmt::Display for Serial {
     }
 }
 
-/// Hexadecimal after `0x`, as OpenSSL means it; decimal without, as AWS shows it in CloudTrail's credential scope.
+/// Hexadecimal after `0x` or with a letter in it, as OpenSSL means it; else decimal, as AWS writes it.
 impl FromStr for Serial {
     type Err = Malformed;
 
@@ -161,6 +172,9 @@ impl FromStr for Serial {
             let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
             let bytes = hexadecimal(&padded).ok_or(Malformed::Serial)?;
             return Ok(Self(significant(&bytes).to_vec()));
+        }
+        if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+            return format!("0x{text}").parse();
         }
         decimal(text).map(|bytes| Self(significant(&bytes).to_vec())).ok_or(Malformed::Serial)
     }
@@ -176,7 +190,7 @@ pub enum Malformed {
     #[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
     Attributes,
     /// Not a serial number.
-    #[error("is not a serial number: it is decimal digits, or hexadecimal ones after 0x")]
+    #[error("is not a serial number: it is decimal, or hexadecimal after 0x")]
     Serial,
 }
 

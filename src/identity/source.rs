@@ -128,6 +128,11 @@ impl Source {
         facts
     }
 
+    /// What people call it: where its certificate is, without any secret.
+    pub fn name(&self) -> String {
+        self.certificate.origin().bare()
+    }
+
     /// What stands for it in messages.
     pub(super) fn origin(&self) -> Origin {
         self.certificate.origin()
@@ -156,7 +161,7 @@ impl Source {
         files.chain(self.intermediates.as_deref()).chain(passphrase).map(Path::to_owned).collect()
     }
 
-    fn places(&self) -> impl Iterator<Item = &Locator> {
+    pub(super) fn places(&self) -> impl Iterator<Item = &Locator> {
         [Some(&self.certificate), self.private_key.as_ref()].into_iter().flatten()
     }
 

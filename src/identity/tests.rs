@@ -304,7 +304,7 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
         "cannot read `/keys/key.pem`: Permission denied (os error 13); \
          hint: let the daemon's user read it (and enter /keys)"
     );
-    assert!(load(folder.0.path()).contains("is not a regular file; hint: name the PEM file itself"));
+    assert!(load(folder.0.path()).contains("is not a regular file; hint: name the file itself"));
 }
 
 #[test]

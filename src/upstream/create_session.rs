@@ -128,19 +128,29 @@ impl RolesAnywhere {
             }
             Err(error) => error,
         };
-        // It may be the certificate that is refused, so what was accepted before is tried in its place. The next
-        // attempt begins with the new one again: it is for AWS's side to be mended, and that shows in no file.
-        let previous = current.accepted_before(&identity, self.clock.now());
-        let Some(previous) = previous.filter(|_| refusal.class() == Class::Denied) else {
-            return Err(refusal);
+        // It may be the certificate that is refused, or the key that is new, so what went well before is tried in its
+        // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
+        // that shows in no file.
+        let (now, is_mute) = (self.clock.now(), matches!(refusal, Error::Signing(_)));
+        let previous = match refusal.class() {
+            _ if is_mute => current.signed_before(&identity, now),
+            Class::Denied => current.accepted_before(&identity, now),
+            _ => None,
         };
+        let Some(previous) = previous else { return Err(refusal) };
         match self.ask(&previous).await {
+            Ok(credentials) if is_mute => {
+                current.signed_instead(&previous, &Failure::new(&refusal));
+                Ok(credentials)
+            }
             Ok(credentials) => {
                 current.passed_over(&identity, &previous, &Failure::new(&refusal));
                 Ok(credentials)
             }
-            // Refused alike, so it was not the certificate.
-            Err(again) if again.class() == Class::Denied => Err(refusal),
+            // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
+            Err(again) if again.class() == Class::Denied || matches!(again, Error::Signing(_)) => {
+                Err(refusal)
+            }
             Err(other) => Err(other),
         }
     }

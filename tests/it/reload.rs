@@ -246,6 +246,33 @@ async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
     assert!(status.contains("of earlier settings"), "{status}");
 }
 
+/// Who pins another certificate does not trust this one any more, nor what was obtained with it.
+#[tokio::test]
+async fn a_new_pin_ends_what_was_obtained_with_another_certificate() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let pinned_to =
+        |pin: &str| format!("{}certificate_fingerprint = [\"{pin}\"]\n", stage.session("bedrock"));
+    let shown = stage.run(&["certificate", "show", "--json"]).await.stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let own = shown[0]["certificates"][0]["fingerprint"].as_str().unwrap().to_owned();
+    let before = key_id(&stage, &daemon, "bedrock").await;
+
+    stage.emulator.script([Fault::Hold]);
+    stage.configure(&pinned_to(&own));
+    reload(&daemon, 1).await;
+    assert_eq!(key_id(&stage, &daemon, "bedrock").await, before, "its own pin changes nothing");
+    stage.emulator.release();
+    stage.configure(&pinned_to(&format!("sha256:{}", "00".repeat(32))));
+    reload(&daemon, 2).await;
+
+    daemon
+        .wait_for("Dropping credentials that were obtained with a certificate that is not pinned now")
+        .await;
+    let status = client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.status;
+    assert_eq!(status, 503);
+}
+
 #[tokio::test]
 async fn what_cannot_change_while_clients_know_it_is_named() {
     let stage = Stage::new().await;

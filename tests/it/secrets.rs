@@ -50,6 +50,41 @@ async fn no_secret_is_in_the_log_of_a_daemon_that_serves() {
     stage.assert_no_secrets(&log, &[token]);
 }
 
+#[tokio::test]
+async fn a_pin_and_a_passphrase_are_in_no_output_of_any_verb() {
+    let (pin, passphrase) = ("canary-pin-5309", "canary-pass-8675");
+    let stage = Stage::new().await;
+    let uri = format!("pkcs11:token=robots?module-path=/nowhere.so&pin-value={pin}");
+    let tables = [
+        stage.session_of("bedrock", &format!("certificate = \"leaf.pem\"\nprivate_key = \"{uri}\"")),
+        format!("{}passphrase = \"pass:{passphrase}\"\n", stage.session("batch")),
+    ];
+    stage.configure(&format!("[imds]\nenabled = false\n{}", tables.concat()));
+    let daemon = stage.daemon().await;
+
+    let mut output = String::new();
+    for verb in [
+        &["status"][..],
+        &["config", "check"],
+        &["certificate", "show"],
+        &["certificate", "show", "--json"],
+        &["certificate", "show", &uri],
+        &["certificate", "show", &uri, "--json"],
+        &["credential-process", "--session", "bedrock"],
+    ] {
+        let ran = stage.run(verb).await;
+        output.push_str(&format!("{verb:?}").replace(&uri, ""));
+        output.push_str(&ran.stdout);
+        output.push_str(&ran.stderr);
+    }
+    output.push_str(&daemon.stop().await.1);
+
+    assert!(output.contains("/nowhere.so"), "{output}");
+    for secret in [pin, passphrase] {
+        assert!(!output.contains(secret), "{secret} in {output}");
+    }
+}
+
 /// The canary itself: it must sing when there is something to sing about.
 #[tokio::test]
 #[should_panic(expected = "a secret of")]

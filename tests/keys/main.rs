@@ -8,6 +8,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+#[cfg(all(feature = "pkcs12", feature = "ml-dsa"))]
 mod files;
 mod load;
 #[path = "support/softhsm.rs"]
@@ -16,6 +17,7 @@ mod softhsm;
 #[cfg(feature = "spiffe")]
 mod grpc_go;
 mod pinned;
+#[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod prompt;
 #[cfg(feature = "spiffe")]

@@ -75,15 +75,67 @@ fn a_passphrase_that_is_nowhere_is_explained_without_repeating_it() {
     for text in ["s3cret", "s3:cret", "file:", "pass:", "prompt:"] {
         assert_eq!(refusal(text), format!("{at}{forms}"), "{text}");
     }
-    assert_eq!(refusal("env:NOWHERE"), format!("{at}the variable `NOWHERE` is not set"));
-    assert_eq!(
-        refusal("credential:key"),
-        format!(
-            "{at}there are no systemd credentials here: CREDENTIALS_DIRECTORY is not set; \
-             hint: put `LoadCredential=key:/path/to/it` into the unit"
-        )
-    );
     assert_eq!(refusal("credential:../key"), format!("{at}`../key` is not the name of a credential"));
+}
+
+/// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its variables.
+#[test]
+fn a_passphrase_that_this_process_cannot_have_is_a_mistake_only_where_it_is_needed() {
+    let absent = |text: &str| match passphrase(&with(&format!("passphrase = \"{text}\"")), &[], &[]) {
+        Passphrase::Absent { why, hint } => format!("{why}; {hint}"),
+        other => panic!("{other:?}"),
+    };
+
+    assert_eq!(
+        absent("credential:key"),
+        "systemd has passed no credential `key` to this process; \
+         only a unit with `LoadCredential=key:/path/to/it` sees it"
+    );
+    assert_eq!(
+        absent("env:NOWHERE"),
+        "the variable `NOWHERE` is not set; set it for the process that needs the key"
+    );
+}
+
+#[test]
+fn settings_of_places_that_a_session_does_not_have_are_told() {
+    let text = with("pkcs11_module = \"/nope.so\"\nspiffe_hint = \"x\"");
+
+    let warnings = settle(&text, &[], &[]).unwrap().warnings;
+
+    assert_eq!(
+        warnings,
+        [
+            "session a has `pkcs11_module` and no token; it has no effect",
+            "session a has `spiffe_hint` and no SPIFFE agent; it has no effect"
+        ]
+    );
+}
+
+#[test]
+fn places_that_can_hold_no_certificate_or_no_key_of_it_are_refused() {
+    let tpm = session("a").replace("leaf.pem", "tpm:0x81000001");
+    assert!(refusal(&tpm).contains("`certificate` names a key in a TPM, which holds no certificates"));
+    let agent = session("a").replace("/keys/key.pem", "spiffe:");
+    let refused = refusal(&format!("{agent}spiffe_socket = \"unix:///run/agent.sock\"\n"));
+    assert!(refused.contains("`private_key` names a SPIFFE agent, whose keys fit no other"), "{refused}");
+}
+
+#[test]
+fn tokens_and_handles_are_known_by_their_schemes_and_shown_without_a_pin() {
+    let with_key = |key: &str| session("a").replace("/keys/key.pem", key);
+
+    let settings = settle(&with_key("pkcs11:token=robots?pin-value=s3cret"), &[], &[]).unwrap();
+    assert!(matches!(settings.sessions[0].identity.private_key, Some(Locator::Token(_))));
+    let shown = format!("{} {settings:?}", describe(&settings));
+    assert!(shown.contains("pkcs11:token=robots") && !shown.contains("s3cret"), "{shown}");
+    for text in ["tpm:0x81000001", "handle:0x81000001"] {
+        let key = settle(&with_key(text), &[], &[]).unwrap().sessions[0].identity.private_key.clone();
+        assert_eq!(key, Some(Locator::Tpm(0x8100_0001)));
+    }
+    let refused = refusal(&with_key("pkcs11:token=%zz?pin-value=s3cret"));
+    assert!(refused.contains("`private_key` in [session.a]") && !refused.contains("s3cret"), "{refused}");
+    assert!(refusal(&with_key("tpm:0x1")).contains("`0x1` is no persistent handle"));
 }
 
 #[test]
@@ -113,7 +165,8 @@ fn what_selects_no_certificate_is_refused() {
             .contains("is not a name: it is attributes such as CN=robot-7")
     );
     assert!(refusal("certificate_issuer = \"CN\"").contains("`CN` is not a name"));
-    assert!(refusal("certificate_serial = \"ff\"").contains("hexadecimal ones after 0x"));
+    assert!(refusal("certificate_serial = \"fg\"").contains("hexadecimal after 0x"));
+    assert!(refusal("certificate_fingerprint = []").contains("is empty, so nothing would be pinned"));
 }
 
 const AGENT: &str = "unix:///run/agent.sock";

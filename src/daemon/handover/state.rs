@@ -130,7 +130,12 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
 
 /// SHA-256, as text.
 pub(in crate::daemon) fn hash(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
+    base64(digest(&SHA256, bytes).as_ref())
+}
+
+/// A digest as text.
+pub(in crate::daemon) fn base64(digest: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest)
 }
 
 const TITLE: &str = "anchord state 1";

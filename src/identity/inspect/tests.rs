@@ -6,6 +6,7 @@ use anchord_emulator::LeafRequest;
 use time::Duration;
 
 use super::*;
+use crate::identity::Selection;
 use crate::identity::support::Folder;
 use crate::identity::support::key;
 use crate::identity::support::leaf_of;
@@ -106,6 +107,54 @@ fn a_certificate_is_shown_without_a_key_and_beside_one_that_is_unusable() {
 }
 
 #[test]
+fn a_certificate_that_is_not_meant_is_refused_without_a_key_too() {
+    let (folder, root) = (Folder::new(), root());
+    folder.write("leaf.pem", leaf_of(&root, KeyKind::P256).certificate_pem());
+    let refusal = |selection: Selection| {
+        let alone = Source { private_key: None, selection, ..folder.source() };
+        refusals(&alone.inspect(now()).unwrap())[0].to_owned()
+    };
+
+    let other = Fingerprint::of(b"another certificate");
+    let pinned = Selection { fingerprints: vec![other], ..Selection::default() };
+    assert!(refusal(pinned).ends_with("which is not pinned"));
+    let named = Selection { subject: Some("CN=robot-8".parse().unwrap()), ..Selection::default() };
+    assert!(refusal(named).contains("has the subject, issuer or serial number that is asked for"));
+}
+
+#[test]
+fn an_intermediate_that_has_ended_is_a_reason_against_it() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = AuthorityRequest::new("Issuing", KeyKind::P256);
+    request.not_after = now() - Duration::DAY;
+    let issuing = root.subordinate(&request).unwrap();
+    let leaf = leaf_of(&issuing, KeyKind::P256);
+    folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
+    folder.write("key.pem", key(&leaf));
+
+    let inspection = folder.source().inspect(now()).unwrap();
+
+    let refusals = refusals(&inspection);
+    assert!(refusals[0].contains("the intermediate `CN=Issuing`") && refusals[0].contains("expired at"));
+    assert_eq!(refusals.len(), 1);
+}
+
+/// Whoever makes certificates chooses their names.
+#[test]
+fn names_write_no_lines_of_their_own_and_are_taken_by_settings() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = root.leaf(&LeafRequest::new("a\n  acceptable, really", KeyKind::P256)).unwrap();
+    folder.install(&leaf);
+    let seen = folder.source().inspect(now()).unwrap().certificates.remove(0);
+    assert_eq!(seen.subject, "CN=a?  acceptable\\, really");
+
+    folder.install(&root.leaf(&LeafRequest::new("robots, inc", KeyKind::P256)).unwrap());
+    let seen = folder.source().inspect(now()).unwrap().certificates.remove(0);
+    let selection = Selection { subject: Some(seen.subject.parse().unwrap()), ..Selection::default() };
+    assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{}", seen.subject);
+}
+
+#[test]
 fn a_serial_number_is_shown_in_both_notations() {
     let (folder, root) = (Folder::new(), root());
     for (serial, decimal, hexadecimal) in
@@ -120,10 +169,7 @@ fn a_serial_number_is_shown_in_both_notations() {
         let seen = &inspection.certificates[0];
         assert_eq!((seen.serial.as_str(), seen.serial_hex.as_str()), (decimal, hexadecimal));
         for shown in [&seen.serial, &seen.serial_hex] {
-            let selection = crate::identity::Selection {
-                serial: Some(shown.parse().unwrap()),
-                ..crate::identity::Selection::default()
-            };
+            let selection = Selection { serial: Some(shown.parse().unwrap()), ..Selection::default() };
             assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{shown} selects it");
         }
     }

@@ -25,7 +25,8 @@ fn a_fingerprint_is_what_openssl_prints() {
     let digits = own.to_string().replace("sha256:", "").to_ascii_uppercase();
     let pairs: Vec<&str> =
         digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect();
-    let as_openssl = format!("SHA256:{}", pairs.join(":"));
+    let as_openssl = format!("sha256 Fingerprint={}", pairs.join(":"));
+    assert_eq!(pairs.join(":").parse(), Ok(own));
     let pinned = Selection { fingerprints: vec![as_openssl.parse().unwrap()], ..Selection::default() };
 
     assert!(pinned.pins(&der));
@@ -51,7 +52,7 @@ fn a_serial_is_decimal_or_hexadecimal_after_0x() {
     let der = leaf(&[0x01, 0x00, 0xff]);
     let of = |serial: &str| Selection { serial: Some(serial.parse().unwrap()), ..Selection::default() };
 
-    for same in ["65791", "0x0100ff", "0x100FF", "0x01:00:ff", "00065791"] {
+    for same in ["65791", "0x0100ff", "0x100FF", "0x01:00:ff", "00065791", "0100ff", "0100FF"] {
         assert!(names(&of(same), &der), "{same}");
     }
     for other in ["65792", "0x65791", "100"] {
@@ -65,7 +66,7 @@ fn what_names_no_certificate_is_refused() {
         "",
         "sha256:",
         "sha1:00",
-        "00",
+        "sha256 00",
         &format!("sha256:{}", "0".repeat(63)),
         &format!("sha256:{}", "0".repeat(66)),
     ] {
@@ -74,7 +75,7 @@ fn what_names_no_certificate_is_refused() {
     for text in ["", "robot-7", "CN=", "=x", "CN=a,", "CN=a\\"] {
         assert_eq!(text.parse::<Attributes>(), Err(Malformed::Attributes), "{text}");
     }
-    for text in ["", "0x", "ff", "-1", "1.0", "0xg0"] {
+    for text in ["", "0x", "fg", "-1", "1.0", "0xg0"] {
         assert_eq!(text.parse::<Serial>(), Err(Malformed::Serial), "{text}");
     }
 }

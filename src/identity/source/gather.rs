@@ -1,5 +1,6 @@
 //! Reads the places of a source: files, tokens, a TPM, an agent.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Locator;
@@ -58,7 +59,7 @@ pub(in crate::identity) fn gather(source: &Source) -> Material {
             Err(error) => return Material { certificates: Err(error), keys, warnings },
         }
     }
-    warnings.extend(source.passphrase_warning());
+    warnings.extend(source.passphrase_warnings());
     Material { certificates, keys, warnings }
 }
 
@@ -128,17 +129,25 @@ impl Source {
     }
 
     fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {
-        let pin = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
+        // A passphrase is the key's: a token that has but the certificate would count it as a mistake.
+        let passphrase = self.passphrase.as_ref().filter(|_| matches!(self.key_place(), Locator::Token(_)));
+        let pin = passphrase.map(Passphrase::read).transpose()?;
         let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
         Ok(pkcs11::Options { uri: uri.clone(), module, pin, launcher })
     }
 
-    fn passphrase_warning(&self) -> Option<String> {
-        match &self.passphrase {
-            // What cannot be read was told by whoever needed it.
-            Some(Passphrase::File(path)) => file::open_to_others(&pem::read(path).ok()?, "passphrase"),
+    fn passphrase_warnings(&self) -> Vec<String> {
+        let passphrase = match &self.passphrase {
+            Some(Passphrase::File(path)) => Some(path),
             _ => None,
-        }
+        };
+        let pins = self.places().filter_map(|place| match place {
+            Locator::Token(uri) => uri.pin_source(),
+            _ => None,
+        });
+        // What cannot be read was told by whoever needed it.
+        let warning = |path: &PathBuf| file::open_to_others(&pem::read(path).ok()?, "passphrase");
+        passphrase.into_iter().chain(pins).filter_map(warning).collect()
     }
 }
 

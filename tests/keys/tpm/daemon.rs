@@ -190,3 +190,23 @@ async fn no_client_notices_that_certificates_are_renewed_or_that_the_tpm_went_an
     assert_eq!(line["message"], KEEPING);
     load.end().await;
 }
+
+/// A TPM judges the value when a key signs, so a wrong one is loaded like a right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passphrase_that_is_spoiled_under_load_costs_no_client_anything() {
+    let scene = Scene::new().await;
+    let daemon = scene.stage.daemon().await;
+    let mut load = Load::start(&scene.stage, &daemon).await;
+
+    scene.stage.write("passphrase", "mistyped\n");
+    scene.renew(1);
+    let line = daemon.wait_for("The key does not sign; going on with the one before").await;
+    assert!(line["error"].as_str().unwrap().contains("authorization value"), "{line}");
+    load.answered(50).await;
+    scene.stage.write("passphrase", "s3cret\n");
+    scene.renew(2);
+    daemon.wait_for_nth(RENEWED, 3).await;
+
+    load.end().await;
+    assert_eq!(scene.tpm.lockout_counter(), 1);
+}
