@@ -1,18 +1,16 @@
 //! Reads PEM files and tells their sections apart.
 //!
-//! Decoding is `rustls-pki-types`' work. It skips labels it does not know, so the labels are also listed here:
-//! an error must say what the file holds, not only what it lacks.
+//! Not by `rustls-pki-types`, as elsewhere: it leaves the text of keys in memory, and passes over labels that it does
+//! not know, while an error must say what the file holds and not only what it lacks.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::Base64Unpadded;
+use base64ct::Encoding as _;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::pem::SectionKind;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 use zeroize::Zeroizing;
@@ -35,8 +33,17 @@ pub(super) struct File {
     content: Secret<Vec<u8>>,
 }
 
-/// One section of a file, with its label's meaning.
-pub(super) type Section = (SectionKind, Secret<Vec<u8>>);
+/// What stands around a section's label (RFC 7468, section 2).
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// One section of a file, as it stands there.
+pub(super) struct Section<'a> {
+    path: &'a Path,
+    pub(super) label: &'a [u8],
+    lines: Vec<&'a [u8]>,
+}
 
 /// One certificate and where it came from.
 #[derive(Clone, Debug)]
@@ -109,83 +116,90 @@ impl File {
         &self.content
     }
 
-    /// The sections whose labels `rustls-pki-types` knows.
-    pub(super) fn sections(&self) -> Result<Vec<Section>, Error> {
-        <(SectionKind, Vec<u8>)>::pem_slice_iter(self.content.expose())
-            .map(|section| match section {
-                Ok((kind, der)) => Ok((kind, Secret::new(der))),
-                Err(error) => Err(Error::BadPem { path: self.path.clone(), why: describe(&error) }),
-            })
-            .collect()
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.content.expose().split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii)
     }
 
-    /// The first section with a label that `rustls-pki-types` does not know.
-    pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
+    /// All sections in their order; what is between them is passed over.
+    pub(super) fn sections(&self) -> Result<Vec<Section<'_>>, Error> {
         let damaged = |why: &str| Error::BadPem { path: self.path.clone(), why: why.into() };
-        let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-        let mut lines = self.content.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        if !lines.any(|line| line == begin.as_bytes()) {
-            return Ok(None);
-        }
-        let mut text = Zeroizing::new(Vec::with_capacity(self.content.expose().len()));
-        loop {
-            match lines.next() {
-                None => return Err(damaged("a section has no END line")),
-                Some(line) if line == end.as_bytes() => break,
-                Some(line) => text.extend_from_slice(line),
+        let mut sections = Vec::new();
+        let mut open: Option<Section<'_>> = None;
+        for line in self.lines() {
+            if let Some(rest) = line.strip_prefix(BEGIN) {
+                let label = rest.strip_suffix(DASHES).ok_or_else(|| damaged("a BEGIN line is malformed"))?;
+                if open.is_some() {
+                    return Err(damaged("a section has no END line"));
+                }
+                open = Some(Section { path: &self.path, label, lines: Vec::new() });
+            } else if let Some(mut section) = open.take() {
+                if section.is_ended_by(line) {
+                    sections.push(section);
+                } else {
+                    section.lines.push(line);
+                    open = Some(section);
+                }
             }
         }
-        // In place of a buffer that grows, and leaves copies.
-        let mut der = Zeroizing::new(vec![0; text.len()]);
-        let length =
-            STANDARD.decode_slice(&*text, &mut der).map_err(|_| damaged("a section is not base64"))?;
-        der.truncate(length);
-        Ok(Some(Secret::new(std::mem::take(&mut *der))))
+        if open.is_some() { Err(damaged("a section has no END line")) } else { Ok(sections) }
+    }
+
+    /// The content of the first section with this label.
+    pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        let sections = self.sections()?;
+        let section = sections.iter().find(|section| section.label == label.as_bytes());
+        section.map(Section::decode).transpose()
     }
 
     /// Every label in the file, known or not, in its order.
     pub(super) fn labels(&self) -> Vec<String> {
-        self.content
-            .expose()
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| line.trim_ascii().strip_prefix(b"-----BEGIN ")?.strip_suffix(b"-----"))
+        self.lines()
+            .filter_map(|line| line.strip_prefix(BEGIN)?.strip_suffix(DASHES))
             .map(|label| String::from_utf8_lossy(label).chars().take(40).collect())
             .collect()
     }
 
     /// Whether a section carries the old OpenSSL encryption header (RFC 1421).
     pub(super) fn has_encryption_header(&self) -> bool {
-        self.content
-            .expose()
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.starts_with(b"Proc-Type: 4,ENCRYPTED"))
+        self.lines().any(|line| line.starts_with(b"Proc-Type: 4,ENCRYPTED"))
     }
 }
 
-/// The decoder's errors quote input bytes, and the input may be a key: only the kind is told.
-fn describe(error: &rustls_pki_types::pem::Error) -> String {
-    use rustls_pki_types::pem::Error;
-    match error {
-        Error::MissingSectionEnd { .. } => "a section has no END line".into(),
-        Error::IllegalSectionStart { .. } => "a BEGIN line is malformed".into(),
-        Error::Base64Decode(_) => "a section is not base64".into(),
-        _ => "it is not PEM".into(),
+impl Section<'_> {
+    fn is_ended_by(&self, line: &[u8]) -> bool {
+        let label = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
+        label == Some(self.label)
+    }
+
+    /// What its text stands for. No buffer grows, for one that does leaves copies of a key behind.
+    pub(super) fn decode(&self) -> Result<Secret<Vec<u8>>, Error> {
+        let mut text = Zeroizing::new(Vec::with_capacity(self.lines.iter().map(|line| line.len()).sum()));
+        text.extend(self.lines.iter().flat_map(|line| *line).filter(|byte| !byte.is_ascii_whitespace()));
+        let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+        let text = &text[..text.len() - padding];
+        let mut der = Zeroizing::new(vec![0; text.len()]);
+        // What the library says of faults could quote the input, and the input may be a key.
+        let damaged = |_| Error::BadPem { path: self.path.into(), why: "a section is not base64".into() };
+        let length = Base64Unpadded::decode(text, &mut der).map_err(damaged)?.len();
+        der.truncate(length);
+        Ok(Secret::new(std::mem::take(&mut *der)))
     }
 }
 
 /// The certificates of a file, of which there must be one at least.
 pub(super) fn certificates(file: &File) -> Result<Vec<Certificate>, Error> {
-    let ders = file.sections()?.into_iter().filter(|(kind, _)| *kind == SectionKind::Certificate);
-    let certificates: Vec<_> = ders
-        .enumerate()
-        .map(|(index, (_, der))| Certificate {
-            origin: Origin::file(&file.path),
-            position: index + 1,
-            der: der.expose().clone(),
-        })
-        .collect();
+    let sections = file.sections()?;
+    let sections = sections.iter().filter(|section| section.label == b"CERTIFICATE");
+    let certificate = |(index, section): (usize, &Section<'_>)| {
+        let der = section.decode()?.expose().clone();
+        Ok(Certificate { origin: Origin::file(&file.path), position: index + 1, der })
+    };
+    let certificates = sections.enumerate().map(certificate).collect::<Result<Vec<_>, Error>>()?;
     if certificates.is_empty() {
         return Err(Error::Missing { path: file.path.clone(), wanted: "certificate", found: file.labels() });
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests;

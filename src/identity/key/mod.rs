@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use pkcs8::ObjectIdentifier;
 use pkcs8::PrivateKeyInfoRef;
-use rustls_pki_types::pem::SectionKind;
 
 use self::encrypted::Encrypted;
 use super::Error;
@@ -86,14 +85,14 @@ pub(super) fn from_pem(
     if file.has_encryption_header() {
         return Err(unusable(&origin, "is encrypted in OpenSSL's old format", CONVERT));
     }
-    for (kind, der) in file.sections()? {
-        let der = der.expose();
-        match kind {
-            SectionKind::RsaPrivateKey => return rsa::from_pkcs1(&origin, der),
-            SectionKind::EcPrivateKey => return ec::from_sec1(&origin, der),
-            SectionKind::PrivateKey => return from_pkcs8(&origin, der),
-            _ => {}
-        }
+    for section in file.sections()? {
+        let read = match section.label {
+            b"RSA PRIVATE KEY" => rsa::from_pkcs1,
+            b"EC PRIVATE KEY" => ec::from_sec1,
+            b"PRIVATE KEY" => from_pkcs8,
+            _ => continue,
+        };
+        return read(&origin, section.decode()?.expose());
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),

@@ -17,6 +17,7 @@ fn origin() -> Origin {
 /// The DER of the only section of a PEM text.
 fn der(pem: &str) -> Vec<u8> {
     use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::pem::SectionKind;
     <(SectionKind, Vec<u8>)>::from_pem_slice(pem.as_bytes()).unwrap().1
 }
 

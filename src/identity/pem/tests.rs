@@ -1,0 +1,102 @@
+//! Sections of PEM as programs write them, and damaged ones.
+
+use proptest::prelude::*;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::SectionKind;
+
+use super::*;
+
+fn file(text: &str) -> File {
+    File::new("leaf.pem".as_ref(), 0o600, Secret::new(text.into())).unwrap()
+}
+
+/// Label and content of each section.
+fn read(text: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let file = file(text);
+    let sections = file.sections().map_err(|error| error.to_string())?;
+    let both = |section: &Section<'_>| {
+        let content = section.decode().map_err(|error| error.to_string())?.expose().clone();
+        Ok((String::from_utf8_lossy(section.label).into_owned(), content))
+    };
+    sections.iter().map(both).collect()
+}
+
+#[test]
+fn a_section_is_read_however_its_lines_end_and_begin() {
+    for text in [
+        "-----BEGIN X-----\nAQID\n-----END X-----\n",
+        "-----BEGIN X-----\r\nAQID\r\n-----END X-----\r\n",
+        "-----BEGIN X-----\rAQID\r-----END X-----",
+        "Bag Attributes\n-----BEGIN X-----\n\nAQ\nID\n\n-----END X-----\nafter it",
+        "  -----BEGIN X-----\n  A QI\tD\n  -----END X-----  ",
+    ] {
+        assert_eq!(read(text), Ok(vec![("X".to_owned(), vec![1, 2, 3])]), "{text:?}");
+    }
+}
+
+#[test]
+fn padding_may_be_there_or_not() {
+    for (text, content) in [("AQ==", vec![1]), ("AQ", vec![1]), ("AQI=", vec![1, 2]), ("AQI", vec![1, 2])] {
+        let section = format!("-----BEGIN X-----\n{text}\n-----END X-----\n");
+
+        assert_eq!(read(&section), Ok(vec![("X".to_owned(), content)]), "{text}");
+    }
+}
+
+#[test]
+fn a_damaged_section_is_told_without_its_content() {
+    for (text, what) in [
+        ("-----BEGIN X-----\nAQID\n", "a section has no END line"),
+        ("-----BEGIN X-----\nAQID\n-----END Y-----\n", "a section has no END line"),
+        ("-----BEGIN X-----\n-----BEGIN Y-----\n-----END Y-----\n", "a section has no END line"),
+        ("-----BEGIN X---\nAQID\n-----END X-----\n", "a BEGIN line is malformed"),
+        ("-----BEGIN X-----\nAQ!D\n-----END X-----\n", "a section is not base64"),
+        ("-----BEGIN X-----\nA=QD\n-----END X-----\n", "a section is not base64"),
+        ("-----BEGIN X-----\nA===\n-----END X-----\n", "a section is not base64"),
+    ] {
+        assert_eq!(read(text), Err(format!("`leaf.pem` is damaged: {what}")), "{text:?}");
+    }
+}
+
+#[test]
+fn a_damaged_section_that_nobody_asked_for_does_no_harm() {
+    let text = "-----BEGIN X-----\n!\n-----END X-----\n-----BEGIN Y-----\nAQID\n-----END Y-----\n";
+
+    assert_eq!(file(text).labelled("Y").unwrap().unwrap().expose(), &[1, 2, 3]);
+    assert_eq!(file(text).labels(), ["X", "Y"]);
+}
+
+fn as_rustls_reads(text: &str) -> Option<Vec<Vec<u8>>> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
+    sections.map(|section| section.ok().map(|(_, der)| der)).collect()
+}
+
+proptest! {
+    #[test]
+    fn no_text_whatever_makes_reading_panic(text in "(-----BEGIN |-----END |X|-----|\n|\r|=|[A-Za-z0-9+/ !é]{0,5}){1,20}") {
+        prop_assume!(!text.trim_ascii().is_empty());
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn sections_are_read_as_rustls_reads_them(
+        parts in proptest::collection::vec(
+            ("(CERTIFICATE|PRIVATE KEY|EC PRIVATE KEY)", proptest::collection::vec(any::<u8>(), 0..100), 1..80_usize, any::<bool>()),
+            1..4,
+        ),
+    ) {
+        use base64::Engine as _;
+        let mut text = String::new();
+        for (label, content, width, is_crlf) in &parts {
+            let end = if *is_crlf { "\r\n" } else { "\n" };
+            let body = base64::engine::general_purpose::STANDARD.encode(content);
+            let lines = body.as_bytes().chunks(*width).map(|line| std::str::from_utf8(line).unwrap());
+            let lines: String = lines.flat_map(|line| [line, end]).collect();
+            text += &format!("-----BEGIN {label}-----{end}{lines}-----END {label}-----{end}");
+        }
+        let ours = read(&text).unwrap().into_iter().map(|(_, content)| content).collect::<Vec<_>>();
+
+        prop_assert!(as_rustls_reads(&text).as_ref() == Some(&ours));
+        prop_assert!(ours.iter().eq(parts.iter().map(|(_, content, ..)| content)));
+    }
+}
