@@ -33,13 +33,15 @@ impl SigningKey for Rsa {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
-        let mut signature = vec![0; self.pair.public().modulus_len()];
-        // PKCS#1 v1.5 is deterministic; ring uses the randomness for blinding alone.
-        self.pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| SignFailure::unexpected())?;
-        Ok(signature)
+        signature(&self.pair, message).ok_or_else(SignFailure::unexpected)
     }
+}
+
+fn signature(pair: &RsaKeyPair, message: &[u8]) -> Option<Vec<u8>> {
+    let mut signature = vec![0; pair.public().modulus_len()];
+    // PKCS#1 v1.5 is deterministic; ring uses the randomness for blinding alone.
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).ok()?;
+    Some(signature)
 }
 
 impl fmt::Debug for Rsa {
@@ -64,6 +66,14 @@ fn accept(origin: &Origin, pair: Result<RsaKeyPair, KeyRejected>) -> Result<Arc<
         "TooLarge" => unusable(origin, "is RSA with more than 4096 bits", SUPPORTED),
         why => unusable(origin, format!("is not a valid RSA key ({why})"), COPY_AGAIN),
     })?;
+    // dP and dQ are not compared with the primes when a key is read, but ring looks at what it has signed.
+    if signature(&pair, b"").is_none() {
+        return Err(unusable(
+            origin,
+            "is not a valid RSA key (its parts do not belong together)",
+            COPY_AGAIN,
+        ));
+    }
     let public_key = pair.public_key().as_ref().to_vec();
     Ok(Arc::new(Rsa { pair, public_key }))
 }

@@ -100,6 +100,23 @@ fn an_ml_dsa_key_of_the_wrong_length_or_form_is_refused() {
     assert!(refusal(from_pkcs8(&origin(), &tagged_1)).ends_with("neither seed nor expanded key nor both"));
 }
 
+/// ring checks much of an RSA key, but not whether dP and dQ belong to it: such a key would be taken and never sign.
+#[test]
+fn an_rsa_key_that_does_not_sign_is_refused() {
+    let leaf = leaf_of(&root(), KeyKind::Rsa2048);
+    let good = der(&leaf.key_pem(KeyForm::Pkcs1).unwrap());
+    // dP, dQ and qInv are at the end: 128 bytes each, with three or four of tag and length before them.
+    for from_end in [64, 64 + 132, 64 + 264] {
+        let mut bad = good.clone();
+        let at = bad.len() - from_end;
+        bad[at] ^= 2;
+
+        let text = refusal(rsa::from_pkcs1(&origin(), &bad));
+
+        assert!(text.starts_with("the private key in `key.pem` is not a valid RSA key ("), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_der_whatever_makes_reading_a_key_panic(der in proptest::collection::vec(any::<u8>(), 0..200)) {
