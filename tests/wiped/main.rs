@@ -1,16 +1,17 @@
 //! Private keys and passphrases are not left in memory: whatever held one is overwritten before it is given back.
 //!
-//! An allocator looks into each block that is freed while a key of each kind of file is loaded, signs and is dropped.
-//! What a library leaves is listed, exactly, so that it is noticed when one improves or another one does not. Neither the
-//! stack nor registers can be looked into so; what is known of them is in SECURITY.md.
+//! An allocator looks into each block that is freed while a key of each kind of file, and of a SPIFFE agent, is loaded,
+//! signs and is dropped. What a library leaves is listed, exactly, so that it is noticed when one improves or another one
+//! does not. Neither the stack nor registers can be looked into so; what is known of them is in SECURITY.md.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+#[cfg(feature = "spiffe")]
+mod agent;
 mod watch;
 
 use std::path::PathBuf;
 
 use anchord::clock::Clock;
-use anchord::identity::Locator;
 use anchord::identity::Passphrase;
 use anchord::identity::Source;
 use anchord::secret::Secret;
@@ -85,18 +86,16 @@ fn leaf(kind: KeyKind) -> Leaf {
     root.leaf(&LeafRequest::new("robot", kind)).unwrap()
 }
 
-/// Loads, signs and drops all of it.
-fn use_of(certificate: PathBuf, key: PathBuf, passphrase: Option<PathBuf>) {
-    let source = Source {
-        private_key: Some(Locator::File(key)),
-        passphrase: passphrase.map(Passphrase::File),
-        ..Source::of_files(certificate, "")
+/// What is left of `canaries` after loading, signing and dropping all of it.
+fn leaks_from(canaries: Vec<Canary>, source: &Source) -> Vec<Found> {
+    let use_it = || {
+        let loaded = source.load(Clock::system().now()).unwrap();
+        loaded.identity.key().sign(b"string to sign").unwrap();
     };
-    let loaded = source.load(Clock::system().now()).unwrap();
-    loaded.identity.key().sign(b"string to sign").unwrap();
+    found_in(canaries, use_it).into_iter().collect()
 }
 
-/// The same with files of this content; `None` for the passphrase's.
+/// The same with files of this content.
 fn leaks(canaries: Vec<Canary>, certificate: &[u8], key: &[u8], passphrase: Option<&str>) -> Vec<Found> {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &[u8]| {
@@ -104,9 +103,12 @@ fn leaks(canaries: Vec<Canary>, certificate: &[u8], key: &[u8], passphrase: Opti
         fs_err::write(&path, content).unwrap();
         path
     };
-    let (certificate, key) = (write("leaf.pem", certificate), write("key", key));
     let passphrase = passphrase.map(|passphrase| write("passphrase", passphrase.as_bytes()));
-    found_in(canaries, || use_of(certificate, key, passphrase)).into_iter().collect()
+    let source = Source {
+        passphrase: passphrase.map(Passphrase::File),
+        ..Source::of_files(write("leaf.pem", certificate), write("key", key))
+    };
+    leaks_from(canaries, &source)
 }
 
 fn leaks_of(leaf: &Leaf, form: KeyForm, canaries: impl IntoIterator<Item = Canary>) -> Vec<Found> {
@@ -154,6 +156,7 @@ fn keys_on_curves_are_overwritten() {
     }
 }
 
+#[cfg(feature = "ml-dsa")]
 #[test]
 fn ml_dsa_keys_are_overwritten() {
     for kind in [KeyKind::MlDsa44, KeyKind::MlDsa65, KeyKind::MlDsa87] {
@@ -223,6 +226,7 @@ fn neither_encrypted_keys_nor_their_passphrases_are_left() {
     }
 }
 
+#[cfg(feature = "pkcs12")]
 #[test]
 fn nothing_of_pkcs12_files_is_left() {
     const PASSWORD: &str = "Grüße 👋";
