@@ -257,6 +257,30 @@ async fn a_token_may_be_taken_out_and_put_back_under_load() {
     load.end().await;
 }
 
+#[tokio::test]
+async fn what_is_in_a_token_is_shown_without_its_pin() {
+    let stage = Stage::new().await;
+    let hsm = SoftHsm::with(&["robots"]);
+    let public_key = hsm.generate("robots", "leaf", "01", Kind::P384);
+    hsm.put_certificate("robots", "leaf", "01", leaf(&stage, &public_key, 7).der());
+    let uri = format!("{}&pin-value={PIN}", hsm.uri("robots", "object=leaf"));
+
+    let good = hsm.verb(&stage, &["certificate", "show", &uri]).await;
+    let wrong = hsm.verb(&stage, &["certificate", "show", &uri.replace(PIN, WRONG_PIN)]).await;
+
+    assert_eq!(good.code, 0, "{good:?}");
+    for part in
+        ["the token `pkcs11:token=robots;object=leaf", "EC P-384", "belongs to the leaf", "`pin-value`"]
+    {
+        assert!(good.stdout.contains(part), "{part}: {}", good.stdout);
+    }
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stdout.contains("CN=robot-7") && wrong.stdout.contains("PIN"), "{}", wrong.stdout);
+    for output in [good.stdout, good.stderr, wrong.stdout, wrong.stderr] {
+        assert!(!output.contains(PIN) && !output.contains(WRONG_PIN), "{output}");
+    }
+}
+
 /// Nothing tells of a change in a token, so it is looked at every 30 s, and whenever the PIN's file changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_and_certificate_in_the_token_are_used_under_load() {

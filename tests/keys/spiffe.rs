@@ -271,6 +271,21 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
 }
 
 #[tokio::test]
+async fn an_svid_is_shown_as_it_is() {
+    let stage = stage("spiffe:", "").await;
+    let _agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
+
+    let ran = stage.run(&["certificate", "show"]).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for part in
+        ["the SVID of the agent at `unix://", &format!("URI:{ROBOT}"), "serial      7 (0x7)", "acceptable"]
+    {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+}
+
+#[tokio::test]
 async fn without_a_daemon_the_agent_is_asked_by_the_process_itself() {
     let stage = stage("spiffe:", "").await;
     let agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;

@@ -21,6 +21,18 @@ fn roles(inspection: &Inspection) -> Vec<(Role, &str)> {
     inspection.certificates.iter().map(|seen| (seen.role, seen.subject.as_str())).collect()
 }
 
+/// A good leaf below an intermediate that is not.
+fn below_an_issuer(spoil: impl FnOnce(&mut AuthorityRequest)) -> Inspection {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = AuthorityRequest::new("Issuing", KeyKind::P256);
+    spoil(&mut request);
+    let issuing = root.subordinate(&request).unwrap();
+    let leaf = leaf_of(&issuing, KeyKind::P256);
+    folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
+    folder.write("key.pem", key(&leaf));
+    folder.source().inspect(now()).unwrap()
+}
+
 #[test]
 fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
     let (folder, root) = (Folder::new(), root());
@@ -65,15 +77,7 @@ fn every_reason_against_a_leaf_is_told() {
 
 #[test]
 fn an_issuer_that_may_not_sign_certificates_is_told() {
-    let (folder, root) = (Folder::new(), root());
-    let mut request = AuthorityRequest::new("Issuing", KeyKind::P256);
-    request.key_cert_sign = false;
-    let issuing = root.subordinate(&request).unwrap();
-    let leaf = leaf_of(&issuing, KeyKind::P256);
-    folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
-    folder.write("key.pem", key(&leaf));
-
-    let inspection = folder.source().inspect(now()).unwrap();
+    let inspection = below_an_issuer(|request| request.key_cert_sign = false);
 
     let refusals = refusals(&inspection);
     assert!(refusals[0].starts_with("the intermediate `CN=Issuing` in"), "{refusals:?}");
@@ -124,15 +128,7 @@ fn a_certificate_that_is_not_meant_is_refused_without_a_key_too() {
 
 #[test]
 fn an_intermediate_that_has_ended_is_a_reason_against_it() {
-    let (folder, root) = (Folder::new(), root());
-    let mut request = AuthorityRequest::new("Issuing", KeyKind::P256);
-    request.not_after = now() - Duration::DAY;
-    let issuing = root.subordinate(&request).unwrap();
-    let leaf = leaf_of(&issuing, KeyKind::P256);
-    folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
-    folder.write("key.pem", key(&leaf));
-
-    let inspection = folder.source().inspect(now()).unwrap();
+    let inspection = below_an_issuer(|request| request.not_after = now() - Duration::DAY);
 
     let refusals = refusals(&inspection);
     assert!(refusals[0].contains("the intermediate `CN=Issuing`") && refusals[0].contains("expired at"));
