@@ -176,10 +176,9 @@ impl FromStr for Uri {
             None => (rest, None),
         };
         let mut uri = Self::default();
-        let mut shown = Vec::new();
-        for (place, separator, part) in
-            [(Place::Path, ';', Some(path)), (Place::Query, '&', query)].into_iter().filter_map(present)
-        {
+        let mut shown = [String::new(), String::new()];
+        let parts = [(Place::Path, ";", path), (Place::Query, "&", query.unwrap_or_default())];
+        for (shown, (place, separator, part)) in shown.iter_mut().zip(parts) {
             let mut kept = Vec::new();
             for attribute in part.split(separator).filter(|attribute| !attribute.is_empty()) {
                 let (name, value) = attribute.split_once('=').ok_or_else(|| missing_value(attribute))?;
@@ -188,21 +187,15 @@ impl FromStr for Uri {
                     kept.push(attribute);
                 }
             }
-            shown.push(kept.join(if place == Place::Path { ";" } else { "&" }));
+            *shown = kept.join(separator);
         }
         if uri.pin_value.is_some() && uri.pin_source.is_some() {
             return Err(UriError::TwoPins);
         }
-        shown.retain(|part| !part.is_empty() || part.as_str() == path);
-        uri.shown = format!("pkcs11:{}", shown.join("?"));
+        let [path, query] = shown;
+        uri.shown = format!("pkcs11:{path}{}{query}", if query.is_empty() { "" } else { "?" });
         Ok(uri)
     }
-}
-
-type Part<'a> = (Place, char, &'a str);
-
-fn present((place, separator, part): (Place, char, Option<&str>)) -> Option<Part<'_>> {
-    part.map(|part| (place, separator, part))
 }
 
 /// Schemes are told apart without regard to case (RFC 3986, 3.1).

@@ -60,6 +60,21 @@ fn every_attribute_of_the_standard_is_understood() {
 }
 
 #[test]
+fn what_is_shown_of_a_uri_means_the_same() {
+    for (text, shown) in [
+        ("pkcs11:", "pkcs11:"),
+        ("pkcs11:?", "pkcs11:"),
+        ("pkcs11:?pin-source=/p", "pkcs11:?pin-source=/p"),
+        ("pkcs11:;;?pin-source=/p", "pkcs11:?pin-source=/p"),
+        ("pkcs11:;token=a;?&pin-value=1&", "pkcs11:token=a"),
+        ("pkcs11:?pin-value=1&module-path=/m.so", "pkcs11:?module-path=/m.so"),
+    ] {
+        assert_eq!(uri(text).to_string(), shown, "{text}");
+        assert_eq!(uri(shown).to_string(), shown);
+    }
+}
+
+#[test]
 fn a_token_that_differs_in_one_attribute_does_not_fit() {
     for different in [
         "token=others",
