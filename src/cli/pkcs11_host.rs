@@ -32,7 +32,6 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
-    daemon::no_core_files();
     let Some(module) = matches.get_one::<PathBuf>("module") else { return Exit::Usage };
     let served = take_connection().and_then(|connection| {
         outlive_signals()?;

@@ -257,6 +257,52 @@ async fn a_token_may_be_taken_out_and_put_back_under_load() {
     load.end().await;
 }
 
+/// The token is logged in all the while, with the PIN that is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_that_is_spoiled_under_load_is_told_and_costs_no_client_anything() {
+    let stage = Stage::new().await;
+    let (hsm, public_key) = one_key(&stage, Kind::P256);
+    let places = format!(
+        "certificate = \"leaf.pem\"\nprivate_key = \"{}\"\npassphrase = \"file:pin\"",
+        hsm.shim_uri("robots", "object=leaf")
+    );
+    stage.write("pin", PIN);
+    stage.configure(&stage.session_of("bedrock", &places));
+    let daemon = hsm.daemon(&stage).await;
+    let mut load = Load::start(&stage, &daemon).await;
+
+    stage.write("pin", WRONG_PIN);
+    let line = daemon.wait_for("The certificate cannot be loaded; keeping the one in use").await;
+    assert_hint(&line, "set the right PIN");
+    load.answered(50).await;
+    stage.write("pin", PIN);
+    daemon.wait_for("The certificate can be loaded again").await;
+    stage.emulator.set_clock_offset(time::Duration::seconds(2));
+    stage.write("leaf.pem", leaf(&stage, &public_key, 2).pem());
+    daemon.wait_for_nth(RENEWED, 2).await;
+
+    load.end().await;
+}
+
+/// Two keys that nothing tells apart: the token signs with one, and the certificate is the other's.
+#[tokio::test]
+async fn a_signature_of_another_key_is_not_sent() {
+    let stage = Stage::new().await;
+    let hsm = SoftHsm::with(&["robots"]);
+    hsm.generate("robots", "leaf", "01", Kind::P256);
+    let stranger = stage.leaf();
+    hsm.put_certificate("robots", "leaf", "01", stranger.certificate_der());
+    hsm.remove("robots", "pubkey", "leaf");
+    let places = format!("certificate = \"{}\"", hsm.uri("robots", "object=leaf"));
+    stage.configure(&stage.session_of("bedrock", &lines_with(&places, PIN)));
+
+    let daemon = hsm.daemon(&stage).await;
+
+    let line = trouble(&daemon, "has signed with another key than the certificate's").await;
+    assert_hint(&line, "give each key in the token an id of its own");
+    assert!(stage.emulator.requests().is_empty());
+}
+
 #[tokio::test]
 async fn what_is_in_a_token_is_shown_without_its_pin() {
     let stage = Stage::new().await;

@@ -10,6 +10,8 @@ use ring::signature::VerificationAlgorithm;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::protocol::KeyKind;
+
 pub(super) struct Candidate {
     pub(super) public_key: Vec<u8>,
     verifier: Option<Verifier>,
@@ -38,6 +40,18 @@ impl Candidate {
             _ => None,
         };
         Some(Self { public_key: info.subject_public_key.data.to_vec(), verifier })
+    }
+
+    /// From what a certificate carries as public key, whose length tells a curve.
+    pub(super) fn of_key(kind: KeyKind, public_key: &[u8]) -> Self {
+        let verifier = match (kind, public_key.len()) {
+            (KeyKind::Rsa, _) => Some(Verifier::Ring(&RSA_PKCS1_2048_8192_SHA256)),
+            (_, 65) => Some(Verifier::Ring(&ECDSA_P256_SHA256_ASN1)),
+            (_, 97) => Some(Verifier::Ring(&ECDSA_P384_SHA256_ASN1)),
+            (_, 133) => Some(Verifier::P521),
+            _ => None,
+        };
+        Self { public_key: public_key.to_vec(), verifier }
     }
 
     /// Whether its private key has signed `message`; never, for keys that nothing here can verify with.

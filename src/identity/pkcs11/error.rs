@@ -93,6 +93,12 @@ pub enum Error {
         /// What is there.
         found: Vec<String>,
     },
+    /// The signature is not by the key that belongs to the certificate.
+    #[error("the token {token} has signed with another key than the certificate's")]
+    AnotherKey {
+        /// Which one.
+        token: String,
+    },
     /// Several tokens may be meant.
     #[error("`{uri}` fits several tokens: {}", found.join(", "))]
     SeveralTokens {
@@ -303,8 +309,17 @@ impl Classify for Error {
             Self::NoAnswer { .. } => "see whether the token, its reader or its network answers",
             Self::Failed { .. } | Self::Lost { .. } => "see whether the token is still plugged in and well",
             Self::Gone { .. } => "plug it in again; it is found then without a restart",
+            Self::AnotherKey { .. } => {
+                "give each key in the token an id of its own, and its certificate the same"
+            }
+            Self::NoToken { found, .. } if found.is_empty() => {
+                "plug it in; if it is, p11-kit may not know its module: name that in `pkcs11_module`"
+            }
             Self::NoToken { .. } => "plug it in, or set `token`, `serial` or `slot-id` of the URI right",
             Self::SeveralTokens { .. } => "add `serial=` or `token=` to the URI",
+            Self::NoCertificate { found, .. } | Self::NoKey { found, .. } if found.is_empty() => {
+                "see whether it is the right token, and whether it shows its objects after a PIN only"
+            }
             Self::NoCertificate { .. } | Self::NoKey { .. } => "set `object` or `id` of the URI right",
             Self::SeveralKeys { .. } => "add `id=` to the URI",
             Self::UnusableKey { .. } => "use an RSA key, or an EC key on P-256, P-384 or P-521",
@@ -331,9 +346,9 @@ impl PinTrouble {
     fn hint(&self) -> &'static str {
         match self {
             Self::Needed => "set `passphrase`, for example to `file:/etc/anchord/pin`",
-            Self::Refused(_) => "set the right PIN; this one is not tried again",
+            Self::Refused(_) => "set the right PIN; this process does not try this one again",
             Self::RefusedBefore => {
-                "set the right PIN; if the token's PIN was changed to this one, restart the daemon"
+                "set the right PIN; if it is right now (changed in the token, or refused while its server was away), restart the daemon"
             }
             Self::Locked => "unlock it with the security officer's PIN (PUK)",
             Self::FinalTry => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use super::Error;
+use super::candidate::Candidate;
 use super::der;
 use super::pins::lock;
 use super::protocol::Answer;
@@ -54,19 +55,28 @@ impl TokenKey {
         let place = lock(&self.place).clone();
         match sign(&self.remote, &place, &self.name, message, self.pin.as_ref()) {
             Err(Trouble::Fault(Fault::TokenGone | Fault::KeyGone | Fault::Lost(_))) => {}
-            other => return self.finish(other, &place),
+            other => return self.finish(message, other, &place),
         }
         let gone = || Error::Gone { token: place.token.to_string() };
         let found = tokens::find_again(&self.remote, &place.token)?.ok_or_else(gone)?;
         *lock(&self.place) = found.clone();
         let signed = sign(&self.remote, &found, &self.name, message, self.pin.as_ref());
-        self.finish(signed, &found)
+        self.finish(message, signed, &found)
     }
 
-    fn finish(&self, signed: Result<Vec<u8>, Trouble>, place: &Place) -> Result<Vec<u8>, Error> {
+    /// Another key may have the same id and label, and AWS would only say that the signature is invalid.
+    fn finish(
+        &self,
+        message: &[u8],
+        signed: Result<Vec<u8>, Trouble>,
+        place: &Place,
+    ) -> Result<Vec<u8>, Error> {
         let signature = signed.map_err(|trouble| Error::of_token(trouble, &self.remote, &place.token))?;
         if signature.is_empty() {
             return Err(Error::NoSignature { token: place.token.to_string() });
+        }
+        if !Candidate::of_key(self.name.kind, &self.public_key).verifies(message, &signature) {
+            return Err(Error::AnotherKey { token: place.token.to_string() });
         }
         Ok(signature)
     }
@@ -92,6 +102,10 @@ pub(super) fn sign(
 
 impl fmt::Debug for TokenKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "private key in the token {}", lock(&self.place).token)
+        let kind = match self.name.kind {
+            KeyKind::Rsa => "RSA",
+            KeyKind::Ec | KeyKind::Other => "EC",
+        };
+        write!(formatter, "{kind} private key in the token {}", lock(&self.place).token)
     }
 }

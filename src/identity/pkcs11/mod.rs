@@ -51,7 +51,7 @@ pub struct Options {
     pub uri: Uri,
     /// The module, where the URI names none; p11-kit's if neither does.
     pub module: Option<PathBuf>,
-    /// The PIN; goes before what the URI says of it.
+    /// The PIN, where the URI says nothing of one.
     pub pin: Option<Secret<Vec<u8>>>,
     /// How the process that holds the module is started.
     pub launcher: Launcher,
@@ -126,12 +126,13 @@ impl Options {
         Ok(Remote::of(&module, &self.launcher))
     }
 
-    /// The PIN that was given, or the URI's, or what is in the file that the URI names.
+    /// The URI's PIN, or what is in the file that it names, or the one that was given: a URI speaks of its own token
+    /// alone, while a setting may be for another place too.
     fn pin(&self) -> Result<Option<Secret<Vec<u8>>>, Error> {
-        if let Some(pin) = self.pin.as_ref().or(self.uri.pin_value()) {
+        if let Some(pin) = self.uri.pin_value() {
             return Ok(Some(pin.clone()));
         }
-        let Some(path) = self.uri.pin_source() else { return Ok(None) };
+        let Some(path) = self.uri.pin_source() else { return Ok(self.pin.clone()) };
         let pin = Passphrase::File(path.clone()).read();
         pin.map(Some).map_err(|source| Error::PinFile { path: path.clone(), source: Box::new(source) })
     }

@@ -40,7 +40,7 @@ impl Memory {
 pub(super) struct Record {
     refused: Vec<Mark>,
     /// Given without an answer: the process ended, or the token said something else.
-    open: Option<Mark>,
+    open: Vec<Mark>,
 }
 
 type Mark = [u8; 32];
@@ -75,20 +75,23 @@ impl Record {
         if self.refused.contains(&mark) {
             return Permission::Denied;
         }
-        if self.open == Some(mark) { Permission::Careful } else { Permission::Granted }
+        if self.open.contains(&mark) { Permission::Careful } else { Permission::Granted }
     }
 
     pub(super) fn note(&mut self, pin: &Secret<Vec<u8>>, outcome: PinOutcome) {
         let mark = mark(pin);
         match outcome {
             PinOutcome::Untried => {}
-            PinOutcome::Unknown => self.open = Some(mark),
-            PinOutcome::Taken => *self = Self::default(),
+            PinOutcome::Unknown if self.open.contains(&mark) => {}
+            PinOutcome::Unknown => self.open.push(mark),
+            // The token counts from nought again, but what it refused was another PIN: to give that again whenever
+            // this one is taken would be to give it for ever.
+            PinOutcome::Taken => self.open.retain(|open| *open != mark),
             PinOutcome::Refused => {
+                self.open.retain(|open| *open != mark);
                 if !self.refused.contains(&mark) {
                     self.refused.push(mark);
                 }
-                self.open = None;
             }
         }
     }

@@ -108,7 +108,11 @@ impl Remote {
         let lane = task.place().map_or(0, |place| 1 + (place.slot % LANES as u64) as usize);
         let job = Job { task, pin: pin.cloned(), result, waiting: Arc::downgrade(&waiting) };
         let lane_ended = || Trouble::Crashed("its queue has ended".into());
-        self.lane(lane).send(job).map_err(|_| lane_ended())?;
+        if let Err(mpsc::SendError(job)) = self.lane(lane)?.send(job) {
+            // Its thread has panicked, which must not cost more than what it had in hand.
+            lock(&self.lanes).remove(&lane);
+            self.lane(lane)?.send(job).map_err(|_| lane_ended())?;
+        }
         match answer.recv_timeout(self.inner.launcher.patience()) {
             Ok(result) => result,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(Trouble::Silent),
@@ -127,15 +131,17 @@ impl Remote {
         }
     }
 
-    fn lane(&self, number: usize) -> mpsc::Sender<Job> {
+    fn lane(&self, number: usize) -> Result<mpsc::Sender<Job>, Trouble> {
         let mut lanes = lock(&self.lanes);
-        let lane = lanes.entry(number).or_insert_with(|| {
-            let (sender, jobs) = mpsc::channel();
-            let (inner, remote) = (Arc::clone(&self.inner), Weak::clone(&self.this));
-            std::thread::spawn(move || inner.work(&jobs, &remote));
-            sender
-        });
-        lane.clone()
+        if let Some(lane) = lanes.get(&number) {
+            return Ok(lane.clone());
+        }
+        let (sender, jobs) = mpsc::channel();
+        let (inner, remote) = (Arc::clone(&self.inner), Weak::clone(&self.this));
+        let thread = std::thread::Builder::new().name("pkcs11".into());
+        thread.spawn(move || inner.work(&jobs, &remote)).map_err(Trouble::Start)?;
+        lanes.insert(number, sender.clone());
+        Ok(sender)
     }
 }
 
@@ -167,9 +173,11 @@ impl Inner {
     }
 
     fn perform(&self, task: &Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
-        let (Some(pin), Some(place)) = (pin, task.place()) else {
-            return self.ask(task, None, false).1;
-        };
+        let Some(place) = task.place() else { return self.ask(task, None, false).1 };
+        // Where none is given the token may have one of its own (a PIN pad, its software's settings): no less counted.
+        let none = Secret::new(Vec::new());
+        let given = pin;
+        let pin = pin.unwrap_or(&none);
         let record = pins::record(&place.token);
         // Held until the outcome is known.
         let mut record = lock(&record);
@@ -178,7 +186,7 @@ impl Inner {
             Permission::Careful => true,
             Permission::Granted => false,
         };
-        let (outcome, result) = self.ask(task, Some(pin), careful);
+        let (outcome, result) = self.ask(task, given, careful);
         record.note(pin, outcome);
         result
     }

@@ -44,6 +44,8 @@ struct Open {
     session: Session,
     place: Place,
     has_logged_in: bool,
+    /// The PIN that did it.
+    pin: Option<Secret<Vec<u8>>>,
     keys: HashMap<KeyName, ObjectHandle>,
 }
 
@@ -93,7 +95,8 @@ impl From<CryptokiError> for Stop {
 }
 
 impl View {
-    /// Does what is asked; a session that was lost is opened again, once.
+    /// Does what is asked; a session that was lost is opened again, once, unless it was lost over a PIN: the token may
+    /// have counted that, and is not given it twice in one breath.
     pub(super) fn perform(
         &mut self,
         module: &Pkcs11,
@@ -101,7 +104,7 @@ impl View {
         login: &mut Login<'_>,
     ) -> Result<Answer, Fault> {
         let mut result = self.attempt(module, task, login);
-        if let Err(Stop::Lost(_)) = result {
+        if matches!(result, Err(Stop::Lost(_))) && login.outcome != PinOutcome::Unknown {
             self.open = None;
             result = self.attempt(module, task, login);
         }
@@ -109,6 +112,7 @@ impl View {
             // Whatever went wrong may have left something half done in it.
             self.open = None;
             match stop {
+                Stop::Lost(why) if login.outcome == PinOutcome::Unknown => Fault::Failed(why),
                 Stop::Lost(why) => Fault::Lost(why),
                 Stop::Fault(fault) => fault,
             }
@@ -149,7 +153,13 @@ impl View {
                 }
                 let session = module.open_ro_session(slot)?;
                 let place = place.clone();
-                Ok(empty.insert(Open { session, place, has_logged_in: false, keys: HashMap::new() }))
+                Ok(empty.insert(Open {
+                    session,
+                    place,
+                    has_logged_in: false,
+                    pin: None,
+                    keys: HashMap::new(),
+                }))
             }
         }
     }
@@ -160,28 +170,34 @@ fn slot(place: &Place) -> Result<Slot, Stop> {
 }
 
 impl Open {
-    /// Logs in where the token wants it and nobody has yet.
+    /// Logs in where the token wants it and nobody has yet. Who comes with another PIN than the one that was taken has to
+    /// prove his own: a wrong one would work until the token is lost and then be all there is.
     fn log_in(&mut self, module: &Pkcs11, login: &mut Login<'_>) -> Result<(), Stop> {
-        if self.has_logged_in {
+        if self.has_logged_in && self.pin.as_ref() == login.pin {
             return Ok(());
+        }
+        if std::mem::take(&mut self.has_logged_in) {
+            self.keys.clear();
+            self.session.logout()?;
         }
         let token = module.get_token_info(slot(&self.place)?)?;
         if token.login_required() {
             self.try_pin(UserType::User, &token, login)?;
         }
         self.has_logged_in = true;
+        self.pin = login.pin.cloned();
         Ok(())
     }
 
     /// The only place where a PIN is given to a token.
     fn try_pin(&self, user: UserType, token: &TokenInfo, login: &mut Login<'_>) -> Result<(), Stop> {
-        let tried = if token.protected_authentication_path() {
-            self.session.login(user, None)
-        } else {
-            let pin = login.pin.ok_or(Fault::PinNeeded)?;
-            may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
-            login.outcome = PinOutcome::Unknown;
-            self.session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.expose().clone())))
+        let has_own_pin = token.protected_authentication_path();
+        let pin = if has_own_pin { None } else { Some(login.pin.ok_or(Fault::PinNeeded)?) };
+        may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
+        login.outcome = PinOutcome::Unknown;
+        let tried = match pin {
+            None => self.session.login(user, None),
+            Some(pin) => self.session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.expose().clone()))),
         };
         let (outcome, result) = match tried {
             Ok(()) => (PinOutcome::Taken, Ok(())),

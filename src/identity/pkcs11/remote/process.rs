@@ -34,8 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// at first: whoever asks next finds it ready.
 const HANGING: u32 = 3;
 
-/// What systemd tells the daemon and no module should answer in its place (sd_notify(3), sd_listen_fds(3)).
-const NOT_PASSED_ON: [&str; 7] = [
+/// What systemd tells the daemon and no module should answer in its place (sd_notify(3), sd_listen_fds(3)), and a
+/// passphrase that may be another key's.
+const NOT_PASSED_ON: [&str; 8] = [
+    "ANCHORD_PASSPHRASE",
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -151,8 +153,15 @@ impl Process {
         stream.set_write_timeout(Some(launcher.patience))?;
         let mail = Arc::new(Mutex::new(Mail::default()));
         let reader = stream.try_clone()?;
-        let box_of_reader = Arc::clone(&mail);
-        std::thread::spawn(move || read(reader, child, &box_of_reader));
+        let (box_of_reader, child) = (Arc::clone(&mail), Arc::new(Mutex::new(child)));
+        let childs_reader = Arc::clone(&child);
+        let thread = std::thread::Builder::new().name("pkcs11".into());
+        thread.spawn(move || read(reader, lock(&childs_reader).take(), &box_of_reader)).inspect_err(
+            |_| {
+                // Nobody would ever wait for it.
+                lock(&child).take().map(reap);
+            },
+        )?;
         Ok(Self { stream, writing: Mutex::default(), mail, next: AtomicU64::new(1) })
     }
 

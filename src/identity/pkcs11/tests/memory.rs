@@ -24,7 +24,7 @@ fn note(token: &TokenName, text: &str, outcome: PinOutcome) {
 }
 
 #[test]
-fn a_refused_pin_is_denied_until_another_one_is_taken() {
+fn a_refused_pin_is_denied_although_another_one_is_taken() {
     let token = token("a", "1");
     assert_eq!(permission(&token, "1111"), Permission::Granted);
 
@@ -36,7 +36,8 @@ fn a_refused_pin_is_denied_until_another_one_is_taken() {
     note(&token, "3333", PinOutcome::Untried);
     assert_eq!(permission(&token, "1111"), Permission::Denied);
     note(&token, "3333", PinOutcome::Taken);
-    assert_eq!(permission(&token, "1111"), Permission::Granted);
+    assert_eq!([permission(&token, "1111"), permission(&token, "2222")], [Permission::Denied; 2]);
+    assert_eq!(permission(&token, "3333"), Permission::Granted);
 }
 
 #[test]
@@ -54,6 +55,10 @@ fn a_pin_whose_outcome_is_unknown_is_tried_with_care() {
     note(&token, "1111", PinOutcome::Unknown);
 
     assert_eq!(permission(&token, "1111"), Permission::Careful);
+    assert_eq!(permission(&token, "2222"), Permission::Granted);
+    note(&token, "2222", PinOutcome::Unknown);
+    assert_eq!(permission(&token, "1111"), Permission::Careful, "another one does not make it safe");
+    note(&token, "2222", PinOutcome::Taken);
     assert_eq!(permission(&token, "2222"), Permission::Granted);
     note(&token, "1111", PinOutcome::Refused);
     assert_eq!(permission(&token, "1111"), Permission::Denied);
