@@ -105,8 +105,13 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] pkcs11::Error),
     /// A TPM, or a file for one.
-    #[error(transparent)]
-    Tpm(#[from] tpm::Error),
+    #[error("{origin} cannot be used")]
+    Tpm {
+        /// Where.
+        origin: Origin,
+        /// Why.
+        source: tpm::Error,
+    },
     /// A place that has keys alone.
     #[error("{origin} holds no certificates")]
     NoCertificates {
@@ -207,7 +212,7 @@ impl Classify for Error {
             Self::Hanging { origin, .. } if !origin.is_file() => Class::Transient,
             Self::Agent(error) => error.class(),
             Self::Token(error) => error.class(),
-            Self::Tpm(error) => error.class(),
+            Self::Tpm { source, .. } => source.class(),
             _ => Class::Misconfigured,
         }
     }
@@ -216,7 +221,7 @@ impl Classify for Error {
         let hint = match self {
             Self::Agent(error) => return error.hint(),
             Self::Token(error) => return error.hint(),
-            Self::Tpm(error) => return error.hint(),
+            Self::Tpm { source, .. } => return source.hint(),
             Self::NoCertificates { .. } => {
                 "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
             }

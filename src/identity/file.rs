@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-#[cfg(feature = "pkcs12")]
 use super::Origin;
 use super::Passphrase;
 use super::SigningKey;
@@ -46,6 +45,11 @@ impl File {
             return self.pkcs12_keys(contents);
         }
         Ok(vec![key::from_pem(&self.content, passphrase)?])
+    }
+
+    /// As messages name it.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::file(&self.content.path)
     }
 
     /// A key that only the TPM which it was made in can use, DER.

@@ -100,7 +100,7 @@ impl Source {
                 let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
                 pkcs11::open_key(&self.token(uri)?, &candidates)?
             }
-            Locator::Tpm(handle) => self.key_of_tpm(&tpm::Key::Persistent(*handle))?,
+            Locator::Tpm(handle) => self.key_of_tpm(&place.origin(), &tpm::Key::Persistent(*handle))?,
             Locator::Agent(agent) => key_of(&place.origin(), &agent.fetch()?)?,
         };
         Ok(vec![key])
@@ -109,7 +109,12 @@ impl Source {
     fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
-            Some(der) => vec![self.key_of_tpm(&tpm::Key::File(tpm::tss2::File::from_der(der.expose())?))?],
+            Some(der) => {
+                let origin = file.origin();
+                let key = tpm::tss2::File::from_der(der.expose())
+                    .map_err(|source| Error::Tpm { origin: origin.clone(), source })?;
+                vec![self.key_of_tpm(&origin, &tpm::Key::File(key))?]
+            }
             None => file.keys(self.passphrase.as_ref())?,
         };
         warnings.extend(file.mode_warning());
@@ -123,9 +128,10 @@ impl Source {
         is_meant.then(|| parsed.public_key().raw.to_vec())
     }
 
-    fn key_of_tpm(&self, key: &tpm::Key) -> Result<Arc<dyn SigningKey>, Error> {
+    fn key_of_tpm(&self, origin: &Origin, key: &tpm::Key) -> Result<Arc<dyn SigningKey>, Error> {
         let auth = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
-        Ok(tpm::open(&self.tpm, key, auth.as_ref())?)
+        tpm::open(&self.tpm, key, auth.as_ref())
+            .map_err(|source| Error::Tpm { origin: origin.clone(), source })
     }
 
     fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {

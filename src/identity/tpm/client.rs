@@ -242,6 +242,17 @@ impl Client {
         Err(self.garbled(command))
     }
 
+    /// Where the TPM is, as settings write it.
+    pub(super) fn address(&self) -> String {
+        self.device.to_string()
+    }
+
+    /// Fails if too little time is left to hear a refusal: the TPM would count a wrong value, and nobody remember it.
+    pub(super) fn check_time_for_an_answer(&self) -> Result<(), Error> {
+        const ENOUGH: Duration = Duration::from_secs(2);
+        if self.limit.remaining() < ENOUGH { Err(self.device.silent(self.limit)) } else { Ok(()) }
+    }
+
     fn exchange(&mut self, command: &[u8]) -> Result<Vec<u8>, Error> {
         self.transport.exchange(command, self.limit.deadline).map_err(|source| {
             self.is_broken = true;

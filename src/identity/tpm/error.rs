@@ -237,7 +237,7 @@ impl Classify for Error {
                 "install the certificate of the new key, or reload after putting the old key back"
             }
             Self::NotLoadable { .. } => {
-                "key files work only in the TPM they were made in, until it is cleared; make a new key and certificate"
+                "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
             }
             Self::WrongAuth { counted: false, .. } => "correct `passphrase`",
             Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use ring::digest::SHA256;
 use ring::digest::digest;
+use ring::hmac;
+use ring::rand::SecureRandom as _;
+use ring::rand::SystemRandom;
 
 use super::Device;
 use super::Error;
@@ -25,13 +29,21 @@ use crate::secret::Secret;
 /// The largest digest a TPM has as the hash of names, which limits authorization values (`TPM2B_AUTH`).
 const MAX_AUTH: usize = 64;
 
-/// What a TPM has refused with the attempt counted, as SHA-256 of whose value it was and the value.
+/// What a TPM has refused with the attempt counted, as a keyed hash of whose value it was and the value, for values may
+/// be short enough to be guessed from a plain one.
 ///
 /// A TPM locks *all* of its keys after a few wrong values (dictionary attack protection), for hours. A daemon that
 /// retries would lead it there by itself, so the same value is never tried twice for the same key. It lives as long as
 /// the process, for only a person can know that the value was changed in the TPM meanwhile; each entry has cost an
 /// attempt, so there are never many.
 static REFUSED: Mutex<BTreeSet<[u8; 32]>> = Mutex::new(BTreeSet::new());
+
+static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
+    let mut key = [0; 32];
+    // Without randomness the memory still works, and holds no value.
+    let _ = SystemRandom::new().fill(&mut key);
+    hmac::Key::new(hmac::HMAC_SHA256, &key)
+});
 
 /// A key that is found, or loaded, anew for each signature.
 pub(super) struct TpmKey {
@@ -91,11 +103,16 @@ impl SigningKey for TpmKey {
 
 impl fmt::Debug for TpmKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("TpmKey")
-            .field("device", &format_args!("{}", self.device))
-            .field("key", &self.opened.key)
-            .finish_non_exhaustive()
+        let kind = match self.opened.public.algorithm {
+            Algorithm::RsaSha256 => "RSA",
+            _ => "EC",
+        };
+        match &self.opened.key {
+            Key::Persistent(handle) => {
+                write!(formatter, "{kind} private key in the TPM at handle {handle:#010x}")
+            }
+            Key::File(_) => write!(formatter, "{kind} private key in a file of the TPM's"),
+        }
     }
 }
 
@@ -132,7 +149,8 @@ fn find(client: &mut Client, key: &Key) -> Result<(Public, Option<Root>), Error>
 /// Loads a key file, unless its parent has refused before.
 fn load(client: &mut Client, file: &tss2::File, root: Option<Root>) -> Result<(u32, Option<Root>), Error> {
     let parent = file.parent();
-    let fingerprint = fingerprint(&parent.to_be_bytes(), file.public_area(), &[]);
+    // The parent's, whatever file is under it: each would cost an attempt.
+    let fingerprint = fingerprint(client.address().as_bytes(), &parent.to_be_bytes(), &[]);
     if is_refused(&fingerprint) {
         return Err(Error::ParentLocked { parent, counted: true });
     }
@@ -161,6 +179,7 @@ impl Opened {
                 *handle
             }
         };
+        client.check_time_for_an_answer()?;
         let signature = client.sign(handle, self.auth.expose(), &self.public, digest);
         match signature {
             Err(Error::WrongAuth { device, counted }) => {
@@ -184,12 +203,12 @@ impl Opened {
 
 /// The lengths keep one part from being taken for the end or the beginning of another.
 fn fingerprint(whose: &[u8], area: &[u8], auth: &[u8]) -> [u8; 32] {
-    let mut context = ring::digest::Context::new(&SHA256);
+    let mut context = hmac::Context::with_key(&HASH_KEY);
     for part in [whose, area, auth] {
         context.update(&part.len().to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    context.sign().as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
 }
 
 fn is_refused(fingerprint: &[u8; 32]) -> bool {

@@ -191,6 +191,22 @@ async fn no_client_notices_that_certificates_are_renewed_or_that_the_tpm_went_an
     load.end().await;
 }
 
+#[tokio::test]
+async fn a_key_in_a_tpm_is_shown_beside_its_certificate() {
+    let scene = Scene::new().await;
+
+    let ran = scene.stage.run(&["certificate", "show"]).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for part in ["CN=robot-7", "TPM", "belongs to the leaf"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    scene.stage.write("bedrock.pem", scene.stage.leaf().certificate_pem());
+    let ran = scene.stage.run(&["certificate", "show"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains("belongs to the private key in the TPM at handle"), "{}", ran.stdout);
+}
+
 /// A TPM judges the value when a key signs, so a wrong one is loaded like a right one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passphrase_that_is_spoiled_under_load_costs_no_client_anything() {
