@@ -77,27 +77,41 @@ pub struct TokenCertificate {
 pub fn certificates(options: &Options) -> Result<Vec<TokenCertificate>, Error> {
     let remote = options.remote()?;
     let places = tokens::fitting(&remote, &options.uri)?;
-    let mut others = Vec::new();
+    let (mut others, mut failed) = (Vec::new(), None);
     let mut look = |login: Option<&Secret<Vec<u8>>>| {
         let mut found = Vec::new();
         for place in &places {
             let viewer = Viewer { remote: &remote, place, pin: login, login: login.is_some() };
-            let fitting = viewer.certificates(Wanted::by_uri(&options.uri))?;
-            if fitting.is_empty() {
-                others = tokens::names(&viewer.certificates(Wanted::default())?);
+            match fitting(viewer, &options.uri, &mut others) {
+                Ok(fitting) => {
+                    found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
+                }
+                // Another token may have what is looked for.
+                Err(error) => failed = Some(error),
             }
-            found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
         }
-        Ok(found)
+        found
     };
-    let mut found = look(None)?;
+    let mut found = look(None);
     if let (true, [_], Some(pin)) = (found.is_empty(), places.as_slice(), options.pin()?) {
-        found = look(Some(&pin))?;
+        found = look(Some(&pin));
+    }
+    if let (true, Some(error)) = (found.is_empty(), failed) {
+        return Err(error);
     }
     if found.is_empty() {
         return Err(Error::NoCertificate { uri: options.uri.to_string(), found: others });
     }
     Ok(found)
+}
+
+/// The certificates of one token that the URI fits; where there are none, `others` names those that are there.
+fn fitting(viewer: Viewer<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Vec<Object>, Error> {
+    let fitting = viewer.certificates(Wanted::by_uri(uri))?;
+    if fitting.is_empty() {
+        *others = tokens::names(&viewer.certificates(Wanted::default())?);
+    }
+    Ok(fitting)
 }
 
 impl TokenCertificate {
