@@ -22,6 +22,6 @@ impl Stream {
 
     /// Waits for ever.
     pub async fn changed(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
