@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-use super::Error;
 use super::Fingerprint;
 use super::Locator;
 use super::Passphrase;
@@ -23,7 +22,7 @@ use super::selection::Serial;
 use super::source::Material;
 use super::spiffe;
 use super::tpm;
-use crate::failure::Classify as _;
+use crate::failure::Classify;
 use crate::secret::Secret;
 
 pub use super::pkcs11::fuzzing::frames as pkcs11_frames;
@@ -96,7 +95,7 @@ pub fn pkcs12(content: &[u8]) {
 
 /// A key file of a TPM.
 pub fn tss2(der: &[u8]) {
-    if let Ok(file) = tpm::tss2::File::from_der(der).map_err(|error| tell(error.into())) {
+    if let Ok(file) = tpm::tss2::File::from_der(der).map_err(tell) {
         tpm::fuzzing::public(&file);
     }
 }
@@ -107,8 +106,8 @@ pub fn settings(text: &str) {
     if let Ok(device) = &device {
         assert_eq!(device.to_string().parse::<tpm::Device>().ok().as_ref(), Some(device));
     }
-    let _ = device.map_err(|error| tell(error.into()));
-    let _ = tpm::handle(text).map_err(|error| tell(error.into()));
+    let _ = device.map_err(tell);
+    let _ = tpm::handle(text).map_err(tell);
     let _ = text.parse::<spiffe::Endpoint>().map_err(|error| error.to_string());
     let _ = spiffe::Choice::of_uri(text).map_err(|error| error.to_string());
     let _ = Locator::File(Path::new(text).into()).origin().to_string();
@@ -127,6 +126,6 @@ fn section(label: &str, der: &[u8]) -> pem::File {
 }
 
 /// Whatever is wrong, it is told in words.
-fn tell(error: Error) -> (String, Option<String>) {
+fn tell(error: impl Classify) -> (String, Option<String>) {
     (error.to_string(), error.hint())
 }
