@@ -14,9 +14,7 @@ use crate::secret::Secret;
 /// Temporary AWS credentials. A value of this type is complete: no part is empty, and all are plain ASCII.
 #[derive(Clone)]
 pub struct Credentials {
-    access_key_id: String,
-    secret_access_key: Secret<String>,
-    session_token: Secret<String>,
+    keys: Keys,
     obtained_at: OffsetDateTime,
     expires_at: OffsetDateTime,
     ends_at_aws: OffsetDateTime,
@@ -31,14 +29,39 @@ pub struct Incomplete(&'static str);
 /// Above any session token seen, and below what the answer to a client may hold.
 const MAX_PART_BYTES: usize = 32 << 10;
 
-/// The three parts a client signs with.
+/// What a client signs with.
+#[derive(Clone)]
 pub struct Keys {
-    /// `ASIA…`, public.
+    /// `ASIA…`, or `AKIA…` of a user's own; public.
     pub access_key_id: String,
     /// Signs requests.
     pub secret_access_key: Secret<String>,
-    /// Travels with each request.
-    pub session_token: Secret<String>,
+    /// Travels with each request; a user's own keys have none.
+    pub session_token: Option<Secret<String>>,
+}
+
+impl Keys {
+    /// Names the first part that no client could use.
+    pub fn check(&self) -> Result<(), Incomplete> {
+        let token = self.session_token.as_ref().map(|token| ("sessionToken", token.expose().as_str()));
+        let parts = [
+            ("accessKeyId", self.access_key_id.as_str()),
+            ("secretAccessKey", self.secret_access_key.expose()),
+        ];
+        let is_usable = |part: &str| {
+            (1..=MAX_PART_BYTES).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        match parts.into_iter().chain(token).find(|(_, part)| !is_usable(part)) {
+            Some((name, _)) => Err(Incomplete(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Keys").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {
@@ -49,27 +72,8 @@ impl Credentials {
         expires_at: OffsetDateTime,
         account_id: Option<String>,
     ) -> Result<Self, Incomplete> {
-        let Keys { access_key_id, secret_access_key, session_token } = keys;
-        let parts = [
-            ("accessKeyId", access_key_id.as_str()),
-            ("secretAccessKey", secret_access_key.expose()),
-            ("sessionToken", session_token.expose()),
-        ];
-        let is_usable = |part: &str| {
-            (1..=MAX_PART_BYTES).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        if let Some((name, _)) = parts.into_iter().find(|(_, part)| !is_usable(part)) {
-            return Err(Incomplete(name));
-        }
-        Ok(Self {
-            access_key_id,
-            secret_access_key,
-            session_token,
-            obtained_at,
-            expires_at,
-            ends_at_aws: expires_at,
-            account_id,
-        })
+        keys.check()?;
+        Ok(Self { keys, obtained_at, expires_at, ends_at_aws: expires_at, account_id })
     }
 
     /// The same, for credentials that AWS ends at `at` by its own clock; without this it is taken to be the local one.
@@ -78,19 +82,24 @@ impl Credentials {
         Self { ends_at_aws: at, ..self }
     }
 
+    /// What signs.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// The public part, `ASIA…`.
     pub fn access_key_id(&self) -> &str {
-        &self.access_key_id
+        &self.keys.access_key_id
     }
 
     /// The part that signs.
     pub fn secret_access_key(&self) -> &Secret<String> {
-        &self.secret_access_key
+        &self.keys.secret_access_key
     }
 
-    /// The part that travels with each request.
-    pub fn session_token(&self) -> &Secret<String> {
-        &self.session_token
+    /// The part that travels with each request; `None` for a user's own keys.
+    pub fn session_token(&self) -> Option<&Secret<String>> {
+        self.keys.session_token.as_ref()
     }
 
     /// When they were received.
@@ -131,7 +140,8 @@ impl Credentials {
 pub struct Stored {
     access_key_id: String,
     secret_access_key: String,
-    session_token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_token: Option<String>,
     obtained_at: String,
     expires_at: String,
     account_id: Option<String>,
@@ -141,9 +151,9 @@ impl Stored {
     /// The stored form of `credentials`; wiped when dropped.
     pub fn of(credentials: &Credentials) -> Self {
         Self {
-            access_key_id: credentials.access_key_id.clone(),
-            secret_access_key: credentials.secret_access_key.expose().clone(),
-            session_token: credentials.session_token.expose().clone(),
+            access_key_id: credentials.keys.access_key_id.clone(),
+            secret_access_key: credentials.keys.secret_access_key.expose().clone(),
+            session_token: credentials.session_token().map(|token| token.expose().clone()),
             obtained_at: clock::rfc3339(credentials.obtained_at),
             expires_at: clock::rfc3339(credentials.expires_at),
             account_id: credentials.account_id.clone(),
@@ -155,7 +165,7 @@ impl Stored {
         let keys = Keys {
             access_key_id: self.access_key_id.clone(),
             secret_access_key: Secret::new(self.secret_access_key.clone()),
-            session_token: Secret::new(self.session_token.clone()),
+            session_token: self.session_token.clone().map(Secret::new),
         };
         let obtained_at = clock::parse_rfc3339(&self.obtained_at)?;
         let expires_at = clock::parse_rfc3339(&self.expires_at)?;
@@ -180,7 +190,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Credentials")
-            .field("access_key_id", &self.access_key_id)
+            .field("access_key_id", &self.keys.access_key_id)
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
@@ -199,7 +209,7 @@ mod tests {
             let keys = Keys {
                 access_key_id: id.into(),
                 secret_access_key: Secret::new(secret.into()),
-                session_token: Secret::new(token.into()),
+                session_token: Some(Secret::new(token.into())),
             };
             Credentials::new(keys, at, at + Duration::HOUR, None).map(|complete| complete.life())
         };
@@ -216,7 +226,7 @@ mod tests {
         let keys = Keys {
             access_key_id: "ASIA".into(),
             secret_access_key: Secret::new("canary-secret".into()),
-            session_token: Secret::new("canary-token".into()),
+            session_token: Some(Secret::new("canary-token".into())),
         };
         let made = Credentials::new(keys, at, at + Duration::HOUR, Some("123456789012".into())).unwrap();
 

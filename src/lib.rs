@@ -7,7 +7,7 @@
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
 //!                    telemetry (logs; known only to daemon and cli)
 //!
-//!   words: arn  clock  credentials  entropy  failure  private_file  secret
+//!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  secret
 //! ```
 //!
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
@@ -16,6 +16,7 @@
 pub mod arn;
 pub mod clock;
 pub mod credentials;
+pub mod endpoint;
 pub mod entropy;
 pub mod failure;
 pub mod private_file;

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-const WORDS: &[&str] = &["arn", "clock", "credentials", "entropy", "failure", "private_file", "secret"];
+const WORDS: &[&str] =
+    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "secret"];
 
 /// Words, and the stage whose option types settings hold.
 const OPTIONS_OF_STAGES: &[&str] =
-    &["arn", "clock", "credentials", "entropy", "failure", "private_file", "secret", "identity"];
+    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "secret", "identity"];
 
 const EVERYTHING_ABOVE: &[&str] = &["*"];
 
@@ -21,16 +22,33 @@ const EVERYTHING_ABOVE: &[&str] = &["*"];
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("arn", &[]),
     ("clock", &[]),
+    ("endpoint", &["arn"]),
     ("entropy", &[]),
     ("failure", &[]),
     ("secret", &[]),
     ("private_file", &["failure", "secret"]),
     ("credentials", &["arn", "clock", "secret"]),
-    ("identity", &["clock", "failure", "secret"]),
+    ("identity", &["clock", "credentials", "failure", "secret"]),
     ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
-    ("upstream", &["arn", "clock", "credentials", "entropy", "failure", "identity", "secret", "signing"]),
+    (
+        "upstream",
+        &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "identity", "secret", "signing"],
+    ),
     ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
-    ("frontend", &["clock", "credentials", "entropy", "failure", "private_file", "secret", "session"]),
+    (
+        "frontend",
+        &[
+            "arn",
+            "clock",
+            "credentials",
+            "entropy",
+            "failure",
+            "private_file",
+            "secret",
+            "session",
+            "signing",
+        ],
+    ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
     ("daemon", EVERYTHING_ABOVE),

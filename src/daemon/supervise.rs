@@ -60,7 +60,7 @@ mod tests {
             let keys = Keys {
                 access_key_id: "ASIAEXAMPLE".into(),
                 secret_access_key: Secret::new("secret".into()),
-                session_token: Secret::new("token".into()),
+                session_token: Some(Secret::new("token".into())),
             };
             let made = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
             Box::pin(async move { Ok(made) })

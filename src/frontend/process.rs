@@ -1,10 +1,13 @@
 //! The line that `credential_process` prints.
 
+use serde::Deserialize;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::document;
 use crate::clock;
 use crate::credentials::Credentials;
+use crate::credentials::Keys;
 use crate::secret::Secret;
 
 #[derive(Serialize)]
@@ -13,7 +16,8 @@ struct Line<'a> {
     version: u8,
     access_key_id: &'a str,
     secret_access_key: &'a str,
-    session_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_token: Option<&'a str>,
     expiration: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<&'a str>,
@@ -26,12 +30,34 @@ pub fn render(credentials: &Credentials) -> Secret<String> {
         version: 1,
         access_key_id: credentials.access_key_id(),
         secret_access_key: credentials.secret_access_key().expose(),
-        session_token: credentials.session_token().expose(),
+        session_token: credentials.session_token().map(|token| token.expose().as_str()),
         expiration: clock::rfc3339(credentials.expires_at()),
         account_id: credentials.account_id(),
     };
     let json = document::write_json(&line);
     Secret::new(String::from_utf8_lossy(json.expose()).into_owned())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Read {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+    expiration: String,
+    account_id: Option<String>,
+}
+
+/// The credentials of a line that [`render`] made, as obtained at `now`; `None` if it is another's.
+pub fn read(line: &Secret<String>, now: OffsetDateTime) -> Option<Credentials> {
+    let read: Read = serde_json::from_str(line.expose()).ok()?;
+    let keys = Keys {
+        access_key_id: read.access_key_id,
+        secret_access_key: Secret::new(read.secret_access_key),
+        session_token: read.session_token.map(Secret::new),
+    };
+    let expires_at = clock::parse_rfc3339(&read.expiration)?;
+    Credentials::new(keys, now, expires_at, read.account_id).ok()
 }
 
 #[cfg(test)]
@@ -49,6 +75,19 @@ mod tests {
                 r#""AccountId":"123456789012"}"#
             )
         );
+    }
+
+    #[test]
+    fn what_was_printed_is_read_back() {
+        let made = support::credentials();
+
+        let read = read(&render(&made), made.obtained_at()).unwrap();
+
+        assert_eq!(read.access_key_id(), made.access_key_id());
+        assert_eq!(read.secret_access_key(), made.secret_access_key());
+        assert_eq!(read.session_token(), made.session_token());
+        assert_eq!((read.expires_at(), read.account_id()), (made.expires_at(), made.account_id()));
+        assert!(super::read(&Secret::new("{}".into()), made.obtained_at()).is_none());
     }
 
     #[test]

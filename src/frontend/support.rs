@@ -51,7 +51,7 @@ fn complete(token: &str, life: Duration, account: Option<&str>) -> Credentials {
     let keys = Keys {
         access_key_id: "ASIAEXAMPLE".into(),
         secret_access_key: Secret::new(SECRET_KEY.into()),
-        session_token: Secret::new(token.into()),
+        session_token: Some(Secret::new(token.into())),
     };
     Credentials::new(keys, NOON, NOON + life, account.map(Into::into)).unwrap()
 }

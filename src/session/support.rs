@@ -33,7 +33,7 @@ pub(super) fn credentials(now: OffsetDateTime, life: Span) -> Arc<Credentials> {
     let keys = Keys {
         access_key_id: format!("ASIA{}", (now + life).unix_timestamp()),
         secret_access_key: Secret::new(SECRET_KEY.into()),
-        session_token: Secret::new(TOKEN.into()),
+        session_token: Some(Secret::new(TOKEN.into())),
     };
     Arc::new(Credentials::new(keys, now, now + life, None).unwrap())
 }

@@ -22,6 +22,21 @@ impl Scope {
         Self { at, region, service }
     }
 
+    /// The instant.
+    pub(super) fn at(&self) -> OffsetDateTime {
+        self.at
+    }
+
+    /// The Region's name.
+    pub(super) fn region(&self) -> &str {
+        self.region.as_str()
+    }
+
+    /// The service's signing name.
+    pub(super) fn service(&self) -> &'static str {
+        self.service
+    }
+
     /// The instant, as `X-Amz-Date` carries it.
     pub fn amz_date(&self) -> String {
         clock::amz_date(self.at)

@@ -250,7 +250,7 @@ impl RolesAnywhere {
         let keys = Keys {
             access_key_id: raw.access_key_id,
             secret_access_key: Secret::new(raw.secret_access_key),
-            session_token: Secret::new(raw.session_token),
+            session_token: Some(Secret::new(raw.session_token)),
         };
         let expiration = clock::parse_rfc3339(&raw.expiration)
             .ok_or_else(|| not_understood("the expiration is not a date".into()))?;

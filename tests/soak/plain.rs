@@ -76,7 +76,7 @@ impl Plain {
         let keys = Keys {
             access_key_id: set.key_id(),
             secret_access_key: Secret::new(set.secret()),
-            session_token: Secret::new(set.token()),
+            session_token: Some(Secret::new(set.token())),
         };
         Credentials::new(keys, now, set.ends_at - earlier, Some("123456789012".into()))
             .unwrap()

@@ -17,12 +17,15 @@ use super::exit;
 use super::prompt;
 use super::socket;
 use super::socket::Asked;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Settings;
+use crate::credentials::Credentials;
 use crate::daemon;
 use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::frontend::process;
 use crate::identity;
 use crate::secret::Secret;
 
@@ -32,6 +35,25 @@ const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Some SDKs keep stderr in a pipe that nobody drains (Java), and quote it in their errors.
 const MAX_LINE_BYTES: usize = 2000;
+
+/// The credentials of the session that `settings` mean: the daemon's, or else its own as [`run`] would print them. For
+/// verbs that use them; a passphrase may be asked for.
+#[allow(dead_code, reason = "the verbs of Bedrock, which follow, use it")]
+pub(super) fn credentials(
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    let mut obtained = in_time(settings, surroundings)?;
+    if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
+        prompt::ask(session);
+        obtained = in_time(settings, surroundings)?;
+    }
+    match obtained {
+        Obtained::Line(line) => process::read(&line, Clock::system().now())
+            .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None)),
+        Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
+    }
+}
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();

@@ -187,8 +187,9 @@ impl State {
     fn size(&self) -> usize {
         const AROUND: usize = 1024;
         let of = |kept: &Kept| {
-            let secrets = [kept.credentials.secret_access_key(), kept.credentials.session_token()];
-            AROUND + kept.name.len() + 2 * secrets.map(|secret| secret.expose().len()).iter().sum::<usize>()
+            let secrets = [Some(kept.credentials.secret_access_key()), kept.credentials.session_token()];
+            let lengths = secrets.into_iter().flatten().map(|secret| secret.expose().len());
+            AROUND + kept.name.len() + 2 * lengths.sum::<usize>()
         };
         AROUND + self.sessions.iter().map(of).sum::<usize>()
     }
@@ -248,7 +249,7 @@ mod tests {
         let keys = Keys {
             access_key_id: "ASIAEXAMPLE".into(),
             secret_access_key: Secret::new("canary-secret".into()),
-            session_token: Secret::new("canary-token".into()),
+            session_token: Some(Secret::new("canary-token".into())),
         };
         let credentials = Credentials::new(keys, NOON, NOON + Duration::HOUR, None).unwrap();
         let kept = Kept {

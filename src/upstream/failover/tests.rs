@@ -41,7 +41,7 @@ fn credentials(name: &str, now: OffsetDateTime) -> Credentials {
     let keys = Keys {
         access_key_id: name.into(),
         secret_access_key: Secret::new("secret".into()),
-        session_token: Secret::new("token".into()),
+        session_token: Some(Secret::new("token".into())),
     };
     Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap()
 }
