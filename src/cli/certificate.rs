@@ -77,7 +77,7 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
     let is_meant = |name: &str| settings.picked.as_deref().is_none_or(|picked| picked == name);
     Ok(sessions
         .filter(|session| is_meant(&session.name))
-        .map(|session| (format!("session {}", session.name), session.identity))
+        .filter_map(|session| Some((format!("session {}", session.name), session.identity()?.clone())))
         .collect())
 }
 

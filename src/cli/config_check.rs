@@ -11,9 +11,9 @@ use super::prompt;
 use crate::clock;
 use crate::clock::Clock;
 use crate::config;
-use crate::config::Session;
 use crate::daemon;
 use crate::failure::Failure;
+use crate::identity;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
@@ -31,9 +31,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         outcome = exit::report(&error.into(), surroundings);
     }
     for session in &settings.sessions {
-        match identity_line(session, &Clock::system()) {
-            Ok(line) => text.push_str(&line),
-            Err(failure) => outcome = exit::report(&failure, surroundings),
+        match session.identity().map(|source| identity_line(&session.name, source, &Clock::system())) {
+            Some(Ok(line)) => text.push_str(&line),
+            Some(Err(failure)) => outcome = exit::report(&failure, surroundings),
+            None => {}
         }
     }
     match exit::print(surroundings, &text) {
@@ -43,13 +44,13 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 }
 
 /// What the session would sign with, as comments so that the whole output stays a configuration.
-fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
+fn identity_line(session: &str, source: &identity::Source, clock: &Clock) -> Result<String, Failure> {
     let now = clock.now();
-    let loaded = session.identity.load(now)?;
+    let loaded = source.load(now)?;
     let identity = loaded.identity;
     let mut line = format!(
         "# session.{}: {}, valid until {}, intermediates: {}\n",
-        session.name,
+        session,
         identity.subject(),
         clock::rfc3339(identity.not_after()),
         identity.intermediates().len(),
@@ -57,7 +58,7 @@ fn identity_line(session: &Session, clock: &Clock) -> Result<String, Failure> {
     let endings = identity.links().filter_map(|link| link.warning(now));
     for warning in loaded.warnings.into_iter().chain(endings) {
         // Writing into a String cannot fail.
-        let _ = writeln!(line, "# session.{}: warning: {warning}", session.name);
+        let _ = writeln!(line, "# session.{session}: warning: {warning}");
     }
     Ok(line)
 }

@@ -48,7 +48,7 @@ pub(super) fn answer_as_before(settings: &Settings, before: &Settings) {
     for session in &settings.sessions {
         let known = before.sessions.iter().find(|known| known.name == session.name);
         if let (Some(answer), Some(Passphrase::Prompted(given))) =
-            (unanswered(session), known.and_then(|known| known.identity.passphrase.as_ref()))
+            (unanswered(session), known.and_then(|known| known.identity()?.passphrase.as_ref()))
             && let Some(typed) = given.get()
         {
             let _ = answer.set(typed.clone());
@@ -62,7 +62,7 @@ pub(super) fn is_needed(session: &Session) -> bool {
 }
 
 fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
-    match &session.identity.passphrase {
+    match &session.identity()?.passphrase {
         Some(Passphrase::Prompted(answer)) if answer.get().is_none() => Some(answer),
         _ => None,
     }

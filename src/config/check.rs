@@ -12,7 +12,6 @@ use super::Log;
 use super::Session;
 use super::Settings;
 use super::Socket;
-use super::Upstream;
 use super::environment::Environment;
 use super::file::FileLayer;
 use super::file::Given;
@@ -29,12 +28,10 @@ use super::problem::Origin;
 use super::problem::Problem;
 use super::problem::Problems;
 use super::report::Origins;
-use super::report::without_login;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
 use crate::identity::Source;
-use crate::secret::Secret;
 
 /// Reads the file and checks everything.
 pub(super) fn settle(
@@ -122,7 +119,7 @@ impl<T> Value<T> {
 
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
-    caller: Caller,
+    pub(super) caller: Caller,
     pub(super) problems: Vec<Problem>,
     pub(super) origins: Origins,
     /// What is allowed and unwise.
@@ -147,7 +144,10 @@ impl<'a> Check<'a> {
         self.check_listen(listen.as_deref(), imds_on, container_on);
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
-        let sessions: Vec<Option<Session>> = layers.iter().map(|layer| self.session(layer)).collect();
+        let variant = self.variant();
+        let sessions: Vec<Option<Session>> =
+            layers.iter().map(|layer| self.session(layer, variant.unwrap_or_default())).collect();
+        variant?;
         Some(Settings {
             file: self.layers.file.path.clone(),
             runtime_directory: runtime_directory?,
@@ -290,7 +290,7 @@ impl<'a> Check<'a> {
         self.origins.note(full_key(option(key), Some(layer)), quoted(value), origin);
     }
 
-    fn note_path(&mut self, key: String, path: &Path, origin: Origin) {
+    pub(super) fn note_path(&mut self, key: String, path: &Path, origin: Origin) {
         self.origins.note(key, quoted(&path.display().to_string()), origin);
     }
 
@@ -450,43 +450,6 @@ impl<'a> Check<'a> {
         }
         let mode = mode.required()?;
         Some(enabled.required()?.then_some(Socket { path, mode }))
-    }
-
-    fn upstream(&mut self) -> Option<Upstream> {
-        let connect_timeout = self.one("upstream.connect_timeout", None, values::timeout);
-        let read_timeout = self.one("upstream.read_timeout", None, values::timeout);
-        let ca_file = self.path("upstream.ca_file", None);
-        // Lower case wins and https goes before all, as in curl.
-        let proxy =
-            self.proxy_variable("upstream.proxy", &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
-        let no_proxy = self.proxy_variable("upstream.no_proxy", &["no_proxy", "NO_PROXY"]);
-        Some(Upstream {
-            connect_timeout: connect_timeout.required()?,
-            read_timeout: read_timeout.required()?,
-            ca_file: ca_file.optional()?,
-            proxy: proxy?.map(Secret::new),
-            no_proxy: no_proxy?,
-        })
-    }
-
-    /// A variable that all tools share. It may hold a password, so no message repeats it.
-    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
-        let environment = self.layers.environment;
-        let Some((name, text)) = names.iter().find_map(|name| Some((*name, environment.get(name)?))) else {
-            self.origins.note(key, NONE, Origin::Default);
-            return Some(None);
-        };
-        let origin = Origin::Variable(name.into());
-        // A client may never need it: the daemon that it asks has its own way to AWS.
-        let is_needed = key == "upstream.proxy" && self.caller == Caller::Daemon;
-        let checked =
-            values::plain(text).and_then(|text| if is_needed { values::proxy(text) } else { Ok(text) });
-        if let Err(fault) = checked {
-            self.report(origin, fault);
-            return None;
-        }
-        self.origins.note(key, quoted(&without_login(text)), origin);
-        Some(Some(text.into()))
     }
 
     /// The file as a whole, for what is missing in it.

@@ -19,6 +19,7 @@ use super::environment::Environment;
 use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
+use super::options::STEP_OPTIONS;
 use super::problem::Origin;
 use super::problem::Problem;
 use super::values::Fault;
@@ -41,6 +42,15 @@ pub(super) type Values = BTreeMap<&'static str, Option<Vec<Given>>>;
 #[derive(Debug)]
 pub(super) struct FileSession {
     pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) values: Values,
+    /// Its `[[session.NAME.assume_role]]`, in order.
+    pub(super) steps: Vec<FileStep>,
+}
+
+/// A `[[session.NAME.assume_role]]`.
+#[derive(Clone, Debug)]
+pub(super) struct FileStep {
     pub(super) line: usize,
     pub(super) values: Values,
 }
@@ -145,7 +155,13 @@ pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> F
         }
     };
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut walk = Walk { shown, line_starts: line_starts(text), broken_lines: BTreeSet::new(), problems };
+    let mut walk = Walk {
+        shown,
+        line_starts: line_starts(text),
+        broken_lines: BTreeSet::new(),
+        problems,
+        steps: Vec::new(),
+    };
     walk.syntax_errors(&errors, text);
     layer.incomplete = !errors.is_empty();
     walk.root(root.get_ref(), &mut layer);
@@ -162,6 +178,8 @@ struct Walk<'a> {
     /// Lines with a syntax error: what the parser makes of them is a guess, and so is every complaint about it.
     broken_lines: BTreeSet<usize>,
     problems: &'a mut Vec<Problem>,
+    /// Of the session that is being read.
+    steps: Vec<FileStep>,
 }
 
 impl Walk<'_> {
@@ -253,7 +271,8 @@ impl Walk<'_> {
                 Some(entries) => {
                     let place = format!("[session.{}]", shortened(name));
                     self.entries("session", &place, entries, &mut values);
-                    layer.sessions.push(FileSession { name: name.into(), line, values });
+                    let steps = std::mem::take(&mut self.steps);
+                    layer.sessions.push(FileSession { name: name.into(), line, values, steps });
                 }
                 None => layer.incomplete = true,
             }
@@ -272,12 +291,56 @@ impl Walk<'_> {
             self.report(self.line_of(key), unknown(table, place, name, value.get_ref()));
             return;
         };
+        if spec.kind == Kind::Steps
+            && let DeValue::Array(items) = value.get_ref()
+            && items.iter().any(|item| item.get_ref().is_table())
+        {
+            self.steps(place, items, values);
+            return;
+        }
+        self.value(spec, place, value, values);
+    }
+
+    fn value(&mut self, spec: &OptionSpec, place: &str, value: &Spanned<DeValue<'_>>, values: &mut Values) {
         let line = self.line_of(value);
         let texts = match self.broken_lines.contains(&line) {
             true => None,
             false => self.texts(spec, place, value),
         };
         values.insert(spec.key, texts);
+    }
+
+    /// Each an ARN or a table; an ARN is a table with nothing else.
+    fn steps(&mut self, place: &str, items: &[Spanned<DeValue<'_>>], values: &mut Values) {
+        let place = place.replace('[', "[[").replace(']', ".assume_role]]");
+        for item in items {
+            let line = self.line_of(item);
+            let mut step = FileStep { line, values: Values::new() };
+            match item.get_ref() {
+                DeValue::Table(entries) => {
+                    for (key, value) in entries {
+                        match STEP_OPTIONS.iter().find(|spec| spec.key == key.get_ref().as_ref()) {
+                            Some(spec) => self.value(spec, &place, value, &mut step.values),
+                            None => {
+                                let fault = unknown_of_step(&place, key.get_ref());
+                                self.report(self.line_of(key), fault);
+                            }
+                        }
+                    }
+                }
+                DeValue::String(text) => {
+                    let role = Given { text: text.as_ref().into(), origin: self.origin(line) };
+                    step.values.insert("role_arn", Some(vec![role]));
+                }
+                other => {
+                    let found = found(other);
+                    let fault = Fault::new(format!("{place}: expected an ARN or a table, found {found}"));
+                    self.report(line, fault);
+                    values.insert("session.assume_role", None);
+                }
+            }
+            self.steps.push(step);
+        }
     }
 
     /// The value as flags would give it, if its type is right.
@@ -297,7 +360,8 @@ impl Walk<'_> {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
                 Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
             }
-            (Kind::List(_), DeValue::Array(items)) => {
+            (Kind::Table, DeValue::Table(entries)) => self.pairs(spec, place, entries),
+            (Kind::List(_) | Kind::Steps, DeValue::Array(items)) => {
                 let mut texts = Vec::new();
                 for item in items {
                     let line = self.line_of(item);
@@ -318,6 +382,41 @@ impl Walk<'_> {
                 None
             }
         }
+    }
+
+    /// `name=value` of each entry.
+    fn pairs(&mut self, spec: &OptionSpec, place: &str, entries: &DeTable<'_>) -> Option<Vec<Given>> {
+        let mut pairs = Vec::new();
+        for (key, value) in entries {
+            let (name, line) = (key.get_ref().as_ref(), self.line_of(value));
+            match value.get_ref() {
+                DeValue::String(_) if name.contains('=') => {
+                    let fault = Fault::new(format!("`{}` in {place}: a name has `=`", spec.name()));
+                    self.report(line, fault);
+                    return None;
+                }
+                DeValue::String(text) => {
+                    pairs.push(Given { text: format!("{name}={text}"), origin: self.origin(line) });
+                }
+                other => {
+                    let found = found(other);
+                    let what =
+                        format!("`{}` in {place}: {} is {found}, not a string", spec.name(), echo(name));
+                    self.report(line, Fault::new(what));
+                    return None;
+                }
+            }
+        }
+        Some(pairs)
+    }
+}
+
+fn unknown_of_step(place: &str, name: &str) -> Fault {
+    let names = || STEP_OPTIONS.iter().map(|spec| spec.key);
+    let fault = Fault::new(format!("unknown key {} in {place}", echo(name)));
+    match nearest(name, names()) {
+        Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
+        None => fault.hint(format!("the keys are {}", names().collect::<Vec<_>>().join(", "))),
     }
 }
 

@@ -140,7 +140,7 @@ impl<'a> Layers<'a> {
 fn split(spec: &OptionSpec, text: &str, origin: &Origin) -> Vec<Given> {
     let one = |text: &str| Given { text: text.into(), origin: origin.clone() };
     match spec.kind {
-        Kind::List(_) => text.split(',').map(|item| one(item.trim())).collect(),
+        Kind::List(_) | Kind::Steps => text.split(',').map(|item| one(item.trim())).collect(),
         _ => vec![one(text)],
     }
 }

@@ -20,8 +20,10 @@ mod problem;
 mod report;
 mod sample;
 mod session;
+mod step;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod values;
 
 use std::net::SocketAddr;
@@ -46,7 +48,7 @@ use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
-use crate::identity::Source;
+use crate::endpoint::Variant;
 use crate::secret::Secret;
 
 /// Settings in which every value is well formed and agrees with the others.
@@ -187,27 +189,68 @@ pub struct Upstream {
     pub no_proxy: Option<String>,
 }
 
-/// One certificate and the role it is turned into.
+/// What clients get credentials of: where these begin, and the roles they go through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     /// 1 to 64 of `[a-z0-9._-]`, beginning with a letter or digit.
     pub name: String,
-    /// Its certificate and key.
-    pub identity: Source,
+    /// Where its first credentials come from.
+    pub source: Source,
+    /// The roles that are assumed from there on, in this order.
+    pub chain: Vec<Step>,
+    /// How long the first credentials are to last, 900 to 43200 whole seconds.
+    pub duration: Duration,
+    /// The Region that clients use the credentials in.
+    pub region: Region,
+    /// Where STS is asked, unless a step says otherwise.
+    pub sts: Sts,
+    /// Which of AWS's endpoints are called for it.
+    pub variant: Variant,
+}
+
+impl Session {
+    /// Its certificate and key, if it has one.
+    pub fn identity(&self) -> Option<&crate::identity::Source> {
+        match &self.source {
+            Source::RolesAnywhere(source) => Some(&source.identity),
+        }
+    }
+
+    /// Whether another Region's Roles Anywhere is asked when the first fails.
+    pub fn has_second_endpoint(&self) -> bool {
+        let Source::RolesAnywhere(source) = &self.source;
+        source.fallback.is_some()
+    }
+
+    /// The role whose credentials clients get; `None` for a user's own.
+    pub fn role(&self) -> Option<&RoleArn> {
+        let Source::RolesAnywhere(source) = &self.source;
+        Some(self.chain.last().map_or(&source.role, |step| &step.role))
+    }
+}
+
+/// Where a session's first credentials come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A certificate, by CreateSession.
+    RolesAnywhere(Box<RolesAnywhere>),
+}
+
+/// One certificate and the role it is turned into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolesAnywhere {
+    /// The certificate and its key.
+    pub identity: crate::identity::Source,
     /// The trust anchor that the certificate leads to.
     pub trust_anchor: TrustAnchorArn,
     /// The profile, in the trust anchor's Region and account.
     pub profile: ProfileArn,
     /// The role, in the same partition.
     pub role: RoleArn,
-    /// 900 to 43200 whole seconds.
-    pub duration: Duration,
     /// The name CloudTrail shows.
     pub role_session_name: Option<String>,
-    /// The Region that clients use the credentials in.
-    pub region: Region,
     /// The Region that is asked for credentials.
-    pub roles_anywhere_region: Region,
+    pub region: Region,
     /// `https://host[:port]` to ask instead of AWS's usual endpoint.
     pub endpoint: Option<String>,
     /// Who is asked when that endpoint fails for good.
@@ -221,6 +264,40 @@ pub struct SecondEndpoint {
     pub trust_anchor: TrustAnchorArn,
     /// The profile, in this trust anchor's Region and account.
     pub profile: ProfileArn,
+    /// `https://host[:port]` to ask instead of the Region's usual endpoint.
+    pub endpoint: Option<String>,
+}
+
+/// One role more, assumed with the credentials before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The role, in the session's partition.
+    pub role: RoleArn,
+    /// The name CloudTrail shows.
+    pub session_name: String,
+    /// What the role's owner asks for in the trust policy.
+    pub external_id: Option<String>,
+    /// 900 to 43200 whole seconds; 3600 at most where the credentials before it are a role's.
+    pub duration: Duration,
+    /// A session policy in JSON.
+    pub policy: Option<String>,
+    /// Managed policies that make the session's permissions smaller.
+    pub policy_arns: Vec<String>,
+    /// Session tags: names and values.
+    pub tags: Vec<(String, String)>,
+    /// The tags that go on through further roles.
+    pub transitive_tags: Vec<String>,
+    /// What CloudTrail shows of the person or program behind the session.
+    pub source_identity: Option<String>,
+    /// Where STS is asked.
+    pub sts: Sts,
+}
+
+/// Where STS is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sts {
+    /// The Region, which is signed for.
+    pub region: Region,
     /// `https://host[:port]` to ask instead of the Region's usual endpoint.
     pub endpoint: Option<String>,
 }
@@ -253,7 +330,7 @@ pub fn load_source(
     matches: &clap::ArgMatches,
     environment: &Environment,
     place: Option<&str>,
-) -> Result<(Source, Vec<String>), Problems> {
+) -> Result<(crate::identity::Source, Vec<String>), Problems> {
     let mut arguments = layers::arguments(matches);
     if let Some(place) = place {
         arguments.insert("certificate", vec![place.into()]);

@@ -35,6 +35,10 @@ pub enum Kind {
     Switch,
     /// `"30s"`, or a whole number of seconds.
     Span,
+    /// Roles to assume: an array of ARNs, or of tables (`[[session.NAME.assume_role]]`), which only the file can have.
+    Steps,
+    /// A table of strings.
+    Table,
     /// An array of strings; commas separate them in flags and variables, and the flag may be repeated.
     List(&'static str),
 }
@@ -63,7 +67,7 @@ impl OptionSpec {
 
     fn argument(&self) -> clap::Arg {
         let action = match self.kind {
-            Kind::List(_) => clap::ArgAction::Append,
+            Kind::List(_) | Kind::Steps => clap::ArgAction::Append,
             _ => clap::ArgAction::Set,
         };
         clap::Arg::new(self.flag)
@@ -88,6 +92,8 @@ impl Kind {
             Self::Switch => "a boolean",
             Self::Span => "a string such as \"30s\" or a whole number of seconds",
             Self::List(_) => "an array of strings",
+            Self::Steps => "an array of role ARNs or of tables",
+            Self::Table => "a table of strings",
         }
     }
 
@@ -98,6 +104,8 @@ impl Kind {
             Self::Place => "PATH|URI",
             Self::Switch => "true|false",
             Self::Span => "DURATION",
+            Self::Steps => "ARN",
+            Self::Table => "TABLE",
         }
     }
 }
@@ -122,6 +130,30 @@ pub fn arguments() -> Vec<clap::Arg> {
 /// When there is none: keys are written by us, and loading any file looks all of them up.
 pub(super) fn option(key: &str) -> &'static OptionSpec {
     OPTIONS.iter().find(|spec| spec.key == key).expect("only keys of OPTIONS are asked for")
+}
+
+/// The keys of a `[[session.NAME.assume_role]]`. They have no flags and no variables.
+pub(super) const STEP_OPTIONS: &[OptionSpec] = &[
+    step("role_arn", Kind::Text("ARN"), "\"arn:aws:iam::210987654321:role/models\"", "required"),
+    step("session_name", Kind::Text("NAME"), "\"robot-7\"", "what CloudTrail shows; else anchord-SESSION"),
+    step("external_id", Kind::Text("ID"), "\"7d2f\"", "what the role's owner asks for in the trust policy"),
+    step("duration", Kind::Span, "\"1h\"", "the longest after another role; 12h after access keys"),
+    step("policy", Kind::Text("JSON"), "'{\"Version\": …}'", "a session policy"),
+    step("policy_arns", Kind::List("ARN"), "[\"arn:aws:iam::…\"]", "managed policies, as limits"),
+    step("tags", Kind::Table, "{ project = \"robots\" }", "session tags"),
+    step("transitive_tags", Kind::List("NAME"), "[\"project\"]", "tags that go on through further roles"),
+    step(
+        "source_identity",
+        Kind::Text("NAME"),
+        "\"robot-7\"",
+        "who is behind it; a certificate's is set already",
+    ),
+    step("sts_region", Kind::Text("REGION"), "\"us-east-1\"", "else the session's"),
+    step("sts_endpoint", Kind::Text("URL"), "\"https://…\"", "else the session's, or AWS's own"),
+];
+
+const fn step(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
 }
 
 /// Tells where to read and which session is meant; has no key in the file.
@@ -265,9 +297,27 @@ pub const OPTIONS: &[OptionSpec] = &[
         flag: "ca-file",
         variable: "ANCHORD_CA_FILE",
         kind: Kind::Path,
-        fallback: Fallback::Rule("the system's"),
+        fallback: Fallback::Rule("AWS_CA_BUNDLE, else the system's"),
         sample: "\"/etc/anchord/proxy-ca.pem\"",
         doc: "The PEM file of the authorities that TLS servers are judged by",
+    },
+    OptionSpec {
+        key: "upstream.use_fips_endpoint",
+        flag: "use-fips-endpoint",
+        variable: "ANCHORD_USE_FIPS_ENDPOINT",
+        kind: Kind::Switch,
+        fallback: Fallback::Rule("AWS_USE_FIPS_ENDPOINT, else false"),
+        sample: "false",
+        doc: "Whether AWS's endpoints with cryptography validated under FIPS 140 are called",
+    },
+    OptionSpec {
+        key: "upstream.use_dualstack_endpoint",
+        flag: "use-dualstack-endpoint",
+        variable: "ANCHORD_USE_DUALSTACK_ENDPOINT",
+        kind: Kind::Switch,
+        fallback: Fallback::Rule("AWS_USE_DUALSTACK_ENDPOINT, else false"),
+        sample: "false",
+        doc: "Whether AWS's endpoints that have IPv6 as well are called",
     },
     OptionSpec {
         key: "session.certificate",
@@ -475,5 +525,32 @@ pub const OPTIONS: &[OptionSpec] = &[
         fallback: Fallback::Rule("AWS's own, in the fallback trust anchor's Region"),
         sample: "\"https://rolesanywhere.us-west-2.amazonaws.com\"",
         doc: "The https:// address that is asked instead of the second Region's usual one",
+    },
+    OptionSpec {
+        key: "session.assume_role",
+        flag: "assume-role",
+        variable: "ANCHORD_ASSUME_ROLE",
+        kind: Kind::Steps,
+        fallback: Fallback::Rule("none"),
+        sample: "[\"arn:aws:iam::210987654321:role/models\"]",
+        doc: "The roles that are assumed with these credentials, one after the other, for what clients get",
+    },
+    OptionSpec {
+        key: "session.sts_region",
+        flag: "sts-region",
+        variable: "ANCHORD_STS_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Rule("`region`"),
+        sample: "\"us-east-1\"",
+        doc: "The Region whose STS is asked",
+    },
+    OptionSpec {
+        key: "session.sts_endpoint",
+        flag: "sts-endpoint",
+        variable: "ANCHORD_STS_ENDPOINT",
+        kind: Kind::Text("URL"),
+        fallback: Fallback::Rule("AWS's own, by Region"),
+        sample: "\"https://sts.us-east-1.amazonaws.com\"",
+        doc: "The https:// address that is asked instead of STS's usual one",
     },
 ];

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::options::OPTIONS;
 use super::options::OptionSpec;
+use super::options::STEP_OPTIONS;
 
 /// A file with every option, its sentence and its default, all commented out. Settings are the lines that begin
 /// with `#` and no space.
@@ -22,7 +23,18 @@ pub fn sample() -> String {
         }
         push_option(&mut text, spec);
     }
+    push_steps(&mut text);
     text
+}
+
+/// The long form of `assume_role`, which cannot stand beside the short one: it stays prose.
+fn push_steps(text: &mut String) {
+    push(text, "");
+    push(text, "# Where a role needs more than its ARN, `assume_role` is a table for each:");
+    push(text, "#     [[session.bedrock.assume_role]]");
+    for spec in STEP_OPTIONS {
+        push(text, &format!("#     {:42}  # {}", format!("{} = {}", spec.name(), spec.sample), spec.doc));
+    }
 }
 
 fn push_option(text: &mut String, spec: &OptionSpec) {

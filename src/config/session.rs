@@ -1,6 +1,9 @@
 //! Which sessions there are, what each is made of, and whether its parts agree.
 
+use super::RolesAnywhere;
 use super::Session;
+use super::Source;
+use super::Sts;
 use super::check::Check;
 use super::check::NONE;
 use super::check::Value;
@@ -12,12 +15,14 @@ use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::problem::Origin;
+use super::step::Around;
 use super::values;
 use super::values::Fault;
 use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
+use crate::endpoint::Variant;
 
 impl<'a> Check<'a> {
     /// The sessions, and which of them flags and variables are about.
@@ -80,45 +85,73 @@ impl<'a> Check<'a> {
     }
 
     /// One session; `None` when something is wrong with it.
-    pub(super) fn session(&mut self, layer: &SessionLayer<'_>) -> Option<Session> {
+    pub(super) fn session(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
         let scope = Some(layer);
         // Reports have the sample's order, whatever is looked at first.
         for spec in OPTIONS.iter().filter(|spec| spec.table() == "session") {
             self.note_default(spec.key, scope, NONE);
         }
+        let source = self.roles_anywhere(layer);
+        let anchor = source.anchor.get().cloned();
+        let duration = self.one("session.duration", scope, values::session_duration);
+        let region = self.one("session.region", scope, values::region);
+        self.report_missing(layer);
+        if let (Value::Absent, Some(anchor)) = (&region, &anchor) {
+            self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
+        }
+        if let Some(anchor) = &anchor {
+            self.check_region(anchor, &region);
+        }
+        let region = region.optional()?.or_else(|| anchor.as_ref().map(TrustAnchorArn::region));
+        let sts = self.sts(layer, region.clone());
+        let usual = region.clone().map(|region| Sts { region, endpoint: None });
+        let around = Around {
+            partition: anchor.as_ref().map(TrustAnchorArn::partition),
+            sts: sts.as_ref().or(usual.as_ref())?,
+            begins_with_a_user: false,
+        };
+        let chain = self.chain(layer, around);
+        Some(Session {
+            name: layer.name.into(),
+            source: Source::RolesAnywhere(Box::new(source.whole?)),
+            chain: chain?,
+            duration: duration.required()?,
+            region: region?,
+            sts: sts?,
+            variant,
+        })
+    }
+
+    /// The certificate and what it is turned into.
+    fn roles_anywhere(&mut self, layer: &SessionLayer<'_>) -> Certified {
+        let scope = Some(layer);
         let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
         let profile = self.one("session.profile_arn", scope, values::profile);
         let role = self.one("session.role_arn", scope, values::role);
-        let duration = self.one("session.duration", scope, values::session_duration);
         let role_session_name = self.one("session.role_session_name", scope, values::role_session_name);
-        let region = self.one("session.region", scope, values::region);
         let asked_region = self.one("session.roles_anywhere_region", scope, values::region_or_auto);
         let endpoint = self.one("session.endpoint", scope, values::endpoint);
         let fallback = self.fallback(layer, &trust_anchor);
 
-        self.report_missing(layer);
         self.check_profile(&trust_anchor, &profile, "");
-        self.check_regions(layer, &trust_anchor, &asked_region, &region);
+        self.check_asked_region(layer, &trust_anchor, &asked_region);
         self.check_role(&trust_anchor, &role);
-        if let (Value::Absent, Some(anchor)) = (&region, trust_anchor.get()) {
-            self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
-        }
-
-        let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
-        Some(Session {
-            name: layer.name.into(),
-            identity: identity?,
-            profile: profile.required()?,
-            role: role.required()?,
-            duration: duration.required()?,
-            role_session_name: role_session_name.optional()?,
-            region: region.optional()?.unwrap_or_else(|| trust_anchor.region()),
-            roles_anywhere_region: asked_region.unwrap_or_else(|| trust_anchor.region()),
-            endpoint: endpoint.optional()?,
-            fallback: fallback?,
-            trust_anchor,
-        })
+        let anchor = trust_anchor.clone();
+        let whole = || {
+            let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
+            Some(RolesAnywhere {
+                identity: identity?,
+                profile: profile.required()?,
+                role: role.required()?,
+                role_session_name: role_session_name.optional()?,
+                region: asked_region.unwrap_or_else(|| trust_anchor.region()),
+                endpoint: endpoint.optional()?,
+                fallback: fallback?,
+                trust_anchor,
+            })
+        };
+        Certified { whole: whole(), anchor }
     }
 
     fn report_missing(&mut self, layer: &SessionLayer<'_>) {
@@ -167,12 +200,11 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn check_regions(
+    fn check_asked_region(
         &mut self,
         layer: &SessionLayer<'_>,
         trust_anchor: &Value<TrustAnchorArn>,
         asked: &Value<Option<Region>>,
-        region: &Value<Region>,
     ) {
         let Value::Is(anchor, anchor_origin) = trust_anchor else { return };
         let (home, partition) = (anchor.region(), anchor.partition());
@@ -189,7 +221,13 @@ impl<'a> Check<'a> {
             let fault = Fault::new(format!("the trust anchor's ARN names partition {partition}"))
                 .hint(format!("its Region {home} belongs to {}", home.partition()));
             self.report(anchor_origin.clone(), fault);
-        } else if let Value::Is(region, origin) = region
+        }
+    }
+
+    fn check_region(&mut self, anchor: &TrustAnchorArn, region: &Value<Region>) {
+        let (home, partition) = (anchor.region(), anchor.partition());
+        if home.partition().as_str() == partition
+            && let Value::Is(region, origin) = region
             && region.partition().as_str() != partition
         {
             let fault = Fault::new(format!("Region {region} is in partition {}", region.partition()))
@@ -209,6 +247,12 @@ impl<'a> Check<'a> {
             self.report(origin.clone(), fault);
         }
     }
+}
+
+/// A certificate's part of a session, and its trust anchor even where something else is wrong.
+struct Certified {
+    whole: Option<RolesAnywhere>,
+    anchor: Value<TrustAnchorArn>,
 }
 
 fn required_options() -> Vec<&'static OptionSpec> {

@@ -25,6 +25,7 @@ use super::roster::Roster;
 use super::roster::Workshop;
 use super::sockets;
 use super::sockets::SocketFile;
+use crate::arn::RoleArn;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Settings;
@@ -47,13 +48,10 @@ use crate::secret::Secret;
 use crate::session::Policy;
 use crate::session::Sessions;
 use crate::upstream;
-use crate::upstream::Failover;
 use crate::upstream::Https;
-use crate::upstream::Issuer;
 use crate::upstream::Limits;
 use crate::upstream::Proxy;
 use crate::upstream::Replaceable;
-use crate::upstream::RolesAnywhere;
 use crate::upstream::Transport;
 
 /// What the daemon takes from the world, and tests replace.
@@ -137,7 +135,7 @@ pub(super) fn policy(settings: &Settings, session: &config::Session) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
-    let endpoints = if session.fallback.is_some() { 2 } else { 1 };
+    let endpoints = if session.has_second_endpoint() { 2 } else { 1 };
     Policy { attempt_limit: call.map(|call| endpoints * (3 * call + FILES_AND_KEYS)), ..Policy::default() }
 }
 
@@ -150,39 +148,10 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
     Ok(Arc::new(Https::new(tls, limits, proxy.as_ref())?))
 }
 
-/// A session's certificate and key, for whoever signs and whoever watches.
-pub fn identity(session: &config::Session) -> Arc<identity::Current> {
-    Arc::new(identity::Current::new(&session.name, session.identity.clone()))
-}
-
-/// What makes a session's credentials.
-pub fn issuer(
-    session: &config::Session,
-    identity: Arc<identity::Current>,
-    transport: Arc<dyn Transport>,
-    clock: &Clock,
-) -> Arc<dyn Issuer> {
-    let options = upstream::Options {
-        identity,
-        trust_anchor: session.trust_anchor.clone(),
-        profile: session.profile.clone(),
-        role: session.role.clone(),
-        duration: session.duration,
-        role_session_name: session.role_session_name.clone(),
-        region: session.roles_anywhere_region.clone(),
-        endpoint: session.endpoint.clone(),
-    };
-    let of = |options| Arc::new(RolesAnywhere::new(options, Arc::clone(&transport), clock.clone()));
-    let Some(second) = &session.fallback else { return of(options) };
-    let region = second.trust_anchor.region();
-    let fallback = upstream::Options {
-        trust_anchor: second.trust_anchor.clone(),
-        profile: second.profile.clone(),
-        region: region.clone(),
-        endpoint: second.endpoint.clone(),
-        ..options.clone()
-    };
-    Arc::new(Failover::new(&session.name, of(options), of(fallback), region, clock.clone()))
+/// A session's certificate and key, for whoever signs and whoever watches; `None` where it has none.
+pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
+    let source = session.identity()?.clone();
+    Some(Arc::new(identity::Current::new(&session.name, source)))
 }
 
 /// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
@@ -294,10 +263,11 @@ fn imds_frontend(
     let (session, handle) = session
         .zip(sessions.get(name))
         .ok_or_else(|| Error::Broken(format!("the session `{name}` of IMDS does not exist")))?;
-    let role = RoleName::parse(session.role.name()).map_err(|error| Error::Broken(error.to_string()))?;
+    let role = session.role().map_or(name, RoleArn::name);
+    let role = RoleName::parse(role).map_err(|error| Error::Broken(error.to_string()))?;
     let tokens = TokenAuthority::new(key, seams.clock.clone(), seams.entropy.clone());
     let imds = Imds::new(handle.clone(), role, tokens);
-    Ok(imds.at(session.region.as_str(), Some(session.role.account_id())))
+    Ok(imds.at(session.region.as_str(), session.role().map(RoleArn::account_id)))
 }
 
 fn container_frontend(settings: &Settings, sessions: &Sessions, secrets: &Secrets) -> Container {

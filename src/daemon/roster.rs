@@ -11,6 +11,7 @@ use super::Seams;
 use super::build;
 use super::handover;
 use super::handover::Kept;
+use super::issuer::issuer;
 use super::supervise;
 use crate::clock::rfc3339;
 use crate::config;
@@ -32,7 +33,8 @@ pub(super) type Roster = Arc<[Arc<Member>]>;
 pub(super) struct Member {
     settings: config::Session,
     policy: Policy,
-    identity: Arc<identity::Current>,
+    /// `None` where no certificate is behind it.
+    identity: Option<Arc<identity::Current>>,
     handle: Handle,
     /// What a predecessor left for it.
     kept: Option<Kept>,
@@ -46,7 +48,7 @@ enum Past {
     /// A predecessor of this process left its credentials.
     Kept(Kept),
     /// It goes on as it was under an earlier configuration, with the same certificate.
-    Continued { snapshot: Snapshot, identity: Arc<identity::Current>, kept: Option<Kept> },
+    Continued { snapshot: Snapshot, identity: Option<Arc<identity::Current>>, kept: Option<Kept> },
     /// Its settings have changed; this is what it held, and its certificate if that is the same.
     Inherited { snapshot: Snapshot, identity: Option<Arc<identity::Current>> },
 }
@@ -78,16 +80,17 @@ impl Member {
             Past::None => (Snapshot::first(now), new(), None),
             Past::Kept(kept) => (Snapshot::kept(Arc::clone(&kept.credentials), now), new(), Some(kept)),
             Past::Continued { snapshot, identity, kept } => (uninterrupted(snapshot, now), identity, kept),
-            Past::Inherited { snapshot, identity } => (snapshot, identity.unwrap_or_else(new), None),
+            Past::Inherited { snapshot, identity } => (snapshot, identity.or_else(new), None),
         };
-        let issuer = build::issuer(settings, Arc::clone(&identity), Arc::clone(transport), &clock);
+        let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
         let (handle, keeper) =
             session::reopen(snapshot, &settings.name, issuer, policy, clock.clone(), jitter);
         let changed = keeper.identity_changed();
         let mut tasks = JoinSet::new();
-        if let Some(leaf) = kept.as_ref().and_then(|kept| kept.leaf.clone()) {
-            let (identity, clock, changed) = (Arc::clone(&identity), clock.clone(), Arc::clone(&changed));
+        let leaf = kept.as_ref().and_then(|kept| kept.leaf.clone());
+        if let Some((identity, leaf)) = identity.clone().zip(leaf) {
+            let (clock, changed) = (clock.clone(), Arc::clone(&changed));
             tasks.spawn(async move {
                 identity.look(clock.now()).await;
                 // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
@@ -96,7 +99,9 @@ impl Member {
                 }
             });
         }
-        tasks.spawn(supervise::watch(Watcher::new(Arc::clone(&identity), clock, changed)));
+        if let Some(identity) = &identity {
+            tasks.spawn(supervise::watch(Watcher::new(Arc::clone(identity), clock, changed)));
+        }
         tasks.spawn(supervise::keep(keeper));
         Self { settings: settings.clone(), policy, identity, handle, kept, _tasks: tasks }
     }
@@ -111,7 +116,7 @@ impl Member {
 
     /// SHA-256 of the leaf that `credentials` of this session were obtained with, where that is known.
     pub(super) fn leaf_of(&self, credentials: &Credentials) -> Option<String> {
-        if let Some(identity) = self.identity.obtained_with() {
+        if let Some(identity) = self.identity.as_ref().and_then(|identity| identity.obtained_with()) {
             return Some(handover::hash(identity.leaf()));
         }
         let id = credentials.access_key_id();
@@ -120,7 +125,9 @@ impl Member {
 
     /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
     fn may_go_on(&self, held: &Credentials, settings: &config::Session) -> bool {
-        let pins = &settings.identity.selection.fingerprints;
+        let Some(pins) = settings.identity().map(|identity| &identity.selection.fingerprints) else {
+            return true;
+        };
         let is_pinned = |leaf: &String| pins.iter().any(|pin| handover::base64(pin.as_bytes()) == *leaf);
         if pins.is_empty() || self.leaf_of(held).as_ref().is_some_and(is_pinned) {
             return true;
@@ -133,14 +140,14 @@ impl Member {
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
         let snapshot = self.handle.snapshot();
-        let is_same = self.settings.identity == settings.identity;
+        let is_same = self.settings.identity() == settings.identity();
         if is_same && handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
-            let identity = Arc::clone(&self.identity);
+            let identity = self.identity.clone();
             return Past::Continued { snapshot, identity, kept: self.kept.clone() };
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
         let held = held.filter(|held| self.may_go_on(held, settings));
-        let identity = is_same.then(|| Arc::clone(&self.identity));
+        let identity = self.identity.clone().filter(|_| is_same);
         Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
     }
 }

@@ -67,16 +67,9 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
+        // Some of these change no credentials, but whether they can be had: a failure is kept too.
         let facts = [
-            session.trust_anchor.as_str(),
-            session.profile.as_str(),
-            session.role.as_str(),
-            session.role_session_name.as_deref().unwrap_or_default(),
-            session.roles_anywhere_region.as_str(),
-            session.endpoint.as_deref().unwrap_or_default(),
-            &session.duration.as_secs().to_string(),
-            // These may change no credentials, but whether they can be had: a failure is kept too.
-            &format!("{:?} {:?} {:?}", session.identity, settings.upstream.ca_file, session.fallback),
+            format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
             settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
             settings.upstream.no_proxy.as_deref().unwrap_or_default(),
         ]

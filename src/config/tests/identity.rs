@@ -13,7 +13,7 @@ fn with(line: &str) -> String {
 
 fn passphrase(file: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Passphrase {
     let settings = settle(file, arguments, variables).unwrap();
-    settings.sessions[0].identity.passphrase.clone().unwrap()
+    settings.sessions[0].identity().unwrap().passphrase.clone().unwrap()
 }
 
 fn given(text: &str) -> Passphrase {
@@ -24,7 +24,7 @@ fn given(text: &str) -> Passphrase {
 fn a_session_may_have_its_key_where_its_certificate_is() {
     let text = session("a").replace("private_key = \"/keys/key.pem\"\n", "");
 
-    let source = settle(&text, &[], &[]).unwrap().sessions[0].identity.clone();
+    let source = settle(&text, &[], &[]).unwrap().sessions[0].identity().unwrap().clone();
 
     assert_eq!(source.certificate, Locator::File("/etc/anchord/leaf.pem".into()));
     assert_eq!(source.private_key, None);
@@ -126,11 +126,12 @@ fn tokens_and_handles_are_known_by_their_schemes_and_shown_without_a_pin() {
     let with_key = |key: &str| session("a").replace("/keys/key.pem", key);
 
     let settings = settle(&with_key("pkcs11:token=robots?pin-value=s3cret"), &[], &[]).unwrap();
-    assert!(matches!(settings.sessions[0].identity.private_key, Some(Locator::Token(_))));
+    assert!(matches!(settings.sessions[0].identity().unwrap().private_key, Some(Locator::Token(_))));
     let shown = format!("{} {settings:?}", describe(&settings));
     assert!(shown.contains("pkcs11:token=robots") && !shown.contains("s3cret"), "{shown}");
     for text in ["tpm:0x81000001", "handle:0x81000001"] {
-        let key = settle(&with_key(text), &[], &[]).unwrap().sessions[0].identity.private_key.clone();
+        let key =
+            settle(&with_key(text), &[], &[]).unwrap().sessions[0].identity().unwrap().private_key.clone();
         assert_eq!(key, Some(Locator::Tpm(0x8100_0001)));
     }
     let refused = refusal(&with_key("pkcs11:token=%zz?pin-value=s3cret"));
@@ -143,7 +144,7 @@ fn leaves_are_pinned_by_one_fingerprint_or_several() {
     let (one, other) = (format!("sha256:{}", "ab".repeat(32)), format!("SHA256:{}", "CD".repeat(32)));
     let text = with(&format!("certificate_fingerprint = [\"{one}\", \"{other}\"]"));
 
-    let selection = settle(&text, &[], &[]).unwrap().sessions[0].identity.selection.clone();
+    let selection = settle(&text, &[], &[]).unwrap().sessions[0].identity().unwrap().selection.clone();
 
     assert_eq!(
         selection.fingerprints.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -177,7 +178,7 @@ fn of_agent(certificate: &str, lines: &str) -> String {
 }
 
 fn agent(settings: &Settings) -> Agent {
-    let source = &settings.sessions[0].identity;
+    let source = settings.sessions[0].identity().unwrap();
     assert_eq!(source.private_key, None);
     match &source.certificate {
         Locator::Agent(agent) => agent.clone(),

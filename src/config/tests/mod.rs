@@ -5,6 +5,7 @@ mod identity;
 mod mistakes;
 mod precedence;
 mod sessions;
+mod steps;
 mod strangers;
 mod texts;
 
@@ -24,6 +25,11 @@ fn session(name: &str) -> String {
          profile_arn = \"{PROFILE}\"\n\
          role_arn = \"{ROLE}\"\n"
     )
+}
+
+fn certified(session: &Session) -> &RolesAnywhere {
+    let Source::RolesAnywhere(source) = &session.source;
+    source
 }
 
 fn matches(arguments: &[&str]) -> clap::ArgMatches {

@@ -71,11 +71,11 @@ fn paths_of_the_file_start_at_its_folder_and_others_at_the_current_one() {
         settle(&session("a"), &["--intermediates=chain.pem"], &[("ANCHORD_CA_FILE", "../ca.pem")]).unwrap();
 
     let session = &settings.sessions[0];
-    let expected = Source {
+    let expected = crate::identity::Source {
         intermediates: Some("/there/chain.pem".into()),
-        ..Source::of_files("/etc/anchord/leaf.pem", "/keys/key.pem")
+        ..crate::identity::Source::of_files("/etc/anchord/leaf.pem", "/keys/key.pem")
     };
-    assert_eq!(session.identity, expected);
+    assert_eq!(session.identity(), Some(&expected));
     assert_eq!(settings.upstream.ca_file.as_deref(), Some(Path::new("/there/../ca.pem")));
 }
 
@@ -250,6 +250,8 @@ upstream.read_timeout                     = "10s"                               
 upstream.ca_file                          = (none)                                    # default
 upstream.proxy                            = (none)                                    # default
 upstream.no_proxy                         = (none)                                    # default
+upstream.use_fips_endpoint                = false                                     # default
+upstream.use_dualstack_endpoint           = false                                     # default
 session.bedrock.certificate               = "/etc/anchord/leaf.pem"                   # anchord.toml:4
 session.bedrock.private_key               = "/keys/key.pem"                           # anchord.toml:5
 session.bedrock.intermediates             = (none)                                    # default
@@ -273,6 +275,9 @@ session.bedrock.endpoint                  = (none)                              
 session.bedrock.fallback_trust_anchor_arn = (none)                                    # default
 session.bedrock.fallback_profile_arn      = (none)                                    # default
 session.bedrock.fallback_endpoint         = (none)                                    # default
+session.bedrock.assume_role               = (none)                                    # default
+session.bedrock.sts_region                = "us-east-1"                               # default
+session.bedrock.sts_endpoint              = (none)                                    # default
 "#;
     assert_eq!(describe(&settings), &expected[1..]);
 }

@@ -28,7 +28,7 @@ fn flags_alone_define_a_session() {
 
     assert_eq!(unnamed.sessions[0].name, "default");
     assert_eq!(unnamed.imds, Some(Imds { session: "default".into() }));
-    assert_eq!(unnamed.sessions[0].identity.certificate, Locator::File("/there/leaf.pem".into()));
+    assert_eq!(unnamed.sessions[0].identity().unwrap().certificate, Locator::File("/there/leaf.pem".into()));
     assert_eq!(named.sessions[0].name, "bedrock");
     assert_eq!(named.the_session().map(|session| session.name.as_str()), Some("bedrock"));
 }
@@ -51,7 +51,7 @@ fn flags_change_the_only_session() {
 
     assert_eq!(settings.sessions[0].duration, Duration::from_secs(7200));
     assert_eq!(settings.sessions[0].region.as_str(), "eu-west-1");
-    assert_eq!(settings.sessions[0].roles_anywhere_region.as_str(), "us-east-1");
+    assert_eq!(certified(&settings.sessions[0]).region.as_str(), "us-east-1");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn auto_and_the_right_name_both_mean_the_trust_anchors_region() {
         let session = settled(&file).sessions.remove(0);
 
         assert_eq!(
-            (session.region.as_str(), session.roles_anywhere_region.as_str()),
+            (session.region.as_str(), certified(&session).region.as_str()),
             ("eu-west-1", "us-east-1")
         );
     }
@@ -190,12 +190,12 @@ fn a_second_endpoint_is_a_trust_anchor_and_a_profile_of_another_region() {
     let named = format!("{}{FALLBACK}fallback_endpoint = \"https://127.0.0.1:1\"", session("a"));
     let named = settled(&named).sessions.remove(0);
 
-    assert_eq!(none.fallback, None);
-    let plain = plain.fallback.unwrap();
+    assert_eq!(certified(&none).fallback, None);
+    let plain = certified(&plain).fallback.clone().unwrap();
     assert_eq!((plain.trust_anchor.region().as_str(), plain.endpoint.as_deref()), ("eu-west-1", None));
     assert_eq!(plain.profile.as_str(), "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/f2");
-    assert_eq!(named.fallback.unwrap().endpoint.as_deref(), Some("https://127.0.0.1:1"));
-    assert_eq!(named.roles_anywhere_region.as_str(), "us-east-1");
+    assert_eq!(certified(&named).fallback.clone().unwrap().endpoint.as_deref(), Some("https://127.0.0.1:1"));
+    assert_eq!(certified(&named).region.as_str(), "us-east-1");
 }
 
 #[test]

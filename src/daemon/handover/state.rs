@@ -89,33 +89,40 @@ pub(super) type Id = (String, String);
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.
 pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
-    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing.
-    let config::Session {
-        name,
+    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
+    // and neither does which endpoint is asked.
+    let config::Session { name, source, chain, duration, region: _, sts: _, variant: _ } = session;
+    let mut facts = vec![name.as_bytes().to_vec()];
+    let of_source = match source {
+        config::Source::RolesAnywhere(source) => facts_of_roles_anywhere(source, *duration),
+    };
+    facts.extend(of_source);
+    facts.extend(chain.iter().flat_map(facts_of_step));
+    // No value holds this byte, so that no two lists look alike.
+    hash(&facts.join(&0))
+}
+
+fn facts_of_roles_anywhere(source: &config::RolesAnywhere, duration: std::time::Duration) -> Vec<Vec<u8>> {
+    let config::RolesAnywhere {
         identity,
         trust_anchor,
         profile,
         role,
-        duration,
         role_session_name,
-        region: _,
-        roles_anywhere_region,
+        region,
         endpoint,
         fallback,
-    } = session;
-    let text = |text: &str| text.as_bytes().to_vec();
+    } = source;
     // Files have three facts, which stand where they always stood; what other places add comes last.
-    let mut of_identity = identity.facts();
-    let more = of_identity.split_off(3);
-    let mut facts = vec![text(name)];
-    facts.append(&mut of_identity);
+    let mut facts = identity.facts();
+    let more = facts.split_off(3);
     facts.extend([
         text(trust_anchor.as_str()),
         text(profile.as_str()),
         text(role.as_str()),
         text(&duration.as_secs().to_string()),
         text(role_session_name.as_deref().unwrap_or_default()),
-        text(roles_anywhere_region.as_str()),
+        text(region.as_str()),
         text(endpoint.as_deref().unwrap_or_default()),
     ]);
     facts.extend(more);
@@ -124,8 +131,40 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
         facts.push(text(profile.as_str()));
         facts.push(text(endpoint.as_deref().unwrap_or_default()));
     }
-    // No value holds this byte, so that no two lists look alike.
-    hash(&facts.join(&0))
+    facts
+}
+
+fn facts_of_step(step: &config::Step) -> Vec<Vec<u8>> {
+    let config::Step {
+        role,
+        session_name,
+        external_id,
+        duration,
+        policy,
+        policy_arns,
+        tags,
+        transitive_tags,
+        source_identity,
+        sts: _,
+    } = step;
+    let mut facts = vec![
+        text("assume_role"),
+        text(role.as_str()),
+        text(session_name),
+        text(external_id.as_deref().unwrap_or_default()),
+        text(&duration.as_secs().to_string()),
+        text(policy.as_deref().unwrap_or_default()),
+        text(source_identity.as_deref().unwrap_or_default()),
+        text(&policy_arns.len().to_string()),
+        text(&tags.len().to_string()),
+    ];
+    facts.extend(policy_arns.iter().chain(transitive_tags).map(|item| text(item)));
+    facts.extend(tags.iter().flat_map(|(name, value)| [text(name), text(value)]));
+    facts
+}
+
+fn text(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
 }
 
 /// SHA-256, as text.
@@ -240,6 +279,7 @@ mod tests {
     use crate::arn::RoleArn;
     use crate::arn::TrustAnchorArn;
     use crate::credentials::Keys;
+    use crate::endpoint::Variant;
     use crate::identity::Locator;
     use crate::identity::Source;
 
@@ -283,19 +323,31 @@ mod tests {
 
     fn session() -> config::Session {
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
-        config::Session {
-            name: "bedrock".into(),
+        let region = Region::parse("us-east-1").unwrap();
+        let source = config::RolesAnywhere {
             identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::123456789012:role/bedrock").unwrap(),
-            duration: std::time::Duration::from_secs(3600),
             role_session_name: None,
-            region: Region::parse("us-east-1").unwrap(),
-            roles_anywhere_region: Region::parse("us-east-1").unwrap(),
+            region: region.clone(),
             endpoint: None,
             fallback: None,
+        };
+        config::Session {
+            name: "bedrock".into(),
+            source: config::Source::RolesAnywhere(Box::new(source)),
+            chain: Vec::new(),
+            duration: std::time::Duration::from_secs(3600),
+            region: region.clone(),
+            sts: config::Sts { region, endpoint: None },
+            variant: Variant::default(),
         }
+    }
+
+    fn source(session: &mut config::Session) -> &mut config::RolesAnywhere {
+        let config::Source::RolesAnywhere(source) = &mut session.source;
+        source
     }
 
     /// A version that hashed them otherwise would find nothing that it could use after an upgrade.
@@ -314,11 +366,11 @@ mod tests {
         };
 
         assert!(changed(
-            |session| session.identity.certificate = Locator::File("/etc/anchord/other.pem".into())
+            |session| source(session).identity.certificate = Locator::File("/etc/anchord/other.pem".into())
         ));
-        assert!(changed(|session| session.role_session_name = Some("robot".into())));
+        assert!(changed(|session| source(session).role_session_name = Some("robot".into())));
         assert!(changed(|session| session.duration *= 2));
-        assert!(changed(|session| session.endpoint = Some("https://127.0.0.1:1".into())));
+        assert!(changed(|session| source(session).endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
     }
 
