@@ -32,6 +32,7 @@ use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::entropy::Jitter;
 use crate::failure::system_reason;
+use crate::frontend::ApiKeys;
 use crate::frontend::Bearer;
 use crate::frontend::Container;
 use crate::frontend::Door;
@@ -245,7 +246,7 @@ pub(super) fn front_ends(
     let door = Door::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
-    let container = settings.container.then(|| container_frontend(settings, &sessions, secrets));
+    let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
     let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
@@ -270,11 +271,18 @@ fn imds_frontend(
     Ok(imds.at(session.region.as_str(), session.role().map(RoleArn::account_id)))
 }
 
-fn container_frontend(settings: &Settings, sessions: &Sessions, secrets: &Secrets) -> Container {
-    sessions.iter().zip(&secrets.bearers).fold(Container::new(), |container, (session, bearers)| {
+fn container_frontend(
+    settings: &Settings,
+    seams: &Seams,
+    sessions: &Sessions,
+    secrets: &Secrets,
+) -> Container {
+    let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
+    each.fold(Container::new(), |container, ((session, settled), bearers)| {
         let token_file = token_file(settings, session.name());
         info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
-        container.with(session.clone(), bearers.clone())
+        let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
+        container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
     })
 }
 

@@ -12,12 +12,14 @@ use http::header;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use super::ApiKeys;
 use super::Bearer;
 use super::Decision;
 use super::Hand;
 use super::Reply;
 use super::document;
 use super::guard;
+use crate::credentials::Credentials;
 use crate::session::Freshness;
 use crate::session::Handle;
 
@@ -32,17 +34,24 @@ pub struct Container {
 struct Entry {
     session: Handle,
     bearers: Vec<Bearer>,
+    api_keys: Option<ApiKeys>,
 }
 
-/// What the path asks for.
+/// What the path asks for: of what kind, and whose.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
+    Credentials(Whose),
+    ApiKey(Whose),
+    /// Nothing that we have.
+    Nothing,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
     /// The session that the bearer belongs to.
     OfBearer,
     /// A session by name.
     Named(String),
-    /// Nothing that we have.
-    Nothing,
 }
 
 impl Container {
@@ -53,7 +62,15 @@ impl Container {
 
     /// The same, with one more session that any of `bearers` opens.
     pub fn with(mut self, session: Handle, bearers: Vec<Bearer>) -> Self {
-        self.entries.push(Entry { session, bearers });
+        self.entries.push(Entry { session, bearers, api_keys: None });
+        self
+    }
+
+    /// The same, with API keys of Bedrock for the session that was added last.
+    pub fn with_api_keys(mut self, api_keys: ApiKeys) -> Self {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.api_keys = Some(api_keys);
+        }
         self
     }
 
@@ -68,50 +85,57 @@ impl Container {
         if opened.is_empty() {
             return unauthorized();
         }
-        let session = match asked(head.uri.path()) {
-            Asked::OfBearer => opened.first().copied(),
-            Asked::Named(name) => match opened.iter().find(|session| session.name() == name) {
-                Some(session) => Some(*session),
-                None if self.entries.iter().any(|entry| entry.session.name() == name) => {
-                    return unauthorized();
+        let asked = asked(head.uri.path());
+        let entry = match &asked {
+            Asked::Credentials(Whose::OfBearer) | Asked::ApiKey(Whose::OfBearer) => opened.first().copied(),
+            Asked::Credentials(Whose::Named(name)) | Asked::ApiKey(Whose::Named(name)) => {
+                let has_name = |entry: &&Entry| entry.session.name() == name;
+                match opened.iter().copied().find(has_name) {
+                    None if self.entries.iter().any(|entry| has_name(&entry)) => return unauthorized(),
+                    found => found,
                 }
-                None => None,
-            },
+            }
             Asked::Nothing => None,
         };
-        match session {
-            Some(session) => hand(session),
-            None => {
-                Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing of that name here").into()
+        match (asked, entry) {
+            (Asked::Credentials(_), Some(entry)) => hand(&entry.session, document::reply),
+            (Asked::ApiKey(_), Some(Entry { session, api_keys: Some(api_keys), .. })) => {
+                let api_keys = api_keys.clone();
+                hand(session, move |credentials| api_keys.reply(credentials))
             }
+            _ => Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing of that name here").into(),
         }
     }
 
     /// Looks at every bearer of every session, so that the time taken tells nothing of which one fits.
-    fn opened_by(&self, head: &Parts) -> Vec<&Handle> {
+    fn opened_by(&self, head: &Parts) -> Vec<&Entry> {
         let Some(presented) = guard::sole(&head.headers, &header::AUTHORIZATION) else { return Vec::new() };
         let fits =
             |entry: &&Entry| entry.bearers.iter().fold(false, |fits, bearer| fits | bearer.is(presented));
-        self.entries.iter().filter(fits).map(|entry| &entry.session).collect()
+        self.entries.iter().filter(fits).collect()
     }
 }
 
 /// The path without a name is the one to give to everybody: the bearer says which session is meant, as on EKS.
 fn asked(path: &str) -> Asked {
     let path = path.strip_suffix('/').unwrap_or(path);
-    match path.strip_prefix("/v1/credentials") {
-        Some("") => Asked::OfBearer,
-        Some(rest) => rest
-            .strip_prefix('/')
-            .and_then(|name| percent_decode_str(name).decode_utf8().ok())
-            .map_or(Asked::Nothing, |name| Asked::Named(name.into_owned())),
-        None => Asked::Nothing,
-    }
+    let of = |prefix| whose(path.strip_prefix(prefix)?);
+    let credentials = of("/v1/credentials").map(Asked::Credentials);
+    let found = credentials.or_else(|| of("/v1/bedrock/api-key").map(Asked::ApiKey));
+    found.unwrap_or(Asked::Nothing)
 }
 
-fn hand(session: &Handle) -> Decision {
-    let answer = |outcome: Result<&_, &_>| match outcome {
-        Ok(credentials) => document::reply(credentials),
+fn whose(rest: &str) -> Option<Whose> {
+    if rest.is_empty() {
+        return Some(Whose::OfBearer);
+    }
+    let name = percent_decode_str(rest.strip_prefix('/')?).decode_utf8().ok()?;
+    Some(Whose::Named(name.into_owned()))
+}
+
+fn hand(session: &Handle, render: impl FnOnce(&Credentials) -> Reply + Send + 'static) -> Decision {
+    let answer = |outcome: Result<&Credentials, &_>| match outcome {
+        Ok(credentials) => render(credentials),
         Err(_) => Reply::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "Unavailable",
@@ -266,6 +290,36 @@ mod tests {
 
         let reply = get(&container, "/v1/credentials", 'a').await;
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn the_same_bearer_opens_the_sessions_api_key_for_bedrock() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+        let region = crate::arn::Region::parse("eu-west-1").unwrap();
+        let container = Container::new()
+            .with(app.handle.clone(), vec![support::bearer('a')])
+            .with_api_keys(ApiKeys::new(region.clone(), app.clock.clone()))
+            .with(batch.handle.clone(), vec![support::bearer('b')]);
+
+        for path in ["/v1/bedrock/api-key", "/v1/bedrock/api-key/app", "/v1/bedrock/api-key/app/"] {
+            let reply = get(&container, path, 'a').await;
+            let body: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+            let twelve_hours = crate::signing::LONGEST_API_KEY;
+            let credentials = support::credentials();
+            let key =
+                crate::signing::bedrock_api_key(credentials.keys(), &region, app.clock.now(), twelve_hours);
+            assert_eq!(reply.status(), StatusCode::OK);
+            assert_eq!(body["api_key"], key.unwrap().expose().as_str());
+            assert_eq!(body["expires_at"], "2026-03-11T13:00:00Z", "it ends with the credentials");
+            assert_eq!(body["region"], "eu-west-1");
+        }
+        let status = async |path, letter| get(&container, path, letter).await.status();
+        assert_eq!(status("/v1/bedrock/api-key/app", 'b').await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status("/v1/bedrock/api-key/app", 'x').await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status("/v1/bedrock/api-key/none", 'a').await, StatusCode::NOT_FOUND);
+        assert_eq!(status("/v1/bedrock/api-key/batch", 'b').await, StatusCode::NOT_FOUND);
+        app.leave(time::Duration::seconds(59));
+        assert_eq!(status("/v1/bedrock/api-key", 'a').await, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]

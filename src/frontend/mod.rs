@@ -5,6 +5,7 @@
 //! decision answers is built from bytes alone. A front end must never answer 200 with anything but complete,
 //! living credentials, never ask AWS itself, and never put a secret into a log line.
 
+mod api_key;
 mod document;
 pub mod files;
 pub mod guard;
@@ -24,6 +25,7 @@ mod support;
 #[cfg(test)]
 mod tests;
 
+pub use api_key::ApiKeys;
 pub use container::Container;
 pub use guard::Bearer;
 pub use guard::Door;
