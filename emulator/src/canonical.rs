@@ -26,8 +26,13 @@ impl Incoming {
 
     /// The decoded query parameters, in their order.
     pub(crate) fn parameters(&self) -> Vec<(String, String)> {
-        self.query.split('&').filter(|pair| !pair.is_empty()).map(decode_pair).collect()
+        pairs(&self.query)
     }
+}
+
+/// The decoded pairs of a query; `+` stays `+`.
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(decode_pair).collect()
 }
 
 /// How `=` inside of a query value is encoded. The service's documentation demands it twice, plain SigV4 once.
@@ -37,19 +42,39 @@ pub(crate) enum Equals {
     Twice,
 }
 
-/// The canonical request over the named headers.
+/// The canonical request over the named headers, as Roles Anywhere wants it: its only path has nothing to encode.
 pub(crate) fn request(incoming: &Incoming, signed_headers: &[&str], equals: Equals) -> String {
+    assemble(incoming, &incoming.path, &query(&incoming.parameters(), equals), signed_headers)
+}
+
+/// The canonical request over the named headers, as STS and Bedrock want it: the path encoded a second time, and a
+/// query that carries its own signature without that.
+pub(crate) fn request_v4(incoming: &Incoming, signed_headers: &[&str]) -> String {
+    let mut parameters = incoming.parameters();
+    parameters.retain(|(name, _)| name != "X-Amz-Signature");
+    assemble(incoming, &twice_encoded(&incoming.path), &query(&parameters, Equals::Once), signed_headers)
+}
+
+fn assemble(incoming: &Incoming, path: &str, query: &str, signed_headers: &[&str]) -> String {
     let headers: String =
         signed_headers.iter().map(|name| format!("{name}:{}\n", header(incoming, name))).collect();
-    [
-        incoming.method.as_str(),
-        &incoming.path,
-        &query(incoming, equals),
-        &headers,
-        &signed_headers.join(";"),
-        &encode::sha256_hex(&incoming.body),
-    ]
-    .join("\n")
+    let payload = encode::sha256_hex(&incoming.body);
+    [incoming.method.as_str(), path, query, &headers, &signed_headers.join(";"), &payload].join("\n")
+}
+
+/// A path that came percent-encoded, encoded again; `.`, `..` and empty segments are resolved first.
+fn twice_encoded(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    let encoded: String = segments.iter().map(|segment| format!("/{}", percent_encode(segment))).collect();
+    let is_open = encoded.is_empty() || path.ends_with('/');
+    if is_open { encoded + "/" } else { encoded }
 }
 
 fn header(incoming: &Incoming, name: &str) -> String {
@@ -60,9 +85,8 @@ fn header(incoming: &Incoming, name: &str) -> String {
     values.join(",")
 }
 
-fn query(incoming: &Incoming, equals: Equals) -> String {
-    let mut pairs: Vec<(String, String)> = incoming
-        .parameters()
+fn query(parameters: &[(String, String)], equals: Equals) -> String {
+    let mut pairs: Vec<(String, String)> = parameters
         .iter()
         .map(|(name, value)| {
             let value = percent_encode(value);
@@ -91,7 +115,7 @@ fn percent_encode(text: &str) -> String {
 }
 
 /// Percent-decoding that leaves what is no escape as it is; `+` stays `+`, as SigV4 wants it.
-fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -144,15 +168,26 @@ mod tests {
     fn the_query_is_decoded_sorted_and_encoded_anew() {
         let request = incoming("b=2&a=%2f+x&a=%2E&flag&=", &[]);
 
-        assert_eq!(query(&request, Equals::Once), "=&a=%2F%2Bx&a=.&b=2&flag=");
+        assert_eq!(query(&request.parameters(), Equals::Once), "=&a=%2F%2Bx&a=.&b=2&flag=");
     }
 
     #[test]
     fn an_equals_sign_in_a_value_is_encoded_once_or_twice() {
         let request = incoming("a=x=y", &[]);
 
-        assert_eq!(query(&request, Equals::Once), "a=x%3Dy");
-        assert_eq!(query(&request, Equals::Twice), "a=x%253Dy");
+        assert_eq!(query(&request.parameters(), Equals::Once), "a=x%3Dy");
+        assert_eq!(query(&request.parameters(), Equals::Twice), "a=x%253Dy");
+    }
+
+    #[test]
+    fn a_path_is_encoded_a_second_time_and_its_detours_are_left_out() {
+        assert_eq!(twice_encoded("/model/a%3A0%2Fb~c/invoke"), "/model/a%253A0%252Fb~c/invoke");
+        assert_eq!(twice_encoded("/model/a:0"), "/model/a%3A0");
+        for (path, canonical) in
+            [("/", "/"), ("", "/"), ("//a/./b/../c", "/a/c"), ("/a/", "/a/"), ("/..", "/")]
+        {
+            assert_eq!(twice_encoded(path), canonical, "{path}");
+        }
     }
 
     #[test]

@@ -66,9 +66,18 @@ pub(crate) fn random_bytes(length: usize) -> Result<Vec<u8>, Error> {
 
 /// Random text of base32's alphabet, as AWS's key ids and role ids are made of.
 pub(crate) fn random_id(prefix: &str, length: usize) -> Result<String, Error> {
+    Ok(id(prefix, &random_bytes(length)?))
+}
+
+/// One letter of base32's alphabet a byte.
+pub(crate) fn id(prefix: &str, bytes: &[u8]) -> String {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let random = random_bytes(length)?;
-    Ok(prefix.chars().chain(random.iter().map(|byte| char::from(alphabet[usize::from(byte & 31)]))).collect())
+    prefix.chars().chain(bytes.iter().map(|byte| char::from(alphabet[usize::from(byte & 31)]))).collect()
+}
+
+/// A random request id.
+pub(crate) fn request_id() -> String {
+    random_bytes(16).map(|bytes| uuid(&bytes)).unwrap_or_default()
 }
 
 /// Random base64 text: secret keys and session tokens.

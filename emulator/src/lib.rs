@@ -1,4 +1,4 @@
-//! Plays IAM Roles Anywhere `CreateSession` over TLS on loopback, so that a client can be tested and shown
+//! Plays IAM Roles Anywhere `CreateSession` and STS over TLS on loopback, so that a client can be tested and shown
 //! with no AWS account.
 //!
 //! It exists to disagree: it rebuilds the canonical request from what arrived, verifies signature and chain with
@@ -11,16 +11,27 @@
 //! ```text
 //!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
 //!   keys      the kinds and forms of their keys
-//!   setup     what the played account contains: trust anchors, profiles, refusals, a clock
+//!   setup     what the played account contains: trust anchors, profiles, users, refusals, a clock
 //!   canonical the canonical request, rebuilt from what arrived
+//!   route     which service a request is for
+//!
+//!   Roles Anywhere
 //!   verify    Authorization, X-Amz-Date and signature, against the leaf that came along
 //!   chain     leaf -> intermediates -> trust anchor
 //!   input     the members of CreateSession, from body or query, within their limits
-//!   reply     what is answered: a session, or a refusal and (for the log only) its reason
-//!   service   the decision: request in, reply out, no sockets
+//!   service   the decision: request in, grant out, no sockets
+//!
+//!   STS
+//!   keyring   whose secret keys are known, and who they are
+//!   sigv4     the signature made with such a key, in header or query
+//!   sts       the decision: caller and form in, identity or grant out, no sockets
+//!
+//!   reply     a refusal and (for the log only) its reason
+//!   answer    what is sent, and how the connection ends
 //!   faults    what goes wrong on purpose
+//!   damage    what a fault makes of an answer
 //!   log       what was asked and answered; never a signature, never a secret
-//!   state     what the service remembers between requests; applies the faults
+//!   state     what the services remember between requests; applies the faults
 //!   server    listener, TLS, connections
 //! ```
 //!
@@ -32,17 +43,23 @@ pub mod ca;
 pub mod setup;
 pub mod spiffe;
 
+mod answer;
 mod canonical;
 mod chain;
+mod damage;
 mod encode;
 mod faults;
 mod input;
+mod keyring;
 mod keys;
 mod log;
 mod reply;
+mod route;
 mod server;
 mod service;
+mod sigv4;
 mod state;
+mod sts;
 mod tls;
 mod verify;
 
@@ -56,9 +73,12 @@ pub use keys::KeyForm;
 pub use keys::KeyKind;
 pub use log::IssuedCredentials;
 pub use log::LoggedRequest;
+pub use route::Service;
 pub use server::Emulator;
+pub use setup::AccessKey;
 pub use setup::Clock;
 pub use setup::Profile;
+pub use setup::Role;
 pub use setup::Setup;
 pub use setup::TrustAnchor;
 

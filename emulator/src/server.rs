@@ -1,5 +1,6 @@
 //! Listener, TLS and connections: everything that a clock, a socket or a task has a part in.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future;
@@ -39,16 +40,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
+use crate::answer::Answer;
+use crate::answer::Ending;
 use crate::canonical::Incoming;
-use crate::encode;
 use crate::faults::Fault;
 use crate::log::IssuedCredentials;
 use crate::log::LoggedRequest;
+use crate::route::Service;
 use crate::service;
 use crate::setup::Setup;
-use crate::state;
-use crate::state::Answer;
-use crate::state::Ending;
 use crate::state::State;
 use crate::tls::Tls;
 
@@ -124,14 +124,19 @@ impl Emulator {
         self.shared.state().log.clone()
     }
 
+    /// The requests to one service so far.
+    pub fn requests_to(&self, service: Service) -> Vec<LoggedRequest> {
+        self.shared.state().log.iter().filter(|entry| entry.service == service).cloned().collect()
+    }
+
     /// All credentials given out so far.
     pub fn issued(&self) -> Vec<IssuedCredentials> {
         self.shared.state().issued.clone()
     }
 
-    /// How many sessions were created so far.
+    /// How many sessions Roles Anywhere created so far.
     pub fn sessions_created(&self) -> usize {
-        self.shared.state().issued.len()
+        self.shared.state().issued.iter().filter(|issued| issued.action == "CreateSession").count()
     }
 
     /// How many TCP connections were accepted so far.
@@ -146,12 +151,23 @@ impl Emulator {
 
     /// Appends faults to the script; each is met by one request, in this order, before `always` is asked.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.shared.state().script.extend(faults);
+        self.shared.state().script.extend(faults.into_iter().map(|fault| (None, fault)));
+    }
+
+    /// Appends faults to the script that only requests to this service meet.
+    pub fn script_for(&self, service: Service, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.state().script.extend(faults.into_iter().map(|fault| (Some(service), fault)));
     }
 
     /// Lays a fault over every request that the script leaves alone, until `None`.
     pub fn always(&self, fault: Option<Fault>) {
-        self.shared.state().always = fault;
+        set_always(&mut self.shared.state().always, None, fault);
+    }
+
+    /// Lays a fault over every request to this service that the script leaves alone, until `None`; it goes before the
+    /// one for all services.
+    pub fn always_for(&self, service: Service, fault: Option<Fault>) {
+        set_always(&mut self.shared.state().always, Some(service), fault);
     }
 
     /// Sends the answers that [`Fault::Hold`] holds back at this moment.
@@ -177,6 +193,16 @@ impl Emulator {
     /// Makes the trust policy of a role refuse everybody, or nobody.
     pub fn set_trust_policy_refusal(&self, role_arn: &str, refuses: bool) {
         self.change(|setup| set(&mut setup.trust_policy_refusals, role_arn, refuses));
+    }
+
+    /// Makes IAM deny this action to everybody, or to nobody.
+    pub fn set_denied(&self, action: &str, denied: bool) {
+        self.change(|setup| set(&mut setup.denied_actions, action, denied));
+    }
+
+    /// Forgets all credentials given out so far: whoever signs with them is a stranger.
+    pub fn forget_issued(&self) {
+        self.shared.state().keyring.clear();
     }
 
     /// Puts a leaf's decimal serial on the imported CRL, or takes it off.
@@ -299,6 +325,13 @@ fn set(all: &mut HashSet<String>, one: &str, included: bool) {
     }
 }
 
+fn set_always(always: &mut HashMap<Option<Service>, Fault>, service: Option<Service>, fault: Option<Fault>) {
+    match fault {
+        Some(fault) => always.insert(service, fault),
+        None => always.remove(&service),
+    };
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it a restart meets the TIME_WAIT of its own connections.
@@ -375,7 +408,7 @@ async fn respond(
     let (parts, body) = request.into_parts();
     let answer = match Limited::new(body, 1 << 18).collect().await {
         Ok(body) => shared.take(&incoming(&parts, body.to_bytes().to_vec()), connection),
-        Err(_) => state::too_large(shared.state().now()),
+        Err(_) => Answer::too_large(shared.state().now()),
     };
     match answer.ending {
         Ending::Usual | Ending::Closed | Ending::Cut => {}
@@ -401,13 +434,13 @@ fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
 }
 
 fn render(answer: Answer) -> Response<Body> {
-    let request_id = encode::random_bytes(16).map(|bytes| encode::uuid(&bytes)).unwrap_or_default();
     let mut headers = vec![
         ("date", http_date(answer.at)),
         ("content-type", answer.content_type.to_owned()),
-        ("x-amzn-requestid", request_id),
+        ("x-amzn-requestid", answer.request_id),
     ];
-    headers.extend(answer.error_type.map(|kind| ("x-amzn-errortype", kind.to_owned())));
+    let error_type = answer.error_type.filter(|_| answer.content_type == "application/json");
+    headers.extend(error_type.map(|kind| ("x-amzn-errortype", kind.to_owned())));
     headers.extend(answer.retry_after.map(|seconds| ("retry-after", seconds.to_string())));
     if answer.ending == Ending::Closed {
         headers.push(("connection", "close".to_owned()));

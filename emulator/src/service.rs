@@ -10,12 +10,12 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use x509_parser::certificate::X509Certificate;
 
-use crate::Error;
 use crate::canonical::Incoming;
 use crate::chain;
 use crate::encode;
 use crate::input::Arn;
 use crate::input::Input;
+use crate::keyring::Principal;
 use crate::log::IssuedCredentials;
 use crate::reply::Refusal;
 use crate::setup::Profile;
@@ -28,12 +28,12 @@ use crate::verify::Certificates;
 /// A session that was granted and awaits its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
-    role_arn: String,
-    assumed_role_arn: String,
-    session_name: String,
+    pub(crate) principal: Principal,
+    pub(crate) role_arn: String,
+    pub(crate) session_name: String,
     source_identity: String,
     subject_arn: String,
-    expires_at: OffsetDateTime,
+    pub(crate) expires_at: OffsetDateTime,
 }
 
 /// Decides a request. Who it is comes before what is asked for: a stranger learns nothing about profiles and roles.
@@ -62,22 +62,13 @@ pub(crate) fn decide(setup: &Setup, incoming: &Incoming, now: OffsetDateTime) ->
     Ok(grant(setup, &input, &leaf, now + Duration::seconds(i64::from(seconds))))
 }
 
-/// Makes the credentials of a grant, and the answer that carries them.
-pub(crate) fn issue(grant: &Grant) -> Result<(IssuedCredentials, Value), Error> {
-    let issued = IssuedCredentials {
-        access_key_id: encode::random_id("ASIA", 16)?,
-        secret_access_key: encode::random_base64(40)?,
-        session_token: encode::random_base64(800)?,
-        expires_at: grant.expires_at,
-        role_arn: grant.role_arn.clone(),
-        role_session_name: grant.session_name.clone(),
-    };
-    let role_id = encode::random_id("AROA", 17)?;
-    let body = json!({
+/// The answer that carries the credentials of a grant.
+pub(crate) fn answer(grant: &Grant, issued: &IssuedCredentials) -> Value {
+    json!({
         "credentialSet": [{
             "assumedRoleUser": {
-                "arn": grant.assumed_role_arn,
-                "assumedRoleId": format!("{role_id}:{}", grant.session_name),
+                "arn": grant.principal.arn,
+                "assumedRoleId": grant.principal.user_id,
             },
             "credentials": {
                 "accessKeyId": issued.access_key_id,
@@ -90,8 +81,7 @@ pub(crate) fn issue(grant: &Grant) -> Result<(IssuedCredentials, Value), Error> 
             "sourceIdentity": grant.source_identity,
         }],
         "subjectArn": grant.subject_arn,
-    });
-    Ok((issued, body))
+    })
 }
 
 /// RFC 3339 in whole seconds, as the service writes it.
@@ -187,14 +177,12 @@ fn grant(setup: &Setup, input: &Input, leaf: &X509Certificate<'_>, expires_at: O
         Some(name) if name.len() <= 64 => name.to_owned(),
         Some(_) | None => format!("ID={serial}"),
     };
-    let role_name = input.role.resource.rsplit('/').next().unwrap_or_default();
-    let (partition, account_id) = (setup.partition(), &setup.account_id);
     let subject = digest::digest(&digest::SHA256, leaf.subject().as_raw());
+    let mut principal = Principal::role_session(&input.role.text, &session_name);
+    principal.source_identity = Some(source_identity.clone());
     Grant {
+        principal,
         role_arn: input.role.text.clone(),
-        assumed_role_arn: format!(
-            "arn:{partition}:sts::{account_id}:assumed-role/{role_name}/{session_name}"
-        ),
         session_name,
         source_identity,
         subject_arn: setup.arn(&format!("subject/{}", encode::uuid(subject.as_ref()))),
@@ -243,7 +231,7 @@ mod tests {
                 "arn:aws:sts::000000000000:assumed-role/Example+S3,Write.Role@x_y-z/{}",
                 grant.session_name
             );
-            assert_eq!(grant.assumed_role_arn, arn);
+            assert_eq!(grant.principal.arn, arn);
         }
     }
 }

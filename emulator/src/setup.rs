@@ -3,6 +3,7 @@
 //! All of it may be changed while the emulator runs ([`crate::Emulator::change`]): profiles get disabled, trust
 //! policies edited and trust anchors renewed under a daemon's feet, and that is what it is tested for.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,25 +14,37 @@ use time::OffsetDateTime;
 
 use crate::ca::Authority;
 
-/// The account, its Region, and where it is played.
+/// The account, its Regions, and where it is played.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Setup {
-    /// The Region whose endpoint is played; every scope and ARN must name it.
+    /// The Region in which Roles Anywhere is played; every scope and ARN there must name it.
     pub region: String,
+    /// The Region in which STS is played; the same unless it is set.
+    pub sts_region: String,
+    /// The Region in which Bedrock is played; the same unless it is set.
+    pub bedrock_region: String,
     /// The account in which everything lies.
     pub account_id: String,
     /// The trust anchors.
     pub trust_anchors: Vec<TrustAnchor>,
     /// The profiles.
     pub profiles: Vec<Profile>,
-    /// Roles whose trust policy refuses everybody: "Unable to assume role".
+    /// Roles whose trust policy refuses everybody: "Unable to assume role" by Roles Anywhere, `AccessDenied` by STS.
     pub trust_policy_refusals: HashSet<String>,
+    /// Long-term keys of users.
+    pub access_keys: Vec<AccessKey>,
+    /// What is particular about roles, by their ARN; STS lets any other role of the partition be assumed.
+    pub roles: HashMap<String, Role>,
+    /// What IAM denies everybody: `sts:AssumeRole`, `bedrock:InvokeModel`, ...
+    pub denied_actions: HashSet<String>,
+    /// Whether STS is switched off in its Region.
+    pub sts_region_disabled: bool,
     /// Leaf serials (decimal) that an imported CRL revokes.
     pub revoked_serials: HashSet<String>,
     /// `MaxSessionDuration` of every role; a longer session is refused.
     pub max_session_seconds: u32,
-    /// How many requests a second are let through; the service's quota is 10, and none by default here.
+    /// How many requests a second each service lets through; the quota of Roles Anywhere is 10, and none by default here.
     pub requests_per_second: Option<usize>,
     /// What time the service believes it is.
     pub clock: Clock,
@@ -44,10 +57,16 @@ impl Setup {
     pub fn empty(region: &str, account_id: &str) -> Self {
         Self {
             region: region.to_owned(),
+            sts_region: region.to_owned(),
+            bedrock_region: region.to_owned(),
             account_id: account_id.to_owned(),
             trust_anchors: Vec::new(),
             profiles: Vec::new(),
             trust_policy_refusals: HashSet::new(),
+            access_keys: Vec::new(),
+            roles: HashMap::new(),
+            denied_actions: HashSet::new(),
+            sts_region_disabled: false,
             revoked_serials: HashSet::new(),
             max_session_seconds: 43_200,
             requests_per_second: None,
@@ -58,7 +77,7 @@ impl Setup {
 
     /// One enabled trust anchor with `root`'s certificate and one enabled profile for any role, of one hour, that
     /// accepts role session names; their ARNs are [`Setup::trust_anchor_arn`], [`Setup::profile_arn`] and
-    /// [`Setup::role_arn`].
+    /// [`Setup::role_arn`]. Besides these a user with [`AccessKey::sample`].
     pub fn sample(region: &str, root: &Authority) -> Self {
         let mut setup = Self::empty(region, "123456789012");
         setup.trust_anchors = vec![TrustAnchor {
@@ -74,6 +93,7 @@ impl Setup {
             roles: Vec::new(),
             require_instance_properties: false,
         }];
+        setup.access_keys = vec![AccessKey::sample()];
         setup
     }
 
@@ -140,6 +160,50 @@ pub struct Profile {
     pub roles: Vec<String>,
     /// Whether a request must carry `instanceProperties`.
     pub require_instance_properties: bool,
+}
+
+/// A user's long-term key.
+#[derive(Clone)]
+pub struct AccessKey {
+    /// `AKIA…`
+    pub access_key_id: String,
+    /// Forty characters.
+    pub secret_access_key: String,
+    /// The user's name.
+    pub user_name: String,
+}
+
+impl AccessKey {
+    /// The pair of AWS's documentation, of `ExampleUser`.
+    pub fn sample() -> Self {
+        Self {
+            access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
+            secret_access_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
+            user_name: "ExampleUser".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AccessKey")
+            .field("access_key_id", &self.access_key_id)
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is particular about a role that `AssumeRole` is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Role {
+    /// The external id that its trust policy demands.
+    pub external_id: Option<String>,
+    /// The keys of session tags that its trust policy demands.
+    pub required_tags: Vec<String>,
+    /// The length of its sessions, whatever is asked for, any value from 1: tests may live through the end of sessions
+    /// that the service would not grant.
+    pub grant_seconds: Option<u32>,
 }
 
 /// What time it is, by the system or by whatever a test says.

@@ -1,56 +1,48 @@
-//! What the service remembers between requests, and the faults laid over its decisions.
+//! What the services remember between requests, and the faults laid over their decisions.
 //!
 //! One lock around all of it, never held across a wait: a request is decided, logged and counted at one instant, so a
 //! test that was woken by the count finds everything else in place.
 
+use std::collections::HashMap;
 use std::collections::VecDeque;
 
-use serde_json::Value;
-use serde_json::json;
 use time::Duration;
 use time::OffsetDateTime;
 
+use crate::answer::Answer;
+use crate::answer::Ending;
 use crate::canonical::Incoming;
+use crate::damage;
 use crate::faults::Fault;
+use crate::keyring;
+use crate::keyring::Key;
+use crate::keyring::Keyring;
 use crate::log::IssuedCredentials;
 use crate::log::LoggedRequest;
 use crate::reply::Refusal;
+use crate::route::Service;
 use crate::service;
 use crate::setup::Setup;
+use crate::sigv4;
+use crate::sigv4::Complaint;
+use crate::sigv4::Expected;
+use crate::sts;
+use crate::sts::Outcome;
+use crate::sts::form::Form;
+use crate::sts::xml;
 
-/// The service's memory.
+/// The services' memory.
 pub(crate) struct State {
     pub(crate) setup: Setup,
     pub(crate) clock_offset: Duration,
-    pub(crate) script: VecDeque<Fault>,
-    pub(crate) always: Option<Fault>,
+    /// Faults to come, each for one service or for whichever is asked next.
+    pub(crate) script: VecDeque<(Option<Service>, Fault)>,
+    /// Faults that stay, by service; `None` is for all of them.
+    pub(crate) always: HashMap<Option<Service>, Fault>,
     pub(crate) log: Vec<LoggedRequest>,
     pub(crate) issued: Vec<IssuedCredentials>,
+    pub(crate) keyring: Keyring,
     pub(crate) connections: u64,
-}
-
-/// What the connection shall do.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) error_type: Option<&'static str>,
-    pub(crate) retry_after: Option<u32>,
-    pub(crate) content_type: &'static str,
-    pub(crate) body: Vec<u8>,
-    pub(crate) at: OffsetDateTime,
-    pub(crate) ending: Ending,
-}
-
-/// How an answer reaches the client, or does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Usual,
-    Late(std::time::Duration),
-    Held,
-    Closed,
-    /// More bytes are announced than sent.
-    Cut,
-    Reset,
 }
 
 impl State {
@@ -59,9 +51,10 @@ impl State {
             setup,
             clock_offset: Duration::ZERO,
             script: VecDeque::new(),
-            always: None,
+            always: HashMap::new(),
             log: Vec::new(),
             issued: Vec::new(),
+            keyring: Keyring::default(),
             connections: 0,
         }
     }
@@ -73,11 +66,18 @@ impl State {
     /// Decides and logs one request.
     pub(crate) fn take(&mut self, incoming: &Incoming, connection: u64) -> Answer {
         let now = self.now();
-        let mut entry = LoggedRequest::new(incoming, connection, now);
-        entry.fault = self.script.pop_front().or_else(|| self.always.clone());
+        let service = Service::of(incoming);
+        let mut entry = LoggedRequest::new(incoming, service, connection, now);
+        entry.fault = self.fault(service);
         let mut answer = match entry.fault.clone().filter(|fault| !fault.answers_as_usual()) {
-            Some(fault) => Answer { at: now, ..self.faulty(&fault) },
-            None => self.decide(incoming, now, &mut entry),
+            Some(fault) => damage::answer(&self.setup, service, &fault, now),
+            None => match self.decide(service, incoming, now, &mut entry) {
+                Ok(answer) => Answer { at: now, ..answer },
+                Err(refusal) => {
+                    entry.reason = Some(refusal.reason.clone());
+                    Answer { at: now, ..Answer::refused(service, &refusal) }
+                }
+            },
         };
         match entry.fault {
             Some(Fault::Slow(pause)) => answer.ending = Ending::Late(pause),
@@ -91,127 +91,78 @@ impl State {
         answer
     }
 
-    fn decide(&mut self, incoming: &Incoming, now: OffsetDateTime, entry: &mut LoggedRequest) -> Answer {
-        let granted = self.admit(now).and_then(|()| service::decide(&self.setup, incoming, now));
-        let granted = granted.and_then(|grant| {
-            service::issue(&grant).map_err(|error| {
-                Refusal::new(500, "InternalServerException", "Internal failure", error.to_string())
-            })
-        });
-        match granted {
-            Ok((issued, body)) => {
+    /// The next fault of the script that is for this service, else the one that stays.
+    fn fault(&mut self, service: Service) -> Option<Fault> {
+        let next = self.script.iter().position(|(only, _)| only.is_none_or(|only| only == service));
+        let scripted = next.and_then(|index| self.script.remove(index)).map(|(_, fault)| fault);
+        let always = || self.always.get(&Some(service)).or_else(|| self.always.get(&None)).cloned();
+        scripted.or_else(always)
+    }
+
+    fn decide(
+        &mut self,
+        service: Service,
+        incoming: &Incoming,
+        now: OffsetDateTime,
+        entry: &mut LoggedRequest,
+    ) -> Result<Answer, Refusal> {
+        self.admit(service, now)?;
+        match service {
+            Service::RolesAnywhere => {
+                let grant = service::decide(&self.setup, incoming, now)?;
+                let issued =
+                    keyring::issue("CreateSession", &grant.role_arn, &grant.session_name, grant.expires_at)
+                        .map_err(|error| damage::internal(service, 500, &error.to_string()))?;
+                let answer = Answer::json(201, &service::answer(&grant, &issued));
                 entry.access_key_id = Some(issued.access_key_id.clone());
+                self.keyring.add(&issued, grant.principal);
                 self.issued.push(issued);
-                Answer { at: now, ..json_answer(201, &body) }
+                Ok(answer)
             }
-            Err(refusal) => {
-                entry.reason = Some(refusal.reason.clone());
-                Answer { at: now, ..refused(&refusal) }
+            Service::Sts => self.decide_sts(incoming, now, entry),
+        }
+    }
+
+    fn decide_sts(
+        &mut self,
+        incoming: &Incoming,
+        now: OffsetDateTime,
+        entry: &mut LoggedRequest,
+    ) -> Result<Answer, Refusal> {
+        let expected = Expected { service: "sts", region: &self.setup.sts_region };
+        let key = self.verify(incoming, expected, now).map_err(|complaint| sts::complaint(&complaint))?;
+        match sts::decide(&self.setup, &key.principal, &Form::of(incoming), now)? {
+            Outcome::Identity => Ok(Answer::xml(200, |request_id| xml::identity(&key.principal, request_id))),
+            Outcome::Session(grant) => {
+                let issued =
+                    keyring::issue(grant.action, &grant.role_arn, &grant.session_name, grant.expires_at)
+                        .map_err(|error| damage::internal(Service::Sts, 500, &error.to_string()))?;
+                let answer = Answer::xml(200, |request_id| xml::session(&grant, &issued, request_id));
+                entry.access_key_id = Some(issued.access_key_id.clone());
+                self.keyring.add(&issued, grant.principal);
+                self.issued.push(issued);
+                Ok(answer)
             }
         }
+    }
+
+    fn verify(
+        &self,
+        incoming: &Incoming,
+        expected: Expected<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Key, Complaint> {
+        sigv4::verify(incoming, |id| self.keyring.find(&self.setup, id), expected, now)
     }
 
     /// Throttles, if there is a quota and the last second used it up.
-    fn admit(&self, now: OffsetDateTime) -> Result<(), Refusal> {
+    fn admit(&self, service: Service, now: OffsetDateTime) -> Result<(), Refusal> {
         let Some(quota) = self.setup.requests_per_second else { return Ok(()) };
-        let recent = self.log.iter().rev().take_while(|entry| now - entry.at < Duration::SECOND).count();
+        let recent = self.log.iter().rev().take_while(|entry| now - entry.at < Duration::SECOND);
+        let recent = recent.filter(|entry| entry.service == service).count();
         if recent < quota {
             return Ok(());
         }
-        let reason = format!("there were {recent} requests a second");
-        Err(Refusal::new(429, "ThrottlingException", "Rate exceeded", reason))
-    }
-
-    fn faulty(&self, fault: &Fault) -> Answer {
-        match fault {
-            Fault::Throttle { retry_after } => {
-                let refusal = Refusal::new(429, "ThrottlingException", "Rate exceeded", "fault");
-                Answer { retry_after: *retry_after, ..refused(&refusal) }
-            }
-            Fault::Status(status) => {
-                refused(&Refusal::new(*status, "InternalServerException", "Internal failure", "fault"))
-            }
-            Fault::Html(status) => Answer {
-                status: *status,
-                content_type: "text/html",
-                body: format!("<html><body><h1>{status}</h1>\nTry again later\n</body></html>\n")
-                    .into_bytes(),
-                ..json_answer(*status, &Value::Null)
-            },
-            Fault::Denied { message } => {
-                refused(&Refusal::new(403, "AccessDeniedException", message, "fault"))
-            }
-            Fault::Malformed => {
-                Answer { body: b"{\"credentialSet\":[{\"creden".to_vec(), ..json_answer(201, &Value::Null) }
-            }
-            Fault::Truncated => Answer { ending: Ending::Cut, ..json_answer(201, &self.unbacked()) },
-            Fault::EmptyCredentialSet => {
-                let mut body = self.unbacked();
-                body["credentialSet"] = json!([]);
-                json_answer(201, &body)
-            }
-            Fault::PartialCredentials => {
-                let mut body = self.unbacked();
-                body["credentialSet"][0]["credentials"]["sessionToken"].take();
-                if let Some(Value::Object(members)) = body.pointer_mut("/credentialSet/0/credentials") {
-                    members.remove("sessionToken");
-                }
-                json_answer(201, &body)
-            }
-            Fault::Expired => {
-                let mut body = self.unbacked();
-                let expired_at = service::stamp(self.now() - Duration::HOUR);
-                body["credentialSet"][0]["credentials"]["expiration"] = Value::String(expired_at);
-                json_answer(201, &body)
-            }
-            Fault::Oversized => {
-                let mut body = self.unbacked();
-                body["padding"] = Value::String("x".repeat(4 << 20));
-                json_answer(201, &body)
-            }
-            Fault::Reset => Answer { ending: Ending::Reset, ..json_answer(500, &Value::Null) },
-            Fault::Slow(_) | Fault::Hold | Fault::Close => json_answer(500, &Value::Null),
-        }
-    }
-
-    /// The shape of a session whose credentials nobody was given: what faults damage.
-    fn unbacked(&self) -> Value {
-        json!({
-            "credentialSet": [{
-                "assumedRoleUser": { "arn": "arn:aws:sts::123456789012:assumed-role/Fault/fault", "assumedRoleId": "AROAFAULT:fault" },
-                "credentials": {
-                    "accessKeyId": "ASIAFAULTFAULTFAULT2",
-                    "secretAccessKey": "fault/secret/fault/secret/fault/secret/f",
-                    "sessionToken": "fault-session-token",
-                    "expiration": service::stamp(self.now() + Duration::HOUR),
-                },
-                "packedPolicySize": 10,
-                "roleArn": self.setup.role_arn(),
-                "sourceIdentity": "CN=fault",
-            }],
-            "subjectArn": self.setup.arn("subject/fault"),
-        })
-    }
-}
-
-/// 413, before anything is read into memory without end.
-pub(crate) fn too_large(at: OffsetDateTime) -> Answer {
-    let refusal = Refusal::new(413, "RequestEntityTooLargeException", "Request entity too large", "body");
-    Answer { at, ..refused(&refusal) }
-}
-
-fn refused(refusal: &Refusal) -> Answer {
-    Answer { error_type: Some(refusal.kind), ..json_answer(refusal.status, &refusal.body()) }
-}
-
-fn json_answer(status: u16, body: &Value) -> Answer {
-    Answer {
-        status,
-        error_type: None,
-        retry_after: None,
-        content_type: "application/json",
-        body: body.to_string().into_bytes(),
-        at: OffsetDateTime::UNIX_EPOCH,
-        ending: Ending::Usual,
+        Err(damage::throttled(service, &format!("there were {recent} requests a second")))
     }
 }

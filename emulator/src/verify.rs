@@ -43,7 +43,7 @@ impl<'a> Authorization<'a> {
         Self::parse(header).ok_or_else(|| Refusal::signature("the Authorization header cannot be read"))
     }
 
-    fn parse(header: &'a str) -> Option<Self> {
+    pub(crate) fn parse(header: &'a str) -> Option<Self> {
         let (algorithm, rest) = header.split_once(' ')?;
         let mut parts = rest.split(',').map(str::trim);
         let credential = parts.next()?.strip_prefix("Credential=")?;

@@ -15,4 +15,8 @@ mod resources;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod sigv4;
+#[cfg(test)]
+mod sts;
+#[cfg(test)]
 mod support;

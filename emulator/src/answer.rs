@@ -1,0 +1,81 @@
+//! What the connection shall send, and how it shall end.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::encode;
+use crate::reply::Refusal;
+use crate::route::Service;
+use crate::sts::xml;
+
+/// What the connection shall do.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The type of a refusal, which services that speak JSON also say in a header.
+    pub(crate) error_type: Option<&'static str>,
+    pub(crate) retry_after: Option<u32>,
+    pub(crate) content_type: &'static str,
+    pub(crate) request_id: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) at: OffsetDateTime,
+    pub(crate) ending: Ending,
+}
+
+/// How an answer reaches the client, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Usual,
+    Late(std::time::Duration),
+    Held,
+    Closed,
+    /// More bytes are announced than sent.
+    Cut,
+    Reset,
+}
+
+impl Answer {
+    fn new(status: u16, content_type: &'static str, request_id: String, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            error_type: None,
+            retry_after: None,
+            content_type,
+            request_id,
+            body,
+            at: OffsetDateTime::UNIX_EPOCH,
+            ending: Ending::Usual,
+        }
+    }
+
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, "application/json", encode::request_id(), body.to_string().into_bytes())
+    }
+
+    /// XML names the request in its text, too.
+    pub(crate) fn xml(status: u16, text: impl FnOnce(&str) -> String) -> Self {
+        let request_id = encode::request_id();
+        let body = text(&request_id).into_bytes();
+        Self::new(status, "text/xml", request_id, body)
+    }
+
+    pub(crate) fn html(status: u16) -> Self {
+        let text = format!("<html><body><h1>{status}</h1>\nTry again later\n</body></html>\n");
+        Self::new(status, "text/html", encode::request_id(), text.into_bytes())
+    }
+
+    /// A refusal in the service's language.
+    pub(crate) fn refused(service: Service, refusal: &Refusal) -> Self {
+        let answer = match service {
+            Service::RolesAnywhere => Self::json(refusal.status, &refusal.body()),
+            Service::Sts => Self::xml(refusal.status, |request_id| xml::refusal(refusal, request_id)),
+        };
+        Self { error_type: Some(refusal.kind), ..answer }
+    }
+
+    /// 413, before anything is read into memory without end.
+    pub(crate) fn too_large(at: OffsetDateTime) -> Self {
+        let refusal = Refusal::new(413, "RequestEntityTooLargeException", "Request entity too large", "body");
+        Self { at, ..Self::refused(Service::RolesAnywhere, &refusal) }
+    }
+}

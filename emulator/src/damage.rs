@@ -1,0 +1,126 @@
+//! What a fault makes of an answer: the service's usual shapes with something missing, or somebody else's.
+
+use serde_json::Value;
+use serde_json::json;
+use time::Duration;
+use time::OffsetDateTime;
+
+use crate::answer::Answer;
+use crate::answer::Ending;
+use crate::faults::Fault;
+use crate::reply::Refusal;
+use crate::route::Service;
+use crate::service;
+use crate::setup::Setup;
+use crate::sts::xml;
+use crate::sts::xml::Credentials;
+
+/// The answer that a fault puts in the place of a decision.
+pub(crate) fn answer(setup: &Setup, service: Service, fault: &Fault, now: OffsetDateTime) -> Answer {
+    let answer = match fault {
+        Fault::Throttle { retry_after } => {
+            Answer { retry_after: *retry_after, ..Answer::refused(service, &throttled(service, "fault")) }
+        }
+        Fault::Status(status) => Answer::refused(service, &internal(service, *status, "fault")),
+        Fault::Html(status) => Answer::html(*status),
+        Fault::Denied { message } => {
+            let kind = match service {
+                Service::Sts => "AccessDenied",
+                Service::RolesAnywhere => "AccessDeniedException",
+            };
+            Answer::refused(service, &Refusal::new(403, kind, message, "fault"))
+        }
+        Fault::Reset => Answer { ending: Ending::Reset, ..Answer::json(500, &Value::Null) },
+        Fault::Slow(_) | Fault::Hold | Fault::Close => Answer::json(500, &Value::Null),
+        Fault::Malformed
+        | Fault::Truncated
+        | Fault::EmptyCredentialSet
+        | Fault::PartialCredentials
+        | Fault::Expired
+        | Fault::Oversized => match service {
+            Service::RolesAnywhere => damaged_session(setup, fault, now),
+            Service::Sts => damaged_assumption(fault, now),
+        },
+    };
+    Answer { at: now, ..answer }
+}
+
+/// The service's refusal of one call too many.
+pub(crate) fn throttled(service: Service, reason: &str) -> Refusal {
+    match service {
+        Service::RolesAnywhere => Refusal::new(429, "ThrottlingException", "Rate exceeded", reason),
+        Service::Sts => Refusal::new(400, "Throttling", "Rate exceeded", reason),
+    }
+}
+
+/// The service's own failure.
+pub(crate) fn internal(service: Service, status: u16, reason: &str) -> Refusal {
+    match service {
+        Service::RolesAnywhere => Refusal::new(status, "InternalServerException", "Internal failure", reason),
+        Service::Sts => Refusal::new(status, "InternalFailure", "Internal failure", reason),
+    }
+}
+
+fn damaged_session(setup: &Setup, fault: &Fault, now: OffsetDateTime) -> Answer {
+    let mut body = unbacked(setup, now);
+    match fault {
+        Fault::Malformed => {
+            let body = b"{\"credentialSet\":[{\"creden".to_vec();
+            return Answer { body, ..Answer::json(201, &Value::Null) };
+        }
+        Fault::Truncated => return Answer { ending: Ending::Cut, ..Answer::json(201, &body) },
+        Fault::EmptyCredentialSet => body["credentialSet"] = json!([]),
+        Fault::PartialCredentials => {
+            if let Some(Value::Object(members)) = body.pointer_mut("/credentialSet/0/credentials") {
+                members.remove("sessionToken");
+            }
+        }
+        Fault::Expired => {
+            let expired_at = service::stamp(now - Duration::HOUR);
+            body["credentialSet"][0]["credentials"]["expiration"] = Value::String(expired_at);
+        }
+        _ => body["padding"] = Value::String("x".repeat(4 << 20)),
+    }
+    Answer::json(201, &body)
+}
+
+/// The shape of a session whose credentials nobody was given: what faults damage.
+fn unbacked(setup: &Setup, now: OffsetDateTime) -> Value {
+    json!({
+        "credentialSet": [{
+            "assumedRoleUser": {
+                "arn": "arn:aws:sts::123456789012:assumed-role/Fault/fault",
+                "assumedRoleId": "AROAFAULT:fault",
+            },
+            "credentials": {
+                "accessKeyId": "ASIAFAULTFAULTFAULT2",
+                "secretAccessKey": "fault/secret/fault/secret/fault/secret/f",
+                "sessionToken": "fault-session-token",
+                "expiration": service::stamp(now + Duration::HOUR),
+            },
+            "packedPolicySize": 10,
+            "roleArn": setup.role_arn(),
+            "sourceIdentity": "CN=fault",
+        }],
+        "subjectArn": setup.arn("subject/fault"),
+    })
+}
+
+fn damaged_assumption(fault: &Fault, now: OffsetDateTime) -> Answer {
+    let end = if *fault == Fault::Expired { now - Duration::HOUR } else { now + Duration::HOUR };
+    let credentials = Credentials {
+        access_key_id: "ASIAFAULTFAULTFAULT2",
+        secret_access_key: "fault/secret/fault/secret/fault/secret/f",
+        session_token: (*fault != Fault::PartialCredentials).then_some("fault-session-token"),
+        expiration: &service::stamp(end),
+    };
+    let credentials = (*fault != Fault::EmptyCredentialSet).then_some(&credentials);
+    let mut answer = Answer::xml(200, |request_id| xml::assumed(credentials, request_id));
+    match fault {
+        Fault::Malformed => answer.body.truncate(100),
+        Fault::Truncated => answer.ending = Ending::Cut,
+        Fault::Oversized => answer.body.extend(format!("<!-- {} -->\n", "x".repeat(4 << 20)).bytes()),
+        _ => {}
+    }
+    answer
+}
