@@ -17,9 +17,19 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<u32>,
     pub(crate) content_type: &'static str,
     pub(crate) request_id: String,
-    pub(crate) body: Vec<u8>,
+    /// Headers of this answer alone.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Body,
     pub(crate) at: OffsetDateTime,
     pub(crate) ending: Ending,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Whole(Vec<u8>),
+    /// Sent one after the other, without saying how many there are.
+    Pieces(Vec<Vec<u8>>),
 }
 
 /// How an answer reaches the client, or does not.
@@ -29,7 +39,9 @@ pub(crate) enum Ending {
     Late(std::time::Duration),
     Held,
     Closed,
-    /// More bytes are announced than sent.
+    /// The first half of the pieces, and the others after a release.
+    HeldMidway,
+    /// More bytes are announced than sent; of pieces, the last is missing.
     Cut,
     Reset,
 }
@@ -42,7 +54,8 @@ impl Answer {
             retry_after: None,
             content_type,
             request_id,
-            body,
+            headers: Vec::new(),
+            body: Body::Whole(body),
             at: OffsetDateTime::UNIX_EPOCH,
             ending: Ending::Usual,
         }
@@ -59,6 +72,18 @@ impl Answer {
         Self::new(status, "text/xml", request_id, body)
     }
 
+    /// An event stream. Its first frame comes in two pieces: nobody may take a piece for a frame.
+    pub(crate) fn events(frames: Vec<Vec<u8>>) -> Self {
+        let mut pieces: Vec<Vec<u8>> = Vec::with_capacity(frames.len() + 1);
+        for mut frame in frames {
+            let rest = if pieces.is_empty() { frame.split_off(frame.len() / 2) } else { Vec::new() };
+            pieces.push(frame);
+            pieces.extend(Some(rest).filter(|rest| !rest.is_empty()));
+        }
+        let answer = Self::new(200, "application/vnd.amazon.eventstream", encode::request_id(), Vec::new());
+        Self { body: Body::Pieces(pieces), ..answer }
+    }
+
     pub(crate) fn html(status: u16) -> Self {
         let text = format!("<html><body><h1>{status}</h1>\nTry again later\n</body></html>\n");
         Self::new(status, "text/html", encode::request_id(), text.into_bytes())
@@ -67,7 +92,7 @@ impl Answer {
     /// A refusal in the service's language.
     pub(crate) fn refused(service: Service, refusal: &Refusal) -> Self {
         let answer = match service {
-            Service::RolesAnywhere => Self::json(refusal.status, &refusal.body()),
+            Service::RolesAnywhere | Service::Bedrock => Self::json(refusal.status, &refusal.body()),
             Service::Sts => Self::xml(refusal.status, |request_id| xml::refusal(refusal, request_id)),
         };
         Self { error_type: Some(refusal.kind), ..answer }

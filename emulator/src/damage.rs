@@ -6,7 +6,9 @@ use time::Duration;
 use time::OffsetDateTime;
 
 use crate::answer::Answer;
+use crate::answer::Body;
 use crate::answer::Ending;
+use crate::bedrock::event_stream;
 use crate::faults::Fault;
 use crate::reply::Refusal;
 use crate::route::Service;
@@ -26,12 +28,17 @@ pub(crate) fn answer(setup: &Setup, service: Service, fault: &Fault, now: Offset
         Fault::Denied { message } => {
             let kind = match service {
                 Service::Sts => "AccessDenied",
-                Service::RolesAnywhere => "AccessDeniedException",
+                Service::RolesAnywhere | Service::Bedrock => "AccessDeniedException",
             };
             Answer::refused(service, &Refusal::new(403, kind, message, "fault"))
         }
         Fault::Reset => Answer { ending: Ending::Reset, ..Answer::json(500, &Value::Null) },
-        Fault::Slow(_) | Fault::Hold | Fault::Close => Answer::json(500, &Value::Null),
+        Fault::Slow(_)
+        | Fault::Hold
+        | Fault::Close
+        | Fault::StreamException { .. }
+        | Fault::StreamCut
+        | Fault::StreamHold => Answer::json(500, &Value::Null),
         Fault::Malformed
         | Fault::Truncated
         | Fault::EmptyCredentialSet
@@ -40,6 +47,7 @@ pub(crate) fn answer(setup: &Setup, service: Service, fault: &Fault, now: Offset
         | Fault::Oversized => match service {
             Service::RolesAnywhere => damaged_session(setup, fault, now),
             Service::Sts => damaged_assumption(fault, now),
+            Service::Bedrock => damaged_json(fault),
         },
     };
     Answer { at: now, ..answer }
@@ -50,13 +58,22 @@ pub(crate) fn throttled(service: Service, reason: &str) -> Refusal {
     match service {
         Service::RolesAnywhere => Refusal::new(429, "ThrottlingException", "Rate exceeded", reason),
         Service::Sts => Refusal::new(400, "Throttling", "Rate exceeded", reason),
+        Service::Bedrock => {
+            let message = "Too many requests, please wait before trying again.";
+            Refusal::new(429, "ThrottlingException", message, reason)
+        }
     }
 }
 
 /// The service's own failure.
 pub(crate) fn internal(service: Service, status: u16, reason: &str) -> Refusal {
     match service {
-        Service::RolesAnywhere => Refusal::new(status, "InternalServerException", "Internal failure", reason),
+        Service::Bedrock if status == 503 => {
+            Refusal::new(status, "ServiceUnavailableException", "Service unavailable", reason)
+        }
+        Service::RolesAnywhere | Service::Bedrock => {
+            Refusal::new(status, "InternalServerException", "Internal failure", reason)
+        }
         Service::Sts => Refusal::new(status, "InternalFailure", "Internal failure", reason),
     }
 }
@@ -65,7 +82,7 @@ fn damaged_session(setup: &Setup, fault: &Fault, now: OffsetDateTime) -> Answer 
     let mut body = unbacked(setup, now);
     match fault {
         Fault::Malformed => {
-            let body = b"{\"credentialSet\":[{\"creden".to_vec();
+            let body = Body::Whole(b"{\"credentialSet\":[{\"creden".to_vec());
             return Answer { body, ..Answer::json(201, &Value::Null) };
         }
         Fault::Truncated => return Answer { ending: Ending::Cut, ..Answer::json(201, &body) },
@@ -115,12 +132,47 @@ fn damaged_assumption(fault: &Fault, now: OffsetDateTime) -> Answer {
         expiration: &service::stamp(end),
     };
     let credentials = (*fault != Fault::EmptyCredentialSet).then_some(&credentials);
-    let mut answer = Answer::xml(200, |request_id| xml::assumed(credentials, request_id));
+    let answer = Answer::xml(200, |request_id| {
+        let mut text = xml::assumed(credentials, request_id);
+        match fault {
+            Fault::Malformed => text.truncate(100),
+            Fault::Oversized => text += &format!("<!-- {} -->\n", "x".repeat(4 << 20)),
+            _ => {}
+        }
+        text
+    });
+    if *fault == Fault::Truncated { Answer { ending: Ending::Cut, ..answer } } else { answer }
+}
+
+/// Bedrock gives out no credentials: what damages them leaves nothing of its answers.
+fn damaged_json(fault: &Fault) -> Answer {
     match fault {
-        Fault::Malformed => answer.body.truncate(100),
-        Fault::Truncated => answer.ending = Ending::Cut,
-        Fault::Oversized => answer.body.extend(format!("<!-- {} -->\n", "x".repeat(4 << 20)).bytes()),
+        Fault::Malformed => {
+            Answer { body: Body::Whole(b"{\"output\":{\"mess".to_vec()), ..Answer::json(200, &Value::Null) }
+        }
+        Fault::Truncated => Answer { ending: Ending::Cut, ..Answer::json(200, &json!({ "output": {} })) },
+        Fault::Oversized => Answer::json(200, &json!({ "padding": "x".repeat(4 << 20) })),
+        _ => Answer::json(200, &json!({})),
+    }
+}
+
+/// What a fault makes of a stream that was to be sent as usual; it leaves every other answer alone.
+pub(crate) fn stream(answer: &mut Answer, fault: &Fault) {
+    let Body::Pieces(pieces) = &mut answer.body else { return };
+    match fault {
+        Fault::StreamHold => answer.ending = Ending::HeldMidway,
+        Fault::StreamCut => {
+            pieces.truncate(pieces.len() / 2);
+            // Half a frame is worse than one too few.
+            if let Some(last) = pieces.last_mut() {
+                last.truncate(last.len() / 2);
+            }
+            answer.ending = Ending::Cut;
+        }
+        Fault::StreamException { kind, message } => {
+            pieces.truncate(pieces.len() / 2);
+            pieces.push(event_stream::exception(kind, &json!({ "message": message })));
+        }
         _ => {}
     }
-    answer
 }

@@ -43,11 +43,23 @@ pub enum Fault {
     Expired,
     /// 201 with a session in a body of four MiB.
     Oversized,
+    /// Of a stream the first half, then this exception; anything else as usual.
+    StreamException {
+        /// Its type: `throttlingException`, `modelStreamErrorException`, ...
+        kind: String,
+        /// What it says.
+        message: String,
+    },
+    /// Of a stream the first half, then the connection is closed in the middle of a frame; anything else as usual.
+    StreamCut,
+    /// Of a stream the first half, and the other after [`crate::Emulator::release`]; anything else as usual.
+    StreamHold,
 }
 
 impl Fault {
     /// Whether the request is decided as usual and only its answer is delayed or ended differently.
     pub(crate) fn answers_as_usual(&self) -> bool {
-        matches!(self, Self::Slow(_) | Self::Hold | Self::Close)
+        let is_of_streams = matches!(self, Self::StreamException { .. } | Self::StreamCut | Self::StreamHold);
+        is_of_streams || matches!(self, Self::Slow(_) | Self::Hold | Self::Close)
     }
 }

@@ -1,5 +1,5 @@
-//! Plays IAM Roles Anywhere `CreateSession` and STS over TLS on loopback, so that a client can be tested and shown
-//! with no AWS account.
+//! Plays IAM Roles Anywhere `CreateSession`, STS and Bedrock over TLS on loopback, so that a client can be tested and
+//! shown with no AWS account.
 //!
 //! It exists to disagree: it rebuilds the canonical request from what arrived, verifies signature and chain with
 //! another cryptographic library than its client's, and refuses with the service's own status codes, error types
@@ -11,7 +11,7 @@
 //! ```text
 //!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
 //!   keys      the kinds and forms of their keys
-//!   setup     what the played account contains: trust anchors, profiles, users, refusals, a clock
+//!   setup     what the played account contains: trust anchors, profiles, users, models, refusals, a clock
 //!   canonical the canonical request, rebuilt from what arrived
 //!   route     which service a request is for
 //!
@@ -21,10 +21,11 @@
 //!   input     the members of CreateSession, from body or query, within their limits
 //!   service   the decision: request in, grant out, no sockets
 //!
-//!   STS
+//!   STS and Bedrock
 //!   keyring   whose secret keys are known, and who they are
 //!   sigv4     the signature made with such a key, in header or query
 //!   sts       the decision: caller and form in, identity or grant out, no sockets
+//!   bedrock   the decision: caller and request in, what a model says out, no sockets; API keys
 //!
 //!   reply     a refusal and (for the log only) its reason
 //!   answer    what is sent, and how the connection ends
@@ -44,6 +45,7 @@ pub mod setup;
 pub mod spiffe;
 
 mod answer;
+mod bedrock;
 mod canonical;
 mod chain;
 mod damage;
@@ -77,6 +79,8 @@ pub use route::Service;
 pub use server::Emulator;
 pub use setup::AccessKey;
 pub use setup::Clock;
+pub use setup::Model;
+pub use setup::ModelKind;
 pub use setup::Profile;
 pub use setup::Role;
 pub use setup::Setup;

@@ -7,6 +7,8 @@ use std::fmt;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::bedrock::Target;
+use crate::bedrock::api_key;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
 use crate::route::Service;
@@ -24,6 +26,10 @@ pub struct LoggedRequest {
     pub service: Service,
     /// What was asked of it: `CreateSession`, `AssumeRole`, `Converse`, ...
     pub action: Option<String>,
+    /// The model that Bedrock was asked for, decoded.
+    pub model_id: Option<String>,
+    /// Whether it came with a bearer token in the place of a signature.
+    pub is_bearer: bool,
     /// Which connection it came over, counted from 1; two requests of one number shared it.
     pub connection: u64,
     /// The HTTP method.
@@ -38,7 +44,7 @@ pub struct LoggedRequest {
     pub algorithm: Option<String>,
     /// Serial, or access key id, and scope of the Authorization header.
     pub credential: Option<String>,
-    /// The access key that its SigV4 signature names, verified or not.
+    /// The access key that its SigV4 signature, or that in its API key, names, verified or not.
     pub signer: Option<String>,
     /// The Region that the scope of its signature names, whatever was signed with.
     pub scope_region: Option<String>,
@@ -65,7 +71,8 @@ pub struct LoggedRequest {
 impl LoggedRequest {
     pub(crate) fn new(incoming: &Incoming, service: Service, connection: u64, at: OffsetDateTime) -> Self {
         let authorization = Authorization::of(incoming).ok();
-        let claim = Claim::of(incoming);
+        let claim = Claim::of(incoming).or_else(|| api_key::claim(incoming));
+        let target = Target::of(incoming).filter(|_| service == Service::Bedrock);
         let body: Option<Value> = serde_json::from_slice(&incoming.body).ok();
         let form = if service == Service::Sts { Form::of(incoming) } else { Form::default() };
         let member = |name: &str| body.as_ref().and_then(|body| body.get(name));
@@ -76,7 +83,9 @@ impl LoggedRequest {
         Self {
             at,
             service,
-            action: action(incoming, service, &form),
+            action: action(incoming, service, &form, target.as_ref()),
+            model_id: target.and_then(|target| target.model_id),
+            is_bearer: api_key::bearer(incoming).is_some(),
             connection,
             method: incoming.method.clone(),
             path: incoming.path.clone(),
@@ -104,13 +113,14 @@ impl LoggedRequest {
     }
 }
 
-fn action(incoming: &Incoming, service: Service, form: &Form) -> Option<String> {
+fn action(incoming: &Incoming, service: Service, form: &Form, target: Option<&Target>) -> Option<String> {
     match service {
         Service::RolesAnywhere => {
             let is_known = (incoming.method.as_str(), incoming.path.as_str()) == ("POST", "/sessions");
             is_known.then(|| "CreateSession".to_owned())
         }
         Service::Sts => form.get("Action").map(str::to_owned),
+        Service::Bedrock => target.map(|target| target.action.name().to_owned()),
     }
 }
 

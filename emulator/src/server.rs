@@ -12,6 +12,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
@@ -41,6 +42,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::answer::Answer;
+use crate::answer::Body;
 use crate::answer::Ending;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
@@ -378,7 +380,7 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
     let reset = Arc::new(Notify::new());
     let service = service_fn(|request| {
         let (shared, reset) = (Arc::clone(&shared), Arc::clone(&reset));
-        async move { respond(request, id, &shared, &reset).await }
+        async move { respond(request, id, shared, &reset).await }
     });
     // The date is the emulated clock's; certificates with ML-DSA keys and five intermediates make 100 kB of headers.
     let mut serving = http1::Builder::new()
@@ -397,21 +399,21 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
     }
 }
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+type BoxBody = UnsyncBoxBody<Bytes, io::Error>;
 
 async fn respond(
     request: Request<IncomingBody>,
     connection: u64,
-    shared: &Shared,
+    shared: Arc<Shared>,
     reset: &Notify,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<BoxBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let answer = match Limited::new(body, 1 << 18).collect().await {
         Ok(body) => shared.take(&incoming(&parts, body.to_bytes().to_vec()), connection),
         Err(_) => Answer::too_large(shared.state().now()),
     };
     match answer.ending {
-        Ending::Usual | Ending::Closed | Ending::Cut => {}
+        Ending::Usual | Ending::Closed | Ending::Cut | Ending::HeldMidway => {}
         Ending::Late(pause) => tokio::time::sleep(pause).await,
         Ending::Held => shared.hold().await,
         Ending::Reset => {
@@ -419,7 +421,7 @@ async fn respond(
             future::pending::<()>().await;
         }
     }
-    Ok(render(answer))
+    Ok(render(answer, shared))
 }
 
 fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
@@ -433,7 +435,7 @@ fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
     }
 }
 
-fn render(answer: Answer) -> Response<Body> {
+fn render(answer: Answer, shared: Arc<Shared>) -> Response<BoxBody> {
     let mut headers = vec![
         ("date", http_date(answer.at)),
         ("content-type", answer.content_type.to_owned()),
@@ -445,12 +447,16 @@ fn render(answer: Answer) -> Response<Body> {
     if answer.ending == Ending::Closed {
         headers.push(("connection", "close".to_owned()));
     }
-    let body = Bytes::from(answer.body);
-    let body = if answer.ending == Ending::Cut {
-        headers.push(("content-length", (body.len() + 100).to_string()));
-        cut(body)
-    } else {
-        Full::new(body).map_err(|never| match never {}).boxed_unsync()
+    headers.extend(answer.headers);
+    let body = match answer.body {
+        Body::Whole(bytes) if answer.ending == Ending::Cut => {
+            headers.push(("content-length", (bytes.len() + 100).to_string()));
+            cut(vec![bytes])
+        }
+        Body::Whole(bytes) => Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync(),
+        Body::Pieces(pieces) if answer.ending == Ending::Cut => cut(pieces),
+        Body::Pieces(pieces) if answer.ending == Ending::HeldMidway => held(pieces, shared),
+        Body::Pieces(pieces) => StreamBody::new(frames(pieces)).boxed_unsync(),
     };
     let mut response = Response::new(body);
     *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
@@ -462,15 +468,32 @@ fn render(answer: Answer) -> Response<Body> {
     response
 }
 
+/// One frame a piece, each with a turn for hyper to send it by itself.
+fn frames(pieces: Vec<Vec<u8>>) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
+    stream::iter(pieces).then(|piece| async {
+        tokio::task::yield_now().await;
+        Ok(Frame::data(Bytes::from(piece)))
+    })
+}
+
 /// A body that fails after all its bytes were sent, which makes hyper close the connection.
-fn cut(body: Bytes) -> Body {
-    let sent = stream::once(future::ready(Ok(Frame::data(body))));
+fn cut(pieces: Vec<Vec<u8>>) -> BoxBody {
     // A pause lets hyper flush; an error at once would take the bytes with it.
     let failed = stream::once(async {
         tokio::task::yield_now().await;
         Err(io::Error::from(io::ErrorKind::UnexpectedEof))
     });
-    StreamBody::new(sent.chain(failed)).boxed_unsync()
+    StreamBody::new(frames(pieces).chain(failed)).boxed_unsync()
+}
+
+/// A body whose second half is held back.
+fn held(mut pieces: Vec<Vec<u8>>, shared: Arc<Shared>) -> BoxBody {
+    let rest = pieces.split_off(pieces.len() / 2);
+    let pause = stream::once(async move {
+        shared.hold().await;
+        Ok(Frame::data(Bytes::new()))
+    });
+    StreamBody::new(frames(pieces).chain(pause).chain(frames(rest))).boxed_unsync()
 }
 
 fn http_date(at: OffsetDateTime) -> String {

@@ -36,6 +36,8 @@ pub struct Setup {
     pub access_keys: Vec<AccessKey>,
     /// What is particular about roles, by their ARN; STS lets any other role of the partition be assumed.
     pub roles: HashMap<String, Role>,
+    /// The models that Bedrock has.
+    pub models: Vec<Model>,
     /// What IAM denies everybody: `sts:AssumeRole`, `bedrock:InvokeModel`, ...
     pub denied_actions: HashSet<String>,
     /// Whether STS is switched off in its Region.
@@ -65,6 +67,7 @@ impl Setup {
             trust_policy_refusals: HashSet::new(),
             access_keys: Vec::new(),
             roles: HashMap::new(),
+            models: Vec::new(),
             denied_actions: HashSet::new(),
             sts_region_disabled: false,
             revoked_serials: HashSet::new(),
@@ -77,7 +80,7 @@ impl Setup {
 
     /// One enabled trust anchor with `root`'s certificate and one enabled profile for any role, of one hour, that
     /// accepts role session names; their ARNs are [`Setup::trust_anchor_arn`], [`Setup::profile_arn`] and
-    /// [`Setup::role_arn`]. Besides these a user with [`AccessKey::sample`].
+    /// [`Setup::role_arn`]. Besides these a user with [`AccessKey::sample`] and the models of [`Model::samples`].
     pub fn sample(region: &str, root: &Authority) -> Self {
         let mut setup = Self::empty(region, "123456789012");
         setup.trust_anchors = vec![TrustAnchor {
@@ -94,6 +97,7 @@ impl Setup {
             require_instance_properties: false,
         }];
         setup.access_keys = vec![AccessKey::sample()];
+        setup.models = Model::samples();
         setup
     }
 
@@ -204,6 +208,71 @@ pub struct Role {
     /// The length of its sessions, whatever is asked for, any value from 1: tests may live through the end of sessions
     /// that the service would not grant.
     pub grant_seconds: Option<u32>,
+}
+
+/// A model of Bedrock, or another thing that stands for one.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// What it is, which decides by what names it goes.
+    pub kind: ModelKind,
+    /// Its id; what follows the kind in its ARN.
+    pub id: String,
+    /// Who made it.
+    pub provider: String,
+    /// Whether the account may use it.
+    pub enabled: bool,
+}
+
+/// What stands for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// `anthropic.claude-…`, or its ARN.
+    Foundation,
+    /// `us.anthropic.claude-…`, or its ARN.
+    InferenceProfile,
+    /// An ARN only.
+    ApplicationInferenceProfile,
+    /// An ARN only.
+    ProvisionedThroughput,
+    /// An ARN only.
+    Custom,
+    /// An ARN only.
+    CustomDeployment,
+    /// An ARN only.
+    Imported,
+    /// An ARN only, of SageMaker.
+    MarketplaceEndpoint,
+}
+
+impl Model {
+    /// An enabled model.
+    pub fn new(kind: ModelKind, id: &str, provider: &str) -> Self {
+        Self { kind, id: id.to_owned(), provider: provider.to_owned(), enabled: true }
+    }
+
+    /// One of each kind, all enabled, and a second foundation model that is not.
+    pub fn samples() -> Vec<Self> {
+        let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
+        let mut opus = Self::new(ModelKind::Foundation, "anthropic.claude-3-opus-20240229-v1:0", "Anthropic");
+        opus.enabled = false;
+        let more = [
+            (ModelKind::Foundation, "amazon.titan-text-express-v1", "Amazon"),
+            (ModelKind::ApplicationInferenceProfile, "a1b2c3d4e5f6", "Anthropic"),
+            (ModelKind::ProvisionedThroughput, "b1c2d3e4f5a6", "Anthropic"),
+            (ModelKind::Custom, "amazon.titan-text-express-v1:0:8k/c1d2e3f4a5b6", "Amazon"),
+            (ModelKind::CustomDeployment, "d1e2f3a4b5c6", "Amazon"),
+            (ModelKind::Imported, "e1f2a3b4c5d6", "Imported"),
+            (ModelKind::MarketplaceEndpoint, "example-endpoint", "Marketplace"),
+        ];
+        let mut all = vec![
+            Self::new(ModelKind::Foundation, haiku, "Anthropic"),
+            opus,
+            Self::new(ModelKind::InferenceProfile, &format!("us.{haiku}"), "Anthropic"),
+        ];
+        all.extend(more.map(|(kind, id, provider)| Self::new(kind, id, provider)));
+        all
+    }
 }
 
 /// What time it is, by the system or by whatever a test says.

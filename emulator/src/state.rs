@@ -11,6 +11,9 @@ use time::OffsetDateTime;
 
 use crate::answer::Answer;
 use crate::answer::Ending;
+use crate::bedrock;
+use crate::bedrock::Content;
+use crate::bedrock::api_key;
 use crate::canonical::Incoming;
 use crate::damage;
 use crate::faults::Fault;
@@ -79,11 +82,12 @@ impl State {
                 }
             },
         };
-        match entry.fault {
-            Some(Fault::Slow(pause)) => answer.ending = Ending::Late(pause),
+        match &entry.fault {
+            Some(Fault::Slow(pause)) => answer.ending = Ending::Late(*pause),
             Some(Fault::Hold) => answer.ending = Ending::Held,
             Some(Fault::Close) => answer.ending = Ending::Closed,
-            _ => {}
+            Some(fault) => damage::stream(&mut answer, fault),
+            None => {}
         }
         entry.status = (answer.ending != Ending::Reset).then_some(answer.status);
         entry.error_type = answer.error_type.map(str::to_owned);
@@ -120,7 +124,29 @@ impl State {
                 Ok(answer)
             }
             Service::Sts => self.decide_sts(incoming, now, entry),
+            Service::Bedrock => self.decide_bedrock(incoming, now),
         }
+    }
+
+    fn decide_bedrock(&self, incoming: &Incoming, now: OffsetDateTime) -> Result<Answer, Refusal> {
+        let region = self.setup.bedrock_region.as_str();
+        let find = |id: &str| self.keyring.find(&self.setup, id);
+        let key = match api_key::bearer(incoming) {
+            Some(token) => {
+                let key = api_key::verify(token, find, region, now)?;
+                bedrock::permit(&self.setup, &key.principal, "bedrock:CallWithBearerToken", "*")?;
+                key
+            }
+            None => self
+                .verify(incoming, Expected { service: "bedrock", region }, now)
+                .map_err(|complaint| bedrock::complaint(&complaint))?,
+        };
+        let reply = bedrock::decide(&self.setup, &key.principal, incoming)?;
+        let answer = match reply.content {
+            Content::Json(body) => Answer::json(200, &body),
+            Content::Events(frames) => Answer::events(frames),
+        };
+        Ok(Answer { headers: reply.headers, ..answer })
     }
 
     fn decide_sts(

@@ -3,6 +3,8 @@
 //! Each module is `cfg(test)` by name too: clippy grants helpers a test's licence to unwrap only there.
 
 #[cfg(test)]
+mod bedrock;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod life;
