@@ -68,7 +68,7 @@ pub enum Found {
 }
 
 /// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.

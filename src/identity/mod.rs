@@ -3,6 +3,7 @@
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
 //! leaf now; whoever holds one need not check again.
 
+mod access_keys;
 mod chain;
 mod current;
 mod error;
@@ -29,6 +30,9 @@ mod watch;
 use std::fmt;
 use std::sync::Arc;
 
+pub use access_keys::AccessKeys;
+pub use access_keys::AccessKeysError;
+pub use access_keys::Fault as AccessKeysFault;
 pub use current::Current;
 pub use current::Found;
 pub use error::Error;

@@ -1,0 +1,205 @@
+//! A user's own access keys: where they are, and the forms in which people have them.
+//!
+//! They are read anew whenever they are asked for, so that a file that was changed is used, and are kept nowhere.
+
+mod parse;
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use tracing::warn;
+
+use super::Error;
+use super::Origin;
+use super::current::PATIENCE;
+use super::file::open_to_others;
+use super::pem;
+use crate::credentials::Keys;
+use crate::failure::Class;
+use crate::failure::Classify;
+
+pub use parse::Fault;
+
+/// Far above any file of credentials.
+const MAX_BYTES: usize = 64 << 10;
+
+/// Long-term keys of a user, AKIA…, and where they are.
+#[derive(Clone)]
+pub struct AccessKeys {
+    place: Place,
+    /// Held while the file is read, even if nobody waits any more: a file system that hangs must not cost a thread an
+    /// attempt.
+    reading: Arc<tokio::sync::Mutex<()>>,
+    told_warning: Arc<Mutex<Option<String>>>,
+}
+
+#[derive(Clone)]
+enum Place {
+    File(PathBuf),
+    Given { keys: Keys, origin: String },
+}
+
+/// Why there are no access keys.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessKeysError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] Error),
+    /// The file is larger than any that holds keys.
+    #[error("`{}` is larger than {MAX_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is there are not a user's keys.
+    #[error("{origin} {fault}")]
+    Unusable {
+        /// Where.
+        origin: Origin,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+}
+
+impl AccessKeys {
+    /// Keys in a file, which may be a systemd credential.
+    pub fn file(path: PathBuf) -> Self {
+        Self::at(Place::File(path))
+    }
+
+    /// Keys that have been read already, from variables say; `origin` is what messages call that place.
+    pub fn given(keys: Keys, origin: impl Into<String>) -> Self {
+        Self::at(Place::Given { keys, origin: origin.into() })
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, reading: Arc::default(), told_warning: Arc::default() }
+    }
+
+    /// The keys as they are now. That others may read their file is told once.
+    pub async fn load(&self) -> Result<Keys, AccessKeysError> {
+        let path = match &self.place {
+            Place::File(path) => path.clone(),
+            Place::Given { keys, .. } => {
+                return parse::checked(keys.clone()).map_err(|fault| self.unusable(fault));
+            }
+        };
+        let hanging = |_| Error::Hanging { origin: self.origin(), patience: PATIENCE };
+        let reading = Arc::clone(&self.reading).lock_owned();
+        let reading = tokio::time::timeout(PATIENCE, reading).await.map_err(hanging)?;
+        let read = tokio::task::spawn_blocking(move || (read(&path), reading));
+        let read = tokio::time::timeout(PATIENCE, read).await.map_err(hanging)?;
+        let (read, _reading) = read.map_err(|_| Error::Panicked { origin: self.origin() })?;
+        let (keys, warning) = read?;
+        self.tell(warning);
+        Ok(keys)
+    }
+
+    /// The keys in a text of any of the forms in which people have them: the shared credentials file of the SDKs, its
+    /// two lines alone, `ID:SECRET`, the CSV of IAM's console, the JSON of `aws iam create-access-key`.
+    pub fn parse(text: &str) -> Result<Keys, Fault> {
+        parse::parse(text)
+    }
+
+    /// The file, if they are in one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Given { .. } => None,
+        }
+    }
+
+    /// What people call their place, without any secret.
+    pub fn name(&self) -> String {
+        self.origin().bare()
+    }
+
+    /// What says whose they are, for fingerprints of settings: the same in every version, and never a secret.
+    pub fn fact(&self) -> Vec<u8> {
+        match &self.place {
+            Place::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            Place::Given { keys, .. } => keys.access_key_id.clone().into_bytes(),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match &self.place {
+            Place::File(path) => Origin::file(path),
+            Place::Given { origin, .. } => Origin::named(origin.as_str()),
+        }
+    }
+
+    fn unusable(&self, fault: Fault) -> AccessKeysError {
+        AccessKeysError::Unusable { origin: self.origin(), fault }
+    }
+
+    fn tell(&self, warning: Option<String>) {
+        let mut told = self.told_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(warning) = warning.as_ref().filter(|warning| told.as_ref() != Some(warning)) {
+            warn!("{warning}");
+        }
+        *told = warning;
+    }
+}
+
+/// The keys, and what their owner should know of the file.
+fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
+    let too_large = || AccessKeysError::TooLarge { path: path.into() };
+    let file = match pem::read(path) {
+        Err(Error::TooLarge { .. }) => return Err(too_large()),
+        result => result?,
+    };
+    let content = file.content().expose();
+    if content.len() > MAX_BYTES {
+        return Err(too_large());
+    }
+    let text = std::str::from_utf8(content).map_err(|_| Fault::Unknown);
+    let keys = text
+        .and_then(parse::parse)
+        .map_err(|fault| AccessKeysError::Unusable { origin: Origin::file(path), fault })?;
+    Ok((keys, open_to_others(&file, "file of access keys")))
+}
+
+impl Classify for AccessKeysError {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(error) => error.class(),
+            Self::TooLarge { .. } | Self::Unusable { .. } => Class::Misconfigured,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::TooLarge { .. } => Some("name the file that has the access keys, and nothing else".into()),
+            Self::Unusable { fault, .. } => Some(fault.hint().into()),
+        }
+    }
+}
+
+/// Whether they are in the same place; of keys that are given, whether they are the same.
+impl PartialEq for AccessKeys {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Place::File(path), Place::File(other)) => path == other,
+            (Place::Given { keys, .. }, Place::Given { keys: other, .. }) => {
+                keys.access_key_id == other.access_key_id
+                    && keys.secret_access_key == other.secret_access_key
+                    && keys.session_token == other.session_token
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for AccessKeys {}
+
+impl fmt::Debug for AccessKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("AccessKeys").field(&self.name()).finish()
+    }
+}
