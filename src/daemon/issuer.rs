@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity;
+use crate::upstream::Caller;
 use crate::upstream::Failover;
 use crate::upstream::Issuer;
 use crate::upstream::Options;
@@ -40,8 +41,10 @@ fn roles_anywhere(
         role_session_name: source.role_session_name.clone(),
         region: source.region.clone(),
         endpoint: source.endpoint.clone(),
+        variant: session.variant,
     };
-    let of = |options| Arc::new(RolesAnywhere::new(options, Arc::clone(&transport), clock.clone()));
+    let caller = Caller::new(transport, clock.clone());
+    let of = |options| Arc::new(RolesAnywhere::new(options, caller.clone()));
     let Some(second) = &source.fallback else { return of(options) };
     let region = second.trust_anchor.region();
     let fallback = Options {

@@ -4,28 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::Request;
-use http::StatusCode;
-use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::BoxFuture;
+use super::Caller;
 use super::Error;
 use super::Issuer;
-use super::Reply;
-use super::Transport;
-use super::skew::Skew;
+use super::Operation;
+use super::answer::Answer;
+use super::answer::Granted;
+use super::caller::Signed;
+use super::caller::Target;
 use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
-use crate::clock;
-use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
+use crate::endpoint::Service;
+use crate::endpoint::Variant;
 use crate::failure::Class;
 use crate::failure::Classify as _;
 use crate::failure::Failure;
@@ -37,9 +36,7 @@ use crate::signing::Scope;
 use crate::signing::Unsigned;
 
 const PATH: &str = "/sessions";
-const SERVICE: &str = "rolesanywhere";
-/// AWS never grants more than was asked for; this much is the tolerance of clocks.
-const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
+const OPERATION: Operation = Operation::CreateSession;
 
 /// What a session asks of Roles Anywhere.
 #[derive(Clone, Debug)]
@@ -60,6 +57,8 @@ pub struct Options {
     pub region: Region,
     /// Another endpoint than the Region's own, `https://host[:port]`.
     pub endpoint: Option<String>,
+    /// Which of the Region's own endpoints is called.
+    pub variant: Variant,
 }
 
 /// Makes credentials with CreateSession.
@@ -68,9 +67,7 @@ pub struct Options {
 /// one that it accepted before is used.
 pub struct RolesAnywhere {
     options: Options,
-    transport: Arc<dyn Transport>,
-    clock: Clock,
-    skew: Skew,
+    caller: Caller,
 }
 
 #[derive(Serialize)]
@@ -86,7 +83,7 @@ struct Body<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct Granting {
     credential_set: Vec<Member>,
 }
 
@@ -114,13 +111,13 @@ struct Refusal {
 
 impl RolesAnywhere {
     /// An issuer; nothing is read or sent before the first call.
-    pub fn new(options: Options, transport: Arc<dyn Transport>, clock: Clock) -> Self {
-        Self { options, transport, clock, skew: Skew::default() }
+    pub fn new(options: Options, caller: Caller) -> Self {
+        Self { options, caller }
     }
 
     async fn create_session(&self) -> Result<Credentials, Error> {
         let current = &self.options.identity;
-        let identity = current.load(self.clock.now()).await?;
+        let identity = current.load(self.caller.now()).await?;
         let refusal = match self.ask(&identity).await {
             Ok(credentials) => {
                 current.accepted(&identity);
@@ -131,7 +128,7 @@ impl RolesAnywhere {
         // It may be the certificate that is refused, or the key that is new, so what went well before is tried in its
         // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
         // that shows in no file.
-        let (now, is_mute) = (self.clock.now(), matches!(refusal, Error::Signing(_)));
+        let (now, is_mute) = (self.caller.now(), matches!(refusal, Error::Signing(_)));
         let previous = match refusal.class() {
             _ if is_mute => current.signed_before(&identity, now),
             Class::Denied => current.accepted_before(&identity, now),
@@ -155,39 +152,22 @@ impl RolesAnywhere {
         }
     }
 
-    /// One call, and one more where the clock may be why it was refused: a client that waits cannot wait for a pause.
     async fn ask(&self, identity: &Arc<Identity>) -> Result<Credentials, Error> {
-        let outcome = match self.attempt(identity).await? {
-            Outcome::Refused { clock_corrected: true, .. } => self.attempt(identity).await?,
-            outcome => outcome,
-        };
-        match outcome {
-            Outcome::Made(credentials) => Ok(credentials),
-            Outcome::Refused { error, .. } => Err(error),
-        }
+        self.caller
+            .ask(
+                || self.signed_request(Arc::clone(identity)),
+                |answer| if answer.is_success() { self.credentials(answer) } else { Err(refusal(answer)) },
+            )
+            .await
     }
 
-    async fn attempt(&self, identity: &Arc<Identity>) -> Result<Outcome, Error> {
-        let (request, host) = self.signed_request(Arc::clone(identity)).await?;
-        let sent_at = self.clock.now();
-        let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
-        let now = self.clock.now();
-        let clock_corrected = header(reply.headers(), "date")
-            .and_then(clock::parse_http_date)
-            .is_some_and(|aws| self.skew.learn(aws, sent_at, now));
-        if reply.status().is_success() {
-            return self.credentials(&reply, now).map(Outcome::Made);
-        }
-        let error = refusal(&reply, self.skew.offset(), now);
-        // A wrong date is a reason to deny; whoever is throttled, or told to wait, waits.
-        let clock_corrected = clock_corrected && error.class() == Class::Denied;
-        Ok(Outcome::Refused { error, clock_corrected })
-    }
-
-    async fn signed_request(&self, identity: Arc<Identity>) -> Result<(Request<Bytes>, String), Error> {
-        let (uri, host) = self.target()?;
+    async fn signed_request(&self, identity: Arc<Identity>) -> Result<Signed, Error> {
+        let Options { region, endpoint, variant, .. } = &self.options;
+        let Target { uri, host } =
+            Target::new(endpoint.as_deref(), (Service::RolesAnywhere, region, *variant), PATH)?;
         let body = self.body()?;
-        let scope = Scope::new(self.clock.now() + self.skew.offset(), self.options.region.clone(), SERVICE);
+        let service = Service::RolesAnywhere.signing_name();
+        let scope = Scope::new(self.caller.now_at_aws(), region.clone(), service);
         let (signed_host, signed_body) = (host.clone(), body.clone());
         let headers = tokio::task::spawn_blocking(move || {
             let request = Unsigned { method: "POST", path: PATH, host: &signed_host, body: &signed_body };
@@ -201,21 +181,7 @@ impl RolesAnywhere {
             request = request.header(name, value);
         }
         let request = request.body(body).map_err(|_| Error::Broken("a signed header is not a header"))?;
-        Ok((request, host))
-    }
-
-    /// The URL, and what the `Host` header says for it: without the port that `https` implies.
-    fn target(&self) -> Result<(Uri, String), Error> {
-        let region = &self.options.region;
-        let own = || format!("https://{SERVICE}.{region}.{}", region.partition().dns_suffix());
-        let endpoint = self.options.endpoint.clone().unwrap_or_else(own);
-        let uri: Option<Uri> = format!("{}{PATH}", endpoint.trim_end_matches('/')).parse().ok();
-        let uri = uri.filter(|uri| uri.scheme_str() == Some("https"));
-        let host = uri.as_ref().and_then(|uri| match uri.port_u16() {
-            Some(port) if port != 443 => Some(format!("{}:{port}", uri.host()?)),
-            _ => uri.host().map(str::to_owned),
-        });
-        uri.zip(host).ok_or(Error::Endpoint { endpoint })
+        Ok(Signed { request, host })
     }
 
     fn body(&self) -> Result<Bytes, Error> {
@@ -231,45 +197,27 @@ impl RolesAnywhere {
             .map_err(|_| Error::Broken("the request body cannot be written"))
     }
 
-    fn credentials(&self, reply: &Reply, now: OffsetDateTime) -> Result<Credentials, Error> {
-        let not_understood = |why: String| Error::NotUnderstood {
-            why,
-            status: reply.status(),
-            request_id: request_id(reply.headers()),
-        };
+    fn credentials(&self, reply: &Answer) -> Result<Credentials, Error> {
         // serde_json's messages can quote the input, which holds secrets: only the place is told.
-        let answer: Answer = serde_json::from_slice(reply.body().expose()).map_err(|error| {
-            not_understood(format!(
-                "not the expected JSON at line {} column {}",
-                error.line(),
-                error.column()
-            ))
+        let answer: Granting = serde_json::from_slice(reply.body()).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            reply.not_understood(OPERATION, format!("not the expected JSON at line {line} column {column}"))
         })?;
         let raw = answer.credential_set.into_iter().next().map(|member| member.credentials);
-        let raw = raw.ok_or_else(|| not_understood("it holds no credentials".into()))?;
+        let raw = raw.ok_or_else(|| reply.not_understood(OPERATION, "it holds no credentials"))?;
         let keys = Keys {
             access_key_id: raw.access_key_id,
             secret_access_key: Secret::new(raw.secret_access_key),
             session_token: Some(Secret::new(raw.session_token)),
         };
-        let expiration = clock::parse_rfc3339(&raw.expiration)
-            .ok_or_else(|| not_understood("the expiration is not a date".into()))?;
-        // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
-        // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
-        let expires_at = expiration - self.skew.lateness();
-        if expires_at > now + self.options.duration + MAX_EXTRA_LIFE {
-            return Err(not_understood(format!("it ends at {}, later than was asked for", raw.expiration)));
-        }
-        let account_id = Some(self.options.role.account_id().to_owned());
-        Credentials::new(keys, now, expires_at, account_id)
-            .map(|made| made.ending_at_aws(expiration))
-            .map_err(|incomplete| not_understood(incomplete.to_string()))
+        let granted = Granted {
+            keys,
+            expiration: &raw.expiration,
+            asked: self.options.duration,
+            account_id: Some(self.options.role.account_id().to_owned()),
+        };
+        reply.credentials(OPERATION, granted)
     }
-}
-
-enum Outcome {
-    Made(Credentials),
-    Refused { error: Error, clock_corrected: bool },
 }
 
 impl Issuer for RolesAnywhere {
@@ -278,48 +226,12 @@ impl Issuer for RolesAnywhere {
     }
 }
 
-fn refusal(reply: &Reply, skew: time::Duration, now: OffsetDateTime) -> Error {
-    let body: Refusal = serde_json::from_slice(reply.body().expose()).unwrap_or_default();
+fn refusal(answer: &Answer) -> Error {
+    let body: Refusal = serde_json::from_slice(answer.body()).unwrap_or_default();
     // `AccessDeniedException:http://internal…` and `com.amazonaws#AccessDeniedException` both occur.
-    let kind =
-        header(reply.headers(), "x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
+    let kind = answer.header("x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
     let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
-    let message = body.message.unwrap_or_else(|| status_text(reply.status()));
-    Error::Refused {
-        status: reply.status(),
-        kind: printable(kind),
-        message: printable(&message),
-        request_id: request_id(reply.headers()),
-        retry_after: retry_after(reply.headers(), now + skew),
-        clock_off_by: skew.whole_seconds(),
-    }
-}
-
-fn status_text(status: StatusCode) -> String {
-    status.canonical_reason().unwrap_or("no reason given").to_owned()
-}
-
-/// Words from outside, cut and cleaned for one line of a log.
-fn printable(text: &str) -> String {
-    const MAX_CHARS: usize = 300;
-    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-    let text: String = text.chars().map(plain).take(MAX_CHARS).collect();
-    if text.is_empty() { "-".into() } else { text }
-}
-
-/// Seconds or an HTTP date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let text = header(headers, "retry-after")?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
-}
-
-fn request_id(headers: &HeaderMap) -> String {
-    printable(header(headers, "x-amzn-requestid").unwrap_or_default())
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+    answer.refused(OPERATION, kind, body.message.as_deref())
 }
 
 #[cfg(test)]

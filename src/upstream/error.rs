@@ -1,8 +1,11 @@
-//! What a refused or failed CreateSession means, and what a person can do about it.
+//! What a refused or failed call means, and what a person can do about it.
 //!
 //! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
-//! "troubleshooting").
+//! "troubleshooting"); STS's are in [`sts`].
 
+mod sts;
+
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -11,6 +14,58 @@ use super::TransportError;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::identity;
+use crate::identity::AccessKeysError;
+use crate::signing::Unsignable;
+
+/// What was asked of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Of Roles Anywhere: credentials for a certificate.
+    CreateSession,
+    /// Of STS: credentials of another role.
+    AssumeRole,
+    /// Of STS: temporary credentials of a user.
+    GetSessionToken,
+    /// Of STS: whose credentials these are.
+    GetCallerIdentity,
+}
+
+impl Operation {
+    /// As AWS names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateSession => "CreateSession",
+            Self::AssumeRole => "AssumeRole",
+            Self::GetSessionToken => "GetSessionToken",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+        }
+    }
+
+    /// Its name after `preposition`, for messages; nothing for CreateSession, which every session calls.
+    fn after(self, preposition: &'static str) -> Named {
+        Named { preposition, operation: self }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+struct Named {
+    preposition: &'static str,
+    operation: Operation,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.operation {
+            Operation::CreateSession => Ok(()),
+            other => write!(formatter, " {} {other}", self.preposition),
+        }
+    }
+}
 
 /// Why one attempt gave no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +73,15 @@ pub enum Error {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// A user's access keys cannot be read.
+    #[error(transparent)]
+    AccessKeys(#[from] AccessKeysError),
     /// The key did not sign.
     #[error("the request could not be signed")]
     Signing(#[from] identity::SignFailure),
+    /// The request is none that could be signed.
+    #[error(transparent)]
+    Unsignable(#[from] Unsignable),
     /// The endpoint setting is not a URL that can be called.
     #[error("`{endpoint}` is not an endpoint")]
     Endpoint {
@@ -36,8 +97,10 @@ pub enum Error {
         source: TransportError,
     },
     /// AWS answered with an error.
-    #[error("AWS answered {status} {kind}: {message} (request id {request_id})")]
+    #[error("AWS answered{} {status} {kind}: {message} (request id {request_id})", .operation.after("to"))]
     Refused {
+        /// What was asked.
+        operation: Operation,
         /// HTTP status.
         status: StatusCode,
         /// `AccessDeniedException` and so on; `-` if the reply names none.
@@ -52,8 +115,10 @@ pub enum Error {
         clock_off_by: i64,
     },
     /// A success that cannot be used.
-    #[error("AWS's answer cannot be used: {why} (status {status}, request id {request_id})")]
+    #[error("AWS's answer{} cannot be used: {why} (status {status}, request id {request_id})", .operation.after("to"))]
     NotUnderstood {
+        /// What was asked.
+        operation: Operation,
         /// What is wrong with it.
         why: String,
         /// HTTP status.
@@ -70,7 +135,9 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Identity(error) => error.class(),
+            Self::AccessKeys(error) => error.class(),
             Self::Signing(error) => error.class(),
+            Self::Unsignable(error) => error.class(),
             Self::Broken(_) => Class::Broken,
             Self::Endpoint { .. } => Class::Misconfigured,
             Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
@@ -82,16 +149,19 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Identity(error) => error.hint(),
+            Self::AccessKeys(error) => error.hint(),
             Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
             Self::NoAnswer { source, .. } => {
                 certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
             }
-            Self::Refused { kind, message, clock_off_by, .. } => refusal_hint(kind, message, *clock_off_by),
+            Self::Refused { operation, kind, message, clock_off_by, .. } => {
+                clock_hint(*clock_off_by).or_else(|| refusal_hint(*operation, kind, message))
+            }
             Self::NotUnderstood { .. } => {
                 Some("see whether a proxy or portal on the way answers in AWS's place".into())
             }
             Self::Signing(error) => error.hint(),
-            Self::Broken(_) => None,
+            Self::Unsignable(_) | Self::Broken(_) => None,
         }
     }
 
@@ -103,13 +173,24 @@ impl Classify for Error {
     }
 
     fn is_local(&self) -> bool {
-        matches!(self, Self::Identity(_) | Self::Signing(_) | Self::Broken(_))
+        match self {
+            Self::Identity(_)
+            | Self::AccessKeys(_)
+            | Self::Signing(_)
+            | Self::Unsignable(_)
+            | Self::Broken(_) => true,
+            Self::Endpoint { .. }
+            | Self::NoAnswer { .. }
+            | Self::Refused { .. }
+            | Self::NotUnderstood { .. } => false,
+        }
     }
 }
 
 fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
     let throttled = kind.starts_with("Throttl")
         || kind.starts_with("TooManyRequests")
+        || kind == "RequestLimitExceeded"
         || message.contains("Rate exceeded");
     match status {
         StatusCode::TOO_MANY_REQUESTS => Class::Throttled,
@@ -121,15 +202,28 @@ fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
     }
 }
 
-fn refusal_hint(kind: &str, message: &str, clock_off_by: i64) -> Option<String> {
+fn clock_hint(off_by: i64) -> Option<String> {
     const AWS_TOLERANCE_SECONDS: u64 = 300;
-    if clock_off_by.unsigned_abs() > AWS_TOLERANCE_SECONDS {
-        return Some(format!(
-            "this host's clock is off by {} s: synchronise it",
-            clock_off_by.unsigned_abs()
-        ));
-    }
+    let off_by = off_by.unsigned_abs();
+    (off_by > AWS_TOLERANCE_SECONDS)
+        .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
+}
+
+fn refusal_hint(operation: Operation, kind: &str, message: &str) -> Option<String> {
     let message = message.to_ascii_lowercase();
+    let hint = match operation {
+        Operation::CreateSession => create_session_hint(kind, &message),
+        _ => sts::hint(operation, kind, &message),
+    };
+    let nameless = || {
+        let hint =
+            "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place";
+        (kind == "-").then_some(hint)
+    };
+    hint.or_else(nameless).map(Into::into)
+}
+
+fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
     let hint = if message.contains("untrusted signing certificate") {
         "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked"
     } else if message.contains("rolesessionname") || message.contains("role session name") {
@@ -144,12 +238,10 @@ fn refusal_hint(kind: &str, message: &str, clock_off_by: i64) -> Option<String> 
         "compare the ARNs and `duration` with what the profile and the role's maximum session duration allow"
     } else if kind.starts_with("AccessDenied") {
         "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled"
-    } else if kind == "-" {
-        "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place"
     } else {
         return None;
     };
-    Some(hint.into())
+    Some(hint)
 }
 
 fn no_answer_hint(source: &TransportError) -> Option<String> {

@@ -1,19 +1,33 @@
 //! Asks AWS for credentials and says what each refusal means.
 
+mod access_key_session;
+mod answer;
+mod assumed_role;
+mod caller;
 mod create_session;
 mod error;
 mod failover;
 mod skew;
+mod sts;
 mod tls;
 mod transport;
 
 use std::future::Future;
 use std::pin::Pin;
 
+pub use access_key_session::AccessKeySession;
+pub use access_key_session::Exchange;
+pub use assumed_role::AssumedRole;
+pub use assumed_role::Step;
+pub use caller::Caller;
 pub use create_session::Options;
 pub use create_session::RolesAnywhere;
 pub use error::Error;
+pub use error::Operation;
 pub use failover::Failover;
+pub use sts::CallerIdentity;
+pub use sts::Sts;
+pub use sts::caller_identity;
 pub use tls::RootsError;
 pub use tls::client_config;
 pub use transport::Https;
@@ -30,7 +44,7 @@ use crate::failure::Failure;
 /// A future that owns what it needs, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whatever can make one fresh set of credentials: Roles Anywhere today, role chains and access keys later.
+/// Whatever can make one fresh set of credentials: Roles Anywhere, a user's access keys, a chain of roles.
 ///
 /// One call is one attempt; pauses and repetitions are the session's business.
 pub trait Issuer: Send + Sync + 'static {

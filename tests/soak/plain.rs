@@ -11,6 +11,7 @@ use anchord::secret::Secret;
 use anchord::upstream::BoxFuture;
 use anchord::upstream::Error;
 use anchord::upstream::Issuer;
+use anchord::upstream::Operation;
 use anchord::upstream::TransportError;
 use http::StatusCode;
 use time::Duration as Span;
@@ -49,6 +50,7 @@ impl Plain {
         match &answer.outcome {
             Outcome::Issued(set) => Ok(self.credentials(answer, *set)),
             Outcome::Refused { status, kind, message, retry_after } => Err(Error::Refused {
+                operation: Operation::CreateSession,
                 status: *status,
                 kind: (*kind).into(),
                 message: (*message).into(),
@@ -85,7 +87,12 @@ impl Plain {
 }
 
 fn not_understood(status: StatusCode) -> Error {
-    Error::NotUnderstood { why: "it is garbled".into(), status, request_id: "-".into() }
+    Error::NotUnderstood {
+        operation: Operation::CreateSession,
+        why: "it is garbled".into(),
+        status,
+        request_id: "-".into(),
+    }
 }
 
 fn no_answer(source: TransportError) -> Error {

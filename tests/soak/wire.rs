@@ -8,10 +8,12 @@ use anchord::arn::Region;
 use anchord::arn::RoleArn;
 use anchord::arn::TrustAnchorArn;
 use anchord::clock::rfc3339;
+use anchord::endpoint::Variant;
 use anchord::identity::Current;
 use anchord::identity::Source;
 use anchord::secret::Secret;
 use anchord::upstream::BoxFuture;
+use anchord::upstream::Caller;
 use anchord::upstream::Issuer;
 use anchord::upstream::Options;
 use anchord::upstream::Reply;
@@ -105,9 +107,10 @@ pub(crate) fn issuer(world: &Arc<World>, files: &Arc<Files>, identity: Arc<Curre
         role_session_name: None,
         region: Region::parse("us-east-1").unwrap(),
         endpoint: None,
+        variant: Variant::default(),
     };
     let wire = Wire { world: Arc::clone(world), files: Arc::clone(files) };
-    Arc::new(RolesAnywhere::new(options, Arc::new(wire), world.times.clock.clone()))
+    Arc::new(RolesAnywhere::new(options, Caller::new(Arc::new(wire), world.times.clock.clone())))
 }
 
 struct Wire {

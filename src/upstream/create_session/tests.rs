@@ -8,11 +8,15 @@ use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;
+use crate::clock::Clock;
 use crate::failure::Class;
 use crate::identity::Source;
+use crate::upstream::Reply;
+use crate::upstream::Transport;
 use crate::upstream::TransportError;
 
 const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -85,12 +89,15 @@ impl Bench {
             role_session_name: None,
             region: Region::parse("us-east-1").unwrap(),
             endpoint: None,
+            variant: Variant::default(),
         };
         change(&mut options);
         let script =
             Arc::new(Script { replies: Mutex::new(replies.into_iter().collect()), ..Script::default() });
-        let issuer =
-            RolesAnywhere::new(options, Arc::clone(&script) as Arc<dyn Transport>, Clock::manual(NOW));
+        let issuer = RolesAnywhere::new(
+            options,
+            Caller::new(Arc::clone(&script) as Arc<dyn Transport>, Clock::manual(NOW)),
+        );
         Self { folder, script, issuer }
     }
 

@@ -1,0 +1,132 @@
+//! A reply of AWS with the time it came at, and what every kind of call makes of it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use time::OffsetDateTime;
+
+use super::Error;
+use super::Operation;
+use super::Reply;
+use super::skew::Skew;
+use crate::clock;
+use crate::credentials::Credentials;
+use crate::credentials::Keys;
+
+/// AWS never grants more than was asked for; this much is the tolerance of clocks.
+const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
+
+/// A whole reply.
+pub(super) struct Answer {
+    reply: Reply,
+    read_at: OffsetDateTime,
+    /// AWS's time minus local time.
+    skew: time::Duration,
+    lateness: time::Duration,
+    clock_corrected: bool,
+}
+
+/// What AWS has granted, in its words.
+pub(super) struct Granted<'a> {
+    pub(super) keys: Keys,
+    pub(super) expiration: &'a str,
+    /// The life that was asked for.
+    pub(super) asked: Duration,
+    pub(super) account_id: Option<String>,
+}
+
+impl Answer {
+    /// `reply` as it was read at `read_at` by the local clock, of which `skew` knows by now.
+    pub(super) fn new(reply: Reply, read_at: OffsetDateTime, skew: &Skew, clock_corrected: bool) -> Self {
+        Self { reply, read_at, skew: skew.offset(), lateness: skew.lateness(), clock_corrected }
+    }
+
+    /// Whether it has shown the local clock to be wrong otherwise than was known when the request was signed.
+    pub(super) fn clock_corrected(&self) -> bool {
+        self.clock_corrected
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.reply.status().is_success()
+    }
+
+    /// May hold secrets.
+    pub(super) fn body(&self) -> &[u8] {
+        self.reply.body().expose()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.reply.headers().get(name)?.to_str().ok()
+    }
+
+    /// The error for a refusal in AWS's words.
+    pub(super) fn refused(&self, operation: Operation, kind: &str, message: Option<&str>) -> Error {
+        let status = self.reply.status();
+        Error::Refused {
+            operation,
+            status,
+            kind: printable(kind),
+            message: printable(message.unwrap_or_else(|| status_text(status))),
+            request_id: self.request_id(),
+            retry_after: self.retry_after(),
+            clock_off_by: self.skew.whole_seconds(),
+        }
+    }
+
+    /// The error for a success that is none.
+    pub(super) fn not_understood(&self, operation: Operation, why: impl Into<String>) -> Error {
+        Error::NotUnderstood {
+            operation,
+            why: why.into(),
+            status: self.reply.status(),
+            request_id: self.request_id(),
+        }
+    }
+
+    /// Credentials that end when AWS says, or earlier where the local clock is behind.
+    pub(super) fn credentials(
+        &self,
+        operation: Operation,
+        granted: Granted<'_>,
+    ) -> Result<Credentials, Error> {
+        let Granted { keys, expiration: stated, asked, account_id } = granted;
+        let expiration = clock::parse_rfc3339(stated)
+            .ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
+        // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
+        // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
+        let expires_at = expiration.checked_sub(self.lateness);
+        let expires_at =
+            expires_at.ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
+        if expires_at > self.read_at + asked + MAX_EXTRA_LIFE {
+            let why = format!("it ends at {stated}, later than was asked for");
+            return Err(self.not_understood(operation, why));
+        }
+        Credentials::new(keys, self.read_at, expires_at, account_id)
+            .map(|made| made.ending_at_aws(expiration))
+            .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
+    }
+
+    /// Seconds or an HTTP date (RFC 9110, 10.2.3).
+    fn retry_after(&self) -> Option<Duration> {
+        let text = self.header("retry-after")?.trim();
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        let now = self.read_at + self.skew;
+        seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
+    }
+
+    fn request_id(&self) -> String {
+        printable(self.header("x-amzn-requestid").unwrap_or_default())
+    }
+}
+
+fn status_text(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("no reason given")
+}
+
+/// Words from outside, cut and cleaned for one line of a log.
+fn printable(text: &str) -> String {
+    const MAX_CHARS: usize = 300;
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    let text: String = text.chars().map(plain).take(MAX_CHARS).collect();
+    if text.is_empty() { "-".into() } else { text }
+}
