@@ -148,6 +148,7 @@ impl<'a> Check<'a> {
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant.unwrap_or_default())).collect();
         variant?;
+        self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),
             runtime_directory: runtime_directory?,
@@ -403,6 +404,24 @@ impl<'a> Check<'a> {
             return None;
         }
         Some(session?.map(|session| Imds { session }))
+    }
+
+    /// IMDS clients take no credentials without a session token.
+    fn check_imds_session(&mut self, imds: Option<&Imds>, sessions: &[Option<Session>]) {
+        let shown =
+            imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == imds.session));
+        if let Some(session) = shown
+            && !session.has_session_token()
+            && self.caller == Caller::Daemon
+        {
+            let name = &session.name;
+            let fault = Fault::new(format!(
+                "IMDS would hand out session {name}, whose keys have no session token"
+            ))
+            .hint("set `get_session_token = true` or `assume_role` for it, or `enabled = false` in [imds]");
+            let origin = self.origins.of(&format!("session.{name}.get_session_token")).cloned();
+            self.report(origin.unwrap_or(Origin::Default), fault);
+        }
     }
 
     /// The session that a front end names, else the only one. `None` when something is wrong.

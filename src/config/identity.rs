@@ -1,6 +1,7 @@
 //! A session's certificate and key: where they are, what unlocks them, which leaf may be used.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -204,18 +205,23 @@ impl Check<'_> {
         }
     }
 
-    /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
     fn credential(&self, name: &str) -> Result<Passphrase, Fault> {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
-        }
-        Ok(match self.layers.environment.get("CREDENTIALS_DIRECTORY") {
-            Some(folder) => Passphrase::File(Path::new(folder).join(name)),
+        Ok(match self.credential_path(name)? {
+            Some(path) => Passphrase::File(path),
             None => Passphrase::Absent {
                 why: format!("systemd has passed no credential {} to this process", echo(name)),
                 hint: format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
             },
         })
+    }
+
+    /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
+    pub(super) fn credential_path(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
+        }
+        let folder = self.layers.environment.get("CREDENTIALS_DIRECTORY");
+        Ok(folder.map(|folder| Path::new(folder).join(name)))
     }
 
     /// A list without any would pin nothing, which nobody means who writes one.

@@ -8,6 +8,7 @@
 //! one. When the file defines none, they define it, as `default` unless `--session` says otherwise. When the
 //! file defines several, they are refused until `--session` picks one. `--session` drops no session.
 
+mod access_keys;
 mod agent;
 mod check;
 mod environment;
@@ -213,19 +214,28 @@ impl Session {
     pub fn identity(&self) -> Option<&crate::identity::Source> {
         match &self.source {
             Source::RolesAnywhere(source) => Some(&source.identity),
+            Source::AccessKeys(_) => None,
         }
     }
 
     /// Whether another Region's Roles Anywhere is asked when the first fails.
     pub fn has_second_endpoint(&self) -> bool {
-        let Source::RolesAnywhere(source) = &self.source;
-        source.fallback.is_some()
+        matches!(&self.source, Source::RolesAnywhere(source) if source.fallback.is_some())
     }
 
     /// The role whose credentials clients get; `None` for a user's own.
     pub fn role(&self) -> Option<&RoleArn> {
-        let Source::RolesAnywhere(source) = &self.source;
-        Some(self.chain.last().map_or(&source.role, |step| &step.role))
+        let own = match &self.source {
+            Source::RolesAnywhere(source) => Some(&source.role),
+            Source::AccessKeys(_) => None,
+        };
+        self.chain.last().map(|step| &step.role).or(own)
+    }
+
+    /// Whether its credentials have a session token, without which IMDS clients do not work.
+    pub fn has_session_token(&self) -> bool {
+        let is_bare = matches!(&self.source, Source::AccessKeys(keys) if !keys.get_session_token);
+        !(is_bare && self.chain.is_empty())
     }
 }
 
@@ -234,6 +244,17 @@ impl Session {
 pub enum Source {
     /// A certificate, by CreateSession.
     RolesAnywhere(Box<RolesAnywhere>),
+    /// A user's own keys.
+    AccessKeys(AccessKeys),
+}
+
+/// A user's own keys, and what is made of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessKeys {
+    /// Where they are.
+    pub keys: crate::identity::AccessKeys,
+    /// Whether they are exchanged for temporary credentials where no role is assumed with them.
+    pub get_session_token: bool,
 }
 
 /// One certificate and the role it is turned into.

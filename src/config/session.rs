@@ -91,11 +91,23 @@ impl<'a> Check<'a> {
         for spec in OPTIONS.iter().filter(|spec| spec.table() == "session") {
             self.note_default(spec.key, scope, NONE);
         }
+        match self.one("session.source", scope, values::source) {
+            Value::Is(values::SourceKind::AccessKeys, _) => self.session_of_keys(layer, variant),
+            Value::Is(values::SourceKind::RolesAnywhere, _) => {
+                self.warn_of_keys(layer);
+                self.session_of_certificate(layer, variant)
+            }
+            Value::Absent | Value::Broken => None,
+        }
+    }
+
+    fn session_of_certificate(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
+        let scope = Some(layer);
         let source = self.roles_anywhere(layer);
         let anchor = source.anchor.get().cloned();
         let duration = self.one("session.duration", scope, values::session_duration);
         let region = self.one("session.region", scope, values::region);
-        self.report_missing(layer);
+        self.report_missing(layer, &required_options());
         if let (Value::Absent, Some(anchor)) = (&region, &anchor) {
             self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
         }
@@ -154,9 +166,9 @@ impl<'a> Check<'a> {
         Certified { whole: whole(), anchor }
     }
 
-    fn report_missing(&mut self, layer: &SessionLayer<'_>) {
-        let is_missing = |spec: &&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Found::Absent);
-        let missing: Vec<_> = required_options().into_iter().filter(is_missing).collect();
+    pub(super) fn report_missing(&mut self, layer: &SessionLayer<'_>, required: &[&OptionSpec]) {
+        let is_missing = |spec: &&&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Found::Absent);
+        let missing: Vec<_> = required.iter().filter(is_missing).collect();
         if missing.is_empty() || self.layers.file.incomplete {
             return;
         }

@@ -90,6 +90,22 @@ pub(super) fn switch(text: &str) -> Result<bool, Fault> {
     }
 }
 
+/// What a session may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SourceKind {
+    RolesAnywhere,
+    AccessKeys,
+}
+
+/// What a session begins with.
+pub(super) fn source(text: &str) -> Result<SourceKind, Fault> {
+    match text {
+        "roles-anywhere" => Ok(SourceKind::RolesAnywhere),
+        "access-keys" => Ok(SourceKind::AccessKeys),
+        _ => Err(Fault::new(format!("{} is none of roles-anywhere, access-keys", echo(text)))),
+    }
+}
+
 /// The log level of this name.
 pub(super) fn level(text: &str) -> Result<Level, Fault> {
     one_of(text, &Level::ALL, Level::as_str)

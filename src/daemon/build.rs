@@ -130,14 +130,18 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
-/// before a refused one), and takes no longer than their limits and the time for files and keys together; where they
+/// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files and keys together; where they
 /// have none, neither has it.
 pub(super) fn policy(settings: &Settings, session: &config::Session) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
     let endpoints = if session.has_second_endpoint() { 2 } else { 1 };
-    Policy { attempt_limit: call.map(|call| endpoints * (3 * call + FILES_AND_KEYS)), ..Policy::default() }
+    let roles = u32::try_from(session.chain.len()).unwrap_or(u32::MAX);
+    let limit = |call: Duration| {
+        (endpoints * (3 * call + FILES_AND_KEYS)).saturating_add((2 * call).saturating_mul(roles))
+    };
+    Policy { attempt_limit: call.map(limit), ..Policy::default() }
 }
 
 /// HTTPS towards AWS, as the settings say.
@@ -312,6 +316,9 @@ mod tests {
 
         assert!(limit("").is_some_and(|limit| limit > 2 * call));
         assert!(limit(SECOND).is_some_and(|limit| limit > 4 * call));
+        let roles =
+            "assume_role = [\"arn:aws:iam::123456789012:role/a\", \"arn:aws:iam::123456789012:role/b\"]\n";
+        assert!(limit(roles).is_some_and(|limit| limit > 7 * call));
         assert_eq!(limit("[upstream]\nread_timeout = \"none\""), None);
     }
 }

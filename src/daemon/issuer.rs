@@ -5,11 +5,16 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity;
+use crate::upstream::AccessKeySession;
+use crate::upstream::AssumedRole;
 use crate::upstream::Caller;
+use crate::upstream::Exchange;
 use crate::upstream::Failover;
 use crate::upstream::Issuer;
 use crate::upstream::Options;
 use crate::upstream::RolesAnywhere;
+use crate::upstream::Step;
+use crate::upstream::Sts;
 use crate::upstream::Transport;
 
 /// What makes a session's credentials; `identity` is [`super::identity`] of the same session.
@@ -19,16 +24,53 @@ pub fn issuer(
     transport: Arc<dyn Transport>,
     clock: &Clock,
 ) -> Arc<dyn Issuer> {
-    match &session.source {
-        config::Source::RolesAnywhere(source) => roles_anywhere(session, source, identity, transport, clock),
+    // One for all calls: what one reply says of the local clock holds for the next.
+    let caller = Caller::new(transport, clock.clone());
+    let first = match &session.source {
+        config::Source::RolesAnywhere(source) => roles_anywhere(session, source, identity, &caller, clock),
+        config::Source::AccessKeys(source) => {
+            Arc::new(AccessKeySession::new(source.keys.clone(), exchange(session, source), caller.clone()))
+        }
+    };
+    let steps = steps(session);
+    if steps.is_empty() { first } else { Arc::new(AssumedRole::new(&session.name, first, steps, caller)) }
+}
+
+/// The roles that the session goes through after its first credentials.
+pub fn steps(session: &config::Session) -> Vec<Step> {
+    let step = |step: &config::Step| Step {
+        role: step.role.clone(),
+        session_name: step.session_name.clone(),
+        external_id: step.external_id.clone(),
+        duration: step.duration,
+        policy: step.policy.clone(),
+        policy_arns: step.policy_arns.clone(),
+        tags: step.tags.clone(),
+        transitive_tags: step.transitive_tags.clone(),
+        source_identity: step.source_identity.clone(),
+        sts: sts(session, &step.sts),
+    };
+    session.chain.iter().map(step).collect()
+}
+
+/// Where STS is asked for this session, or for one of its steps.
+pub fn sts(session: &config::Session, sts: &config::Sts) -> Sts {
+    Sts { region: sts.region.clone(), endpoint: sts.endpoint.clone(), variant: session.variant }
+}
+
+/// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
+fn exchange(session: &config::Session, source: &config::AccessKeys) -> Exchange {
+    if source.get_session_token && session.chain.is_empty() {
+        return Exchange::SessionToken { duration: session.duration, sts: sts(session, &session.sts) };
     }
+    Exchange::None { life: session.duration }
 }
 
 fn roles_anywhere(
     session: &config::Session,
     source: &config::RolesAnywhere,
     identity: Option<Arc<identity::Current>>,
-    transport: Arc<dyn Transport>,
+    caller: &Caller,
     clock: &Clock,
 ) -> Arc<dyn Issuer> {
     let new = || Arc::new(identity::Current::new(&session.name, source.identity.clone()));
@@ -43,7 +85,6 @@ fn roles_anywhere(
         endpoint: source.endpoint.clone(),
         variant: session.variant,
     };
-    let caller = Caller::new(transport, clock.clone());
     let of = |options| Arc::new(RolesAnywhere::new(options, caller.clone()));
     let Some(second) = &source.fallback else { return of(options) };
     let region = second.trust_anchor.region();

@@ -23,6 +23,8 @@ pub use error::Error;
 pub use harden::no_core_files;
 pub use harden::raise_descriptor_limit;
 pub use issuer::issuer;
+pub use issuer::steps;
+pub use issuer::sts;
 pub use run::Daemon;
 pub use run::Reload;
 pub use sockets::Error as SocketError;

@@ -41,6 +41,7 @@ pub struct AccessKeys {
 enum Place {
     File(PathBuf),
     Given { keys: Keys, origin: String },
+    Absent { why: String, hint: String },
 }
 
 /// Why there are no access keys.
@@ -54,6 +55,14 @@ pub enum AccessKeysError {
     TooLarge {
         /// The file.
         path: PathBuf,
+    },
+    /// They are where this process cannot see them.
+    #[error("there are no access keys: {why}")]
+    Absent {
+        /// What is not there.
+        why: String,
+        /// What to do.
+        hint: String,
     },
     /// What is there are not a user's keys.
     #[error("{origin} {fault}")]
@@ -76,6 +85,11 @@ impl AccessKeys {
         Self::at(Place::Given { keys, origin: origin.into() })
     }
 
+    /// None as yet: what a process would have that was started otherwise. [`AccessKeys::load`] says `why`.
+    pub fn absent(why: String, hint: String) -> Self {
+        Self::at(Place::Absent { why, hint })
+    }
+
     fn at(place: Place) -> Self {
         Self { place, reading: Arc::default(), told_warning: Arc::default() }
     }
@@ -86,6 +100,9 @@ impl AccessKeys {
             Place::File(path) => path.clone(),
             Place::Given { keys, .. } => {
                 return parse::checked(keys.clone()).map_err(|fault| self.unusable(fault));
+            }
+            Place::Absent { why, hint } => {
+                return Err(AccessKeysError::Absent { why: why.clone(), hint: hint.clone() });
             }
         };
         let hanging = |_| Error::Hanging { origin: self.origin(), patience: PATIENCE };
@@ -109,7 +126,7 @@ impl AccessKeys {
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
-            Place::Given { .. } => None,
+            Place::Given { .. } | Place::Absent { .. } => None,
         }
     }
 
@@ -123,6 +140,7 @@ impl AccessKeys {
         match &self.place {
             Place::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             Place::Given { keys, .. } => keys.access_key_id.clone().into_bytes(),
+            Place::Absent { .. } => Vec::new(),
         }
     }
 
@@ -130,6 +148,7 @@ impl AccessKeys {
         match &self.place {
             Place::File(path) => Origin::file(path),
             Place::Given { origin, .. } => Origin::named(origin.as_str()),
+            Place::Absent { .. } => Origin::named("access keys"),
         }
     }
 
@@ -168,7 +187,7 @@ impl Classify for AccessKeysError {
     fn class(&self) -> Class {
         match self {
             Self::File(error) => error.class(),
-            Self::TooLarge { .. } | Self::Unusable { .. } => Class::Misconfigured,
+            Self::TooLarge { .. } | Self::Absent { .. } | Self::Unusable { .. } => Class::Misconfigured,
         }
     }
 
@@ -176,6 +195,7 @@ impl Classify for AccessKeysError {
         match self {
             Self::File(error) => error.hint(),
             Self::TooLarge { .. } => Some("name the file that has the access keys, and nothing else".into()),
+            Self::Absent { hint, .. } => Some(hint.clone()),
             Self::Unusable { fault, .. } => Some(fault.hint().into()),
         }
     }
@@ -191,6 +211,7 @@ impl PartialEq for AccessKeys {
                     && keys.secret_access_key == other.secret_access_key
                     && keys.session_token == other.session_token
             }
+            (Place::Absent { why, .. }, Place::Absent { why: other, .. }) => why == other,
             _ => false,
         }
     }
@@ -200,6 +221,10 @@ impl Eq for AccessKeys {}
 
 impl fmt::Debug for AccessKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("AccessKeys").field(&self.name()).finish()
+        let id = match &self.place {
+            Place::Given { keys, .. } => Some(&keys.access_key_id),
+            Place::File(_) | Place::Absent { .. } => None,
+        };
+        formatter.debug_tuple("AccessKeys").field(&self.name()).field(&id).finish()
     }
 }

@@ -133,8 +133,9 @@ async fn a_connection_that_is_not_made_ends_with_the_connect_time_out() {
     let failure = issue(&stage, |s| {
         s.upstream.connect_timeout = Some(Duration::from_millis(100));
         s.upstream.read_timeout = None;
-        let anchord::config::Source::RolesAnywhere(source) = &mut s.sessions[0].source;
-        source.endpoint = Some(endpoint);
+        if let anchord::config::Source::RolesAnywhere(source) = &mut s.sessions[0].source {
+            source.endpoint = Some(endpoint);
+        }
     })
     .await
     .unwrap_err();

@@ -1,5 +1,6 @@
 //! What loading promises, through the doors that the daemon and the verbs use.
 
+mod access_keys;
 mod declaration;
 mod identity;
 mod mistakes;
@@ -28,8 +29,10 @@ fn session(name: &str) -> String {
 }
 
 fn certified(session: &Session) -> &RolesAnywhere {
-    let Source::RolesAnywhere(source) = &session.source;
-    source
+    match &session.source {
+        Source::RolesAnywhere(source) => source,
+        Source::AccessKeys(keys) => panic!("{keys:?}"),
+    }
 }
 
 fn matches(arguments: &[&str]) -> clap::ArgMatches {

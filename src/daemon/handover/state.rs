@@ -95,6 +95,12 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
     let mut facts = vec![name.as_bytes().to_vec()];
     let of_source = match source {
         config::Source::RolesAnywhere(source) => facts_of_roles_anywhere(source, *duration),
+        config::Source::AccessKeys(config::AccessKeys { keys, get_session_token }) => vec![
+            text("access_keys"),
+            keys.fact(),
+            text(&get_session_token.to_string()),
+            text(&duration.as_secs().to_string()),
+        ],
     };
     facts.extend(of_source);
     facts.extend(chain.iter().flat_map(facts_of_step));
@@ -346,8 +352,10 @@ mod tests {
     }
 
     fn source(session: &mut config::Session) -> &mut config::RolesAnywhere {
-        let config::Source::RolesAnywhere(source) = &mut session.source;
-        source
+        match &mut session.source {
+            config::Source::RolesAnywhere(source) => source,
+            config::Source::AccessKeys(_) => unreachable!(),
+        }
     }
 
     /// A version that hashed them otherwise would find nothing that it could use after an upgrade.
