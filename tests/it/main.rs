@@ -5,8 +5,10 @@
 
 mod support;
 
+mod access_keys;
 mod bad_input;
 mod certificate;
+mod chain;
 mod channels;
 mod clocks;
 mod crowd;

@@ -69,11 +69,16 @@ impl Drop for Daemon {
 
 impl Daemon {
     pub(crate) async fn start(configuration: &Path) -> Self {
-        let mut command = anchord();
-        command.args(["run", "--config"]).arg(configuration);
-        let daemon = Self::of(command);
+        let daemon = Self::unready(configuration);
         daemon.wait_for("Ready").await;
         daemon
+    }
+
+    /// The same, which may never be ready.
+    pub(crate) fn unready(configuration: &Path) -> Self {
+        let mut command = anchord();
+        command.args(["run", "--config"]).arg(configuration);
+        Self::of(command)
     }
 
     /// Starts `command`, which ends up as a daemon that logs JSON to stderr.

@@ -1,0 +1,139 @@
+//! Sessions that begin with a user's own access keys.
+
+use anchord_emulator::Service;
+
+use crate::support::Stage;
+use crate::support::client;
+
+const ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+async fn stage(keys: &str, more: &str) -> Stage {
+    let stage = Stage::new().await;
+    stage.write("keys", keys);
+    configure(&stage, more);
+    stage
+}
+
+fn configure(stage: &Stage, more: &str) {
+    stage.configure(&format!(
+        "[session.bedrock]\nsource = \"access-keys\"\naccess_keys = \"file:keys\"\nregion = \"us-east-1\"\n\
+         sts_endpoint = \"{}\"\n{more}",
+        stage.emulator.endpoint()
+    ));
+}
+
+fn csv() -> String {
+    format!("\u{feff}Access key ID,Secret access key\r\n{ID},{SECRET}\r\n")
+}
+
+#[tokio::test]
+async fn a_users_keys_work_over_imds_and_never_leave_the_daemon() {
+    let stage = stage(&csv(), "").await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+
+    let imds = client::imds(&http).await;
+    let container = client::container(&http, "bedrock", &stage.bearer("bedrock")).await;
+    let token = client::imds_token(&http).await;
+
+    let issued = stage.emulator.issued();
+    assert_eq!((issued.len(), issued[0].action), (1, "GetSessionToken"));
+    assert_eq!(imds.key_id(), issued[0].access_key_id);
+    assert_eq!(imds.json()["Token"], issued[0].session_token.as_str());
+    assert_eq!(container.key_id(), imds.key_id());
+    assert_eq!(client::imds_list(&http, &token).await.body, "bedrock");
+    let call = &stage.emulator.requests_to(Service::Sts)[0];
+    assert_eq!((call.signer.as_deref(), call.parameter("DurationSeconds")), (Some(ID), Some("3600")));
+    for reply in [&imds.body, &container.body] {
+        assert!(!reply.contains(SECRET));
+    }
+    stage.assert_no_secrets(&daemon.output(), &[SECRET.into()]);
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_with_the_keys_themselves() {
+    let role = "arn:aws:iam::210987654321:role/models";
+    let stage = stage(&format!("{ID}:{SECRET}\n"), &format!("assume_role = [\"{role}\"]\n")).await;
+    let daemon = stage.daemon().await;
+
+    let imds = client::imds(&daemon.http().await).await;
+
+    let issued = stage.emulator.issued();
+    assert_eq!((issued.len(), issued[0].action, issued[0].role_arn.as_str()), (1, "AssumeRole", role));
+    assert_eq!(imds.key_id(), issued[0].access_key_id);
+    assert_eq!(imds.json()["AccountId"], "210987654321");
+}
+
+#[tokio::test]
+async fn keys_can_be_handed_out_themselves_to_whoever_takes_them_without_a_token() {
+    let stage = stage(
+        &format!("[default]\naws_access_key_id = {ID}\naws_secret_access_key = {SECRET}\n"),
+        "get_session_token = false\n[imds]\nenabled = false\n",
+    )
+    .await;
+    let daemon = stage.daemon().await;
+
+    let container = client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await;
+    let process = stage.run(&["credential-process", "--session", "bedrock"]).await;
+
+    assert_eq!(container.key_id(), ID);
+    assert_eq!(container.json()["SecretAccessKey"], SECRET);
+    assert_eq!(container.json()["Token"], "");
+    let line: serde_json::Value = serde_json::from_str(&process.stdout).unwrap();
+    assert_eq!(line["AccessKeyId"], ID);
+    assert_eq!(line.get("SessionToken"), None);
+    assert_eq!(stage.emulator.requests().len(), 0);
+    stage.assert_no_secrets(&daemon.output(), &[SECRET.into()]);
+}
+
+#[tokio::test]
+async fn imds_is_not_started_for_keys_without_a_token() {
+    let stage = stage(&csv(), "get_session_token = false\n").await;
+
+    let ran = stage.run(&["run"]).await;
+
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("whose keys have no session token; hint: "), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn keys_that_aws_does_not_take_are_refused_with_what_to_do() {
+    let wrong = stage(&format!("{ID}:{}", SECRET.replace('w', "v")), "").await;
+    let unknown = stage(&format!("AKIAI44QH8DHBEXAMPLE:{SECRET}"), "").await;
+
+    let wrong = wrong.run(&["credential-process", "--session", "bedrock"]).await;
+    let unknown = unknown.run(&["credential-process", "--session", "bedrock"]).await;
+
+    for (ran, kind) in [(&wrong, "SignatureDoesNotMatch"), (&unknown, "InvalidClientTokenId")] {
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+        assert!(ran.stderr.contains(kind) && ran.stderr.contains("; hint: "), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1);
+        assert!(!ran.stderr.contains("bPxRfiCY"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_keys_is_told_by_name_and_mended_without_a_restart() {
+    let stage = stage("nothing of use\n", "").await;
+    let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
+    daemon.wait_for("Listening").await;
+    let told = daemon.wait_for_line("a fault", 1, |line| line["class"] == "misconfigured").await;
+    stage.write("keys", &csv());
+
+    daemon.wait_for("Credentials renewed").await;
+
+    assert!(told.to_string().contains("/keys"), "{told}");
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_learned_from_the_first_refusal() {
+    let stage = stage(&csv(), "").await;
+    stage.emulator.set_clock_offset(time::Duration::HOUR);
+
+    let ran = stage.run(&["credential-process", "--session", "bedrock"]).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(stage.emulator.requests_to(Service::Sts).len(), 2);
+}
