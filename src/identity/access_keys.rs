@@ -228,3 +228,6 @@ impl fmt::Debug for AccessKeys {
         formatter.debug_tuple("AccessKeys").field(&self.name()).field(&id).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

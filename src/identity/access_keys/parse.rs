@@ -29,7 +29,7 @@ pub enum Fault {
     #[error("has more than one {0}")]
     Twice(&'static str),
     /// A part is not what it should be.
-    #[error("has an {0} that is none")]
+    #[error("has no usable {0}")]
     Malformed(&'static str),
     /// Sections of which none goes before the others.
     #[error("has keys in several sections, and none in [default]: {}", .0.join(", "))]
