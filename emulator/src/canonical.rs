@@ -2,11 +2,14 @@
 //!
 //! Written from AWS's description of the signing process alone; never take a line of a client's into this file.
 
+use hyper::Version;
+
 use crate::encode;
 
 /// A request as it came off the wire, header names in lower case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Incoming {
+    pub(crate) version: Version,
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
@@ -146,6 +149,7 @@ mod tests {
             query: query.to_owned(),
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             body: b"{}".to_vec(),
+            ..Incoming::default()
         }
     }
 

@@ -23,13 +23,13 @@ pub enum Fault {
         /// What is said.
         message: String,
     },
-    /// No answer: the connection is reset.
+    /// No answer: the connection is reset; over HTTP/2 it just ends.
     Reset,
     /// The usual answer, late.
     Slow(Duration),
     /// The usual answer, decided now and sent after [`crate::Emulator::release`].
     Hold,
-    /// The usual answer, and the connection is closed after it.
+    /// The usual answer, and the connection is closed after it; over HTTP/2 it stays.
     Close,
     /// 201 with a body that is no JSON.
     Malformed,

@@ -32,6 +32,8 @@ pub struct LoggedRequest {
     pub is_bearer: bool,
     /// Which connection it came over, counted from 1; two requests of one number shared it.
     pub connection: u64,
+    /// The version of HTTP: `HTTP/1.1` or `HTTP/2.0`.
+    pub version: String,
     /// The HTTP method.
     pub method: String,
     /// The path without the query.
@@ -87,6 +89,7 @@ impl LoggedRequest {
             model_id: target.and_then(|target| target.model_id),
             is_bearer: api_key::bearer(incoming).is_some(),
             connection,
+            version: format!("{:?}", incoming.version),
             method: incoming.method.clone(),
             path: incoming.path.clone(),
             header_names: incoming.headers.iter().map(|(name, _)| name.clone()).collect(),

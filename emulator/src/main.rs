@@ -23,7 +23,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-/// Play IAM Roles Anywhere `CreateSession` over TLS on loopback
+/// Play IAM Roles Anywhere, STS and Bedrock over TLS on loopback
 #[derive(Debug, Parser)]
 #[command(name = "anchord-emulator")]
 struct Arguments {
@@ -33,6 +33,12 @@ struct Arguments {
     /// The Region to play
     #[arg(long, default_value = "us-east-1")]
     region: String,
+    /// The Region to play STS in, if another
+    #[arg(long)]
+    sts_region: Option<String>,
+    /// The Region to play Bedrock in, if another
+    #[arg(long)]
+    bedrock_region: Option<String>,
     /// Write root-ca.pem, leaf.pem with its chain, key.pem, tls-ca.pem and values.env there
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -76,12 +82,21 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
     let mut setup = Setup::sample(&arguments.region, &root);
     setup.listen = arguments.listen;
     setup.profiles[0].duration_seconds = arguments.session_seconds;
+    for (region, chosen) in [
+        (&mut setup.sts_region, &arguments.sts_region),
+        (&mut setup.bedrock_region, &arguments.bedrock_region),
+    ] {
+        region.clone_from(chosen.as_ref().unwrap_or(&arguments.region));
+    }
     let mut values = vec![
         ("region", setup.region.clone()),
+        ("sts_region", setup.sts_region.clone()),
+        ("bedrock_region", setup.bedrock_region.clone()),
         ("trust_anchor_arn", setup.trust_anchor_arn()),
         ("profile_arn", setup.profile_arn()),
         ("role_arn", setup.role_arn()),
     ];
+    values.extend(setup.models.first().map(|model| ("model_id", model.id.clone())));
     let mut emulator = Emulator::start(setup).await?;
     emulator.always(arguments.fault.clone());
     values.insert(0, ("endpoint", emulator.endpoint()));

@@ -27,7 +27,9 @@ use hyper::body::Incoming as IncomingBody;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -39,6 +41,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::Error;
 use crate::answer::Answer;
@@ -382,6 +385,9 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
         let (shared, reset) = (Arc::clone(&shared), Arc::clone(&reset));
         async move { respond(request, id, shared, &reset).await }
     });
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return connection_2(stream, service, dropped, &reset).await;
+    }
     // The date is the emulated clock's; certificates with ML-DSA keys and five intermediates make 100 kB of headers.
     let mut serving = http1::Builder::new()
         .auto_date_header(false)
@@ -396,6 +402,27 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
             // Where the option cannot be set, the client sees an end instead of a reset.
             let _ = stream.get_ref().0.set_zero_linger();
         }
+    }
+}
+
+/// A connection of HTTP/2. A reset ends it without a word: hyper does not give its socket back.
+async fn connection_2<S>(
+    stream: TlsStream<TcpStream>,
+    service: S,
+    mut dropped: watch::Receiver<u64>,
+    reset: &Notify,
+) where
+    S: hyper::service::Service<Request<IncomingBody>, Response = Response<BoxBody>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .auto_date_header(false)
+        .max_header_list_size(1 << 20)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = serving => {}
+        _ = dropped.changed() => {}
+        () = reset.notified() => {}
     }
 }
 
@@ -426,11 +453,17 @@ async fn respond(
 
 fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut headers: Vec<(String, String)> =
+        parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    // HTTP/2 has it beside the headers; signers sign it as one.
+    let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key("host"));
+    headers.extend(authority.map(|authority| ("host".to_owned(), authority.to_string())));
     Incoming {
+        version: parts.version,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers,
         body,
     }
 }

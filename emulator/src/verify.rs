@@ -220,6 +220,7 @@ pub(crate) mod tests {
             query: text(vector, "query"),
             headers,
             body: text(vector, "body").into_bytes(),
+            ..Incoming::default()
         }
     }
 

@@ -66,7 +66,7 @@ fn presigned(token: &str) -> Option<Incoming> {
         path: "/".to_owned(),
         query: query.to_owned(),
         headers: vec![("host".to_owned(), HOST.to_owned())],
-        body: Vec::new(),
+        ..Incoming::default()
     })
 }
 

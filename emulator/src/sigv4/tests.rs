@@ -25,6 +25,7 @@ pub(crate) fn incoming(vector: &Value) -> Incoming {
         query: text(&vector["query"]),
         headers: headers.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
         body: text(&vector["body"]).into_bytes(),
+        ..Incoming::default()
     }
 }
 

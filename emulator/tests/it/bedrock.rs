@@ -3,6 +3,11 @@
 use anchord_emulator::Emulator;
 use anchord_emulator::Fault;
 use anchord_emulator::Service;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use http_body_util::Full;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use serde_json::json;
 use time::Duration;
@@ -305,4 +310,29 @@ async fn faults_speak_bedrocks_language() {
     assert_eq!(refusal(&world.say(HAIKU, "converse", &hello()).await).1, "ServiceUnavailableException");
     let broken = world.say(HAIKU, "converse", &hello()).await;
     assert!(broken.status == 200 && serde_json::from_slice::<Value>(&broken.body).is_err());
+}
+
+/// Nobody's connection but this one speaks HTTP/2, which the emulator takes of whoever offers it.
+#[tokio::test]
+async fn over_http_2_the_authority_stands_for_the_signed_host() {
+    let world = World::new().await;
+    let signed = call(&world.emulator, HAIKU, "converse-stream", &hello()).sign(&Keys::of_user());
+    let tls = crate::support::tls(&world.emulator, &[b"h2"]).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+    tokio::spawn(connection);
+    let (method, path) = signed.line.split_once(' ').unwrap();
+    let mut request =
+        hyper::Request::builder().method(method).uri(format!("{}{path}", world.emulator.endpoint()));
+    for (name, value) in signed.headers.iter().filter(|(name, _)| name != "host") {
+        request = request.header(name, value);
+    }
+    let response =
+        sender.send_request(request.body(Full::new(Bytes::from(signed.body))).unwrap()).await.unwrap();
+
+    assert_eq!(response.status(), 200);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let (events, rest) = events(&body);
+    assert_eq!((events.last().unwrap().0.as_str(), rest), ("metadata", 0));
+    assert_eq!(world.emulator.requests().pop().unwrap().version, "HTTP/2.0");
 }

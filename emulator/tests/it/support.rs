@@ -280,21 +280,11 @@ pub(crate) struct Client(TlsStream<TcpStream>);
 
 impl Client {
     pub(crate) async fn connect(emulator: &Emulator) -> io::Result<Self> {
-        Self::reach(&emulator.address().to_string(), emulator.tls_ca_pem(), "127.0.0.1").await
+        tls(emulator, &[]).await.map(Self)
     }
 
     pub(crate) async fn reach(address: &str, ca_pem: &str, name: &'static str) -> io::Result<Self> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = TcpStream::connect(address).await?;
-        let name = ServerName::try_from(name).unwrap();
-        Ok(Self(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?))
+        connect(address, ca_pem, name, &[]).await.map(Self)
     }
 
     pub(crate) async fn send(&mut self, request: &Signed) -> io::Result<Answer> {
@@ -350,6 +340,31 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// A connection that offers these protocols, or none.
+pub(crate) async fn tls(emulator: &Emulator, protocols: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+    connect(&emulator.address().to_string(), emulator.tls_ca_pem(), "127.0.0.1", protocols).await
+}
+
+async fn connect(
+    address: &str,
+    ca_pem: &str,
+    name: &'static str,
+    protocols: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
 #[derive(Debug)]
