@@ -22,6 +22,7 @@ use http_body_util::StreamBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
 use hyper::Response;
+use hyper::Version;
 use hyper::body::Frame;
 use hyper::body::Incoming as IncomingBody;
 use hyper::header::HeaderName;
@@ -455,9 +456,13 @@ fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut headers: Vec<(String, String)> =
         parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    // HTTP/2 has it beside the headers; signers sign it as one.
-    let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key("host"));
-    headers.extend(authority.map(|authority| ("host".to_owned(), authority.to_string())));
+    // HTTP/2 has it beside the headers. Some sign it by its own name, others as if it were the header.
+    if let Some(authority) = parts.uri.authority().filter(|_| parts.version == Version::HTTP_2) {
+        headers.push((":authority".to_owned(), authority.to_string()));
+        if !parts.headers.contains_key("host") {
+            headers.push(("host".to_owned(), authority.to_string()));
+        }
+    }
     Incoming {
         version: parts.version,
         method: parts.method.to_string(),

@@ -282,7 +282,8 @@ fn check_signed_headers(incoming: &Incoming, signed: &[String]) -> Result<(), Co
         format!("`{name}` is signed but absent")
     } else {
         let names = incoming.headers.iter().map(|(name, _)| name.as_str());
-        let mut needed = names.filter(|name| name.starts_with("x-amz-")).chain(["host"]);
+        let host = if signed.iter().any(|name| name == ":authority") { ":authority" } else { "host" };
+        let mut needed = names.filter(|name| name.starts_with("x-amz-")).chain([host]);
         match needed.find(|needed| !signed.iter().any(|name| name == needed)) {
             None => return Ok(()),
             Some("host") => {

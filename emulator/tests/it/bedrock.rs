@@ -18,6 +18,7 @@ use crate::sigv4::deliver;
 use crate::sigv4::encode;
 use crate::support::Answer;
 use crate::support::Client;
+use crate::support::Signed;
 use crate::support::World;
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
@@ -314,9 +315,17 @@ async fn faults_speak_bedrocks_language() {
 
 /// Nobody's connection but this one speaks HTTP/2, which the emulator takes of whoever offers it.
 #[tokio::test]
-async fn over_http_2_the_authority_stands_for_the_signed_host() {
+async fn over_http_2_the_authority_is_signed_as_the_host_or_by_its_own_name() {
     let world = World::new().await;
-    let signed = call(&world.emulator, HAIKU, "converse-stream", &hello()).sign(&Keys::of_user());
+    let as_host = call(&world.emulator, HAIKU, "converse-stream", &hello());
+    let mut by_name = as_host.clone();
+    ":authority".clone_into(&mut by_name.headers[0].0);
+    for call in [as_host, by_name] {
+        stream_over_http_2(&world, call.sign(&Keys::of_user())).await;
+    }
+}
+
+async fn stream_over_http_2(world: &World, signed: Signed) {
     let tls = crate::support::tls(&world.emulator, &[b"h2"]).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
@@ -324,7 +333,7 @@ async fn over_http_2_the_authority_stands_for_the_signed_host() {
     let (method, path) = signed.line.split_once(' ').unwrap();
     let mut request =
         hyper::Request::builder().method(method).uri(format!("{}{path}", world.emulator.endpoint()));
-    for (name, value) in signed.headers.iter().filter(|(name, _)| name != "host") {
+    for (name, value) in signed.headers.iter().filter(|(name, _)| name != "host" && name != ":authority") {
         request = request.header(name, value);
     }
     let response =
