@@ -10,8 +10,10 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod bedrock;
 mod channels;
 mod host;
+mod judge;
 mod pipe;
 mod presigned;
 mod programs;
@@ -19,8 +21,6 @@ mod relay;
 mod sdks;
 mod situations;
 mod table;
-
-use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -56,7 +56,6 @@ async fn versions() -> Vec<String> {
 
 /// Plays the cells whose name contains `part`: what came of each cell, and what is not as claimed.
 async fn play_all(part: &str) -> (Vec<Outcome>, Vec<String>) {
-    let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut playing = JoinSet::new();
     let cells = table::cells();
     let mut outcomes = vec![Outcome::NotPlayed; cells.len()];
@@ -64,8 +63,7 @@ async fn play_all(part: &str) -> (Vec<Outcome>, Vec<String>) {
         if let Claim::Senseless = cell.claim() {
             outcomes[number] = Outcome::Senseless;
         } else if cell.name().contains(part) {
-            let room = Arc::clone(&room);
-            playing.spawn(async move { (number, play(cell, &room).await) });
+            playing.spawn(async move { (number, play(cell).await) });
         }
     }
     let mut failures = Vec::new();
@@ -81,11 +79,14 @@ async fn play_all(part: &str) -> (Vec<Outcome>, Vec<String>) {
 
 const AT_ONCE: usize = 4;
 
+/// Places for what runs at once, of all tests here.
+static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// A cell in a task of its own, so that what panics in it is one cell's failure.
-async fn play(cell: Cell, room: &Semaphore) -> Result<Outcome, String> {
+async fn play(cell: Cell) -> Result<Outcome, String> {
     // A daemon has to start within the time-out of an SDK: nothing else of this test may run beside it.
     let needs = if cell.situation == Situation::Gap { AT_ONCE } else { 1 };
-    let _place = room.acquire_many(u32::try_from(needs).unwrap()).await.unwrap();
+    let _place = ROOM.acquire_many(u32::try_from(needs).unwrap()).await.unwrap();
     let player = cell.clone();
     let played = match tokio::spawn(async move { player.play().await }).await {
         Ok(played) => played,

@@ -44,18 +44,11 @@ impl Sdk {
     }
 
     pub(crate) fn command(self) -> Command {
-        const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk");
-        let run = |program: &str, script: &str| {
-            let mut command = Command::new(program);
-            command.arg(format!("{HERE}/programs/{script}"));
-            command
-        };
-        let python = format!("{HERE}/.venv/bin/python");
         match self {
-            Self::Boto3 => run(&python, "with_boto3.py"),
+            Self::Boto3 => python("with_boto3.py"),
             Self::Awscli => Command::new(format!("{HERE}/.venv/bin/aws")),
-            Self::Awscrt => run(&python, "with_awscrt.py"),
-            Self::JavaScript => run("node", "with_javascript.mjs"),
+            Self::Awscrt => python("with_awscrt.py"),
+            Self::JavaScript => node("with_javascript.mjs"),
             Self::Rust => Command::new(built().join("debug/with_rust")),
             Self::Go => Command::new(built().join("with_go")),
         }
@@ -108,6 +101,24 @@ impl Sdk {
             _ => self.asks_again_with(channel),
         }
     }
+}
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk");
+
+/// A script with the packages that it needs.
+pub(crate) fn python(script: &str) -> Command {
+    run(&format!("{HERE}/.venv/bin/python"), script)
+}
+
+/// A script with the packages that it needs.
+pub(crate) fn node(script: &str) -> Command {
+    run("node", script)
+}
+
+fn run(program: &str, script: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(format!("{HERE}/programs/{script}"));
+    command
 }
 
 /// Where `tests/run` puts what it builds: beside the folder of the daemon under test.

@@ -1,0 +1,177 @@
+//! SDKs that talk to models with what the daemon gives them. Roles Anywhere is in one Region and Bedrock in another.
+
+use std::process::Command;
+
+use anchord_emulator::Fault;
+use anchord_emulator::LoggedRequest;
+use anchord_emulator::Service;
+use serde_json::Value;
+
+use crate::ROOM;
+use crate::channels::Channel;
+use crate::programs::Variables;
+use crate::sdks;
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process;
+
+const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+const PROFILE: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
+
+/// A daemon whose certificate is good in Oregon, and models in Virginia.
+struct Scene {
+    stage: Stage,
+    daemon: Daemon,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let stage = Stage::with(|setup| {
+            "us-west-2".clone_into(&mut setup.region);
+            setup.trust_anchors[0].arn = setup.trust_anchor_arn();
+            setup.profiles[0].arn = setup.profile_arn();
+        })
+        .await;
+        let identity = "certificate = \"leaf.pem\"\nprivate_key = \"key.pem\"\nregion = \"us-east-1\"";
+        stage.configure(&stage.session_of("bedrock", identity));
+        let daemon = stage.daemon().await;
+        Self { stage, daemon }
+    }
+
+    /// What came of each call of a program that finds its credentials by these variables.
+    async fn play(&self, mut command: Command, variables: Variables, model: &str) -> Value {
+        let endpoint = self.stage.emulator.endpoint();
+        let ca = self.stage.path("tls-ca.pem");
+        command.arg(model).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .env("HOME", self.stage.path("home"))
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_DEFAULT_REGION", "us-east-1");
+        command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_MAX_ATTEMPTS", "1");
+        command.env("AWS_CA_BUNDLE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
+        command.envs(variables);
+        let ran = process::to_the_end(command).await;
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+    }
+
+    async fn variables(&self, channel: Channel) -> Variables {
+        channel.variables(&self.stage, &self.daemon.http().await, "")
+    }
+
+    async fn with_boto3(&self, channel: Channel, model: &str) -> Value {
+        self.play(sdks::python("bedrock_boto3.py"), self.variables(channel).await, model).await
+    }
+
+    /// The key that the daemon serves beside the credentials.
+    async fn api_key(&self) -> String {
+        let authorization = format!("authorization: {}", self.stage.bearer("bedrock"));
+        let reply =
+            client::tcp(&self.daemon.http().await, "GET", "/v1/bedrock/api-key", &authorization).await;
+        reply.json()["api_key"].as_str().unwrap().to_owned()
+    }
+
+    /// The calls of Bedrock, each of which must have been answered to whom Roles Anywhere knows.
+    fn calls(&self) -> Vec<LoggedRequest> {
+        let emulator = &self.stage.emulator;
+        let calls = emulator.requests_to(Service::Bedrock);
+        let issued = emulator.issued().remove(0);
+        for call in &calls {
+            assert_eq!(call.status, Some(200), "{call:?}");
+            assert_eq!(call.scope_region.as_deref(), Some("us-east-1"));
+            assert_eq!(call.signer.as_ref(), Some(&issued.access_key_id));
+        }
+        let sessions = emulator.requests_to(Service::RolesAnywhere);
+        assert_eq!(sessions.len(), 1);
+        assert_eq!(sessions[0].scope_region.as_deref(), Some("us-west-2"));
+        calls
+    }
+}
+
+fn assert_all_said(came: &Value, text: &str) {
+    for (call, came) in came.as_object().unwrap() {
+        let expected = if call == "list_foundation_models" { HAIKU } else { text };
+        assert!(came.as_str().unwrap().starts_with(expected), "{call}: {came}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_talks_to_models_in_another_region_than_its_certificates() {
+    let _place = ROOM.acquire().await.unwrap();
+    for (channel, model) in [(Channel::ContainerFile, HAIKU), (Channel::Imds, PROFILE)] {
+        let scene = Scene::new().await;
+        let came = scene.with_boto3(channel, model).await;
+
+        assert_all_said(&came, "You said: Hello from boto3");
+        let calls = scene.calls();
+        assert_eq!(calls.len(), 5, "{came}");
+        assert!(calls.iter().all(|call| call.model_id.as_deref().is_none_or(|id| id == model)), "{calls:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_talks_to_models_with_the_daemons_api_key_and_no_credentials() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let key = scene.api_key().await;
+    let variables = vec![("AWS_BEARER_TOKEN_BEDROCK", key), ("AWS_EC2_METADATA_DISABLED", "true".to_owned())];
+
+    let came = scene.play(sdks::python("bedrock_boto3.py"), variables, PROFILE).await;
+
+    assert_all_said(&came, "You said: Hello from boto3");
+    let calls = scene.calls();
+    assert!(calls.len() == 5 && calls.iter().all(|call| call.is_bearer), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_talks_to_models_over_http_2_as_it_does_by_default() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let variables = scene.variables(Channel::ContainerFile).await;
+
+    let came = scene.play(sdks::node("bedrock_javascript.mjs"), variables, PROFILE).await;
+
+    assert_all_said(&came, "You said: Hello from JavaScript");
+    let calls = scene.calls();
+    assert!(calls.len() == 2 && calls.iter().all(|call| call.version == "HTTP/2.0"), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_talks_to_models_with_the_daemons_api_key_and_no_credentials() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let variables = vec![("AWS_BEARER_TOKEN_BEDROCK", scene.api_key().await)];
+
+    let came = scene.play(sdks::node("bedrock_javascript.mjs"), variables, HAIKU).await;
+
+    assert_all_said(&came, "You said: Hello from JavaScript");
+    let calls = scene.calls();
+    assert!(calls.len() == 2 && calls.iter().all(|call| call.is_bearer), "{calls:?}");
+}
+
+/// It is the emulator that is judged here: SDKs understand its refusals and its exceptions as they do Bedrock's.
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_understands_what_the_emulator_refuses() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let exception = Fault::StreamException {
+        kind: "modelStreamErrorException".to_owned(),
+        message: "The model stumbled.".to_owned(),
+    };
+    scene.stage.emulator.set_denied("bedrock:ListFoundationModels", true);
+    let throttle = Fault::Throttle { retry_after: None };
+    let faults = [Fault::Close, throttle, exception, Fault::Close, Fault::StreamCut];
+    scene.stage.emulator.script_for(Service::Bedrock, faults);
+
+    let came = scene.with_boto3(Channel::ContainerFile, HAIKU).await;
+
+    for (call, told) in [
+        ("list_foundation_models", "is not authorized to perform: bedrock:ListFoundationModels on"),
+        ("converse", "ThrottlingException: "),
+        ("converse_stream", "The model stumbled."),
+        ("invoke_model", "You said: "),
+        ("invoke_model_with_response_stream", "Error: "),
+    ] {
+        assert!(came[call].as_str().unwrap().contains(told), "{call}: {}", came[call]);
+    }
+}
