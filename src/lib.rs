@@ -27,6 +27,8 @@ pub mod identity;
 pub mod signing;
 pub mod upstream;
 
+pub mod bedrock;
+
 pub mod session;
 
 pub mod frontend;

@@ -34,6 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "upstream",
         &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "identity", "secret", "signing"],
     ),
+    ("bedrock", &["arn", "clock", "credentials", "endpoint", "failure", "secret", "signing", "upstream"]),
     ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
     (
         "frontend",

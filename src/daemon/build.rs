@@ -146,11 +146,16 @@ pub(super) fn policy(settings: &Settings, session: &config::Session) -> Policy {
 
 /// HTTPS towards AWS, as the settings say.
 pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport>, Error> {
+    Ok(Arc::new(https(settings, settings.upstream.read_timeout, clock)?))
+}
+
+/// The same with a limit on AWS's silence other than that of the settings, for what takes AWS long.
+pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
     let tls = upstream::client_config(upstream.ca_file.as_deref(), clock)?;
-    let limits = Limits { connect: upstream.connect_timeout, read: upstream.read_timeout };
+    let limits = Limits { connect: upstream.connect_timeout, read };
     let proxy = upstream.proxy.clone().map(|url| Proxy { url, exceptions: upstream.no_proxy.clone() });
-    Ok(Arc::new(Https::new(tls, limits, proxy.as_ref())?))
+    Ok(Https::new(tls, limits, proxy.as_ref())?)
 }
 
 /// A session's certificate and key, for whoever signs and whoever watches; `None` where it has none.

@@ -17,6 +17,7 @@ mod systemd;
 pub use build::Bound;
 pub use build::Seams;
 pub use build::build;
+pub use build::https;
 pub use build::identity;
 pub use build::transport;
 pub use error::Error;

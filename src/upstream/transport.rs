@@ -61,7 +61,7 @@ pub enum TransportError {
     #[error("nothing came for {0:?}")]
     Silent(Duration),
     /// The reply is larger than any honest one.
-    #[error("the reply is larger than {MAX_REPLY_BYTES} bytes")]
+    #[error("the reply is larger than any honest one")]
     TooLarge,
     /// The client cannot be built from the options.
     #[error("the HTTPS client cannot be set up")]
@@ -118,7 +118,8 @@ impl Https {
         Ok(Self { client: builder.build().map_err(TransportError::Setup)?, limits })
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
+    /// Sends one request and gives the reply's head, and its body as it comes.
+    pub async fn open(&self, request: Request<Bytes>) -> Result<Response<Chunks>, TransportError> {
         let request = request.try_into().map_err(incomplete)?;
         // reqwest's own limit on reading would count the time to connect as well. Where connecting has no limit,
         // neither has the reply's head, for nothing tells when the one becomes the other.
@@ -127,16 +128,46 @@ impl Https {
         let mut reply = Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
+        Ok(reply.map(|()| Chunks { response, limit: self.limits.read }))
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
+        let (head, mut chunks) = self.open(request).await?.into_parts();
         // Never grows, so it leaves no copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
-        while let Some(chunk) = within(self.limits.read, response.chunk()).await? {
+        while let Some(chunk) = chunks.next().await? {
             if body.len() + chunk.len() > MAX_REPLY_BYTES {
                 return Err(TransportError::TooLarge);
             }
             body.extend_from_slice(&chunk);
         }
-        let body = Secret::new(body.to_vec());
-        Ok(reply.map(|()| body))
+        Ok(Response::from_parts(head, Secret::new(body.to_vec())))
+    }
+}
+
+/// The body of a reply, piece by piece. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Chunks {
+    response: reqwest::Response,
+    limit: Option<Duration>,
+}
+
+impl Chunks {
+    /// The next piece, for which the limit on reading is waited; `None` when the body is whole.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, TransportError> {
+        within(self.limit, self.response.chunk()).await
+    }
+
+    /// The whole body, if it is no longer than `limit` bytes.
+    pub async fn collect(mut self, limit: usize) -> Result<Vec<u8>, TransportError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            if body.len() + chunk.len() > limit {
+                return Err(TransportError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 }
 

@@ -1,0 +1,172 @@
+//! Signs calls, sends them, and judges what comes back.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Response;
+use serde::de::DeserializeOwned;
+
+use super::EndpointUrl;
+use super::Error;
+use super::Events;
+use super::FoundationModel;
+use super::InferenceProfile;
+use super::Request;
+use super::error::header;
+use super::error::request_id;
+use super::listing::FoundationModels;
+use super::listing::ProfilePage;
+use crate::arn::Region;
+use crate::clock::Clock;
+use crate::credentials::Keys;
+use crate::endpoint;
+use crate::endpoint::Variant;
+use crate::signing;
+use crate::signing::Call;
+use crate::signing::Scope;
+use crate::upstream::Chunks;
+use crate::upstream::Https;
+
+/// Far above what models answer today, images included.
+const LARGEST_REPLY: usize = 64 << 20;
+/// A refusal is a few hundred bytes.
+const LARGEST_REFUSAL: usize = 256 << 10;
+/// A thousand profiles each; nobody has as many.
+const MOST_PAGES: usize = 100;
+const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+
+/// Where calls go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The Region that is called and signed for.
+    pub region: Region,
+    /// Which of AWS's own endpoints.
+    pub variant: Variant,
+    /// What is asked instead of AWS's own.
+    pub endpoint: Option<EndpointUrl>,
+}
+
+/// Calls Bedrock in one Region.
+#[derive(Clone, Debug)]
+pub struct Client {
+    https: Https,
+    clock: Clock,
+    target: Target,
+}
+
+/// A whole answer.
+#[derive(Clone)]
+pub struct Reply {
+    /// The body, as it came.
+    pub body: Vec<u8>,
+    request_id: String,
+}
+
+impl Reply {
+    /// The body as JSON of this kind.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let not_understood = |_| Error::NotUnderstood {
+            why: "it is not the expected JSON",
+            request_id: self.request_id.clone(),
+        };
+        serde_json::from_slice(&self.body).map_err(not_understood)
+    }
+}
+
+impl Client {
+    /// A client; nothing is sent before the first call.
+    pub fn new(https: Https, clock: Clock, target: Target) -> Self {
+        Self { https, clock, target }
+    }
+
+    /// Calls, and waits for the whole answer.
+    pub async fn call(&self, keys: &Keys, request: &Request) -> Result<Reply, Error> {
+        let (host, response) = self.open(keys, request).await?;
+        let (head, chunks) = response.into_parts();
+        let body = chunks.collect(LARGEST_REPLY).await.map_err(|source| Error::no_answer(&host, source))?;
+        Ok(Reply { body, request_id: request_id(&head.headers) })
+    }
+
+    /// Calls, and gives the answer as it comes.
+    pub async fn stream(&self, keys: &Keys, request: &Request) -> Result<Events, Error> {
+        let (host, response) = self.open(keys, request).await?;
+        let (head, chunks) = response.into_parts();
+        let request_id = request_id(&head.headers);
+        if !is_event_stream(&head.headers) {
+            return Err(Error::NotUnderstood { why: "it is not a stream of events", request_id });
+        }
+        let is_converse = request.path.ends_with("/converse-stream");
+        Ok(Events::new(chunks, host, request_id, is_converse))
+    }
+
+    /// All foundation models of the Region, whether the account may call them or not.
+    pub async fn foundation_models(&self, keys: &Keys) -> Result<Vec<FoundationModel>, Error> {
+        let reply = self.call(keys, &Request::list_foundation_models()).await?;
+        Ok(reply.json::<FoundationModels>()?.model_summaries)
+    }
+
+    /// All inference profiles of the Region and account.
+    pub async fn inference_profiles(&self, keys: &Keys) -> Result<Vec<InferenceProfile>, Error> {
+        let mut profiles: Vec<InferenceProfile> = Vec::new();
+        // Without a kind AWS lists its own alone.
+        for kind in ["SYSTEM_DEFINED", "APPLICATION"] {
+            let mut next_token: Option<String> = None;
+            for _ in 0..MOST_PAGES {
+                let request = Request::list_inference_profiles(kind, next_token.as_deref());
+                let page: ProfilePage = self.call(keys, &request).await?.json()?;
+                for profile in page.inference_profile_summaries {
+                    let is_known = |known: &InferenceProfile| {
+                        known.inference_profile_arn == profile.inference_profile_arn
+                    };
+                    if !profiles.iter().any(is_known) {
+                        profiles.push(profile);
+                    }
+                }
+                next_token = page.next_token.filter(|token| !token.is_empty());
+                if next_token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(profiles)
+    }
+
+    /// Sends `request`; `Ok` is AWS's success, whose body is still to come.
+    async fn open(&self, keys: &Keys, request: &Request) -> Result<(String, Response<Chunks>), Error> {
+        let (host, signed) = self.signed(keys, request)?;
+        let response = self.https.open(signed).await.map_err(|source| Error::no_answer(&host, source))?;
+        if response.status().is_success() {
+            return Ok((host, response));
+        }
+        let now = self.clock.now();
+        let (head, chunks) = response.into_parts();
+        let body = chunks.collect(LARGEST_REFUSAL).await.map_err(|source| Error::no_answer(&host, source))?;
+        Err(Error::refused(head.status, &head.headers, &body, now))
+    }
+
+    fn signed(&self, keys: &Keys, request: &Request) -> Result<(String, http::Request<Bytes>), Error> {
+        let own = || {
+            EndpointUrl::of_host(endpoint::host(request.service, &self.target.region, self.target.variant))
+        };
+        let endpoint = self.target.endpoint.clone().unwrap_or_else(own);
+        let url = endpoint.join(&request.path);
+        let headers: Vec<_> =
+            request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let scope = Scope::new(self.clock.now(), self.target.region.clone(), request.service.signing_name());
+        let call = Call { method: request.method, url: &url, headers: &headers, body: &request.body };
+        let signature = signing::sign_v4(&call, keys, &scope)?;
+
+        let mut signed = http::Request::builder().method(request.method).uri(&url);
+        for (name, value) in headers {
+            signed = signed.header(name, value);
+        }
+        for (name, value) in &signature {
+            signed = signed.header(*name, value);
+        }
+        let signed = signed.body(request.body.clone()).map_err(|_| Error::Unsendable)?;
+        Ok((endpoint.host().to_owned(), signed))
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    header(headers, "content-type").is_some_and(|kind| kind.split(';').next() == Some(EVENT_STREAM))
+}
