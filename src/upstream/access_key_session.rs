@@ -75,3 +75,6 @@ impl Issuer for AccessKeySession {
         Box::pin(async { self.make().await.map_err(Failure::from) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,9 +94,7 @@ impl Answer {
             .ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
         // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
         // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
-        let expires_at = expiration.checked_sub(self.lateness);
-        let expires_at =
-            expires_at.ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
+        let expires_at = expiration - self.lateness;
         if expires_at > self.read_at + asked + MAX_EXTRA_LIFE {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));

@@ -135,3 +135,6 @@ impl Issuer for AssumedRole {
         Box::pin(self.assume())
     }
 }
+
+#[cfg(test)]
+mod tests;

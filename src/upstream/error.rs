@@ -41,9 +41,9 @@ impl Operation {
         }
     }
 
-    /// Its name after `preposition`, for messages; nothing for CreateSession, which every session calls.
-    fn after(self, preposition: &'static str) -> Named {
-        Named { preposition, operation: self }
+    /// Its name between two words, for messages; nothing for CreateSession, which most sessions call.
+    fn between(self, before: &'static str, after: &'static str) -> Named {
+        Named { before, operation: self, after }
     }
 }
 
@@ -54,15 +54,16 @@ impl fmt::Display for Operation {
 }
 
 struct Named {
-    preposition: &'static str,
+    before: &'static str,
     operation: Operation,
+    after: &'static str,
 }
 
 impl fmt::Display for Named {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.operation {
             Operation::CreateSession => Ok(()),
-            other => write!(formatter, " {} {other}", self.preposition),
+            other => write!(formatter, "{}{other}{}", self.before, self.after),
         }
     }
 }
@@ -97,7 +98,10 @@ pub enum Error {
         source: TransportError,
     },
     /// AWS answered with an error.
-    #[error("AWS answered{} {status} {kind}: {message} (request id {request_id})", .operation.after("to"))]
+    #[error(
+        "AWS answered {}{status} {kind}: {message} (request id {request_id})",
+        .operation.between("", " with ")
+    )]
     Refused {
         /// What was asked.
         operation: Operation,
@@ -115,7 +119,10 @@ pub enum Error {
         clock_off_by: i64,
     },
     /// A success that cannot be used.
-    #[error("AWS's answer{} cannot be used: {why} (status {status}, request id {request_id})", .operation.after("to"))]
+    #[error(
+        "AWS's answer{} cannot be used: {why} (status {status}, request id {request_id})",
+        .operation.between(" to ", "")
+    )]
     NotUnderstood {
         /// What was asked.
         operation: Operation,

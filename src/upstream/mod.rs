@@ -52,3 +52,6 @@ pub trait Issuer: Send + Sync + 'static {
     /// Makes credentials. Cancel-safe: dropping the future leaves nothing half done.
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>>;
 }
+
+#[cfg(test)]
+mod support;

@@ -107,3 +107,6 @@ impl Sts {
         Ok(Signed { request, host })
     }
 }
+
+#[cfg(test)]
+mod tests;

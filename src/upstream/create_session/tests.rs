@@ -1,48 +1,21 @@
 //! CreateSession against a scripted transport: what is sent, and what becomes of each answer.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Mutex;
 
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
-use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;
-use crate::clock::Clock;
 use crate::failure::Class;
 use crate::identity::Source;
 use crate::upstream::Reply;
-use crate::upstream::Transport;
-use crate::upstream::TransportError;
-
-const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
-
-/// Answers from a list, and remembers what was asked.
-#[derive(Default)]
-struct Script {
-    replies: Mutex<VecDeque<Reply>>,
-    requests: Mutex<Vec<Request<Bytes>>>,
-}
-
-impl Transport for Script {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        self.requests.lock().unwrap().push(request);
-        let reply = self.replies.lock().unwrap().pop_front();
-        Box::pin(async move { reply.ok_or(TransportError::TooLarge) })
-    }
-}
-
-fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
-    let mut reply = http::Response::builder().status(status).header("x-amzn-requestid", "id-1");
-    for (name, value) in headers {
-        reply = reply.header(*name, *value);
-    }
-    reply.body(Secret::new(body.as_bytes().to_vec())).unwrap()
-}
+use crate::upstream::support::NOW;
+use crate::upstream::support::Script;
+use crate::upstream::support::reply;
+use crate::upstream::support::sent_header;
 
 fn made(expiration: &str) -> String {
     let credentials = json!({
@@ -92,22 +65,14 @@ impl Bench {
             variant: Variant::default(),
         };
         change(&mut options);
-        let script =
-            Arc::new(Script { replies: Mutex::new(replies.into_iter().collect()), ..Script::default() });
-        let issuer = RolesAnywhere::new(
-            options,
-            Caller::new(Arc::clone(&script) as Arc<dyn Transport>, Clock::manual(NOW)),
-        );
+        let script = Script::new(replies);
+        let issuer = RolesAnywhere::new(options, script.caller());
         Self { folder, script, issuer }
     }
 
     fn sent(&self) -> Vec<Request<Bytes>> {
-        self.script.requests.lock().unwrap().drain(..).collect()
+        self.script.sent()
     }
-}
-
-fn sent_header(request: &Request<Bytes>, name: &str) -> String {
-    request.headers()[name].to_str().unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,7 +96,8 @@ fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
     node.children().find(|child| child.tag_name().name() == name)
 }
 
-/// The text of a child, if it has any.
+/// The text of a child, if it has any and nothing else.
 fn part<'a>(node: Node<'a, 'a>, name: &str) -> Option<&'a str> {
-    child(node, name)?.text().map(str::trim).filter(|text| !text.is_empty())
+    let part = child(node, name).filter(|part| part.first_child() == part.last_child())?;
+    part.text().map(str::trim).filter(|text| !text.is_empty())
 }
