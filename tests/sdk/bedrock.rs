@@ -1,11 +1,14 @@
-//! SDKs that talk to models with what the daemon gives them. Roles Anywhere is in one Region and Bedrock in another.
+//! SDKs that talk to models, and to STS, with what the daemon gives them. Roles Anywhere is in one Region, and what they
+//! talk to in another.
 
 use std::process::Command;
 
+use anchord_emulator::AccessKey;
 use anchord_emulator::Fault;
 use anchord_emulator::LoggedRequest;
 use anchord_emulator::Service;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::ROOM;
 use crate::channels::Channel;
@@ -19,6 +22,9 @@ use crate::support::process;
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const PROFILE: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
 
+const CERTIFICATE: &str = "certificate = \"leaf.pem\"\nprivate_key = \"key.pem\"";
+const ACCESS_KEYS: &str = "source = \"access-keys\"\naccess_keys = \"file:user\"";
+
 /// A daemon whose certificate is good in Oregon, and models in Virginia.
 struct Scene {
     stage: Stage,
@@ -27,14 +33,27 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(CERTIFICATE, "").await
+    }
+
+    /// A session with these lines on where its credentials come from, and these tables after it.
+    async fn with(lines: &str, tables: &str) -> Self {
         let stage = Stage::with(|setup| {
             "us-west-2".clone_into(&mut setup.region);
             setup.trust_anchors[0].arn = setup.trust_anchor_arn();
             setup.profiles[0].arn = setup.profile_arn();
         })
         .await;
-        let identity = "certificate = \"leaf.pem\"\nprivate_key = \"key.pem\"\nregion = \"us-east-1\"";
-        stage.configure(&stage.session_of("bedrock", identity));
+        let endpoint = stage.emulator.endpoint();
+        let lines = format!("{lines}\nregion = \"us-east-1\"\nsts_endpoint = \"{endpoint}\"");
+        let session = if lines.contains("access-keys") {
+            let AccessKey { access_key_id, secret_access_key, .. } = AccessKey::sample();
+            stage.write("user", &format!("{access_key_id}:{secret_access_key}\n"));
+            format!("[session.bedrock]\n{lines}\n")
+        } else {
+            stage.session_of("bedrock", &lines)
+        };
+        stage.configure(&format!("{session}{tables}"));
         let daemon = stage.daemon().await;
         Self { stage, daemon }
     }
@@ -174,4 +193,66 @@ async fn boto3_understands_what_the_emulator_refuses() {
     ] {
         assert!(came[call].as_str().unwrap().contains(told), "{call}: {}", came[call]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_is_the_role_at_the_end_of_the_chain() {
+    let _place = ROOM.acquire().await.unwrap();
+    let steps = "[[session.bedrock.assume_role]]\nrole_arn = \"arn:aws:iam::111122223333:role/path/Between\"\n\
+                 [[session.bedrock.assume_role]]\nrole_arn = \"arn:aws:iam::444455556666:role/Models\"\n\
+                 session_name = \"robot-7\"\n";
+    for (lines, first) in [(CERTIFICATE, "CreateSession"), (ACCESS_KEYS, "AssumeRole")] {
+        let scene = Scene::with(lines, steps).await;
+        let variables = scene.variables(Channel::Imds).await;
+
+        let came = scene.play(sdks::python("sts_boto3.py"), variables, "").await;
+        let said = scene.with_boto3(Channel::ContainerFile, HAIKU).await;
+
+        assert_eq!(came["get_caller_identity"], "arn:aws:sts::444455556666:assumed-role/Models/robot-7");
+        assert_eq!(said["converse"], "You said: Hello from boto3");
+        let issued = scene.stage.emulator.issued();
+        assert_eq!(issued[0].action, first);
+        let models = issued.iter().find(|set| set.role_session_name == "robot-7").unwrap();
+        let calls = scene.stage.emulator.requests_to(Service::Bedrock);
+        assert!(calls.iter().all(|call| call.signer.as_ref() == Some(&models.access_key_id)), "{calls:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_is_the_user_whose_access_keys_the_daemon_has() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::with(ACCESS_KEYS, "").await;
+    let variables = scene.variables(Channel::Imds).await;
+
+    let came = scene.play(sdks::python("sts_boto3.py"), variables, "").await;
+
+    assert_eq!(came["get_caller_identity"], "arn:aws:iam::123456789012:user/ExampleUser");
+    let key = scene.api_key().await;
+    let variables = vec![("AWS_BEARER_TOKEN_BEDROCK", key)];
+    let said = scene.play(sdks::python("bedrock_boto3.py"), variables, HAIKU).await;
+    assert_all_said(&said, "You said: Hello from boto3");
+}
+
+/// Here, too, the emulator is judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_understands_what_the_emulator_says_as_sts() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let variables = scene.variables(Channel::Imds).await;
+    let reader = "arn:aws:sts::111122223333:assumed-role/Reader/chained True True";
+
+    let chained = scene.play(sdks::python("sts_boto3.py"), variables, "").await;
+    let AccessKey { access_key_id, secret_access_key, .. } = AccessKey::sample();
+    let variables = vec![("AWS_ACCESS_KEY_ID", access_key_id), ("AWS_SECRET_ACCESS_KEY", secret_access_key)];
+    let of_user = scene.play(sdks::python("sts_boto3.py"), variables, "").await;
+
+    assert_eq!((&chained["assume_role"], &of_user["assume_role"]), (&json!(reader), &json!(reader)));
+    let told = |came: &Value, call: &str| came[call].as_str().unwrap().to_owned();
+    assert!(told(&chained, "chain_for_too_long").contains("exceeds the 1 hour session limit"), "{chained}");
+    assert!(told(&chained, "get_session_token").contains("(AccessDenied)"), "{chained}");
+    assert_eq!(told(&of_user, "get_session_token"), "ASIA");
+    let calls = scene.stage.emulator.requests_to(Service::Sts);
+    let tagged = calls.iter().find(|call| call.parameter("Tags.member.1.Key").is_some()).unwrap();
+    assert_eq!(tagged.parameter("Tags.member.1.Key"), Some("team & co"));
+    assert_eq!(tagged.parameter("Tags.member.1.Value"), Some("r\u{f6}d"));
 }
