@@ -85,23 +85,23 @@ const OURS: &[&str] = &[
 
 impl Request {
     /// InvokeModel: the body and the answer are the model's own.
-    pub fn invoke_model(model: &ModelId, content: Content<'_>, body: Bytes) -> Self {
-        Self::to_model(model, "invoke", content, "accept", body)
+    pub fn invoke_model(model: &ModelId, content: Content<'_>) -> Self {
+        Self::to_model(model, "invoke", content, "accept")
     }
 
     /// InvokeModelWithResponseStream: the same, answered in pieces.
-    pub fn invoke_model_with_response_stream(model: &ModelId, content: Content<'_>, body: Bytes) -> Self {
-        Self::to_model(model, "invoke-with-response-stream", content, "x-amzn-bedrock-accept", body)
+    pub fn invoke_model_with_response_stream(model: &ModelId, content: Content<'_>) -> Self {
+        Self::to_model(model, "invoke-with-response-stream", content, "x-amzn-bedrock-accept")
     }
 
     /// Converse: the same JSON for all models.
-    pub fn converse(model: &ModelId, body: Bytes) -> Self {
-        Self::to_model(model, "converse", JSON, "accept", body)
+    pub fn converse(model: &ModelId) -> Self {
+        Self::to_model(model, "converse", JSON, "accept")
     }
 
     /// ConverseStream: the same, answered in pieces.
-    pub fn converse_stream(model: &ModelId, body: Bytes) -> Self {
-        Self::to_model(model, "converse-stream", JSON, "accept", body)
+    pub fn converse_stream(model: &ModelId) -> Self {
+        Self::to_model(model, "converse-stream", JSON, "accept")
     }
 
     /// ListFoundationModels.
@@ -129,7 +129,14 @@ impl Request {
         Ok(self)
     }
 
-    fn to_model(model: &ModelId, verb: &str, content: Content<'_>, accept: &str, body: Bytes) -> Self {
+    /// The same with this body.
+    #[must_use]
+    pub fn with_body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn to_model(model: &ModelId, verb: &str, content: Content<'_>, accept: &str) -> Self {
         let content_type = ("content-type".to_owned(), content.content_type.to_owned());
         let accept = content.accept.map(|value| (accept.to_owned(), value.to_owned()));
         Self {
@@ -137,7 +144,7 @@ impl Request {
             service: Service::BedrockRuntime,
             path: format!("/model/{}/{verb}", model.label()),
             headers: std::iter::once(content_type).chain(accept).collect(),
-            body,
+            body: Bytes::new(),
         }
     }
 
@@ -186,16 +193,16 @@ mod tests {
             shown.join(" ")
         };
 
-        let invoke = Request::invoke_model(&model(), content, Bytes::new());
+        let invoke = Request::invoke_model(&model(), content);
         assert_eq!(invoke.path, "/model/amazon.nova-lite-v1%3A0/invoke");
         assert_eq!(headers(&invoke), "content-type:image/png accept:text/csv");
-        let stream = Request::invoke_model_with_response_stream(&model(), content, Bytes::new());
+        let stream = Request::invoke_model_with_response_stream(&model(), content);
         assert_eq!(stream.path, "/model/amazon.nova-lite-v1%3A0/invoke-with-response-stream");
         assert_eq!(headers(&stream), "content-type:image/png x-amzn-bedrock-accept:text/csv");
-        let converse = Request::converse(&model(), Bytes::new());
+        let converse = Request::converse(&model());
         assert_eq!(converse.path, "/model/amazon.nova-lite-v1%3A0/converse");
         assert_eq!(headers(&converse), "content-type:application/json");
-        let stream = Request::converse_stream(&model(), Bytes::new());
+        let stream = Request::converse_stream(&model());
         assert_eq!(stream.path, "/model/amazon.nova-lite-v1%3A0/converse-stream");
         let page = Request::list_inference_profiles("APPLICATION", Some("a/b="));
         assert_eq!(page.path, "/inference-profiles?maxResults=1000&type=APPLICATION&nextToken=a%2Fb%3D");
@@ -204,15 +211,14 @@ mod tests {
 
     #[test]
     fn a_header_is_sent_as_it_was_given_but_for_case_and_space_around_it() {
-        let request =
-            Request::converse(&model(), Bytes::new()).with_header("X-Amzn-Bedrock-Trace: ENABLED ").unwrap();
+        let request = Request::converse(&model()).with_header("X-Amzn-Bedrock-Trace: ENABLED ").unwrap();
 
         assert_eq!(request.headers[1], ("x-amzn-bedrock-trace".into(), "ENABLED".into()));
     }
 
     #[test]
     fn headers_that_signing_owns_or_that_an_option_sets_are_refused() {
-        let refusal = |text: &str| Request::converse(&model(), Bytes::new()).with_header(text).err().unwrap();
+        let refusal = |text: &str| Request::converse(&model()).with_header(text).err().unwrap();
 
         for name in OURS {
             assert_eq!(refusal(&format!("{}:x", name.to_uppercase())), HeaderRefused::Ours((*name).into()));
@@ -221,7 +227,7 @@ mod tests {
         for text in ["x", "x:", ":x", "x y:z", "x:é", "x:a\r\ny:b", "x\ny:a"] {
             assert!(matches!(refusal(text), HeaderRefused::Malformed(_)), "{text:?}");
         }
-        let twice = Request::converse(&model(), Bytes::new()).with_header("a:1").unwrap().with_header("A:2");
+        let twice = Request::converse(&model()).with_header("a:1").unwrap().with_header("A:2");
         assert_eq!(twice.err().unwrap(), HeaderRefused::Twice("a".into()));
     }
 }

@@ -45,13 +45,29 @@ impl From<Class> for Exit {
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
 pub(super) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
-    let printed = surroundings.stdout.write_all(text.as_bytes()).and_then(|()| surroundings.stdout.flush());
+    match print_bytes(surroundings, text.as_bytes()) {
+        Ok(_) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+/// Whether anybody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    There,
+    Gone,
+}
+
+/// The same for data of any kind, and for whoever has more to come.
+pub(super) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Reader, Exit> {
+    let printed = surroundings.stdout.write_all(bytes).and_then(|()| surroundings.stdout.flush());
     match printed {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => {
             let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: {error}");
-            Exit::Failed
+            Err(Exit::Failed)
         }
-        _ => Exit::Done,
     }
 }
 

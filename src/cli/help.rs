@@ -74,6 +74,7 @@ fn for_people() -> Command {
                     .args(config::arguments()),
             ),
         )
+        .subcommand(super::bedrock::command())
         .subcommand(Command::new("version").about("Print the version"))
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file a verb; nobody names it.
 
+mod bedrock;
 mod certificate;
 mod config_check;
 mod credential_process;
@@ -50,6 +51,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
         },
         #[cfg(feature = "pkcs11")]
         Some((pkcs11_host::VERB, matches)) => pkcs11_host::run(matches, surroundings),
+        Some(("bedrock", matches)) => bedrock::run(matches, surroundings),
         Some(("certificate", matches)) => match matches.subcommand() {
             Some(("show", matches)) => certificate::show(matches, surroundings),
             _ => Exit::Usage,

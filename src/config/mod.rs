@@ -50,6 +50,8 @@ use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
 use crate::endpoint::Variant;
+use crate::failure::Class;
+use crate::failure::Failure;
 use crate::secret::Secret;
 
 /// Settings in which every value is well formed and agrees with the others.
@@ -357,6 +359,26 @@ pub fn load_source(
         arguments.insert("certificate", vec![place.into()]);
     }
     check::settle_source(arguments, environment)
+}
+
+/// What a verb's own flag says of a span of time, written as in settings.
+///
+/// # Errors
+/// What is wrong with it, naming the flag.
+pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
+    values::span(text).map_err(|fault| of_flag(flag, fault))
+}
+
+/// The same for a limit, which `none` lifts.
+///
+/// # Errors
+/// What is wrong with it, naming the flag.
+pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
+    values::timeout(text).map_err(|fault| of_flag(flag, fault))
+}
+
+fn of_flag(flag: &str, fault: values::Fault) -> Failure {
+    Failure::of(Class::Misconfigured, format!("--{flag}: {}", fault.what), fault.hint)
 }
 
 /// Who wants settings.

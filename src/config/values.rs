@@ -125,7 +125,7 @@ fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result
 }
 
 /// `1h`, `1h30m`, `500ms`, or a plain number of seconds.
-fn span(text: &str) -> Result<Duration, Fault> {
+pub(super) fn span(text: &str) -> Result<Duration, Fault> {
     let malformed = || {
         Fault::new(format!("{} is not a duration", echo(text)))
             .hint("write a number and a unit (ms, s, m, h), such as 45m or 1h30m; a plain number is seconds")

@@ -38,7 +38,6 @@ const MAX_LINE_BYTES: usize = 2000;
 
 /// The credentials of the session that `settings` mean: the daemon's, or else its own as [`run`] would print them. For
 /// verbs that use them; a passphrase may be asked for.
-#[allow(dead_code, reason = "the verbs of Bedrock, which follow, use it")]
 pub(super) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,

@@ -1,0 +1,147 @@
+//! What is sent: read, filled in and checked before anything else happens.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use clap::ArgMatches;
+use serde_json::json;
+
+use super::Ended;
+use super::template;
+use super::template::Form;
+use super::template::Variables;
+use crate::cli::Surroundings;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::failure::system_reason;
+
+/// Above what Bedrock takes (25 MB), below what would hurt.
+const LARGEST: u64 = 64 << 20;
+
+/// The body that the arguments mean.
+pub(super) fn read(
+    matches: &ArgMatches,
+    content_type: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Bytes, Ended> {
+    let folder = surroundings.environment.current_dir();
+    let variables = variables(matches, folder)?;
+    let is_literal = matches.get_flag("literal");
+    if let Some(text) = matches.get_one::<String>("message") {
+        let text = if is_literal { text.clone() } else { rendered(text, Form::Text, &variables)? };
+        let body = json!({"messages": [{"role": "user", "content": [{"text": text}]}]});
+        return Ok(body.to_string().into());
+    }
+    let form = if is_json(content_type) { Form::Json } else { Form::Text };
+    let given = given(matches, folder)?;
+    let body = match String::from_utf8(given) {
+        Ok(text) if is_literal => text.into_bytes(),
+        Ok(text) => rendered(&text, form, &variables)?.into_bytes(),
+        // An image, say, in which there is nothing to look for.
+        Err(binary) if form == Form::Text && variables.is_empty() => binary.into_bytes(),
+        Err(binary) => {
+            let at = binary.utf8_error().valid_up_to();
+            let hint =
+                Some("JSON and placeholders are text; what is neither needs its own `--content-type`".into());
+            let what = format!("the body is not UTF-8 from byte {at} on");
+            return Err(Ended::Misused(Failure::of(Class::Misconfigured, what, hint)));
+        }
+    };
+    if form == Form::Json {
+        template::check_json(&body).map_err(Ended::Misused)?;
+    }
+    Ok(body.into())
+}
+
+fn rendered(template: &str, form: Form, variables: &Variables) -> Result<String, Ended> {
+    template::render(template, form, variables).map_err(Ended::Misused)
+}
+
+/// `application/json`, with parameters or not, and the types made of it (`application/vnd.x+json`).
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
+    if let Some(path) = matches.get_one::<String>("body-file") {
+        return file(&folder.join(path));
+    }
+    match matches.get_one::<String>("body").map(String::as_str) {
+        Some("-") => stdin(),
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None if rustix::termios::isatty(std::io::stdin()) => {
+            let hint = "give `--body`, `--body-file` or `--message` (with `--converse`); `--body -` reads the terminal";
+            Err(Ended::Misused(Failure::of(Class::Misconfigured, "there is no body", Some(hint.into()))))
+        }
+        None => stdin(),
+    }
+}
+
+fn stdin() -> Result<Vec<u8>, Ended> {
+    let cannot = |error: std::io::Error| {
+        Failure::of(Class::Misconfigured, format!("cannot read stdin: {error}"), None)
+    };
+    bounded(std::io::stdin().lock(), "stdin", cannot)
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, Ended> {
+    let shown = format!("`{}`", path.display());
+    let cannot = |error: std::io::Error| {
+        Failure::of(Class::Misconfigured, format!("cannot read {shown}: {}", system_reason(&error)), None)
+    };
+    bounded(fs_err::File::open(path).map_err(cannot)?, &shown, cannot)
+}
+
+fn bounded(
+    source: impl std::io::Read,
+    name: &str,
+    cannot: impl FnOnce(std::io::Error) -> Failure,
+) -> Result<Vec<u8>, Ended> {
+    let mut content = Vec::new();
+    let length = source.take(LARGEST + 1).read_to_end(&mut content).map_err(cannot)?;
+    if u64::try_from(length).is_ok_and(|length| length <= LARGEST) {
+        return Ok(content);
+    }
+    let hint = Some("Bedrock takes 25 MB".into());
+    Err(Failure::of(Class::Misconfigured, format!("{name} is larger than 64 MiB"), hint).into())
+}
+
+fn variables(matches: &ArgMatches, folder: &Path) -> Result<Variables, Ended> {
+    let mut variables = Variables::new();
+    for text in matches.get_many::<String>("var").into_iter().flatten() {
+        let (name, value) = pair("var", text)?;
+        add(&mut variables, name, value.to_owned())?;
+    }
+    for text in matches.get_many::<String>("var-file").into_iter().flatten() {
+        let (name, path) = pair("var-file", text)?;
+        let content = String::from_utf8(file(&folder.join(path))?).map_err(|_| {
+            Failure::of(Class::Misconfigured, format!("`{path}` of variable `{name}` is not UTF-8"), None)
+        })?;
+        add(&mut variables, name, content)?;
+    }
+    Ok(variables)
+}
+
+fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Ended> {
+    let found = text.split_once('=').filter(|(name, _)| template::is_name(name));
+    found.ok_or_else(|| {
+        // The value may be a secret of somebody's, so it is not repeated.
+        let hint = Some(format!(
+            "the form is `--{flag} NAME={}`, the name of letters, digits, `_`, `-` and `.`",
+            if flag == "var" { "VALUE" } else { "PATH" }
+        ));
+        Ended::Misused(Failure::of(Class::Misconfigured, format!("--{flag}: there is no name"), hint))
+    })
+}
+
+fn add(variables: &mut Variables, name: &str, value: String) -> Result<(), Ended> {
+    match variables.insert(name.to_owned(), value) {
+        None => Ok(()),
+        Some(_) => {
+            let what = format!("variable `{name}` is given twice");
+            Err(Ended::Misused(Failure::of(Class::Misconfigured, what, Some("leave one of them out".into()))))
+        }
+    }
+}

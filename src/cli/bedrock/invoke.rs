@@ -1,0 +1,306 @@
+//! `anchord bedrock invoke`.
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+use serde_json::Value;
+
+use super::Ended;
+use super::body;
+use super::destination::Destination;
+use super::selection::Selection;
+use crate::bedrock;
+use crate::bedrock::Client;
+use crate::bedrock::Content;
+use crate::bedrock::Event;
+use crate::bedrock::ModelId;
+use crate::bedrock::Reply;
+use crate::bedrock::Request;
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::exit;
+use crate::cli::exit::Reader;
+use crate::config;
+use crate::credentials::Keys;
+use crate::entropy::Entropy;
+use crate::entropy::Jitter;
+use crate::failure::Class;
+use crate::failure::Classify as _;
+use crate::failure::Failure;
+
+const JSON: &str = "application/json";
+
+/// A call that has been checked, and what becomes of its answer.
+struct Plan {
+    request: Request,
+    is_stream: bool,
+    is_converse: bool,
+    retries: u32,
+    shown: Shown,
+    destination: Option<Destination>,
+}
+
+/// What is printed of an answer.
+enum Shown {
+    /// All of it; of a stream, its text.
+    Whole,
+    /// Each event of a stream.
+    Events,
+    Selected(Selection),
+}
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
+    let model = matches.get_one::<String>("model-id").map_or("", String::as_str);
+    let model = ModelId::parse(model).map_err(Ended::misused)?;
+    let shown = shown(matches)?;
+    let patience = matches.get_one::<String>("timeout").map_or("", String::as_str);
+    let patience = config::limit("timeout", patience).map_err(Ended::Misused)?;
+    let settings = super::settings(matches, surroundings)?;
+    let region = super::region(matches, &settings, surroundings)?;
+    model.check_region(&region).map_err(Ended::misused)?;
+    let target = super::target(matches, &settings, region, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", surroundings)?;
+    let request = request(matches, &model, surroundings)?;
+    let folder = surroundings.environment.current_dir();
+    let destination =
+        matches.get_one::<String>("output-file").map(|path| Destination::open(&folder.join(path)));
+    let plan = Plan {
+        request,
+        is_stream: matches.get_flag("stream"),
+        is_converse: matches.get_flag("converse"),
+        retries: matches.get_one("retries").copied().unwrap_or(0),
+        shown,
+        destination: destination.transpose()?,
+    };
+    let client = super::client(&settings, target, patience)?;
+    let credentials = super::credentials(&settings, surroundings)?;
+
+    let runtime = exit::runtime()?;
+    let ended = runtime.block_on(plan.carry_out(&client, credentials.keys(), surroundings));
+    // A name lookup may still block a thread.
+    runtime.shutdown_background();
+    ended
+}
+
+fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
+    if matches.get_flag("json") {
+        return Ok(Shown::Events);
+    }
+    match matches.get_many::<String>("output") {
+        Some(paths) => {
+            Ok(Shown::Selected(Selection::parse(paths.map(String::as_str)).map_err(Ended::Misused)?))
+        }
+        None => Ok(Shown::Whole),
+    }
+}
+
+fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_>) -> Result<Request, Ended> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let content = Content { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
+    for (flag, value) in [("content-type", Some(content.content_type)), ("accept", content.accept)] {
+        if value.is_some_and(|value| !is_header_value(value)) {
+            let what = format!("--{flag}: not a type such as `{JSON}`");
+            return Err(Ended::Misused(Failure::of(Class::Misconfigured, what, None)));
+        }
+    }
+    // Before the body, for which stdin may have to be waited for.
+    let headers = matches.get_many::<String>("header").into_iter().flatten();
+    let mut request = match (matches.get_flag("converse"), matches.get_flag("stream")) {
+        (false, false) => Request::invoke_model(model, content),
+        (false, true) => Request::invoke_model_with_response_stream(model, content),
+        (true, false) => Request::converse(model),
+        (true, true) => Request::converse_stream(model),
+    };
+    for header in headers {
+        request = request.with_header(header).map_err(Ended::misused)?;
+    }
+    Ok(request.with_body(body::read(matches, content.content_type, surroundings)?))
+}
+
+fn is_header_value(text: &str) -> bool {
+    !text.trim().is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+impl Plan {
+    async fn carry_out(
+        self,
+        client: &Client,
+        keys: &Keys,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Result<Exit, Ended> {
+        let jitter = Jitter::uniform(Entropy::system());
+        if self.is_stream {
+            let mut events =
+                repeated(self.retries, &jitter, async || client.stream(keys, &self.request).await).await?;
+            let mut printer = Printer { shown: self.shown, open_line: false, any: false };
+            let printed = loop {
+                match events.next().await {
+                    Ok(Some(event)) => match printer.print(&event, surroundings) {
+                        Ok(Reader::There) => {}
+                        Ok(Reader::Gone) => return Ok(Exit::Done),
+                        Err(exit) => return Err(Ended::Told(exit)),
+                    },
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            let ended = printer.end_line(surroundings);
+            printed?;
+            return printer.verdict(ended, surroundings);
+        }
+        let reply = repeated(self.retries, &jitter, async || client.call(keys, &self.request).await).await?;
+        self.show(&reply, surroundings)
+    }
+
+    fn show(self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
+        let is_written = self.destination.is_some();
+        if let Some(destination) = self.destination {
+            destination.write(&reply.body)?;
+        }
+        match self.shown {
+            Shown::Selected(mut selection) => {
+                let lines = selection.lines(&reply.json::<Value>()?);
+                let printed = exit::print(surroundings, &lines);
+                match selection.missed() {
+                    Some(missed) => Err(missed.into()),
+                    None => Ok(printed),
+                }
+            }
+            _ if is_written => Ok(Exit::Done),
+            _ => {
+                exit::print_bytes(surroundings, &reply.body).map_err(Ended::Told)?;
+                // A model's own answer may be an image; Converse's is a line of JSON.
+                Ok(if self.is_converse { exit::print(surroundings, "\n") } else { Exit::Done })
+            }
+        }
+    }
+}
+
+/// Prints a stream.
+struct Printer {
+    shown: Shown,
+    /// Text was printed whose line has not ended.
+    open_line: bool,
+    any: bool,
+}
+
+impl Printer {
+    fn print(&mut self, event: &Event, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
+        let text = match &mut self.shown {
+            Shown::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
+            Shown::Events => format!("{}\n", event.value),
+            Shown::Selected(selection) => selection.lines(&event.value),
+        };
+        if text.is_empty() {
+            return Ok(Reader::There);
+        }
+        self.any = true;
+        self.open_line = !text.ends_with('\n');
+        exit::print_bytes(surroundings, text.as_bytes())
+    }
+
+    fn end_line(&self, surroundings: &mut Surroundings<'_>) -> Exit {
+        if self.open_line { exit::print(surroundings, "\n") } else { Exit::Done }
+    }
+
+    /// What a stream that came whole amounts to.
+    fn verdict(&self, printed: Exit, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
+        match &self.shown {
+            Shown::Selected(selection) => selection.missed().map_or(Ok(printed), |missed| Err(missed.into())),
+            Shown::Whole if !self.any => {
+                // Not a failure: a model may call a tool and say nothing. Nobody is left to tell if stderr is closed.
+                let _ = writeln!(
+                    surroundings.stderr,
+                    "anchord: the answer held no text; `--json` shows its events"
+                );
+                Ok(printed)
+            }
+            _ => Ok(printed),
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Whoever is told to wait longer is not served by a program that seems to hang.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Calls once, and up to `times` more where the failure may pass by itself.
+async fn repeated<T>(
+    times: u32,
+    jitter: &Jitter,
+    call: impl AsyncFn() -> Result<T, bedrock::Error>,
+) -> Result<T, bedrock::Error> {
+    let mut ceiling = FIRST_PAUSE;
+    for _ in 0..times {
+        let error = match call().await {
+            Ok(done) => return Ok(done),
+            Err(error) if matches!(error.class(), Class::Transient | Class::Throttled) => error,
+            Err(error) => return Err(error),
+        };
+        let pause = match error.retry_after() {
+            Some(asked) if asked > LONGEST_WAIT => return Err(error),
+            Some(asked) => asked,
+            // A quarter to the whole of the ceiling.
+            None => ceiling.mul_f64(jitter.draw().mul_add(0.75, 0.25)),
+        };
+        tokio::time::sleep(pause).await;
+        ceiling = (ceiling * 2).min(LONGEST_PAUSE);
+    }
+    call().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use http::StatusCode;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<u64>) -> bedrock::Error {
+        bedrock::Error::Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            kind: "-".into(),
+            message: "-".into(),
+            request_id: "-".into(),
+            retry_after: retry_after.map(Duration::from_secs),
+            clock_off_by: 0,
+        }
+    }
+
+    /// How often the call is made when it goes like this, how it ends, and how long that takes.
+    async fn calls(
+        times: u32,
+        answers: impl IntoIterator<Item = Result<(), bedrock::Error>>,
+    ) -> (usize, bool, Duration) {
+        let started = Instant::now();
+        let answers: RefCell<Vec<_>> = RefCell::new(answers.into_iter().collect());
+        let made = RefCell::new(0);
+        let call = async || {
+            *made.borrow_mut() += 1;
+            answers.borrow_mut().remove(0)
+        };
+        let ended = repeated(times, &Jitter::fixed(1.0), call).await;
+        (made.into_inner(), ended.is_ok(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_is_repeated_unasked() {
+        assert_eq!(calls(0, [Err(refused(503, None))]).await, (1, false, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_tried_again_after_a_pause_that_grows_or_that_aws_names() {
+        let answers = [Err(refused(503, None)), Err(refused(429, None)), Err(refused(429, Some(7))), Ok(())];
+
+        assert_eq!(calls(3, answers).await, (4, true, Duration::from_secs(1 + 2 + 7)));
+        assert_eq!(calls(1, [Err(refused(503, None)), Err(refused(503, None))]).await.0, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_or_a_long_wait_ends_it() {
+        assert_eq!(calls(3, [Err(refused(400, None))]).await, (1, false, Duration::ZERO));
+        assert_eq!(calls(3, [Err(refused(429, Some(61)))]).await, (1, false, Duration::ZERO));
+    }
+}

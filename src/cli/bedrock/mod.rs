@@ -1,0 +1,140 @@
+//! `anchord bedrock`: calls of models with a session's credentials.
+//!
+//! What is sent and what comes back may be anybody's data: both go where they were asked to, and nowhere else.
+
+mod api_key;
+mod args;
+mod body;
+mod destination;
+mod invoke;
+mod models;
+mod selection;
+mod template;
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+pub(super) use args::command;
+
+use super::Exit;
+use super::Surroundings;
+use super::credential_process;
+use super::exit;
+use crate::arn::Region;
+use crate::bedrock::Client;
+use crate::bedrock::EndpointUrl;
+use crate::bedrock::Target;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Settings;
+use crate::credentials::Credentials;
+use crate::daemon;
+use crate::endpoint::Variant;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let ended = match matches.subcommand() {
+        Some(("invoke", matches)) => invoke::run(matches, surroundings),
+        Some(("models", matches)) => models::run(matches, surroundings),
+        Some(("api-key", matches)) => api_key::run(matches, surroundings),
+        _ => Ok(Exit::Usage),
+    };
+    match ended {
+        Ok(exit) | Err(Ended::Told(exit)) => exit,
+        Err(Ended::Misused(failure)) => {
+            exit::report(&failure, surroundings);
+            Exit::Usage
+        }
+        Err(Ended::Failed(failure)) => exit::report(&failure, surroundings),
+    }
+}
+
+/// Why a verb ends early.
+#[derive(Debug)]
+enum Ended {
+    /// Whoever runs it has been told why.
+    Told(Exit),
+    /// What was given on the command line is wrong.
+    Misused(Failure),
+    Failed(Failure),
+}
+
+impl Ended {
+    fn misused(mistake: impl Into<Failure>) -> Self {
+        Self::Misused(mistake.into())
+    }
+}
+
+impl<F: Into<Failure>> From<F> for Ended {
+    fn from(failure: F) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Settings, Ended> {
+    config::load_for_client(matches, surroundings.environment)
+        .map_err(|problems| Ended::Told(exit::report_problems(&problems, surroundings)))
+}
+
+/// The Region that is called.
+fn region(
+    matches: &ArgMatches,
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Region, Ended> {
+    if let Some(text) = matches.get_one::<String>(args::REGION) {
+        return parse_region("--region", text);
+    }
+    if let Some(session) = settings.the_session() {
+        return Ok(session.region.clone());
+    }
+    // The daemon knows the session and its Region, and this user's settings do not.
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if let Some(text) = surroundings.environment.get(variable) {
+            return parse_region(variable, text);
+        }
+    }
+    let hint = Some("give `--region`, or set AWS_REGION".into());
+    let what = "no settings of this user define the session, so its Region is not known";
+    Err(Failure::of(Class::Misconfigured, what, hint).into())
+}
+
+fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
+    Region::parse(text).map_err(|error| {
+        Ended::Misused(Failure::of(Class::Misconfigured, format!("{origin}: {error}"), None))
+    })
+}
+
+/// Where calls go; `variable` names an endpoint where no flag does.
+fn target(
+    matches: &ArgMatches,
+    settings: &Settings,
+    region: Region,
+    variable: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Target, Ended> {
+    let flag = matches.get_one::<String>("endpoint-url").map(String::as_str);
+    let endpoint = flag.or_else(|| surroundings.environment.get(variable));
+    let endpoint = endpoint.map(str::parse::<EndpointUrl>).transpose().map_err(Ended::misused)?;
+    let variant = settings.the_session().map_or_else(Variant::default, |session| session.variant);
+    Ok(Target { region, variant, endpoint })
+}
+
+/// What calls go through; `patience` is how long AWS may be silent.
+fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Result<Client, Ended> {
+    let clock = Clock::system();
+    Ok(Client::new(daemon::https(settings, patience, &clock)?, clock, target))
+}
+
+/// The session's credentials, alive.
+fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Credentials, Ended> {
+    let credentials = credential_process::credentials(settings, surroundings)?;
+    if credentials.remaining(Clock::system().now()).is_positive() {
+        return Ok(credentials);
+    }
+    let hint = Some("see `anchord status`, and whether this host's clock is right".into());
+    Err(Failure::of(Class::Misconfigured, "the session's credentials have ended", hint).into())
+}
