@@ -144,10 +144,9 @@ impl<'a> Check<'a> {
         self.check_listen(listen.as_deref(), imds_on, container_on);
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
-        let variant = self.variant();
+        let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
         let sessions: Vec<Option<Session>> =
-            layers.iter().map(|layer| self.session(layer, variant.unwrap_or_default())).collect();
-        variant?;
+            layers.iter().map(|layer| self.session(layer, variant)).collect();
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),

@@ -186,6 +186,8 @@ pub struct Upstream {
     pub read_timeout: Option<Duration>,
     /// The authorities that TLS servers are judged by; `None` for the system's.
     pub ca_file: Option<PathBuf>,
+    /// Which of AWS's endpoints are called.
+    pub variant: Variant,
     /// The proxy for https, as the variable has it; may hold a password.
     pub proxy: Option<Secret<String>>,
     /// Hosts that are reached without the proxy, as the variable has them.

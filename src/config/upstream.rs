@@ -23,17 +23,19 @@ impl Check<'_> {
         let proxy =
             self.proxy_variable("upstream.proxy", &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
         let no_proxy = self.proxy_variable("upstream.no_proxy", &["no_proxy", "NO_PROXY"]);
+        let variant = self.variant();
         Some(Upstream {
             connect_timeout: connect_timeout.required()?,
             read_timeout: read_timeout.required()?,
             ca_file: ca_file?,
+            variant: variant?,
             proxy: proxy?.map(Secret::new),
             no_proxy: no_proxy?,
         })
     }
 
     /// Which of AWS's endpoints are called.
-    pub(super) fn variant(&mut self) -> Option<Variant> {
+    fn variant(&mut self) -> Option<Variant> {
         let fips = self.endpoint_switch("upstream.use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT");
         let dual_stack =
             self.endpoint_switch("upstream.use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT");

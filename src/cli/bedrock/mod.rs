@@ -30,7 +30,6 @@ use crate::config;
 use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::daemon;
-use crate::endpoint::Variant;
 use crate::failure::Class;
 use crate::failure::Failure;
 
@@ -119,8 +118,7 @@ fn target(
     let flag = matches.get_one::<String>("endpoint-url").map(String::as_str);
     let endpoint = flag.or_else(|| surroundings.environment.get(variable));
     let endpoint = endpoint.map(str::parse::<EndpointUrl>).transpose().map_err(Ended::misused)?;
-    let variant = settings.the_session().map_or_else(Variant::default, |session| session.variant);
-    Ok(Target { region, variant, endpoint })
+    Ok(Target { region, variant: settings.upstream.variant, endpoint })
 }
 
 /// What calls go through; `patience` is how long AWS may be silent.
