@@ -168,6 +168,26 @@ async fn javascript_talks_to_models_with_the_daemons_api_key_and_no_credentials(
     assert!(calls.len() == 2 && calls.iter().all(|call| call.is_bearer), "{calls:?}");
 }
 
+/// Whoever may talk is asked once, when a stream begins: new credentials are nothing to a stream of the old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_while_the_daemon_renews_its_credentials() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    let emulator = &scene.stage.emulator;
+    let listing_and_talking_at_once = [Fault::Close, Fault::Close];
+    emulator.script_for(Service::Bedrock, listing_and_talking_at_once.into_iter().chain([Fault::StreamHold]));
+
+    let renew = async {
+        emulator.wait_for_held(1).await;
+        scene.stage.install(&scene.stage.leaf());
+        scene.daemon.wait_for_nth("Credentials renewed", 2).await;
+        emulator.release();
+    };
+    let (came, ()) = tokio::join!(scene.with_boto3(Channel::ContainerFile, HAIKU), renew);
+
+    assert_all_said(&came, "You said: Hello from boto3");
+}
+
 /// It is the emulator that is judged here: SDKs understand its refusals and its exceptions as they do Bedrock's.
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_understands_what_the_emulator_refuses() {

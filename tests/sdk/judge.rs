@@ -88,8 +88,8 @@ impl Signer {
 }
 
 #[test]
-fn calls_of_models_by_any_name_are_signed_as_botocore_signs_them() {
-    let paths = [
+fn calls_of_sts_and_of_models_by_any_name_are_signed_as_botocore_signs_them() {
+    let models = [
         "/foundation-models",
         "/foundation-models?byProvider=Anthropic&byOutputModality=TEXT",
         "/inference-profiles?maxResults=10&nextToken=a%2Bb%2F%3D",
@@ -100,18 +100,26 @@ fn calls_of_models_by_any_name_are_signed_as_botocore_signs_them() {
         "/model/arn%3Aaws%3Asagemaker%3Aus-east-1%3A123456789012%3Aendpoint%2Fa_b.c~d-e/converse",
     ];
     let (mut questions, mut ours) = (Vec::new(), Vec::new());
-    for (signer, path) in SIGNERS.iter().flat_map(|signer| paths.map(|path| (signer, path))) {
-        let url = format!("https://bedrock-runtime.us-east-1.amazonaws.com{path}");
-        let body = "{\"messages\":[\"h\u{e4}llo\"]}";
-        let mut question = signer.question("signed", "us-east-1");
+    let said = "{\"messages\":[\"h\u{e4}llo\"]}";
+    let form = "Action=AssumeRole&Tags.member.1.Value=a%20%26%20b%2B%C3%A4&Version=2011-06-15";
+    let mut calls: Vec<_> =
+        models.iter().map(|path| (Service::BedrockRuntime, *path, "application/json", said)).collect();
+    calls.push((Service::Sts, "/", "application/x-www-form-urlencoded; charset=utf-8", form));
+    for (signer, call) in SIGNERS.iter().flat_map(|signer| calls.iter().map(move |call| (signer, call))) {
+        let (service, path, content_type, body) = *call;
+        let region = Region::parse("us-east-1").unwrap();
+        let host = endpoint::host(service, &region, Variant::default());
+        let url = format!("https://{host}{path}");
+        let mut question = signer.question("signed", region.as_str());
         question["method"] = json!("POST");
         question["url"] = json!(url);
+        question["content_type"] = json!(content_type);
         question["body"] = json!(body);
-        question["service"] = json!("bedrock");
+        question["service"] = json!(service.signing_name());
         questions.push(question);
 
-        let scope = Scope::new(AT, Region::parse("us-east-1").unwrap(), Service::Bedrock.signing_name());
-        let headers = [("content-type", "application/json")];
+        let scope = Scope::new(AT, region, service.signing_name());
+        let headers = [("content-type", content_type)];
         let call = Call { method: "POST", url: &url, headers: &headers, body: body.as_bytes() };
         let signed = signing::sign_v4(&call, &signer.keys(), &scope).unwrap();
         let (_, authorization) = signed.into_iter().find(|(name, _)| *name == "authorization").unwrap();

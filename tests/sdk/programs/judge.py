@@ -53,7 +53,7 @@ def credentials(question):
 def signed(question):
     """The Authorization header of a request."""
     freeze(question)
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": question["content_type"]}
     request = AWSRequest(method=question["method"], url=question["url"], headers=headers, data=question["body"])
     SigV4Auth(credentials(question), question["service"], question["region"]).add_auth(request)
     return request.headers["Authorization"]
