@@ -39,14 +39,14 @@ struct Arguments {
     /// The Region to play Bedrock in, if another
     #[arg(long)]
     bedrock_region: Option<String>,
-    /// Write root-ca.pem, leaf.pem with its chain, key.pem, tls-ca.pem and values.env there
+    /// Write root-ca.pem, leaf.pem with its chain, key.pem, access-keys of a user, tls-ca.pem and values.env there
     #[arg(long)]
     directory: Option<PathBuf>,
     /// The profile's session length in seconds; any from 1
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=43_200))]
     session_seconds: u32,
     /// Lay this fault over every request: throttle, error, html, denied, reset, malformed, truncated, empty, partial,
-    /// expired or oversized
+    /// expired, oversized or stream-cut
     #[arg(long, value_parser = fault)]
     fault: Option<Fault>,
 }
@@ -97,6 +97,11 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
         ("role_arn", setup.role_arn()),
     ];
     values.extend(setup.models.first().map(|model| ("model_id", model.id.clone())));
+    let access_keys: String = setup
+        .access_keys
+        .iter()
+        .map(|key| format!("{}:{}\n", key.access_key_id, key.secret_access_key))
+        .collect();
     let mut emulator = Emulator::start(setup).await?;
     emulator.always(arguments.fault.clone());
     values.insert(0, ("endpoint", emulator.endpoint()));
@@ -109,6 +114,7 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
         values.push(("certificate", write(&directory, "leaf.pem", 0o644, &chained)?));
         values.push(("private_key", write(&directory, "key.pem", 0o600, &leaf.key_pem(KeyForm::Pkcs8)?)?));
         values.push(("root", write(&directory, "root-ca.pem", 0o644, root.certificate_pem())?));
+        values.push(("access_keys", write(&directory, "access-keys", 0o600, &access_keys)?));
         write(&directory, "values.env", 0o644, &lines(&values))?;
     }
     output.write_all(lines(&values).as_bytes())?;
@@ -152,6 +158,7 @@ fn fault(name: &str) -> Result<Fault, String> {
         "partial" => Fault::PartialCredentials,
         "expired" => Fault::Expired,
         "oversized" => Fault::Oversized,
+        "stream-cut" => Fault::StreamCut,
         _ => return Err(format!("`{name}` is no fault; --help lists them")),
     })
 }

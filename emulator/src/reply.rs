@@ -13,13 +13,15 @@ pub(crate) struct Refusal {
     /// The value of `X-Amzn-ErrorType`.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
+    /// What the message is called in JSON: one part of the service writes it with a capital.
+    pub(crate) member: &'static str,
     /// For the log only.
     pub(crate) reason: String,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, kind: &'static str, message: &str, reason: impl Into<String>) -> Self {
-        Self { status, kind, message: message.to_owned(), reason: reason.into() }
+        Self { status, kind, message: message.to_owned(), member: "message", reason: reason.into() }
     }
 
     /// 403, whatever was wrong with signature, scope, clock or headers.
@@ -49,6 +51,6 @@ impl Refusal {
     }
 
     pub(crate) fn body(&self) -> Value {
-        json!({ "message": self.message })
+        json!({ self.member: self.message })
     }
 }

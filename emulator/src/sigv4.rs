@@ -301,14 +301,20 @@ fn check_signature(incoming: &Incoming, proof: &Proof, key: &Key) -> Result<(), 
         return Err(Complaint::mismatch("x-amz-content-sha256 is not the hash of the body."));
     }
     let names: Vec<&str> = proof.signed_headers.iter().map(String::as_str).collect();
-    let hash = encode::sha256_hex(canonical::request_v4(incoming, &names).as_bytes());
+    let request = canonical::request_v4(incoming, &names);
+    let hash = encode::sha256_hex(request.as_bytes());
     let string_to_sign = [ALGORITHM, &proof.stamp, &proof.claim.scope(), &hash].join("\n");
     let right = encode::hex(&mac(&signing_key(&key.secret_access_key, &proof.claim), &string_to_sign));
     if is_equal(right.as_bytes(), proof.signature.as_bytes()) {
         return Ok(());
     }
-    let message = "The request signature we calculated does not match the signature you provided. Check your AWS \
-                   Secret Access Key and signing method. Consult the service documentation for details.";
+    // What should have been signed has the session token in it: who shows this message shows a secret.
+    let message = format!(
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
+         Access Key and signing method. Consult the service documentation for details.\n\n\
+         The Canonical String for this request should have been\n'{request}'\n\n\
+         The String-to-Sign should have been\n'{string_to_sign}'\n"
+    );
     Err(Complaint::new(ComplaintKind::Mismatch, message, "the signature does not verify"))
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn verify(
     sigv4::verify(&request, find, Expected { service: "bedrock", region }, now).map_err(|complaint| {
         match complaint.kind {
             ComplaintKind::Expired | ComplaintKind::Stale => {
-                Refusal::new(403, "AccessDeniedException", "Bearer Token has expired", complaint.reason)
+                refused("Bearer Token has expired", &complaint.reason)
             }
             _ => invalid(&complaint.reason),
         }
@@ -71,8 +71,12 @@ fn presigned(token: &str) -> Option<Incoming> {
 }
 
 fn invalid(reason: &str) -> Refusal {
-    let message = "Authentication failed: Please make sure your API Key is valid.";
-    Refusal::new(403, "AccessDeniedException", message, format!("API key: {reason}"))
+    refused("Authentication failed: Please make sure your API Key is valid.", reason)
+}
+
+fn refused(message: &str, reason: &str) -> Refusal {
+    let reason = format!("API key: {reason}");
+    Refusal { member: "Message", ..Refusal::new(403, "AccessDeniedException", message, reason) }
 }
 
 #[cfg(test)]

@@ -58,7 +58,11 @@ pub(crate) fn decide(
     now: OffsetDateTime,
 ) -> Result<Outcome, Refusal> {
     if setup.sts_region_disabled {
-        let message = "STS is not activated in this region for account: ".to_owned() + &setup.account_id;
+        let message = format!(
+            "STS is not activated in this region for account:{}. Your account administrator can activate STS in \
+             this region using the IAM Console.",
+            setup.account_id
+        );
         return Err(Refusal::new(403, "RegionDisabledException", &message, "the Region is disabled"));
     }
     let (action, version) = (form.get("Action").unwrap_or_default(), form.get("Version"));

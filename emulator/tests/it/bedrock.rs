@@ -89,7 +89,8 @@ fn events(mut rest: &[u8]) -> (Vec<(String, Value)>, usize) {
 }
 
 fn refusal(answer: &Answer) -> (u16, String, String) {
-    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    let body = answer.json();
+    let message = body["message"].as_str().or_else(|| body["Message"].as_str()).unwrap().to_owned();
     (answer.status, answer.header("x-amzn-errortype").to_owned(), message)
 }
 

@@ -45,9 +45,13 @@ async fn it_prints_and_writes_what_a_client_must_be_told() {
     fs_err::create_dir(&wanted).unwrap();
     fs_err::write(wanted.join("key.pem"), "an older one, readable by all").unwrap();
 
-    let (child, values) = start(&["--region", "eu-west-3", "--directory", wanted.to_str().unwrap()]).await;
+    let regions = ["--region", "eu-west-3", "--bedrock-region", "eu-central-1"];
+    let (child, values) = start(&[&regions[..], &["--directory", wanted.to_str().unwrap()]].concat()).await;
 
     assert_eq!(values["region"], "eu-west-3");
+    assert_eq!((&*values["sts_region"], &*values["bedrock_region"]), ("eu-west-3", "eu-central-1"));
+    let keys = fs_err::read_to_string(&values["access_keys"]).unwrap();
+    assert!(keys.starts_with("AKIAIOSFODNN7EXAMPLE:"), "{keys}");
     assert!(values["profile_arn"].starts_with("arn:aws:rolesanywhere:eu-west-3:123456789012:profile/"));
     let mode = fs_err::metadata(&values["private_key"]).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -233,6 +233,23 @@ async fn a_bad_signature_is_refused_in_the_words_of_sts() {
     assert_eq!(refusal(&answer).1, "MissingAuthenticationToken");
 }
 
+/// As AWS does; who shows such a message, shows a secret.
+#[tokio::test]
+async fn a_refused_signature_is_answered_with_what_should_have_been_signed() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let token = session.token.clone().unwrap();
+
+    let answer = world.sts(&Keys { secret: "wrong".to_owned(), ..session }, "GetCallerIdentity", &[]).await;
+
+    let message = refusal(&answer).2;
+    assert!(
+        message.contains("The Canonical String for this request should have been")
+            && message.contains(&token)
+    );
+    assert!(!format!("{:?}", world.emulator.requests()).contains(&token), "the log has it");
+}
+
 #[tokio::test]
 async fn a_region_without_sts_refuses_and_so_does_iam() {
     let world = World::with(|setup| setup.sts_region_disabled = true).await;
