@@ -1,6 +1,7 @@
 //! A user's own access keys: where they are, and the forms in which people have them.
 //!
-//! They are read anew whenever they are asked for, so that a file that was changed is used, and are kept nowhere.
+//! They are read anew whenever they are asked for, so that a file that was changed is used. They are kept nowhere: of
+//! those in a file a digest alone, to tell others from them.
 
 mod parse;
 
@@ -9,16 +10,20 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use tracing::info;
 use tracing::warn;
 
 use super::Error;
+use super::Found;
 use super::Origin;
 use super::current::PATIENCE;
 use super::file::open_to_others;
 use super::pem;
 use crate::credentials::Keys;
+use crate::failure::Chain;
 use crate::failure::Class;
 use crate::failure::Classify;
 
@@ -34,7 +39,31 @@ pub struct AccessKeys {
     /// Held while the file is read, even if nobody waits any more: a file system that hangs must not cost a thread an
     /// attempt.
     reading: Arc<tokio::sync::Mutex<()>>,
-    told_warning: Arc<Mutex<Option<String>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    told_warning: Option<String>,
+    told_fault: Option<String>,
+    last_given: Given,
+}
+
+/// What the session's last attempt had to sign with.
+#[derive(Default)]
+enum Given {
+    #[default]
+    NothingYet,
+    NoKeys,
+    Keys(Mark),
+}
+
+/// Tells keys from others.
+#[derive(PartialEq, Eq)]
+struct Mark {
+    access_key_id: String,
+    /// SHA-256 of the secret, which has too many bits to be guessed.
+    secret: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -91,11 +120,49 @@ impl AccessKeys {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, reading: Arc::default(), told_warning: Arc::default() }
+        Self { place, reading: Arc::default(), state: Arc::default() }
     }
 
     /// The keys as they are now. That others may read their file is told once.
     pub async fn load(&self) -> Result<Keys, AccessKeysError> {
+        let result = self.read().await;
+        let mut state = self.lock();
+        state.told_fault = result.as_ref().err().map(|error| Chain(error).to_string());
+        state.last_given = result.as_ref().map_or(Given::NoKeys, |keys| Given::Keys(Mark::of(keys)));
+        drop(state);
+        result
+    }
+
+    /// Reads them for whoever does not sign but watches; all there is to tell is told here.
+    pub(super) async fn look(&self, session: &str) -> Found {
+        let keys = match self.read().await {
+            Ok(keys) => keys,
+            Err(error) => {
+                self.tell_fault(session, &error);
+                return Found::Fault;
+            }
+        };
+        let mark = Mark::of(&keys);
+        let mut state = self.lock();
+        let has_recovered = state.told_fault.take().is_some();
+        let is_news = match &state.last_given {
+            Given::NothingYet => false,
+            Given::NoKeys => true,
+            Given::Keys(given) => *given != mark,
+        };
+        // From here on the session is compared with what it was told.
+        state.last_given = Given::Keys(mark);
+        drop(state);
+        let access_key_id = &*keys.access_key_id;
+        if is_news {
+            info!(session, access_key_id, "Using other access keys");
+        } else if has_recovered {
+            info!(session, access_key_id, "The access keys can be read again");
+        }
+        if is_news { Found::News } else { Found::Known }
+    }
+
+    async fn read(&self) -> Result<Keys, AccessKeysError> {
         let path = match &self.place {
             Place::File(path) => path.clone(),
             Place::Given { keys, .. } => {
@@ -157,11 +224,30 @@ impl AccessKeys {
     }
 
     fn tell(&self, warning: Option<String>) {
-        let mut told = self.told_warning.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(warning) = warning.as_ref().filter(|warning| told.as_ref() != Some(warning)) {
+        let told = std::mem::replace(&mut self.lock().told_warning, warning.clone());
+        if let Some(warning) = warning.filter(|warning| told.as_ref() != Some(warning)) {
             warn!("{warning}");
         }
-        *told = warning;
+    }
+
+    fn tell_fault(&self, session: &str, error: &AccessKeysError) {
+        let fault = Chain(error).to_string();
+        let told = self.lock().told_fault.replace(fault.clone());
+        if told.as_ref() != Some(&fault) {
+            warn!(session, error = fault, hint = error.hint(), "The access keys cannot be read");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mark {
+    fn of(keys: &Keys) -> Self {
+        let secret = keys.secret_access_key.expose().as_bytes();
+        let secret = ring::digest::digest(&ring::digest::SHA256, secret).as_ref().to_vec();
+        Self { access_key_id: keys.access_key_id.clone(), secret }
     }
 }
 

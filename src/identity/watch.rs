@@ -1,4 +1,4 @@
-//! Watches the places of an identity, so that a renewed certificate is used at once.
+//! Watches the places of an identity, so that a renewed certificate is used at once; the file of access keys likewise.
 //!
 //! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
 //! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
@@ -6,6 +6,7 @@
 //! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
 
 mod inotify;
+mod subject;
 mod survey;
 
 use std::convert::Infallible;
@@ -20,8 +21,10 @@ use tracing::warn;
 
 use self::inotify::Deaf;
 use self::inotify::Inotify;
+use self::subject::Subject;
 use self::survey::Stamp;
 use self::survey::Survey;
+use super::AccessKeys;
 use super::Current;
 use super::Found;
 use super::expiry::Reminders;
@@ -29,9 +32,9 @@ use super::spiffe::Stream;
 use crate::clock::Clock;
 use crate::failure::Chain;
 
-/// Looks after the files of one session's identity while [`Watcher::run`] is polled.
+/// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
 pub struct Watcher {
-    current: Arc<Current>,
+    subject: Subject,
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
@@ -62,12 +65,21 @@ impl Default for Pace {
 impl Watcher {
     /// A watcher that notifies `changed` when there is another identity than the session has signed with.
     pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self { current, clock, changed, pace: Pace::default(), open: inotify::open }
+        Self::of(Subject::Identity(current), clock, changed)
+    }
+
+    /// The same for the file of access keys of which the session's issuer has a clone.
+    pub fn of_access_keys(session: &str, keys: AccessKeys, clock: Clock, changed: Arc<Notify>) -> Self {
+        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed)
+    }
+
+    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>) -> Self {
+        Self { subject, clock, changed, pace: Pace::default(), open: inotify::open }
     }
 
     /// The session's name.
     pub fn session(&self) -> &str {
-        self.current.session()
+        self.subject.session()
     }
 
     /// Watches until dropped.
@@ -81,7 +93,7 @@ impl Watcher {
 
     async fn look_out(&self, looked: &Notify) -> Infallible {
         let mut lookout = Lookout::new(self);
-        let agent = self.current.source().agent();
+        let agent = self.subject.agent();
         let mut agent = agent.map(|agent| Stream::new(agent.endpoint.clone(), self.session()));
         let (mut last, mut found) = (None, Found::Fault);
         // The session's own first attempt reads the files now, and tells what it finds.
@@ -89,8 +101,8 @@ impl Watcher {
         loop {
             // Before the files are read: what changes later is an event, or another stamp at the next look.
             let stamps = Some(lookout.survey().await);
-            if last != stamps || found == Found::Fault || self.current.source().is_silent() {
-                found = self.current.look(self.clock.now()).await;
+            if last != stamps || found == Found::Fault || self.subject.is_silent() {
+                found = self.subject.look(self.clock.now()).await;
                 if found == Found::News {
                     self.changed.notify_one();
                 }
@@ -112,7 +124,7 @@ impl Watcher {
     async fn remind(&self, looked: &Notify) -> Infallible {
         let mut reminders = Reminders::default();
         loop {
-            reminders.tell(self.session(), &self.current.links(), self.clock.now());
+            reminders.tell(self.session(), &self.subject.links(), self.clock.now());
             // A time-out is as good a reason as a look.
             let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }
@@ -137,6 +149,7 @@ enum Woken {
 /// Where the files are, and the kernel's watch on them where there is one.
 struct Lookout {
     session: String,
+    words: &'static str,
     paths: Vec<PathBuf>,
     pace: Pace,
     open: fn() -> io::Result<OwnedFd>,
@@ -148,7 +161,8 @@ impl Lookout {
     fn new(watcher: &Watcher) -> Self {
         Self {
             session: watcher.session().into(),
-            paths: watcher.current.source().paths(),
+            words: watcher.subject.words(),
+            paths: watcher.subject.paths(),
             pace: watcher.pace,
             open: watcher.open,
             inotify: None,
@@ -187,7 +201,7 @@ impl Lookout {
             && self.told_trouble != text
         {
             let (session, hint, every) = (&*self.session, trouble.hint(), self.pace.poll);
-            warn!(session, error, hint, ?every, "Cannot watch the certificate's files; looking at intervals");
+            warn!(session, error, hint, ?every, "Cannot watch {}; looking at intervals", self.words);
         }
         self.told_trouble = text;
     }

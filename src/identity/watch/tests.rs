@@ -543,3 +543,4 @@ async fn a_new_certificate_that_ends_soon_is_told_with_it() {
 
 #[cfg(feature = "spiffe")]
 mod agents;
+mod keys;
