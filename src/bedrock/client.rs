@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Response;
+use http::StatusCode;
 use serde::de::DeserializeOwned;
+use time::Duration;
+use time::OffsetDateTime;
 
 use super::EndpointUrl;
 use super::Error;
@@ -11,6 +14,7 @@ use super::Events;
 use super::FoundationModel;
 use super::InferenceProfile;
 use super::Request;
+use super::error::AWS_TOLERANCE_SECONDS;
 use super::error::header;
 use super::error::request_id;
 use super::listing::FoundationModels;
@@ -130,9 +134,26 @@ impl Client {
         Ok(profiles)
     }
 
-    /// Sends `request`; `Ok` is AWS's success, whose body is still to come.
+    /// Sends `request`, and once more by AWS's clock where the local one is why it was refused, which costs nothing.
     async fn open(&self, keys: &Keys, request: &Request) -> Result<(String, Response<Chunks>), Error> {
-        let (host, signed) = self.signed(keys, request)?;
+        match self.send(keys, request, self.clock.now()).await {
+            Err(Error::Refused { status: StatusCode::FORBIDDEN, clock_off_by, .. })
+                if clock_off_by.unsigned_abs() > AWS_TOLERANCE_SECONDS =>
+            {
+                self.send(keys, request, self.clock.now() - Duration::seconds(clock_off_by)).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends `request`, signed at `at`; `Ok` is AWS's success, whose body is still to come.
+    async fn send(
+        &self,
+        keys: &Keys,
+        request: &Request,
+        at: OffsetDateTime,
+    ) -> Result<(String, Response<Chunks>), Error> {
+        let (host, signed) = self.signed(keys, request, at)?;
         let response = self.https.open(signed).await.map_err(|source| Error::no_answer(&host, source))?;
         if response.status().is_success() {
             return Ok((host, response));
@@ -143,7 +164,12 @@ impl Client {
         Err(Error::refused(head.status, &head.headers, &body, now))
     }
 
-    fn signed(&self, keys: &Keys, request: &Request) -> Result<(String, http::Request<Bytes>), Error> {
+    fn signed(
+        &self,
+        keys: &Keys,
+        request: &Request,
+        at: OffsetDateTime,
+    ) -> Result<(String, http::Request<Bytes>), Error> {
         let own = || {
             EndpointUrl::of_host(endpoint::host(request.service, &self.target.region, self.target.variant))
         };
@@ -151,7 +177,7 @@ impl Client {
         let url = endpoint.join(&request.path);
         let headers: Vec<_> =
             request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let scope = Scope::new(self.clock.now(), self.target.region.clone(), request.service.signing_name());
+        let scope = Scope::new(at, self.target.region.clone(), request.service.signing_name());
         let call = Call { method: request.method, url: &url, headers: &headers, body: &request.body };
         let signature = signing::sign_v4(&call, keys, &scope)?;
 

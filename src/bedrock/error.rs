@@ -110,8 +110,6 @@ impl Classify for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        /// AWS accepts a signature five minutes old, or young.
-        const AWS_TOLERANCE_SECONDS: u64 = 300;
         match self {
             Self::NoAnswer(upstream::Error::NoAnswer { source: TransportError::Silent(_), .. })
             | Self::Cut { source: Some(TransportError::Silent(_)), .. } => Some(TOO_QUIET.into()),
@@ -141,6 +139,8 @@ impl Classify for Error {
     }
 }
 
+/// AWS accepts a signature five minutes old, or young.
+pub(super) const AWS_TOLERANCE_SECONDS: u64 = 300;
 const TOO_QUIET: &str =
     "models may think for minutes: raise `--timeout`, or see whether a proxy holds the connection";
 

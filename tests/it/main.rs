@@ -7,6 +7,7 @@ mod support;
 
 mod access_keys;
 mod bad_input;
+mod bedrock;
 mod certificate;
 mod chain;
 mod channels;
