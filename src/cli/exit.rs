@@ -18,6 +18,10 @@ pub enum Exit {
     Refused,
     /// A bug of ours.
     Broken,
+    /// The command that was to be run cannot be, as shells say it.
+    NotRun,
+    /// There is no such command, as shells say it.
+    NoCommand,
 }
 
 impl Exit {
@@ -29,6 +33,8 @@ impl Exit {
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Broken => 70,
+            Self::NotRun => 126,
+            Self::NoCommand => 127,
         }
     }
 }

@@ -49,6 +49,8 @@ fn for_people() -> Command {
                 )
                 .args(config::arguments()),
         )
+        .subcommand(super::check::command())
+        .subcommand(super::exec::command())
         .subcommand(
             Command::new("config").about("Look at the configuration").subcommand_required(true).subcommand(
                 Command::new("check")

@@ -2,14 +2,17 @@
 
 mod bedrock;
 mod certificate;
+mod check;
 mod config_check;
 mod credential_process;
+mod exec;
 mod exit;
 mod help;
 #[cfg(feature = "pkcs11")]
 mod pkcs11_host;
 mod prompt;
 mod run;
+mod running;
 mod socket;
 mod status;
 
@@ -45,6 +48,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
         Some(("run", matches)) => run::run(matches, surroundings),
         Some(("credential-process", matches)) => credential_process::run(matches, surroundings),
         Some(("status", matches)) => status::run(matches, surroundings),
+        Some(("check", matches)) => check::run(matches, surroundings),
+        Some(("exec", matches)) => exec::run(matches, surroundings),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => config_check::run(matches, surroundings),
             _ => Exit::Usage,

@@ -102,6 +102,11 @@ impl Attributes {
         Self(name.iter_attributes().filter_map(attribute).collect())
     }
 
+    /// Name and value of each, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Whether all of them are in `name`, wherever in it they stand.
     fn are_in(&self, name: &X509Name<'_>) -> bool {
         let own = Self::of(name);

@@ -1,0 +1,23 @@
+//! The grammar of `anchord check`.
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command;
+
+use crate::config;
+
+/// The verb and what it takes.
+pub(in crate::cli) fn command() -> Command {
+    Command::new("check")
+        .about("Find out what is wrong: configuration, certificate, network, AWS, environment")
+        .long_about(
+            "Find out what is wrong, step by step: the configuration, the certificate and its key, each endpoint, this \
+             host's clock, what AWS answers, and which variables and files keep SDKs away from the daemon.\n\n\
+             It makes real calls: one CreateSession for each trust anchor, which CloudTrail shows. It changes nothing \
+             on this host, and neither uses nor writes the credentials that the daemon or `credential-process` keep.\n\n\
+             Exit codes: 0 nothing failed, 1 this host or the network, 3 AWS refused, 70 a bug.",
+        )
+        .arg(Arg::new("name").value_name("SESSION").help("The session to look at [default: all of them]"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
+        .args(config::arguments())
+}

@@ -1,0 +1,195 @@
+//! `anchord check`: the doctor. It looks at everything between a setting and a call, and says what to do.
+//!
+//! Nothing on this host is changed: it signs in for itself, and neither reads nor writes what the daemon keeps.
+
+mod args;
+mod certificate;
+mod create_session;
+mod environment;
+mod explain;
+mod local;
+mod network;
+mod profiles;
+mod render;
+mod report;
+
+use clap::ArgMatches;
+use tokio::runtime::Runtime;
+
+pub(super) use args::command;
+pub(super) use profiles::Profiles;
+
+use self::certificate::Examined;
+use self::create_session::Call;
+use self::environment::Door;
+use self::network::Way;
+use self::report::Report;
+use self::report::Session;
+use self::report::Step;
+use self::report::Subject;
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::prompt;
+use super::running;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Environment;
+use crate::config::Problems;
+use crate::config::Settings;
+use crate::daemon;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::identity::AccessKeys;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let report = match config::load(matches, surroundings.environment) {
+        Ok(settings) => {
+            let name = matches.get_one::<String>("name").cloned().or_else(|| settings.picked.clone());
+            match chosen(&settings, name.as_deref()) {
+                Ok(chosen) => examine(&settings, &chosen, surroundings.environment),
+                Err(failure) => {
+                    exit::report(&failure, surroundings);
+                    return Exit::Usage;
+                }
+            }
+        }
+        Err(problems) => {
+            let mut steps = problem_steps(&problems);
+            steps.extend(environment_steps(surroundings.environment, &Door::default()));
+            Ok(Report { steps, sessions: Vec::new() })
+        }
+    };
+    let report = match report {
+        Ok(report) => report,
+        Err(failure) => return exit::report(&failure, surroundings),
+    };
+    let text = match matches.get_flag("json") {
+        true => format!("{:#}\n", report.json()),
+        false => render::text(&report),
+    };
+    match exit::print(surroundings, &text) {
+        Exit::Done => report.exit(),
+        other => other,
+    }
+}
+
+/// The session of that name, or all.
+fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a config::Session>, Failure> {
+    let sessions = settings.sessions.iter();
+    let found: Vec<_> =
+        sessions.clone().filter(|session| name.is_none_or(|name| session.name == name)).collect();
+    if found.is_empty() {
+        let known: Vec<_> = sessions.map(|session| session.name.as_str()).collect();
+        let message = format!("there is no session `{}`", name.unwrap_or_default().escape_debug());
+        let hint = format!("the sessions are {}", known.join(", "));
+        return Err(Failure::of(Class::Misconfigured, message, Some(hint)));
+    }
+    Ok(found)
+}
+
+fn configuration() -> Subject {
+    Subject::new("configuration", "configuration")
+}
+
+fn problem_steps(problems: &Problems) -> Vec<Step> {
+    let step = |problem: &config::Problem| {
+        let origin = match &problem.origin {
+            config::Origin::Default => String::new(),
+            origin => format!("{origin}: "),
+        };
+        let why = format!("{origin}{}", problem.what);
+        let failure = Failure::of(Class::Misconfigured, why, problem.hint.clone());
+        configuration().failed("a setting is wrong or missing", &failure)
+    };
+    problems.iter().map(step).collect()
+}
+
+fn configuration_steps(settings: &Settings) -> Vec<Step> {
+    let file = match &settings.file {
+        Some(file) => file.display().to_string(),
+        None => "flags and variables".to_owned(),
+    };
+    let names: Vec<_> = settings.sessions.iter().map(|session| session.name.as_str()).collect();
+    let plural = if names.len() == 1 { "" } else { "s" };
+    let found = format!("{file}, with the session{plural} {}", names.join(", "));
+    let warnings = settings.warnings.iter().map(|warning| configuration().warned(warning));
+    std::iter::once(configuration().ok(found)).chain(warnings).collect()
+}
+
+fn examine(
+    settings: &Settings,
+    chosen: &[&config::Session],
+    environment: &Environment,
+) -> Result<Report, Failure> {
+    let runtime = exit::runtime()?;
+    let mut report = Report { steps: configuration_steps(settings), sessions: Vec::new() };
+    let name = chosen.first().map(|session| session.name.as_str());
+    let running = runtime.block_on(running::find(settings, name));
+    report.steps.extend(local::daemon_steps(&running, settings, chosen));
+    let door = local::door(running.ok().flatten().as_ref(), settings, chosen);
+    report.steps.extend(environment_steps(environment, &door));
+
+    let clock = Clock::system();
+    match daemon::transport(settings, &clock) {
+        Ok(transport) => {
+            let way = Way { transport, settings: &settings.upstream, clock: &clock };
+            for session in chosen {
+                prompt::ask(session);
+                let steps = session_steps(session, &way, &runtime);
+                report.sessions.push(Session { name: session.name.clone(), steps });
+            }
+        }
+        Err(error) => report.steps.push(Subject::new("tls", "TLS").failed("cannot be set up", &error.into())),
+    }
+    // A name lookup may still block a thread.
+    runtime.shutdown_background();
+    Ok(report)
+}
+
+fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
+    let token_fault = environment::token_fault(environment);
+    environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref())
+}
+
+fn session_steps(session: &config::Session, way: &Way<'_>, runtime: &Runtime) -> Vec<Step> {
+    match &session.source {
+        config::Source::RolesAnywhere(source) => {
+            // Loading blocks, and may need a runtime of its own.
+            let examined = certificate::examine(&source.identity, way.clock.now());
+            let calls = create_session::calls(session, source);
+            runtime.block_on(certified_steps(&calls, way, examined))
+        }
+        config::Source::AccessKeys(source) => vec![runtime.block_on(access_keys_step(&source.keys))],
+    }
+}
+
+async fn access_keys_step(keys: &AccessKeys) -> Step {
+    let subject = Subject::new("access-keys", "access keys");
+    match keys.load().await {
+        Ok(found) => subject.ok(format!("{} from {}", found.access_key_id, keys.name())),
+        Err(error) => subject.failed("cannot be used", &error.into()),
+    }
+}
+
+async fn certified_steps(calls: &[Call], way: &Way<'_>, examined: Examined) -> Vec<Step> {
+    let Examined { mut steps, sent } = examined;
+    let unusable = steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone());
+    let (mut obstacles, mut skews) = (Vec::new(), Vec::new());
+    for call in calls {
+        let probed = way.probe(&call.endpoint).await;
+        skews.extend(probed.skew);
+        obstacles.push(probed.obstacle());
+        steps.extend(probed.steps);
+    }
+    steps.push(network::clock_step(skews.into_iter()));
+    for (call, obstacle) in calls.iter().zip(obstacles) {
+        steps.push(match (&sent, unusable.as_ref().or(obstacle.as_ref())) {
+            (Some(sent), None) => call.step(way, sent).await.0,
+            (_, Some(obstacle)) => call.subject.skipped_after(obstacle),
+            (None, None) => call.subject.skipped_after(&certificate::subject()),
+        });
+    }
+    steps
+}

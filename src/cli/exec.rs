@@ -1,0 +1,349 @@
+//! `anchord exec`: a command whose SDKs find the daemon, whatever the environment and its files say.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::ArgMatches;
+use rustix::process::DumpableBehavior;
+
+use super::Exit;
+use super::Surroundings;
+use super::check::Profiles;
+use super::credential_process;
+use super::exit;
+use super::running;
+use super::running::Running;
+use crate::arn::Region;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Environment;
+use crate::config::Settings;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::failure::system_reason;
+use crate::secret::Secret;
+use crate::signing;
+
+/// The verb and what it takes.
+pub(super) fn command() -> clap::Command {
+    clap::Command::new("exec")
+        .about("Run a command whose AWS SDKs get their credentials from the running daemon")
+        .long_about(
+            "Run a command whose AWS SDKs get their credentials from the running daemon: anchord becomes the command, with \
+             AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE set, AWS_REGION and \
+             AWS_DEFAULT_REGION as the session has them unless one is set, and without the variables that SDKs would \
+             take before: keys, profiles, web identities, API keys. Loopback is added to NO_PROXY where a proxy is set.\n\n\
+             SDKs take the [default] profile of ~/.aws/credentials and ~/.aws/config before a daemon. Where it gives \
+             credentials, the file that it is in is hidden from the command by AWS_SHARED_CREDENTIALS_FILE=/dev/null or \
+             AWS_CONFIG_FILE=/dev/null, and with it the file's other profiles and settings; else both stay as they are.\n\n\
+             Exit codes: the command's own; 127 where there is no such command, 126 where it cannot be run, 1 and 2 where \
+             anchord itself fails.",
+        )
+        .arg(
+            Arg::new("bedrock-api-key")
+                .long("bedrock-api-key")
+                .action(ArgAction::SetTrue)
+                .help("Set AWS_BEARER_TOKEN_BEDROCK too, to a key that ends with the credentials of now"),
+        )
+        .arg(
+            Arg::new("ttl")
+                .long("ttl")
+                .value_name("DURATION")
+                .requires("bedrock-api-key")
+                .help("How long that key lives at most [default: 12h]"),
+        )
+        .args(config::arguments())
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .value_parser(clap::value_parser!(OsString))
+                .num_args(1..)
+                .required(true)
+                .last(true)
+                .help("The command and its arguments"),
+        )
+}
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let settings = match config::load_for_client(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => return exit::report_problems(&problems, surroundings),
+    };
+    let changes = match changes(matches, settings, surroundings) {
+        Ok(changes) => changes,
+        Err(failure) => return exit::report(&failure, surroundings),
+    };
+    let mut words = matches.get_many::<OsString>("command").into_iter().flatten();
+    let Some(program) = words.next() else { return Exit::Usage };
+    let mut command = Command::new(program);
+    command.args(words).envs(changes.set);
+    changes.removed.iter().for_each(|name| _ = command.env_remove(name));
+    // Comes back only if it went wrong.
+    let error = command.exec();
+    let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
+    let program = program.to_string_lossy();
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: cannot run `{}`: {error}", program.escape_debug());
+    exit
+}
+
+/// What the command finds otherwise than we have.
+#[derive(Debug, Default)]
+struct Changes {
+    set: Vec<(&'static str, OsString)>,
+    removed: Vec<&'static str>,
+}
+
+fn changes(
+    matches: &ArgMatches,
+    settings: Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Changes, Failure> {
+    let environment = surroundings.environment;
+    let lifetime = match matches.get_one::<String>("ttl") {
+        Some(text) => config::span("ttl", text)?,
+        None => signing::LONGEST_API_KEY,
+    };
+    let named =
+        settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
+    let runtime = exit::runtime()?;
+    let running = runtime.block_on(running::find(&settings, named.as_deref()))?;
+    let running = running.ok_or_else(|| running::nobody(&settings))?;
+    let name = which(&running, named)?;
+    let settings = Settings { picked: Some(name.clone()), ..settings };
+    let region = settings.the_session().map(|session| session.region.clone());
+    let found = Found {
+        uri: format!("{}/v1/credentials/{name}", listener(&running)?),
+        token_file: token_file(&settings, &running, &name)?,
+        region: region.clone(),
+    };
+    let mut changes = found.changes(environment, &Profiles::read(environment));
+    if matches.get_flag("bedrock-api-key") {
+        let key = bedrock_api_key(&settings, region, lifetime, surroundings)?;
+        changes.removed.retain(|name| *name != API_KEY);
+        changes.set.push((API_KEY, key.expose().into()));
+    }
+    Ok(changes)
+}
+
+/// The session that is meant, if the daemon has it.
+fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
+    let known = || running.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
+    let hint = || match running.sessions.as_slice() {
+        [] => "no sessions are configured".to_owned(),
+        _ => format!("the sessions are {}", known()),
+    };
+    match (named, running.sessions.as_slice()) {
+        (Some(name), _) if running.holds(&name) => Ok(name),
+        (Some(name), _) => {
+            let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
+            Err(Failure::of(Class::Misconfigured, message, Some(hint())))
+        }
+        (None, [only]) => Ok(only.name.clone()),
+        (None, _) => {
+            let message = "there is not exactly one session to choose";
+            let hint = format!("name one with --session; {}", hint());
+            Err(Failure::of(Class::Misconfigured, message, Some(hint)))
+        }
+    }
+}
+
+/// A listener that every SDK takes for container credentials without TLS: on loopback, IPv4 where there is one.
+fn listener(running: &Running) -> Result<&str, Failure> {
+    let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
+    let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
+    let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
+    let chosen = running.http.iter().filter(on_loopback).min_by_key(is_v6);
+    chosen.map(String::as_str).ok_or_else(|| {
+        let message = "the daemon serves no HTTP on loopback";
+        let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
+        Failure::of(Class::Misconfigured, message, Some(hint.into()))
+    })
+}
+
+/// The bearer's file, which SDKs read again for each request. It is in the daemon's runtime directory: where the
+/// settings have it, if it is the daemon of these settings, else beside the socket.
+fn token_file(settings: &Settings, running: &Running, session: &str) -> Result<PathBuf, Failure> {
+    let is_own = settings.socket.as_ref().is_some_and(|socket| socket.path == running.socket);
+    let own = is_own.then_some(settings.runtime_directory.as_path());
+    let folders = own.into_iter().chain(running.socket.parent());
+    let mut paths: Vec<PathBuf> = folders.map(|folder| folder.join(format!("{session}.token"))).collect();
+    paths.dedup();
+    let mut fault = None;
+    for path in paths {
+        match fs_err::File::open(&path) {
+            Ok(_) => return Ok(path),
+            Err(error) => fault = fault.or(Some(unreadable(&path, session, &error))),
+        }
+    }
+    Err(fault.unwrap_or_else(|| Failure::of(Class::Broken, "the socket has no folder", None)))
+}
+
+fn unreadable(path: &Path, session: &str, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "see that the daemon serves container credentials (`enabled` in [container]), and name its \
+             --runtime-directory if that is elsewhere"
+                .to_owned()
+        }
+        _ => format!(
+            "only the daemon's user may read it: run the command as that user, or give an AWS profile \
+             `credential_process = anchord credential-process --session {session}`"
+        ),
+    };
+    let message = format!("cannot read the token file `{}`: {}", path.display(), system_reason(error));
+    Failure::of(Class::Misconfigured, message, Some(hint))
+}
+
+fn bedrock_api_key(
+    settings: &Settings,
+    region: Option<Region>,
+    lifetime: Duration,
+    surroundings: &Surroundings<'_>,
+) -> Result<Secret<String>, Failure> {
+    // For as long as this is not yet the command.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let environment = surroundings.environment;
+    let from_variables = || REGIONS.iter().find_map(|name| environment.get(name));
+    let given = from_variables().and_then(|text| Region::parse(text).ok());
+    let Some(region) = given.or(region) else {
+        let message = "no Region is known for the API key";
+        return Err(Failure::of(Class::Misconfigured, message, Some("set AWS_REGION".into())));
+    };
+    let credentials = credential_process::credentials(settings, surroundings)?;
+    signing::bedrock_api_key(credentials.keys(), &region, Clock::system().now(), lifetime)
+        .map_err(|_| Failure::of(Class::Broken, "no API key can be made of these credentials", None))
+}
+
+const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
+/// The CLI and Python ask the second, everybody else the first.
+const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// What SDKs take before container credentials, or in their place.
+const SHADOWS: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    API_KEY,
+];
+const PROXIES: [&str; 6] =
+    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+/// What the daemon has for the command.
+struct Found {
+    uri: String,
+    token_file: PathBuf,
+    /// Known to whoever has the session's settings.
+    region: Option<Region>,
+}
+
+impl Found {
+    fn changes(&self, environment: &Environment, profiles: &Profiles) -> Changes {
+        let mut set: Vec<(&'static str, OsString)> = vec![
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into()),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", self.token_file.as_os_str().into()),
+        ];
+        let given = REGIONS.iter().find_map(|name| environment.get(name));
+        let region = given.or(self.region.as_ref().map(Region::as_str));
+        for name in REGIONS.into_iter().filter(|name| environment.get(name).is_none()) {
+            set.extend(region.map(|region| (name, region.into())));
+        }
+        if PROXIES.iter().any(|name| environment.get(name).is_some()) {
+            let all = ["no_proxy", "NO_PROXY"];
+            let any = || all.iter().find_map(|name| environment.get(name));
+            for name in all {
+                set.push((name, with_loopback(environment.get(name).or_else(any)).into()));
+            }
+        }
+        let files =
+            [("AWS_SHARED_CREDENTIALS_FILE", &profiles.credentials), ("AWS_CONFIG_FILE", &profiles.config)];
+        for (name, file) in files {
+            if file.profile("default").and_then(|profile| profile.gives()).is_some() {
+                set.push((name, "/dev/null".into()));
+            }
+        }
+        Changes { set, removed: SHADOWS.to_vec() }
+    }
+}
+
+/// A list of exceptions with loopback in it.
+fn with_loopback(given: Option<&str>) -> String {
+    let given: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).collect();
+    if given.contains(&"*") {
+        return "*".into();
+    }
+    let more = LOOPBACK.into_iter().filter(|name| !given.contains(name));
+    let all: Vec<_> = given.iter().copied().filter(|name| !name.is_empty()).chain(more).collect();
+    all.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(environment: &Environment, name: &str) -> Option<String> {
+        let found = Found {
+            uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
+            token_file: "/run/anchord/web.token".into(),
+            region: Region::parse("eu-west-1").ok(),
+        };
+        let changes = found.changes(environment, &Profiles::read(environment));
+        let found = changes.set.iter().find(|(set, _)| *set == name);
+        found.map(|(_, value)| value.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn a_region_that_is_set_is_the_one_for_all() {
+        let none = Environment::from_iter([("A", "b")]);
+        let one = Environment::from_iter([("AWS_DEFAULT_REGION", "us-west-2")]);
+
+        assert_eq!(changed(&none, "AWS_REGION").as_deref(), Some("eu-west-1"));
+        assert_eq!(changed(&none, "AWS_DEFAULT_REGION").as_deref(), Some("eu-west-1"));
+        assert_eq!(changed(&one, "AWS_REGION").as_deref(), Some("us-west-2"));
+        assert_eq!(changed(&one, "AWS_DEFAULT_REGION"), None);
+    }
+
+    #[test]
+    fn loopback_is_no_proxys_business() {
+        let none = Environment::from_iter([("NO_PROXY", ".internal")]);
+        let proxied =
+            Environment::from_iter([("HTTPS_PROXY", "http://p"), ("NO_PROXY", ".internal, localhost")]);
+        let all = Environment::from_iter([("http_proxy", "http://p"), ("no_proxy", "*")]);
+
+        assert_eq!(changed(&none, "NO_PROXY"), None);
+        for name in ["NO_PROXY", "no_proxy"] {
+            assert_eq!(changed(&proxied, name).as_deref(), Some(".internal,localhost,127.0.0.1,::1"));
+            assert_eq!(changed(&all, name).as_deref(), Some("*"));
+        }
+    }
+
+    #[test]
+    fn the_listener_is_one_that_every_sdk_takes() {
+        let running = |http: &[&str]| Running {
+            socket: "/run/anchord/anchord.sock".into(),
+            version: "1".into(),
+            sessions: Vec::new(),
+            http: http.iter().map(ToString::to_string).collect(),
+        };
+        let chosen = |http: &[&str]| listener(&running(http)).map(str::to_owned).ok();
+
+        assert_eq!(chosen(&["http://169.254.169.254:80"]), None);
+        assert_eq!(chosen(&["http://[::1]:1", "http://127.0.0.1:2"]).as_deref(), Some("http://127.0.0.1:2"));
+    }
+}

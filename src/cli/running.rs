@@ -1,0 +1,89 @@
+//! The daemon that runs here, as its socket tells of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::socket;
+use super::socket::Asked;
+use super::socket::Place;
+use crate::config::Settings;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A daemon that answers.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Where it was asked.
+    pub(super) socket: PathBuf,
+    pub(super) version: String,
+    pub(super) sessions: Vec<Held>,
+    /// `http://address:port` of each listener.
+    pub(super) http: Vec<String>,
+}
+
+/// A session that it holds.
+#[derive(Debug, Deserialize)]
+pub(super) struct Held {
+    pub(super) name: String,
+    /// `pending`, `live` or `lapsed`.
+    pub(super) phase: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    version: String,
+    sessions: Vec<Held>,
+    listeners: Listeners,
+}
+
+#[derive(Deserialize)]
+struct Listeners {
+    http: Vec<String>,
+}
+
+impl Running {
+    pub(super) fn holds(&self, session: &str) -> bool {
+        self.sessions.iter().any(|held| held.name == session)
+    }
+}
+
+/// The first daemon that has `session`, else the first that answers; `None` where there is none.
+pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
+    let mut first = None;
+    for place in socket::places(settings) {
+        let Some(running) = ask(place).await? else { continue };
+        if session.is_none_or(|session| running.holds(session)) {
+            return Ok(Some(running));
+        }
+        first = first.or(Some(running));
+    }
+    Ok(first)
+}
+
+/// Says where nobody answered.
+pub(super) fn nobody(settings: &Settings) -> Failure {
+    let places = socket::places(settings);
+    let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+    let message = format!("no daemon listens on {}", paths.join(" or "));
+    let hint = "start it with `anchord run`, or name its socket with --socket-path";
+    Failure::of(Class::Transient, message, Some(hint.into()))
+}
+
+async fn ask(place: Place) -> Result<Option<Running>, Failure> {
+    let places = [place];
+    let body = match socket::ask(&places, "/v1/status", PATIENCE).await {
+        Asked::Answered(body) => body,
+        Asked::Refused(failure) => return Err(failure),
+        Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
+    };
+    let [place] = places;
+    let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
+        return Err(Failure::of(Class::Transient, "the daemon's status cannot be read", None));
+    };
+    let Status { version, sessions, listeners } = status;
+    Ok(Some(Running { socket: place.path, version, sessions, http: listeners.http }))
+}

@@ -1,0 +1,173 @@
+//! `anchord exec`: what the command finds.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use crate::support::Daemon;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process;
+
+/// `anchord exec` with these flags and variables, becoming `command`.
+async fn exec(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Ran {
+    process::to_the_end(prepared(stage, flags, variables, command)).await
+}
+
+fn prepared(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Command {
+    let mut prepared = process::anchord();
+    prepared.arg("exec").arg("--config").arg(stage.path("anchord.toml")).args(flags).arg("--").args(command);
+    prepared.env("HOME", stage.path("")).envs(variables.iter().copied());
+    prepared
+}
+
+fn variables(ran: &Ran) -> BTreeMap<String, String> {
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    let pairs = ran.stdout.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+async fn start() -> (Stage, Daemon, String) {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    (stage, daemon, http)
+}
+
+#[tokio::test]
+async fn the_command_finds_the_daemon_and_nothing_that_hides_it() {
+    let (stage, _daemon, http) = start().await;
+    let shadows = [
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("AWS_PROFILE", "work"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/other"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "other"),
+        ("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-other"),
+        ("HTTPS_PROXY", "http://proxy.example:3128"),
+        ("OTHER", "stays"),
+    ];
+
+    let found = variables(&exec(&stage, &["--session", "bedrock"], &shadows, &["env"]).await);
+
+    assert_eq!(found["AWS_CONTAINER_CREDENTIALS_FULL_URI"], format!("http://{http}/v1/credentials/bedrock"));
+    let bearer = fs_err::read_to_string(&found["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).unwrap();
+    assert_eq!(client::container(&http, "bedrock", &bearer).await.status, 200);
+    assert_eq!(
+        (found["AWS_REGION"].as_str(), found["AWS_DEFAULT_REGION"].as_str()),
+        ("us-east-1", "us-east-1")
+    );
+    assert_eq!(found["NO_PROXY"], "127.0.0.1,localhost,::1");
+    assert_eq!(
+        (found["HTTPS_PROXY"].as_str(), found["OTHER"].as_str()),
+        ("http://proxy.example:3128", "stays")
+    );
+    let aws: Vec<_> = found.keys().filter(|name| name.starts_with("AWS_")).collect();
+    assert_eq!(aws.len(), 4, "{aws:?}");
+}
+
+#[tokio::test]
+async fn a_file_whose_default_profile_has_credentials_is_hidden_and_no_other() {
+    let (stage, _daemon, _) = start().await;
+    fs_err::create_dir(stage.path(".aws")).unwrap();
+    stage.write(".aws/config", "[default]\nregion = eu-west-1\n[profile a]\naws_access_key_id = AKIA\n");
+    stage.write(".aws/credentials", "[work]\naws_access_key_id = AKIA\naws_secret_access_key = s\n");
+
+    let harmless = variables(&exec(&stage, &[], &[], &["env"]).await);
+    stage.write(".aws/credentials", "[default]\naws_access_key_id = AKIA\naws_secret_access_key = s\n");
+    let keys = variables(&exec(&stage, &[], &[], &["env"]).await);
+    stage.write(".aws/config", "[default]\nsso_session = corp\n");
+    let both = variables(&exec(&stage, &[], &[], &["env"]).await);
+
+    let hidden = |found: &BTreeMap<String, String>| {
+        ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"]
+            .map(|name| found.get(name).map(String::as_str) == Some("/dev/null"))
+    };
+    assert_eq!(hidden(&harmless), [false, false]);
+    assert_eq!(hidden(&keys), [true, false]);
+    assert_eq!(hidden(&both), [true, true]);
+}
+
+#[tokio::test]
+async fn the_command_gets_an_api_key_for_bedrock_beside_the_daemon() {
+    let (stage, _daemon, http) = start().await;
+    let flags = ["--bedrock-api-key", "--ttl", "15m"];
+
+    let found = variables(&exec(&stage, &flags, &[("AWS_BEARER_TOKEN_BEDROCK", "old")], &["env"]).await);
+
+    assert!(found["AWS_BEARER_TOKEN_BEDROCK"].starts_with("bedrock-api-key-"), "{found:?}");
+    assert_eq!(found["AWS_CONTAINER_CREDENTIALS_FULL_URI"], format!("http://{http}/v1/credentials/bedrock"));
+    assert_eq!(stage.emulator.sessions_created(), 1, "the daemon's");
+}
+
+#[tokio::test]
+async fn the_commands_exit_code_is_ours() {
+    let (stage, _daemon, _) = start().await;
+    stage.write("not-executable", "#!/bin/sh\n");
+    let not_executable = stage.path("not-executable");
+
+    let own = exec(&stage, &[], &[], &["sh", "-c", "echo \"$1\"; exit 7", "sh", "--flag"]).await;
+    let missing = exec(&stage, &[], &[], &["no-such-command-here"]).await;
+    let unrunnable = exec(&stage, &[], &[], &[not_executable.to_str().unwrap()]).await;
+
+    assert_eq!((own.code, own.stdout.as_str()), (7, "--flag\n"));
+    assert_eq!(missing.code, 127);
+    assert!(missing.stderr.starts_with("anchord: cannot run `no-such-command-here`"), "{}", missing.stderr);
+    assert_eq!(unrunnable.code, 126, "{}", unrunnable.stderr);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_before_anything_runs() {
+    let stage = Stage::new().await;
+    let nobody = exec(&stage, &[], &[], &["env"]).await;
+    let _daemon = stage.daemon().await;
+    let unknown = exec(&stage, &["--socket-path", stage.socket().to_str().unwrap()], &[], &[]).await;
+    fs_err::remove_file(stage.path("run/bedrock.token")).unwrap();
+    let no_token = exec(&stage, &[], &[], &["env"]).await;
+    let ttl = exec(&stage, &["--bedrock-api-key", "--ttl", "soon"], &[], &["env"]).await;
+
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));
+    assert!(
+        nobody.stderr.contains("no daemon listens on") && nobody.stderr.contains("hint: start it"),
+        "{}",
+        nobody.stderr
+    );
+    assert_eq!(unknown.code, 2, "a command is needed");
+    assert_eq!((no_token.code, no_token.stdout.as_str()), (1, ""));
+    assert!(
+        no_token.stderr.contains("bedrock.token") && no_token.stderr.contains("hint:"),
+        "{}",
+        no_token.stderr
+    );
+    assert_eq!(ttl.code, 1);
+    assert!(ttl.stderr.contains("--ttl: `soon` is not a duration"), "{}", ttl.stderr);
+}
+
+/// As for a user who has no settings, and shares the system's daemon.
+#[tokio::test]
+async fn without_settings_the_sessions_are_the_daemons() {
+    let stage = Stage::new().await;
+    let other = stage.session("other");
+    stage.configure(&format!("[imds]\nsession = \"bedrock\"\n{}{other}", stage.session("bedrock")));
+    stage.write("empty.toml", "");
+    let _daemon = stage.daemon().await;
+    let run = |more: &[&str]| {
+        let mut command = process::anchord();
+        command.args(["exec", "--config"]).arg(stage.path("empty.toml")).arg("--socket-path");
+        command.arg(stage.socket()).args(more).args(["--", "env"]);
+        process::to_the_end(command)
+    };
+
+    let one = run(&["--session", "other"]).await;
+    let which = run(&[]).await;
+    let unknown = run(&["--session", "third"]).await;
+
+    let found = variables(&one);
+    assert!(found["AWS_CONTAINER_CREDENTIALS_FULL_URI"].ends_with("/v1/credentials/other"), "{found:?}");
+    assert!(!found.contains_key("AWS_REGION"), "which nobody knows");
+    assert!(which.stderr.contains("the sessions are bedrock, other"), "{}", which.stderr);
+    assert!(unknown.stderr.contains("has no session `third`"), "{}", unknown.stderr);
+}
