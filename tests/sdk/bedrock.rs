@@ -156,10 +156,12 @@ async fn javascript_talks_to_models_over_http_2_as_it_does_by_default() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn javascript_talks_to_models_with_the_daemons_api_key_and_no_credentials() {
+async fn javascript_talks_to_models_with_a_printed_api_key_and_no_credentials() {
     let _place = ROOM.acquire().await.unwrap();
     let scene = Scene::new().await;
-    let variables = vec![("AWS_BEARER_TOKEN_BEDROCK", scene.api_key().await)];
+    let printed = scene.stage.run(&["bedrock", "api-key", "--ttl", "15m"]).await;
+    assert_eq!((printed.code, printed.stderr.as_str()), (0, ""));
+    let variables = vec![("AWS_BEARER_TOKEN_BEDROCK", printed.stdout.trim_end().to_owned())];
 
     let came = scene.play(sdks::node("bedrock_javascript.mjs"), variables, HAIKU).await;
 
