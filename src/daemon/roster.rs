@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::info;
 use tracing::warn;
@@ -13,6 +14,7 @@ use super::handover;
 use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
+use crate::clock::Clock;
 use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
@@ -99,8 +101,8 @@ impl Member {
                 }
             });
         }
-        if let Some(identity) = &identity {
-            tasks.spawn(supervise::watch(Watcher::new(Arc::clone(identity), clock, changed)));
+        if let Some(watcher) = watcher(settings, identity.as_ref(), clock, changed) {
+            tasks.spawn(supervise::watch(watcher));
         }
         tasks.spawn(supervise::keep(keeper));
         Self { settings: settings.clone(), policy, identity, handle, kept, _tasks: tasks }
@@ -149,6 +151,23 @@ impl Member {
         let held = held.filter(|held| self.may_go_on(held, settings));
         let identity = self.identity.clone().filter(|_| is_same);
         Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
+    }
+}
+
+/// Looks after the files of what the session signs with; `None` where it has no files.
+fn watcher(
+    settings: &config::Session,
+    identity: Option<&Arc<identity::Current>>,
+    clock: Clock,
+    changed: Arc<Notify>,
+) -> Option<Watcher> {
+    match (&settings.source, identity) {
+        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed)),
+        (config::Source::AccessKeys(source), None) => {
+            source.keys.path()?;
+            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed))
+        }
+        (config::Source::RolesAnywhere(_), None) => None,
     }
 }
 

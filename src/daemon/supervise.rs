@@ -23,11 +23,14 @@ pub(super) async fn keep(mut keeper: Keeper) {
     }
 }
 
-/// Runs the watcher of a session's certificate for ever, through panics too.
+/// Runs the watcher of a session's certificate or access keys for ever, through panics too.
 pub(super) async fn watch(watcher: Watcher) {
     loop {
         let Err(_panic) = AssertUnwindSafe(watcher.run()).catch_unwind().await;
-        error!(session = watcher.session(), "Watching the certificate ended by a panic; starting it again");
+        error!(
+            session = watcher.session(),
+            "Watching what the session signs with ended by a panic; starting it again"
+        );
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

@@ -128,6 +128,22 @@ async fn a_file_without_keys_is_told_by_name_and_mended_without_a_restart() {
 }
 
 #[tokio::test]
+async fn keys_that_are_exchanged_in_their_file_are_used_at_once() {
+    let stage = stage(&csv(), "get_session_token = false\n[imds]\nenabled = false\n").await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let key_id = async || client::container(&http, "bedrock", &stage.bearer("bedrock")).await.key_id();
+    assert_eq!(key_id().await, ID);
+
+    stage.write("keys", "AKIAI44QH8DHBEXAMPLE:another/secret");
+    daemon.wait_for_nth("Credentials renewed", 2).await;
+
+    assert_eq!(key_id().await, "AKIAI44QH8DHBEXAMPLE");
+    daemon.wait_for("Using other access keys").await;
+    stage.assert_no_secrets(&daemon.output(), &[SECRET.into(), "another/secret".into()]);
+}
+
+#[tokio::test]
 async fn a_wrong_clock_is_learned_from_the_first_refusal() {
     let stage = stage(&csv(), "").await;
     stage.emulator.set_clock_offset(time::Duration::HOUR);
