@@ -86,7 +86,10 @@ impl Client {
     pub async fn call(&self, keys: &Keys, request: &Request) -> Result<Reply, Error> {
         let (host, response) = self.open(keys, request).await?;
         let (head, chunks) = response.into_parts();
-        let body = chunks.collect(LARGEST_REPLY).await.map_err(|source| Error::no_answer(&host, source))?;
+        let body = chunks
+            .collect(LARGEST_REPLY)
+            .await
+            .map_err(|source| Error::no_answer(request.service, &host, source))?;
         Ok(Reply { body, request_id: request_id(&head.headers) })
     }
 
@@ -154,13 +157,20 @@ impl Client {
         at: OffsetDateTime,
     ) -> Result<(String, Response<Chunks>), Error> {
         let (host, signed) = self.signed(keys, request, at)?;
-        let response = self.https.open(signed).await.map_err(|source| Error::no_answer(&host, source))?;
+        let response = self
+            .https
+            .open(signed)
+            .await
+            .map_err(|source| Error::no_answer(request.service, &host, source))?;
         if response.status().is_success() {
             return Ok((host, response));
         }
         let now = self.clock.now();
         let (head, chunks) = response.into_parts();
-        let body = chunks.collect(LARGEST_REFUSAL).await.map_err(|source| Error::no_answer(&host, source))?;
+        let body = chunks
+            .collect(LARGEST_REFUSAL)
+            .await
+            .map_err(|source| Error::no_answer(request.service, &host, source))?;
         Err(Error::refused(head.status, &head.headers, &body, now))
     }
 
@@ -195,4 +205,92 @@ impl Client {
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
     header(headers, "content-type").is_some_and(|kind| kind.split(';').next() == Some(EVENT_STREAM))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::bedrock::ModelId;
+    use crate::secret::Secret;
+    use crate::upstream;
+    use crate::upstream::Limits;
+
+    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+
+    fn client(variant: Variant, endpoint: Option<&str>) -> Client {
+        let clock = Clock::system();
+        let tls = upstream::client_config(None, &clock).unwrap();
+        let https = Https::new(tls, Limits { connect: None, read: None }, None).unwrap();
+        let region = Region::parse("us-east-1").unwrap();
+        let endpoint = endpoint.map(|endpoint| endpoint.parse().unwrap());
+        Client::new(https, clock, Target { region, variant, endpoint })
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: Secret::new("secret/key+with=signs".into()),
+            session_token: Some(Secret::new("token//with+and=signs".into())),
+        }
+    }
+
+    fn converse() -> Request {
+        let model =
+            ModelId::parse("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc")
+                .unwrap();
+        Request::converse(&model).with_body(Bytes::from_static(b"{}"))
+    }
+
+    /// Signed by botocore 1.44.5 with the same keys at the same instant.
+    #[test]
+    fn a_call_is_signed_as_botocore_signs_it() {
+        let (host, signed) = client(Variant::default(), None).signed(&keys(), &converse(), NOON).unwrap();
+
+        assert_eq!(host, "bedrock-runtime.us-east-1.amazonaws.com");
+        assert_eq!(
+            signed.uri().path(),
+            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc/converse"
+        );
+        assert_eq!(
+            signed.headers()["authorization"],
+            "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20260311/us-east-1/bedrock/aws4_request, \
+             SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, \
+             Signature=b03ea180fff5a35d63823b8f46c77bd2a13d641cea03d4f185c78c50086f63f3"
+        );
+    }
+
+    #[test]
+    fn headers_that_are_added_are_signed_too() {
+        let request = converse().with_header("X-Amzn-Bedrock-Trace:ENABLED").unwrap();
+
+        let (_, signed) = client(Variant::default(), None).signed(&keys(), &request, NOON).unwrap();
+
+        let authorization = signed.headers()["authorization"].to_str().unwrap();
+        assert!(authorization.contains("x-amz-security-token;x-amzn-bedrock-trace,"), "{authorization}");
+        assert_eq!(signed.headers()["x-amzn-bedrock-trace"], "ENABLED");
+    }
+
+    #[test]
+    fn the_host_follows_variant_service_and_endpoint() {
+        let both = Variant { fips: true, dual_stack: true };
+        let url = |client: Client, request: &Request| {
+            client.signed(&keys(), request, NOON).unwrap().1.uri().to_string()
+        };
+        let models = Request::list_foundation_models();
+
+        assert_eq!(
+            url(client(Variant::default(), None), &models),
+            "https://bedrock.us-east-1.amazonaws.com/foundation-models"
+        );
+        assert_eq!(
+            url(client(both, None), &models),
+            "https://bedrock-fips.us-east-1.api.aws/foundation-models"
+        );
+        assert_eq!(
+            url(client(both, Some("https://vpce.example:8443/b/")), &models),
+            "https://vpce.example:8443/b/foundation-models"
+        );
+    }
 }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::refusal;
 use crate::clock;
+use crate::endpoint::Service;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::signing::Unsignable;
@@ -27,6 +28,14 @@ pub enum Error {
     /// No whole reply arrived.
     #[error(transparent)]
     NoAnswer(upstream::Error),
+    /// A model said nothing for too long.
+    #[error("no answer from {host}: nothing came for {} s", limit.as_secs_f64())]
+    TooQuiet {
+        /// Host and port.
+        host: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// AWS answered with an error.
     #[error("AWS answered {status} {kind}: {message} (request id {request_id})")]
     Refused {
@@ -73,8 +82,15 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn no_answer(host: &str, source: TransportError) -> Self {
-        Self::NoAnswer(upstream::Error::NoAnswer { host: host.to_owned(), source })
+    /// Why nothing, or only the beginning of an answer, came from `host`.
+    pub(super) fn no_answer(service: Service, host: &str, source: TransportError) -> Self {
+        let host = host.to_owned();
+        match source {
+            TransportError::Silent(limit) if service == Service::BedrockRuntime => {
+                Self::TooQuiet { host, limit }
+            }
+            source => Self::NoAnswer(upstream::Error::NoAnswer { host, source }),
+        }
     }
 
     /// What a refusal says of itself in headers and body.
@@ -103,7 +119,7 @@ impl Classify for Error {
             Self::Unsignable(error) => error.class(),
             Self::Unsendable => Class::Broken,
             Self::NoAnswer(error) => error.class(),
-            Self::NotUnderstood { .. } | Self::Cut { .. } => Class::Transient,
+            Self::TooQuiet { .. } | Self::NotUnderstood { .. } | Self::Cut { .. } => Class::Transient,
             Self::Refused { status, kind, message, .. } => refusal::class(Some(*status), kind, message),
             Self::BrokenOff { kind, message, .. } => refusal::class(None, kind, message),
         }
@@ -111,8 +127,9 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoAnswer(upstream::Error::NoAnswer { source: TransportError::Silent(_), .. })
-            | Self::Cut { source: Some(TransportError::Silent(_)), .. } => Some(TOO_QUIET.into()),
+            Self::TooQuiet { .. } | Self::Cut { source: Some(TransportError::Silent(_)), .. } => {
+                Some(TOO_QUIET.into())
+            }
             Self::NoAnswer(error) => error.hint(),
             Self::Refused { status, clock_off_by, .. }
                 if *status == StatusCode::FORBIDDEN
@@ -222,6 +239,20 @@ mod tests {
         );
 
         assert_eq!(error.hint().unwrap(), "this host's clock is off by 600 s: synchronise it");
+    }
+
+    #[test]
+    fn a_model_that_thinks_too_long_is_no_matter_of_the_settings() {
+        let silent = |service| {
+            let silent = TransportError::Silent(Duration::from_millis(1500));
+            Error::no_answer(service, "host:1", silent)
+        };
+
+        let model = silent(Service::BedrockRuntime);
+        assert_eq!(model.to_string(), "no answer from host:1: nothing came for 1.5 s");
+        assert!(model.hint().unwrap().contains("`--timeout`"));
+        assert!(silent(Service::Bedrock).hint().unwrap().contains("`upstream.read_timeout`"));
+        assert_eq!(silent(Service::Bedrock).class(), model.class());
     }
 
     #[test]

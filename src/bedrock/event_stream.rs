@@ -10,7 +10,8 @@ use bytes::BytesMut;
 const LARGEST: usize = 24 << 20;
 
 /// One frame: the headers that say what it is, and the payload.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Frame {
     /// `event`, `exception` or `error`.
     pub(super) message_type: String,
@@ -26,7 +27,7 @@ pub(super) struct Frame {
 pub(super) struct Damaged;
 
 /// Cuts frames out of bytes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Frames {
     decoder: MessageFrameDecoder,
     buffer: BytesMut,

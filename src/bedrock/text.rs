@@ -51,7 +51,7 @@ mod tests {
             json!({"event_type": "text-generation", "text": "Hi"}),
         ] {
             let event = Event { kind: "chunk".into(), value };
-            assert_eq!(text_of(&event), Some("Hi"), "{event:?}");
+            assert_eq!(text_of(&event), Some("Hi"), "{}", event.value);
         }
     }
 

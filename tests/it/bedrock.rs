@@ -11,6 +11,8 @@ use anchord::upstream::Https;
 use anchord::upstream::Limits;
 use anchord_emulator::Fault;
 use anchord_emulator::LoggedRequest;
+use anchord_emulator::Model;
+use anchord_emulator::ModelKind;
 use anchord_emulator::Service;
 use serde_json::Value;
 use serde_json::json;
@@ -512,6 +514,60 @@ async fn models_and_profiles_are_listed() {
         profiles.iter().map(|profile| profile["type"].as_str().unwrap()).collect::<Vec<_>>(),
         ["APPLICATION", "SYSTEM_DEFINED"]
     );
+}
+
+#[tokio::test]
+async fn profiles_are_listed_to_the_last_page() {
+    let stage = Stage::with(|setup| {
+        let profile = |number| Model::new(ModelKind::InferenceProfile, &format!("us.p{number}"), "Anybody");
+        setup.models.extend((0..1500).map(profile));
+    })
+    .await;
+
+    let endpoint = stage.emulator.endpoint();
+    let ran = process::to_the_end(bedrock(&stage, &["models", "--json", "--endpoint-url", &endpoint])).await;
+
+    let listed: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(listed["inference_profiles"].as_array().unwrap().len(), 1502);
+}
+
+#[tokio::test]
+async fn whoever_has_the_daemon_alone_says_which_region_is_meant() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let ask = || {
+        let mut command = process::anchord();
+        command.args(["bedrock", "invoke", "--session", "bedrock", "--converse", "--message", "hi"]);
+        command.args(["--model-id", HAIKU, "--endpoint-url", &stage.emulator.endpoint(), "--ca-file"]);
+        command.arg(stage.path("tls-ca.pem")).arg("--socket-path").arg(stage.socket());
+        command.env("HOME", stage.path("nobody"));
+        command
+    };
+
+    let lost = process::to_the_end(ask()).await;
+    assert_eq!(told(&lost, 1).1, "give `--region`, or set AWS_REGION");
+    let mut flag = ask();
+    flag.args(["--region", "us-east-1"]);
+    let mut variable = ask();
+    variable.env("AWS_REGION", "us-east-1");
+    for command in [flag, variable] {
+        let ran = process::to_the_end(command).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    }
+    assert_eq!(calls(&stage).len(), 2);
+}
+
+#[tokio::test]
+async fn a_model_that_is_silent_for_too_long_is_given_up() {
+    let stage = Stage::new().await;
+    stage.emulator.script_for(Service::Bedrock, [Fault::StreamHold]);
+
+    let ran =
+        invoked(&stage, HAIKU, &["--stream", "--converse", "--message", "hi", "--timeout", "300ms"]).await;
+
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("ended before the model was done: nothing came for 300ms"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: models may think for minutes: raise `--timeout`"), "{}", ran.stderr);
 }
 
 #[tokio::test]

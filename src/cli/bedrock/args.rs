@@ -81,7 +81,7 @@ fn body_arguments() -> [Arg; 8] {
             .value_name("TEXT")
             .allow_hyphen_values(true)
             .requires("converse")
-            .help("What the user says, instead of a body for Converse"),
+            .help("What the user says, instead of a body for Converse; may hold placeholders"),
         Arg::new("var")
             .long("var")
             .value_name("NAME=VALUE")

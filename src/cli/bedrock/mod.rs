@@ -90,6 +90,11 @@ fn region(
     if let Some(session) = settings.the_session() {
         return Ok(session.region.clone());
     }
+    if settings.picked.is_none() && !settings.sessions.is_empty() {
+        let hint = Some("name one with --session".into());
+        let what = "there is not exactly one session to choose";
+        return Err(Failure::of(Class::Misconfigured, what, hint).into());
+    }
     // The daemon knows the session and its Region, and this user's settings do not.
     for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         if let Some(text) = surroundings.environment.get(variable) {
