@@ -94,10 +94,14 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
 
-/// What there is to keep of a session: credentials of its present settings.
+/// What there is to keep of a session: credentials of its present settings, but for a user's own keys, which do not end
+/// and can be read again.
 fn kept((member, seen): &mut Watched) -> Option<Kept> {
     let snapshot = seen.borrow_and_update();
-    let credentials = snapshot.credentials.as_ref().filter(|_| !snapshot.inherited)?;
+    let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
+    if snapshot.inherited {
+        return None;
+    }
     Some(Kept::of(member, Arc::clone(credentials)))
 }
 

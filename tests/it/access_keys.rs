@@ -88,6 +88,34 @@ async fn keys_can_be_handed_out_themselves_to_whoever_takes_them_without_a_token
 }
 
 #[tokio::test]
+async fn a_users_keys_are_written_nowhere() {
+    let stage = Stage::in_memory().await;
+    stage.write("keys", &csv());
+    configure(&stage, "get_session_token = false\n[imds]\nenabled = false\n");
+    let daemon = stage.daemon().await;
+    stage.run(&["credential-process", "--session", "bedrock"]).await;
+    daemon.stop().await;
+
+    let alone = stage.run(&["credential-process", "--session", "bedrock"]).await;
+
+    assert!(alone.stdout.contains(SECRET), "{alone:?}");
+    let (mut folders, mut looked_at) = (vec![stage.path("")], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() && path != stage.path("keys") {
+                looked_at += 1;
+                let text = String::from_utf8_lossy(&fs_err::read(&path).unwrap()).into_owned();
+                assert!(!text.contains(SECRET), "{}", path.display());
+            }
+        }
+    }
+    assert!(looked_at > 3, "{looked_at}");
+}
+
+#[tokio::test]
 async fn imds_is_not_started_for_keys_without_a_token() {
     let stage = stage(&csv(), "get_session_token = false\n").await;
 

@@ -34,7 +34,8 @@ pub(super) async fn obtain(
     seams: &Seams,
     environment: &Environment,
 ) -> Result<Option<Secret<String>>, Failure> {
-    let cache = Cache::of(settings, session, environment);
+    // A user's own keys are never written: they do not end, and are read as fast as the cache.
+    let cache = if session.has_session_token() { Cache::of(settings, session, environment) } else { None };
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now) {
