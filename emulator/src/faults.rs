@@ -9,16 +9,16 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// 429 `ThrottlingException`, with `Retry-After` in seconds if given.
+    /// 429 `ThrottlingException` (400 `Throttling` of STS), with `Retry-After` in seconds if given.
     Throttle {
         /// The header's value.
         retry_after: Option<u32>,
     },
-    /// This status with a JSON body, as the service's own failures have.
+    /// This status with a body in the service's language, as its own failures have.
     Status(u16),
     /// This status with an HTML body and no error type, as load balancers and proxies answer.
     Html(u16),
-    /// 403 `AccessDeniedException` with this message.
+    /// 403 `AccessDeniedException` (`AccessDenied` of STS) with this message.
     Denied {
         /// What is said.
         message: String,
@@ -31,17 +31,17 @@ pub enum Fault {
     Hold,
     /// The usual answer, and the connection is closed after it; over HTTP/2 it stays.
     Close,
-    /// 201 with a body that is no JSON.
+    /// A success with a body that is no JSON, or no XML.
     Malformed,
-    /// 201 with a `Content-Length` beyond the body, then the connection is closed.
+    /// A success with a `Content-Length` beyond the body, then the connection is closed.
     Truncated,
-    /// 201 with an empty `credentialSet`.
+    /// A success without credentials: an empty `credentialSet`, no `Credentials`, or nothing at all of Bedrock.
     EmptyCredentialSet,
-    /// 201 without a `sessionToken`.
+    /// A success without a session token; nothing at all of Bedrock.
     PartialCredentials,
-    /// 201 with credentials that have expired an hour ago.
+    /// A success with credentials that have expired an hour ago; nothing at all of Bedrock.
     Expired,
-    /// 201 with a session in a body of four MiB.
+    /// A success in a body of four MiB.
     Oversized,
     /// Of a stream the first half, then this exception; anything else as usual.
     StreamException {

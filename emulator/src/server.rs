@@ -387,7 +387,7 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
         async move { respond(request, id, shared, &reset).await }
     });
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return connection_2(stream, service, dropped, &reset).await;
+        return connection_of_http_2(stream, service, dropped, &reset).await;
     }
     // The date is the emulated clock's; certificates with ML-DSA keys and five intermediates make 100 kB of headers.
     let mut serving = http1::Builder::new()
@@ -407,7 +407,7 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) 
 }
 
 /// A connection of HTTP/2. A reset ends it without a word: hyper does not give its socket back.
-async fn connection_2<S>(
+async fn connection_of_http_2<S>(
     stream: TlsStream<TcpStream>,
     service: S,
     mut dropped: watch::Receiver<u64>,

@@ -279,6 +279,10 @@ async fn a_bad_signature_is_refused_in_the_words_of_bedrock() {
     let logged = world.emulator.requests_to(Service::Bedrock).pop().unwrap();
     assert_eq!((logged.action.as_deref(), logged.signer), (Some("Converse"), Some(user.id.clone())));
 
+    let encoded_once = Call { canonical_path: Some(good.path.clone()), ..good.clone() };
+    let answer = encoded_once.send(&world.emulator, &user).await;
+    assert_eq!(refusal(&answer).1, "InvalidSignatureException", "a path is encoded twice");
+
     let mut unsigned = good.sign(&user);
     unsigned.headers.retain(|(name, _)| name != "authorization");
     let answer = deliver(&world.emulator, &unsigned).await;

@@ -42,6 +42,8 @@ impl Keys {
 pub(crate) struct Call {
     pub(crate) method: &'static str,
     pub(crate) path: String,
+    /// The path encoded a second time, unless given.
+    pub(crate) canonical_path: Option<String>,
     pub(crate) query: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
@@ -70,6 +72,7 @@ impl Call {
         Self {
             method,
             path: path.to_owned(),
+            canonical_path: None,
             query: String::new(),
             headers: vec![("host".to_owned(), emulator.address().to_string())],
             body: body.to_owned(),
@@ -94,7 +97,7 @@ impl Call {
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
         let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-        let path = self.path.replace('%', "%25");
+        let path = self.canonical_path.clone().unwrap_or_else(|| self.path.replace('%', "%25"));
         let canonical =
             [self.method, &path, &self.query, &lines, &names, &sha256(self.body.as_bytes())].join("\n");
         let scope = format!("{}/{}/{}/aws4_request", &stamp[..8], self.region, self.service);
