@@ -14,7 +14,9 @@ use crate::ROOM;
 use crate::channels::Channel;
 use crate::programs::Variables;
 use crate::sdks;
+use crate::sdks::Sdk;
 use crate::support::Daemon;
+use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process;
@@ -60,9 +62,16 @@ impl Scene {
 
     /// What came of each call of a program that finds its credentials by these variables.
     async fn play(&self, mut command: Command, variables: Variables, model: &str) -> Value {
+        command.arg(model);
+        let ran = self.run(command, variables).await;
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+    }
+
+    /// A program that finds AWS here, and its credentials by these variables.
+    async fn run(&self, mut command: Command, variables: Variables) -> Ran {
         let endpoint = self.stage.emulator.endpoint();
         let ca = self.stage.path("tls-ca.pem");
-        command.arg(model).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command
             .env("HOME", self.stage.path("home"))
             .env("AWS_REGION", "us-east-1")
@@ -70,8 +79,7 @@ impl Scene {
         command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_MAX_ATTEMPTS", "1");
         command.env("AWS_CA_BUNDLE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
         command.envs(variables);
-        let ran = process::to_the_end(command).await;
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+        process::to_the_end(command).await
     }
 
     async fn variables(&self, channel: Channel) -> Variables {
@@ -140,6 +148,30 @@ async fn boto3_talks_to_models_with_the_daemons_api_key_and_no_credentials() {
     assert_all_said(&came, "You said: Hello from boto3");
     let calls = scene.calls();
     assert!(calls.len() == 5 && calls.iter().all(|call| call.is_bearer), "{calls:?}");
+}
+
+/// Through the helper that asks the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_cli_lists_models_and_knows_who_it_is() {
+    let _place = ROOM.acquire().await.unwrap();
+    let scene = Scene::new().await;
+    for (arguments, told) in [
+        (
+            ["sts", "get-caller-identity", "--query", "Arn"],
+            "arn:aws:sts::123456789012:assumed-role/ExampleRole/",
+        ),
+        (["bedrock", "list-foundation-models", "--query", "modelSummaries[].modelId"], HAIKU),
+        (
+            ["bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].type"],
+            "APPLICATION",
+        ),
+    ] {
+        let mut command = Sdk::Awscli.command();
+        command.args(arguments).args(["--output", "text"]);
+        let ran = scene.run(command, scene.variables(Channel::Process).await).await;
+        assert!(ran.code == 0 && ran.stdout.contains(told), "{ran:?}");
+    }
+    assert_eq!(scene.calls().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
