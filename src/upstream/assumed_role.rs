@@ -1,5 +1,6 @@
 //! Role chains: the credentials of one role assume the next one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::failure::Classify;
 use crate::failure::Failure;
 
 /// One role of a chain, and how it is assumed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Step {
     /// The role.
     pub role: RoleArn,
@@ -109,6 +110,19 @@ impl Step {
             .with_each("Tags", ".Key", self.tags.iter().map(|(key, _)| key.as_str()))
             .with_each("Tags", ".Value", self.tags.iter().map(|(_, value)| value.as_str()))
             .with_each("TransitiveTagKeys", "", self.transitive_tags.iter().map(String::as_str))
+    }
+}
+
+/// Without the external ID, which some keep secret though AWS does not.
+impl fmt::Debug for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (role, session_name) = (self.role.as_str(), &self.session_name);
+        formatter
+            .debug_struct("Step")
+            .field("role", &role)
+            .field("session_name", session_name)
+            .field("sts", &self.sts)
+            .finish_non_exhaustive()
     }
 }
 

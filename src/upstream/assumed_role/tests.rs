@@ -114,6 +114,7 @@ async fn all_that_is_set_is_sent() {
         ..step("111111111111", "target")
     };
     let answer = reply(200, &[], &granted("AssumeRole", "ASIATARGET", "2026-03-11T12:15:00Z"));
+    assert!(!format!("{full:?}").contains("ex/ternal"), "{full:?}");
     let bench = Bench::new([answer], vec![full]);
 
     bench.issuer.issue().await.unwrap();

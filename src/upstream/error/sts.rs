@@ -6,7 +6,7 @@ use super::Operation;
 pub(super) fn hint(operation: Operation, kind: &str, message: &str) -> Option<&'static str> {
     let hint = match kind {
         "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            "these keys do not exist here: see whether they were deleted or deactivated, and whether the Region is of their partition (China, GovCloud)"
+            "these keys do not exist here: see whether they were deleted or deactivated, and whether `sts_region` is of their partition (China, GovCloud)"
         }
         "RequestExpired" => "AWS takes the request for too old or too new: check this host's clock",
         "SignatureDoesNotMatch"
@@ -15,14 +15,14 @@ pub(super) fn hint(operation: Operation, kind: &str, message: &str) -> Option<&'
             "AWS takes the request for too old or too new: check this host's clock"
         }
         "SignatureDoesNotMatch" | "IncompleteSignature" => {
-            "see whether the secret access key is the one that belongs to the access key ID, and whether a proxy on the way rewrites requests"
+            "see whether the secret access key belongs to the access key ID, and whether a proxy on the way rewrites requests"
         }
         "ExpiredToken" | "ExpiredTokenException" => {
             "the credentials that made the call have ended: check this host's clock"
         }
         "OptInRequired" => "the account is not active, or not signed up for STS: see its billing",
         "RegionDisabledException" => {
-            "STS is not activated in that Region: activate it (IAM console, account settings), or ask STS in another Region"
+            "STS is not activated in that Region: activate it (IAM console, account settings), or set `sts_region` to another one"
         }
         "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => {
             "session policy and tags are too large together once AWS has packed them: shorten the policy, put parts of it into managed policies, or send fewer tags"
@@ -51,7 +51,7 @@ fn denied(operation: Operation, message: &str) -> &'static str {
     } else if message.contains("multi-factor") || message.contains("mfa") {
         "a policy demands multi-factor authentication, which a daemon does not have: exempt this user"
     } else if operation == Operation::AssumeRole {
-        "the role's trust policy must allow sts:AssumeRole to the ARN that AWS names (sts:TagSession for tags, sts:SetSourceIdentity for a source identity), its conditions (external ID, tags, source identity) must match, and the caller's own policy must allow sts:AssumeRole on the role"
+        "the role's trust policy must allow sts:AssumeRole to the ARN that AWS names (sts:TagSession for tags, sts:SetSourceIdentity for a source identity), its conditions (`external_id`, tags, source identity) must match, and the caller's own policy must allow sts:AssumeRole on the role"
     } else {
         "see the policies of the user and of its organisation"
     }
@@ -59,13 +59,13 @@ fn denied(operation: Operation, message: &str) -> &'static str {
 
 fn invalid(operation: Operation, message: &str) -> &'static str {
     if message.contains("role chaining") {
-        "a role that is assumed by a role lives for an hour at most: ask for no more than 1 h in this step"
+        "credentials of a role that is assumed by a role live for an hour at most: make its `duration` 1h or less"
     } else if message.contains("maxsessionduration") {
-        "ask for a shorter duration, or raise the role's maximum session duration (IAM, MaxSessionDuration)"
+        "make `duration` shorter, or raise the role's maximum session duration (IAM, MaxSessionDuration)"
     } else if message.contains("durationseconds") && operation == Operation::GetSessionToken {
-        "ask for 15 minutes to 36 hours; an hour at most with the keys of an account's root"
+        "`duration` may be 15 minutes to 36 hours; an hour at most with the keys of an account's root"
     } else if message.contains("durationseconds") {
-        "ask for 15 minutes to 12 hours; an hour at most where a role assumes the role"
+        "`duration` may be 15 minutes to 12 hours; an hour at most where a role assumes the role"
     } else if message.contains("transitive") {
         "a transitive tag of an earlier step cannot be set again: leave it out here"
     } else if message.contains("tag") {

@@ -171,7 +171,7 @@ async fn a_denial_says_what_must_allow_the_call() {
         "User: u is not authorized to perform: sts:SetSourceIdentity on resource: r";
     assert_denied(&[
         (AssumeRole, 403, "AccessDenied", NOT_AUTHORIZED, "must allow sts:AssumeRole to the ARN"),
-        (AssumeRole, 403, "AccessDenied", NOT_AUTHORIZED, "external ID"),
+        (AssumeRole, 403, "AccessDenied", NOT_AUTHORIZED, "`external_id`"),
         (AssumeRole, 403, "AccessDenied", NOT_AUTHORIZED, "the caller's own policy"),
         (AssumeRole, 403, "AccessDenied", TAG_SESSION, "sts:TagSession besides"),
         (AssumeRole, 403, "AccessDenied", SOURCE_IDENTITY, "sts:SetSourceIdentity besides"),
@@ -185,7 +185,13 @@ async fn a_denial_says_what_must_allow_the_call() {
             "AKIA…",
         ),
         (GetSessionToken, 403, "AccessDenied", "explicit deny", "policies of the user"),
-        (AssumeRole, 403, "RegionDisabledException", "STS is not activated in this region", "activate it"),
+        (
+            AssumeRole,
+            403,
+            "RegionDisabledException",
+            "STS is not activated in this region",
+            "set `sts_region`",
+        ),
         (AssumeRole, 403, "OptInRequired", "", "billing"),
         (AssumeRole, 400, "SomethingNew", "", ""),
     ])
