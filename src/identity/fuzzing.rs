@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
+use super::AccessKeys;
 use super::Fingerprint;
 use super::Locator;
 use super::Passphrase;
@@ -97,6 +98,14 @@ pub fn pkcs12(content: &[u8]) {
 pub fn tss2(der: &[u8]) {
     if let Ok(file) = tpm::tss2::File::from_der(der).map_err(tell) {
         tpm::fuzzing::public(&file);
+    }
+}
+
+/// What holds a user's access keys.
+pub fn access_keys(text: &str) {
+    match AccessKeys::parse(text) {
+        Ok(keys) => keys.check().expect("keys that were taken are complete"),
+        Err(fault) => drop((fault.to_string(), fault.hint())),
     }
 }
 
