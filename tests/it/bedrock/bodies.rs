@@ -1,0 +1,171 @@
+//! What is sent, and what is kept of the answer.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::BODY;
+use super::HAIKU;
+use super::bedrock;
+use super::calls;
+use super::invoke;
+use super::invoked;
+use super::told;
+use crate::support::Stage;
+use crate::support::process;
+
+#[tokio::test]
+async fn an_answer_is_selected_from_by_json_paths() {
+    let stage = Stage::new().await;
+    let paths = [
+        "--output",
+        "$.output.message.content[0].text",
+        "--output",
+        "$.usage",
+        "--output",
+        "$.usage.inputTokens",
+    ];
+
+    let ran = invoked(&stage, HAIKU, &[&["--converse", "--message", "say hi"], &paths[..]].concat()).await;
+
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "You said: say hi\n{\"inputTokens\":2,\"outputTokens\":4,\"totalTokens\":6}\n2\n")
+    );
+    let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "$.usage.cost"]).await;
+    let (line, hint) = told(&ran, 1);
+    assert_eq!(line, "the answer holds nothing at `$.usage.cost`");
+    assert!(hint.starts_with("without `--output`"), "{hint}");
+}
+
+#[tokio::test]
+async fn a_wrong_json_path_is_told_before_anything_is_sent() {
+    let stage = Stage::new().await;
+
+    let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "usage"]).await;
+
+    let (line, hint) = told(&ran, 2);
+    assert!(line.starts_with("--output: `usage` is not a JSONPath: at position"), "{line}");
+    assert!(hint.contains("RFC 9535"), "{hint}");
+    assert!(stage.emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_is_filled_in_from_variables_and_files() {
+    let stage = Stage::new().await;
+    stage.write("doc.txt", "line one\n\"line two\" {{n}}\n");
+    stage.write(
+        "body.json",
+        r#"{"messages": [{"role": "user", "content": [{"text": "{{who}}: {{ doc }}"}]}], "inferenceConfig": {"maxTokens": {{n}}}}"#,
+    );
+    let more = [
+        "--converse",
+        "--body-file",
+        "body.json",
+        "--var",
+        "who=a=b",
+        "--var-file",
+        "doc=doc.txt",
+        "--var",
+        "n=12",
+    ];
+
+    let ran = invoked(&stage, HAIKU, &more).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let sent = calls(&stage)[0].body.clone().unwrap();
+    assert_eq!(sent["messages"][0]["content"][0]["text"], "a=b: line one\n\"line two\" {{n}}\n");
+    assert_eq!(sent["inferenceConfig"]["maxTokens"], 12);
+}
+
+#[tokio::test]
+async fn a_body_may_come_from_stdin_and_is_then_sent_literally_if_asked_to() {
+    let stage = Stage::new().await;
+    let mut child = invoke(&stage, HAIKU, &["--converse", "--body", "-", "--literal", "--output", "$..text"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "{{it}}"}]}]}).to_string();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+
+    let ran = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "You said: {{it}}\n");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
+    let stage = Stage::new().await;
+    stage.write("latin1.json", "");
+    fs_err::write(stage.path("latin1.json"), b"{\"a\": \"\xe9\"}").unwrap();
+    for (more, line, hint) in [
+        (
+            &["--body", "{\"a\": \"canary\",\n  b}"][..],
+            "the body is not JSON at line 2, column 3",
+            "--content-type",
+        ),
+        (&["--body", "{\"a\":\n\"{{name}}\"}"], "no value for `{{name}}` (line 2)", "--var NAME=VALUE"),
+        (
+            &["--body", "{}", "--var", "name=canary"],
+            "variable `name` is used nowhere in the body",
+            "{{name}}",
+        ),
+        (
+            &["--body", "{\"a\": {{x}}}", "--var", "x=canary"],
+            "`{{x}}` (line 1) stands outside of a string, and its value is not JSON",
+            "\"{{x}}\"",
+        ),
+        (&["--body", "{\"a\": \"{{ x y }}\"}"], "the `{{` in line 1 begins no placeholder", "--literal"),
+        (&["--body", "{}", "--var", "canary"], "--var: there is no name", "NAME=VALUE"),
+        (&["--body", "\"{{a}}\"", "--var", "a=1", "--var", "a=2"], "variable `a` is given twice", "leave"),
+        (&[], "the body is empty", "--body-file"),
+        (&["--body-file", "latin1.json"], "the body is not UTF-8 from byte 7 on", "--content-type"),
+        (
+            &["--body", "{}", "--header", "Authorization:canary"],
+            "the header `authorization` is not the caller's to set",
+            "leave it out",
+        ),
+        (&["--body", "{}", "--timeout", "soon"], "--timeout: `soon` is not a duration", "1h30m"),
+        (
+            &["--body", "{}", "--endpoint-url", "http://localhost"],
+            "`http://localhost` is not an endpoint",
+            "TLS",
+        ),
+    ] {
+        let mut command = bedrock(&stage, &["invoke", "--model-id", HAIKU]);
+        command.args(more);
+        let ran = process::to_the_end(command).await;
+
+        let (told, advice) = told(&ran, 2);
+        assert_eq!(told, line);
+        assert!(advice.contains(hint), "{advice}");
+        assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
+    }
+    let ran = invoked(&stage, HAIKU, &["--body-file", "nowhere.json"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.ends_with("nowhere.json`: No such file or directory (os error 2)\n"),
+        "{}",
+        ran.stderr
+    );
+    assert!(stage.emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_can_be_kept_in_a_file() {
+    let stage = Stage::new().await;
+    stage.write("answer.json", "old");
+
+    let ran = invoked(&stage, HAIKU, &["--body", BODY, "--output-file", "answer.json"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""));
+    let answer: Value =
+        serde_json::from_str(&fs_err::read_to_string(stage.path("answer.json")).unwrap()).unwrap();
+    assert_eq!(answer["type"], "message");
+    let ran = invoked(&stage, HAIKU, &["--body", BODY, "--output-file", "nowhere/answer.json"]).await;
+    assert_eq!(ran.code, 1);
+    assert_eq!(calls(&stage).len(), 1, "which nobody pays for");
+}
