@@ -8,18 +8,29 @@ use time::OffsetDateTime;
 use crate::answer::Answer;
 use crate::answer::Body;
 use crate::answer::Ending;
+use crate::bedrock;
 use crate::bedrock::event_stream;
+use crate::canonical::Incoming;
 use crate::faults::Fault;
 use crate::reply::Refusal;
 use crate::route::Service;
 use crate::service;
 use crate::setup::Setup;
+use crate::sigv4;
+use crate::sts;
 use crate::sts::xml;
 use crate::sts::xml::Credentials;
 
 /// The answer that a fault puts in the place of a decision.
-pub(crate) fn answer(setup: &Setup, service: Service, fault: &Fault, now: OffsetDateTime) -> Answer {
+pub(crate) fn answer(
+    setup: &Setup,
+    service: Service,
+    incoming: &Incoming,
+    fault: &Fault,
+    now: OffsetDateTime,
+) -> Answer {
     let answer = match fault {
+        Fault::SignatureRefused => Answer::refused(service, &signature(service, incoming)),
         Fault::Throttle { retry_after } => {
             Answer { retry_after: *retry_after, ..Answer::refused(service, &throttled(service, "fault")) }
         }
@@ -62,6 +73,14 @@ pub(crate) fn throttled(service: Service, reason: &str) -> Refusal {
             let message = "Too many requests, please wait before trying again.";
             Refusal::new(429, "ThrottlingException", message, reason)
         }
+    }
+}
+
+fn signature(service: Service, incoming: &Incoming) -> Refusal {
+    match service {
+        Service::RolesAnywhere => Refusal::signature("fault"),
+        Service::Sts => sts::complaint(&sigv4::refuse_anyway(incoming)),
+        Service::Bedrock => bedrock::complaint(&sigv4::refuse_anyway(incoming)),
     }
 }
 

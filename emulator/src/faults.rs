@@ -23,6 +23,9 @@ pub enum Fault {
         /// What is said.
         message: String,
     },
+    /// The signature is refused, good as it may be; STS and Bedrock quote what should have been signed, session token
+    /// included.
+    SignatureRefused,
     /// No answer: the connection is reset; over HTTP/2 it just ends.
     Reset,
     /// The usual answer, late.

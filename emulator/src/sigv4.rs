@@ -300,22 +300,43 @@ fn check_signature(incoming: &Incoming, proof: &Proof, key: &Key) -> Result<(), 
     if said.is_some_and(|hash| hash != encode::sha256_hex(&incoming.body)) {
         return Err(Complaint::mismatch("x-amz-content-sha256 is not the hash of the body."));
     }
-    let names: Vec<&str> = proof.signed_headers.iter().map(String::as_str).collect();
-    let request = canonical::request_v4(incoming, &names);
-    let hash = encode::sha256_hex(request.as_bytes());
-    let string_to_sign = [ALGORITHM, &proof.stamp, &proof.claim.scope(), &hash].join("\n");
+    let (request, string_to_sign) = signed(incoming, proof);
     let right = encode::hex(&mac(&signing_key(&key.secret_access_key, &proof.claim), &string_to_sign));
     if is_equal(right.as_bytes(), proof.signature.as_bytes()) {
         return Ok(());
     }
-    // What should have been signed has the session token in it: who shows this message shows a secret.
+    Err(does_not_match(&request, &string_to_sign))
+}
+
+/// The complaint about a signature that may well be good.
+pub(crate) fn refuse_anyway(incoming: &Incoming) -> Complaint {
+    match Proof::of(incoming) {
+        Ok(proof) => {
+            let (request, string_to_sign) = signed(incoming, &proof);
+            does_not_match(&request, &string_to_sign)
+        }
+        Err(complaint) => complaint,
+    }
+}
+
+/// The canonical request and the string to sign.
+fn signed(incoming: &Incoming, proof: &Proof) -> (String, String) {
+    let names: Vec<&str> = proof.signed_headers.iter().map(String::as_str).collect();
+    let request = canonical::request_v4(incoming, &names);
+    let hash = encode::sha256_hex(request.as_bytes());
+    let string_to_sign = [ALGORITHM, &proof.stamp, &proof.claim.scope(), &hash].join("\n");
+    (request, string_to_sign)
+}
+
+/// What should have been signed has the session token in it: who shows this message shows a secret.
+fn does_not_match(request: &str, string_to_sign: &str) -> Complaint {
     let message = format!(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
          Access Key and signing method. Consult the service documentation for details.\n\n\
          The Canonical String for this request should have been\n'{request}'\n\n\
          The String-to-Sign should have been\n'{string_to_sign}'\n"
     );
-    Err(Complaint::new(ComplaintKind::Mismatch, message, "the signature does not verify"))
+    Complaint::new(ComplaintKind::Mismatch, message, "the signature does not verify")
 }
 
 fn signing_key(secret: &str, claim: &Claim) -> Vec<u8> {

@@ -73,7 +73,7 @@ impl State {
         let mut entry = LoggedRequest::new(incoming, service, connection, now);
         entry.fault = self.fault(service);
         let mut answer = match entry.fault.clone().filter(|fault| !fault.answers_as_usual()) {
-            Some(fault) => damage::answer(&self.setup, service, &fault, now),
+            Some(fault) => damage::answer(&self.setup, service, incoming, &fault, now),
             None => match self.decide(service, incoming, now, &mut entry) {
                 Ok(answer) => Answer { at: now, ..answer },
                 Err(refusal) => {

@@ -240,7 +240,8 @@ async fn a_refused_signature_is_answered_with_what_should_have_been_signed() {
     let session = world.session().await;
     let token = session.token.clone().unwrap();
 
-    let answer = world.sts(&Keys { secret: "wrong".to_owned(), ..session }, "GetCallerIdentity", &[]).await;
+    let answer =
+        world.sts(&Keys { secret: "wrong".to_owned(), ..session.clone() }, "GetCallerIdentity", &[]).await;
 
     let message = refusal(&answer).2;
     assert!(
@@ -248,6 +249,11 @@ async fn a_refused_signature_is_answered_with_what_should_have_been_signed() {
             && message.contains(&token)
     );
     assert!(!format!("{:?}", world.emulator.requests()).contains(&token), "the log has it");
+    let good = Keys { secret: world.emulator.issued()[0].secret_access_key.clone(), ..session };
+    world.emulator.script([Fault::SignatureRefused]);
+    let answer = world.sts(&good, "GetCallerIdentity", &[]).await;
+    let (_, code, message) = refusal(&answer);
+    assert!(code == "SignatureDoesNotMatch" && message.contains(&token), "a fault does the same: {message}");
 }
 
 #[tokio::test]
