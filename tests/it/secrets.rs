@@ -1,7 +1,9 @@
 //! The canary: nothing that opens a door may be in any output, however talkative the log.
 
 use anchord_emulator::Fault;
+use anchord_emulator::Service;
 
+use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 
@@ -48,6 +50,35 @@ async fn no_secret_is_in_the_log_of_a_daemon_that_serves() {
 
     assert_eq!(stage.emulator.issued().len(), 1);
     stage.assert_no_secrets(&log, &[token]);
+}
+
+/// AWS may answer a refused signature with the request as it should have been signed, session token included.
+#[tokio::test]
+async fn a_refusal_that_quotes_the_session_token_is_passed_on_without_it() {
+    let stage = Stage::new().await;
+    let endpoint = stage.emulator.endpoint();
+    let step = "[[session.chained.assume_role]]\nrole_arn = \"arn:aws:iam::210987654321:role/models\"\n";
+    let chained = format!("{}sts_endpoint = \"{endpoint}\"\n{step}", stage.session("chained"));
+    stage.configure(&format!("[imds]\nsession = \"bedrock\"\n{}{chained}", stage.session("bedrock")));
+    stage.emulator.always_for(Service::Sts, Some(Fault::SignatureRefused));
+    stage.emulator.always_for(Service::Bedrock, Some(Fault::SignatureRefused));
+    let daemon = Daemon::unready(&stage.path("anchord.toml"));
+    daemon
+        .wait_for_line("a refused role", 1, |line| line.to_string().contains("SignatureDoesNotMatch"))
+        .await;
+    daemon.wait_for("Credentials renewed").await;
+
+    let call = ["bedrock", "invoke", "--session", "bedrock", "--endpoint-url", &endpoint, "--converse"];
+    let invoked =
+        stage.run(&[&call[..], &["--model-id", "anthropic.model", "--message", "Hi"]].concat()).await;
+    let status = stage.run(&["status"]).await;
+    let process = stage.run(&["credential-process", "--session", "chained"]).await;
+    let (_, log) = daemon.stop().await;
+
+    assert!(invoked.stderr.contains("InvalidSignatureException"), "{invoked:?}");
+    assert!(process.stderr.contains("SignatureDoesNotMatch"), "{process:?}");
+    let output = [log, invoked.stderr, status.stdout, status.stderr, process.stderr].concat();
+    stage.assert_no_secrets(&output, &[]);
 }
 
 #[tokio::test]
