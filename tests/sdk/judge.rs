@@ -38,7 +38,8 @@ fn ask(questions: &[Value]) -> Vec<Value> {
 fn every_host_in_every_region_is_the_one_that_botocore_asks() {
     let answer = ask(&[json!({ "what": "hosts" })]).remove(0);
     let all = answer.as_array().unwrap();
-    assert!(all.len() > 500, "only {} hosts were judged", all.len());
+    let somewhere = all.iter().filter(|judged| judged["host"].is_string()).count();
+    assert!(somewhere > 500, "only {somewhere} hosts were judged");
     let mut differences = Vec::new();
     for judged in all {
         // What is nowhere cannot differ.
