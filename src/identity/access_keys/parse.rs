@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::credentials::Keys;
 use crate::secret::Secret;
@@ -130,8 +131,8 @@ struct AccessKey<'a> {
     access_key_id: Cow<'a, str>,
     #[serde(borrow)]
     secret_access_key: Cow<'a, str>,
-    #[serde(borrow, default)]
-    session_token: Option<Cow<'a, str>>,
+    /// That there is one is enough to know.
+    session_token: Option<IgnoredAny>,
 }
 
 fn json(text: &str) -> Result<Keys, Fault> {
@@ -143,7 +144,7 @@ fn json(text: &str) -> Result<Keys, Fault> {
     Found {
         id: Some(&key.access_key_id),
         secret: Some(&key.secret_access_key),
-        token: key.session_token.as_deref(),
+        token: key.session_token.map(|_| "a token"),
     }
     .keys()
 }
@@ -206,11 +207,16 @@ fn ini(text: &str) -> Result<Found<'_>, Fault> {
 impl<'a> Found<'a> {
     /// Takes a line of a section, if it is about keys; one that is indented belongs to the one above it.
     fn note(&mut self, name: &str, value: &'a str) -> Result<(), Fault> {
-        let (part, what) = match name.trim_end().to_ascii_lowercase().as_str() {
-            "aws_access_key_id" => (&mut self.id, ID),
-            "aws_secret_access_key" => (&mut self.secret, SECRET),
-            "aws_session_token" | "aws_security_token" => (&mut self.token, "session token"),
-            _ => return Ok(()),
+        // Without a copy, for whatever precedes a `=` may be part of a secret.
+        let is = |known| name.trim_end().eq_ignore_ascii_case(known);
+        let (part, what) = if is("aws_access_key_id") {
+            (&mut self.id, ID)
+        } else if is("aws_secret_access_key") {
+            (&mut self.secret, SECRET)
+        } else if is("aws_session_token") || is("aws_security_token") {
+            (&mut self.token, "session token")
+        } else {
+            return Ok(());
         };
         match part.replace(value) {
             Some(_) => Err(Fault::Twice(what)),
