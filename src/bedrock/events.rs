@@ -28,16 +28,35 @@ pub struct Events {
     frames: Frames,
     host: String,
     request_id: String,
-    /// The event without which the model is not done; InvokeModel has none that is the same for all models.
+    progress: Progress,
+}
+
+/// Whether the model is done.
+struct Progress {
+    /// The event without which it is not; InvokeModel has none that is the same for all models.
     last: Option<&'static str>,
     seen_last: bool,
     any: bool,
 }
 
+impl Progress {
+    fn new(is_converse: bool) -> Self {
+        Self { last: is_converse.then_some("messageStop"), seen_last: false, any: false }
+    }
+
+    fn saw(&mut self, kind: &str) {
+        self.any = true;
+        self.seen_last |= self.last == Some(kind);
+    }
+
+    fn is_done(&self) -> bool {
+        self.any && (self.last.is_none() || self.seen_last)
+    }
+}
+
 impl Events {
     pub(super) fn new(chunks: Chunks, host: String, request_id: String, is_converse: bool) -> Self {
-        let last = is_converse.then_some("messageStop");
-        Self { chunks, frames: Frames::default(), host, request_id, last, seen_last: false, any: false }
+        Self { chunks, frames: Frames::default(), host, request_id, progress: Progress::new(is_converse) }
     }
 
     /// The next event, `None` when the model is done. What goes wrong in between is an error, and the end.
@@ -46,8 +65,7 @@ impl Events {
             let frame = self.frames.next().map_err(|_| self.not_understood("the stream is damaged"))?;
             if let Some(frame) = frame {
                 let event = event(frame, &self.request_id)?;
-                self.any = true;
-                self.seen_last |= self.last == Some(event.kind.as_str());
+                self.progress.saw(&event.kind);
                 return Ok(Some(event));
             }
             let cut = |source| Error::Cut { host: self.host.clone(), source };
@@ -61,7 +79,7 @@ impl Events {
     }
 
     fn is_done(&self) -> bool {
-        self.frames.is_between_frames() && self.any && (self.last.is_none() || self.seen_last)
+        self.frames.is_between_frames() && self.progress.is_done()
     }
 
     fn not_understood(&self, why: &'static str) -> Error {
@@ -156,6 +174,22 @@ mod tests {
     #[test]
     fn an_event_nobody_knows_yet_passes() {
         assert_eq!(event(frame("event", "thought", "{}"), "r").unwrap().value, json!({"thought": {}}));
+    }
+
+    /// A proxy that loses a connection may end the body as if it were whole.
+    #[test]
+    fn a_stream_that_ends_between_two_events_is_not_taken_for_an_answer() {
+        let is_done = |is_converse, kinds: &[&str]| {
+            let mut progress = Progress::new(is_converse);
+            kinds.iter().for_each(|kind| progress.saw(kind));
+            progress.is_done()
+        };
+
+        assert!(!is_done(true, &["messageStart", "contentBlockDelta"]));
+        assert!(is_done(true, &["messageStart", "messageStop"]));
+        assert!(is_done(true, &["messageStart", "messageStop", "metadata"]));
+        assert!(is_done(false, &["chunk"]));
+        assert!(!is_done(false, &[]));
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
         "MissingAuthenticationTokenException" | "IncompleteSignatureException" => {
             "a proxy on the way may have removed the Authorization header"
         }
+        "InternalServerException"
+        | "InternalFailure"
+        | "ServiceUnavailableException"
+        | "ServiceUnavailable" => "Bedrock is unwell: try again later; `--retries` repeats the call",
         "-" => {
             "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place"
         }
@@ -140,8 +144,9 @@ mod tests {
         (403, "ExpiredTokenException", "The security token included in the request is expired", Class::Denied, "anchord status"),
         (403, "UnrecognizedClientException", "The security token included in the request is invalid.", Class::Denied, "partition"),
         (403, "InvalidSignatureException", "Signature expired: 20260311T120000Z is now earlier than ...", Class::Denied, "clock"),
-        (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", Class::Transient, ""),
-        (500, "InternalServerException", "The system encountered an unexpected error.", Class::Transient, ""),
+        (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", Class::Transient, "--retries"),
+        (500, "InternalServerException", "The system encountered an unexpected error.", Class::Transient, "--retries"),
+        (409, "ConflictException", "Something new.", Class::Denied, ""),
         (502, "-", "Bad Gateway", Class::Transient, "portal"),
         (302, "-", "Found", Class::Transient, "portal"),
     ];

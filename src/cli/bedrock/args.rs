@@ -122,7 +122,7 @@ fn answer_arguments() -> [Arg; 3] {
             .long("output-file")
             .value_name("PATH")
             .conflicts_with("stream")
-            .help("Write the whole answer there, in one step"),
+            .help("Write the whole answer there, in one step; what --output selects is printed all the same"),
     ]
 }
 

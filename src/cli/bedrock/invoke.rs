@@ -254,9 +254,11 @@ mod tests {
     use std::cell::RefCell;
 
     use http::StatusCode;
+    use serde_json::json;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::config::Environment;
 
     fn refused(status: u16, retry_after: Option<u64>) -> bedrock::Error {
         bedrock::Error::Refused {
@@ -267,6 +269,33 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
             clock_off_by: 0,
         }
+    }
+
+    /// What is printed of these events on stdout and stderr.
+    fn printed(shown: Shown, values: &[Value]) -> (String, String) {
+        let environment = Environment::from_iter(std::iter::empty::<(String, String)>());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut surroundings =
+            Surroundings { environment: &environment, stdout: &mut stdout, stderr: &mut stderr };
+        let mut printer = Printer { shown, open_line: false, any: false };
+        for value in values {
+            let event = Event { kind: "chunk".into(), value: value.clone() };
+            assert_eq!(printer.print(&event, &mut surroundings), Ok(Reader::There));
+        }
+        let ended = printer.end_line(&mut surroundings);
+        assert_eq!(printer.verdict(ended, &mut surroundings).unwrap(), Exit::Done);
+        (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    #[test]
+    fn text_ends_its_line_once_and_an_answer_without_text_is_told() {
+        let says = |text: &str| json!({"delta": {"text": text}});
+
+        assert_eq!(printed(Shown::Whole, &[says("a"), json!({}), says("b")]), ("ab\n".into(), String::new()));
+        assert_eq!(printed(Shown::Whole, &[says("a\n")]), ("a\n".into(), String::new()));
+        let (stdout, stderr) = printed(Shown::Whole, &[json!({"unheard": "of"})]);
+        assert_eq!((stdout.as_str(), stderr.contains("`--json`")), ("", true), "{stderr}");
+        assert_eq!(printed(Shown::Events, &[json!({}), json!("x")]), ("{}\n\"x\"\n".into(), String::new()));
     }
 
     /// How often the call is made when it goes like this, how it ends, and how long that takes.

@@ -71,12 +71,12 @@ impl Rendering<'_> {
     fn render(&mut self, template: &str) -> Result<String, Failure> {
         let mut rendered = String::with_capacity(template.len());
         let mut strings = Strings::default();
-        let mut at = 0;
+        let (mut at, mut line) = (0, 1);
         while let Some(found) = template[at..].find("{{") {
             let (before, rest) = template[at..].split_at(found);
             strings.pass(before);
             rendered.push_str(before);
-            let line = template[..at + found].matches('\n').count() + 1;
+            line += before.matches('\n').count();
             if rest.starts_with("{{{{") {
                 rendered.push_str("{{");
                 at += found + "{{{{".len();

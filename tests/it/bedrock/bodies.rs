@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use serde_json::Value;
 use serde_json::json;
 
@@ -94,6 +95,27 @@ async fn a_body_may_come_from_stdin_and_is_then_sent_literally_if_asked_to() {
     let ran = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
 
     assert_eq!(String::from_utf8(ran.stdout).unwrap(), "You said: {{it}}\n");
+}
+
+#[tokio::test]
+async fn nobody_is_kept_waiting_at_a_terminal_for_a_body() {
+    use rustix::pty;
+    let stage = Stage::new().await;
+    let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
+    pty::grantpt(&master).unwrap();
+    pty::unlockpt(&master).unwrap();
+    let terminal = pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).write(true).custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed());
+    let terminal = options.open(terminal).unwrap();
+    let mut command = invoke(&stage, HAIKU, &["--converse"]);
+    command.stdin(std::fs::File::from(terminal));
+
+    let ran = process::to_the_end(command).await;
+
+    let (line, hint) = told(&ran, 2);
+    assert_eq!(line, "there is no body");
+    assert!(hint.contains("`--message`"), "{hint}");
 }
 
 #[tokio::test]
