@@ -25,6 +25,7 @@ fn invoke() -> Command {
              what --var or --var-file gives. Inside of a string the value is escaped, so that it stays text; outside \
              of one it must be JSON itself, such as 12 or [\"a\"]. A placeholder without a value and a value without \
              a placeholder are mistakes. {{{{ is two braces.\n\n\
+             Arguments can be seen by whoever may list this host's processes: what is private comes by stdin or from a file.\n\n\
              Without --output the answer is printed as it is; with --stream, its text as it comes. Nothing is sent \
              before everything that is given has been checked, and no call is repeated unless --retries says so.\n\n\
              Exit codes: 0 done, 1 the network, a file or the answer failed, 2 the arguments or the body are wrong, 3 AWS \

@@ -97,6 +97,17 @@ async fn a_body_may_come_from_stdin_and_is_then_sent_literally_if_asked_to() {
     assert_eq!(String::from_utf8(ran.stdout).unwrap(), "You said: {{it}}\n");
 }
 
+/// The emulator's model understands JSON alone, and says so once the signature has been verified.
+#[tokio::test]
+async fn a_body_that_is_not_text_is_sent_as_it_is() {
+    let stage = Stage::new().await;
+    fs_err::write(stage.path("body.png"), b"\x89PNG\r\n{{\xff").unwrap();
+
+    let ran = invoked(&stage, HAIKU, &["--content-type", "image/png", "--body-file", "body.png"]).await;
+
+    assert!(told(&ran, 3).0.contains("ValidationException: Malformed input request"), "{}", ran.stderr);
+}
+
 #[tokio::test]
 async fn nobody_is_kept_waiting_at_a_terminal_for_a_body() {
     use rustix::pty;

@@ -33,8 +33,9 @@ async fn models_and_profiles_are_listed() {
     let profile = format!("us.{HAIKU}");
     assert!(rows.contains(&vec![profile.as_str(), profile.as_str(), "ACTIVE"]), "{}", table.stdout);
 
-    let listed =
-        process::to_the_end(bedrock(&stage, &["models", "--json", "--endpoint-url", &endpoint])).await;
+    let mut command = bedrock(&stage, &["models", "--json"]);
+    command.env("AWS_ENDPOINT_URL_BEDROCK", &endpoint);
+    let listed = process::to_the_end(command).await;
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(listed["region"], "us-east-1");
     assert_eq!(listed["foundation_models"].as_array().unwrap().len(), 3);
