@@ -88,7 +88,8 @@ impl AssumedRole {
 }
 
 impl Step {
-    async fn take(&self, caller: &Caller, keys: &Keys) -> Result<Credentials, Error> {
+    /// Assumes the role as the owner of `keys`.
+    pub async fn take(&self, caller: &Caller, keys: &Keys) -> Result<Credentials, Error> {
         let account_id = self.role.account_id();
         self.sts
             .ask(caller, keys, &self.form(), |found, answer| {

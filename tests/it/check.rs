@@ -3,16 +3,19 @@
 //! The whole output is kept in `snapshots/check`; `ANCHORD_TEST_BLESS=1` writes it anew.
 
 use std::path::Path;
+use std::process::Command;
 
 use anchord_emulator::Authority;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
+use anchord_emulator::Service;
 use serde_json::Value;
 
 use crate::support::Ran;
 use crate::support::Stage;
+use crate::support::process;
 
 /// Fails unless `ran` is what is kept under `name`, as far as it is the same each time.
 fn assert_snapshot(name: &str, stage: &Stage, ran: &Ran) {
@@ -50,15 +53,39 @@ fn steady_word(word: &str) -> String {
     match bare {
         _ if is_instant => format!("INSTANT{rest}"),
         _ if is_request_id => format!("REQUEST-ID{rest}"),
+        // A session is named after the leaf's serial number where nobody names it.
+        _ if bare.contains(":assumed-role/ExampleRole/") => {
+            format!("{}/SERIAL{rest}", bare.rsplit_once('/').unwrap().0)
+        }
         _ if bare.starts_with("ASIA") => format!("KEY-ID{rest}"),
         _ => word.to_owned(),
     }
 }
 
 async fn check(name: &str, stage: &Stage) -> Ran {
-    let ran = stage.run(&["check"]).await;
+    let ran = run(stage, &[]).await;
     assert_snapshot(name, stage, &ran);
     ran
+}
+
+async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
+    let mut command = prepared(stage);
+    command.args(arguments);
+    process::to_the_end(command).await
+}
+
+/// `anchord check` where the emulator plays all that AWS has.
+fn prepared(stage: &Stage) -> Command {
+    let mut command = process::anchord();
+    command.args(["check", "--config"]).arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    played(stage, &mut command);
+    command
+}
+
+fn played(stage: &Stage, command: &mut Command) {
+    for name in ["ANCHORD_STS_ENDPOINT", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] {
+        command.env(name, stage.emulator.endpoint());
+    }
 }
 
 #[tokio::test]
@@ -82,7 +109,7 @@ async fn the_doctor_leaves_nothing_behind() {
     };
     let before = listed();
 
-    assert_eq!(stage.run(&["check"]).await.code, 0);
+    assert_eq!(run(&stage, &[]).await.code, 0);
 
     assert_eq!(listed(), before);
 }
@@ -90,12 +117,18 @@ async fn the_doctor_leaves_nothing_behind() {
 #[tokio::test]
 async fn one_session_may_be_looked_at_alone() {
     let stage = Stage::new().await;
+    let sts = format!("sts_endpoint = \"{}\"\n", stage.emulator.endpoint());
     let other = stage.session("other").replace("leaf.pem", "nowhere.pem");
-    stage.configure(&format!("[imds]\nsession = \"bedrock\"\n{}{other}", stage.session("bedrock")));
+    stage.configure(&format!("[imds]\nsession = \"bedrock\"\n{}{sts}{other}{sts}", stage.session("bedrock")));
+    let run = |arguments: &[&str]| {
+        let mut command = prepared(&stage);
+        command.env_remove("ANCHORD_STS_ENDPOINT").args(arguments);
+        process::to_the_end(command)
+    };
 
-    let one = stage.run(&["check", "bedrock"]).await;
-    let all = stage.run(&["check"]).await;
-    let unknown = stage.run(&["check", "bedrok"]).await;
+    let one = run(&["bedrock"]).await;
+    let all = run(&[]).await;
+    let unknown = run(&["bedrok"]).await;
 
     assert_eq!(one.code, 0, "{}", one.stdout);
     assert!(!one.stdout.contains("session other"), "{}", one.stdout);
@@ -110,7 +143,7 @@ async fn machines_read_it_as_json() {
     let stage = Stage::new().await;
     stage.emulator.set_trust_policy_refusal(&stage.role, true);
 
-    let ran = stage.run(&["check", "--json"]).await;
+    let ran = run(&stage, &["--json"]).await;
 
     assert_eq!(ran.code, 3);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -186,9 +219,9 @@ async fn a_wrong_clock_is_told_with_its_direction() {
     stage.emulator.set_clock_offset(time::Duration::minutes(10));
     check("clock-behind", &stage).await;
     stage.emulator.set_clock_offset(-time::Duration::minutes(10));
-    let ahead = stage.run(&["check"]).await;
+    let ahead = run(&stage, &[]).await;
     stage.emulator.set_clock_offset(time::Duration::minutes(2));
-    let little = stage.run(&["check"]).await;
+    let little = run(&stage, &[]).await;
 
     assert_eq!(ahead.code, 1);
     assert!(ahead.stdout.contains("s ahead of AWS's"), "{}", ahead.stdout);
@@ -213,11 +246,10 @@ async fn a_proxy_that_nobody_answers_is_told_without_its_login() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = listener.local_addr().unwrap();
     drop(listener);
-    let mut command = crate::support::process::anchord();
-    command.args(["check", "--config"]).arg(stage.path("anchord.toml"));
+    let mut command = prepared(&stage);
     command.env("HTTPS_PROXY", format!("http://user:canary@{proxy}"));
 
-    let ran = crate::support::process::to_the_end(command).await;
+    let ran = process::to_the_end(command).await;
 
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.contains(&format!("cannot connect to the proxy {proxy}")), "{}", ran.stdout);
@@ -268,8 +300,7 @@ async fn every_mistake_of_the_configuration_is_a_step() {
 #[tokio::test]
 async fn variables_that_keep_sdks_from_the_daemon_are_told_and_their_values_are_not() {
     let stage = Stage::new().await;
-    let mut command = crate::support::process::anchord();
-    command.args(["check", "--config"]).arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    let mut command = prepared(&stage);
     let shadows = [
         ("AWS_ACCESS_KEY_ID", "AKIACANARY"),
         ("AWS_SECRET_ACCESS_KEY", "canary"),
@@ -279,7 +310,7 @@ async fn variables_that_keep_sdks_from_the_daemon_are_told_and_their_values_are_
     ];
     command.envs(shadows);
 
-    let ran = crate::support::process::to_the_end(command).await;
+    let ran = process::to_the_end(command).await;
 
     assert_snapshot("environment", &stage, &ran);
     assert!(!ran.stdout.to_ascii_lowercase().contains("canary"), "{}", ran.stdout);
@@ -289,16 +320,106 @@ async fn variables_that_keep_sdks_from_the_daemon_are_told_and_their_values_are_
 async fn a_command_that_is_run_by_exec_is_well_placed() {
     let stage = Stage::new().await;
     let _daemon = stage.daemon().await;
-    let mut command = crate::support::process::anchord();
+    let mut command = process::anchord();
     let configuration = stage.path("anchord.toml");
     command.args(["exec", "--config"]).arg(&configuration).arg("--").arg(env!("CARGO_BIN_EXE_anchord"));
     command.args(["check", "--config"]).arg(&configuration).env("HOME", stage.path(""));
+    played(&stage, &mut command);
 
-    let ran = crate::support::process::to_the_end(command).await;
+    let ran = process::to_the_end(command).await;
 
     assert_eq!(ran.code, 0);
-    let found = "ok       environment                 SDKs started here take credentials from this daemon";
+    let found = "SDKs started here take credentials from this daemon, as a container does";
     assert!(ran.stdout.contains(found), "{}", ran.stdout);
     assert!(ran.stdout.contains("ok       daemon "), "{}", ran.stdout);
     assert!(ran.stdout.contains("\nok: 0 failed"), "{}", ran.stdout);
+}
+
+const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+const MODELS: &str = "arn:aws:iam::210987654321:role/models";
+
+#[tokio::test]
+async fn the_roles_of_a_chain_are_gone_through_one_by_one() {
+    let stage = Stage::new().await;
+    let chain = format!("[[session.bedrock.assume_role]]\nrole_arn = \"{MODELS}\"\nexternal_id = \"7d2f\"\n");
+    stage.configure(&format!("{}{chain}", stage.session("bedrock")));
+    assert_eq!(check("chain", &stage).await.code, 0);
+
+    stage.emulator.set_trust_policy_refusal(MODELS, true);
+    assert_eq!(check("chain-refused", &stage).await.code, 3);
+
+    let fault = Fault::Denied { message: "The security token is invalid".into() };
+    stage.emulator.always_for(Service::Sts, Some(fault));
+    assert_eq!(check("sts-refused", &stage).await.code, 3);
+}
+
+#[tokio::test]
+async fn a_users_keys_are_looked_at_up_to_who_the_user_is() {
+    let stage = Stage::new().await;
+    let session =
+        "[session.bedrock]\nsource = \"access-keys\"\naccess_keys = \"file:keys\"\nregion = \"us-east-1\"\n";
+    stage.configure(session);
+    stage.write("keys", &format!("AKIAIOSFODNN7EXAMPLE:{SECRET}\n"));
+
+    let good = check("access-keys", &stage).await;
+    stage.write("keys", "nothing of the kind");
+    let bad = check("access-keys-unusable", &stage).await;
+
+    assert_eq!((good.code, bad.code), (0, 1));
+    assert!(!good.stdout.contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_model_that_is_named_is_called_and_what_is_denied_explained() {
+    let stage = Stage::new().await;
+    let call = async |name: &str, model: &str| {
+        let ran = run(&stage, &["--model-id", model]).await;
+        assert_snapshot(name, &stage, &ran);
+        ran.code
+    };
+
+    assert_eq!(call("model", HAIKU).await, 0);
+    assert_eq!(call("model-unknown", "anthropic.claude-9").await, 3);
+    stage.emulator.set_denied("bedrock:InvokeModel", true);
+    assert_eq!(call("model-denied", HAIKU).await, 3);
+    stage.emulator.set_denied("bedrock:ListFoundationModels", true);
+    let unneeded = check("models-denied", &stage).await;
+    let misspelt = run(&stage, &["--model-id", "two words"]).await;
+
+    assert_eq!(unneeded.code, 0, "nobody said that the session is for Bedrock");
+    assert_eq!((misspelt.code, misspelt.stdout.as_str()), (2, ""));
+}
+
+#[tokio::test]
+async fn a_second_endpoint_is_asked_too() {
+    let stage = Stage::new().await;
+    let second = Stage::with(|setup| {
+        let text = |arn: &str| arn.replace("us-east-1", "eu-west-1");
+        setup.region = "eu-west-1".into();
+        setup.trust_anchors[0].arn = text(&setup.trust_anchors[0].arn);
+        setup.profiles[0].arn = text(&setup.profiles[0].arn);
+    })
+    .await;
+    let roots = [stage.emulator.tls_ca_pem(), second.emulator.tls_ca_pem()].concat();
+    stage.write("tls-ca.pem", &roots);
+    let table = stage.session("bedrock");
+    let arn = |key: &str| {
+        let line = table.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split('"').nth(1).unwrap().replace("us-east-1", "eu-west-1")
+    };
+    stage.configure(&format!(
+        "{table}fallback_trust_anchor_arn = \"{}\"\nfallback_profile_arn = \"{}\"\nfallback_endpoint = \"{}\"\n",
+        arn("trust_anchor_arn"),
+        arn("profile_arn"),
+        second.emulator.endpoint()
+    ));
+
+    let ran = run(&stage, &[]).await;
+
+    // The second account has another root, so it refuses; the first one is as ever.
+    assert_eq!(ran.code, 3, "{}", ran.stdout);
+    assert!(ran.stdout.contains("  ok       CreateSession "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  failed   fallback: CreateSession "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  ok       GetCallerIdentity "), "{}", ran.stdout);
 }

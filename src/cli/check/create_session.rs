@@ -34,15 +34,14 @@ pub(super) struct Call {
 
 /// Those of `session`, which begins with `source`.
 pub(super) fn calls(session: &config::Session, source: &config::RolesAnywhere) -> Vec<Call> {
-    let call =
-        |endpoint: (&'static str, &'static str), subject: (&str, &str), source: config::RolesAnywhere| {
-            let own = || format!("https://{}", host(Service::RolesAnywhere, &source.region, session.variant));
-            let url = source.endpoint.clone().unwrap_or_else(own);
-            let endpoint = Endpoint { id: endpoint.0, name: endpoint.1, url };
-            let origin = config::Source::RolesAnywhere(Box::new(source.clone()));
-            let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
-            Call { endpoint, subject: Subject::new(subject.0, subject.1), source, session }
-        };
+    let call = |endpoint: (&str, &str), subject: (&str, &str), source: config::RolesAnywhere| {
+        let own = || format!("https://{}", host(Service::RolesAnywhere, &source.region, session.variant));
+        let url = source.endpoint.clone().unwrap_or_else(own);
+        let endpoint = Endpoint { id: endpoint.0.into(), name: endpoint.1.into(), url };
+        let origin = config::Source::RolesAnywhere(Box::new(source.clone()));
+        let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
+        Call { endpoint, subject: Subject::new(subject.0, subject.1), source, session }
+    };
     let first = config::RolesAnywhere { fallback: None, ..source.clone() };
     let second = source.fallback.as_ref().map(|second| {
         let there = config::RolesAnywhere {
@@ -90,12 +89,13 @@ impl Call {
     }
 }
 
-fn described(credentials: &Credentials, duration: Duration) -> String {
+/// What was obtained; `duration` was asked for.
+pub(super) fn described(credentials: &Credentials, duration: Duration) -> String {
     let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
     let end = clock::rfc3339(credentials.expires_at());
     let asked = i64::try_from(duration.as_secs() / 60).unwrap_or(i64::MAX);
     let shortened = match asked > minutes {
-        true => format!("; `duration` asks for {asked} min, the profile allows no more"),
+        true => format!("; {asked} min were asked for, and AWS grants no more"),
         false => String::new(),
     };
     format!("{} until {end} ({minutes} min{shortened})", credentials.access_key_id())

@@ -8,30 +8,35 @@ mod create_session;
 mod environment;
 mod explain;
 mod local;
+mod models;
 mod network;
 mod profiles;
 mod render;
 mod report;
+mod roles;
+mod session;
+
+use std::sync::Arc;
 
 use clap::ArgMatches;
-use tokio::runtime::Runtime;
 
 pub(super) use args::command;
 pub(super) use profiles::Profiles;
 
-use self::certificate::Examined;
-use self::create_session::Call;
 use self::environment::Door;
+use self::models::Models;
 use self::network::Way;
 use self::report::Report;
 use self::report::Session;
 use self::report::Step;
 use self::report::Subject;
+use self::session::Patient;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
 use super::running;
+use crate::bedrock::ModelId;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -40,15 +45,22 @@ use crate::config::Settings;
 use crate::daemon;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::identity::AccessKeys;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
+    let model = matches.get_one::<String>("model-id").map(|text| ModelId::parse(text)).transpose();
+    let model = match model {
+        Ok(model) => model,
+        Err(error) => {
+            exit::report(&error.into(), surroundings);
+            return Exit::Usage;
+        }
+    };
     let report = match config::load(matches, surroundings.environment) {
         Ok(settings) => {
             let name = matches.get_one::<String>("name").cloned().or_else(|| settings.picked.clone());
             match chosen(&settings, name.as_deref()) {
-                Ok(chosen) => examine(&settings, &chosen, surroundings.environment),
+                Ok(chosen) => examine(&settings, &chosen, model, surroundings.environment),
                 Err(failure) => {
                     exit::report(&failure, surroundings);
                     return Exit::Usage;
@@ -121,6 +133,7 @@ fn configuration_steps(settings: &Settings) -> Vec<Step> {
 fn examine(
     settings: &Settings,
     chosen: &[&config::Session],
+    model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {
     let runtime = exit::runtime()?;
@@ -132,12 +145,14 @@ fn examine(
     report.steps.extend(environment_steps(environment, &door));
 
     let clock = Clock::system();
-    match daemon::transport(settings, &clock) {
-        Ok(transport) => {
-            let way = Way { transport, settings: &settings.upstream, clock: &clock };
+    match daemon::https(settings, settings.upstream.read_timeout, &clock) {
+        Ok(https) => {
+            let models = Models::new(https.clone(), model, environment);
+            let way = Way { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };
             for session in chosen {
                 prompt::ask(session);
-                let steps = session_steps(session, &way, &runtime);
+                let patient = Patient { session, way: &way, models: &models };
+                let steps = session::steps(patient, &runtime);
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
@@ -151,45 +166,4 @@ fn examine(
 fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
     let token_fault = environment::token_fault(environment);
     environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref())
-}
-
-fn session_steps(session: &config::Session, way: &Way<'_>, runtime: &Runtime) -> Vec<Step> {
-    match &session.source {
-        config::Source::RolesAnywhere(source) => {
-            // Loading blocks, and may need a runtime of its own.
-            let examined = certificate::examine(&source.identity, way.clock.now());
-            let calls = create_session::calls(session, source);
-            runtime.block_on(certified_steps(&calls, way, examined))
-        }
-        config::Source::AccessKeys(source) => vec![runtime.block_on(access_keys_step(&source.keys))],
-    }
-}
-
-async fn access_keys_step(keys: &AccessKeys) -> Step {
-    let subject = Subject::new("access-keys", "access keys");
-    match keys.load().await {
-        Ok(found) => subject.ok(format!("{} from {}", found.access_key_id, keys.name())),
-        Err(error) => subject.failed("cannot be used", &error.into()),
-    }
-}
-
-async fn certified_steps(calls: &[Call], way: &Way<'_>, examined: Examined) -> Vec<Step> {
-    let Examined { mut steps, sent } = examined;
-    let unusable = steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone());
-    let (mut obstacles, mut skews) = (Vec::new(), Vec::new());
-    for call in calls {
-        let probed = way.probe(&call.endpoint).await;
-        skews.extend(probed.skew);
-        obstacles.push(probed.obstacle());
-        steps.extend(probed.steps);
-    }
-    steps.push(network::clock_step(skews.into_iter()));
-    for (call, obstacle) in calls.iter().zip(obstacles) {
-        steps.push(match (&sent, unusable.as_ref().or(obstacle.as_ref())) {
-            (Some(sent), None) => call.step(way, sent).await.0,
-            (_, Some(obstacle)) => call.subject.skipped_after(obstacle),
-            (None, None) => call.subject.skipped_after(&certificate::subject()),
-        });
-    }
-    steps
 }

@@ -32,9 +32,9 @@ pub(super) struct Way<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     /// Before the dot in the ids of its steps.
-    pub(super) id: &'static str,
+    pub(super) id: String,
     /// As people know it.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// `https://host[:port]`.
     pub(super) url: String,
 }
@@ -221,6 +221,7 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
 mod tests {
     use super::*;
     use crate::cli::check::report::State;
+    use crate::endpoint::Variant;
     use crate::secret::Secret;
 
     #[test]
@@ -242,9 +243,9 @@ mod tests {
             connect_timeout: None,
             read_timeout: None,
             ca_file: None,
-            variant: crate::endpoint::Variant::default(),
             proxy: Some(Secret::new("http://user:canary@proxy.example:3128".into())),
             no_proxy: Some("localhost,.internal".into()),
+            variant: Variant::default(),
         };
         let clock = Clock::system();
         let transport = Arc::new(upstream::Replaceable::new(Arc::new(Nobody)));

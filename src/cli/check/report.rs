@@ -139,6 +139,15 @@ impl Step {
         self
     }
 
+    /// The same where nothing depends on it that was asked about: a failure is something to look at.
+    #[must_use]
+    pub(super) fn not_needed(self) -> Self {
+        match self.state {
+            State::Failed => Self { state: State::Warning, class: None, ..self },
+            _ => self,
+        }
+    }
+
     fn json(&self) -> Value {
         let mut shown = json!({
             "id": self.subject.id,
