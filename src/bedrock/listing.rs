@@ -43,9 +43,9 @@ pub struct Lifecycle {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceProfile {
-    /// What a call names it by.
+    /// Its id.
     pub inference_profile_id: String,
-    /// The other thing a call may name it by.
+    /// Its ARN.
     pub inference_profile_arn: String,
     /// Its name for people.
     #[serde(default)]
@@ -56,6 +56,16 @@ pub struct InferenceProfile {
     /// `SYSTEM_DEFINED` or `APPLICATION`.
     #[serde(default, rename = "type")]
     pub kind: String,
+}
+
+impl InferenceProfile {
+    /// What a call names it by: an application's profile has no other name than its ARN.
+    pub fn model_id(&self) -> &str {
+        match self.kind.as_str() {
+            "APPLICATION" => &self.inference_profile_arn,
+            _ => &self.inference_profile_id,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -59,6 +59,9 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
         "UnrecognizedClientException" | "InvalidClientTokenId" => {
             "AWS does not know the credentials there: the Region may be of another partition, or not enabled for the account"
         }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" if message.contains("scoped") => {
+            "the call was signed for another Region than the endpoint's: see `--region` and `--endpoint-url`"
+        }
         "InvalidSignatureException" | "SignatureDoesNotMatch" => {
             "see whether this host's clock is right, and whether a proxy on the way rewrites requests"
         }
@@ -143,6 +146,7 @@ mod tests {
         (424, "ModelErrorException", "The model returned an error.", Class::Transient, "itself failed"),
         (403, "ExpiredTokenException", "The security token included in the request is expired", Class::Denied, "anchord status"),
         (403, "UnrecognizedClientException", "The security token included in the request is invalid.", Class::Denied, "partition"),
+        (403, "InvalidSignatureException", "Credential should be scoped to a valid region.", Class::Denied, "--region"),
         (403, "InvalidSignatureException", "Signature expired: 20260311T120000Z is now earlier than ...", Class::Denied, "clock"),
         (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", Class::Transient, "--retries"),
         (500, "InternalServerException", "The system encountered an unexpected error.", Class::Transient, "--retries"),

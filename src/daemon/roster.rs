@@ -101,6 +101,10 @@ impl Member {
                 }
             });
         }
+        if matches!(settings.source, config::Source::AccessKeys(_)) && kept.is_some() {
+            // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
+            changed.notify_one();
+        }
         if let Some(watcher) = watcher(settings, identity.as_ref(), clock, changed) {
             tasks.spawn(supervise::watch(watcher));
         }

@@ -181,3 +181,23 @@ async fn a_wrong_clock_is_learned_from_the_first_refusal() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(stage.emulator.requests_to(Service::Sts).len(), 2);
 }
+
+#[tokio::test]
+async fn after_a_restart_the_keys_that_are_there_now_are_used_while_the_old_session_serves() {
+    let stage = Stage::in_memory().await;
+    stage.write("keys", &csv());
+    configure(&stage, "");
+    let first = stage.daemon().await;
+    let held = client::imds(&first.http().await).await.key_id();
+    first.stop().await;
+    // Credentials of one second are alike, and the held ones stay.
+    stage.emulator.set_clock_offset(time::Duration::seconds(2));
+
+    let second = stage.daemon().await;
+    stage.emulator.wait_for_requests(2).await;
+    second.wait_for("Credentials renewed").await;
+
+    let issued = stage.emulator.issued();
+    assert_eq!(issued[0].access_key_id, held);
+    assert_eq!(client::imds(&second.http().await).await.key_id(), issued[1].access_key_id);
+}

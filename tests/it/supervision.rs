@@ -57,7 +57,10 @@ async fn a_panic_in_one_session_is_reported_and_repaired_and_no_other_session_no
         sessions.get("good").unwrap().hand_out(Freshness::Full, Duration::from_secs(30)).await.unwrap();
 
     assert_eq!(refused.status, 503);
-    let snapshot = sessions.get("bad").unwrap().snapshot();
+    let mut snapshots = sessions.get("bad").unwrap().snapshots();
+    // The client's patience may end before the attempt does.
+    let told = snapshots.wait_for(|snapshot| snapshot.trouble.is_some());
+    let snapshot = tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap().clone();
     assert!(snapshot.trouble.unwrap().message().contains("the attempt panicked"));
     assert_eq!(client::container(&http, "good", &bearer("good")).await.key_id(), good.access_key_id());
 

@@ -79,7 +79,7 @@ pub(crate) fn inference_profiles(setup: &Setup, incoming: &Incoming) -> Result<V
         Some(text) => text.parse().map_err(|_| Refusal::invalid(format!("{name} is invalid"))),
     };
     let (start, most) = (number("nextToken", 0)?, number("maxResults", 1000)?);
-    let wanted = parameter(incoming, "typeEquals");
+    let wanted = parameter(incoming, "type");
     let all: Vec<Value> = setup
         .models
         .iter()

@@ -64,6 +64,7 @@ fn as_json(region: &Region, models: &[FoundationModel], profiles: &[InferencePro
     let profile = |profile: &InferenceProfile| {
         json!({
             "id": profile.inference_profile_id,
+            "model_id": profile.model_id(),
             "arn": profile.inference_profile_arn,
             "name": profile.inference_profile_name,
             "type": profile.kind,
@@ -92,7 +93,7 @@ fn as_text(region: &Region, models: &[FoundationModel], profiles: &[InferencePro
         ]
     });
     let profiles = profiles.iter().map(|profile| {
-        [profile.inference_profile_id.clone(), profile.inference_profile_name.clone(), profile.status.clone()]
+        [profile.model_id().to_owned(), profile.inference_profile_name.clone(), profile.status.clone()]
     });
     let heading = ["MODEL", "PROVIDER", "INPUT", "OUTPUT", "STREAMING", "INFERENCE", "STATUS"];
     let models = table(heading, models.collect());

@@ -14,6 +14,9 @@ pub(super) fn hint(operation: Operation, kind: &str, message: &str) -> Option<&'
         {
             "AWS takes the request for too old or too new: check this host's clock"
         }
+        "SignatureDoesNotMatch" if message.contains("scoped") => {
+            "the call was signed for another Region than the endpoint's: see `sts_region` and `sts_endpoint`"
+        }
         "SignatureDoesNotMatch" | "IncompleteSignature" => {
             "see whether the secret access key belongs to the access key ID, and whether a proxy on the way rewrites requests"
         }
