@@ -20,6 +20,8 @@ pub(super) struct Door {
     pub(super) sessions: Vec<String>,
     /// Whether it imitates EC2's metadata service.
     pub(super) has_imds: bool,
+    /// Whether it serves credentials as containers have them.
+    pub(super) has_container: bool,
     /// Of the sessions that were asked about.
     pub(super) region: Option<String>,
 }
@@ -238,6 +240,11 @@ impl Scene<'_> {
             let what = format!("what {FULL_URI} leads to ({place}), where this daemon does not listen");
             return Pick { is_ours: false, what, hint: wanted() };
         }
+        if !self.door.has_container {
+            let what =
+                format!("nothing: {FULL_URI} leads to this daemon, which serves no container credentials");
+            return Pick { is_ours: false, what, hint: "set `enabled = true` in [container]".into() };
+        }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
         let name = path.strip_prefix("/v1/credentials").map(|name| name.trim_start_matches('/'));
         let is_known = |name: &str| name.is_empty() || self.door.sessions.iter().any(|known| known == name);
@@ -250,16 +257,26 @@ impl Scene<'_> {
     }
 
     fn metadata(&self) -> Pick {
-        let disabled = self.environment.get("AWS_EC2_METADATA_DISABLED");
-        if disabled.is_some_and(|value| !value.eq_ignore_ascii_case("false")) {
-            let what = "nothing: no variable leads to the daemon, and AWS_EC2_METADATA_DISABLED is set";
-            return Pick { is_ours: false, what: what.into(), hint: self.ways_here() };
-        }
+        const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
         let endpoint = self.environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(METADATA);
-        let uri: Uri = endpoint.parse().unwrap_or_default();
-        if self.door.has_imds && self.leads_here(&uri) {
+        let is_ours = self.door.has_imds && self.leads_here(&endpoint.parse().unwrap_or_default());
+        let is_disabled =
+            self.environment.get(DISABLED).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
+        if is_disabled {
+            let (what, hint) = match is_ours {
+                true => {
+                    (format!("nothing: {DISABLED} keeps them from this daemon"), format!("unset {DISABLED}"))
+                }
+                false => (
+                    format!("nothing: no variable leads to the daemon, and {DISABLED} is set"),
+                    self.ways_here(),
+                ),
+            };
+            return Pick { is_ours: false, what, hint };
+        }
+        if is_ours {
             let what = "credentials from this daemon, as on EC2".to_owned();
-            return Pick { is_ours: true, what, hint: String::new() };
+            return Pick { is_ours, what, hint: String::new() };
         }
         let what = "what EC2's metadata service has: nothing here leads to the daemon".to_owned();
         Pick { is_ours: false, what, hint: self.ways_here() }
@@ -398,6 +415,7 @@ mod tests {
             listeners: vec!["127.0.0.1:9911".parse().unwrap(), "[::1]:9911".parse().unwrap()],
             sessions: vec!["web".into()],
             has_imds: true,
+            has_container: true,
             region: None,
         };
         steps(&environment, &Profiles::read(&environment), &door, None)
@@ -441,6 +459,9 @@ mod tests {
         assert!(only(&wrong_path, &[]).1.contains("not one of this daemon's"));
         let (_, detail) = only(&[("AWS_EC2_METADATA_DISABLED", "true")], &[]);
         assert!(detail.contains("AWS_EC2_METADATA_DISABLED is set"), "{detail}");
+        let imds = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9911");
+        let (_, detail) = only(&[("AWS_EC2_METADATA_DISABLED", "true"), imds], &[]);
+        assert!(detail.contains("AWS_EC2_METADATA_DISABLED keeps them from this daemon"), "{detail}");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn condition_keys(sent: &Sent) -> Map<String, Value> {
     for (kind, name) in [("x509Subject", &sent.subject), ("x509Issuer", &sent.issuer)] {
         let attributes = name.parse::<Attributes>().ok();
         for (attribute, value) in attributes.iter().flat_map(Attributes::iter) {
-            // Of several with one name, AWS joins the values; the first is enough to see which they are.
+            // Of several with one name the first is enough to see what is meant.
             keys.entry(format!("aws:PrincipalTag/{kind}/{attribute}")).or_insert_with(|| value.into());
         }
     }
@@ -160,4 +160,32 @@ fn of_throttling(source: &RolesAnywhere, failure: &Failure) -> String {
         source.trust_anchor.account_id(),
         source.region
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_may_name_what_roles_anywhere_makes_tags_of() {
+        let sent = Sent {
+            subject: "CN=robot-7,O=Acme\\, Inc,O=Other".into(),
+            issuer: "CN=Issuing CA".into(),
+            names: vec![
+                "email:a@b.example".into(),
+                "DNS:robot-7.example".into(),
+                "URI:spiffe://acme/r".into(),
+            ],
+            ..Sent::default()
+        };
+
+        let expected = json!({
+            "aws:PrincipalTag/x509Subject/CN": "robot-7",
+            "aws:PrincipalTag/x509Subject/O": "Acme, Inc",
+            "aws:PrincipalTag/x509Issuer/CN": "Issuing CA",
+            "aws:PrincipalTag/x509SAN/DNS": "robot-7.example",
+            "aws:PrincipalTag/x509SAN/URI": "spiffe://acme/r",
+        });
+        assert_eq!(Value::Object(condition_keys(&sent)), expected);
+    }
 }

@@ -59,7 +59,8 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
         None => settings.sessions.iter().map(|session| session.name.clone()).collect(),
     };
     let region = chosen.first().map(|session| session.region.to_string());
-    Door { listeners, sessions, has_imds: settings.imds.is_some(), region }
+    let (has_imds, has_container) = (settings.imds.is_some(), settings.container);
+    Door { listeners, sessions, has_imds, has_container, region }
 }
 
 #[cfg(test)]

@@ -239,21 +239,26 @@ mod tests {
 
     #[test]
     fn a_proxy_is_asked_except_for_whom_it_is_not() {
-        let settings = config::Upstream {
+        let settings = |proxy: &str| config::Upstream {
             connect_timeout: None,
             read_timeout: None,
             ca_file: None,
-            proxy: Some(Secret::new("http://user:canary@proxy.example:3128".into())),
+            proxy: Some(Secret::new(proxy.into())),
             no_proxy: Some("localhost,.internal".into()),
             variant: Variant::default(),
         };
         let clock = Clock::system();
-        let transport = Arc::new(upstream::Replaceable::new(Arc::new(Nobody)));
-        let way = Way { transport, settings: &settings, clock: &clock };
-        let proxy = |uri: &str| way.proxy(&uri.parse().unwrap());
+        let proxy = |proxy: &str, uri: &str| {
+            let transport = Arc::new(Nobody);
+            let way = Way { transport, settings: &settings(proxy), clock: &clock };
+            way.proxy(&uri.parse().unwrap())
+        };
+        let chosen = Some(("proxy.example".to_owned(), 3128));
 
-        assert_eq!(proxy("https://sts.us-east-1.amazonaws.com"), Some(("proxy.example".into(), 3128)));
-        assert_eq!(proxy("https://vpce.internal"), None);
+        let with_login = "http://user:canary@proxy.example:3128";
+        assert_eq!(proxy(with_login, "https://sts.us-east-1.amazonaws.com"), chosen);
+        assert_eq!(proxy("proxy.example:3128", "https://sts.us-east-1.amazonaws.com"), chosen);
+        assert_eq!(proxy(with_login, "https://vpce.internal"), None);
     }
 
     struct Nobody;

@@ -1,5 +1,6 @@
 //! The steps of one session: where it begins, the roles it goes through, and what its credentials may do.
 
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
 use super::certificate;
@@ -139,10 +140,12 @@ impl Walk<'_> {
         let needs_sts = !session.chain.is_empty() || !matches!(session.source, Source::RolesAnywhere(_));
         let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts));
         let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
-        let all = own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock);
+        let all: Vec<_> =
+            own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock).collect();
+        // At once: where a firewall swallows everything, each takes its time.
+        let probed = join_all(all.iter().map(|(endpoint, _)| way.probe(endpoint))).await;
         let mut skews = Vec::new();
-        for (endpoint, is_needed) in all {
-            let probed = way.probe(&endpoint).await;
+        for ((endpoint, is_needed), probed) in all.into_iter().zip(probed) {
             skews.extend(probed.skew);
             self.obstacles.extend(probed.obstacle().map(|obstacle| (endpoint.url.clone(), obstacle)));
             let steps = probed.steps.into_iter();
