@@ -1,4 +1,4 @@
-//! The main job, offline: an emulated Roles Anywhere, fresh certificates, the daemon, and its three channels.
+//! The main job, offline: an emulated AWS, fresh certificates, the daemon, its three channels, and a model.
 //!
 //! `cargo run --release --example demo` stays up for you to try your own SDK; `-- --once` ends after the check.
 //! The daemon runs as a process of its own: this program started again as `demo anchord …`, which is the real
@@ -32,6 +32,7 @@ use tokio::signal::unix::signal;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const REGION: &str = "us-east-1";
+const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -61,7 +62,10 @@ fn as_anchord(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
 async fn demo(once: bool) -> Outcome<()> {
     let folder = tempfile::Builder::new().prefix("anchord-demo-").tempdir()?;
     let (emulator, configuration) = set_the_stage(folder.path()).await?;
-    println!("1. An emulated IAM Roles Anywhere listens on {} (TLS).", emulator.endpoint());
+    println!(
+        "1. An emulated AWS (IAM Roles Anywhere, STS, Bedrock) listens on {} (TLS).",
+        emulator.endpoint()
+    );
     println!("2. A CA, an intermediate and a leaf with a P-256 key are in {}.", folder.path().display());
 
     let daemon = Daemon::start(&configuration, folder.path())?;
@@ -77,10 +81,12 @@ async fn demo(once: bool) -> Outcome<()> {
     println!("6. credential-process   {process}");
 
     let sessions = emulator.sessions_created();
+    let answer = daemon.ask_a_model(&emulator.endpoint(), "Who is there?")?;
+    println!("7. bedrock invoke       {answer}");
     if imds != container || container != process || sessions != 1 {
         return Err(format!("three channels should share one session; {sessions} were created").into());
     }
-    println!("All three are the same session: AWS was asked {sessions} time.\n");
+    println!("All of them used the same session: AWS was asked for credentials {sessions} time.\n");
     if !once {
         invite(&http, &token_file, &configuration);
         asked_to_end().await?;
@@ -183,16 +189,16 @@ impl Daemon {
         Ok(Self { child, program, configuration: configuration.into(), log })
     }
 
-    fn verb(&self, verb: &str, more: &[&str]) -> Outcome<std::process::Output> {
+    fn verb(&self, words: &[&str]) -> Outcome<std::process::Output> {
         let mut command = clean(&self.program);
-        command.args(["anchord", verb, "--config"]).arg(&self.configuration).args(more);
+        command.arg("anchord").args(words).arg("--config").arg(&self.configuration);
         Ok(command.stdin(Stdio::null()).output()?)
     }
 
     /// Asks the daemon itself, once its socket answers.
     async fn address(&self) -> Outcome<String> {
         for _ in 0..100 {
-            let status = self.verb("status", &["--json"])?;
+            let status = self.verb(&["status", "--json"])?;
             if let Ok(status) = serde_json::from_slice::<Value>(&status.stdout) {
                 let address = status["listeners"]["http"][0].as_str().ok_or("the status names no address")?;
                 return Ok(address.to_owned());
@@ -203,11 +209,21 @@ impl Daemon {
     }
 
     fn credential_process(&self) -> Outcome<String> {
-        let output = self.verb("credential-process", &["--session", "demo"])?;
+        let output = self.verb(&["credential-process", "--session", "demo"])?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into());
         }
         key_id(&serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn ask_a_model(&self, endpoint: &str, question: &str) -> Outcome<String> {
+        let model = ["--model-id", MODEL, "--converse", "--message", question];
+        let output = ["--output", "$.output.message.content[0].text", "--endpoint-url", endpoint];
+        let output = self.verb(&[&["bedrock", "invoke"], &model[..], &output[..]].concat())?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().into()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into()),
+        }
     }
 }
 
