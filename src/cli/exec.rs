@@ -16,6 +16,7 @@ use rustix::process::DumpableBehavior;
 
 use super::Exit;
 use super::Surroundings;
+use super::bedrock;
 use super::check::Profiles;
 use super::credential_process;
 use super::exit;
@@ -77,7 +78,16 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
-    let changes = match changes(matches, settings, surroundings) {
+    let lifetime = matches.get_one::<String>("ttl").map(|text| bedrock::lifetime(text)).transpose();
+    let lifetime = match lifetime {
+        Ok(lifetime) => lifetime.unwrap_or(signing::LONGEST_API_KEY),
+        Err(failure) => {
+            exit::report(&failure, surroundings);
+            return Exit::Usage;
+        }
+    };
+    let key_lifetime = matches.get_flag("bedrock-api-key").then_some(lifetime);
+    let changes = match changes(key_lifetime, settings, surroundings) {
         Ok(changes) => changes,
         Err(failure) => return exit::report(&failure, surroundings),
     };
@@ -102,16 +112,13 @@ struct Changes {
     removed: Vec<&'static str>,
 }
 
+/// `key_lifetime` is for an API key of Bedrock.
 fn changes(
-    matches: &ArgMatches,
+    key_lifetime: Option<Duration>,
     settings: Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
-    let lifetime = match matches.get_one::<String>("ttl") {
-        Some(text) => config::span("ttl", text)?,
-        None => signing::LONGEST_API_KEY,
-    };
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = exit::runtime()?;
@@ -126,7 +133,7 @@ fn changes(
         region: region.clone(),
     };
     let mut changes = found.changes(environment, &Profiles::read(environment));
-    if matches.get_flag("bedrock-api-key") {
+    if let Some(lifetime) = key_lifetime {
         let key = bedrock_api_key(&settings, region, lifetime, surroundings)?;
         changes.removed.retain(|name| *name != API_KEY);
         changes.set.push((API_KEY, key.expose().into()));

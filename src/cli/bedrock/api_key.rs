@@ -26,7 +26,8 @@ struct Printed<'a> {
 }
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
-    let asked = matches.get_one::<String>("ttl").map(|text| lifetime(text)).transpose()?;
+    let asked =
+        matches.get_one::<String>("ttl").map(|text| lifetime(text)).transpose().map_err(Ended::Misused)?;
     let settings = super::settings(matches, surroundings)?;
     let region = super::region(matches, &settings, surroundings)?;
     let credentials = super::credentials(&settings, surroundings)?;
@@ -57,13 +58,14 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     Ok(print(&Secret::new(json), surroundings))
 }
 
-fn lifetime(text: &str) -> Result<Duration, Ended> {
-    let lifetime = config::span("ttl", text).map_err(Ended::Misused)?;
+/// What `--ttl` says.
+pub(in crate::cli) fn lifetime(text: &str) -> Result<Duration, Failure> {
+    let lifetime = config::span("ttl", text)?;
     if lifetime.subsec_nanos() == 0 && (Duration::from_secs(1)..=LONGEST_API_KEY).contains(&lifetime) {
         return Ok(lifetime);
     }
     let what = format!("--ttl: `{text}` is not a life that a key can have");
-    Err(Ended::Misused(Failure::of(Class::Misconfigured, what, Some("whole seconds, 1s to 12h".into()))))
+    Err(Failure::of(Class::Misconfigured, what, Some("whole seconds, 1s to 12h".into())))
 }
 
 fn print(line: &Secret<String>, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -83,7 +85,7 @@ mod tests {
             assert_eq!(lifetime(text).unwrap(), Duration::from_secs(seconds));
         }
         for text in ["0", "12h1s", "1500ms", "a while", "", "-1"] {
-            assert!(matches!(lifetime(text), Err(Ended::Misused(_))), "{text}");
+            assert!(lifetime(text).is_err(), "{text}");
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
+pub(super) use api_key::lifetime;
 pub(super) use args::command;
 
 use super::Exit;
