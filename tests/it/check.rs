@@ -423,3 +423,34 @@ async fn a_second_endpoint_is_asked_too() {
     assert!(ran.stdout.contains("  failed   fallback: CreateSession "), "{}", ran.stdout);
     assert!(ran.stdout.contains("  ok       GetCallerIdentity "), "{}", ran.stdout);
 }
+
+/// Monitoring may look for them.
+#[tokio::test]
+async fn the_ids_of_steps_stay_as_they_are() {
+    let stage = Stage::new().await;
+    let chain = format!("[[session.bedrock.assume_role]]\nrole_arn = \"{MODELS}\"\n");
+    stage.configure(&format!("{}{chain}", stage.session("bedrock")));
+
+    let ran = run(&stage, &["--json", "--model-id", HAIKU]).await;
+
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let ids = |steps: &Value| {
+        let steps = steps.as_array().unwrap().iter();
+        steps.map(|step| step["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&report["steps"]), ["configuration", "daemon", "environment", "environment.region"]);
+    let probed = ["roles-anywhere", "sts", "bedrock", "bedrock-runtime"];
+    let probes = probed.map(|id| ["name", "connect", "https"].map(|step| format!("{id}.{step}")));
+    let expected: Vec<_> = ["certificate", "validity", "chain", "identity"].map(str::to_owned).into();
+    let calls = [
+        "clock",
+        "create-session",
+        "caller-identity",
+        "assume-role.1",
+        "caller-identity.1",
+        "bedrock-models",
+        "bedrock-converse",
+    ];
+    let expected = [expected, probes.concat(), calls.map(str::to_owned).into()].concat();
+    assert_eq!(ids(&report["sessions"][0]["steps"]), expected);
+}
