@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process;
+use crate::transport::ConnectProxy;
 
 /// Fails unless `ran` is what is kept under `name`, as far as it is the same each time.
 fn assert_snapshot(name: &str, stage: &Stage, ran: &Ran) {
@@ -238,6 +239,21 @@ async fn a_network_that_fails_is_told_where_it_ends() {
     let stage = Stage::new().await;
     stage.write("tls-ca.pem", stage.root.certificate_pem());
     check("wrong-ca", &stage).await;
+}
+
+#[tokio::test]
+async fn behind_a_proxy_names_are_its_business() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let mut command = prepared(&stage);
+    command.env("HTTPS_PROXY", format!("http://user:canary@{}", proxy.address));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+    assert!(ran.stdout.contains("the proxy looks it up"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("the proxy {} takes connections", proxy.address)), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("canary"), "{}", ran.stdout);
 }
 
 #[tokio::test]
