@@ -125,7 +125,8 @@ impl Credentials {
     /// Whether AWS takes these longer than `others`. Local times do not tell: the clock may have been set between the
     /// one and the other.
     pub fn outlive(&self, others: &Self) -> bool {
-        self.ends_at_aws > others.ends_at_aws
+        // A user's own keys do not end at AWS: those that were read last are the ones.
+        self.session_token().is_none() || self.ends_at_aws > others.ends_at_aws
     }
 
     /// How long they live from `now`; negative once expired.

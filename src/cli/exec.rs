@@ -226,7 +226,9 @@ fn bedrock_api_key(
         return Err(Failure::of(Class::Misconfigured, message, Some("set AWS_REGION".into())));
     };
     let credentials = credential_process::credentials(settings, surroundings)?;
-    signing::bedrock_api_key(credentials.keys(), &region, Clock::system().now(), lifetime)
+    let now = Clock::system().now();
+    let lifetime = signing::api_key_lifetime(&credentials, now, lifetime);
+    signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)
         .map_err(|_| Failure::of(Class::Broken, "no API key can be made of these credentials", None))
 }
 
@@ -234,7 +236,13 @@ const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
 /// The CLI and Python ask the second, everybody else the first.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 /// What SDKs take before container credentials, or in their place.
-const SHADOWS: [&str; 12] = [
+const SHADOWS: [&str; 17] = [
+    // Go's and Ruby's other names for keys.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AMAZON_ACCESS_KEY_ID",
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",

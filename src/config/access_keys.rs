@@ -109,7 +109,17 @@ impl Check<'_> {
             Fault::new("does not say where the access keys are")
                 .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         };
+        let is_variable = |name: &str| {
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        };
+        let is_credential =
+            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         match text.split_once(':') {
+            // The keys themselves after the form, as whoever writes `env:ID:SECRET` has it.
+            Some((_, rest)) if identity::AccessKeys::parse(rest).is_ok() => Err(unknown()),
+            Some(("env", rest)) if !is_variable(rest) => Err(unknown()),
+            Some(("credential", rest)) if !is_credential(rest) => Err(unknown()),
             None if text == "env" => Ok(self.keys_of_the_sdks()),
             Some(("file", path)) if !path.is_empty() => {
                 Ok(identity::AccessKeys::file(self.start_of(origin).join(path)))
@@ -121,7 +131,7 @@ impl Check<'_> {
                     format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
                 ),
             }),
-            Some(("env", variable)) if !variable.is_empty() => match environment.get(variable) {
+            Some(("env", variable)) => match environment.get(variable) {
                 None => Ok(absent(variable)),
                 Some(value) => identity::AccessKeys::parse(value)
                     .map(|keys| identity::AccessKeys::given(keys, format!("the variable {variable}")))

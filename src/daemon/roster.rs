@@ -14,6 +14,7 @@ use super::handover;
 use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
+use crate::arn::RoleArn;
 use crate::clock::Clock;
 use crate::clock::rfc3339;
 use crate::config;
@@ -84,6 +85,7 @@ impl Member {
             Past::Continued { snapshot, identity, kept } => (uninterrupted(snapshot, now), identity, kept),
             Past::Inherited { snapshot, identity } => (snapshot, identity.or_else(new), None),
         };
+        let holds_any = snapshot.credentials.is_some();
         let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock);
         let jitter = seams.jitter.clone();
         let (handle, keeper) =
@@ -101,7 +103,7 @@ impl Member {
                 }
             });
         }
-        if matches!(settings.source, config::Source::AccessKeys(_)) && kept.is_some() {
+        if matches!(settings.source, config::Source::AccessKeys(_)) && holds_any {
             // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
             changed.notify_one();
         }
@@ -129,8 +131,23 @@ impl Member {
         self.kept.as_ref().filter(|kept| kept.credentials.access_key_id() == id)?.leaf.clone()
     }
 
-    /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
+    /// Whether clients may have `held` until there is something by the new settings.
     fn may_go_on(&self, held: &Credentials, settings: &config::Session) -> bool {
+        let session = &*settings.name;
+        if held.session_token().is_none() && settings.has_session_token() {
+            warn!(session, "Dropping a user's own keys, which are not to be handed out any more");
+            return false;
+        }
+        let account = settings.role().map(RoleArn::account_id);
+        if account.zip(held.account_id()).is_some_and(|(wanted, held)| wanted != held) {
+            warn!(session, "Dropping credentials of another account than the session's now");
+            return false;
+        }
+        self.is_pinned(held, settings)
+    }
+
+    /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
+    fn is_pinned(&self, held: &Credentials, settings: &config::Session) -> bool {
         let Some(pins) = settings.identity().map(|identity| &identity.selection.fingerprints) else {
             return true;
         };

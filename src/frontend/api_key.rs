@@ -34,12 +34,13 @@ impl ApiKeys {
     /// 200 with the key and when it ends, which is when the credentials do, or after twelve hours.
     pub(super) fn reply(&self, credentials: &Credentials) -> Reply {
         let now = self.clock.now();
-        let key = signing::bedrock_api_key(credentials.keys(), &self.region, now, signing::LONGEST_API_KEY);
+        let lifetime = signing::api_key_lifetime(credentials, now, signing::LONGEST_API_KEY);
+        let key = signing::bedrock_api_key(credentials.keys(), &self.region, now, lifetime);
         let Ok(key) = key else {
             let message = "no key can be made of these credentials";
             return Reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Broken", message);
         };
-        let expires_at = credentials.expires_at().min(now + signing::LONGEST_API_KEY);
+        let expires_at = credentials.expires_at().min(now + lifetime);
         let document = Document {
             api_key: key.expose(),
             expires_at: clock::rfc3339(expires_at),

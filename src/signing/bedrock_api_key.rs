@@ -15,6 +15,7 @@ use super::Scope;
 use super::Unsignable;
 use super::v4::presign_v4;
 use crate::arn::Region;
+use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::secret::Secret;
 
@@ -25,6 +26,15 @@ pub const LONGEST_API_KEY: Duration = Duration::from_secs(43200);
 const HOST: &str = "bedrock.amazonaws.com";
 const ACTION: &str = "Action=CallWithBearerToken";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// How long a key is to be signed for that is to live for `asked` from `now` on: AWS ends it with temporary
+/// credentials by itself, and not with a user's own keys.
+pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: Duration) -> Duration {
+    match credentials.session_token() {
+        Some(_) => asked,
+        None => asked.min(Duration::try_from(credentials.remaining(now)).unwrap_or_default()),
+    }
+}
 
 /// A key for Bedrock in `region` from `at` on for `lifetime`, which is cut to [`LONGEST_API_KEY`]. It ends with the
 /// credentials behind `keys` if these end earlier.
@@ -89,6 +99,23 @@ mod tests {
 
         assert_eq!(key("ASIAEXAMPLE", "secret/key+with=signs", token, "us-east-1", 43200), OF_A_SESSION);
         assert_eq!(key("AKIAEXAMPLE", "secret", None, "eu-west-1", 900), OF_A_USER);
+    }
+
+    #[test]
+    fn a_key_of_keys_that_do_not_end_ends_when_these_are_to_be_read_again() {
+        let made = |token: Option<&str>| {
+            let keys = Keys {
+                access_key_id: "AKIAEXAMPLE".into(),
+                secret_access_key: Secret::new("secret".into()),
+                session_token: token.map(|token| Secret::new(token.into())),
+            };
+            Credentials::new(keys, AT, AT + time::Duration::HOUR, None).unwrap()
+        };
+        let half_past = AT + time::Duration::minutes(30);
+        let lifetime = |token| api_key_lifetime(&made(token), half_past, LONGEST_API_KEY);
+
+        assert_eq!(lifetime(None), Duration::from_secs(1800));
+        assert_eq!(lifetime(Some("token")), LONGEST_API_KEY);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod v4;
 mod x509;
 
 pub use bedrock_api_key::LONGEST_API_KEY;
+pub use bedrock_api_key::api_key_lifetime;
 pub use bedrock_api_key::bedrock_api_key;
 pub use canonical::CanonicalRequest;
 pub use scope::Scope;

@@ -34,7 +34,8 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
     let now = Clock::system().now();
     let lifetime = asked.unwrap_or(LONGEST_API_KEY);
-    let key = signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)?;
+    let signed = signing::api_key_lifetime(&credentials, now, lifetime);
+    let key = signing::bedrock_api_key(credentials.keys(), &region, now, signed)?;
     let expires_at = (now + lifetime).min(credentials.expires_at());
     if asked.is_some() && expires_at < now + lifetime {
         // Nobody is left to tell if stderr is closed.

@@ -53,7 +53,9 @@ fn a_session_of_keys_needs_them_and_a_region_and_no_certificate() {
 
 #[test]
 fn what_is_no_place_of_keys_is_not_repeated() {
-    for text in [KEYS, "env:", "file:", "credential:../x"] {
+    let prefixed = ["env", "file", "credential"].map(|form| format!("{form}:{KEYS}"));
+    let odd = [KEYS, "env:", "env:wJalrXUtnFEMI/K7MDENG", "file:", "credential:../x"].map(str::to_owned);
+    for text in odd.into_iter().chain(prefixed) {
         let refusal = refusal(&with(&format!("access_keys = \"{text}\"")));
         assert!(refusal.starts_with("anchord.toml:4: `access_keys` in [session.a]: "), "{refusal}");
         assert!(!refusal.contains("wJalr"), "{refusal}");

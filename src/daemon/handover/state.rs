@@ -90,8 +90,8 @@ pub(super) type Id = (String, String);
 /// an upgrade would lose them.
 pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
-    // and neither does which endpoint is asked.
-    let config::Session { name, source, chain, duration, region: _, sts: _, variant: _ } = session;
+    // and neither does which of AWS's own endpoints is asked; another address may be another AWS.
+    let config::Session { name, source, chain, duration, region, sts, variant: _ } = session;
     let mut facts = vec![name.as_bytes().to_vec()];
     let of_source = match source {
         config::Source::RolesAnywhere(source) => facts_of_roles_anywhere(source, *duration),
@@ -100,6 +100,8 @@ pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
             keys.fact(),
             text(&get_session_token.to_string()),
             text(&duration.as_secs().to_string()),
+            text(region.partition().as_str()),
+            text(sts.endpoint.as_deref().unwrap_or_default()),
         ],
     };
     facts.extend(of_source);
@@ -151,7 +153,7 @@ fn facts_of_step(step: &config::Step) -> Vec<Vec<u8>> {
         tags,
         transitive_tags,
         source_identity,
-        sts: _,
+        sts,
     } = step;
     let mut facts = vec![
         text("assume_role"),
@@ -161,6 +163,7 @@ fn facts_of_step(step: &config::Step) -> Vec<Vec<u8>> {
         text(&duration.as_secs().to_string()),
         text(policy.as_deref().unwrap_or_default()),
         text(source_identity.as_deref().unwrap_or_default()),
+        text(sts.endpoint.as_deref().unwrap_or_default()),
         text(&policy_arns.len().to_string()),
         text(&tags.len().to_string()),
     ];

@@ -15,6 +15,8 @@ use crate::upstream::answer::Granted;
 
 /// Far above any honest answer's.
 const MAX_NODES: u32 = 1000;
+/// As for the session token in it, which is all there is to speak of.
+const MAX_BYTES: usize = 48 << 10;
 
 /// The result of a call, of which parts can be asked for.
 pub(in crate::upstream) struct Found<'a> {
@@ -88,6 +90,10 @@ fn harmless<'a>(message: &'a str, keys: &Keys) -> &'a str {
 }
 
 fn parse(text: &str) -> Result<Document<'_>, roxmltree::Error> {
+    // Attributes are compared with each other: an element full of them would take seconds.
+    if text.len() > MAX_BYTES {
+        return Err(roxmltree::Error::NodesLimitReached);
+    }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     Document::parse_with_options(text, options)
 }
