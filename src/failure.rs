@@ -34,6 +34,12 @@ impl Class {
             Self::Broken => "broken",
         }
     }
+
+    /// The class that [`Class::as_str`] gives this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        let all = [Self::Transient, Self::Throttled, Self::Denied, Self::Misconfigured, Self::Broken];
+        all.into_iter().find(|class| class.as_str() == word)
+    }
 }
 
 impl fmt::Display for Class {

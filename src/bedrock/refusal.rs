@@ -43,13 +43,15 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
         "ValidationException" => validation(&message),
         "ResourceNotFoundException" => not_found(&message),
         "ThrottlingException" | "TooManyRequestsException" => {
-            "wait, use an inference profile (its Regions share the load), or have the model's quota raised; `--retries` repeats the call"
+            "wait, use an inference profile (its Regions share the load), or have the quota raised; `bedrock invoke --retries` repeats a call"
         }
         "ServiceQuotaExceededException" => "have the quota raised in the Service Quotas console",
         "ModelNotReadyException" => {
-            "the model is being loaded: try again in a minute or two; `--retries` repeats the call"
+            "the model is being loaded: try again in a minute or two; `bedrock invoke --retries` repeats a call"
         }
-        "ModelTimeoutException" => "the model took too long: ask for fewer tokens, or use `--stream`",
+        "ModelTimeoutException" => {
+            "the model took too long: ask for fewer tokens, or use `bedrock invoke --stream`"
+        }
         "ModelErrorException" | "ModelStreamErrorException" => {
             "the model itself failed: try again, or look at what was sent"
         }
@@ -71,7 +73,9 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
         "InternalServerException"
         | "InternalFailure"
         | "ServiceUnavailableException"
-        | "ServiceUnavailable" => "Bedrock is unwell: try again later; `--retries` repeats the call",
+        | "ServiceUnavailable" => {
+            "Bedrock is unwell: try again later; `bedrock invoke --retries` repeats a call"
+        }
         "-" => {
             "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place"
         }
@@ -84,7 +88,7 @@ fn access_denied(message: &str) -> &'static str {
     if message.contains("service control policy") {
         "a service control policy of the organization denies it: ask whoever runs the organization"
     } else if message.contains("session policy") {
-        "the Roles Anywhere profile's session policy must allow the action as well as the role's own policy"
+        "the session's policy (the Roles Anywhere profile's, or a step's) must allow the action as well as the role's own"
     } else if message.contains("permissions boundary") {
         "the role's permissions boundary must allow the action as well as its policy"
     } else if message.contains("aws-marketplace") {
@@ -92,7 +96,7 @@ fn access_denied(message: &str) -> &'static str {
     } else if message.contains("don't have access to the model") || message.contains("access to the model") {
         "have access to the model granted in this Region: Bedrock console, \"Model access\""
     } else if message.contains("not authorized to perform") {
-        "the role's policy must allow the action (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream) on the model and, for an inference profile, on the profile and on the model in each of its Regions"
+        "the role's policy must allow the action that AWS names: for calls (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream) on the model and, for an inference profile, on the profile and on the model in each of its Regions"
     } else {
         "see the role's policy (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream), the service control policies, and whether the model is enabled in this Region"
     }
@@ -133,7 +137,7 @@ mod tests {
         (403, "AccessDeniedException", "You don't have access to the model with the specified model ID.", Class::Denied, "Model access"),
         (403, "AccessDeniedException", "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: bedrock:InvokeModel on resource: arn:aws:bedrock:us-east-1::foundation-model/x because no identity-based policy allows the bedrock:InvokeModel action", Class::Denied, "the role's policy must allow"),
         (403, "AccessDeniedException", "User: x is not authorized to perform: bedrock:InvokeModel with an explicit deny in a service control policy", Class::Denied, "organization"),
-        (403, "AccessDeniedException", "User: x is not authorized to perform: bedrock:InvokeModel because no session policy allows the action", Class::Denied, "session policy"),
+        (403, "AccessDeniedException", "User: x is not authorized to perform: bedrock:InvokeModel because no session policy allows the action", Class::Denied, "session's policy"),
         (400, "ValidationException", "The provided model identifier is invalid.", Class::Denied, "anchord bedrock models"),
         (400, "ValidationException", "Invocation of model ID x with on-demand throughput isn't supported. Retry your request with the ID or ARN of an inference profile that contains this model.", Class::Denied, "inference profile"),
         (400, "ValidationException", "Malformed input request: #: required key [messages] not found", Class::Denied, "--converse"),

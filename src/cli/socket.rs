@@ -41,6 +41,7 @@ pub(super) enum Asked {
 struct Refusal {
     message: String,
     hint: Option<String>,
+    class: Option<String>,
 }
 
 /// A place where a daemon may listen.
@@ -116,8 +117,9 @@ async fn answer(stream: UnixStream, socket: &Path, path: &str, limit: Duration) 
         Ok(None) => failed("broke off its answer"),
         Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
         Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
-            Ok(Refusal { message, hint }) => {
-                let failure = Failure::of(Class::Transient, message, hint);
+            Ok(Refusal { message, hint, class }) => {
+                let class = class.as_deref().and_then(Class::of_word).unwrap_or(Class::Transient);
+                let failure = Failure::of(class, message, hint);
                 if status == StatusCode::NOT_FOUND {
                     Asked::Unknown(failure)
                 } else {

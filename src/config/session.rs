@@ -3,6 +3,7 @@
 use super::RolesAnywhere;
 use super::Session;
 use super::Source;
+use super::Step;
 use super::Sts;
 use super::check::Check;
 use super::check::NONE;
@@ -123,6 +124,9 @@ impl<'a> Check<'a> {
             begins_with_a_user: false,
         };
         let chain = self.chain(layer, around);
+        if source.whole.as_ref().is_some_and(|source| source.fallback.is_some()) {
+            self.warn_of_sts(layer, chain.as_deref().unwrap_or_default());
+        }
         Some(Session {
             name: layer.name.into(),
             source: Source::RolesAnywhere(Box::new(source.whole?)),
@@ -132,6 +136,16 @@ impl<'a> Check<'a> {
             sts: sts?,
             variant,
         })
+    }
+
+    /// A second Region helps a chain only if STS of the first is not needed.
+    fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[Step]) {
+        let Some(step) = chain.first() else { return };
+        self.warnings.push(format!(
+            "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}; \
+             hint: let `sts_region` be one that does not fail with the first",
+            layer.name, step.sts.region
+        ));
     }
 
     /// The certificate and what it is turned into.

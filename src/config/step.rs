@@ -106,7 +106,7 @@ impl StepCheck<'_, '_, '_> {
         let external_id = self.one("external_id", external_id);
         let duration = self.one("duration", values::session_duration);
         let policy = self.one("policy", policy);
-        let policy_arns = self.many("policy_arns", values::text);
+        let policy_arns = self.many("policy_arns", policy_arn);
         let tags = self.many("tags", tag);
         let transitive_tags = self.many("transitive_tags", values::text);
         let source_identity = self.one("source_identity", values::role_session_name);
@@ -278,12 +278,25 @@ fn policy(text: &str) -> Result<String, Fault> {
     }
 }
 
+/// STS API reference, PolicyDescriptorType.
+fn policy_arn(text: &str) -> Result<String, Fault> {
+    if text.starts_with("arn:") && text.contains(":iam::") && text.contains(":policy/") && text.len() <= 2048
+    {
+        return Ok(text.into());
+    }
+    Err(Fault::new(format!("{} is not the ARN of a policy", echo(text)))
+        .hint("expected arn:aws:iam::123456789012:policy/name or arn:aws:iam::aws:policy/name"))
+}
+
 /// `name=value`, 128 and 256 characters at most.
 fn tag(text: &str) -> Result<(String, String), Fault> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     if name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256 {
         return Err(Fault::new(format!("{} is too long or empty", echo(name)))
             .hint("a tag's name has 1 to 128 characters, its value 256 at most"));
+    }
+    if name.to_ascii_lowercase().starts_with("aws:") {
+        return Err(Fault::new(format!("{} begins with `aws:`, which AWS keeps for itself", echo(name))));
     }
     Ok((name.into(), value.into()))
 }

@@ -50,7 +50,7 @@ pub(super) fn render(credentials: &Credentials) -> Secret<Vec<u8>> {
         r#type: "AWS-HMAC",
         access_key_id: credentials.access_key_id(),
         secret_access_key: credentials.secret_access_key().expose(),
-        // Some SDKs demand the member; none sends an empty one, but the Rust SDK.
+        // Some SDKs demand the member; few send an empty one (Rust's, Java's).
         token: credentials.session_token().map_or("", |token| token.expose()),
         expiration: clock::rfc3339(credentials.expires_at()),
         account_id: credentials.account_id(),

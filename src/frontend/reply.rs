@@ -13,6 +13,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::credentials::Credentials;
+use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Freshness;
@@ -86,19 +87,33 @@ impl Reply {
 
     /// `{"code":…,"message":…}`, as clients of the container provider read errors.
     pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
-        Self::explained(status, code, message, None)
+        Self::explained(status, code, message, None, None)
+    }
+
+    /// What ails a session, whole, for those who may know.
+    pub fn failed(status: StatusCode, code: &str, failure: &Failure) -> Self {
+        Self::explained(status, code, failure.message(), failure.hint(), Some(failure.class()))
     }
 
     /// An error that also says what a person can do.
-    pub fn explained(status: StatusCode, code: &str, message: &str, hint: Option<&str>) -> Self {
+    pub fn explained(
+        status: StatusCode,
+        code: &str,
+        message: &str,
+        hint: Option<&str>,
+        class: Option<Class>,
+    ) -> Self {
         #[derive(Serialize)]
         struct Body<'a> {
             code: &'a str,
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             hint: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            class: Option<&'static str>,
         }
-        let body = serde_json::to_vec(&Body { code, message, hint }).expect("three strings are always JSON");
+        let body = Body { code, message, hint, class: class.map(Class::as_str) };
+        let body = serde_json::to_vec(&body).expect("strings are always JSON");
         Self::json(status, Secret::new(body))
     }
 
@@ -164,10 +179,14 @@ mod tests {
     #[test]
     fn an_error_names_code_and_message_and_a_hint_only_if_there_is_one() {
         let plain = Reply::error(StatusCode::NOT_FOUND, "NotFound", "no such \"session\"");
-        let explained = Reply::explained(StatusCode::SERVICE_UNAVAILABLE, "U", "m", Some("wait"));
+        let explained =
+            Reply::explained(StatusCode::SERVICE_UNAVAILABLE, "U", "m", Some("wait"), Some(Class::Denied));
 
         assert_eq!(plain.body().expose(), br#"{"code":"NotFound","message":"no such \"session\""}"#);
-        assert_eq!(explained.body().expose(), br#"{"code":"U","message":"m","hint":"wait"}"#);
+        assert_eq!(
+            explained.body().expose(),
+            br#"{"code":"U","message":"m","hint":"wait","class":"denied"}"#
+        );
         assert_eq!(plain.header_value(&header::CONTENT_TYPE), Some("application/json"));
     }
 

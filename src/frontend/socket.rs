@@ -68,7 +68,7 @@ impl Socket {
             known => format!("the sessions are {}", known.join(", ")),
         };
         let message = format!("there is no session `{name}`");
-        Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint))
+        Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint), None)
     }
 
     fn status(&self) -> Reply {
@@ -153,12 +153,7 @@ fn process_line(session: &Handle) -> Decision {
             let line = process::render(credentials).expose().as_bytes().to_vec();
             Reply::json(StatusCode::OK, Secret::new(line))
         }
-        Err(failure) => Reply::explained(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Unavailable",
-            failure.message(),
-            failure.hint(),
-        ),
+        Err(failure) => Reply::failed(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", failure),
     };
     Decision::Hand(Hand {
         session: session.clone(),
@@ -225,7 +220,7 @@ mod tests {
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             text(&reply),
-            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate"}"#
+            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate","class":"denied"}"#
         );
     }
 

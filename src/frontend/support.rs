@@ -47,6 +47,12 @@ pub(super) fn credentials_with_token(token: &str) -> Credentials {
     complete(token, Duration::HOUR, None)
 }
 
+/// A user's own.
+pub(super) fn credentials_without_token() -> Credentials {
+    let keys = Keys { session_token: None, ..credentials().keys().clone() };
+    Credentials::new(keys, NOON, NOON + Duration::HOUR, None).unwrap()
+}
+
 fn complete(token: &str, life: Duration, account: Option<&str>) -> Credentials {
     let keys = Keys {
         access_key_id: "ASIAEXAMPLE".into(),
@@ -95,10 +101,15 @@ impl Session {
 
     /// What an attempt that succeeds publishes.
     pub(super) fn obtain(&self) {
+        self.hold(credentials());
+    }
+
+    /// The same of these credentials.
+    pub(super) fn hold(&self, credentials: Credentials) {
         self.publish.send_modify(|snapshot| {
             snapshot.phase = Phase::Live;
             snapshot.fetching = false;
-            snapshot.credentials = Some(Arc::new(credentials()));
+            snapshot.credentials = Some(Arc::new(credentials));
         });
     }
 

@@ -201,3 +201,93 @@ async fn after_a_restart_the_keys_that_are_there_now_are_used_while_the_old_sess
     assert_eq!(issued[0].access_key_id, held);
     assert_eq!(client::imds(&second.http().await).await.key_id(), issued[1].access_key_id);
 }
+
+async fn reload(daemon: &crate::support::Daemon) {
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("Configuration reloaded").await;
+}
+
+#[tokio::test]
+async fn keys_that_were_handed_out_themselves_are_not_shown_by_imds_after_a_reload() {
+    let stage = stage(&csv(), "get_session_token = false\n[imds]\nenabled = false\n").await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    assert_eq!(client::container(&http, "bedrock", &stage.bearer("bedrock")).await.key_id(), ID);
+    // STS cannot be had, so there is nothing by the new settings.
+    stage.emulator.always_for(Service::Sts, Some(anchord_emulator::Fault::Status(503)));
+    configure(&stage, "");
+
+    reload(&daemon).await;
+
+    let imds = client::imds(&http).await;
+    assert_eq!((imds.status, imds.body.as_str()), (503, ""));
+    assert_eq!(client::container(&http, "bedrock", &stage.bearer("bedrock")).await.status, 503);
+}
+
+#[tokio::test]
+async fn keys_that_changed_together_with_the_settings_are_used_at_once() {
+    let stage = stage(&csv(), "").await;
+    let daemon = stage.daemon().await;
+    stage.emulator.change(|setup| {
+        let mut other = anchord_emulator::AccessKey::sample();
+        other.access_key_id = "AKIAI44QH8DHBEXAMPLE".into();
+        setup.access_keys.push(other);
+    });
+    stage.write("keys", &format!("AKIAI44QH8DHBEXAMPLE:{SECRET}"));
+    configure(&stage, "duration = \"2h\"\n");
+
+    reload(&daemon).await;
+    stage.emulator.wait_for_requests(2).await;
+
+    let signers: Vec<_> =
+        stage.emulator.requests_to(Service::Sts).into_iter().filter_map(|call| call.signer).collect();
+    assert_eq!(signers[..2], [ID, "AKIAI44QH8DHBEXAMPLE"]);
+}
+
+#[tokio::test]
+async fn what_was_cached_of_other_keys_is_not_used() {
+    let stage = stage(&csv(), "").await;
+    let first = stage.run(&["credential-process", "--session", "bedrock"]).await;
+    assert_eq!(first.code, 0, "{first:?}");
+    stage.write("keys", "AKIAI44QH8DHBEXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+
+    let second = stage.run(&["credential-process", "--session", "bedrock"]).await;
+    stage.write("keys", &csv());
+    let third = stage.run(&["credential-process", "--session", "bedrock"]).await;
+
+    assert_eq!((second.code, second.stdout.as_str()), (1, ""), "{second:?}");
+    assert!(second.stderr.contains("InvalidClientTokenId"), "{second:?}");
+    assert_eq!(third.code, 0, "a failure of other keys is not these keys': {third:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_ends_with_the_same_code_whichever_way_it_came() {
+    let stage = stage(&format!("{ID}:{}", SECRET.replace('w', "v")), "").await;
+    let key = ["bedrock", "api-key", "--session", "bedrock"];
+
+    let made = stage.run(&key).await;
+    let shared = stage.run(&key).await;
+    let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
+    daemon.wait_for_line("a refusal", 1, |line| line["class"] == "denied").await;
+    let by_daemon = stage.run(&key).await;
+
+    for ran in [made, shared, by_daemon] {
+        assert_eq!(ran.code, 3, "{ran:?}");
+        assert!(ran.stderr.contains("SignatureDoesNotMatch"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_of_keys_that_do_not_end_ends_when_it_says() {
+    let stage =
+        stage(&csv(), "duration = \"15m\"\nget_session_token = false\n[imds]\nenabled = false\n").await;
+
+    let ran = stage.run(&["bedrock", "api-key", "--session", "bedrock", "--json"]).await;
+
+    use base64::Engine as _;
+    let printed: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let key = printed["api_key"].as_str().unwrap().strip_prefix("bedrock-api-key-").unwrap();
+    let url = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(key).unwrap()).unwrap();
+    let lives = url.split("X-Amz-Expires=").nth(1).unwrap().split('&').next().unwrap();
+    assert!(lives.parse::<u64>().unwrap() <= 900, "{lives}");
+}

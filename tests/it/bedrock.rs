@@ -184,7 +184,7 @@ async fn a_throttled_call_is_repeated_only_if_that_was_asked_for() {
     let once = invoked(&stage, HAIKU, &converse).await;
     let (line, hint) = told(&once, 1);
     assert!(line.starts_with("AWS answered 429 Too Many Requests ThrottlingException"), "{line}");
-    assert!(hint.contains("`--retries`"), "{hint}");
+    assert!(hint.contains("`bedrock invoke --retries`"), "{hint}");
     assert_eq!(calls(&stage).len(), 1);
 
     stage.emulator.script_for(Service::Bedrock, [throttle(), throttle()]);
@@ -248,4 +248,55 @@ async fn whoever_has_the_daemon_alone_says_which_region_is_meant() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     }
     assert_eq!(calls(&stage).len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_of_converse_is_neither_printed_nor_put_over_a_file() {
+    let stage = Stage::new().await;
+    stage.write("answer.json", "old");
+    for (fault, code) in [(Fault::Malformed, 1), (Fault::EmptyCredentialSet, 1)] {
+        stage.emulator.script_for(Service::Bedrock, [fault]);
+
+        let converse = ["--converse", "--message", "Hi", "--output-file", "answer.json"];
+        let ran = invoked(&stage, HAIKU, &converse).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
+        assert_eq!(fs_err::read_to_string(stage.path("answer.json")).unwrap(), "old");
+    }
+}
+
+#[tokio::test]
+async fn a_body_from_windows_and_one_from_a_pipe_are_read() {
+    let stage = Stage::new().await;
+    stage.write("body.json", &format!("\u{feff}{BODY}"));
+
+    let ran = invoked(&stage, HAIKU, &["--body-file", "body.json"]).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_a_variable_names_wrongly_is_told_with_the_variable() {
+    let stage = Stage::new().await;
+    let mut command = bedrock(&stage, &["invoke", "--model-id", HAIKU, "--body", BODY]);
+    command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://localhost:4566");
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("AWS_ENDPOINT_URL_BEDROCK_RUNTIME: "), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_daemons_only_session_needs_no_name() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let mut command = process::anchord();
+    command.args(["bedrock", "api-key", "--region", "us-east-1", "--socket-path"]).arg(stage.socket());
+    command.env("HOME", stage.path("nowhere"));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.starts_with("bedrock-api-key-"), "{}", ran.stderr);
 }

@@ -148,3 +148,18 @@ async fn without_a_daemon_the_chain_is_gone_through_once_and_cached() {
     assert!(first.stdout.contains(&stage.emulator.issued()[2].access_key_id));
     assert_eq!(stage.emulator.requests().len(), 3);
 }
+
+#[tokio::test]
+async fn credentials_of_another_account_do_not_outlive_the_reload_that_changes_it() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    assert_eq!(client::imds(&http).await.json()["AccountId"], "123456789012");
+    stage.emulator.set_trust_policy_refusal(BATCH, true);
+    stage.configure(&steps(&stage, ""));
+
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("Configuration reloaded").await;
+
+    assert_eq!(client::imds(&http).await.status, 503);
+}

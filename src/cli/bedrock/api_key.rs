@@ -6,6 +6,7 @@ use clap::ArgMatches;
 use serde::Serialize;
 
 use super::Ended;
+use super::args;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::exit;
@@ -29,7 +30,15 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let asked =
         matches.get_one::<String>("ttl").map(|text| lifetime(text)).transpose().map_err(Ended::Misused)?;
     let settings = super::settings(matches, surroundings)?;
-    let region = super::region(matches, &settings, surroundings)?;
+    // The key is for a program that calls the Region of this environment.
+    let of_the_sdks = match matches.contains_id(args::REGION) {
+        true => None,
+        false => super::region_of_the_sdks(surroundings)?,
+    };
+    let region = match of_the_sdks {
+        Some(region) => region,
+        None => super::region(matches, &settings, surroundings)?,
+    };
     let credentials = super::credentials(&settings, surroundings)?;
 
     let now = Clock::system().now();

@@ -60,7 +60,7 @@ fn invoke() -> Command {
                 .default_value("5m")
                 .help("How long the model may be silent; `none` for as long as it likes"),
         ])
-        .args([region(), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
+        .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
         .args(settings())
 }
 
@@ -135,7 +135,7 @@ fn models() -> Command {
              column. Whether the account may call a model shows when it is called.",
         )
         .arg(switch("json", "Print them as JSON"))
-        .args([region(), endpoint_url("AWS_ENDPOINT_URL_BEDROCK")])
+        .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK")])
         .args(settings())
 }
 
@@ -154,7 +154,7 @@ fn api_key() -> Command {
                 .help("How long it shall live, 1s to 12h [default: 12h, or as long as the credentials]"),
             switch("json", "Print it as JSON, with its end and its Region"),
         ])
-        .arg(region())
+        .arg(region(ENVIRONMENT_FIRST))
         .args(settings())
 }
 
@@ -165,12 +165,13 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
 /// The id under which `--region` is found; it is about the call here, and changes no session.
 pub(super) const REGION: &str = "called-region";
 
-fn region() -> Arg {
-    Arg::new(REGION)
-        .long("region")
-        .value_name("REGION")
-        .help("The Region that is called [default: the session's, else AWS_REGION, else AWS_DEFAULT_REGION]")
+fn region(default: &str) -> Arg {
+    let help = format!("The Region that is called [default: {default}]");
+    Arg::new(REGION).long("region").value_name("REGION").help(help)
 }
+
+const SESSION_FIRST: &str = "the session's, else AWS_REGION, else AWS_DEFAULT_REGION";
+const ENVIRONMENT_FIRST: &str = "AWS_REGION, else AWS_DEFAULT_REGION, else the session's";
 
 fn endpoint_url(variable: &str) -> Arg {
     Arg::new("endpoint-url").long("endpoint-url").value_name("URL").help(format!(

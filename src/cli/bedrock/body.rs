@@ -37,7 +37,8 @@ pub(super) fn read(
     let given = given(matches, folder)?;
     let body = match String::from_utf8(given) {
         Ok(text) if is_literal => text.into_bytes(),
-        Ok(text) => rendered(&text, form, &variables)?.into_bytes(),
+        // Windows writes a byte order mark in front of UTF-8, which JSON does not know.
+        Ok(text) => rendered(text.trim_start_matches('\u{feff}'), form, &variables)?.into_bytes(),
         // An image, say, in which there is nothing to look for.
         Err(binary) if form == Form::Text && variables.is_empty() => binary.into_bytes(),
         Err(binary) => {
@@ -65,12 +66,13 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
-    if let Some(path) = matches.get_one::<String>("body-file") {
+    if let Some(path) = matches.get_one::<String>("body-file").filter(|path| *path != "-") {
         return file(&folder.join(path));
     }
     match matches.get_one::<String>("body").map(String::as_str) {
         Some("-") => stdin(),
         Some(text) => Ok(text.as_bytes().to_vec()),
+        None if matches.contains_id("body-file") => stdin(),
         None if rustix::termios::isatty(std::io::stdin()) => {
             let hint = "give `--body`, `--body-file` or `--message` (with `--converse`); `--body -` reads the terminal";
             Err(Ended::Misused(Failure::of(Class::Misconfigured, "there is no body", Some(hint.into()))))

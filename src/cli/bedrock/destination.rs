@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::Access;
+
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::system_reason;
@@ -13,8 +15,8 @@ use crate::failure::system_reason;
 /// the same.
 pub(super) struct Destination {
     path: PathBuf,
-    /// Beside the file that is to be replaced; none for a pipe or a device.
-    beside: Option<tempfile::NamedTempFile>,
+    /// Where the new file is made, and its permissions; none for a pipe or a device, which is not replaced.
+    replaced: Option<(PathBuf, u32)>,
 }
 
 /// What new files have, less the user's mask.
@@ -33,24 +35,28 @@ impl Destination {
             ));
         }
         if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
-            return Ok(Self { path, beside: None });
+            return Ok(Self { path, replaced: None });
         }
         let mode = existing.map_or(NEW_FILE, |existing| existing.permissions().mode() & 0o777);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let beside = tempfile::Builder::new()
-            .prefix(".anchord-")
-            .permissions(std::fs::Permissions::from_mode(mode))
-            .tempfile_in(folder)
-            .map_err(|error| unwritable(&path, &error))?;
-        Ok(Self { path, beside: Some(beside) })
+        // Nothing is made yet: whoever stops a model that thinks for minutes would leave it behind.
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::access(folder, access).map_err(|error| unwritable(&path, &error.into()))?;
+        let replaced = Some((folder.to_owned(), mode));
+        Ok(Self { path, replaced })
     }
 
     pub(super) fn write(self, content: &[u8]) -> Result<(), Failure> {
-        let Self { path, beside } = self;
-        let written = match beside {
-            Some(mut beside) => beside
-                .write_all(content)
-                .and_then(|()| beside.persist(&path).map(drop).map_err(|failed| failed.error)),
+        let Self { path, replaced } = self;
+        let written = match replaced {
+            Some((folder, mode)) => tempfile::Builder::new()
+                .prefix(".anchord-")
+                .permissions(std::fs::Permissions::from_mode(mode))
+                .tempfile_in(folder)
+                .and_then(|mut beside| {
+                    beside.write_all(content)?;
+                    beside.persist(&path).map(drop).map_err(|failed| failed.error)
+                }),
             None => fs_err::write(&path, content),
         };
         written.map_err(|error| unwritable(&path, &error))
@@ -90,7 +96,10 @@ mod tests {
 
         assert!(Destination::open(folder.path()).is_err());
         let failure = Destination::open(&folder.path().join("none/a.json")).err().unwrap();
-        assert!(failure.message().ends_with("none/a.json`: entity not found"), "{failure}");
+        assert!(
+            failure.message().ends_with("none/a.json`: No such file or directory (os error 2)"),
+            "{failure}"
+        );
     }
 
     #[test]

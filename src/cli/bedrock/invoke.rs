@@ -152,6 +152,9 @@ impl Plan {
     }
 
     fn show(self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
+        if self.is_converse {
+            is_converse_answer(reply)?;
+        }
         let is_written = self.destination.is_some();
         if let Some(destination) = self.destination {
             destination.write(&reply.body)?;
@@ -173,6 +176,15 @@ impl Plan {
             }
         }
     }
+}
+
+/// Nothing else is to be printed, or put over a file, as a success.
+fn is_converse_answer(reply: &Reply) -> Result<(), Ended> {
+    if reply.json::<Value>()?.get("output").is_some() {
+        return Ok(());
+    }
+    let hint = Some("see whether a proxy or portal on the way answers in AWS's place".into());
+    Err(Failure::of(Class::Transient, "the answer is none of Converse's: it has no `output`", hint).into())
 }
 
 /// Prints a stream.

@@ -97,14 +97,19 @@ fn region(
         return Err(Failure::of(Class::Misconfigured, what, hint).into());
     }
     // The daemon knows the session and its Region, and this user's settings do not.
-    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if let Some(text) = surroundings.environment.get(variable) {
-            return parse_region(variable, text);
-        }
+    if let Some(region) = region_of_the_sdks(surroundings)? {
+        return Ok(region);
     }
     let hint = Some("give `--region`, or set AWS_REGION".into());
     let what = "no settings of this user define the session, so its Region is not known";
     Err(Failure::of(Class::Misconfigured, what, hint).into())
+}
+
+/// What SDKs in this environment would call.
+fn region_of_the_sdks(surroundings: &Surroundings<'_>) -> Result<Option<Region>, Ended> {
+    let given = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter();
+    let mut given = given.filter_map(|name| Some((name, surroundings.environment.get(name)?)));
+    given.next().map(|(variable, text)| parse_region(variable, text)).transpose()
 }
 
 fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
@@ -121,9 +126,16 @@ fn target(
     variable: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<Target, Ended> {
-    let flag = matches.get_one::<String>("endpoint-url").map(String::as_str);
-    let endpoint = flag.or_else(|| surroundings.environment.get(variable));
-    let endpoint = endpoint.map(str::parse::<EndpointUrl>).transpose().map_err(Ended::misused)?;
+    let flag = matches.get_one::<String>("endpoint-url").map(|text| ("--endpoint-url", text.as_str()));
+    let given = flag.or_else(|| Some((variable, surroundings.environment.get(variable)?)));
+    let endpoint = given.map(|(origin, text)| {
+        text.parse::<EndpointUrl>().map_err(|error| {
+            let failure = Failure::from(error);
+            let what = format!("{origin}: {}", failure.message());
+            Ended::Misused(Failure::of(failure.class(), what, failure.hint().map(str::to_owned)))
+        })
+    });
+    let endpoint = endpoint.transpose()?;
     Ok(Target { region, variant: settings.upstream.variant, endpoint })
 }
 

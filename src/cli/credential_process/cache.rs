@@ -31,6 +31,8 @@ use crate::secret::Secret;
 /// Where one session's credentials are kept.
 pub(super) struct Cache {
     file: PathBuf,
+    /// What the access keys are now, where a session begins with some and they can be read.
+    keys: Option<String>,
 }
 
 /// What is kept. Credentials stay when a failure is added.
@@ -38,6 +40,9 @@ pub(super) struct Cache {
 pub(super) struct Entry {
     made: Option<Stored>,
     failed: Option<Failed>,
+    /// The access keys that it was made with, as a digest.
+    #[serde(default)]
+    keys: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -45,6 +50,8 @@ struct Failed {
     until: String,
     message: String,
     hint: Option<String>,
+    #[serde(default)]
+    class: String,
 }
 
 /// Held while a process talks to AWS; the kernel lets go of it when the process ends, however it ends.
@@ -59,8 +66,14 @@ const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
 impl Cache {
     /// The session's place; `None` where this user has no private folder.
     ///
-    /// The name holds everything the credentials depend on, so that changed settings never meet old credentials.
-    pub(super) fn of(settings: &Settings, session: &Session, environment: &Environment) -> Option<Self> {
+    /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials; `keys`
+    /// stands for what is in a file of access keys.
+    pub(super) fn of(
+        settings: &Settings,
+        session: &Session,
+        environment: &Environment,
+        keys: Option<String>,
+    ) -> Option<Self> {
         let folder = folder(environment)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
         let owner = fs_err::symlink_metadata(&folder).ok()?;
@@ -77,7 +90,7 @@ impl Cache {
         let facts = Secret::new(facts);
         let digest = ring::digest::digest(&ring::digest::SHA256, facts.expose().as_bytes());
         let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)) })
+        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)), keys })
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
@@ -95,15 +108,19 @@ impl Cache {
         .flatten()
     }
 
-    /// What is kept; nothing if the file is absent, damaged, or not this user's alone.
+    /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with other access keys.
     pub(super) fn read(&self) -> Entry {
         let found = private_file::read(&self.file, MAX_BYTES).ok().flatten();
-        found.and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default()
+        let found: Entry =
+            found.and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default();
+        let is_others = self.keys.is_some() && found.keys != self.keys;
+        if is_others { Entry::default() } else { found }
     }
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
-        let Ok(json) = serde_json::to_vec(entry).map(Secret::new) else { return };
+        let entry = Entry { keys: self.keys.clone().or_else(|| entry.keys.clone()), ..entry.clone() };
+        let Ok(json) = serde_json::to_vec(&entry).map(Secret::new) else { return };
         let _ = private_file::replace(&self.file, json.expose());
     }
 }
@@ -121,7 +138,7 @@ fn folder(environment: &Environment) -> Option<PathBuf> {
 impl Entry {
     /// Fresh credentials, and no failure.
     pub(super) fn made(credentials: &Credentials) -> Self {
-        Self { made: Some(Stored::of(credentials)), failed: None }
+        Self { made: Some(Stored::of(credentials)), ..Self::default() }
     }
 
     /// The same, with a failure that others need not repeat for a moment.
@@ -130,6 +147,7 @@ impl Entry {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
+            class: failure.class().as_str().to_owned(),
         });
         self
     }
@@ -144,6 +162,7 @@ impl Entry {
         let failed = self.failed.as_ref()?;
         let until = clock::parse_rfc3339(&failed.until)?;
         let recent = now < until && until <= now + FAILURE_IS_SHARED_FOR;
-        recent.then(|| Failure::of(Class::Transient, failed.message.clone(), failed.hint.clone()))
+        let class = Class::of_word(&failed.class).unwrap_or(Class::Transient);
+        recent.then(|| Failure::of(class, failed.message.clone(), failed.hint.clone()))
     }
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::cache::Cache;
 use super::cache::Entry;
 use crate::cli::prompt;
+use crate::config;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
@@ -35,7 +36,10 @@ pub(super) async fn obtain(
     environment: &Environment,
 ) -> Result<Option<Secret<String>>, Failure> {
     // A user's own keys are never written: they do not end, and are read as fast as the cache.
-    let cache = if session.has_session_token() { Cache::of(settings, session, environment) } else { None };
+    let cache = match session.has_session_token() {
+        true => Cache::of(settings, session, environment, digest_of_keys(session).await),
+        false => None,
+    };
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now) {
@@ -55,6 +59,15 @@ pub(super) async fn obtain(
         Ok(Err(_)) | Err(_) => line(&alive),
     }
     .map(Some)
+}
+
+/// Stands for the access keys that a session begins with, as they are now.
+async fn digest_of_keys(session: &Session) -> Option<String> {
+    let config::Source::AccessKeys(source) = &session.source else { return None };
+    let keys = source.keys.load().await.ok()?;
+    let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.expose().as_bytes());
+    Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.

@@ -15,6 +15,7 @@ use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
+use super::running;
 use super::socket;
 use super::socket::Asked;
 use crate::clock::Clock;
@@ -101,8 +102,11 @@ fn in_time(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtai
 }
 
 async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
-    let name = settings.picked.as_deref().or(settings.the_session().map(|session| session.name.as_str()));
-    let name = name.ok_or_else(which_session)?;
+    let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
+        Some(name) => name.clone(),
+        None => the_daemons_only(settings).await?,
+    };
+    let name = name.as_str();
     let path = format!("/v1/sessions/{name}/credential-process");
     match socket::ask(&socket::places(settings), &path, DAEMON_PATIENCE).await {
         Asked::Answered(body) => as_line(&body).map(Obtained::Line),
@@ -118,9 +122,23 @@ async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<
     }
 }
 
-fn which_session() -> Failure {
-    let hint = Some("name one with --session".into());
-    Failure::of(Class::Misconfigured, "there is not exactly one session to choose", hint)
+/// The daemon's only session, for a user without any of their own.
+async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
+    let own = settings.sessions.iter().map(|session| session.name.clone());
+    let mut names: Vec<String> = own.collect();
+    if names.is_empty()
+        && let Some(running) = running::find(settings, None).await?
+    {
+        names = running.sessions.into_iter().map(|held| held.name).collect();
+        if let [only] = names.as_slice() {
+            return Ok(only.clone());
+        }
+    }
+    let hint = match names.as_slice() {
+        [] => "name one with --session, and start the daemon or define the session for this user".into(),
+        names => format!("name one with --session: {}", names.join(", ")),
+    };
+    Err(Failure::of(Class::Misconfigured, "there is not exactly one session to choose", Some(hint)))
 }
 
 fn no_daemon_and_no_session(name: &str) -> Failure {

@@ -75,6 +75,8 @@ fn each_mistake_in_a_step_is_told_with_its_line() {
         ("duration = \"2h\"", "AWS grants 1h at most to a role that is assumed by a role"),
         ("policy = \"{\"", "`policy` in [[session.a.assume_role]]: is not JSON at line 1 column 1"),
         ("policy = \"[]\"", "is not a policy"),
+        ("policy_arns = [\"nope\"]", "`nope` is not the ARN of a policy"),
+        ("tags = { \"aws:x\" = \"1\" }", "`aws:x` begins with `aws:`, which AWS keeps for itself"),
         ("tags = { a = 1 }", "`tags` in [[session.a.assume_role]]: `a` is an integer, not a string"),
         ("tags = { \"a=b\" = \"c\" }", "a name has `=`"),
         ("transitive_tags = [\"stage\"]", "`stage` is none of the tags"),

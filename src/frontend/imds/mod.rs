@@ -140,8 +140,9 @@ impl Imds {
         render: impl FnOnce(&Credentials) -> Reply + Send + 'static,
     ) -> Decision {
         let answer = |outcome: Result<&Credentials, &Failure>| match outcome {
-            Ok(credentials) => render(credentials),
-            Err(_) => Reply::empty(StatusCode::SERVICE_UNAVAILABLE),
+            // Without a session token they are a user's own and end never: not for whoever may ask here.
+            Ok(credentials) if credentials.session_token().is_some() => render(credentials),
+            Ok(_) | Err(_) => Reply::empty(StatusCode::SERVICE_UNAVAILABLE),
         };
         Decision::Hand(Hand {
             session: self.session.clone(),

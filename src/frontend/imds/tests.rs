@@ -192,3 +192,15 @@ fn a_role_name_is_what_iam_allows() {
         assert!(RoleName::parse(bad).is_err(), "{bad:?}");
     }
 }
+
+#[tokio::test]
+async fn a_users_own_keys_are_never_shown_however_they_came_to_be_held() {
+    let session = Session::pending("app");
+    session.hold(support::credentials_without_token());
+    let imds = imds(&session);
+
+    for path in [LIST, CREDENTIALS] {
+        let reply = get(&imds, path).await;
+        assert_eq!((reply.status(), text(&reply)), (StatusCode::SERVICE_UNAVAILABLE, ""), "{path}");
+    }
+}
