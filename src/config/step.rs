@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Step;
 use super::Sts;
 use super::check::Check;
+use super::check::NONE;
 use super::check::Value;
 use super::check::quoted;
 use super::file::FileStep;
@@ -16,6 +17,7 @@ use super::problem::Origin;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use crate::arn::Region;
 use crate::arn::RoleArn;
 
 const ASSUME_ROLE: &str = "session.assume_role";
@@ -35,11 +37,7 @@ pub(super) struct Around<'a> {
 
 impl Check<'_> {
     /// Where STS is asked; `None` when something is wrong with it.
-    pub(super) fn sts(
-        &mut self,
-        layer: &SessionLayer<'_>,
-        region: Option<crate::arn::Region>,
-    ) -> Option<Sts> {
+    pub(super) fn sts(&mut self, layer: &SessionLayer<'_>, region: Option<Region>) -> Option<Sts> {
         let scope = Some(layer);
         let asked = self.one("session.sts_region", scope, values::region);
         let endpoint = self.one("session.sts_endpoint", scope, values::endpoint);
@@ -74,17 +72,14 @@ impl Check<'_> {
         };
         let tables = layer.table.map(|table| table.steps.as_slice()).unwrap_or_default();
         match self.layers.find(option(ASSUME_ROLE), Some(layer)) {
-            Found::Values(_) => {
-                let given = match self.layers.find(option(ASSUME_ROLE), Some(layer)) {
-                    Found::Values(given) => given,
-                    Found::Absent | Found::Broken => Vec::new(),
-                };
+            Found::Values(given) => {
+                // Notes them; what is wrong with one is told with its step.
                 self.many(ASSUME_ROLE, Some(layer), values::text)?;
                 Some(given.iter().map(of_role).collect())
             }
             Found::Broken => None,
             Found::Absent => {
-                self.note_default(ASSUME_ROLE, Some(layer), super::check::NONE);
+                self.note_default(ASSUME_ROLE, Some(layer), NONE);
                 Some(tables.to_vec())
             }
         }
