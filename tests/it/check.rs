@@ -470,3 +470,28 @@ async fn the_ids_of_steps_stay_as_they_are() {
     let expected = [expected, probes.concat(), calls.map(str::to_owned).into()].concat();
     assert_eq!(ids(&report["sessions"][0]["steps"]), expected);
 }
+
+#[tokio::test]
+async fn credentials_that_have_ended_are_none() {
+    let stage = Stage::new().await;
+    stage.emulator.always_for(Service::RolesAnywhere, Some(Fault::Expired));
+
+    let ran = check("expired-credentials", &stage).await;
+
+    assert_eq!(ran.code, 1);
+}
+
+#[tokio::test]
+async fn keys_that_are_handed_out_themselves_need_no_sts() {
+    let stage = Stage::new().await;
+    stage.write("keys", "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    stage.configure(
+        "[imds]\nenabled = false\n[session.bedrock]\nsource = \"access-keys\"\naccess_keys = \"file:keys\"\n\
+         get_session_token = false\nregion = \"us-east-1\"\n",
+    );
+    stage.emulator.set_denied("sts:GetCallerIdentity", true);
+
+    let ran = check("bare-keys", &stage).await;
+
+    assert_eq!(ran.code, 0);
+}

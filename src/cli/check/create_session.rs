@@ -10,6 +10,7 @@ use super::network::Way;
 use super::report::Step;
 use super::report::Subject;
 use crate::clock;
+use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;
 use crate::daemon;
@@ -17,6 +18,7 @@ use crate::endpoint::Service;
 use crate::endpoint::host;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::session::Freshness;
 
 /// For an attempt with all its calls, where settings have no limits or large ones.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -72,7 +74,11 @@ impl Call {
         };
         match issued {
             Ok(credentials) => {
-                (self.subject.ok(described(&credentials, self.session.duration)), Some(credentials))
+                let found = described(&credentials, self.session.duration);
+                match is_alive(&credentials, way.clock) {
+                    Ok(()) => (self.subject.ok(found), Some(credentials)),
+                    Err(failure) => (self.subject.failed(found, &failure), None),
+                }
             }
             Err(failure) => (explain::create_session(self, sent, &failure), None),
         }
@@ -87,6 +93,15 @@ impl Call {
     pub(super) fn duration(&self) -> Duration {
         self.session.duration
     }
+}
+
+/// Whether any client could use them, as the daemon judges it.
+pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), Failure> {
+    if credentials.remaining(clock.now()) > Freshness::Full.reserve() {
+        return Ok(());
+    }
+    let message = "AWS's credentials have ended, or end within a minute, by this host's clock";
+    Err(Failure::of(Class::Misconfigured, message, Some("synchronise this host's clock".into())))
 }
 
 /// What was obtained; `duration` was asked for.

@@ -92,7 +92,7 @@ impl Subject {
 
     /// Not looked at, because `other` failed.
     pub(super) fn skipped_after(&self, other: &Self) -> Step {
-        self.skipped(format!("after `{}`, which failed", other.title))
+        self.skipped(format!("after `{}`, which did not succeed", other.title))
     }
 
     pub(super) fn skipped(&self, detail: impl Into<String>) -> Step {

@@ -1,5 +1,7 @@
 //! The steps of one session: where it begins, the roles it goes through, and what its credentials may do.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
@@ -15,6 +17,7 @@ use super::report::Step;
 use super::report::Subject;
 use super::roles;
 use super::roles::Principal;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Source;
 use crate::credentials::Credentials;
@@ -128,17 +131,17 @@ impl Walk<'_> {
         let way = self.patient.way;
         let issued = daemon::issuer(session, None, way.transport.clone(), way.clock).issue().await;
         self.steps.push(match &issued {
-            Ok(credentials) => subject.ok(create_session::described(credentials, session.duration)),
+            Ok(credentials) => found(&subject, credentials, session.duration, "", way.clock),
             Err(failure) => subject.failed("no credentials", failure),
         });
-        issued.map_err(|_| subject)
+        let alive = issued.ok().filter(|issued| create_session::is_alive(issued, way.clock).is_ok());
+        alive.ok_or(subject)
     }
 
     /// Probes all that will be called, and compares the clocks.
     async fn reach(&mut self, own: Vec<Endpoint>) {
         let Patient { session, way, models } = self.patient;
-        let needs_sts = !session.chain.is_empty() || !matches!(session.source, Source::RolesAnywhere(_));
-        let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts));
+        let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session)));
         let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
         let all: Vec<_> =
             own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock).collect();
@@ -175,9 +178,11 @@ impl Walk<'_> {
                 }
                 Ok(keys) => match step.take(&self.caller, &keys).await {
                     Ok(credentials) => {
-                        let found = create_session::described(&credentials, settings.duration);
-                        self.steps.push(subject.ok(format!("{}: {found}", settings.role.as_str())));
-                        Ok(credentials.keys().clone())
+                        let clock = self.patient.way.clock;
+                        let role = format!("{}: ", settings.role.as_str());
+                        self.steps.push(found(&subject, &credentials, settings.duration, &role, clock));
+                        let alive = create_session::is_alive(&credentials, clock);
+                        alive.map(|()| credentials.keys().clone()).map_err(|_| subject)
                     }
                     Err(error) => {
                         let failure = Failure::from(error);
@@ -219,11 +224,32 @@ impl Walk<'_> {
                 Some(identity.arn)
             }
             Err(error) => {
-                self.steps
-                    .push(subject.failed("AWS does not say whose credentials these are", &error.into()));
+                let step = subject.failed("AWS does not say whose credentials these are", &error.into());
+                self.steps.push(if needs_sts(session) { step } else { step.not_needed() });
                 None
             }
         }
+    }
+}
+
+/// Whether the session's credentials come from STS; else it is asked for what the doctor wants to know.
+fn needs_sts(session: &config::Session) -> bool {
+    let exchanges = matches!(&session.source, Source::AccessKeys(keys) if keys.get_session_token);
+    exchanges || !session.chain.is_empty()
+}
+
+/// Credentials as a step, failed if they are of no use to anybody.
+fn found(
+    subject: &Subject,
+    credentials: &Credentials,
+    duration: Duration,
+    whose: &str,
+    clock: &Clock,
+) -> Step {
+    let found = format!("{whose}{}", create_session::described(credentials, duration));
+    match create_session::is_alive(credentials, clock) {
+        Ok(()) => subject.ok(found),
+        Err(failure) => subject.failed(found, &failure),
     }
 }
 
