@@ -233,7 +233,7 @@ fn bedrock_api_key(
 }
 
 const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
-/// The CLI and Python ask the second, everybody else the first.
+/// Python asks the second, most SDKs the first, Go and the CLI both.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 /// What SDKs take before container credentials, or in their place.
 const SHADOWS: [&str; 17] = [

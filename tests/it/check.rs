@@ -495,3 +495,20 @@ async fn keys_that_are_handed_out_themselves_need_no_sts() {
 
     assert_eq!(ran.code, 0);
 }
+
+#[tokio::test]
+async fn a_user_without_sessions_is_told_what_the_daemons_lead_to() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let mut command = process::anchord();
+    command.args(["check", "--socket-path"]).arg(stage.socket()).env("HOME", stage.path("nowhere"));
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{http}/v1/credentials"));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", stage.path("run/bedrock.token"));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("this user defines no session; the daemon's are bedrock"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("SDKs started here take credentials from this daemon"), "{}", ran.stdout);
+}

@@ -12,6 +12,7 @@ use super::profiles::Profiles;
 use super::report::Step;
 use super::report::Subject;
 use crate::config::Environment;
+use crate::secret::Secret;
 
 /// The daemon, as clients would find it.
 #[derive(Debug, Default)]
@@ -96,6 +97,7 @@ pub(super) fn steps(
     let scene = Scene { environment, profiles, door };
     let mut steps = scene.picks();
     steps.extend(scene.token(token_fault));
+    steps.extend(scene.other_keys());
     steps.extend(scene.profile());
     steps.extend(scene.api_key());
     steps.extend(scene.region());
@@ -106,7 +108,15 @@ pub(super) fn steps(
 /// Why the bearer's file that the environment names cannot be read.
 pub(super) fn token_fault(environment: &Environment) -> Option<String> {
     let path = environment.current_dir().join(environment.get(TOKEN_FILE)?);
-    fs_err::File::open(path).err().map(|error| error.to_string())
+    let shown = path.display().to_string();
+    match fs_err::read(path).map(Secret::new) {
+        Err(error) => Some(error.to_string()),
+        Ok(bearer) if bearer.expose().is_empty() => Some(format!("`{shown}` is empty")),
+        Ok(bearer) if bearer.expose().iter().any(|byte| !byte.is_ascii_graphic()) => {
+            Some(format!("`{shown}` holds more than a bearer, a line break perhaps, which SDKs refuse"))
+        }
+        Ok(_) => None,
+    }
 }
 
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -178,6 +188,24 @@ impl Scene<'_> {
         })
     }
 
+    /// What only some SDKs take for keys, and what makes some fail.
+    fn other_keys(&self) -> Vec<Step> {
+        let subject = Subject::new("environment.keys", "environment: keys");
+        let others = ["AWS_ACCESS_KEY", "AMAZON_ACCESS_KEY_ID"].into_iter().filter(|name| self.has(name));
+        let mut steps: Vec<_> = others
+            .map(|name| {
+                let found =
+                    format!("{name} is set, whose keys Go or Ruby take before the daemon's credentials");
+                subject.warning(found, format!("unset it and what belongs to it, or {EXEC}"))
+            })
+            .collect();
+        if self.has("AWS_ACCESS_KEY_ID") && !self.has("AWS_SECRET_ACCESS_KEY") {
+            let found = "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY: the CLI and Python fail";
+            steps.push(subject.warning(found, format!("unset it, or {EXEC}")));
+        }
+        steps
+    }
+
     fn web_identity(&self) -> Option<Pick> {
         let both = self.has("AWS_WEB_IDENTITY_TOKEN_FILE") && self.has("AWS_ROLE_ARN");
         both.then(|| Pick {
@@ -207,7 +235,7 @@ impl Scene<'_> {
         });
         // Roles go before keys, which may be only what they start from.
         let (profile, gives, path) = given.max_by_key(|(profile, ..)| profile.has_role)?;
-        let is_ours = profile.process.as_deref().is_some_and(is_this_program) && gives == PROCESS;
+        let is_ours = profile.process.as_deref().is_some_and(|line| self.is_served(line)) && gives == PROCESS;
         let what = match is_ours {
             true => format!("this program, as `credential_process` of profile `{}`", name.escape_debug()),
             false => {
@@ -219,6 +247,14 @@ impl Scene<'_> {
             None => format!("take it out of [default] in {}, or {EXEC}", path.display()),
         };
         Some((Pick { is_ours, what, hint }, profile.has_role))
+    }
+
+    /// Whether a command line begins with a program of our name, and names no session that the daemon lacks.
+    fn is_served(&self, command: &str) -> bool {
+        let mut words = command.split_whitespace().skip_while(|word| *word != "--session");
+        let named = words.nth(1).map(|name| name.trim_matches(['"', '\'']));
+        let is_known = |name: &str| self.door.sessions.iter().any(|known| known == name);
+        is_this_program(command) && named.is_none_or(is_known)
     }
 
     fn container(&self, chain: &Chain) -> Option<Pick> {
@@ -238,6 +274,10 @@ impl Scene<'_> {
             let place = uri.authority().map_or("nowhere", |authority| authority.as_str());
             let place = place.rsplit('@').next().unwrap_or_default();
             let what = format!("what {FULL_URI} leads to ({place}), where this daemon does not listen");
+            return Pick { is_ours: false, what, hint: wanted() };
+        }
+        if uri.scheme_str() == Some("https") {
+            let what = format!("nothing: {FULL_URI} begins with https://, and this daemon speaks http");
             return Pick { is_ours: false, what, hint: wanted() };
         }
         if !self.door.has_container {
@@ -329,9 +369,12 @@ impl Scene<'_> {
         let faults = files.into_iter().filter_map(|file| file.fault.as_deref());
         let mut steps: Vec<_> =
             faults.map(|fault| subject.warning(fault, "let these programs read it, or remove it")).collect();
-        if let Some(name) = self.environment.get("AWS_PROFILE").filter(|name| !self.profiles.has(name)) {
-            let found = format!("AWS_PROFILE names `{}`, which no file has", name.escape_debug());
-            steps.push(subject.warning(found, "unset AWS_PROFILE: most SDKs fail with such a profile"));
+        let variables = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].into_iter();
+        let named = variables.filter_map(|variable| Some((variable, self.environment.get(variable)?)));
+        for (variable, name) in named.filter(|(_, name)| !self.profiles.has(name)) {
+            let found = format!("{variable} names `{}`, which no file has", name.escape_debug());
+            let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
+            steps.push(subject.warning(found, hint));
         }
         steps
     }
@@ -352,15 +395,17 @@ impl Scene<'_> {
         let in_file = [&self.profiles.credentials, &self.profiles.config]
             .into_iter()
             .any(|file| file.profile(name).is_some_and(region_of));
-        if self.has("AWS_REGION") || in_file {
-            return None;
-        }
-        let found = match self.has("AWS_DEFAULT_REGION") {
-            true => "only AWS_DEFAULT_REGION is set, which the CLI and Python alone read",
-            false => "no Region is set, and most SDKs have no default",
+        let (found, missing) = match (self.has("AWS_REGION"), self.has("AWS_DEFAULT_REGION")) {
+            (true, true) => return None,
+            _ if in_file => return None,
+            (true, false) => ("AWS_REGION alone is set, which Python does not read", "AWS_DEFAULT_REGION"),
+            (false, true) => ("AWS_DEFAULT_REGION alone is set, which most SDKs do not read", "AWS_REGION"),
+            (false, false) => {
+                ("no Region is set, and most SDKs have no default", "AWS_REGION and AWS_DEFAULT_REGION")
+            }
         };
         let region = self.door.region.as_deref().unwrap_or("us-east-1");
-        Some(subject.warning(found, format!("set AWS_REGION, such as to {region}")))
+        Some(subject.warning(found, format!("set {missing}, such as to {region}")))
     }
 
     fn proxy(&self) -> Option<Step> {
@@ -408,7 +453,9 @@ mod tests {
         for (name, text) in files {
             fs_err::write(home.path().join(".aws").join(name), text).unwrap();
         }
-        let always = [("HOME", home.path().to_str().unwrap()), ("AWS_REGION", "eu-west-1")];
+        let region = "eu-west-1";
+        let always =
+            [("HOME", home.path().to_str().unwrap()), ("AWS_REGION", region), ("AWS_DEFAULT_REGION", region)];
         let variables = always.into_iter().chain(variables.iter().copied());
         let environment = Environment::from_iter(variables);
         let door = Door {
@@ -457,6 +504,10 @@ mod tests {
         assert!(!detail.contains("canary"), "{detail}");
         let wrong_path = [(FULL_URI, "http://127.0.0.1:9911/v1/credentials/wbe"), BEARER];
         assert!(only(&wrong_path, &[]).1.contains("not one of this daemon's"));
+        let https = [(FULL_URI, "https://127.0.0.1:9911/v1/credentials"), BEARER];
+        assert!(only(&https, &[]).1.contains("begins with https://, and this daemon speaks http"));
+        let unknown = "[default]\ncredential_process = anchord credential-process --session nope\n";
+        assert!(only(&[], &[("config", unknown)]).1.contains("a credential_process of profile `default`"));
         let (_, detail) = only(&[("AWS_EC2_METADATA_DISABLED", "true")], &[]);
         assert!(detail.contains("AWS_EC2_METADATA_DISABLED is set"), "{detail}");
         let imds = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9911");
@@ -511,9 +562,31 @@ mod tests {
 
         assert_eq!(ids(&[HERE]), ["environment: token"]);
         assert_eq!(ids(&[("AWS_PROFILE", "gone")]), ["environment: profile"]);
+        assert_eq!(ids(&[("AWS_DEFAULT_PROFILE", "gone")]), ["environment: profile"]);
+        assert_eq!(ids(&[("AWS_ACCESS_KEY", "AKIA"), ("AWS_SECRET_KEY", "s")]), ["environment: keys"]);
+        assert_eq!(ids(&[("AWS_ACCESS_KEY_ID", "AKIA")]), ["environment: keys"]);
+        assert_eq!(ids(&[("AWS_DEFAULT_REGION", "")]), ["environment: Region"]);
         assert_eq!(ids(&[("AWS_BEARER_TOKEN_BEDROCK", "canary")]), ["environment: API key"]);
         assert_eq!(ids(&[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "eu-west-1")]), ["environment: Region"]);
         assert_eq!(ids(&[("HTTP_PROXY", "http://p:1")]), ["environment: proxy"]);
         assert_eq!(ids(&[("HTTP_PROXY", "http://p:1"), ("no_proxy", "x,127.0.0.1")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_bearers_file_that_no_sdk_can_use_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let fault = |name: &str| token_fault(&Environment::from_iter([(TOKEN_FILE, path(name))]));
+        fs_err::write(path("good"), "abc").unwrap();
+        fs_err::write(path("empty"), "").unwrap();
+        fs_err::write(path("broken"), "canary\n").unwrap();
+
+        assert_eq!(fault("good"), None);
+        assert!(fault("empty").is_some_and(|fault| fault.ends_with("is empty")));
+        assert!(
+            fault("broken").is_some_and(|fault| fault.contains("line break") && !fault.contains("canary"))
+        );
+        assert!(fault("").is_some(), "a directory");
+        assert!(fault("gone").is_some());
     }
 }

@@ -67,11 +67,14 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
                 }
             }
         }
-        Err(problems) => {
-            let mut steps = problem_steps(&problems);
-            steps.extend(environment_steps(surroundings.environment, &Door::default()));
-            Ok(Report { steps, sessions: Vec::new() })
-        }
+        Err(problems) => match of_the_daemon_alone(matches, surroundings.environment) {
+            Some(report) => Ok(report),
+            None => {
+                let mut steps = problem_steps(&problems);
+                steps.extend(environment_steps(surroundings.environment, &Door::default()));
+                Ok(Report { steps, sessions: Vec::new() })
+            }
+        },
     };
     let report = match report {
         Ok(report) => report,
@@ -85,6 +88,23 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Exit::Done => report.exit(),
         other => other,
     }
+}
+
+/// For a user without sessions of their own, where a daemon answers: what leads this environment's SDKs to it.
+fn of_the_daemon_alone(matches: &ArgMatches, environment: &Environment) -> Option<Report> {
+    let settings = config::load_for_client(matches, environment).ok()?;
+    if !settings.sessions.is_empty() {
+        return None;
+    }
+    let found = exit::runtime().ok()?.block_on(running::find(&settings, settings.picked.as_deref()));
+    let running = found.ok().flatten()?;
+    let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
+    let what = format!("this user defines no session; the daemon's are {}", names.join(", "));
+    let mut steps = vec![configuration().ok(what)];
+    let door = local::door(Some(&running), &settings, &[]);
+    steps.extend(local::daemon_steps(&Ok(Some(running)), &settings, &[]));
+    steps.extend(environment_steps(environment, &door));
+    Some(Report { steps, sessions: Vec::new() })
 }
 
 /// The session of that name, or all.
@@ -147,7 +167,8 @@ fn examine(
     let clock = Clock::system();
     match daemon::https(settings, settings.upstream.read_timeout, &clock) {
         Ok(https) => {
-            let models = Models::new(https.clone(), model, environment);
+            let thinking = daemon::https(settings, Some(models::PATIENCE), &clock)?;
+            let models = Models::new(thinking, model, environment);
             let way = Way { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };
             for session in chosen {
                 prompt::ask(session);

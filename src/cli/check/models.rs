@@ -1,5 +1,7 @@
 //! The steps about Bedrock: which models the Region has, and whether one of them answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
@@ -20,6 +22,9 @@ use crate::endpoint::Service;
 use crate::endpoint::host;
 use crate::failure::Failure;
 use crate::upstream::Https;
+
+/// How long a model may be silent, as for `bedrock invoke`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is asked of Bedrock, and where that is.
 pub(super) struct Models {

@@ -85,7 +85,7 @@ mod tests {
              why: AWS says no\n    \
              do:  ask the account's owner\n    \
              trust policy:\n      {{\n        \"Effect\": \"Allow\"\n      }}\n  \
-             skipped  GetCallerIdentity  after `CreateSession`, which failed\n\n\
+             skipped  GetCallerIdentity  after `CreateSession`, which did not succeed\n\n\
              failed: 1 failed, 0 to look at, 1 skipped\n",
             env!("CARGO_PKG_VERSION")
         );
