@@ -44,6 +44,16 @@ pub(super) fn settle(
     settle_layers(&layers, caller, problems)
 }
 
+/// Checks what flags and variables say, without a file.
+pub(super) fn settle_flags(
+    arguments: Arguments,
+    environment: &Environment,
+    caller: Caller,
+) -> Result<Settings, Problems> {
+    let layers = Layers { arguments, environment, file: FileLayer::default() };
+    settle_layers(&layers, caller, Vec::new())
+}
+
 /// Checks what flags and variables say of a certificate and its key, without a file.
 pub(super) fn settle_source(
     arguments: Arguments,

@@ -54,6 +54,14 @@ impl Environment {
         self
     }
 
+    /// The same without the variables that are `unwanted`.
+    #[must_use]
+    pub fn without(mut self, unwanted: impl Fn(&str) -> bool) -> Self {
+        self.variables.retain(|name, _| !unwanted(name));
+        self.not_text.retain(|name| !unwanted(name));
+        self
+    }
+
     /// A variable's value. Empty means unset, as everywhere in Unix tools that mean well.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())

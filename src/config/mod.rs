@@ -192,6 +192,8 @@ pub struct Upstream {
     pub proxy: Option<Secret<String>>,
     /// Hosts that are reached without the proxy, as the variable has them.
     pub no_proxy: Option<String>,
+    /// Whether whoever answers must prove to be who was called. No setting turns it off; `--no-verify-ssl` does.
+    pub verifies_servers: bool,
 }
 
 /// What clients get credentials of: where these begin, and the roles they go through.
@@ -344,6 +346,25 @@ pub fn load(matches: &clap::ArgMatches, environment: &Environment) -> Result<Set
 /// All mistakes of all layers.
 pub fn load_for_client(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
     check::settle(layers::arguments(matches), environment, Caller::Client)
+}
+
+/// Settings of what flags and variables say: no file is looked for.
+///
+/// # Errors
+/// All mistakes of both layers; having no session is one.
+pub fn load_flags(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
+    check::settle_flags(layers::arguments(matches), environment, Caller::Daemon)
+}
+
+/// The same for a verb that calls AWS itself, which has no runtime directory and may have no session.
+///
+/// # Errors
+/// All mistakes of both layers.
+pub fn load_flags_for_client(
+    matches: &clap::ArgMatches,
+    environment: &Environment,
+) -> Result<Settings, Problems> {
+    check::settle_flags(layers::arguments(matches), environment, Caller::Client)
 }
 
 /// The certificate and key that flags and variables name, and what is unwise about it; `place` stands for

@@ -31,6 +31,7 @@ impl Check<'_> {
             variant: variant?,
             proxy: proxy?.map(Secret::new),
             no_proxy: no_proxy?,
+            verifies_servers: true,
         })
     }
 

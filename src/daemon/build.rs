@@ -152,7 +152,11 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
 /// The same with a limit on AWS's silence other than that of the settings, for what takes AWS long.
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
-    let tls = upstream::client_config(upstream.ca_file.as_deref(), clock)?;
+    let tls = if upstream.verifies_servers {
+        upstream::client_config(upstream.ca_file.as_deref(), clock)?
+    } else {
+        upstream::client_config_for_anybody(clock)?
+    };
     let limits = Limits { connect: upstream.connect_timeout, read };
     let proxy = upstream.proxy.clone().map(|url| Proxy { url, exceptions: upstream.no_proxy.clone() });
     Ok(Https::new(tls, limits, proxy.as_ref())?)

@@ -30,6 +30,7 @@ pub use sts::Sts;
 pub use sts::caller_identity;
 pub use tls::RootsError;
 pub use tls::client_config;
+pub use tls::client_config_for_anybody;
 pub use transport::Chunks;
 pub use transport::Https;
 pub use transport::Limits;

@@ -245,6 +245,7 @@ mod tests {
             ca_file: None,
             proxy: Some(Secret::new(proxy.into())),
             no_proxy: Some("localhost,.internal".into()),
+            verifies_servers: true,
             variant: Variant::default(),
         };
         let clock = Clock::system();

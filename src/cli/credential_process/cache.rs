@@ -83,6 +83,7 @@ impl Cache {
         // Some of these change no credentials, but whether they can be had: a failure is kept too.
         let facts = [
             format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
+            if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
             settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
             settings.upstream.no_proxy.as_deref().unwrap_or_default(),
         ]
