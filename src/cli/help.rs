@@ -7,6 +7,8 @@ use clap::Command;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::helper;
+use super::helper::Name;
 use crate::config;
 
 /// The whole grammar.
@@ -29,15 +31,10 @@ fn for_people() -> Command {
                 .about("Keep sessions renewed and serve their credentials until told to stop")
                 .args(config::arguments()),
         )
-        .subcommand(
-            Command::new("credential-process")
-                .about("Print credentials as `credential_process` of an AWS profile expects them")
-                .long_about(
-                    "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's \
-                     socket, or with a CreateSession of its own when no daemon runs.",
-                )
-                .args(config::arguments()),
-        )
+        .subcommand(credential_process())
+        .subcommand(helper::subcommand("serve", Name::Anchord))
+        .subcommand(helper::subcommand("read-certificate-data", Name::Anchord))
+        .subcommand(helper::subcommand("sign-string", Name::Anchord))
         .subcommand(
             Command::new("status")
                 .about("Show what a running daemon holds and what ails it")
@@ -61,23 +58,27 @@ fn for_people() -> Command {
         .subcommand(
             Command::new("certificate").about("Look at certificates").subcommand_required(true).subcommand(
                 Command::new("show")
-                    .about("Show what a file, token or agent holds, and whether Roles Anywhere would accept it")
+                    .about(
+                        "Show what a file, token or agent holds, and whether Roles Anywhere would accept it",
+                    )
                     .arg(
                         Arg::new("place")
                             .value_name("PATH|URI")
                             .help("Where the certificate is [default: where each session has its own]"),
                     )
-                    .arg(
-                        Arg::new("json")
-                            .long("json")
-                            .action(ArgAction::SetTrue)
-                            .help("Print it as JSON"),
-                    )
+                    .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
                     .args(config::arguments()),
             ),
         )
         .subcommand(super::bedrock::command())
         .subcommand(Command::new("version").about("Print the version"))
+}
+
+fn credential_process() -> Command {
+    helper::subcommand("credential-process", Name::Anchord).long_about(
+        "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's socket, or with a \
+         CreateSession of its own when no daemon runs.",
+    )
 }
 
 /// Prints clap's answer where it belongs: help and version are data, the rest is a mistake.

@@ -8,11 +8,15 @@ mod credential_process;
 mod exec;
 mod exit;
 mod help;
+mod helper;
 #[cfg(feature = "pkcs11")]
 mod pkcs11_host;
 mod prompt;
+mod read_certificate_data;
 mod run;
 mod running;
+mod serve;
+mod sign_string;
 mod socket;
 mod status;
 
@@ -20,6 +24,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 pub use exit::Exit;
+pub use helper::table as helper_flags;
 
 use crate::config::Environment;
 
@@ -36,6 +41,9 @@ pub struct Surroundings<'a> {
 /// Runs the verb that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if helper::Name::of(&arguments) == helper::Name::Helper {
+        return helper::main(arguments, surroundings);
+    }
     let is_helper = arguments.get(1).is_some_and(|verb| verb == "credential-process");
     let matches = match help::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -46,7 +54,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
     };
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches, surroundings),
-        Some(("credential-process", matches)) => credential_process::run(matches, surroundings),
+        Some((
+            verb @ ("credential-process" | "serve" | "read-certificate-data" | "sign-string"),
+            matches,
+        )) => helper::run(verb, matches, helper::Name::Anchord, surroundings),
         Some(("status", matches)) => status::run(matches, surroundings),
         Some(("check", matches)) => check::run(matches, surroundings),
         Some(("exec", matches)) => exec::run(matches, surroundings),

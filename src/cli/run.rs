@@ -36,6 +36,25 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(passed) => passed,
         Err(error) => return exit::report(&daemon::Error::Passed(error).into(), surroundings),
     };
+    let (matches, environment) = (matches.clone(), surroundings.environment.clone());
+    let read = move || config::load(&matches, &environment);
+    start(Start { settings, passed, read: Box::new(read), announce: |_| None }, surroundings)
+}
+
+/// What a daemon starts with.
+pub(super) struct Start {
+    pub(super) settings: Settings,
+    /// Listeners that it does not bind itself.
+    pub(super) passed: daemon::Passed,
+    /// How its settings are read again.
+    pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
+    /// What stderr is told once the listeners are bound.
+    pub(super) announce: fn(&daemon::Bound) -> Option<String>,
+}
+
+/// A daemon, to its end.
+pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
+    let Start { settings, passed, read, announce } = start;
     prompt::ask_for_all(&settings);
     let logs = start_logs(&settings, surroundings.environment);
     daemon::no_core_files();
@@ -47,15 +66,19 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             return exit::report(&failure, surroundings);
         }
     };
-    let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let first = settings.clone();
     let read = Arc::new(move || {
-        let settings = config::load(&matches, &environment)?;
+        let settings = read()?;
         prompt::answer_as_before(&settings, &first);
         Ok(settings)
     });
     let taken = Box::new(move |settings: &Settings| logs.set_level(level(settings)));
-    let outcome = runtime.block_on(serve(&settings, passed, read, taken));
+    let mut announced = |bound: &daemon::Bound| {
+        if let Some(text) = announce(bound) {
+            let _ = surroundings.stderr.write_all(text.as_bytes());
+        }
+    };
+    let outcome = runtime.block_on(serve(&settings, passed, read, taken, &mut announced));
     // A name lookup may still block a thread; the process need not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
@@ -69,6 +92,7 @@ async fn serve(
     passed: daemon::Passed,
     read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     taken: Box<dyn FnMut(&Settings) + Send>,
+    announce: &mut dyn FnMut(&daemon::Bound),
 ) -> Result<(), Failure> {
     let cannot_listen =
         |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
@@ -79,6 +103,7 @@ async fn serve(
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
+    announce(daemon.bound());
     // Signals that come while one is being obeyed are one more, together.
     let (ask, asked) = mpsc::channel(1);
     let stop = async {

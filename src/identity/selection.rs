@@ -23,7 +23,7 @@ pub struct Selection {
 
 impl Selection {
     /// Whether a certificate is one of those that are meant, pins apart.
-    pub(super) fn names(&self, certificate: &X509Certificate<'_>) -> bool {
+    pub fn names(&self, certificate: &X509Certificate<'_>) -> bool {
         let has = |wanted: &Option<Attributes>, name: &X509Name<'_>| {
             wanted.as_ref().is_none_or(|wanted| wanted.are_in(name))
         };

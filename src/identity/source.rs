@@ -107,6 +107,15 @@ impl Source {
         self.prove(gather(self), now)
     }
 
+    /// The key alone, for whoever signs something else than requests with it. Whether it belongs to a certificate is not
+    /// looked at.
+    pub fn signing_key(&self) -> Result<Arc<dyn SigningKey>, Error> {
+        gather(self).keys?.into_iter().next().ok_or_else(|| Error::Mismatch {
+            certificate: self.origin(),
+            private_key: self.key_place().origin(),
+        })
+    }
+
     /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
     /// secret. What few sources have comes last.
     pub fn facts(&self) -> Vec<Vec<u8>> {

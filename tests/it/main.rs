@@ -18,6 +18,7 @@ mod daemonless;
 mod exec;
 mod failover;
 mod handover;
+mod helper;
 mod lifecycle;
 mod outage;
 mod reload;

@@ -7,6 +7,7 @@
 mod cache;
 mod direct;
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -14,12 +15,15 @@ use clap::ArgMatches;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::helper;
+use super::helper::Line;
+use super::helper::Name;
 use super::prompt;
 use super::running;
 use super::socket;
 use super::socket::Asked;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::daemon;
@@ -29,6 +33,7 @@ use crate::failure::Failure;
 use crate::frontend::process;
 use crate::identity;
 use crate::secret::Secret;
+use crate::telemetry;
 
 /// The daemon itself waits 8 s for a first attempt.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
@@ -43,10 +48,10 @@ pub(super) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    let mut obtained = in_time(settings, surroundings)?;
+    let mut obtained = in_time(settings, Way::DaemonFirst, surroundings)?;
     if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
         prompt::ask(session);
-        obtained = in_time(settings, surroundings)?;
+        obtained = in_time(settings, Way::DaemonFirst, surroundings)?;
     }
     match obtained {
         Obtained::Line(line) => process::read(&line, Clock::system().now())
@@ -55,26 +60,54 @@ pub(super) fn credentials(
     }
 }
 
-pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+/// Who may be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A daemon, and AWS where there is none.
+    DaemonFirst,
+    /// AWS alone.
+    Direct,
+}
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
-    let settings = match config::load_for_client(matches, surroundings.environment) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            return refuse(&Failure::of(Class::Misconfigured, text.join("; "), None), surroundings);
-        }
+    let (settings, way) = match settings(matches, name, surroundings) {
+        Ok(settled) => settled,
+        Err(mistakes) => return refuse(&helper::as_failure(&mistakes), surroundings),
     };
-    let mut obtained = in_time(&settings, surroundings);
+    let mut obtained = in_time(&settings, way, surroundings);
     if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
         // Outside of every limit: a person types.
         prompt::ask(session);
-        obtained = in_time(&settings, surroundings);
+        obtained = in_time(&settings, way, surroundings);
     }
     match obtained {
         Ok(Obtained::Line(line)) => exit::print(surroundings, line.expose()),
         Ok(Obtained::AfterAnAnswer) => refuse(&identity::Error::NotAsked.into(), surroundings),
         Err(failure) => refuse(&failure, surroundings),
     }
+}
+
+/// Under the other name the flags say all, and nobody else is asked.
+fn settings(
+    matches: &ArgMatches,
+    name: Name,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<(Settings, Way), helper::Mistakes> {
+    let line = Line::read(matches, name, surroundings.environment, &[])?;
+    let (settings, way) = match name {
+        Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst),
+        Name::Helper => (line.settings_of_one_call()?, Way::Direct),
+    };
+    // SDKs want stderr empty; a person who tries it wants to know.
+    if std::io::stderr().is_terminal() {
+        helper::warn(&line.warnings, surroundings);
+        helper::warn(&settings.warnings, surroundings);
+    }
+    if line.debug {
+        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    }
+    Ok((settings, way))
 }
 
 /// What one round has brought.
@@ -84,10 +117,10 @@ enum Obtained {
     AfterAnAnswer,
 }
 
-fn in_time(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
     exit::runtime().and_then(|runtime| {
-        let line =
-            runtime.block_on(async { tokio::time::timeout(PATIENCE, obtain(settings, surroundings)).await });
+        let obtained = async { tokio::time::timeout(PATIENCE, obtain(settings, way, surroundings)).await };
+        let line = runtime.block_on(obtained);
         // A name lookup may still block a thread.
         runtime.shutdown_background();
         line.unwrap_or_else(|_| {
@@ -101,7 +134,10 @@ fn in_time(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtai
     })
 }
 
-async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+    if let (Way::Direct, Some(session)) = (way, settings.the_session()) {
+        return direct(settings, session, surroundings).await;
+    }
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
@@ -112,14 +148,19 @@ async fn obtain(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<
         Asked::Answered(body) => as_line(&body).map(Obtained::Line),
         Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
         Asked::NoDaemon => match settings.the_session() {
-            Some(session) => {
-                let obtained =
-                    direct::obtain(settings, session, &Seams::real(), surroundings.environment).await?;
-                Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
-            }
+            Some(session) => direct(settings, session, surroundings).await,
             None => Err(no_daemon_and_no_session(name)),
         },
     }
+}
+
+async fn direct(
+    settings: &Settings,
+    session: &Session,
+    surroundings: &Surroundings<'_>,
+) -> Result<Obtained, Failure> {
+    let obtained = direct::obtain(settings, session, &Seams::real(), surroundings.environment).await?;
+    Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 
 /// The daemon's only session, for a user without any of their own.

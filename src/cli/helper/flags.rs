@@ -1,0 +1,310 @@
+//! The flags of AWS's tool: which of its verbs have them, what becomes of them here, and why that differs where it does.
+//!
+//! The grammar and the table for people are both made from [`FLAGS`].
+
+use clap::Arg;
+use clap::ArgAction;
+
+/// One flag of AWS's tool.
+pub(super) struct Flag {
+    /// Without dashes.
+    pub(super) name: &'static str,
+    pub(super) verbs: &'static [&'static str],
+    pub(super) takes: Takes,
+    pub(super) meaning: Meaning,
+    /// What it is here, and the reason where that is not what it is there.
+    pub(super) here: &'static str,
+}
+
+/// What may follow a flag.
+#[derive(Clone, Copy)]
+pub(super) enum Takes {
+    Text,
+    Whole(u32, u32),
+    /// `--flag`, or `--flag=` and a word for true or false.
+    Switch,
+    OneOf(&'static [&'static str]),
+}
+
+/// How its meaning here compares with the one there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Same,
+    Different,
+    Refused,
+}
+
+impl Meaning {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Different => "different",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Verbs that obtain credentials.
+const VENDING: &[&str] = &["credential-process", "serve", "update"];
+const KEYED: &[&str] = &["credential-process", "serve", "update", "sign-string"];
+pub(super) const ALL: &[&str] =
+    &["credential-process", "serve", "update", "read-certificate-data", "sign-string"];
+
+/// Every flag of every verb of AWS's tool.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        name: "certificate",
+        verbs: ALL,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "A PEM or PKCS#12 file or a `pkcs11:` URI; also `spiffe:`. PKCS#12 files may have a passphrase, which goes to `--passphrase`.",
+    },
+    Flag {
+        name: "private-key",
+        verbs: KEYED,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "A PEM file, also of a TPM's key, a `pkcs11:` URI, or `handle:0x81000001`; also `tpm:0x81000001`.",
+    },
+    Flag {
+        name: "intermediates",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "In any order; with a PKCS#12 file too.",
+    },
+    Flag {
+        name: "role-arn",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "Checked before anything is sent.",
+    },
+    Flag {
+        name: "profile-arn",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "Checked before anything is sent, against the trust anchor as well.",
+    },
+    Flag {
+        name: "trust-anchor-arn",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "Checked before anything is sent.",
+    },
+    Flag {
+        name: "session-duration",
+        verbs: VENDING,
+        takes: Takes::Whole(900, 43200),
+        meaning: Meaning::Same,
+        here: "Whole seconds, 900 to 43200; `--duration` takes `1h` too.",
+    },
+    Flag {
+        name: "role-session-name",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "Refused by AWS unless the profile accepts such names.",
+    },
+    Flag {
+        name: "region",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Different,
+        here: "There the Region that is called and signed for. Here too under the name `aws_signing_helper`, but another Region than the trust anchor's is refused at once, for AWS would answer that there is no such trust anchor. Under the name `anchord` it is the Region that clients use.",
+    },
+    Flag {
+        name: "endpoint",
+        verbs: VENDING,
+        takes: Takes::Text,
+        meaning: Meaning::Different,
+        here: "`https://` only: over plain HTTP anybody on the way could read the credentials.",
+    },
+    Flag {
+        name: "no-verify-ssl",
+        verbs: VENDING,
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "With a warning: anybody on the way can then read the credentials, or hand out others. `credential-process` says so on a terminal only, for SDKs want stderr empty. `--ca-file` is the better way.",
+    },
+    Flag {
+        name: "with-proxy",
+        verbs: VENDING,
+        takes: Takes::Switch,
+        meaning: Meaning::Different,
+        here: "Needed under the name `aws_signing_helper`, where HTTPS_PROXY and NO_PROXY are left alone without it. Under the name `anchord` these variables always hold.",
+    },
+    Flag {
+        name: "debug",
+        verbs: ALL,
+        takes: Takes::Switch,
+        meaning: Meaning::Different,
+        here: "Logs more to stderr, as `--log-level debug`. Never a request, an answer or a secret: there, whole requests are printed.",
+    },
+    Flag {
+        name: "cert-selector",
+        verbs: ALL,
+        takes: Takes::Text,
+        meaning: Meaning::Different,
+        here: "Looks through PKCS#11 tokens (`--pkcs11-lib`, else all of p11-kit's), which are the stores that Linux has. A subject or issuer must have the attributes that are named, in any order, instead of being the same text. Values may hold spaces.",
+    },
+    Flag {
+        name: "system-store-name",
+        verbs: ALL,
+        takes: Takes::Text,
+        meaning: Meaning::Refused,
+        here: "It names a store of Windows. There it is ignored elsewhere; a flag that changes nothing here is a mistake in what was copied.",
+    },
+    Flag {
+        name: "system-store-location",
+        verbs: ALL,
+        takes: Takes::Text,
+        meaning: Meaning::Refused,
+        here: "As `--system-store-name`.",
+    },
+    Flag {
+        name: "use-latest-expiring-certificate",
+        verbs: KEYED,
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "Always so: of several certificates that fit, the one that is valid longest is used.",
+    },
+    Flag {
+        name: "pkcs11-lib",
+        verbs: ALL,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "As `--pkcs11-module`; p11-kit's without it. The library is loaded into a process of its own.",
+    },
+    Flag {
+        name: "reuse-pin",
+        verbs: KEYED,
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-value`, `pin-source`) or in `--passphrase`, and typed in with `--passphrase prompt` only: there it is always asked for.",
+    },
+    Flag {
+        name: "tpm-key-password",
+        verbs: KEYED,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "With a warning, for every user of the host can read it in the list of processes; `--passphrase file:PATH` is the better way.",
+    },
+    Flag {
+        name: "no-tpm-key-password",
+        verbs: KEYED,
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "Always so, where no password is given.",
+    },
+    Flag {
+        name: "pkcs8-password",
+        verbs: KEYED,
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "With the same warning as `--tpm-key-password`.",
+    },
+    Flag {
+        name: "port",
+        verbs: &["serve"],
+        takes: Takes::Whole(0, 65535),
+        meaning: Meaning::Same,
+        here: "9911 without it, on 127.0.0.1; 0 takes a free one.",
+    },
+    Flag {
+        name: "hop-limit",
+        verbs: &["serve"],
+        takes: Takes::Whole(1, 255),
+        meaning: Meaning::Same,
+        here: "64 without it.",
+    },
+    Flag {
+        name: "profile",
+        verbs: &["update"],
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "`default` without it.",
+    },
+    Flag {
+        name: "once",
+        verbs: &["update"],
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "Writes once and ends.",
+    },
+    Flag {
+        name: "retry-errors",
+        verbs: &["update"],
+        takes: Takes::Switch,
+        meaning: Meaning::Different,
+        here: "Always so: a failure is no reason to end. There, without it, the first failure ends the tool and the file's credentials run out.",
+    },
+    Flag {
+        name: "format",
+        verbs: &["sign-string"],
+        takes: Takes::OneOf(&["json", "text", "bin"]),
+        meaning: Meaning::Same,
+        here: "`json` without it.",
+    },
+    Flag {
+        name: "digest",
+        verbs: &["sign-string"],
+        takes: Takes::OneOf(&["SHA256", "SHA384", "SHA512"]),
+        meaning: Meaning::Different,
+        here: "SHA256 only: Roles Anywhere takes nothing else, and no key here signs otherwise.",
+    },
+];
+
+impl Flag {
+    /// As clap takes it. Its value is text that has been checked: `true` or `false` for a switch.
+    fn argument(&self) -> Arg {
+        let argument = Arg::new(self.name)
+            .long(self.name)
+            .action(ArgAction::Set)
+            .help(self.here)
+            .help_heading("Options of aws_signing_helper");
+        match self.takes {
+            Takes::Text => argument.num_args(1).value_name("TEXT").allow_hyphen_values(true),
+            Takes::Whole(least, most) => argument
+                .num_args(1)
+                .value_name("NUMBER")
+                .allow_negative_numbers(true)
+                .value_parser(move |text: &str| whole(text, least, most)),
+            Takes::Switch => argument
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_name("true|false")
+                .value_parser(switch),
+            Takes::OneOf(words) => argument.num_args(1).value_name("WORD").value_parser(move |text: &str| {
+                let known = words.contains(&text).then(|| text.to_owned());
+                known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
+            }),
+        }
+    }
+}
+
+fn whole(text: &str, least: u32, most: u32) -> Result<String, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number
+        .map(|number: u32| number.to_string())
+        .ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+}
+
+/// What Go's `strconv.ParseBool` takes.
+fn switch(text: &str) -> Result<String, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true".into()),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false".into()),
+        _ => Err("expected true or false".into()),
+    }
+}
+
+/// The flags of `verb` that are none of anchord's own, which have them already.
+pub(super) fn arguments(verb: &str, own: &[Arg]) -> Vec<Arg> {
+    let is_own = |flag: &Flag| own.iter().any(|argument| argument.get_id() == flag.name);
+    let of_verb = FLAGS.iter().filter(|flag| flag.verbs.contains(&verb));
+    of_verb.filter(|flag| !is_own(flag)).map(Flag::argument).collect()
+}

@@ -1,0 +1,150 @@
+//! The verbs and flags of AWS's `aws_signing_helper`, for those who have it in their scripts.
+//!
+//! Called by that name (a symbolic link) the program has that tool's verbs and nothing else, and what it does is what
+//! the flags say: no configuration file, no variables of anchord's, no daemon. Called `anchord` it takes the same
+//! command lines beside its own. What differs on purpose is in [`flags::FLAGS`].
+
+mod collisions;
+mod flags;
+mod line;
+mod selector;
+mod table;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Arg;
+use clap::ArgMatches;
+use clap::Command;
+
+use super::Exit;
+use super::Surroundings;
+use super::credential_process;
+use super::exit;
+use super::help;
+use super::read_certificate_data;
+use super::serve;
+use super::sign_string;
+use crate::config;
+
+pub(super) use line::Line;
+pub(super) use line::Mistakes;
+pub(super) use line::as_failure;
+pub use table::table;
+pub(super) use words::Words;
+
+/// What the program was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// Its own name, or any but the other.
+    Anchord,
+    /// `aws_signing_helper`.
+    Helper,
+}
+
+const HELPER: &str = "aws_signing_helper";
+
+/// The verbs of AWS's tool that have flags.
+const VERBS: &[&str] = &["credential-process", "serve", "read-certificate-data", "sign-string"];
+
+/// Flags of ours for which one session without a configuration file has no use, or its own way.
+const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "imds-session"];
+
+impl Name {
+    /// By the first of a process's arguments.
+    pub(super) fn of(arguments: &[OsString]) -> Self {
+        let called = arguments.first().map(Path::new).and_then(Path::file_name);
+        if called.is_some_and(|called| called == HELPER) { Self::Helper } else { Self::Anchord }
+    }
+}
+
+/// The program under its other name.
+pub(super) fn main(arguments: Vec<OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
+    let is_process = arguments.get(1).is_some_and(|verb| verb == "credential-process");
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) if is_process && error.use_stderr() => {
+            return credential_process::misused(&error, surroundings);
+        }
+        Err(error) => return help::explain(&error, surroundings),
+    };
+    match matches.subcommand() {
+        Some(("version", _)) => exit::print(surroundings, concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Some((verb, matches)) => run(verb, matches, Name::Helper, surroundings),
+        // As that tool does.
+        None => exit::print(surroundings, &command().render_help().to_string()),
+    }
+}
+
+/// One of [`VERBS`], under either name.
+pub(super) fn run(verb: &str, matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    if let (Name::Helper, "credential-process" | "serve", Some(mistake)) =
+        (name, verb, line::missing(matches))
+    {
+        return refuse(&vec![mistake], surroundings);
+    }
+    match verb {
+        "credential-process" => credential_process::run(matches, name, surroundings),
+        "serve" => serve::run(matches, name, surroundings),
+        "read-certificate-data" => read_certificate_data::run(matches, name, surroundings),
+        "sign-string" => sign_string::run(matches, name, surroundings),
+        _ => Exit::Usage,
+    }
+}
+
+fn command() -> Command {
+    let verbs = VERBS.iter().map(|verb| subcommand(verb, Name::Helper));
+    Command::new(HELPER)
+        .about("anchord, called by the name of AWS's tool for IAM Roles Anywhere: its verbs, its flags")
+        .max_term_width(110)
+        .subcommands(verbs)
+        .subcommand(Command::new("version").about("Print anchord's version"))
+}
+
+/// The grammar of one of [`VERBS`]. A flag that is given twice holds as it was given last, as in AWS's tool.
+pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
+    let about = match verb {
+        "credential-process" => "Print credentials as `credential_process` of an AWS profile expects them",
+        "serve" => {
+            "Serve one session's credentials as EC2's metadata service does, without a configuration file"
+        }
+        "read-certificate-data" => "Print what a certificate file holds, or the certificates of tokens",
+        _ => "Sign a fixed text with a private key, to see whether it can sign",
+    };
+    Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name))
+}
+
+/// Ours as far as the verb has a use for them, then theirs.
+pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
+    let is_of_use = |flag: &str| match (verb, name) {
+        ("credential-process", Name::Anchord) => true,
+        ("read-certificate-data", _) => ["certificate", "pkcs11-module"].contains(&flag),
+        ("sign-string", _) => {
+            ["certificate", "private-key", "passphrase", "pkcs11-module", "tpm"].contains(&flag)
+        }
+        _ => !OF_DAEMONS.contains(&flag),
+    };
+    let own: Vec<Arg> =
+        config::arguments().into_iter().filter(|argument| is_of_use(argument.get_id().as_str())).collect();
+    let theirs = flags::arguments(verb, &own);
+    own.into_iter().chain(theirs).collect()
+}
+
+/// Prints each mistake on a line of its own.
+pub(super) fn refuse(mistakes: &Mistakes, surroundings: &mut Surroundings<'_>) -> Exit {
+    for mistake in mistakes {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: {mistake}");
+    }
+    Exit::Failed
+}
+
+/// Prints what is unwise.
+pub(super) fn warn(warnings: &[String], surroundings: &mut Surroundings<'_>) {
+    for warning in warnings {
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
+    }
+}

@@ -1,0 +1,145 @@
+//! `--cert-selector`: which certificate of a store is meant, inline or in a file of JSON.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// What a certificate must be, each part as anchord's own flag takes it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Selector {
+    pub(super) subject: Option<String>,
+    pub(super) issuer: Option<String>,
+    /// Hexadecimal, after `0x`.
+    pub(super) serial: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "Key", alias = "key")]
+    key: String,
+    #[serde(rename = "Value", alias = "value")]
+    value: String,
+}
+
+/// A selector is a few names.
+const LARGEST: usize = 64 << 10;
+const INLINE: &str = "write `Key=x509Subject,Value=CN=robot-7 Key=x509Issuer,Value=CN=Factory CA`";
+const JSON: &str = "write `[{\"Key\": \"x509Subject\", \"Value\": \"CN=robot-7\"}]`";
+
+impl Selector {
+    /// Reads `text`, or the file that it names after `file://`; paths start at `folder`.
+    pub(super) fn read(text: &str, folder: &Path) -> Result<Self, String> {
+        let entries = match text.strip_prefix("file://") {
+            Some(path) => in_file(&folder.join(path))?,
+            None => inline(text)?,
+        };
+        Self::of(entries)
+    }
+
+    fn of(entries: Vec<Entry>) -> Result<Self, String> {
+        let mut selector = Self::default();
+        for Entry { key, value } in entries {
+            let value = value.trim();
+            let (place, value) = match key.as_str() {
+                "x509Subject" => (&mut selector.subject, value.to_owned()),
+                "x509Issuer" => (&mut selector.issuer, value.to_owned()),
+                "x509Serial" => (&mut selector.serial, serial(value)?),
+                other => {
+                    return Err(format!(
+                        "--cert-selector: there is no key `{}`; hint: the keys are x509Subject, x509Issuer and x509Serial",
+                        other.escape_debug()
+                    ));
+                }
+            };
+            if place.replace(value).is_some() {
+                return Err(format!("--cert-selector: {key} is given twice; hint: give it once"));
+            }
+        }
+        if selector == Self::default() {
+            return Err(format!("--cert-selector: selects nothing; hint: {INLINE}"));
+        }
+        Ok(selector)
+    }
+}
+
+/// AWS's tool takes hexadecimal digits and nothing before them.
+fn serial(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err("--cert-selector: x509Serial is not hexadecimal; hint: write it as `openssl x509 -noout -serial` does".into());
+    }
+    Ok(format!("0x{digits}"))
+}
+
+fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
+    let failed = |why: String| format!("--cert-selector: `{}` {why}", path.display());
+    let text = fs_err::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
+    if text.len() > LARGEST {
+        return Err(failed("is larger than any selector; hint: name the file with the selector".into()));
+    }
+    serde_json::from_slice(&text).map_err(|_| failed(format!("is no list of keys and values; hint: {JSON}")))
+}
+
+/// Entries are told apart by the `Key=` after a space, so that values may hold spaces.
+fn inline(text: &str) -> Result<Vec<Entry>, String> {
+    let malformed = || format!("--cert-selector: is not made of keys and values; hint: {INLINE}");
+    let rest = text.trim().strip_prefix("Key=").ok_or_else(malformed)?;
+    let entry = |part: &str| {
+        let (key, value) = part.split_once(",Value=")?;
+        Some(Entry { key: key.trim().to_owned(), value: value.to_owned() })
+    };
+    rest.split(" Key=").map(|part| entry(part).ok_or_else(malformed)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Selector, String> {
+        Selector::read(text, Path::new("/"))
+    }
+
+    #[test]
+    fn a_selector_is_read_inline_with_spaces_in_its_values() {
+        let selector = read(
+            "Key=x509Subject,Value=CN=robot 7,O=Acme Key=x509Issuer,Value=CN=Factory CA Key=x509Serial,Value=1A2b",
+        )
+        .unwrap();
+
+        assert_eq!(selector.subject.as_deref(), Some("CN=robot 7,O=Acme"));
+        assert_eq!(selector.issuer.as_deref(), Some("CN=Factory CA"));
+        assert_eq!(selector.serial.as_deref(), Some("0x1A2b"));
+    }
+
+    #[test]
+    fn a_selector_is_read_from_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), r#"[{"Key": "x509Issuer", "Value": "CN=Factory CA"}]"#).unwrap();
+
+        let selector = read(&format!("file://{}", file.path().display())).unwrap();
+
+        assert_eq!(selector, Selector { issuer: Some("CN=Factory CA".into()), ..Selector::default() });
+    }
+
+    #[test]
+    fn what_is_no_selector_says_how_one_looks_in_one_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), "{}").unwrap();
+        let in_file = format!("file://{}", file.path().display());
+        let absent = "file:///nowhere/selector.json";
+        for (text, expected) in [
+            ("CN=robot-7", "is not made of keys and values"),
+            ("Key=x509Subject", "is not made of keys and values"),
+            ("Key=x509Names,Value=a", "there is no key `x509Names`"),
+            ("Key=x509Serial,Value=12 34", "x509Serial is not hexadecimal"),
+            ("Key=x509Serial,Value=1 Key=x509Serial,Value=2", "x509Serial is given twice"),
+            (in_file.as_str(), "is no list of keys and values"),
+            (absent, "`/nowhere/selector.json` cannot be read"),
+        ] {
+            let line = read(text).unwrap_err();
+
+            assert!(line.starts_with("--cert-selector: ") && line.contains(expected), "{line}");
+            assert_eq!(line.lines().count(), 1);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The flags, their spellings and their collisions, through the grammar that the program has.
+
+use super::collisions::PAIRS;
+use super::flags::ALL;
+use super::flags::FLAGS;
+use super::flags::Flag;
+use super::flags::Meaning;
+use super::flags::Takes;
+use super::*;
+use crate::config::Environment;
+
+const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
+
+/// The flags of AWS's tool, by verb, in the order of its sources (1.8).
+const THEIRS: &[(&str, &[&str])] = &[
+    ("credential-process", VENDING),
+    ("serve", VENDING),
+    ("serve", &["port", "hop-limit"]),
+    ("update", VENDING),
+    ("update", &["profile", "once", "retry-errors"]),
+    (
+        "read-certificate-data",
+        &[
+            "certificate",
+            "cert-selector",
+            "system-store-name",
+            "system-store-location",
+            "pkcs11-lib",
+            "debug",
+        ],
+    ),
+    (
+        "sign-string",
+        &[
+            "certificate",
+            "private-key",
+            "debug",
+            "cert-selector",
+            "system-store-name",
+            "system-store-location",
+            "use-latest-expiring-certificate",
+            "pkcs11-lib",
+            "reuse-pin",
+            "tpm-key-password",
+            "no-tpm-key-password",
+            "format",
+            "digest",
+            "pkcs8-password",
+        ],
+    ),
+];
+
+const VENDING: &[&str] = &[
+    "role-arn",
+    "profile-arn",
+    "trust-anchor-arn",
+    "session-duration",
+    "region",
+    "endpoint",
+    "no-verify-ssl",
+    "with-proxy",
+    "debug",
+    "certificate",
+    "private-key",
+    "intermediates",
+    "cert-selector",
+    "system-store-name",
+    "system-store-location",
+    "use-latest-expiring-certificate",
+    "pkcs11-lib",
+    "reuse-pin",
+    "tpm-key-password",
+    "no-tpm-key-password",
+    "role-session-name",
+    "pkcs8-password",
+];
+
+/// The pairs that AWS's tool refuses, where the other flag is not refused here in any case.
+const THEIR_PAIRS: &[(&str, &str)] = &[
+    ("certificate", "cert-selector"),
+    ("private-key", "cert-selector"),
+    ("private-key", "use-latest-expiring-certificate"),
+    ("use-latest-expiring-certificate", "intermediates"),
+    ("use-latest-expiring-certificate", "reuse-pin"),
+    ("cert-selector", "intermediates"),
+    ("cert-selector", "reuse-pin"),
+    ("tpm-key-password", "cert-selector"),
+    ("tpm-key-password", "reuse-pin"),
+    ("no-tpm-key-password", "cert-selector"),
+    ("no-tpm-key-password", "reuse-pin"),
+    ("no-tpm-key-password", "tpm-key-password"),
+    ("pkcs8-password", "tpm-key-password"),
+    ("once", "retry-errors"),
+];
+
+fn sample(flag: &str) -> &'static str {
+    match flag {
+        "certificate" | "private-key" | "intermediates" => "/x.pem",
+        "role-arn" => "arn:aws:iam::123456789012:role/r",
+        "profile-arn" => "arn:aws:rolesanywhere:us-east-1:123456789012:profile/a",
+        "trust-anchor-arn" => "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a",
+        "session-duration" => "3600",
+        "region" => "us-east-1",
+        "endpoint" => "https://rolesanywhere.us-east-1.amazonaws.com",
+        "cert-selector" => "Key=x509Subject,Value=CN=robot-7",
+        "pkcs11-lib" | "pkcs11-module" => "/lib/p11.so",
+        "port" => "9911",
+        "hop-limit" => "64",
+        "format" => "json",
+        "digest" => "SHA256",
+        "duration" => "1h",
+        "log-level" => "info",
+        "passphrase" => "file:/p",
+        "certificate-serial" => "0x1",
+        "certificate-subject" | "certificate-issuer" => "CN=robot-7",
+        "role-session-name" => "robot-7",
+        "profile" | "tpm-key-password" | "pkcs8-password" => "-text",
+        _ => "MY",
+    }
+}
+
+fn is_switch(flag: &str) -> bool {
+    FLAGS.iter().any(|known| known.name == flag && matches!(known.takes, Takes::Switch))
+}
+
+/// The ways in which AWS's tool takes a flag.
+fn spellings(flag: &str) -> Vec<Vec<String>> {
+    if is_switch(flag) {
+        return vec![vec![format!("--{flag}")], vec![format!("--{flag}=true")], vec![format!("--{flag}=T")]];
+    }
+    let value = sample(flag);
+    vec![vec![format!("--{flag}={value}")], vec![format!("--{flag}"), value.into()]]
+}
+
+fn parse(verb: &'static str, name: Name, arguments: &[String]) -> Result<ArgMatches, clap::Error> {
+    let line = std::iter::once(verb.to_owned()).chain(arguments.iter().cloned());
+    subcommand(verb, name).try_get_matches_from(line)
+}
+
+fn read(verb: &'static str, name: Name, arguments: &[String]) -> Result<Line, Mistakes> {
+    let matches = parse(verb, name, arguments).map_err(|error| vec![error.to_string()])?;
+    Line::read(&matches, name, &Environment::from_iter([("A", "")]), &[])
+}
+
+fn verbs_of(flag: &Flag) -> impl Iterator<Item = &'static str> {
+    VERBS.iter().filter(|verb| flag.verbs.contains(verb)).copied()
+}
+
+#[test]
+fn the_table_has_every_flag_of_every_verb_of_aws_and_no_other() {
+    for verb in ALL {
+        let of_verb = THEIRS.iter().filter(|(own, _)| own == verb);
+        let mut theirs: Vec<_> = of_verb.flat_map(|(_, flags)| flags.iter().copied()).collect();
+        let mut known: Vec<_> =
+            FLAGS.iter().filter(|flag| flag.verbs.contains(verb)).map(|flag| flag.name).collect();
+        theirs.sort_unstable();
+        known.sort_unstable();
+
+        assert_eq!(known, theirs, "{verb}");
+    }
+}
+
+#[test]
+fn each_flag_is_parsed_in_each_spelling_under_both_names() {
+    for flag in FLAGS {
+        for (verb, name) in verbs_of(flag).flat_map(|verb| NAMES.map(|name| (verb, name))) {
+            for spelling in spellings(flag.name) {
+                let read = read(verb, name, &spelling);
+
+                match flag.meaning {
+                    Meaning::Refused => {
+                        let mistakes = read.err().unwrap();
+                        assert_eq!(mistakes.len(), 1);
+                        assert!(mistakes[0].starts_with(&format!("--{} ", flag.name)), "{mistakes:?}");
+                    }
+                    Meaning::Same | Meaning::Different => assert!(read.is_ok(), "{verb} {spelling:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_flag_that_anchord_has_too_is_one_flag() {
+    for (verb, name) in VERBS.iter().flat_map(|verb| NAMES.map(|name| (verb, name))) {
+        let arguments = arguments(verb, name);
+        let of_verb = FLAGS.iter().filter(|flag| flag.verbs.contains(verb));
+        for flag in of_verb {
+            let same = arguments.iter().filter(|argument| argument.get_id() == flag.name).count();
+            assert_eq!(same, 1, "{verb} --{}", flag.name);
+        }
+    }
+}
+
+#[test]
+fn every_pair_that_collides_is_told_in_one_line_that_names_both() {
+    for (one, other) in PAIRS.iter().map(|pair| (pair.0, pair.1)) {
+        let has =
+            |verb: &str, flag: &str| arguments(verb, Name::Helper).iter().any(|own| own.get_id() == flag);
+        for verb in VERBS.iter().filter(|verb| has(verb, one) && has(verb, other)) {
+            let both = [spellings(one).swap_remove(0), spellings(other).swap_remove(0)].concat();
+
+            let mistakes = read(verb, Name::Helper, &both).err().unwrap();
+
+            let expected = format!("--{one} and --{other} cannot be given together; hint: ");
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            assert!(mistakes[0].starts_with(&expected) && !mistakes[0].contains('\n'), "{mistakes:?}");
+        }
+    }
+}
+
+#[test]
+fn every_pair_that_aws_refuses_is_refused() {
+    for (one, other) in THEIR_PAIRS {
+        let is_known = PAIRS.iter().any(|pair| [(pair.0, pair.1), (pair.1, pair.0)].contains(&(one, other)));
+        assert!(is_known, "--{one} and --{other}");
+    }
+}
+
+#[test]
+fn a_flag_that_is_given_twice_holds_as_it_was_given_last() {
+    let line: Vec<String> = ["--session-duration=900", "--session-duration", "1800"].map(Into::into).into();
+    let matches = parse("credential-process", Name::Helper, &line).unwrap();
+
+    assert_eq!(Words(&matches).get("session-duration"), Some("1800"));
+}
+
+#[test]
+fn a_password_is_warned_of_by_the_flag_that_was_written_and_never_repeated() {
+    for flag in ["pkcs8-password", "tpm-key-password"] {
+        let mut line: Vec<String> = vec![format!("--{flag}=hunter2")];
+        for needed in ["certificate", "private-key", "role-arn", "profile-arn", "trust-anchor-arn"] {
+            line.push(format!("--{needed}={}", sample(needed)));
+        }
+
+        let settings =
+            read("credential-process", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
+
+        let [warning] = settings.warnings.as_slice() else { panic!("{:?}", settings.warnings) };
+        assert!(
+            warning.contains(&format!("the passphrase in --{flag} can be read by every user")),
+            "{warning}"
+        );
+        assert!(warning.contains("hint: use file:"), "{warning}");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_selector_becomes_a_search_in_all_tokens() {
+    let mut line =
+        vec!["--cert-selector=Key=x509Subject,Value=CN=robot 7 Key=x509Serial,Value=1A".to_owned()];
+    for needed in ["pkcs11-lib", "role-arn", "profile-arn", "trust-anchor-arn"] {
+        line.push(format!("--{needed}={}", sample(needed)));
+    }
+
+    let settings = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
+
+    let identity = settings.sessions[0].identity().unwrap();
+    assert!(matches!(&identity.certificate, crate::identity::Locator::Token(_)));
+    assert_eq!(identity.pkcs11_module.as_deref(), Some(Path::new("/lib/p11.so")));
+    assert_eq!(identity.selection.subject.as_ref().unwrap().to_string(), "CN=robot 7");
+    assert_eq!(identity.selection.serial, "0x1A".parse().ok());
+}
+
+#[test]
+fn the_region_is_the_one_that_is_called_under_the_other_name_and_the_clients_under_ours() {
+    let mut line: Vec<String> = vec!["--region=eu-west-1".into()];
+    for needed in ["certificate", "private-key", "role-arn", "profile-arn", "trust-anchor-arn"] {
+        line.push(format!("--{needed}={}", sample(needed)));
+    }
+    let settings = |name| read("serve", name, &line).unwrap().settings_of_one_call();
+
+    assert_eq!(settings(Name::Anchord).unwrap().sessions[0].region.as_str(), "eu-west-1");
+    let mistakes = settings(Name::Helper).unwrap_err();
+    assert!(
+        mistakes[0].starts_with("--region: ") && mistakes[0].contains("its trust anchor is in us-east-1")
+    );
+}
+
+#[test]
+fn a_proxy_of_the_environment_holds_under_the_other_name_only_if_asked_for() {
+    let environment = Environment::from_iter([("HTTPS_PROXY", "http://proxy:3128")]);
+    let proxy = |name, flag: &[&str]| {
+        let mut line: Vec<String> = flag.iter().map(|flag| (*flag).to_owned()).collect();
+        for needed in ["certificate", "private-key", "role-arn", "profile-arn", "trust-anchor-arn"] {
+            line.push(format!("--{needed}={}", sample(needed)));
+        }
+        let matches = parse("serve", name, &line).unwrap();
+        let line = Line::read(&matches, name, &environment, &[]).unwrap();
+        line.settings_of_one_call().unwrap().upstream.proxy.is_some()
+    };
+
+    assert!(!proxy(Name::Helper, &[]));
+    assert!(proxy(Name::Helper, &["--with-proxy"]));
+    assert!(proxy(Name::Anchord, &[]) && proxy(Name::Anchord, &["--with-proxy"]));
+}
+
+#[test]
+fn the_program_knows_its_other_name_by_the_file_it_was_started_as() {
+    let of = |path: &str| Name::of(&[OsString::from(path)]);
+
+    assert_eq!(of("/usr/local/bin/aws_signing_helper"), Name::Helper);
+    assert_eq!(of("aws_signing_helper"), Name::Helper);
+    for ours in ["anchord", "/aws_signing_helper/anchord", "aws_signing_helper2", ""] {
+        assert_eq!(of(ours), Name::Anchord, "{ours}");
+    }
+}
+
+/// `ANCHORD_TEST_BLESS=1` writes it anew.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests read their own environment")]
+fn the_table_that_people_read_is_made_from_the_flags() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let snapshot = root.join("tests/it/snapshots/helper/flags.md");
+    if std::env::var_os("ANCHORD_TEST_BLESS").is_some() {
+        fs_err::write(&snapshot, table()).unwrap();
+    }
+
+    assert_eq!(fs_err::read_to_string(&snapshot).unwrap(), table());
+    let readme = fs_err::read_to_string(root.join("README.md")).unwrap();
+    let heading = table().lines().next().unwrap().to_owned();
+    assert!(!readme.contains(&heading) || readme.contains(&table()), "README.md has another table of flags");
+}

@@ -1,0 +1,185 @@
+//! `anchord read-certificate-data`: a certificate file in JSON, or the certificates of tokens, as AWS's tool prints them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::ArgMatches;
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::Serialize;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Name;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::helper;
+use super::helper::Line;
+use super::helper::Name;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::failure::system_reason;
+use crate::identity::Locator;
+use crate::identity::Selection;
+use crate::identity::pkcs11;
+use crate::identity::pkcs11::TokenCertificate;
+use crate::telemetry;
+
+/// In the order in which AWS's tool writes it.
+#[derive(Serialize)]
+struct Data {
+    #[serde(rename = "keyType")]
+    key_type: &'static str,
+    #[serde(rename = "certificateData")]
+    certificate: String,
+    #[serde(rename = "serialNumber")]
+    serial: String,
+    #[serde(rename = "supportedAlgorithms")]
+    algorithms: [String; 3],
+}
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    let read = Line::read(matches, name, surroundings.environment, &[]);
+    // Without a certificate or a selector: everything that there is.
+    let (line, (source, _)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
+        Ok(read) => read,
+        Err(mistakes) => return helper::refuse(&mistakes, surroundings),
+    };
+    if line.debug {
+        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    }
+    let text = match &source.certificate {
+        Locator::File(path) => data(path),
+        Locator::Token(uri) => {
+            let (uri, module) = ((**uri).clone(), source.pkcs11_module.clone());
+            let options = pkcs11::Options { uri, module, pin: None, launcher: pkcs11::Launcher::default() };
+            list(&options, &source.selection)
+        }
+        Locator::Tpm(_) | Locator::Agent(_) => Err(Failure::of(
+            Class::Misconfigured,
+            "--certificate names neither a file nor a token",
+            Some("`anchord certificate show` looks at SPIFFE agents too".into()),
+        )),
+    };
+    match text {
+        Ok(text) => exit::print(surroundings, &text),
+        Err(failure) => exit::report(&failure, surroundings),
+    }
+}
+
+/// The first certificate of a PEM file; no line break at the end.
+fn data(path: &Path) -> Result<String, Failure> {
+    let unreadable = |what: String| {
+        let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
+        Failure::of(Class::Misconfigured, format!("`{}` {what}", path.display()), hint)
+    };
+    let pem = fs_err::read(path)
+        .map_err(|error| unreadable(format!("cannot be read: {}", system_reason(&error))))?;
+    let der =
+        CertificateDer::from_pem_slice(&pem).map_err(|_| unreadable("holds no certificate in PEM".into()))?;
+    let (_, parsed) = X509Certificate::from_der(&der)
+        .map_err(|_| unreadable("holds a certificate that cannot be read".into()))?;
+    let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.1" => "RSA",
+        "1.2.840.10045.2.1" => "EC",
+        // As there, for ML-DSA too.
+        _ => "",
+    };
+    let data = Data {
+        key_type,
+        certificate: BASE64_STANDARD.encode(&der),
+        serial: parsed.tbs_certificate.serial.to_string(),
+        algorithms: ["SHA256", "SHA384", "SHA512"].map(|digest| format!("{key_type}{digest}")),
+    };
+    serde_json::to_string(&data)
+        .map_err(|_| Failure::of(Class::Broken, "the certificate cannot be written as JSON", None))
+}
+
+fn list(options: &pkcs11::Options, selection: &Selection) -> Result<String, Failure> {
+    let found = match pkcs11::certificates(options) {
+        Ok(found) => found,
+        Err(pkcs11::Error::NoCertificate { .. }) => Vec::new(),
+        Err(error) => return Err(Failure::new(&error)),
+    };
+    let lines: Vec<_> = found.iter().filter_map(|certificate| entry(certificate, selection)).collect();
+    if lines.is_empty() {
+        return Ok("No matching identities\n".into());
+    }
+    let mut text = String::from("Matching identities\n");
+    for (index, line) in lines.iter().enumerate() {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{}) {line}", index + 1);
+    }
+    Ok(text)
+}
+
+fn entry(found: &TokenCertificate, selection: &Selection) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(&found.der).ok()?;
+    if !selection.names(&parsed) {
+        return None;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &found.der);
+    let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{fingerprint} \"{}\"\n\tURI: {}\n", name(parsed.subject()), uri(found)))
+}
+
+fn uri(found: &TokenCertificate) -> String {
+    const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let id: String = found.id.iter().map(|byte| format!("%{byte:02X}")).collect();
+    format!("pkcs11:id={id};object={};type=cert", utf8_percent_encode(&found.label, UNRESERVED))
+}
+
+/// A name as Go's `pkix.Name` prints it: well-known attributes from the particular to the general, whatever their order
+/// in the certificate, then all others.
+fn name(name: &X509Name<'_>) -> String {
+    const KNOWN: [(&str, &str); 9] = [
+        ("2.5.4.5", "SERIALNUMBER"),
+        ("2.5.4.3", "CN"),
+        ("2.5.4.17", "POSTALCODE"),
+        ("2.5.4.9", "STREET"),
+        ("2.5.4.8", "ST"),
+        ("2.5.4.7", "L"),
+        ("2.5.4.11", "OU"),
+        ("2.5.4.10", "O"),
+        ("2.5.4.6", "C"),
+    ];
+    let attributes: Vec<_> =
+        name.iter_attributes().map(|attribute| (attribute.attr_type().to_id_string(), attribute)).collect();
+    let is_single = |short: &str| ["CN", "SERIALNUMBER"].contains(&short);
+    let mut parts = Vec::new();
+    for (oid, short) in KNOWN {
+        let values = attributes.iter().filter(|(own, _)| own == oid);
+        let mut values: Vec<_> = values
+            .filter_map(|(_, value)| Some(format!("{short}={}", escaped(value.as_str().ok()?))))
+            .collect();
+        if is_single(short) {
+            values = values.pop().into_iter().collect();
+        }
+        parts.extend((!values.is_empty()).then(|| values.join("+")));
+    }
+    let others = attributes.iter().rev().filter(|(own, _)| !KNOWN.iter().any(|(oid, _)| own == oid));
+    parts.extend(others.map(|(oid, value)| {
+        let der: String = value.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{oid}=#{der}")
+    }));
+    parts.join(",")
+}
+
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    let last = value.chars().count().saturating_sub(1);
+    for (index, letter) in value.chars().enumerate() {
+        let is_special = matches!(letter, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (letter == '#' && index == 0)
+            || (letter == ' ' && (index == 0 || index == last));
+        text.extend(is_special.then_some('\\'));
+        text.push(letter);
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! `anchord serve`: the daemon with one session and without a configuration file, as AWS's tool has it.
+//!
+//! It imitates the metadata service on one port of 127.0.0.1 and, unless told to, nothing else: no Unix socket, no
+//! container credentials, no file that anybody has to know.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use tempfile::TempDir;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::helper;
+use super::helper::Line;
+use super::helper::Name;
+use super::helper::Words;
+use super::run;
+use crate::config::Environment;
+use crate::daemon;
+use crate::failure::Class;
+use crate::failure::Failure;
+
+const PORT: u16 = 9911;
+const HOP_LIMIT: u32 = 64;
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = Words(matches);
+    let port = words.get("port").and_then(|text| text.parse().ok()).unwrap_or(PORT);
+    let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
+    let (folder, _temporary) = match folder(&words, port, surroundings.environment) {
+        Ok(folder) => folder,
+        Err(error) => return exit::report(&no_folder(&error), surroundings),
+    };
+    let own = own_flags(&words, port, folder.as_deref());
+    let settled = Line::read(matches, name, surroundings.environment, &own)
+        .and_then(|line| line.settings().map(|settings| (line, settings)));
+    let (line, settings) = match settled {
+        Ok(settled) => settled,
+        Err(mistakes) => return helper::refuse(&mistakes, surroundings),
+    };
+    helper::warn(&line.warnings, surroundings);
+    let listener = match listen(port, hop_limit) {
+        Ok(listener) => listener,
+        Err(error) => return exit::report(&cannot_listen(port, &error), surroundings),
+    };
+    let passed = daemon::Passed { tcp: vec![listener], ..daemon::Passed::default() };
+    let again = settings.clone();
+    let read = Box::new(move || Ok(again.clone()));
+    run::start(run::Start { settings, passed, read, announce }, surroundings)
+}
+
+/// What it serves, in flags of ours; those that were given hold.
+fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String> {
+    let mut flags = vec!["--imds-enabled=true".to_owned(), format!("--listen=127.0.0.1:{port}")];
+    for flag in ["socket-enabled", "container-enabled"] {
+        if words.get(flag).is_none() {
+            flags.push(format!("--{flag}=false"));
+        }
+    }
+    flags.extend(folder.map(|folder| format!("--runtime-directory={}", folder.display())));
+    flags
+}
+
+/// Where it keeps the key of its tokens: a folder of its own for each port, in the user's runtime directory, or one that
+/// goes with the process. `None` where a folder was named.
+fn folder(
+    words: &Words<'_>,
+    port: u16,
+    environment: &Environment,
+) -> io::Result<(Option<PathBuf>, Option<TempDir>)> {
+    if words.has("runtime-directory") {
+        return Ok((None, None));
+    }
+    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
+    let base = first("RUNTIME_DIRECTORY")
+        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from("/run/anchord")))
+        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
+        .filter(|base| base.is_absolute() && port != 0);
+    if let Some(base) = base {
+        return Ok((Some(base.join(format!("serve-{port}"))), None));
+    }
+    let temporary = tempfile::Builder::new().prefix("anchord-").tempdir()?;
+    Ok((Some(temporary.path().to_owned()), Some(temporary)))
+}
+
+fn no_folder(error: &io::Error) -> Failure {
+    let message = format!("cannot make a temporary folder: {}", error.kind());
+    Failure::of(Class::Misconfigured, message, Some("name a folder with --runtime-directory".into()))
+}
+
+/// Responses carry `hop_limit` as their time to live, which connections have from their listener.
+fn listen(port: u16, hop_limit: u32) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_ttl(hop_limit)?;
+    Ok(listener)
+}
+
+fn cannot_listen(port: u16, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("`ss -ltnp` shows who uses port {port}; name another with --port")
+        }
+        _ => "name another with --port".into(),
+    };
+    let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
+    Failure::of(Class::Misconfigured, message, Some(hint))
+}
+
+/// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.
+fn announce(bound: &daemon::Bound) -> Option<String> {
+    let address = bound.http.first()?;
+    Some(format!("SDKs find it with\nexport AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn responses_have_the_hop_limit_that_was_asked_for() {
+        let listener = listen(0, 2).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+
+        let (accepted, _) = listener.accept().unwrap();
+
+        assert_eq!(accepted.ttl().unwrap(), 2);
+    }
+
+    #[test]
+    fn each_port_has_a_folder_of_its_own_and_a_free_port_a_temporary_one() {
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
+        let words = Words(&matches);
+
+        let (named, none) = folder(&words, 9911, &environment).unwrap();
+        let (made, temporary) = folder(&words, 0, &environment).unwrap();
+
+        assert_eq!(named.unwrap(), Path::new("/run/user/7/anchord/serve-9911"));
+        assert!(none.is_none());
+        assert_eq!(made.unwrap(), temporary.unwrap().path());
+    }
+}

@@ -1,0 +1,83 @@
+//! `anchord sign-string`: signs a text that is the same for a key each time, to see whether the key can sign.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+
+use super::Exit;
+use super::Surroundings;
+use super::exit;
+use super::helper;
+use super::helper::Line;
+use super::helper::Name;
+use super::helper::Words;
+use super::prompt;
+use crate::daemon;
+use crate::failure::Failure;
+use crate::identity::Passphrase;
+use crate::identity::Source;
+use crate::telemetry;
+
+/// What AWS's tool signs: this and the digest of [`OF_KEY`] and the public key. No request begins like this, so the
+/// signature is good for nothing else.
+const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
+const OF_KEY: &[u8] = b"IAM RA";
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let words = Words(matches);
+    if let Some(digest @ ("SHA384" | "SHA512")) = words.get("digest") {
+        let mistake = format!(
+            "--digest {digest}: keys sign with SHA256 here, as Roles Anywhere has it; hint: leave it out"
+        );
+        return helper::refuse(&vec![mistake], surroundings);
+    }
+    if !["certificate", "private-key", "cert-selector"].iter().any(|flag| words.has(flag)) {
+        let mistake =
+            "there is no --private-key; hint: name the key, or with --certificate the place that has it";
+        return helper::refuse(&vec![mistake.into()], surroundings);
+    }
+    // A key needs no certificate to sign.
+    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("/dev/null")?)))
+    {
+        Ok(read) => read,
+        Err(mistakes) => return helper::refuse(&mistakes, surroundings),
+    };
+    helper::warn(&warnings, surroundings);
+    if line.debug {
+        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    }
+    match signature(&source) {
+        Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),
+        Err(failure) => exit::report(&failure, surroundings),
+    }
+}
+
+fn signature(source: &Source) -> Result<Vec<u8>, Failure> {
+    if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
+        prompt::ask_for("the private key", answer);
+    }
+    let key = source.signing_key()?;
+    let of_key = [OF_KEY, key.public_key()].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &of_key);
+    key.sign(&[TEXT, digest.as_ref()].concat()).map_err(Failure::from)
+}
+
+fn print(signature: &[u8], format: &str, surroundings: &mut Surroundings<'_>) -> Exit {
+    let mut digits = String::new();
+    for byte in signature {
+        // Writing into a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    let bytes = match format {
+        "bin" => signature.to_vec(),
+        "text" => digits.into_bytes(),
+        _ => format!("\"{digits}\"").into_bytes(),
+    };
+    // No line break at the end: programs compare what they read.
+    match exit::print_bytes(surroundings, &bytes) {
+        Ok(_) => Exit::Done,
+        Err(exit) => exit,
+    }
+}

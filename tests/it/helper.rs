@@ -1,0 +1,315 @@
+//! The command lines of AWS's `aws_signing_helper`, under its name and under ours.
+
+use std::process::Command;
+
+use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::support::Daemon;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process;
+
+const OTHER_NAME: &str = "aws_signing_helper";
+const NAMES: [&str; 2] = [OTHER_NAME, "anchord"];
+
+/// The program called by `name`, where nothing of the machine reaches it.
+fn called(stage: &Stage, name: &str) -> Command {
+    let link = stage.path(name);
+    if !link.exists() {
+        fs_err::os::unix::fs::symlink(env!("CARGO_BIN_EXE_anchord"), &link).unwrap();
+    }
+    let mut command = Command::new(link);
+    command.env_clear().current_dir(stage.path("")).stdin(std::process::Stdio::null());
+    command.env("HOME", stage.path(&format!("home-of-{name}"))).env("TMPDIR", stage.path(""));
+    command.env("AWS_CA_BUNDLE", stage.path("tls-ca.pem"));
+    command
+}
+
+/// What every verb that obtains credentials needs.
+fn flags(stage: &Stage) -> Vec<String> {
+    let table = stage.session("x");
+    let value = |key: &str| {
+        let line = table.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let mut flags = vec!["--certificate".into(), "leaf.pem".into(), "--private-key=key.pem".into()];
+    for key in ["trust_anchor_arn", "profile_arn", "role_arn", "endpoint"] {
+        flags.extend([format!("--{}", key.replace('_', "-")), value(key)]);
+    }
+    flags
+}
+
+async fn run(stage: &Stage, name: &str, verb: &str, more: &[&str]) -> Ran {
+    let mut command = called(stage, name);
+    command.arg(verb).args(flags(stage)).args(more);
+    process::to_the_end(command).await
+}
+
+async fn run_alone(stage: &Stage, name: &str, arguments: &[&str]) -> Ran {
+    let mut command = called(stage, name);
+    command.args(arguments);
+    process::to_the_end(command).await
+}
+
+fn json(ran: &Ran) -> Value {
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn credential_process_gives_the_same_under_both_names() {
+    let stage = Stage::new().await;
+    let more = [
+        "--session-duration=1800",
+        "--region",
+        "us-east-1",
+        "--with-proxy",
+        "--use-latest-expiring-certificate=false",
+        "--no-tpm-key-password=false",
+        "--reuse-pin=F",
+        "--debug=0",
+        "--intermediates",
+        "",
+    ];
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let printed = json(&run(&stage, name, "credential-process", &more[..8 + 2 * (1 - index)]).await);
+
+        let issued = &stage.emulator.issued()[index];
+        assert_eq!(printed["Version"], 1);
+        assert_eq!(printed["AccessKeyId"], issued.access_key_id);
+        assert_eq!(printed["SecretAccessKey"], issued.secret_access_key);
+        assert_eq!(printed["SessionToken"], issued.session_token);
+        assert!(printed["Expiration"].as_str().unwrap().ends_with('Z'));
+    }
+    for request in stage.emulator.requests() {
+        assert_eq!(request.body.unwrap()["durationSeconds"], 1800);
+    }
+}
+
+/// A second call of the same line comes from the cache.
+#[tokio::test]
+async fn under_the_other_name_calls_share_a_cache() {
+    let stage = Stage::new().await;
+
+    let first = json(&run(&stage, OTHER_NAME, "credential-process", &[]).await);
+    let second = json(&run(&stage, OTHER_NAME, "credential-process", &[]).await);
+    let other = json(&run(&stage, OTHER_NAME, "credential-process", &["--session-duration", "900"]).await);
+
+    assert_eq!(first, second);
+    assert_ne!(first["AccessKeyId"], other["AccessKeyId"]);
+    assert_eq!(stage.emulator.sessions_created(), 2);
+}
+
+#[tokio::test]
+async fn under_the_other_name_no_file_variable_or_daemon_has_a_say() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("credential-process").args(flags(&stage));
+    command.env("ANCHORD_CONFIG", stage.path("anchord.toml")).env("ANCHORD_ROLE_ARN", "nonsense");
+    command.env("ANCHORD_SOCKET_PATH", stage.socket()).env("HTTPS_PROXY", "http://127.0.0.1:1");
+
+    let printed = json(&process::to_the_end(command).await);
+
+    assert_eq!(stage.emulator.sessions_created(), 2, "the daemon's own, and this one");
+    assert_eq!(printed["AccessKeyId"], stage.emulator.issued()[1].access_key_id);
+}
+
+#[tokio::test]
+async fn serve_says_where_sdks_find_it_and_serves_the_role() {
+    let stage = Stage::new().await;
+    for name in NAMES {
+        let mut command = called(&stage, name);
+        command.arg("serve").args(flags(&stage)).args([
+            "--port",
+            "0",
+            "--hop-limit",
+            "3",
+            "--log-format=json",
+        ]);
+        let daemon = Daemon::of(command);
+        daemon.wait_for("Ready").await;
+
+        let output = daemon.output();
+        let exported =
+            output.lines().find_map(|line| line.strip_prefix("export AWS_EC2_METADATA_SERVICE_ENDPOINT="));
+        let address = exported.unwrap().strip_prefix("http://").unwrap().to_owned();
+        assert!(address.starts_with("127.0.0.1:") && !address.ends_with('/'), "{address}");
+        let issued = stage.emulator.issued();
+        assert_eq!(client::imds(&address).await.key_id(), issued.last().unwrap().access_key_id);
+
+        let (code, output) = daemon.stop().await;
+        assert_eq!(code, 0, "{output}");
+        stage.assert_no_secrets(&output, &[]);
+    }
+    let left: Vec<_> =
+        fs_err::read_dir(stage.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("anchord-")), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_proves_nothing_is_taken_with_a_warning_only_where_it_was_asked_for() {
+    let stage = Stage::new().await;
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("credential-process").args(flags(&stage)).env_remove("AWS_CA_BUNDLE");
+    let refused = process::to_the_end(command).await;
+    assert_eq!(refused.code, 1);
+
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("credential-process").args(flags(&stage)).arg("--no-verify-ssl").env_remove("AWS_CA_BUNDLE");
+    json(&process::to_the_end(command).await);
+
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("serve").args(flags(&stage)).args(["--no-verify-ssl", "--port=0", "--log-format=json"]);
+    let daemon = Daemon::of(command);
+    daemon.wait_for("Ready").await;
+    let output = daemon.output();
+    assert!(output.starts_with("anchord: warning: --no-verify-ssl lets anybody"), "{output}");
+}
+
+#[tokio::test]
+async fn read_certificate_data_prints_a_file_as_json() {
+    let stage = Stage::new().await;
+    for (kind, key_type) in [(KeyKind::P256, "EC"), (KeyKind::Rsa2048, "RSA")] {
+        let leaf = stage.root.leaf(&LeafRequest::new("robot-7", kind)).unwrap();
+        stage.install(&leaf);
+        for name in NAMES {
+            let ran = run_alone(&stage, name, &["read-certificate-data", "--certificate", "leaf.pem"]).await;
+
+            let printed = json(&ran);
+            let der = BASE64_STANDARD.encode(leaf.certificate_der());
+            let algorithms = ["SHA256", "SHA384", "SHA512"].map(|digest| format!("{key_type}{digest}"));
+            let expected = format!(
+                "{{\"keyType\":\"{key_type}\",\"certificateData\":\"{der}\",\"serialNumber\":{},\"supportedAlgorithms\":{}}}",
+                printed["serialNumber"],
+                serde_json::to_string(&algorithms).unwrap()
+            );
+            assert_eq!(ran.stdout, expected);
+            assert!(printed["serialNumber"].as_str().unwrap().bytes().all(|byte| byte.is_ascii_digit()));
+        }
+    }
+}
+
+/// The signature is verified with a library that anchord does not use.
+#[tokio::test]
+async fn sign_string_signs_in_each_format() {
+    use aws_lc_rs::digest;
+    use aws_lc_rs::signature;
+    let stage = Stage::new().await;
+    let leaf = stage.root.leaf(&LeafRequest::new("robot-7", KeyKind::Rsa2048)).unwrap();
+    stage.write("key.pem", &leaf.key_pem(KeyForm::Pkcs8).unwrap());
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf.certificate_der()).unwrap();
+    let public_key = parsed.public_key().subject_public_key.data.to_vec();
+    let of_key = digest::digest(&digest::SHA256, &[b"IAM RA", public_key.as_slice()].concat());
+    let text = [b"AWS Roles Anywhere Credential Helper Signing Test1", of_key.as_ref()].concat();
+
+    for name in NAMES {
+        let sign = ["sign-string", "--private-key", "key.pem"];
+        let default = run_alone(&stage, name, &sign).await;
+        let plain =
+            run_alone(&stage, name, &[sign.as_slice(), &["--format", "text", "--digest=SHA256"]].concat())
+                .await;
+        let mut command = called(&stage, name);
+        command.args(sign).args(["--format", "bin"]);
+        let binary = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().stdout;
+
+        let hex: String = binary.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((plain.code, plain.stdout.as_str()), (0, hex.as_str()));
+        assert_eq!(default.stdout, format!("\"{hex}\""));
+        let key = signature::UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, &public_key);
+        key.verify(&text, &binary).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn version_is_a_number_alone_under_the_other_name() {
+    let stage = Stage::new().await;
+
+    assert_eq!(
+        run_alone(&stage, OTHER_NAME, &["version"]).await.stdout,
+        format!("{}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(
+        run_alone(&stage, "anchord", &["version"]).await.stdout,
+        format!("anchord {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[tokio::test]
+async fn without_a_verb_the_other_name_explains_itself() {
+    let stage = Stage::new().await;
+
+    let ran = run_alone(&stage, OTHER_NAME, &[]).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(
+        ran.stdout.contains("credential-process") && ran.stdout.contains("sign-string"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[tokio::test]
+async fn flags_that_collide_are_told_in_a_line_a_pair() {
+    let stage = Stage::new().await;
+    for name in NAMES {
+        for verb in ["credential-process", "serve"] {
+            let ran = run(&stage, name, verb, &["--cert-selector", "Key=x509Subject,Value=CN=robot-7"]).await;
+
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+            assert!(
+                ran.stderr.contains("--certificate and --cert-selector cannot be given together"),
+                "{}",
+                ran.stderr
+            );
+            assert!(ran.stderr.contains("--private-key and --cert-selector cannot be given together"));
+            assert_eq!(ran.stderr.lines().count(), if verb == "serve" { 2 } else { 1 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
+    let stage = Stage::new().await;
+    for (arguments, expected) in [
+        (
+            vec!["credential-process"],
+            "anchord: there is no --certificate, no --role-arn, no --profile-arn, no --trust-anchor-arn; hint: ",
+        ),
+        (vec!["serve", "--certificate=leaf.pem"], "anchord: there is no --role-arn, "),
+        (vec!["sign-string"], "anchord: there is no --private-key; hint: "),
+        (
+            vec!["sign-string", "--private-key=key.pem", "--digest", "SHA512"],
+            "anchord: --digest SHA512: keys sign with SHA256 here",
+        ),
+        (vec!["read-certificate-data", "--certificate=nowhere.pem"], "anchord: `"),
+        (
+            vec!["read-certificate-data", "--certificate=a", "--system-store-name=MY"],
+            "anchord: --system-store-name names a store of Windows",
+        ),
+    ] {
+        let ran = run_alone(&stage, OTHER_NAME, &arguments).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(ran.stderr.starts_with(expected), "{}", ran.stderr);
+    }
+    let ran = run(&stage, OTHER_NAME, "credential-process", &["--region", "eu-west-1"]).await;
+    assert!(
+        ran.stderr.starts_with("anchord: --region: session `default` asks Roles Anywhere in eu-west-1"),
+        "{}",
+        ran.stderr
+    );
+    let ran = run(&stage, OTHER_NAME, "credential-process", &["--session-duration", "60"]).await;
+    assert!(
+        ran.stderr.contains("--session-duration") && ran.stderr.contains("from 900 to 43200"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1);
+}
