@@ -6,9 +6,6 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::ArgMatches;
-use percent_encoding::AsciiSet;
-use percent_encoding::NON_ALPHANUMERIC;
-use percent_encoding::utf8_percent_encode;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
@@ -126,13 +123,7 @@ fn entry(found: &TokenCertificate, selection: &Selection) -> Option<String> {
     }
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &found.der);
     let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{fingerprint} \"{}\"\n\tURI: {}\n", name(parsed.subject()), uri(found)))
-}
-
-fn uri(found: &TokenCertificate) -> String {
-    const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    let id: String = found.id.iter().map(|byte| format!("%{byte:02X}")).collect();
-    format!("pkcs11:id={id};object={};type=cert", utf8_percent_encode(&found.label, UNRESERVED))
+    Some(format!("{fingerprint} \"{}\"\n\tURI: {}\n", name(parsed.subject()), found.uri))
 }
 
 /// A name as Go's `pkix.Name` prints it: well-known attributes from the particular to the general, whatever their order

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use futures_util::future::join_all;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ use crate::daemon::Reload;
 use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::session::Freshness;
+use crate::session::Sessions;
 use crate::telemetry;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -48,7 +51,7 @@ pub(super) struct Start {
     pub(super) passed: daemon::Passed,
     /// How its settings are read again.
     pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
-    /// What stderr is told once the listeners are bound.
+    /// What stderr is told once there is something to be had.
     pub(super) announce: fn(&daemon::Bound) -> Option<String>,
 }
 
@@ -103,7 +106,6 @@ async fn serve(
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
-    announce(daemon.bound());
     // Signals that come while one is being obeyed are one more, together.
     let (ask, asked) = mpsc::channel(1);
     let stop = async {
@@ -118,8 +120,19 @@ async fn serve(
             }
         }
     };
-    daemon.with_reload(Reload { asked, read, taken }).run(stop).await?;
-    Ok(())
+    let (bound, sessions) = (daemon.bound().clone(), daemon.sessions());
+    let mut running = std::pin::pin!(daemon.with_reload(Reload { asked, read, taken }).run(stop));
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        () = first_credentials(&sessions) => announce(&bound),
+    }
+    Ok(running.await?)
+}
+
+/// Ends when each session has credentials, or a reason why not, or has been waited for long enough.
+async fn first_credentials(sessions: &Sessions) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    join_all(sessions.iter().map(|session| session.hand_out(Freshness::Full, PATIENCE))).await;
 }
 
 fn level(settings: &Settings) -> Level {

@@ -134,12 +134,7 @@ async fn serve_says_where_sdks_find_it_and_serves_the_role() {
             "--log-format=json",
         ]);
         let daemon = Daemon::of(command);
-        daemon.wait_for("Ready").await;
-
-        let output = daemon.output();
-        let exported =
-            output.lines().find_map(|line| line.strip_prefix("export AWS_EC2_METADATA_SERVICE_ENDPOINT="));
-        let address = exported.unwrap().strip_prefix("http://").unwrap().to_owned();
+        let address = daemon.told("export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://").await;
         assert!(address.starts_with("127.0.0.1:") && !address.ends_with('/'), "{address}");
         let issued = stage.emulator.issued();
         assert_eq!(client::imds(&address).await.key_id(), issued.last().unwrap().access_key_id);

@@ -16,6 +16,8 @@ mod softhsm;
 
 #[cfg(feature = "spiffe")]
 mod grpc_go;
+#[cfg(feature = "pkcs11")]
+mod helper;
 mod pinned;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

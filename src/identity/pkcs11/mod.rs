@@ -68,6 +68,8 @@ pub struct TokenCertificate {
     pub id: Vec<u8>,
     /// The certificate, DER.
     pub der: Vec<u8>,
+    /// The URI that fits it and, as far as labels and serial numbers go, nothing else.
+    pub uri: String,
 }
 
 /// The certificates that the URI fits, in all tokens that it fits; at least one.
@@ -116,7 +118,17 @@ fn fitting(viewer: Viewer<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Ve
 
 impl TokenCertificate {
     fn new(place: &Place, object: Object) -> Self {
-        Self { token: place.token.to_string(), label: object.label, id: object.id.0, der: object.value.0 }
+        let (token, label, id) = (&place.token, object.label, object.id.0);
+        let parts: [(&str, &[u8]); 4] = [
+            ("token", token.label.as_bytes()),
+            ("serial", token.serial.as_bytes()),
+            ("object", label.as_bytes()),
+            ("id", &id),
+        ];
+        let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+        let path: String = parts.map(|(name, value)| format!("{name}={};", uri::encoded(value))).collect();
+        let uri = format!("pkcs11:{path}type=cert");
+        Self { token: token.to_string(), label, id, der: object.value.0, uri }
     }
 }
 

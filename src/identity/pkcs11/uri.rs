@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::percent_encode;
 use zeroize::Zeroizing;
 
 use super::protocol::Library;
@@ -213,6 +216,12 @@ fn missing_value(attribute: &str) -> UriError {
 }
 
 /// Overwritten when dropped, and never moved while it is filled: it may be a PIN.
+/// A value as a URI has it: letters, digits and `-._~` as they are.
+pub(super) fn encoded(value: &[u8]) -> String {
+    const OTHERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encode(value, OTHERS).to_string()
+}
+
 fn decode(name: &str, value: &str) -> Result<Zeroizing<Vec<u8>>, UriError> {
     let bad = || UriError::Encoding { name: printable(name) };
     let mut bytes = Zeroizing::new(Vec::with_capacity(value.len()));

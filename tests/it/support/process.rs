@@ -142,6 +142,20 @@ impl Daemon {
         }
     }
 
+    /// The rest of the first line that begins with `head`, for what is no log.
+    pub(crate) async fn told(&self, head: &str) -> String {
+        let mut lines = self.lines.clone();
+        let found = |lines: &Arc<Mutex<Vec<String>>>| {
+            lines.lock().unwrap().iter().find_map(|line| line.strip_prefix(head).map(str::to_owned))
+        };
+        let told = lines.wait_for(|lines| found(lines).is_some());
+        let told = tokio::time::timeout(PATIENCE, told).await.map(|lines| lines.map(|lines| found(&lines)));
+        match told {
+            Ok(Ok(Some(rest))) => rest,
+            _ => panic!("the daemon never said {head}; it said:\n{}", self.output()),
+        }
+    }
+
     /// `host:port` of its HTTP listener.
     pub(crate) async fn http(&self) -> String {
         let line = self.wait_for("Listening").await;

@@ -1,0 +1,143 @@
+//! Tokens and TPMs in the command lines of `aws_signing_helper`.
+
+use std::process::Command;
+
+use crate::softhsm::Kind;
+use crate::softhsm::PIN;
+use crate::softhsm::SoftHsm;
+use crate::softhsm::leaf;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::process;
+
+fn called(stage: &Stage, hsm: &SoftHsm) -> Command {
+    let link = stage.path("aws_signing_helper");
+    if !link.exists() {
+        fs_err::os::unix::fs::symlink(env!("CARGO_BIN_EXE_anchord"), &link).unwrap();
+    }
+    let mut command = Command::new(link);
+    command.env_clear().current_dir(stage.path("")).env("HOME", stage.path("home"));
+    hsm.tell(&mut command).env("AWS_CA_BUNDLE", stage.path("tls-ca.pem"));
+    command
+}
+
+async fn run(stage: &Stage, hsm: &SoftHsm, arguments: &[&str]) -> Ran {
+    let mut command = called(stage, hsm);
+    command.args(arguments);
+    process::to_the_end(command).await
+}
+
+/// The ARNs and the endpoint.
+fn flags(stage: &Stage) -> Vec<String> {
+    let table = stage.session("x");
+    let value = |key: &str| {
+        let line = table.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let keys = ["trust_anchor_arn", "profile_arn", "role_arn", "endpoint"];
+    keys.iter().map(|key| format!("--{}={}", key.replace('_', "-"), value(key))).collect()
+}
+
+/// Two tokens with a key and its certificate each.
+fn tokens(stage: &Stage) -> SoftHsm {
+    let hsm = SoftHsm::with(&["robots", "others"]);
+    for (token, label, serial) in [("robots", "first one", 0x1a), ("others", "second", 0x2b)] {
+        let public_key = hsm.generate(token, label, "01", Kind::P256);
+        hsm.put_certificate(token, label, "01", leaf(stage, &public_key, serial).der());
+    }
+    hsm
+}
+
+#[tokio::test]
+async fn the_certificates_of_tokens_are_listed_with_uris_that_lead_back_to_them() {
+    let stage = Stage::new().await;
+    let hsm = tokens(&stage);
+    let library = hsm.module().to_str().unwrap();
+    let list = ["read-certificate-data", "--pkcs11-lib", library];
+
+    let all = run(&stage, &hsm, &[list.as_slice(), &["--certificate", "pkcs11:"]].concat()).await;
+    let one =
+        run(&stage, &hsm, &[list.as_slice(), &["--cert-selector", "Key=x509Serial,Value=2B"]].concat()).await;
+    let none =
+        run(&stage, &hsm, &[list.as_slice(), &["--cert-selector=Key=x509Subject,Value=CN=x"]].concat()).await;
+
+    assert_eq!((all.code, all.stderr.as_str()), (0, ""));
+    let lines: Vec<_> = all.stdout.lines().collect();
+    let [heading, _, first_uri, _, second_uri] = lines.as_slice() else { panic!("{}", all.stdout) };
+    assert_eq!(*heading, "Matching identities");
+    assert!(lines[1].starts_with("1) ") && lines[1].ends_with(" \"CN=robot-7\""), "{}", lines[1]);
+    assert_eq!(lines[1].split(' ').nth(1).unwrap().len(), 40, "a SHA-1");
+    let uris = [first_uri, second_uri].map(|line| line.strip_prefix("\tURI: ").unwrap());
+    assert!(
+        uris.iter().any(|uri| uri.contains("token=robots;") && uri.contains(";object=first%20one;id=%01;"))
+    );
+    assert_eq!(one.stdout.lines().count(), 3, "{}", one.stdout);
+    assert_eq!(none.stdout, "No matching identities\n");
+    for uri in uris {
+        let again = run(&stage, &hsm, &[list.as_slice(), &["--certificate", uri]].concat()).await;
+        assert!(again.stdout.ends_with(&format!("\tURI: {uri}\n")), "{}", again.stdout);
+        assert_eq!(again.stdout.lines().count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_selector_finds_the_certificate_and_its_key_among_tokens() {
+    let stage = Stage::new().await;
+    let hsm = tokens(&stage);
+    let mut line = vec!["credential-process".to_owned(), "--passphrase".into(), format!("pass:{PIN}")];
+    line.extend(["--pkcs11-lib".into(), hsm.module().to_str().unwrap().into()]);
+    line.extend([
+        "--cert-selector".into(),
+        "Key=x509Subject,Value=CN=robot-7 Key=x509Serial,Value=2b".into(),
+    ]);
+    line.extend(flags(&stage));
+
+    let ran = run(&stage, &hsm, &line.iter().map(String::as_str).collect::<Vec<_>>()).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(ran.stdout.contains(&stage.emulator.issued()[0].access_key_id));
+}
+
+#[tokio::test]
+async fn a_key_in_a_token_signs_the_string_without_a_certificate() {
+    let stage = Stage::new().await;
+    let hsm = tokens(&stage);
+    let uri = format!("pkcs11:token=robots;object=first%20one;type=private?pin-value={PIN}");
+    let library = hsm.module().to_str().unwrap();
+
+    let ran = run(
+        &stage,
+        &hsm,
+        &["sign-string", "--private-key", &uri, "--pkcs11-lib", library, "--reuse-pin", "--format=text"],
+    )
+    .await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(ran.stdout.starts_with("30") && ran.stdout.bytes().all(|byte| byte.is_ascii_hexdigit()));
+}
+
+/// Made by OpenSSL, as people have them.
+#[tokio::test]
+async fn an_encrypted_key_is_unlocked_by_its_password() {
+    let stage = Stage::new().await;
+    let hsm = SoftHsm::with(&[]);
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:-hunter2"]);
+    openssl.arg("-in").arg(stage.path("key.pem")).arg("-out").arg(stage.path("locked.pem"));
+    assert!(openssl.status().unwrap().success());
+    let (arns, key) = (flags(&stage), ["--certificate=leaf.pem", "--private-key=locked.pem"]);
+    let line: Vec<&str> = key.into_iter().chain(arns.iter().map(String::as_str)).collect();
+    let password = ["--pkcs8-password", "-hunter2", "--debug"];
+
+    let right = run(&stage, &hsm, &[&["credential-process"], line.as_slice(), &password].concat()).await;
+    // Of another life, for what is in the cache needs no key.
+    let other = ["--pkcs8-password=x", "--session-duration=900"];
+    let wrong = run(&stage, &hsm, &[&["credential-process"], line.as_slice(), &other].concat()).await;
+
+    assert_eq!(right.code, 0, "{}", right.stderr);
+    assert!(right.stdout.contains(&stage.emulator.issued()[0].access_key_id));
+    assert!(!right.stderr.contains("hunter2"));
+    stage.assert_no_secrets(&format!("debug {}", right.stderr), &[]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (1, ""));
+    assert_eq!(wrong.stderr.lines().count(), 1);
+}
