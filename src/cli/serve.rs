@@ -10,6 +10,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use clap::Command;
 use tempfile::TempDir;
 
 use super::Exit;
@@ -54,10 +55,24 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     run::start(run::Start { settings, passed, read, announce }, surroundings)
 }
 
+/// Front ends that are off here unless a flag turns them on, and what help says of them.
+const OFF: [(&str, &str); 2] = [
+    ("socket-enabled", "Whether the Unix socket is served [default: false]"),
+    ("container-enabled", "Whether container credentials are served [default: false]"),
+];
+const FOLDER: &str = "The folder of the token key [default: serve-PORT in $RUNTIME_DIRECTORY, /run/anchord (for root) or \
+                      $XDG_RUNTIME_DIR/anchord, else a temporary one]";
+
+/// Help that tells the defaults of this verb.
+pub(super) fn with_defaults(command: Command) -> Command {
+    let command = command.mut_arg("runtime-directory", |argument| argument.help(FOLDER));
+    OFF.iter().fold(command, |command, (flag, help)| command.mut_arg(flag, |argument| argument.help(*help)))
+}
+
 /// What it serves, in flags of ours; those that were given hold.
 fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String> {
     let mut flags = vec!["--imds-enabled=true".to_owned(), format!("--listen=127.0.0.1:{port}")];
-    for flag in ["socket-enabled", "container-enabled"] {
+    for (flag, _) in OFF {
         if words.get(flag).is_none() {
             flags.push(format!("--{flag}=false"));
         }

@@ -7,6 +7,7 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::Daemon;
@@ -139,6 +140,9 @@ async fn serve_says_where_sdks_find_it_and_serves_the_role() {
         let issued = stage.emulator.issued();
         assert_eq!(client::imds(&address).await.key_id(), issued.last().unwrap().access_key_id);
 
+        daemon.signal(Signal::HUP);
+        let reloaded = daemon.wait_for("Configuration reloaded").await;
+        assert_eq!(reloaded["unchanged"], 1);
         let (code, output) = daemon.stop().await;
         assert_eq!(code, 0, "{output}");
         stage.assert_no_secrets(&output, &[]);
@@ -146,6 +150,34 @@ async fn serve_says_where_sdks_find_it_and_serves_the_role() {
     let left: Vec<_> =
         fs_err::read_dir(stage.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("anchord-")), "{left:?}");
+}
+
+#[tokio::test]
+async fn serve_keeps_its_key_in_its_folder_and_neither_bearers_nor_a_socket() {
+    let stage = Stage::new().await;
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("serve").args(flags(&stage)).args(["--port=0", "--runtime-directory", "served"]);
+    let daemon = Daemon::of(command);
+
+    daemon.told("export AWS_EC2_METADATA_SERVICE_ENDPOINT=").await;
+
+    let kept = fs_err::read_dir(stage.path("served")).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept: Vec<_> = kept.map(|name| name.into_string().unwrap()).collect();
+    assert!(kept.iter().any(|name| name == "imds-token.key"), "{kept:?}");
+    assert!(!kept.iter().any(|name| name.contains("sock") || name.ends_with(".token")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_with_the_flag_that_names_another() {
+    let stage = Stage::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+
+    let ran = run(&stage, OTHER_NAME, "serve", &["--port", &port]).await;
+
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains(&format!("anchord: cannot listen on 127.0.0.1:{port}: ")), "{}", ran.stderr);
+    assert!(ran.stderr.contains("name another with --port"), "{}", ran.stderr);
 }
 
 #[tokio::test]

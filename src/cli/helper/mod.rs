@@ -114,7 +114,11 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
         "read-certificate-data" => "Print what a certificate file holds, or the certificates of tokens",
         _ => "Sign a fixed text with a private key, to see whether it can sign",
     };
-    Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name))
+    let command = Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name));
+    match verb {
+        "serve" => serve::with_defaults(command),
+        _ => command,
+    }
 }
 
 /// Ours as far as the verb has a use for them, then theirs.

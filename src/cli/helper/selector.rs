@@ -142,4 +142,13 @@ mod tests {
             assert_eq!(line.lines().count(), 1);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_answered_in_one_line(text in "(Key=x509(Subject|Issuer|Serial),Value=)?\\PC{0,40}( Key=\\PC{0,9})?") {
+            if let Err(line) = read(&text) {
+                assert_eq!(line.lines().count(), 1);
+            }
+        }
+    }
 }
