@@ -33,6 +33,13 @@ const NULL_HIERARCHY: u32 = 0x4000_0007;
 /// `TPM_ST_HASHCHECK`
 const HASH_CHECK: u16 = 0x8024;
 
+/// `TPM_CAP_TPM_PROPERTIES`, and of these `TPM_PT_LOCKOUT_COUNTER`.
+const PROPERTIES: u32 = 6;
+const LOCKOUT_COUNTER: u32 = 0x20e;
+
+/// What hearing a refusal may take. Sent with less time left, a wrong value could be counted and nobody remember it.
+const FOR_AN_ANSWER: Duration = Duration::from_secs(2);
+
 /// How often a command is sent that the TPM wants to be sent again.
 const ATTEMPTS: u32 = 8;
 
@@ -85,6 +92,7 @@ pub(super) struct Client {
     limit: Limit,
     loaded: Vec<u32>,
     is_broken: bool,
+    counted: Option<u32>,
 }
 
 impl Client {
@@ -99,14 +107,29 @@ impl Client {
     }
 
     pub(super) fn over(device: &Device, transport: Box<dyn Transport>, limit: Limit) -> Self {
-        Self { device: device.clone(), transport, limit, loaded: Vec::new(), is_broken: false }
+        Self { device: device.clone(), transport, limit, loaded: Vec::new(), is_broken: false, counted: None }
     }
 
-    /// Asks for one of the TPM's properties, `TPM_PT_PERMANENT`.
+    /// Asks for one of the TPM's properties, how many wrong authorization values it has counted.
     pub(super) fn greet(&mut self) -> Result<(), Error> {
-        let body = Writer::new().u32(6).u32(0x200).u32(1);
-        self.ask(GET_CAPABILITY, NO_SESSIONS, body, |_| Some(()))?
-            .map_err(|code| self.refused(GET_CAPABILITY, code))
+        let body = Writer::new().u32(PROPERTIES).u32(LOCKOUT_COUNTER).u32(1);
+        let counted = self.ask(GET_CAPABILITY, NO_SESSIONS, body, |response| Some(counted(response)))?;
+        self.counted = counted.map_err(|code| self.refused(GET_CAPABILITY, code))?;
+        Ok(())
+    }
+
+    /// How many wrong authorization values the TPM had counted when it was greeted, if it told.
+    pub(super) fn counted(&self) -> Option<u32> {
+        self.counted
+    }
+
+    /// Whether the last command may have been carried out without its answer being heard.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device.clone()
     }
 
     /// The `TPMT_PUBLIC` of the key at a persistent handle.
@@ -232,7 +255,7 @@ impl Client {
                     return read(&mut response).map(Ok).ok_or_else(|| self.unintelligible(command));
                 }
                 Code(0) => return Err(self.unintelligible(command)),
-                code if code.is_passing() && attempt < ATTEMPTS => {
+                code if code.is_passing() && attempt < ATTEMPTS && self.may_pause(command, next_pause) => {
                     pause(next_pause.min(self.limit.remaining()));
                     next_pause *= 2;
                 }
@@ -242,15 +265,13 @@ impl Client {
         Err(self.garbled(command))
     }
 
-    /// Where the TPM is, as settings write it.
-    pub(super) fn address(&self) -> String {
-        self.device.to_string()
+    /// Fails if too little time is left to hear a refusal.
+    pub(super) fn check_time_for_an_answer(&self) -> Result<(), Error> {
+        if self.limit.remaining() < FOR_AN_ANSWER { Err(self.device.silent(self.limit)) } else { Ok(()) }
     }
 
-    /// Fails if too little time is left to hear a refusal: the TPM would count a wrong value, and nobody remember it.
-    pub(super) fn check_time_for_an_answer(&self) -> Result<(), Error> {
-        const ENOUGH: Duration = Duration::from_secs(2);
-        if self.limit.remaining() < ENOUGH { Err(self.device.silent(self.limit)) } else { Ok(()) }
+    fn may_pause(&self, command: Command, pause: Duration) -> bool {
+        command.1 != SIGN.1 || self.limit.remaining() >= pause + FOR_AN_ANSWER
     }
 
     fn exchange(&mut self, command: &[u8]) -> Result<Vec<u8>, Error> {
@@ -304,6 +325,14 @@ impl Drop for Client {
             self.flush(handle);
         }
     }
+}
+
+/// The one property that was asked for: after whether there are more, the capability, how many, and which.
+fn counted(response: &mut Response<'_>) -> Option<u32> {
+    let rest = &mut response.rest;
+    rest.bytes(1)?;
+    let is_meant = (rest.u32()?, rest.u32()?, rest.u32()?) == (PROPERTIES, 1, LOCKOUT_COUNTER);
+    rest.u32().filter(|_| is_meant)
 }
 
 /// A `TPMT_SIGNATURE` of the scheme that was asked for.

@@ -145,6 +145,17 @@ pub enum Error {
         /// The TPM.
         device: Device,
     },
+    /// The TPM has counted a wrong value since this one was sent and no answer came: it may have been this one.
+    #[error(
+        "the TPM `{device}` may have refused {}: its answer was lost, and it has counted a wrong value since",
+        whose(*parent)
+    )]
+    Lost {
+        /// The TPM.
+        device: Device,
+        /// The parent that it was sent for, if it was for one.
+        parent: Option<u32>,
+    },
     /// The empty authorization value is wrong.
     #[error("the key in the TPM `{device}` has an authorization value, and none is set")]
     NoAuth {
@@ -183,6 +194,13 @@ pub enum Error {
         /// The TPM.
         device: Device,
     },
+}
+
+fn whose(parent: Option<u32>) -> String {
+    match parent {
+        Some(parent) => format!("to use the parent {parent:#010x} without an authorization value"),
+        None => "this authorization value".into(),
+    }
 }
 
 fn words(code: u32) -> String {
@@ -243,7 +261,10 @@ impl Classify for Error {
             Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {
                 "correct `passphrase`; the same value is not tried twice, so restart if it was changed in the TPM instead"
             }
-            Self::ParentLocked { .. } => {
+            Self::Lost { parent: None, .. } => {
+                "see whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
+            }
+            Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
             }
             Self::NoAuth { .. } => "set `passphrase`",

@@ -1,23 +1,19 @@
-//! The `SigningKey`, and the memory of refused authorization values.
+//! The `SigningKey`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::LazyLock;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::time::Duration;
 
 use ring::digest::SHA256;
 use ring::digest::digest;
-use ring::hmac;
-use ring::rand::SecureRandom as _;
-use ring::rand::SystemRandom;
 
 use super::Device;
 use super::Error;
 use super::Key;
 use super::client::Client;
+use super::client::PERSISTENT;
 use super::client::Root;
+use super::memory::Use;
 use super::public::Public;
 use super::tss2;
 use super::turn;
@@ -28,22 +24,6 @@ use crate::secret::Secret;
 
 /// The largest digest a TPM has as the hash of names, which limits authorization values (`TPM2B_AUTH`).
 const MAX_AUTH: usize = 64;
-
-/// What a TPM has refused with the attempt counted, as a keyed hash of whose value it was and the value, for values may
-/// be short enough to be guessed from a plain one.
-///
-/// A TPM locks *all* of its keys after a few wrong values (dictionary attack protection), for hours. A daemon that
-/// retries would lead it there by itself, so the same value is never tried twice for the same key. It lives as long as
-/// the process, for only a person can know that the value was changed in the TPM meanwhile; each entry has cost an
-/// attempt, so there are never many.
-static REFUSED: Mutex<BTreeSet<[u8; 32]>> = Mutex::new(BTreeSet::new());
-
-static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
-    let mut key = [0; 32];
-    // Without randomness the memory still works, and holds no value.
-    let _ = SystemRandom::new().fill(&mut key);
-    hmac::Key::new(hmac::HMAC_SHA256, &key)
-});
 
 /// A key that is found, or loaded, anew for each signature.
 pub(super) struct TpmKey {
@@ -75,12 +55,10 @@ impl TpmKey {
         Ok(Self { device: device.clone(), opened: Arc::new(opened) })
     }
 
-    fn sign_digest(&self, digest: Vec<u8>) -> Result<Vec<u8>, Error> {
+    pub(super) fn sign_within(&self, patience: Duration, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let digest = digest(&SHA256, message).as_ref().to_vec();
         let opened = Arc::clone(&self.opened);
-        turn::run(&self.device, turn::SIGNING, move |device, limit| {
-            if is_refused(&opened.fingerprint()) {
-                return Err(Error::RefusedBefore { device: device.clone() });
-            }
+        turn::run(&self.device, patience, move |device, limit| {
             opened.sign(&mut Client::connect(device, limit)?, device, &digest)
         })
     }
@@ -96,8 +74,7 @@ impl SigningKey for TpmKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
-        let digest = digest(&SHA256, message).as_ref().to_vec();
-        self.sign_digest(digest).map_err(|error| SignFailure::new(&error))
+        self.sign_within(turn::SIGNING, message).map_err(|error| SignFailure::new(&error))
     }
 }
 
@@ -149,22 +126,17 @@ fn find(client: &mut Client, key: &Key) -> Result<(Public, Option<Root>), Error>
 /// Loads a key file, unless its parent has refused before.
 fn load(client: &mut Client, file: &tss2::File, root: Option<Root>) -> Result<(u32, Option<Root>), Error> {
     let parent = file.parent();
-    // The parent's, whatever file is under it: each would cost an attempt.
-    let fingerprint = fingerprint(client.address().as_bytes(), &parent.to_be_bytes(), &[]);
-    if is_refused(&fingerprint) {
-        return Err(Error::ParentLocked { parent, counted: true });
-    }
     let roots: &[Root] = match root {
         Some(Root::Ecc) => &[Root::Ecc],
         Some(Root::Rsa) => &[Root::Rsa],
         None if file.has_rsa_parent() => &[Root::Rsa],
         None => &[Root::Ecc, Root::Rsa],
     };
-    let loaded = client.load(file, roots);
-    if let Err(Error::ParentLocked { counted: true, .. }) = loaded {
-        remember(fingerprint);
+    // What is made in a hierarchy has no value of its own, and the hierarchies' are not counted.
+    if parent >> 24 != PERSISTENT {
+        return client.load(file, roots);
     }
-    loaded
+    Use::of_parent(&client.device(), parent).send(client, |client| client.load(file, roots))
 }
 
 impl Opened {
@@ -179,42 +151,14 @@ impl Opened {
                 *handle
             }
         };
-        client.check_time_for_an_answer()?;
-        let signature = client.sign(handle, self.auth.expose(), &self.public, digest);
-        match signature {
-            Err(Error::WrongAuth { device, counted }) => {
-                if counted {
-                    remember(self.fingerprint());
-                }
-                Err(if self.auth.expose().is_empty() {
-                    Error::NoAuth { device, counted }
-                } else {
-                    Error::WrongAuth { device, counted }
-                })
-            }
-            signature => signature,
-        }
+        let auth = self.auth.expose();
+        let signature = Use::of_key(&self.public.area, auth).send(client, |client| {
+            client.check_time_for_an_answer()?;
+            client.sign(handle, auth, &self.public, digest)
+        });
+        signature.map_err(|error| match error {
+            Error::WrongAuth { device, counted } if auth.is_empty() => Error::NoAuth { device, counted },
+            error => error,
+        })
     }
-
-    fn fingerprint(&self) -> [u8; 32] {
-        fingerprint(&[], &self.public.area, self.auth.expose())
-    }
-}
-
-/// The lengths keep one part from being taken for the end or the beginning of another.
-fn fingerprint(whose: &[u8], area: &[u8], auth: &[u8]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&HASH_KEY);
-    for part in [whose, area, auth] {
-        context.update(&part.len().to_be_bytes());
-        context.update(part);
-    }
-    context.sign().as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
-}
-
-fn is_refused(fingerprint: &[u8; 32]) -> bool {
-    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).contains(fingerprint)
-}
-
-fn remember(fingerprint: [u8; 32]) {
-    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint);
 }

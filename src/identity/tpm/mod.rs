@@ -12,7 +12,8 @@
 //!   public     a key's public area: may it sign for Roles Anywhere, and what a certificate says of it
 //!   tss2       key files
 //!   turn       one operation on a TPM at a time, each within its time
-//!   key        the `SigningKey`, and the memory of refused authorization values
+//!   memory     what became of the authorization values that were sent, so that none leads into the lockout
+//!   key        the `SigningKey`
 //! ```
 //!
 //! Nothing stays loaded between two signatures: a TPM without resource manager has three slots, and what is not
@@ -25,6 +26,7 @@ mod error;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod key;
+mod memory;
 mod public;
 pub mod tss2;
 mod turn;

@@ -154,8 +154,12 @@ impl Fake {
 
     /// The key as a file under `parent`.
     pub(super) fn file(&self, parent: u32) -> Key {
-        let area = public_area(&self.state().point());
-        let strings = [tlv(4, &sized(&area)), tlv(4, &sized(b"wrapped"))].concat();
+        Self::file_of(&public_area(&self.state().point()), parent)
+    }
+
+    /// Any key as a file under `parent`.
+    pub(super) fn file_of(area: &[u8], parent: u32) -> Key {
+        let strings = [tlv(4, &sized(area)), tlv(4, &sized(b"wrapped"))].concat();
         let oid = tlv(6, &[0x67, 0x81, 0x05, 0x0a, 0x01, 0x03]);
         let parent = [&[0][..], &parent.to_be_bytes()].concat();
         let der = tlv(0x30, &[oid, tlv(2, &parent), strings].concat());
@@ -212,7 +216,11 @@ impl State {
         }
         let handle = u32::from_be_bytes(body[..4].try_into().unwrap());
         match code {
-            GET_CAPABILITY => response(0x8001, 0, &[0; 17]),
+            GET_CAPABILITY => {
+                let counted = u32::try_from(self.wrong).unwrap();
+                let numbers = [6, 1, 0x20e, counted].map(u32::to_be_bytes).concat();
+                response(0x8001, 0, &[&[1][..], &numbers].concat())
+            }
             READ_PUBLIC if handle == HANDLE => {
                 response(0x8001, 0, &[sized(&public_area(&self.point())), vec![0; 4]].concat())
             }

@@ -33,6 +33,7 @@ use crate::identity::tpm::client::Client;
 use crate::identity::tpm::client::Root;
 use crate::identity::tpm::device::Transport;
 use crate::identity::tpm::device::pause;
+use crate::identity::tpm::key::TpmKey;
 use crate::identity::tpm::open;
 use crate::identity::tpm::public::Public;
 use crate::identity::tpm::tss2::File;
@@ -145,6 +146,74 @@ fn a_wrong_authorization_value_is_tried_once() {
 }
 
 #[test]
+fn a_value_whose_refusal_was_lost_is_tried_again_only_if_nothing_was_counted() {
+    let fake = Fake::start(28);
+    let wrong = Secret::new(b"wrong".to_vec());
+    let key = open(&fake.device, &PERSISTENT, Some(&wrong)).unwrap();
+    fake.instead(SIGN, Vec::new());
+    trouble(&*key);
+    // The TPM had judged it before the connection broke.
+    fake.state().wrong += 1;
+
+    let again = trouble(&*key);
+    let from_file = trouble(&*open(&fake.device, &fake.file(OWNER), Some(&wrong)).unwrap());
+
+    assert!(again.message().contains("may have refused this authorization value"), "{again}");
+    assert_eq!(again.class(), Class::Misconfigured);
+    assert!(again.hint().unwrap().contains("`passphrase`"), "{again}");
+    assert_eq!(again, from_file);
+    assert_eq!(fake.count(SIGN), 1);
+
+    fake.state().wrong = 0;
+    assert!(trouble(&*key).message().contains("refused the authorization value"));
+    assert!(trouble(&*key).message().contains("not asked again"));
+    assert_eq!(fake.count(SIGN), 2);
+}
+
+#[test]
+fn a_tpm_that_does_not_tell_its_count_is_not_sent_a_lost_value_again() {
+    let fake = Fake::start(29);
+    let key = opened(&fake, &PERSISTENT);
+    fake.instead(SIGN, Vec::new());
+    trouble(&*key);
+    fake.instead(GET_CAPABILITY, response(0x8001, 0, &[0; 9]));
+
+    assert!(trouble(&*key).message().contains("may have refused"));
+
+    key.sign(b"message").unwrap();
+}
+
+#[test]
+fn a_value_that_has_signed_is_not_doubted_when_an_answer_is_lost() {
+    let fake = Fake::start(30);
+    let key = opened(&fake, &PERSISTENT);
+    key.sign(b"message").unwrap();
+    fake.instead(SIGN, Vec::new());
+    trouble(&*key);
+    fake.state().wrong += 1;
+
+    key.sign(b"message").unwrap();
+}
+
+#[test]
+fn a_value_is_not_sent_with_too_little_time_left_to_hear_a_refusal() {
+    let fake = Fake::start(31);
+    let key = TpmKey::open(&fake.device, &PERSISTENT, auth().as_ref()).unwrap();
+
+    let error = key.sign_within(Duration::from_millis(1900), b"message").unwrap_err();
+    assert!(matches!(error, Error::Silent { .. }), "{error}");
+    assert_eq!(fake.count(SIGN), 0);
+
+    // Nor is it sent again then.
+    fake.instead(SIGN, refusal(0x922));
+    fake.instead(SIGN, refusal(0x922));
+    let error = key.sign_within(Duration::from_millis(2025), b"message").unwrap_err();
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    assert!(fake.count(SIGN) <= 2, "{}", fake.count(SIGN));
+    assert!(key.sign_within(Duration::from_secs(9), b"message").is_ok());
+}
+
+#[test]
 fn a_key_that_has_an_authorization_value_asks_for_the_setting() {
     let fake = Fake::start(11);
     let key = open(&fake.device, &PERSISTENT, None).unwrap();
@@ -177,6 +246,34 @@ fn a_parent_that_wants_a_value_is_asked_once() {
         assert!(error.to_string().contains("0x81000001"), "{error}");
     }
 
+    assert_eq!(fake.count(LOAD), 1);
+}
+
+#[test]
+fn a_parent_that_wants_a_value_is_asked_once_for_all_files_under_it() {
+    let fake = Fake::start(32);
+    let files = [5_u8, 6, 7].map(|point| Fake::file_of(&public_area(&[point; 65]), 0x8100_0002));
+    fake.instead(LOAD, refusal(0x98e));
+
+    for file in &files {
+        let error = open(&fake.device, file, None).unwrap_err();
+        assert!(matches!(error, Error::ParentLocked { parent: 0x8100_0002, .. }), "{error}");
+    }
+
+    assert_eq!(fake.count(LOAD), 1);
+}
+
+#[test]
+fn a_parent_whose_refusal_was_lost_is_not_asked_again() {
+    let fake = Fake::start(33);
+    let file = fake.file(0x8100_0003);
+    fake.instead(LOAD, Vec::new());
+    open(&fake.device, &file, None).unwrap_err();
+    fake.state().wrong += 1;
+
+    let error = open(&fake.device, &file, None).unwrap_err();
+
+    assert!(error.to_string().contains("the parent 0x81000003"), "{error}");
     assert_eq!(fake.count(LOAD), 1);
 }
 
