@@ -16,8 +16,6 @@ const THEIRS: &[(&str, &[&str])] = &[
     ("credential-process", VENDING),
     ("serve", VENDING),
     ("serve", &["port", "hop-limit"]),
-    ("update", VENDING),
-    ("update", &["profile", "once", "retry-errors"]),
     (
         "read-certificate-data",
         &[
@@ -90,7 +88,6 @@ const THEIR_PAIRS: &[(&str, &str)] = &[
     ("no-tpm-key-password", "reuse-pin"),
     ("no-tpm-key-password", "tpm-key-password"),
     ("pkcs8-password", "tpm-key-password"),
-    ("once", "retry-errors"),
 ];
 
 fn sample(flag: &str) -> &'static str {
@@ -307,18 +304,20 @@ fn the_program_knows_its_other_name_by_the_file_it_was_started_as() {
     }
 }
 
+/// How the table begins.
+const TABLE: &str = "| flag of `aws_signing_helper` |";
+
 /// `ANCHORD_TEST_BLESS=1` writes it anew.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "tests read their own environment")]
 fn the_table_that_people_read_is_made_from_the_flags() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let snapshot = root.join("tests/it/snapshots/helper/flags.md");
+    let readme = || fs_err::read_to_string(root.join("README.md")).unwrap();
     if std::env::var_os("ANCHORD_TEST_BLESS").is_some() {
-        fs_err::write(&snapshot, table()).unwrap();
+        let text = readme();
+        let (before, rest) = text.split_once(TABLE).unwrap();
+        let after = rest.find("\n\n").map(|end| &rest[end + 1..]).unwrap();
+        fs_err::write(root.join("README.md"), format!("{before}{}{after}", table())).unwrap();
     }
-
-    assert_eq!(fs_err::read_to_string(&snapshot).unwrap(), table());
-    let readme = fs_err::read_to_string(root.join("README.md")).unwrap();
-    let heading = table().lines().next().unwrap().to_owned();
-    assert!(!readme.contains(&heading) || readme.contains(&table()), "README.md has another table of flags");
+    assert!(readme().contains(&table()), "README.md has another table of flags");
 }
