@@ -45,8 +45,8 @@ pub(super) fn command() -> clap::Command {
              SDKs take the [default] profile of ~/.aws/credentials and ~/.aws/config before a daemon. Where it gives \
              credentials, the file that it is in is hidden from the command by AWS_SHARED_CREDENTIALS_FILE=/dev/null or \
              AWS_CONFIG_FILE=/dev/null, and with it the file's other profiles and settings; else both stay as they are.\n\n\
-             Exit codes: the command's own; 127 where there is no such command, 126 where it cannot be run, 1 and 2 where \
-             anchord itself fails.",
+             Exit codes: the command's own; 127 where there is no such command, 126 where it cannot be run; where anchord \
+             itself fails, 1 this host, its settings, the daemon or the network, 2 usage, 3 AWS refused, 70 a bug.",
         )
         .arg(
             Arg::new("bedrock-api-key")
@@ -219,9 +219,7 @@ fn bedrock_api_key(
     // For as long as this is not yet the command.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let environment = surroundings.environment;
-    let from_variables = || REGIONS.iter().find_map(|name| environment.get(name));
-    let given = from_variables().and_then(|text| Region::parse(text).ok());
-    let Some(region) = given.or(region) else {
+    let Some(region) = region_of(environment)?.or(region) else {
         let message = "no Region is known for the API key";
         return Err(Failure::of(Class::Misconfigured, message, Some("set AWS_REGION".into())));
     };
@@ -230,6 +228,17 @@ fn bedrock_api_key(
     let lifetime = signing::api_key_lifetime(&credentials, now, lifetime);
     signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)
         .map_err(|_| Failure::of(Class::Broken, "no API key can be made of these credentials", None))
+}
+
+/// The Region that a variable names; one that no Region can have is told, for the command's SDKs would take it too.
+fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
+    let Some((variable, text)) = REGIONS.iter().find_map(|name| Some((name, environment.get(name)?))) else {
+        return Ok(None);
+    };
+    Region::parse(text).map(Some).map_err(|error| {
+        let hint = format!("set {variable} to a Region, such as eu-west-1, or unset it");
+        Failure::of(Class::Misconfigured, format!("{variable}: {error}"), Some(hint))
+    })
 }
 
 const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";

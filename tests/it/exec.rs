@@ -104,6 +104,17 @@ async fn the_command_gets_an_api_key_for_bedrock_beside_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_region_that_cannot_be_is_told_before_a_key_is_made_for_another() {
+    let (stage, _daemon, _) = start().await;
+
+    let ran = exec(&stage, &["--bedrock-api-key"], &[("AWS_REGION", "Ireland!")], &["env"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("AWS_REGION: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: set AWS_REGION to a Region"), "{}", ran.stderr);
+}
+
+#[tokio::test]
 async fn the_commands_exit_code_is_ours() {
     let (stage, _daemon, _) = start().await;
     stage.write("not-executable", "#!/bin/sh\n");
