@@ -23,8 +23,9 @@ fn encrypt(stage: &Stage) {
 fn show(stage: &Stage, typed: &str) -> (String, bool) {
     let anchord = env!("CARGO_BIN_EXE_anchord");
     let verb = format!("{anchord} certificate show --config {}", stage.path("anchord.toml").display());
-    let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &verb, "/dev/null"]);
+    // Whoever runs tests in the background has them ignore Ctrl+C.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &verb, "/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
