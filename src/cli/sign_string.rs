@@ -13,7 +13,9 @@ use super::helper::Name;
 use super::helper::Words;
 use super::prompt;
 use crate::daemon;
+use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity::Hash;
 use crate::identity::Passphrase;
 use crate::identity::Source;
 use crate::telemetry;
@@ -26,12 +28,11 @@ const OF_KEY: &[u8] = b"IAM RA";
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
     let words = Words(matches);
-    if let Some(digest @ ("SHA384" | "SHA512")) = words.get("digest") {
-        let mistake = format!(
-            "--digest {digest}: keys sign with SHA256 here, as Roles Anywhere has it; hint: leave it out"
-        );
-        return helper::refuse(&vec![mistake], surroundings);
-    }
+    let hash = match words.get("digest") {
+        Some("SHA384") => Hash::Sha384,
+        Some("SHA512") => Hash::Sha512,
+        _ => Hash::Sha256,
+    };
     if !["certificate", "private-key", "cert-selector"].iter().any(|flag| words.has(flag)) {
         let mistake =
             "there is no --private-key; hint: name the key, or with --certificate the place that has it";
@@ -48,20 +49,27 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     if line.debug {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
-    match signature(&source) {
+    match signature(&source, hash) {
         Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),
         Err(failure) => exit::report(&failure, surroundings),
     }
 }
 
-fn signature(source: &Source) -> Result<Vec<u8>, Failure> {
+fn signature(source: &Source, hash: Hash) -> Result<Vec<u8>, Failure> {
     if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
         prompt::ask_for("the private key", answer);
     }
     let key = source.signing_key()?;
     let of_key = [OF_KEY, key.public_key()].concat();
     let digest = ring::digest::digest(&ring::digest::SHA256, &of_key);
-    key.sign(&[TEXT, digest.as_ref()].concat()).map_err(Failure::from)
+    match key.sign_with(hash, &[TEXT, digest.as_ref()].concat()) {
+        Some(signature) => signature.map_err(Failure::from),
+        None => Err(Failure::of(
+            Class::Misconfigured,
+            "this key signs with SHA256 alone, as Roles Anywhere has it",
+            Some("leave out --digest".into()),
+        )),
+    }
 }
 
 fn print(signature: &[u8], format: &str, surroundings: &mut Surroundings<'_>) -> Exit {

@@ -42,6 +42,7 @@ pub use inspect::Inspection;
 pub use inspect::Role;
 pub use inspect::Seen;
 pub use key::Algorithm;
+pub use key::Hash;
 pub use key::SignFailure;
 pub use key::SigningKey;
 pub use leaf::Fault;

@@ -252,6 +252,43 @@ async fn sign_string_signs_in_each_format() {
         let key = signature::UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, &public_key);
         key.verify(&text, &binary).unwrap();
     }
+    for (hash, algorithm) in [
+        ("SHA384", &signature::RSA_PKCS1_2048_8192_SHA384),
+        ("SHA512", &signature::RSA_PKCS1_2048_8192_SHA512),
+    ] {
+        let mut command = called(&stage, OTHER_NAME);
+        command.args(["sign-string", "--private-key", "key.pem", "--format=bin", "--digest", hash]);
+        let binary = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().stdout;
+        signature::UnparsedPublicKey::new(algorithm, &public_key).verify(&text, &binary).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn sign_string_hashes_as_it_is_told_to_where_the_key_can() {
+    use aws_lc_rs::digest;
+    use aws_lc_rs::signature;
+    let stage = Stage::new().await;
+    let leaf = stage.root.leaf(&LeafRequest::new("robot-7", KeyKind::P384)).unwrap();
+    stage.write("p384.pem", &leaf.key_pem(KeyForm::Sec1).unwrap());
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf.certificate_der()).unwrap();
+    let public_key = parsed.public_key().subject_public_key.data.to_vec();
+    let of_key = digest::digest(&digest::SHA256, &[b"IAM RA", public_key.as_slice()].concat());
+    let text = [b"AWS Roles Anywhere Credential Helper Signing Test1", of_key.as_ref()].concat();
+    let mut command = called(&stage, OTHER_NAME);
+    command.args(["sign-string", "--private-key=p384.pem", "--format=bin", "--digest=SHA384"]);
+
+    let binary = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().stdout;
+
+    let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, &public_key);
+    key.verify(&text, &binary).unwrap();
+    if cfg!(feature = "ml-dsa") {
+        let leaf = stage.root.leaf(&LeafRequest::new("robot-7", KeyKind::MlDsa65)).unwrap();
+        stage.write("key.pem", &leaf.key_pem(KeyForm::Pkcs8).unwrap());
+        let refused =
+            run_alone(&stage, OTHER_NAME, &["sign-string", "--private-key=key.pem", "--digest=SHA512"]).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+        assert!(refused.stderr.contains("this key signs with SHA256 alone"), "{}", refused.stderr);
+    }
 }
 
 #[tokio::test]
@@ -311,10 +348,6 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
         ),
         (vec!["serve", "--certificate=leaf.pem"], "anchord: there is no --role-arn, "),
         (vec!["sign-string"], "anchord: there is no --private-key; hint: "),
-        (
-            vec!["sign-string", "--private-key=key.pem", "--digest", "SHA512"],
-            "anchord: --digest SHA512: keys sign with SHA256 here",
-        ),
         (vec!["read-certificate-data", "--certificate=nowhere.pem"], "anchord: `"),
         (
             vec!["read-certificate-data", "--certificate=a", "--system-store-name=MY"],

@@ -231,7 +231,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: &["sign-string"],
         takes: Takes::OneOf(&["SHA256", "SHA384", "SHA512"]),
         meaning: Meaning::Different,
-        here: "SHA256 only: Roles Anywhere takes nothing else, and no key here signs otherwise.",
+        here: "SHA256 without it. Keys in tokens, in TPMs and of ML-DSA sign with nothing else here: Roles Anywhere takes nothing else.",
     },
 ];
 

@@ -13,6 +13,7 @@ use pkcs8::PrivateKeyInfoRef;
 use super::Algorithm;
 use super::COPY_AGAIN;
 use super::Error;
+use super::Hash;
 use super::Origin;
 use super::SUPPORTED;
 use super::SignFailure;
@@ -44,7 +45,26 @@ impl SigningKey for Ec {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
-        let digest = ring::digest::digest(&ring::digest::SHA256, message);
+        self.sign_hashed(&ring::digest::SHA256, message)
+    }
+
+    fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
+        let algorithm = match hash {
+            Hash::Sha256 => &ring::digest::SHA256,
+            Hash::Sha384 => &ring::digest::SHA384,
+            Hash::Sha512 => &ring::digest::SHA512,
+        };
+        Some(self.sign_hashed(algorithm, message))
+    }
+}
+
+impl Ec {
+    fn sign_hashed(
+        &self,
+        algorithm: &'static ring::digest::Algorithm,
+        message: &[u8],
+    ) -> Result<Vec<u8>, SignFailure> {
+        let digest = ring::digest::digest(algorithm, message);
         let signature = match &self.signer {
             Signer::P256(key) => {
                 signed(key, digest.as_ref(), |s: p256::ecdsa::Signature| s.to_der().as_bytes().to_vec())

@@ -47,6 +47,22 @@ pub trait SigningKey: Send + Sync + fmt::Debug {
 
     /// Signs `message` (hashing is the key's work) in the form Roles Anywhere expects.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure>;
+
+    /// The same with `hash`, for others than Roles Anywhere; `None` where the key knows SHA-256 alone.
+    fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
+        (hash == Hash::Sha256).then(|| self.sign(message))
+    }
+}
+
+/// What a message is hashed with before it is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
 }
 
 /// The key did not sign.

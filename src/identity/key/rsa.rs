@@ -7,11 +7,15 @@ use ring::error::KeyRejected;
 use ring::rand::SystemRandom;
 use ring::signature::KeyPair as _;
 use ring::signature::RSA_PKCS1_SHA256;
+use ring::signature::RSA_PKCS1_SHA384;
+use ring::signature::RSA_PKCS1_SHA512;
+use ring::signature::RsaEncoding;
 use ring::signature::RsaKeyPair;
 
 use super::Algorithm;
 use super::COPY_AGAIN;
 use super::Error;
+use super::Hash;
 use super::Origin;
 use super::SUPPORTED;
 use super::SignFailure;
@@ -33,14 +37,23 @@ impl SigningKey for Rsa {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
-        signature(&self.pair, message).ok_or_else(SignFailure::unexpected)
+        signature(&self.pair, &RSA_PKCS1_SHA256, message).ok_or_else(SignFailure::unexpected)
+    }
+
+    fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
+        let padding: &'static dyn RsaEncoding = match hash {
+            Hash::Sha256 => &RSA_PKCS1_SHA256,
+            Hash::Sha384 => &RSA_PKCS1_SHA384,
+            Hash::Sha512 => &RSA_PKCS1_SHA512,
+        };
+        Some(signature(&self.pair, padding, message).ok_or_else(SignFailure::unexpected))
     }
 }
 
-fn signature(pair: &RsaKeyPair, message: &[u8]) -> Option<Vec<u8>> {
+fn signature(pair: &RsaKeyPair, padding: &'static dyn RsaEncoding, message: &[u8]) -> Option<Vec<u8>> {
     let mut signature = vec![0; pair.public().modulus_len()];
     // PKCS#1 v1.5 is deterministic; ring uses the randomness for blinding alone.
-    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).ok()?;
+    pair.sign(padding, &SystemRandom::new(), message, &mut signature).ok()?;
     Some(signature)
 }
 
@@ -67,7 +80,7 @@ fn accept(origin: &Origin, pair: Result<RsaKeyPair, KeyRejected>) -> Result<Arc<
         why => unusable(origin, format!("is not a valid RSA key ({why})"), COPY_AGAIN),
     })?;
     // dP and dQ are not compared with the primes when a key is read, but ring looks at what it has signed.
-    if signature(&pair, b"").is_none() {
+    if signature(&pair, &RSA_PKCS1_SHA256, b"").is_none() {
         return Err(unusable(
             origin,
             "is not a valid RSA key (its parts do not belong together)",
