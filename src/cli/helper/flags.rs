@@ -140,7 +140,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: ALL,
         takes: Takes::Switch,
         meaning: Meaning::Different,
-        here: "Logs more to stderr, as `--log-level debug`. Never a request, an answer or a secret: there, whole requests are printed.",
+        here: "Logs more to stderr, as `--log-level debug`. Never a request, an answer or a secret: there, requests are printed.",
     },
     Flag {
         name: "cert-selector",
@@ -182,7 +182,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: KEYED,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-value`, `pin-source`) or in `--passphrase`, and typed in with `--passphrase prompt` only: there it is always asked for.",
+        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-value`, `pin-source`) or in `--passphrase`, and typed in with `--passphrase prompt` only: there one that is not in the URI is asked for.",
     },
     Flag {
         name: "tpm-key-password",

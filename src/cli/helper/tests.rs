@@ -11,7 +11,8 @@ use crate::config::Environment;
 
 const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
 
-/// The flags of AWS's tool, by verb, in the order of its sources (1.8).
+/// The flags of AWS's tool, by verb, as its sources declare them. `system-store-location` was read in those of
+/// `sign-string` alone; the other verbs share its variable.
 const THEIRS: &[(&str, &[&str])] = &[
     ("credential-process", VENDING),
     ("serve", VENDING),
