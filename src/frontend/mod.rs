@@ -6,6 +6,7 @@
 //! living credentials, never ask AWS itself, and never put a secret into a log line.
 
 mod api_key;
+pub mod credentials_file;
 mod document;
 pub mod files;
 pub mod guard;

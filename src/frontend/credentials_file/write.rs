@@ -1,0 +1,307 @@
+//! Replaces the file in one step, under a lock.
+//!
+//! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
+//! it leads to is replaced. Owner and permissions stay as they are.
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::FlockOperation;
+
+use super::Profile;
+use super::edit;
+use crate::credentials::Credentials;
+use crate::failure::Class;
+use crate::failure::Classify;
+use crate::failure::system_reason;
+use crate::secret::Secret;
+
+/// Why the file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file, its folder or its lock cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory, a pipe, a device.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It would become ours.
+    #[error("`{}` belongs to user {owner}, not to us", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Nobody keeps credentials in this.
+    #[error("`{}` is larger than 4 MiB", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Another writer does not end.
+    #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// Somebody who takes no lock writes all the time.
+    #[error("`{}` changes all the time", path.display())]
+    Restless {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Writing it panicked.
+    #[error("writing the credentials file panicked; this is a bug")]
+    Broken,
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Locked { .. } | Self::Restless { .. } => Class::Transient,
+            Self::Broken => Class::Broken,
+            _ => Class::Misconfigured,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        use io::ErrorKind as Kind;
+        match self {
+            Self::Unwritable { path, source } => Some(match source.kind() {
+                Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+                    format!("make room on the file system of `{}`", path.display())
+                }
+                Kind::ReadOnlyFilesystem => {
+                    format!(
+                        "let it be written to; under systemd, name its folder in ReadWritePaths= (`{}`)",
+                        path.display()
+                    )
+                }
+                _ => format!("let this user write to the directory of `{}`", path.display()),
+            }),
+            Self::Unreadable { .. } => Some("let this user read it".into()),
+            Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
+            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
+            Self::Restless { .. } | Self::Broken => None,
+        }
+    }
+}
+
+/// How long a writer waits for another.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Puts `credentials` into the profile of the file at `path`, which is made where there is none; `false` if they were
+/// there already.
+///
+/// # Errors
+/// Why the file is as it was.
+pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) -> Result<bool, Error> {
+    let target = resolve(path)?;
+    make_folder(&target)?;
+    let lock = lock(&target).await?;
+    let (profile, credentials) = (profile.clone(), credentials.clone());
+    let written = tokio::task::spawn_blocking(move || {
+        let _lock = lock;
+        replace(&target, &|text| edit(text, &profile, &credentials))
+    });
+    written.await.unwrap_or(Err(Error::Broken))
+}
+
+/// Where the last symbolic link leads; the file need not exist.
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match fs_err::read_link(&path) {
+            Ok(target) => path = folder(&path).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(Error::Unreadable {
+        path,
+        source: io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()),
+    })
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn make_folder(path: &Path) -> Result<(), Error> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder(path))
+        .map_err(|source| Error::Unwritable { path: folder(path).into(), source })
+}
+
+fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    folder(path).join(name)
+}
+
+/// Held by one writer; the kernel lets go of it when the process ends, however it ends. The lock's file stays: one
+/// that is removed could be held by two.
+async fn lock(path: &Path) -> Result<fs_err::File, Error> {
+    let path = beside(path, ".", ".lock");
+    let unwritable =
+        |error: io::Error| Error::Unwritable { path: path.clone(), source: system_reason(&error) };
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create(true).mode(0o600).custom_flags(flags);
+    let file = options.open(&path).map_err(unwritable)?;
+    let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(unwritable(error.into())),
+        }
+        if tokio::time::Instant::now() >= gives_up_at {
+            return Err(Error::Locked { path: path.clone() });
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+/// What was read, and how to know whether it is still so.
+struct Found {
+    text: Secret<Vec<u8>>,
+    metadata: Option<std::fs::Metadata>,
+}
+
+impl Found {
+    fn is_still(&self, now: Option<&std::fs::Metadata>) -> bool {
+        let facts = |found: &std::fs::Metadata| {
+            (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+        };
+        self.metadata.as_ref().map(facts) == now.map(facts)
+    }
+}
+
+fn read(path: &Path) -> Result<Found, Error> {
+    let unreadable =
+        |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    let file = match options.read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Found { text: Secret::new(Vec::new()), metadata: None });
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(Error::TooLarge { path: path.into() });
+    }
+    let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(Found { text: Secret::new(text), metadata: Some(metadata) })
+}
+
+/// Replaces the file by what `change` makes of it. The AWS CLI writes without a lock, so what has changed in the
+/// meantime is read again.
+fn replace(path: &Path, change: &dyn Fn(&[u8]) -> Secret<Vec<u8>>) -> Result<bool, Error> {
+    const ATTEMPTS: usize = 5;
+    sweep(path);
+    for _ in 0..ATTEMPTS {
+        let found = read(path)?;
+        let new = change(found.text.expose());
+        if new == found.text {
+            return Ok(false);
+        }
+        let file = write_beside(path, &new, found.metadata.as_ref())?;
+        if !found.is_still(std::fs::metadata(path).ok().as_ref()) {
+            continue;
+        }
+        let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+        file.persist(path).map_err(|failed| unwritable(failed.error))?;
+        // Not every file system can; the file is whole all the same.
+        let _ = fs_err::File::open(folder(path)).and_then(|folder| folder.sync_all());
+        return Ok(true);
+    }
+    Err(Error::Restless { path: path.into() })
+}
+
+/// Whole and on disk, with the owner and the permissions of the file it is to replace.
+fn write_beside(
+    path: &Path,
+    content: &Secret<Vec<u8>>,
+    old: Option<&std::fs::Metadata>,
+) -> Result<tempfile::NamedTempFile, Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    let prefix = beside(path, ".", ".anchord-");
+    let prefix = prefix.file_name().unwrap_or_default();
+    let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
+        // tempfile puts its own path in front.
+        unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
+    })?;
+    if let Some(old) = old {
+        keep_owner(path, file.as_file(), old)?;
+        let mode = std::fs::Permissions::from_mode(old.mode() & 0o7777);
+        file.as_file().set_permissions(mode).map_err(unwritable)?;
+    }
+    file.write_all(content.expose()).map_err(unwritable)?;
+    file.as_file().sync_all().map_err(unwritable)?;
+    Ok(file)
+}
+
+fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    let new = file.metadata().map_err(unwritable)?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    match std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())) {
+        Err(_) if new.uid() != old.uid() => Err(Error::Foreign { path: path.into(), owner: old.uid() }),
+        outcome => outcome.map_err(unwritable),
+    }
+}
+
+/// Removes what a writer that was killed has left; the lock is held, so nobody else is writing.
+fn sweep(path: &Path) {
+    let prefix = beside(path, ".", ".anchord-");
+    let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
+    let entries = fs_err::read_dir(folder(path)).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix)) {
+        let _ = fs_err::remove_file(entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests;
