@@ -13,7 +13,7 @@ use crate::config;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
-    let command = for_people();
+    let command = for_people().subcommand(super::update::command());
     #[cfg(feature = "pkcs11")]
     let command = command.subcommand(super::pkcs11_host::command());
     command

@@ -19,6 +19,7 @@ mod serve;
 mod sign_string;
 mod socket;
 mod status;
+mod update;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -59,6 +60,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
             matches,
         )) => helper::run(verb, matches, helper::Name::Anchord, surroundings),
         Some(("status", matches)) => status::run(matches, surroundings),
+        Some(("update", matches)) => update::run(matches, surroundings),
         Some(("check", matches)) => check::run(matches, surroundings),
         Some(("exec", matches)) => exec::run(matches, surroundings),
         Some(("config", matches)) => match matches.subcommand() {

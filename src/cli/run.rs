@@ -145,7 +145,7 @@ fn level(settings: &Settings) -> Level {
     }
 }
 
-fn start_logs(settings: &Settings, environment: &Environment) -> telemetry::Logs {
+pub(super) fn start_logs(settings: &Settings, environment: &Environment) -> telemetry::Logs {
     let format = match settings.log.format {
         config::Format::Text => telemetry::Format::Text,
         config::Format::Json => telemetry::Format::Json,

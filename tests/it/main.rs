@@ -28,3 +28,4 @@ mod secrets;
 mod supervision;
 mod systemd;
 mod transport;
+mod update;

@@ -48,13 +48,35 @@ pub(super) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    let mut obtained = in_time(settings, Way::DaemonFirst, surroundings)?;
+    credentials_by(Way::DaemonFirst, settings, surroundings)
+}
+
+/// The same, where it matters who may be asked.
+pub(super) fn credentials_by(
+    way: Way,
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    let mut obtained = in_time(settings, way, surroundings)?;
     if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
         prompt::ask(session);
-        obtained = in_time(settings, Way::DaemonFirst, surroundings)?;
+        obtained = in_time(settings, way, surroundings)?;
     }
+    read(&obtained)
+}
+
+/// The same within a runtime, for verbs that go on; nobody is asked for a passphrase.
+pub(super) async fn attempt(
+    settings: &Settings,
+    way: Way,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    read(&limited(settings, way, surroundings).await?)
+}
+
+fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
     match obtained {
-        Obtained::Line(line) => process::read(&line, Clock::system().now())
+        Obtained::Line(line) => process::read(line, Clock::system().now())
             .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None)),
         Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
     }
@@ -62,7 +84,7 @@ pub(super) fn credentials(
 
 /// Who may be asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// A daemon, and AWS where there is none.
     DaemonFirst,
     /// AWS alone.
@@ -119,18 +141,18 @@ enum Obtained {
 
 fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
     exit::runtime().and_then(|runtime| {
-        let obtained = async { tokio::time::timeout(PATIENCE, obtain(settings, way, surroundings)).await };
-        let line = runtime.block_on(obtained);
+        let line = runtime.block_on(limited(settings, way, surroundings));
         // A name lookup may still block a thread.
         runtime.shutdown_background();
-        line.unwrap_or_else(|_| {
-            let message = format!("no credentials within {} s", PATIENCE.as_secs());
-            Err(Failure::of(
-                Class::Transient,
-                message,
-                Some("see whether AWS can be reached from here".into()),
-            ))
-        })
+        line
+    })
+}
+
+async fn limited(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+    let line = tokio::time::timeout(PATIENCE, obtain(settings, way, surroundings)).await;
+    line.unwrap_or_else(|_| {
+        let message = format!("no credentials within {} s", PATIENCE.as_secs());
+        Err(Failure::of(Class::Transient, message, Some("see whether AWS can be reached from here".into())))
     })
 }
 

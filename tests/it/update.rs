@@ -1,0 +1,86 @@
+//! `update`: a profile of the shared credentials file.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::process::anchord;
+
+fn key_id(path: &Path, profile: &str) -> Option<String> {
+    let text = fs_err::read_to_string(path).ok()?;
+    let section = text.split(&format!("[{profile}]\n")).nth(1)?.split("\n[").next()?.to_owned();
+    let line = section.lines().find_map(|line| line.strip_prefix("aws_access_key_id = "))?;
+    Some(line.to_owned())
+}
+
+const ONCE: [&str; 4] = ["update", "--once", "--session", "bedrock"];
+
+#[tokio::test]
+async fn once_writes_the_file_in_a_folder_of_its_own_and_says_nothing() {
+    let stage = Stage::new().await;
+
+    let ran = stage.run(&ONCE).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""));
+    let path = stage.path(".aws/credentials");
+    assert!(key_id(&path, "default").unwrap().starts_with("ASIA"));
+    assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs_err::metadata(stage.path(".aws")).unwrap().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn other_profiles_stay_byte_for_byte() {
+    let stage = Stage::new().await;
+    let before = "# mine\r\n[other]\naws_access_key_id = AKIAOTHER\n\n[work]\nregion = eu-west-1";
+    stage.write("mine", before);
+    let file = stage.path("mine");
+    let arguments =
+        [&ONCE[..], &["--profile", "work", "--credentials-file", file.to_str().unwrap()]].concat();
+
+    let ran = stage.run(&arguments).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let text = fs_err::read_to_string(&file).unwrap();
+    assert!(
+        text.starts_with(
+            "# mine\r\n[other]\naws_access_key_id = AKIAOTHER\n\n[work]\naws_access_key_id = ASIA"
+        )
+    );
+    assert!(text.ends_with("\nregion = eu-west-1"), "{text}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_told_in_a_line_and_the_file_stays() {
+    let stage = Stage::new().await;
+    stage.write("mine", "[default]\naws_access_key_id = AKIAOLD\n");
+    let file = stage.path("mine");
+    let place = ["--credentials-file", file.to_str().unwrap()];
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+
+    let refused = stage.run(&[&ONCE[..], &place].concat()).await;
+    let unnameable = stage.run(&[&ONCE[..], &["--profile", "a]b"]].concat()).await;
+    let folder = stage.run(&[&ONCE[..], &["--credentials-file", "/"]].concat()).await;
+
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("Unable to assume role"), "{}", refused.stderr);
+    assert_eq!(key_id(&file, "default").unwrap(), "AKIAOLD");
+    assert!(unnameable.stderr.contains("--profile: a profile's name has no `]`"), "{}", unnameable.stderr);
+    assert_ne!(folder.code, 0);
+}
+
+#[tokio::test]
+async fn in_the_foreground_it_writes_and_ends_at_sigterm() {
+    let stage = Stage::new().await;
+    let mut command = anchord();
+    command.arg("update").arg("--config").arg(stage.path("anchord.toml"));
+    command.args(["--session", "bedrock", "--profile", "work"]).env("HOME", stage.path(""));
+    let updater = Daemon::of(command);
+
+    updater.wait_for("Written").await;
+
+    assert!(key_id(&stage.path(".aws/credentials"), "work").unwrap().starts_with("ASIA"));
+    let (code, output) = updater.stop().await;
+    assert_eq!(code, 0, "{output}");
+    stage.assert_no_secrets(&output, &[]);
+}
