@@ -155,6 +155,11 @@ impl<'a> Check<'a> {
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
         let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
+        let credentials_files = match self.caller {
+            Caller::Daemon => self.credentials_files(&names),
+            // A client writes none of them.
+            Caller::Client => Some(Vec::new()),
+        };
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
@@ -168,6 +173,7 @@ impl<'a> Check<'a> {
             socket: socket?,
             upstream: upstream?,
             sessions: sessions.into_iter().collect::<Option<_>>()?,
+            credentials_files: credentials_files?,
             picked: picked.optional()?,
             origins: Origins::default(),
             warnings: Vec::new(),

@@ -15,6 +15,8 @@ use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::credentials_file;
+use super::credentials_file::FileTable;
 use super::environment::Environment;
 use super::options::Kind;
 use super::options::OPTIONS;
@@ -67,6 +69,8 @@ pub(super) struct FileLayer {
     pub(super) values: Values,
     /// In the order of the file.
     pub(super) sessions: Vec<FileSession>,
+    /// In the order of the file.
+    pub(super) credentials_files: Vec<FileTable>,
     /// Whether parts could not be read, so that nothing may be called missing.
     pub(super) incomplete: bool,
 }
@@ -229,6 +233,8 @@ impl Walk<'_> {
             let name = key.get_ref().as_ref();
             if name == "session" {
                 self.sessions(value, layer);
+            } else if name == "credentials_file" {
+                self.credentials_files(value, layer);
             } else if let Some(table) = TABLES.iter().find(|&&table| table == name) {
                 if let Some(entries) = self.table(value, &format!("`{table}`")) {
                     self.entries(table, &format!("[{table}]"), entries, &mut layer.values);
@@ -238,6 +244,7 @@ impl Walk<'_> {
             }
         }
         layer.sessions.sort_by_key(|session| session.line);
+        layer.credentials_files.sort_by_key(|file| file.table.line);
     }
 
     fn table<'v, 'i>(&mut self, value: &'v Spanned<DeValue<'i>>, named: &str) -> Option<&'v DeTable<'i>> {
@@ -276,6 +283,30 @@ impl Walk<'_> {
                 }
                 None => layer.incomplete = true,
             }
+        }
+    }
+
+    fn credentials_files(&mut self, value: &Spanned<DeValue<'_>>, layer: &mut FileLayer) {
+        let Some(files) = self.table(value, "`credentials_file`") else { return };
+        for (key, value) in files {
+            let (name, line) = (key.get_ref().as_ref(), self.line_of(key));
+            let place = format!("[credentials_file.{}]", shortened(name));
+            if let Err(fault) = session_name(name) {
+                self.report(line, fault);
+            }
+            let Some(entries) = self.table(value, &place) else { continue };
+            let mut table = FileStep { line, values: Values::new() };
+            for (key, value) in entries {
+                match credentials_file::KEYS.iter().find(|spec| spec.key == key.get_ref().as_ref()) {
+                    Some(spec) => self.value(spec, &place, value, &mut table.values),
+                    None => {
+                        let hint = "the keys are path, profile, session";
+                        let what = format!("unknown key {} in {place}", echo(key.get_ref()));
+                        self.report(self.line_of(key), Fault::new(what).hint(hint));
+                    }
+                }
+            }
+            layer.credentials_files.push(FileTable { name: name.into(), table });
         }
     }
 

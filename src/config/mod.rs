@@ -11,6 +11,7 @@
 mod access_keys;
 mod agent;
 mod check;
+mod credentials_file;
 mod environment;
 mod fallback;
 mod file;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// In the order of the file. Never empty after [`load`].
     pub sessions: Vec<Session>,
+    /// The profiles of shared credentials files that are written, in the order of the file.
+    pub credentials_files: Vec<CredentialsFile>,
     /// The session that `--session` named; one of `sessions`, unless a client has none of its own.
     pub picked: Option<String>,
     /// Where each value came from, for [`describe`].
@@ -175,6 +178,19 @@ pub struct Socket {
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
+}
+
+/// A profile of a shared credentials file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsFile {
+    /// What the settings call it.
+    pub name: String,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// The profile that is written.
+    pub profile: String,
+    /// Whose credentials it gets; one of [`Settings::sessions`].
+    pub session: String,
 }
 
 /// How AWS is reached.

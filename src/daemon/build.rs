@@ -123,6 +123,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         bound,
         transport,
         roster: watch::Sender::new(roster),
+        credentials_files: watch::Sender::new(settings.credentials_files.clone().into()),
         routes,
         token_key: secrets.token_key,
     };

@@ -13,6 +13,7 @@ use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
+use crate::config::CredentialsFile;
 use crate::config::Settings;
 use crate::frontend::Route;
 use crate::frontend::Router;
@@ -27,6 +28,7 @@ pub(super) struct Engine {
     pub(super) bound: Bound,
     pub(super) transport: Arc<Replaceable>,
     pub(super) roster: watch::Sender<Roster>,
+    pub(super) credentials_files: watch::Sender<Arc<[CredentialsFile]>>,
     pub(super) routes: Routes,
     pub(super) token_key: Option<Secret<[u8; 32]>>,
 }
@@ -134,6 +136,7 @@ impl Engine {
 
         self.routes.replace(front_ends);
         self.roster.send_replace(roster);
+        self.credentials_files.send_replace(settings.credentials_files.clone().into());
         self.token_key = secrets.token_key;
         self.settings = settings;
         Ok(Applied { sessions, waiting })

@@ -3,6 +3,7 @@
 //! The only module that knows both the settings and the stages.
 
 mod build;
+mod credentials_files;
 mod engine;
 mod error;
 mod handover;

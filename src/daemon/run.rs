@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::Bound;
 use super::Error;
+use super::credentials_files;
 use super::engine::Applied;
 use super::engine::Engine;
 use super::engine::Preparation;
@@ -108,6 +109,11 @@ impl Daemon {
         let mut background = JoinSet::new();
         let (key, roster) = (engine.token_key.clone(), engine.roster.subscribe());
         background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
+        background.spawn(credentials_files::keep(
+            engine.credentials_files.subscribe(),
+            engine.roster.subscribe(),
+            engine.seams.clock.clone(),
+        ));
         let (say_ready, mut ready) = oneshot::channel();
         background.spawn(tell_systemd(engine.roster.subscribe(), say_ready));
 

@@ -84,3 +84,58 @@ async fn in_the_foreground_it_writes_and_ends_at_sigterm() {
     assert_eq!(code, 0, "{output}");
     stage.assert_no_secrets(&output, &[]);
 }
+
+#[tokio::test]
+async fn the_daemon_writes_several_profiles_and_follows_a_reload() {
+    use rustix::process::Signal;
+    let stage = Stage::new().await;
+    let file =
+        |name: &str, lines: &str| format!("[credentials_file.{name}]\npath = \"aws/{name}\"\n{lines}\n");
+    let session = stage.session("bedrock");
+    stage.configure(&format!("{session}{}{}", file("one", "profile = \"work\""), file("two", "")));
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for_nth("Credentials file written", 2).await;
+    assert!(key_id(&stage.path("aws/one"), "work").unwrap().starts_with("ASIA"));
+    assert_eq!(key_id(&stage.path("aws/one"), "work"), key_id(&stage.path("aws/two"), "default"));
+
+    stage.configure(&format!("{session}{}", file("three", "session = \"bedrock\"")));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_nth("Credentials file written", 3).await;
+    assert_eq!(key_id(&stage.path("aws/three"), "default"), key_id(&stage.path("aws/two"), "default"));
+    let (code, output) = daemon.stop().await;
+    assert_eq!(code, 0);
+    stage.assert_no_secrets(&output, &[]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_costs_the_daemon_nothing() {
+    let stage = Stage::new().await;
+    let session = stage.session("bedrock");
+    stage.configure(&format!(
+        "{session}[credentials_file.bad]\npath = \"run\"\n[credentials_file.good]\npath = \"good\"\n"
+    ));
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for("Credentials file written").await;
+    let told = daemon.wait_for("The credentials file is not written; it stays as it is").await;
+
+    assert!(told.to_string().contains("is not a regular file"), "{told}");
+    assert!(key_id(&stage.path("good"), "default").is_some());
+    assert_eq!(daemon.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn mistakes_in_a_table_are_told_with_their_lines() {
+    let stage = Stage::new().await;
+    let table = "[credentials_file.a]\nprofil = \"x\"\n[credentials_file.b]\nsession = \"none\"\npath = \"b\"\n\
+                 [credentials_file.c]\nprofile = \"a]b\"\npath = \"c\"\n";
+    stage.configure(&format!("{}{table}", stage.session("bedrock")));
+
+    let ran = stage.run(&["config", "check"]).await;
+
+    assert_ne!(ran.code, 0);
+    for told in ["unknown key `profil`", "there is no session `none`", "a profile's name has no"] {
+        assert!(ran.stderr.contains(told), "{told}: {}{}", ran.stdout, ran.stderr);
+    }
+}

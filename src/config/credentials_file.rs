@@ -1,0 +1,156 @@
+//! `[credentials_file.NAME]`: which profiles of which shared credentials files the daemon writes.
+
+use std::collections::BTreeSet;
+
+use super::CredentialsFile;
+use super::check::Check;
+use super::environment::Environment;
+use super::file::FileStep;
+use super::file::Given;
+use super::options::Fallback;
+use super::options::Kind;
+use super::options::OptionSpec;
+use super::values;
+use super::values::Fault;
+
+/// A `[credentials_file.NAME]`.
+#[derive(Debug)]
+pub(super) struct FileTable {
+    pub(super) name: String,
+    pub(super) table: FileStep,
+}
+
+/// The keys of a `[credentials_file.NAME]`. They have no flags and no variables.
+pub(super) const KEYS: &[OptionSpec] = &[
+    key(
+        "path",
+        Kind::Path,
+        "\"/home/app/.aws/credentials\"",
+        "else AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials",
+    ),
+    key("profile", Kind::Text("NAME"), "\"bedrock\"", "else `default`"),
+    key("session", Kind::Text("NAME"), "\"bedrock\"", "whose credentials it gets; else the only session"),
+];
+
+const fn key(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
+}
+
+impl Check<'_> {
+    /// All tables; `None` when something is wrong with one.
+    pub(super) fn credentials_files(&mut self, sessions: &[&str]) -> Option<Vec<CredentialsFile>> {
+        let layers = self.layers;
+        let mut files = Vec::new();
+        let mut taken = BTreeSet::new();
+        let mut is_whole = true;
+        for table in &layers.file.credentials_files {
+            let Some(file) = self.credentials_file(table, sessions) else {
+                is_whole = false;
+                continue;
+            };
+            if !taken.insert((file.path.clone(), file.profile.clone())) {
+                let what =
+                    format!("{}: another table writes the same profile of the same file", place(table));
+                self.report(self.file_line(table.table.line), Fault::new(what));
+                is_whole = false;
+            }
+            files.push(file);
+        }
+        is_whole.then_some(files)
+    }
+
+    fn credentials_file(&mut self, table: &FileTable, sessions: &[&str]) -> Option<CredentialsFile> {
+        let origin = self.file_line(table.table.line);
+        let path = self.text_of(table, "path");
+        let profile = self.text_of(table, "profile");
+        let session = self.text_of(table, "session");
+        let (path, profile, session) = (path?, profile?, session?);
+        let path = match path.map(|given| self.start_of(&given.origin).join(&given.text)) {
+            Some(path) => Some(path),
+            None => usual_path(self.layers.environment),
+        };
+        let Some(path) = path else {
+            let what = format!("{}: there is no home for a credentials file", place(table));
+            self.report(origin, Fault::new(what).hint("set `path`"));
+            return None;
+        };
+        // The front end has the same rule, and the last word.
+        if let Some(given) = profile.as_ref().filter(|given| !is_nameable(&given.text)) {
+            let what = format!(
+                "{}: a profile's name has no brackets, comment or spaces at its ends, and is not `DEFAULT`",
+                place(table)
+            );
+            self.report(given.origin.clone(), Fault::new(what).hint("choose another name"));
+            return None;
+        }
+        let profile = profile.map_or_else(|| "default".into(), |given| given.text);
+        let session = match (session, sessions) {
+            (Some(given), _) if sessions.contains(&given.text.as_str()) => given.text,
+            (None, [only]) => (*only).into(),
+            (Some(given), _) => {
+                let what = format!("{}: there is no session {}", place(table), values::echo(&given.text));
+                self.report(given.origin, Fault::new(what).hint("name one of [session.NAME]"));
+                return None;
+            }
+            (None, _) => {
+                let what = format!("{}: it takes one session, and there are several or none", place(table));
+                self.report(origin, Fault::new(what).hint("set `session`"));
+                return None;
+            }
+        };
+        let note = |check: &mut Self, key: &str, value: &str| {
+            let key = format!("credentials_file.{}.{key}", table.name);
+            check.origins.note(key, format!("\"{value}\""), origin.clone());
+        };
+        note(self, "path", &path.display().to_string());
+        note(self, "profile", &profile);
+        note(self, "session", &session);
+        Some(CredentialsFile { name: table.name.clone(), path, profile, session })
+    }
+
+    /// `Some(None)` where it is absent; `None` where it has been reported.
+    fn text_of(&mut self, table: &FileTable, key: &str) -> Option<Option<Given>> {
+        match table.table.values.get(key) {
+            None => Some(None),
+            Some(None) => None,
+            Some(Some(given)) => {
+                let given = given.last()?.clone();
+                match values::plain(&given.text) {
+                    Ok(_) => Some(Some(given)),
+                    Err(fault) => {
+                        let what = format!("`{key}` in {}: {}", place(table), fault.what);
+                        self.report(given.origin, Fault { what, hint: fault.hint });
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn file_line(&self, line: usize) -> super::Origin {
+        super::Origin::File { path: self.layers.file.shown.clone(), line }
+    }
+}
+
+fn place(table: &FileTable) -> String {
+    format!("[credentials_file.{}]", table.name)
+}
+
+fn is_nameable(name: &str) -> bool {
+    let breaks = ["[", "]", " #", " ;", "\t#", "\t;"].iter().any(|text| name.contains(text));
+    !(breaks
+        || name.is_empty()
+        || name.trim() != name
+        || name == "DEFAULT"
+        || name.contains(char::is_control))
+}
+
+/// Where SDKs look.
+fn usual_path(environment: &Environment) -> Option<std::path::PathBuf> {
+    let home = environment.get("HOME").map(std::path::Path::new);
+    match (environment.get("AWS_SHARED_CREDENTIALS_FILE"), home) {
+        (Some(given), Some(home)) if given.starts_with("~/") => Some(home.join(&given[2..])),
+        (Some(given), _) => Some(environment.current_dir().join(given)),
+        (None, home) => home.map(|home| home.join(".aws/credentials")),
+    }
+}
