@@ -139,3 +139,46 @@ async fn mistakes_in_a_table_are_told_with_their_lines() {
         assert!(ran.stderr.contains(told), "{told}: {}{}", ran.stdout, ran.stderr);
     }
 }
+
+/// Whenever it is killed, the file is the old or the new one. All of the thousand kills where nothing may be left out.
+#[tokio::test]
+async fn a_killed_update_leaves_a_whole_file() {
+    let kills = if std::env::var_os("ANCHORD_TEST_ALL").is_some() { 1000 } else { 100 };
+    let stage = Stage::new().await;
+    let file = stage.path("mine");
+    let others = "# a line that is there to be kept, whatever happens to the program\n".repeat(2000);
+    let old = format!("[default]\naws_access_key_id = AKIAOLD\nregion = eu-west-1\n[other]\n{others}");
+    let arguments = [&ONCE[..], &["--credentials-file", file.to_str().unwrap()]].concat();
+    // The first calls AWS; those to come find the cache.
+    assert_eq!(stage.run(&arguments).await.code, 0);
+    stage.write("mine", &old);
+    let started = tokio::time::Instant::now();
+    assert_eq!(stage.run(&arguments).await.code, 0);
+    let whole = started.elapsed();
+    let new = fs_err::read_to_string(&file).unwrap();
+    let (mut old_ones, mut new_ones) = (0, 0);
+
+    for kill in 0..kills {
+        stage.write("mine", &old);
+        let mut command = anchord();
+        command.args(&arguments).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+        let mut child = command.spawn().unwrap();
+        // Spread over the run's whole length, in an order that has nothing to do with it.
+        let after = whole * (kill * 37 % 150) / 100;
+        tokio::time::sleep(after).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match fs_err::read_to_string(&file).unwrap() {
+            text if text == old => old_ones += 1,
+            text if text == new => new_ones += 1,
+            text => panic!("neither the old nor the new file: {} bytes", text.len()),
+        }
+    }
+
+    assert!(old_ones > 0 && new_ones > 0, "{old_ones} old, {new_ones} new: the kills missed the writing");
+    assert_eq!(stage.run(&arguments).await.code, 0);
+    let left = fs_err::read_dir(stage.path("")).unwrap();
+    let left =
+        left.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".anchord-"));
+    assert_eq!(left.count(), 0, "what killed writers left is swept away");
+}
