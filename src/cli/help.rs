@@ -13,7 +13,7 @@ use crate::config;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
-    let command = for_people().subcommand(super::update::command());
+    let command = for_people();
     #[cfg(feature = "pkcs11")]
     let command = command.subcommand(super::pkcs11_host::command());
     command
@@ -33,6 +33,7 @@ fn for_people() -> Command {
         )
         .subcommand(credential_process())
         .subcommand(helper::subcommand("serve", Name::Anchord))
+        .subcommand(helper::subcommand("update", Name::Anchord))
         .subcommand(helper::subcommand("read-certificate-data", Name::Anchord))
         .subcommand(helper::subcommand("sign-string", Name::Anchord))
         .subcommand(

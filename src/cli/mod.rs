@@ -56,11 +56,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches, surroundings),
         Some((
-            verb @ ("credential-process" | "serve" | "read-certificate-data" | "sign-string"),
+            verb @ ("credential-process" | "serve" | "update" | "read-certificate-data" | "sign-string"),
             matches,
         )) => helper::run(verb, matches, helper::Name::Anchord, surroundings),
         Some(("status", matches)) => status::run(matches, surroundings),
-        Some(("update", matches)) => update::run(matches, surroundings),
         Some(("check", matches)) => check::run(matches, surroundings),
         Some(("exec", matches)) => exec::run(matches, surroundings),
         Some(("config", matches)) => match matches.subcommand() {

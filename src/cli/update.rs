@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Arg;
-use clap::ArgAction;
 use clap::ArgMatches;
 use clap::Command;
 use time::OffsetDateTime;
@@ -22,11 +21,14 @@ use super::Surroundings;
 use super::credential_process;
 use super::credential_process::Way;
 use super::exit;
+use super::helper;
+use super::helper::Line;
+use super::helper::Name;
+use super::helper::Words;
 use super::prompt;
 use super::run;
 use crate::clock;
 use crate::clock::Clock;
-use crate::config;
 use crate::config::Environment;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -38,30 +40,16 @@ use crate::frontend::credentials_file::Profile;
 use crate::session;
 use crate::session::Freshness;
 
-/// The verb's grammar.
-pub(super) fn command() -> Command {
-    Command::new("update")
-        .about("Write credentials into the shared credentials file, and keep them fresh")
+/// The verb's grammar with what only anchord has.
+pub(super) fn with_file(command: Command) -> Command {
+    let help = "The file to write [default: AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials]";
+    command
         .long_about(
             "Write credentials into a profile of the shared credentials file, and renew them ahead of their end until \
              told to stop. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
              what they have read ends.",
         )
-        .arg(
-            Arg::new("profile")
-                .long("profile")
-                .value_name("NAME")
-                .default_value("default")
-                .help("The profile to write"),
-        )
-        .arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help("Write once, and end"))
-        .arg(
-            Arg::new("credentials-file")
-                .long("credentials-file")
-                .value_name("PATH")
-                .help("The file to write [default: AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials]"),
-        )
-        .args(config::arguments())
+        .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))
 }
 
 /// Which profile of which file is written.
@@ -79,19 +67,29 @@ pub(super) enum Term {
     Forever,
 }
 
-pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    let settings = match config::load_for_client(matches, surroundings.environment) {
-        Ok(settings) => settings,
-        Err(problems) => return exit::report_problems(&problems, surroundings),
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = Words(matches);
+    let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
+        let settled = match name {
+            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst),
+            Name::Helper => (line.settings_of_one_call()?, Way::Direct),
+        };
+        Ok((line, settled))
+    });
+    let (line, (settings, way)) = match read {
+        Ok(read) => read,
+        Err(mistakes) => return helper::refuse(&mistakes, surroundings),
     };
-    let name = matches.get_one::<String>("profile").map_or("default", String::as_str);
+    helper::warn(&line.warnings, surroundings);
+    helper::warn(&settings.warnings, surroundings);
     let file = matches.get_one::<String>("credentials-file").map(String::as_str);
-    let target = match target(name, file, surroundings.environment) {
+    let profile = words.get("profile").unwrap_or("default");
+    let target = match target(profile, file, surroundings.environment) {
         Ok(target) => target,
         Err(failure) => return exit::report(&failure, surroundings),
     };
-    let term = if matches.get_flag("once") { Term::Once } else { Term::Forever };
-    update(&settings, &target, term, surroundings)
+    let term = if words.has("once") { Term::Once } else { Term::Forever };
+    update(&settings, &target, (term, way), surroundings)
 }
 
 /// The profile called `name` of `file`, or else of the file that SDKs read.
@@ -118,7 +116,7 @@ pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) 
 pub(super) fn update(
     settings: &Settings,
     target: &Target,
-    term: Term,
+    (term, way): (Term, Way),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     daemon::no_core_files();
@@ -126,13 +124,15 @@ pub(super) fn update(
         prompt::ask(session);
     }
     let outcome = match term {
-        Term::Once => credential_process::credentials(settings, surroundings).and_then(|credentials| {
-            exit::runtime()?.block_on(write(target, &credentials))?;
-            Ok(())
-        }),
+        Term::Once => {
+            credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
+                exit::runtime()?.block_on(write(target, &credentials))?;
+                Ok(())
+            })
+        }
         Term::Forever => exit::runtime().and_then(|runtime| {
             let _logs = run::start_logs(settings, surroundings.environment);
-            let outcome = runtime.block_on(until_told_to_stop(settings, target, surroundings));
+            let outcome = runtime.block_on(until_told_to_stop(settings, target, way, surroundings));
             runtime.shutdown_background();
             outcome
         }),
@@ -150,6 +150,7 @@ async fn write(target: &Target, credentials: &Credentials) -> Result<bool, Failu
 async fn until_told_to_stop(
     settings: &Settings,
     target: &Target,
+    way: Way,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let cannot_listen =
@@ -157,7 +158,7 @@ async fn until_told_to_stop(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep(settings, target, surroundings) => {}
+        () = keep(settings, target, way, surroundings) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -165,12 +166,12 @@ async fn until_told_to_stop(
 }
 
 /// Writes again and again; no failure ends it.
-async fn keep(settings: &Settings, target: &Target, surroundings: &Surroundings<'_>) {
+async fn keep(settings: &Settings, target: &Target, way: Way, surroundings: &Surroundings<'_>) {
     let clock = Clock::system();
     let mut trouble = Trouble::default();
     loop {
         let round = async {
-            let credentials = credential_process::attempt(settings, Way::DaemonFirst, surroundings).await?;
+            let credentials = credential_process::attempt(settings, way, surroundings).await?;
             if write(target, &credentials).await? {
                 let ends_at = clock::rfc3339(credentials.expires_at());
                 info!(profile = target.profile.as_str(), path = %target.path.display(), ends_at, "Written");

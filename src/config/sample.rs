@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::credentials_file;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
@@ -24,7 +25,21 @@ pub fn sample() -> String {
         push_option(&mut text, spec);
     }
     push_steps(&mut text);
+    push_credentials_files(&mut text);
     text
+}
+
+/// Tables with names of the user's own, which nobody has unless they are wanted: prose too.
+fn push_credentials_files(text: &mut String) {
+    push(text, "");
+    push(
+        text,
+        "# Profiles of shared credentials files that are kept fresh, for programs that read nothing else:",
+    );
+    push(text, "#     [credentials_file.legacy]");
+    for spec in credentials_file::KEYS {
+        push(text, &format!("#     {:42}  # {}", format!("{} = {}", spec.name(), spec.sample), spec.doc));
+    }
 }
 
 /// The long form of `assume_role`, which cannot stand beside the short one: it stays prose.

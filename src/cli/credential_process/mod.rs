@@ -148,7 +148,11 @@ fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Re
     })
 }
 
-async fn limited(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+async fn limited(
+    settings: &Settings,
+    way: Way,
+    surroundings: &Surroundings<'_>,
+) -> Result<Obtained, Failure> {
     let line = tokio::time::timeout(PATIENCE, obtain(settings, way, surroundings)).await;
     line.unwrap_or_else(|_| {
         let message = format!("no credentials within {} s", PATIENCE.as_secs());

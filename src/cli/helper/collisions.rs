@@ -39,6 +39,7 @@ pub(super) const PAIRS: &[Pair] = &[
     Pair("no-tpm-key-password", "reuse-pin", TOKENS_ALONE),
     Pair("no-tpm-key-password", "tpm-key-password", "the key has a password or it has none"),
     Pair("pkcs8-password", "tpm-key-password", ONE_SECRET),
+    Pair("once", "retry-errors", "--once ends after the first try"),
     Pair("pkcs8-password", "passphrase", ONE_SECRET),
     Pair("tpm-key-password", "passphrase", ONE_SECRET),
     Pair("no-tpm-key-password", "passphrase", "the key has a password or it has none"),

@@ -45,11 +45,12 @@ impl Meaning {
 }
 
 /// Verbs that obtain credentials.
-const VENDING: &[&str] = &["credential-process", "serve"];
-const KEYED: &[&str] = &["credential-process", "serve", "sign-string"];
-pub(super) const ALL: &[&str] = &["credential-process", "serve", "read-certificate-data", "sign-string"];
+const VENDING: &[&str] = &["credential-process", "serve", "update"];
+const KEYED: &[&str] = &["credential-process", "serve", "update", "sign-string"];
+pub(super) const ALL: &[&str] =
+    &["credential-process", "serve", "update", "read-certificate-data", "sign-string"];
 
-/// Every flag of AWS's tool, but for those of `update`.
+/// Every flag of every verb of AWS's tool.
 pub(super) const FLAGS: &[Flag] = &[
     Flag {
         name: "certificate",
@@ -218,6 +219,27 @@ pub(super) const FLAGS: &[Flag] = &[
         takes: Takes::Whole(1, 255),
         meaning: Meaning::Same,
         here: "64 without it.",
+    },
+    Flag {
+        name: "profile",
+        verbs: &["update"],
+        takes: Takes::Text,
+        meaning: Meaning::Same,
+        here: "`default` without it.",
+    },
+    Flag {
+        name: "once",
+        verbs: &["update"],
+        takes: Takes::Switch,
+        meaning: Meaning::Same,
+        here: "Writes once and ends.",
+    },
+    Flag {
+        name: "retry-errors",
+        verbs: &["update"],
+        takes: Takes::Switch,
+        meaning: Meaning::Different,
+        here: "Always so: a failure is no reason to end. There, without it, the first failure ends the tool and the file's credentials run out.",
     },
     Flag {
         name: "format",

@@ -28,6 +28,7 @@ use super::help;
 use super::read_certificate_data;
 use super::serve;
 use super::sign_string;
+use super::update;
 use crate::config;
 
 pub(super) use line::Line;
@@ -48,7 +49,7 @@ pub(super) enum Name {
 const HELPER: &str = "aws_signing_helper";
 
 /// The verbs of AWS's tool that have flags.
-const VERBS: &[&str] = &["credential-process", "serve", "read-certificate-data", "sign-string"];
+const VERBS: &[&str] = &["credential-process", "serve", "update", "read-certificate-data", "sign-string"];
 
 /// Flags of ours for which one session without a configuration file has no use, or its own way.
 const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "imds-session"];
@@ -81,7 +82,7 @@ pub(super) fn main(arguments: Vec<OsString>, surroundings: &mut Surroundings<'_>
 
 /// One of [`VERBS`], under either name.
 pub(super) fn run(verb: &str, matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    if let (Name::Helper, "credential-process" | "serve", Some(mistake)) =
+    if let (Name::Helper, "credential-process" | "serve" | "update", Some(mistake)) =
         (name, verb, line::missing(matches))
     {
         return refuse(&vec![mistake], surroundings);
@@ -89,6 +90,7 @@ pub(super) fn run(verb: &str, matches: &ArgMatches, name: Name, surroundings: &m
     match verb {
         "credential-process" => credential_process::run(matches, name, surroundings),
         "serve" => serve::run(matches, name, surroundings),
+        "update" => update::run(matches, name, surroundings),
         "read-certificate-data" => read_certificate_data::run(matches, name, surroundings),
         "sign-string" => sign_string::run(matches, name, surroundings),
         _ => Exit::Usage,
@@ -111,12 +113,14 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
         "serve" => {
             "Serve one session's credentials as EC2's metadata service does, without a configuration file"
         }
+        "update" => "Write credentials into the shared credentials file, and keep them fresh",
         "read-certificate-data" => "Print what a certificate file holds, or the certificates of tokens",
         _ => "Sign a fixed text with a private key, to see whether it can sign",
     };
     let command = Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name));
     match verb {
         "serve" => serve::with_defaults(command),
+        "update" => update::with_file(command),
         _ => command,
     }
 }
@@ -124,7 +128,7 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
 /// Ours as far as the verb has a use for them, then theirs.
 pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
     let is_of_use = |flag: &str| match (verb, name) {
-        ("credential-process", Name::Anchord) => true,
+        ("credential-process" | "update", Name::Anchord) => true,
         ("read-certificate-data", _) => ["certificate", "pkcs11-module"].contains(&flag),
         ("sign-string", _) => {
             ["certificate", "private-key", "passphrase", "pkcs11-module", "tpm"].contains(&flag)

@@ -17,6 +17,8 @@ const THEIRS: &[(&str, &[&str])] = &[
     ("credential-process", VENDING),
     ("serve", VENDING),
     ("serve", &["port", "hop-limit"]),
+    ("update", VENDING),
+    ("update", &["profile", "once", "retry-errors"]),
     (
         "read-certificate-data",
         &[
@@ -89,6 +91,7 @@ const THEIR_PAIRS: &[(&str, &str)] = &[
     ("no-tpm-key-password", "reuse-pin"),
     ("no-tpm-key-password", "tpm-key-password"),
     ("pkcs8-password", "tpm-key-password"),
+    ("once", "retry-errors"),
 ];
 
 fn sample(flag: &str) -> &'static str {
