@@ -373,3 +373,25 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
     );
     assert_eq!(ran.stderr.lines().count(), 1);
 }
+
+#[tokio::test]
+async fn update_writes_the_same_profile_under_both_names() {
+    let stage = Stage::new().await;
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let file = stage.path(&format!("{name}.ini"));
+        fs_err::write(&file, "# mine\n[other]\nregion = eu-west-1\n").unwrap();
+        let mut command = called(&stage, name);
+        command.arg("update").args(flags(&stage)).args(["--profile", "x", "--once"]);
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &file);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
+        let written = fs_err::read_to_string(&file).unwrap();
+        assert!(written.starts_with("# mine\n[other]\nregion = eu-west-1\n\n[x]\n"), "{written}");
+        assert!(written.contains(&stage.emulator.issued()[index].access_key_id), "{written}");
+    }
+    let both = run(&stage, OTHER_NAME, "update", &["--once", "--retry-errors"]).await;
+    assert_ne!(both.code, 0);
+    assert!(both.stderr.contains("--once and --retry-errors cannot be given together"), "{}", both.stderr);
+}
