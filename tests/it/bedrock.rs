@@ -270,9 +270,13 @@ async fn a_body_from_windows_and_one_from_a_pipe_are_read() {
     let stage = Stage::new().await;
     stage.write("body.json", &format!("\u{feff}{BODY}"));
 
-    let ran = invoked(&stage, HAIKU, &["--body-file", "body.json"]).await;
+    let file = invoked(&stage, HAIKU, &["--body-file", "body.json"]).await;
+    let mut command = invoke(&stage, HAIKU, &["--body-file", "-"]);
+    command.stdin(std::fs::File::from(fs_err::File::open(stage.path("body.json")).unwrap()));
+    let pipe = process::to_the_end(command).await;
 
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((file.code, pipe.code), (0, 0), "{file:?} {pipe:?}");
+    assert_eq!(file.stdout, pipe.stdout);
 }
 
 #[tokio::test]

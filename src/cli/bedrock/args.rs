@@ -76,7 +76,7 @@ fn body_arguments() -> [Arg; 8] {
             .long("body-file")
             .value_name("PATH")
             .conflicts_with("message")
-            .help("The file that holds the body"),
+            .help("The file that holds the body; `-` is stdin"),
         Arg::new("message")
             .long("message")
             .value_name("TEXT")

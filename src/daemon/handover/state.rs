@@ -382,7 +382,43 @@ mod tests {
         assert!(changed(|session| source(session).role_session_name = Some("robot".into())));
         assert!(changed(|session| session.duration *= 2));
         assert!(changed(|session| source(session).endpoint = Some("https://127.0.0.1:1".into())));
+        // Of a certificate's session STS is asked for its steps alone.
+        assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
+    }
+
+    #[test]
+    fn another_address_of_sts_may_be_another_aws() {
+        let step = |endpoint: Option<&str>| config::Step {
+            role: RoleArn::parse("arn:aws:iam::210987654321:role/models").unwrap(),
+            session_name: "anchord-bedrock".into(),
+            external_id: None,
+            duration: std::time::Duration::from_secs(3600),
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            source_identity: None,
+            sts: config::Sts { endpoint: endpoint.map(Into::into), ..session().sts },
+        };
+        let through = |step| fingerprint(&config::Session { chain: vec![step], ..session() });
+        let of_keys = |change: fn(&mut config::Session)| {
+            let keys = crate::identity::AccessKeys::file("/etc/anchord/keys".into());
+            let source = config::Source::AccessKeys(config::AccessKeys { keys, get_session_token: true });
+            let mut session = config::Session { source, ..session() };
+            change(&mut session);
+            fingerprint(&session)
+        };
+        let elsewhere = Some("https://sts.example");
+
+        assert_ne!(through(step(None)), fingerprint(&session()));
+        assert_ne!(through(step(None)), through(step(elsewhere)));
+        assert_ne!(
+            of_keys(|_| ()),
+            of_keys(|session| session.sts.endpoint = Some("https://sts.example".into()))
+        );
+        assert_ne!(of_keys(|_| ()), of_keys(|session| session.region = Region::parse("cn-north-1").unwrap()));
+        assert_eq!(of_keys(|_| ()), of_keys(|session| session.region = Region::parse("us-west-2").unwrap()));
     }
 
     #[test]

@@ -311,6 +311,17 @@ async fn retry_after_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_would_take_long_to_read_is_not_read() {
+    let whole = granted("GetSessionToken", "ASIAMADE", ONE);
+    // Nobody looks at attributes, and the parser compares each with all others.
+    let attributes: String = (0..10_000).map(|number| format!(" a{number}=\"\"")).collect();
+    let large = whole.replace("<Credentials>", &format!("<Credentials{attributes}>"));
+
+    assert!(make(&whole).await.is_ok());
+    assert!(matches!(make(&large).await, Err(Error::NotUnderstood { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
     let whole = granted("GetSessionToken", "ASIAMADE", ONE);
     assert_eq!(make(&whole).await.unwrap().expires_at(), NOW + time::Duration::HOUR);
