@@ -182,3 +182,20 @@ async fn a_killed_update_leaves_a_whole_file() {
         left.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".anchord-"));
     assert_eq!(left.count(), 0, "what killed writers left is swept away");
 }
+
+#[tokio::test]
+async fn a_users_own_keys_are_not_written_into_a_file() {
+    let stage = Stage::new().await;
+    stage.write("keys", "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    stage.configure(
+        "[imds]\nenabled = false\n[session.bedrock]\nsource = \"access-keys\"\naccess_keys = \"file:keys\"\n\
+         get_session_token = false\nregion = \"us-east-1\"\n",
+    );
+    let file = stage.path("aws/credentials");
+
+    let ran = stage.run(&["update", "--once", "--credentials-file", file.to_str().unwrap()]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("a user's own keys") && ran.stderr.contains("get_session_token"), "{ran:?}");
+    assert!(!file.exists());
+}

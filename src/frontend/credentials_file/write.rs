@@ -64,6 +64,9 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// A user's own keys, which do not end.
+    #[error("these are a user's own keys, which are not written into files")]
+    LongTerm,
     /// Another writer does not end.
     #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
     Locked {
@@ -109,6 +112,10 @@ impl Classify for Error {
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
             Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
             Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
+            Self::LongTerm => Some(
+                "set `get_session_token = true` or `assume_role` for the session: what ends may be written"
+                    .into(),
+            ),
             Self::Restless { .. } | Self::Broken => None,
         }
     }
@@ -125,6 +132,9 @@ const MAX_BYTES: u64 = 4 << 20;
 /// # Errors
 /// Why the file is as it was.
 pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) -> Result<bool, Error> {
+    if credentials.session_token().is_none() {
+        return Err(Error::LongTerm);
+    }
     let target = resolve(path)?;
     make_folder(&target)?;
     let lock = lock(&target).await?;
