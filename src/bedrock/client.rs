@@ -14,7 +14,6 @@ use super::Events;
 use super::FoundationModel;
 use super::InferenceProfile;
 use super::Request;
-use super::error::AWS_TOLERANCE_SECONDS;
 use super::error::header;
 use super::error::request_id;
 use super::listing::FoundationModels;
@@ -27,6 +26,7 @@ use crate::endpoint::Variant;
 use crate::signing;
 use crate::signing::Call;
 use crate::signing::Scope;
+use crate::upstream;
 use crate::upstream::Chunks;
 use crate::upstream::Https;
 
@@ -141,7 +141,7 @@ impl Client {
     async fn open(&self, keys: &Keys, request: &Request) -> Result<(String, Response<Chunks>), Error> {
         match self.send(keys, request, self.clock.now()).await {
             Err(Error::Refused { status: StatusCode::FORBIDDEN, clock_off_by, .. })
-                if clock_off_by.unsigned_abs() > AWS_TOLERANCE_SECONDS =>
+                if clock_off_by.unsigned_abs() > upstream::CLOCK_TOLERANCE.as_secs() =>
             {
                 self.send(keys, request, self.clock.now() - Duration::seconds(clock_off_by)).await
             }

@@ -107,7 +107,7 @@ impl Error {
             kind: printable(kind),
             message: printable(&message),
             request_id: request_id(headers),
-            retry_after: retry_after(headers, now),
+            retry_after: upstream::retry_after(headers, now),
             clock_off_by: aws.map_or(0, |aws| (now - aws).whole_seconds()),
         }
     }
@@ -133,7 +133,7 @@ impl Classify for Error {
             Self::NoAnswer(error) => error.hint(),
             Self::Refused { status, clock_off_by, .. }
                 if *status == StatusCode::FORBIDDEN
-                    && clock_off_by.unsigned_abs() > AWS_TOLERANCE_SECONDS =>
+                    && clock_off_by.unsigned_abs() > upstream::CLOCK_TOLERANCE.as_secs() =>
             {
                 Some(format!("this host's clock is off by {} s: synchronise it", clock_off_by.unsigned_abs()))
             }
@@ -156,8 +156,6 @@ impl Classify for Error {
     }
 }
 
-/// AWS accepts a signature five minutes old, or young.
-pub(super) const AWS_TOLERANCE_SECONDS: u64 = 300;
 const TOO_QUIET: &str =
     "models may think for minutes: raise `--timeout`, or see whether a proxy holds the connection";
 
@@ -181,13 +179,6 @@ pub(super) fn printable(text: &str) -> String {
     };
     let text: String = text.trim().chars().map(plain).take(MAX_CHARS).collect();
     if text.is_empty() { "-".into() } else { text }
-}
-
-/// Seconds or an HTTP date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let text = header(headers, "retry-after")?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
 }
 
 pub(super) fn request_id(headers: &HeaderMap) -> String {

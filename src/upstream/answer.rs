@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::StatusCode;
 use time::OffsetDateTime;
 
@@ -104,17 +105,20 @@ impl Answer {
             .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
     }
 
-    /// Seconds or an HTTP date (RFC 9110, 10.2.3).
     fn retry_after(&self) -> Option<Duration> {
-        let text = self.header("retry-after")?.trim();
-        let seconds = text.parse().ok().map(Duration::from_secs);
-        let now = self.read_at + self.skew;
-        seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
+        retry_after(self.reply.headers(), self.read_at + self.skew)
     }
 
     fn request_id(&self) -> String {
         printable(self.header("x-amzn-requestid").unwrap_or_default())
     }
+}
+
+/// Seconds or an HTTP date (RFC 9110, 10.2.3); `now` is AWS's.
+pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| clock::parse_http_date(text).map(|at| clock::until(now, at)))
 }
 
 fn status_text(status: StatusCode) -> &'static str {

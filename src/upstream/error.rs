@@ -209,10 +209,12 @@ fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
     }
 }
 
+/// AWS accepts a signature whose date is this far off, either way.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
 fn clock_hint(off_by: i64) -> Option<String> {
-    const AWS_TOLERANCE_SECONDS: u64 = 300;
     let off_by = off_by.unsigned_abs();
-    (off_by > AWS_TOLERANCE_SECONDS)
+    (off_by > CLOCK_TOLERANCE.as_secs())
         .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
 }
 

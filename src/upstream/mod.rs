@@ -17,11 +17,13 @@ use std::pin::Pin;
 
 pub use access_key_session::AccessKeySession;
 pub use access_key_session::Exchange;
+pub use answer::retry_after;
 pub use assumed_role::AssumedRole;
 pub use assumed_role::Step;
 pub use caller::Caller;
 pub use create_session::Options;
 pub use create_session::RolesAnywhere;
+pub use error::CLOCK_TOLERANCE;
 pub use error::Error;
 pub use error::Operation;
 pub use failover::Failover;

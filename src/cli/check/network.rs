@@ -193,8 +193,6 @@ async fn looked_up(subject: &Subject, host: &str, port: u16) -> Step {
 
 /// The network's delay, and the whole seconds of `Date`.
 const TOLERANCE: time::Duration = time::Duration::seconds(30);
-/// What AWS accepts of a signature's date.
-const AWS_TOLERANCE: time::Duration = time::Duration::minutes(5);
 
 /// The step about this host's clock: the worst of what the replies say.
 pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
@@ -208,7 +206,7 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     let direction = if skew.is_positive() { "behind" } else { "ahead of" };
     let found = format!("this host's clock is {} s {direction} AWS's", skew.abs().whole_seconds());
     let hint = "synchronise it (`timedatectl`, chrony, ntpd)";
-    if skew.abs() <= AWS_TOLERANCE {
+    if skew.unsigned_abs() <= upstream::CLOCK_TOLERANCE {
         return subject.warning(found, format!("{hint}; AWS refuses signatures from 300 s on"));
     }
     let why = "AWS refuses signatures whose date is more than 300 s off; anchord corrects the date of its own, but not \
