@@ -37,6 +37,7 @@ pub mod frontend;
 pub mod config;
 pub mod telemetry;
 
+pub mod client;
 pub mod daemon;
 
 pub mod cli;

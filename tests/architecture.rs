@@ -52,6 +52,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
+    ("client", &["config", "failure", "secret"]),
     ("daemon", EVERYTHING_ABOVE),
     ("cli", EVERYTHING_ABOVE),
 ];

@@ -23,6 +23,7 @@ use super::exit;
 use super::running;
 use super::running::Running;
 use crate::arn::Region;
+use crate::client;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -123,7 +124,7 @@ fn changes(
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = exit::runtime()?;
     let running = runtime.block_on(running::find(&settings, named.as_deref()))?;
-    let running = running.ok_or_else(|| running::nobody(&settings))?;
+    let running = running.ok_or_else(|| client::nobody(&client::places(&settings)))?;
     let name = which(&running, named)?;
     let settings = Settings { picked: Some(name.clone()), ..settings };
     let region = settings.the_session().map(|session| session.region.clone());

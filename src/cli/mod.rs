@@ -17,7 +17,6 @@ mod run;
 mod running;
 mod serve;
 mod sign_string;
-mod socket;
 mod status;
 mod update;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::socket;
-use super::socket::Asked;
-use super::socket::Place;
+use crate::client;
+use crate::client::Asked;
+use crate::client::Place;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ impl Running {
 /// The first daemon that has `session`, else the first that answers; `None` where there is none.
 pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
     let mut first = None;
-    for place in socket::places(settings) {
+    for place in client::places(settings) {
         let Some(running) = ask(place).await? else { continue };
         if session.is_none_or(|session| running.holds(session)) {
             return Ok(Some(running));
@@ -64,18 +64,9 @@ pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<O
     Ok(first)
 }
 
-/// Says where nobody answered.
-pub(super) fn nobody(settings: &Settings) -> Failure {
-    let places = socket::places(settings);
-    let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
-    let message = format!("no daemon listens on {}", paths.join(" or "));
-    let hint = "start it with `anchord run`, or name its socket with --socket-path";
-    Failure::of(Class::Transient, message, Some(hint.into()))
-}
-
 async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     let places = [place];
-    let body = match socket::ask(&places, "/v1/status", PATIENCE).await {
+    let body = match client::ask(&places, "/v1/status", PATIENCE).await {
         Asked::Answered(body) => body,
         Asked::Refused(failure) => return Err(failure),
         Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
-use super::socket;
-use super::socket::Asked;
+use crate::client;
+use crate::client::Asked;
 use crate::clock;
 use crate::clock::Clock;
 use crate::config;
@@ -55,9 +55,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
-    let places = socket::places(&settings);
+    let places = client::places(&settings);
     let asked = match exit::runtime() {
-        Ok(runtime) => runtime.block_on(socket::ask(&places, "/v1/status", PATIENCE)),
+        Ok(runtime) => runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)),
         Err(failure) => return exit::report(&failure, surroundings),
     };
     let body = match asked {

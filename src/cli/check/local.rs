@@ -3,8 +3,8 @@
 use super::environment::Door;
 use super::report::Step;
 use super::report::Subject;
-use crate::cli::running;
 use crate::cli::running::Running;
+use crate::client;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ pub(super) fn daemon_steps(
     let daemon = Subject::new("daemon", "daemon");
     let running = match found {
         Ok(Some(running)) => running,
-        Ok(None) => return vec![daemon.skipped(running::nobody(settings).message())],
+        Ok(None) => return vec![daemon.skipped(client::nobody(&client::places(settings)).message())],
         Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
     };
     let place = running.socket.display();

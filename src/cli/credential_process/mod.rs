@@ -20,8 +20,8 @@ use super::helper::Line;
 use super::helper::Name;
 use super::prompt;
 use super::running;
-use super::socket;
-use super::socket::Asked;
+use crate::client;
+use crate::client::Asked;
 use crate::clock::Clock;
 use crate::config::Session;
 use crate::config::Settings;
@@ -76,7 +76,7 @@ pub(super) async fn attempt(
 
 fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
     match obtained {
-        Obtained::Line(line) => process::read(line, Clock::system().now())
+        Obtained::Line(line) => process::read(line.expose().as_bytes(), Clock::system().now())
             .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None)),
         Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
     }
@@ -170,7 +170,7 @@ async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) 
     };
     let name = name.as_str();
     let path = format!("/v1/sessions/{name}/credential-process");
-    match socket::ask(&socket::places(settings), &path, DAEMON_PATIENCE).await {
+    match client::ask(&client::places(settings), &path, DAEMON_PATIENCE).await {
         Asked::Answered(body) => as_line(&body).map(Obtained::Line),
         Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
         Asked::NoDaemon => match settings.the_session() {

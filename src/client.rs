@@ -1,4 +1,4 @@
-//! Asks a running daemon through its Unix socket.
+//! Asks a running daemon through its Unix socket: what the verbs and embedding programs have in common.
 
 use std::io;
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::secret::Secret;
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// What came of asking.
-pub(super) enum Asked {
+pub enum Asked {
     /// The daemon's answer.
     Answered(Secret<Vec<u8>>),
     /// The daemon's refusal.
@@ -45,15 +45,17 @@ struct Refusal {
 }
 
 /// A place where a daemon may listen.
-pub(super) struct Place {
-    pub(super) path: PathBuf,
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The socket.
+    pub path: PathBuf,
     /// A daemon that does not let us in, or does not know the session, is not the one that is meant.
     optional: bool,
 }
 
 /// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
 /// sessions of this user's own, which another daemon's sessions of the same name must not replace.
-pub(super) fn places(settings: &Settings) -> Vec<Place> {
+pub fn places(settings: &Settings) -> Vec<Place> {
     // XDG_RUNTIME_DIR and the like decide a default; nobody chose it for anchord.
     let chosen = |key| match settings.origins.of(key) {
         Some(Origin::Argument(_) | Origin::File { .. }) => true,
@@ -76,7 +78,7 @@ const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
 const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 
 /// Asks the first of `places` at which a daemon listens.
-pub(super) async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
     for place in places {
         let asked = match UnixStream::connect(&place.path).await {
             Ok(stream) => answer(stream, &place.path, path, limit).await,
@@ -90,6 +92,14 @@ pub(super) async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked 
         }
     }
     Asked::NoDaemon
+}
+
+/// Says where nobody answered.
+pub fn nobody(places: &[Place]) -> Failure {
+    let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+    let message = format!("no daemon listens on {}", paths.join(" or "));
+    let hint = "start it with `anchord run`, or name its socket with --socket-path";
+    Failure::of(Class::Transient, message, Some(hint.into()))
 }
 
 fn is_absence(error: &io::Error) -> bool {
