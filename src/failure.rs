@@ -130,6 +130,9 @@ impl<E: Classify> From<E> for Failure {
     }
 }
 
+/// Without a source: the message has the causes.
+impl Error for Failure {}
+
 /// `message; hint: …`, on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,14 +1,16 @@
 //! One daemon turns an X.509 certificate into AWS credentials every SDK can use.
 //!
 //! ```text
-//!            config ────────────► daemon ◄──────────── cli
-//!        (text → Settings)   (builds, supervises)   (verbs, exit codes)
+//!            config ────────────► daemon ◄──────────── cli · provider
+//!        (text → Settings)   (builds, supervises)   (verbs, exit codes · for Rust programs)
 //!                                   │ builds in this order
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
 //!                    telemetry (logs; known only to daemon and cli)
 //!
 //!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  secret
 //! ```
+//!
+//! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`).
 //!
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
 //! what each may name, and `tests/architecture.rs` holds it to that.
@@ -39,5 +41,7 @@ pub mod telemetry;
 
 pub mod client;
 pub mod daemon;
+#[cfg(feature = "aws-config")]
+pub mod provider;
 
 pub mod cli;

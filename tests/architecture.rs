@@ -54,6 +54,21 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", WORDS),
     ("client", &["config", "failure", "secret"]),
     ("daemon", EVERYTHING_ABOVE),
+    (
+        "provider",
+        &[
+            "client",
+            "clock",
+            "config",
+            "credentials",
+            "daemon",
+            "entropy",
+            "failure",
+            "frontend",
+            "session",
+            "upstream",
+        ],
+    ),
     ("cli", EVERYTHING_ABOVE),
 ];
 

@@ -15,6 +15,8 @@ use super::options::OptionSpec;
 use super::options::SELECTORS;
 use super::problem::Origin;
 use super::problem::Problem;
+use super::problem::Problems;
+use super::values::echo;
 use super::values::nearest;
 
 /// All that was said before anybody asks what it means.
@@ -54,6 +56,30 @@ pub(super) fn arguments(matches: &clap::ArgMatches) -> Arguments {
         Some((spec.flag, values.cloned().collect()))
     };
     SELECTORS.iter().chain(OPTIONS).filter_map(given).collect()
+}
+
+/// The same, as a program gives them.
+pub(super) fn given<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Arguments, Problems> {
+    let ours = || SELECTORS.iter().chain(OPTIONS);
+    let mut arguments = Arguments::new();
+    let mut problems = Vec::new();
+    for (flag, text) in given {
+        let Some(spec) = ours().find(|spec| spec.flag == flag) else {
+            let hint = nearest(flag, ours().map(|spec| spec.flag));
+            problems.push(Problem {
+                origin: Origin::Default,
+                what: format!("no option is called {}", echo(flag)),
+                hint: hint.map(|meant| format!("did you mean `{meant}`?")),
+            });
+            continue;
+        };
+        let values = arguments.entry(spec.flag).or_default();
+        if !matches!(spec.kind, Kind::List(_) | Kind::Steps) {
+            values.clear();
+        }
+        values.push(text.into());
+    }
+    Problems::collect(problems).map_or(Ok(arguments), Err)
 }
 
 impl<'a> Layers<'a> {

@@ -383,6 +383,23 @@ pub fn load_flags_for_client(
     check::settle_flags(layers::arguments(matches), environment, Caller::Client)
 }
 
+/// Settings of what a program gives: values by the flags of their options, without dashes. The value of a list may be
+/// given several times; of anything else the last one holds. A file is read if `config` names one, and variables are
+/// looked at as ever. Having no session is no mistake.
+///
+/// # Errors
+/// All mistakes of all layers, or the options that do not exist.
+pub fn load_given<'a>(
+    given: impl IntoIterator<Item = (&'a str, &'a str)>,
+    environment: &Environment,
+) -> Result<Settings, Problems> {
+    let arguments = layers::given(given)?;
+    match arguments.contains_key(SELECTORS[0].flag) {
+        true => check::settle(arguments, environment, Caller::Client),
+        false => check::settle_flags(arguments, environment, Caller::Client),
+    }
+}
+
 /// The certificate and key that flags and variables name, and what is unwise about it; `place` stands for
 /// `--certificate` where it is given. No file is read and no session needed.
 ///

@@ -4,6 +4,7 @@
 
 mod build;
 mod credentials_files;
+mod embedded;
 mod engine;
 mod error;
 mod handover;
@@ -21,6 +22,7 @@ pub use build::build;
 pub use build::https;
 pub use build::identity;
 pub use build::transport;
+pub use embedded::Embedded;
 pub use error::Error;
 pub use harden::no_core_files;
 pub use harden::raise_descriptor_limit;

@@ -21,6 +21,8 @@ mod handover;
 mod helper;
 mod lifecycle;
 mod outage;
+#[cfg(feature = "aws-config")]
+mod provider;
 mod reload;
 mod restart;
 mod rotation;

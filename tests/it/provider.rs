@@ -1,0 +1,252 @@
+//! The credentials provider that Rust programs have in their own process.
+
+use std::error::Error as _;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use anchord::clock::Clock;
+use anchord::config::Environment;
+use anchord::daemon::Embedded;
+use anchord::daemon::Seams;
+use anchord::entropy::Entropy;
+use anchord::entropy::Jitter;
+use anchord::failure::Class;
+use anchord::failure::Failure;
+use anchord::provider::Builder;
+use anchord::provider::Provider;
+use anchord::session::Snapshot;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
+
+use crate::outage::Inside;
+use crate::outage::StillTime;
+use crate::outage::settings;
+use crate::support::Stage;
+use crate::support::client;
+use crate::support::process::PATIENCE;
+
+/// A program in the stage's folder that has no variables of its own.
+fn program(stage: &Stage) -> Builder {
+    let environment = Environment::from_iter([("HOME", stage.path("").to_str().unwrap())]);
+    Provider::builder().environment(environment.with_current_dir(stage.path("")))
+}
+
+/// One that says all in code.
+fn in_code(stage: &Stage) -> Builder {
+    let table = stage.session("x");
+    let value = |key: &str| {
+        let line = table.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    program(stage)
+        .certificate("leaf.pem")
+        .private_key("key.pem")
+        .trust_anchor_arn(&value("trust_anchor_arn"))
+        .profile_arn(&value("profile_arn"))
+        .role_arn(&value("role_arn"))
+        .option("endpoint", &value("endpoint"))
+        .option("ca-file", "tls-ca.pem")
+}
+
+/// As a client of the SDK asks.
+async fn provided(provider: &Provider) -> Result<Credentials, CredentialsError> {
+    provider.provide_credentials().await
+}
+
+async fn key_id(provider: &Provider) -> String {
+    provided(provider).await.unwrap().access_key_id().to_owned()
+}
+
+/// On a clock that is ours.
+fn kept_inside(stage: &Stage, clock: &Clock) -> Embedded {
+    let settings = settings(stage);
+    let seams = Seams {
+        clock: clock.clone(),
+        entropy: Entropy::system(),
+        jitter: Jitter::fixed(0.0),
+        transport: None,
+    };
+    Embedded::start(&settings, &settings.sessions[0], &seams).unwrap()
+}
+
+#[tokio::test]
+async fn all_clients_of_a_program_share_one_session_without_any_file() {
+    let stage = Stage::new().await;
+    let provider = in_code(&stage).start().unwrap();
+
+    let clients = (0..20).map(|_| {
+        let provider = provider.clone();
+        tokio::spawn(async move { provided(&provider).await.unwrap() })
+    });
+    let mut given = Vec::new();
+    for client in clients.collect::<Vec<_>>() {
+        given.push(client.await.unwrap());
+    }
+
+    assert_eq!(stage.emulator.sessions_created(), 1);
+    let issued = &stage.emulator.issued()[0];
+    // AWS tells whole seconds.
+    let ends_at = issued.expires_at.replace_nanosecond(0).unwrap();
+    for credentials in given {
+        assert_eq!(credentials.access_key_id(), issued.access_key_id);
+        assert_eq!(credentials.secret_access_key(), issued.secret_access_key);
+        assert_eq!(credentials.session_token(), Some(issued.session_token.as_str()));
+        assert_eq!(credentials.expiry(), Some(SystemTime::from(ends_at)));
+        assert_eq!(credentials.account_id().map(|id| id.as_str()), stage.role.split(':').nth(4));
+    }
+    assert!(!stage.path("run").exists(), "a library writes no files");
+}
+
+#[tokio::test]
+async fn a_session_may_come_from_the_daemons_file_and_what_code_says_goes_before_it() {
+    let stage = Stage::new().await;
+    stage.configure(&[stage.session("web"), stage.session("batch")].concat());
+    let builder = program(&stage).configuration_file(stage.path("anchord.toml"));
+
+    let undecided = builder.clone().start().unwrap_err();
+    let decided = builder.session("batch").option("role-session-name", "nightly").start().unwrap();
+
+    assert_eq!(undecided.hint(), Some("name one with `session`: web, batch"));
+    key_id(&decided).await;
+    assert_eq!(stage.emulator.issued()[0].role_session_name, "nightly");
+    assert_eq!(stage.emulator.sessions_created(), 1, "the other session is nobody's");
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_at_once_and_nothing_starts() {
+    let stage = Stage::new().await;
+
+    let refused = in_code(&stage).role_arn("no role").option("duration", "soon").start().unwrap_err();
+    let unknown = in_code(&stage).option("durations", "1h").start().unwrap_err();
+
+    assert_eq!(refused.class(), Class::Misconfigured);
+    for part in ["--role-arn: ", "--duration: "] {
+        assert!(refused.message().contains(part), "{refused}");
+    }
+    assert_eq!(unknown.to_string(), "no option is called `durations`; hint: did you mean `duration`?",);
+    assert!(stage.emulator.requests().is_empty());
+}
+
+#[test]
+fn outside_of_a_runtime_it_says_so() {
+    let refused = Provider::builder()
+        .environment(Environment::from_iter([("HOME", "/nowhere")]))
+        .option("session", "bedrock")
+        .start_with_daemon()
+        .unwrap_err();
+
+    assert_eq!(refused.message(), "there is no tokio runtime to keep the session in");
+}
+
+#[tokio::test]
+async fn the_sdk_hears_whose_mistake_it_is_and_what_to_do() {
+    let stage = Stage::new().await;
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+
+    let denied = provided(&in_code(&stage).start().unwrap()).await.unwrap_err();
+    let missing = in_code(&stage).private_key("none.pem").start().unwrap();
+    let missing = provided(&missing).await.unwrap_err();
+
+    assert!(matches!(denied, CredentialsError::ProviderError(_)), "{denied:?}");
+    assert!(matches!(missing, CredentialsError::InvalidConfiguration(_)), "{missing:?}");
+    for error in [denied, missing] {
+        let cause = error.source().unwrap().downcast_ref::<Failure>().unwrap();
+        assert!(cause.hint().is_some(), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_in_the_background_and_outlives_an_outage() {
+    let still = StillTime::hold();
+    let clock = Clock::manual(Clock::system().now());
+    let emulators = clock.clone();
+    let mut stage =
+        Stage::with(move |setup| setup.clock = anchord_emulator::Clock::new(move || emulators.now())).await;
+    let kept = kept_inside(&stage, &clock);
+    let mut snapshots = kept.handle().snapshots();
+    let provider = Provider::from(kept);
+    let first = key_id(&provider).await;
+
+    // Nobody asks, and with half of the life left there are others.
+    tokio::time::advance(Duration::from_secs(30 * 60 + 1)).await;
+    let is_other =
+        |held: &Snapshot| held.credentials.as_ref().is_some_and(|held| held.access_key_id() != first);
+    snapshots.wait_for(is_other).await.unwrap();
+    let renewed = key_id(&provider).await;
+    stage.emulator.stop().await;
+    tokio::time::advance(Duration::from_secs(58 * 60)).await;
+    let in_the_outage = key_id(&provider).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let at_the_end = provided(&provider).await;
+    drop(still);
+
+    assert_eq!(renewed, in_the_outage);
+    assert!(matches!(at_the_end, Err(CredentialsError::ProviderError(_))), "{at_the_end:?}");
+}
+
+#[tokio::test]
+async fn the_session_ends_with_its_last_provider() {
+    let stage = Stage::new().await;
+    let kept = kept_inside(&stage, &Clock::system());
+    let handle = kept.handle().clone();
+    let provider = Provider::from(kept);
+    let clone = provider.clone();
+    key_id(&provider).await;
+
+    drop(provider);
+    assert!(!handle.has_ended());
+    key_id(&clone).await;
+    drop(clone);
+
+    let mut snapshots = handle.snapshots();
+    let ended = async { while snapshots.changed().await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_is_the_daemon_uses_its_session_without_a_socket() {
+    let inside = Inside::start().await;
+    let provider = Provider::from(inside.sessions.get("bedrock").unwrap().clone());
+
+    let own = key_id(&provider).await;
+
+    assert!(inside.key_ids().await.iter().all(|id| *id == own));
+    assert_eq!(inside.stage.emulator.sessions_created(), 1);
+}
+
+#[tokio::test]
+async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
+    let stage = Stage::new().await;
+    let mut daemon = stage.daemon().await;
+    let of = |name: &str| {
+        let socket = stage.socket();
+        program(&stage).option("socket-path", socket.to_str().unwrap()).session(name).start_with_daemon()
+    };
+    let provider = of("bedrock").unwrap();
+    let daemons = client::socket(&stage.socket(), "bedrock").await.key_id();
+
+    let first = key_id(&provider).await;
+    let unknown = provided(&of("none").unwrap()).await.unwrap_err();
+    daemon.kill();
+    let after = key_id(&provider).await;
+    let nobody = provided(&of("bedrock").unwrap()).await.unwrap_err();
+
+    assert_eq!([&first, &after], [&daemons; 2]);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+    let told = |error: &CredentialsError| error.source().unwrap().to_string();
+    assert!(told(&unknown).contains("no session"), "{}", told(&unknown));
+    assert!(told(&nobody).starts_with("no daemon listens on `"), "{}", told(&nobody));
+}
+
+#[tokio::test]
+async fn nothing_of_a_provider_prints_a_secret() {
+    let stage = Stage::new().await;
+    let builder = in_code(&stage);
+    let provider = builder.start().unwrap();
+    let given = provided(&provider).await.unwrap();
+
+    let printed = format!("{provider:?} {:?} {builder:?} {given:?}", provider.credentials(PATIENCE).await);
+
+    stage.assert_no_secrets(&printed, &[]);
+}
