@@ -14,6 +14,7 @@ mod bedrock;
 mod channels;
 mod host;
 mod judge;
+mod library;
 mod pipe;
 mod presigned;
 mod programs;

@@ -122,6 +122,6 @@ fn run(program: &str, script: &str) -> Command {
 }
 
 /// Where `tests/run` puts what it builds: beside the folder of the daemon under test.
-fn built() -> PathBuf {
+pub(crate) fn built() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_anchord")).ancestors().nth(2).unwrap().join("sdk")
 }
