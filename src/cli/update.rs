@@ -3,7 +3,6 @@
 //! The credentials come as those of `credential-process` do: from a running daemon, or else from AWS through the cache
 //! that parallel processes share. What the file holds stays until there is something better.
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use super::prompt;
 use super::run;
 use crate::clock;
 use crate::clock::Clock;
+use crate::config;
 use crate::config::Environment;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -97,19 +97,11 @@ pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) 
     let misconfigured = |message, hint: &str| Failure::of(Class::Misconfigured, message, Some(hint.into()));
     let profile = Profile::parse(name)
         .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
-    let home = environment.get("HOME").map(Path::new);
-    let given = file.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE"));
-    let path = match (given, home) {
-        // The SDKs read the variable so.
-        (Some(given), Some(home)) if given.starts_with("~/") => home.join(&given[2..]),
-        (Some(given), _) => PathBuf::from(given),
-        (None, Some(home)) => home.join(".aws/credentials"),
-        (None, None) => {
-            let hint = "name a file with --credentials-file, or set HOME";
-            return Err(misconfigured("there is no home for a credentials file".into(), hint));
-        }
-    };
-    Ok(Target { profile, path: environment.current_dir().join(path) })
+    let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
+        let hint = "name a file with --credentials-file, or set HOME";
+        misconfigured("there is no home for a credentials file".into(), hint)
+    })?;
+    Ok(Target { profile, path })
 }
 
 /// Writes what `settings` give into `target`.
@@ -254,21 +246,6 @@ const DENIED_PAUSE: Duration = Duration::from_secs(300);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_file_is_the_one_that_sdks_read() {
-        let path = |file, variables: &[(&str, &str)]| {
-            let environment = Environment::from_iter(variables.iter().copied());
-            target("default", file, &environment).map(|target| target.path)
-        };
-        let home = ("HOME", "/home/me");
-
-        assert_eq!(path(None, &[home]).unwrap(), Path::new("/home/me/.aws/credentials"));
-        let variable = ("AWS_SHARED_CREDENTIALS_FILE", "~/mine");
-        assert_eq!(path(None, &[home, variable]).unwrap(), Path::new("/home/me/mine"));
-        assert_eq!(path(Some("/a/b"), &[home, variable]).unwrap(), Path::new("/a/b"));
-        assert_eq!(path(None, &[]).unwrap_err().class(), Class::Misconfigured);
-    }
 
     #[test]
     fn pauses_grow_and_end_with_the_trouble() {

@@ -1,6 +1,8 @@
 //! `[credentials_file.NAME]`: which profiles of which shared credentials files the daemon writes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
 
 use super::CredentialsFile;
 use super::check::Check;
@@ -67,7 +69,7 @@ impl Check<'_> {
         let (path, profile, session) = (path?, profile?, session?);
         let path = match path.map(|given| self.start_of(&given.origin).join(&given.text)) {
             Some(path) => Some(path),
-            None => usual_path(self.layers.environment),
+            None => shared_credentials_file(None, self.layers.environment),
         };
         let Some(path) = path else {
             let what = format!("{}: there is no home for a credentials file", place(table));
@@ -145,12 +147,33 @@ fn is_nameable(name: &str) -> bool {
         || name.contains(char::is_control))
 }
 
-/// Where SDKs look.
-fn usual_path(environment: &Environment) -> Option<std::path::PathBuf> {
-    let home = environment.get("HOME").map(std::path::Path::new);
-    match (environment.get("AWS_SHARED_CREDENTIALS_FILE"), home) {
-        (Some(given), Some(home)) if given.starts_with("~/") => Some(home.join(&given[2..])),
-        (Some(given), _) => Some(environment.current_dir().join(given)),
-        (None, home) => home.map(|home| home.join(".aws/credentials")),
+/// The shared credentials file that SDKs would read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with what the
+/// environment has there; `None` where there is no home to look in.
+pub fn shared_credentials_file(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
+    let home = environment.get("HOME").map(Path::new);
+    let path = match (given.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE")), home) {
+        (Some(given), Some(home)) if given.starts_with("~/") => home.join(&given[2..]),
+        (Some(given), _) => given.into(),
+        (None, home) => home?.join(".aws/credentials"),
+    };
+    Some(environment.current_dir().join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_the_one_that_sdks_read() {
+        let path = |given, variables: &[(&str, &str)]| {
+            shared_credentials_file(given, &Environment::from_iter(variables.iter().copied()))
+        };
+        let home = ("HOME", "/home/me");
+        let variable = ("AWS_SHARED_CREDENTIALS_FILE", "~/mine");
+
+        assert_eq!(path(None, &[home]).unwrap(), Path::new("/home/me/.aws/credentials"));
+        assert_eq!(path(None, &[home, variable]).unwrap(), Path::new("/home/me/mine"));
+        assert_eq!(path(Some("/a/b"), &[home, variable]).unwrap(), Path::new("/a/b"));
+        assert_eq!(path(None, &[]), None);
     }
 }

@@ -32,6 +32,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use credentials_file::shared_credentials_file;
 pub use environment::Environment;
 pub use options::Fallback;
 pub use options::Kind;
