@@ -16,6 +16,7 @@ use tracing::info;
 use super::Daemon;
 use super::Error;
 use super::Passed;
+use super::credentials_files;
 use super::engine::Engine;
 use super::engine::Routes;
 use super::handover;
@@ -117,13 +118,14 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
     let unix = unix_listeners.into_iter();
     let unix = unix.map(|listener| Server::new("socket", listener, routes.unix.subscribe())).collect();
+    let files = credentials_files::followed(&settings.credentials_files, &roster);
     let engine = Engine {
         settings: settings.clone(),
         seams: seams.clone(),
         bound,
         transport,
         roster: watch::Sender::new(roster),
-        credentials_files: watch::Sender::new(settings.credentials_files.clone().into()),
+        credentials_files: watch::Sender::new(files),
         routes,
         token_key: secrets.token_key,
     };

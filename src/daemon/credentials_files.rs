@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::roster;
 use super::roster::Roster;
+use super::supervise;
 use crate::clock;
 use crate::clock::Clock;
 use crate::config::CredentialsFile;
@@ -26,30 +27,59 @@ use crate::session::Handle;
 /// Between tries while a file cannot be written.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// The files that are kept, each with the session that it is kept with. One value, for a file must not meet the session
+/// that has its session's name under other settings.
+pub(super) type Followed = Arc<[(CredentialsFile, Handle)]>;
+
+/// Finds each file's session.
+pub(super) fn followed(files: &[CredentialsFile], roster: &Roster) -> Followed {
+    let sessions = roster::sessions(roster);
+    let pair = |file: &CredentialsFile| Some((file.clone(), sessions.get(&file.session)?.clone()));
+    files.iter().filter_map(pair).collect()
+}
+
 /// Keeps the files of the settings in force, with the sessions in force. Ends with its sender.
-pub(super) async fn keep(
-    mut files: watch::Receiver<Arc<[CredentialsFile]>>,
-    mut rosters: watch::Receiver<Roster>,
-    clock: Clock,
-) {
+pub(super) async fn keep(mut followed: watch::Receiver<Followed>, clock: Clock) {
+    let mut before: Vec<Task> = Vec::new();
     loop {
-        let sessions = roster::sessions(&rosters.borrow_and_update());
-        // Dropped on reload, and started anew: what is written already is seen to be so.
-        let mut tasks = JoinSet::new();
-        for file in files.borrow_and_update().iter() {
-            if let Some(handle) = sessions.get(&file.session) {
-                tasks.spawn(follow(file.clone(), handle.clone(), clock.clone()));
+        let files = Arc::clone(&followed.borrow_and_update());
+        let mut go_on = |(file, handle): &(CredentialsFile, Handle)| {
+            // What has told of a failure once need not do so again after each reload.
+            match before.iter().position(|task| task.file == *file && task.handle.is_same(handle)) {
+                Some(same) => before.swap_remove(same),
+                None => Task::start(file, handle, &clock),
             }
-        }
-        drop(sessions);
-        tokio::select! {
-            changed = rosters.changed() => if changed.is_err() { return },
-            changed = files.changed() => if changed.is_err() { return },
+        };
+        let tasks: Vec<Task> = files.iter().map(&mut go_on).collect();
+        before = tasks;
+        drop(files);
+        if followed.changed().await.is_err() {
+            return;
         }
     }
 }
 
-async fn follow(file: CredentialsFile, handle: Handle, clock: Clock) {
+/// One file that is kept, until this is dropped.
+struct Task {
+    file: CredentialsFile,
+    handle: Handle,
+    _task: JoinSet<()>,
+}
+
+impl Task {
+    fn start(file: &CredentialsFile, handle: &Handle, clock: &Clock) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(supervised(file.clone(), handle.clone(), clock.clone()));
+        Self { file: file.clone(), handle: handle.clone(), _task: task }
+    }
+}
+
+async fn supervised(file: CredentialsFile, handle: Handle, clock: Clock) {
+    supervise::write(&file.name, || follow(&file, &handle, &clock)).await;
+}
+
+/// Ends when nobody keeps the session any more.
+async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let profile = match Profile::parse(&file.profile) {
         Ok(profile) => profile,
         Err(error) => {
@@ -65,7 +95,7 @@ async fn follow(file: CredentialsFile, handle: Handle, clock: Clock) {
         // What has ended is of use to nobody.
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.now()) > reserve);
         let written = match &credentials {
-            Some(credentials) => write(&file, &profile, credentials).await,
+            Some(credentials) => write(file, &profile, credentials).await,
             None => Ok(()),
         };
         let is_written = written.is_ok();
@@ -88,7 +118,103 @@ async fn follow(file: CredentialsFile, handle: Handle, clock: Clock) {
 async fn write(file: &CredentialsFile, profile: &Profile, credentials: &Credentials) -> Result<(), Failure> {
     if credentials_file::write(&file.path, profile, credentials).await? {
         let ends_at = clock::rfc3339(credentials.expires_at());
-        info!(file = file.name, session = file.session, ends_at, "Credentials file written");
+        let (profile, session) = (profile.as_str(), file.session.as_str());
+        info!(file = file.name, profile, session, ends_at, "Credentials file written");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::credentials::Keys;
+    use crate::secret::Secret;
+    use crate::session::Snapshot;
+
+    struct Rig {
+        folder: TempDir,
+        clock: Clock,
+        published: watch::Sender<Snapshot>,
+        handle: Handle,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+            let (published, snapshots) = watch::channel(Snapshot::first(clock.now()));
+            let handle = Handle::new("web", snapshots, Arc::new(Notify::new()), clock.clone());
+            Self { folder: tempfile::tempdir().unwrap(), clock, published, handle }
+        }
+
+        fn publish(&self, id: &str) {
+            let keys = Keys {
+                access_key_id: id.into(),
+                secret_access_key: Secret::new("secret".into()),
+                session_token: Some(Secret::new("token".into())),
+            };
+            let now = self.clock.now();
+            let made = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
+            self.published.send_replace(Snapshot::kept(Arc::new(made), now));
+        }
+
+        fn file(&self, name: &str) -> CredentialsFile {
+            let path = self.folder.path().join(name);
+            CredentialsFile { name: name.into(), path, profile: "default".into(), session: "web".into() }
+        }
+
+        /// Waits until the file holds `id`; the clock of the tests is the operating system's here.
+        async fn until_written(&self, name: &str, id: &str) {
+            let path = self.folder.path().join(name);
+            let holds = || fs_err::read_to_string(&path).is_ok_and(|text| text.contains(id));
+            let written = async {
+                while !holds() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), written).await.expect("the file is never written");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_disturbs_no_file_whose_settings_and_session_stay() {
+        let rig = Rig::new();
+        let [a, b, c] = ["a", "b", "c"].map(|name| (rig.file(name), rig.handle.clone()));
+        let followed = watch::Sender::new(Followed::from([a.clone()]));
+        let kept = tokio::spawn(keep(followed.subscribe(), rig.clock.clone()));
+        rig.publish("ASIA1");
+        rig.until_written("a", "ASIA1").await;
+
+        // A task that starts anew would write it again.
+        fs_err::remove_file(rig.folder.path().join("a")).unwrap();
+        for more in [vec![a.clone(), b.clone()], vec![c.clone(), a.clone()]] {
+            let name = more.iter().find(|(file, _)| file.name != "a").unwrap().0.name.clone();
+            followed.send_replace(more.into());
+            rig.until_written(&name, "ASIA1").await;
+        }
+        assert!(!rig.folder.path().join("a").exists());
+
+        rig.publish("ASIA2");
+        rig.until_written("a", "ASIA2").await;
+        rig.until_written("c", "ASIA2").await;
+        drop(followed);
+        kept.await.unwrap();
+        assert!(!fs_err::read_to_string(rig.folder.path().join("b")).unwrap().contains("ASIA2"), "left out");
+    }
+
+    #[tokio::test]
+    async fn a_file_follows_the_session_that_takes_its_sessions_place() {
+        let (rig, other) = (Rig::new(), Rig::new());
+        let followed = watch::Sender::new(Followed::from([(rig.file("a"), rig.handle.clone())]));
+        let _kept = tokio::spawn(keep(followed.subscribe(), rig.clock.clone()));
+        rig.publish("ASIA1");
+        rig.until_written("a", "ASIA1").await;
+
+        followed.send_replace([(rig.file("a"), other.handle.clone())].into());
+        other.publish("ASIA2");
+
+        rig.until_written("a", "ASIA2").await;
+    }
 }

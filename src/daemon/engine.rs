@@ -9,11 +9,12 @@ use super::Error;
 use super::Seams;
 use super::build;
 use super::build::Secrets;
+use super::credentials_files;
+use super::credentials_files::Followed;
 use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
-use crate::config::CredentialsFile;
 use crate::config::Settings;
 use crate::frontend::Route;
 use crate::frontend::Router;
@@ -28,7 +29,7 @@ pub(super) struct Engine {
     pub(super) bound: Bound,
     pub(super) transport: Arc<Replaceable>,
     pub(super) roster: watch::Sender<Roster>,
-    pub(super) credentials_files: watch::Sender<Arc<[CredentialsFile]>>,
+    pub(super) credentials_files: watch::Sender<Followed>,
     pub(super) routes: Routes,
     pub(super) token_key: Option<Secret<[u8; 32]>>,
 }
@@ -135,8 +136,9 @@ impl Engine {
         let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets)?;
 
         self.routes.replace(front_ends);
+        self.credentials_files
+            .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
         self.roster.send_replace(roster);
-        self.credentials_files.send_replace(settings.credentials_files.clone().into());
         self.token_key = secrets.token_key;
         self.settings = settings;
         Ok(Applied { sessions, waiting })

@@ -109,11 +109,8 @@ impl Daemon {
         let mut background = JoinSet::new();
         let (key, roster) = (engine.token_key.clone(), engine.roster.subscribe());
         background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
-        background.spawn(credentials_files::keep(
-            engine.credentials_files.subscribe(),
-            engine.roster.subscribe(),
-            engine.seams.clock.clone(),
-        ));
+        let files = engine.credentials_files.subscribe();
+        background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
         background.spawn(tell_systemd(engine.roster.subscribe(), say_ready));
 

@@ -35,6 +35,14 @@ pub(super) async fn watch(watcher: Watcher) {
     }
 }
 
+/// Runs what writes a credentials file until it ends by itself, anew after each panic.
+pub(super) async fn write<F: Future<Output = ()>>(file: &str, follow: impl Fn() -> F) {
+    while AssertUnwindSafe(follow()).catch_unwind().await.is_err() {
+        error!(file, "Writing the credentials file ended by a panic; starting it again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -87,5 +95,17 @@ mod tests {
 
         assert_eq!(credentials.access_key_id(), "ASIAEXAMPLE");
         assert!(draws.load(Ordering::SeqCst) > 1 && !kept.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writing_a_file_that_panics_is_started_again_until_it_ends_by_itself() {
+        let starts = AtomicUsize::new(0);
+
+        write("legacy", async || {
+            assert!(starts.fetch_add(1, Ordering::SeqCst) >= 2, "a deliberate panic");
+        })
+        .await;
+
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
     }
 }

@@ -65,6 +65,11 @@ impl Handle {
         self.snapshots.clone()
     }
 
+    /// Whether both are of one keeper.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.snapshots.same_channel(&other.snapshots)
+    }
+
     /// Whether nobody keeps this session any more; another of its name may have taken its place.
     pub fn has_ended(&self) -> bool {
         self.snapshots.has_changed().is_err()
