@@ -82,6 +82,13 @@ impl Credentials {
         Self { ends_at_aws: at, ..self }
     }
 
+    /// The same, for credentials that took the place of `others`, as somebody knows who knows more of AWS's clock.
+    #[must_use]
+    pub fn known_to_outlive(self, others: &Self) -> Self {
+        let ends_at_aws = self.ends_at_aws.max(others.ends_at_aws + Duration::SECOND);
+        Self { ends_at_aws, ..self }
+    }
+
     /// What signs.
     pub fn keys(&self) -> &Keys {
         &self.keys

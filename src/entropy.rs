@@ -65,6 +65,12 @@ impl Jitter {
         }))
     }
 
+    /// The same numbers while `wanted` says so, and 0 at other times.
+    #[must_use]
+    pub fn while_true(self, wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move || if wanted() { self.draw() } else { 0.0 }))
+    }
+
     /// Always `value`, for tests.
     pub fn fixed(value: f64) -> Self {
         Self(Arc::new(move || value))

@@ -98,6 +98,14 @@ impl Failure {
         Self(Arc::new(Record { class, message, hint, retry_after: None, is_local: false }))
     }
 
+    /// The same failure, after which to wait for `pause`.
+    #[must_use]
+    pub fn with_retry_after(self, pause: Duration) -> Self {
+        let Record { class, message, hint, is_local, .. } = &*self.0;
+        let (message, hint) = (message.clone(), hint.clone());
+        Self(Arc::new(Record { class: *class, message, hint, retry_after: Some(pause), is_local: *is_local }))
+    }
+
     /// Who or what has to change before a retry can succeed.
     pub fn class(&self) -> Class {
         self.0.class

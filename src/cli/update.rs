@@ -1,23 +1,23 @@
 //! `anchord update`: writes a profile of the shared credentials file, once or for ever.
 //!
 //! The credentials come as those of `credential-process` do: from a running daemon, or else from AWS through the cache
-//! that parallel processes share. What the file holds stays until there is something better.
+//! that parallel processes share. Renewal and writing are the daemon's own: a session's keeper, whose issuer this is.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Arg;
 use clap::ArgMatches;
 use clap::Command;
-use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing::info;
-use tracing::warn;
 
 use super::Exit;
 use super::Surroundings;
 use super::credential_process;
+use super::credential_process::Renewal;
 use super::credential_process::Way;
 use super::exit;
 use super::helper;
@@ -26,19 +26,17 @@ use super::helper::Name;
 use super::helper::Words;
 use super::prompt;
 use super::run;
-use crate::clock;
-use crate::clock::Clock;
 use crate::config;
+use crate::config::CredentialsFile;
 use crate::config::Environment;
 use crate::config::Settings;
-use crate::credentials::Credentials;
 use crate::daemon;
+use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::frontend::credentials_file;
 use crate::frontend::credentials_file::Profile;
-use crate::session;
-use crate::session::Freshness;
+use crate::session::Policy;
 
 /// The verb's grammar with what only anchord has.
 pub(super) fn with_file(command: Command) -> Command {
@@ -118,14 +116,17 @@ pub(super) fn update(
     let outcome = match term {
         Term::Once => {
             credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
-                exit::runtime()?.block_on(write(target, &credentials))?;
+                let written = credentials_file::write(&target.path, &target.profile, &credentials);
+                exit::runtime()?.block_on(written)?;
                 Ok(())
             })
         }
         Term::Forever => exit::runtime().and_then(|runtime| {
             let _logs = run::start_logs(settings, surroundings.environment);
-            let outcome = runtime.block_on(until_told_to_stop(settings, target, way, surroundings));
-            runtime.shutdown_background();
+            let environment = surroundings.environment;
+            let outcome = runtime.block_on(until_told_to_stop(settings, target, way, environment));
+            // Time enough for a file that is being written; a name lookup need not be waited for.
+            runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
         }),
     };
@@ -135,127 +136,39 @@ pub(super) fn update(
     }
 }
 
-async fn write(target: &Target, credentials: &Credentials) -> Result<bool, Failure> {
-    Ok(credentials_file::write(&target.path, &target.profile, credentials).await?)
-}
-
 async fn until_told_to_stop(
     settings: &Settings,
     target: &Target,
     way: Way,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
         |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep(settings, target, way, surroundings) => {}
+        () = keep(settings, target, way, environment) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    info!("Stopped; the file stays as it is");
     Ok(())
 }
 
 /// Writes again and again; no failure ends it.
-async fn keep(settings: &Settings, target: &Target, way: Way, surroundings: &Surroundings<'_>) {
-    let clock = Clock::system();
-    let mut trouble = Trouble::default();
-    loop {
-        let round = async {
-            let credentials = credential_process::attempt(settings, way, surroundings).await?;
-            if write(target, &credentials).await? {
-                let ends_at = clock::rfc3339(credentials.expires_at());
-                info!(profile = target.profile.as_str(), path = %target.path.display(), ends_at, "Written");
-            }
-            Ok(credentials)
-        };
-        let pause = match round.await {
-            Ok(credentials) => {
-                trouble.is_over();
-                wait_until_due(&credentials, &clock).await;
-                // What is due was given because nothing newer was to be had, or is being renewed by the daemon.
-                RETRY
-            }
-            Err(failure) => trouble.tell(&failure),
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Between looks at the clock: timers stand still while the host sleeps.
-const LOOK: Duration = Duration::from_secs(30);
-/// Before what is due is asked for again.
-const RETRY: Duration = Duration::from_secs(5);
-
-async fn wait_until_due(credentials: &Credentials, clock: &Clock) {
-    let left = session::left_when_due(credentials.life(), Freshness::Full.reserve());
-    let due_at = credentials.expires_at() - left;
-    if due_at <= clock.now() {
-        return tokio::time::sleep(LOOK).await;
-    }
-    while let Some(wait) = wait(clock.now(), due_at) {
-        tokio::time::sleep(wait).await;
-    }
-}
-
-fn wait(now: OffsetDateTime, due_at: OffsetDateTime) -> Option<Duration> {
-    (now < due_at).then(|| clock::until(now, due_at).min(LOOK))
-}
-
-/// The failures since the last success.
-#[derive(Default)]
-struct Trouble {
-    last: Option<Failure>,
-    count: u32,
-}
-
-impl Trouble {
-    /// Tells of a failure that is another than the last; how long to leave it alone.
-    fn tell(&mut self, failure: &Failure) -> Duration {
-        let pause = self.pause(failure);
-        if self.last.as_ref() != Some(failure) {
-            let (class, retry_in) = (failure.class(), pause);
-            warn!(%class, ?retry_in, error = %failure, "The credentials file is not renewed; it stays as it is");
-        }
-        self.last = Some(failure.clone());
-        self.count = self.count.saturating_add(1);
-        pause
-    }
-
-    fn is_over(&mut self) {
-        if std::mem::take(self).last.is_some() {
-            info!("Recovered");
-        }
-    }
-
-    fn pause(&self, failure: &Failure) -> Duration {
-        let first = match failure.class() {
-            Class::Denied => DENIED_PAUSE,
-            Class::Transient | Class::Broken => Duration::from_secs(1),
-            Class::Throttled | Class::Misconfigured => Duration::from_secs(5),
-        };
-        let doubled = first.saturating_mul(1 << self.count.min(8)).min(LONGEST_PAUSE.max(first));
-        failure.retry_after().map_or(doubled, |asked| asked.clamp(first, DENIED_PAUSE))
-    }
-}
-
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-const DENIED_PAUSE: Duration = Duration::from_secs(300);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_end_with_the_trouble() {
-        let failure = |class| Failure::of(class, "no", None);
-        let mut trouble = Trouble::default();
-
-        let pauses: Vec<_> = (0..8).map(|_| trouble.tell(&failure(Class::Transient)).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(trouble.tell(&failure(Class::Denied)), DENIED_PAUSE);
-        trouble.is_over();
-        assert_eq!(trouble.tell(&failure(Class::Misconfigured)).as_secs(), 5);
-    }
+async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Environment) {
+    let seams = Seams::real();
+    let session = settings.the_session();
+    let renewal = Renewal::new(settings, way, environment, &seams);
+    let seams = Seams { jitter: renewal.jitter(), ..seams };
+    let name = settings.picked.as_deref().or(session.map(|session| session.name.as_str()));
+    let file = CredentialsFile {
+        name: target.path.display().to_string(),
+        path: target.path.clone(),
+        profile: target.profile.as_str().to_owned(),
+        // Where neither is there, the daemon has only one.
+        session: name.unwrap_or("the daemon's").to_owned(),
+    };
+    let policy = session.map_or_else(Policy::default, |session| daemon::policy(settings, session));
+    daemon::keep_credentials_file(file, Arc::new(renewal), policy, &seams).await;
 }

@@ -135,7 +135,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
 /// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files and keys together; where they
 /// have none, neither has it.
-pub(super) fn policy(settings: &Settings, session: &config::Session) -> Policy {
+pub fn policy(settings: &Settings, session: &config::Session) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);

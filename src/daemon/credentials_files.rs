@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 use tracing::warn;
 
+use super::Seams;
 use super::roster;
 use super::roster::Roster;
 use super::supervise;
@@ -21,8 +22,11 @@ use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::frontend::credentials_file;
 use crate::frontend::credentials_file::Profile;
+use crate::session;
 use crate::session::Freshness;
 use crate::session::Handle;
+use crate::session::Policy;
+use crate::upstream::Issuer;
 
 /// Between tries while a file cannot be written.
 const RETRY: Duration = Duration::from_secs(30);
@@ -72,6 +76,19 @@ impl Task {
         task.spawn(supervised(file.clone(), handle.clone(), clock.clone()));
         Self { file: file.clone(), handle: handle.clone(), _task: task }
     }
+}
+
+/// Keeps `file` with what `issuer` makes, as a daemon does but without one: the same keeper, supervision and writing.
+/// Goes on until dropped.
+pub async fn keep_credentials_file(
+    file: CredentialsFile,
+    issuer: Arc<dyn Issuer>,
+    policy: Policy,
+    seams: &Seams,
+) {
+    let (clock, jitter) = (seams.clock.clone(), seams.jitter.clone());
+    let (handle, keeper) = session::open(&file.session, issuer, policy, clock.clone(), jitter);
+    tokio::join!(supervise::keep(keeper), supervised(file, handle, clock));
 }
 
 async fn supervised(file: CredentialsFile, handle: Handle, clock: Clock) {

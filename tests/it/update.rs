@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::process::anchord;
@@ -69,25 +71,130 @@ async fn what_goes_wrong_is_told_in_a_line_and_the_file_stays() {
     assert_ne!(folder.code, 0);
 }
 
-#[tokio::test]
-async fn in_the_foreground_it_writes_and_ends_at_sigterm() {
-    let stage = Stage::new().await;
+/// The verb in the foreground, writing the usual file's `work`.
+fn updater(stage: &Stage, configuration: &str, more: &[&str]) -> Daemon {
     let mut command = anchord();
-    command.arg("update").arg("--config").arg(stage.path("anchord.toml"));
+    command.arg("update").arg("--config").arg(stage.path(configuration)).args(more);
     command.args(["--session", "bedrock", "--profile", "work"]).env("HOME", stage.path(""));
-    let updater = Daemon::of(command);
+    Daemon::of(command)
+}
 
-    updater.wait_for("Written").await;
+const WRITTEN: &str = "Credentials file written";
 
-    assert!(key_id(&stage.path(".aws/credentials"), "work").unwrap().starts_with("ASIA"));
+/// Eight seconds more than those of the end in which nothing is handed out: a renewal is due after two of them.
+async fn stage_of_short_lives() -> Stage {
+    Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await
+}
+
+#[tokio::test]
+async fn in_the_foreground_it_writes_and_ends_at_sigterm_and_at_ctrl_c() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let stage = Stage::new().await;
+        let updater = updater(&stage, "anchord.toml", &[]);
+
+        updater.wait_for(WRITTEN).await;
+
+        assert!(key_id(&stage.path(".aws/credentials"), "work").unwrap().starts_with("ASIA"));
+        updater.signal(signal);
+        let (code, output) = updater.ended().await;
+        assert_eq!(code, 0, "{output}");
+        stage.assert_no_secrets(&output, &[]);
+    }
+}
+
+#[tokio::test]
+async fn in_the_foreground_the_file_is_renewed_ahead_of_its_end() {
+    let stage = stage_of_short_lives().await;
+    let updater = updater(&stage, "anchord.toml", &[]);
+
+    updater.wait_for_nth(WRITTEN, 3).await;
+
     let (code, output) = updater.stop().await;
     assert_eq!(code, 0, "{output}");
-    stage.assert_no_secrets(&output, &[]);
+    let issued = stage.emulator.issued();
+    assert_eq!(
+        key_id(&stage.path(".aws/credentials"), "work").unwrap(),
+        issued.last().unwrap().access_key_id
+    );
+    for pair in issued.windows(2) {
+        let between = pair[1].expires_at - pair[0].expires_at;
+        assert!((1..=7).contains(&between.whole_seconds()), "not at once, and in time: {between}");
+    }
+    for trouble in ["Renewal failed", "expired"] {
+        assert!(!output.contains(trouble), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back() {
+    let mut stage = stage_of_short_lives().await;
+    let file = stage.path(".aws/credentials");
+    let updater = updater(&stage, "anchord.toml", &[]);
+    updater.wait_for(WRITTEN).await;
+    stage.emulator.stop().await;
+
+    let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
+    let before = fs_err::read(&file).unwrap();
+    let expired = updater.wait_for("Credentials have expired; clients get none").await;
+
+    assert_eq!((told["class"].as_str(), told["session"].as_str()), (Some("transient"), Some("bedrock")));
+    assert_eq!(expired["class"], "transient");
+    assert_eq!(fs_err::read(&file).unwrap(), before);
+    stage.emulator.restart().await.unwrap();
+    updater.wait_for("Recovered").await;
+    updater
+        .wait_for_line(WRITTEN, 1, |line| {
+            let last =
+                stage.emulator.issued().last().map(|issued| anchord::clock::rfc3339(issued.expires_at));
+            line["message"] == WRITTEN && line["ends_at"].as_str() == last.as_deref()
+        })
+        .await;
+    assert_ne!(fs_err::read(&file).unwrap(), before);
+    assert_eq!(updater.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
+    let stage = stage_of_short_lives().await;
+    let updater = updater(&stage, "anchord.toml", &[]);
+    updater.wait_for(WRITTEN).await;
+    let before = fs_err::read(stage.path(".aws/credentials")).unwrap();
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+
+    let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
+    updater.wait_for("Credentials have expired; clients get none").await;
+
+    assert_eq!(told["class"], "denied");
+    assert!(told["error"].as_str().unwrap().contains("Unable to assume role"), "{told}");
+    assert!(told["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{told}");
+    let (code, output) = updater.stop().await;
+    assert_eq!((code, output.matches("Renewal failed").count()), (0, 1), "{output}");
+    let refusals = stage.emulator.requests().iter().filter(|request| request.status == Some(403)).count();
+    assert_eq!(refusals, 1, "an administrator is given time");
+    assert_eq!(fs_err::read(stage.path(".aws/credentials")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn in_the_foreground_it_follows_the_daemon_and_calls_nobody_else() {
+    let stage = stage_of_short_lives().await;
+    let daemon = stage.daemon().await;
+    // No session, no certificate: only the daemon can give it anything.
+    stage.write("client.toml", "[log]\nformat = \"json\"\n");
+    let socket = stage.socket();
+    let updater = updater(&stage, "client.toml", &["--socket-path", socket.to_str().unwrap()]);
+
+    updater.wait_for_nth(WRITTEN, 3).await;
+
+    let written = key_id(&stage.path(".aws/credentials"), "work").unwrap();
+    assert!(stage.emulator.issued().iter().any(|issued| issued.access_key_id == written));
+    assert_eq!(daemon.stop().await.0, 0);
+    let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
+    assert!(told["hint"].as_str().unwrap().contains("start the daemon"), "{told}");
+    assert_eq!(updater.stop().await.0, 0);
 }
 
 #[tokio::test]
 async fn the_daemon_writes_several_profiles_and_follows_a_reload() {
-    use rustix::process::Signal;
     let stage = Stage::new().await;
     let file =
         |name: &str, lines: &str| format!("[credentials_file.{name}]\npath = \"aws/{name}\"\n{lines}\n");

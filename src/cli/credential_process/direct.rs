@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tracing::warn;
 
 use super::cache::Cache;
 use super::cache::Entry;
 use crate::cli::prompt;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
 use crate::config::Session;
@@ -20,6 +22,7 @@ use crate::frontend::process;
 use crate::secret::Secret;
 use crate::session;
 use crate::session::Freshness;
+use crate::upstream::Issuer;
 
 /// How long a call may take with nothing alive in the cache: a little less than the whole process may.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -35,11 +38,7 @@ pub(super) async fn obtain(
     seams: &Seams,
     environment: &Environment,
 ) -> Result<Option<Secret<String>>, Failure> {
-    // A user's own keys are never written: they do not end, and are read as fast as the cache.
-    let cache = match session.has_session_token() {
-        true => Cache::of(settings, session, environment, digest_of_keys(session).await),
-        false => None,
-    };
+    let cache = cache(settings, session, environment).await;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now) {
@@ -59,6 +58,52 @@ pub(super) async fn obtain(
         Ok(Err(_)) | Err(_) => line(&alive),
     }
     .map(Some)
+}
+
+/// Credentials other than `than`, which a keeper holds and is to replace: from `issuer`, at no more than one call to
+/// AWS among all processes that renew at once. What another process has made is taken where it is not due itself;
+/// what is, is given only to a keeper that has nothing yet. The keeper's own limit ends it.
+pub(super) async fn renew(
+    session: &Session,
+    (settings, environment): (&Settings, &Environment),
+    clock: &Clock,
+    issuer: &dyn Issuer,
+    than: Option<&Credentials>,
+) -> Result<Credentials, Failure> {
+    let Some(cache) = cache(settings, session, environment).await else { return issuer.issue().await };
+    let _lock = cache.lock().await;
+    let held = cache.read();
+    let now = clock.now();
+    // A keeper comes earlier than the cache's rule has it by what its jitter is, and must not get its own back.
+    let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
+    if let Some(credentials) = fresh(&held, now).filter(is_newer) {
+        return Ok(credentials);
+    }
+    let issued = match held.failure(now) {
+        Some(failure) => Err(failure),
+        None => issuer.issue().await,
+    };
+    match (&issued, usable(&held, now).filter(|_| than.is_none())) {
+        (Ok(credentials), _) if is_usable(credentials, clock.now()) => cache.write(&Entry::made(credentials)),
+        // The keeper judges it, and says what is wrong with the clock.
+        (Ok(_), _) => {}
+        (Err(failure), Some(alive)) => {
+            let (class, error) = (failure.class(), failure);
+            warn!(session = session.name, %class, %error, "Going on with credentials that are due for renewal");
+            return Ok(alive);
+        }
+        (Err(failure), None) => cache.write(&held.failed(failure, clock.now())),
+    }
+    issued
+}
+
+/// Where the session's credentials are kept, if they are.
+async fn cache(settings: &Settings, session: &Session, environment: &Environment) -> Option<Cache> {
+    // A user's own keys are never written: they do not end, and are read as fast as the cache.
+    match session.has_session_token() {
+        true => Cache::of(settings, session, environment, digest_of_keys(session).await),
+        false => None,
+    }
 }
 
 /// Stands for the access keys that a session begins with, as they are now.

@@ -6,12 +6,14 @@
 
 mod cache;
 mod direct;
+mod renewal;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::ArgMatches;
 
+pub(super) use self::renewal::Renewal;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
@@ -65,21 +67,16 @@ pub(super) fn credentials_by(
     read(&obtained)
 }
 
-/// The same within a runtime, for verbs that go on; nobody is asked for a passphrase.
-pub(super) async fn attempt(
-    settings: &Settings,
-    way: Way,
-    surroundings: &Surroundings<'_>,
-) -> Result<Credentials, Failure> {
-    read(&limited(settings, way, surroundings).await?)
-}
-
 fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
     match obtained {
-        Obtained::Line(line) => process::read(line.expose().as_bytes(), Clock::system().now())
-            .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None)),
+        Obtained::Line(line) => read_line(line, &Clock::system()),
         Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
     }
+}
+
+fn read_line(line: &Secret<String>, clock: &Clock) -> Result<Credentials, Failure> {
+    process::read(line.expose().as_bytes(), clock.now())
+        .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
 }
 
 /// Who may be asked.
@@ -161,22 +158,29 @@ async fn limited(
 }
 
 async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
-    if let (Way::Direct, Some(session)) = (way, settings.the_session()) {
-        return direct(settings, session, surroundings).await;
+    let line = match way {
+        Way::DaemonFirst => from_daemon(settings).await?,
+        Way::Direct => None,
+    };
+    match (line, settings.the_session()) {
+        (Some(line), _) => Ok(Obtained::Line(line)),
+        (None, Some(session)) => direct(settings, session, surroundings).await,
+        (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
     }
+}
+
+/// A daemon's line; `None` where there is no daemon and the settings define the session.
+async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Failure> {
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let name = name.as_str();
     let path = format!("/v1/sessions/{name}/credential-process");
     match client::ask(&client::places(settings), &path, DAEMON_PATIENCE).await {
-        Asked::Answered(body) => as_line(&body).map(Obtained::Line),
+        Asked::Answered(body) => as_line(&body).map(Some),
         Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
-        Asked::NoDaemon => match settings.the_session() {
-            Some(session) => direct(settings, session, surroundings).await,
-            None => Err(no_daemon_and_no_session(name)),
-        },
+        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(&name)),
+        Asked::NoDaemon => Ok(None),
     }
 }
 
