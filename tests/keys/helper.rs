@@ -1,29 +1,35 @@
 //! Tokens and TPMs in the command lines of `aws_signing_helper`.
 
+mod tpm;
+
 use std::process::Command;
 
 use crate::softhsm::Kind;
 use crate::softhsm::PIN;
 use crate::softhsm::SoftHsm;
+use crate::softhsm::WRONG_PIN;
 use crate::softhsm::leaf;
+use crate::support::Daemon;
 use crate::support::Ran;
 use crate::support::Stage;
+use crate::support::client;
 use crate::support::process;
 
-fn called(stage: &Stage, hsm: &SoftHsm) -> Command {
+fn called(stage: &Stage) -> Command {
     let link = stage.path("aws_signing_helper");
     if !link.exists() {
         fs_err::os::unix::fs::symlink(env!("CARGO_BIN_EXE_anchord"), &link).unwrap();
     }
     let mut command = Command::new(link);
-    command.env_clear().current_dir(stage.path("")).env("HOME", stage.path("home"));
-    hsm.tell(&mut command).env("AWS_CA_BUNDLE", stage.path("tls-ca.pem"));
+    command.env_clear().current_dir(stage.path("")).stdin(std::process::Stdio::null());
+    command.env("HOME", stage.path("home")).env("TMPDIR", stage.path(""));
+    command.env("AWS_CA_BUNDLE", stage.path("tls-ca.pem"));
     command
 }
 
 async fn run(stage: &Stage, hsm: &SoftHsm, arguments: &[&str]) -> Ran {
-    let mut command = called(stage, hsm);
-    command.args(arguments);
+    let mut command = called(stage);
+    hsm.tell(&mut command).args(arguments);
     process::to_the_end(command).await
 }
 
@@ -140,4 +146,65 @@ async fn an_encrypted_key_is_unlocked_by_its_password() {
     stage.assert_no_secrets(&format!("debug {}", right.stderr), &[]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (1, ""));
     assert_eq!(wrong.stderr.lines().count(), 1);
+}
+
+/// The certificate in one token, in a file, and in the token that its key is not in.
+#[tokio::test]
+async fn a_key_in_a_token_gives_credentials_to_every_verb_wherever_its_certificate_is() {
+    let stage = Stage::new().await;
+    let hsm = SoftHsm::with(&["robots", "others"]);
+    let public_key = hsm.generate("robots", "first one", "01", Kind::P256);
+    let certificate = leaf(&stage, &public_key, 0x1a);
+    hsm.put_certificate("robots", "first one", "01", certificate.der());
+    hsm.put_certificate("others", "elsewhere", "01", certificate.der());
+    stage.write("robot.pem", certificate.pem());
+    let key = format!("pkcs11:token=robots;id=%01?pin-value={PIN}");
+    let private_key = format!("--private-key={key}");
+    for place in [
+        vec![format!("--certificate={key}")],
+        vec!["--certificate=robot.pem".into(), private_key.clone()],
+        vec!["--certificate=pkcs11:token=others;object=elsewhere".into(), private_key],
+    ] {
+        let line = [place, vec![format!("--pkcs11-lib={}", hsm.module().display()), "--reuse-pin".into()]];
+        let line = [line.concat(), flags(&stage)].concat();
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        let last = || stage.emulator.issued().pop().unwrap().access_key_id;
+
+        let printed = run(&stage, &hsm, &[&["credential-process"], line.as_slice()].concat()).await;
+        assert_eq!((printed.code, printed.stderr.as_str()), (0, ""), "{line:?}");
+        assert!(printed.stdout.contains(&last()));
+
+        // Of another life, so that it is not the cache that gives them.
+        let update = ["update", "--once", "--profile=robot", "--session-duration=900"];
+        let updated = run(&stage, &hsm, &[update.as_slice(), line.as_slice()].concat()).await;
+        assert_eq!(updated.code, 0, "{}", updated.stderr);
+        let written = fs_err::read_to_string(stage.path("home/.aws/credentials")).unwrap();
+        assert!(written.starts_with("[robot]\n") && written.contains(&last()), "{written}");
+
+        let mut command = called(&stage);
+        hsm.tell(&mut command).args(["serve", "--port=0", "--log-format=json"]).args(&line);
+        let daemon = Daemon::of(command);
+        let address = daemon.told("export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://").await;
+        assert_eq!(client::imds(&address).await.key_id(), last());
+        let output = daemon.stop().await.1;
+        assert!(![printed.stderr, updated.stderr, output].concat().contains(PIN));
+    }
+    assert_eq!(stage.emulator.sessions_created(), 9);
+}
+
+#[tokio::test]
+async fn a_wrong_pin_is_told_in_one_line_and_tried_once() {
+    let stage = Stage::new().await;
+    let hsm = tokens(&stage);
+    let library = format!("--pkcs11-lib={}", hsm.module().display());
+    let key = format!("pkcs11:token=robots;object=first%20one?pin-value={WRONG_PIN}");
+    let line = [vec![format!("--certificate={key}"), library], flags(&stage)].concat();
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+
+    let ran = run(&stage, &hsm, &[&["credential-process"], line.as_slice()].concat()).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("PIN") && !ran.stderr.contains(WRONG_PIN), "{}", ran.stderr);
+    assert!(hsm.listed().contains("user PIN count low"), "{}", hsm.listed());
 }

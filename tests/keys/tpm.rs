@@ -1,7 +1,7 @@
 //! Keys in a TPM: swtpm holds them, tpm2-tools and tpm2-openssl make them.
 
 mod daemon;
-mod swtpm;
+pub(crate) mod swtpm;
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use swtpm::Kind;
 use swtpm::Made;
 use swtpm::Swtpm;
 
-const OWNER: u32 = 0x4000_0001;
-const HANDLE: &str = "0x81000007";
+pub(crate) const OWNER: u32 = 0x4000_0001;
+pub(crate) const HANDLE: &str = "0x81000007";
 
 fn file(pem: &str) -> Key {
     Key::File(tss2::File::from_der(&swtpm::der(pem)).unwrap())
