@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use crate::config::Origin;
 use crate::config::Settings;
+use crate::credentials::Credentials;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
@@ -93,6 +94,29 @@ pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
     }
     Asked::NoDaemon
 }
+
+/// What a daemon handed out to a keeper that renews, unless it is what the keeper was given before. The daemon has decided
+/// which of two sets AWS takes longer, by what it knows of AWS's clock, and whose they are to be by its settings of now.
+///
+/// # Errors
+/// The daemon's own, or that it has no newer ones yet; to be asked again soon, for the daemon keeps the pauses.
+pub fn renewed(
+    answer: Result<Credentials, Failure>,
+    given: Option<&Credentials>,
+) -> Result<Credentials, Failure> {
+    let newer = |credentials: Credentials| match given {
+        Some(given) if given.access_key_id() == credentials.access_key_id() => {
+            let hint = "see what keeps the daemon from renewing: anchord status";
+            Err(Failure::of(Class::Transient, "the daemon has no newer credentials yet", Some(hint.into())))
+        }
+        Some(given) => Ok(credentials.known_to_outlive(given)),
+        None => Ok(credentials),
+    };
+    answer.and_then(newer).map_err(|failure| failure.with_retry_after(PAUSE))
+}
+
+/// The daemon keeps its own pauses; to ask it costs nothing.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Says where nobody answered.
 pub fn nobody(places: &[Place]) -> Failure {

@@ -71,7 +71,7 @@ impl Jitter {
         Self(Arc::new(move || if wanted() { self.draw() } else { 0.0 }))
     }
 
-    /// Always `value`, for tests.
+    /// Always `value`: for tests, and 0 for who must not be early.
     pub fn fixed(value: f64) -> Self {
         Self(Arc::new(move || value))
     }

@@ -39,6 +39,7 @@ use aws_credential_types::Credentials as SdkCredentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::client;
@@ -52,11 +53,13 @@ use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::daemon::Embedded;
 use crate::daemon::Seams;
+use crate::entropy::Jitter;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::frontend::process;
 use crate::session::Freshness;
 use crate::session::Handle;
+use crate::session::Policy;
 use crate::upstream::BoxFuture;
 use crate::upstream::Issuer;
 
@@ -88,6 +91,11 @@ impl Provider {
     /// A provider that is yet to be told of its session.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// The session, for who wants to watch it: its phase, and why an attempt failed.
+    pub fn session(&self) -> &Handle {
+        &self.handle
     }
 
     /// Credentials with more than 60 s of life left, at once if there are any; waits for an attempt under way no longer than
@@ -223,13 +231,15 @@ impl Builder {
         in_a_runtime()?;
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));
         let session = session.ok_or_else(|| not_chosen(&settings))?;
-        let seams = Seams::real();
         let issuer = FromDaemon {
             places: client::places(&settings),
             session: session.clone(),
-            clock: seams.clock.clone(),
+            clock: Clock::system(),
+            given: watch::Sender::new(None),
         };
-        Ok(Embedded::of(&session, Arc::new(issuer), &seams).into())
+        // The daemon renews earlier by a jitter of its own: whoever asks before that gets the same.
+        let seams = Seams { jitter: Jitter::fixed(0.0), ..Seams::real() };
+        Ok(Embedded::of(&session, Arc::new(issuer), Policy::default(), &seams).into())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
@@ -269,19 +279,29 @@ struct FromDaemon {
     places: Vec<Place>,
     session: String,
     clock: Clock,
+    given: watch::Sender<Option<Credentials>>,
+}
+
+impl FromDaemon {
+    async fn ask(&self) -> Result<Credentials, Failure> {
+        let path = format!("/v1/sessions/{}/credential-process", self.session);
+        let line = match client::ask(&self.places, &path, DAEMON_PATIENCE).await {
+            Asked::Answered(body) => body,
+            Asked::Refused(failure) | Asked::Unknown(failure) => return Err(failure),
+            Asked::NoDaemon => return Err(client::nobody(&self.places)),
+        };
+        process::read(line.expose(), self.clock.now())
+            .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+    }
 }
 
 impl Issuer for FromDaemon {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async move {
-            let path = format!("/v1/sessions/{}/credential-process", self.session);
-            let line = match client::ask(&self.places, &path, DAEMON_PATIENCE).await {
-                Asked::Answered(body) => body,
-                Asked::Refused(failure) | Asked::Unknown(failure) => return Err(failure),
-                Asked::NoDaemon => return Err(client::nobody(&self.places)),
-            };
-            process::read(line.expose(), self.clock.now())
-                .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+            let given = self.given.borrow().clone();
+            let renewed = client::renewed(self.ask().await, given.as_ref())?;
+            self.given.send_replace(Some(renewed.clone()));
+            Ok(renewed)
         })
     }
 }

@@ -52,7 +52,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
-    ("client", &["config", "failure", "secret"]),
+    ("client", &["config", "credentials", "failure", "secret"]),
     ("daemon", EVERYTHING_ABOVE),
     (
         "provider",

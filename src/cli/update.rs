@@ -31,6 +31,7 @@ use crate::config::CredentialsFile;
 use crate::config::Environment;
 use crate::config::Settings;
 use crate::daemon;
+use crate::daemon::Embedded;
 use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -170,5 +171,6 @@ async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Envi
         session: name.unwrap_or("the daemon's").to_owned(),
     };
     let policy = session.map_or_else(Policy::default, |session| daemon::policy(settings, session));
-    daemon::keep_credentials_file(file, Arc::new(renewal), policy, &seams).await;
+    let kept = Embedded::of(&file.session, Arc::new(renewal), policy, &seams);
+    daemon::keep_credentials_file(file, kept.handle().clone(), seams.clock).await;
 }

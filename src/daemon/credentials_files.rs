@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tracing::info;
 use tracing::warn;
 
-use super::Seams;
 use super::roster;
 use super::roster::Roster;
 use super::supervise;
@@ -22,11 +21,8 @@ use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::frontend::credentials_file;
 use crate::frontend::credentials_file::Profile;
-use crate::session;
 use crate::session::Freshness;
 use crate::session::Handle;
-use crate::session::Policy;
-use crate::upstream::Issuer;
 
 /// Between tries while a file cannot be written.
 const RETRY: Duration = Duration::from_secs(30);
@@ -78,17 +74,10 @@ impl Task {
     }
 }
 
-/// Keeps `file` with what `issuer` makes, as a daemon does but without one: the same keeper, supervision and writing.
-/// Goes on until dropped.
-pub async fn keep_credentials_file(
-    file: CredentialsFile,
-    issuer: Arc<dyn Issuer>,
-    policy: Policy,
-    seams: &Seams,
-) {
-    let (clock, jitter) = (seams.clock.clone(), seams.jitter.clone());
-    let (handle, keeper) = session::open(&file.session, issuer, policy, clock.clone(), jitter);
-    tokio::join!(supervise::keep(keeper), supervised(file, handle, clock));
+/// Keeps one file with what `handle` hands out, for a process that is no daemon. Goes on until dropped, or until the
+/// session ends.
+pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock: Clock) {
+    supervised(file, handle, clock).await;
 }
 
 async fn supervised(file: CredentialsFile, handle: Handle, clock: Clock) {

@@ -43,9 +43,9 @@ impl Embedded {
     }
 
     /// Keeps what `issuer` makes, under `name`. Needs a tokio runtime around it.
-    pub fn of(name: &str, issuer: Arc<dyn Issuer>, seams: &Seams) -> Self {
+    pub fn of(name: &str, issuer: Arc<dyn Issuer>, policy: Policy, seams: &Seams) -> Self {
         let (clock, jitter) = (seams.clock.clone(), seams.jitter.clone());
-        let (handle, keeper) = session::open(name, issuer, Policy::default(), clock, jitter);
+        let (handle, keeper) = session::open(name, issuer, policy, clock, jitter);
         let mut tasks = JoinSet::new();
         tasks.spawn(supervise::keep(keeper));
         Self { handle, _member: None, _tasks: tasks }

@@ -14,6 +14,7 @@ use anchord::failure::Class;
 use anchord::failure::Failure;
 use anchord::provider::Builder;
 use anchord::provider::Provider;
+use anchord::session::Phase;
 use anchord::session::Snapshot;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -163,16 +164,14 @@ async fn a_session_is_renewed_in_the_background_and_outlives_an_outage() {
     let emulators = clock.clone();
     let mut stage =
         Stage::with(move |setup| setup.clock = anchord_emulator::Clock::new(move || emulators.now())).await;
-    let kept = kept_inside(&stage, &clock);
-    let mut snapshots = kept.handle().snapshots();
-    let provider = Provider::from(kept);
+    let provider = Provider::from(kept_inside(&stage, &clock));
     let first = key_id(&provider).await;
 
     // Nobody asks, and with half of the life left there are others.
     tokio::time::advance(Duration::from_secs(30 * 60 + 1)).await;
     let is_other =
         |held: &Snapshot| held.credentials.as_ref().is_some_and(|held| held.access_key_id() != first);
-    snapshots.wait_for(is_other).await.unwrap();
+    provider.session().snapshots().wait_for(is_other).await.unwrap();
     let renewed = key_id(&provider).await;
     stage.emulator.stop().await;
     tokio::time::advance(Duration::from_secs(58 * 60)).await;
@@ -237,6 +236,29 @@ async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
     let told = |error: &CredentialsError| error.source().unwrap().to_string();
     assert!(told(&unknown).contains("no session"), "{}", told(&unknown));
     assert!(told(&nobody).starts_with("no daemon listens on `"), "{}", told(&nobody));
+}
+
+#[tokio::test]
+async fn a_daemons_session_is_followed_ahead_of_each_end() {
+    // Eight seconds more than those in which nothing is handed out: the daemon renews after two of them.
+    let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await;
+    let _daemon = stage.daemon().await;
+    let builder = program(&stage).option("socket-path", stage.socket().to_str().unwrap()).session("bedrock");
+    let provider = builder.start_with_daemon().unwrap();
+
+    let mut snapshots = provider.session().snapshots();
+    let mut given = Vec::new();
+    while given.len() < 4 {
+        let changed = tokio::time::timeout(PATIENCE, snapshots.changed()).await;
+        changed.expect("credentials come and go").unwrap();
+        let snapshot = snapshots.borrow_and_update().clone();
+        assert!(given.is_empty() || snapshot.phase == Phase::Live, "{snapshot:?}");
+        let id = snapshot.credentials.map(|held| held.access_key_id().to_owned());
+        given.extend(id.filter(|id| given.last() != Some(id)));
+    }
+
+    let issued: Vec<_> = stage.emulator.issued().into_iter().map(|set| set.access_key_id).collect();
+    assert!(given.iter().all(|id| issued.contains(id)));
 }
 
 #[tokio::test]

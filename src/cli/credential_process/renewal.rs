@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -13,6 +12,7 @@ use super::direct;
 use super::from_daemon;
 use super::no_daemon_and_no_session;
 use super::read_line;
+use crate::client;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
@@ -20,7 +20,6 @@ use crate::credentials::Credentials;
 use crate::daemon;
 use crate::daemon::Seams;
 use crate::entropy::Jitter;
-use crate::failure::Class;
 use crate::failure::Failure;
 use crate::upstream::BoxFuture;
 use crate::upstream::Issuer;
@@ -36,9 +35,6 @@ pub(in crate::cli) struct Renewal {
     given: watch::Sender<Option<Credentials>>,
     is_daemons: Arc<AtomicBool>,
 }
-
-/// The daemon keeps its own pauses; to ask it costs nothing.
-const DAEMON_PAUSE: Duration = Duration::from_secs(5);
 
 impl Renewal {
     pub(in crate::cli) fn new(
@@ -73,10 +69,10 @@ impl Renewal {
         };
         self.is_daemons.store(line.is_some(), Ordering::Relaxed);
         let renewed = match (line, self.settings.the_session()) {
-            (Some(line), _) => line
-                .and_then(|line| read_line(&line, &self.seams.clock))
-                .and_then(|credentials| another(credentials, given.as_ref()))
-                .map_err(|failure| failure.with_retry_after(DAEMON_PAUSE))?,
+            (Some(line), _) => {
+                let line = line.and_then(|line| read_line(&line, &self.seams.clock));
+                client::renewed(line, given.as_ref())?
+            }
             (None, Some(session)) => self.direct(session, given.as_ref()).await?,
             (None, None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
@@ -104,18 +100,5 @@ impl Renewal {
 impl Issuer for Renewal {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(self.renew())
-    }
-}
-
-/// What the daemon hands out, if it is not what it gave before. The daemon has decided which of two sets AWS takes
-/// longer, by what it knows of AWS's clock, and whose they are to be by its settings of now.
-fn another(credentials: Credentials, given: Option<&Credentials>) -> Result<Credentials, Failure> {
-    match given {
-        Some(given) if given.access_key_id() == credentials.access_key_id() => {
-            let hint = "see what keeps the daemon from renewing: anchord status";
-            Err(Failure::of(Class::Transient, "the daemon has no newer credentials yet", Some(hint.into())))
-        }
-        Some(given) => Ok(credentials.known_to_outlive(given)),
-        None => Ok(credentials),
     }
 }
