@@ -79,22 +79,27 @@ pub(super) async fn renew(
     if let Some(credentials) = fresh(&held, now).filter(is_newer) {
         return Ok(credentials);
     }
-    let issued = match held.failure(now) {
-        Some(failure) => Err(failure),
-        None => issuer.issue().await,
+    let alive = usable(&held, now).filter(|_| than.is_none());
+    let failure = match held.failure(now) {
+        Some(failure) => failure,
+        None => match issuer.issue().await {
+            Ok(credentials) => {
+                // The keeper judges what is dead by this host's clock, and says what is wrong with that.
+                if is_usable(&credentials, clock.now()) {
+                    cache.write(&Entry::made(&credentials));
+                }
+                return Ok(credentials);
+            }
+            Err(failure) => {
+                cache.write(&held.failed(&failure, clock.now()));
+                failure
+            }
+        },
     };
-    match (&issued, usable(&held, now).filter(|_| than.is_none())) {
-        (Ok(credentials), _) if is_usable(credentials, clock.now()) => cache.write(&Entry::made(credentials)),
-        // The keeper judges it, and says what is wrong with the clock.
-        (Ok(_), _) => {}
-        (Err(failure), Some(alive)) => {
-            let (class, error) = (failure.class(), failure);
-            warn!(session = session.name, %class, %error, "Going on with credentials that are due for renewal");
-            return Ok(alive);
-        }
-        (Err(failure), None) => cache.write(&held.failed(failure, clock.now())),
-    }
-    issued
+    let Some(alive) = alive else { return Err(failure) };
+    let (class, error) = (failure.class(), failure.message());
+    warn!(session = session.name, %class, error, hint = failure.hint(), "Going on with credentials that are due");
+    Ok(alive)
 }
 
 /// Where the session's credentials are kept, if they are.

@@ -102,3 +102,140 @@ impl Issuer for Renewal {
         Box::pin(self.renew())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tempfile::TempDir;
+    use time::OffsetDateTime;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config;
+    use crate::credentials::Keys;
+    use crate::failure::Class;
+    use crate::secret::Secret;
+
+    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+    const SESSION: &str = "[session.web]\ncertificate = \"c\"\nprivate_key = \"k\"\n\
+         trust_anchor_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a\"\n\
+         profile_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:profile/a\"\n\
+         role_arn = \"arn:aws:iam::123456789012:role/r\"\n";
+
+    fn made(id: &str, at: OffsetDateTime) -> Credentials {
+        let keys = Keys {
+            access_key_id: id.into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: Some(Secret::new("token".into())),
+        };
+        Credentials::new(keys, at, at + time::Duration::HOUR, None).unwrap()
+    }
+
+    /// An AWS that counts its calls, and refuses all while `refuses`.
+    struct Aws {
+        clock: Clock,
+        calls: AtomicUsize,
+        refuses: AtomicBool,
+    }
+
+    impl Issuer for Aws {
+        fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
+            let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+            let refused = self.refuses.load(Ordering::SeqCst).then(|| Failure::of(Class::Denied, "no", None));
+            let made = made(&format!("ASIA{number}"), self.clock.now());
+            Box::pin(async move { refused.map_or(Ok(made), Err) })
+        }
+    }
+
+    struct Rig {
+        _folder: TempDir,
+        settings: Settings,
+        environment: Environment,
+        clock: Clock,
+        aws: Aws,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("anchord.toml");
+            fs_err::write(&file, SESSION).unwrap();
+            let environment = Environment::from_iter([("XDG_RUNTIME_DIR", folder.path().to_str().unwrap())])
+                .with_uid(rustix::process::geteuid().as_raw());
+            let command = clap::Command::new("anchord").args(config::arguments());
+            let matches =
+                command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.as_os_str()]);
+            let settings = config::load_for_client(&matches, &environment).unwrap();
+            let clock = Clock::manual(NOON);
+            let aws =
+                Aws { clock: clock.clone(), calls: AtomicUsize::new(0), refuses: AtomicBool::new(false) };
+            Self { _folder: folder, settings, environment, clock, aws }
+        }
+
+        async fn renew(&self, than: Option<&Credentials>) -> Result<String, Failure> {
+            let (session, given) = (&self.settings.sessions[0], (&self.settings, &self.environment));
+            let renewed = direct::renew(session, given, &self.clock, &self.aws, than).await;
+            renewed.map(|credentials| credentials.access_key_id().to_owned())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_process_has_made_is_taken_until_it_is_due_and_never_in_its_own_place() {
+        let rig = Rig::new();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        let first = made("ASIA1", NOON);
+
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1", "which is in the cache");
+        // The earliest that a keeper's jitter lets it come, while the cache's rule says 30 minutes.
+        rig.clock.jump(time::Duration::minutes(26));
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2");
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2", "one call for all processes");
+        rig.clock.jump(time::Duration::minutes(31));
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "what is due is given to nobody");
+        assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_is_given_only_to_a_keeper_with_nothing_and_another_hears_why_not() {
+        let rig = Rig::new();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        rig.clock.jump(time::Duration::minutes(40));
+        rig.aws.refuses.store(true, Ordering::SeqCst);
+
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        let refused = rig.renew(Some(&made("ASIA1", NOON))).await.unwrap_err();
+        assert_eq!((refused.class(), refused.message()), (Class::Denied, "no"));
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1", "which the failure has not put out of the cache");
+        assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 2, "processes share a failure for a moment");
+        rig.clock.jump(time::Duration::minutes(20));
+        assert_eq!(rig.renew(None).await.unwrap_err().class(), Class::Denied);
+    }
+
+    #[test]
+    fn of_a_daemon_only_another_set_is_newer_whatever_the_clocks_say() {
+        let held = made("ASIA1", NOON);
+        // This host's clock was set back meanwhile.
+        let newer = made("ASIA2", NOON - time::Duration::hours(3));
+
+        assert!(!newer.outlive(&held));
+        assert!(client::renewed(Ok(newer), Some(&held)).unwrap().outlive(&held));
+        let same = client::renewed(Ok(held.clone()), Some(&held)).unwrap_err();
+        assert!(same.message().contains("no newer") && same.hint().is_some(), "{same}");
+        assert_eq!(client::renewed(Ok(held), None).unwrap().access_key_id(), "ASIA1");
+    }
+
+    #[test]
+    fn a_daemon_is_asked_without_a_jitter_of_our_own() {
+        let rig = Rig::new();
+        let seams = Seams { jitter: Jitter::fixed(0.5), ..Seams::real() };
+        let renewal = Renewal::new(&rig.settings, Way::DaemonFirst, &rig.environment, &seams);
+        let jitter = renewal.jitter();
+
+        assert!((jitter.draw() - 0.5).abs() < f64::EPSILON);
+        renewal.is_daemons.store(true, Ordering::Relaxed);
+        assert!(jitter.draw().abs() < f64::EPSILON);
+    }
+}
