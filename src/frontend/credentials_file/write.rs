@@ -1,7 +1,7 @@
 //! Replaces the file in one step, under a lock.
 //!
 //! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
-//! it leads to is replaced. Owner and permissions stay as they are.
+//! it leads to is replaced. Owner, permissions, access list and attributes stay as they are.
 
 use std::io;
 use std::io::Read as _;
@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +16,9 @@ use std::time::Duration;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
 
+mod attributes;
+
+use self::attributes::Attributes;
 use super::Profile;
 use super::edit;
 use crate::credentials::Credentials;
@@ -209,6 +211,7 @@ async fn lock(path: &Path) -> Result<fs_err::File, Error> {
 struct Found {
     text: Secret<Vec<u8>>,
     metadata: Option<std::fs::Metadata>,
+    attributes: Attributes,
 }
 
 impl Found {
@@ -228,7 +231,8 @@ fn read(path: &Path) -> Result<Found, Error> {
     let file = match options.read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found { text: Secret::new(Vec::new()), metadata: None });
+            let text = Secret::new(Vec::new());
+            return Ok(Found { text, metadata: None, attributes: Attributes::default() });
         }
         Err(error) => return Err(unreadable(error)),
     };
@@ -239,9 +243,10 @@ fn read(path: &Path) -> Result<Found, Error> {
     if metadata.len() > MAX_BYTES {
         return Err(Error::TooLarge { path: path.into() });
     }
+    let attributes = Attributes::of(file.file());
     let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     file.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(Found { text: Secret::new(text), metadata: Some(metadata) })
+    Ok(Found { text: Secret::new(text), metadata: Some(metadata), attributes })
 }
 
 /// Replaces the file by what `change` makes of it. The AWS CLI writes without a lock, so what has changed in the
@@ -255,7 +260,7 @@ fn replace(path: &Path, change: &dyn Fn(&[u8]) -> Secret<Vec<u8>>) -> Result<boo
         if new == found.text {
             return Ok(false);
         }
-        let file = write_beside(path, &new, found.metadata.as_ref())?;
+        let file = write_beside(path, &new, &found)?;
         if !found.is_still(std::fs::metadata(path).ok().as_ref()) {
             continue;
         }
@@ -268,11 +273,11 @@ fn replace(path: &Path, change: &dyn Fn(&[u8]) -> Secret<Vec<u8>>) -> Result<boo
     Err(Error::Restless { path: path.into() })
 }
 
-/// Whole and on disk, with the owner and the permissions of the file it is to replace.
+/// Whole and on disk, with the owner, the permissions and the attributes of the file it is to replace.
 fn write_beside(
     path: &Path,
     content: &Secret<Vec<u8>>,
-    old: Option<&std::fs::Metadata>,
+    old: &Found,
 ) -> Result<tempfile::NamedTempFile, Error> {
     let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
     let prefix = beside(path, ".", ".anchord-");
@@ -281,10 +286,10 @@ fn write_beside(
         // tempfile puts its own path in front.
         unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
     })?;
-    if let Some(old) = old {
-        keep_owner(path, file.as_file(), old)?;
-        let mode = std::fs::Permissions::from_mode(old.mode() & 0o7777);
-        file.as_file().set_permissions(mode).map_err(unwritable)?;
+    if let Found { metadata: Some(metadata), attributes, .. } = old {
+        attributes.give_to(file.as_file());
+        keep_owner(path, file.as_file(), metadata)?;
+        attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
     }
     file.write_all(content.expose()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;

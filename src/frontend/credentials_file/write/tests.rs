@@ -1,5 +1,6 @@
 //! Files in temporary folders.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
 
 use time::macros::datetime;
@@ -74,6 +75,89 @@ async fn the_files_permissions_stay() {
         assert_eq!(mode(&path), kept);
         assert!(fs_err::read_to_string(&path).unwrap().starts_with("[b]\nk = v\n"));
         fs_err::remove_file(&path).unwrap();
+    }
+}
+
+const ACL: &str = "system.posix_acl_access";
+
+/// As the kernel wants it: the owner may write, user 1234 may read, the group may not, whatever the mode says.
+fn acl() -> Vec<u8> {
+    const NOBODY_NAMED: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 6, NOBODY_NAMED),
+        (0x02, 4, 1234),
+        (0x04, 0, NOBODY_NAMED),
+        (0x10, 4, NOBODY_NAMED),
+        (0x20, 0, NOBODY_NAMED),
+    ];
+    let entry = |(tag, rights, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).collect::<Vec<_>>().concat()
+}
+
+fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = vec![0; 1 << 16];
+    let length = rustix::fs::getxattr(path, name, &mut value[..]).ok()?;
+    value.truncate(length);
+    Some(value)
+}
+
+/// Whether the file system of temporary folders has such attributes.
+fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
+    let set = rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty());
+    if set.is_err() {
+        println!("not shown here: the file system of {} has no attribute {name}", path.display());
+    }
+    set.is_ok()
+}
+
+#[tokio::test]
+async fn the_files_attributes_and_access_list_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    for kept in [0o600, 0o400] {
+        fs_err::write(&path, "[b]\nk = v\n").unwrap();
+        let has_attributes = set_attribute(&path, "user.note", b"mine \0 too");
+        set_mode(&path, kept);
+
+        write(&path, &profile("a"), &made("ASIA1")).await.unwrap();
+
+        if has_attributes {
+            assert_eq!(attribute(&path, "user.note").unwrap(), b"mine \0 too");
+        }
+        assert_eq!((mode(&path), attribute(&path, ACL)), (kept, None));
+        fs_err::remove_file(&path).unwrap();
+    }
+
+    fs_err::write(&path, "[b]\nk = v\n").unwrap();
+    set_mode(&path, 0o600);
+    if set_attribute(&path, ACL, &acl()) {
+        write(&path, &profile("a"), &made("ASIA1")).await.unwrap();
+        assert_eq!((mode(&path), attribute(&path, ACL)), (0o640, Some(acl())));
+    }
+}
+
+/// A mode of 0640 without its list would let the group read what the list keeps from it.
+#[test]
+fn where_an_access_list_is_lost_nobody_gains_by_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    set_mode(file.path(), 0o640);
+
+    Attributes::with_access_list(b"not a list").set_rights(file.as_file(), 0o640).unwrap();
+
+    assert_eq!(mode(file.path()), 0o600);
+}
+
+#[tokio::test]
+async fn a_folders_access_list_does_not_open_a_file_that_had_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    fs_err::write(&path, "[b]\nk = v\n").unwrap();
+    set_mode(&path, 0o640);
+    if set_attribute(folder.path(), "system.posix_acl_default", &acl()) {
+        write(&path, &profile("a"), &made("ASIA1")).await.unwrap();
+        assert_eq!((mode(&path), attribute(&path, ACL)), (0o640, None));
     }
 }
 
