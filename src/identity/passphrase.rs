@@ -1,5 +1,6 @@
 //! What unlocks a key: a passphrase, a token's PIN, a TPM's authorization value.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use super::pem;
 use crate::secret::Secret;
 
 /// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Passphrase {
     /// A file, one line break at its end left out: a secret mounted by an orchestrator, a systemd credential.
     File(PathBuf),
@@ -61,6 +62,18 @@ impl PartialEq for Passphrase {
 
 impl Eq for Passphrase {}
 
+/// As they are compared: before and after an answer the same, for caches are named after settings.
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Given(text) => formatter.debug_tuple("Given").field(text).finish(),
+            Self::Absent { why, .. } => formatter.debug_tuple("Absent").field(why).finish(),
+            Self::Prompted(_) => formatter.write_str("Prompted"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +103,17 @@ mod tests {
         assert!(matches!(prompted.read(), Err(Error::NotAsked)));
         answer.set(Secret::new("s3cret".into())).unwrap();
         assert_eq!(text(&prompted), "s3cret");
+    }
+
+    #[test]
+    fn settings_look_the_same_before_and_after_an_answer() {
+        let answer = Arc::new(OnceLock::new());
+        let prompted = Passphrase::Prompted(Arc::clone(&answer));
+
+        let before = format!("{prompted:?}");
+        answer.set(Secret::new("s3cret".into())).unwrap();
+
+        assert_eq!(format!("{prompted:?}"), before);
     }
 
     #[test]

@@ -72,3 +72,49 @@ async fn without_a_terminal_it_is_said_what_to_use_instead() {
     assert!(shown.contains("passphrase has not been asked for"), "{shown}");
     assert!(shown.contains("needs a terminal; a service takes it from a file"), "{shown}");
 }
+
+/// `credential-process` without a daemon, and how it ended; `typed` is typed into its prompt, if there is one.
+fn ask(stage: &Stage, passphrase: Option<&str>, typed: Option<&str>) -> (String, bool) {
+    let anchord = env!("CARGO_BIN_EXE_anchord");
+    let configuration = stage.path("anchord.toml").display().to_string();
+    let verb = format!("{anchord} credential-process --session bedrock --config {configuration}");
+    let mut command = match typed {
+        Some(_) => Command::new("script"),
+        None => Command::new("sh"),
+    };
+    match typed {
+        Some(_) => command.args(["--quiet", "--return", "--command", &verb, "/dev/null"]),
+        None => command.args(["-c", &verb]),
+    };
+    command.env("HOME", stage.path("")).env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CACHE_HOME");
+    command.envs(passphrase.map(|passphrase| ("ANCHORD_PASSPHRASE", format!("pass:{passphrase}"))));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    let mut byte = [0];
+    // Credentials come without a prompt where there are some.
+    while typed.is_some() && !shown.ends_with(b": ") && screen.read(&mut byte).unwrap() == 1 {
+        shown.push(byte[0]);
+    }
+    if let Some(typed) = typed {
+        // It may have ended.
+        let _ = writeln!(keyboard, "{typed}");
+    }
+    screen.read_to_end(&mut shown).unwrap();
+    (String::from_utf8(shown).unwrap(), child.wait().unwrap().success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_typed_a_passphrase_is_not_asked_again_while_the_credentials_live() {
+    let stage = Stage::new().await;
+    encrypt(&stage);
+    stage.configure(&format!("{}passphrase = \"prompt\"\n", stage.session("bedrock")));
+
+    let (first, is_good) = tokio::task::block_in_place(|| ask(&stage, None, Some(PASSPHRASE)));
+    assert!(is_good && first.starts_with("Passphrase of") && first.contains("ASIA"), "{first}");
+    let (second, is_good) = tokio::task::block_in_place(|| ask(&stage, None, Some(PASSPHRASE)));
+
+    assert!(is_good && !second.contains("Passphrase of") && second.contains("ASIA"), "{second}");
+    assert_eq!(stage.emulator.sessions_created(), 1);
+}
