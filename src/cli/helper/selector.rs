@@ -40,6 +40,13 @@ impl Selector {
         let mut selector = Self::default();
         for Entry { key, value } in entries {
             let value = value.trim();
+            if value.is_empty() {
+                // The tool would take any certificate.
+                let key = key.escape_debug();
+                return Err(format!(
+                    "--cert-selector: {key} has no value; hint: give it one, or leave it out"
+                ));
+            }
             let (place, value) = match key.as_str() {
                 "x509Subject" => (&mut selector.subject, value.to_owned()),
                 "x509Issuer" => (&mut selector.issuer, value.to_owned()),
@@ -80,15 +87,25 @@ fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
     serde_json::from_slice(&text).map_err(|_| failed(format!("is no list of keys and values; hint: {JSON}")))
 }
 
-/// Entries are told apart by the `Key=` after a space, so that values may hold spaces.
+/// Entries are told apart by the `Key=` after white space, so that values may hold spaces.
 fn inline(text: &str) -> Result<Vec<Entry>, String> {
-    let malformed = || format!("--cert-selector: is not made of keys and values; hint: {INLINE}");
-    let rest = text.trim().strip_prefix("Key=").ok_or_else(malformed)?;
     let entry = |part: &str| {
         let (key, value) = part.split_once(",Value=")?;
         Some(Entry { key: key.trim().to_owned(), value: value.to_owned() })
     };
-    rest.split(" Key=").map(|part| entry(part).ok_or_else(malformed)).collect()
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    while let Some(after) = rest.strip_prefix("Key=") {
+        let mut next = after.match_indices("Key=").map(|(at, _)| at);
+        let end = next.find(|at| after[..*at].ends_with(char::is_whitespace));
+        let (part, more) = after.split_at(end.unwrap_or(after.len()));
+        parts.push(part);
+        rest = more;
+    }
+    let entries: Option<Vec<_>> = parts.into_iter().map(entry).collect();
+    entries
+        .filter(|entries| !entries.is_empty())
+        .ok_or_else(|| format!("--cert-selector: is not made of keys and values; hint: {INLINE}"))
 }
 
 #[cfg(test)]
@@ -109,6 +126,25 @@ mod tests {
         assert_eq!(selector.subject.as_deref(), Some("CN=robot 7,O=Acme"));
         assert_eq!(selector.issuer.as_deref(), Some("CN=Factory CA"));
         assert_eq!(selector.serial.as_deref(), Some("0x1A2b"));
+    }
+
+    /// Line breaks of a script, a tab, a space too many.
+    #[test]
+    fn the_parts_of_a_selector_may_be_apart_by_any_white_space() {
+        let selector =
+            read("  Key=x509Subject,Value=CN=robot 7  \n\tKey=x509Issuer,Value=CN=Factory CA\n").unwrap();
+
+        assert_eq!(selector.subject.as_deref(), Some("CN=robot 7"));
+        assert_eq!(selector.issuer.as_deref(), Some("CN=Factory CA"));
+    }
+
+    #[test]
+    fn a_part_without_a_value_selects_nothing_and_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), r#"[{"Key": "x509Subject", "Value": " "}]"#).unwrap();
+        for text in [&format!("file://{}", file.path().display()), "Key=x509Issuer,Value="] {
+            assert!(read(text).unwrap_err().contains("has no value"));
+        }
     }
 
     #[test]
