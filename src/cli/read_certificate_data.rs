@@ -44,10 +44,11 @@ struct Data {
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let read = Line::read(matches, name, surroundings.environment, &[]);
     // Without a certificate or a selector: everything that there is.
-    let (line, (source, _)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
+    let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,
         Err(mistakes) => return helper::refuse(&mistakes, surroundings),
     };
+    helper::warn(&warnings, surroundings);
     if line.debug {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }

@@ -49,17 +49,18 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     if line.debug {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
-    match signature(&source, hash) {
+    match signature(&source, words.has("certificate"), hash) {
         Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),
         Err(failure) => exit::report(&failure, surroundings),
     }
 }
 
-fn signature(source: &Source, hash: Hash) -> Result<Vec<u8>, Failure> {
+fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>, Failure> {
     if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
         prompt::ask_for("the private key", answer);
     }
-    let key = source.signing_key()?;
+    // A certificate that was named for nothing would be a mistake that nobody is told of.
+    let key = if is_certified { source.certified_key() } else { source.signing_key() }?;
     let of_key = [OF_KEY, key.public_key()].concat();
     let digest = ring::digest::digest(&ring::digest::SHA256, &of_key);
     match key.sign_with(hash, &[TEXT, digest.as_ref()].concat()) {

@@ -157,8 +157,8 @@ impl Check<'_> {
                     && given.text.starts_with("pass:")
                 {
                     self.warnings.push(format!(
-                        "the passphrase in --{} can be read by every user of this host in the list of processes; \
-                         hint: use file:, credential:, env: or prompt",
+                        "the passphrase in --{0} can be read by every user of this host in the list of processes; \
+                         hint: name it with --{0} file:PATH, credential:NAME, env:VARIABLE or prompt",
                         spec.flag
                     ));
                 }

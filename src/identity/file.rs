@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
+use super::Guard;
 use super::Origin;
 use super::Passphrase;
 use super::SigningKey;
@@ -78,6 +79,27 @@ impl File {
     /// A sentence if others may read it, for a file with a key in it.
     pub(super) fn mode_warning(&self) -> Option<String> {
         open_to_others(&self.content, "private key")
+    }
+}
+
+/// What guards the key in a file; `None` where that cannot be told, which whoever loads it tells better.
+pub(super) fn guard(path: &Path) -> Option<Guard> {
+    let content = pem::read(path).ok()?;
+    #[cfg(feature = "pkcs12")]
+    if pkcs12::is_pfx(content.content().expose()) {
+        return Some(Guard::Passphrase);
+    }
+    let labels = content.labels();
+    let has = |label: &str| labels.iter().any(|own| own == label);
+    // In the order in which keys are looked for.
+    match () {
+        () if has("TSS2 PRIVATE KEY") => Some(Guard::Tpm),
+        () if content.has_encryption_header() => Some(Guard::Passphrase),
+        () if ["RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"].into_iter().any(has) => {
+            Some(Guard::Nothing)
+        }
+        () if has("ENCRYPTED PRIVATE KEY") => Some(Guard::Passphrase),
+        () => None,
     }
 }
 

@@ -55,6 +55,7 @@ pub use selection::Attributes;
 pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;
+pub use source::Guard;
 pub use source::Locator;
 pub use source::Source;
 use time::OffsetDateTime;

@@ -19,6 +19,7 @@ use super::Passphrase;
 use super::Selection;
 use super::SigningKey;
 use super::chain;
+use super::file;
 use super::leaf;
 use super::pem::Certificate;
 use super::pkcs11;
@@ -56,6 +57,21 @@ pub enum Locator {
     Tpm(u32),
     /// A SPIFFE agent, which has certificate and key.
     Agent(spiffe::Agent),
+}
+
+/// What stands between a key and whoever can reach it, and so what a secret that unlocks it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// A token, which has a PIN.
+    Token,
+    /// A TPM, which has an authorization value for each key.
+    Tpm,
+    /// A SPIFFE agent, which asks for nothing.
+    Agent,
+    /// The passphrase of a file that may be encrypted.
+    Passphrase,
+    /// Nothing: a file that is not encrypted.
+    Nothing,
 }
 
 impl Locator {
@@ -114,6 +130,27 @@ impl Source {
             certificate: self.origin(),
             private_key: self.key_place().origin(),
         })
+    }
+
+    /// The same, for a key that belongs to one of the certificates; whether that one may be used is not looked at.
+    pub fn certified_key(&self) -> Result<Arc<dyn SigningKey>, Error> {
+        let Material { certificates, keys, .. } = gather(self);
+        let (keys, certificates) = (keys?, certificates?);
+        let pair = chain::pairs(&certificates, &keys).into_iter().next();
+        pair.map(|(_, key)| Arc::clone(key)).ok_or_else(|| Error::Mismatch {
+            certificate: self.origin(),
+            private_key: self.key_place().origin(),
+        })
+    }
+
+    /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
+    pub fn guard(&self) -> Option<Guard> {
+        match self.key_place() {
+            Locator::File(path) => file::guard(path),
+            Locator::Token(_) => Some(Guard::Token),
+            Locator::Tpm(_) => Some(Guard::Tpm),
+            Locator::Agent(_) => Some(Guard::Agent),
+        }
     }
 
     /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a

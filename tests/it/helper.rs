@@ -374,6 +374,58 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
     assert_eq!(ran.stderr.lines().count(), 1);
 }
 
+/// A password that fits no key is not tried as another's, and nothing is silently left out.
+#[tokio::test]
+async fn a_flag_that_does_not_fit_the_key_is_refused_or_warned_of() {
+    let stage = Stage::new().await;
+    for flag in ["--tpm-key-password", "--pkcs8-password"] {
+        for verb in ["credential-process", "serve", "update"] {
+            let ran = run(&stage, OTHER_NAME, verb, &[flag, "hunter2"]).await;
+
+            let expected = format!(
+                "anchord: {flag} does not fit --private-key: the key is in a file that is not encrypted"
+            );
+            assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (1, "", 1));
+            assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
+            assert!(!ran.stderr.contains("hunter2"));
+        }
+    }
+    let sign = ["sign-string", "--private-key=key.pem", "--reuse-pin", "--pkcs11-lib=/nowhere.so"];
+    let read = ["read-certificate-data", "--certificate=leaf.pem", "--pkcs11-lib=/nowhere.so"];
+    for (line, warnings) in [
+        (
+            &sign[..],
+            ["--reuse-pin has no effect", "`--pkcs11-lib` and no token; it has no effect"].as_slice(),
+        ),
+        (&read, &["`--pkcs11-lib` and no token; it has no effect"]),
+    ] {
+        let ran = run_alone(&stage, OTHER_NAME, line).await;
+
+        assert_eq!((ran.code, ran.stderr.lines().count()), (0, warnings.len()), "{}", ran.stderr);
+        assert!(warnings.iter().all(|warning| ran.stderr.contains(warning)), "{}", ran.stderr);
+    }
+    assert_eq!(stage.emulator.sessions_created(), 0);
+}
+
+#[tokio::test]
+async fn sign_string_looks_whether_the_key_belongs_to_a_certificate_that_is_named() {
+    let stage = Stage::new().await;
+    let other = stage.root.leaf(&LeafRequest::new("robot-8", KeyKind::P256)).unwrap();
+    stage.write("other.pem", other.certificate_pem());
+    let sign = async |certificate: &str| {
+        run_alone(&stage, OTHER_NAME, &["sign-string", "--private-key=key.pem", certificate]).await
+    };
+
+    assert_eq!(sign("--certificate=leaf.pem").await.code, 0);
+    for (certificate, says) in
+        [("--certificate=other.pem", "key.pem"), ("--certificate=nowhere.pem", "nowhere.pem")]
+    {
+        let ran = sign(certificate).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+}
+
 #[tokio::test]
 async fn update_writes_the_same_profile_under_both_names() {
     let stage = Stage::new().await;

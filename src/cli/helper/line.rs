@@ -5,6 +5,7 @@ use clap::Command;
 
 use super::Name;
 use super::collisions;
+use super::fit::Fit;
 use super::flags::FLAGS;
 use super::flags::Meaning;
 use super::selector::Selector;
@@ -14,6 +15,7 @@ use crate::config::Environment;
 use crate::config::Origin;
 use crate::config::Problem;
 use crate::config::Problems;
+use crate::config::Session;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -26,6 +28,7 @@ pub(in crate::cli) struct Line {
     environment: Environment,
     /// Flags that stand for others: ours, and what was written.
     renamed: Vec<(&'static str, &'static str)>,
+    fit: Fit,
     /// What is allowed and unwise, and to be told at once.
     pub(in crate::cli) warnings: Vec<String>,
     /// Whether more is to be logged.
@@ -70,6 +73,7 @@ impl Line {
             matches: own.parse()?,
             environment: surroundings(environment, name, words.has("with-proxy")),
             renamed: own.renamed,
+            fit: Fit::of(&words),
             warnings: (!verifies_servers).then(|| NO_VERIFY.to_owned()).into_iter().collect(),
             debug: words.has("debug"),
             verifies_servers,
@@ -96,13 +100,18 @@ impl Line {
         let place = (!Words(&self.matches).has("certificate")).then_some(place);
         let (source, warnings) = config::load_source(&self.matches, &self.environment, place)
             .map_err(|problems| self.told(&problems))?;
-        Ok((source, warnings.into_iter().map(|warning| self.in_their_words(&warning)).collect()))
+        let idle = self.fit.judge(&source)?;
+        let warnings = warnings.iter().map(|warning| self.in_their_words(warning));
+        Ok((source, warnings.chain(idle).collect()))
     }
 
     fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
         let mut settings = settings.map_err(|problems| self.told(&problems))?;
         settings.upstream.verifies_servers = self.verifies_servers;
-        settings.warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning)).collect();
+        let source = settings.the_session().and_then(Session::identity);
+        let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
+        let warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning));
+        settings.warnings = warnings.chain(idle).collect();
         Ok(settings)
     }
 
@@ -124,8 +133,10 @@ impl Line {
     }
 
     fn in_their_words(&self, warning: &str) -> String {
+        // Once: a hint may name the flag that is better.
         let rename = |text: String, (ours, theirs): &(&str, &str)| {
-            text.replace(&format!("--{ours} "), &format!("--{theirs} "))
+            text.replacen(&format!("--{ours} "), &format!("--{theirs} "), 1)
+                .replace(&format!("`{}`", ours.replace('-', "_")), &format!("`--{theirs}`"))
         };
         self.renamed.iter().fold(warning.to_owned(), rename)
     }

@@ -5,6 +5,7 @@
 //! command lines beside its own. What differs on purpose is in [`flags::FLAGS`].
 
 mod collisions;
+mod fit;
 mod flags;
 mod line;
 mod selector;

@@ -242,8 +242,91 @@ fn a_password_is_warned_of_by_the_flag_that_was_written_and_never_repeated() {
             warning.contains(&format!("the passphrase in --{flag} can be read by every user")),
             "{warning}"
         );
-        assert!(warning.contains("hint: use file:"), "{warning}");
+        assert!(warning.contains("hint: name it with --passphrase file:PATH, "), "{warning}");
         assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}
+
+/// A line of `verb` with a key at this place.
+fn line_with(key: &str, more: &[&str]) -> Vec<String> {
+    let needed = ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"];
+    let mut line: Vec<String> = needed.iter().map(|flag| format!("--{flag}={}", sample(flag))).collect();
+    line.push(format!("--private-key={key}"));
+    line.extend(more.iter().map(|flag| (*flag).to_owned()));
+    line
+}
+
+/// A folder with a file for each kind of key that files hold.
+fn keys() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, label) in [
+        ("plain", "PRIVATE KEY"),
+        ("sec1", "EC PRIVATE KEY"),
+        ("locked", "ENCRYPTED PRIVATE KEY"),
+        ("tpm", "TSS2 PRIVATE KEY"),
+    ] {
+        let text = format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n");
+        fs_err::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_password_of_another_kind_of_key_is_refused_before_it_is_tried() {
+    let folder = keys();
+    let place = |name: &str| match name {
+        "pkcs11:token=t" | "handle:81000001" => name.to_owned(),
+        file => folder.path().join(file).display().to_string(),
+    };
+    for (flag, fits) in [
+        ("tpm-key-password", &["tpm", "handle:81000001"][..]),
+        ("pkcs8-password", &["locked"]),
+        // Its passphrase is told to be wrong by whoever tries it.
+        ("passphrase", &["tpm", "handle:81000001", "locked", "plain", "sec1", "pkcs11:token=t"]),
+    ] {
+        for name in ["plain", "sec1", "locked", "tpm", "handle:81000001", "pkcs11:token=t", "nowhere"] {
+            let given = format!("--{flag}=pass:hunter2");
+            for verb in ["credential-process", "sign-string"] {
+                let line = line_with(&place(name), &[&given]);
+                let of_verb = |text: &&String| verb == "credential-process" || !text.contains("-arn");
+                let line: Vec<_> = line.iter().filter(of_verb).cloned().collect();
+                let line = read(verb, Name::Helper, &line).unwrap();
+                let told = match verb {
+                    "sign-string" => line.source("/dev/null").err(),
+                    _ => line.settings_of_one_call().err(),
+                };
+
+                // What cannot be read is told by whoever needs it.
+                let expected = !fits.contains(&name) && name != "nowhere";
+                let told = told.unwrap_or_default();
+                assert_eq!(told.len(), usize::from(expected), "--{flag} with {name}: {told:?}");
+                for line in told {
+                    let start = format!("--{flag} does not fit --private-key: the key is in ");
+                    assert!(line.starts_with(&start) && line.contains("; hint: "), "{line}");
+                    assert!(!line.contains("hunter2") && line.lines().count() == 1, "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flag_that_changes_nothing_for_this_kind_of_key_is_warned_of() {
+    let folder = keys();
+    let (file, tpm) = (folder.path().join("plain").display().to_string(), "handle:81000001");
+    for (flag, key, says) in [
+        ("--reuse-pin", file.as_str(), Some("--reuse-pin has no effect: the key is in a file")),
+        ("--no-tpm-key-password", &file, Some("--no-tpm-key-password has no effect: the key is in a file")),
+        ("--reuse-pin", "pkcs11:token=t", None),
+        ("--no-tpm-key-password", tpm, None),
+        ("--reuse-pin=false", &file, None),
+    ] {
+        let line = read("serve", Name::Helper, &line_with(key, &[flag])).unwrap();
+
+        let warnings = line.settings_of_one_call().unwrap().warnings;
+
+        assert_eq!(warnings.len(), usize::from(says.is_some()), "{warnings:?}");
+        assert!(warnings.iter().zip(says).all(|(warning, says)| warning.contains(says)), "{warnings:?}");
     }
 }
 

@@ -1,0 +1,83 @@
+//! Whether flags about a key are about a key of its kind.
+
+use super::words::Words;
+use crate::identity::Guard;
+use crate::identity::Source;
+
+/// What a command line says of its key.
+#[derive(Clone)]
+pub(super) struct Fit {
+    /// The flag that names the key's place, dashes included.
+    place: String,
+    /// Those of [`SECRETS`] that were given.
+    secrets: Vec<&'static str>,
+    /// Those of [`SWITCHES`].
+    switches: Vec<&'static str>,
+}
+
+/// Each with what guards its keys. A secret of another kind is refused: a token or a TPM counts what it is not.
+const SECRETS: [(&str, Guard); 2] = [("tpm-key-password", Guard::Tpm), ("pkcs8-password", Guard::Passphrase)];
+/// Those of them that are harmless elsewhere.
+const SWITCHES: [(&str, Guard); 2] = [("no-tpm-key-password", Guard::Tpm), ("reuse-pin", Guard::Token)];
+
+impl Fit {
+    pub(super) fn of(words: &Words<'_>) -> Self {
+        let place = ["private-key", "cert-selector", "certificate"].into_iter().find(|flag| words.has(flag));
+        let given = |flags: [(&'static str, Guard); 2]| {
+            flags.into_iter().map(|(flag, _)| flag).filter(|flag| words.has(flag)).collect()
+        };
+        Self {
+            place: place.map_or_else(|| "the settings".into(), |flag| format!("--{flag}")),
+            secrets: given(SECRETS),
+            switches: given(SWITCHES),
+        }
+    }
+
+    /// The flags that change nothing, each a sentence, or those that are wrong for the key of `source`.
+    pub(super) fn judge(&self, source: &Source) -> Result<Vec<String>, Vec<String>> {
+        if self.secrets.is_empty() && self.switches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(guard) = source.guard() else { return Ok(Vec::new()) };
+        let (place, key) = (&self.place, described(guard));
+        let misfit = |flag: &&str| {
+            format!("--{flag} does not fit {place}: the key is in {key}; hint: {}", instead(guard))
+        };
+        let idle = |flag: &&str| format!("--{flag} has no effect: the key is in {key}; hint: leave it out");
+        let wrong = strangers(&self.secrets, &SECRETS, guard).map(misfit);
+        let wrong: Vec<_> = wrong.collect();
+        if wrong.is_empty() {
+            Ok(strangers(&self.switches, &SWITCHES, guard).map(idle).collect())
+        } else {
+            Err(wrong)
+        }
+    }
+}
+
+/// The flags that are about keys with another guard.
+fn strangers<'a>(
+    given: &'a [&'static str],
+    about: &'a [(&'static str, Guard)],
+    guard: Guard,
+) -> impl Iterator<Item = &'a &'static str> {
+    given.iter().filter(move |flag| about.iter().any(|(own, needed)| own == *flag && *needed != guard))
+}
+
+fn described(guard: Guard) -> &'static str {
+    match guard {
+        Guard::Token => "a token",
+        Guard::Tpm => "a TPM",
+        Guard::Agent => "a SPIFFE agent",
+        Guard::Passphrase => "a file with a password",
+        Guard::Nothing => "a file that is not encrypted",
+    }
+}
+
+fn instead(guard: Guard) -> &'static str {
+    match guard {
+        Guard::Token => "name the file of a PIN with --passphrase file:PATH",
+        Guard::Tpm => "give the password of a TPM's key with --tpm-key-password",
+        Guard::Passphrase => "give a file's password with --pkcs8-password",
+        Guard::Agent | Guard::Nothing => "leave it out",
+    }
+}
