@@ -42,6 +42,9 @@ pub(in crate::cli) type Mistakes = Vec<String>;
 const NO_VERIFY: &str = "--no-verify-ssl lets anybody on the way to AWS read the credentials, or hand out others; \
                          hint: trust the proxy's authority with --ca-file or AWS_CA_BUNDLE instead";
 
+/// The variable in which AWS's tool looks for another TPM than the first.
+const TPM_DEVICE: &str = "TPM_DEVICE";
+
 /// The store of Linux: all tokens.
 const ANY_TOKEN: &str = "pkcs11:";
 
@@ -59,6 +62,9 @@ impl Line {
         let mut own = Own { arguments: more.to_vec(), renamed: Vec::new() };
         own.take_ours(matches, name);
         own.take_theirs(&words);
+        if name == Name::Helper {
+            own.take_device(matches, environment);
+        }
         if let Some(text) = words.get("cert-selector") {
             match Selector::read(text, environment.current_dir()) {
                 Ok(selector) => own.take_selector(selector),
@@ -125,7 +131,10 @@ impl Line {
             |flag: &str| self.renamed.iter().find(|(ours, _)| *ours == flag).map(|(_, theirs)| *theirs);
         match &problem.origin {
             Origin::Argument(flag) => {
-                let origin = Origin::Argument(written(flag).unwrap_or(flag));
+                let origin = match written(flag) {
+                    Some(TPM_DEVICE) => Origin::Variable(TPM_DEVICE.into()),
+                    theirs => Origin::Argument(theirs.unwrap_or(flag)),
+                };
                 Problem { origin, ..problem.clone() }.to_string()
             }
             _ => problem.to_string(),
@@ -191,6 +200,14 @@ impl Own {
         }
         if words.has("debug") {
             self.rename("log-level", "debug", "debug");
+        }
+    }
+
+    /// What AWS's tool does on Unix.
+    fn take_device(&mut self, matches: &ArgMatches, environment: &Environment) {
+        let has_tpm = matches.try_contains_id("tpm").is_ok();
+        if let Some(device) = environment.get(TPM_DEVICE).filter(|_| has_tpm && !Words(matches).has("tpm")) {
+            self.rename("tpm", TPM_DEVICE, device);
         }
     }
 

@@ -331,6 +331,27 @@ fn a_flag_that_changes_nothing_for_this_kind_of_key_is_warned_of() {
 }
 
 #[test]
+fn the_tpm_is_the_one_that_tpm_device_names_under_the_other_name() {
+    let environment = Environment::from_iter([("TPM_DEVICE", "/dev/tpmrm1")]);
+    let tpm = |name, more: &[&str]| {
+        let matches = parse("serve", name, &line_with("handle:81000001", more)).unwrap();
+        let line = Line::read(&matches, name, &environment, &[]).unwrap();
+        line.settings_of_one_call().unwrap().sessions[0].identity().unwrap().tpm.to_string()
+    };
+
+    assert_eq!(tpm(Name::Helper, &[]), "device:/dev/tpmrm1");
+    assert_eq!(tpm(Name::Helper, &["--tpm=device:/dev/tpmrm2"]), "device:/dev/tpmrm2");
+    assert_eq!(tpm(Name::Anchord, &[]), "device:/dev/tpmrm0");
+
+    let wrong = Environment::from_iter([("TPM_DEVICE", "tpm0")]);
+    let told = |key: &str| {
+        let matches = parse("serve", Name::Helper, &line_with(key, &[])).unwrap();
+        Line::read(&matches, Name::Helper, &wrong, &[]).unwrap().settings_of_one_call().unwrap_err()
+    };
+    assert!(told("handle:81000001")[0].starts_with("TPM_DEVICE: "), "{:?}", told("handle:81000001"));
+}
+
+#[test]
 fn a_selector_becomes_a_search_in_all_tokens() {
     let mut line =
         vec!["--cert-selector=Key=x509Subject,Value=CN=robot 7 Key=x509Serial,Value=1A".to_owned()];
