@@ -67,7 +67,7 @@ async fn only_the_roots_of_the_ca_file_are_trusted() {
 
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     assert!(
-        failure.to_string().contains("hint: if a proxy inspects TLS, set `upstream.ca_file`"),
+        failure.to_string().contains("hint: if a proxy inspects TLS, name its root with `upstream.ca_file`"),
         "{failure}"
     );
     assert_eq!(stage.emulator.requests().len(), 0);
