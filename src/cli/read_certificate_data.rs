@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
+use tracing::debug;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
@@ -52,6 +53,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     if line.debug {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
+    debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {
         Locator::File(path) => data(path),
         Locator::Token(uri) => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::ArgMatches;
+use tracing::debug;
 
 use super::Exit;
 use super::Surroundings;
@@ -61,6 +62,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     }
     // A certificate that was named for nothing would be a mistake that nobody is told of.
     let key = if is_certified { source.certified_key() } else { source.signing_key() }?;
+    debug!(algorithm = ?key.algorithm(), guarded_by = ?source.guard(), ?hash, "Signing");
     let of_key = [OF_KEY, key.public_key()].concat();
     let digest = ring::digest::digest(&ring::digest::SHA256, &of_key);
     match key.sign_with(hash, &[TEXT, digest.as_ref()].concat()) {

@@ -38,6 +38,7 @@ use crate::failure::Failure;
 use crate::frontend::credentials_file;
 use crate::frontend::credentials_file::Profile;
 use crate::session::Policy;
+use crate::telemetry;
 
 /// The verb's grammar with what only anchord has.
 pub(super) fn with_file(command: Command) -> Command {
@@ -88,6 +89,10 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Err(failure) => return exit::report(&failure, surroundings),
     };
     let term = if words.has("once") { Term::Once } else { Term::Forever };
+    // What goes on for ever has logs in any case.
+    if line.debug && term == Term::Once {
+        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    }
     update(&settings, &target, (term, way), surroundings)
 }
 

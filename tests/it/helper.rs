@@ -408,6 +408,25 @@ async fn a_flag_that_does_not_fit_the_key_is_refused_or_warned_of() {
 }
 
 #[tokio::test]
+async fn debug_makes_each_verb_say_more() {
+    let stage = Stage::new().await;
+    let certificate = ["read-certificate-data", "--certificate=leaf.pem", "--debug"];
+    let sign = ["sign-string", "--private-key=key.pem", "--debug"];
+    for (ran, says) in [
+        (run(&stage, OTHER_NAME, "credential-process", &["--debug"]).await, "Using certificate"),
+        (
+            run(&stage, OTHER_NAME, "update", &["--once", "--debug", "--session-duration=900"]).await,
+            "Using certificate",
+        ),
+        (run_alone(&stage, OTHER_NAME, &certificate).await, "leaf.pem"),
+        (run_alone(&stage, OTHER_NAME, &sign).await, "algorithm="),
+    ] {
+        assert_eq!(ran.code, 0);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn sign_string_looks_whether_the_key_belongs_to_a_certificate_that_is_named() {
     let stage = Stage::new().await;
     let other = stage.root.leaf(&LeafRequest::new("robot-8", KeyKind::P256)).unwrap();
