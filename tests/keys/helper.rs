@@ -14,6 +14,8 @@ use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process;
+use crate::tpm::swtpm;
+use crate::tpm::swtpm::Swtpm;
 
 fn called(stage: &Stage) -> Command {
     let link = stage.path("aws_signing_helper");
@@ -122,15 +124,19 @@ async fn a_key_in_a_token_signs_the_string_without_a_certificate() {
     assert!(ran.stdout.starts_with("30") && ran.stdout.bytes().all(|byte| byte.is_ascii_hexdigit()));
 }
 
-/// Made by OpenSSL, as people have them.
+/// Makes `locked.pem` of `key.pem`, as people do.
+fn encrypt(stage: &Stage, password: &str) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout"]).arg(format!("pass:{password}"));
+    openssl.arg("-in").arg(stage.path("key.pem")).arg("-out").arg(stage.path("locked.pem"));
+    assert!(openssl.status().unwrap().success());
+}
+
 #[tokio::test]
 async fn an_encrypted_key_is_unlocked_by_its_password() {
     let stage = Stage::new().await;
     let hsm = SoftHsm::with(&[]);
-    let mut openssl = Command::new("openssl");
-    openssl.args(["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:-hunter2"]);
-    openssl.arg("-in").arg(stage.path("key.pem")).arg("-out").arg(stage.path("locked.pem"));
-    assert!(openssl.status().unwrap().success());
+    encrypt(&stage, "-hunter2");
     let (arns, key) = (flags(&stage), ["--certificate=leaf.pem", "--private-key=locked.pem"]);
     let line: Vec<&str> = key.into_iter().chain(arns.iter().map(String::as_str)).collect();
     let password = ["--pkcs8-password", "-hunter2", "--debug"];
@@ -207,4 +213,92 @@ async fn a_wrong_pin_is_told_in_one_line_and_tried_once() {
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("PIN") && !ran.stderr.contains(WRONG_PIN), "{}", ran.stderr);
     assert!(hsm.listed().contains("user PIN count low"), "{}", hsm.listed());
+}
+
+const PASSWORD: &str = "pkcs8-83d1-of-tests";
+const AUTH: &str = "tpm-55e7-of-tests";
+const PROXY: &str = "proxy-09b4-of-tests";
+
+/// A key in a file, in a token and in a TPM, each with its secret on the command line.
+fn lines_with_secrets(stage: &Stage, hsm: &SoftHsm, tpm: &mut Swtpm) -> [Vec<String>; 3] {
+    encrypt(stage, PASSWORD);
+    let public_key = hsm.generate("robots", "one", "01", Kind::P256);
+    hsm.put_certificate("robots", "one", "01", leaf(stage, &public_key, 0x1a).der());
+    tpm::install(stage, tpm, swtpm::Kind::P256, AUTH);
+    let in_file =
+        ["--certificate=leaf.pem", "--private-key=locked.pem", &format!("--pkcs8-password={PASSWORD}")];
+    let in_token = [
+        &format!("--certificate=pkcs11:token=robots;object=one?pin-value={PIN}"),
+        &format!("--pkcs11-lib={}", hsm.module().display()),
+        "--reuse-pin",
+    ];
+    let in_tpm = [
+        "--certificate=robot.pem",
+        "--private-key=tpm.pem",
+        &format!("--tpm-key-password={AUTH}"),
+        &format!("--tpm={}", tpm.address()),
+    ];
+    [&in_file[..], &in_token, &in_tpm].map(|line| line.iter().map(|flag| (*flag).to_owned()).collect())
+}
+
+/// What a verb says, credentials left out where they belong, and whether it was content.
+async fn said(verb: &str, command: Command) -> (String, bool) {
+    if verb == "serve" {
+        let daemon = Daemon::of(command);
+        daemon.told("export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://").await;
+        let (code, output) = daemon.stop().await;
+        return (output, code == 0);
+    }
+    let Ran { code, stdout, stderr } = process::to_the_end(command).await;
+    let is_credentials = verb == "credential-process" && code == 0;
+    (if is_credentials { stderr } else { stdout + &stderr }, code == 0)
+}
+
+/// Nothing that unlocks a key, and nothing that AWS gave, is in what a verb says; `--debug` says the most.
+#[tokio::test]
+async fn with_debug_no_verb_shows_a_secret() {
+    let (stage, hsm, mut tpm) = (Stage::new().await, SoftHsm::with(&["robots"]), Swtpm::start());
+    let lines = lines_with_secrets(&stage, &hsm, &mut tpm);
+    let arns = flags(&stage);
+    let proxy = format!("http://robot:{PROXY}@127.0.0.1:1");
+
+    let (mut all, mut good) = (String::new(), 0);
+    for key in &lines {
+        let library = key.iter().find(|flag| flag.starts_with("--pkcs11-lib"));
+        let of_key = |command: &mut Command, verb: &str| {
+            match verb {
+                "read-certificate-data" => command.arg(&key[0]).args(library),
+                "sign-string" => command.args(key),
+                _ => command.args(key).args(&arns),
+            };
+        };
+        for verb in ["sign-string", "read-certificate-data", "credential-process", "update", "serve"] {
+            let more: &[&str] = match verb {
+                "update" => &["--once", "--session-duration=900"],
+                "serve" => &["--port=0"],
+                _ => &[],
+            };
+            // Directly, and by way of a proxy that is not there.
+            for with_proxy in [false, true] {
+                if with_proxy && ["sign-string", "read-certificate-data"].contains(&verb) {
+                    continue;
+                }
+                let _ = fs_err::remove_dir_all(stage.path("home"));
+                let mut command = called(&stage);
+                hsm.tell(&mut command).arg(verb).arg("--debug").args(more);
+                of_key(&mut command, verb);
+                command.env("HTTPS_PROXY", &proxy).args(with_proxy.then_some("--with-proxy"));
+
+                let (said, is_good) = said(verb, command).await;
+
+                all.push_str(&said);
+                good += usize::from(is_good);
+            }
+        }
+    }
+
+    // All but credential-process and update through the proxy.
+    assert_eq!(good, 18, "{all}");
+    assert!(all.contains("DEBUG") && all.contains("tunnel error"), "{all}");
+    stage.assert_no_secrets(&all, &[PASSWORD, AUTH, PROXY, PIN].map(str::to_owned));
 }

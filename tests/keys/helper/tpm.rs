@@ -21,7 +21,7 @@ use crate::tpm::swtpm::Swtpm;
 const PASSWORD: &str = "tpm-2c90-of-tests";
 
 /// A key with this authorization value, in the file `tpm.pem` and at [`HANDLE`], and its certificate in `robot.pem`.
-fn install(stage: &Stage, tpm: &mut Swtpm, kind: Kind, auth: &str) -> Made {
+pub(super) fn install(stage: &Stage, tpm: &mut Swtpm, kind: Kind, auth: &str) -> Made {
     let made = tpm.make(kind, auth);
     tpm.persist(&made, HANDLE);
     stage.write("tpm.pem", &tpm.key_file(&made, OWNER));
