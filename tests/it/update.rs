@@ -1,13 +1,17 @@
 //! `update`: a profile of the shared credentials file.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::support::Daemon;
+use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process::anchord;
+use crate::support::process::to_the_end;
 
 fn key_id(path: &Path, profile: &str) -> Option<String> {
     let text = fs_err::read_to_string(path).ok()?;
@@ -288,6 +292,146 @@ async fn a_killed_update_leaves_a_whole_file() {
     let left =
         left.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".anchord-"));
     assert_eq!(left.count(), 0, "what killed writers left is swept away");
+}
+
+/// What is beside the file when all is over.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs_err::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// `update --once` into `file`, as a user whom permissions bind: root without its capabilities is one.
+async fn run_bound(stage: &Stage, file: &Path) -> Ran {
+    let anchord = anchord();
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => {
+            let mut command = Command::new("setpriv");
+            command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(anchord.get_program()).env_clear();
+            command
+        }
+        false => anchord,
+    };
+    command.args(ONCE).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.arg("--credentials-file").arg(file);
+    to_the_end(command).await
+}
+
+const OLD: &str = "[default]\naws_access_key_id = AKIAOLD\n";
+
+fn set_mode(path: &Path, mode: u32) {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A limit on the size of files stands for a disk that is full: writing fails half-way.
+#[tokio::test]
+async fn where_there_is_no_room_the_old_file_is_whole_and_nothing_lies_about() {
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("aws")).unwrap();
+    let file = stage.path("aws/credentials");
+    // Into the cache, which is to have room.
+    assert_eq!(stage.run(&ONCE).await.code, 0);
+    let old = format!("{OLD}{}", "# a line that is there to be kept\n".repeat(4000));
+    fs_err::write(&file, &old).unwrap();
+    let mut command = Command::new("sh");
+    // Blocks are of 512 or of 1024 bytes, by the shell.
+    command.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_anchord")]).args(ONCE);
+    command.arg("--config").arg(stage.path("anchord.toml")).arg("--credentials-file").arg(&file);
+
+    command.env_clear().env("HOME", stage.path(""));
+
+    let ran = to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    let told = format!("anchord: cannot write `{}`: File too large", file.display());
+    assert!(ran.stderr.starts_with(&told), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: raise the limit on the size of files"), "{}", ran.stderr);
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), old);
+    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_may_not_be_written_to_is_named() {
+    let stage = Stage::new().await;
+    for (folder, has_lock) in [("empty", false), ("used", true)] {
+        let folder = stage.path(folder);
+        fs_err::create_dir(&folder).unwrap();
+        let file = folder.join("credentials");
+        fs_err::write(&file, OLD).unwrap();
+        if has_lock {
+            fs_err::write(folder.join(".credentials.lock"), "").unwrap();
+        }
+        set_mode(&folder, 0o500);
+
+        let ran = run_bound(&stage, &file).await;
+
+        set_mode(&folder, 0o700);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+        let told = if has_lock {
+            "credentials`: Permission denied"
+        } else {
+            ".credentials.lock`: Permission denied"
+        };
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        let hint = format!("hint: let this user write into `{}`", folder.display());
+        assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), OLD);
+        assert!(names(&folder).iter().all(|name| !name.contains(".anchord-")), "{:?}", names(&folder));
+    }
+}
+
+#[tokio::test]
+async fn another_users_file_is_left_to_them() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not shown here: only root can make a file of another user");
+        return;
+    }
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("aws")).unwrap();
+    let file = stage.path("aws/credentials");
+    fs_err::write(&file, OLD).unwrap();
+    set_mode(&file, 0o644);
+    std::os::unix::fs::chown(&file, Some(12345), None).unwrap();
+
+    let ran = run_bound(&stage, &file).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("belongs to user 12345, not to us"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: run as user 12345, or choose another path"), "{}", ran.stderr);
+    assert_eq!(
+        (fs_err::read_to_string(&file).unwrap().as_str(), fs_err::metadata(&file).unwrap().uid()),
+        (OLD, 12345)
+    );
+    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+}
+
+#[tokio::test]
+async fn a_link_is_followed_and_a_folder_in_the_files_place_is_left_alone() {
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("dotfiles")).unwrap();
+    fs_err::write(stage.path("dotfiles/aws"), OLD).unwrap();
+    fs_err::create_dir(stage.path(".aws")).unwrap();
+    std::os::unix::fs::symlink("../dotfiles/aws", stage.path(".aws/credentials")).unwrap();
+
+    let ran = stage.run(&ONCE).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(fs_err::symlink_metadata(stage.path(".aws/credentials")).unwrap().is_symlink());
+    assert!(key_id(&stage.path("dotfiles/aws"), "default").unwrap().starts_with("ASIA"));
+
+    fs_err::create_dir(stage.path("aws")).unwrap();
+    fs_err::create_dir(stage.path("aws/credentials")).unwrap();
+    for folder in [stage.path("aws/credentials"), "/".into(), stage.path("aws/..")] {
+        let ran = stage.run(&[&ONCE[..], &["--credentials-file", folder.to_str().unwrap()]].concat()).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+        let told =
+            format!("anchord: `{}` is not a regular file\n  hint: choose another path\n", folder.display());
+        assert_eq!(ran.stderr, told);
+    }
+    assert_eq!(names(&stage.path("aws")), ["credentials"], "not even a lock");
+    assert!(!Path::new("..lock").exists());
 }
 
 #[tokio::test]

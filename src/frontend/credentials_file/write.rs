@@ -99,16 +99,23 @@ impl Classify for Error {
         use io::ErrorKind as Kind;
         match self {
             Self::Unwritable { path, source } => Some(match source.kind() {
-                Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+                Kind::StorageFull | Kind::QuotaExceeded => {
                     format!("make room on the file system of `{}`", path.display())
+                }
+                Kind::FileTooLarge => {
+                    "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)".into()
                 }
                 Kind::ReadOnlyFilesystem => {
                     format!(
-                        "let it be written to; under systemd, name its folder in ReadWritePaths= (`{}`)",
-                        path.display()
+                        "let it be written to; under systemd name `{0}` in ReadWritePaths=",
+                        folder(path).display()
                     )
                 }
-                _ => format!("let this user write to the directory of `{}`", path.display()),
+                _ => format!(
+                    "let this user write into `{}`, for the file is replaced whole; under systemd see User=, ProtectHome= \
+                     and ReadWritePaths=",
+                    folder(path).display()
+                ),
             }),
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
@@ -138,6 +145,7 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
         return Err(Error::LongTerm);
     }
     let target = resolve(path)?;
+    refuse_a_folder(&target)?;
     make_folder(&target)?;
     let lock = lock(&target).await?;
     let (profile, credentials) = (profile.clone(), credentials.clone());
@@ -162,6 +170,12 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
         path,
         source: io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()),
     })
+}
+
+/// Before a lock is made beside it.
+fn refuse_a_folder(path: &Path) -> Result<(), Error> {
+    let is_folder = path.file_name().is_none() || fs_err::metadata(path).is_ok_and(|found| found.is_dir());
+    if is_folder { Err(Error::NotAFile { path: path.into() }) } else { Ok(()) }
 }
 
 fn folder(path: &Path) -> &Path {
@@ -280,6 +294,7 @@ fn write_beside(
     old: &Found,
 ) -> Result<tempfile::NamedTempFile, Error> {
     let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    check_size_limit(content.expose().len()).map_err(unwritable)?;
     let prefix = beside(path, ".", ".anchord-");
     let prefix = prefix.file_name().unwrap_or_default();
     let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
@@ -294,6 +309,15 @@ fn write_beside(
     file.write_all(content.expose()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;
     Ok(file)
+}
+
+/// Whoever writes beyond the limit (RLIMIT_FSIZE) is killed by SIGXFSZ before it can say why.
+fn check_size_limit(bytes: usize) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| u64::try_from(bytes).is_ok_and(|bytes| bytes > limit)) {
+        return Err(rustix::io::Errno::FBIG.into());
+    }
+    Ok(())
 }
 
 fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
