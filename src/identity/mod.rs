@@ -12,6 +12,7 @@ mod file;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glance;
 mod inspect;
 mod key;
 mod leaf;
@@ -38,6 +39,7 @@ pub use current::Found;
 pub use error::Error;
 pub use expiry::Link;
 use expiry::Place;
+pub use glance::Glance;
 pub use inspect::Inspection;
 pub use inspect::Role;
 pub use inspect::Seen;

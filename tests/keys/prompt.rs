@@ -118,3 +118,31 @@ async fn who_has_typed_a_passphrase_is_not_asked_again_while_the_credentials_liv
     assert!(is_good && !second.contains("Passphrase of") && second.contains("ASIA"), "{second}");
     assert_eq!(stage.emulator.sessions_created(), 1);
 }
+
+/// Typed, in a variable and in a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_passphrase_costs_the_right_one_nothing() {
+    for way in ["prompt", "variable", "file:passphrase"] {
+        let stage = Stage::new().await;
+        encrypt(&stage);
+        let setting = if way == "variable" { String::new() } else { format!("passphrase = \"{way}\"\n") };
+        stage.configure(&format!("{}{setting}", stage.session("bedrock")));
+        let answer = |passphrase: &str| {
+            stage.write("passphrase", passphrase);
+            let typed = (way == "prompt").then_some(passphrase);
+            let given = (way == "variable").then_some(passphrase);
+            tokio::task::block_in_place(|| ask(&stage, given, typed))
+        };
+
+        let (refused, is_good) = answer("wrong");
+        assert!(!is_good, "{way}: {refused}");
+        let (given, is_good) = answer(PASSPHRASE);
+
+        assert!(is_good && given.contains("ASIA"), "{way}: {given}");
+        let kept = fs_err::read_dir(stage.path(".cache/anchord/cache")).unwrap();
+        for entry in kept {
+            let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
+            assert!(!text.contains(PASSPHRASE) && !text.contains("wrong"), "{way}: {text}");
+        }
+    }
+}

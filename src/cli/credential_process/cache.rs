@@ -9,22 +9,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
-use serde::Deserialize;
-use serde::Serialize;
-use time::OffsetDateTime;
 
-use crate::clock;
+use super::entry::Entry;
+use super::entry::sha256;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
-use crate::credentials::Credentials;
-use crate::credentials::Stored;
-use crate::failure::Class;
-use crate::failure::Failure;
 use crate::private_file;
 use crate::secret::Secret;
 
@@ -35,39 +28,19 @@ pub(super) struct Cache {
     keys: Option<String>,
 }
 
-/// What is kept. Credentials stay when a failure is added.
-#[derive(Clone, Default, Deserialize, Serialize)]
-pub(super) struct Entry {
-    made: Option<Stored>,
-    failed: Option<Failed>,
-    /// The access keys that it was made with, as a digest.
-    #[serde(default)]
-    keys: Option<String>,
-}
-
-#[derive(Clone, Deserialize, Serialize)]
-struct Failed {
-    until: String,
-    message: String,
-    hint: Option<String>,
-    #[serde(default)]
-    class: String,
-}
-
 /// Held while a process talks to AWS; the kernel lets go of it when the process ends, however it ends.
 pub(super) struct Lock {
     _file: fs_err::File,
 }
 
 const MAX_BYTES: usize = 64 << 10;
-/// How long a failure is shared with processes that come after it.
-const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
 
 impl Cache {
     /// The session's place; `None` where this user has no private folder.
     ///
     /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials; `keys`
-    /// stands for what is in a file of access keys.
+    /// stands for what is in a file of access keys. What stands for the certificate is in the entry: credentials that
+    /// were made with the one before are found, for as long as a new one gives none.
     pub(super) fn of(
         settings: &Settings,
         session: &Session,
@@ -80,50 +53,57 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
-        // Some of these change no credentials, but whether they can be had: a failure is kept too.
-        let facts = [
-            format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
-            if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
-            settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
-            settings.upstream.no_proxy.as_deref().unwrap_or_default(),
-        ]
-        .join("\n");
-        let facts = Secret::new(facts);
-        let digest = ring::digest::digest(&ring::digest::SHA256, facts.expose().as_bytes());
-        let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { file: folder.join(format!("{}-{digest}.json", session.name)), keys })
+        let digest = sha256(facts(settings, session).expose().as_bytes());
+        Some(Self { file: folder.join(format!("{}-{}.json", session.name, &digest[..16])), keys })
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
     pub(super) async fn lock(&self) -> Option<Lock> {
-        let path = self.file.with_extension("lock");
+        let path = self.lock_path();
         // flock blocks its thread; the process's own limit ends the wait.
-        tokio::task::spawn_blocking(move || {
-            let mut options = fs_err::OpenOptions::new();
-            let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
-            rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
-            Some(Lock { _file: file })
-        })
-        .await
-        .ok()
-        .flatten()
+        tokio::task::spawn_blocking(move || lock(&path, FlockOperation::LockExclusive)).await.ok().flatten()
     }
 
     /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with other access keys.
     pub(super) fn read(&self) -> Entry {
-        let found = private_file::read(&self.file, MAX_BYTES).ok().flatten();
-        let found: Entry =
-            found.and_then(|json| serde_json::from_slice(json.expose()).ok()).unwrap_or_default();
-        let is_others = self.keys.is_some() && found.keys != self.keys;
-        if is_others { Entry::default() } else { found }
+        let found = read(&self.file);
+        if found.is_with(self.keys.as_deref()) { found } else { Entry::default() }
     }
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
-        let entry = Entry { keys: self.keys.clone().or_else(|| entry.keys.clone()), ..entry.clone() };
-        let Ok(json) = serde_json::to_vec(&entry).map(Secret::new) else { return };
-        let _ = private_file::replace(&self.file, json.expose());
+        let Some(bytes) = entry.clone().with_keys(self.keys.as_deref()).encode() else { return };
+        let _ = private_file::replace(&self.file, bytes.expose());
     }
+
+    fn lock_path(&self) -> PathBuf {
+        self.file.with_extension("lock")
+    }
+}
+
+/// Every setting that the credentials depend on. Some change no credentials, but whether they can be had: a failure is
+/// kept too.
+fn facts(settings: &Settings, session: &Session) -> Secret<String> {
+    let facts = [
+        format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
+        if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
+        settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
+        settings.upstream.no_proxy.as_deref().unwrap_or_default(),
+    ]
+    .join("\n");
+    Secret::new(facts)
+}
+
+fn read(file: &Path) -> Entry {
+    let found = private_file::read(file, MAX_BYTES).ok().flatten();
+    found.and_then(|bytes| Entry::decode(&bytes)).unwrap_or_default()
+}
+
+fn lock(path: &Path, how: FlockOperation) -> Option<Lock> {
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
+    rustix::fs::flock(&file, how).ok()?;
+    Some(Lock { _file: file })
 }
 
 /// Memory-backed and gone at logout where there is one, else the user's cache folder.
@@ -136,34 +116,105 @@ fn folder(environment: &Environment) -> Option<PathBuf> {
     Some(base.join("anchord").join("cache"))
 }
 
-impl Entry {
-    /// Fresh credentials, and no failure.
-    pub(super) fn made(credentials: &Credentials) -> Self {
-        Self { made: Some(Stored::of(credentials)), ..Self::default() }
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config;
+
+    const SESSION: &str = "\
+        [session.bedrock]\n\
+        certificate = \"leaf.pem\"\n\
+        private_key = \"key.pem\"\n\
+        trust_anchor_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a\"\n\
+        profile_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:profile/p\"\n\
+        role_arn = \"arn:aws:iam::123456789012:role/bedrock\"\n";
+    const STEP: &str =
+        "[[session.bedrock.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/models\"\n";
+
+    /// What the name is made of under these settings, whatever else stands in the file's folder.
+    fn facts_of(text: &str, variables: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("anchord.toml");
+        fs_err::write(&file, text).unwrap();
+        let command = clap::Command::new("anchord").no_binary_name(true).args(config::arguments());
+        let matches = command.get_matches_from(["--config", file.to_str().unwrap()]);
+        let environment = Environment::from_iter(variables.iter().copied()).with_current_dir("/there");
+        let mut settings =
+            config::load_for_client(&matches, &environment).unwrap_or_else(|error| panic!("{text}: {error}"));
+        // Relative paths start at the file's folder, which is another one each time.
+        let there = folder.path().to_str().unwrap();
+        let session = settings.sessions.remove(0);
+        let facts = facts(&settings, &session);
+        facts.expose().replace(there, "/there")
     }
 
-    /// The same, with a failure that others need not repeat for a moment.
-    pub(super) fn failed(mut self, failure: &Failure, now: OffsetDateTime) -> Self {
-        self.failed = Some(Failed {
-            until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
-            message: failure.message().to_owned(),
-            hint: failure.hint().map(str::to_owned),
-            class: failure.class().as_str().to_owned(),
-        });
-        self
+    /// `SESSION` with one value in the place of another.
+    fn with(value: &str, other: &str) -> String {
+        let changed = SESSION.replace(value, other);
+        assert_ne!(changed, SESSION, "{value}");
+        changed
     }
 
-    /// The credentials, complete but perhaps expired.
-    pub(super) fn credentials(&self) -> Option<Credentials> {
-        self.made.as_ref()?.credentials()
+    fn more(lines: &str) -> String {
+        format!("{SESSION}{lines}\n")
     }
 
-    /// A failure of a moment ago. One from the future (the clock was set back) counts for nothing.
-    pub(super) fn failure(&self, now: OffsetDateTime) -> Option<Failure> {
-        let failed = self.failed.as_ref()?;
-        let until = clock::parse_rfc3339(&failed.until)?;
-        let recent = now < until && until <= now + FAILURE_IS_SHARED_FOR;
-        let class = Class::of_word(&failed.class).unwrap_or(Class::Transient);
-        recent.then(|| Failure::of(class, failed.message.clone(), failed.hint.clone()))
+    fn step(lines: &str) -> String {
+        format!("{SESSION}{STEP}{lines}\n")
+    }
+
+    #[test]
+    fn each_setting_that_credentials_depend_on_has_an_entry_of_its_own() {
+        let other_anchor = "fallback_trust_anchor_arn = \"arn:aws:rolesanywhere:us-west-2:123456789012:trust-anchor/b\"\n\
+            fallback_profile_arn = \"arn:aws:rolesanywhere:us-west-2:123456789012:profile/b\"\n";
+        let pin = "00".repeat(32);
+        let texts = [
+            ("as it is", SESSION.to_owned()),
+            ("name", with("session.bedrock", "session.other")),
+            ("role", with("role/bedrock", "role/other")),
+            ("profile", with("profile/p", "profile/q")),
+            ("trust anchor", with("trust-anchor/a", "trust-anchor/b")),
+            ("certificate", with("leaf.pem", "other.pem")),
+            ("key", with("key.pem", "other.pem")),
+            ("intermediates", more("intermediates = \"chain.pem\"")),
+            ("pin", more(&format!("certificate_fingerprint = [\"{pin}\"]"))),
+            ("subject", more("certificate_subject = \"CN=robot\"")),
+            ("issuer", more("certificate_issuer = \"CN=root\"")),
+            ("serial", more("certificate_serial = \"1A\"")),
+            ("passphrase", more("passphrase = \"file:passphrase\"")),
+            ("duration", more("duration = \"30m\"")),
+            ("role session name", more("role_session_name = \"robot\"")),
+            ("region", more("region = \"us-west-2\"")),
+            ("endpoint", more("endpoint = \"https://127.0.0.1:1\"")),
+            ("STS's region", more("sts_region = \"us-west-2\"")),
+            ("STS's endpoint", more("sts_endpoint = \"https://127.0.0.1:1\"")),
+            ("second region", more(other_anchor)),
+            ("chain", step("")),
+            ("chain's role", step("").replace("role/models", "role/others")),
+            ("chain's session name", step("session_name = \"robot\"")),
+            ("chain's external id", step("external_id = \"there\"")),
+            ("chain's duration", step("duration = \"30m\"")),
+            ("chain's policy", step("policy = '{\"Version\":\"2012-10-17\"}'")),
+            ("chain's policies", step("policy_arns = [\"arn:aws:iam::aws:policy/ReadOnlyAccess\"]")),
+            ("chain's tags", step("tags = { team = \"a\" }")),
+            ("chain's transitive tags", step("tags = { team = \"a\" }\ntransitive_tags = [\"team\"]")),
+            ("chain's source identity", step("source_identity = \"robot\"")),
+            ("longer chain", step(STEP)),
+            ("authorities", format!("[upstream]\nca_file = \"ca.pem\"\n{SESSION}")),
+            ("FIPS", format!("[upstream]\nuse_fips_endpoint = true\n{SESSION}")),
+            ("dual stack", format!("[upstream]\nuse_dualstack_endpoint = true\n{SESSION}")),
+        ];
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        let proxies = [("HTTPS_PROXY", "http://127.0.0.1:3128"), ("NO_PROXY", "localhost")];
+        let named = texts.iter().map(|(what, text)| (*what, facts_of(text, &[])));
+        let by_variable = proxies.map(|proxy| (proxy.0, facts_of(SESSION, &[proxy])));
+        for (what, name) in named.chain(by_variable) {
+            if let Some(other) = names.insert(name, what) {
+                panic!("{what} makes the same entry as {other}");
+            }
+        }
+        assert!(names.contains_key(&facts_of(SESSION, &[])), "the same settings make the same entry");
     }
 }

@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use super::cache::Cache;
-use super::cache::Entry;
+use super::entry::Entry;
+use super::entry::sha256;
 use crate::cli::prompt;
 use crate::clock::Clock;
 use crate::config;
@@ -19,6 +20,9 @@ use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::frontend::process;
+use crate::identity;
+use crate::identity::Glance;
+use crate::identity::Passphrase;
 use crate::secret::Secret;
 use crate::session;
 use crate::session::Freshness;
@@ -32,6 +36,10 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 /// The line for `session`, made with at most one call to AWS among all processes that ask at once. What is cached
 /// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business. `None` when a
 /// passphrase has to be typed in first, for which nobody waits who holds something alive.
+///
+/// Another certificate than the cached credentials were made with is a reason to renew them, and none to drop them: they
+/// are of the same role, and one that AWS refuses, or a file that is half written, must not cost what works. So they
+/// go on until the new certificate gives some, or they end, as in the daemon.
 pub(super) async fn obtain(
     settings: &Settings,
     session: &Session,
@@ -41,7 +49,9 @@ pub(super) async fn obtain(
     let cache = cache(settings, session, environment).await;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
-    if let Some(credentials) = fresh(&held, now) {
+    if let Some(credentials) = fresh(&held, now)
+        && held.is_of(&glance(session).await)
+    {
         return line(&credentials).map(Some);
     }
     let alive = usable(&held, now);
@@ -73,25 +83,28 @@ pub(super) async fn renew(
     let Some(cache) = cache(settings, session, environment).await else { return issuer.issue().await };
     let _lock = cache.lock().await;
     let held = cache.read();
+    let seen = glance(session).await;
     let now = clock.now();
     // A keeper comes earlier than the cache's rule has it by what its jitter is, and must not get its own back.
     let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
-    if let Some(credentials) = fresh(&held, now).filter(is_newer) {
+    if let Some(credentials) = fresh(&held, now).filter(|made| held.is_of(&seen) && is_newer(made)) {
         return Ok(credentials);
     }
     let alive = usable(&held, now).filter(|_| than.is_none());
-    let failure = match held.failure(now) {
+    let failure = match held.failure(&seen, now) {
         Some(failure) => failure,
         None => match issuer.issue().await {
             Ok(credentials) => {
                 // The keeper judges what is dead by this host's clock, and says what is wrong with that.
                 if is_usable(&credentials, clock.now()) {
-                    cache.write(&Entry::made(&credentials));
+                    cache.write(&Entry::made(&credentials, &seen));
                 }
                 return Ok(credentials);
             }
             Err(failure) => {
-                cache.write(&held.failed(&failure, clock.now()));
+                if is_everybodys(&failure, session) {
+                    cache.write(&held.failed(&failure, &seen, clock.now()));
+                }
                 failure
             }
         },
@@ -116,8 +129,15 @@ async fn digest_of_keys(session: &Session) -> Option<String> {
     let config::Source::AccessKeys(source) = &session.source else { return None };
     let keys = source.keys.load().await.ok()?;
     let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.expose().as_bytes());
-    Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(sha256(text.expose().as_bytes()))
+}
+
+/// What the identity's files tell at once; nothing where a session has none.
+async fn glance(session: &Session) -> Glance {
+    match session.identity() {
+        Some(identity) => identity.glance().await,
+        None => Glance::default(),
+    }
 }
 
 /// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
@@ -131,19 +151,40 @@ async fn renewed(
     let Some(cache) = cache else { return issued(settings, session, seams, patience).await };
     let _lock = cache.lock().await;
     let held = cache.read();
+    // Before anything is loaded: files that are replaced meanwhile cost a call more, and are never taken for those that
+    // were used. And behind the lock: whoever held it may have seen newer ones.
+    let seen = glance(session).await;
     let now = seams.clock.now();
-    if let Some(credentials) = fresh(&held, now) {
+    if let Some(credentials) = fresh(&held, now).filter(|_| held.is_of(&seen)) {
         return Ok(credentials);
     }
-    if let Some(failure) = held.failure(now) {
+    if let Some(failure) = held.failure(&seen, now) {
         return Err(failure);
     }
     let issued = issued(settings, session, seams, patience).await;
     match &issued {
-        Ok(credentials) => cache.write(&Entry::made(credentials)),
-        Err(failure) => cache.write(&held.failed(failure, seams.clock.now())),
+        Ok(credentials) => {
+            cache.write(&Entry::made(credentials, &seen));
+        }
+        Err(failure) if is_everybodys(failure, session) => {
+            cache.write(&held.failed(failure, &seen, seams.clock.now()));
+        }
+        Err(_) => {}
     }
     issued
+}
+
+/// Whether those behind would fail alike, and had better not try.
+///
+/// A mistake in files costs nothing to find again, and the next process may have another passphrase, in a variable or
+/// typed in; neither is in the cache in any form, for what is short could be found out from its digest. Tokens and TPMs
+/// count mistakes and lock themselves: there one try must do for all, unless each was typed in by a person.
+fn is_everybodys(failure: &Failure, session: &Session) -> bool {
+    let is_mistake_here = failure.is_local() && failure.class() == Class::Misconfigured;
+    let one_try_must_do = |identity: &identity::Source| {
+        !matches!(identity.passphrase, Some(Passphrase::Prompted(_))) && identity.counts_mistakes()
+    };
+    !is_mistake_here || session.identity().is_some_and(one_try_must_do)
 }
 
 async fn issued(

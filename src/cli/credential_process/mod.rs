@@ -6,6 +6,7 @@
 
 mod cache;
 mod direct;
+mod entry;
 mod renewal;
 
 use std::io::IsTerminal as _;

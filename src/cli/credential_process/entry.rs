@@ -1,0 +1,117 @@
+//! What the cache keeps of one session, and its written form: a line that says what it is, a digest, JSON.
+
+use std::time::Duration;
+
+use ring::digest;
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::clock;
+use crate::credentials::Credentials;
+use crate::credentials::Stored;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::identity::Glance;
+use crate::secret::Secret;
+
+/// What is kept. Credentials stay when a failure is added.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub(super) struct Entry {
+    made: Option<Stored>,
+    /// What stood for the certificate when they were made.
+    leaf: Option<String>,
+    failed: Option<Failed>,
+    /// The access keys that it was made with, as a digest.
+    keys: Option<String>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Failed {
+    until: String,
+    message: String,
+    hint: Option<String>,
+    class: String,
+    /// The identity's files as they were.
+    files: String,
+}
+
+/// How long a failure is shared with processes that come after it.
+const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
+const TITLE: &str = "anchord cache 1";
+
+impl Entry {
+    /// Fresh credentials, and no failure.
+    pub(super) fn made(credentials: &Credentials, seen: &Glance) -> Self {
+        Self { made: Some(Stored::of(credentials)), leaf: seen.leaf.clone(), ..Self::default() }
+    }
+
+    /// The same, with a failure that others need not repeat for a moment.
+    pub(super) fn failed(mut self, failure: &Failure, seen: &Glance, now: OffsetDateTime) -> Self {
+        self.failed = Some(Failed {
+            until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
+            message: failure.message().to_owned(),
+            hint: failure.hint().map(str::to_owned),
+            class: failure.class().as_str().to_owned(),
+            files: seen.files.clone(),
+        });
+        self
+    }
+
+    /// The same, made with these access keys as far as they are known.
+    pub(super) fn with_keys(mut self, keys: Option<&str>) -> Self {
+        self.keys = keys.map(str::to_owned).or(self.keys);
+        self
+    }
+
+    /// Whether it was made with these access keys. Ones that cannot be read are no news.
+    pub(super) fn is_with(&self, keys: Option<&str>) -> bool {
+        keys.is_none() || self.keys.as_deref() == keys
+    }
+
+    /// The credentials, complete but perhaps expired.
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        self.made.as_ref()?.credentials()
+    }
+
+    /// Whether they were made with the certificate that is there. One that cannot be seen is no news.
+    pub(super) fn is_of(&self, seen: &Glance) -> bool {
+        seen.leaf.is_none() || self.leaf == seen.leaf
+    }
+
+    /// A failure of a moment ago, unless files have changed since. One from the future (the clock was set back) counts
+    /// for nothing.
+    pub(super) fn failure(&self, seen: &Glance, now: OffsetDateTime) -> Option<Failure> {
+        self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
+            let class = Class::of_word(&failed.class).unwrap_or(Class::Transient);
+            Failure::of(class, failed.message.clone(), failed.hint.clone())
+        })
+    }
+
+    fn recent(&self, now: OffsetDateTime) -> Option<&Failed> {
+        let failed = self.failed.as_ref()?;
+        let until = clock::parse_rfc3339(&failed.until)?;
+        (now < until && until <= now + FAILURE_IS_SHARED_FOR).then_some(failed)
+    }
+
+    /// The written form.
+    pub(super) fn encode(&self) -> Option<Secret<Vec<u8>>> {
+        let json = serde_json::to_vec(self).map(Secret::new).ok()?;
+        let head = format!("{TITLE}\n{}\n", sha256(json.expose()));
+        Some(Secret::new([head.as_bytes(), json.expose()].concat()))
+    }
+
+    /// Reads the written form; `None` if it is not whole, or of another version.
+    pub(super) fn decode(bytes: &Secret<Vec<u8>>) -> Option<Self> {
+        let rest = bytes.expose().strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let (stated, json) = (&rest[..end], &rest[end + 1..]);
+        (sha256(json).as_bytes() == stated).then(|| serde_json::from_slice(json).ok()).flatten()
+    }
+}
+
+/// SHA-256, as text.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,162 @@
+//! What the files of a source tell at once, without unlocking anything or asking anybody.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use ring::digest;
+
+use super::Locator;
+use super::Source;
+use super::pem;
+#[cfg(feature = "pkcs12")]
+use super::pkcs12;
+
+/// What tells whether files have changed since they were looked at before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Stands for the leaf: of a PEM file its SHA-256 fingerprint, or one of all that may be it where only the key could
+    /// tell them apart; of PKCS#12, which would have to be unlocked, the file's SHA-256. `None` where no file holds it
+    /// (a token would want its PIN, an agent may be slow), or where the file cannot be used.
+    pub leaf: Option<String>,
+    /// Changes with every file that the identity is loaded from: certificate, key, passphrase.
+    pub files: String,
+}
+
+/// A file system that hangs must not cost those who can do without.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Source {
+    /// Looks at the files; nothing is told of those that take long.
+    pub async fn glance(&self) -> Glance {
+        let source = self.clone();
+        let glance =
+            tokio::task::spawn_blocking(move || Glance { leaf: source.leaf_seen(), files: source.stamps() });
+        match tokio::time::timeout(PATIENCE, glance).await {
+            Ok(Ok(glance)) => glance,
+            Ok(Err(_)) | Err(_) => Glance::default(),
+        }
+    }
+
+    /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
+    pub fn counts_mistakes(&self) -> bool {
+        self.places().any(|place| match place {
+            Locator::File(path) => pem::read(path)
+                .and_then(|file| file.labelled("TSS2 PRIVATE KEY"))
+                .is_ok_and(|key| key.is_some()),
+            Locator::Token(_) | Locator::Tpm(_) => true,
+            Locator::Agent(_) => false,
+        })
+    }
+
+    fn leaf_seen(&self) -> Option<String> {
+        let Locator::File(path) = &self.certificate else { return None };
+        let file = pem::read(path).ok()?;
+        #[cfg(feature = "pkcs12")]
+        if pkcs12::is_pfx(file.content().expose()) {
+            return Some(sha256(file.content().expose()));
+        }
+        let certificates = pem::certificates(&file).ok()?;
+        let may_be_leaf = |certificate: &&pem::Certificate| {
+            certificate.parse().is_ok_and(|parsed| {
+                !parsed.is_ca() && self.selection.names(&parsed) && self.selection.pins(&certificate.der)
+            })
+        };
+        let leaves: Vec<&[u8]> =
+            certificates.iter().filter(may_be_leaf).map(|certificate| certificate.der.as_slice()).collect();
+        // DER says where it ends: no two lists look alike.
+        (!leaves.is_empty()).then(|| sha256(&leaves.concat()))
+    }
+
+    fn stamps(&self) -> String {
+        let stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
+        sha256(stamps.join("\n").as_bytes())
+    }
+}
+
+/// Another one after each change of a file, whatever it holds.
+fn stamp(path: &Path) -> String {
+    fs_err::metadata(path).map_or_else(
+        |error| error.kind().to_string(),
+        |found| {
+            let (changed, modified) =
+                ((found.ctime(), found.ctime_nsec()), (found.mtime(), found.mtime_nsec()));
+            format!("{} {} {} {changed:?} {modified:?}", found.dev(), found.ino(), found.len())
+        },
+    )
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Fingerprint;
+    use crate::identity::Passphrase;
+    use crate::identity::Selection;
+    use crate::identity::support::Folder;
+    use crate::identity::support::leaf_of;
+    use crate::identity::support::root;
+    use anchord_emulator::KeyForm;
+    use anchord_emulator::KeyKind;
+
+    #[tokio::test]
+    async fn a_leaf_in_pem_is_known_by_its_fingerprint_whatever_stands_around_it() {
+        let (folder, root) = (Folder::new(), root());
+        let leaf = leaf_of(&root, KeyKind::P256);
+        let expected = Fingerprint::of(leaf.certificate_der()).to_string();
+        let key = folder.write("key.pem", leaf.key_pem(KeyForm::Pkcs8).unwrap());
+        let chain = format!("{}{}", root.certificate_pem(), leaf.certificate_pem());
+        let alone = folder.write("leaf.pem", leaf.certificate_pem());
+        let in_chain = folder.write("chain.pem", &chain);
+
+        for path in [alone, in_chain] {
+            let seen = Source::of_files(path, &key).glance().await;
+            assert_eq!(seen.leaf.map(|leaf| format!("sha256:{leaf}")), Some(expected.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_or_is_not_pinned_is_no_news() {
+        let (folder, root) = (Folder::new(), root());
+        let (leaf, other) = (leaf_of(&root, KeyKind::P256), leaf_of(&root, KeyKind::P256));
+        let whole = folder.write("leaf.pem", leaf.certificate_pem());
+        let half = folder.write("half.pem", &leaf.certificate_pem()[..200]);
+        let missing = folder.write("x", "").with_file_name("missing.pem");
+
+        let pinned = Source {
+            selection: Selection {
+                fingerprints: vec![Fingerprint::of(other.certificate_der())],
+                ..Selection::default()
+            },
+            ..Source::of_files(&whole, "key.pem")
+        };
+
+        assert!(Source::of_files(&whole, "key.pem").glance().await.leaf.is_some());
+        assert_eq!(Source::of_files(half, "key.pem").glance().await.leaf, None);
+        assert_eq!(Source::of_files(missing, "key.pem").glance().await.leaf, None);
+        assert_eq!(pinned.glance().await.leaf, None);
+    }
+
+    #[tokio::test]
+    async fn each_file_that_is_replaced_is_seen() {
+        let folder = Folder::new();
+        let paths = ["leaf.pem", "key.pem", "passphrase"].map(|name| folder.write(name, "before"));
+        let source = Source {
+            passphrase: Some(Passphrase::File(paths[2].clone())),
+            ..Source::of_files(&paths[0], &paths[1])
+        };
+        let mut before = source.glance().await.files;
+        assert_eq!(before, source.glance().await.files);
+
+        for path in &paths {
+            fs_err::write(path, "behind").unwrap();
+            let after = source.glance().await.files;
+            assert_ne!(before, after, "{}", path.display());
+            before = after;
+        }
+    }
+}

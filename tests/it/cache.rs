@@ -1,0 +1,274 @@
+//! What `credential-process` keeps between processes, where no daemon runs.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anchord_emulator::Fault;
+use anchord_emulator::KeyKind;
+use anchord_emulator::Leaf;
+use anchord_emulator::LeafRequest;
+
+use crate::daemonless::ASK;
+use crate::daemonless::cache_file;
+use crate::daemonless::cache_files;
+use crate::daemonless::key_id;
+use crate::daemonless::make_due;
+use crate::support::Stage;
+use crate::support::process;
+
+async fn ask(stage: &Stage) -> String {
+    key_id(&stage.run(&ASK).await)
+}
+
+/// The serial numbers of the leaves that signed the requests so far.
+fn signed_with(stage: &Stage) -> Vec<String> {
+    let credentials = stage.emulator.requests().into_iter().filter_map(|request| request.credential);
+    credentials.map(|credential| credential.split('/').next().unwrap().to_owned()).collect()
+}
+
+fn leaf(stage: &Stage, serial: u8) -> Leaf {
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.serial = Some(vec![serial]);
+    stage.root.leaf(&request).unwrap()
+}
+
+#[tokio::test]
+async fn an_exchanged_certificate_is_used_by_the_next_process() {
+    let stage = Stage::new().await;
+    stage.install(&leaf(&stage, 7));
+    let first = ask(&stage).await;
+    stage.install(&leaf(&stage, 8));
+
+    let second = ask(&stage).await;
+
+    assert_ne!(first, second);
+    assert_eq!(ask(&stage).await, second);
+    assert_eq!(signed_with(&stage), ["7", "8"]);
+}
+
+/// Whoever waits for the lock has looked at the old files, and the new ones are used by then.
+#[tokio::test]
+async fn a_certificate_exchanged_under_parallel_processes_is_renewed_once() {
+    let stage = Stage::new().await;
+    stage.install(&leaf(&stage, 7));
+    ask(&stage).await;
+    stage.install(&leaf(&stage, 8));
+    stage.emulator.script([Fault::Hold]);
+
+    let asks = futures_util::future::join_all((0..8).map(|_| stage.run(&ASK)));
+    let release = async {
+        stage.emulator.wait_for_held(1).await;
+        stage.emulator.release();
+    };
+    let (answers, ()) = tokio::join!(asks, release);
+
+    let ids: std::collections::BTreeSet<String> = answers.iter().map(key_id).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(signed_with(&stage), ["7", "8"]);
+}
+
+#[tokio::test]
+async fn a_new_certificate_that_gives_no_credentials_costs_none_that_live() {
+    let stage = Stage::new().await;
+    let (old, new) = (leaf(&stage, 7), leaf(&stage, 8));
+    stage.install(&old);
+    let first = ask(&stage).await;
+    let whole = new.certificate_pem().to_owned();
+    let nothing_of_it_worked = |ids: &[String]| assert!(ids.iter().all(|id| *id == first), "{ids:?}");
+
+    stage.write("leaf.pem", &whole[..whole.len() / 2]);
+    let half_written = ask(&stage).await;
+    fs_err::remove_file(stage.path("leaf.pem")).unwrap();
+    let missing = ask(&stage).await;
+    stage.write("leaf.pem", &whole);
+    let with_the_old_key = ask(&stage).await;
+    nothing_of_it_worked(&[half_written, missing, with_the_old_key]);
+    assert_eq!(signed_with(&stage), ["7"]);
+
+    stage.emulator.set_revoked("8", true);
+    stage.install(&new);
+    nothing_of_it_worked(&[ask(&stage).await, ask(&stage).await]);
+    assert_eq!(signed_with(&stage), ["7", "8"], "it was tried, and not again at once");
+
+    stage.install(&leaf(&stage, 9));
+    assert_ne!(ask(&stage).await, first);
+    assert_eq!(signed_with(&stage), ["7", "8", "9"]);
+}
+
+#[tokio::test]
+async fn a_pin_never_meets_credentials_of_an_unpinned_certificate() {
+    let stage = Stage::new().await;
+    ask(&stage).await;
+    let other = "00".repeat(32);
+    stage.configure(&format!("{}certificate_fingerprint = [\"{other}\"]\n", stage.session("bedrock")));
+
+    let ran = stage.run(&ASK).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("pin"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_mistake_in_a_file_is_not_told_any_more_once_it_is_mended() {
+    let stage = Stage::new().await;
+    let (one, other) = (leaf(&stage, 7), leaf(&stage, 8));
+    stage.install(&one);
+    stage.write("leaf.pem", other.certificate_pem());
+
+    assert_eq!(stage.run(&ASK).await.code, 1);
+    stage.install(&other);
+
+    assert!(ask(&stage).await.starts_with("ASIA"));
+}
+
+/// A refusal of the certificate that was there says nothing of the one that is.
+#[tokio::test]
+async fn a_refusal_is_not_told_of_another_certificate() {
+    let stage = Stage::new().await;
+    stage.emulator.set_revoked("7", true);
+    stage.install(&leaf(&stage, 7));
+
+    assert_eq!(stage.run(&ASK).await.code, 1);
+    assert_eq!(stage.run(&ASK).await.code, 1);
+    assert_eq!(signed_with(&stage), ["7"], "a failure is shared");
+    stage.install(&leaf(&stage, 8));
+
+    assert!(ask(&stage).await.starts_with("ASIA"));
+}
+
+/// A way to spoil a file.
+type Spoil = fn(&Path);
+
+const SPOILT: [(&str, Spoil); 9] = [
+    ("empty", |file| fs_err::write(file, "").unwrap()),
+    ("cut in half", |file| {
+        let whole = fs_err::read(file).unwrap();
+        fs_err::write(file, &whole[..whole.len() / 2]).unwrap();
+    }),
+    ("without its last byte", |file| {
+        let whole = fs_err::read(file).unwrap();
+        fs_err::write(file, &whole[..whole.len() - 1]).unwrap();
+    }),
+    ("binary", |file| fs_err::write(file, [0, 255, 254, 10, 0, 10, 7]).unwrap()),
+    ("of another version", |file| {
+        let whole = fs_err::read_to_string(file).unwrap();
+        fs_err::write(file, whole.replacen("anchord cache 1", "anchord cache 2", 1)).unwrap();
+    }),
+    ("with another secret", |file| {
+        let whole = fs_err::read_to_string(file).unwrap();
+        let changed = whole.replacen("\"secret_access_key\":\"", "\"secret_access_key\":\"x", 1);
+        assert_ne!(whole, changed);
+        fs_err::write(file, changed).unwrap();
+    }),
+    ("larger than any", |file| fs_err::write(file, "x".repeat(1 << 20)).unwrap()),
+    ("open to others", |file| {
+        fs_err::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }),
+    ("a link", |file| {
+        let elsewhere = file.with_extension("elsewhere");
+        fs_err::rename(file, &elsewhere).unwrap();
+        fs_err::os::unix::fs::symlink(elsewhere, file).unwrap();
+    }),
+];
+
+#[tokio::test]
+async fn a_spoilt_file_is_not_used_and_a_good_one_takes_its_place() {
+    let stage = Stage::new().await;
+    let mut known = vec![ask(&stage).await];
+    for (how, spoil) in SPOILT {
+        let file = cache_file(&stage, "json");
+        spoil(&file);
+
+        let made = ask(&stage).await;
+
+        assert!(!known.contains(&made), "{how}");
+        let found = fs_err::symlink_metadata(&file).unwrap();
+        assert!(found.is_file() && found.mode() & 0o7777 == 0o600, "{how}");
+        assert_eq!(ask(&stage).await, made, "{how}: the good one is read");
+        known.push(made);
+    }
+}
+
+/// The program, of which nothing but its answer is wanted, with a command line before its own.
+fn behind(stage: &Stage, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_anchord"));
+    command.args(ASK).arg("--config").arg(stage.path("anchord.toml"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", stage.path(""));
+    command.stdin(std::process::Stdio::null());
+    command
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_costs_a_call_and_not_the_answer() {
+    let stage = Stage::new().await;
+    stage.write("a-file", "");
+    for folder in ["/proc/none", "a-file"] {
+        let mut command = behind(&stage, ":");
+        command.env("XDG_RUNTIME_DIR", stage.path("").join(folder));
+
+        assert!(key_id(&process::to_the_end(command).await).starts_with("ASIA"), "{folder}");
+    }
+    // Root may write wherever there is room for a file; in a folder's place there is not.
+    ask(&stage).await;
+    for path in [cache_file(&stage, "json"), cache_file(&stage, "lock")] {
+        fs_err::remove_file(&path).unwrap();
+        fs_err::create_dir(&path).unwrap();
+        fs_err::write(path.join("in-use"), "").unwrap();
+    }
+    assert_ne!(ask(&stage).await, ask(&stage).await);
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_a_call_and_not_the_answer() {
+    let stage = Stage::new().await;
+
+    // No file may get longer than nothing.
+    let ran = process::to_the_end(behind(&stage, "trap '' XFSZ; ulimit -f 0")).await;
+
+    assert!(key_id(&ran).starts_with("ASIA"));
+    let left: Vec<PathBuf> = cache_files(&stage);
+    assert!(left.iter().all(|path| path.extension().is_some_and(|found| found == "lock")), "{left:?}");
+    assert_ne!(ask(&stage).await, key_id(&ran));
+}
+
+/// Whenever it is killed, the file is the old or the new one, and nobody waits for who is gone.
+#[tokio::test]
+async fn a_killed_process_leaves_a_whole_file_and_no_lock() {
+    let kills = if std::env::var_os("ANCHORD_TEST_ALL").is_some() { 1000 } else { 60 };
+    let stage = Stage::new().await;
+    ask(&stage).await;
+    make_due(&stage);
+    let started = tokio::time::Instant::now();
+    ask(&stage).await;
+    let whole = started.elapsed();
+    let (mut old_ones, mut new_ones) = (0, 0);
+
+    for kill in 0..kills {
+        make_due(&stage);
+        let file = cache_file(&stage, "json");
+        let old = fs_err::read(&file).unwrap();
+        let mut child = behind(&stage, ":").stdout(std::process::Stdio::null()).spawn().unwrap();
+        // Spread over the run's whole length, in an order that has nothing to do with it.
+        tokio::time::sleep(whole * (kill * 37 % 150) / 100).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if fs_err::read(&file).unwrap() == old {
+            old_ones += 1;
+        } else {
+            new_ones += 1;
+            let created = stage.emulator.sessions_created();
+            ask(&stage).await;
+            assert_eq!(stage.emulator.sessions_created(), created, "what was left is whole, and fresh");
+        }
+    }
+
+    assert!(old_ones > 0 && new_ones > 0, "{old_ones} old, {new_ones} new: the kills missed the writing");
+    let started = tokio::time::Instant::now();
+    make_due(&stage);
+    ask(&stage).await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(3), "nobody waits for a lock");
+}
