@@ -3,6 +3,7 @@
 //! A file that others could have read or written is refused, not repaired: whoever made it so may have copied it.
 //! What is written appears whole or not at all.
 
+use std::fs::Metadata;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use time::OffsetDateTime;
 
 use crate::failure::Class;
 use crate::failure::Classify;
@@ -144,10 +146,23 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
 
 /// Removes from `directory` what a process that was killed while it wrote has left; nobody else may be writing there.
 pub fn sweep(directory: &Path) {
+    remove_unfinished(directory, |_| true);
+}
+
+/// The same where others may be writing: only what has not changed for longer than any of them takes.
+pub fn sweep_older(directory: &Path, age: time::Duration, now: OffsetDateTime) {
+    remove_unfinished(directory, |found| {
+        found.modified().is_ok_and(|changed_at| now - OffsetDateTime::from(changed_at) > age)
+    });
+}
+
+fn remove_unfinished(directory: &Path, may_go: impl Fn(&Metadata) -> bool) {
     let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
-        // Not being able to costs nothing but the room.
-        let _ = fs_err::remove_file(entry.path());
+        if entry.metadata().is_ok_and(|found| may_go(&found)) {
+            // Not being able to costs nothing but the room.
+            let _ = fs_err::remove_file(entry.path());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use anchord_emulator::LeafRequest;
 use crate::daemonless::ASK;
 use crate::daemonless::cache_file;
 use crate::daemonless::cache_files;
+use crate::daemonless::change;
 use crate::daemonless::key_id;
 use crate::daemonless::make_due;
 use crate::support::Stage;
@@ -271,4 +272,83 @@ async fn a_killed_process_leaves_a_whole_file_and_no_lock() {
     make_due(&stage);
     ask(&stage).await;
     assert!(started.elapsed() < std::time::Duration::from_secs(3), "nobody waits for a lock");
+}
+
+/// Sets a file's time of change back by an hour.
+fn age(path: &Path) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs_err::OpenOptions::new().write(true).open(path).unwrap().file().set_modified(then).unwrap();
+}
+
+fn names(stage: &Stage) -> Vec<String> {
+    let files = cache_files(stage).into_iter();
+    let mut names: Vec<String> =
+        files.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn what_has_ended_is_removed_and_what_lives_or_is_locked_stays() {
+    let stage = Stage::new().await;
+    let folder = stage.path(".cache/anchord/cache");
+    // Entries of other settings, which are a stage's first ones under other names.
+    ask(&stage).await;
+    let (json, lock) = (cache_file(&stage, "json"), cache_file(&stage, "lock"));
+    let alive = fs_err::read(&json).unwrap();
+    change(&stage, |entry| {
+        entry["made"]["obtained_at"] = "2026-01-01T00:00:00Z".into();
+        entry["made"]["expires_at"] = "2026-01-01T01:00:00Z".into();
+    });
+    let ended = fs_err::read(&json).unwrap();
+    for (name, entry) in [("alive", alive), ("ended", ended.clone()), ("ended-and-locked", ended)] {
+        let file = folder.join(format!("{name}.json"));
+        fs_err::write(&file, entry).unwrap();
+        fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        fs_err::write(file.with_extension("lock"), "").unwrap();
+    }
+    fs_err::write(folder.join("lock-alone.lock"), "").unwrap();
+    for (name, is_old) in [(".anchord-old", true), (".anchord-new", false)] {
+        fs_err::write(folder.join(name), "half").unwrap();
+        if is_old {
+            age(&folder.join(name));
+        }
+    }
+    let held = fs_err::File::open(folder.join("ended-and-locked.lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+
+    ask(&stage).await;
+
+    let own = [json, lock].map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let others =
+        [".anchord-new", "alive.json", "alive.lock", "ended-and-locked.json", "ended-and-locked.lock"];
+    let mut expected: Vec<String> = others.map(str::to_owned).into_iter().chain(own).collect();
+    expected.sort_unstable();
+    assert_eq!(names(&stage), expected);
+}
+
+/// Processes of other settings sweep all the time, and lock files vanish under those who wait for them.
+#[tokio::test]
+async fn sweeping_takes_the_lock_from_nobody() {
+    let stage = Stage::new().await;
+    let mut tables = String::new();
+    for name in ["a", "b", "c"] {
+        tables.push_str(&stage.session(name));
+    }
+    stage.configure(&format!("[imds]\nenabled = false\n{tables}"));
+    let ask = |name: &'static str| {
+        let stage = &stage;
+        async move { (name, key_id(&stage.run(&["credential-process", "--session", name]).await)) }
+    };
+
+    for round in 1..=5 {
+        for file in cache_files(&stage).iter().filter(|path| path.extension().unwrap() == "json") {
+            fs_err::remove_file(file).unwrap();
+        }
+        let asked = ["a", "b", "c"].iter().flat_map(|name| (0..5).map(|_| ask(name)));
+        let answers: std::collections::BTreeSet<_> =
+            futures_util::future::join_all(asked).await.into_iter().collect();
+        assert_eq!(answers.len(), 3, "{answers:?}");
+        assert_eq!(stage.emulator.sessions_created(), 3 * round);
+    }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
+use time::OffsetDateTime;
 
 use super::entry::Entry;
 use super::entry::sha256;
@@ -76,10 +77,29 @@ impl Cache {
         let _ = private_file::replace(&self.file, bytes.expose());
     }
 
+    /// Removes what settings that nobody uses any more, and processes that were killed, have left.
+    pub(super) fn sweep(&self, now: OffsetDateTime) {
+        let Some(folder) = self.file.parent() else { return };
+        // The answer waits for this, so there is a limit; what is left over is there the next time.
+        for entry in fs_err::read_dir(folder).into_iter().flatten().flatten().take(MOST_SWEPT) {
+            let path = entry.path();
+            let is_own = path == self.file || path == self.lock_path();
+            match path.extension().and_then(std::ffi::OsStr::to_str) {
+                Some("json" | "lock") if !is_own => sweep_place(&path.with_extension("json"), now),
+                _ => {}
+            }
+        }
+        private_file::sweep_older(folder, ABANDONED_AFTER, now);
+    }
+
     fn lock_path(&self) -> PathBuf {
         self.file.with_extension("lock")
     }
 }
+
+const MOST_SWEPT: usize = 1000;
+/// Six times as long as a process of ours takes.
+const ABANDONED_AFTER: time::Duration = time::Duration::minutes(1);
 
 /// Every setting that the credentials depend on. Some change no credentials, but whether they can be had: a failure is
 /// kept too.
@@ -100,10 +120,33 @@ fn read(file: &Path) -> Entry {
 }
 
 fn lock(path: &Path, how: FlockOperation) -> Option<Lock> {
-    let mut options = fs_err::OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
-    rustix::fs::flock(&file, how).ok()?;
-    Some(Lock { _file: file })
+    // Who sweeps may have removed the file before it was locked: others would lock another one. Each time around
+    // somebody has swept, so it ends.
+    for _ in 0..MOST_SWEPT {
+        let mut options = fs_err::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
+        rustix::fs::flock(&file, how).ok()?;
+        let (held, found) = (file.metadata().ok()?, fs_err::metadata(path));
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+            return Some(Lock { _file: file });
+        }
+    }
+    None
+}
+
+/// Removes an entry that is over, and the lock with it, unless a process is at work there.
+fn sweep_place(file: &Path, now: OffsetDateTime) {
+    if !read(file).is_over(now) {
+        return;
+    }
+    let lock_path = file.with_extension("lock");
+    let Some(_lock) = lock(&lock_path, FlockOperation::NonBlockingLockExclusive) else { return };
+    // Once more: it may have been renewed before the lock was ours.
+    if read(file).is_over(now) {
+        // Not being able to costs nothing but the room.
+        let _ = fs_err::remove_file(file);
+        let _ = fs_err::remove_file(&lock_path);
+    }
 }
 
 /// Memory-backed and gone at logout where there is one, else the user's cache folder.

@@ -165,6 +165,7 @@ async fn renewed(
     match &issued {
         Ok(credentials) => {
             cache.write(&Entry::made(credentials, &seen));
+            cache.sweep(seams.clock.now());
         }
         Err(failure) if is_everybodys(failure, session) => {
             cache.write(&held.failed(failure, &seen, seams.clock.now()));

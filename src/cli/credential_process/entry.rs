@@ -88,6 +88,12 @@ impl Entry {
         })
     }
 
+    /// Whether nobody has a use for it any more.
+    pub(super) fn is_over(&self, now: OffsetDateTime) -> bool {
+        let is_alive = |credentials: Credentials| credentials.remaining(now) > time::Duration::ZERO;
+        !self.credentials().is_some_and(is_alive) && self.recent(now).is_none()
+    }
+
     fn recent(&self, now: OffsetDateTime) -> Option<&Failed> {
         let failed = self.failed.as_ref()?;
         let until = clock::parse_rfc3339(&failed.until)?;
