@@ -153,6 +153,11 @@ impl Source {
         }
     }
 
+    /// Whether the key's URI says its PIN, or where that is: a passphrase would not be looked at.
+    pub fn has_pin(&self) -> bool {
+        matches!(self.key_place(), Locator::Token(uri) if uri.pin_value().is_some() || uri.pin_source().is_some())
+    }
+
     /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
     /// secret. What few sources have comes last.
     pub fn facts(&self) -> Vec<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! Flags that cannot be given together, each pair told in a line of its own.
 
+use super::Name;
 use super::words::Words;
 
 /// Two flags, and what to do about it.
@@ -43,6 +44,7 @@ pub(super) const PAIRS: &[Pair] = &[
     Pair("pkcs8-password", "passphrase", ONE_SECRET),
     Pair("tpm-key-password", "passphrase", ONE_SECRET),
     Pair("no-tpm-key-password", "passphrase", "the key has a password or it has none"),
+    Pair("no-verify-ssl", "ca-file", "what is not verified needs no authority; leave out --no-verify-ssl"),
     Pair("session-duration", "duration", ONE_NAME),
     Pair("pkcs11-lib", "pkcs11-module", ONE_NAME),
     Pair("debug", "log-level", "--debug is --log-level debug; leave one of them out"),
@@ -51,11 +53,15 @@ pub(super) const PAIRS: &[Pair] = &[
     Pair("cert-selector", "certificate-serial", ONE_NAME),
 ];
 
+/// Those that collide where the first has the meaning of AWS's tool.
+const OF_HELPER: &[Pair] = &[Pair("region", "roles-anywhere-region", ONE_NAME)];
+
 /// A line for each pair that was given together.
-pub(super) fn of(words: &Words<'_>) -> Vec<String> {
+pub(super) fn of(words: &Words<'_>, name: Name) -> Vec<String> {
+    let more = if name == Name::Helper { OF_HELPER } else { &[] };
     let both = |pair: &&Pair| words.has(pair.0) && words.has(pair.1);
     let line = |Pair(one, other, hint): &Pair| {
         format!("--{one} and --{other} cannot be given together; hint: {hint}")
     };
-    PAIRS.iter().filter(both).map(line).collect()
+    PAIRS.iter().chain(more).filter(both).map(line).collect()
 }

@@ -13,28 +13,37 @@ pub(super) struct Fit {
     secrets: Vec<&'static str>,
     /// Those of [`SWITCHES`].
     switches: Vec<&'static str>,
+    has_passphrase: bool,
 }
 
 /// Each with what guards its keys. A secret of another kind is refused: a token or a TPM counts what it is not.
 const SECRETS: [(&str, Guard); 2] = [("tpm-key-password", Guard::Tpm), ("pkcs8-password", Guard::Passphrase)];
-/// Those of them that are harmless elsewhere.
-const SWITCHES: [(&str, Guard); 2] = [("no-tpm-key-password", Guard::Tpm), ("reuse-pin", Guard::Token)];
+/// Flags that are harmless elsewhere.
+const SWITCHES: [(&str, Guard); 3] =
+    [("no-tpm-key-password", Guard::Tpm), ("tpm", Guard::Tpm), ("reuse-pin", Guard::Token)];
 
 impl Fit {
     pub(super) fn of(words: &Words<'_>) -> Self {
         let place = ["private-key", "cert-selector", "certificate"].into_iter().find(|flag| words.has(flag));
-        let given = |flags: [(&'static str, Guard); 2]| {
-            flags.into_iter().map(|(flag, _)| flag).filter(|flag| words.has(flag)).collect()
+        let given = |flags: &[(&'static str, Guard)]| {
+            flags.iter().map(|(flag, _)| *flag).filter(|flag| words.has(flag)).collect()
         };
         Self {
             place: place.map_or_else(|| "the settings".into(), |flag| format!("--{flag}")),
-            secrets: given(SECRETS),
-            switches: given(SWITCHES),
+            secrets: given(&SECRETS),
+            switches: given(&SWITCHES),
+            has_passphrase: words.has("passphrase"),
         }
     }
 
-    /// The flags that change nothing, each a sentence, or those that are wrong for the key of `source`.
+    /// The flags that change nothing, each a sentence, or the mistakes, for the key of `source`.
     pub(super) fn judge(&self, source: &Source) -> Result<Vec<String>, Vec<String>> {
+        if self.has_passphrase && source.has_pin() {
+            return Err(vec![format!(
+                "--passphrase and the PIN in {} cannot be given together; hint: leave one of them out",
+                self.place
+            )]);
+        }
         if self.secrets.is_empty() && self.switches.is_empty() {
             return Ok(Vec::new());
         }

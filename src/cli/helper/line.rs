@@ -57,7 +57,7 @@ impl Line {
         more: &[String],
     ) -> Result<Self, Mistakes> {
         let words = Words(matches);
-        let mut mistakes = collisions::of(&words);
+        let mut mistakes = collisions::of(&words, name);
         mistakes.extend(refused(&words));
         let mut own = Own { arguments: more.to_vec(), renamed: Vec::new() };
         own.take_ours(matches, name);

@@ -112,6 +112,7 @@ fn sample(flag: &str) -> &'static str {
         "duration" => "1h",
         "log-level" => "info",
         "passphrase" => "file:/p",
+        "ca-file" => "/ca.pem",
         "certificate-serial" => "0x1",
         "certificate-subject" | "certificate-issuer" => "CN=robot-7",
         "role-session-name" => "robot-7",
@@ -208,6 +209,45 @@ fn every_pair_that_collides_is_told_in_one_line_that_names_both() {
             assert!(mistakes[0].starts_with(&expected) && !mistakes[0].contains('\n'), "{mistakes:?}");
         }
     }
+}
+
+#[test]
+fn a_flag_of_another_verb_is_refused_and_named() {
+    for (verb, name) in VERBS.iter().flat_map(|verb| NAMES.map(|name| (*verb, name))) {
+        let own = arguments(verb, name);
+        for flag in FLAGS.iter().filter(|flag| own.iter().all(|own| own.get_id() != flag.name)) {
+            let error = parse(verb, name, &spellings(flag.name).swap_remove(0)).unwrap_err();
+
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(&format!("'--{}'", flag.name)), "{verb}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_pin_in_the_uri_and_a_passphrase_are_one_secret_too_many() {
+    for (pin, is_refused) in [("?pin-value=hunter2", true), ("?pin-source=/pin", true), ("", false)] {
+        let line = line_with(&format!("pkcs11:token=t{pin}"), &["--passphrase=file:/p"]);
+
+        let told = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().err();
+
+        assert_eq!(told.is_some(), is_refused);
+        for line in told.unwrap_or_default() {
+            let expected = "--passphrase and the PIN in --private-key cannot be given together; hint: ";
+            assert!(line.starts_with(expected) && !line.contains("hunter2"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn under_the_other_name_two_regions_to_call_are_one_too_many() {
+    let both = line_with("/x.pem", &["--region=us-east-1", "--roles-anywhere-region=us-east-1"]);
+
+    let mistakes = read("serve", Name::Helper, &both).err().unwrap();
+
+    let expected = "--region and --roles-anywhere-region cannot be given together; hint: ";
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+    assert!(read("serve", Name::Anchord, &both).is_ok());
 }
 
 #[test]
@@ -320,6 +360,8 @@ fn a_flag_that_changes_nothing_for_this_kind_of_key_is_warned_of() {
         ("--reuse-pin", "pkcs11:token=t", None),
         ("--no-tpm-key-password", tpm, None),
         ("--reuse-pin=false", &file, None),
+        ("--tpm=device:/dev/tpmrm1", &file, Some("--tpm has no effect: the key is in a file")),
+        ("--tpm=device:/dev/tpmrm1", tpm, None),
     ] {
         let line = read("serve", Name::Helper, &line_with(key, &[flag])).unwrap();
 
