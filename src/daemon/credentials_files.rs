@@ -110,7 +110,8 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Err(failure) if told.as_ref() == Some(&failure) => {}
             Err(failure) => {
                 let (name, class) = (file.name.as_str(), failure.class());
-                warn!(file = name, %class, error = %failure, "The credentials file is not written; it stays as it is");
+                let (error, hint) = (failure.message(), failure.hint());
+                warn!(file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
                 told = Some(failure);
             }
         }

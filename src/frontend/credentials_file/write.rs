@@ -306,7 +306,8 @@ fn write_beside(
         keep_owner(path, file.as_file(), metadata)?;
         attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
     }
-    file.write_all(content.expose()).map_err(unwritable)?;
+    // Past tempfile, which would put its file's name into what the system says: another each time.
+    file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;
     Ok(file)
 }
