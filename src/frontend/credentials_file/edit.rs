@@ -60,16 +60,19 @@ impl Profile {
 ///
 /// Outside of the profile's `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token` and
 /// `x_security_token_expires` nothing changes. A token that the new keys do not have is removed, and so is
-/// `aws_security_token`, which boto3 prefers to the token's present name.
+/// `aws_security_token`, which boto3 prefers to the token's present name. An `aws_account_id` is not added, but one
+/// that is there becomes that of the new keys, or goes: SDKs call the hosts of the account that it names.
 pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Secret<Vec<u8>> {
     let expiry = clock::rfc3339(credentials.expires_at());
-    let keys: [(&str, Option<&str>); 5] = [
-        ("aws_access_key_id", Some(credentials.access_key_id())),
-        ("aws_secret_access_key", Some(credentials.secret_access_key().expose())),
-        ("aws_session_token", credentials.session_token().map(|token| token.expose().as_str())),
+    let token = credentials.session_token().map(|token| token.expose().as_str());
+    let keys: [Key<'_>; 6] = [
+        ("aws_access_key_id", Wanted::Always(credentials.access_key_id())),
+        ("aws_secret_access_key", Wanted::Always(credentials.secret_access_key().expose())),
+        ("aws_session_token", token.map_or(Wanted::Never, Wanted::Always)),
         // The name that saml2aws gave it, which other tools have learned to show; SDKs pass over it.
-        (EXPIRY, Some(&expiry)),
-        ("aws_security_token", None),
+        (EXPIRY, Wanted::Always(&expiry)),
+        ("aws_security_token", Wanted::Never),
+        ("aws_account_id", credentials.account_id().map_or(Wanted::Never, Wanted::WhereItIs)),
     ];
     let (mark, body) = match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(body) => (BYTE_ORDER_MARK, body),
@@ -77,7 +80,8 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Secret
     };
     let lines: Vec<Line<'_>> = lines(body).collect();
     let sections = sections(&lines, profile);
-    let longest: usize = keys.iter().map(|(name, value)| name.len() + value.map_or(0, str::len) + 16).sum();
+    let longest: usize =
+        keys.iter().map(|(name, wanted)| name.len() + wanted.value().map_or(0, str::len) + 16).sum();
     // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
     let room = 2 * text.len() + (sections.len() + 2) * (longest + profile.0.len());
     let mut out = Out { bytes: Secret::new(Vec::with_capacity(room)), ending: usual_ending(&lines) };
@@ -239,8 +243,35 @@ fn sections(lines: &[Line<'_>], profile: &Profile) -> Vec<Section> {
     found
 }
 
-/// A name and its value; without one it is removed.
-type Key<'a> = (&'a str, Option<&'a str>);
+/// A name and what becomes of it.
+type Key<'a> = (&'a str, Wanted<'a>);
+
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Has this value, and is added where it is missing.
+    Always(&'a str),
+    /// Has this value where it is there already.
+    WhereItIs(&'a str),
+    /// Is removed.
+    Never,
+}
+
+impl<'a> Wanted<'a> {
+    fn value(self) -> Option<&'a str> {
+        match self {
+            Self::Always(value) | Self::WhereItIs(value) => Some(value),
+            Self::Never => None,
+        }
+    }
+
+    /// What is written where there is nothing yet.
+    fn fresh(self) -> Option<&'a str> {
+        match self {
+            Self::Always(value) => Some(value),
+            Self::WhereItIs(_) | Self::Never => None,
+        }
+    }
+}
 
 /// Writes one section, which is `length` lines long; the first is its header.
 fn rewrite(lines: &[Line<'_>], length: usize, keys: &[Key<'_>], out: &mut Out<'_>) {
@@ -260,14 +291,14 @@ fn rewrite(lines: &[Line<'_>], length: usize, keys: &[Key<'_>], out: &mut Out<'_
                 if let Some(comment) = trailing_comment(&line.text[*value..]) {
                     out.fresh_line(&[line.indent(), comment], line.ending);
                 }
-                let new = keys[*key].1.unwrap_or_default();
+                let new = keys[*key].1.value().unwrap_or_default();
                 out.fresh_line(&[&line.text[..*value], new.as_bytes()], line.ending);
             }
         }
         if index == anchor.unwrap_or(0) {
             let ending = if line.ending.is_empty() { out.ending } else { line.ending };
             let wanted = keys.iter().enumerate().filter(|(key, _)| is_missing(*key));
-            for (name, value) in wanted.filter_map(|(_, (name, value))| Some((name, (*value)?))) {
+            for (name, value) in wanted.filter_map(|(_, (name, wanted))| Some((name, wanted.fresh()?))) {
                 out.fresh_line(&[indent, name.as_bytes(), b" = ", value.as_bytes()], ending);
             }
         }
@@ -327,7 +358,7 @@ fn places(section: &[Line<'_>], keys: &[Key<'_>]) -> Vec<Place> {
                 return Place::Others;
             };
             is_in_ours = true;
-            if keys[key].1.is_none() || std::mem::replace(&mut seen[key], true) {
+            if keys[key].1.value().is_none() || std::mem::replace(&mut seen[key], true) {
                 return Place::Surplus;
             }
             Place::First(key, value)
@@ -352,7 +383,7 @@ fn append(profile: &Profile, keys: &[Key<'_>], out: &mut Out<'_>) {
         out.fresh_line(&[], ending);
     }
     out.fresh_line(&[b"[", profile.0.as_bytes(), b"]"], ending);
-    for (name, value) in keys.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+    for (name, value) in keys.iter().filter_map(|(name, wanted)| Some((name, wanted.fresh()?))) {
         out.fresh_line(&[name.as_bytes(), b" = ", value.as_bytes()], ending);
     }
 }

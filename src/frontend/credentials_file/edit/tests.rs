@@ -9,13 +9,17 @@ use super::*;
 use crate::credentials::Keys;
 
 fn made(id: &str, token: Option<&str>) -> Credentials {
+    of_account(id, token, None)
+}
+
+fn of_account(id: &str, token: Option<&str>, account: Option<&str>) -> Credentials {
     let keys = Keys {
         access_key_id: id.into(),
         secret_access_key: Secret::new("new/secret+=".into()),
         session_token: token.map(|token| Secret::new(token.into())),
     };
     let at = datetime!(2026-03-11 12:00:00 UTC);
-    Credentials::new(keys, at, at + time::Duration::HOUR, None).unwrap()
+    Credentials::new(keys, at, at + time::Duration::HOUR, account.map(str::to_owned)).unwrap()
 }
 
 fn edited(text: &str, name: &str) -> String {
@@ -80,6 +84,24 @@ fn keys_without_a_token_leave_no_old_token_behind() {
     assert!(!new.contains("old") && !new.contains("_token ="), "{new}");
     assert!(new.contains("region = x\n") && new.contains("AKIANEW"), "{new}");
     assert!(!edited(old, "a").contains("aws_security_token"), "which boto3 prefers to the new one");
+}
+
+/// SDKs put it into the names of hosts, and refuse or mislead calls where it is another's.
+#[test]
+fn an_account_id_that_is_there_becomes_that_of_the_new_keys() {
+    let edited = |old: &str, account| {
+        let new = of_account("ASIANEW", Some("new-token=="), account);
+        let new = edit(old.as_bytes(), &Profile::parse("a").unwrap(), &new);
+        String::from_utf8(new.expose().clone()).unwrap()
+    };
+    let old = "[a]\naws_account_id = 111111111111\nk = v\n[b]\naws_account_id = 333333333333\n";
+    let rest = "k = v\n[b]\naws_account_id = 333333333333\n";
+
+    let known = edited(old, Some("222222222222"));
+    assert_eq!(known, format!("[a]\naws_account_id = 222222222222\n{NEW}{rest}"));
+    assert_eq!(edited(&known, Some("222222222222")), known);
+    assert_eq!(edited(old, None), format!("[a]\n{NEW}{rest}"), "nobody knows whose the new keys are");
+    assert_eq!(edited("[a]\n", Some("222222222222")), format!("[a]\n{NEW}"), "nor is it added");
 }
 
 #[test]
@@ -207,6 +229,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         "AWS_SECRET_ACCESS_KEY",
         "aws_session_token",
         "aws_security_token",
+        "aws_account_id",
         "region",
         "s3",
         "x",
@@ -231,8 +254,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn readers_find_the_new_keys_and_all_else_as_before(text in text(), has_token in any::<bool>()) {
-        let credentials = made("ASIANEW", has_token.then_some("new-token=="));
+    fn readers_find_the_new_keys_and_all_else_as_before(
+        text in text(), has_token in any::<bool>(), has_account in any::<bool>(),
+    ) {
+        let account = has_account.then_some("222222222222");
+        let credentials = of_account("ASIANEW", has_token.then_some("new-token=="), account);
         let profile = Profile::parse("a").unwrap();
         let new = edit(&text, &profile, &credentials);
         let (before, mut after) = (read(&text), read(new.expose()));
@@ -246,6 +272,8 @@ proptest! {
             prop_assert_eq!(taken("aws_session_token"), has_token.then(|| b"new-token==".to_vec()));
             prop_assert_eq!(taken(EXPIRY), Some(b"2026-03-11T13:00:00Z".to_vec()));
             prop_assert_eq!(taken("aws_security_token"), None);
+            let account = taken("aws_account_id");
+            prop_assert!(account.is_none() || (has_account && account == Some(b"222222222222".to_vec())));
         }
         let mut before = before;
         before.entry(b"a".to_vec()).or_default();
