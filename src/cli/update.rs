@@ -17,6 +17,7 @@ use tracing::info;
 use super::Exit;
 use super::Surroundings;
 use super::credential_process;
+use super::credential_process::Caching;
 use super::credential_process::Renewal;
 use super::credential_process::Way;
 use super::exit;
@@ -69,10 +70,11 @@ pub(super) enum Term {
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let words = Words(matches);
+    let caching = Caching::of(matches);
     let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
         let settled = match name {
-            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst),
-            Name::Helper => (line.settings_of_one_call()?, Way::Direct),
+            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
+            Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
         };
         Ok((line, settled))
     });

@@ -17,6 +17,8 @@ use crate::daemonless::cache_files;
 use crate::daemonless::change;
 use crate::daemonless::key_id;
 use crate::daemonless::make_due;
+use crate::daemonless::wait_for_waiting;
+use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process;
 
@@ -327,6 +329,33 @@ async fn what_has_ended_is_removed_and_what_lives_or_is_locked_stays() {
     assert_eq!(names(&stage), expected);
 }
 
+/// A lock that was removed while somebody waited for it is none: others would find another.
+#[tokio::test]
+async fn who_waits_for_a_lock_that_is_removed_locks_the_one_that_others_find() {
+    let stage = Stage::new().await;
+    ask(&stage).await;
+    fs_err::remove_file(cache_file(&stage, "json")).unwrap();
+    let path = cache_file(&stage, "lock");
+    let removed = fs_err::File::open(&path).unwrap();
+    rustix::fs::flock(&removed, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    stage.emulator.script([Fault::Hold]);
+
+    let asked = ask(&stage);
+    let looked = async {
+        wait_for_waiting(&stage, 1).await;
+        fs_err::remove_file(&path).unwrap();
+        drop(removed);
+        stage.emulator.wait_for_held(1).await;
+        let found = fs_err::File::open(&path).unwrap();
+        let locked = rustix::fs::flock(&found, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        stage.emulator.release();
+        locked
+    };
+    let (_, locked) = tokio::join!(asked, looked);
+
+    assert_eq!(locked, Err(rustix::io::Errno::WOULDBLOCK));
+}
+
 /// Processes of other settings sweep all the time, and lock files vanish under those who wait for them.
 #[tokio::test]
 async fn sweeping_takes_the_lock_from_nobody() {
@@ -351,4 +380,32 @@ async fn sweeping_takes_the_lock_from_nobody() {
         assert_eq!(answers.len(), 3, "{answers:?}");
         assert_eq!(stage.emulator.sessions_created(), 3 * round);
     }
+}
+
+/// The lock is held all the while: it is none of theirs.
+#[tokio::test]
+async fn without_the_cache_nothing_is_read_or_written_and_nobody_waited_for() {
+    let stage = Stage::new().await;
+    let no_cache = [&ASK[..], &["--no-cache"]].concat();
+
+    let first = key_id(&stage.run(&no_cache).await);
+    assert!(cache_files(&stage).is_empty(), "{:?}", names(&stage));
+
+    let cached = ask(&stage).await;
+    let before = fs_err::read(cache_file(&stage, "json")).unwrap();
+    let held = fs_err::File::open(cache_file(&stage, "lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let second = key_id(&stage.run(&no_cache).await);
+    let credentials = stage.path("credentials");
+    let file = ["--credentials-file", credentials.to_str().unwrap()];
+    let update = ["update", "--once", "--session", "bedrock", "--no-cache"];
+    let ran: Ran = stage.run(&[&update[..], &file].concat()).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let written = fs_err::read_to_string(credentials).unwrap();
+    let third = &stage.emulator.issued()[3].access_key_id;
+    assert!(written.contains(third.as_str()), "{written}");
+    let ids = std::collections::BTreeSet::from([&first, &cached, &second, third]);
+    assert_eq!((ids.len(), stage.emulator.sessions_created()), (4, 4));
+    assert_eq!(fs_err::read(cache_file(&stage, "json")).unwrap(), before);
 }

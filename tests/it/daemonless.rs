@@ -56,7 +56,7 @@ async fn fifty_parallel_processes_share_one_create_session() {
 
 /// Until so many processes wait for the cache's lock, as the kernel tells; a slow machine need not get there, for the
 /// one that holds it gives up after nine seconds.
-async fn wait_for_waiting(stage: &Stage, count: usize) {
+pub(crate) async fn wait_for_waiting(stage: &Stage, count: usize) {
     use std::os::unix::fs::MetadataExt as _;
     let lock = cache_file(stage, "lock");
     let wanted = format!(":{} ", fs_err::metadata(lock).unwrap().ino());

@@ -102,9 +102,12 @@ async fn under_the_other_name_calls_share_a_cache() {
     let second = json(&run(&stage, OTHER_NAME, "credential-process", &[]).await);
     let other = json(&run(&stage, OTHER_NAME, "credential-process", &["--session-duration", "900"]).await);
 
+    let apart = json(&run(&stage, OTHER_NAME, "credential-process", &["--no-cache"]).await);
+
     assert_eq!(first, second);
     assert_ne!(first["AccessKeyId"], other["AccessKeyId"]);
-    assert_eq!(stage.emulator.sessions_created(), 2);
+    assert_ne!(first["AccessKeyId"], apart["AccessKeyId"]);
+    assert_eq!(stage.emulator.sessions_created(), 3);
 }
 
 #[tokio::test]

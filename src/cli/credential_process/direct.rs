@@ -5,6 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use super::Caching;
 use super::cache::Cache;
 use super::entry::Entry;
 use super::entry::sha256;
@@ -43,10 +44,11 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) async fn obtain(
     settings: &Settings,
     session: &Session,
+    caching: Caching,
     seams: &Seams,
     environment: &Environment,
 ) -> Result<Option<Secret<String>>, Failure> {
-    let cache = cache(settings, session, environment).await;
+    let cache = cache(settings, session, caching, environment).await;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let now = seams.clock.now();
     if let Some(credentials) = fresh(&held, now)
@@ -75,12 +77,14 @@ pub(super) async fn obtain(
 /// what is, is given only to a keeper that has nothing yet. The keeper's own limit ends it.
 pub(super) async fn renew(
     session: &Session,
-    (settings, environment): (&Settings, &Environment),
+    (settings, environment, caching): (&Settings, &Environment, Caching),
     clock: &Clock,
     issuer: &dyn Issuer,
     than: Option<&Credentials>,
 ) -> Result<Credentials, Failure> {
-    let Some(cache) = cache(settings, session, environment).await else { return issuer.issue().await };
+    let Some(cache) = cache(settings, session, caching, environment).await else {
+        return issuer.issue().await;
+    };
     let _lock = cache.lock().await;
     let held = cache.read();
     let seen = glance(session).await;
@@ -116,9 +120,14 @@ pub(super) async fn renew(
 }
 
 /// Where the session's credentials are kept, if they are.
-async fn cache(settings: &Settings, session: &Session, environment: &Environment) -> Option<Cache> {
+async fn cache(
+    settings: &Settings,
+    session: &Session,
+    caching: Caching,
+    environment: &Environment,
+) -> Option<Cache> {
     // A user's own keys are never written: they do not end, and are read as fast as the cache.
-    match session.has_session_token() {
+    match caching == Caching::On && session.has_session_token() {
         true => Cache::of(settings, session, environment, digest_of_keys(session).await),
         false => None,
     }

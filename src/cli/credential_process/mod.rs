@@ -12,7 +12,10 @@ mod renewal;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use clap::Arg;
+use clap::ArgAction;
 use clap::ArgMatches;
+use clap::Command;
 
 pub(super) use self::renewal::Renewal;
 use super::Exit;
@@ -51,7 +54,7 @@ pub(super) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    credentials_by(Way::DaemonFirst, settings, surroundings)
+    credentials_by(Way::DaemonFirst(Caching::On), settings, surroundings)
 }
 
 /// The same, where it matters who may be asked.
@@ -84,9 +87,40 @@ fn read_line(line: &Secret<String>, clock: &Clock) -> Result<Credentials, Failur
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// A daemon, and AWS where there is none.
-    DaemonFirst,
+    DaemonFirst(Caching),
     /// AWS alone.
-    Direct,
+    Direct(Caching),
+}
+
+impl Way {
+    fn caching(self) -> Caching {
+        match self {
+            Self::DaemonFirst(caching) | Self::Direct(caching) => caching,
+        }
+    }
+}
+
+/// Whether what AWS gives is kept for processes to come, and what they left is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caching {
+    On,
+    /// Without the lock either: nobody behind it would find anything, and a process that hangs would keep others.
+    Off,
+}
+
+impl Caching {
+    /// The flag of verbs that were built [`with_no_cache`].
+    pub(super) fn of(matches: &ArgMatches) -> Self {
+        if matches.get_flag(NO_CACHE) { Self::Off } else { Self::On }
+    }
+}
+
+const NO_CACHE: &str = "no-cache";
+
+/// The verb's grammar with what only anchord has.
+pub(super) fn with_no_cache(command: Command) -> Command {
+    let help = "Neither read nor write the cache that processes without a daemon share";
+    command.arg(Arg::new(NO_CACHE).long(NO_CACHE).action(ArgAction::SetTrue).help(help))
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -115,9 +149,10 @@ fn settings(
     surroundings: &mut Surroundings<'_>,
 ) -> Result<(Settings, Way), helper::Mistakes> {
     let line = Line::read(matches, name, surroundings.environment, &[])?;
+    let caching = Caching::of(matches);
     let (settings, way) = match name {
-        Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst),
-        Name::Helper => (line.settings_of_one_call()?, Way::Direct),
+        Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
+        Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
     };
     // SDKs want stderr empty; a person who tries it wants to know.
     if std::io::stderr().is_terminal() {
@@ -160,12 +195,12 @@ async fn limited(
 
 async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
     let line = match way {
-        Way::DaemonFirst => from_daemon(settings).await?,
-        Way::Direct => None,
+        Way::DaemonFirst(_) => from_daemon(settings).await?,
+        Way::Direct(_) => None,
     };
     match (line, settings.the_session()) {
         (Some(line), _) => Ok(Obtained::Line(line)),
-        (None, Some(session)) => direct(settings, session, surroundings).await,
+        (None, Some(session)) => direct(settings, session, way.caching(), surroundings).await,
         (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
     }
 }
@@ -188,9 +223,11 @@ async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Fail
 async fn direct(
     settings: &Settings,
     session: &Session,
+    caching: Caching,
     surroundings: &Surroundings<'_>,
 ) -> Result<Obtained, Failure> {
-    let obtained = direct::obtain(settings, session, &Seams::real(), surroundings.environment).await?;
+    let obtained =
+        direct::obtain(settings, session, caching, &Seams::real(), surroundings.environment).await?;
     Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 

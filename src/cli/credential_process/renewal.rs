@@ -64,8 +64,8 @@ impl Renewal {
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
         let line = match self.way {
-            Way::DaemonFirst => from_daemon(&self.settings).await.transpose(),
-            Way::Direct => None,
+            Way::DaemonFirst(_) => from_daemon(&self.settings).await.transpose(),
+            Way::Direct(_) => None,
         };
         self.is_daemons.store(line.is_some(), Ordering::Relaxed);
         let renewed = match (line, self.settings.the_session()) {
@@ -93,7 +93,14 @@ impl Renewal {
                 self.own.get_or_init(|| made)
             }
         };
-        direct::renew(session, (&self.settings, &self.environment), clock, issuer.as_ref(), given).await
+        direct::renew(
+            session,
+            (&self.settings, &self.environment, self.way.caching()),
+            clock,
+            issuer.as_ref(),
+            given,
+        )
+        .await
     }
 }
 
@@ -112,6 +119,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::cli::credential_process::Caching;
     use crate::clock::Clock;
     use crate::config;
     use crate::credentials::Keys;
@@ -175,7 +183,8 @@ mod tests {
         }
 
         async fn renew(&self, than: Option<&Credentials>) -> Result<String, Failure> {
-            let (session, given) = (&self.settings.sessions[0], (&self.settings, &self.environment));
+            let (session, given) =
+                (&self.settings.sessions[0], (&self.settings, &self.environment, Caching::On));
             let renewed = direct::renew(session, given, &self.clock, &self.aws, than).await;
             renewed.map(|credentials| credentials.access_key_id().to_owned())
         }
@@ -231,7 +240,7 @@ mod tests {
     fn a_daemon_is_asked_without_a_jitter_of_our_own() {
         let rig = Rig::new();
         let seams = Seams { jitter: Jitter::fixed(0.5), ..Seams::real() };
-        let renewal = Renewal::new(&rig.settings, Way::DaemonFirst, &rig.environment, &seams);
+        let renewal = Renewal::new(&rig.settings, Way::DaemonFirst(Caching::On), &rig.environment, &seams);
         let jitter = renewal.jitter();
 
         assert!((jitter.draw() - 0.5).abs() < f64::EPSILON);

@@ -121,7 +121,8 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
     let command = Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name));
     match verb {
         "serve" => serve::with_defaults(command),
-        "update" => update::with_file(command),
+        "update" => credential_process::with_no_cache(update::with_file(command)),
+        "credential-process" => credential_process::with_no_cache(command),
         _ => command,
     }
 }
