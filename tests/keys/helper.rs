@@ -120,7 +120,10 @@ async fn a_key_in_a_token_signs_the_string_without_a_certificate() {
     )
     .await;
 
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.stderr.lines().count()), (0, 1), "{}", ran.stderr);
+    let warning =
+        "anchord: warning: `pkcs11:token=robots;object=first%20one;type=private` has its PIN in `pin-value`";
+    assert!(ran.stderr.starts_with(warning) && !ran.stderr.contains(PIN), "{}", ran.stderr);
     assert!(ran.stdout.starts_with("30") && ran.stdout.bytes().all(|byte| byte.is_ascii_hexdigit()));
 }
 
@@ -184,6 +187,7 @@ async fn a_key_in_a_token_gives_credentials_to_every_verb_wherever_its_certifica
         let update = ["update", "--once", "--profile=robot", "--session-duration=900"];
         let updated = run(&stage, &hsm, &[update.as_slice(), line.as_slice()].concat()).await;
         assert_eq!(updated.code, 0, "{}", updated.stderr);
+        assert!(updated.stderr.contains("has its PIN in `pin-value`"), "{}", updated.stderr);
         let written = fs_err::read_to_string(stage.path("home/.aws/credentials")).unwrap();
         assert!(written.starts_with("[robot]\n") && written.contains(&last()), "{written}");
 

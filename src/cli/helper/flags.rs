@@ -183,7 +183,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: KEYED,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-value`, `pin-source`) or in `--passphrase`, and typed in with `--passphrase prompt` only: there one that is not in the URI is asked for. With a warning where the key is in no token.",
+        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-source`, or `pin-value` with a warning, for that is in the list of processes too) or in `--passphrase`, and typed in with `--passphrase prompt` only: there one that is not in the URI is asked for. With a warning where the key is in no token.",
     },
     Flag {
         name: "tpm-key-password",

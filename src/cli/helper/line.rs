@@ -19,6 +19,7 @@ use crate::config::Session;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity::Locator;
 use crate::identity::Source;
 
 /// What a command line says, in anchord's own flags.
@@ -93,7 +94,10 @@ impl Line {
 
     /// The same for a call of its own.
     pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
-        self.finish(config::load_flags_for_client(&self.matches, &self.environment))
+        let mut settings = self.finish(config::load_flags_for_client(&self.matches, &self.environment))?;
+        let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
+        settings.warnings.extend(pins.unwrap_or_default());
+        Ok(settings)
     }
 
     /// Settings of flags, variables and the file, as every verb of anchord's own reads them.
@@ -106,9 +110,10 @@ impl Line {
         let place = (!Words(&self.matches).has("certificate")).then_some(place);
         let (source, warnings) = config::load_source(&self.matches, &self.environment, place)
             .map_err(|problems| self.told(&problems))?;
-        let idle = self.fit.judge(&source)?;
-        let warnings = warnings.iter().map(|warning| self.in_their_words(warning));
-        Ok((source, warnings.chain(idle).collect()))
+        let mut warnings: Vec<_> = warnings.iter().map(|warning| self.in_their_words(warning)).collect();
+        warnings.extend(self.fit.judge(&source)?);
+        warnings.extend(pins_in_the_open(&source));
+        Ok((source, warnings))
     }
 
     fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
@@ -149,6 +154,18 @@ impl Line {
         };
         self.renamed.iter().fold(warning.to_owned(), rename)
     }
+}
+
+/// What a daemon's log says when it loads an identity, for verbs without one.
+fn pins_in_the_open(source: &Source) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for place in source.private_key.iter().chain([&source.certificate]) {
+        if let Locator::Token(uri) = place {
+            warnings.extend(uri.warnings());
+        }
+    }
+    warnings.dedup();
+    warnings
 }
 
 /// A command line of anchord's own, as it grows.
