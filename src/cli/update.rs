@@ -47,7 +47,8 @@ pub(super) fn with_file(command: Command) -> Command {
     command
         .long_about(
             "Write credentials into a profile of the shared credentials file, and renew them ahead of their end until \
-             told to stop. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
+             told to stop. No failure ends it: it is told, the file stays as it is, and it is tried again. SIGTERM and \
+             SIGINT do. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
              what they have read ends.",
         )
         .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))

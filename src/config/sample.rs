@@ -36,6 +36,10 @@ fn push_credentials_files(text: &mut String) {
         text,
         "# Profiles of shared credentials files that are kept fresh, for programs that read nothing else:",
     );
+    push(
+        text,
+        "# The unit of systemd lets no daemon write into homes; README.md, \"Programs that read a file\", has what does.",
+    );
     push(text, "#     [credentials_file.legacy]");
     for spec in credentials_file::KEYS {
         push(text, &format!("#     {:42}  # {}", format!("{} = {}", spec.name(), spec.sample), spec.doc));

@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -68,31 +70,90 @@ async fn sockets_from_systemd_are_served_and_left_alone() {
     assert!(path.exists(), "systemd's socket is not the daemon's to remove");
 }
 
-/// The units name `/usr/bin/anchord`; a copy names the program that was built.
-#[test]
-fn the_units_are_what_systemd_expects() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        // `tests/run` installs it and sets this, so that there it cannot be skipped.
-        assert!(std::env::var_os("ANCHORD_TEST_ALL").is_none(), "systemd-analyze is missing");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    for unit in ["anchord.service", "anchord.socket"] {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/");
-        let text = fs_err::read_to_string(format!("{source}{unit}")).unwrap();
-        let text = text.replace("/usr/bin/anchord", env!("CARGO_BIN_EXE_anchord"));
-        fs_err::write(folder.path().join(unit), text).unwrap();
-    }
+/// Whether units can be examined here.
+fn has_analyzer() -> bool {
+    let is_there = Command::new("systemd-analyze").arg("--version").output().is_ok();
+    // `tests/run` installs it and sets this, so that there it cannot be skipped.
+    assert!(is_there || std::env::var_os("ANCHORD_TEST_ALL").is_none(), "systemd-analyze is missing");
+    is_there
+}
 
-    let output = Command::new("systemd-analyze")
-        .arg("verify")
-        .args(["anchord.service", "anchord.socket"].map(|unit| folder.path().join(unit)))
-        .output()
-        .unwrap();
+/// A copy of a unit, for they name `/usr/bin/anchord`, and this one the program that was built.
+fn put(path: &Path, unit: &str) {
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(path, unit.replace("/usr/bin/anchord", env!("CARGO_BIN_EXE_anchord"))).unwrap();
+}
+
+fn shipped(name: &str) -> String {
+    fs_err::read_to_string(format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Asserts that systemd has nothing to say against the units.
+fn verify(manager: &str, units: &[PathBuf]) {
+    let mut command = Command::new("systemd-analyze");
+    // A user's manager has one.
+    let runtime = tempfile::tempdir().unwrap();
+    command.env("XDG_RUNTIME_DIR", runtime.path());
+    let output = command.args([manager, "--man=no", "verify"]).args(units).output().unwrap();
 
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     // The unit says what an older systemd makes of this.
     let of_older_systemd = "Failed to parse service type, ignoring: notify-reload";
     let complaints: Vec<_> = text.lines().filter(|line| !line.ends_with(of_older_systemd)).collect();
     assert_eq!((output.status.success(), complaints), (true, Vec::new()));
+}
+
+#[test]
+fn the_units_are_what_systemd_expects() {
+    if !has_analyzer() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let units = ["anchord.service", "anchord.socket"].map(|name| {
+        put(&folder.path().join(name), &shipped(name));
+        folder.path().join(name)
+    });
+
+    verify("--system", &units);
+}
+
+/// The indented blocks of README.md that hold a unit, or a part of one.
+fn blocks_of_the_readme() -> Vec<String> {
+    let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let indented = |line: &&str| line.starts_with("    ") || line.is_empty();
+    let mut lines = readme.lines().peekable();
+    let mut blocks = Vec::new();
+    while let Some(line) = lines.next() {
+        if line != "    [Service]" {
+            continue;
+        }
+        let rest = std::iter::from_fn(|| lines.next_if(indented));
+        let block: Vec<&str> = std::iter::once(line).chain(rest).map(str::trim).collect();
+        blocks.push(block.join("\n"));
+    }
+    blocks
+}
+
+#[test]
+fn what_the_readme_adds_to_the_units_is_what_systemd_expects() {
+    if !has_analyzer() {
+        return;
+    }
+    let (own, drop_ins): (Vec<_>, Vec<_>) =
+        blocks_of_the_readme().into_iter().partition(|block| block.contains("ExecStart="));
+    assert!(own.len() == 1 && drop_ins.iter().any(|block| block.contains("ReadWritePaths=")), "{own:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("anchord-update.service");
+    put(&unit, &own[0]);
+    verify("--user", &[unit]);
+    for drop_in in drop_ins {
+        let folder = tempfile::tempdir().unwrap();
+        let units = ["anchord.service", "anchord.socket"].map(|name| {
+            put(&folder.path().join(name), &shipped(name));
+            folder.path().join(name)
+        });
+        put(&folder.path().join("anchord.service.d/override.conf"), &drop_in);
+        verify("--system", &units);
+    }
 }
