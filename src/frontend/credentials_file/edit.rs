@@ -139,6 +139,13 @@ impl<'a> Line<'a> {
         let gap = value.iter().take_while(|byte| is_space(**byte)).count();
         Some((trim(&self.text[..delimiter]), delimiter + 1 + gap))
     }
+
+    /// What stands before a key's value, which begins at `value`: as it is, or as every SDK reads it.
+    fn head(&self, value: usize, name: &str) -> Vec<u8> {
+        let head = &self.text[..value];
+        let spelled = trim(head).strip_prefix(name.as_bytes()).map(trim);
+        if spelled == Some(b"=") { head.to_vec() } else { [self.indent(), name.as_bytes(), b" = "].concat() }
+    }
 }
 
 fn is_space(byte: u8) -> bool {
@@ -292,7 +299,7 @@ fn rewrite(lines: &[Line<'_>], length: usize, keys: &[Key<'_>], out: &mut Out<'_
                     out.fresh_line(&[line.indent(), comment], line.ending);
                 }
                 let new = keys[*key].1.value().unwrap_or_default();
-                out.fresh_line(&[&line.text[..*value], new.as_bytes()], line.ending);
+                out.fresh_line(&[&line.head(*value, keys[*key].0), new.as_bytes()], line.ending);
             }
         }
         if index == anchor.unwrap_or(0) {

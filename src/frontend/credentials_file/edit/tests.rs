@@ -47,12 +47,25 @@ fn a_profile_that_is_absent_is_appended() {
 fn only_the_keys_change_wherever_they_stand() {
     let old = "; head\n[work]\n# mine\nregion=eu-west-1\nAWS_Access_Key_ID=AKIAOLD\ns3 =\n  max = 10\n\
                aws_session_token:old\n\n[other]\naws_access_key_id = AKIAOTHER";
-    let new = "; head\n[work]\n# mine\nregion=eu-west-1\nAWS_Access_Key_ID=ASIANEW\ns3 =\n  max = 10\n\
-               aws_session_token:new-token==\naws_secret_access_key = new/secret+=\n\
+    let new = "; head\n[work]\n# mine\nregion=eu-west-1\naws_access_key_id = ASIANEW\ns3 =\n  max = 10\n\
+               aws_session_token = new-token==\naws_secret_access_key = new/secret+=\n\
                x_security_token_expires = 2026-03-11T13:00:00Z\n\n[other]\naws_access_key_id = AKIAOTHER";
 
     assert_eq!(edited(old, "work"), new);
     assert_eq!(edited(new, "work"), new, "and a second time nothing does");
+}
+
+/// Python reads capitals and colons; JavaScript's SDK and the Common Runtime would find no key.
+#[test]
+fn a_key_that_some_sdks_do_not_read_is_spelled_as_all_do() {
+    let new = edited("[a]\n  AWS_ACCESS_KEY_ID = x\n  aws_secret_access_key:y\n  aws_session_token=z\n", "a");
+
+    assert!(
+        new.starts_with(
+            "[a]\n  aws_access_key_id = ASIANEW\n  aws_secret_access_key = new/secret+=\n  aws_session_token=new-token==\n"
+        ),
+        "{new}"
+    );
 }
 
 #[test]
