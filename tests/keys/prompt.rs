@@ -2,6 +2,9 @@
 
 use std::io::Read as _;
 use std::io::Write as _;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -19,26 +22,61 @@ fn encrypt(stage: &Stage) {
     fs_err::rename(encrypted, stage.path("key.pem")).unwrap();
 }
 
+/// A verb on a terminal.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    screen: ChildStdout,
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    fn of(stage: &Stage, verb: &str) -> Self {
+        let anchord = env!("CARGO_BIN_EXE_anchord");
+        // Nobody waits longer for what is never shown.
+        let verb = format!(
+            "timeout --foreground 60 {anchord} {verb} --config {}",
+            stage.path("anchord.toml").display()
+        );
+        // Whoever runs tests in the background has them ignore Ctrl+C.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &verb]);
+        command.arg("/dev/null").env("HOME", stage.path(""));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (keyboard, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, keyboard, screen, shown: Vec::new() }
+    }
+
+    /// Reads on until `text` is shown, once more if it was before.
+    fn until(&mut self, text: &str) {
+        let from = self.shown.len();
+        while !self.shown[from..].ends_with(text.as_bytes()) {
+            let mut byte = [0];
+            let read = self.screen.read(&mut byte).unwrap();
+            assert_eq!(read, 1, "{}", String::from_utf8_lossy(&self.shown));
+            self.shown.push(byte[0]);
+        }
+    }
+
+    fn hit(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All that was shown, and whether the verb was content.
+    fn ended(mut self) -> (String, bool) {
+        self.screen.read_to_end(&mut self.shown).unwrap();
+        (String::from_utf8(self.shown).unwrap(), self.child.wait().unwrap().success())
+    }
+}
+
 /// All that the terminal shows while `typed` is typed into the prompt, and whether the verb was content.
 fn show(stage: &Stage, typed: &str) -> (String, bool) {
-    let anchord = env!("CARGO_BIN_EXE_anchord");
-    let verb = format!("{anchord} certificate show --config {}", stage.path("anchord.toml").display());
-    // Whoever runs tests in the background has them ignore Ctrl+C.
-    let mut command = Command::new("env");
-    command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &verb, "/dev/null"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut shown = Vec::new();
+    let mut terminal = Terminal::of(stage, "certificate show");
     // What is typed before the prompt would be thrown away.
-    while !shown.ends_with(b": ") {
-        let mut byte = [0];
-        assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&shown));
-        shown.push(byte[0]);
-    }
-    keyboard.write_all(typed.as_bytes()).unwrap();
-    screen.read_to_end(&mut shown).unwrap();
-    (String::from_utf8(shown).unwrap(), child.wait().unwrap().success())
+    terminal.until(": ");
+    terminal.hit(typed);
+    terminal.ended()
 }
 
 #[tokio::test]
@@ -55,6 +93,29 @@ async fn a_passphrase_is_asked_for_and_not_shown() {
     assert!(!is_good && shown.contains("passphrase"), "{shown}");
     let (shown, is_good) = show(&stage, "half\u{3}");
     assert!(!is_good && !shown.contains("refused"), "Ctrl+C ends it: {shown}");
+}
+
+/// The emulator has to answer while the test reads the screen.
+#[tokio::test(flavor = "multi_thread")]
+async fn update_asks_for_the_passphrase_once_and_ctrl_c_ends_it() {
+    let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await;
+    encrypt(&stage);
+    stage.configure(&format!("{}passphrase = \"prompt\"\n", stage.session("bedrock")));
+    let mut terminal = Terminal::of(&stage, "update");
+
+    terminal.until(": ");
+    terminal.hit(&format!("{PASSPHRASE}\n"));
+    // The second needs the key again.
+    terminal.until("Credentials file written");
+    terminal.until("Credentials file written");
+    terminal.hit("\u{3}");
+
+    let (shown, is_good) = terminal.ended();
+    assert!(is_good && shown.contains("\"Stopped"), "{shown}");
+    assert_eq!(shown.matches("Passphrase of").count(), 1, "{shown}");
+    assert!(!shown.contains(PASSPHRASE) && stage.emulator.sessions_created() >= 2, "{shown}");
+    let written = fs_err::read_to_string(stage.path(".aws/credentials")).unwrap();
+    assert!(written.starts_with("[default]\naws_access_key_id = ASIA"));
 }
 
 #[tokio::test]
