@@ -12,6 +12,7 @@ mod support;
 
 mod bedrock;
 mod channels;
+mod credentials_file;
 mod host;
 mod judge;
 mod library;

@@ -11,7 +11,8 @@ use crate::clock;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
 
-/// The name of a profile that every SDK can find.
+/// The name of a profile that SDKs can find: of letters of ASCII, digits and `._-@` all of them, of others Python's and
+/// Go's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Profile(String);
 
