@@ -141,6 +141,22 @@ mod tests {
         assert_eq!(pinned.glance().await.leaf, None);
     }
 
+    #[cfg(feature = "pkcs12")]
+    #[tokio::test]
+    async fn pkcs12_is_known_by_its_bytes_and_nobody_is_asked_to_unlock_it() {
+        let folder = Folder::new();
+        let file = |last: u8| folder.write("leaf.p12", [0x30, 0x82, 1, 0, 2, 1, 3, last]);
+        let prompted = Passphrase::Prompted(std::sync::Arc::default());
+        let source = Source { passphrase: Some(prompted), ..Source::of_files(file(1), "key.pem") };
+
+        let one = source.glance().await.leaf;
+        let same = source.glance().await.leaf;
+        file(2);
+        let other = source.glance().await.leaf;
+
+        assert!(one.is_some() && one == same && other.is_some() && one != other);
+    }
+
     #[tokio::test]
     async fn each_file_that_is_replaced_is_seen() {
         let folder = Folder::new();
