@@ -80,6 +80,7 @@ async fn parallel_processes_share_a_failure_too() {
     let asks = futures_util::future::join_all((0..10).map(|_| stage.run(&ASK)));
     let release = async {
         stage.emulator.wait_for_held(1).await;
+        wait_for_waiting(&stage, 9).await;
         stage.emulator.release();
     };
     let (answers, ()) = tokio::join!(asks, release);
