@@ -64,6 +64,7 @@ mod state;
 mod sts;
 mod tls;
 mod verify;
+mod wait;
 
 pub use ca::Authority;
 pub use ca::AuthorityRequest;

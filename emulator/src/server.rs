@@ -57,6 +57,7 @@ use crate::service;
 use crate::setup::Setup;
 use crate::state::State;
 use crate::tls::Tls;
+use crate::wait::wait_for;
 
 /// A running service. Dropping it closes listener and connections; [`Emulator::stop`] does so and waits for it.
 pub struct Emulator {
@@ -151,8 +152,11 @@ impl Emulator {
     }
 
     /// Waits until `count` requests have been decided and logged, counted from the start.
+    ///
+    /// # Panics
+    /// After a minute, as all that wait here.
     pub async fn wait_for_requests(&self, count: usize) {
-        wait_for(&self.shared.requests, count).await;
+        wait_for("requests", &self.shared.requests, count).await;
     }
 
     /// Appends faults to the script; each is met by one request, in this order, before `always` is asked.
@@ -183,7 +187,7 @@ impl Emulator {
 
     /// Waits until `count` answers are being held back at once.
     pub async fn wait_for_held(&self, count: usize) {
-        wait_for(&self.shared.held, count).await;
+        wait_for("answers held back", &self.shared.held, count).await;
     }
 
     /// Closes every connection without a word, as a middlebox does to idle ones; the listener stays.
@@ -316,11 +320,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
-}
-
-async fn wait_for(sender: &watch::Sender<usize>, count: usize) {
-    // It fails without a sender only, and here is one.
-    let _ = sender.subscribe().wait_for(|now| *now >= count).await;
 }
 
 fn set(all: &mut HashSet<String>, one: &str, included: bool) {

@@ -38,6 +38,7 @@ pub use tonic::Code;
 use crate::Authority;
 use crate::Error;
 use crate::Leaf;
+use crate::wait::wait_for;
 
 /// A running agent. Dropping it closes listener and connections.
 pub struct Agent {
@@ -178,9 +179,7 @@ impl Agent {
 
     /// Waits until `count` streams were asked for, counted from the start.
     pub async fn wait_for_streams(&self, count: usize) {
-        let mut streams = self.shared.streams.subscribe();
-        // The sender is in `self`.
-        let _ = streams.wait_for(|streams| *streams >= count).await;
+        wait_for("streams", &self.shared.streams, count).await;
     }
 }
 
