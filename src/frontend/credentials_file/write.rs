@@ -1,7 +1,7 @@
 //! Replaces the file in one step, under a lock.
 //!
 //! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
-//! it leads to is replaced. Owner, permissions, access list and attributes stay as they are.
+//! it leads to is replaced, unless somebody else has laid it. Owner, permissions, access list and attributes stay as they are.
 
 use std::io;
 use std::io::Read as _;
@@ -52,7 +52,7 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// It would become ours.
+    /// It would become ours; or a link of somebody else's would say what is written.
     #[error("`{}` belongs to user {owner}, not to us", path.display())]
     Foreign {
         /// Which file.
@@ -134,6 +134,7 @@ impl Classify for Error {
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 const MAX_BYTES: u64 = 4 << 20;
+const ROOT: u32 = 0;
 
 /// Puts `credentials` into the profile of the file at `path`, which is made where there is none; `false` if they were
 /// there already.
@@ -144,7 +145,7 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     if credentials.session_token().is_none() {
         return Err(Error::LongTerm);
     }
-    let target = resolve(path)?;
+    let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
     refuse_a_folder(&target)?;
     make_folder(&target)?;
     let lock = lock(&target).await?;
@@ -156,15 +157,18 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     written.await.unwrap_or(Err(Error::Broken))
 }
 
-/// Where the last symbolic link leads; the file need not exist.
-fn resolve(path: &Path) -> Result<PathBuf, Error> {
+/// Where the last symbolic link leads; the file need not exist. Anybody else's link than those of `trusted` is refused: it
+/// would choose which of the files that we may write is changed, as root any on the host.
+fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     const MOST_LINKS: usize = 40;
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
-        match fs_err::read_link(&path) {
-            Ok(target) => path = folder(&path).join(target),
-            Err(_) => return Ok(path),
+        let Ok(target) = fs_err::read_link(&path) else { return Ok(path) };
+        let owner = fs_err::symlink_metadata(&path).map(|link| link.uid());
+        if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
+            return Err(Error::Foreign { path, owner });
         }
+        path = folder(&path).join(target);
     }
     Err(Error::Unreadable {
         path,
@@ -240,7 +244,8 @@ impl Found {
 fn read(path: &Path) -> Result<Found, Error> {
     let unreadable =
         |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    // What was no link a moment ago is none now.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
     let file = match options.read(true).custom_flags(flags).open(path) {
         Ok(file) => file,

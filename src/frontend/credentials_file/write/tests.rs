@@ -176,6 +176,33 @@ async fn a_link_stays_and_what_it_leads_to_is_replaced() {
     assert!(fs_err::symlink_metadata(&between).unwrap().is_symlink());
 }
 
+/// As root it would choose any file of the host.
+#[test]
+fn a_link_that_somebody_else_has_laid_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    symlink("important", &path).unwrap();
+    let us = rustix::process::geteuid().as_raw();
+
+    let refused = resolve(&path, &[us + 1]).unwrap_err();
+
+    assert!(matches!(refused, Error::Foreign { owner, .. } if owner == us), "{refused}");
+    assert_eq!(resolve(&path, &[us]).unwrap(), folder.path().join("important"));
+}
+
+#[test]
+fn a_link_that_was_laid_meanwhile_is_not_read_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    fs_err::write(folder.path().join("important"), "theirs").unwrap();
+    symlink("important", &path).unwrap();
+
+    assert!(matches!(
+        replace(&path, &|text| edit(text, &profile("a"), &made("ASIA1"))),
+        Err(Error::Unreadable { .. })
+    ));
+}
+
 #[tokio::test]
 async fn links_in_a_circle_are_refused() {
     let folder = tempfile::tempdir().unwrap();
