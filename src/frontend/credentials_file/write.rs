@@ -145,16 +145,23 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     if credentials.session_token().is_none() {
         return Err(Error::LongTerm);
     }
-    let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
-    refuse_a_folder(&target)?;
-    make_folder(&target)?;
-    let lock = lock(&target).await?;
+    // A file system that hangs must hold up nobody but this file.
+    let path = path.to_path_buf();
+    let (target, lock) = apart(move || open_lock(&path)).await?;
+    let lock = locked(lock, &target).await?;
     let (profile, credentials) = (profile.clone(), credentials.clone());
-    let written = tokio::task::spawn_blocking(move || {
+    apart(move || {
         let _lock = lock;
         replace(&target, &|text| edit(text, &profile, &credentials))
-    });
-    written.await.unwrap_or(Err(Error::Broken))
+    })
+    .await
+}
+
+/// Where blocking keeps nobody from running.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
 /// Where the last symbolic link leads; the file need not exist. Anybody else's link than those of `trusted` is refused: it
@@ -201,28 +208,47 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     folder(path).join(name)
 }
 
-/// Held by one writer; the kernel lets go of it when the process ends, however it ends. The lock's file stays: one
-/// that is removed could be held by two.
-async fn lock(path: &Path) -> Result<fs_err::File, Error> {
-    let path = beside(path, ".", ".lock");
-    let unwritable =
-        |error: io::Error| Error::Unwritable { path: path.clone(), source: system_reason(&error) };
+/// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be held
+/// by two.
+fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
+    let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
+    refuse_a_folder(&target)?;
+    make_folder(&target)?;
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create(true).mode(0o600).custom_flags(flags);
-    let file = options.open(&path).map_err(unwritable)?;
+    let lock = options.open(lock_path(&target)).map_err(|error| unlockable(&target, &error))?;
+    Ok((target, lock))
+}
+
+/// Held by one writer; the kernel lets go of it when the process ends, however it ends.
+async fn locked(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File, Error> {
     let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
-        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
+        let (back, taken) = apart(move || {
+            let taken = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+            Ok((lock, taken))
+        })
+        .await?;
+        lock = back;
+        match taken {
+            Ok(()) => return Ok(lock),
             Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(unwritable(error.into())),
+            Err(error) => return Err(unlockable(target, &error.into())),
         }
         if tokio::time::Instant::now() >= gives_up_at {
-            return Err(Error::Locked { path: path.clone() });
+            return Err(Error::Locked { path: lock_path(target) });
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
+}
+
+fn lock_path(target: &Path) -> PathBuf {
+    beside(target, ".", ".lock")
+}
+
+fn unlockable(target: &Path, error: &io::Error) -> Error {
+    Error::Unwritable { path: lock_path(target), source: system_reason(error) }
 }
 
 /// What was read, and how to know whether it is still so.

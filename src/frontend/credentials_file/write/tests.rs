@@ -245,13 +245,40 @@ async fn writers_at_once_lose_nothing_of_each_other() {
 async fn a_lock_that_is_never_let_go_is_not_waited_for_without_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("credentials");
-    let _held = lock(&path).await.unwrap();
+    let (target, lock) = open_lock(&path).unwrap();
+    let _held = locked(lock, &target).await.unwrap();
 
     let failure = Failure::from(write(&path, &profile("a"), &made("ASIA1")).await.unwrap_err());
 
     assert_eq!(failure.class(), Class::Transient);
     assert!(failure.message().contains("has been locked for 10 s"), "{failure}");
     assert!(!path.exists());
+}
+
+/// A home on a server that is gone. Nothing of the file is touched while the only thread for that is busy.
+#[test]
+fn a_file_system_that_hangs_holds_up_no_other_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/credentials");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || released.recv());
+        let (profile, credentials) = (profile("a"), made("ASIA1"));
+        let mut written = std::pin::pin!(write(&path, &profile, &credentials));
+
+        tokio::select! {
+            biased;
+            _ = &mut written => panic!("it waits for a thread"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(names(folder.path()), [""; 0]);
+
+        drop(release);
+        let _ = busy.await.unwrap();
+        assert!(written.await.unwrap());
+    });
 }
 
 #[tokio::test]
