@@ -170,10 +170,20 @@ const PREFIX: &str = ".anchord-";
 
 fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
+    check_size_limit(content.len()).map_err(unwritable)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory).map_err(unwritable)?;
     file.write_all(content).map_err(unwritable)?;
     Ok(file)
+}
+
+/// Whoever writes beyond the limit (RLIMIT_FSIZE) is killed by SIGXFSZ before it can say why.
+pub fn check_size_limit(bytes: usize) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| u64::try_from(bytes).is_ok_and(|bytes| bytes > limit)) {
+        return Err(rustix::io::Errno::FBIG.into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

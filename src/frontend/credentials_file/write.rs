@@ -25,6 +25,7 @@ use crate::credentials::Credentials;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::failure::system_reason;
+use crate::private_file;
 use crate::secret::Secret;
 
 /// Why the file is as it was.
@@ -325,7 +326,7 @@ fn write_beside(
     old: &Found,
 ) -> Result<tempfile::NamedTempFile, Error> {
     let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
-    check_size_limit(content.expose().len()).map_err(unwritable)?;
+    private_file::check_size_limit(content.expose().len()).map_err(unwritable)?;
     let prefix = beside(path, ".", ".anchord-");
     let prefix = prefix.file_name().unwrap_or_default();
     let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
@@ -341,15 +342,6 @@ fn write_beside(
     file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;
     Ok(file)
-}
-
-/// Whoever writes beyond the limit (RLIMIT_FSIZE) is killed by SIGXFSZ before it can say why.
-fn check_size_limit(bytes: usize) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| u64::try_from(bytes).is_ok_and(|bytes| bytes > limit)) {
-        return Err(rustix::io::Errno::FBIG.into());
-    }
-    Ok(())
 }
 
 fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
