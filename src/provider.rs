@@ -57,6 +57,7 @@ use crate::entropy::Jitter;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::frontend::process;
+use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::session::Handle;
 use crate::session::Policy;
@@ -82,8 +83,8 @@ pub struct Provider {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
-    /// By the flags of the options.
-    given: Vec<(String, String)>,
+    /// By the flags of the options. A value may be a passphrase.
+    given: Vec<(String, Secret<String>)>,
     environment: Option<Environment>,
 }
 
@@ -199,7 +200,7 @@ impl Builder {
     /// are given an item at a time; of anything else the last value holds. What is not given here may come from
     /// the option's environment variable, then from the configuration file.
     pub fn option(mut self, flag: &str, value: &str) -> Self {
-        self.given.push((flag.into(), value.into()));
+        self.given.push((flag.into(), Secret::new(value.into())));
         self
     }
 
@@ -244,7 +245,7 @@ impl Builder {
 
     fn settings(&self) -> Result<Settings, Failure> {
         let environment = self.environment.clone().unwrap_or_else(Environment::capture);
-        let given = self.given.iter().map(|(flag, value)| (flag.as_str(), value.as_str()));
+        let given = self.given.iter().map(|(flag, value)| (flag.as_str(), value.expose().as_str()));
         let settings = config::load_given(given, &environment).map_err(|problems| on_one_line(&problems))?;
         for warning in &settings.warnings {
             warn!("{warning}");

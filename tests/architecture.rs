@@ -65,6 +65,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "entropy",
             "failure",
             "frontend",
+            "secret",
             "session",
             "upstream",
         ],

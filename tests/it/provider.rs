@@ -267,8 +267,10 @@ async fn nothing_of_a_provider_prints_a_secret() {
     let builder = in_code(&stage);
     let provider = builder.start().unwrap();
     let given = provided(&provider).await.unwrap();
+    let builder = builder.option("passphrase", "pass:a passphrase of many letters");
 
     let printed = format!("{provider:?} {:?} {builder:?} {given:?}", provider.credentials(PATIENCE).await);
 
-    stage.assert_no_secrets(&printed, &[]);
+    stage.assert_no_secrets(&printed, &["a passphrase of many letters".into()]);
+    assert!(printed.contains("passphrase") && printed.contains("role-arn"), "{printed}");
 }
