@@ -82,7 +82,7 @@ fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String>
 }
 
 /// Where it keeps the key of its tokens: a folder of its own for each port, in the user's runtime directory, or one that
-/// goes with the process. `None` where a folder was named.
+/// goes with the process, where there is no such directory or it is not this user's. `None` where a folder was named.
 fn folder(
     words: &Words<'_>,
     port: u16,
@@ -96,11 +96,22 @@ fn folder(
         .or_else(|| (environment.uid() == 0).then(|| PathBuf::from("/run/anchord")))
         .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
         .filter(|base| base.is_absolute() && port != 0);
-    if let Some(base) = base {
-        return Ok((Some(base.join(format!("serve-{port}"))), None));
+    let kept = base.map(|base| base.join(format!("serve-{port}")));
+    if let Some(kept) = kept.filter(|kept| daemon::make_runtime_directory(kept).is_ok()) {
+        return Ok((Some(kept), None));
     }
-    let temporary = tempfile::Builder::new().prefix("anchord-").tempdir()?;
+    let temporary = temporary()?;
     Ok((Some(temporary.path().to_owned()), Some(temporary)))
+}
+
+fn temporary() -> io::Result<TempDir> {
+    // What can be written in a container whose root file system is read-only.
+    const SHARED_MEMORY: &str = "/dev/shm";
+    let prefix = "anchord-";
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir()
+        .or_else(|error| tempfile::Builder::new().prefix(prefix).tempdir_in(SHARED_MEMORY).map_err(|_| error))
 }
 
 fn no_folder(error: &io::Error) -> Failure {
@@ -150,15 +161,28 @@ mod tests {
 
     #[test]
     fn each_port_has_a_folder_of_its_own_and_a_free_port_a_temporary_one() {
-        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let own = tempfile::tempdir().unwrap();
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", own.path().to_str().unwrap())]);
         let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
         let words = Words(&matches);
 
         let (named, none) = folder(&words, 9911, &environment).unwrap();
         let (made, temporary) = folder(&words, 0, &environment).unwrap();
 
-        assert_eq!(named.unwrap(), Path::new("/run/user/7/anchord/serve-9911"));
+        assert_eq!(named.unwrap(), own.path().join("anchord/serve-9911"));
         assert!(none.is_none());
         assert_eq!(made.unwrap(), temporary.unwrap().path());
+    }
+
+    /// After `su` the variable names another user's folder; in a container `/run` may be read-only.
+    #[test]
+    fn where_the_usual_folder_cannot_be_made_a_temporary_one_does() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", file.path().to_str().unwrap())]);
+        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
+
+        let (made, temporary) = folder(&Words(&matches), 9911, &environment).unwrap();
+
+        assert_eq!(made.unwrap(), temporary.expect("one that goes with the process").path());
     }
 }

@@ -173,7 +173,10 @@ pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
 
 /// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
 /// a socket of his own in the place of ours.
-fn make_runtime_directory(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// When it cannot be made, or others may write into it.
+pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
     let failed =
         |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;

@@ -21,6 +21,7 @@ pub use build::Seams;
 pub use build::build;
 pub use build::https;
 pub use build::identity;
+pub use build::make_runtime_directory;
 pub use build::policy;
 pub use build::transport;
 pub use credentials_files::keep_credentials_file;

@@ -170,6 +170,20 @@ async fn serve_keeps_its_key_in_its_folder_and_neither_bearers_nor_a_socket() {
     assert!(!kept.iter().any(|name| name.contains("sock") || name.ends_with(".token")), "{kept:?}");
 }
 
+/// As in a container whose root file system is read-only, where AWS's tool works.
+#[tokio::test]
+async fn serve_needs_no_folder_that_can_be_written_but_shared_memory() {
+    let stage = Stage::new().await;
+    let mut command = called(&stage, OTHER_NAME);
+    command.arg("serve").args(flags(&stage)).arg("--port=0").env("TMPDIR", "/proc/none");
+    let daemon = Daemon::of(command);
+
+    let address = daemon.told("export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://").await;
+
+    assert!(client::imds(&address).await.key_id().starts_with("ASIA"));
+    assert_eq!(daemon.stop().await.0, 0);
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_told_with_the_flag_that_names_another() {
     let stage = Stage::new().await;
