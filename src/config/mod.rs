@@ -40,6 +40,7 @@ pub use options::OPTIONS;
 pub use options::OptionSpec;
 pub use options::SELECTORS;
 pub use options::arguments;
+pub use options::arguments_alone;
 pub use problem::Origin;
 pub use problem::Problem;
 pub use problem::Problems;

@@ -124,6 +124,12 @@ pub fn arguments() -> Vec<clap::Arg> {
     SELECTORS.iter().chain(OPTIONS).map(OptionSpec::argument).collect()
 }
 
+/// The same for a command line beside which no variable holds.
+pub fn arguments_alone() -> Vec<clap::Arg> {
+    let alone = |spec: &OptionSpec| spec.argument().help(format!("{} [{}]", spec.doc, spec.fallback));
+    SELECTORS.iter().chain(OPTIONS).map(alone).collect()
+}
+
 /// The option with this key.
 ///
 /// # Panics

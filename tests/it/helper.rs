@@ -336,6 +336,21 @@ async fn without_a_verb_the_other_name_explains_itself() {
     );
 }
 
+/// No variable of anchord's holds there, nor has a listener a say in verbs that have none.
+#[tokio::test]
+async fn help_under_the_other_name_tells_of_what_holds_there() {
+    let stage = Stage::new().await;
+    for verb in ["credential-process", "serve", "update", "read-certificate-data", "sign-string"] {
+        let help = run_alone(&stage, OTHER_NAME, &[verb, "--help"]).await.stdout;
+
+        assert!(help.contains("--certificate") && !help.contains("ANCHORD_"), "{verb}: {help}");
+        for flag in ["--socket-path", "--container-enabled", "--runtime-directory"] {
+            assert_eq!(help.contains(flag), verb == "serve", "{verb} {flag}");
+        }
+    }
+    assert!(run_alone(&stage, "anchord", &["serve", "--help"]).await.stdout.contains("ANCHORD_CERTIFICATE"));
+}
+
 #[tokio::test]
 async fn flags_that_collide_are_told_in_a_line_a_pair() {
     let stage = Stage::new().await;

@@ -54,6 +54,9 @@ const VERBS: &[&str] = &["credential-process", "serve", "update", "read-certific
 
 /// Flags of ours for which one session without a configuration file has no use, or its own way.
 const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "imds-session"];
+/// Flags of ours about what a daemon serves.
+const OF_LISTENERS: &[&str] =
+    &["runtime-directory", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
 
 impl Name {
     /// By the first of a process's arguments.
@@ -131,14 +134,20 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
 pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
     let is_of_use = |flag: &str| match (verb, name) {
         ("credential-process" | "update", Name::Anchord) => true,
+        ("credential-process" | "update", Name::Helper) => {
+            !OF_DAEMONS.contains(&flag) && !OF_LISTENERS.contains(&flag)
+        }
         ("read-certificate-data", _) => ["certificate", "pkcs11-module"].contains(&flag),
         ("sign-string", _) => {
             ["certificate", "private-key", "passphrase", "pkcs11-module", "tpm"].contains(&flag)
         }
         _ => !OF_DAEMONS.contains(&flag),
     };
-    let own: Vec<Arg> =
-        config::arguments().into_iter().filter(|argument| is_of_use(argument.get_id().as_str())).collect();
+    let all = match name {
+        Name::Anchord => config::arguments(),
+        Name::Helper => config::arguments_alone(),
+    };
+    let own: Vec<Arg> = all.into_iter().filter(|argument| is_of_use(argument.get_id().as_str())).collect();
     let theirs = flags::arguments(verb, &own);
     own.into_iter().chain(theirs).collect()
 }
