@@ -1,0 +1,28 @@
+#![no_main]
+//! Shared credentials files, which anybody's tool may have written.
+
+use anchord::clock::parse_rfc3339;
+use anchord::credentials::Credentials;
+use anchord::credentials::Keys;
+use anchord::frontend::credentials_file::Profile;
+use anchord::frontend::credentials_file::edit;
+use anchord::secret::Secret;
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let keys = Keys {
+        access_key_id: "ASIANEW".into(),
+        secret_access_key: Secret::new("new/secret+=".into()),
+        session_token: Some(Secret::new("new-token==".into())),
+    };
+    let at = |text| parse_rfc3339(text).expect("it is a date");
+    let (from, to) = (at("2026-03-11T12:00:00Z"), at("2026-03-11T13:00:00Z"));
+    let credentials = Credentials::new(keys, from, to, Some("123456789012".into())).expect("they are complete");
+    let profile = Profile::parse("a").expect("it is a name");
+
+    let once = edit(text, &profile, &credentials);
+    let twice = edit(once.expose(), &profile, &credentials);
+
+    let id = b"aws_access_key_id";
+    assert!(once.expose().windows(id.len()).any(|found| found == id));
+    assert_eq!(once, twice, "what was written is found again");
+});
