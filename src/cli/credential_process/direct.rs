@@ -33,6 +33,8 @@ use crate::upstream::Issuer;
 const PATIENCE: Duration = Duration::from_secs(9);
 /// How long a renewal may take while the cache holds something that is still alive.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+/// As far as a clock may be set back before what is cached is doubted; the reserve that a renewal leaves is longer.
+const SMALL_STEP: time::Duration = time::Duration::minutes(5);
 
 /// The line for `session`, made with at most one call to AWS among all processes that ask at once. What is cached
 /// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business. `None` when a
@@ -216,11 +218,14 @@ async fn issued(
     Err(Failure::of(Class::Misconfigured, "AWS's credentials have ended by this host's clock", hint))
 }
 
-/// Not yet due for renewal, by the daemon's own rule.
+/// Not yet due for renewal, by the daemon's own rule. What was made in the future may have ended at AWS: the clock was
+/// set back.
 fn fresh(held: &Entry, now: OffsetDateTime) -> Option<Credentials> {
     let credentials = held.credentials()?;
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
-    (is_usable(&credentials, now) && credentials.remaining(now) > due).then_some(credentials)
+    let is_from_the_future = credentials.obtained_at() - now > SMALL_STEP;
+    (is_usable(&credentials, now) && credentials.remaining(now) > due && !is_from_the_future)
+        .then_some(credentials)
 }
 
 fn usable(entry: &Entry, now: OffsetDateTime) -> Option<Credentials> {

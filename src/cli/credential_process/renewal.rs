@@ -223,6 +223,22 @@ mod tests {
         assert_eq!(rig.renew(None).await.unwrap_err().class(), Class::Denied);
     }
 
+    /// By a clock that was set back what is dead looks alive; nobody can tell, so AWS is asked.
+    #[tokio::test(start_paused = true)]
+    async fn credentials_from_the_future_are_renewed_and_go_on_where_none_are_to_be_had() {
+        let rig = Rig::new();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+
+        rig.clock.jump(time::Duration::minutes(-4));
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1", "as far as clocks are set all the time");
+        rig.clock.jump(time::Duration::hours(-3));
+        rig.aws.refuses.store(true, Ordering::SeqCst);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        rig.clock.jump(time::Duration::minutes(1));
+        rig.aws.refuses.store(false, Ordering::SeqCst);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA3");
+    }
+
     #[test]
     fn of_a_daemon_only_another_set_is_newer_whatever_the_clocks_say() {
         let held = made("ASIA1", NOON);
