@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
@@ -19,6 +20,8 @@ use super::entry::sha256;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
+use crate::failure::Class;
+use crate::failure::Failure;
 use crate::private_file;
 use crate::secret::Secret;
 
@@ -35,6 +38,9 @@ pub(super) struct Lock {
 }
 
 const MAX_BYTES: usize = 64 << 10;
+/// As long as a process of ours takes at most, and less than it has for everything.
+const LOCK_PATIENCE: Duration = Duration::from_secs(9);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 impl Cache {
     /// The session's place; `None` where this user has no private folder.
@@ -59,10 +65,30 @@ impl Cache {
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
-    pub(super) async fn lock(&self) -> Option<Lock> {
-        let path = self.lock_path();
-        // flock blocks its thread; the process's own limit ends the wait.
-        tokio::task::spawn_blocking(move || lock(&path, FlockOperation::LockExclusive)).await.ok().flatten()
+    ///
+    /// # Errors
+    /// When one does for longer than any of ours should. It may be stopped, as a job of a shell is by Ctrl+Z.
+    pub(super) async fn lock(&self) -> Result<Option<Lock>, Failure> {
+        let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            let path = self.lock_path();
+            // Asked again and again: a thread that waited in the kernel would be there for good.
+            match tokio::task::spawn_blocking(move || lock(&path)).await {
+                Ok(Attempt::Held) if tokio::time::Instant::now() < gives_up_at => {
+                    tokio::time::sleep(LOCK_POLL).await;
+                }
+                Ok(Attempt::Held) => return Err(self.held_for_long()),
+                Ok(Attempt::Ours(lock)) => return Ok(Some(lock)),
+                Ok(Attempt::Impossible) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn held_for_long(&self) -> Failure {
+        let seconds = LOCK_PATIENCE.as_secs();
+        let message = format!("another process has been at these credentials for {seconds} s");
+        let hint = format!("see which, and whether it is stopped: fuser -v `{}`", self.lock_path().display());
+        Failure::of(Class::Transient, message, Some(hint))
     }
 
     /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with other access keys.
@@ -119,19 +145,31 @@ fn read(file: &Path) -> Entry {
     found.and_then(|bytes| Entry::decode(&bytes)).unwrap_or_default()
 }
 
-fn lock(path: &Path, how: FlockOperation) -> Option<Lock> {
+/// What came of trying to lock.
+enum Attempt {
+    Ours(Lock),
+    Held,
+    Impossible,
+}
+
+fn lock(path: &Path) -> Attempt {
     // Who sweeps may have removed the file before it was locked: others would lock another one. Each time around
     // somebody has swept, so it ends.
     for _ in 0..MOST_SWEPT {
         let mut options = fs_err::OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
-        rustix::fs::flock(&file, how).ok()?;
-        let (held, found) = (file.metadata().ok()?, fs_err::metadata(path));
+        let opened = options.create(true).truncate(false).write(true).mode(0o600).open(path);
+        let Ok(file) = opened else { return Attempt::Impossible };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => return Attempt::Held,
+            Err(_) => return Attempt::Impossible,
+        }
+        let (Ok(held), found) = (file.metadata(), fs_err::metadata(path)) else { return Attempt::Impossible };
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
-            return Some(Lock { _file: file });
+            return Attempt::Ours(Lock { _file: file });
         }
     }
-    None
+    Attempt::Impossible
 }
 
 /// Removes an entry that is over, and the lock with it, unless a process is at work there.
@@ -140,7 +178,7 @@ fn sweep_place(file: &Path, now: OffsetDateTime) {
         return;
     }
     let lock_path = file.with_extension("lock");
-    let Some(_lock) = lock(&lock_path, FlockOperation::NonBlockingLockExclusive) else { return };
+    let Attempt::Ours(_lock) = lock(&lock_path) else { return };
     // Once more: it may have been renewed before the lock was ours.
     if read(file).is_over(now) {
         // Not being able to costs nothing but the room.

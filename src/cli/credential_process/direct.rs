@@ -87,7 +87,7 @@ pub(super) async fn renew(
     let Some(cache) = cache(settings, session, caching, environment).await else {
         return issuer.issue().await;
     };
-    let _lock = cache.lock().await;
+    let _lock = cache.lock().await?;
     let held = cache.read();
     let seen = glance(session).await;
     let now = clock.now();
@@ -160,7 +160,7 @@ async fn renewed(
     patience: Duration,
 ) -> Result<Credentials, Failure> {
     let Some(cache) = cache else { return issued(settings, session, seams, patience).await };
-    let _lock = cache.lock().await;
+    let _lock = cache.lock().await?;
     let held = cache.read();
     // Before anything is loaded: files that are replaced meanwhile cost a call more, and are never taken for those that
     // were used. And behind the lock: whoever held it may have seen newer ones.

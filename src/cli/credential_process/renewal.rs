@@ -120,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::cli::credential_process::Caching;
+    use crate::cli::credential_process::cache::Cache;
     use crate::clock::Clock;
     use crate::config;
     use crate::credentials::Keys;
@@ -221,6 +222,23 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 2, "processes share a failure for a moment");
         rig.clock.jump(time::Duration::minutes(20));
         assert_eq!(rig.renew(None).await.unwrap_err().class(), Class::Denied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_does_not_let_go_is_told_of_and_not_waited_for_without_end() {
+        let rig = Rig::new();
+        let cache = Cache::of(&rig.settings, &rig.settings.sessions[0], &rig.environment, None).unwrap();
+        let held = cache.lock().await.unwrap();
+
+        let failure = rig.renew(None).await.unwrap_err();
+        assert!(
+            failure.message().contains("another process") && failure.to_string().contains("fuser"),
+            "{failure}"
+        );
+        assert_eq!((failure.class(), rig.aws.calls.load(Ordering::SeqCst)), (Class::Transient, 0));
+
+        drop(held);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
     }
 
     /// By a clock that was set back what is dead looks alive; nobody can tell, so AWS is asked.
