@@ -3,9 +3,11 @@
 //! It imitates the metadata service on one port of 127.0.0.1 and, unless told to, nothing else: no Unix socket, no
 //! container credentials, no file that anybody has to know.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -107,11 +109,9 @@ fn folder(
 fn temporary() -> io::Result<TempDir> {
     // What can be written in a container whose root file system is read-only.
     const SHARED_MEMORY: &str = "/dev/shm";
-    let prefix = "anchord-";
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .tempdir()
-        .or_else(|error| tempfile::Builder::new().prefix(prefix).tempdir_in(SHARED_MEMORY).map_err(|_| error))
+    let mut private = tempfile::Builder::new();
+    private.prefix("anchord-").permissions(Permissions::from_mode(0o700));
+    private.tempdir().or_else(|error| private.tempdir_in(SHARED_MEMORY).map_err(|_| error))
 }
 
 fn no_folder(error: &io::Error) -> Failure {
@@ -146,6 +146,7 @@ fn announce(bound: &daemon::Bound) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
 
@@ -171,7 +172,10 @@ mod tests {
 
         assert_eq!(named.unwrap(), own.path().join("anchord/serve-9911"));
         assert!(none.is_none());
-        assert_eq!(made.unwrap(), temporary.unwrap().path());
+        let temporary = temporary.unwrap();
+        assert_eq!(made.unwrap(), temporary.path());
+        // Whatever the umask: a daemon refuses a folder that others may write to.
+        assert_eq!(fs_err::metadata(temporary.path()).unwrap().mode() & 0o777, 0o700);
     }
 
     /// After `su` the variable names another user's folder; in a container `/run` may be read-only.
