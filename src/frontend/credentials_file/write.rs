@@ -106,6 +106,13 @@ impl Classify for Error {
                 Kind::FileTooLarge => {
                     "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)".into()
                 }
+                // A mount point, as containers get single files.
+                Kind::ResourceBusy => {
+                    format!(
+                        "mount `{}` and not the file alone, for the file is replaced whole",
+                        folder(path).display()
+                    )
+                }
                 Kind::ReadOnlyFilesystem => {
                     format!(
                         "let it be written to; under systemd name `{0}` in ReadWritePaths=",
