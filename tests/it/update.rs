@@ -425,14 +425,17 @@ async fn a_link_is_followed_and_a_folder_in_the_files_place_is_left_alone() {
 
     fs_err::create_dir(stage.path("aws")).unwrap();
     fs_err::create_dir(stage.path("aws/credentials")).unwrap();
-    for folder in [stage.path("aws/credentials"), "/".into(), stage.path("aws/..")] {
+    let pipe = stage.path("aws/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let folders = [stage.path("aws/credentials"), "/".into(), stage.path("aws/.."), stage.path("aws/none/")];
+    for folder in folders.into_iter().chain([pipe]) {
         let ran = stage.run(&[&ONCE[..], &["--credentials-file", folder.to_str().unwrap()]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
         let told =
             format!("anchord: `{}` is not a regular file\n  hint: choose another path\n", folder.display());
         assert_eq!(ran.stderr, told);
     }
-    assert_eq!(names(&stage.path("aws")), ["credentials"], "not even a lock");
+    assert_eq!(names(&stage.path("aws")), ["credentials", "pipe"], "not even a lock");
     assert!(!Path::new("..lock").exists());
 }
 

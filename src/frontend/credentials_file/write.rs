@@ -192,9 +192,13 @@ fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
 }
 
 /// Before a lock is made beside it.
-fn refuse_a_folder(path: &Path) -> Result<(), Error> {
-    let is_folder = path.file_name().is_none() || fs_err::metadata(path).is_ok_and(|found| found.is_dir());
-    if is_folder { Err(Error::NotAFile { path: path.into() }) } else { Ok(()) }
+fn refuse_what_is_no_file(path: &Path) -> Result<(), Error> {
+    let is_called_a_folder =
+        path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_called_a_folder || fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    Ok(())
 }
 
 fn folder(path: &Path) -> &Path {
@@ -220,7 +224,7 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
 /// by two.
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
-    refuse_a_folder(&target)?;
+    refuse_what_is_no_file(&target)?;
     make_folder(&target)?;
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
