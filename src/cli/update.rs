@@ -85,7 +85,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     };
     helper::warn(&line.warnings, surroundings);
     helper::warn(&settings.warnings, surroundings);
-    let file = matches.get_one::<String>("credentials-file").map(String::as_str);
+    let file = words.get("credentials-file");
     let profile = words.get("profile").unwrap_or("default");
     let target = match target(profile, file, surroundings.environment) {
         Ok(target) => target,

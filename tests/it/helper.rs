@@ -484,7 +484,7 @@ async fn update_writes_the_same_profile_under_both_names() {
         let file = stage.path(&format!("{name}.ini"));
         fs_err::write(&file, "# mine\n[other]\nregion = eu-west-1\n").unwrap();
         let mut command = called(&stage, name);
-        command.arg("update").args(flags(&stage)).args(["--profile", "x", "--once"]);
+        command.arg("update").args(flags(&stage)).args(["--profile", "x", "--once", "--credentials-file="]);
         command.env("AWS_SHARED_CREDENTIALS_FILE", &file);
 
         let ran = process::to_the_end(command).await;
