@@ -232,6 +232,26 @@ async fn flags_and_variables_alone_make_a_session() {
     assert_eq!(key_id(&ran), stage.emulator.issued()[0].access_key_id);
 }
 
+/// Whose credentials they are would else be decided by whichever daemon has a session of that name.
+#[tokio::test]
+async fn what_the_command_line_says_of_a_session_is_not_left_to_a_daemon() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    let file = stage.path("written").to_str().unwrap().to_owned();
+    let update = ["update", "--once", "--credentials-file", &file, "--session", "bedrock"];
+    let other = ["--role-session-name", "nightly"];
+
+    assert_eq!(key_id(&stage.run(&[&ASK[..], &["--region", "us-east-1"]].concat()).await), daemons);
+    let asked = key_id(&stage.run(&[&ASK[..], &other[..]].concat()).await);
+    assert_eq!(stage.run(&[&update[..], &other[..]].concat()).await.code, 0);
+
+    let issued = stage.emulator.issued();
+    assert_eq!((issued.len(), issued[1].role_session_name.as_str()), (2, "nightly"));
+    assert_eq!(asked, issued[1].access_key_id);
+    assert!(fs_err::read_to_string(&file).unwrap().contains(&asked), "from the cache that both share");
+}
+
 #[tokio::test]
 async fn an_unknown_session_is_answered_with_the_known_ones() {
     let stage = Stage::new().await;

@@ -29,6 +29,8 @@ use super::running;
 use crate::client;
 use crate::client::Asked;
 use crate::clock::Clock;
+use crate::config::OPTIONS;
+use crate::config::Origin;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -205,8 +207,12 @@ async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) 
     }
 }
 
-/// A daemon's line; `None` where there is no daemon and the settings define the session.
+/// A daemon's line; `None` where there is no daemon and the settings define the session, or where no daemon can stand
+/// for it.
 async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Failure> {
+    if is_on_the_command_line(settings) {
+        return Ok(None);
+    }
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
@@ -218,6 +224,16 @@ async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Fail
         Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(&name)),
         Asked::NoDaemon => Ok(None),
     }
+}
+
+/// Whether the command line says more of the session than its name. A daemon knows of none of that: what it has under
+/// the same name may be another role's.
+fn is_on_the_command_line(settings: &Settings) -> bool {
+    let Some(session) = settings.the_session() else { return false };
+    let origin = |key: &str| settings.origins.of(&format!("session.{}.{key}", session.name));
+    // The Region in which clients use credentials does not change them.
+    let options = OPTIONS.iter().filter(|option| option.table() == "session" && option.flag != "region");
+    options.map(|option| origin(option.name())).any(|origin| matches!(origin, Some(Origin::Argument(_))))
 }
 
 async fn direct(
