@@ -17,7 +17,7 @@ use crate::daemonless::cache_files;
 use crate::daemonless::change;
 use crate::daemonless::key_id;
 use crate::daemonless::make_due;
-use crate::daemonless::wait_for_waiting;
+use crate::daemonless::wait_for_processes;
 use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process;
@@ -342,7 +342,7 @@ async fn who_waits_for_a_lock_that_is_removed_locks_the_one_that_others_find() {
 
     let asked = ask(&stage);
     let looked = async {
-        wait_for_waiting(&stage, 1).await;
+        wait_for_processes(&stage, 1).await;
         fs_err::remove_file(&path).unwrap();
         drop(removed);
         stage.emulator.wait_for_held(1).await;

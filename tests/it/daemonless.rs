@@ -34,7 +34,7 @@ async fn without_a_daemon_the_session_is_created_once_and_cached() {
     assert_eq!(fs_err::metadata(&cache).unwrap().mode() & 0o7777, 0o700);
 }
 
-/// None of them could find what another has made: all are there before anything is.
+/// None of them finds what another has made when it starts: all run before anything is.
 #[tokio::test]
 async fn fifty_parallel_processes_share_one_create_session() {
     const PROCESSES: usize = 50;
@@ -44,7 +44,7 @@ async fn fifty_parallel_processes_share_one_create_session() {
     let asks = futures_util::future::join_all((0..PROCESSES).map(|_| stage.run(&ASK)));
     let release = async {
         stage.emulator.wait_for_held(1).await;
-        wait_for_waiting(&stage, PROCESSES - 1).await;
+        wait_for_processes(&stage, PROCESSES).await;
         stage.emulator.release();
     };
     let (answers, ()) = tokio::join!(asks, release);
@@ -54,23 +54,20 @@ async fn fifty_parallel_processes_share_one_create_session() {
     assert_eq!(stage.emulator.requests().len(), 1);
 }
 
-/// Until so many processes wait for the cache's lock, as the kernel tells; a slow machine need not get there, for the
-/// one that holds it gives up after nine seconds.
-pub(crate) async fn wait_for_waiting(stage: &Stage, count: usize) {
-    use std::os::unix::fs::MetadataExt as _;
-    let lock = cache_file(stage, "lock");
-    let wanted = format!(":{} ", fs_err::metadata(lock).unwrap().ino());
-    let gives_up_at = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-    while tokio::time::Instant::now() < gives_up_at {
-        let locks = fs_err::read_to_string("/proc/locks").unwrap();
-        if locks.lines().filter(|line| line.contains("->") && line.contains(&wanted)).count() >= count {
-            return;
-        }
+/// Until so many processes of this stage run at once.
+pub(crate) async fn wait_for_processes(stage: &Stage, count: usize) {
+    let of_stage = |entry: &std::io::Result<fs_err::DirEntry>| {
+        let line = fs_err::read(entry.as_ref().unwrap().path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(stage.path("").to_str().unwrap())
+    };
+    let gives_up_at = tokio::time::Instant::now() + process::PATIENCE;
+    while fs_err::read_dir("/proc").unwrap().filter(of_stage).count() < count {
+        assert!(tokio::time::Instant::now() < gives_up_at, "there are not {count} processes at once");
         tokio::task::yield_now().await;
     }
 }
 
-/// The first call is refused, but not before every process waits.
+/// The first call is refused, but not before every process runs.
 #[tokio::test]
 async fn parallel_processes_share_a_failure_too() {
     let stage = Stage::new().await;
@@ -80,7 +77,7 @@ async fn parallel_processes_share_a_failure_too() {
     let asks = futures_util::future::join_all((0..10).map(|_| stage.run(&ASK)));
     let release = async {
         stage.emulator.wait_for_held(1).await;
-        wait_for_waiting(&stage, 9).await;
+        wait_for_processes(&stage, 10).await;
         stage.emulator.release();
     };
     let (answers, ()) = tokio::join!(asks, release);
