@@ -63,7 +63,9 @@ impl Profile {
 /// `x_security_token_expires` nothing changes. A token that the new keys do not have is removed, and so is
 /// `aws_security_token`, which boto3 prefers to the token's present name. An `aws_account_id` is not added, but one
 /// that is there becomes that of the new keys, or goes: SDKs call the hosts of the account that it names.
-pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Secret<Vec<u8>> {
+///
+/// `None` where the profile has so many sections that they would make a text of another size out of it.
+pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option<Secret<Vec<u8>>> {
     let expiry = clock::rfc3339(credentials.expires_at());
     let token = credentials.session_token().map(|token| token.expose().as_str());
     let keys: [Key<'_>; 6] = [
@@ -83,6 +85,9 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Secret
     let sections = sections(&lines, profile);
     let longest: usize =
         keys.iter().map(|(name, wanted)| name.len() + wanted.value().map_or(0, str::len) + 16).sum();
+    if sections.len() * longest > MOST_ADDED {
+        return None;
+    }
     // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
     let room = 2 * text.len() + (sections.len() + 2) * (longest + profile.0.len());
     let mut out = Out { bytes: Secret::new(Vec::with_capacity(room)), ending: usual_ending(&lines) };
@@ -97,8 +102,11 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Secret
     if !sections.iter().any(|section| section.is_exact) {
         append(profile, &keys, &mut out);
     }
-    out.bytes
+    Some(out.bytes)
 }
+
+/// A section is a few bytes, and what is put into each may be thousands.
+const MOST_ADDED: usize = 4 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

@@ -62,7 +62,7 @@ pub enum Error {
         owner: u32,
     },
     /// Nobody keeps credentials in this.
-    #[error("`{}` is larger than 4 MiB", path.display())]
+    #[error("`{}` is larger than 4 MiB, or would be", path.display())]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -160,7 +160,7 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     let (profile, credentials) = (profile.clone(), credentials.clone());
     apart(move || {
         let _lock = lock;
-        replace(&target, &|text| edit(text, &profile, &credentials))
+        replace(&target, |text| edit(text, &profile, &credentials))
     })
     .await
 }
@@ -308,12 +308,16 @@ fn read(path: &Path) -> Result<Found, Error> {
 
 /// Replaces the file by what `change` makes of it. The AWS CLI writes without a lock, so what has changed in the
 /// meantime is read again.
-fn replace(path: &Path, change: &dyn Fn(&[u8]) -> Secret<Vec<u8>>) -> Result<bool, Error> {
+fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
     const ATTEMPTS: usize = 5;
     sweep(path);
     for _ in 0..ATTEMPTS {
         let found = read(path)?;
-        let new = change(found.text.expose());
+        // What would be too large the next time is not written now.
+        let may_be =
+            |new: &Secret<Vec<u8>>| u64::try_from(new.expose().len()).is_ok_and(|new| new <= MAX_BYTES);
+        let new = change(found.text.expose()).filter(may_be);
+        let new = new.ok_or_else(|| Error::TooLarge { path: path.into() })?;
         if new == found.text {
             return Ok(false);
         }

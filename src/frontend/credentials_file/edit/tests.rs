@@ -23,7 +23,8 @@ fn of_account(id: &str, token: Option<&str>, account: Option<&str>) -> Credentia
 }
 
 fn edited(text: &str, name: &str) -> String {
-    let new = edit(text.as_bytes(), &Profile::parse(name).unwrap(), &made("ASIANEW", Some("new-token==")));
+    let new =
+        edit(text.as_bytes(), &Profile::parse(name).unwrap(), &made("ASIANEW", Some("new-token=="))).unwrap();
     String::from_utf8(new.expose().clone()).unwrap()
 }
 
@@ -91,7 +92,7 @@ fn a_missing_final_line_break_stays_missing_where_the_line_stays_last() {
 #[test]
 fn keys_without_a_token_leave_no_old_token_behind() {
     let old = "[a]\naws_session_token = old\naws_security_token = older\nregion = x\n";
-    let new = edit(old.as_bytes(), &Profile::parse("a").unwrap(), &made("AKIANEW", None));
+    let new = edit(old.as_bytes(), &Profile::parse("a").unwrap(), &made("AKIANEW", None)).unwrap();
     let new = String::from_utf8(new.expose().clone()).unwrap();
 
     assert!(!new.contains("old") && !new.contains("_token ="), "{new}");
@@ -104,7 +105,7 @@ fn keys_without_a_token_leave_no_old_token_behind() {
 fn an_account_id_that_is_there_becomes_that_of_the_new_keys() {
     let edited = |old: &str, account| {
         let new = of_account("ASIANEW", Some("new-token=="), account);
-        let new = edit(old.as_bytes(), &Profile::parse("a").unwrap(), &new);
+        let new = edit(old.as_bytes(), &Profile::parse("a").unwrap(), &new).unwrap();
         String::from_utf8(new.expose().clone()).unwrap()
     };
     let old = "[a]\naws_account_id = 111111111111\nk = v\n[b]\naws_account_id = 333333333333\n";
@@ -182,7 +183,7 @@ fn what_looks_like_a_key_in_another_value_is_none() {
 #[test]
 fn bytes_that_are_no_text_are_kept() {
     let old = b"[a]\nk = \xff\0\x80\naws_access_key_id = \xfe\0\n[b\xff]\n";
-    let new = edit(old, &Profile::parse("a").unwrap(), &made("ASIANEW", Some("t")));
+    let new = edit(old, &Profile::parse("a").unwrap(), &made("ASIANEW", Some("t"))).unwrap();
 
     assert!(new.expose().starts_with(b"[a]\nk = \xff\0\x80\naws_access_key_id = ASIANEW\n"));
     assert!(new.expose().ends_with(b"\n[b\xff]\n"));
@@ -273,7 +274,7 @@ proptest! {
         let account = has_account.then_some("222222222222");
         let credentials = of_account("ASIANEW", has_token.then_some("new-token=="), account);
         let profile = Profile::parse("a").unwrap();
-        let new = edit(&text, &profile, &credentials);
+        let new = edit(&text, &profile, &credentials).unwrap();
         let (before, mut after) = (read(&text), read(new.expose()));
 
         let is_ours = |name: &[u8]| trim(name) == b"a";
@@ -299,8 +300,8 @@ proptest! {
     #[test]
     fn a_second_edit_changes_nothing_and_other_lines_stay(text in text()) {
         let (profile, credentials) = (Profile::parse("a").unwrap(), made("ASIANEW", Some("t")));
-        let once = edit(&text, &profile, &credentials);
-        let twice = edit(once.expose(), &profile, &credentials);
+        let once = edit(&text, &profile, &credentials).unwrap();
+        let twice = edit(once.expose(), &profile, &credentials).unwrap();
         prop_assert_eq!(once.expose(), twice.expose());
 
         // Outside of the profile every line is as it was, and in the same order.
@@ -315,4 +316,15 @@ proptest! {
         prop_assert_eq!(&before[..], &after[..before.len()]);
         prop_assert!(after[before.len()..].iter().all(Vec::is_empty), "but for a blank line in front of a new section");
     }
+}
+
+#[test]
+fn a_profile_with_sections_without_number_is_left_alone() {
+    let credentials = made("ASIANEW", Some(&"t".repeat(1000)));
+    let edited = |sections: usize| {
+        edit("[a]\n".repeat(sections).as_bytes(), &Profile::parse("a").unwrap(), &credentials)
+    };
+
+    assert!(edited(1000).is_some());
+    assert!(edited(10_000).is_none());
 }

@@ -198,7 +198,7 @@ fn a_link_that_was_laid_meanwhile_is_not_read_through() {
     symlink("important", &path).unwrap();
 
     assert!(matches!(
-        replace(&path, &|text| edit(text, &profile("a"), &made("ASIA1"))),
+        replace(&path, |text| edit(text, &profile("a"), &made("ASIA1"))),
         Err(Error::Unreadable { .. })
     ));
 }
@@ -292,6 +292,20 @@ async fn what_a_killed_writer_left_is_swept_away() {
     assert_eq!(names(folder.path()), [".credentials.lock", "credentials"]);
 }
 
+/// It would be refused at the next renewal.
+#[test]
+fn a_file_that_would_grow_too_large_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    fs_err::write(&path, "[b]\n").unwrap();
+    let too_long = usize::try_from(MAX_BYTES).unwrap() + 1;
+
+    let refused = replace(&path, |_| Some(Secret::new(vec![b'#'; too_long]))).unwrap_err();
+
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
+    assert_eq!(fs_err::read_to_string(&path).unwrap(), "[b]\n");
+}
+
 #[test]
 fn what_somebody_writes_meanwhile_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -305,7 +319,7 @@ fn what_somebody_writes_meanwhile_is_not_lost() {
         edit(text, &profile("a"), &made("ASIA1"))
     };
 
-    assert!(replace(&path, &change).unwrap());
+    assert!(replace(&path, change).unwrap());
 
     assert!(fs_err::read_to_string(&path).unwrap().starts_with("[b]\nmeanwhile = yes\n"));
 }
