@@ -50,8 +50,19 @@ pub(crate) async fn run(configuration: &Path, home: &Path, arguments: &[&str]) -
     to_the_end(command).await
 }
 
+/// What does not end is killed: a test ends only after the threads that wait for it.
 pub(crate) async fn to_the_end(mut command: Command) -> Ran {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().into()
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = Pid::from_child(&child);
+    let mut waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    match tokio::time::timeout(PATIENCE, &mut waiting).await {
+        Ok(output) => output.unwrap().into(),
+        Err(_) => {
+            let _ = rustix::process::kill_process(id, Signal::KILL);
+            let ran = Ran::from(waiting.await.unwrap());
+            panic!("{command:?} did not end by itself: {ran:?}")
+        }
+    }
 }
 
 /// A running daemon; killed with the value.
