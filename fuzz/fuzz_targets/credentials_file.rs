@@ -19,8 +19,8 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let credentials = Credentials::new(keys, from, to, Some("123456789012".into())).expect("they are complete");
     let profile = Profile::parse("a").expect("it is a name");
 
-    let once = edit(text, &profile, &credentials);
-    let twice = edit(once.expose(), &profile, &credentials);
+    let Some(once) = edit(text, &profile, &credentials) else { return };
+    let twice = edit(once.expose(), &profile, &credentials).expect("it has no more sections than before");
 
     let id = b"aws_access_key_id";
     assert!(once.expose().windows(id.len()).any(|found| found == id));
