@@ -1,4 +1,4 @@
-//! Writes profiles of shared credentials files whenever their sessions' credentials change.
+//! Writes profiles of shared credentials files whenever their sessions' credentials change, or the files do.
 //!
 //! Nothing that goes wrong here ends anything: what a file holds stays, the failure is told once, and the next try is
 //! a minute away at most.
@@ -26,6 +26,8 @@ use crate::session::Handle;
 
 /// Between tries while a file cannot be written.
 const RETRY: Duration = Duration::from_secs(30);
+/// Between looks at a file that is as it should be: somebody else may write or remove it, and a renewal may be hours away.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The files that are kept, each with the session that it is kept with. One value, for a file must not meet the session
 /// that has its session's name under other settings.
@@ -104,7 +106,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Some(credentials) => write(file, &profile, credentials).await,
             None => Ok(()),
         };
-        let is_written = written.is_ok();
+        let pause = if written.is_ok() { LOOK } else { RETRY };
         match written {
             Ok(()) => told = None,
             Err(failure) if told.as_ref() == Some(&failure) => {}
@@ -117,7 +119,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         }
         tokio::select! {
             changed = snapshots.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(RETRY), if !is_written => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -209,6 +211,30 @@ mod tests {
         drop(followed);
         kept.await.unwrap();
         assert!(!fs_err::read_to_string(rig.folder.path().join("b")).unwrap().contains("ASIA2"), "left out");
+    }
+
+    /// By hand, by a tool that lays down files, by a backup that is restored.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_somebody_else_has_removed_or_written_is_soon_as_it_should_be() {
+        let rig = Rig::new();
+        let path = rig.folder.path().join("a");
+        rig.publish("ASIA1");
+        let _kept = tokio::spawn(supervised(rig.file("a"), rig.handle.clone(), rig.clock.clone()));
+        let until_written = async || {
+            while !fs_err::read_to_string(&path).is_ok_and(|text| text.contains("ASIA1")) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        until_written().await;
+
+        for other in [None, Some("[default]\naws_access_key_id = ASIAOLD\n")] {
+            match other {
+                Some(text) => fs_err::write(&path, text).unwrap(),
+                None => fs_err::remove_file(&path).unwrap(),
+            }
+            let written = tokio::time::timeout(LOOK + Duration::from_secs(5), until_written()).await;
+            assert!(written.is_ok(), "{other:?} stays");
+        }
     }
 
     #[tokio::test]
