@@ -120,6 +120,11 @@ fn changes(
     surroundings: &Surroundings<'_>,
 ) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
+    if let Some(flag) = credential_process::flag_of_session(&settings) {
+        let hint = Some("leave it out, or configure the daemon so".into());
+        let message = format!("{flag} does not change the daemon's session, which the command would get");
+        return Err(Failure::of(Class::Misconfigured, message, hint));
+    }
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = exit::runtime()?;

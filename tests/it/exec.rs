@@ -35,6 +35,17 @@ async fn start() -> (Stage, Daemon, String) {
 }
 
 #[tokio::test]
+async fn a_flag_about_the_session_is_refused_for_the_daemon_has_its_own() {
+    let (stage, _daemon, _) = start().await;
+
+    let flags = ["--session", "bedrock", "--role-arn", "arn:aws:iam::123456789012:role/Another"];
+    let ran = exec(&stage, &flags, &[], &["env"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.starts_with("anchord: --role-arn does not change the daemon's session"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn the_command_finds_the_daemon_and_nothing_that_hides_it() {
     let (stage, _daemon, http) = start().await;
     let shadows = [

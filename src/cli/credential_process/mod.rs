@@ -210,7 +210,7 @@ async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) 
 /// A daemon's line; `None` where there is no daemon and the settings define the session, or where no daemon can stand
 /// for it.
 async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Failure> {
-    if is_on_the_command_line(settings) {
+    if flag_of_session(settings).is_some() {
         return Ok(None);
     }
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
@@ -226,14 +226,15 @@ async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Fail
     }
 }
 
-/// Whether the command line says more of the session than its name. A daemon knows of none of that: what it has under
-/// the same name may be another role's.
-fn is_on_the_command_line(settings: &Settings) -> bool {
-    let Some(session) = settings.the_session() else { return false };
+/// A flag, dashes included, by which the command line says more of the session than its name. A daemon knows of none:
+/// what it has under the same name may be another role's.
+pub(super) fn flag_of_session(settings: &Settings) -> Option<String> {
+    let session = settings.the_session()?;
     let origin = |key: &str| settings.origins.of(&format!("session.{}.{key}", session.name));
     // The Region in which clients use credentials does not change them.
-    let options = OPTIONS.iter().filter(|option| option.table() == "session" && option.flag != "region");
-    options.map(|option| origin(option.name())).any(|origin| matches!(origin, Some(Origin::Argument(_))))
+    let mut options = OPTIONS.iter().filter(|option| option.table() == "session" && option.flag != "region");
+    let given = options.find(|option| matches!(origin(option.name()), Some(Origin::Argument(_))))?;
+    Some(format!("--{}", given.flag))
 }
 
 async fn direct(
