@@ -409,6 +409,28 @@ async fn another_users_file_is_left_to_them() {
     assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 
+/// Programs of theirs have to read the file, and their own `update` has to take the lock.
+#[tokio::test]
+async fn what_root_makes_in_a_users_folder_is_the_users() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not shown here: only root can make a folder of another user");
+        return;
+    }
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("home")).unwrap();
+    std::os::unix::fs::chown(stage.path("home"), Some(12345), Some(54321)).unwrap();
+    let file = stage.path("home/new/.aws/credentials");
+
+    let ran = stage.run(&[&ONCE[..], &["--credentials-file", file.to_str().unwrap()]].concat()).await;
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for name in ["new", "new/.aws", "new/.aws/credentials", "new/.aws/.credentials.lock"] {
+        let found = fs_err::metadata(stage.path("home").join(name)).unwrap();
+        let mode = if found.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (12345, 54321, mode), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_link_is_followed_and_a_folder_in_the_files_place_is_left_alone() {
     let stage = Stage::new().await;

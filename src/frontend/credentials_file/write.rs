@@ -1,13 +1,13 @@
 //! Replaces the file in one step, under a lock.
 //!
 //! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
-//! it leads to is replaced, unless somebody else has laid it. Owner, permissions, access list and attributes stay as they are.
+//! it leads to is replaced, unless somebody else has laid it. Owner, permissions, access list and
+//! attributes stay as they are.
 
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
 
 mod attributes;
+mod owner;
 
 use self::attributes::Attributes;
 use super::Profile;
@@ -205,14 +206,6 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn make_folder(path: &Path) -> Result<(), Error> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder(path))
-        .map_err(|source| Error::Unwritable { path: folder(path).into(), source })
-}
-
 fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(prefix);
     name.push(path.file_name().unwrap_or_default());
@@ -225,12 +218,21 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
     refuse_what_is_no_file(&target)?;
-    make_folder(&target)?;
+    let folder = folder(&target);
+    owner::make_folder(folder).map_err(|source| Error::Unwritable { path: folder.into(), source })?;
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).mode(0o600).custom_flags(flags);
-    let lock = options.open(lock_path(&target)).map_err(|error| unlockable(&target, &error))?;
-    Ok((target, lock))
+    options.write(true).mode(0o600).custom_flags(flags);
+    let path = lock_path(&target);
+    let lock = match options.clone().create_new(true).open(&path) {
+        Ok(made) => {
+            owner::give_to_owner_of(folder, made.file());
+            Ok(made)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) => Err(error),
+    };
+    lock.map_err(|error| unlockable(&target, &error)).map(|lock| (target, lock))
 }
 
 /// Held by one writer; the kernel lets go of it when the process ends, however it ends.
@@ -348,10 +350,13 @@ fn write_beside(
         // tempfile puts its own path in front.
         unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
     })?;
-    if let Found { metadata: Some(metadata), attributes, .. } = old {
-        attributes.give_to(file.as_file());
-        keep_owner(path, file.as_file(), metadata)?;
-        attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
+    match old {
+        Found { metadata: Some(metadata), attributes, .. } => {
+            attributes.give_to(file.as_file());
+            keep_owner(path, file.as_file(), metadata)?;
+            attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
+        }
+        Found { metadata: None, .. } => owner::give_to_owner_of(folder(path), file.as_file()),
     }
     // Past tempfile, which would put its file's name into what the system says: another each time.
     file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;

@@ -1,0 +1,46 @@
+//! Whose the things are that are made where there was nothing.
+//!
+//! What root makes in a user's folder becomes that user's: programs of theirs have to read the file, and their own `update`
+//! has to take the lock. Where that is not allowed, and for anybody else, all stays as the system has it.
+
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::Dir;
+use rustix::fs::OFlags;
+
+/// Gives `made`, which was made in `folder` just now, to the folder's owner.
+pub(super) fn give_to_owner_of(folder: &Path, made: &File) {
+    let Ok(owner) = fs_err::metadata(folder) else { return };
+    if rustix::process::geteuid().is_root() && !rustix::process::Uid::from_raw(owner.uid()).is_root() {
+        let _ = std::os::unix::fs::fchown(made, Some(owner.uid()), Some(owner.gid()));
+    }
+}
+
+/// Makes `folder` and what is missing above it, closed to others.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    let Some(parent) = folder.parent().filter(|_| !folder.exists()) else { return Ok(()) };
+    make_folder(parent)?;
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        outcome => outcome?,
+    }
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let made = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(folder)?;
+    // The parent's owner may have put another one in its place, but none of root's that holds anything.
+    if is_empty(made.file()) {
+        give_to_owner_of(parent, made.file());
+    }
+    Ok(())
+}
+
+fn is_empty(folder: &File) -> bool {
+    let is_own = |name: &std::ffi::CStr| [c".", c".."].contains(&name);
+    Dir::read_from(folder)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_own(entry.file_name()))))
+}
