@@ -41,7 +41,17 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let read = move || config::load(&matches, &environment);
-    start(Start { settings, passed, read: Box::new(read), announce: |_| None }, surroundings)
+    let hangup = Hangup::Reloads;
+    start(Start { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hangup {
+    /// Settings are read again, as of daemons.
+    Reloads,
+    /// The terminal is gone, and whoever was at it.
+    Ends,
 }
 
 /// What a daemon starts with.
@@ -53,11 +63,12 @@ pub(super) struct Start {
     pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     /// What stderr is told once there is something to be had.
     pub(super) announce: fn(&daemon::Bound) -> Option<String>,
+    pub(super) hangup: Hangup,
 }
 
 /// A daemon, to its end.
 pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
-    let Start { settings, passed, read, announce } = start;
+    let Start { settings, passed, read, announce, hangup } = start;
     prompt::ask_for_all(&settings);
     let logs = start_logs(&settings, surroundings.environment);
     daemon::no_core_files();
@@ -81,7 +92,7 @@ pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
             let _ = surroundings.stderr.write_all(text.as_bytes());
         }
     };
-    let outcome = runtime.block_on(serve(&settings, passed, read, taken, &mut announced));
+    let outcome = runtime.block_on(serve(&settings, passed, read, taken, &mut announced, hangup));
     // A name lookup may still block a thread; the process need not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
@@ -96,6 +107,7 @@ async fn serve(
     read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     taken: Box<dyn FnMut(&Settings) + Send>,
     announce: &mut dyn FnMut(&daemon::Bound),
+    meaning: Hangup,
 ) -> Result<(), Failure> {
     let cannot_listen =
         |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
@@ -114,6 +126,9 @@ async fn serve(
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
                 Some(()) = hangup.recv() => {
+                    if meaning == Hangup::Ends {
+                        return;
+                    }
                     // Full means that a reading is asked for already.
                     let _ = ask.try_send(());
                 }

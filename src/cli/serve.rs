@@ -23,6 +23,7 @@ use super::helper::Line;
 use super::helper::Name;
 use super::helper::Words;
 use super::run;
+use super::run::Hangup;
 use crate::config::Environment;
 use crate::daemon;
 use crate::failure::Class;
@@ -54,7 +55,16 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let passed = daemon::Passed { tcp: vec![listener], ..daemon::Passed::default() };
     let again = settings.clone();
     let read = Box::new(move || Ok(again.clone()));
-    run::start(run::Start { settings, passed, read, announce }, surroundings)
+    let hangup = if is_hangup_ignored() { Hangup::Reloads } else { Hangup::Ends };
+    run::start(run::Start { settings, passed, read, announce, hangup }, surroundings)
+}
+
+/// Whether whoever started this wants it to outlive the terminal, as nohup does.
+fn is_hangup_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & HANGUP != 0))
 }
 
 /// Front ends that are off here unless a flag turns them on, and what help says of them.

@@ -143,9 +143,6 @@ async fn serve_says_where_sdks_find_it_and_serves_the_role() {
         let issued = stage.emulator.issued();
         assert_eq!(client::imds(&address).await.key_id(), issued.last().unwrap().access_key_id);
 
-        daemon.signal(Signal::HUP);
-        let reloaded = daemon.wait_for("Configuration reloaded").await;
-        assert_eq!(reloaded["unchanged"], 1);
         let (code, output) = daemon.stop().await;
         assert_eq!(code, 0, "{output}");
         stage.assert_no_secrets(&output, &[]);
@@ -153,6 +150,39 @@ async fn serve_says_where_sdks_find_it_and_serves_the_role() {
     let left: Vec<_> =
         fs_err::read_dir(stage.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("anchord-")), "{left:?}");
+}
+
+/// As AWS's tool does; who wants it to stay starts it with `nohup`.
+#[tokio::test]
+async fn serve_ends_with_its_terminal_unless_hangups_are_ignored() {
+    let stage = Stage::new().await;
+    let serve = |started: &str| {
+        let mut command = called(&stage, OTHER_NAME);
+        let program = command.get_program().to_owned();
+        command = with_the_environment_of(&command, "sh");
+        command.args(["-c", &format!("{started} exec \"$@\""), "sh"]).arg(program);
+        command.arg("serve").args(flags(&stage)).args(["--port=0", "--log-format=json"]);
+        Daemon::of(command)
+    };
+
+    let plain = serve("");
+    plain.wait_for("Ready").await;
+    plain.signal(Signal::HUP);
+    assert_eq!(plain.ended().await.0, 0);
+
+    let stays = serve("trap '' HUP;");
+    stays.wait_for("Ready").await;
+    stays.signal(Signal::HUP);
+    assert_eq!(stays.wait_for("Configuration reloaded").await["unchanged"], 1);
+    assert_eq!(stays.stop().await.0, 0);
+}
+
+/// `program` where and as `command` would run.
+fn with_the_environment_of(command: &Command, program: &str) -> Command {
+    let mut other = Command::new(program);
+    other.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other.current_dir(command.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
+    other
 }
 
 #[tokio::test]
