@@ -48,6 +48,7 @@ use crate::client::Place;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
+use crate::config::OPTIONS;
 use crate::config::Problems;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -226,8 +227,16 @@ impl Builder {
     /// at the option `socket-path`, else in the user's runtime directory, then at `/run/anchord/anchord.sock`.
     ///
     /// # Errors
-    /// Every mistake in the settings at once, a session without a name; or there is no tokio runtime around the call.
+    /// Every mistake in the settings at once, a session without a name, an option in code that says what the session is,
+    /// which the daemon knows by itself; or there is no tokio runtime around the call.
     pub fn start_with_daemon(&self) -> Result<Provider, Failure> {
+        let decides =
+            |flag: &&String| OPTIONS.iter().any(|spec| spec.flag == **flag && spec.decides_credentials());
+        if let Some(flag) = self.given.iter().map(|(flag, _)| flag).find(decides) {
+            let hint = Some("leave it out, or `start` the session in this program".into());
+            let message = format!("`{flag}` does not change the daemon's session");
+            return Err(Failure::of(Class::Misconfigured, message, hint));
+        }
         let settings = self.settings()?;
         in_a_runtime()?;
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));

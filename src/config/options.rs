@@ -65,6 +65,11 @@ impl OptionSpec {
         self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
     }
 
+    /// Whether it says whose credentials a session's are; the Region in which clients use them does not.
+    pub fn decides_credentials(&self) -> bool {
+        self.table() == "session" && self.flag != "region"
+    }
+
     fn argument(&self) -> clap::Arg {
         let action = match self.kind {
             Kind::List(_) | Kind::Steps => clap::ArgAction::Append,

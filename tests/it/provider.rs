@@ -226,6 +226,7 @@ async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
     let daemons = client::socket(&stage.socket(), "bedrock").await.key_id();
 
     let first = key_id(&provider).await;
+    let contradicted = in_code(&stage).session("bedrock").start_with_daemon().unwrap_err();
     let unknown = provided(&of("none").unwrap()).await.unwrap_err();
     daemon.kill();
     let after = key_id(&provider).await;
@@ -233,6 +234,7 @@ async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
 
     assert_eq!([&first, &after], [&daemons; 2]);
     assert_eq!(stage.emulator.sessions_created(), 1);
+    assert_eq!(contradicted.message(), "`certificate` does not change the daemon's session");
     let told = |error: &CredentialsError| error.source().unwrap().to_string();
     assert!(told(&unknown).contains("no session"), "{}", told(&unknown));
     assert!(told(&nobody).starts_with("no daemon listens on `"), "{}", told(&nobody));

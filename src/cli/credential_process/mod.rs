@@ -231,8 +231,7 @@ async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Fail
 pub(super) fn flag_of_session(settings: &Settings) -> Option<String> {
     let session = settings.the_session()?;
     let origin = |key: &str| settings.origins.of(&format!("session.{}.{key}", session.name));
-    // The Region in which clients use credentials does not change them.
-    let mut options = OPTIONS.iter().filter(|option| option.table() == "session" && option.flag != "region");
+    let mut options = OPTIONS.iter().filter(|option| option.decides_credentials());
     let given = options.find(|option| matches!(origin(option.name()), Some(Origin::Argument(_))))?;
     Some(format!("--{}", given.flag))
 }
