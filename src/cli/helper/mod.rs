@@ -126,9 +126,13 @@ pub(super) fn subcommand(verb: &'static str, name: Name) -> Command {
         "serve" => serve::with_defaults(command),
         "update" => credential_process::with_no_cache(update::with_file(command)),
         "credential-process" => credential_process::with_no_cache(command),
-        _ => command,
+        // Both have something to do without one.
+        _ => command.mut_arg("certificate", |argument| argument.help(CERTIFICATE)),
     }
 }
+
+const CERTIFICATE: &str =
+    "Where the certificate is: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID";
 
 /// Ours as far as the verb has a use for them, then theirs.
 pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
