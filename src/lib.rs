@@ -7,7 +7,7 @@
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
 //!                    telemetry (logs; known only to daemon and cli)
 //!
-//!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  secret
+//!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  profile  secret
 //! ```
 //!
 //! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`).
@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod entropy;
 pub mod failure;
 pub mod private_file;
+pub mod profile;
 pub mod secret;
 
 // Stages, in the order of the flow.

@@ -10,11 +10,21 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const WORDS: &[&str] =
-    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "secret"];
+    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "profile", "secret"];
 
 /// Words, and the stage whose option types settings hold.
-const OPTIONS_OF_STAGES: &[&str] =
-    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "secret", "identity"];
+const OPTIONS_OF_STAGES: &[&str] = &[
+    "arn",
+    "clock",
+    "credentials",
+    "endpoint",
+    "entropy",
+    "failure",
+    "private_file",
+    "profile",
+    "secret",
+    "identity",
+];
 
 const EVERYTHING_ABOVE: &[&str] = &["*"];
 
@@ -25,6 +35,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("endpoint", &["arn"]),
     ("entropy", &[]),
     ("failure", &[]),
+    ("profile", &[]),
     ("secret", &[]),
     ("private_file", &["failure", "secret"]),
     ("credentials", &["arn", "clock", "secret"]),
@@ -45,6 +56,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "entropy",
             "failure",
             "private_file",
+            "profile",
             "secret",
             "session",
             "signing",

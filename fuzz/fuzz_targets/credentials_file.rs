@@ -4,8 +4,8 @@
 use anchord::clock::parse_rfc3339;
 use anchord::credentials::Credentials;
 use anchord::credentials::Keys;
-use anchord::frontend::credentials_file::Profile;
 use anchord::frontend::credentials_file::edit;
+use anchord::profile::Profile;
 use anchord::secret::Secret;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {

@@ -37,7 +37,7 @@ use crate::daemon::Seams;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::frontend::credentials_file;
-use crate::frontend::credentials_file::Profile;
+use crate::profile::Profile;
 use crate::session::Policy;
 use crate::telemetry;
 
@@ -174,7 +174,7 @@ async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Envi
     let file = CredentialsFile {
         name: target.path.display().to_string(),
         path: target.path.clone(),
-        profile: target.profile.as_str().to_owned(),
+        profile: target.profile.clone(),
         // Where neither is there, the daemon has only one.
         session: name.unwrap_or("the daemon's").to_owned(),
     };

@@ -14,6 +14,7 @@ use super::options::Kind;
 use super::options::OptionSpec;
 use super::values;
 use super::values::Fault;
+use crate::profile::Profile;
 
 /// A `[credentials_file.NAME]`.
 #[derive(Debug)]
@@ -76,16 +77,18 @@ impl Check<'_> {
             self.report(origin, Fault::new(what).hint("set `path`"));
             return None;
         };
-        // The front end has the same rule, and the last word.
-        if let Some(given) = profile.as_ref().filter(|given| !is_nameable(&given.text)) {
-            let what = format!(
-                "{}: a profile's name has no brackets, comment or spaces at its ends, and is not `DEFAULT`",
-                place(table)
-            );
-            self.report(given.origin.clone(), Fault::new(what).hint("choose another name"));
-            return None;
-        }
-        let profile = profile.map_or_else(|| "default".into(), |given| given.text);
+        let profile =
+            match profile.as_ref().map_or(Profile::parse("default"), |given| Profile::parse(&given.text)) {
+                Ok(profile) => profile,
+                Err(error) => {
+                    let origin = profile.map_or(origin, |given| given.origin);
+                    self.report(
+                        origin,
+                        Fault::new(format!("{}: {error}", place(table))).hint("choose another name"),
+                    );
+                    return None;
+                }
+            };
         let session = match (session, sessions) {
             (Some(given), _) if sessions.contains(&given.text.as_str()) => given.text,
             (None, [only]) => (*only).into(),
@@ -105,7 +108,7 @@ impl Check<'_> {
             check.origins.note(key, format!("\"{value}\""), origin.clone());
         };
         note(self, "path", &path.display().to_string());
-        note(self, "profile", &profile);
+        note(self, "profile", profile.as_str());
         note(self, "session", &session);
         Some(CredentialsFile { name: table.name.clone(), path, profile, session })
     }
@@ -136,15 +139,6 @@ impl Check<'_> {
 
 fn place(table: &FileTable) -> String {
     format!("[credentials_file.{}]", table.name)
-}
-
-fn is_nameable(name: &str) -> bool {
-    let breaks = ["[", "]", " #", " ;", "\t#", "\t;"].iter().any(|text| name.contains(text));
-    !(breaks
-        || name.is_empty()
-        || name.trim() != name
-        || name == "DEFAULT"
-        || name.contains(char::is_control))
 }
 
 /// The shared credentials file that SDKs would read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with what the

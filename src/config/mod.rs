@@ -55,6 +55,7 @@ use crate::arn::TrustAnchorArn;
 use crate::endpoint::Variant;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::profile::Profile;
 use crate::secret::Secret;
 
 /// Settings in which every value is well formed and agrees with the others.
@@ -190,7 +191,7 @@ pub struct CredentialsFile {
     /// Where the file is.
     pub path: PathBuf,
     /// The profile that is written.
-    pub profile: String,
+    pub profile: Profile,
     /// Whose credentials it gets; one of [`Settings::sessions`].
     pub session: String,
 }

@@ -20,7 +20,6 @@ use crate::config::CredentialsFile;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::frontend::credentials_file;
-use crate::frontend::credentials_file::Profile;
 use crate::session::Freshness;
 use crate::session::Handle;
 
@@ -88,13 +87,6 @@ async fn supervised(file: CredentialsFile, handle: Handle, clock: Clock) {
 
 /// Ends when nobody keeps the session any more.
 async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
-    let profile = match Profile::parse(&file.profile) {
-        Ok(profile) => profile,
-        Err(error) => {
-            warn!(file = file.name, class = "misconfigured", %error, "The credentials file is not written");
-            return;
-        }
-    };
     let mut snapshots = handle.snapshots();
     let mut told: Option<Failure> = None;
     loop {
@@ -103,7 +95,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         // What has ended is of use to nobody.
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.now()) > reserve);
         let written = match &credentials {
-            Some(credentials) => write(file, &profile, credentials).await,
+            Some(credentials) => write(file, credentials).await,
             None => Ok(()),
         };
         let pause = if written.is_ok() { LOOK } else { RETRY };
@@ -124,10 +116,10 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     }
 }
 
-async fn write(file: &CredentialsFile, profile: &Profile, credentials: &Credentials) -> Result<(), Failure> {
-    if credentials_file::write(&file.path, profile, credentials).await? {
+async fn write(file: &CredentialsFile, credentials: &Credentials) -> Result<(), Failure> {
+    if credentials_file::write(&file.path, &file.profile, credentials).await? {
         let ends_at = clock::rfc3339(credentials.expires_at());
-        let (profile, session) = (profile.as_str(), file.session.as_str());
+        let (profile, session) = (file.profile.as_str(), file.session.as_str());
         info!(file = file.name, profile, session, ends_at, "Credentials file written");
     }
     Ok(())
@@ -140,6 +132,7 @@ mod tests {
 
     use super::*;
     use crate::credentials::Keys;
+    use crate::profile::Profile;
     use crate::secret::Secret;
     use crate::session::Snapshot;
 
@@ -171,7 +164,12 @@ mod tests {
 
         fn file(&self, name: &str) -> CredentialsFile {
             let path = self.folder.path().join(name);
-            CredentialsFile { name: name.into(), path, profile: "default".into(), session: "web".into() }
+            CredentialsFile {
+                name: name.into(),
+                path,
+                profile: Profile::parse("default").unwrap(),
+                session: "web".into(),
+            }
         }
 
         /// Waits until the file holds `id`; the clock of the tests is the operating system's here.

@@ -9,53 +9,8 @@
 
 use crate::clock;
 use crate::credentials::Credentials;
+use crate::profile::Profile;
 use crate::secret::Secret;
-
-/// The name of a profile that SDKs can find: of letters of ASCII, digits and `._-@` all of them, of others Python's and
-/// Go's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Profile(String);
-
-/// No section can have this name and be found by SDKs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unnameable {
-    /// It has no characters.
-    #[error("a profile's name is not empty")]
-    Empty,
-    /// The section's header would end early or not at all, or SDKs would cut the name.
-    #[error(
-        "a profile's name has no `]`, no control characters and no comment, and neither begins nor ends with a space"
-    )]
-    Malformed,
-    /// Python takes its keys over into every other profile.
-    #[error("boto3 gives the keys of `DEFAULT` to every profile")]
-    EveryProfile,
-}
-
-impl Profile {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// Why SDKs would not find it.
-    pub fn parse(name: &str) -> Result<Self, Unnameable> {
-        // Some SDKs read a comment from here on, in headers too.
-        let has_comment = [" #", " ;", "\t#", "\t;"].iter().any(|comment| name.contains(comment));
-        match name {
-            "" => Err(Unnameable::Empty),
-            "DEFAULT" => Err(Unnameable::EveryProfile),
-            _ if name.trim() != name || name.contains(['[', ']']) || name.contains(char::is_control) => {
-                Err(Unnameable::Malformed)
-            }
-            _ if has_comment => Err(Unnameable::Malformed),
-            _ => Ok(Self(name.into())),
-        }
-    }
-
-    /// As the section's header has it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The text with the profile's keys replaced by those of `credentials`.
 ///
@@ -89,7 +44,7 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option
         return None;
     }
     // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
-    let room = 2 * text.len() + (sections.len() + 2) * (longest + profile.0.len());
+    let room = 2 * text.len() + (sections.len() + 2) * (longest + profile.as_str().len());
     let mut out = Out { bytes: Secret::new(Vec::with_capacity(room)), ending: usual_ending(&lines) };
     out.push(mark);
     let mut done = 0;
@@ -250,9 +205,9 @@ fn sections(lines: &[Line<'_>], profile: &Profile) -> Vec<Section> {
         if let Some(last) = found.last_mut().filter(|_| is_open) {
             last.end = index;
         }
-        is_open = trim(name) == profile.0.as_bytes();
+        is_open = trim(name) == profile.as_str().as_bytes();
         if is_open {
-            let is_exact = name == profile.0.as_bytes();
+            let is_exact = name == profile.as_str().as_bytes();
             found.push(Section { start: index, end: lines.len(), is_exact });
         }
     }
@@ -398,7 +353,7 @@ fn append(profile: &Profile, keys: &[Key<'_>], out: &mut Out<'_>) {
     if !out.is_empty() {
         out.fresh_line(&[], ending);
     }
-    out.fresh_line(&[b"[", profile.0.as_bytes(), b"]"], ending);
+    out.fresh_line(&[b"[", profile.as_str().as_bytes(), b"]"], ending);
     for (name, value) in keys.iter().filter_map(|(name, wanted)| Some((name, wanted.fresh()?))) {
         out.fresh_line(&[name.as_bytes(), b" = ", value.as_bytes()], ending);
     }

@@ -6,8 +6,6 @@
 mod edit;
 mod write;
 
-pub use edit::Profile;
-pub use edit::Unnameable;
 pub use edit::edit;
 pub use write::Error;
 pub use write::write;

@@ -20,13 +20,13 @@ mod attributes;
 mod owner;
 
 use self::attributes::Attributes;
-use super::Profile;
 use super::edit;
 use crate::credentials::Credentials;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::failure::system_reason;
 use crate::private_file;
+use crate::profile::Profile;
 use crate::secret::Secret;
 
 /// Why the file is as it was.

@@ -189,16 +189,6 @@ fn bytes_that_are_no_text_are_kept() {
     assert!(new.expose().ends_with(b"\n[b\xff]\n"));
 }
 
-#[test]
-fn names_that_no_section_can_have_are_refused() {
-    for name in ["", " a", "a ", "a]b", "[a", "a\nb", "a\0", "a #b", "DEFAULT"] {
-        assert!(Profile::parse(name).is_err(), "{name:?}");
-    }
-    for name in ["default", "my work", "a@b:c/d", "ümlaut", "profile a", "a#b"] {
-        assert_eq!(Profile::parse(name).unwrap().as_str(), name);
-    }
-}
-
 /// Sections and their keys in lower case, as configparser reads them; of duplicates the last.
 type Read = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>;
 
