@@ -61,7 +61,7 @@ pub(super) struct Start {
     pub(super) passed: daemon::Passed,
     /// How its settings are read again.
     pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
-    /// What stderr is told once there is something to be had.
+    /// What stderr is told once there are credentials, or a reason why not.
     pub(super) announce: fn(&daemon::Bound) -> Option<String>,
     pub(super) hangup: Hangup,
 }

@@ -114,6 +114,9 @@ impl Issuer for Renewal {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use anchord_emulator::Authority;
+    use anchord_emulator::KeyKind;
+    use anchord_emulator::LeafRequest;
     use tempfile::TempDir;
     use time::OffsetDateTime;
     use time::macros::datetime;
@@ -159,7 +162,7 @@ mod tests {
     }
 
     struct Rig {
-        _folder: TempDir,
+        folder: TempDir,
         settings: Settings,
         environment: Environment,
         clock: Clock,
@@ -180,7 +183,14 @@ mod tests {
             let clock = Clock::manual(NOON);
             let aws =
                 Aws { clock: clock.clone(), calls: AtomicUsize::new(0), refuses: AtomicBool::new(false) };
-            Self { _folder: folder, settings, environment, clock, aws }
+            Self { folder, settings, environment, clock, aws }
+        }
+
+        /// Puts another certificate in the place of the one before.
+        fn exchange_certificate(&self) {
+            let root = Authority::root("root", KeyKind::P256).unwrap();
+            let leaf = root.leaf(&LeafRequest::new("robot", KeyKind::P256)).unwrap();
+            fs_err::write(self.folder.path().join("c"), leaf.certificate_pem()).unwrap();
         }
 
         async fn renew(&self, than: Option<&Credentials>) -> Result<String, Failure> {
@@ -205,6 +215,21 @@ mod tests {
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2", "one call for all processes");
         rig.clock.jump(time::Duration::minutes(31));
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "what is due is given to nobody");
+        assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_made_with_another_certificate_is_renewed_and_goes_on_where_none_is_to_be_had() {
+        let rig = Rig::new();
+        rig.exchange_certificate();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1", "which is in the cache");
+
+        rig.exchange_certificate();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA2");
+        rig.exchange_certificate();
+        rig.aws.refuses.store(true, Ordering::SeqCst);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA2");
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
