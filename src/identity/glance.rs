@@ -175,4 +175,19 @@ mod tests {
             before = after;
         }
     }
+
+    /// There a mistake is remembered, so that one try must do for all processes.
+    #[test]
+    fn only_tokens_and_tpms_count_mistakes() {
+        let folder = Folder::new();
+        let tss2 = "-----BEGIN TSS2 PRIVATE KEY-----\nAAAA\n-----END TSS2 PRIVATE KEY-----\n";
+        let keys = ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", tss2];
+        let of_file = |content: &str| Source::of_files("leaf.pem", folder.write("key.pem", content));
+        let with_key = |key| Source { private_key: Some(key), ..Source::of_files("leaf.pem", "") };
+
+        assert_eq!(keys.map(|key| of_file(key).counts_mistakes()), [false, true]);
+        assert!(!Source::of_files("leaf.pem", "missing.pem").counts_mistakes());
+        assert!(with_key(Locator::Tpm(0x8100_0001)).counts_mistakes());
+        assert!(with_key(Locator::Token(Box::new("pkcs11:object=key".parse().unwrap()))).counts_mistakes());
+    }
 }
