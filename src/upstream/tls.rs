@@ -1,9 +1,12 @@
 //! TLS towards AWS: which roots are trusted, and whose clock judges certificates.
 
+use std::io;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustls::ClientConfig;
 use rustls::ConfigBuilder;
 use rustls::DigitallySignedStruct;
@@ -36,7 +39,7 @@ pub enum RootsError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file holds no usable certificate.
     #[error("the CA file `{}` holds no certificate in PEM", path.display())]
@@ -129,12 +132,29 @@ impl ServerCertVerifier for Anybody {
 }
 
 fn roots_in(path: &Path) -> Result<RootCertStore, RootsError> {
-    let pem = fs_err::read(path)
-        .map_err(|error| RootsError::Read { path: path.into(), source: system_reason(&error) })?;
+    let pem = read(path).map_err(|source| RootsError::Read { path: path.into(), source })?;
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 { Err(RootsError::Empty { path: path.into() }) } else { Ok(roots) }
+}
+
+/// A pipe or a device in the file's place must not be waited for, nor read to its end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    const MAX_BYTES: u64 = 16 << 20;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    let opened = options.read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| system_reason(&error))?;
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut pem = Vec::new();
+    let bytes = file.take(MAX_BYTES + 1).read_to_end(&mut pem).map_err(|error| system_reason(&error))?;
+    if bytes as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is larger than any file of roots"));
+    }
+    Ok(pem)
 }
 
 fn system_roots() -> RootCertStore {

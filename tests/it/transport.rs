@@ -91,6 +91,23 @@ async fn a_ca_file_that_cannot_be_used_is_told_at_start() {
     }
 }
 
+/// Nobody writes into the pipe, and the device has no end.
+#[tokio::test]
+async fn a_pipe_or_a_device_in_the_ca_files_place_is_not_waited_for() {
+    let stage = Stage::new().await;
+    let pipe = stage.path("tls-ca.pem");
+    fs_err::remove_file(&pipe).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+
+    for place in [pipe.to_str().unwrap(), "/dev/zero"] {
+        let ran = stage.run(&["credential-process", "--session", "bedrock", "--ca-file", place]).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+        assert!(ran.stderr.contains("it is no file; hint: set `upstream.ca_file`"), "{}", ran.stderr);
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_does_not_come_ends_with_the_read_time_out() {
     let stage = Stage::new().await;

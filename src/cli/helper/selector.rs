@@ -1,5 +1,6 @@
 //! `--cert-selector`: which certificate of a store is meant, inline or in a file of JSON.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -80,7 +81,11 @@ fn serial(text: &str) -> Result<String, String> {
 
 fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
     let failed = |why: String| format!("--cert-selector: `{}` {why}", path.display());
-    let text = fs_err::read(path).map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
+    let mut text = Vec::new();
+    // No more than shows that it is too much: it may be a device that has no end.
+    fs_err::File::open(path)
+        .and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut text))
+        .map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
     if text.len() > LARGEST {
         return Err(failed("is larger than any selector; hint: name the file with the selector".into()));
     }
