@@ -70,18 +70,13 @@ struct Task {
 impl Task {
     fn start(file: &CredentialsFile, handle: &Handle, clock: &Clock) -> Self {
         let mut task = JoinSet::new();
-        task.spawn(supervised(file.clone(), handle.clone(), clock.clone()));
+        task.spawn(keep_credentials_file(file.clone(), handle.clone(), clock.clone()));
         Self { file: file.clone(), handle: handle.clone(), _task: task }
     }
 }
 
-/// Keeps one file with what `handle` hands out, for a process that is no daemon. Goes on until dropped, or until the
-/// session ends.
+/// Keeps one file with what `handle` hands out, through panics too. Goes on until dropped, or until the session ends.
 pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock: Clock) {
-    supervised(file, handle, clock).await;
-}
-
-async fn supervised(file: CredentialsFile, handle: Handle, clock: Clock) {
     supervise::write(&file.name, || follow(&file, &handle, &clock)).await;
 }
 
@@ -217,7 +212,7 @@ mod tests {
         let rig = Rig::new();
         let path = rig.folder.path().join("a");
         rig.publish("ASIA1");
-        let _kept = tokio::spawn(supervised(rig.file("a"), rig.handle.clone(), rig.clock.clone()));
+        let _kept = tokio::spawn(keep_credentials_file(rig.file("a"), rig.handle.clone(), rig.clock.clone()));
         let until_written = async || {
             while !fs_err::read_to_string(&path).is_ok_and(|text| text.contains("ASIA1")) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
