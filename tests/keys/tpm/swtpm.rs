@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -245,16 +247,33 @@ impl Drop for Swtpm {
     }
 }
 
-/// A port whose neighbour is free as well, for the tools expect the control channel there.
+/// Two ports in a row that nobody listens on (the tools expect the control channel at the second), and that the kernel
+/// gives to nobody who asks for any: while a TPM is down, its address has to stay free for it.
 fn free_pair() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = fs_err::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first_given: u32 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let pairs = first_given.saturating_sub(LOWEST_PORT) / 2;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    for _ in 0..pairs {
+        // Runs beside each other begin at different places.
+        let pair = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % pairs;
+        let port = u16::try_from(LOWEST_PORT + 2 * pair).unwrap();
+        if [port, port + 1].iter().all(is_free) {
+            return port;
+        }
+    }
+    // A host that gives all ports away has none that stays free.
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < u16::MAX && is_free(&(port + 1)) {
             return port;
         }
     }
 }
+
+/// Above what services of this host are likely to have.
+const LOWEST_PORT: u32 = 16384;
 
 /// `TPMKey` (draft-bottomley-tpm2-keys), PEM.
 fn key_file(public: &[u8], private: &[u8], parent: u32) -> String {
