@@ -65,6 +65,7 @@ pub struct Emulator {
     tls: Tls,
     address: SocketAddr,
     running: Option<Running>,
+    reserved: Option<TcpSocket>,
 }
 
 struct Running {
@@ -82,7 +83,8 @@ impl Emulator {
         }
         let tls = Tls::new(setup.listen)?;
         let address = setup.listen;
-        let mut emulator = Self { shared: Arc::new(Shared::new(setup)), tls, address, running: None };
+        let mut emulator =
+            Self { shared: Arc::new(Shared::new(setup)), tls, address, running: None, reserved: None };
         emulator.restart().await?;
         Ok(emulator)
     }
@@ -93,14 +95,18 @@ impl Emulator {
             running.stop.send_replace(true);
             // It can only fail by a panic in the task, which ended it as well.
             let _ = running.task.await;
+            // While it is down the kernel would give its port to whoever asks for any.
+            self.reserved = reserve(self.address).ok();
         }
     }
 
     /// Listens again at the same address, with the same certificate, account, log and script.
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.stop().await;
-        let listener =
-            listen(self.address).map_err(|source| Error::Listen { address: self.address, source })?;
+        let reserved = self.reserved.take().map_or_else(|| reserve(self.address), Ok);
+        let listener = reserved
+            .and_then(|socket| socket.listen(1024))
+            .map_err(|source| Error::Listen { address: self.address, source })?;
         if let Ok(address) = listener.local_addr() {
             self.address = address;
         }
@@ -337,12 +343,13 @@ fn set_always(always: &mut HashMap<Option<Service>, Fault>, service: Option<Serv
     };
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// The address for us alone, where connections are refused until it listens.
+fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it a restart meets the TIME_WAIT of its own connections.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(1024)
+    Ok(socket)
 }
 
 async fn accept(

@@ -27,6 +27,19 @@ async fn a_stopped_service_refuses_connections_and_closes_those_it_had() {
 }
 
 #[tokio::test]
+async fn while_it_is_down_nobody_else_gets_its_port() {
+    let mut world = World::new().await;
+    let address = world.emulator.address();
+
+    world.emulator.stop().await;
+    let taken = tokio::net::TcpSocket::new_v4().unwrap().bind(address).unwrap_err();
+    world.emulator.restart().await.unwrap();
+
+    assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+    assert_eq!(world.emulator.address(), address);
+}
+
+#[tokio::test]
 async fn a_restart_keeps_port_certificate_and_memory() {
     let mut world = World::new().await;
     let mut client = Client::connect(&world.emulator).await.unwrap();
