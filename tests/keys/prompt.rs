@@ -1,14 +1,15 @@
-//! A passphrase that is typed in, on a terminal that script(1) makes.
+//! A passphrase that is typed in.
 
 use std::io::Read as _;
 use std::io::Write as _;
 use std::process::Child;
-use std::process::ChildStdin;
-use std::process::ChildStdout;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 
 use crate::support::Stage;
+use crate::support::process;
+use crate::support::terminal;
 
 const PASSPHRASE: &str = "typed-5b1c-of-tests";
 
@@ -22,61 +23,71 @@ fn encrypt(stage: &Stage) {
     fs_err::rename(encrypted, stage.path("key.pem")).unwrap();
 }
 
-/// A verb on a terminal.
+/// A verb, and the person who uses it. Nothing is between them: a shell would have a say in how Ctrl+C ends.
 struct Terminal {
     child: Child,
-    keyboard: ChildStdin,
-    screen: ChildStdout,
+    person: std::fs::File,
     shown: Vec<u8>,
 }
 
 impl Terminal {
-    fn of(stage: &Stage, verb: &str) -> Self {
-        let anchord = env!("CARGO_BIN_EXE_anchord");
-        // Nobody waits longer for what is never shown.
-        let verb = format!(
-            "timeout --foreground 60 {anchord} {verb} --config {}",
-            stage.path("anchord.toml").display()
-        );
-        // Whoever runs tests in the background has them ignore Ctrl+C.
+    /// Starts the program of `verb` with its arguments, the variables that it sets, and no others.
+    fn of(verb: &Command) -> Self {
+        let (person, programs) = terminal::pair();
+        let programs = || std::fs::File::from(programs.try_clone().unwrap());
+        // Whoever runs tests in the background has them ignore Ctrl+C; nobody waits longer for what is never shown.
         let mut command = Command::new("env");
-        command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &verb]);
-        command.arg("/dev/null").env("HOME", stage.path(""));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (keyboard, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, keyboard, screen, shown: Vec::new() }
+        command.args(["--default-signal=INT", "setsid", "--ctty", "timeout", "--foreground", "60"]);
+        command.arg(verb.get_program()).args(verb.get_args()).env_clear();
+        command.envs(verb.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command.stdin(programs()).stdout(programs()).stderr(programs()).spawn().unwrap();
+        Self { child, person, shown: Vec::new() }
     }
 
-    /// Reads on until `text` is shown, once more if it was before.
-    fn until(&mut self, text: &str) {
+    /// Reads on until `text` is shown, once more if it was before; false if the verb ended first.
+    fn shows(&mut self, text: &str) -> bool {
         let from = self.shown.len();
-        while !self.shown[from..].ends_with(text.as_bytes()) {
-            let mut byte = [0];
-            let read = self.screen.read(&mut byte).unwrap();
-            assert_eq!(read, 1, "{}", String::from_utf8_lossy(&self.shown));
-            self.shown.push(byte[0]);
+        let mut is_open = true;
+        while is_open && !self.shown[from..].ends_with(text.as_bytes()) {
+            is_open = self.read_one();
         }
+        is_open
     }
 
     fn hit(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.person.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that was shown, and whether the verb was content.
-    fn ended(mut self) -> (String, bool) {
-        self.screen.read_to_end(&mut self.shown).unwrap();
-        (String::from_utf8(self.shown).unwrap(), self.child.wait().unwrap().success())
+    /// All that was shown, and how the verb ended.
+    fn ended(mut self) -> (String, ExitStatus) {
+        while self.read_one() {}
+        (String::from_utf8(self.shown).unwrap(), self.child.wait().unwrap())
     }
+
+    fn read_one(&mut self) -> bool {
+        let mut byte = [0];
+        // EIO once no program has the other end any more.
+        let read = self.person.read(&mut byte).unwrap_or(0);
+        self.shown.extend_from_slice(&byte[..read]);
+        read == 1
+    }
+}
+
+/// A verb that reads the stage's configuration.
+fn verb(stage: &Stage, words: &[&str]) -> Command {
+    let mut command = process::anchord();
+    command.args(words).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command
 }
 
 /// All that the terminal shows while `typed` is typed into the prompt, and whether the verb was content.
 fn show(stage: &Stage, typed: &str) -> (String, bool) {
-    let mut terminal = Terminal::of(stage, "certificate show");
+    let mut terminal = Terminal::of(&verb(stage, &["certificate", "show"]));
     // What is typed before the prompt would be thrown away.
-    terminal.until(": ");
+    terminal.shows(": ");
     terminal.hit(typed);
-    terminal.ended()
+    let (shown, status) = terminal.ended();
+    (shown, status.success())
 }
 
 #[tokio::test]
@@ -101,17 +112,17 @@ async fn update_asks_for_the_passphrase_once_and_ctrl_c_ends_it() {
     let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await;
     encrypt(&stage);
     stage.configure(&format!("{}passphrase = \"prompt\"\n", stage.session("bedrock")));
-    let mut terminal = Terminal::of(&stage, "update");
+    let mut terminal = Terminal::of(&verb(&stage, &["update"]));
 
-    terminal.until(": ");
+    terminal.shows(": ");
     terminal.hit(&format!("{PASSPHRASE}\n"));
     // The second needs the key again.
-    terminal.until("Credentials file written");
-    terminal.until("Credentials file written");
+    terminal.shows("Credentials file written");
+    terminal.shows("Credentials file written");
     terminal.hit("\u{3}");
 
-    let (shown, is_good) = terminal.ended();
-    assert!(is_good && shown.contains("\"Stopped"), "{shown}");
+    let (shown, status) = terminal.ended();
+    assert!(status.success() && shown.contains("\"Stopped"), "{status}: {shown}");
     assert_eq!(shown.matches("Passphrase of").count(), 1, "{shown}");
     assert!(!shown.contains(PASSPHRASE) && stage.emulator.sessions_created() >= 2, "{shown}");
     let written = fs_err::read_to_string(stage.path(".aws/credentials")).unwrap();
@@ -134,36 +145,21 @@ async fn without_a_terminal_it_is_said_what_to_use_instead() {
     assert!(shown.contains("needs a terminal; a service takes it from a file"), "{shown}");
 }
 
-/// `credential-process` without a daemon, and how it ended; `typed` is typed into its prompt, if there is one.
+/// `credential-process` without a daemon, and whether it was content; `typed` is typed into its prompt, if there is one.
 fn ask(stage: &Stage, passphrase: Option<&str>, typed: Option<&str>) -> (String, bool) {
-    let anchord = env!("CARGO_BIN_EXE_anchord");
-    let configuration = stage.path("anchord.toml").display().to_string();
-    let verb = format!("{anchord} credential-process --session bedrock --config {configuration}");
-    let mut command = match typed {
-        Some(_) => Command::new("script"),
-        None => Command::new("sh"),
-    };
-    match typed {
-        Some(_) => command.args(["--quiet", "--return", "--command", &verb, "/dev/null"]),
-        None => command.args(["-c", &verb]),
-    };
-    command.env("HOME", stage.path("")).env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CACHE_HOME");
+    let mut command = verb(stage, &["credential-process", "--session", "bedrock"]);
     command.envs(passphrase.map(|passphrase| ("ANCHORD_PASSPHRASE", format!("pass:{passphrase}"))));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut shown = Vec::new();
-    let mut byte = [0];
+    let Some(typed) = typed else {
+        let output = command.output().unwrap();
+        return (String::from_utf8(output.stdout).unwrap(), output.status.success());
+    };
+    let mut terminal = Terminal::of(&command);
     // Credentials come without a prompt where there are some.
-    while typed.is_some() && !shown.ends_with(b": ") && screen.read(&mut byte).unwrap() == 1 {
-        shown.push(byte[0]);
+    if terminal.shows("Passphrase of session `bedrock`: ") {
+        terminal.hit(&format!("{typed}\n"));
     }
-    if let Some(typed) = typed {
-        // It may have ended.
-        let _ = writeln!(keyboard, "{typed}");
-    }
-    screen.read_to_end(&mut shown).unwrap();
-    (String::from_utf8(shown).unwrap(), child.wait().unwrap().success())
+    let (shown, status) = terminal.ended();
+    (shown, status.success())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use serde_json::Value;
 use serde_json::json;
 
@@ -16,6 +15,7 @@ use super::invoked;
 use super::told;
 use crate::support::Stage;
 use crate::support::process;
+use crate::support::terminal;
 
 #[tokio::test]
 async fn an_answer_is_selected_from_by_json_paths() {
@@ -110,17 +110,10 @@ async fn a_body_that_is_not_text_is_sent_as_it_is() {
 
 #[tokio::test]
 async fn nobody_is_kept_waiting_at_a_terminal_for_a_body() {
-    use rustix::pty;
     let stage = Stage::new().await;
-    let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
-    pty::grantpt(&master).unwrap();
-    pty::unlockpt(&master).unwrap();
-    let terminal = pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let mut options = fs_err::OpenOptions::new();
-    options.read(true).write(true).custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed());
-    let terminal = options.open(terminal).unwrap();
+    let (_person, programs) = terminal::pair();
     let mut command = invoke(&stage, HAIKU, &["--converse"]);
-    command.stdin(std::fs::File::from(terminal));
+    command.stdin(std::fs::File::from(programs));
 
     let ran = process::to_the_end(command).await;
 

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod process;
 pub(crate) mod systemd;
+pub(crate) mod terminal;
 
 use std::path::Path;
 use std::path::PathBuf;
