@@ -111,7 +111,7 @@ impl Diary {
         match trouble {
             Some(trouble) => {
                 let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
-                error!(session, %class, error, hint, "Credentials have expired; clients get none");
+                error!(session, %class, error, hint, "Credentials have expired; no renewal has succeeded");
             }
             None => info!(session, "Credentials have expired; renewing"),
         }

@@ -139,7 +139,7 @@ async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back(
 
     let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
     let before = fs_err::read(&file).unwrap();
-    let expired = updater.wait_for("Credentials have expired; clients get none").await;
+    let expired = updater.wait_for("Credentials have expired; no renewal has succeeded").await;
 
     assert_eq!((told["class"].as_str(), told["session"].as_str()), (Some("transient"), Some("bedrock")));
     assert_eq!(expired["class"], "transient");
@@ -166,7 +166,7 @@ async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
     stage.emulator.set_trust_policy_refusal(&stage.role, true);
 
     let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
-    updater.wait_for("Credentials have expired; clients get none").await;
+    updater.wait_for("Credentials have expired; no renewal has succeeded").await;
 
     assert_eq!(told["class"], "denied");
     assert!(told["error"].as_str().unwrap().contains("Unable to assume role"), "{told}");
@@ -354,6 +354,38 @@ async fn where_there_is_no_room_the_old_file_is_whole_and_nothing_lies_about() {
     assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 
+/// A disk that only this test sees, of four pages.
+#[tokio::test]
+async fn on_a_full_disk_the_old_file_is_whole_and_nothing_lies_about() {
+    let own_mounts = ["--user", "--map-root-user", "--mount"];
+    if !Command::new("unshare").args(own_mounts).arg("true").status().is_ok_and(|status| status.success()) {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    }
+    let stage = Stage::new().await;
+    assert_eq!(stage.run(&ONCE).await.code, 0, "into the cache, which is to have room");
+    let old = format!("{OLD}{}", "# a line that is there to be kept\n".repeat(250));
+    fs_err::write(stage.path("old"), &old).unwrap();
+    fs_err::create_dir(stage.path("disk")).unwrap();
+    let script = "mount -t tmpfs -o size=16k tmpfs disk && cp old disk/credentials || exit 99
+        \"$0\" \"$@\"; code=$?
+        cp disk/credentials new; ls -A disk > names; exit $code";
+    let mut command = Command::new("unshare");
+    command.args(own_mounts).args(["sh", "-c", script, env!("CARGO_BIN_EXE_anchord")]).args(ONCE);
+    command.arg("--config").arg(stage.path("anchord.toml"));
+    command.arg("--credentials-file").arg(stage.path("disk/credentials"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path(""));
+
+    let ran = to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("credentials`: No space left on device"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: make room on the file system of `"), "{}", ran.stderr);
+    assert_eq!(fs_err::read_to_string(stage.path("new")).unwrap(), old);
+    assert_eq!(fs_err::read_to_string(stage.path("names")).unwrap(), ".credentials.lock\ncredentials\n");
+}
+
 #[tokio::test]
 async fn a_folder_that_may_not_be_written_to_is_named() {
     let stage = Stage::new().await;
@@ -406,6 +438,29 @@ async fn another_users_file_is_left_to_them() {
         (fs_err::read_to_string(&file).unwrap().as_str(), fs_err::metadata(&file).unwrap().uid()),
         (OLD, 12345)
     );
+    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+}
+
+/// In a group of its own it would be closed to those who read it.
+#[tokio::test]
+async fn a_file_whose_group_cannot_be_kept_stays_as_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not shown here: only root can give a file to a group that it is then no member of");
+        return;
+    }
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("aws")).unwrap();
+    let file = stage.path("aws/credentials");
+    fs_err::write(&file, OLD).unwrap();
+    std::os::unix::fs::chown(&file, None, Some(12345)).unwrap();
+
+    let ran = run_bound(&stage, &file).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.contains("belongs to group 12345, to which this user may not give"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: make this user a member of group 12345"), "{}", ran.stderr);
+    let kept = fs_err::metadata(&file).unwrap();
+    assert_eq!((fs_err::read_to_string(&file).unwrap().as_str(), kept.gid()), (OLD, 12345));
     assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 

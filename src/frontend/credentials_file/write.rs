@@ -62,6 +62,20 @@ pub enum Error {
         /// Whose it is.
         owner: u32,
     },
+    /// Keys in another encoding among these would be read by nobody.
+    #[error("`{}` is no text that SDKs read: it holds zero bytes, as UTF-16 does", path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It would be another group's, and may be read by it.
+    #[error("`{}` belongs to group {group}, to which this user may not give files", path.display())]
+    ForeignGroup {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        group: u32,
+    },
     /// Nobody keeps credentials in this.
     #[error("`{}` is larger than 4 MiB, or would be", path.display())]
     TooLarge {
@@ -129,6 +143,10 @@ impl Classify for Error {
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
             Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
+            Self::ForeignGroup { group, .. } => Some(format!(
+                "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
+            )),
             Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
             Self::LongTerm => Some(
                 "set `get_session_token = true` or `assume_role` for the session: what ends may be written"
@@ -315,6 +333,9 @@ fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Re
     sweep(path);
     for _ in 0..ATTEMPTS {
         let found = read(path)?;
+        if found.text.expose().contains(&0) {
+            return Err(Error::NotText { path: path.into() });
+        }
         // What would be too large the next time is not written now.
         let may_be =
             |new: &Secret<Vec<u8>>| u64::try_from(new.expose().len()).is_ok_and(|new| new <= MAX_BYTES);
@@ -372,6 +393,9 @@ fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Res
     }
     match std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())) {
         Err(_) if new.uid() != old.uid() => Err(Error::Foreign { path: path.into(), owner: old.uid() }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::ForeignGroup { path: path.into(), group: old.gid() })
+        }
         outcome => outcome.map_err(unwritable),
     }
 }

@@ -449,7 +449,7 @@ async fn the_life_of_a_session_can_be_read_in_the_log_without_its_secrets() {
     assert_eq!(told("INFO Credentials renewed session=\"web\""), 2, "{lines:#?}");
     assert_eq!(told("WARN Renewal failed; keeping credentials until they expire"), 1 + 3 + 3, "{lines:#?}");
     assert_eq!(told("class=denied error=\"a denied failure\" retry_in=270s"), 1, "{lines:#?}");
-    assert_eq!(told("ERROR Credentials have expired; clients get none"), 1, "{lines:#?}");
+    assert_eq!(told("ERROR Credentials have expired; no renewal has succeeded"), 1, "{lines:#?}");
     assert_eq!(told("INFO Recovered"), 1, "{lines:#?}");
     assert_eq!(told(SECRET_KEY) + told(TOKEN), 0);
 }

@@ -292,6 +292,24 @@ async fn what_a_killed_writer_left_is_swept_away() {
     assert_eq!(names(folder.path()), [".credentials.lock", "credentials"]);
 }
 
+/// Keys in UTF-8 would be appended to it, and nobody could read either part.
+#[tokio::test]
+async fn a_file_in_another_encoding_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    let old: Vec<u8> = "\u{feff}[default]\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs_err::write(&path, &old).unwrap();
+
+    let refused = Failure::from(write(&path, &profile("a"), &made("ASIA1")).await.unwrap_err());
+
+    assert!(refused.to_string().contains("as UTF-16 does"), "{refused}");
+    assert_eq!(
+        (refused.hint(), refused.class()),
+        (Some("save it as UTF-8, or choose another path"), Class::Misconfigured)
+    );
+    assert_eq!(fs_err::read(&path).unwrap(), old);
+}
+
 /// It would be refused at the next renewal.
 #[test]
 fn a_file_that_would_grow_too_large_stays_as_it_is() {
