@@ -84,13 +84,14 @@ pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock:
 async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let mut snapshots = handle.snapshots();
     let mut told: Option<Failure> = None;
+    let mut ours = Ours::default();
     loop {
         let credentials = snapshots.borrow_and_update().credentials.clone();
         let reserve = Freshness::Full.reserve();
         // What has ended is of use to nobody.
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.now()) > reserve);
         let written = match &credentials {
-            Some(credentials) => write(file, credentials).await,
+            Some(credentials) => write(file, credentials, &mut ours).await,
             None => Ok(()),
         };
         let pause = if written.is_ok() { LOOK } else { RETRY };
@@ -111,11 +112,44 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     }
 }
 
-async fn write(file: &CredentialsFile, credentials: &Credentials) -> Result<(), Failure> {
-    if credentials_file::write(&file.path, &file.profile, credentials).await? {
-        let ends_at = clock::rfc3339(credentials.expires_at());
-        let (profile, session) = (file.profile.as_str(), file.session.as_str());
-        info!(file = file.name, profile, session, ends_at, "Credentials file written");
+/// What the file has of us.
+#[derive(Default)]
+struct Ours {
+    credentials: Option<Arc<Credentials>>,
+    /// How often somebody else has changed them there.
+    put_back: u32,
+}
+
+async fn write(
+    file: &CredentialsFile,
+    credentials: &Arc<Credentials>,
+    ours: &mut Ours,
+) -> Result<(), Failure> {
+    let is_new = !ours.credentials.as_ref().is_some_and(|before| Arc::ptr_eq(before, credentials));
+    let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
+    let (profile, session) = (file.profile.as_str(), file.session.as_str());
+    if is_new {
+        *ours = Ours { credentials: Some(Arc::clone(credentials)), put_back: 0 };
+    } else if changed {
+        ours.put_back += 1;
+    }
+    if !changed {
+        return Ok(());
+    }
+    let ends_at = clock::rfc3339(credentials.expires_at());
+    let file = &*file.name;
+    match ours.put_back {
+        0 => info!(file, profile, session, ends_at, "Credentials file written"),
+        1 => info!(file, profile, session, ends_at, "Credentials file put back as it was"),
+        // Once is by hand or from a backup, twice a program's doing; told once a renewal.
+        2 => {
+            let hint = "let each program write a profile of its own";
+            warn!(
+                file,
+                profile, session, hint, "Another program keeps changing this profile of the credentials file"
+            );
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -228,6 +262,35 @@ mod tests {
             let written = tokio::time::timeout(LOOK + Duration::from_secs(5), until_written()).await;
             assert!(written.is_ok(), "{other:?} stays");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_who_keep_one_profile_are_told_of_each_other_and_not_each_minute() {
+        let (rig, other) = (Rig::new(), Rig::new());
+        let log = rig.folder.path().join("log");
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Arc::new(std::fs::File::create(&log).unwrap()))
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        rig.publish("ASIA1");
+        other.publish("ASIA2");
+        let keep = |handle: &Handle| {
+            tokio::spawn(keep_credentials_file(rig.file("a"), handle.clone(), rig.clock.clone()))
+        };
+        let _kept = (keep(&rig.handle), keep(&other.handle));
+
+        // Files are written outside of the paused clock.
+        let told = || fs_err::read_to_string(&log).unwrap().matches("Another program keeps changing").count();
+        let both = async {
+            while told() < 2 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(20 * LOOK, both).await.unwrap();
+        tokio::time::sleep(20 * LOOK).await;
+
+        assert_eq!(told(), 2);
     }
 
     #[tokio::test]
