@@ -10,6 +10,8 @@ mod entry;
 mod renewal;
 
 use std::io::IsTerminal as _;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use clap::Arg;
@@ -21,6 +23,7 @@ pub(super) use self::renewal::Renewal;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
+use super::help;
 use super::helper;
 use super::helper::Line;
 use super::helper::Name;
@@ -29,6 +32,7 @@ use super::running;
 use crate::client;
 use crate::client::Asked;
 use crate::clock::Clock;
+use crate::config::Environment;
 use crate::config::OPTIONS;
 use crate::config::Origin;
 use crate::config::Session;
@@ -175,34 +179,46 @@ enum Obtained {
 }
 
 fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
-    exit::runtime().and_then(|runtime| {
-        let line = runtime.block_on(limited(settings, way, surroundings));
+    let (settings, environment) = (settings.clone(), surroundings.environment.clone());
+    within(PATIENCE, move || {
+        let runtime = exit::runtime()?;
+        let line = runtime.block_on(obtain(&settings, way, &environment));
         // A name lookup may still block a thread.
         runtime.shutdown_background();
         line
     })
 }
 
-async fn limited(
-    settings: &Settings,
-    way: Way,
-    surroundings: &Surroundings<'_>,
-) -> Result<Obtained, Failure> {
-    let line = tokio::time::timeout(PATIENCE, obtain(settings, way, surroundings)).await;
-    line.unwrap_or_else(|_| {
-        let message = format!("no credentials within {} s", PATIENCE.as_secs());
-        Err(Failure::of(Class::Transient, message, Some("see whether AWS can be reached from here".into())))
+/// What `work` gives in time. It has a thread of its own, which is left behind: no timer ends a call to a file system
+/// that hangs.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(limit).unwrap_or_else(|error| {
+        Err(match error {
+            RecvTimeoutError::Timeout => {
+                let message = format!("no credentials within {} s", limit.as_secs());
+                let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
+                Failure::of(Class::Transient, message, Some(hint.into()))
+            }
+            RecvTimeoutError::Disconnected => {
+                Failure::of(Class::Broken, "asking for credentials panicked; this is a bug", None)
+            }
+        })
     })
 }
 
-async fn obtain(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Result<Obtained, Failure> {
     let line = match way {
         Way::DaemonFirst(_) => from_daemon(settings).await?,
         Way::Direct(_) => None,
     };
     match (line, settings.the_session()) {
         (Some(line), _) => Ok(Obtained::Line(line)),
-        (None, Some(session)) => direct(settings, session, way.caching(), surroundings).await,
+        (None, Some(session)) => direct(settings, session, way.caching(), environment).await,
         (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
     }
 }
@@ -240,10 +256,9 @@ async fn direct(
     settings: &Settings,
     session: &Session,
     caching: Caching,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment,
 ) -> Result<Obtained, Failure> {
-    let obtained =
-        direct::obtain(settings, session, caching, &Seams::real(), surroundings.environment).await?;
+    let obtained = direct::obtain(settings, session, caching, &Seams::real(), environment).await?;
     Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 
@@ -287,7 +302,7 @@ fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
 
 /// clap's explanation, as the one line that callers of `credential_process` show.
 pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
-    let text = error.render().to_string();
+    let text = help::rendered(error);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let line = lines.collect::<Vec<_>>().join("; ");
     refuse(&Failure::of(Class::Misconfigured, line.trim_start_matches("error: "), None), surroundings);
@@ -302,4 +317,21 @@ fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(surroundings.stderr, "{line}");
     Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_or_panics_keeps_nobody_waiting() {
+        let (release, released) = mpsc::channel::<()>();
+        let hung = within(Duration::ZERO, move || released.recv().map_err(|_| unreachable!()));
+        assert!(hung.unwrap_err().message().starts_with("no credentials within"));
+        drop(release);
+
+        let panicked: Result<(), Failure> = within(PATIENCE, || panic!("of the test"));
+        assert_eq!(panicked.unwrap_err().class(), Class::Broken);
+        assert_eq!(within(PATIENCE, || Ok(7)).unwrap(), 7);
+    }
 }
