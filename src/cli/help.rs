@@ -3,6 +3,8 @@
 use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
+use clap::error::ContextKind;
+use clap::error::ErrorKind;
 
 use super::Exit;
 use super::Surroundings;
@@ -82,9 +84,22 @@ fn credential_process() -> Command {
     )
 }
 
+/// clap's words, without what may be a part of a passphrase that has spaces in it and was not quoted.
+pub(super) fn rendered(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let is_stray = error.kind() == ErrorKind::UnknownArgument;
+    let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    if !is_stray || found.starts_with('-') {
+        return text;
+    }
+    let told = "an argument is neither a flag nor the value of one: values with spaces need quotes (it is not shown, for \
+                it may be secret)";
+    text.replace(&format!("'{found}'"), "'…'").replacen("unexpected argument '…' found", told, 1)
+}
+
 /// Prints clap's answer where it belongs: help and version are data, the rest is a mistake.
 pub(super) fn explain(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
-    let text = error.render().to_string();
+    let text = rendered(error);
     if error.use_stderr() {
         let _ = surroundings.stderr.write_all(text.as_bytes());
         return Exit::Usage;

@@ -438,6 +438,21 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
     assert_eq!(ran.stderr.lines().count(), 1);
 }
 
+/// Two words of a passphrase without their quotes.
+#[tokio::test]
+async fn what_may_be_a_part_of_a_password_is_not_repeated() {
+    let stage = Stage::new().await;
+    for name in NAMES {
+        for verb in ["credential-process", "serve", "update", "sign-string"] {
+            let ran = run_alone(&stage, name, &[verb, "--pkcs8-password", "correct", "hunter2"]).await;
+
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+            assert!(ran.stderr.contains("values with spaces need quotes"), "{}", ran.stderr);
+            assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        }
+    }
+}
+
 /// A password that fits no key is not tried as another's, and nothing is silently left out.
 #[tokio::test]
 async fn a_flag_that_does_not_fit_the_key_is_refused_or_warned_of() {
