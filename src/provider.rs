@@ -249,7 +249,7 @@ impl Builder {
         };
         // The daemon renews earlier by a jitter of its own: whoever asks before that gets the same.
         let seams = Seams { jitter: Jitter::fixed(0.0), ..Seams::real() };
-        Ok(Embedded::of(&session, Arc::new(issuer), Policy::default(), &seams).into())
+        Ok(Embedded::of(&session, Arc::new(issuer), Policy::default(), &seams).0.into())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {

@@ -40,6 +40,7 @@ use crate::frontend::credentials_file;
 use crate::profile::Profile;
 use crate::session::Policy;
 use crate::telemetry;
+use crate::upstream::Issuer;
 
 /// The verb's grammar with what only anchord has.
 pub(super) fn with_file(command: Command) -> Command {
@@ -168,7 +169,7 @@ async fn until_told_to_stop(
 async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Environment) {
     let seams = Seams::real();
     let session = settings.the_session();
-    let renewal = Renewal::new(settings, way, environment, &seams);
+    let renewal = Arc::new(Renewal::new(settings, way, environment, &seams));
     let seams = Seams { jitter: renewal.jitter(), ..seams };
     let name = settings.picked.as_deref().or(session.map(|session| session.name.as_str()));
     let file = CredentialsFile {
@@ -179,6 +180,10 @@ async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Envi
         session: name.unwrap_or("the daemon's").to_owned(),
     };
     let policy = session.map_or_else(Policy::default, |session| daemon::policy(settings, session));
-    let kept = Embedded::of(&file.session, Arc::new(renewal), policy, &seams);
-    daemon::keep_credentials_file(file, kept.handle().clone(), seams.clock).await;
+    let issuer: Arc<dyn Issuer> = Arc::clone(&renewal) as _;
+    let (kept, changed) = Embedded::of(&file.session, issuer, policy, &seams);
+    tokio::select! {
+        () = daemon::keep_credentials_file(file, kept.handle().clone(), seams.clock) => {}
+        never = renewal.watch(changed) => match never {},
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Error;
@@ -11,8 +12,10 @@ use super::roster;
 use super::roster::Roster;
 use super::roster::Workshop;
 use super::supervise;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Settings;
+use crate::identity;
 use crate::session;
 use crate::session::Handle;
 use crate::session::Policy;
@@ -42,17 +45,32 @@ impl Embedded {
         Ok(Self { handle, _member: Some(roster), _tasks: JoinSet::new() })
     }
 
-    /// Keeps what `issuer` makes, under `name`. Needs a tokio runtime around it.
-    pub fn of(name: &str, issuer: Arc<dyn Issuer>, policy: Policy, seams: &Seams) -> Self {
+    /// Keeps what `issuer` makes, under `name`. Needs a tokio runtime around it. The other is to be notified
+    /// (`notify_one`) when the issuer would use another certificate than before.
+    pub fn of(name: &str, issuer: Arc<dyn Issuer>, policy: Policy, seams: &Seams) -> (Self, Arc<Notify>) {
         let (clock, jitter) = (seams.clock.clone(), seams.jitter.clone());
         let (handle, keeper) = session::open(name, issuer, policy, clock, jitter);
+        let identity_changed = keeper.identity_changed();
         let mut tasks = JoinSet::new();
         tasks.spawn(supervise::keep(keeper));
-        Self { handle, _member: None, _tasks: tasks }
+        (Self { handle, _member: None, _tasks: tasks }, identity_changed)
     }
 
     /// The session, as its callers see it.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+}
+
+/// Looks after the files of what `session` signs with, `identity` if that is a certificate: notifies `changed` when
+/// something else is there, and tells of certificates that are about to end. Goes on until dropped.
+pub async fn watch(
+    session: &config::Session,
+    identity: Option<&Arc<identity::Current>>,
+    clock: Clock,
+    changed: Arc<Notify>,
+) {
+    if let Some(watcher) = roster::watcher(session, identity, clock, changed) {
+        supervise::watch(watcher).await;
     }
 }

@@ -26,6 +26,7 @@ pub use build::policy;
 pub use build::transport;
 pub use credentials_files::keep_credentials_file;
 pub use embedded::Embedded;
+pub use embedded::watch;
 pub use error::Error;
 pub use harden::no_core_files;
 pub use harden::raise_descriptor_limit;

@@ -176,7 +176,7 @@ impl Member {
 }
 
 /// Looks after the files of what the session signs with; `None` where it has no files.
-fn watcher(
+pub(super) fn watcher(
     settings: &config::Session,
     identity: Option<&Arc<identity::Current>>,
     clock: Clock,

@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use anchord_emulator::Authority;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
 use rustix::process::Signal;
 
 use crate::support::Daemon;
@@ -178,6 +181,28 @@ async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
     assert_eq!(fs_err::read(stage.path(".aws/credentials")).unwrap(), before);
 }
 
+/// The first is refused, and the next attempt would be minutes away; the second would hold for an hour.
+#[tokio::test]
+async fn in_the_foreground_another_certificate_is_used_as_soon_as_it_is_there() {
+    let stage = Stage::new().await;
+    let leaf = |root: &Authority| root.leaf(&LeafRequest::new("robot-7", KeyKind::P256)).unwrap();
+    stage.install(&leaf(&Authority::root("nobody's", KeyKind::P256).unwrap()));
+    let updater = updater(&stage, "anchord.toml", &[]);
+    updater.wait_for("No valid credentials").await;
+
+    stage.install(&leaf(&stage.root));
+    updater.wait_for(WRITTEN).await;
+    // Later credentials end later: AWS's dates have whole seconds.
+    stage.emulator.set_clock_offset(time::Duration::seconds(2));
+    stage.install(&leaf(&stage.root));
+    updater.wait_for_nth(WRITTEN, 2).await;
+
+    let issued = stage.emulator.issued();
+    assert_eq!(issued.len(), 2);
+    assert_eq!(key_id(&stage.path(".aws/credentials"), "work").unwrap(), issued[1].access_key_id);
+    assert_eq!(updater.stop().await.0, 0);
+}
+
 #[tokio::test]
 async fn in_the_foreground_it_follows_the_daemon_and_calls_nobody_else() {
     let stage = stage_of_short_lives().await;
@@ -197,6 +222,23 @@ async fn in_the_foreground_it_follows_the_daemon_and_calls_nobody_else() {
         .wait_for_line(hint, 1, |line| line["hint"].as_str().is_some_and(|told| told.contains(hint)))
         .await;
     assert_eq!(updater.stop().await.0, 0);
+}
+
+/// The daemon's user may be the only one who can read it.
+#[tokio::test]
+async fn in_the_foreground_nobody_looks_at_a_certificate_while_a_daemon_answers() {
+    let stage = stage_of_short_lives().await;
+    let daemon = stage.daemon().await;
+    let session = stage.session("bedrock").replace("leaf.pem", "missing.pem");
+    stage.write("client.toml", &format!("[log]\nformat = \"json\"\n{session}"));
+    let socket = stage.socket();
+    let updater = updater(&stage, "client.toml", &["--socket-path", socket.to_str().unwrap()]);
+
+    updater.wait_for_nth(WRITTEN, 3).await;
+
+    let output = updater.stop().await.1;
+    assert!(!output.contains("missing.pem"), "{output}");
+    assert_eq!(daemon.stop().await.0, 0);
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! One renewal for a verb that goes on: what `credential-process` would print, as a session's keeper asks for it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use super::Way;
@@ -21,6 +23,7 @@ use crate::daemon;
 use crate::daemon::Seams;
 use crate::entropy::Jitter;
 use crate::failure::Failure;
+use crate::identity;
 use crate::upstream::BoxFuture;
 use crate::upstream::Issuer;
 
@@ -32,6 +35,9 @@ pub(in crate::cli) struct Renewal {
     seams: Seams,
     /// One for all attempts, for it remembers: AWS's clock, the certificate that AWS took last, an endpoint that fails.
     own: OnceLock<Arc<dyn Issuer>>,
+    identity: Option<Arc<identity::Current>>,
+    /// Given once AWS is asked: until then a daemon may be the only one that can read the certificate.
+    asks_aws: Notify,
     given: watch::Sender<Option<Credentials>>,
     is_daemons: Arc<AtomicBool>,
 }
@@ -49,6 +55,8 @@ impl Renewal {
             environment: environment.clone(),
             seams: seams.clone(),
             own: OnceLock::new(),
+            identity: settings.the_session().and_then(daemon::identity),
+            asks_aws: Notify::new(),
             given: watch::Sender::new(None),
             is_daemons: Arc::default(),
         }
@@ -59,6 +67,15 @@ impl Renewal {
     pub(in crate::cli) fn jitter(&self) -> Jitter {
         let is_daemons = Arc::clone(&self.is_daemons);
         self.seams.jitter.clone().while_true(move || !is_daemons.load(Ordering::Relaxed))
+    }
+
+    /// Notifies `changed` when there is another certificate than before.
+    pub(in crate::cli) async fn watch(&self, changed: Arc<Notify>) -> Infallible {
+        self.asks_aws.notified().await;
+        if let Some(session) = self.settings.the_session() {
+            daemon::watch(session, self.identity.as_ref(), self.seams.clock.clone(), changed).await;
+        }
+        std::future::pending().await
     }
 
     async fn renew(&self) -> Result<Credentials, Failure> {
@@ -89,7 +106,8 @@ impl Renewal {
             Some(issuer) => issuer,
             None => {
                 let transport = daemon::transport(&self.settings, clock)?;
-                let made = daemon::issuer(session, daemon::identity(session), transport, clock);
+                let made = daemon::issuer(session, self.identity.clone(), transport, clock);
+                self.asks_aws.notify_one();
                 self.own.get_or_init(|| made)
             }
         };
