@@ -184,6 +184,7 @@ async fn exchange(stream: UnixStream, path: &str) -> Option<(StatusCode, Secret<
 mod tests {
     use super::*;
     use crate::config;
+    use crate::config::Arguments;
     use crate::config::Environment;
 
     const SESSION: &str = r#"
@@ -196,16 +197,13 @@ role_arn = "arn:aws:iam::123456789012:role/r"
 "#;
 
     /// Where a user with this settings file and these arguments would look, optional places with a `?`.
-    fn looked_at(file: &str, arguments: &[&str]) -> Vec<String> {
+    fn looked_at(file: &str, arguments: &[(&str, &str)]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("anchord.toml");
         fs_err::write(&path, file).unwrap();
-        let fixed = ["test", "--config", path.to_str().unwrap()];
-        let matches = clap::Command::new("test")
-            .args(config::arguments())
-            .get_matches_from(fixed.iter().chain(arguments));
+        let given = [("config", path.to_str().unwrap())].into_iter().chain(arguments.iter().copied());
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
-        let settings = config::load_for_client(&matches, &environment).unwrap();
+        let settings = config::load_for_client(Arguments::given(given).unwrap(), &environment).unwrap();
         let shown =
             |place: &Place| format!("{}{}", place.path.display(), if place.optional { "?" } else { "" });
         places(&settings).iter().map(shown).collect()
@@ -214,7 +212,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
     #[test]
     fn a_user_without_sessions_of_their_own_asks_the_systems_daemon_too() {
         assert_eq!(
-            looked_at("", &["--session", "web"]),
+            looked_at("", &[("session", "web")]),
             ["/run/user/7/anchord/anchord.sock", "/run/anchord/anchord.sock"]
         );
     }
@@ -226,8 +224,8 @@ role_arn = "arn:aws:iam::123456789012:role/r"
 
     #[test]
     fn a_place_that_was_named_is_the_only_one() {
-        assert_eq!(looked_at("", &["--socket-path", "/tmp/a.sock"]), ["/tmp/a.sock"]);
-        assert_eq!(looked_at("", &["--runtime-directory", "/tmp/a"]), ["/tmp/a/anchord.sock"]);
+        assert_eq!(looked_at("", &[("socket-path", "/tmp/a.sock")]), ["/tmp/a.sock"]);
+        assert_eq!(looked_at("", &[("runtime-directory", "/tmp/a")]), ["/tmp/a/anchord.sock"]);
     }
 
     #[tokio::test]

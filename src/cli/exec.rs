@@ -62,7 +62,7 @@ pub(super) fn command() -> clap::Command {
                 .requires("bedrock-api-key")
                 .help("How long that key lives at most [default: 12h]"),
         )
-        .args(config::arguments())
+        .args(config::arguments::all())
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")

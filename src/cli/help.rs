@@ -31,7 +31,7 @@ fn for_people() -> Command {
         .subcommand(
             Command::new("run")
                 .about("Keep sessions renewed and serve their credentials until told to stop")
-                .args(config::arguments()),
+                .args(config::arguments::all()),
         )
         .subcommand(credential_process())
         .subcommand(helper::subcommand("serve", Name::Anchord))
@@ -47,7 +47,7 @@ fn for_people() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Print the daemon's answer as it is"),
                 )
-                .args(config::arguments()),
+                .args(config::arguments::all()),
         )
         .subcommand(super::check::command())
         .subcommand(super::exec::command())
@@ -55,7 +55,7 @@ fn for_people() -> Command {
             Command::new("config").about("Look at the configuration").subcommand_required(true).subcommand(
                 Command::new("check")
                     .about("Report every mistake in the configuration, or each setting and its origin")
-                    .args(config::arguments()),
+                    .args(config::arguments::all()),
             ),
         )
         .subcommand(
@@ -70,7 +70,7 @@ fn for_people() -> Command {
                             .help("Where the certificate is [default: where each session has its own]"),
                     )
                     .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
-                    .args(config::arguments()),
+                    .args(config::arguments::all()),
             ),
         )
         .subcommand(super::bedrock::command())

@@ -26,8 +26,9 @@ pub(super) struct Layers<'a> {
     pub(super) file: FileLayer,
 }
 
-/// What the command line gave, by flag.
-pub(super) type Arguments = BTreeMap<&'static str, Vec<String>>;
+/// What a command line or a program gave, by flag. Values may be passphrases.
+#[derive(Default)]
+pub struct Arguments(BTreeMap<&'static str, Vec<String>>);
 
 /// What the layers say about an option.
 pub(super) enum Found {
@@ -49,37 +50,44 @@ pub(super) struct SessionLayer<'a> {
     pub(super) takes_flags: bool,
 }
 
-/// The flags that were given. A verb may leave out flags that it has no use for.
-pub(super) fn arguments(matches: &clap::ArgMatches) -> Arguments {
-    let given = |spec: &'static OptionSpec| {
-        let values = matches.try_get_many::<String>(spec.flag).ok().flatten()?;
-        Some((spec.flag, values.cloned().collect()))
-    };
-    SELECTORS.iter().chain(OPTIONS).filter_map(given).collect()
-}
-
-/// The same, as a program gives them.
-pub(super) fn given<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Arguments, Problems> {
-    let ours = || SELECTORS.iter().chain(OPTIONS);
-    let mut arguments = Arguments::new();
-    let mut problems = Vec::new();
-    for (flag, text) in given {
-        let Some(spec) = ours().find(|spec| spec.flag == flag) else {
-            let hint = nearest(flag, ours().map(|spec| spec.flag));
-            problems.push(Problem {
-                origin: Origin::Default,
-                what: format!("no option is called {}", echo(flag)),
-                hint: hint.map(|meant| format!("did you mean `{meant}`?")),
-            });
-            continue;
-        };
-        let values = arguments.entry(spec.flag).or_default();
-        if !matches!(spec.kind, Kind::List(_) | Kind::Steps) {
-            values.clear();
+impl Arguments {
+    /// Values by the flags of their options, without dashes. The value of a list may be given several times; of anything
+    /// else the last one holds.
+    ///
+    /// # Errors
+    /// The options that do not exist.
+    pub fn given<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Problems> {
+        let ours = || SELECTORS.iter().chain(OPTIONS);
+        let mut arguments = Self::default();
+        let mut problems = Vec::new();
+        for (flag, text) in given {
+            let Some(spec) = ours().find(|spec| spec.flag == flag) else {
+                let hint = nearest(flag, ours().map(|spec| spec.flag));
+                problems.push(Problem {
+                    origin: Origin::Default,
+                    what: format!("no option is called {}", echo(flag)),
+                    hint: hint.map(|meant| format!("did you mean `{meant}`?")),
+                });
+                continue;
+            };
+            let values = arguments.0.entry(spec.flag).or_default();
+            if !matches!(spec.kind, Kind::List(_) | Kind::Steps) {
+                values.clear();
+            }
+            values.push(text.into());
         }
-        values.push(text.into());
+        Problems::collect(problems).map_or(Ok(arguments), Err)
     }
-    Problems::collect(problems).map_or(Ok(arguments), Err)
+
+    /// What was given of an option.
+    pub(super) fn of(&self, spec: &OptionSpec) -> Option<&[String]> {
+        self.0.get(spec.flag).map(Vec::as_slice)
+    }
+
+    /// Gives an option these values, whatever it had.
+    pub(super) fn put(&mut self, spec: &'static OptionSpec, values: Vec<String>) {
+        self.0.insert(spec.flag, values);
+    }
 }
 
 impl<'a> Layers<'a> {
@@ -119,7 +127,7 @@ impl<'a> Layers<'a> {
 
     /// What a flag or else a variable gives.
     pub(super) fn given_outside_file(&self, spec: &OptionSpec) -> Option<Vec<Given>> {
-        if let Some(texts) = self.arguments.get(spec.flag) {
+        if let Some(texts) = self.arguments.of(spec) {
             let origin = Origin::Argument(spec.flag);
             return Some(texts.iter().flat_map(|text| split(spec, text, &origin)).collect());
         }

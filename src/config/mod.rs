@@ -10,6 +10,7 @@
 
 mod access_keys;
 mod agent;
+pub mod arguments;
 mod check;
 mod credentials_file;
 mod environment;
@@ -34,13 +35,12 @@ use std::time::Duration;
 
 pub use credentials_file::shared_credentials_file;
 pub use environment::Environment;
+pub use layers::Arguments;
 pub use options::Fallback;
 pub use options::Kind;
 pub use options::OPTIONS;
 pub use options::OptionSpec;
 pub use options::SELECTORS;
-pub use options::arguments;
-pub use options::arguments_alone;
 pub use problem::Origin;
 pub use problem::Problem;
 pub use problem::Problems;
@@ -53,8 +53,6 @@ use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
 use crate::endpoint::Variant;
-use crate::failure::Class;
-use crate::failure::Failure;
 use crate::profile::Profile;
 use crate::secret::Secret;
 
@@ -352,8 +350,8 @@ pub struct Sts {
 ///
 /// # Errors
 /// All mistakes of all layers.
-pub fn load(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle(layers::arguments(matches), environment, Caller::Daemon)
+pub fn load(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
+    check::settle(arguments.into(), environment, Caller::Daemon)
 }
 
 /// Settings for a verb that may run beside a daemon or without one, such as `credential-process`.
@@ -363,16 +361,19 @@ pub fn load(matches: &clap::ArgMatches, environment: &Environment) -> Result<Set
 ///
 /// # Errors
 /// All mistakes of all layers.
-pub fn load_for_client(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle(layers::arguments(matches), environment, Caller::Client)
+pub fn load_for_client(
+    arguments: impl Into<Arguments>,
+    environment: &Environment,
+) -> Result<Settings, Problems> {
+    check::settle(arguments.into(), environment, Caller::Client)
 }
 
 /// Settings of what flags and variables say: no file is looked for.
 ///
 /// # Errors
 /// All mistakes of both layers; having no session is one.
-pub fn load_flags(matches: &clap::ArgMatches, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle_flags(layers::arguments(matches), environment, Caller::Daemon)
+pub fn load_flags(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
+    check::settle_flags(arguments.into(), environment, Caller::Daemon)
 }
 
 /// The same for a verb that calls AWS itself, which has no runtime directory and may have no session.
@@ -380,15 +381,14 @@ pub fn load_flags(matches: &clap::ArgMatches, environment: &Environment) -> Resu
 /// # Errors
 /// All mistakes of both layers.
 pub fn load_flags_for_client(
-    matches: &clap::ArgMatches,
+    arguments: impl Into<Arguments>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    check::settle_flags(layers::arguments(matches), environment, Caller::Client)
+    check::settle_flags(arguments.into(), environment, Caller::Client)
 }
 
-/// Settings of what a program gives: values by the flags of their options, without dashes. The value of a list may be
-/// given several times; of anything else the last one holds. A file is read if `config` names one, and variables are
-/// looked at as ever. Having no session is no mistake.
+/// Settings of what a program gives, as [`Arguments::given`] has it. A file is read if `config` names one, and variables
+/// are looked at as ever. Having no session is no mistake.
 ///
 /// # Errors
 /// All mistakes of all layers, or the options that do not exist.
@@ -396,8 +396,8 @@ pub fn load_given<'a>(
     given: impl IntoIterator<Item = (&'a str, &'a str)>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    let arguments = layers::given(given)?;
-    match arguments.contains_key(SELECTORS[0].flag) {
+    let arguments = Arguments::given(given)?;
+    match arguments.of(&SELECTORS[0]).is_some() {
         true => check::settle(arguments, environment, Caller::Client),
         false => check::settle_flags(arguments, environment, Caller::Client),
     }
@@ -409,35 +409,15 @@ pub fn load_given<'a>(
 /// # Errors
 /// All mistakes.
 pub fn load_source(
-    matches: &clap::ArgMatches,
+    arguments: impl Into<Arguments>,
     environment: &Environment,
     place: Option<&str>,
 ) -> Result<(crate::identity::Source, Vec<String>), Problems> {
-    let mut arguments = layers::arguments(matches);
+    let mut arguments = arguments.into();
     if let Some(place) = place {
-        arguments.insert("certificate", vec![place.into()]);
+        arguments.put(options::option("session.certificate"), vec![place.into()]);
     }
     check::settle_source(arguments, environment)
-}
-
-/// What a verb's own flag says of a span of time, written as in settings.
-///
-/// # Errors
-/// What is wrong with it, naming the flag.
-pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
-    values::span(text).map_err(|fault| of_flag(flag, fault))
-}
-
-/// The same for a limit, which `none` lifts.
-///
-/// # Errors
-/// What is wrong with it, naming the flag.
-pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
-    values::timeout(text).map_err(|fault| of_flag(flag, fault))
-}
-
-fn of_flag(flag: &str, fault: values::Fault) -> Failure {
-    Failure::of(Class::Misconfigured, format!("--{flag}: {}", fault.what), fault.hint)
 }
 
 /// Who wants settings.

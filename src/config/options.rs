@@ -69,24 +69,6 @@ impl OptionSpec {
     pub fn decides_credentials(&self) -> bool {
         self.table() == "session" && self.flag != "region"
     }
-
-    fn argument(&self) -> clap::Arg {
-        let action = match self.kind {
-            Kind::List(_) | Kind::Steps => clap::ArgAction::Append,
-            _ => clap::ArgAction::Set,
-        };
-        clap::Arg::new(self.flag)
-            .long(self.flag)
-            .action(action)
-            .num_args(1)
-            .value_name(self.kind.placeholder())
-            .allow_negative_numbers(self.kind == Kind::Span)
-            .help(format!("{} [{}] [variable: {}]", self.doc, self.fallback, self.variable))
-            .help_heading(match self.table() {
-                "session" => "Session options",
-                _ => "Settings",
-            })
-    }
 }
 
 impl Kind {
@@ -101,18 +83,6 @@ impl Kind {
             Self::Table => "a table of strings",
         }
     }
-
-    fn placeholder(self) -> &'static str {
-        match self {
-            Self::Text(placeholder) | Self::List(placeholder) => placeholder,
-            Self::Path => "PATH",
-            Self::Place => "PATH|URI",
-            Self::Switch => "true|false",
-            Self::Span => "DURATION",
-            Self::Steps => "ARN",
-            Self::Table => "TABLE",
-        }
-    }
 }
 
 impl std::fmt::Display for Fallback {
@@ -122,17 +92,6 @@ impl std::fmt::Display for Fallback {
             Self::Required => formatter.write_str("required"),
         }
     }
-}
-
-/// The flags of all options, for every verb that reads settings.
-pub fn arguments() -> Vec<clap::Arg> {
-    SELECTORS.iter().chain(OPTIONS).map(OptionSpec::argument).collect()
-}
-
-/// The same for a command line beside which no variable holds.
-pub fn arguments_alone() -> Vec<clap::Arg> {
-    let alone = |spec: &OptionSpec| spec.argument().help(format!("{} [{}]", spec.doc, spec.fallback));
-    SELECTORS.iter().chain(OPTIONS).map(alone).collect()
 }
 
 /// The option with this key.

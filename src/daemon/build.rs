@@ -321,10 +321,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let limit = |lines: &str| {
             fs_err::write(file.path(), format!("{SESSION}{lines}")).unwrap();
-            let command = clap::Command::new("anchord").args(config::arguments());
-            let matches =
-                command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.path().as_os_str()]);
-            let settings = config::load(&matches, &config::Environment::from_iter([("A", "")])).unwrap();
+            let given = config::Arguments::given([("config", file.path().to_str().unwrap())]).unwrap();
+            let settings = config::load(given, &config::Environment::from_iter([("A", "")])).unwrap();
             policy(&settings, &settings.sessions[0]).attempt_limit
         };
         let call = Duration::from_secs(5 + 2 * 10);

@@ -42,7 +42,7 @@ impl Drop for StillTime {
 
 pub(crate) fn settings(stage: &Stage) -> config::Settings {
     let arguments = [OsString::from("test"), "--config".into(), stage.path("anchord.toml").into()];
-    let matches = clap::Command::new("test").args(config::arguments()).get_matches_from(arguments);
+    let matches = clap::Command::new("test").args(config::arguments::all()).get_matches_from(arguments);
     let environment = Environment::from_iter([("HOME", stage.path("").to_str().unwrap())]);
     config::load(&matches, &environment).unwrap()
 }

@@ -70,7 +70,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
 /// What `--ttl` says.
 pub(in crate::cli) fn lifetime(text: &str) -> Result<Duration, Failure> {
-    let lifetime = config::span("ttl", text)?;
+    let lifetime = config::arguments::span("ttl", text)?;
     if lifetime.subsec_nanos() == 0 && (Duration::from_secs(1)..=LONGEST_API_KEY).contains(&lifetime) {
         return Ok(lifetime);
     }

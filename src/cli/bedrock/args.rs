@@ -181,5 +181,5 @@ fn endpoint_url(variable: &str) -> Arg {
 
 /// Everything that `run` takes, but for the flag that means something else here.
 fn settings() -> impl Iterator<Item = Arg> {
-    config::arguments().into_iter().filter(|argument| argument.get_long() != Some("region"))
+    config::arguments::all().into_iter().filter(|argument| argument.get_long() != Some("region"))
 }

@@ -54,7 +54,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let model = ModelId::parse(model).map_err(Ended::misused)?;
     let shown = shown(matches)?;
     let patience = matches.get_one::<String>("timeout").map_or("", String::as_str);
-    let patience = config::limit("timeout", patience).map_err(Ended::Misused)?;
+    let patience = config::arguments::limit("timeout", patience).map_err(Ended::Misused)?;
     let settings = super::settings(matches, surroundings)?;
     let region = super::region(matches, &settings, surroundings)?;
     model.check_region(&region).map_err(Ended::misused)?;

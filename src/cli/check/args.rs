@@ -27,5 +27,5 @@ pub(in crate::cli) fn command() -> Command {
                 .help("Call this model too, for one token at most, which is billed"),
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
-        .args(config::arguments())
+        .args(config::arguments::all())
 }

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_daemon_of_another_version_is_a_warning() {
-        let command = clap::Command::new("test").args(crate::config::arguments());
+        let command = clap::Command::new("test").args(crate::config::arguments::all());
         let environment = crate::config::Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();

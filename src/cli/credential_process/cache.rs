@@ -219,7 +219,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("anchord.toml");
         fs_err::write(&file, text).unwrap();
-        let command = clap::Command::new("anchord").no_binary_name(true).args(config::arguments());
+        let command = clap::Command::new("anchord").no_binary_name(true).args(config::arguments::all());
         let matches = command.get_matches_from(["--config", file.to_str().unwrap()]);
         let environment = Environment::from_iter(variables.iter().copied()).with_current_dir("/there");
         let mut settings =

@@ -194,7 +194,7 @@ mod tests {
             fs_err::write(&file, SESSION).unwrap();
             let environment = Environment::from_iter([("XDG_RUNTIME_DIR", folder.path().to_str().unwrap())])
                 .with_uid(rustix::process::geteuid().as_raw());
-            let command = clap::Command::new("anchord").args(config::arguments());
+            let command = clap::Command::new("anchord").args(config::arguments::all());
             let matches =
                 command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.as_os_str()]);
             let settings = config::load_for_client(&matches, &environment).unwrap();

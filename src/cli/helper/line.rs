@@ -249,7 +249,7 @@ impl Own {
         // All of it went through a grammar before; nothing of it is repeated, for it may be a password.
         let broken =
             |_| vec!["the command line cannot be put into anchord's own words; this is a bug".to_owned()];
-        grammar.args(config::arguments()).try_get_matches_from(&self.arguments).map_err(broken)
+        grammar.args(config::arguments::all()).try_get_matches_from(&self.arguments).map_err(broken)
     }
 }
 

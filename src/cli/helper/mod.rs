@@ -148,8 +148,8 @@ pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
         _ => !OF_DAEMONS.contains(&flag),
     };
     let all = match name {
-        Name::Anchord => config::arguments(),
-        Name::Helper => config::arguments_alone(),
+        Name::Anchord => config::arguments::all(),
+        Name::Helper => config::arguments::without_variables(),
     };
     let own: Vec<Arg> = all.into_iter().filter(|argument| is_of_use(argument.get_id().as_str())).collect();
     let theirs = flags::arguments(verb, &own);

@@ -19,7 +19,8 @@ fn uncommented() -> String {
 
 #[test]
 fn help_shows_every_flag_with_its_sentence_variable_and_default() {
-    let help = clap::Command::new("anchord").term_width(0).args(arguments()).render_long_help().to_string();
+    let help =
+        clap::Command::new("anchord").term_width(0).args(arguments::all()).render_long_help().to_string();
 
     for spec in all() {
         let line = format!("{} [{}] [variable: {}]", spec.doc, spec.fallback, spec.variable);

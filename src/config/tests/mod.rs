@@ -38,7 +38,7 @@ fn certified(session: &Session) -> &RolesAnywhere {
 fn matches(arguments: &[&str]) -> clap::ArgMatches {
     clap::Command::new("anchord")
         .no_binary_name(true)
-        .args(super::arguments())
+        .args(arguments::all())
         .try_get_matches_from(arguments)
         .unwrap()
 }
@@ -55,7 +55,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 fn settle_as(
     caller: Caller,
     file: &[u8],
-    arguments: layers::Arguments,
+    arguments: Arguments,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
@@ -66,7 +66,7 @@ fn settle_as(
 }
 
 fn settle(file: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Problems> {
-    let arguments = layers::arguments(&matches(arguments));
+    let arguments = Arguments::from(&matches(arguments));
     settle_as(Caller::Daemon, file.as_bytes(), arguments, &environment(variables))
 }
 

@@ -182,7 +182,7 @@ fn a_client_needs_neither_sessions_nor_a_runtime_directory() {
 
 #[test]
 fn a_client_may_pick_a_session_that_only_the_daemon_knows() {
-    let picked = layers::arguments(&matches(&["--session=bedrock"]));
+    let picked = Arguments::from(&matches(&["--session=bedrock"]));
     let settings = settle_as(Caller::Client, b"", picked, &root()).unwrap();
     let served = settle_as(Caller::Client, b"[imds]\nsession = \"b\"", Default::default(), &root());
 

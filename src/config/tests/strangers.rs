@@ -100,7 +100,7 @@ proptest! {
     #[test]
     fn any_flag_and_variable_is_answered(flag in 0..OPTIONS.len(), text in any::<String>()) {
         let spec = &OPTIONS[flag];
-        let arguments = [(spec.flag, vec![text.clone()])].into();
+        let arguments = Arguments::given([(spec.flag, text.as_str())]).unwrap();
 
         let by_flag = settle_as(Caller::Daemon, session("a").as_bytes(), arguments, &root());
         let by_variable = settle(&session("a"), &[], &[(spec.variable, &text)]);
