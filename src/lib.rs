@@ -5,12 +5,13 @@
 //!        (text → Settings)   (builds, supervises)   (verbs, exit codes · for Rust programs)
 //!                                   │ builds in this order
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
-//!                    telemetry (logs; known only to daemon and cli)
+//!                    telemetry (logs; known only to cli)
 //!
 //!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  profile  secret
 //! ```
 //!
-//! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`).
+//! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`), and do without the feature
+//! `cli`: the program `anchord` and what only its verbs need.
 //!
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
 //! what each may name, and `tests/architecture.rs` holds it to that.
@@ -30,6 +31,7 @@ pub mod identity;
 pub mod signing;
 pub mod upstream;
 
+#[cfg(feature = "cli")]
 pub mod bedrock;
 
 pub mod session;
@@ -38,6 +40,7 @@ pub mod frontend;
 
 // Around them.
 pub mod config;
+#[cfg(feature = "cli")]
 pub mod telemetry;
 
 pub mod client;
@@ -45,4 +48,5 @@ pub mod daemon;
 #[cfg(feature = "aws-config")]
 pub mod provider;
 
+#[cfg(feature = "cli")]
 pub mod cli;

@@ -10,6 +10,7 @@
 
 mod access_keys;
 mod agent;
+#[cfg(feature = "cli")]
 pub mod arguments;
 mod check;
 mod credentials_file;
@@ -25,6 +26,7 @@ mod sample;
 mod session;
 mod step;
 #[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;
 mod upstream;
 mod values;

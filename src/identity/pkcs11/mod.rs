@@ -1,7 +1,7 @@
 //! Certificates and keys in PKCS#11 tokens: smart cards, HSMs, SoftHSM.
 //!
 //! A token's vendor supplies a module, a library that speaks for it. None is ever loaded into the daemon: a process
-//! of its own holds it ([`serve`]), so that a module that crashes or hangs costs one attempt. A PIN that a token has
+//! of its own holds it (`serve`), so that a module that crashes or hangs costs one attempt. A PIN that a token has
 //! refused is not tried again, for tokens count.
 
 mod candidate;

@@ -93,7 +93,7 @@ impl Launcher {
         self.patience * HANGING
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "pkcs11"))]
     pub(in crate::identity::pkcs11) fn script(
         start: impl Fn() -> UnixStream + Send + Sync + 'static,
     ) -> Self {
