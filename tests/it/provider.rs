@@ -276,3 +276,19 @@ async fn nothing_of_a_provider_prints_a_secret() {
     stage.assert_no_secrets(&printed, &["a passphrase of many letters".into()]);
     assert!(printed.contains("passphrase") && printed.contains("role-arn"), "{printed}");
 }
+
+/// Started once more to hold the token's module, a program that knows nothing of it would do all its work twice.
+#[cfg(feature = "pkcs11")]
+#[tokio::test]
+async fn a_program_that_has_not_said_that_it_holds_modules_is_not_started_for_one() {
+    let stage = Stage::new().await;
+    // Loaded by nobody, so anything that is there will do.
+    let in_token = in_code(&stage).certificate("pkcs11:token=t").private_key("pkcs11:token=t");
+    let provider = in_token.option("pkcs11-module", "leaf.pem").start().unwrap();
+
+    let refused = provider.credentials(PATIENCE).await.unwrap_err();
+
+    assert_eq!(refused.class(), Class::Misconfigured);
+    assert!(refused.message().contains("cannot start the process that holds"), "{refused}");
+    assert!(refused.hint().unwrap().contains("leave the token to a daemon"), "{refused}");
+}

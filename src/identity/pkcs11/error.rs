@@ -304,6 +304,9 @@ impl Classify for Error {
             Self::Initialize { .. } => {
                 "see whether its own configuration and service (pcscd, a network HSM) are well"
             }
+            Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
+                "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"
+            }
             Self::Start { .. } => "see whether /proc is mounted and processes may be started",
             Self::Crashed { .. } => "it is started again at the next use; if it goes on, tell its vendor",
             Self::NoAnswer { .. } => "see whether the token, its reader or its network answers",

@@ -33,6 +33,7 @@ use protocol::Object;
 use protocol::Place;
 pub use remote::Launcher;
 use remote::Remote;
+pub use remote::this_program_holds_modules;
 use tokens::Viewer;
 use tokens::Wanted;
 pub use uri::Kind;

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use process::Launcher;
 use process::Process;
 use process::Unanswered;
+pub use process::this_program_holds_modules;
 
 use super::pins;
 use super::pins::Permission;

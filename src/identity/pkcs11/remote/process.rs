@@ -1,7 +1,6 @@
 //! One process that holds a module, and the socket to it.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -9,12 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -62,21 +61,27 @@ pub(super) struct Started {
     pub(super) child: Option<Child>,
 }
 
+static HOLDS_MODULES: AtomicBool = AtomicBool::new(false);
+
+/// Says that this program, started with the arguments `pkcs11-host` and a module, does nothing but hold it, as
+/// `cli::main` does with these arguments. Any other would begin its own work a second time, so tokens are refused in a
+/// program that has not said so.
+pub fn this_program_holds_modules() {
+    HOLDS_MODULES.store(true, Ordering::Relaxed);
+}
+
 /// This program again, even where its file was replaced by an upgrade.
 impl Default for Launcher {
     fn default() -> Self {
-        Self::program("/proc/self/exe", ["pkcs11-host".into()])
+        let start = |module: &Path| match HOLDS_MODULES.load(Ordering::Relaxed) {
+            true => run(module),
+            false => Err(io::Error::new(io::ErrorKind::Unsupported, "this program holds none")),
+        };
+        Self { start: Arc::new(start), patience: PATIENCE }
     }
 }
 
 impl Launcher {
-    /// Runs `program` with `arguments` and the module's path.
-    pub fn program(program: impl Into<PathBuf>, arguments: impl Into<Vec<OsString>>) -> Self {
-        let (program, arguments) = (program.into(), arguments.into());
-        let start = move |module: &Path| run(&program, &arguments, module);
-        Self { start: Arc::new(start), patience: PATIENCE }
-    }
-
     /// The longest that an answer is waited for.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
@@ -110,10 +115,10 @@ impl fmt::Debug for Launcher {
 
 /// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
 /// Its stderr is not kept: a module may print there whatever it was given.
-fn run(program: &Path, arguments: &[OsString], module: &Path) -> io::Result<Started> {
+fn run(module: &Path) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(program);
-    command.arg0("anchord").args(arguments).arg(module).process_group(0);
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("anchord").arg("pkcs11-host").arg(module).process_group(0);
     command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
     for variable in NOT_PASSED_ON {
         command.env_remove(variable);
