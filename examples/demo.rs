@@ -54,8 +54,7 @@ fn main() -> ExitCode {
 fn as_anchord(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     let environment = Environment::capture();
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
-    let mut surroundings =
-        cli::Surroundings { environment: &environment, stdout: &mut stdout, stderr: &mut stderr };
+    let mut surroundings = cli::Surroundings::new(&environment, &mut stdout, &mut stderr);
     ExitCode::from(cli::main(arguments, &mut surroundings).code())
 }
 

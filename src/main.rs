@@ -7,10 +7,7 @@ use anchord::config::Environment;
 
 fn main() -> ExitCode {
     let environment = Environment::capture();
-    let mut surroundings = cli::Surroundings {
-        environment: &environment,
-        stdout: &mut std::io::stdout(),
-        stderr: &mut std::io::stderr(),
-    };
+    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+    let mut surroundings = cli::Surroundings::new(&environment, &mut stdout, &mut stderr);
     ExitCode::from(cli::main(std::env::args_os(), &mut surroundings).code())
 }

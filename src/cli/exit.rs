@@ -1,6 +1,8 @@
 //! Exit codes, and the one way to print.
 
 use super::Surroundings;
+use super::helper;
+use super::helper::Name;
 use crate::config::Problems;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -79,12 +81,21 @@ pub(super) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> 
 
 /// Prints a failure as `anchord: …` with its hint on a line of its own, and chooses the exit code.
 pub(super) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    let failure = in_words_of(surroundings.name, failure);
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(surroundings.stderr, "anchord: {}", failure.message());
     if let Some(hint) = failure.hint() {
         let _ = writeln!(surroundings.stderr, "  hint: {hint}");
     }
     failure.class().into()
+}
+
+/// As the program speaks under this name.
+pub(super) fn in_words_of(name: Name, failure: &Failure) -> Failure {
+    match name {
+        Name::Anchord => failure.clone(),
+        Name::Helper => helper::in_flags(failure),
+    }
 }
 
 /// Prints every mistake of a configuration on a line of its own.

@@ -36,6 +36,14 @@ pub struct Surroundings<'a> {
     pub stdout: &'a mut dyn Write,
     /// Everything else.
     pub stderr: &'a mut dyn Write,
+    name: helper::Name,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of a process: what it is called, [`main`] sees from its arguments.
+    pub fn new(environment: &'a Environment, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
+        Self { environment, stdout, stderr, name: helper::Name::Anchord }
+    }
 }
 
 /// Runs the verb that `arguments` (the program's name first) ask for.
@@ -43,7 +51,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Su
     #[cfg(feature = "pkcs11")]
     crate::identity::pkcs11::this_program_holds_modules();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if helper::Name::of(&arguments) == helper::Name::Helper {
+    surroundings.name = helper::Name::of(&arguments);
+    if surroundings.name == helper::Name::Helper {
         return helper::main(arguments, surroundings);
     }
     let is_helper = arguments.get(1).is_some_and(|verb| verb == "credential-process");

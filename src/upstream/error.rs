@@ -291,7 +291,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
     use rustls::CertificateError as Fault;
     match fault {
-        Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file` or --ca-file",
+        Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file`",
         Fault::Expired
         | Fault::ExpiredContext { .. }
         | Fault::NotValidYet

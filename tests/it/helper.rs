@@ -438,6 +438,21 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
     assert_eq!(ran.stderr.lines().count(), 1);
 }
 
+/// Who has no file can set nothing in it.
+#[tokio::test]
+async fn what_to_do_is_told_in_flags_under_the_other_name() {
+    let stage = Stage::new().await;
+    stage.write("another-ca.pem", stage.root.certificate_pem());
+    for (name, setting) in [("anchord", "`upstream.ca_file`"), (OTHER_NAME, "`--ca-file`")] {
+        let other = "--ca-file=another-ca.pem";
+        for (verb, more) in [("credential-process", &[other][..]), ("update", &[other, "--once"])] {
+            let ran = run(&stage, name, verb, more).await;
+
+            assert!(ran.stderr.contains(&format!("name its root with {setting}\n")), "{}", ran.stderr);
+        }
+    }
+}
+
 /// Two words of a passphrase without their quotes.
 #[tokio::test]
 async fn what_may_be_a_part_of_a_password_is_not_repeated() {

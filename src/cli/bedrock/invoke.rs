@@ -287,8 +287,7 @@ mod tests {
     fn printed(shown: Shown, values: &[Value]) -> (String, String) {
         let environment = Environment::from_iter(std::iter::empty::<(String, String)>());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut surroundings =
-            Surroundings { environment: &environment, stdout: &mut stdout, stderr: &mut stderr };
+        let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
         let mut printer = Printer { shown, open_line: false, any: false };
         for value in values {
             let event = Event { kind: "chunk".into(), value: value.clone() };

@@ -311,6 +311,7 @@ pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) 
 
 /// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
 fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    let failure = exit::in_words_of(surroundings.name, failure);
     let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");
     let end = (0..=MAX_LINE_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));

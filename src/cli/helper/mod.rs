@@ -7,6 +7,7 @@
 mod collisions;
 mod fit;
 mod flags;
+mod hints;
 mod line;
 mod selector;
 mod table;
@@ -32,6 +33,7 @@ use super::sign_string;
 use super::update;
 use crate::config;
 
+pub(super) use hints::in_flags;
 pub(super) use line::Line;
 pub(super) use line::Mistakes;
 pub(super) use line::as_failure;
