@@ -18,6 +18,7 @@ use clap::Arg;
 use clap::ArgAction;
 use clap::ArgMatches;
 use clap::Command;
+use tokio::time::Instant;
 
 pub(super) use self::renewal::Renewal;
 use super::Exit;
@@ -69,10 +70,10 @@ pub(super) fn credentials_by(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    let mut obtained = in_time(settings, way, surroundings)?;
+    let mut obtained = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
     if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
         prompt::ask(session);
-        obtained = in_time(settings, way, surroundings)?;
+        obtained = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
     }
     read(&obtained)
 }
@@ -131,15 +132,16 @@ pub(super) fn with_no_cache(command: Command) -> Command {
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
-    let (settings, way) = match settings(matches, name, surroundings) {
+    let ends_at = Instant::now() + PATIENCE;
+    let (settings, way) = match settings(matches, name, ends_at, surroundings) {
         Ok(settled) => settled,
-        Err(mistakes) => return refuse(&helper::as_failure(&mistakes), surroundings),
+        Err(failure) => return refuse(&failure, surroundings),
     };
-    let mut obtained = in_time(&settings, way, surroundings);
+    let mut obtained = in_time(&settings, way, ends_at, surroundings);
     if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
         // Outside of every limit: a person types.
         prompt::ask(session);
-        obtained = in_time(&settings, way, surroundings);
+        obtained = in_time(&settings, way, Instant::now() + PATIENCE, surroundings);
     }
     match obtained {
         Ok(Obtained::Line(line)) => exit::print(surroundings, line.expose()),
@@ -148,18 +150,26 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     }
 }
 
-/// Under the other name the flags say all, and nobody else is asked.
+/// Under the other name the flags say all, and nobody else is asked. The file is in a home that may hang.
 fn settings(
     matches: &ArgMatches,
     name: Name,
+    ends_at: Instant,
     surroundings: &mut Surroundings<'_>,
-) -> Result<(Settings, Way), helper::Mistakes> {
-    let line = Line::read(matches, name, surroundings.environment, &[])?;
+) -> Result<(Settings, Way), Failure> {
     let caching = Caching::of(matches);
-    let (settings, way) = match name {
-        Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-        Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
-    };
+    let (matches, environment) = (matches.clone(), surroundings.environment.clone());
+    let (line, settings, way) = within(ends_at, move || {
+        let line = Line::read(&matches, name, &environment, &[]);
+        let settled = line.and_then(|line| {
+            let (settings, way) = match name {
+                Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
+                Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            };
+            Ok((line, settings, way))
+        });
+        settled.map_err(|mistakes| helper::as_failure(&mistakes))
+    })?;
     // SDKs want stderr empty; a person who tries it wants to know.
     if std::io::stderr().is_terminal() {
         helper::warn(&line.warnings, surroundings);
@@ -178,9 +188,14 @@ enum Obtained {
     AfterAnAnswer,
 }
 
-fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Result<Obtained, Failure> {
+fn in_time(
+    settings: &Settings,
+    way: Way,
+    ends_at: Instant,
+    surroundings: &Surroundings<'_>,
+) -> Result<Obtained, Failure> {
     let (settings, environment) = (settings.clone(), surroundings.environment.clone());
-    within(PATIENCE, move || {
+    within(ends_at, move || {
         let runtime = exit::runtime()?;
         let line = runtime.block_on(obtain(&settings, way, &environment));
         // A name lookup may still block a thread.
@@ -192,15 +207,19 @@ fn in_time(settings: &Settings, way: Way, surroundings: &Surroundings<'_>) -> Re
 /// What `work` gives in time. It has a thread of its own, which is left behind: no timer ends a call to a file system
 /// that hangs.
 fn within<T: Send + 'static>(
-    limit: Duration,
+    ends_at: Instant,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(limit).unwrap_or_else(|error| {
+    std::thread::Builder::new().spawn(move || sender.send(work())).map_err(|error| {
+        let hint = "see how many processes and threads this user, or this container, may have";
+        Failure::of(Class::Transient, format!("cannot start a thread: {error}"), Some(hint.into()))
+    })?;
+    let left = ends_at.saturating_duration_since(Instant::now());
+    receiver.recv_timeout(left).unwrap_or_else(|error| {
         Err(match error {
             RecvTimeoutError::Timeout => {
-                let message = format!("no credentials within {} s", limit.as_secs());
+                let message = format!("no credentials within {} s", PATIENCE.as_secs());
                 let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
                 Failure::of(Class::Transient, message, Some(hint.into()))
             }
@@ -327,12 +346,13 @@ mod tests {
     #[test]
     fn what_hangs_or_panics_keeps_nobody_waiting() {
         let (release, released) = mpsc::channel::<()>();
-        let hung = within(Duration::ZERO, move || released.recv().map_err(|_| unreachable!()));
+        let hung = within(Instant::now(), move || released.recv().map_err(|_| unreachable!()));
         assert!(hung.unwrap_err().message().starts_with("no credentials within"));
         drop(release);
 
-        let panicked: Result<(), Failure> = within(PATIENCE, || panic!("of the test"));
+        let ends_at = Instant::now() + PATIENCE;
+        let panicked: Result<(), Failure> = within(ends_at, || panic!("of the test"));
         assert_eq!(panicked.unwrap_err().class(), Class::Broken);
-        assert_eq!(within(PATIENCE, || Ok(7)).unwrap(), 7);
+        assert_eq!(within(ends_at, || Ok(7)).unwrap(), 7);
     }
 }
