@@ -241,6 +241,26 @@ async fn in_the_foreground_nobody_looks_at_a_certificate_while_a_daemon_answers(
     assert_eq!(daemon.stop().await.0, 0);
 }
 
+/// Its daemon was away for a while. It is the daemon's business again, whose credentials are not there any sooner.
+#[tokio::test]
+async fn in_the_foreground_certificates_are_the_daemons_again_once_it_is_back() {
+    let stage = stage_of_short_lives().await;
+    let socket = stage.socket();
+    let updater = updater(&stage, "anchord.toml", &["--socket-path", socket.to_str().unwrap()]);
+    updater.wait_for("Using certificate").await;
+    updater.wait_for(WRITTEN).await;
+    let daemon = stage.daemon().await;
+    updater.wait_for_nth(WRITTEN, 3).await;
+
+    stage.write("leaf.pem", "half a certificate");
+    daemon.wait_for("The certificate cannot be loaded; keeping the one in use").await;
+    updater.wait_for_nth(WRITTEN, 5).await;
+
+    let output = updater.stop().await.1;
+    assert!(!output.contains("cannot be loaded") && !output.contains("Renewal failed"), "{output}");
+    assert_eq!(daemon.stop().await.0, 0);
+}
+
 #[tokio::test]
 async fn the_daemon_writes_several_profiles_and_follows_a_reload() {
     let stage = Stage::new().await;

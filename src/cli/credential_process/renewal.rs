@@ -3,8 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -36,10 +34,9 @@ pub(in crate::cli) struct Renewal {
     /// One for all attempts, for it remembers: AWS's clock, the certificate that AWS took last, an endpoint that fails.
     own: OnceLock<Arc<dyn Issuer>>,
     identity: Option<Arc<identity::Current>>,
-    /// Given once AWS is asked: until then a daemon may be the only one that can read the certificate.
-    asks_aws: Notify,
+    /// Whether the last renewal asked AWS, and no daemon.
+    asks_aws: watch::Sender<bool>,
     given: watch::Sender<Option<Credentials>>,
-    is_daemons: Arc<AtomicBool>,
 }
 
 impl Renewal {
@@ -56,22 +53,33 @@ impl Renewal {
             seams: seams.clone(),
             own: OnceLock::new(),
             identity: settings.the_session().and_then(daemon::identity),
-            asks_aws: Notify::new(),
+            asks_aws: watch::Sender::new(false),
             given: watch::Sender::new(None),
-            is_daemons: Arc::default(),
         }
     }
 
     /// Spreads the calls to AWS. A daemon's credentials are asked for when they are due, for it renews them earlier by
     /// a jitter of its own: whoever asks before that gets the same.
     pub(in crate::cli) fn jitter(&self) -> Jitter {
-        let is_daemons = Arc::clone(&self.is_daemons);
-        self.seams.jitter.clone().while_true(move || !is_daemons.load(Ordering::Relaxed))
+        let asks_aws = self.asks_aws.subscribe();
+        self.seams.jitter.clone().while_true(move || *asks_aws.borrow())
     }
 
-    /// Notifies `changed` when there is another certificate than before.
+    /// Notifies `changed` when there is another certificate than before, while AWS is asked. Where a daemon answers it may
+    /// be the only one that can read it, and has nothing newer to give yet.
     pub(in crate::cli) async fn watch(&self, changed: Arc<Notify>) -> Infallible {
-        self.asks_aws.notified().await;
+        let mut asks_aws = self.asks_aws.subscribe();
+        let mut until = async |asks: bool| _ = asks_aws.wait_for(|now| *now == asks).await;
+        loop {
+            until(true).await;
+            tokio::select! {
+                never = self.watch_files(Arc::clone(&changed)) => match never {},
+                () = until(false) => {}
+            }
+        }
+    }
+
+    async fn watch_files(&self, changed: Arc<Notify>) -> Infallible {
         if let Some(session) = self.settings.the_session() {
             daemon::watch(session, self.identity.as_ref(), self.seams.clock.clone(), changed).await;
         }
@@ -84,7 +92,7 @@ impl Renewal {
             Way::DaemonFirst(_) => from_daemon(&self.settings).await.transpose(),
             Way::Direct(_) => None,
         };
-        self.is_daemons.store(line.is_some(), Ordering::Relaxed);
+        self.asks_aws.send_replace(line.is_none());
         let renewed = match (line, self.settings.the_session()) {
             (Some(line), _) => {
                 let line = line.and_then(|line| read_line(&line, &self.seams.clock));
@@ -107,7 +115,6 @@ impl Renewal {
             None => {
                 let transport = daemon::transport(&self.settings, clock)?;
                 let made = daemon::issuer(session, self.identity.clone(), transport, clock);
-                self.asks_aws.notify_one();
                 self.own.get_or_init(|| made)
             }
         };
@@ -130,7 +137,9 @@ impl Issuer for Renewal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
 
     use anchord_emulator::Authority;
     use anchord_emulator::KeyKind;
@@ -320,8 +329,9 @@ mod tests {
         let renewal = Renewal::new(&rig.settings, Way::DaemonFirst(Caching::On), &rig.environment, &seams);
         let jitter = renewal.jitter();
 
+        renewal.asks_aws.send_replace(true);
         assert!((jitter.draw() - 0.5).abs() < f64::EPSILON);
-        renewal.is_daemons.store(true, Ordering::Relaxed);
+        renewal.asks_aws.send_replace(false);
         assert!(jitter.draw().abs() < f64::EPSILON);
     }
 }
