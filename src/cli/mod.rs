@@ -48,8 +48,6 @@ impl<'a> Surroundings<'a> {
 
 /// Runs the verb that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
-    #[cfg(feature = "pkcs11")]
-    crate::identity::pkcs11::this_program_holds_modules();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     surroundings.name = helper::Name::of(&arguments);
     if surroundings.name == helper::Name::Helper {
