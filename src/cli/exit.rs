@@ -1,5 +1,8 @@
 //! Exit codes, and the one way to print.
 
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+
 use super::Surroundings;
 use super::helper;
 use super::helper::Name;
@@ -107,9 +110,16 @@ pub(super) fn report_problems(problems: &Problems, surroundings: &mut Surroundin
 }
 
 /// A runtime for verbs that ask a question and end.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None))
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    built(&mut Builder::new_current_thread())
+}
+
+/// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
+pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
+    built(&mut Builder::new_multi_thread())
+}
+
+fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
+    let broken = |error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
+    builder.enable_all().build().map_err(broken)
 }

@@ -73,12 +73,9 @@ pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
     let logs = start_logs(&settings, surroundings.environment);
     daemon::no_core_files();
     daemon::raise_descriptor_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match exit::runtime_with_threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let failure = Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
-            return exit::report(&failure, surroundings);
-        }
+        Err(failure) => return exit::report(&failure, surroundings),
     };
     let first = settings.clone();
     let read = Arc::new(move || {

@@ -131,7 +131,7 @@ pub(super) fn update(
                 Ok(())
             })
         }
-        Term::Forever => exit::runtime().and_then(|runtime| {
+        Term::Forever => exit::runtime_with_threads().and_then(|runtime| {
             let _logs = run::start_logs(settings, surroundings.environment);
             let environment = surroundings.environment;
             let outcome = runtime.block_on(until_told_to_stop(settings, target, way, environment));

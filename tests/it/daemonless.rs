@@ -1,7 +1,5 @@
 //! `credential-process` where no daemon runs.
 
-use std::process::Command;
-
 use anchord_emulator::Fault;
 
 use crate::support::Ran;
@@ -262,25 +260,13 @@ async fn an_unknown_session_is_answered_with_the_known_ones() {
     assert!(ran.stderr.contains("bedrok") && ran.stderr.contains("bedrock"), "{}", ran.stderr);
 }
 
-/// A server of homes that is gone: a file system in the home's place that never answers, which only this test sees.
 #[tokio::test]
 async fn a_home_that_hangs_ends_in_time_with_a_line() {
     let stage = Stage::new().await;
-    fs_err::create_dir(stage.path("home")).unwrap();
-    let mounted = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hangs home \
-                   || exit 99; exec \"$@\"";
-    let in_it = |program: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path("home"));
-        command
-    };
-    if !in_it("true").output().is_ok_and(|output| output.status.success()) {
+    let Some(mut command) = process::with_a_home_that_hangs(&stage) else {
         println!("not shown here: this user may have no mounts of their own");
         return;
-    }
-    let mut command = in_it(env!("CARGO_BIN_EXE_anchord"));
+    };
     command.args(ASK);
 
     let ran = process::to_the_end(command).await;

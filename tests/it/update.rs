@@ -13,8 +13,10 @@ use rustix::process::Signal;
 use crate::support::Daemon;
 use crate::support::Ran;
 use crate::support::Stage;
+use crate::support::process::PATIENCE;
 use crate::support::process::anchord;
 use crate::support::process::to_the_end;
+use crate::support::process::with_a_home_that_hangs;
 
 fn key_id(path: &Path, profile: &str) -> Option<String> {
     let text = fs_err::read_to_string(path).ok()?;
@@ -259,6 +261,36 @@ async fn in_the_foreground_certificates_are_the_daemons_again_once_it_is_back() 
     let output = updater.stop().await.1;
     assert!(!output.contains("cannot be loaded") && !output.contains("Renewal failed"), "{output}");
     assert_eq!(daemon.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn in_the_foreground_it_ends_at_sigterm_while_the_home_hangs() {
+    let stage = Stage::new().await;
+    let Some(mut command) = with_a_home_that_hangs(&stage) else {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    };
+    command.arg("update").arg("--config").arg(stage.path("anchord.toml")).args(["--session", "bedrock"]);
+    let updater = Daemon::of(command);
+    // It reads the cache as soon as it takes signals, and until then there is nothing to be seen of it.
+    let status = format!("/proc/{}/status", updater.id());
+    let takes_sigterm = || {
+        let status = fs_err::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    };
+    let taken = async {
+        while !takes_sigterm() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+
+    updater.signal(Signal::TERM);
+
+    let (code, output) = updater.ended().await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("Stopped"), "{output}");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::Stage;
+
 /// No test waits longer for anything; one that gets here has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,23 @@ pub(crate) fn anchord() -> Command {
     // Nothing of the machine that runs the tests may reach the program.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
     command
+}
+
+/// The program where the server of homes is gone: in the home's place (`home` in the stage's folder) is a file system
+/// that never answers, which nobody else sees. `None` where this user may have no mounts of their own.
+pub(crate) fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
+    fs_err::create_dir(stage.path("home")).unwrap();
+    let mounted = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hangs home \
+                   || exit 99; exec \"$@\"";
+    let in_it = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path("home"));
+        command
+    };
+    let may_mount = in_it("true").output().is_ok_and(|output| output.status.success());
+    may_mount.then(|| in_it(env!("CARGO_BIN_EXE_anchord")))
 }
 
 /// How a verb ended.
