@@ -114,6 +114,7 @@ struct State {
 struct Shared {
     state: watch::Sender<State>,
     streams: watch::Sender<usize>,
+    left: watch::Sender<usize>,
     connections: AtomicUsize,
 }
 
@@ -121,7 +122,8 @@ impl Agent {
     /// Listens at `path`, in place of what may be there, and gives `svids`.
     pub async fn start(path: &Path, svids: Vec<Svid>) -> Result<Self, Error> {
         let state = watch::Sender::new(State { svids, mood: Mood::Gives });
-        let shared = Shared { state, streams: watch::Sender::new(0), connections: AtomicUsize::new(0) };
+        let (streams, left) = (watch::Sender::new(0), watch::Sender::new(0));
+        let shared = Shared { state, streams, left, connections: AtomicUsize::new(0) };
         let mut agent = Self { path: path.into(), shared: Arc::new(shared), running: None };
         agent.restart().await?;
         Ok(agent)
@@ -180,6 +182,11 @@ impl Agent {
     /// Waits until `count` streams were asked for, counted from the start.
     pub async fn wait_for_streams(&self, count: usize) {
         wait_for("streams", &self.shared.streams, count).await;
+    }
+
+    /// Waits until `count` streams are over, counted from the start: whoever wants one answer leaves once it is there.
+    pub async fn wait_for_left(&self, count: usize) {
+        wait_for("streams that are over", &self.shared.left, count).await;
     }
 }
 
@@ -246,20 +253,31 @@ impl FetchX509Svid {
             return Err(Status::new(*code, message));
         }
         state.mark_changed();
-        Ok(Box::pin(stream::unfold(Some(state), respond)))
+        let open = Open { state, shared: Arc::clone(&self.0) };
+        Ok(Box::pin(stream::unfold(Some(open), respond)))
+    }
+}
+
+/// A stream that is not over.
+struct Open {
+    state: watch::Receiver<State>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.left.send_modify(|left| *left += 1);
     }
 }
 
 /// The next message of a stream, as soon as there is one; nothing follows a refusal.
-async fn respond(
-    state: Option<watch::Receiver<State>>,
-) -> Option<(Result<X509SvidResponse, Status>, Option<watch::Receiver<State>>)> {
-    let mut receiver = state?;
+async fn respond(open: Option<Open>) -> Option<(Result<X509SvidResponse, Status>, Option<Open>)> {
+    let mut open = open?;
     loop {
-        receiver.changed().await.ok()?;
-        let State { svids, mood } = receiver.borrow_and_update().clone();
+        open.state.changed().await.ok()?;
+        let State { svids, mood } = open.state.borrow_and_update().clone();
         match mood {
-            Mood::Gives => return Some((Ok(X509SvidResponse { svids }), Some(receiver))),
+            Mood::Gives => return Some((Ok(X509SvidResponse { svids }), Some(open))),
             Mood::Refuses(code, message) => return Some((Err(Status::new(code, message)), None)),
             Mood::Silent => {}
             Mood::Ends => return None,

@@ -51,12 +51,13 @@ impl Load {
         tokio::time::timeout(PATIENCE, enough).await.expect("clients are no longer answered").unwrap();
     }
 
-    /// Ends them, and panics if one of them was ever refused.
-    pub(crate) async fn end(mut self) {
+    /// Ends them, and panics if one of them was ever refused; the number of answers.
+    pub(crate) async fn end(mut self) -> usize {
         self.over.store(true, Ordering::Relaxed);
         while let Some(client) = self.clients.join_next().await {
             client.expect("a client failed");
         }
+        *self.answers.borrow()
     }
 }
 

@@ -224,6 +224,9 @@ async fn an_agent_that_restarts_with_another_svid_costs_no_client_anything() {
     let mut agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 1)]).await;
     let daemon = stage.daemon().await;
     let mut load = Load::start(&stage, &daemon).await;
+    // The first attempt, the watcher's first look, and the one after what its own stream has brought: a look at an agent
+    // that is down would tell of it.
+    agent.wait_for_left(3).await;
 
     for serial in 2..5 {
         agent.crash().await;
@@ -237,8 +240,7 @@ async fn an_agent_that_restarts_with_another_svid_costs_no_client_anything() {
 
     load.end().await;
     assert_eq!(serials(&stage), ["1", "2", "3", "4"]);
-    // Whoever looks at the certificate while the agent is down says so, and that the one in use is kept.
-    assert!(!daemon.output().contains(&format!("\"{WITHOUT}\"")), "{}", daemon.output());
+    assert!(!daemon.output().contains(WITHOUT), "{}", daemon.output());
     end(&stage, daemon, &[]).await;
 }
 
@@ -256,12 +258,16 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
         pace.tick().await;
         a_while_passes(&stage, i64::from(number));
         agent.rotate(vec![serial(number)]);
+        if number % 10 == 0 {
+            load.answered(25).await;
+        }
     }
     let last = |line: &serde_json::Value| line["message"] == "Using certificate" && line["serial"] == "120";
     daemon.wait_for_line("the last certificate", 1, last).await;
     load.answered(200).await;
 
-    load.end().await;
+    let answers = load.end().await;
+    assert!(answers > 500, "{answers}");
     let used = serials(&stage);
     assert!(used.len() > 3, "{used:?}");
     // Each attempt asks the agent anew: what is older than an attempt is not used in it.
