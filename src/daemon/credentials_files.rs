@@ -91,7 +91,10 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         // What has ended is of use to nobody.
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.now()) > reserve);
         let written = match &credentials {
-            Some(credentials) => write(file, credentials, &mut ours).await,
+            Some(credentials) => {
+                let news = write(file, credentials, &mut ours).await;
+                news.map(|news| tell(news, file, credentials))
+            }
             None => Ok(()),
         };
         let pause = if written.is_ok() { LOOK } else { RETRY };
@@ -112,6 +115,29 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     }
 }
 
+async fn write(
+    file: &CredentialsFile,
+    credentials: &Arc<Credentials>,
+    ours: &mut Ours,
+) -> Result<News, Failure> {
+    let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
+    Ok(ours.news(credentials, changed))
+}
+
+fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
+    let ends_at = clock::rfc3339(credentials.expires_at());
+    let (file, profile, session) = (&*file.name, file.profile.as_str(), &*file.session);
+    match news {
+        News::None => {}
+        News::Written => info!(file, profile, session, ends_at, "Credentials file written"),
+        News::PutBack => info!(file, profile, session, ends_at, "Credentials file put back as it was"),
+        News::Contended => {
+            let hint = "let each program write a profile of its own";
+            warn!(file, profile, session, hint, "Another program keeps changing this profile");
+        }
+    }
+}
+
 /// What the file has of us.
 #[derive(Default)]
 struct Ours {
@@ -120,38 +146,31 @@ struct Ours {
     put_back: u32,
 }
 
-async fn write(
-    file: &CredentialsFile,
-    credentials: &Arc<Credentials>,
-    ours: &mut Ours,
-) -> Result<(), Failure> {
-    let is_new = !ours.credentials.as_ref().is_some_and(|before| Arc::ptr_eq(before, credentials));
-    let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
-    let (profile, session) = (file.profile.as_str(), file.session.as_str());
-    if is_new {
-        *ours = Ours { credentials: Some(Arc::clone(credentials)), put_back: 0 };
-    } else if changed {
-        ours.put_back += 1;
-    }
-    if !changed {
-        return Ok(());
-    }
-    let ends_at = clock::rfc3339(credentials.expires_at());
-    let file = &*file.name;
-    match ours.put_back {
-        0 => info!(file, profile, session, ends_at, "Credentials file written"),
-        1 => info!(file, profile, session, ends_at, "Credentials file put back as it was"),
-        // Once is by hand or from a backup, twice a program's doing; told once a renewal.
-        2 => {
-            let hint = "let each program write a profile of its own";
-            warn!(
-                file,
-                profile, session, hint, "Another program keeps changing this profile of the credentials file"
-            );
+/// What there is to tell of a look at the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    Written,
+    PutBack,
+    Contended,
+}
+
+impl Ours {
+    /// After `credentials` were put into the file, which `changed` it or found them there.
+    fn news(&mut self, credentials: &Arc<Credentials>, changed: bool) -> News {
+        if !self.credentials.as_ref().is_some_and(|before| Arc::ptr_eq(before, credentials)) {
+            *self = Self { credentials: Some(Arc::clone(credentials)), put_back: 0 };
+        } else if changed {
+            self.put_back += 1;
         }
-        _ => {}
+        // Once is by hand or from a backup, twice a program's doing; told once a renewal.
+        match (changed, self.put_back) {
+            (true, 0) => News::Written,
+            (true, 1) => News::PutBack,
+            (true, 2) => News::Contended,
+            _ => News::None,
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -264,33 +283,30 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn two_who_keep_one_profile_are_told_of_each_other_and_not_each_minute() {
-        let (rig, other) = (Rig::new(), Rig::new());
-        let log = rig.folder.path().join("log");
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(Arc::new(std::fs::File::create(&log).unwrap()))
-            .finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        rig.publish("ASIA1");
-        other.publish("ASIA2");
-        let keep = |handle: &Handle| {
-            tokio::spawn(keep_credentials_file(rig.file("a"), handle.clone(), rig.clock.clone()))
+    #[tokio::test]
+    async fn two_who_keep_one_profile_are_told_of_each_other_once_a_renewal() {
+        let rig = Rig::new();
+        let credentials = |id: &str| {
+            rig.publish(id);
+            rig.handle.snapshot().credentials.unwrap()
         };
-        let _kept = (keep(&rig.handle), keep(&other.handle));
+        let (file, theirs) = (rig.file("a"), credentials("ASIA9"));
+        let (mut ours, mut others) = (Ours::default(), Ours::default());
 
-        // Files are written outside of the paused clock.
-        let told = || fs_err::read_to_string(&log).unwrap().matches("Another program keeps changing").count();
-        let both = async {
-            while told() < 2 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+        for renewed in [credentials("ASIA1"), credentials("ASIA2")] {
+            let mut told = Vec::new();
+            for _ in 0..5 {
+                told.push(write(&file, &renewed, &mut ours).await.unwrap());
+                assert_eq!(write(&file, &renewed, &mut ours).await.unwrap(), News::None, "nobody was there");
+                write(&file, &theirs, &mut others).await.unwrap();
             }
-        };
-        tokio::time::timeout(20 * LOOK, both).await.unwrap();
-        tokio::time::sleep(20 * LOOK).await;
-
-        assert_eq!(told(), 2);
+            assert_eq!(told, [News::Written, News::PutBack, News::Contended, News::None, News::None]);
+        }
+        // What is found there needs no writing, and is kept all the same.
+        let mut successor = Ours::default();
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::None);
+        fs_err::remove_file(&file.path).unwrap();
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::PutBack);
     }
 
     #[tokio::test]
