@@ -1,11 +1,16 @@
 //! The only reader of wall time, and of the time since boot.
 //!
 //! Expiry, signing dates and TLS validity all ask the same clock, so that a test (or an NTP step) moves them
-//! together. Wall time can be set, the time since boot cannot; both go on while a machine is suspended. Waiting is
-//! tokio's business; whoever waits for a wall time must look again at least every 30 s, because tokio's timers stand
-//! still then.
+//! together. Wall time can be set, the time since boot cannot; both go on while a machine is suspended. A
+//! [`Moment`] is one instant by both, and what must not be fooled by a clock that is set keeps moments. Waiting is
+//! tokio's business; a task that waits must look again at least every 30 s, because tokio's timers stand still
+//! during a suspend.
 
+use std::ops::Add;
+use std::ops::Sub;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -16,9 +21,67 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// Wall time, handed to everything that needs to know what time it is.
+/// One instant by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall time, in UTC; a person or NTP may set it.
+    pub wall: OffsetDateTime,
+    /// The time since boot, suspends included; no setting changes it. Negative before the boot.
+    pub up: time::Duration,
+}
+
+impl Moment {
+    /// The moment at which this host has been up for `up`, with the wall time that the clock will show then (or has
+    /// shown) unless it is set.
+    #[must_use]
+    pub fn when_up(self, up: time::Duration) -> Self {
+        self + (up - self.up)
+    }
+
+    /// Wall time at boot, as the clock has it now. It changes when the clock is set, and at no other time.
+    pub fn booted_at(self) -> OffsetDateTime {
+        self.wall - self.up
+    }
+}
+
+impl Add<time::Duration> for Moment {
+    type Output = Self;
+
+    /// Later (or earlier) by both clocks.
+    fn add(self, span: time::Duration) -> Self {
+        Self { wall: self.wall + span, up: self.up + span }
+    }
+}
+
+impl Sub<time::Duration> for Moment {
+    type Output = Self;
+
+    /// Earlier by both clocks.
+    fn sub(self, span: time::Duration) -> Self {
+        self + -span
+    }
+}
+
+impl Sub for Moment {
+    type Output = time::Duration;
+
+    /// What has passed between them, which is what the time since boot says.
+    fn sub(self, other: Self) -> time::Duration {
+        self.up - other.up
+    }
+}
+
+/// The two clocks differ by this much more or less than before: one of them was set. Less is the network's delay, or
+/// whole seconds.
+pub const CLOCK_STEP: time::Duration = time::Duration::seconds(30);
+
+/// Wall time and the time since boot, handed to everything that needs to know what time it is.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// Wall time at boot when a setting of the clock was last reported.
+    reported: Arc<Mutex<Option<OffsetDateTime>>>,
+}
 
 #[derive(Clone, Debug, Default)]
 enum Source {
@@ -33,6 +96,7 @@ struct Manual {
     started: tokio::time::Instant,
     jumped_ms: AtomicI64,
     suspended_ms: AtomicU64,
+    boots: AtomicU64,
 }
 
 /// How long a manual clock's machine has been up when it is made.
@@ -41,7 +105,7 @@ const UP_BEFORE: Duration = Duration::from_secs(3600);
 impl Clock {
     /// The operating system's clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::default()
     }
 
     /// A clock that reads `start` now, then follows tokio's timers (and so stands still when they are paused).
@@ -54,30 +118,68 @@ impl Clock {
             started: tokio::time::Instant::now(),
             jumped_ms: AtomicI64::new(0),
             suspended_ms: AtomicU64::new(0),
+            boots: AtomicU64::new(0),
         };
-        Self(Source::Manual(Arc::new(manual)))
+        Self { source: Source::Manual(Arc::new(manual)), reported: Arc::default() }
     }
 
     /// Moves a manual clock's wall time alone, as an NTP step does. The system's clock stays as it is.
     pub fn jump(&self, by: time::Duration) {
-        if let Source::Manual(manual) = &self.0 {
+        if let Source::Manual(manual) = &self.source {
             let by = i64::try_from(by.whole_milliseconds()).unwrap_or(0);
             manual.jumped_ms.fetch_add(by, Ordering::SeqCst);
+        }
+    }
+
+    /// Gives a manual clock's host another boot id, as a reboot does. The system's clock stays as it is.
+    pub fn reboot(&self) {
+        if let Source::Manual(manual) = &self.source {
+            manual.boots.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     /// Moves a manual clock past a suspend: wall time and the time since boot, but no timer. The system's clock stays
     /// as it is.
     pub fn suspend(&self, by: Duration) {
-        if let Source::Manual(manual) = &self.0 {
+        if let Source::Manual(manual) = &self.source {
             let by = u64::try_from(by.as_millis()).unwrap_or(0);
             manual.suspended_ms.fetch_add(by, Ordering::SeqCst);
         }
     }
 
+    /// Now, by both clocks.
+    pub fn moment(&self) -> Moment {
+        let up = self.since_boot().try_into().unwrap_or(time::Duration::MAX);
+        Moment { wall: self.now(), up }
+    }
+
+    /// By how much the wall clock was set since the last report, if nothing has reported that yet; the first call
+    /// reports nothing. All clones share one memory, so a program reports each setting once.
+    pub fn unreported_step(&self, now: Moment) -> Option<time::Duration> {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = now.booted_at() - *reported.get_or_insert(now.booted_at());
+        if step.abs() <= CLOCK_STEP {
+            return None;
+        }
+        *reported = Some(now.booted_at());
+        Some(step)
+    }
+
+    /// What names this boot of this host, so that a time since boot can be kept for another process; `None` where the
+    /// kernel does not tell (random(4)).
+    pub fn boot_id(&self) -> Option<String> {
+        match &self.source {
+            Source::System => {
+                let id = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+                Some(id.trim().to_owned())
+            }
+            Source::Manual(manual) => Some(format!("manual-{}", manual.boots.load(Ordering::SeqCst))),
+        }
+    }
+
     /// The time now, in UTC.
     pub fn now(&self) -> OffsetDateTime {
-        match &self.0 {
+        match &self.source {
             #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
             Source::System => OffsetDateTime::now_utc(),
             Source::Manual(manual) => {
@@ -89,7 +191,7 @@ impl Clock {
 
     /// How long the machine has been up, suspends included: what no setting of the clock changes.
     pub fn since_boot(&self) -> Duration {
-        match &self.0 {
+        match &self.source {
             #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
             Source::System => {
                 let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -191,6 +293,28 @@ mod tests {
         clock.suspend(Duration::from_secs(3600));
         assert_eq!(clock.now(), start + time::Duration::hours(9) + time::Duration::minutes(1));
         assert_eq!(clock.since_boot() - up, Duration::from_secs(3660));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_reported_once_by_all_its_clones_together() {
+        let clock = Clock::manual(datetime!(2026-03-11 12:00:00 UTC));
+        let other = clock.clone();
+
+        assert_eq!(clock.unreported_step(clock.moment()), None);
+        clock.suspend(Duration::from_secs(8 * 3600));
+        clock.jump(time::Duration::seconds(30));
+        assert_eq!(other.unreported_step(other.moment()), None, "a suspend, and a step too small to matter");
+        clock.jump(-time::Duration::hours(2));
+        assert!(other.unreported_step(other.moment()).is_some_and(time::Duration::is_negative));
+        assert_eq!(clock.unreported_step(clock.moment()), None);
+    }
+
+    #[test]
+    fn the_systems_boot_has_an_id() {
+        let clock = Clock::system();
+
+        assert_eq!(clock.boot_id().map(|id| id.len()), Some(36));
+        assert_eq!(clock.boot_id(), Clock::system().boot_id());
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl FromDaemon {
             Asked::Refused(failure) | Asked::Unknown(failure) => return Err(failure),
             Asked::NoDaemon => return Err(client::nobody(&self.places)),
         };
-        process::read(line.expose(), self.clock.now())
+        process::read(line.expose(), self.clock.moment())
             .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
     }
 }

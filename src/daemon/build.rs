@@ -107,7 +107,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     // Only now: of two daemons that start at once, the one that goes on is the heir.
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, &settings.runtime_directory);
-    let left = handover::read(&mut store);
+    let left = handover::read(&mut store, &seams.clock);
     let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
     let secrets = Secrets::load(settings, seams, key)?;
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
@@ -133,18 +133,20 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
-/// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files and keys together; where they
-/// have none, neither has it.
+/// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files
+/// and keys together. Where the settings give a call no limit, the attempt has one all the same: a server that stays
+/// silent must not hold a session for ever.
 pub fn policy(settings: &Settings, session: &config::Session) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
+    const UNLIMITED_CALL: Duration = Duration::from_secs(120);
     let upstream = &settings.upstream;
     let call = upstream.connect_timeout.zip(upstream.read_timeout).map(|(connect, read)| connect + 2 * read);
     let endpoints = if session.has_second_endpoint() { 2 } else { 1 };
     let roles = u32::try_from(session.chain.len()).unwrap_or(u32::MAX);
-    let limit = |call: Duration| {
-        (endpoints * (3 * call + FILES_AND_KEYS)).saturating_add((2 * call).saturating_mul(roles))
-    };
-    Policy { attempt_limit: call.map(limit), ..Policy::default() }
+    let call = call.unwrap_or(UNLIMITED_CALL);
+    let attempt_limit =
+        (endpoints * (3 * call + FILES_AND_KEYS)).saturating_add((2 * call).saturating_mul(roles));
+    Policy { attempt_limit, ..Policy::default() }
 }
 
 /// HTTPS towards AWS, as the settings say.
@@ -327,11 +329,15 @@ mod tests {
         };
         let call = Duration::from_secs(5 + 2 * 10);
 
-        assert!(limit("").is_some_and(|limit| limit > 2 * call));
-        assert!(limit(SECOND).is_some_and(|limit| limit > 4 * call));
+        assert!(limit("") > 2 * call);
+        assert!(limit(SECOND) > 4 * call);
         let roles =
             "assume_role = [\"arn:aws:iam::123456789012:role/a\", \"arn:aws:iam::123456789012:role/b\"]\n";
-        assert!(limit(roles).is_some_and(|limit| limit > 7 * call));
-        assert_eq!(limit("[upstream]\nread_timeout = \"none\""), None);
+        assert!(limit(roles) > 7 * call);
+        let unlimited = limit("[upstream]\nread_timeout = \"none\"");
+        assert!(
+            (limit("")..Duration::from_secs(600)).contains(&unlimited),
+            "a silent server holds no session for ever"
+        );
     }
 }

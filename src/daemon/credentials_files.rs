@@ -89,7 +89,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         let credentials = snapshots.borrow_and_update().credentials.clone();
         let reserve = Freshness::Full.reserve();
         // What has ended is of use to nobody.
-        let credentials = credentials.filter(|credentials| credentials.remaining(clock.now()) > reserve);
+        let credentials = credentials.filter(|credentials| credentials.remaining(clock.moment()) > reserve);
         let written = match &credentials {
             Some(credentials) => {
                 let news = write(file, credentials, &mut ours).await;
@@ -194,7 +194,7 @@ mod tests {
     impl Rig {
         fn new() -> Self {
             let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
-            let (published, snapshots) = watch::channel(Snapshot::first(clock.now()));
+            let (published, snapshots) = watch::channel(Snapshot::first(clock.moment()));
             let handle = Handle::new("web", snapshots, Arc::new(Notify::new()), clock.clone());
             Self { folder: tempfile::tempdir().unwrap(), clock, published, handle }
         }
@@ -205,8 +205,8 @@ mod tests {
                 secret_access_key: Secret::new("secret".into()),
                 session_token: Some(Secret::new("token".into())),
             };
-            let now = self.clock.now();
-            let made = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
+            let now = self.clock.moment();
+            let made = Credentials::new(keys, now, now.wall + time::Duration::HOUR, None).unwrap();
             self.published.send_replace(Snapshot::kept(Arc::new(made), now));
         }
 

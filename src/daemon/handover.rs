@@ -35,13 +35,14 @@ use crate::secret::Secret;
 use crate::session::Snapshot;
 
 /// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
-pub(super) fn read(store: &mut Store) -> Option<State> {
+pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
     let mut newest: Option<State> = None;
     for (place, found) in store.read() {
-        let state =
-            found.map_err(Failure::from).and_then(|bytes| State::decode(&bytes).map_err(Failure::from));
+        let state = found
+            .map_err(Failure::from)
+            .and_then(|bytes| State::decode(&bytes, clock).map_err(Failure::from));
         match state {
-            Ok(state) if newest.as_ref().is_none_or(|known| known.saved_at <= state.saved_at) => {
+            Ok(state) if newest.as_ref().is_none_or(|known| known.saved.up <= state.saved.up) => {
                 newest = Some(state);
             }
             Ok(_) => {}
@@ -129,7 +130,7 @@ impl Writer {
         if ids == self.saved {
             return;
         }
-        let state = State { saved_at: self.clock.now(), token_key: self.token_key.clone(), sessions };
+        let state = State { saved: self.clock.moment(), token_key: self.token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
                 debug!(sessions = ids.len(), "Credentials are kept for a successor");
@@ -146,9 +147,9 @@ impl Writer {
 
     /// Files and systemd's socket may block.
     async fn write(&self, state: State) -> Result<(), Failure> {
-        let store = Arc::clone(&self.store);
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
         let written =
-            tokio::task::spawn_blocking(move || store.write(&state.encode()).map_err(Failure::from));
+            tokio::task::spawn_blocking(move || store.write(&state.encode(&clock)).map_err(Failure::from));
         match tokio::time::timeout(WRITING, written).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::of(Class::Broken, "writing the state panicked", None)),

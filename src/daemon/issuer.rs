@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::credentials::End;
 use crate::identity;
 use crate::upstream::AccessKeySession;
 use crate::upstream::AssumedRole;
@@ -17,17 +18,21 @@ use crate::upstream::Step;
 use crate::upstream::Sts;
 use crate::upstream::Transport;
 
-/// What makes a session's credentials; `identity` is [`super::identity`] of the same session.
+/// What makes a session's credentials; `identity` is [`super::identity`] of the same session, and `held` the end of the
+/// credentials that it holds already.
 pub fn issuer(
     session: &config::Session,
     identity: Option<Arc<identity::Current>>,
     transport: Arc<dyn Transport>,
     clock: &Clock,
+    held: Option<End>,
 ) -> Arc<dyn Issuer> {
     // One for all calls: what one reply says of the local clock holds for the next.
     let caller = Caller::new(transport, clock.clone());
     let first = match &session.source {
-        config::Source::RolesAnywhere(source) => roles_anywhere(session, source, identity, &caller, clock),
+        config::Source::RolesAnywhere(source) => {
+            roles_anywhere(session, source, identity, &caller, (clock, held))
+        }
         config::Source::AccessKeys(source) => {
             Arc::new(AccessKeySession::new(source.keys.clone(), exchange(session, source), caller.clone()))
         }
@@ -71,7 +76,7 @@ fn roles_anywhere(
     source: &config::RolesAnywhere,
     identity: Option<Arc<identity::Current>>,
     caller: &Caller,
-    clock: &Clock,
+    (clock, held): (&Clock, Option<End>),
 ) -> Arc<dyn Issuer> {
     let new = || Arc::new(identity::Current::new(&session.name, source.identity.clone()));
     let options = Options {
@@ -95,5 +100,6 @@ fn roles_anywhere(
         endpoint: second.endpoint.clone(),
         ..options.clone()
     };
-    Arc::new(Failover::new(&session.name, of(options), of(fallback), region, clock.clone()))
+    let both = Failover::new(&session.name, of(options), of(fallback), region, clock.clone());
+    Arc::new(both.holding(held))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -16,6 +15,7 @@ use super::issuer::issuer;
 use super::supervise;
 use crate::arn::RoleArn;
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
@@ -77,7 +77,7 @@ impl Member {
     fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
         let Workshop { seams, transport } = shop;
         let clock = seams.clock.clone();
-        let now = clock.now();
+        let now = clock.moment();
         let new = || build::identity(settings);
         let (snapshot, identity, kept) = match past {
             Past::None => (Snapshot::first(now), new(), None),
@@ -86,7 +86,8 @@ impl Member {
             Past::Inherited { snapshot, identity } => (snapshot, identity.or_else(new), None),
         };
         let holds_any = snapshot.credentials.is_some();
-        let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock);
+        let held = snapshot.credentials.as_ref().map(|held| held.end());
+        let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock, held);
         let jitter = seams.jitter.clone();
         let (handle, keeper) =
             session::reopen(snapshot, &settings.name, issuer, policy, clock.clone(), jitter);
@@ -161,7 +162,7 @@ impl Member {
     }
 
     /// What a session of these settings goes on from, if it is to follow this one.
-    fn leave_to(&self, settings: &config::Session, now: OffsetDateTime) -> Past {
+    fn leave_to(&self, settings: &config::Session, now: Moment) -> Past {
         let snapshot = self.handle.snapshot();
         let is_same = self.settings.identity() == settings.identity();
         if is_same && handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
@@ -193,7 +194,7 @@ pub(super) fn watcher(
 }
 
 /// The same without the attempt that is lost with its task, which is nobody's failure: it is made again at once.
-fn uninterrupted(snapshot: Snapshot, now: OffsetDateTime) -> Snapshot {
+fn uninterrupted(snapshot: Snapshot, now: Moment) -> Snapshot {
     if !snapshot.fetching {
         return snapshot;
     }
@@ -219,7 +220,7 @@ pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -
                     Arc::new(Member::start(
                         session,
                         policy,
-                        member.leave_to(session, shop.seams.clock.now()),
+                        member.leave_to(session, shop.seams.clock.moment()),
                         shop,
                     ))
                 }
@@ -240,7 +241,7 @@ pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -
 pub(super) fn first(settings: &Settings, mut kept: Vec<Kept>, shop: Workshop<'_>) -> Roster {
     let mut start = |session: &config::Session| {
         let fingerprint = handover::fingerprint(session);
-        let now = shop.seams.clock.now();
+        let now = shop.seams.clock.moment();
         let found = kept.iter().position(|kept| kept.name == session.name);
         let past = match found.map(|index| kept.swap_remove(index)) {
             Some(kept) if kept.settings != fingerprint => {

@@ -67,13 +67,13 @@ mod tests {
 
     impl Issuer for Generous {
         fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
-            let now = self.0.now();
+            let now = self.0.moment();
             let keys = Keys {
                 access_key_id: "ASIAEXAMPLE".into(),
                 secret_access_key: Secret::new("secret".into()),
                 session_token: Some(Secret::new("token".into())),
             };
-            let made = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
+            let made = Credentials::new(keys, now, now.wall + time::Duration::HOUR, None).unwrap();
             Box::pin(async move { Ok(made) })
         }
     }

@@ -1,14 +1,13 @@
 //! The line that `credential_process` prints.
 
-use serde::Deserialize;
-use serde::Serialize;
-use time::OffsetDateTime;
-
 use super::document;
 use crate::clock;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::secret::Secret;
+use serde::Deserialize;
+use serde::Serialize;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -49,7 +48,7 @@ struct Read {
 }
 
 /// The credentials of a line that [`render`] made, as obtained at `now`; `None` if it is another's.
-pub fn read(line: &[u8], now: OffsetDateTime) -> Option<Credentials> {
+pub fn read(line: &[u8], now: Moment) -> Option<Credentials> {
     let read: Read = serde_json::from_slice(line).ok()?;
     let keys = Keys {
         access_key_id: read.access_key_id,
@@ -81,13 +80,13 @@ mod tests {
     fn what_was_printed_is_read_back() {
         let made = support::credentials();
 
-        let read = read(render(&made).expose().as_bytes(), made.obtained_at()).unwrap();
+        let read = read(render(&made).expose().as_bytes(), support::AT).unwrap();
 
         assert_eq!(read.access_key_id(), made.access_key_id());
         assert_eq!(read.secret_access_key(), made.secret_access_key());
         assert_eq!(read.session_token(), made.session_token());
         assert_eq!((read.expires_at(), read.account_id()), (made.expires_at(), made.account_id()));
-        assert!(super::read(b"{}", made.obtained_at()).is_none());
+        assert!(super::read(b"{}", support::AT).is_none());
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Line {
             expires_at: credentials.map(|held| clock::rfc3339(held.expires_at())),
             of_earlier_settings: snapshot.inherited,
             fetching: snapshot.fetching,
-            next_attempt_at: clock::rfc3339(snapshot.next_attempt_at),
+            next_attempt_at: clock::rfc3339(snapshot.next_attempt_at.wall),
             trouble: snapshot.trouble.as_ref().map(Trouble::of),
         }
     }

@@ -21,6 +21,7 @@ use super::Decision;
 use super::Peer;
 use super::Reply;
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::failure::Class;
@@ -31,6 +32,8 @@ use crate::session::Phase;
 use crate::session::Snapshot;
 
 pub(super) const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+/// The same by both clocks, as a manual clock has it that starts then.
+pub(super) const AT: Moment = Moment { wall: NOON, up: Duration::HOUR };
 pub(super) const SECRET_KEY: &str = "canary-secret-key";
 pub(super) const SESSION_TOKEN: &str = "canary-session-token";
 
@@ -50,7 +53,7 @@ pub(super) fn credentials_with_token(token: &str) -> Credentials {
 /// A user's own.
 pub(super) fn credentials_without_token() -> Credentials {
     let keys = Keys { session_token: None, ..credentials().keys().clone() };
-    Credentials::new(keys, NOON, NOON + Duration::HOUR, None).unwrap()
+    Credentials::new(keys, AT, NOON + Duration::HOUR, None).unwrap()
 }
 
 fn complete(token: &str, life: Duration, account: Option<&str>) -> Credentials {
@@ -59,7 +62,7 @@ fn complete(token: &str, life: Duration, account: Option<&str>) -> Credentials {
         secret_access_key: Secret::new(SECRET_KEY.into()),
         session_token: Some(Secret::new(token.into())),
     };
-    Credentials::new(keys, NOON, NOON + life, account.map(Into::into)).unwrap()
+    Credentials::new(keys, AT, NOON + life, account.map(Into::into)).unwrap()
 }
 
 /// A session whose keeper is the test.
@@ -80,7 +83,7 @@ impl Session {
     /// A first attempt is under way.
     pub(super) fn pending(name: &str) -> Self {
         let clock = Clock::manual(NOON);
-        let (publish, snapshots) = watch::channel(Snapshot::first(NOON));
+        let (publish, snapshots) = watch::channel(Snapshot::first(AT));
         let handle = Handle::new(name, snapshots, Arc::new(Notify::new()), clock.clone());
         Self { handle, clock, publish }
     }
@@ -91,8 +94,8 @@ impl Session {
         session.publish.send_modify(|snapshot| {
             snapshot.phase = Phase::Lapsed;
             snapshot.fetching = false;
-            snapshot.next_attempt_at = NOON + Duration::MINUTE;
-            snapshot.nudge_from = NOON + Duration::HOUR;
+            snapshot.next_attempt_at = AT + Duration::MINUTE;
+            snapshot.nudge_from = AT + Duration::HOUR;
             let hint = Some("renew the certificate".into());
             snapshot.trouble = Some(Failure::of(Class::Denied, "AWS refused the certificate", hint));
         });
@@ -116,7 +119,7 @@ impl Session {
     /// Lets all but `left` of the credentials' life pass.
     pub(super) fn leave(&self, left: Duration) {
         self.clock.jump(NOON + Duration::HOUR - left - self.clock.now());
-        self.publish.send_modify(|snapshot| snapshot.nudge_from = NOON + Duration::DAY);
+        self.publish.send_modify(|snapshot| snapshot.nudge_from = AT + Duration::DAY);
     }
 }
 

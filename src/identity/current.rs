@@ -119,6 +119,11 @@ impl Current {
         self.lock().accepted.clone()
     }
 
+    /// The identity that was loaded last.
+    pub fn loaded(&self) -> Option<Arc<Identity>> {
+        self.lock().held.clone()
+    }
+
     /// The same; before that, the one that was loaded.
     pub fn in_use(&self) -> Option<Arc<Identity>> {
         let state = self.lock();

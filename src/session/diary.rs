@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::Phase;
 use super::Snapshot;
+use crate::clock::Moment;
 use crate::clock::rfc3339;
 use crate::credentials::Credentials;
 use crate::failure::Class;
@@ -53,27 +54,40 @@ impl Diary {
         &self.session
     }
 
-    /// Notes the state after an event; `ended` says whether that event was the end of an attempt.
-    pub(super) fn note(&mut self, ended: bool, snapshot: &Snapshot, retry_in: Duration, now: OffsetDateTime) {
+    /// Notes the state after an event; `ended` says whether that event was the end of an attempt, `spare` when the
+    /// credentials end that it brought and that were not needed.
+    pub(super) fn note(
+        &mut self,
+        ended: bool,
+        snapshot: &Snapshot,
+        (retry_in, spare): (Duration, Option<OffsetDateTime>),
+        now: Moment,
+    ) {
         let left = Left::of(snapshot, now);
         let lapsed = left == Left::Nothing && self.left != Left::Nothing;
         self.left = left;
         match (ended, &snapshot.trouble, &snapshot.credentials) {
             (true, Some(trouble), _) => self.failed(trouble, snapshot.inherited, retry_in),
-            (true, None, Some(held)) => self.renewed(held),
+            (true, None, Some(held)) => self.renewed(held, spare, retry_in),
             _ if lapsed => self.lapsed(snapshot.trouble.as_ref()),
             _ => {}
         }
     }
 
-    fn renewed(&mut self, held: &Credentials) {
+    fn renewed(&mut self, held: &Credentials, spare: Option<OffsetDateTime>, next_in: Duration) {
         let session = &*self.session;
         if self.failures > 0 {
             info!(session, failures = self.failures, "Recovered");
         }
-        let expires_at = rfc3339(held.expires_at());
-        info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed");
         (self.failures, self.told, self.times_told) = (0, None, 0);
+        let expires_at = rfc3339(held.expires_at());
+        match spare {
+            Some(end) => info!(
+                session, %expires_at, granted_until = rfc3339(end), ?next_in,
+                "AWS granted credentials that end before those held; keeping the ones that live longer"
+            ),
+            None => info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed"),
+        }
     }
 
     fn failed(&mut self, trouble: &Failure, inherited: bool, retry_in: Duration) {
@@ -118,10 +132,19 @@ impl Diary {
     }
 }
 
+/// Notes, once for all sessions, that the wall clock was set by `step`.
+pub(super) fn clock_was_set(step: time::Duration) {
+    let direction = if step.is_negative() { "back" } else { "forward" };
+    warn!(
+        seconds = step.abs().whole_seconds(),
+        "The local clock was set {direction}; renewing, and judging credentials by the time since boot too"
+    );
+}
+
 const TOLD_ALOUD: u32 = 3;
 
 impl Left {
-    fn of(snapshot: &Snapshot, now: OffsetDateTime) -> Self {
+    fn of(snapshot: &Snapshot, now: Moment) -> Self {
         match &snapshot.credentials {
             Some(held) if snapshot.phase == Phase::Live => {
                 if held.remaining(now) < LITTLE {
@@ -178,11 +201,11 @@ mod tests {
     const RETRY_IN: Duration = Duration::from_secs(7);
 
     fn fail(diary: &mut Diary, held: Option<&Arc<Credentials>>, failure: &Failure) {
-        diary.note(true, &state(held, Some(failure)), RETRY_IN, NOON);
+        diary.note(true, &state(held, Some(failure)), (RETRY_IN, None), NOON);
     }
 
     fn renew(diary: &mut Diary, held: &Arc<Credentials>) {
-        diary.note(true, &state(Some(held), None), RETRY_IN, NOON);
+        diary.note(true, &state(Some(held), None), (RETRY_IN, None), NOON);
     }
 
     fn levels(lines: &[String]) -> Vec<&str> {
@@ -274,8 +297,8 @@ mod tests {
 
         let lines = logged(|diary| {
             renew(diary, &held);
-            diary.note(false, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
-            diary.note(false, &state(Some(&dead), Some(&refused)), RETRY_IN, NOON);
+            diary.note(false, &state(Some(&dead), Some(&refused)), (RETRY_IN, None), NOON);
+            diary.note(false, &state(Some(&dead), Some(&refused)), (RETRY_IN, None), NOON);
         });
 
         assert_eq!(levels(&lines), ["INFO", "ERROR"]);
@@ -287,8 +310,8 @@ mod tests {
         let held = credentials(NOON, time::Duration::HOUR);
 
         let lines = logged(|diary| {
-            diary.note(false, &Snapshot::first(NOON), RETRY_IN, NOON);
-            diary.note(false, &state(Some(&held), Some(&failure(Class::Denied))), RETRY_IN, NOON);
+            diary.note(false, &Snapshot::first(NOON), (RETRY_IN, None), NOON);
+            diary.note(false, &state(Some(&held), Some(&failure(Class::Denied))), (RETRY_IN, None), NOON);
         });
 
         assert_eq!(levels(&lines), [""; 0]);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Policy;
 use super::Snapshot;
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -96,13 +97,13 @@ impl Handle {
         let mut snapshots = self.snapshots.clone();
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
-            let now = self.clock.now();
-            let usable = |held: &Arc<Credentials>| held.remaining(now) > reserve;
-            if let Some(credentials) = snapshot.credentials.clone().filter(usable) {
-                return Ok(credentials);
+            let now = self.clock.moment();
+            let usable = |held: &&Arc<Credentials>| held.remaining(now) > reserve;
+            if let Some(credentials) = snapshot.credentials.as_ref().filter(usable) {
+                return Ok(as_of(credentials, now));
             }
             if !snapshot.fetching {
-                if now < snapshot.nudge_from {
+                if now.up < snapshot.nudge_from.up {
                     return Err(self.unavailable(&snapshot));
                 }
                 self.nudge.notify_one();
@@ -119,6 +120,14 @@ impl Handle {
         snapshot.trouble.clone().unwrap_or_else(|| {
             Failure::of(Class::Transient, format!("session `{}` has no credentials yet", self.name), None)
         })
+    }
+}
+
+/// The clock may have been set since the keeper last looked.
+pub(super) fn as_of(credentials: &Arc<Credentials>, now: Moment) -> Arc<Credentials> {
+    match credentials.are_shown_wrong(now) {
+        true => Arc::new(Credentials::clone(credentials).as_of(now)),
+        false => Arc::clone(credentials),
     }
 }
 
@@ -142,7 +151,7 @@ mod tests {
     }
 
     fn rig(snapshot: Snapshot) -> Rig {
-        let clock = Clock::manual(NOON);
+        let clock = Clock::manual(NOON.wall);
         let (published, snapshots) = watch::channel(snapshot);
         let nudge = Arc::new(Notify::new());
         let handle = Handle::new("web", snapshots, Arc::clone(&nudge), clock.clone());
@@ -180,7 +189,7 @@ mod tests {
 
         let held = rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.unwrap();
 
-        assert_eq!(held.expires_at(), NOON + Duration::HOUR);
+        assert_eq!(held.expires_at(), NOON.wall + Duration::HOUR);
         assert!(!is_nudged(&rig.nudge).await);
     }
 
@@ -235,6 +244,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_dead_are_not_handed_out_though_the_clock_is_set_back_and_the_keeper_is_late() {
+        let rig = rig(live(Duration::HOUR));
+        rig.clock.suspend(Patience::from_secs(50 * 60));
+        rig.clock.jump(-Duration::hours(2));
+
+        let handed = rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.unwrap();
+        assert_eq!(handed.expires_at(), NOON.wall - Duration::HOUR, "as a client's clock has to see it");
+        rig.clock.suspend(Patience::from_secs(9 * 60));
+
+        assert!(rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_gives_up_when_its_patience_ends() {
         let rig = rig(Snapshot::first(NOON));
         let started = tokio::time::Instant::now();
@@ -278,11 +300,11 @@ mod tests {
     async fn a_caller_nudges_only_when_that_is_allowed() {
         let rig = rig(lapsed(Duration::seconds(5)));
 
-        rig.clock.jump(Duration::milliseconds(4999));
+        rig.clock.suspend(Patience::from_millis(4999));
         assert!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.is_err());
         assert!(!is_nudged(&rig.nudge).await);
 
-        rig.clock.jump(Duration::milliseconds(1));
+        rig.clock.suspend(Patience::from_millis(1));
         assert_eq!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err(), failure(Class::Denied));
         assert!(is_nudged(&rig.nudge).await);
     }

@@ -1,13 +1,12 @@
 //! Does what `plan` decides: one task per session that owns its state, its alarm and its one attempt.
 //!
 //! Attempts run as tasks of their own, so that a panic in an issuer ends that attempt and nothing else. The
-//! keeper looks at the wall clock at least every 30 s, because timers stand still while a host is suspended.
+//! keeper looks at the clocks at least every 30 s, because timers stand still while a host is suspended.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -18,9 +17,10 @@ use super::Handle;
 use super::Machine;
 use super::Policy;
 use super::Snapshot;
+use super::diary;
 use super::diary::Diary;
 use crate::clock::Clock;
-use crate::clock::until;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::entropy::Jitter;
 use crate::failure::Class;
@@ -52,7 +52,7 @@ pub fn open(
     clock: Clock,
     jitter: Jitter,
 ) -> (Handle, Keeper) {
-    let first = Snapshot::first(clock.now());
+    let first = Snapshot::first(clock.moment());
     reopen(first, name, issuer, policy, clock, jitter)
 }
 
@@ -89,12 +89,18 @@ impl Keeper {
     /// Keeps the session until dropped; an attempt under way is aborted then.
     pub async fn run(&mut self) -> Infallible {
         let last = self.published.borrow().clone();
-        let mut machine = Machine::resume(self.policy, &last, self.clock.now(), &self.jitter);
+        let mut machine = Machine::resume(self.policy, &last, self.clock.moment(), &self.jitter);
         let mut attempt = JoinSet::new();
         let mut event = Event::Wake;
         loop {
-            let now = self.clock.now();
+            let now = self.clock.moment();
+            if let Some(step) = self.clock.unreported_step(now) {
+                diary::clock_was_set(step);
+            }
             let ended = matches!(event, Event::Fetched(_));
+            if let Some(date) = self.issuer.last_date().filter(|_| ended) {
+                machine.learn(date, now);
+            }
             let step = machine.on(event, now, &self.jitter);
             if step.fetch {
                 self.start(&mut attempt);
@@ -103,7 +109,8 @@ impl Keeper {
             // Published first: what the log tells must hold for whoever reads it, and `run` must be able to go on
             // from here should anything after this panic.
             self.publish(snapshot.clone());
-            self.diary.note(ended, &snapshot, machine.next_attempt_in(), now);
+            let spare = machine.spare().filter(|_| ended);
+            self.diary.note(ended, &snapshot, (machine.next_attempt_in(), spare), now);
             event = self.next_event(&mut attempt, step.wake_at).await;
         }
     }
@@ -112,7 +119,6 @@ impl Keeper {
         let issuer = Arc::clone(&self.issuer);
         let limit = self.policy.attempt_limit;
         attempt.spawn(async move {
-            let Some(limit) = limit else { return issuer.issue().await };
             tokio::time::timeout(limit, issuer.issue()).await.unwrap_or_else(|_| {
                 Err(Failure::of(Class::Transient, format!("no answer within {limit:?}"), None))
             })
@@ -133,9 +139,10 @@ impl Keeper {
     async fn next_event(
         &self,
         attempt: &mut JoinSet<Result<Credentials, Failure>>,
-        wake_at: OffsetDateTime,
+        wake_at: Moment,
     ) -> Event {
-        let pause = until(self.clock.now(), wake_at).clamp(SHORTEST_SLEEP, self.policy.look_again);
+        let pause = Duration::try_from(wake_at.up - self.clock.moment().up).unwrap_or_default();
+        let pause = pause.clamp(SHORTEST_SLEEP, self.policy.look_again);
         tokio::select! {
             Some(ended) = attempt.join_next() => Event::Fetched(outcome(ended)),
             () = self.identity_changed.notified() => Event::IdentityChanged,
@@ -145,7 +152,7 @@ impl Keeper {
     }
 }
 
-/// Timers are coarser than wall times; without this an alarm a microsecond away would spin.
+/// Timers are coarser than clocks; without this an alarm a microsecond away would spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 fn outcome(ended: Result<Result<Credentials, Failure>, JoinError>) -> Result<Arc<Credentials>, Failure> {

@@ -1,9 +1,9 @@
 //! Decides when to ask for credentials, and does nothing itself.
 //!
-//! [`Machine::on`] takes what happened and the wall time, and answers whether to start an attempt and when to
-//! look again. It reads no clock, draws no number but the one handed in, and does no I/O, so every rule of
-//! renewal can be shown with a list of events. Deadlines are wall times: a suspended host finds them passed,
-//! and one whose clock was set back finds them pulled in to the pause that was meant.
+//! [`Machine::on`] takes what happened and when, and answers whether to start an attempt and when to look again. It
+//! reads no clock, draws no number but the one handed in, and does no I/O, so every rule of renewal can be shown
+//! with a list of events. Deadlines are times since boot: a suspended host finds them passed, and a clock that is
+//! set moves none. Credentials end by both clocks, and a clock that was set is a reason to renew them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,15 @@ use time::OffsetDateTime;
 use super::Freshness;
 use super::Phase;
 use super::Snapshot;
+use super::handle::as_of;
+use crate::clock::CLOCK_STEP;
+use crate::clock::Moment;
 use crate::clock::rfc3339;
-use crate::clock::until;
 use crate::credentials::Credentials;
 use crate::entropy::Jitter;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::upstream::Reading;
 
 /// What a session's operator may choose. The defaults suit sessions of 15 minutes and more; tests with
 /// sessions of seconds shorten the reserves.
@@ -29,9 +32,9 @@ pub struct Policy {
     pub reserve: Duration,
     /// The same for clients that were just told of credentials; [`Freshness::Promised`] by default.
     pub promised_reserve: Duration,
-    /// How long one attempt may take: 60 s by default, `None` for no limit.
-    pub attempt_limit: Option<Duration>,
-    /// The longest the keeper sleeps without looking at the wall clock: 30 s by default.
+    /// How long one attempt may take: 60 s by default.
+    pub attempt_limit: Duration,
+    /// The longest the keeper sleeps without looking at the clocks: 30 s by default.
     pub look_again: Duration,
 }
 
@@ -40,7 +43,7 @@ impl Default for Policy {
         Self {
             reserve: Freshness::Full.reserve().unsigned_abs(),
             promised_reserve: Freshness::Promised.reserve().unsigned_abs(),
-            attempt_limit: Some(Duration::from_secs(60)),
+            attempt_limit: Duration::from_secs(60),
             look_again: Duration::from_secs(30),
         }
     }
@@ -66,7 +69,7 @@ pub struct Step {
     /// Whether to start an attempt now; never while one is under way.
     pub fetch: bool,
     /// When to send [`Event::Wake`] at the latest; always later than the event's time.
-    pub wake_at: OffsetDateTime,
+    pub wake_at: Moment,
 }
 
 /// The state of one session: what it holds, whether it fetches, and when it acts next.
@@ -76,34 +79,60 @@ pub struct Machine {
     held: Option<Arc<Credentials>>,
     inherited: bool,
     trouble: Option<Failure>,
+    /// The end of what the last attempt brought, if that was not needed.
+    spare: Option<OffsetDateTime>,
     flight: Flight,
-    attempt: Deadline,
-    nudge: Deadline,
+    /// When the next attempt begins, as time since boot.
+    attempt: Span,
+    /// From when on a waiting client may start it early.
+    nudge: Span,
+    /// Before this nothing starts it, not even a new certificate.
+    not_before: Span,
     failures: u32,
-    seen_at: OffsetDateTime,
+    last_date: Option<Reading>,
+    seen: Moment,
+    /// The wall time at boot by which the clock was last found to be set.
+    booted_at: OffsetDateTime,
+    /// Not before this does a clock that was set hasten another attempt.
+    steps_count_from: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flight {
     Grounded,
     UnderWay,
-    /// Under way with a certificate that has been replaced since: another attempt follows at once.
+    /// Under way with a certificate that has been replaced since: another attempt follows soon.
     Outdated,
+}
+
+/// What became of new credentials.
+enum Worth {
+    /// They are held now.
+    Held,
+    /// They live this long, and what is held lives longer.
+    Spare(Span),
+    /// No client could use them.
+    Useless(Failure),
 }
 
 impl Machine {
     /// A session that has never tried; its first event starts an attempt.
-    pub fn new(policy: Policy, now: OffsetDateTime) -> Self {
+    pub fn new(policy: Policy, now: Moment) -> Self {
         Self {
             policy,
             held: None,
             inherited: false,
             trouble: None,
+            spare: None,
             flight: Flight::Grounded,
-            attempt: Deadline::after(Duration::ZERO, now),
-            nudge: Deadline::after(Duration::ZERO, now),
+            attempt: now.up,
+            nudge: now.up,
+            not_before: now.up,
             failures: 0,
-            seen_at: now,
+            last_date: None,
+            seen: now,
+            booted_at: now.booted_at(),
+            steps_count_from: now.up,
         }
     }
 
@@ -112,7 +141,7 @@ impl Machine {
     ///
     /// Credentials survive. An attempt that was under way is lost and counts as failed, so that a keeper which
     /// panics each time does not become a storm of calls; only a session that holds nothing of its own tries at once.
-    pub fn resume(policy: Policy, last: &Snapshot, now: OffsetDateTime, jitter: &Jitter) -> Self {
+    pub fn resume(policy: Policy, last: &Snapshot, now: Moment, jitter: &Jitter) -> Self {
         let mut machine = Self::new(policy, now);
         machine.held = last.credentials.clone();
         machine.inherited = last.inherited;
@@ -122,39 +151,64 @@ impl Machine {
             (_, trouble) if last.fetching => {
                 let lost =
                     || Failure::of(Class::Broken, "the session's keeper ended during an attempt", None);
-                machine.pause_after(trouble.clone().unwrap_or_else(lost), now, jitter);
+                machine.pause_after(trouble.clone().unwrap_or_else(lost), jitter);
             }
             (Some(_), None) if last.inherited => {}
             (Some(held), None) => {
-                let renew_at = machine.renew_at(held.expires_at(), held.life(), jitter);
-                let renew_at = renew_at.min(last.next_attempt_at);
-                machine.attempt = Deadline::after(until(now, renew_at), now);
+                let renew_in = machine.renew_in(held, jitter);
+                machine.attempt = (now.up + renew_in).min(last.next_attempt_at.up);
             }
-            (_, Some(_)) => {
-                machine.attempt =
-                    Deadline::after(until(now, last.next_attempt_at).min(LONGEST_TOLD_PAUSE), now);
-                machine.nudge = Deadline::after(until(now, last.nudge_from).min(LONGEST_TOLD_PAUSE), now);
+            (_, Some(trouble)) => {
+                machine.attempt = last.next_attempt_at.up;
+                machine.nudge = last.nudge_from.up;
+                if trouble.class() == Class::Throttled || trouble.retry_after().is_some() {
+                    machine.not_before = machine.nudge;
+                }
             }
         }
         machine
     }
 
     /// Takes in what happened at `now`. Draws from `jitter` once if that sets a deadline, and else never.
-    pub fn on(&mut self, event: Event, now: OffsetDateTime, jitter: &Jitter) -> Step {
-        self.seen_at = now;
-        self.attempt.pull_in(now);
-        self.nudge.pull_in(now);
-        let at_once = match event {
+    pub fn on(&mut self, event: Event, now: Moment, jitter: &Jitter) -> Step {
+        self.seen = now;
+        self.note_clock(jitter);
+        let wanted = match event {
             Event::Wake => false,
-            Event::Wanted => !self.is_live() && self.nudge.at <= now,
-            Event::IdentityChanged => self.outdate(),
-            Event::Fetched(result) => self.settle(result, now, jitter),
+            Event::Wanted => !self.is_live() && self.nudge <= now.up,
+            Event::IdentityChanged => {
+                self.outdate(jitter);
+                false
+            }
+            Event::Fetched(result) => {
+                self.settle(result, jitter);
+                false
+            }
         };
-        let fetch = self.flight == Flight::Grounded && (at_once || self.attempt.at <= now);
+        // A clock that was set forward ends what was to be renewed later.
+        if self.trouble.is_none() && self.flight == Flight::Grounded && !self.is_live() {
+            self.hasten(SHORTEST_SPREAD, jitter);
+        }
+        let fetch = self.flight == Flight::Grounded && (wanted || self.attempt <= now.up);
         if fetch {
             self.flight = Flight::UnderWay;
         }
         Step { fetch, wake_at: self.wake_at() }
+    }
+
+    /// Takes in the `Date` of a reply of AWS, be it a refusal, which dates what is held anew. One that is known already
+    /// changes nothing: the wall clock may have been set since.
+    pub fn learn(&mut self, date: Reading, now: Moment) {
+        if self.last_date == Some(date) {
+            return;
+        }
+        self.last_date = Some(date);
+        if let Some(held) = &self.held {
+            let dated = Credentials::clone(held).redated(date.ahead, date.at);
+            if dated.end().differs(held.end()) {
+                self.held = Some(Arc::new(dated.as_of(now)));
+            }
+        }
     }
 
     /// The session as of the last event.
@@ -171,139 +225,228 @@ impl Machine {
             inherited: self.inherited,
             trouble: self.trouble.clone(),
             fetching,
-            next_attempt_at: self.attempt.at,
-            nudge_from: self.nudge.at,
+            next_attempt_at: self.seen.when_up(self.attempt),
+            nudge_from: self.seen.when_up(self.nudge),
         }
     }
 
     /// How long until the next attempt, as of the last event; zero while one is under way.
     pub fn next_attempt_in(&self) -> Duration {
         match self.flight {
-            Flight::Grounded => until(self.seen_at, self.attempt.at),
+            Flight::Grounded => Duration::try_from(self.attempt - self.seen.up).unwrap_or_default(),
             Flight::UnderWay | Flight::Outdated => Duration::ZERO,
         }
     }
 
+    /// The end of what the last attempt brought, if that succeeded and what was held before lives longer.
+    pub fn spare(&self) -> Option<OffsetDateTime> {
+        self.spare
+    }
+
+    fn remaining(&self) -> Option<Span> {
+        self.held.as_ref().map(|held| held.remaining(self.seen))
+    }
+
     fn is_live(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.remaining(self.seen_at) > self.policy.reserve)
+        self.remaining().is_some_and(|left| left > self.policy.reserve)
     }
 
-    fn wake_at(&self) -> OffsetDateTime {
-        let attempt_at = (self.flight == Flight::Grounded).then_some(self.attempt.at);
-        let live = self.held.as_ref().filter(|_| self.is_live());
-        let lapses_at = live.map(|held| held.expires_at() - self.policy.reserve);
-        let nothing_to_wait_for = self.seen_at + self.policy.look_again;
-        attempt_at.into_iter().chain(lapses_at).min().unwrap_or(nothing_to_wait_for)
+    fn wake_at(&self) -> Moment {
+        let attempt = (self.flight == Flight::Grounded).then_some(self.attempt - self.seen.up);
+        let lapses = self.remaining().filter(|_| self.is_live()).map(|left| left - self.policy.reserve);
+        let nothing_to_wait_for = span(self.policy.look_again);
+        self.seen + attempt.into_iter().chain(lapses).min().unwrap_or(nothing_to_wait_for)
     }
 
-    /// Whether the next attempt may start now: yes unless one is under way, which must end first.
-    fn outdate(&mut self) -> bool {
+    /// Whoever set the clock may have made what is held useless to clients, or has just put it right. A clock that is
+    /// set again and again hastens an attempt each minute at most.
+    fn note_clock(&mut self, jitter: &Jitter) {
+        if let Some(held) = self.held.take() {
+            self.held = Some(as_of(&held, self.seen));
+        }
+        if (self.seen.booted_at() - self.booted_at).abs() <= CLOCK_STEP {
+            return;
+        }
+        self.booted_at = self.seen.booted_at();
+        if self.flight == Flight::Grounded && self.steps_count_from <= self.seen.up {
+            self.steps_count_from = self.seen.up + Span::MINUTE;
+            self.hasten(SHORTEST_SPREAD, jitter);
+        }
+    }
+
+    /// There is a new certificate. An attempt under way must end first.
+    fn outdate(&mut self, jitter: &Jitter) {
         self.failures = 0;
         match self.flight {
-            Flight::Grounded => true,
-            Flight::UnderWay | Flight::Outdated => {
-                self.flight = Flight::Outdated;
-                false
-            }
+            Flight::Grounded => self.hasten(self.spread(), jitter),
+            Flight::UnderWay | Flight::Outdated => self.flight = Flight::Outdated,
         }
     }
 
-    /// Takes in the end of an attempt; whether another has to follow at once.
-    fn settle(
-        &mut self,
-        result: Result<Arc<Credentials>, Failure>,
-        now: OffsetDateTime,
-        jitter: &Jitter,
-    ) -> bool {
+    /// Over how long the hosts that got a new certificate at the same time are spread: longer while their clients have
+    /// something to live on.
+    fn spread(&self) -> Span {
+        let Some(held) = self.held.as_ref().filter(|_| self.is_live()) else { return SHORTEST_SPREAD };
+        if held.session_token().is_none() {
+            // A user's own keys are read from a file, and no call is made for them.
+            return Span::ZERO;
+        }
+        let part: Span = held.remaining(self.seen) / 360;
+        part.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
+    }
+
+    /// Brings the next attempt forward to somewhere in `spread` from now, but not into a time that AWS asked for. One that
+    /// comes as soon in any case stays where it is.
+    fn hasten(&mut self, spread: Span, jitter: &Jitter) {
+        let earliest = self.not_before.max(self.seen.up);
+        if self.attempt > earliest + spread {
+            self.attempt = earliest + spread * jitter.draw();
+        }
+    }
+
+    /// Takes in the end of an attempt.
+    fn settle(&mut self, result: Result<Arc<Credentials>, Failure>, jitter: &Jitter) {
         let outdated = self.flight == Flight::Outdated;
         self.flight = Flight::Grounded;
-        match result.and_then(|fresh| self.accept(fresh, now)) {
-            Ok(expires_at) => {
-                self.trouble = None;
-                self.failures = 0;
-                let renew_at = self.renew_at(expires_at, expires_at - now, jitter);
-                self.attempt = Deadline::after(until(now, renew_at).max(SHORTEST_RENEWAL), now);
-                self.nudge = Deadline::after(SHORTEST_RENEWAL, now);
-            }
-            Err(failure) => self.pause_after(failure, now, jitter),
-        }
+        self.spare = None;
+        let worth = match result {
+            Ok(fresh) => self.accept(fresh),
+            Err(failure) => Worth::Useless(failure),
+        };
+        let next = match worth {
+            Worth::Useless(failure) => return self.fail(failure, outdated, jitter),
+            Worth::Held => self.held.as_ref().map(|held| self.renew_in(held, jitter)).unwrap_or_default(),
+            Worth::Spare(life) => self.outlived_in(life, jitter),
+        };
+        let now = self.seen.up;
+        (self.trouble, self.failures) = (None, 0);
+        self.attempt = now + next.max(SHORTEST_RENEWAL);
+        self.nudge = now + SHORTEST_RENEWAL;
+        self.not_before = self.nudge;
         if outdated {
-            self.failures = 0;
+            self.hasten(self.spread(), jitter);
         }
-        outdated
     }
 
-    /// Holds `fresh` if nothing of the session's own lives longer; `Ok` with its end only if clients can use it.
-    fn accept(&mut self, fresh: Arc<Credentials>, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
-        let expires_at = fresh.expires_at();
-        let held = self.held.as_ref();
-        let is_usable = fresh.remaining(now) > self.policy.reserve;
-        // What was inherited is another role's, perhaps: it makes way however long it would live.
-        let is_wanted = self.inherited || held.is_none_or(|held| fresh.outlive(held));
+    fn fail(&mut self, failure: Failure, outdated: bool, jitter: &Jitter) {
+        self.pause_after(failure, jitter);
+        if outdated {
+            self.outdate(jitter);
+        }
+    }
+
+    /// Holds `fresh` if it is the first of another identity or of new settings, or if what is held ends earlier.
+    fn accept(&mut self, fresh: Arc<Credentials>) -> Worth {
+        let life = fresh.remaining(self.seen);
+        let is_usable = life > self.policy.reserve;
+        let is_wanted = self.inherited
+            || self
+                .held
+                .as_ref()
+                .is_none_or(|held| fresh.outlive(held) || is_of_newer_identity(&fresh, held));
         // What AWS takes longer may yet be dead by this host's clock, and must not replace the living then.
-        let loses_nothing = held.is_none_or(|held| expires_at > held.expires_at());
-        let takes_over = is_wanted && (is_usable || loses_nothing);
-        if takes_over {
-            self.held = Some(fresh);
-            self.inherited = false;
+        let loses_nothing = self.remaining().is_none_or(|left| life > left);
+        if !is_usable {
+            let end = rfc3339(fresh.expires_at());
+            if is_wanted && loses_nothing {
+                (self.held, self.inherited) = (Some(fresh), false);
+            }
+            return Worth::Useless(self.too_short(&end));
         }
-        match (is_usable, takes_over) {
-            (true, true) => Ok(expires_at),
-            (true, false) => Err(Failure::of(
-                Class::Transient,
-                format!("the new credentials end no later than the ones held ({})", rfc3339(expires_at)),
-                None,
-            )),
-            (false, _) => Err(Failure::of(
-                Class::Misconfigured,
-                format!(
-                    "the new credentials end at {}, less than {} s from now by this host's clock",
-                    rfc3339(expires_at),
-                    self.policy.reserve.as_secs()
-                ),
-                Some("see this host's clock, and how long the profile's sessions may last".into()),
-            )),
+        if is_wanted {
+            (self.held, self.inherited) = (Some(fresh), false);
+            return Worth::Held;
         }
+        self.spare = Some(fresh.expires_at());
+        Worth::Spare(life)
     }
 
-    /// When credentials that live for `life` until `expires_at` have to be renewed: early by up to a twelfth of
-    /// their usable life, so that the sessions of many hosts spread.
-    fn renew_at(&self, expires_at: OffsetDateTime, life: Span, jitter: &Jitter) -> OffsetDateTime {
-        let reserve = self.policy.reserve.try_into().unwrap_or(Span::ZERO);
+    fn too_short(&self, end: &str) -> Failure {
+        let reserve = self.policy.reserve.as_secs();
+        Failure::of(
+            Class::Misconfigured,
+            format!("the new credentials end at {end}, less than {reserve} s from now by this host's clock"),
+            Some("see this host's clock, and how long the profile's sessions may last".into()),
+        )
+    }
+
+    /// When `held` has to be renewed: early by up to a twelfth of its usable life, so that the sessions of many hosts
+    /// spread. Negative when that is past.
+    fn renew_in(&self, held: &Credentials, jitter: &Jitter) -> Span {
+        let reserve = span(self.policy.reserve);
+        let life = held.life();
         let earlier = (life - reserve).max(Span::ZERO) / 12 * jitter.draw();
-        expires_at - left_when_due(life, reserve) - earlier
+        held.remaining(self.seen) - left_when_due(life, reserve) - earlier
     }
 
-    fn pause_after(&mut self, failure: Failure, now: OffsetDateTime, jitter: &Jitter) {
+    /// When credentials that live for `life` would outlive what is held: later by up to a twelfth of it, and not before
+    /// what is held is due.
+    fn outlived_in(&self, life: Span, jitter: &Jitter) -> Span {
+        let Some(held) = &self.held else { return Span::ZERO };
+        // AWS grants no less; one odd answer must not put off the renewal to the last minute.
+        let life = life.max(SHORTEST_GRANT);
+        let left = held.remaining(self.seen);
+        let due_in = left - left_when_due(held.life(), span(self.policy.reserve));
+        let outlived_in: Span = left - life + life / 12 * jitter.draw() + Span::SECOND;
+        // A proxy that repeats one answer would be asked each second else.
+        outlived_in.max(due_in).max(left / 12)
+    }
+
+    fn pause_after(&mut self, failure: Failure, jitter: &Jitter) {
         self.failures = self.failures.saturating_add(1);
-        let (pause, patience) = self.pauses(&failure, jitter.draw());
-        self.attempt = Deadline::after(pause, now);
-        self.nudge = Deadline::after(pause.min(patience), now);
+        let pauses = self.pauses(&failure, jitter.draw());
+        let now = self.seen.up;
+        self.attempt = now + pauses.next;
+        self.nudge = now + pauses.client.min(pauses.next);
+        self.not_before = now + pauses.certificate.min(pauses.next);
         self.trouble = Some(failure);
     }
 
-    /// How long to pause after `failure`, and after how long a waiting client may end the pause.
-    fn pauses(&self, failure: &Failure, drawn: f64) -> (Duration, Duration) {
+    /// How long to pause after `failure`.
+    fn pauses(&self, failure: &Failure, drawn: f64) -> Pauses {
         let growing_from = |first: Duration| {
             let doublings = self.failures.saturating_sub(1).min(16);
             let ceiling = (first * 2_u32.pow(doublings)).min(LONGEST_GROWN_PAUSE);
             ceiling.mul_f64(0.25 + 0.75 * drawn)
         };
-        let told = |told: Duration| {
-            let bounded = told.clamp(SHORTEST_TOLD_PAUSE, LONGEST_TOLD_PAUSE);
-            bounded.mul_f64(1.0 + 0.1 * drawn)
-        };
-        // Whoever is told to wait waits, and no client hastens it.
-        if let Some(pause) = failure.retry_after() {
-            return (told(pause), Duration::MAX);
-        }
-        match failure.class() {
+        let (grown, client) = match failure.class() {
             Class::Transient | Class::Broken => (growing_from(TRANSIENT_PAUSE), CLIENT_PATIENCE),
             Class::Misconfigured => (growing_from(LOCAL_PAUSE), CLIENT_PATIENCE),
             Class::Throttled => (growing_from(THROTTLED_PAUSE), Duration::MAX),
             Class::Denied => (DENIED_PAUSE.mul_f64(0.9 + 0.2 * drawn), DENIED_CLIENT_PATIENCE),
+        };
+        // Being told to wait asks for that much at least: the pause that grows goes on growing.
+        let told =
+            failure.retry_after().unwrap_or_default().min(LONGEST_TOLD_PAUSE).mul_f64(1.0 + 0.1 * drawn);
+        let asked_by_aws = if failure.class() == Class::Throttled { grown.max(told) } else { told };
+        Pauses {
+            next: span(grown.max(told)),
+            client: span(client.max(told)),
+            certificate: span(asked_by_aws).max(SHORTEST_RENEWAL),
         }
     }
+}
+
+/// Before what a failure lets the next attempt begin.
+struct Pauses {
+    /// By itself.
+    next: Span,
+    /// When a client waits for it.
+    client: Span,
+    /// When there is a new certificate.
+    certificate: Span,
+}
+
+/// Of another certificate than what is held was obtained with, and not of an earlier one that stood in.
+fn is_of_newer_identity(fresh: &Credentials, held: &Credentials) -> bool {
+    match (fresh.origin(), held.origin()) {
+        (Some(fresh), Some(held)) => fresh.digest != held.digest && !fresh.stood_in,
+        _ => false,
+    }
+}
+
+fn span(duration: Duration) -> Span {
+    duration.try_into().unwrap_or(Span::MAX)
 }
 
 /// The first ceiling after a failure that nobody has to act on; it doubles with each further one.
@@ -312,7 +455,6 @@ const TRANSIENT_PAUSE: Duration = Duration::from_secs(1);
 const LOCAL_PAUSE: Duration = Duration::from_secs(5);
 const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_GROWN_PAUSE: Duration = Duration::from_secs(60);
-const SHORTEST_TOLD_PAUSE: Duration = Duration::from_secs(1);
 /// A `Retry-After` beyond this is taken for a mistake; a session must not end because of one header.
 const LONGEST_TOLD_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// An administrator needs minutes to mend a policy and expects no restart to be needed afterwards.
@@ -321,7 +463,13 @@ const DENIED_PAUSE: Duration = Duration::from_secs(5 * 60);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const DENIED_CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// Credentials too short-lived for renewal in time lapse between attempts; AWS is not called more often.
-const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
+const SHORTEST_RENEWAL: Span = Span::SECOND;
+/// The shortest life that can be asked for (CreateSession, `durationSeconds`).
+const SHORTEST_GRANT: Span = Span::minutes(15);
+/// A thousand hosts whose clients wait are spread over this much, and over up to a minute while none waits: an account
+/// may make ten sessions a second (Roles Anywhere quotas).
+const SHORTEST_SPREAD: Span = Span::seconds(2);
+const LONGEST_SPREAD: Span = Span::MINUTE;
 
 /// The life that credentials have left when they are due for renewal, if they live for `life` and count as
 /// expired with `reserve` left.
@@ -340,24 +488,6 @@ pub fn left_when_due(life: Span, reserve: Span) -> Span {
     let margin = Span::max(life / 2, window + Span::minutes(5));
     let usable = (life - reserve).max(Span::ZERO);
     Span::min(margin, reserve + usable * 3 / 4).max(reserve)
-}
-
-/// A wall time with the pause that was meant when it was set.
-#[derive(Clone, Copy, Debug)]
-struct Deadline {
-    at: OffsetDateTime,
-    pause: Duration,
-}
-
-impl Deadline {
-    fn after(pause: Duration, now: OffsetDateTime) -> Self {
-        Self { at: now + pause, pause }
-    }
-
-    /// A clock that was set back must not stretch the pause.
-    fn pull_in(&mut self, now: OffsetDateTime) {
-        self.at = self.at.min(now + self.pause);
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 
@@ -21,9 +20,9 @@ pub struct Snapshot {
     /// Whether an attempt is under way.
     pub fetching: bool,
     /// When the next attempt begins unless something hastens it; past while one is under way.
-    pub next_attempt_at: OffsetDateTime,
+    pub next_attempt_at: Moment,
     /// From when on a waiting client may start the next attempt early.
-    pub nudge_from: OffsetDateTime,
+    pub nudge_from: Moment,
 }
 
 /// Where a session stands.
@@ -39,7 +38,7 @@ pub enum Phase {
 
 impl Snapshot {
     /// Before the first attempt, which starts at once.
-    pub fn first(now: OffsetDateTime) -> Self {
+    pub fn first(now: Moment) -> Self {
         Self {
             phase: Phase::Pending,
             credentials: None,
@@ -52,14 +51,14 @@ impl Snapshot {
     }
 
     /// A session that goes on with `credentials` of an earlier run and renews them when they are due.
-    pub fn kept(credentials: Arc<Credentials>, now: OffsetDateTime) -> Self {
-        let next_attempt_at = credentials.expires_at();
+    pub fn kept(credentials: Arc<Credentials>, now: Moment) -> Self {
+        let next_attempt_at = now + credentials.remaining(now);
         let credentials = Some(credentials);
         Self { phase: Phase::Live, credentials, fetching: false, next_attempt_at, ..Self::first(now) }
     }
 
     /// A session with new settings, which hands out what it held before only until it has credentials of its own.
-    pub fn inherited(credentials: Option<Arc<Credentials>>, now: OffsetDateTime) -> Self {
+    pub fn inherited(credentials: Option<Arc<Credentials>>, now: Moment) -> Self {
         match credentials {
             Some(credentials) => Self { inherited: true, ..Self::kept(credentials, now) },
             None => Self::first(now),
@@ -77,15 +76,18 @@ impl Snapshot {
             && id(self) == id(newer)
             && self.trouble == newer.trouble
             && self.fetching == newer.fetching
-            && self.nudge_from == newer.nudge_from
-            && (self.next_attempt_at == newer.next_attempt_at || newer.fetching)
+            && is_same(self.nudge_from, newer.nudge_from)
+            && (is_same(self.next_attempt_at, newer.next_attempt_at) || newer.fetching)
     }
+}
+
+/// The two clocks are not read at the very same time, so that the wall time of one and the same moment varies a little.
+fn is_same(one: Moment, other: Moment) -> bool {
+    one.up == other.up && (one.wall - other.wall).abs() < time::Duration::SECOND
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::failure::Class;
     use crate::session::support::NOON;
@@ -97,7 +99,7 @@ mod tests {
         let during =
             Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..Snapshot::first(NOON) };
         let idle = Snapshot { fetching: false, ..during.clone() };
-        let later = NOON + Duration::from_secs(1);
+        let later = NOON + time::Duration::SECOND;
 
         assert!(idle.is_old_news(&idle.clone()));
         assert!(during.is_old_news(&Snapshot { next_attempt_at: later, ..during.clone() }));

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use time::Duration as Span;
-use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::entropy::Entropy;
@@ -24,18 +24,18 @@ use crate::secret::Secret;
 use crate::upstream::BoxFuture;
 use crate::upstream::Issuer;
 
-pub(super) const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+pub(super) const NOON: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Span::HOUR };
 pub(super) const SECRET_KEY: &str = "canary-secret-access-key";
 pub(super) const TOKEN: &str = "canary-session-token";
 
 /// Credentials obtained at `now` that live for `life`; their key says when they end.
-pub(super) fn credentials(now: OffsetDateTime, life: Span) -> Arc<Credentials> {
+pub(super) fn credentials(now: Moment, life: Span) -> Arc<Credentials> {
     let keys = Keys {
-        access_key_id: format!("ASIA{}", (now + life).unix_timestamp()),
+        access_key_id: format!("ASIA{}", (now.wall + life).unix_timestamp()),
         secret_access_key: Secret::new(SECRET_KEY.into()),
         session_token: Some(Secret::new(TOKEN.into())),
     };
-    Arc::new(Credentials::new(keys, now, now + life, None).unwrap())
+    Arc::new(Credentials::new(keys, now, now.wall + life, None).unwrap())
 }
 
 pub(super) fn failure(class: Class) -> Failure {
@@ -134,7 +134,7 @@ impl Issuer for Aws {
             let scripted = self.script.lock().unwrap().pop_front();
             let act = scripted.unwrap_or_else(|| self.after_all.lock().unwrap().clone());
             match act {
-                Act::Issue(life) => Ok(Credentials::clone(&credentials(self.clock.now(), life))),
+                Act::Issue(life) => Ok(Credentials::clone(&credentials(self.clock.moment(), life))),
                 Act::Fail(failure) => Err(failure),
                 Act::Panic => panic!("the issuer panics, as the test asked"),
                 Act::Hang => std::future::pending().await,

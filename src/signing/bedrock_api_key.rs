@@ -15,6 +15,7 @@ use super::Scope;
 use super::Unsignable;
 use super::v4::presign_v4;
 use crate::arn::Region;
+use crate::clock;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::secret::Secret;
@@ -32,7 +33,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: Duration) -> Duration {
     match credentials.session_token() {
         Some(_) => asked,
-        None => asked.min(Duration::try_from(credentials.remaining(now)).unwrap_or_default()),
+        None => asked.min(clock::until(now, credentials.expires_at())),
     }
 }
 
@@ -76,6 +77,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::clock::Moment;
 
     const AT: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
@@ -109,7 +111,13 @@ mod tests {
                 secret_access_key: Secret::new("secret".into()),
                 session_token: token.map(|token| Secret::new(token.into())),
             };
-            Credentials::new(keys, AT, AT + time::Duration::HOUR, None).unwrap()
+            Credentials::new(
+                keys,
+                Moment { wall: AT, up: time::Duration::HOUR },
+                AT + time::Duration::HOUR,
+                None,
+            )
+            .unwrap()
         };
         let half_past = AT + time::Duration::minutes(30);
         let lifetime = |token| api_key_lifetime(&made(token), half_past, LONGEST_API_KEY);

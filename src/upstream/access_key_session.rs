@@ -7,10 +7,12 @@ use super::Caller;
 use super::Error;
 use super::Issuer;
 use super::Operation;
+use super::Reading;
 use super::Sts;
 use super::sts::Form;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
+use crate::credentials::Origin;
 use crate::failure::Failure;
 use crate::identity::AccessKeys;
 
@@ -49,15 +51,17 @@ impl AccessKeySession {
 
     async fn make(&self) -> Result<Credentials, Error> {
         let keys = self.keys.load().await?;
-        match &self.exchange {
+        let origin = Origin::of(keys.access_key_id.as_bytes());
+        let made = match &self.exchange {
             Exchange::SessionToken { duration, sts } => self.session_token(&keys, *duration, sts).await,
             Exchange::None { life } => {
                 let now = self.caller.now();
-                let ends_at = now + (*life).max(SHORTEST_LIFE);
+                let ends_at = now.wall + (*life).max(SHORTEST_LIFE);
                 Credentials::new(keys, now, ends_at, None)
                     .map_err(|_| Error::Broken("access keys that were checked are not complete"))
             }
-        }
+        };
+        made.map(|made| made.obtained_with(Some(origin)))
     }
 
     async fn session_token(&self, keys: &Keys, duration: Duration, sts: &Sts) -> Result<Credentials, Error> {
@@ -73,6 +77,10 @@ impl AccessKeySession {
 impl Issuer for AccessKeySession {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async { self.make().await.map_err(Failure::from) })
+    }
+
+    fn last_date(&self) -> Option<Reading> {
+        self.caller.last_date()
     }
 }
 

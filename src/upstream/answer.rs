@@ -9,10 +9,11 @@ use time::OffsetDateTime;
 use super::Error;
 use super::Operation;
 use super::Reply;
-use super::skew::Skew;
 use crate::clock;
+use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
+use crate::credentials::end_by_wall;
 
 /// AWS never grants more than was asked for; this much is the tolerance of clocks.
 const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
@@ -20,10 +21,9 @@ const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
 /// A whole reply.
 pub(super) struct Answer {
     reply: Reply,
-    read_at: OffsetDateTime,
+    read: Moment,
     /// AWS's time minus local time.
-    skew: time::Duration,
-    lateness: time::Duration,
+    ahead: time::Duration,
     clock_corrected: bool,
 }
 
@@ -37,9 +37,9 @@ pub(super) struct Granted<'a> {
 }
 
 impl Answer {
-    /// `reply` as it was read at `read_at` by the local clock, of which `skew` knows by now.
-    pub(super) fn new(reply: Reply, read_at: OffsetDateTime, skew: &Skew, clock_corrected: bool) -> Self {
-        Self { reply, read_at, skew: skew.offset(), lateness: skew.lateness(), clock_corrected }
+    /// `reply` as it was read at `read` by the local clocks, when AWS's was `ahead` of the wall clock.
+    pub(super) fn new(reply: Reply, read: Moment, ahead: time::Duration, clock_corrected: bool) -> Self {
+        Self { reply, read, ahead, clock_corrected }
     }
 
     /// Whether it has shown the local clock to be wrong otherwise than was known when the request was signed.
@@ -70,7 +70,7 @@ impl Answer {
             message: printable(message.unwrap_or_else(|| status_text(status))),
             request_id: self.request_id(),
             retry_after: self.retry_after(),
-            clock_off_by: self.skew.whole_seconds(),
+            clock_off_by: self.ahead.whole_seconds(),
         }
     }
 
@@ -93,20 +93,18 @@ impl Answer {
         let Granted { keys, expiration: stated, asked, account_id } = granted;
         let expiration = clock::parse_rfc3339(stated)
             .ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
-        // Clients judge by this host's clock: where it is behind AWS's they would use the credentials too long.
-        // Where it is ahead AWS's own date stands, for a clock that is set right must not lengthen a life.
-        let expires_at = expiration - self.lateness;
-        if expires_at > self.read_at + asked + MAX_EXTRA_LIFE {
+        let expires_at = end_by_wall(expiration, self.ahead);
+        if expires_at > self.read.wall + asked + MAX_EXTRA_LIFE {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));
         }
-        Credentials::new(keys, self.read_at, expires_at, account_id)
+        Credentials::new(keys, self.read, expires_at, account_id)
             .map(|made| made.ending_at_aws(expiration))
             .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.reply.headers(), self.read_at + self.skew)
+        retry_after(self.reply.headers(), self.read.wall + self.ahead)
     }
 
     fn request_id(&self) -> String {

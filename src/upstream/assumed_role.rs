@@ -11,6 +11,7 @@ use super::Caller;
 use super::Error;
 use super::Issuer;
 use super::Operation;
+use super::Reading;
 use super::Sts;
 use super::sts::Form;
 use crate::arn::RoleArn;
@@ -73,6 +74,7 @@ impl AssumedRole {
 
     async fn assume(&self) -> Result<Credentials, Failure> {
         let mut credentials = self.base.issue().await?;
+        let origin = credentials.origin();
         let count = self.steps.len();
         for (number, step) in (1..).zip(&self.steps) {
             credentials = step.take(&self.caller, credentials.keys()).await.map_err(|source| Broken {
@@ -83,7 +85,7 @@ impl AssumedRole {
             })?;
             debug!(session = &*self.session, role = step.role.as_str(), number, count, "Assumed a role");
         }
-        Ok(credentials)
+        Ok(credentials.obtained_with(origin))
     }
 }
 
@@ -148,6 +150,10 @@ impl Classify for Broken {
 impl Issuer for AssumedRole {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(self.assume())
+    }
+
+    fn last_date(&self) -> Option<Reading> {
+        self.caller.last_date()
     }
 }
 

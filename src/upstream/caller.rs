@@ -11,10 +11,12 @@ use time::OffsetDateTime;
 use super::Error;
 use super::Transport;
 use super::answer::Answer;
+use super::skew::Reading;
 use super::skew::Skew;
 use crate::arn::Region;
 use crate::clock;
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::endpoint;
 use crate::endpoint::Service;
 use crate::endpoint::Variant;
@@ -43,13 +45,19 @@ impl Caller {
     }
 
     /// Local time, which clients judge by.
-    pub(super) fn now(&self) -> OffsetDateTime {
-        self.clock.now()
+    pub(super) fn now(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// AWS's time, which signatures carry.
     pub(super) fn now_at_aws(&self) -> OffsetDateTime {
-        self.clock.now() + self.skew.offset()
+        let now = self.now();
+        now.wall + self.skew.ahead(now)
+    }
+
+    /// The last `Date` that a reply had.
+    pub(super) fn last_date(&self) -> Option<Reading> {
+        self.skew.last()
     }
 
     /// One call, and one more where the clock may be why it was refused: a client that waits cannot wait for a pause.
@@ -74,13 +82,13 @@ impl Caller {
     }
 
     async fn send(&self, Signed { request, host }: Signed) -> Result<Answer, Error> {
-        let sent_at = self.clock.now();
+        let sent = self.clock.moment();
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
-        let read_at = self.clock.now();
+        let read = self.clock.moment();
         let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
         let clock_corrected =
-            date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent_at, read_at));
-        Ok(Answer::new(reply, read_at, &self.skew, clock_corrected))
+            date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
+        Ok(Answer::new(reply, read, self.skew.ahead(read), clock_corrected))
     }
 }
 

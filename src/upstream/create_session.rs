@@ -13,6 +13,7 @@ use super::Caller;
 use super::Error;
 use super::Issuer;
 use super::Operation;
+use super::Reading;
 use super::answer::Answer;
 use super::answer::Granted;
 use super::caller::Signed;
@@ -23,6 +24,7 @@ use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
+use crate::credentials::Origin;
 use crate::endpoint::Service;
 use crate::endpoint::Variant;
 use crate::failure::Class;
@@ -117,18 +119,18 @@ impl RolesAnywhere {
 
     async fn create_session(&self) -> Result<Credentials, Error> {
         let current = &self.options.identity;
-        let identity = current.load(self.caller.now()).await?;
+        let identity = current.load(self.caller.now().wall).await?;
         let refusal = match self.ask(&identity).await {
             Ok(credentials) => {
                 current.accepted(&identity);
-                return Ok(credentials);
+                return Ok(credentials.obtained_with(Some(Origin::of(identity.leaf()))));
             }
             Err(error) => error,
         };
         // It may be the certificate that is refused, or the key that is new, so what went well before is tried in its
         // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
         // that shows in no file.
-        let (now, is_mute) = (self.caller.now(), matches!(refusal, Error::Signing(_)));
+        let (now, is_mute) = (self.caller.now().wall, matches!(refusal, Error::Signing(_)));
         let previous = match refusal.class() {
             _ if is_mute => current.signed_before(&identity, now),
             Class::Denied => current.accepted_before(&identity, now),
@@ -138,11 +140,11 @@ impl RolesAnywhere {
         match self.ask(&previous).await {
             Ok(credentials) if is_mute => {
                 current.signed_instead(&previous, &Failure::new(&refusal));
-                Ok(credentials)
+                Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
             }
             Ok(credentials) => {
                 current.passed_over(&identity, &previous, &Failure::new(&refusal));
-                Ok(credentials)
+                Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
             Err(again) if again.class() == Class::Denied || matches!(again, Error::Signing(_)) => {
@@ -223,6 +225,14 @@ impl RolesAnywhere {
 impl Issuer for RolesAnywhere {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async { self.create_session().await.map_err(Failure::from) })
+    }
+
+    fn last_date(&self) -> Option<Reading> {
+        self.caller.last_date()
+    }
+
+    fn signs_with(&self) -> Option<Origin> {
+        self.options.identity.loaded().map(|identity| Origin::of(identity.leaf()))
     }
 }
 

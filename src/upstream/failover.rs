@@ -2,7 +2,11 @@
 //!
 //! The first is asked in each attempt, so that it takes over again as soon as it works. A refusal does not pass by
 //! itself, so it is for good; a time-out often does, and is for good only when it repeats itself or when clients have
-//! nothing to live on meanwhile. Of what the session holds nothing is known here but the credentials made here.
+//! nothing to live on meanwhile. Of what the session holds this module knows what a predecessor left for it and what
+//! was made here.
+//!
+//! Attempts come as often as the failure allows that passes sooner. An endpoint that refused is not asked in each of
+//! them while the other one is merely down: a refusal stays for minutes, unless there is another certificate.
 
 use std::pin::Pin;
 use std::pin::pin;
@@ -14,17 +18,18 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use futures_util::future::select;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
 use super::BoxFuture;
 use super::Issuer;
+use super::Reading;
 use crate::arn::Region;
 use crate::clock::Clock;
-use crate::clock::until;
 use crate::credentials::Credentials;
+use crate::credentials::End;
+use crate::credentials::Origin;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::failure::Failure;
@@ -47,7 +52,7 @@ struct State {
     /// Whether the second has been asked since the first worked.
     on_detour: bool,
     /// When the credentials end that were made last.
-    lasts_until: Option<OffsetDateTime>,
+    lasts_until: Option<End>,
 }
 
 /// A passing failure is for good from this one in a row on: while the pauses before it pass (seconds), what is held
@@ -65,6 +70,9 @@ const LONG_WAIT: Duration = Duration::from_secs(60);
 /// CreateSession takes, and a third of what `credential-process` may take as a whole.
 const HEAD_START: Duration = Duration::from_secs(3);
 
+/// How long a refusal holds: a little less than the pause of a session that is refused.
+const REFUSED_FOR: Duration = Duration::from_secs(4 * 60);
+
 /// As in a session: a longer `Retry-After` is taken for a mistake.
 const LONGEST_TOLD_WAIT: Duration = Duration::from_secs(15 * 60);
 
@@ -81,11 +89,18 @@ impl Failover {
         Self { session: session.into(), first, second, region, clock, state: Mutex::default() }
     }
 
+    /// The same for a session that holds credentials until `held` already.
+    #[must_use]
+    pub fn holding(self, held: Option<End>) -> Self {
+        self.state().lasts_until = held;
+        self
+    }
+
     async fn attempt(&self) -> Result<Credentials, Failure> {
         let is_urgent = self.is_urgent();
         // Counted before it is known, so that an attempt that is cut off counts as well.
         let failures = self.count();
-        let mut first = pin!(self.first.ask());
+        let mut first = pin!(self.ask_first());
         let early = if is_urgent {
             tokio::time::timeout(HEAD_START, first.as_mut()).await.ok()
         } else {
@@ -94,25 +109,42 @@ impl Failover {
         let made = match early {
             Some(Err(failure)) if !failure.is_local() && (is_urgent || is_for_good(&failure, failures)) => {
                 self.tell_detour(&failure);
-                self.second.ask().await.map_err(|second| self.neither(failure, second))
+                self.ask_second(&failure).await.map_err(|second| self.neither(failure, second))
             }
             Some(result) => self.of_first(result),
             None => {
                 let silent = format!("no answer for {HEAD_START:?}");
-                self.tell_detour(&Failure::of(Class::Transient, silent, None));
-                self.race(first).await
+                let silent = Failure::of(Class::Transient, silent, None);
+                self.tell_detour(&silent);
+                self.race(first, &silent).await
             }
         }?;
-        self.state().lasts_until = Some(made.expires_at());
+        self.state().lasts_until = Some(made.end());
         Ok(made)
+    }
+
+    async fn ask_first(&self) -> Result<Credentials, Failure> {
+        match self.first.refusal().filter(|_| self.second.refusal().is_none()) {
+            Some(refusal) => Err(refusal),
+            None => self.first.ask().await,
+        }
+    }
+
+    /// Asks the second, for the first fails with `failure`. Where both refuse, the session's pause is that of a refusal.
+    async fn ask_second(&self, failure: &Failure) -> Result<Credentials, Failure> {
+        match self.second.refusal().filter(|_| failure.class() != Class::Denied) {
+            Some(refusal) => Err(refusal),
+            None => self.second.ask().await,
+        }
     }
 
     /// The first has not given up yet; whichever brings credentials first ends it.
     async fn race(
         &self,
         first: Pin<&mut impl Future<Output = Result<Credentials, Failure>>>,
+        silent: &Failure,
     ) -> Result<Credentials, Failure> {
-        let (first, second) = match select(first, pin!(self.second.ask())).await {
+        let (first, second) = match select(first, pin!(self.ask_second(silent))).await {
             Either::Left((Ok(made), _)) => return self.of_first(Ok(made)),
             Either::Right((Ok(made), _)) => return Ok(made),
             Either::Left((Err(failure), second)) => (Err(failure), second.await),
@@ -145,7 +177,7 @@ impl Failover {
     /// Whether clients have nothing to live on, as far as can be known here.
     fn is_urgent(&self) -> bool {
         let lasts_until = self.state().lasts_until;
-        lasts_until.is_none_or(|lasts_until| until(self.clock.now(), lasts_until) < LITTLE)
+        lasts_until.is_none_or(|lasts_until| lasts_until.remaining(self.clock.moment()) < LITTLE)
     }
 
     fn count(&self) -> u32 {
@@ -183,6 +215,15 @@ impl Issuer for Failover {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(self.attempt())
     }
+
+    fn last_date(&self) -> Option<Reading> {
+        // Both share what is known of the clock, where they are of one session.
+        self.first.issuer.last_date()
+    }
+
+    fn signs_with(&self) -> Option<Origin> {
+        self.first.issuer.signs_with()
+    }
 }
 
 /// Whether waiting for the first to recover is in vain, or too long.
@@ -195,41 +236,62 @@ fn is_for_good(failure: &Failure, in_a_row: u32) -> bool {
     }
 }
 
-/// One of the two. Since the other one's failures may bring the next attempt forward, each sees to it that it is left
-/// alone for as long as AWS asked.
+/// One of the two, with what is to be known of its last answer.
 struct Endpoint {
     issuer: Arc<dyn Issuer>,
-    told: Mutex<Option<(Failure, Instant)>>,
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    /// It asked to be left alone. The other one's failures may bring the next attempt forward all the same.
+    told: Option<(Failure, Instant)>,
+    /// It refused what was signed with this.
+    refused: Option<(Failure, Instant, Option<Origin>)>,
 }
 
 impl Endpoint {
     fn new(issuer: Arc<dyn Issuer>) -> Self {
-        Self { issuer, told: Mutex::default() }
+        Self { issuer, last: Mutex::default() }
     }
 
     async fn ask(&self) -> Result<Credentials, Failure> {
-        if let Some(failure) = self.left_alone() {
+        let told = self.last().told.clone();
+        if let Some(failure) = told.and_then(|(failure, ends_at)| still(failure, ends_at)) {
             return Err(failure);
         }
         let result = self.issuer.issue().await;
-        let told = result.as_ref().err().and_then(|failure| {
-            let wait = failure.retry_after()?.min(LONGEST_TOLD_WAIT);
-            Some((failure.clone(), Instant::now() + wait))
-        });
-        *self.told() = told;
+        let now = Instant::now();
+        let mut last = Last::default();
+        if let Err(failure) = &result {
+            let told = failure.retry_after().map(|told| told.min(LONGEST_TOLD_WAIT));
+            last.told = told.map(|told| (failure.clone(), now + told));
+            let is_refused = failure.class() == Class::Denied;
+            let refused = || (failure.clone(), now + REFUSED_FOR, self.issuer.signs_with());
+            last.refused = is_refused.then(refused);
+        }
+        *self.last() = last;
         result
     }
 
-    /// What it last answered, while AWS wants it to be left alone.
-    fn left_alone(&self) -> Option<Failure> {
-        let (failure, over_at) = self.told().clone()?;
-        let left = over_at.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then(|| LeftAlone { failure, left }.into())
+    /// Its refusal of some minutes ago, if the certificate is still the same.
+    fn refusal(&self) -> Option<Failure> {
+        let (failure, ends_at, origin) = self.last().refused.clone()?;
+        if origin != self.issuer.signs_with() {
+            return None;
+        }
+        still(failure, ends_at)
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<(Failure, Instant)>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `failure`, while it holds.
+fn still(failure: Failure, ends_at: Instant) -> Option<Failure> {
+    let left = ends_at.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then(|| LeftAlone { failure, left }.into())
 }
 
 /// A failure of before that still holds.

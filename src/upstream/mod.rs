@@ -27,6 +27,7 @@ pub use error::CLOCK_TOLERANCE;
 pub use error::Error;
 pub use error::Operation;
 pub use failover::Failover;
+pub use skew::Reading;
 pub use sts::CallerIdentity;
 pub use sts::Sts;
 pub use sts::caller_identity;
@@ -43,6 +44,7 @@ pub use transport::Transport;
 pub use transport::TransportError;
 
 use crate::credentials::Credentials;
+use crate::credentials::Origin;
 use crate::failure::Failure;
 
 /// A future that owns what it needs, as object-safe traits return it.
@@ -54,6 +56,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Issuer: Send + Sync + 'static {
     /// Makes credentials. Cancel-safe: dropping the future leaves nothing half done.
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>>;
+
+    /// The `Date` of the last reply that had one, be it a refusal; `None` where no reply has told.
+    fn last_date(&self) -> Option<Reading> {
+        None
+    }
+
+    /// What the next call would be signed with, as far as it has been loaded; `None` where that is unknown.
+    fn signs_with(&self) -> Option<Origin> {
+        None
+    }
 }
 
 #[cfg(test)]

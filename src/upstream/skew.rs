@@ -1,66 +1,102 @@
 //! How far the local clock is from AWS's, learned from the `Date` of its replies.
 
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use time::Duration;
 use time::OffsetDateTime;
 use tracing::info;
 use tracing::warn;
 
+use crate::clock::CLOCK_STEP;
+use crate::clock::Moment;
+
 /// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
-const TOLERANCE: Duration = Duration::seconds(30);
+const TOLERANCE: Duration = CLOCK_STEP;
 
 /// A clock may have been reset to 1970; a `Date` further off than this is nonsense, and is not believed.
 const PLAUSIBLE: Duration = Duration::days(100 * 365);
 
-/// AWS's time minus local time; zero while they agree.
+/// What is known of AWS's clock. It is kept against the time since boot, so that it holds when the wall clock is set.
 #[derive(Debug, Default)]
-pub(super) struct Skew(AtomicI64);
+pub(super) struct Skew(Mutex<Known>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    last: Option<Reading>,
+    /// What the log says of it.
+    logged: Duration,
+}
+
+/// One `Date` of AWS beside the local clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How far AWS's clock was ahead of the wall clock (negative: behind); zero while they agreed.
+    pub ahead: Duration,
+    /// When the reply was read.
+    pub at: Moment,
+}
+
+impl Reading {
+    fn ahead(self, now: Moment) -> Duration {
+        near_zero_is_zero(self.ahead - (now.booted_at() - self.at.booted_at()))
+    }
+}
 
 impl Skew {
-    /// What to add to local time to get AWS's.
-    pub(super) fn offset(&self) -> Duration {
-        Duration::seconds(self.0.load(Ordering::Relaxed))
+    /// The last `Date`; `None` before the first one.
+    pub(super) fn last(&self) -> Option<Reading> {
+        self.lock().last
     }
 
-    /// At least how long an instant by AWS's clock is past when the local clock reaches it; zero if it is not behind.
-    pub(super) fn lateness(&self) -> Duration {
-        // `Date` has whole seconds, cut off.
-        if self.offset().is_positive() { self.offset() + Duration::SECOND } else { Duration::ZERO }
+    /// What to add to the wall clock's time at `now` to get AWS's; nothing before the first `Date`.
+    pub(super) fn ahead(&self, now: Moment) -> Duration {
+        self.last().map(|last| last.ahead(now)).unwrap_or_default()
     }
 
-    /// Compares AWS's time with the local times between which it was written; tells whether that changed the offset
-    /// by enough to make a signature that was refused worth making again.
+    /// Compares AWS's time with the moments between which it was written; tells whether that changed what was known by
+    /// enough to make a signature that was refused worth making again.
     ///
     /// A reply that took long, or that came while the host was suspended, is old when it is read: only what lies
-    /// outside of both times is the clock's fault.
-    pub(super) fn learn(
-        &self,
-        aws: OffsetDateTime,
-        sent_at: OffsetDateTime,
-        read_at: OffsetDateTime,
-    ) -> bool {
-        // Set back meanwhile, the clock as it is now counts.
-        let sent_at = sent_at.min(read_at);
-        let measured = aws - aws.clamp(sent_at, read_at);
+    /// outside of both moments is the clock's fault.
+    pub(super) fn learn(&self, aws: OffsetDateTime, sent: Moment, read: Moment) -> bool {
+        // As the wall clock counts now, should it have been set meanwhile.
+        let sent_at = read.when_up(sent.up).wall.min(read.wall);
+        let measured = aws - aws.clamp(sent_at, read.wall);
         if measured.abs() > PLAUSIBLE {
             return false;
         }
-        let offset = if measured.abs() > TOLERANCE { measured } else { Duration::ZERO };
-        let before = Duration::seconds(self.0.swap(offset.whole_seconds(), Ordering::Relaxed));
-        let changed = (offset - before).abs() > TOLERANCE;
-        if changed && offset.is_zero() {
-            info!("The local clock agrees with AWS again");
-        } else if changed {
-            let direction = if offset.is_positive() { "behind" } else { "ahead of" };
-            warn!(
-                seconds = offset.abs().whole_seconds(),
-                "The local clock is {direction} AWS's; signing with AWS's time; hint: synchronise this host's clock"
-            );
+        let ahead = near_zero_is_zero(measured);
+        let mut known = self.lock();
+        let before = known.last.map_or(Duration::ZERO, |last| last.ahead(read));
+        known.last = Some(Reading { ahead, at: read });
+        if (ahead - known.logged).abs() > TOLERANCE {
+            known.logged = ahead;
+            log(ahead);
         }
-        changed
+        (ahead - before).abs() > TOLERANCE
     }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn near_zero_is_zero(ahead: Duration) -> Duration {
+    if ahead.abs() > TOLERANCE { ahead } else { Duration::ZERO }
+}
+
+fn log(ahead: Duration) {
+    if ahead.is_zero() {
+        info!("The local clock agrees with AWS again");
+        return;
+    }
+    let direction = if ahead.is_positive() { "behind" } else { "ahead of" };
+    warn!(
+        seconds = ahead.abs().whole_seconds(),
+        "The local clock is {direction} AWS's; signing with AWS's time; hint: synchronise this host's clock"
+    );
 }
 
 #[cfg(test)]
@@ -69,41 +105,48 @@ mod tests {
 
     use super::*;
 
-    const LOCAL: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+    const LOCAL: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Duration::HOUR };
 
     /// From a reply that took no time.
     fn learn(skew: &Skew, aws: OffsetDateTime) -> bool {
         skew.learn(aws, LOCAL, LOCAL)
     }
 
+    /// The wall clock was set.
+    fn set(moment: Moment, by: Duration) -> Moment {
+        Moment { wall: moment.wall + by, ..moment }
+    }
+
     #[test]
     fn a_reply_that_is_old_when_it_is_read_says_nothing_of_the_clock() {
         let skew = Skew::default();
-        let read_at = LOCAL + Duration::HOUR;
+        let read = LOCAL + Duration::HOUR;
 
-        assert!(!skew.learn(LOCAL + Duration::SECOND, LOCAL, read_at));
-        assert!(!skew.learn(read_at, LOCAL, read_at));
-        assert_eq!(skew.offset(), Duration::ZERO);
-        assert!(skew.learn(LOCAL - Duration::MINUTE, LOCAL, read_at));
-        assert_eq!(skew.offset(), -Duration::MINUTE);
-        assert!(skew.learn(read_at + Duration::MINUTE, LOCAL, read_at));
-        assert_eq!(skew.offset(), Duration::MINUTE);
+        assert!(!skew.learn(LOCAL.wall + Duration::SECOND, LOCAL, read));
+        assert!(!skew.learn(read.wall, LOCAL, read));
+        assert_eq!(skew.ahead(read), Duration::ZERO);
+        assert!(skew.learn(LOCAL.wall - Duration::MINUTE, LOCAL, read));
+        assert_eq!(skew.ahead(read), -Duration::MINUTE);
+        assert!(skew.learn(read.wall + Duration::MINUTE, LOCAL, read));
+        assert_eq!(skew.ahead(read), Duration::MINUTE);
     }
 
     #[test]
     fn a_clock_that_was_set_back_during_the_call_is_behind_by_what_it_shows_now() {
         let skew = Skew::default();
+        let read = set(LOCAL + Duration::SECOND, -Duration::HOUR);
 
-        assert!(skew.learn(LOCAL, LOCAL, LOCAL - Duration::HOUR));
-        assert_eq!(skew.offset(), Duration::HOUR);
+        assert!(skew.learn(LOCAL.wall + Duration::SECOND, LOCAL, read));
+        assert_eq!(skew.ahead(read), Duration::HOUR);
     }
 
     #[test]
     fn small_differences_are_the_networks() {
         let skew = Skew::default();
 
-        assert!(!learn(&skew, LOCAL + Duration::seconds(30)));
-        assert_eq!(skew.offset(), Duration::ZERO);
+        assert_eq!(skew.last(), None);
+        assert!(!learn(&skew, LOCAL.wall + Duration::seconds(30)));
+        assert_eq!(skew.last(), Some(Reading { ahead: Duration::ZERO, at: LOCAL }));
     }
 
     #[test]
@@ -112,20 +155,33 @@ mod tests {
 
         assert!(!learn(&skew, datetime!(9999-12-31 23:59:59 UTC)));
         assert!(!learn(&skew, datetime!(0001-01-01 00:00:00 UTC)));
-        assert_eq!(skew.offset(), Duration::ZERO);
+        assert_eq!(skew.last(), None);
     }
 
     #[test]
     fn a_wrong_clock_is_learned_once_and_forgotten_when_right() {
         let skew = Skew::default();
 
-        assert!(learn(&skew, LOCAL - Duration::hours(2)));
-        assert_eq!(skew.offset(), Duration::hours(-2));
-        assert!(!learn(&skew, LOCAL - Duration::hours(2) + Duration::SECOND));
-        assert_eq!(skew.lateness(), Duration::ZERO);
-        assert!(learn(&skew, LOCAL + Duration::HOUR));
-        assert_eq!(skew.lateness(), Duration::HOUR + Duration::SECOND);
-        assert!(learn(&skew, LOCAL));
-        assert_eq!(skew.offset(), Duration::ZERO);
+        assert!(learn(&skew, LOCAL.wall - Duration::hours(2)));
+        assert_eq!(skew.ahead(LOCAL), Duration::hours(-2));
+        assert!(!learn(&skew, LOCAL.wall - Duration::hours(2) + Duration::SECOND));
+        assert!(learn(&skew, LOCAL.wall + Duration::HOUR));
+        assert_eq!(skew.ahead(LOCAL), Duration::HOUR);
+        assert!(learn(&skew, LOCAL.wall));
+        assert_eq!(skew.ahead(LOCAL), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_known_of_awss_clock_holds_when_the_local_one_is_set() {
+        let skew = Skew::default();
+        assert!(!learn(&skew, LOCAL.wall));
+
+        let later = set(LOCAL + Duration::MINUTE, -Duration::hours(2));
+        assert_eq!(skew.ahead(later), Duration::hours(2));
+        assert!(
+            !skew.learn(later.wall + Duration::hours(2), later, later),
+            "a new signature would be no other"
+        );
+        assert_eq!(skew.ahead(set(later, Duration::hours(2))), Duration::ZERO, "set right again");
     }
 }

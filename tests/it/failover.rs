@@ -54,7 +54,7 @@ fn is_idle(snapshot: &Snapshot) -> bool {
 /// Lets the pause before the next attempt pass, and that attempt end.
 async fn next_attempt(inside: &Inside) -> Snapshot {
     let before = inside.until(is_idle).await;
-    let pause = until(inside.clock.now(), before.next_attempt_at);
+    let pause = until(inside.clock.now(), before.next_attempt_at.wall);
     tokio::time::advance(pause + Duration::from_millis(1)).await;
     inside.until(|snapshot| snapshot.fetching || snapshot.next_attempt_at != before.next_attempt_at).await;
     inside.until(is_idle).await
@@ -156,7 +156,7 @@ async fn a_first_region_that_goes_away_is_replaced_long_before_clients_notice_an
     }
     let renewed = next_attempt(&inside).await;
     assert_eq!(key_id(&renewed), second.issued()[0].access_key_id);
-    let left = first.credentials.unwrap().remaining(inside.clock.now());
+    let left = first.credentials.unwrap().remaining(inside.clock.moment());
     assert!(left > time::Duration::minutes(29), "the old ones had {left} left");
 
     let again = next_attempt(&inside).await;

@@ -25,7 +25,7 @@ use crate::support::process;
 fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
     let clock = Clock::system();
     let transport = daemon::transport(settings, &clock).unwrap();
-    daemon::issuer(&settings.sessions[0], daemon::identity(&settings.sessions[0]), transport, &clock)
+    daemon::issuer(&settings.sessions[0], daemon::identity(&settings.sessions[0]), transport, &clock, None)
 }
 
 async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {

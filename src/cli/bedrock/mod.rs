@@ -148,7 +148,7 @@ fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Re
 /// The session's credentials, alive.
 fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Credentials, Ended> {
     let credentials = credential_process::credentials(settings, surroundings)?;
-    if credentials.remaining(Clock::system().now()).is_positive() {
+    if credentials.remaining(Clock::system().moment()).is_positive() {
         return Ok(credentials);
     }
     let hint = Some("see `anchord status`, and whether this host's clock is right".into());

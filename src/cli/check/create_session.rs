@@ -63,7 +63,7 @@ impl Call {
     /// Asks once, and explains a refusal.
     pub(super) async fn step(&self, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
         let (identity, transport) = (daemon::identity(&self.session), Arc::clone(&way.transport));
-        let issuer = daemon::issuer(&self.session, identity, transport, way.clock);
+        let issuer = daemon::issuer(&self.session, identity, transport, way.clock, None);
         let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
             Ok(issued) => issued,
             Err(_) => {
@@ -97,7 +97,7 @@ impl Call {
 
 /// Whether any client could use them, as the daemon judges it.
 pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), Failure> {
-    if credentials.remaining(clock.now()) > Freshness::Full.reserve() {
+    if credentials.remaining(clock.moment()) > Freshness::Full.reserve() {
         return Ok(());
     }
     let message = "AWS's credentials have ended, or end within a minute, by this host's clock";

@@ -115,9 +115,9 @@ impl Walk<'_> {
         if source.get_session_token && self.patient.session.chain.is_empty() {
             return self.session_token().await;
         }
-        let now = self.patient.way.clock.now();
+        let now = self.patient.way.clock.moment();
         // For as long as this takes.
-        let credentials = Credentials::new(keys, now, now + time::Duration::HOUR, None);
+        let credentials = Credentials::new(keys, now, now.wall + time::Duration::HOUR, None);
         credentials.map_err(|_| Subject::new("access-keys", "access keys"))
     }
 
@@ -129,7 +129,7 @@ impl Walk<'_> {
             return Err(obstacle);
         }
         let way = self.patient.way;
-        let issued = daemon::issuer(session, None, way.transport.clone(), way.clock).issue().await;
+        let issued = daemon::issuer(session, None, way.transport.clone(), way.clock, None).issue().await;
         self.steps.push(match &issued {
             Ok(credentials) => found(&subject, credentials, session.duration, "", way.clock),
             Err(failure) => subject.failed("no credentials", failure),

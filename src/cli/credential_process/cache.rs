@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
-use time::OffsetDateTime;
 
 use super::entry::Entry;
 use super::entry::sha256;
+use crate::clock::Clock;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
@@ -104,18 +104,18 @@ impl Cache {
     }
 
     /// Removes what settings that nobody uses any more, and processes that were killed, have left.
-    pub(super) fn sweep(&self, now: OffsetDateTime) {
+    pub(super) fn sweep(&self, clock: &Clock) {
         let Some(folder) = self.file.parent() else { return };
         // The answer waits for this, so there is a limit; what is left over is there the next time.
         for entry in fs_err::read_dir(folder).into_iter().flatten().flatten().take(MOST_SWEPT) {
             let path = entry.path();
             let is_own = path == self.file || path == self.lock_path();
             match path.extension().and_then(std::ffi::OsStr::to_str) {
-                Some("json" | "lock") if !is_own => sweep_place(&path.with_extension("json"), now),
+                Some("json" | "lock") if !is_own => sweep_place(&path.with_extension("json"), clock),
                 _ => {}
             }
         }
-        private_file::sweep_older(folder, ABANDONED_AFTER, now);
+        private_file::sweep_older(folder, ABANDONED_AFTER, clock.now());
     }
 
     fn lock_path(&self) -> PathBuf {
@@ -173,14 +173,14 @@ fn lock(path: &Path) -> Attempt {
 }
 
 /// Removes an entry that is over, and the lock with it, unless a process is at work there.
-fn sweep_place(file: &Path, now: OffsetDateTime) {
-    if !read(file).is_over(now) {
+fn sweep_place(file: &Path, clock: &Clock) {
+    if !read(file).is_over(clock) {
         return;
     }
     let lock_path = file.with_extension("lock");
     let Attempt::Ours(_lock) = lock(&lock_path) else { return };
     // Once more: it may have been renewed before the lock was ours.
-    if read(file).is_over(now) {
+    if read(file).is_over(clock) {
         // Not being able to costs nothing but the room.
         let _ = fs_err::remove_file(file);
         let _ = fs_err::remove_file(&lock_path);

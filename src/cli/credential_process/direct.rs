@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tracing::warn;
 
 use super::Caching;
@@ -11,6 +10,7 @@ use super::entry::Entry;
 use super::entry::sha256;
 use crate::cli::prompt;
 use crate::clock::Clock;
+use crate::clock::Moment;
 use crate::config;
 use crate::config::Environment;
 use crate::config::Session;
@@ -52,13 +52,13 @@ pub(super) async fn obtain(
 ) -> Result<Option<Secret<String>>, Failure> {
     let cache = cache(settings, session, caching, environment).await;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
-    let now = seams.clock.now();
-    if let Some(credentials) = fresh(&held, now)
+    let clock = &seams.clock;
+    if let Some(credentials) = fresh(&held, clock)
         && held.is_of(&glance(session).await)
     {
         return line(&credentials).map(Some);
     }
-    let alive = usable(&held, now);
+    let alive = usable(&held, clock);
     if prompt::is_needed(session) {
         return alive.map(|alive| line(&alive)).transpose();
     }
@@ -90,20 +90,20 @@ pub(super) async fn renew(
     let _lock = cache.lock().await?;
     let held = cache.read();
     let seen = glance(session).await;
-    let now = clock.now();
+    let now = clock.moment();
     // A keeper comes earlier than the cache's rule has it by what its jitter is, and must not get its own back.
     let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
-    if let Some(credentials) = fresh(&held, now).filter(|made| held.is_of(&seen) && is_newer(made)) {
+    if let Some(credentials) = fresh(&held, clock).filter(|made| held.is_of(&seen) && is_newer(made)) {
         return Ok(credentials);
     }
-    let alive = usable(&held, now).filter(|_| than.is_none());
-    let failure = match held.failure(&seen, now) {
+    let alive = usable(&held, clock).filter(|_| than.is_none());
+    let failure = match held.failure(&seen, now.wall) {
         Some(failure) => failure,
         None => match issuer.issue().await {
             Ok(credentials) => {
                 // The keeper judges what is dead by this host's clock, and says what is wrong with that.
-                if is_usable(&credentials, clock.now()) {
-                    cache.write(&Entry::made(&credentials, &seen));
+                if is_usable(&credentials, clock.moment()) {
+                    cache.write(&Entry::made(&credentials, &seen, clock));
                 }
                 return Ok(credentials);
             }
@@ -165,18 +165,18 @@ async fn renewed(
     // Before anything is loaded: files that are replaced meanwhile cost a call more, and are never taken for those that
     // were used. And behind the lock: whoever held it may have seen newer ones.
     let seen = glance(session).await;
-    let now = seams.clock.now();
-    if let Some(credentials) = fresh(&held, now).filter(|_| held.is_of(&seen)) {
+    let (clock, now) = (&seams.clock, seams.clock.moment());
+    if let Some(credentials) = fresh(&held, clock).filter(|_| held.is_of(&seen)) {
         return Ok(credentials);
     }
-    if let Some(failure) = held.failure(&seen, now) {
+    if let Some(failure) = held.failure(&seen, now.wall) {
         return Err(failure);
     }
     let issued = issued(settings, session, seams, patience).await;
     match &issued {
         Ok(credentials) => {
-            cache.write(&Entry::made(credentials, &seen));
-            cache.sweep(seams.clock.now());
+            cache.write(&Entry::made(credentials, &seen, &seams.clock));
+            cache.sweep(&seams.clock);
         }
         Err(failure) if is_everybodys(failure, session) => {
             cache.write(&held.failed(failure, &seen, seams.clock.now()));
@@ -206,33 +206,34 @@ async fn issued(
     patience: Duration,
 ) -> Result<Credentials, Failure> {
     let transport = daemon::transport(settings, &seams.clock)?;
-    let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock);
+    let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock, None);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
         let hint = Some("see whether AWS can be reached from here".into());
         Failure::of(Class::Transient, format!("no credentials within {} s", patience.as_secs()), hint)
     })??;
-    if is_usable(&credentials, seams.clock.now()) {
+    if is_usable(&credentials, seams.clock.moment()) {
         return Ok(credentials);
     }
     let hint = Some("synchronise this host's clock".into());
     Err(Failure::of(Class::Misconfigured, "AWS's credentials have ended by this host's clock", hint))
 }
 
-/// Not yet due for renewal, by the daemon's own rule. What was made in the future may have ended at AWS: the clock was
-/// set back.
-fn fresh(held: &Entry, now: OffsetDateTime) -> Option<Credentials> {
-    let credentials = held.credentials()?;
+/// Not yet due for renewal, by the daemon's own rule, and shown as clients have to see them now. What was obtained in
+/// the future tells that the clock was set back: a renewal is worth a try.
+fn fresh(held: &Entry, clock: &Clock) -> Option<Credentials> {
+    let (credentials, now) = (usable(held, clock)?, clock.moment());
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
-    let is_from_the_future = credentials.obtained_at() - now > SMALL_STEP;
-    (is_usable(&credentials, now) && credentials.remaining(now) > due && !is_from_the_future)
-        .then_some(credentials)
+    let was_set_back = credentials.are_obtained_after(now + SMALL_STEP);
+    (credentials.remaining(now) > due && !was_set_back).then_some(credentials)
 }
 
-fn usable(entry: &Entry, now: OffsetDateTime) -> Option<Credentials> {
-    entry.credentials().filter(|credentials| is_usable(credentials, now))
+fn usable(entry: &Entry, clock: &Clock) -> Option<Credentials> {
+    let now = clock.moment();
+    let credentials = entry.credentials(clock)?.as_of(now);
+    is_usable(&credentials, now).then_some(credentials)
 }
 
-fn is_usable(credentials: &Credentials, now: OffsetDateTime) -> bool {
+fn is_usable(credentials: &Credentials, now: Moment) -> bool {
     credentials.remaining(now) > Freshness::Full.reserve()
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::clock;
+use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::credentials::Stored;
 use crate::failure::Class;
@@ -42,8 +43,8 @@ const TITLE: &str = "anchord cache 1";
 
 impl Entry {
     /// Fresh credentials, and no failure.
-    pub(super) fn made(credentials: &Credentials, seen: &Glance) -> Self {
-        Self { made: Some(Stored::of(credentials)), leaf: seen.leaf.clone(), ..Self::default() }
+    pub(super) fn made(credentials: &Credentials, seen: &Glance, clock: &Clock) -> Self {
+        Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
     }
 
     /// The same, with a failure that others need not repeat for a moment.
@@ -69,9 +70,9 @@ impl Entry {
         keys.is_none() || self.keys.as_deref() == keys
     }
 
-    /// The credentials, complete but perhaps expired.
-    pub(super) fn credentials(&self) -> Option<Credentials> {
-        self.made.as_ref()?.credentials()
+    /// The credentials, complete but perhaps expired; `None` too if no clock tells how old they are.
+    pub(super) fn credentials(&self, clock: &Clock) -> Option<Credentials> {
+        self.made.as_ref()?.credentials(clock)
     }
 
     /// Whether they were made with the certificate that is there. One that cannot be seen is no news.
@@ -89,9 +90,10 @@ impl Entry {
     }
 
     /// Whether nobody has a use for it any more.
-    pub(super) fn is_over(&self, now: OffsetDateTime) -> bool {
+    pub(super) fn is_over(&self, clock: &Clock) -> bool {
+        let now = clock.moment();
         let is_alive = |credentials: Credentials| credentials.remaining(now) > time::Duration::ZERO;
-        !self.credentials().is_some_and(is_alive) && self.recent(now).is_none()
+        !self.credentials(clock).is_some_and(is_alive) && self.recent(now.wall).is_none()
     }
 
     fn recent(&self, now: OffsetDateTime) -> Option<&Failed> {

@@ -86,7 +86,7 @@ fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
 }
 
 fn read_line(line: &Secret<String>, clock: &Clock) -> Result<Credentials, Failure> {
-    process::read(line.expose().as_bytes(), clock.now())
+    process::read(line.expose().as_bytes(), clock.moment())
         .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
 }
 

@@ -114,7 +114,7 @@ impl Renewal {
             Some(issuer) => issuer,
             None => {
                 let transport = daemon::transport(&self.settings, clock)?;
-                let made = daemon::issuer(session, self.identity.clone(), transport, clock);
+                let made = daemon::issuer(session, self.identity.clone(), transport, clock, None);
                 self.own.get_or_init(|| made)
             }
         };
@@ -152,6 +152,7 @@ mod tests {
     use crate::cli::credential_process::Caching;
     use crate::cli::credential_process::cache::Cache;
     use crate::clock::Clock;
+    use crate::clock::Moment;
     use crate::config;
     use crate::credentials::Keys;
     use crate::failure::Class;
@@ -169,7 +170,13 @@ mod tests {
             secret_access_key: Secret::new("secret".into()),
             session_token: Some(Secret::new("token".into())),
         };
-        Credentials::new(keys, at, at + time::Duration::HOUR, None).unwrap()
+        Credentials::new(
+            keys,
+            Moment { wall: at, up: at - NOON + time::Duration::HOUR },
+            at + time::Duration::HOUR,
+            None,
+        )
+        .unwrap()
     }
 
     /// An AWS that counts its calls, and refuses all while `refuses`.

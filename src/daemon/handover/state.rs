@@ -8,11 +8,13 @@ use ring::digest::SHA256;
 use ring::digest::digest;
 use serde::Deserialize;
 use serde::Serialize;
-use time::OffsetDateTime;
 use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::clock::Clock;
+use crate::clock::Moment;
+use crate::clock::parse_rfc3339;
+use crate::clock::rfc3339;
 use crate::config;
 use crate::credentials::Credentials;
 use crate::credentials::Stored;
@@ -24,7 +26,7 @@ use crate::secret::Secret;
 /// What a daemon leaves.
 #[derive(Debug)]
 pub(in crate::daemon) struct State {
-    pub(in crate::daemon) saved_at: OffsetDateTime,
+    pub(in crate::daemon) saved: Moment,
     /// What sealed the IMDS tokens that clients hold.
     pub(in crate::daemon) token_key: Option<Secret<[u8; 32]>>,
     pub(in crate::daemon) sessions: Vec<Kept>,
@@ -191,6 +193,9 @@ const TITLE: &str = "anchord state 1";
 #[derive(Deserialize, Serialize)]
 struct Content {
     saved_at: String,
+    /// Seconds since boot, which tell the newer of two states even if the clock was set back between them.
+    #[serde(default)]
+    saved_up: i64,
     token_key: Option<String>,
     sessions: Vec<Entry>,
 }
@@ -211,15 +216,16 @@ impl Drop for Content {
 
 impl State {
     /// The written form.
-    pub(in crate::daemon) fn encode(&self) -> Secret<Vec<u8>> {
+    pub(in crate::daemon) fn encode(&self, clock: &Clock) -> Secret<Vec<u8>> {
         let sessions = self.sessions.iter().map(|kept| Entry {
             name: kept.name.clone(),
             settings: kept.settings.clone(),
             leaf: kept.leaf.clone(),
-            credentials: Stored::of(&kept.credentials),
+            credentials: Stored::of(&kept.credentials, clock),
         });
         let content = Content {
-            saved_at: clock::rfc3339(self.saved_at),
+            saved_at: rfc3339(self.saved.wall),
+            saved_up: self.saved.up.whole_seconds(),
             token_key: self.token_key.as_ref().map(|key| URL_SAFE_NO_PAD.encode(key.expose())),
             sessions: sessions.collect(),
         };
@@ -243,7 +249,7 @@ impl State {
     }
 
     /// Reads the written form.
-    pub(in crate::daemon) fn decode(bytes: &Secret<Vec<u8>>) -> Result<Self, Unusable> {
+    pub(in crate::daemon) fn decode(bytes: &Secret<Vec<u8>>, clock: &Clock) -> Result<Self, Unusable> {
         let rest = bytes.expose().strip_prefix(TITLE.as_bytes()).ok_or(Unusable::Foreign)?;
         let rest = rest.strip_prefix(b"\n").ok_or(Unusable::Foreign)?;
         let end = rest.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Damaged)?;
@@ -252,10 +258,10 @@ impl State {
             return Err(Unusable::Damaged);
         }
         let content: Content = serde_json::from_slice(json).map_err(|_| Unusable::Malformed)?;
-        Self::of(&content).ok_or(Unusable::Malformed)
+        Self::of(&content, clock).ok_or(Unusable::Malformed)
     }
 
-    fn of(content: &Content) -> Option<Self> {
+    fn of(content: &Content, clock: &Clock) -> Option<Self> {
         let token_key = match &content.token_key {
             Some(text) => {
                 let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
@@ -268,11 +274,13 @@ impl State {
                 name: entry.name.clone(),
                 settings: entry.settings.clone(),
                 leaf: entry.leaf.clone(),
-                credentials: Arc::new(entry.credentials.credentials()?),
+                credentials: Arc::new(entry.credentials.credentials(clock)?),
             })
         };
         let sessions: Option<Vec<_>> = content.sessions.iter().map(kept).collect();
-        Some(Self { saved_at: clock::parse_rfc3339(&content.saved_at)?, token_key, sessions: sessions? })
+        let saved_up = time::Duration::seconds(content.saved_up);
+        let saved = Moment { wall: parse_rfc3339(&content.saved_at)?, up: saved_up };
+        Some(Self { saved, token_key, sessions: sessions? })
     }
 }
 
@@ -292,7 +300,11 @@ mod tests {
     use crate::identity::Locator;
     use crate::identity::Source;
 
-    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+    const NOON: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Duration::HOUR };
+
+    fn clock() -> Clock {
+        Clock::system()
+    }
 
     fn state() -> State {
         let keys = Keys {
@@ -300,32 +312,32 @@ mod tests {
             secret_access_key: Secret::new("canary-secret".into()),
             session_token: Some(Secret::new("canary-token".into())),
         };
-        let credentials = Credentials::new(keys, NOON, NOON + Duration::HOUR, None).unwrap();
+        let credentials = Credentials::new(keys, NOON, NOON.wall + Duration::HOUR, None).unwrap();
         let kept = Kept {
             name: "bedrock".into(),
             settings: hash(b"settings"),
             leaf: Some(hash(b"leaf")),
             credentials: Arc::new(credentials),
         };
-        State { saved_at: NOON, token_key: Some(Secret::new([7; 32])), sessions: vec![kept] }
+        State { saved: NOON, token_key: Some(Secret::new([7; 32])), sessions: vec![kept] }
     }
 
     #[test]
     fn a_successor_reads_what_was_left() {
-        let read = State::decode(&state().encode()).unwrap();
+        let read = State::decode(&state().encode(&clock()), &clock()).unwrap();
 
         let (kept, left) = (&read.sessions[0], &state().sessions[0]);
-        assert_eq!((read.saved_at, &read.token_key), (NOON, &Some(Secret::new([7; 32]))));
+        assert_eq!((read.saved, &read.token_key), (NOON, &Some(Secret::new([7; 32]))));
         assert_eq!((&kept.name, &kept.settings, &kept.leaf), (&left.name, &left.settings, &left.leaf));
         assert_eq!(kept.credentials.session_token(), left.credentials.session_token());
-        assert_eq!(kept.credentials.expires_at(), NOON + Duration::HOUR);
+        assert_eq!(kept.credentials.expires_at(), NOON.wall + Duration::HOUR);
     }
 
     #[test]
     fn content_of_another_shape_is_refused_though_its_digest_is_right() {
         for json in ["{}", "[]", r#"{"saved_at":"noon","token_key":null,"sessions":[]}"#] {
             let text = format!("{TITLE}\n{}\n{json}", hash(json.as_bytes()));
-            let refused = State::decode(&Secret::new(text.into_bytes())).unwrap_err();
+            let refused = State::decode(&Secret::new(text.into_bytes()), &clock()).unwrap_err();
             assert_eq!(refused, Unusable::Malformed, "{json}");
         }
     }
@@ -429,16 +441,16 @@ mod tests {
     proptest! {
         #[test]
         fn any_changed_byte_is_noticed(at in 0_usize..400, by in 1_u8..=255) {
-            let mut bytes = state().encode().expose().clone();
+            let mut bytes = state().encode(&clock()).expose().clone();
             let at = at % bytes.len();
             bytes[at] ^= by;
 
-            prop_assert!(State::decode(&Secret::new(bytes)).is_err());
+            prop_assert!(State::decode(&Secret::new(bytes), &clock()).is_err());
         }
 
         #[test]
         fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(State::decode(&Secret::new(bytes)).is_err());
+            prop_assert!(State::decode(&Secret::new(bytes), &clock()).is_err());
         }
     }
 }

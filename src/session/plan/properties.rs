@@ -3,10 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::credentials::Keys;
+use crate::credentials::Origin;
+use crate::credentials::end_by_wall;
 use crate::session::support::NOON;
 use crate::session::support::credentials;
 use crate::session::support::failure;
 use crate::session::support::throttled_for;
+use crate::session::support::told_to_wait;
 
 /// One thing that happens in the world around the machine.
 #[derive(Clone, Debug)]
@@ -14,12 +18,18 @@ enum Move {
     /// Time passes as the machine was told to wait, but never more than the keeper sleeps.
     Sleep,
     Pass(Span),
-    SetBack(Span),
+    /// Somebody sets the wall clock.
+    Set(Span),
     Wanted,
     IdentityChanged,
-    /// The attempt under way ends, if there is one.
-    Issue(Span),
+    /// The attempt under way ends, if there is one: credentials for one of three certificates.
+    Issue(Span, u8),
     Refuse(Failure),
+}
+
+fn any_class() -> impl Strategy<Value = Class> {
+    let classes = [Class::Transient, Class::Throttled, Class::Denied, Class::Misconfigured, Class::Broken];
+    prop::sample::select(classes.to_vec())
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
@@ -30,6 +40,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
         Just(failure(Class::Misconfigured)),
         Just(failure(Class::Broken)),
         (0..100_000_u64).prop_map(|told| throttled_for(Duration::from_secs(told))),
+        (any_class(), 0..3_u64).prop_map(|(class, told)| told_to_wait(class, Duration::from_secs(told))),
     ]
 }
 
@@ -46,33 +57,66 @@ fn any_move() -> impl Strategy<Value = Move> {
         6 => Just(Move::Sleep),
         2 => (0..600_000_i64).prop_map(|ms| Move::Pass(Span::milliseconds(ms))),
         1 => (0..100_000_i64).prop_map(|seconds| Move::Pass(Span::seconds(seconds))),
-        1 => (0..100_000_i64).prop_map(|seconds| Move::SetBack(Span::seconds(seconds))),
+        1 => (-100_000..100_000_i64).prop_map(|seconds| Move::Set(Span::seconds(seconds))),
+        1 => (-90..90_i64).prop_map(|seconds| Move::Set(Span::seconds(seconds))),
         2 => Just(Move::Wanted),
         1 => Just(Move::IdentityChanged),
-        3 => any_life().prop_map(Move::Issue),
+        3 => (any_life(), 0..3_u8).prop_map(|(life, leaf)| Move::Issue(life, leaf)),
         3 => any_failure().prop_map(Move::Refuse),
     ]
 }
 
 struct World {
     machine: Machine,
-    now: OffsetDateTime,
+    now: Moment,
     step: Step,
     in_flight: bool,
     fetches: usize,
+    /// When AWS ends each set that it made, as time since boot: AWS's clock is right, and so is that one.
+    ends: Vec<Span>,
 }
+
+/// The error of a `Date`, and of clocks that are said to agree.
+const GRAIN: Span = Span::seconds(32);
 
 impl World {
     fn new(drawn: f64) -> Self {
         let mut machine = Machine::new(Policy::default(), NOON);
         let step = machine.on(Event::Wake, NOON, &Jitter::fixed(drawn));
-        Self { machine, now: NOON, step, in_flight: step.fetch, fetches: 1 }
+        Self { machine, now: NOON, step, in_flight: step.fetch, fetches: 1, ends: Vec::new() }
+    }
+
+    /// How far AWS's clock is ahead of the wall clock.
+    fn ahead(&self) -> Span {
+        let ahead = NOON.booted_at() - self.now.booted_at();
+        if ahead.abs() > CLOCK_STEP { ahead } else { Span::ZERO }
+    }
+
+    /// As `upstream` makes them of an answer.
+    fn issue(&mut self, life: Span, leaf: u8) -> Arc<Credentials> {
+        let at_aws = NOON.wall + (self.now - NOON);
+        self.ends.push(self.now.up + life);
+        let keys = Keys {
+            access_key_id: format!("ASIA{}", self.ends.len() - 1),
+            ..credentials(NOON, Span::HOUR).keys().clone()
+        };
+        let end = end_by_wall(at_aws + life, self.ahead());
+        let made = Credentials::new(keys, self.now, end, None).unwrap();
+        Arc::new(made.ending_at_aws(at_aws + life).obtained_with(Some(Origin::of(&[leaf]))))
+    }
+
+    fn truly_left(&self, held: &Credentials) -> Span {
+        let number: usize = held.access_key_id()[4..].parse().unwrap();
+        self.ends[number] - self.now.up
     }
 
     fn on(&mut self, event: Event, drawn: f64) {
         let ends = matches!(event, Event::Fetched(_));
-        let before = self.machine.snapshot();
         let flew = self.in_flight && !ends;
+        if ends {
+            self.machine.learn(Reading { ahead: self.ahead(), at: self.now }, self.now);
+        }
+        let before = self.machine.snapshot();
 
         self.step = self.machine.on(event.clone(), self.now, &Jitter::fixed(drawn));
 
@@ -90,7 +134,18 @@ impl World {
         assert_eq!(after.fetching, self.in_flight);
         assert_eq!(after.phase == Phase::Live, alive, "the phase tells the truth");
         assert_eq!(after.phase == Phase::Pending, !alive && self.in_flight);
-        assert!(remaining(&after) >= remaining(before), "the living are not lost");
+        if let Some(held) = after.credentials.as_ref().filter(|_| alive) {
+            let left = self.truly_left(held);
+            assert!(left > Span::MINUTE - GRAIN, "the dead are not handed out: {left}");
+            let shown = held.expires_at() - self.now.wall;
+            assert!(shown <= left + GRAIN, "shown to end in {shown}, and ends in {left}");
+        }
+        let origin = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.origin());
+        if origin(&after) == origin(before) {
+            assert!(remaining(&after) >= remaining(before), "the living are not lost");
+        } else {
+            assert!(alive || remaining(before).is_none_or(|left| left <= Span::MINUTE));
+        }
         if matches!(event, Event::Fetched(Err(_))) {
             assert_eq!(remaining(&after), remaining(before));
             assert!(after.trouble.is_some());
@@ -109,26 +164,28 @@ impl World {
     fn play(&mut self, step: &Move, drawn: f64) {
         match step {
             Move::Sleep => {
-                self.now += until(self.now, self.step.wake_at).min(Policy::default().look_again);
+                let look_again = span(Policy::default().look_again);
+                self.now = self.now + (self.step.wake_at - self.now).clamp(Span::ZERO, look_again);
                 self.on(Event::Wake, drawn);
             }
             Move::Pass(span) => {
-                self.now += *span;
+                self.now = self.now + *span;
                 self.on(Event::Wake, drawn);
             }
-            Move::SetBack(span) => {
-                self.now -= *span;
+            Move::Set(by) => {
+                self.now.wall += *by;
                 self.on(Event::Wake, drawn);
             }
             Move::Wanted => self.on(Event::Wanted, drawn),
             Move::IdentityChanged => self.on(Event::IdentityChanged, drawn),
-            Move::Issue(life) if self.in_flight => {
-                self.on(Event::Fetched(Ok(credentials(self.now, *life))), drawn);
+            Move::Issue(life, leaf) if self.in_flight => {
+                let made = self.issue(*life, *leaf);
+                self.on(Event::Fetched(Ok(made)), drawn);
             }
             Move::Refuse(failure) if self.in_flight => {
                 self.on(Event::Fetched(Err(failure.clone())), drawn);
             }
-            Move::Issue(_) | Move::Refuse(_) => {}
+            Move::Issue(..) | Move::Refuse(_) => {}
         }
     }
 }
@@ -158,14 +215,16 @@ proptest! {
             world.play(step, *drawn);
         }
 
+        // Whatever a wrong clock makes of what AWS gives is another matter.
+        world.now = NOON + (world.now - NOON);
         let well_since = world.now;
-        world.play(&Move::Issue(Span::hours(30)), drawn);
+        world.play(&Move::Issue(Span::hours(30), 0), drawn);
         let mut looks = 0;
         while world.machine.snapshot().phase != Phase::Live {
             looks += 1;
             prop_assert!(looks < 1000, "lapsed for ever");
             world.play(&Move::Sleep, drawn);
-            world.play(&Move::Issue(Span::hours(30)), drawn);
+            world.play(&Move::Issue(Span::hours(30), 0), drawn);
         }
 
         prop_assert!(world.now - well_since <= LONGEST, "{}", world.now - well_since);
@@ -184,7 +243,7 @@ proptest! {
             if let Some(failure) = failures.next().filter(|_| world.in_flight) {
                 world.play(&Move::Refuse(failure.clone()), drawn);
             }
-            world.now += Span::milliseconds(100);
+            world.now = world.now + Span::milliseconds(100);
             world.on(Event::Wanted, drawn);
         }
 
@@ -197,11 +256,11 @@ proptest! {
         let life = Span::seconds(life);
         let mut world = World::new(drawn);
         let day = Span::hours(10).min(life * 100);
-        while world.now < NOON + day {
-            world.play(&Move::Issue(life), drawn);
+        while world.now - NOON < day {
+            world.play(&Move::Issue(life, 0), drawn);
             let before = world.now;
             world.play(&Move::Sleep, drawn);
-            prop_assert!(world.now > before, "awake for ever");
+            prop_assert!(world.now - before > Span::ZERO, "awake for ever");
         }
 
         let usable = life - Span::MINUTE;

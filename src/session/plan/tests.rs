@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::credentials::Origin;
 use crate::session::support::NOON;
 use crate::session::support::counted;
 use crate::session::support::credentials;
@@ -15,7 +16,7 @@ const HOUR: Span = Span::HOUR;
 const LATEST: f64 = 0.0;
 const EARLIEST: f64 = 1.0;
 
-fn at(after_noon: Span) -> OffsetDateTime {
+fn at(after_noon: Span) -> Moment {
     NOON + after_noon
 }
 
@@ -45,11 +46,11 @@ fn failed(failure: &Failure, times: u32, drawn: f64) -> (Machine, Step) {
     (machine, step)
 }
 
-fn wake(machine: &mut Machine, now: OffsetDateTime) -> Step {
+fn wake(machine: &mut Machine, now: Moment) -> Step {
     machine.on(Event::Wake, now, &Jitter::fixed(LATEST))
 }
 
-fn tell(machine: &mut Machine, event: Event, now: OffsetDateTime) -> Step {
+fn tell(machine: &mut Machine, event: Event, now: Moment) -> Step {
     machine.on(event, now, &Jitter::fixed(LATEST))
 }
 
@@ -73,7 +74,7 @@ fn the_default_policy_has_the_reserves_of_freshness() {
 
     assert_eq!(policy.reserve, Freshness::Full.reserve());
     assert_eq!(policy.promised_reserve, Freshness::Promised.reserve());
-    assert_eq!(policy.attempt_limit, Some(Duration::from_secs(60)));
+    assert_eq!(policy.attempt_limit, Duration::from_secs(60));
     assert_eq!(policy.look_again, Duration::from_secs(30));
 }
 
@@ -125,12 +126,12 @@ fn a_one_hour_session_never_has_under_25_minutes_while_aws_answers_in_60_s() {
             now = step.wake_at + seconds(30);
             step = machine.on(Event::Wake, now, &jitter);
             assert!(step.fetch);
-            now += seconds(60);
+            now = now + seconds(60);
             let held = machine.snapshot().credentials.unwrap();
             assert!(held.remaining(now) > Span::minutes(25), "{}", held.remaining(now));
             step = machine.on(Event::Fetched(Ok(credentials(now, HOUR))), now, &jitter);
         }
-        assert!(now > at(Span::hours(20)));
+        assert!(now - NOON > Span::hours(20));
     }
 }
 
@@ -141,7 +142,7 @@ fn sessions_of_seconds_are_renewed_in_time_and_at_most_once_a_second() {
         let mut machine = fetching(short);
         let step = machine.on(Event::Fetched(Ok(credentials(NOON, life))), NOON, &Jitter::fixed(drawn));
         assert_eq!(machine.snapshot().phase, Phase::Live);
-        step.wake_at.min(machine.attempt.at) - NOON
+        Span::min(step.wake_at - NOON, machine.attempt - NOON.up)
     };
 
     assert_eq!(renewed_after(seconds(3), LATEST), seconds(1));
@@ -186,7 +187,7 @@ fn a_failed_renewal_keeps_what_is_still_valid() {
 
     let snapshot = machine.snapshot();
     assert_eq!(snapshot.phase, Phase::Live);
-    assert_eq!(snapshot.credentials.unwrap().expires_at(), at(HOUR));
+    assert_eq!(snapshot.credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(snapshot.trouble, Some(failure(Class::Denied)));
 }
 
@@ -245,20 +246,99 @@ fn an_attempt_is_alone_until_it_has_ended() {
 }
 
 #[test]
-fn credentials_that_end_no_later_do_not_replace_those_held() {
+fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
     for earlier in [Span::ZERO, seconds(1), Span::minutes(50)] {
         let (mut machine, _) = live(HOUR, LATEST);
+        machine.trouble = Some(failure(Class::Transient));
         let _ = tell(&mut machine, Event::IdentityChanged, at(seconds(5)));
         let worse = credentials(at(seconds(1)), HOUR - seconds(1) - earlier);
 
-        let step = tell(&mut machine, Event::Fetched(Ok(worse)), at(seconds(6)));
+        let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&worse))), at(seconds(6)));
 
         let snapshot = machine.snapshot();
-        assert_eq!(snapshot.credentials.unwrap().obtained_at(), NOON);
-        assert_eq!(snapshot.phase, Phase::Live);
-        assert_eq!(snapshot.trouble.unwrap().class(), Class::Transient);
-        assert_eq!(step.wake_at, at(Span::milliseconds(6250)), "tried again as after a failure");
+        assert_eq!(snapshot.credentials.unwrap().obtained_at(), NOON.wall);
+        assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
+        assert_eq!(machine.spare(), Some(worse.expires_at()));
+        assert!(step.wake_at - NOON >= Span::minutes(30), "not before what is held is due");
     }
+}
+
+/// A session of twelve hours is due for renewal when its profile has been shortened to one hour.
+#[test]
+fn a_shortened_profile_costs_one_call_more_and_is_used_when_it_outlives_what_is_held() {
+    for drawn in [LATEST, 0.5, EARLIEST] {
+        let jitter = Jitter::fixed(drawn);
+        let (mut machine, mut step) = live(Span::hours(12), drawn);
+        let mut calls = 0;
+        loop {
+            assert!(machine.on(Event::Wake, step.wake_at, &jitter).fetch);
+            calls += 1;
+            step = machine.on(Event::Fetched(Ok(credentials(step.wake_at, HOUR))), step.wake_at, &jitter);
+            assert_eq!((machine.snapshot().phase, machine.snapshot().trouble), (Phase::Live, None));
+            if machine.spare().is_none() {
+                break;
+            }
+        }
+
+        let left_before = at(Span::hours(12)) - machine.seen;
+        assert_eq!(calls, 2, "{drawn}");
+        assert!(left_before < HOUR && left_before > Span::minutes(50), "{left_before}");
+    }
+}
+
+/// A proxy gives the same answer again and again.
+#[test]
+fn credentials_that_come_again_are_not_asked_for_each_second() {
+    let (mut machine, mut step) = live(HOUR, LATEST);
+    let same = machine.snapshot().credentials.unwrap();
+    let mut calls = 0;
+
+    while machine.snapshot().phase == Phase::Live {
+        step = wake(&mut machine, step.wake_at);
+        if step.fetch {
+            calls += 1;
+            let again = Event::Fetched(Ok(Arc::new(Credentials::clone(&same))));
+            let now = machine.seen;
+            step = tell(&mut machine, again, now);
+        }
+    }
+
+    assert!(calls < 45, "{calls}");
+}
+
+/// What `credentials` makes, obtained with `leaf`.
+fn with(leaf: &[u8], now: Moment, life: Span, stood_in: bool) -> Arc<Credentials> {
+    let origin = Origin { stood_in, ..Origin::of(leaf) };
+    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(origin)))
+}
+
+#[test]
+fn the_first_credentials_of_a_new_certificate_take_over_though_they_end_earlier() {
+    for (stood_in, takes_over) in [(false, true), (true, false)] {
+        let mut machine = fetching(Policy::default());
+        let _ = tell(&mut machine, Event::Fetched(Ok(with(b"old", NOON, Span::hours(12), false))), NOON);
+        assert!(tell(&mut machine, Event::IdentityChanged, at(seconds(5))).fetch);
+
+        let new = with(b"new", at(seconds(6)), HOUR, stood_in);
+        let _ = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&new))), at(seconds(6)));
+
+        let held = machine.snapshot().credentials.unwrap();
+        assert_eq!(Arc::ptr_eq(&held, &new), takes_over, "an earlier certificate that stands in is not new");
+        assert_eq!(machine.snapshot().trouble, None);
+    }
+}
+
+#[test]
+fn the_second_credentials_of_a_certificate_replace_only_what_ends_earlier() {
+    let mut machine = fetching(Policy::default());
+    let first = with(b"leaf", NOON, HOUR, false);
+    let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&first))), NOON);
+    assert!(wake(&mut machine, step.wake_at).fetch);
+
+    let shorter = with(b"leaf", step.wake_at, Span::minutes(20), false);
+    let _ = tell(&mut machine, Event::Fetched(Ok(shorter)), step.wake_at);
+
+    assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &first));
 }
 
 /// The clock was set back by three hours: by it, what is held ends three hours later than AWS meant, and what comes
@@ -268,12 +348,12 @@ fn credentials_that_aws_takes_longer_replace_those_that_look_longer_by_a_clock_s
     let (mut machine, _) = live(HOUR, LATEST);
     let now = at(Span::minutes(30) - Span::hours(3));
     let _ = tell(&mut machine, Event::IdentityChanged, now);
-    let fresh = Credentials::clone(&credentials(now, HOUR)).ending_at_aws(at(Span::minutes(90)));
+    let fresh = Credentials::clone(&credentials(now, HOUR)).ending_at_aws(at(Span::minutes(90)).wall);
 
     let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(fresh))), now);
 
     let snapshot = machine.snapshot();
-    assert_eq!(snapshot.credentials.unwrap().expires_at(), now + HOUR);
+    assert_eq!(snapshot.credentials.unwrap().expires_at(), (now + HOUR).wall);
     assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
 }
 
@@ -283,11 +363,11 @@ fn credentials_that_are_of_no_use_here_do_not_replace_the_living_though_aws_take
     let (mut machine, _) = live(HOUR, LATEST);
     let now = at(Span::minutes(30));
     let _ = tell(&mut machine, Event::IdentityChanged, now);
-    let dead = Credentials::clone(&credentials(now, seconds(60))).ending_at_aws(at(Span::minutes(90)));
+    let dead = Credentials::clone(&credentials(now, seconds(60))).ending_at_aws(at(Span::minutes(90)).wall);
 
     let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(dead))), now);
 
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR));
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(machine.snapshot().phase, Phase::Live);
 }
 
@@ -306,8 +386,12 @@ fn credentials_that_are_expired_on_arrival_are_a_failure() {
         "the new credentials end at 2026-03-11T12:01:00Z, less than 60 s from now by this host's clock; \
          hint: see this host's clock, and how long the profile's sessions may last"
     );
-    assert_eq!(snapshot.credentials.unwrap().expires_at(), at(Span::MINUTE), "good for promised callers");
-    assert!(!step.fetch && step.wake_at > NOON);
+    assert_eq!(
+        snapshot.credentials.unwrap().expires_at(),
+        at(Span::MINUTE).wall,
+        "good for promised callers"
+    );
+    assert!(!step.fetch && step.wake_at - NOON > Span::ZERO);
 }
 
 #[test]
@@ -317,7 +401,7 @@ fn credentials_that_are_expired_on_arrival_do_not_replace_those_held() {
 
     let _ = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
 
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR));
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(machine.snapshot().phase, Phase::Live);
 }
 
@@ -353,9 +437,26 @@ fn a_retry_after_is_obeyed_within_bounds() {
 
     assert_eq!(pause(120, LATEST), seconds(120));
     assert_eq!(pause(120, EARLIEST), seconds(132));
-    assert_eq!(pause(0, LATEST), seconds(1));
     assert_eq!(pause(86_400, LATEST), Span::minutes(15));
     assert_eq!(pause(u64::MAX, LATEST), Span::minutes(15));
+}
+
+#[test]
+fn a_retry_after_that_is_shorter_than_the_pause_of_the_class_shortens_nothing() {
+    for class in [Class::Transient, Class::Throttled, Class::Denied, Class::Misconfigured, Class::Broken] {
+        for told in [0, 1] {
+            for times in [1, 3, 9] {
+                let pauses = |failure: &Failure| {
+                    let (machine, step) = failed(failure, times, EARLIEST);
+                    (step.wake_at, machine.snapshot().nudge_from)
+                };
+                let told = pauses(&told_to_wait(class, Duration::from_secs(told)));
+                let untold = pauses(&failure(class));
+                assert!(told.0 - untold.0 <= Span::milliseconds(100) && told.0 - untold.0 >= Span::ZERO);
+                assert!(told.1 - untold.1 <= Span::milliseconds(100) && told.1 - untold.1 >= Span::ZERO);
+            }
+        }
+    }
 }
 
 /// An overloaded service says so with 503 as well as with 429.
@@ -419,20 +520,67 @@ fn waiting_clients_change_nothing_while_live() {
 #[test]
 fn a_client_alone_starts_the_renewal_of_what_has_expired() {
     let (mut machine, _) = live(HOUR, LATEST);
-    machine.attempt = Deadline::after(Duration::from_secs(86_400), NOON);
+    machine.attempt = NOON.up + Span::DAY;
 
     assert!(tell(&mut machine, Event::Wanted, at(HOUR)).fetch);
 }
 
 #[test]
-fn a_new_certificate_cancels_any_pause() {
-    for class in [Class::Transient, Class::Throttled, Class::Denied, Class::Misconfigured, Class::Broken] {
+fn a_new_certificate_cancels_a_pause_that_aws_did_not_ask_for() {
+    for class in [Class::Transient, Class::Denied, Class::Misconfigured, Class::Broken] {
         let (mut machine, _) = failed(&failure(class), 9, EARLIEST);
 
-        assert!(tell(&mut machine, Event::IdentityChanged, NOON).fetch);
+        let step = tell(&mut machine, Event::IdentityChanged, NOON);
+        assert_eq!(step, Step { fetch: false, wake_at: at(seconds(1)) }, "{class}");
+        assert!(wake(&mut machine, step.wake_at).fetch);
 
-        let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), NOON, &Jitter::fixed(EARLIEST));
-        assert_eq!(step.wake_at, at(seconds(1)), "its failures are counted anew");
+        let now = step.wake_at;
+        let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
+        assert_eq!(step.wake_at - now, seconds(1), "its failures are counted anew");
+    }
+}
+
+#[test]
+fn a_new_certificate_waits_as_long_as_aws_has_asked_to() {
+    for (failure, wait) in [
+        (throttled_for(Duration::from_secs(600)), seconds(600)),
+        (told_to_wait(Class::Denied, Duration::from_secs(600)), seconds(600)),
+        (told_to_wait(Class::Denied, Duration::from_secs(20)), seconds(20)),
+        (failure(Class::Throttled), seconds(15)),
+    ] {
+        let (mut machine, _) = failed(&failure, 9, LATEST);
+
+        for second in 0..wait.whole_seconds() {
+            assert!(!tell(&mut machine, Event::IdentityChanged, at(seconds(second))).fetch, "{failure}");
+        }
+
+        assert!(wake(&mut machine, at(wait)).fetch, "{failure}");
+    }
+}
+
+/// One push renews the certificates of a whole fleet.
+#[test]
+fn hosts_that_get_a_new_certificate_together_do_not_call_together() {
+    let calls_after = |machine: &mut Machine, drawn| {
+        let step = machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(drawn));
+        if step.fetch { Span::ZERO } else { step.wake_at - at(seconds(5)) }
+    };
+
+    assert_eq!(calls_after(&mut live(HOUR, LATEST).0, LATEST), Span::ZERO);
+    assert_eq!(calls_after(&mut live(HOUR, LATEST).0, EARLIEST), (HOUR - seconds(5)) / 360);
+    assert_eq!(calls_after(&mut live(Span::hours(12), LATEST).0, EARLIEST), Span::MINUTE);
+    assert_eq!(calls_after(&mut live(Span::hours(12), LATEST).0, 0.5), seconds(30));
+    assert_eq!(calls_after(&mut failed(&failure(Class::Denied), 1, LATEST).0, EARLIEST), seconds(2));
+}
+
+#[test]
+fn certificates_that_change_all_the_time_do_not_bring_the_attempt_forward_each_time() {
+    let jitter = counted(Arc::default(), 0x80);
+    let (mut machine, _) = live(HOUR, LATEST);
+
+    let first = machine.on(Event::IdentityChanged, at(seconds(5)), &jitter).wake_at;
+    for _ in 0..100 {
+        assert_eq!(machine.on(Event::IdentityChanged, at(seconds(6)), &jitter).wake_at, first);
     }
 }
 
@@ -444,21 +592,24 @@ fn a_new_certificate_renews_and_keeps_what_is_still_valid() {
 
     assert!(step.fetch);
     assert_eq!(machine.snapshot().phase, Phase::Live);
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR));
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
 }
 
 #[test]
-fn a_certificate_that_came_during_an_attempt_is_tried_once_right_after() {
+fn a_certificate_that_came_during_an_attempt_is_tried_once_soon_after() {
     for result in [Ok(credentials(NOON, HOUR)), Err(failure(Class::Denied))] {
         let mut machine = fetching(Policy::default());
         assert!(!tell(&mut machine, Event::IdentityChanged, NOON).fetch);
         assert!(!tell(&mut machine, Event::IdentityChanged, NOON).fetch);
 
-        assert!(tell(&mut machine, Event::Fetched(result.clone()), at(seconds(1))).fetch);
+        let step = tell(&mut machine, Event::Fetched(result.clone()), at(seconds(1)));
+        assert_eq!(step, Step { fetch: false, wake_at: at(seconds(2)) });
+        assert!(wake(&mut machine, step.wake_at).fetch);
         assert_eq!(machine.snapshot().credentials.is_some(), result.is_ok());
 
         let newer = credentials(at(seconds(2)), HOUR);
-        assert!(!tell(&mut machine, Event::Fetched(Ok(newer)), at(seconds(2))).fetch);
+        let step = tell(&mut machine, Event::Fetched(Ok(newer)), at(seconds(2)));
+        assert!(step.wake_at - NOON > Span::minutes(29), "once");
     }
 }
 
@@ -466,11 +617,13 @@ fn a_certificate_that_came_during_an_attempt_is_tried_once_right_after() {
 fn a_failure_with_the_old_certificate_does_not_lengthen_the_pause_of_the_new() {
     let mut machine = fetching(Policy::default());
     let _ = tell(&mut machine, Event::IdentityChanged, NOON);
-    assert!(tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), NOON).fetch);
+    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), NOON);
+    assert!(wake(&mut machine, step.wake_at).fetch);
 
-    let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), NOON, &Jitter::fixed(EARLIEST));
+    let now = step.wake_at;
+    let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
 
-    assert_eq!(step.wake_at, at(seconds(1)));
+    assert_eq!(step.wake_at - now, seconds(1));
 }
 
 #[test]
@@ -490,25 +643,142 @@ fn a_night_of_suspend_is_noticed_at_the_first_event() {
     assert_eq!(machine.snapshot().phase, Phase::Pending);
 }
 
+/// `now`, when somebody has set the wall clock.
+fn set(now: Moment, by: Span) -> Moment {
+    Moment { wall: now.wall + by, ..now }
+}
+
+/// AWS fails from then on: nothing comes to the rescue.
 #[test]
-fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
-    let (mut machine, _) = failed(&failure(Class::Denied), 1, LATEST);
-    let yesterday = NOON - Span::DAY;
+fn credentials_end_in_time_though_the_clock_is_set_back() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let back = |after: Span| set(at(after), -Span::hours(2));
 
-    let step = wake(&mut machine, yesterday);
+    let _ = wake(&mut machine, back(Span::minutes(58)));
+    let shown = machine.snapshot().credentials.unwrap();
+    assert_eq!(machine.snapshot().phase, Phase::Live);
+    assert_eq!(shown.expires_at(), back(HOUR).wall, "clients judge by the wall clock");
+    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back(Span::minutes(58)));
+    assert!(step.wake_at - NOON <= Span::minutes(59));
+    let _ = wake(&mut machine, back(Span::minutes(59)));
 
-    assert_eq!(step.wake_at, yesterday + seconds(270));
-    assert_eq!(machine.snapshot().nudge_from, yesterday + seconds(30));
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    assert_ne!(machine.snapshot().phase, Phase::Live);
 }
 
 #[test]
-fn a_clock_that_was_set_back_does_not_put_off_a_renewal() {
+fn a_clock_that_is_set_back_and_right_again_costs_no_life() {
     let (mut machine, _) = live(HOUR, LATEST);
+    let _ = wake(&mut machine, set(at(Span::minutes(10)), -Span::hours(2)));
+    let _ = tell(
+        &mut machine,
+        Event::Fetched(Err(failure(Class::Transient))),
+        set(at(Span::minutes(10)), -Span::hours(2)),
+    );
 
-    let step = wake(&mut machine, NOON - Span::DAY);
+    let _ = wake(&mut machine, at(Span::minutes(20)));
 
-    assert_eq!(step.wake_at, NOON - Span::DAY + Span::minutes(30));
+    assert_eq!(machine.snapshot().phase, Phase::Live);
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
+}
+
+#[test]
+fn a_clock_that_is_set_renews_at_once_and_once_a_minute_at_most() {
+    for by in [-Span::hours(2), -seconds(31), seconds(31), Span::minutes(10), Span::hours(8)] {
+        let (mut machine, _) = live(HOUR, LATEST);
+        let now = set(at(seconds(10)), by);
+        assert!(wake(&mut machine, now).fetch, "{by}");
+
+        let fresh = credentials(now, HOUR);
+        let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), now);
+        for second in 11..60 {
+            let flap = if second % 2 == 0 { by } else { -by };
+            let step = wake(&mut machine, set(at(seconds(second)), flap / 2));
+            assert!(!step.fetch || machine.snapshot().phase != Phase::Live, "{by}");
+            let now = machine.seen;
+            let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), now);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_drifts_and_one_that_is_set_a_little_renew_nothing() {
+    let (mut machine, step) = live(HOUR, LATEST);
+
+    for by in [-30, -15, 15, 30].map(seconds) {
+        assert!(!wake(&mut machine, set(at(seconds(10)), by)).fetch);
+    }
+    assert_eq!(wake(&mut machine, at(seconds(11))).wake_at, step.wake_at);
+}
+
+#[test]
+fn a_clock_that_is_set_does_not_shorten_a_pause_that_aws_asked_for() {
+    let (mut machine, _) = failed(&throttled_for(Duration::from_secs(600)), 1, LATEST);
+
+    for second in 1..600 {
+        assert!(!wake(&mut machine, set(at(seconds(second)), Span::hours(second % 7 - 3))).fetch);
+    }
+    assert!(wake(&mut machine, at(seconds(600))).fetch);
+}
+
+#[test]
+fn a_clock_that_is_set_forward_twice_does_not_leave_the_session_lapsed() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    assert!(wake(&mut machine, set(at(seconds(10)), seconds(40))).fetch);
+    let fresh = credentials(set(at(seconds(11)), seconds(40)), HOUR);
+    let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), set(at(seconds(11)), seconds(40)));
+
+    let later = |after: i64| set(at(seconds(after)), Span::hours(8));
+    assert!(wake(&mut machine, later(20)).fetch, "by the clock as it is now they have ended");
+}
+
+#[test]
+fn a_date_of_a_refusal_dates_what_is_held() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let back = set(at(Span::minutes(10)), -Span::hours(2));
+    assert!(wake(&mut machine, back).fetch);
+
+    machine.learn(Reading { ahead: Span::hours(2), at: back }, back);
+    let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back);
+
+    let held = machine.snapshot().credentials.unwrap();
+    assert_eq!(held.end().wall, NOON.wall - HOUR - seconds(1));
+    assert_eq!(held.remaining(back), Span::minutes(50) - seconds(1));
+}
+
+/// The time since boot stood still with a virtual machine that was paused.
+#[test]
+fn what_a_paused_machine_holds_ends_when_aws_says_so() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let resumed = set(at(Span::minutes(10)), Span::minutes(45));
+
+    machine.learn(Reading { ahead: Span::ZERO, at: resumed }, resumed);
+    let _ = wake(&mut machine, set(resumed, -Span::hours(1)));
+
+    assert_eq!(machine.remaining(), Some(Span::minutes(5)));
+}
+
+#[test]
+fn a_date_that_tells_nothing_new_changes_nothing() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let before = machine.snapshot().credentials.unwrap();
+
+    let now = at(Span::minutes(10)) + Span::milliseconds(3);
+    machine.learn(Reading { ahead: Span::ZERO, at: now }, now);
+
+    assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &before));
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
+    let (mut machine, _) = failed(&failure(Class::Denied), 1, LATEST);
+    machine.steps_count_from = at(HOUR).up;
+    let yesterday = set(at(seconds(10)), -Span::DAY);
+
+    let step = wake(&mut machine, yesterday);
+
+    assert_eq!(step.wake_at - NOON, seconds(270));
+    assert_eq!(step.wake_at.wall, yesterday.wall + seconds(260), "as the clock counts now");
+    assert_eq!(machine.snapshot().nudge_from - NOON, seconds(30));
 }
 
 #[test]

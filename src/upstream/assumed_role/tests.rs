@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::*;
+use crate::clock::Moment;
 use crate::upstream::Reply;
 use crate::upstream::support::NOW;
 use crate::upstream::support::ONE;
@@ -32,7 +33,13 @@ impl Issuer for Base {
 
 fn base() -> Arc<dyn Issuer> {
     let keys = keys("ASIABASE", Some("canary-token-of-base"));
-    let made = Credentials::new(keys, NOW, NOW + time::Duration::HOUR, None).unwrap();
+    let made = Credentials::new(
+        keys,
+        Moment { wall: NOW, up: time::Duration::HOUR },
+        NOW + time::Duration::HOUR,
+        None,
+    )
+    .unwrap();
     Arc::new(Base(Mutex::new(Ok(made))))
 }
 

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use time::macros::datetime;
 
 use super::*;
+use crate::clock::Moment;
 use crate::credentials::Keys;
 use crate::secret::Secret;
 
-const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
+const NOON: time::OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
 /// What an issuer does when it is asked: after a pause, credentials of this name or a failure.
 type Answer = (Duration, Result<&'static str, Failure>);
@@ -18,6 +19,7 @@ struct Script {
     clock: Clock,
     answers: Mutex<VecDeque<Answer>>,
     asked: Mutex<u32>,
+    leaf: Mutex<&'static [u8]>,
 }
 
 impl Script {
@@ -32,18 +34,22 @@ impl Issuer for Script {
         let (pause, result) = self.answers.lock().unwrap().pop_front().expect("not to be asked again");
         Box::pin(async move {
             tokio::time::sleep(pause).await;
-            result.map(|name| credentials(name, self.clock.now()))
+            result.map(|name| credentials(name, self.clock.moment()))
         })
+    }
+
+    fn signs_with(&self) -> Option<Origin> {
+        Some(Origin::of(*self.leaf.lock().unwrap()))
     }
 }
 
-fn credentials(name: &str, now: OffsetDateTime) -> Credentials {
+fn credentials(name: &str, now: Moment) -> Credentials {
     let keys = Keys {
         access_key_id: name.into(),
         secret_access_key: Secret::new("secret".into()),
         session_token: Some(Secret::new("token".into())),
     };
-    Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap()
+    Credentials::new(keys, now, now.wall + time::Duration::HOUR, None).unwrap()
 }
 
 struct Rig {
@@ -56,7 +62,12 @@ struct Rig {
 fn rig(first: impl IntoIterator<Item = Answer>, second: impl IntoIterator<Item = Answer>) -> Rig {
     let clock = Clock::manual(NOON);
     let script = |answers: VecDeque<Answer>| {
-        Arc::new(Script { clock: clock.clone(), answers: Mutex::new(answers), asked: Mutex::new(0) })
+        Arc::new(Script {
+            clock: clock.clone(),
+            answers: Mutex::new(answers),
+            asked: Mutex::new(0),
+            leaf: Mutex::new(b"old"),
+        })
     };
     let (first, second) = (script(first.into_iter().collect()), script(second.into_iter().collect()));
     let region = Region::parse("eu-west-1").unwrap();
@@ -350,6 +361,66 @@ async fn a_wait_beyond_reason_is_cut_to_a_quarter_of_an_hour() {
     assert_eq!(rig.attempt().await, Ok("a".into()));
 }
 
+fn refuses() -> Answer {
+    fails(Trouble::new(Class::Denied, "the profile is disabled"))
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_refuses_is_asked_every_few_minutes_while_the_other_is_down() {
+    for is_first in [true, false] {
+        let (one, two) = ((0..9).map(|_| down()), (0..9).map(|_| refuses()));
+        let rig = if is_first { rig(two, one) } else { rig(one, two) };
+
+        for _ in 0..9 {
+            let failure = rig.attempt().await.unwrap_err();
+            assert_eq!(failure.class(), Class::Transient, "either may pass: {failure}");
+            assert!(failure.message().contains("the profile is disabled"), "{failure}");
+            tokio::time::advance(MINUTE).await;
+        }
+
+        let expected = if is_first { (3, 9) } else { (9, 3) };
+        assert_eq!(rig.asked(), expected, "in minutes 0, 4 and 8");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_refuses_is_asked_at_once_with_another_certificate() {
+    let rig = rig([down(), down(), down()], [refuses(), refuses(), makes("a")]);
+
+    assert!(rig.attempt().await.is_err());
+    assert!(rig.attempt().await.is_err());
+    assert_eq!(rig.asked(), (2, 1));
+    *rig.second.leaf.lock().unwrap() = b"new";
+    assert!(rig.attempt().await.is_err());
+    assert_eq!(rig.asked(), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_both_refuse_both_are_asked_in_each_attempt() {
+    let rig = rig([refuses(), refuses()], [refuses(), refuses()]);
+
+    for _ in 0..2 {
+        assert_eq!(rig.attempt().await.unwrap_err().class(), Class::Denied);
+    }
+
+    assert_eq!(rig.asked(), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_is_not_urgent_for_a_session_that_holds_what_a_predecessor_left() {
+    let slow = || (2 * HEAD_START, Ok("a"));
+    let end = End { wall: NOON + time::Duration::HOUR, up: time::Duration::hours(2) };
+
+    let heir = rig([slow()], []);
+    let heir = Rig { failover: heir.failover.holding(Some(end)), ..heir };
+    assert_eq!(heir.attempt().await.unwrap(), "a");
+
+    let bare = rig([slow()], [makes("b")]);
+    assert_eq!(bare.attempt().await.unwrap(), "b");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -370,6 +441,7 @@ async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
     let guard = tracing::subscriber::set_default(subscriber);
     for _ in 0..6 {
         let _ = rig.attempt().await;
+        tokio::time::advance(REFUSED_FOR).await;
     }
     drop(guard);
 

@@ -19,7 +19,13 @@ fn of_account(id: &str, token: Option<&str>, account: Option<&str>) -> Credentia
         session_token: token.map(|token| Secret::new(token.into())),
     };
     let at = datetime!(2026-03-11 12:00:00 UTC);
-    Credentials::new(keys, at, at + time::Duration::HOUR, account.map(str::to_owned)).unwrap()
+    Credentials::new(
+        keys,
+        clock::Moment { wall: at, up: time::Duration::HOUR },
+        at + time::Duration::HOUR,
+        account.map(str::to_owned),
+    )
+    .unwrap()
 }
 
 fn edited(text: &str, name: &str) -> String {

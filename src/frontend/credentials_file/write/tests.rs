@@ -16,7 +16,13 @@ fn made(id: &str) -> Credentials {
         session_token: Some(Secret::new("token".into())),
     };
     let at = datetime!(2026-03-11 12:00:00 UTC);
-    Credentials::new(keys, at, at + time::Duration::HOUR, None).unwrap()
+    Credentials::new(
+        keys,
+        crate::clock::Moment { wall: at, up: time::Duration::HOUR },
+        at + time::Duration::HOUR,
+        None,
+    )
+    .unwrap()
 }
 
 fn profile(name: &str) -> Profile {
