@@ -6,6 +6,7 @@
 //! the runtime directory, if that is in memory. Credentials must never reach a disk this way, and a state that is
 //! damaged, or of other settings, costs one CreateSession and nothing else.
 
+mod aside;
 mod state;
 mod store;
 
@@ -19,6 +20,7 @@ use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
+pub(super) use aside::Aside;
 pub(super) use state::Kept;
 pub(super) use state::State;
 pub(super) use state::base64;
@@ -76,7 +78,7 @@ pub(super) async fn keep(
         let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
-            writer.save(watched.iter_mut().filter_map(kept).collect()).await;
+            writer.save(watched.iter_mut().flat_map(kept).collect()).await;
             tokio::select! {
                 reloaded = rosters.changed() => match reloaded {
                     Ok(()) => break,
@@ -94,15 +96,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
 
-/// What there is to keep of a session: credentials of its present settings, but for a user's own keys, which do not end
-/// and can be read again.
-fn kept((member, seen): &mut Watched) -> Option<Kept> {
-    let snapshot = seen.borrow_and_update();
-    let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
-    if snapshot.inherited {
-        return None;
-    }
-    Some(Kept::of(member, Arc::clone(credentials)))
+/// What there is to keep of a session: its own credentials first, then what other settings made.
+fn kept((member, seen): &mut Watched) -> Vec<Kept> {
+    let own = member.own(&seen.borrow_and_update());
+    own.into_iter().chain(member.aside().iter().cloned()).collect()
 }
 
 async fn any_change(watched: &mut [Watched]) {

@@ -30,5 +30,6 @@ mod rotation;
 mod secrets;
 mod supervision;
 mod systemd;
+mod taken_back;
 mod transport;
 mod update;

@@ -68,10 +68,10 @@ impl Classify for Unusable {
 }
 
 impl Kept {
-    pub(super) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
+    pub(in crate::daemon) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
         Self {
             name: member.settings().name.clone(),
-            settings: fingerprint(member.settings()),
+            settings: member.fingerprint().into(),
             leaf: member.leaf_of(&credentials),
             credentials,
         }
