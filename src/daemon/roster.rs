@@ -58,7 +58,10 @@ struct Terms {
 
 impl Terms {
     fn of(settings: &Settings, session: &config::Session) -> Self {
-        Self { policy: build::policy(settings, session), fingerprint: handover::fingerprint(session) }
+        Self {
+            policy: build::policy(settings, session),
+            fingerprint: handover::fingerprint(session, &settings.upstream),
+        }
     }
 }
 

@@ -135,6 +135,44 @@ async fn credentials_of_other_settings_are_not_used() {
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
+/// Another authority may vouch for another AWS.
+#[tokio::test]
+async fn credentials_that_were_obtained_through_other_authorities_are_not_used() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    stage.write("other-ca.pem", stage.emulator.tls_ca_pem());
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("tls-ca.pem", "other-ca.pem"));
+
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for("The previous run's credentials are of other settings and are not used").await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
+/// What the successor finds must be noted under the settings that made it, not under those of a later reload.
+#[tokio::test]
+async fn a_reload_with_other_authorities_obtains_credentials_through_them() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    stage.emulator.script([Fault::Hold]);
+    stage.write("other-ca.pem", stage.emulator.tls_ca_pem());
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("tls-ca.pem", "other-ca.pem"));
+
+    daemon.signal(Signal::HUP);
+    stage.emulator.wait_for_held(1).await;
+
+    assert_eq!(key_id(&stage, &daemon).await, before, "while AWS is asked");
+    stage.emulator.release();
+    daemon.wait_for_nth("Credentials renewed", 2).await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
 #[tokio::test]
 async fn where_clients_use_the_credentials_makes_no_other_session() {
     let stage = Stage::in_memory().await;
