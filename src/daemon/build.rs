@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -24,6 +22,8 @@ use super::handover::Store;
 use super::roster;
 use super::roster::Roster;
 use super::roster::Workshop;
+use super::runtime_directory::RuntimeDirectory;
+use super::runtime_directory::make_runtime_directory;
 use super::sockets;
 use super::sockets::SocketFile;
 use crate::arn::RoleArn;
@@ -32,7 +32,6 @@ use crate::config;
 use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::entropy::Jitter;
-use crate::failure::system_reason;
 use crate::frontend::ApiKeys;
 use crate::frontend::Bearer;
 use crate::frontend::Container;
@@ -104,7 +103,8 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));
     let bound = Bound { http, socket };
 
-    // Only now: of two daemons that start at once, the one that goes on is the heir.
+    // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
+    let directory = RuntimeDirectory::take(&settings.runtime_directory).await?;
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, &settings.runtime_directory);
     let left = handover::read(&mut store);
@@ -129,7 +129,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         routes,
         token_key: secrets.token_key,
     };
-    Ok(Daemon::new(engine, tcp, unix, store, socket_file))
+    Ok(Daemon::new(engine, tcp, unix, store, (directory, socket_file)))
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
@@ -169,23 +169,6 @@ pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Resu
 pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
     let source = session.identity()?.clone();
     Some(Arc::new(identity::Current::new(&session.name, source)))
-}
-
-/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
-/// a socket of his own in the place of ours.
-///
-/// # Errors
-/// When it cannot be made, or others may write into it.
-pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
-    let failed =
-        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let found = fs_err::metadata(path).map_err(failed)?;
-    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
-    if is_trusted && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
 }
 
 async fn tcp_listeners(

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::debug;
 use tracing::info;
 use tracing::warn;
@@ -71,8 +72,8 @@ pub(super) async fn keep(
     }
     // Beside a file there is the key's own, which may be removed to end all tokens.
     let token_key = token_key.filter(|_| matches!(store, Store::Descriptors { .. }));
-    let store = Arc::new(store);
-    let mut writer = Writer { store, token_key, clock, saved: Vec::new(), failing: false };
+    let write = move |state: &State| store.write(&state.encode()).map_err(Failure::from);
+    let mut writer = Writer::new(Arc::new(write), token_key, clock);
     loop {
         let members = rosters.borrow_and_update().clone();
         let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
@@ -112,14 +113,25 @@ async fn any_change(watched: &mut [Watched]) {
 }
 
 struct Writer {
-    store: Arc<Store>,
+    /// Puts a state where it is kept; may block.
+    write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
     token_key: Option<Secret<[u8; 32]>>,
     clock: Clock,
     saved: Vec<state::Id>,
     failing: bool,
+    /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
+    hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
 impl Writer {
+    fn new(
+        write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
+        token_key: Option<Secret<[u8; 32]>>,
+        clock: Clock,
+    ) -> Self {
+        Self { write, token_key, clock, saved: Vec::new(), failing: false, hanging: None }
+    }
+
     /// Writes `sessions` unless that has been done.
     async fn save(&mut self, sessions: Vec<Kept>) {
         let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
@@ -142,15 +154,25 @@ impl Writer {
     }
 
     /// Files and systemd's socket may block.
-    async fn write(&self, state: State) -> Result<(), Failure> {
-        let store = Arc::clone(&self.store);
-        let written =
-            tokio::task::spawn_blocking(move || store.write(&state.encode()).map_err(Failure::from));
-        match tokio::time::timeout(WRITING, written).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Failure::of(Class::Broken, "writing the state panicked", None)),
+    async fn write(&mut self, state: State) -> Result<(), Failure> {
+        let hangs = || Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None);
+        if let Some(hanging) = self.hanging.take() {
+            // What it wrote is older than `state`, so its outcome does not matter.
+            _ = self.outcome(hanging).await.ok_or_else(hangs)?;
+        }
+        let write = Arc::clone(&self.write);
+        let writing = tokio::task::spawn_blocking(move || write(&state));
+        self.outcome(writing).await.ok_or_else(hangs)?
+    }
+
+    /// What came of `writing`; `None` if it hangs.
+    async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
+        match tokio::time::timeout(WRITING, &mut writing).await {
+            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Err(_)) => Some(Err(Failure::of(Class::Broken, "writing the state panicked", None))),
             Err(_) => {
-                Err(Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None))
+                self.hanging = Some(writing);
+                None
             }
         }
     }
@@ -158,3 +180,57 @@ impl Writer {
 
 /// Memory takes microseconds; what takes longer than this hangs.
 const WRITING: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::credentials::Credentials;
+    use crate::credentials::Keys;
+
+    fn kept(id: &str) -> Kept {
+        let now = time::macros::datetime!(2026-03-11 12:00:00 UTC);
+        let keys = Keys {
+            access_key_id: id.into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: Some(Secret::new("token".into())),
+        };
+        let credentials = Credentials::new(keys, now, now + time::Duration::HOUR, None).unwrap();
+        let credentials = Arc::new(credentials);
+        Kept { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_is_the_only_one_until_it_ends() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let counted = Arc::clone(&begun);
+        let write = move |_: &State| {
+            // The first hangs until it is released.
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                _ = held.lock().unwrap().recv();
+            }
+            Ok(())
+        };
+        let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+        let mut writer = Writer::new(Arc::new(write), None, clock);
+        let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
+
+        for id in ["ASIA1", "ASIA2", "ASIA3"] {
+            tokio::join!(writer.save(vec![kept(id)]), too_long());
+            assert!(writer.failing);
+        }
+        release.send(()).unwrap();
+        writer.save(vec![kept("ASIA3")]).await;
+
+        let begun = begun.load(Ordering::SeqCst);
+        assert_eq!(
+            (begun, writer.failing),
+            (2, false),
+            "the first and the last: others would have hung as well"
+        );
+    }
+}

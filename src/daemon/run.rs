@@ -26,6 +26,7 @@ use super::handover;
 use super::handover::Store;
 use super::roster;
 use super::roster::Roster;
+use super::runtime_directory::RuntimeDirectory;
 use super::sockets::SocketFile;
 use super::systemd;
 use crate::config::Problems;
@@ -43,8 +44,8 @@ pub struct Daemon {
     unix: Vec<Server<UnixListener>>,
     store: Store,
     reload: Option<Reload>,
-    /// Removes the socket's file when the daemon ends.
-    _socket_file: Option<SocketFile>,
+    /// Held until the daemon ends: the runtime directory's lock and the socket's file.
+    _premises: (RuntimeDirectory, Option<SocketFile>),
 }
 
 /// How a running daemon comes to new settings.
@@ -66,9 +67,9 @@ impl Daemon {
         tcp: Vec<Server<TcpListener>>,
         unix: Vec<Server<UnixListener>>,
         store: Store,
-        socket_file: Option<SocketFile>,
+        premises: (RuntimeDirectory, Option<SocketFile>),
     ) -> Self {
-        Self { engine, tcp, unix, store, reload: None, _socket_file: socket_file }
+        Self { engine, tcp, unix, store, reload: None, _premises: premises }
     }
 
     /// The same daemon, which reads its settings again when asked.
@@ -90,7 +91,7 @@ impl Daemon {
     /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
     /// is a bug, and better told by an exit than by silence.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { mut engine, tcp, unix, store, mut reload, _socket_file } = self;
+        let Self { mut engine, tcp, unix, store, mut reload, _premises } = self;
         for address in &engine.bound.http {
             info!(%address, "Listening");
         }

@@ -7,8 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustix::fs::FlockOperation;
 use rustix::net::AddressFamily;
 use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
@@ -20,6 +18,8 @@ use tokio::net::UnixStream;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::failure::system_reason;
+use crate::private_file;
+use crate::private_file::Lock;
 
 /// Why a listener could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
 pub(super) struct SocketFile {
     path: PathBuf,
     /// Held as long as the socket is: it decides between two daemons that start at once.
-    _lock: fs_err::File,
+    _lock: Lock,
 }
 
 impl Drop for SocketFile {
@@ -108,20 +108,16 @@ pub(super) async fn unix(path: &Path, mode: u32) -> Result<(UnixListener, Socket
     Ok((listener, SocketFile { path: path.into(), _lock: lock }))
 }
 
-fn lock_beside(path: &Path) -> Result<fs_err::File, Error> {
-    let failed = |error: io::Error| Error::Unix { path: path.into(), source: system_reason(&error) };
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push(".lock");
-    // Closed to others, who could hold it against us, and never through a link of theirs.
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
-    let lock = options.open(lock_path).map_err(failed)?;
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Taken { path: path.into() }),
-        Err(error) => Err(failed(error.into())),
-    }
+fn lock_beside(path: &Path) -> Result<Lock, Error> {
+    let found =
+        private_file::lock(&lock_path(path)).map_err(|source| Error::Unix { path: path.into(), source })?;
+    found.ok_or_else(|| Error::Taken { path: path.into() })
+}
+
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 async fn clear_the_dead(path: &Path) -> Result<(), Error> {

@@ -100,6 +100,27 @@ async fn a_runtime_directory_that_others_may_write_to_is_refused() {
     );
 }
 
+/// Each would write its own state over the other's. Neither has a socket, which would show it at once.
+#[tokio::test]
+async fn a_second_daemon_in_one_runtime_directory_says_which_and_what_to_do() {
+    let stage = Stage::new().await;
+    stage.configure(&format!("[socket]\nenabled = false\n{}", stage.session("bedrock")));
+    let mut first = stage.daemon().await;
+
+    let second = Daemon::unready(&stage.path("anchord.toml"));
+    second.wait_for("Another daemon uses the runtime directory; waiting for it to end").await;
+    let (code, output) = second.ended().await;
+
+    assert_eq!(code, 1, "{output}");
+    let said =
+        format!("anchord: another daemon uses the runtime directory `{}`", stage.path("run").display());
+    assert!(output.contains(&said), "{output}");
+    assert!(output.contains("hint: stop it first") && output.contains("daemon.lock"), "{output}");
+    assert_eq!(client::imds(&first.http().await).await.status, 200, "the first goes on");
+    first.kill();
+    stage.daemon().await;
+}
+
 /// `/dev/full` takes no byte; a reader that went away is another matter.
 #[tokio::test]
 async fn a_full_disk_under_stdout_is_told() {
