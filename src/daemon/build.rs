@@ -127,7 +127,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         roster: watch::Sender::new(roster),
         credentials_files: watch::Sender::new(files),
         routes,
-        token_key: secrets.token_key,
+        token_key: watch::Sender::new(secrets.token_key),
     };
     Ok(Daemon::new(engine, tcp, unix, store, (directory, socket_file)))
 }

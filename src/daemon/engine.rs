@@ -11,6 +11,7 @@ use super::build;
 use super::build::Secrets;
 use super::credentials_files;
 use super::credentials_files::Followed;
+use super::handover::TokenKey;
 use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
@@ -18,7 +19,6 @@ use super::roster::Workshop;
 use crate::config::Settings;
 use crate::frontend::Route;
 use crate::frontend::Router;
-use crate::secret::Secret;
 use crate::upstream::Replaceable;
 use crate::upstream::Transport;
 
@@ -31,7 +31,7 @@ pub(super) struct Engine {
     pub(super) roster: watch::Sender<Roster>,
     pub(super) credentials_files: watch::Sender<Followed>,
     pub(super) routes: Routes,
-    pub(super) token_key: Option<Secret<[u8; 32]>>,
+    pub(super) token_key: watch::Sender<TokenKey>,
 }
 
 /// What each kind of listener serves from the next request on.
@@ -72,7 +72,7 @@ pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
     has_http: bool,
-    token_key: Option<Secret<[u8; 32]>>,
+    token_key: TokenKey,
 }
 
 impl Preparation {
@@ -120,7 +120,7 @@ impl Engine {
             before: self.settings.clone(),
             seams: self.seams.clone(),
             has_http: !self.bound.http.is_empty(),
-            token_key: self.token_key.clone(),
+            token_key: self.token_key.borrow().clone(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Engine {
         self.credentials_files
             .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
         self.roster.send_replace(roster);
-        self.token_key = secrets.token_key;
+        self.token_key.send_replace(secrets.token_key);
         self.settings = settings;
         Ok(Applied { sessions, waiting })
     }

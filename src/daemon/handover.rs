@@ -37,6 +37,9 @@ use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Snapshot;
 
+/// What seals the IMDS tokens; `None` while there is no IMDS.
+pub(super) type TokenKey = Option<Secret<[u8; 32]>>;
+
 /// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
 pub(super) fn read(store: &mut Store) -> Option<State> {
     let mut newest: Option<State> = None;
@@ -62,7 +65,7 @@ pub(super) fn read(store: &mut Store) -> Option<State> {
 /// Writes to `store` at each renewal of any session, until dropped.
 pub(super) async fn keep(
     store: Store,
-    token_key: Option<Secret<[u8; 32]>>,
+    mut token_keys: watch::Receiver<TokenKey>,
     mut rosters: watch::Receiver<Roster>,
     clock: Clock,
 ) {
@@ -71,21 +74,23 @@ pub(super) async fn keep(
         return;
     }
     // Beside a file there is the key's own, which may be removed to end all tokens.
-    let token_key = token_key.filter(|_| matches!(store, Store::Descriptors { .. }));
+    let keeps_token_key = matches!(store, Store::Descriptors { .. });
     let write = move |state: &State| store.write(&state.encode()).map_err(Failure::from);
-    let mut writer = Writer::new(Arc::new(write), token_key, clock);
+    let mut writer = Writer::new(Arc::new(write), clock);
     loop {
         let members = rosters.borrow_and_update().clone();
         let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
-            writer.save(watched.iter_mut().flat_map(kept).collect()).await;
+            let token_key = token_keys.borrow_and_update().clone().filter(|_| keeps_token_key);
+            writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
             tokio::select! {
                 reloaded = rosters.changed() => match reloaded {
                     Ok(()) => break,
                     Err(_) => return,
                 },
                 () = any_change(&mut watched) => {}
+                Ok(()) = token_keys.changed() => {}
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
@@ -115,34 +120,29 @@ async fn any_change(watched: &mut [Watched]) {
 struct Writer {
     /// Puts a state where it is kept; may block.
     write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
-    token_key: Option<Secret<[u8; 32]>>,
     clock: Clock,
-    saved: Vec<state::Id>,
+    saved: (TokenKey, Vec<state::Id>),
     failing: bool,
     /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
     hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
 impl Writer {
-    fn new(
-        write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
-        token_key: Option<Secret<[u8; 32]>>,
-        clock: Clock,
-    ) -> Self {
-        Self { write, token_key, clock, saved: Vec::new(), failing: false, hanging: None }
+    fn new(write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>, clock: Clock) -> Self {
+        Self { write, clock, saved: (None, Vec::new()), failing: false, hanging: None }
     }
 
-    /// Writes `sessions` unless that has been done.
-    async fn save(&mut self, sessions: Vec<Kept>) {
+    /// Writes `token_key` and `sessions` unless that has been done.
+    async fn save(&mut self, token_key: TokenKey, sessions: Vec<Kept>) {
         let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
-        if ids == self.saved {
+        if (&token_key, &ids) == (&self.saved.0, &self.saved.1) {
             return;
         }
-        let state = State { saved_at: self.clock.now(), token_key: self.token_key.clone(), sessions };
+        let state = State { saved_at: self.clock.now(), token_key: token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
                 debug!(sessions = ids.len(), "Credentials are kept for a successor");
-                (self.saved, self.failing) = (ids, false);
+                (self.saved, self.failing) = ((token_key, ids), false);
             }
             Err(failure) if !self.failing => {
                 let (error, hint) = (failure.message(), failure.hint());
@@ -216,15 +216,15 @@ mod tests {
             Ok(())
         };
         let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
-        let mut writer = Writer::new(Arc::new(write), None, clock);
+        let mut writer = Writer::new(Arc::new(write), clock);
         let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
 
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
-            tokio::join!(writer.save(vec![kept(id)]), too_long());
+            tokio::join!(writer.save(None, vec![kept(id)]), too_long());
             assert!(writer.failing);
         }
         release.send(()).unwrap();
-        writer.save(vec![kept("ASIA3")]).await;
+        writer.save(None, vec![kept("ASIA3")]).await;
 
         let begun = begun.load(Ordering::SeqCst);
         assert_eq!(

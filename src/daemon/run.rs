@@ -108,7 +108,7 @@ impl Daemon {
         }
         // Dropped on return, which ends what it holds.
         let mut background = JoinSet::new();
-        let (key, roster) = (engine.token_key.clone(), engine.roster.subscribe());
+        let (key, roster) = (engine.token_key.subscribe(), engine.roster.subscribe());
         background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));

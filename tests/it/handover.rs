@@ -262,6 +262,35 @@ async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
     assert!(!stage.path("run/state").exists(), "no file beside systemd's descriptor");
 }
 
+/// AWS does not answer, so that nothing but the token key is there to be kept.
+#[tokio::test]
+async fn tokens_of_an_imds_that_a_reload_switched_on_survive_a_restart() {
+    let mut stage = Stage::new().await;
+    stage.emulator.stop().await;
+    let with_imds = |enabled: bool| format!("[imds]\nenabled = {enabled}\n{}", stage.session("bedrock"));
+    stage.configure(&with_imds(false));
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    daemon.wait_for("Ready").await;
+    stage.configure(&with_imds(true));
+    daemon.signal(Signal::HUP);
+    systemd.wait_for("; configuration reloaded").await;
+    let token = client::imds_token(&systemd.http()).await;
+    systemd.wait_for_kept(1).await;
+    daemon.stop().await;
+    // It is not the file that saves them.
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    let successor = systemd.start(&stage);
+    successor.wait_for("Ready").await;
+
+    assert_eq!(
+        client::imds_list(&systemd.http(), &token).await.status,
+        503,
+        "the token is good, AWS is not there"
+    );
+}
+
 #[tokio::test]
 async fn systemd_is_asked_to_forget_what_was_renewed() {
     let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 64).await;
