@@ -16,6 +16,7 @@ use super::Error;
 use super::Passed;
 use super::credentials_files;
 use super::engine::Engine;
+use super::engine::FrontEnds;
 use super::engine::Routes;
 use super::handover;
 use super::handover::Store;
@@ -113,7 +114,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
     let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
 
-    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets)?);
+    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets, None)?);
     let tcp = listeners.into_iter();
     let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
     let unix = unix_listeners.into_iter();
@@ -236,23 +237,29 @@ fn token_file(settings: &Settings, session: &str) -> PathBuf {
     settings.runtime_directory.join(format!("{session}.token"))
 }
 
-/// What TCP and the Unix socket serve.
+/// What TCP and the Unix socket serve; `before` is the IMDS that is served now.
 pub(super) fn front_ends(
     settings: &Settings,
     seams: &Seams,
     roster: &Roster,
     bound: &Bound,
     secrets: &Secrets,
-) -> Result<(Router, Router), Error> {
+    before: Option<&Imds>,
+) -> Result<FrontEnds, Error> {
     let sessions = roster::sessions(roster);
     let door = Door::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
+    let imds = imds.transpose()?;
+    let imds = match before {
+        Some(before) => imds.map(|imds| imds.in_place_of(before)),
+        None => imds,
+    };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
     let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
-    Ok((Router::tcp(door, imds.transpose()?, container), unix))
+    Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
 }
 
 fn imds_frontend(

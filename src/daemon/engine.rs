@@ -17,6 +17,7 @@ use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
 use crate::config::Settings;
+use crate::frontend::Imds;
 use crate::frontend::Route;
 use crate::frontend::Router;
 use crate::upstream::Replaceable;
@@ -38,16 +39,25 @@ pub(super) struct Engine {
 pub(super) struct Routes {
     pub(super) tcp: watch::Sender<Arc<dyn Route>>,
     pub(super) unix: watch::Sender<Arc<dyn Route>>,
+    imds: Option<Imds>,
+}
+
+/// The same before it is served.
+pub(super) struct FrontEnds {
+    pub(super) tcp: Router,
+    pub(super) unix: Router,
+    pub(super) imds: Option<Imds>,
 }
 
 impl Routes {
-    pub(super) fn new((tcp, unix): (Router, Router)) -> Self {
-        Self { tcp: watch::Sender::new(Arc::new(tcp)), unix: watch::Sender::new(Arc::new(unix)) }
+    pub(super) fn new(FrontEnds { tcp, unix, imds }: FrontEnds) -> Self {
+        Self { tcp: watch::Sender::new(Arc::new(tcp)), unix: watch::Sender::new(Arc::new(unix)), imds }
     }
 
-    fn replace(&self, (tcp, unix): (Router, Router)) {
+    fn replace(&mut self, FrontEnds { tcp, unix, imds }: FrontEnds) {
         self.tcp.send_replace(Arc::new(tcp));
         self.unix.send_replace(Arc::new(unix));
+        self.imds = imds;
     }
 }
 
@@ -133,7 +143,8 @@ impl Engine {
         let shop = Workshop { seams: &self.seams, transport: &shared };
         let before = self.roster.borrow().clone();
         let (roster, sessions) = roster::follow(&before, &settings, shop);
-        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets)?;
+        let before = self.routes.imds.as_ref();
+        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
 
         self.routes.replace(front_ends);
         self.credentials_files
