@@ -132,6 +132,8 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => Err(Error::Taken { path: path.into() }),
+        // Its queue is full, so it has one.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Taken { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs_err::remove_file(path).map_err(failed)
         }
@@ -141,7 +143,8 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
 
 /// The file is closed to others from its first instant: on Linux a socket's mode before `bind` is its file's.
 fn bind(path: &Path, mode: u32) -> Result<std::os::unix::net::UnixListener, rustix::io::Errno> {
-    const BACKLOG: i32 = 1024;
+    // A client that finds the queue full has to come again and again. The kernel cuts it to its own limit (4096).
+    const BACKLOG: i32 = 4096;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
