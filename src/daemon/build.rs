@@ -1,7 +1,6 @@
 //! From settings to running sessions and front ends.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::engine::FrontEnds;
 use super::engine::Routes;
 use super::handover;
 use super::handover::Store;
+use super::premises::Premises;
 use super::roster;
 use super::roster::Roster;
 use super::roster::Workshop;
@@ -100,8 +100,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let listeners = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
-    let socket = unix_listeners.first().and_then(|listener| listener.local_addr().ok());
-    let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));
+    let socket = unix_listeners.first().and_then(sockets::Listener::path);
     let bound = Bound { http, socket };
 
     // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
@@ -130,7 +129,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         routes,
         token_key: watch::Sender::new(secrets.token_key),
     };
-    Ok(Daemon::new(engine, tcp, unix, store, (directory, socket_file)))
+    Ok(Daemon::new(engine, tcp, unix, store, Premises::new(directory, socket_file)))
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
@@ -192,11 +191,12 @@ async fn tcp_listeners(
 async fn unix_listeners(
     settings: &Settings,
     passed: Vec<std::os::unix::net::UnixListener>,
-) -> Result<(Vec<UnixListener>, Option<SocketFile>), Error> {
+) -> Result<(Vec<sockets::Listener>, Option<SocketFile>), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
-        listeners.push(UnixListener::from_std(listener).map_err(Error::Passed)?);
+        let listener = UnixListener::from_std(listener).map_err(Error::Passed)?;
+        listeners.push(sockets::Listener::passed(listener));
     }
     let Some(socket) = settings.socket.as_ref().filter(|_| listeners.is_empty()) else {
         return Ok((listeners, None));

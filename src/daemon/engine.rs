@@ -16,6 +16,7 @@ use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
+use super::runtime_directory::make_runtime_directory;
 use crate::config::Settings;
 use crate::frontend::Imds;
 use crate::frontend::Route;
@@ -93,6 +94,8 @@ impl Preparation {
             Some(transport) => Arc::clone(transport),
             None => build::transport(&settings, &self.seams.clock)?,
         };
+        // It may have been deleted since the start.
+        make_runtime_directory(&settings.runtime_directory)?;
         let secrets = Secrets::load(&settings, &self.seams, self.token_key)?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }

@@ -10,6 +10,7 @@ mod error;
 mod handover;
 mod harden;
 mod issuer;
+mod premises;
 mod roster;
 mod run;
 mod runtime_directory;

@@ -4,6 +4,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,10 +34,11 @@ pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
 }
 
 /// A runtime directory that no other daemon uses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RuntimeDirectory {
+    path: PathBuf,
     /// Held as long as the daemon lives; `None` where the file system has no locks.
-    _lock: Option<Lock>,
+    lock: Option<Arc<Lock>>,
 }
 
 impl RuntimeDirectory {
@@ -49,7 +51,7 @@ impl RuntimeDirectory {
         let mut is_told = false;
         loop {
             match lock(path) {
-                Ok(lock) => return Ok(Self { _lock: lock }),
+                Ok(lock) => return Ok(Self { path: path.into(), lock }),
                 Err(error) if Instant::now() >= gives_up_at => return Err(error),
                 Err(_) => {}
             }
@@ -60,12 +62,22 @@ impl RuntimeDirectory {
             tokio::time::sleep(POLL).await;
         }
     }
+
+    /// The same, made again if it was deleted, and locked again if its lock's file was. May block.
+    ///
+    /// # Errors
+    /// As when it was made first, or when another daemon has taken it meanwhile.
+    pub(super) fn restored(&self) -> Result<Self, Error> {
+        make_runtime_directory(&self.path)?;
+        let is_gone = self.lock.as_ref().is_some_and(|held| !held.is_at(&lock_path(&self.path)));
+        Ok(if is_gone { Self { path: self.path.clone(), lock: lock(&self.path)? } } else { self.clone() })
+    }
 }
 
 /// What is lost without a lock is only that another daemon would not be noticed.
-fn lock(path: &Path) -> Result<Option<Lock>, Error> {
+fn lock(path: &Path) -> Result<Option<Arc<Lock>>, Error> {
     match private_file::lock(&lock_path(path)) {
-        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(Some(lock)) => Ok(Some(Arc::new(lock))),
         Ok(None) => Err(Error::InUse { path: path.into() }),
         Err(error) => {
             let path = path.display();
@@ -113,6 +125,33 @@ mod tests {
         let (second, ()) = tokio::join!(RuntimeDirectory::take(folder.path()), ending);
 
         assert!(second.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_was_deleted_is_made_and_locked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let directory = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+
+        let _restored = directory.restored().unwrap();
+
+        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(RuntimeDirectory::take(&path).await.is_err(), "it is still this one's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_another_daemon_has_made_meanwhile_is_not_taken_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let first = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+        make_runtime_directory(&path).unwrap();
+        let _second = RuntimeDirectory::take(&path).await.unwrap();
+
+        assert!(matches!(first.restored(), Err(Error::InUse { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ mod check;
 mod clocks;
 mod crowd;
 mod daemonless;
+mod deleted;
 mod exec;
 mod failover;
 mod handover;
