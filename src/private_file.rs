@@ -71,6 +71,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => None,
+            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                Some(SIZE_LIMIT.into())
+            }
             Self::Unwritable { path, source } if is_full(source) => {
                 Some(format!("make room on the file system of `{}`", path.display()))
             }
@@ -88,9 +91,11 @@ impl Classify for Error {
     }
 }
 
+const SIZE_LIMIT: &str = "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)";
+
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge)
+    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded)
 }
 
 /// The first `limit` bytes of a file that only this user could have read or written; `None` if there is none.
