@@ -1,5 +1,6 @@
 //! Start, stop, and what a restart leaves as it was.
 
+use anchord_emulator::Fault;
 use rustix::process::Signal;
 
 use crate::support::Daemon;
@@ -20,6 +21,31 @@ async fn sigterm_and_sigint_end_the_daemon_cleanly() {
         assert!(output.contains("Stopped"), "{output}");
         assert!(!stage.socket().exists());
     }
+}
+
+/// It would wait for 8 s, which is longer than a daemon takes to stop.
+#[tokio::test]
+async fn sigterm_answers_a_client_of_the_socket_that_waits_for_credentials() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+    let daemon = Daemon::unready(&stage.path("anchord.toml"));
+    stage.emulator.wait_for_held(1).await;
+    let socket = stage.socket();
+    let waiting = tokio::spawn(async move { client::socket(&socket, "bedrock").await });
+    let connected = |line: &serde_json::Value| line["message"] == "Connected" && line["listener"] == "socket";
+    daemon.wait_for_line("a connection", 1, connected).await;
+    let stopped_at = std::time::Instant::now();
+
+    let (code, output) = daemon.stop().await;
+
+    assert_eq!(code, 0, "{output}");
+    let reply = waiting.await.unwrap();
+    let told = reply.json();
+    assert_eq!((reply.status, &told["class"]), (503, &"transient".into()), "{told}");
+    assert_eq!(told["message"], "the daemon is stopping", "{told}");
+    // Far below the 5 s that requests under way have to finish.
+    assert!(stopped_at.elapsed() < std::time::Duration::from_secs(4), "{:?}", stopped_at.elapsed());
+    stage.emulator.release();
 }
 
 /// Environment variables with a bearer and SDKs that cache IMDS tokens for six hours outlive the daemon.
