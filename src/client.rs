@@ -14,6 +14,7 @@ use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use crate::config::Origin;
 use crate::config::Settings;
@@ -81,10 +82,14 @@ const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 /// Asks the first of `places` at which a daemon listens.
 pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
     for place in places {
-        let asked = match UnixStream::connect(&place.path).await {
-            Ok(stream) => answer(stream, &place.path, path, limit).await,
+        let gives_up_at = Instant::now() + limit;
+        let asked = match connect(&place.path, gives_up_at).await {
+            Ok(stream) => answer(stream, &place.path, path, limit, gives_up_at).await,
             Err(error) if is_absence(&error) => continue,
             Err(error) if place.optional && error.kind() == io::ErrorKind::PermissionDenied => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Asked::Refused(crowded(&place.path, limit))
+            }
             Err(error) => Asked::Refused(unreachable(&place.path, &error)),
         };
         match asked {
@@ -94,6 +99,24 @@ pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
     }
     Asked::NoDaemon
 }
+
+/// Connects, waiting for room in the listener's queue.
+async fn connect(path: &Path, gives_up_at: Instant) -> io::Result<UnixStream> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match UnixStream::connect(path).await {
+            // A Unix socket whose queue is full refuses at once, and tells nobody when there is room.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < gives_up_at => {
+                tokio::time::sleep_until(gives_up_at.min(Instant::now() + pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            connected => return connected,
+        }
+    }
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// What a daemon handed out to a keeper that renews, unless it is what the keeper was given before. The daemon has decided
 /// which of two sets AWS takes longer, by what it knows of AWS's clock, and whose they are to be by its settings of now.
@@ -131,6 +154,13 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), Kind::NotFound | Kind::ConnectionRefused | Kind::NotADirectory)
 }
 
+fn crowded(socket: &Path, limit: Duration) -> Failure {
+    let (socket, seconds) = (socket.display(), limit.as_secs());
+    let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
+    let hint = format!("see whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
+    Failure::of(Class::Transient, message, Some(hint))
+}
+
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let hint = (error.kind() == io::ErrorKind::PermissionDenied)
         .then(|| "join the group that may use the socket, or widen `socket.mode`".to_owned());
@@ -141,12 +171,18 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     )
 }
 
-async fn answer(stream: UnixStream, socket: &Path, path: &str, limit: Duration) -> Asked {
+async fn answer(
+    stream: UnixStream,
+    socket: &Path,
+    path: &str,
+    limit: Duration,
+    gives_up_at: Instant,
+) -> Asked {
     let failed = |what: &str| {
         let message = format!("the daemon at `{}` {what}", socket.display());
         Asked::Refused(Failure::of(Class::Transient, message, None))
     };
-    match tokio::time::timeout(limit, exchange(stream, path)).await {
+    match tokio::time::timeout_at(gives_up_at, exchange(stream, path)).await {
         Err(_) => failed(&format!("did not answer within {} s", limit.as_secs())),
         Ok(None) => failed("broke off its answer"),
         Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
@@ -237,5 +273,68 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let places = [nowhere, Place { path: stale, optional: true }];
 
         assert!(matches!(ask(&places, "/v1/status", Duration::from_secs(5)).await, Asked::NoDaemon));
+    }
+
+    /// A listener whose queue is full, and what fills it.
+    fn crowded_listener(path: &Path) -> (tokio::net::UnixListener, Vec<std::os::unix::net::UnixStream>) {
+        use rustix::net;
+        let flags = net::SocketFlags::NONBLOCK;
+        let socket =
+            || net::socket_with(net::AddressFamily::UNIX, net::SocketType::STREAM, flags, None).unwrap();
+        let (listener, address) = (socket(), net::SocketAddrUnix::new(path).unwrap());
+        net::bind(&listener, &address).unwrap();
+        net::listen(&listener, 1).unwrap();
+        let mut queued = Vec::new();
+        loop {
+            let client = socket();
+            match net::connect(&client, &address) {
+                Ok(()) => queued.push(client.into()),
+                Err(error) => {
+                    assert_eq!(error, rustix::io::Errno::AGAIN);
+                    return (tokio::net::UnixListener::from_std(listener.into()).unwrap(), queued);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_waits_for_room_in_a_full_queue() {
+        use tokio::io::AsyncWriteExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crowded.sock");
+        let (listener, queued) = crowded_listener(&path);
+        let places = [Place { path, optional: false }];
+        // It begins when the client has found the queue full.
+        let serve = async {
+            for _ in &queued {
+                listener.accept().await.unwrap();
+            }
+            let (mut ours, _) = listener.accept().await.unwrap();
+            ours.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            ours
+        };
+
+        let (asked, _ours) = tokio::join!(biased; ask(&places, "/v1/status", Duration::from_secs(30)), serve);
+
+        let Asked::Answered(body) = asked else { panic!("the client was sent away") };
+        assert_eq!(body.expose(), b"ok");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_stays_full_is_told_when_the_patience_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crowded.sock");
+        let _crowded = crowded_listener(&path);
+        let (started, places) = (Instant::now(), [Place { path, optional: false }]);
+
+        let asked = ask(&places, "/v1/status", Duration::from_secs(5)).await;
+
+        let Asked::Refused(failure) = asked else { panic!("nobody has answered") };
+        assert_eq!((failure.class(), started.elapsed()), (Class::Transient, Duration::from_secs(5)));
+        let text = failure.to_string();
+        assert!(
+            text.contains("crowded.sock` accepted no connection within 5 s; hint: see whether"),
+            "{text}"
+        );
     }
 }

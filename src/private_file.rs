@@ -12,6 +12,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::FlockOperation;
 use time::OffsetDateTime;
 
 use crate::failure::Class;
@@ -70,6 +71,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => None,
+            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                Some(SIZE_LIMIT.into())
+            }
             Self::Unwritable { path, source } if is_full(source) => {
                 Some(format!("make room on the file system of `{}`", path.display()))
             }
@@ -87,9 +91,11 @@ impl Classify for Error {
     }
 }
 
+const SIZE_LIMIT: &str = "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)";
+
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge)
+    matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded)
 }
 
 /// The first `limit` bytes of a file that only this user could have read or written; `None` if there is none.
@@ -142,6 +148,38 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
     write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(failed.error))
+}
+
+/// A lock on a file. It ends with this value, and with the process however that ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: fs_err::File,
+}
+
+/// Locks the file at `path`, made if there is none; `None` while another holds the lock.
+///
+/// # Errors
+/// When the file cannot be made, opened or locked.
+pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
+    // Closed to others, who could hold it against us, and never through a link of theirs.
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| system_reason(&error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { file })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Lock {
+    /// Whether the file is still the one at `path`, where others would try to lock it.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let id = |found: Metadata| (found.dev(), found.ino());
+        let (held, there) = (self.file.metadata().map(id), fs_err::symlink_metadata(path).map(id));
+        matches!((held, there), (Ok(held), Ok(there)) if held == there)
+    }
 }
 
 /// Removes from `directory` what a process that was killed while it wrote has left; nobody else may be writing there.
@@ -242,6 +280,34 @@ mod tests {
 
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(content(&path), b"first");
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_ends_with_its_value() {
+        let (folder, path) = folder();
+        let held = lock(&path).unwrap().unwrap();
+
+        assert!(lock(&path).unwrap().is_none());
+        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o600, "nobody else may hold it");
+        drop(held);
+        assert!(lock(&path).unwrap().is_some());
+
+        let target = folder.path().join("target");
+        fs_err::os::unix::fs::symlink(&target, folder.path().join("link")).unwrap();
+        assert!(lock(&folder.path().join("link")).is_err() && !target.exists(), "no link is followed");
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_was_removed_is_not_where_others_look() {
+        let (_folder, path) = folder();
+        let held = lock(&path).unwrap().unwrap();
+        assert!(held.is_at(&path));
+
+        fs_err::remove_file(&path).unwrap();
+        assert!(!held.is_at(&path));
+        let _others = lock(&path).unwrap().unwrap();
+
+        assert!(!held.is_at(&path));
     }
 
     #[test]

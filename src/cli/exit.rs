@@ -1,11 +1,16 @@
 //! Exit codes, and the one way to print.
 
+use std::num::NonZeroUsize;
+
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 use super::Surroundings;
 use super::helper;
 use super::helper::Name;
+use super::threads;
 use crate::config::Problems;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -115,11 +120,44 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
+/// Where a limit allows fewer threads it has fewer.
 pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
-    built(&mut Builder::new_multi_thread())
+    let usual = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let obtained = threads::obtainable(usual + threads::SPARE);
+    let workers = match obtained.count.saturating_sub(threads::SPARE) {
+        0 => return Err(threads::none(&obtained)),
+        workers => workers,
+    };
+    let mut builder = Builder::new_multi_thread();
+    if workers < usual {
+        let (error, hint) = (obtained.reason(), threads::HINT);
+        tracing::warn!(
+            workers,
+            usual,
+            error,
+            hint,
+            "There are fewer threads than usual; serving more slowly"
+        );
+        builder.worker_threads(workers);
+    }
+    let runtime = built(&mut builder)?;
+    // From the start, for a limit may be reached later.
+    runtime.spawn(threads::keep_a_spare());
+    Ok(runtime)
 }
 
 fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
     let broken = |error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
-    builder.enable_all().build().map_err(broken)
+    let runtime = builder.enable_all().build().map_err(broken)?;
+    survive_size_limit(&runtime);
+    Ok(runtime)
+}
+
+/// Has a write beyond `RLIMIT_FSIZE` fail, where the signal would end the process before it could say why. A handler, not
+/// `SIG_IGN`, which commands that are run here would inherit.
+fn survive_size_limit(runtime: &Runtime) {
+    let _inside = runtime.enter();
+    let size_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when what is returned is dropped. Without one all else works as before.
+    let _ = signal(size_limit);
 }

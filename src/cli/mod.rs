@@ -18,6 +18,7 @@ mod running;
 mod serve;
 mod sign_string;
 mod status;
+mod threads;
 mod update;
 
 use std::ffi::OsString;

@@ -1,13 +1,10 @@
 //! From settings to running sessions and front ends.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -18,12 +15,16 @@ use super::Error;
 use super::Passed;
 use super::credentials_files;
 use super::engine::Engine;
+use super::engine::FrontEnds;
 use super::engine::Routes;
 use super::handover;
 use super::handover::Store;
+use super::premises::Premises;
 use super::roster;
 use super::roster::Roster;
 use super::roster::Workshop;
+use super::runtime_directory::RuntimeDirectory;
+use super::runtime_directory::make_runtime_directory;
 use super::sockets;
 use super::sockets::SocketFile;
 use crate::arn::RoleArn;
@@ -32,7 +33,6 @@ use crate::config;
 use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::entropy::Jitter;
-use crate::failure::system_reason;
 use crate::frontend::ApiKeys;
 use crate::frontend::Bearer;
 use crate::frontend::Container;
@@ -100,11 +100,11 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let listeners = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
-    let socket = unix_listeners.first().and_then(|listener| listener.local_addr().ok());
-    let socket = socket.and_then(|address| address.as_pathname().map(Path::to_path_buf));
+    let socket = unix_listeners.first().and_then(sockets::Listener::path);
     let bound = Bound { http, socket };
 
-    // Only now: of two daemons that start at once, the one that goes on is the heir.
+    // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
+    let directory = RuntimeDirectory::take(&settings.runtime_directory).await?;
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, &settings.runtime_directory);
     let left = handover::read(&mut store, &seams.clock);
@@ -113,7 +113,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
     let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
 
-    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets)?);
+    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets, None)?);
     let tcp = listeners.into_iter();
     let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
     let unix = unix_listeners.into_iter();
@@ -127,9 +127,9 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         roster: watch::Sender::new(roster),
         credentials_files: watch::Sender::new(files),
         routes,
-        token_key: secrets.token_key,
+        token_key: watch::Sender::new(secrets.token_key),
     };
-    Ok(Daemon::new(engine, tcp, unix, store, socket_file))
+    Ok(Daemon::new(engine, tcp, unix, store, Premises::new(directory, socket_file)))
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
@@ -173,23 +173,6 @@ pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
     Some(Arc::new(identity::Current::new(&session.name, source)))
 }
 
-/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
-/// a socket of his own in the place of ours.
-///
-/// # Errors
-/// When it cannot be made, or others may write into it.
-pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
-    let failed =
-        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let found = fs_err::metadata(path).map_err(failed)?;
-    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
-    if is_trusted && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
-}
-
 async fn tcp_listeners(
     settings: &Settings,
     passed: Vec<std::net::TcpListener>,
@@ -210,11 +193,12 @@ async fn tcp_listeners(
 async fn unix_listeners(
     settings: &Settings,
     passed: Vec<std::os::unix::net::UnixListener>,
-) -> Result<(Vec<UnixListener>, Option<SocketFile>), Error> {
+) -> Result<(Vec<sockets::Listener>, Option<SocketFile>), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
-        listeners.push(UnixListener::from_std(listener).map_err(Error::Passed)?);
+        let listener = UnixListener::from_std(listener).map_err(Error::Passed)?;
+        listeners.push(sockets::Listener::passed(listener));
     }
     let Some(socket) = settings.socket.as_ref().filter(|_| listeners.is_empty()) else {
         return Ok((listeners, None));
@@ -255,23 +239,29 @@ fn token_file(settings: &Settings, session: &str) -> PathBuf {
     settings.runtime_directory.join(format!("{session}.token"))
 }
 
-/// What TCP and the Unix socket serve.
+/// What TCP and the Unix socket serve; `before` is the IMDS that is served now.
 pub(super) fn front_ends(
     settings: &Settings,
     seams: &Seams,
     roster: &Roster,
     bound: &Bound,
     secrets: &Secrets,
-) -> Result<(Router, Router), Error> {
+    before: Option<&Imds>,
+) -> Result<FrontEnds, Error> {
     let sessions = roster::sessions(roster);
     let door = Door::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
+    let imds = imds.transpose()?;
+    let imds = match before {
+        Some(before) => imds.map(|imds| imds.in_place_of(before)),
+        None => imds,
+    };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
     let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
-    Ok((Router::tcp(door, imds.transpose()?, container), unix))
+    Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
 }
 
 fn imds_frontend(

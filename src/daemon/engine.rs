@@ -11,14 +11,16 @@ use super::build;
 use super::build::Secrets;
 use super::credentials_files;
 use super::credentials_files::Followed;
+use super::handover::TokenKey;
 use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
+use super::runtime_directory::make_runtime_directory;
 use crate::config::Settings;
+use crate::frontend::Imds;
 use crate::frontend::Route;
 use crate::frontend::Router;
-use crate::secret::Secret;
 use crate::upstream::Replaceable;
 use crate::upstream::Transport;
 
@@ -31,23 +33,32 @@ pub(super) struct Engine {
     pub(super) roster: watch::Sender<Roster>,
     pub(super) credentials_files: watch::Sender<Followed>,
     pub(super) routes: Routes,
-    pub(super) token_key: Option<Secret<[u8; 32]>>,
+    pub(super) token_key: watch::Sender<TokenKey>,
 }
 
 /// What each kind of listener serves from the next request on.
 pub(super) struct Routes {
     pub(super) tcp: watch::Sender<Arc<dyn Route>>,
     pub(super) unix: watch::Sender<Arc<dyn Route>>,
+    imds: Option<Imds>,
+}
+
+/// The same before it is served.
+pub(super) struct FrontEnds {
+    pub(super) tcp: Router,
+    pub(super) unix: Router,
+    pub(super) imds: Option<Imds>,
 }
 
 impl Routes {
-    pub(super) fn new((tcp, unix): (Router, Router)) -> Self {
-        Self { tcp: watch::Sender::new(Arc::new(tcp)), unix: watch::Sender::new(Arc::new(unix)) }
+    pub(super) fn new(FrontEnds { tcp, unix, imds }: FrontEnds) -> Self {
+        Self { tcp: watch::Sender::new(Arc::new(tcp)), unix: watch::Sender::new(Arc::new(unix)), imds }
     }
 
-    fn replace(&self, (tcp, unix): (Router, Router)) {
+    fn replace(&mut self, FrontEnds { tcp, unix, imds }: FrontEnds) {
         self.tcp.send_replace(Arc::new(tcp));
         self.unix.send_replace(Arc::new(unix));
+        self.imds = imds;
     }
 }
 
@@ -72,7 +83,7 @@ pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
     has_http: bool,
-    token_key: Option<Secret<[u8; 32]>>,
+    token_key: TokenKey,
 }
 
 impl Preparation {
@@ -83,6 +94,8 @@ impl Preparation {
             Some(transport) => Arc::clone(transport),
             None => build::transport(&settings, &self.seams.clock)?,
         };
+        // It may have been deleted since the start.
+        make_runtime_directory(&settings.runtime_directory)?;
         let secrets = Secrets::load(&settings, &self.seams, self.token_key)?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
@@ -120,7 +133,7 @@ impl Engine {
             before: self.settings.clone(),
             seams: self.seams.clone(),
             has_http: !self.bound.http.is_empty(),
-            token_key: self.token_key.clone(),
+            token_key: self.token_key.borrow().clone(),
         }
     }
 
@@ -133,13 +146,14 @@ impl Engine {
         let shop = Workshop { seams: &self.seams, transport: &shared };
         let before = self.roster.borrow().clone();
         let (roster, sessions) = roster::follow(&before, &settings, shop);
-        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets)?;
+        let before = self.routes.imds.as_ref();
+        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
 
         self.routes.replace(front_ends);
         self.credentials_files
             .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
         self.roster.send_replace(roster);
-        self.token_key = secrets.token_key;
+        self.token_key.send_replace(secrets.token_key);
         self.settings = settings;
         Ok(Applied { sessions, waiting })
     }

@@ -37,6 +37,12 @@ pub enum Error {
         /// Its permissions.
         mode: u32,
     },
+    /// Another daemon uses the runtime directory.
+    #[error("another daemon uses the runtime directory `{}`", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There are no roots to trust.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -59,6 +65,7 @@ impl Classify for Error {
             Self::Roots(error) => error.class(),
             Self::RuntimeDirectory { .. }
             | Self::OpenDirectory { .. }
+            | Self::InUse { .. }
             | Self::Transport(_)
             | Self::Passed(_) => Class::Misconfigured,
             Self::Broken(_) => Class::Broken,
@@ -77,6 +84,10 @@ impl Classify for Error {
                 "set `runtime_directory` to a folder of the daemon's own, which nobody else may write to"
                     .into(),
             ),
+            Self::InUse { path } => Some(format!(
+                "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set `runtime_directory` to another folder",
+                path.display()
+            )),
             Self::Transport(_) => Some("check HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too".into()),
             Self::Passed(_) | Self::Broken(_) => None,
         }

@@ -6,6 +6,7 @@
 //! the runtime directory, if that is in memory. Credentials must never reach a disk this way, and a state that is
 //! damaged, or of other settings, costs one CreateSession and nothing else.
 
+mod aside;
 mod state;
 mod store;
 
@@ -15,10 +16,12 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
+pub(super) use aside::Aside;
 pub(super) use state::Kept;
 pub(super) use state::State;
 pub(super) use state::base64;
@@ -33,6 +36,9 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Snapshot;
+
+/// What seals the IMDS tokens; `None` while there is no IMDS.
+pub(super) type TokenKey = Option<Secret<[u8; 32]>>;
 
 /// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
 pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
@@ -60,7 +66,7 @@ pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
 /// Writes to `store` at each renewal of any session, until dropped.
 pub(super) async fn keep(
     store: Store,
-    token_key: Option<Secret<[u8; 32]>>,
+    mut token_keys: watch::Receiver<TokenKey>,
     mut rosters: watch::Receiver<Roster>,
     clock: Clock,
 ) {
@@ -69,21 +75,24 @@ pub(super) async fn keep(
         return;
     }
     // Beside a file there is the key's own, which may be removed to end all tokens.
-    let token_key = token_key.filter(|_| matches!(store, Store::Descriptors { .. }));
-    let store = Arc::new(store);
-    let mut writer = Writer { store, token_key, clock, saved: Vec::new(), failing: false };
+    let keeps_token_key = matches!(store, Store::Descriptors { .. });
+    let dated_by = clock.clone();
+    let write = move |state: &State| store.write(&state.encode(&dated_by)).map_err(Failure::from);
+    let mut writer = Writer::new(Arc::new(write), clock);
     loop {
         let members = rosters.borrow_and_update().clone();
         let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
-            writer.save(watched.iter_mut().filter_map(kept).collect()).await;
+            let token_key = token_keys.borrow_and_update().clone().filter(|_| keeps_token_key);
+            writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
             tokio::select! {
                 reloaded = rosters.changed() => match reloaded {
                     Ok(()) => break,
                     Err(_) => return,
                 },
                 () = any_change(&mut watched) => {}
+                Ok(()) = token_keys.changed() => {}
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
@@ -95,15 +104,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
 
-/// What there is to keep of a session: credentials of its present settings, but for a user's own keys, which do not end
-/// and can be read again.
-fn kept((member, seen): &mut Watched) -> Option<Kept> {
-    let snapshot = seen.borrow_and_update();
-    let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
-    if snapshot.inherited {
-        return None;
-    }
-    Some(Kept::of(member, Arc::clone(credentials)))
+/// What there is to keep of a session: its own credentials first, then what other settings made.
+fn kept((member, seen): &mut Watched) -> Vec<Kept> {
+    let own = member.own(&seen.borrow_and_update());
+    own.into_iter().chain(member.aside().iter().cloned()).collect()
 }
 
 async fn any_change(watched: &mut [Watched]) {
@@ -116,25 +120,31 @@ async fn any_change(watched: &mut [Watched]) {
 }
 
 struct Writer {
-    store: Arc<Store>,
-    token_key: Option<Secret<[u8; 32]>>,
+    /// Puts a state where it is kept; may block.
+    write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
     clock: Clock,
-    saved: Vec<state::Id>,
+    saved: (TokenKey, Vec<state::Id>),
     failing: bool,
+    /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
+    hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
 impl Writer {
-    /// Writes `sessions` unless that has been done.
-    async fn save(&mut self, sessions: Vec<Kept>) {
+    fn new(write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>, clock: Clock) -> Self {
+        Self { write, clock, saved: (None, Vec::new()), failing: false, hanging: None }
+    }
+
+    /// Writes `token_key` and `sessions` unless that has been done.
+    async fn save(&mut self, token_key: TokenKey, sessions: Vec<Kept>) {
         let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
-        if ids == self.saved {
+        if (&token_key, &ids) == (&self.saved.0, &self.saved.1) {
             return;
         }
-        let state = State { saved: self.clock.moment(), token_key: self.token_key.clone(), sessions };
+        let state = State { saved: self.clock.moment(), token_key: token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
                 debug!(sessions = ids.len(), "Credentials are kept for a successor");
-                (self.saved, self.failing) = (ids, false);
+                (self.saved, self.failing) = ((token_key, ids), false);
             }
             Err(failure) if !self.failing => {
                 let (error, hint) = (failure.message(), failure.hint());
@@ -146,15 +156,25 @@ impl Writer {
     }
 
     /// Files and systemd's socket may block.
-    async fn write(&self, state: State) -> Result<(), Failure> {
-        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let written =
-            tokio::task::spawn_blocking(move || store.write(&state.encode(&clock)).map_err(Failure::from));
-        match tokio::time::timeout(WRITING, written).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Failure::of(Class::Broken, "writing the state panicked", None)),
+    async fn write(&mut self, state: State) -> Result<(), Failure> {
+        let hangs = || Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None);
+        if let Some(hanging) = self.hanging.take() {
+            // What it wrote is older than `state`, so its outcome does not matter.
+            _ = self.outcome(hanging).await.ok_or_else(hangs)?;
+        }
+        let write = Arc::clone(&self.write);
+        let writing = tokio::task::spawn_blocking(move || write(&state));
+        self.outcome(writing).await.ok_or_else(hangs)?
+    }
+
+    /// What came of `writing`; `None` if it hangs.
+    async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
+        match tokio::time::timeout(WRITING, &mut writing).await {
+            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Err(_)) => Some(Err(Failure::of(Class::Broken, "writing the state panicked", None))),
             Err(_) => {
-                Err(Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None))
+                self.hanging = Some(writing);
+                None
             }
         }
     }
@@ -162,3 +182,59 @@ impl Writer {
 
 /// Memory takes microseconds; what takes longer than this hangs.
 const WRITING: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::credentials::Credentials;
+    use crate::credentials::Keys;
+
+    fn kept(id: &str) -> Kept {
+        let now = time::macros::datetime!(2026-03-11 12:00:00 UTC);
+        let keys = Keys {
+            access_key_id: id.into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: Some(Secret::new("token".into())),
+        };
+        let obtained = Moment { wall: now, up: time::Duration::HOUR };
+        let credentials = Credentials::new(keys, obtained, now + time::Duration::HOUR, None).unwrap();
+        let credentials = Arc::new(credentials);
+        Kept { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_is_the_only_one_until_it_ends() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let counted = Arc::clone(&begun);
+        let write = move |_: &State| {
+            // The first hangs until it is released.
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                _ = held.lock().unwrap().recv();
+            }
+            Ok(())
+        };
+        let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+        let mut writer = Writer::new(Arc::new(write), clock);
+        let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
+
+        for id in ["ASIA1", "ASIA2", "ASIA3"] {
+            tokio::join!(writer.save(None, vec![kept(id)]), too_long());
+            assert!(writer.failing);
+        }
+        release.send(()).unwrap();
+        writer.save(None, vec![kept("ASIA3")]).await;
+
+        let begun = begun.load(Ordering::SeqCst);
+        assert_eq!(
+            (begun, writer.failing),
+            (2, false),
+            "the first and the last: others would have hung as well"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! The sessions at work: which there are, with what settings, and the tasks that keep them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -10,6 +11,7 @@ use tracing::warn;
 use super::Seams;
 use super::build;
 use super::handover;
+use super::handover::Aside;
 use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
@@ -35,21 +37,41 @@ pub(super) type Roster = Arc<[Arc<Member>]>;
 /// One session at work; its tasks end when the last one who holds it lets go.
 pub(super) struct Member {
     settings: config::Session,
-    policy: Policy,
+    terms: Terms,
     /// `None` where no certificate is behind it.
     identity: Option<Arc<identity::Current>>,
     handle: Handle,
-    /// What a predecessor left for it.
+    /// What a predecessor with the same settings left for it.
     kept: Option<Kept>,
+    /// What it held under other settings.
+    aside: Aside,
     _tasks: JoinSet<()>,
+}
+
+/// What follows for a session from all settings together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Terms {
+    policy: Policy,
+    /// What decides whose credentials it has.
+    fingerprint: String,
+}
+
+impl Terms {
+    fn of(settings: &Settings, session: &config::Session) -> Self {
+        Self {
+            policy: build::policy(settings, session),
+            fingerprint: handover::fingerprint(session, &settings.upstream),
+        }
+    }
 }
 
 /// Where a session comes from.
 enum Past {
     /// Nothing is known of it.
     None,
-    /// A predecessor of this process left its credentials.
-    Kept(Kept),
+    /// Its settings made these credentials: a predecessor of this process left them, or they were put aside. The
+    /// certificate comes with them if it is the same.
+    Kept { kept: Kept, identity: Option<Arc<identity::Current>> },
     /// It goes on as it was under an earlier configuration, with the same certificate.
     Continued { snapshot: Snapshot, identity: Option<Arc<identity::Current>>, kept: Option<Kept> },
     /// Its settings have changed; this is what it held, and its certificate if that is the same.
@@ -74,14 +96,16 @@ pub(super) struct Difference {
 
 impl Member {
     /// Starts a session.
-    fn start(settings: &config::Session, policy: Policy, past: Past, shop: Workshop<'_>) -> Self {
+    fn start(settings: &config::Session, terms: Terms, past: Past, aside: Aside, shop: Workshop<'_>) -> Self {
         let Workshop { seams, transport } = shop;
         let clock = seams.clock.clone();
         let now = clock.moment();
         let new = || build::identity(settings);
         let (snapshot, identity, kept) = match past {
             Past::None => (Snapshot::first(now), new(), None),
-            Past::Kept(kept) => (Snapshot::kept(Arc::clone(&kept.credentials), now), new(), Some(kept)),
+            Past::Kept { kept, identity } => {
+                (Snapshot::kept(Arc::clone(&kept.credentials), now), identity.or_else(new), Some(kept))
+            }
             Past::Continued { snapshot, identity, kept } => (uninterrupted(snapshot, now), identity, kept),
             Past::Inherited { snapshot, identity } => (snapshot, identity.or_else(new), None),
         };
@@ -90,7 +114,7 @@ impl Member {
         let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock, held);
         let jitter = seams.jitter.clone();
         let (handle, keeper) =
-            session::reopen(snapshot, &settings.name, issuer, policy, clock.clone(), jitter);
+            session::reopen(snapshot, &settings.name, issuer, terms.policy, clock.clone(), jitter);
         let changed = keeper.identity_changed();
         let mut tasks = JoinSet::new();
         let leaf = kept.as_ref().and_then(|kept| kept.leaf.clone());
@@ -112,7 +136,7 @@ impl Member {
             tasks.spawn(supervise::watch(watcher));
         }
         tasks.spawn(supervise::keep(keeper));
-        Self { settings: settings.clone(), policy, identity, handle, kept, _tasks: tasks }
+        Self { settings: settings.clone(), terms, identity, handle, kept, aside, _tasks: tasks }
     }
 
     pub(super) fn settings(&self) -> &config::Session {
@@ -123,13 +147,26 @@ impl Member {
         &self.handle
     }
 
+    /// Of its settings, as a successor compares it.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.terms.fingerprint
+    }
+
+    /// What it held under other settings.
+    pub(super) fn aside(&self) -> &Aside {
+        &self.aside
+    }
+
     /// SHA-256 of the leaf that `credentials` of this session were obtained with, where that is known.
     pub(super) fn leaf_of(&self, credentials: &Credentials) -> Option<String> {
-        if let Some(identity) = self.identity.as_ref().and_then(|identity| identity.obtained_with()) {
-            return Some(handover::hash(identity.leaf()));
-        }
+        // What was noted with a set goes first: the certificate may have obtained others since.
         let id = credentials.access_key_id();
-        self.kept.as_ref().filter(|kept| kept.credentials.access_key_id() == id)?.leaf.clone()
+        let mut noted = self.kept.iter().chain(self.aside.iter());
+        if let Some(kept) = noted.find(|kept| kept.credentials.access_key_id() == id) {
+            return kept.leaf.clone();
+        }
+        let identity = self.identity.as_ref()?.obtained_with()?;
+        Some(handover::hash(identity.leaf()))
     }
 
     /// Whether clients may have `held` until there is something by the new settings.
@@ -144,36 +181,59 @@ impl Member {
             warn!(session, "Dropping credentials of another account than the session's now");
             return false;
         }
-        self.is_pinned(held, settings)
-    }
-
-    /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
-    fn is_pinned(&self, held: &Credentials, settings: &config::Session) -> bool {
-        let Some(pins) = settings.identity().map(|identity| &identity.selection.fingerprints) else {
-            return true;
-        };
-        let is_pinned = |leaf: &String| pins.iter().any(|pin| handover::base64(pin.as_bytes()) == *leaf);
-        if pins.is_empty() || self.leaf_of(held).as_ref().is_some_and(is_pinned) {
-            return true;
+        if !is_pinned(self.leaf_of(held).as_ref(), settings) {
+            warn!(
+                session,
+                "Dropping credentials that were obtained with a certificate that is not pinned now"
+            );
+            return false;
         }
-        let session = &*settings.name;
-        warn!(session, "Dropping credentials that were obtained with a certificate that is not pinned now");
-        false
+        true
     }
 
     /// What a session of these settings goes on from, if it is to follow this one.
-    fn leave_to(&self, settings: &config::Session, now: Moment) -> Past {
+    fn leave_to(&self, settings: &config::Session, terms: &Terms, now: Moment) -> (Past, Aside) {
         let snapshot = self.handle.snapshot();
         let is_same = self.settings.identity() == settings.identity();
-        if is_same && handover::fingerprint(&self.settings) == handover::fingerprint(settings) {
+        if is_same && self.terms.fingerprint == terms.fingerprint {
             let identity = self.identity.clone();
-            return Past::Continued { snapshot, identity, kept: self.kept.clone() };
+            return (Past::Continued { snapshot, identity, kept: self.kept.clone() }, self.aside.clone());
+        }
+        let identity = self.identity.clone().filter(|_| is_same);
+        let mut aside = self.aside.clone();
+        let found = aside.take(&terms.fingerprint, now);
+        if let Some(own) = self.own(&snapshot) {
+            aside.put(own, now);
+        }
+        aside.retain(|kept| is_pinned(kept.leaf.as_ref(), settings));
+        // With less than that they count as expired, and what may be inherited is better than nothing.
+        let lives = |kept: &Kept| kept.credentials.remaining(now) > terms.policy.reserve;
+        if let Some(kept) = found.filter(lives) {
+            let expires_at = rfc3339(kept.credentials.expires_at());
+            info!(
+                session = settings.name,
+                expires_at, "Going on with credentials that these settings made before"
+            );
+            return (Past::Kept { kept, identity }, aside);
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
         let held = held.filter(|held| self.may_go_on(held, settings));
-        let identity = self.identity.clone().filter(|_| is_same);
-        Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }
+        (Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }, aside)
     }
+
+    /// What a later session of the settings in force may go on from: credentials that these settings made, but for a
+    /// user's own keys, which do not end and can be read again.
+    pub(super) fn own(&self, snapshot: &Snapshot) -> Option<Kept> {
+        let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
+        (!snapshot.inherited).then(|| Kept::of(self, Arc::clone(credentials)))
+    }
+}
+
+/// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
+fn is_pinned(leaf: Option<&String>, settings: &config::Session) -> bool {
+    let pins = settings.identity().map_or(&[][..], |identity| &identity.selection.fingerprints);
+    pins.is_empty()
+        || leaf.is_some_and(|leaf| pins.iter().any(|pin| handover::base64(pin.as_bytes()) == *leaf))
 }
 
 /// Looks after the files of what the session signs with; `None` where it has no files.
@@ -208,25 +268,21 @@ pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -
         .sessions
         .iter()
         .map(|session| {
-            let policy = build::policy(settings, session);
+            let terms = Terms::of(settings, session);
             let predecessor = before.iter().find(|member| member.settings.name == session.name);
             match predecessor {
-                Some(member) if member.settings == *session && member.policy == policy => {
+                Some(member) if member.settings == *session && member.terms == terms => {
                     difference.unchanged += 1;
                     Arc::clone(member)
                 }
                 Some(member) => {
                     difference.changed.push(session.name.clone());
-                    Arc::new(Member::start(
-                        session,
-                        policy,
-                        member.leave_to(session, shop.seams.clock.moment()),
-                        shop,
-                    ))
+                    let (past, aside) = member.leave_to(session, &terms, shop.seams.clock.moment());
+                    Arc::new(Member::start(session, terms, past, aside, shop))
                 }
                 None => {
                     difference.added.push(session.name.clone());
-                    Arc::new(Member::start(session, policy, Past::None, shop))
+                    Arc::new(Member::start(session, terms, Past::None, Aside::default(), shop))
                 }
             }
         })
@@ -238,29 +294,35 @@ pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -
 }
 
 /// The first roster: each session goes on from what a predecessor left for it.
-pub(super) fn first(settings: &Settings, mut kept: Vec<Kept>, shop: Workshop<'_>) -> Roster {
+pub(super) fn first(settings: &Settings, left: Vec<Kept>, shop: Workshop<'_>) -> Roster {
+    let mut by_name: HashMap<String, Vec<Kept>> = HashMap::new();
+    for kept in left {
+        by_name.entry(kept.name.clone()).or_default().push(kept);
+    }
     let mut start = |session: &config::Session| {
-        let fingerprint = handover::fingerprint(session);
-        let now = shop.seams.clock.moment();
-        let found = kept.iter().position(|kept| kept.name == session.name);
-        let past = match found.map(|index| kept.swap_remove(index)) {
-            Some(kept) if kept.settings != fingerprint => {
-                info!(
-                    session = session.name,
-                    "The previous run's credentials are of other settings and are not used"
-                );
-                Past::None
-            }
-            Some(kept) if kept.credentials.remaining(now).is_positive() => {
-                let expires_at = rfc3339(kept.credentials.expires_at());
-                info!(session = session.name, expires_at, "Going on with the previous run's credentials");
-                Past::Kept(kept)
-            }
-            _ => Past::None,
-        };
-        Arc::new(Member::start(session, build::policy(settings, session), past, shop))
+        let terms = Terms::of(settings, session);
+        let left = by_name.remove(&session.name).unwrap_or_default();
+        let (past, aside) = resume(session, &terms, left, shop.seams.clock.moment());
+        Arc::new(Member::start(session, terms, past, aside, shop))
     };
     settings.sessions.iter().map(&mut start).collect()
+}
+
+/// What a session goes on from after a predecessor that left `left` for it.
+fn resume(session: &config::Session, terms: &Terms, left: Vec<Kept>, now: Moment) -> (Past, Aside) {
+    let left_any = !left.is_empty();
+    let is_left = left.iter().any(|kept| kept.settings == terms.fingerprint);
+    let mut aside = Aside::left(left.into_iter(), now);
+    let found = aside.take(&terms.fingerprint, now);
+    aside.retain(|kept| is_pinned(kept.leaf.as_ref(), session));
+    let session = &*session.name;
+    if left_any && !is_left {
+        info!(session, "The previous run's credentials are of other settings and are not used");
+    }
+    let Some(kept) = found else { return (Past::None, aside) };
+    let expires_at = rfc3339(kept.credentials.expires_at());
+    info!(session, expires_at, "Going on with the previous run's credentials");
+    (Past::Kept { kept, identity: None }, aside)
 }
 
 /// The handles, for front ends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -24,9 +24,10 @@ use super::engine::Preparation;
 use super::engine::Prepared;
 use super::handover;
 use super::handover::Store;
+use super::premises::Premises;
 use super::roster;
 use super::roster::Roster;
-use super::sockets::SocketFile;
+use super::sockets;
 use super::systemd;
 use crate::config::Problems;
 use crate::config::Settings;
@@ -40,11 +41,10 @@ use crate::session::Sessions;
 pub struct Daemon {
     engine: Engine,
     tcp: Vec<Server<TcpListener>>,
-    unix: Vec<Server<UnixListener>>,
+    unix: Vec<Server<sockets::Listener>>,
     store: Store,
     reload: Option<Reload>,
-    /// Removes the socket's file when the daemon ends.
-    _socket_file: Option<SocketFile>,
+    premises: Premises,
 }
 
 /// How a running daemon comes to new settings.
@@ -64,11 +64,11 @@ impl Daemon {
     pub(super) fn new(
         engine: Engine,
         tcp: Vec<Server<TcpListener>>,
-        unix: Vec<Server<UnixListener>>,
+        unix: Vec<Server<sockets::Listener>>,
         store: Store,
-        socket_file: Option<SocketFile>,
+        premises: Premises,
     ) -> Self {
-        Self { engine, tcp, unix, store, reload: None, _socket_file: socket_file }
+        Self { engine, tcp, unix, store, reload: None, premises }
     }
 
     /// The same daemon, which reads its settings again when asked.
@@ -90,7 +90,7 @@ impl Daemon {
     /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
     /// is a bug, and better told by an exit than by silence.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { mut engine, tcp, unix, store, mut reload, _socket_file } = self;
+        let Self { mut engine, tcp, unix, store, mut reload, premises } = self;
         for address in &engine.bound.http {
             info!(%address, "Listening");
         }
@@ -105,9 +105,13 @@ impl Daemon {
         for server in unix {
             servers.spawn(server.run(stopped.clone()));
         }
+        let look_now = Arc::new(Notify::new());
+        // Holds what it returns, which is the lock of the runtime directory, until this function returns.
+        let mut keeping = JoinSet::new();
+        keeping.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now)));
         // Dropped on return, which ends what it holds.
         let mut background = JoinSet::new();
-        let (key, roster) = (engine.token_key.clone(), engine.roster.subscribe());
+        let (key, roster) = (engine.token_key.subscribe(), engine.roster.subscribe());
         background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
@@ -125,6 +129,7 @@ impl Daemon {
                 _ = &mut ready, if !is_ready => is_ready = true,
                 read = asked(&mut reload), if is_ready && reading.is_none() => {
                     systemd::reloading();
+                    look_now.notify_one();
                     reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
                 }
                 prepared = next(&mut reading) => {

@@ -174,7 +174,7 @@ impl Shared {
         let answering = AtomicBool::new(false);
         let service = service_fn(|request| {
             answering.store(true, Ordering::Relaxed);
-            let (answered, answering) = (self.exchange.answer(request, peer), &answering);
+            let (answered, answering) = (self.exchange.answer(request, peer, stop.clone()), &answering);
             let stop = stop.clone();
             async move {
                 let mut answer = answered.await;

@@ -32,6 +32,7 @@ pub use guard::Bearer;
 pub use guard::Door;
 pub use guard::Peer;
 pub use http::Limits;
+pub use http::Listen;
 pub use http::Server;
 pub use imds::Imds;
 pub use imds::RoleName;

@@ -135,6 +135,44 @@ async fn credentials_of_other_settings_are_not_used() {
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
+/// Another authority may vouch for another AWS.
+#[tokio::test]
+async fn credentials_that_were_obtained_through_other_authorities_are_not_used() {
+    let stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    daemon.wait_for(KEPT).await;
+    daemon.stop().await;
+    stage.write("other-ca.pem", stage.emulator.tls_ca_pem());
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("tls-ca.pem", "other-ca.pem"));
+
+    let daemon = stage.daemon().await;
+
+    daemon.wait_for("The previous run's credentials are of other settings and are not used").await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
+/// What the successor finds must be noted under the settings that made it, not under those of a later reload.
+#[tokio::test]
+async fn a_reload_with_other_authorities_obtains_credentials_through_them() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = key_id(&stage, &daemon).await;
+    stage.emulator.script([Fault::Hold]);
+    stage.write("other-ca.pem", stage.emulator.tls_ca_pem());
+    let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
+    stage.write("anchord.toml", &text.replace("tls-ca.pem", "other-ca.pem"));
+
+    daemon.signal(Signal::HUP);
+    stage.emulator.wait_for_held(1).await;
+
+    assert_eq!(key_id(&stage, &daemon).await, before, "while AWS is asked");
+    stage.emulator.release();
+    daemon.wait_for_nth("Credentials renewed", 2).await;
+    assert_ne!(key_id(&stage, &daemon).await, before);
+}
+
 #[tokio::test]
 async fn where_clients_use_the_credentials_makes_no_other_session() {
     let stage = Stage::in_memory().await;
@@ -222,6 +260,35 @@ async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
     assert_eq!(client::imds(&systemd.http()).await.key_id(), before);
     assert_eq!(client::imds_list(&systemd.http(), &token).await.status, 200, "clients keep tokens for hours");
     assert!(!stage.path("run/state").exists(), "no file beside systemd's descriptor");
+}
+
+/// AWS does not answer, so that nothing but the token key is there to be kept.
+#[tokio::test]
+async fn tokens_of_an_imds_that_a_reload_switched_on_survive_a_restart() {
+    let mut stage = Stage::new().await;
+    stage.emulator.stop().await;
+    let with_imds = |enabled: bool| format!("[imds]\nenabled = {enabled}\n{}", stage.session("bedrock"));
+    stage.configure(&with_imds(false));
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    daemon.wait_for("Ready").await;
+    stage.configure(&with_imds(true));
+    daemon.signal(Signal::HUP);
+    systemd.wait_for("; configuration reloaded").await;
+    let token = client::imds_token(&systemd.http()).await;
+    systemd.wait_for_kept(1).await;
+    daemon.stop().await;
+    // It is not the file that saves them.
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    let successor = systemd.start(&stage);
+    successor.wait_for("Ready").await;
+
+    assert_eq!(
+        client::imds_list(&systemd.http(), &token).await.status,
+        503,
+        "the token is good, AWS is not there"
+    );
 }
 
 #[tokio::test]

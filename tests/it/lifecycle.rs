@@ -1,5 +1,6 @@
 //! Start, stop, and what a restart leaves as it was.
 
+use anchord_emulator::Fault;
 use rustix::process::Signal;
 
 use crate::support::Daemon;
@@ -20,6 +21,31 @@ async fn sigterm_and_sigint_end_the_daemon_cleanly() {
         assert!(output.contains("Stopped"), "{output}");
         assert!(!stage.socket().exists());
     }
+}
+
+/// It would wait for 8 s, which is longer than a daemon takes to stop.
+#[tokio::test]
+async fn sigterm_answers_a_client_of_the_socket_that_waits_for_credentials() {
+    let stage = Stage::new().await;
+    stage.emulator.script([Fault::Hold]);
+    let daemon = Daemon::unready(&stage.path("anchord.toml"));
+    stage.emulator.wait_for_held(1).await;
+    let socket = stage.socket();
+    let waiting = tokio::spawn(async move { client::socket(&socket, "bedrock").await });
+    let connected = |line: &serde_json::Value| line["message"] == "Connected" && line["listener"] == "socket";
+    daemon.wait_for_line("a connection", 1, connected).await;
+    let stopped_at = std::time::Instant::now();
+
+    let (code, output) = daemon.stop().await;
+
+    assert_eq!(code, 0, "{output}");
+    let reply = waiting.await.unwrap();
+    let told = reply.json();
+    assert_eq!((reply.status, &told["class"]), (503, &"transient".into()), "{told}");
+    assert_eq!(told["message"], "the daemon is stopping", "{told}");
+    // Far below the 5 s that requests under way have to finish.
+    assert!(stopped_at.elapsed() < std::time::Duration::from_secs(4), "{:?}", stopped_at.elapsed());
+    stage.emulator.release();
 }
 
 /// Environment variables with a bearer and SDKs that cache IMDS tokens for six hours outlive the daemon.
@@ -98,6 +124,27 @@ async fn a_runtime_directory_that_others_may_write_to_is_refused() {
         "{}",
         ran.stderr
     );
+}
+
+/// Each would write its own state over the other's. Neither has a socket, which would show it at once.
+#[tokio::test]
+async fn a_second_daemon_in_one_runtime_directory_says_which_and_what_to_do() {
+    let stage = Stage::new().await;
+    stage.configure(&format!("[socket]\nenabled = false\n{}", stage.session("bedrock")));
+    let mut first = stage.daemon().await;
+
+    let second = Daemon::unready(&stage.path("anchord.toml"));
+    second.wait_for("Another daemon uses the runtime directory; waiting for it to end").await;
+    let (code, output) = second.ended().await;
+
+    assert_eq!(code, 1, "{output}");
+    let said =
+        format!("anchord: another daemon uses the runtime directory `{}`", stage.path("run").display());
+    assert!(output.contains(&said), "{output}");
+    assert!(output.contains("hint: stop it first") && output.contains("daemon.lock"), "{output}");
+    assert_eq!(client::imds(&first.http().await).await.status, 200, "the first goes on");
+    first.kill();
+    stage.daemon().await;
 }
 
 /// `/dev/full` takes no byte; a reader that went away is another matter.

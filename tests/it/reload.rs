@@ -58,6 +58,29 @@ async fn a_session_that_was_removed_is_gone_for_clients() {
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
 }
 
+/// A client that has asked for the list asks for the document next, whatever happens between the two.
+#[tokio::test]
+async fn imds_answers_for_the_role_that_it_listed_just_before_a_reload() {
+    let stage = Stage::new().await;
+    let other = stage.session("other").replace(":role/", ":role/other-");
+    let tables =
+        |session: &str| format!("[imds]\nsession = \"{session}\"\n{}{other}", stage.session("bedrock"));
+    stage.configure(&tables("bedrock"));
+    let daemon = stage.daemon().await;
+    let http = daemon.http().await;
+    let token = client::imds_token(&http).await;
+    let listed = client::imds_list(&http, &token).await.body;
+
+    stage.configure(&tables("other"));
+    reload(&daemon, 1).await;
+    let reply = client::imds_role(&http, &token, &listed).await;
+
+    let (now, meant) = (client::imds(&http).await.key_id(), client::socket(&stage.socket(), "other").await);
+    assert_eq!(reply.key_id(), meant.key_id(), "never of the session that IMDS is not to serve any more");
+    assert_eq!(now, meant.key_id());
+    assert_ne!(client::imds_list(&http, &token).await.body, listed);
+}
+
 #[tokio::test]
 async fn every_mistake_of_a_new_configuration_is_told_and_the_old_one_goes_on() {
     let stage = Stage::new().await;

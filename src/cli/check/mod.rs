@@ -36,6 +36,7 @@ use super::Surroundings;
 use super::exit;
 use super::prompt;
 use super::running;
+use super::threads;
 use crate::bedrock::ModelId;
 use crate::clock::Clock;
 use crate::config;
@@ -156,6 +157,7 @@ fn examine(
     model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {
+    threads::one_more()?;
     let runtime = exit::runtime()?;
     let mut report = Report { steps: configuration_steps(settings), sessions: Vec::new() };
     let name = chosen.first().map(|session| session.name.as_str());

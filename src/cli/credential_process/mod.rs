@@ -30,6 +30,7 @@ use super::helper::Line;
 use super::helper::Name;
 use super::prompt;
 use super::running;
+use super::threads;
 use crate::client;
 use crate::client::Asked;
 use crate::clock::Clock;
@@ -237,7 +238,10 @@ async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Res
     };
     match (line, settings.the_session()) {
         (Some(line), _) => Ok(Obtained::Line(line)),
-        (None, Some(session)) => direct(settings, session, way.caching(), environment).await,
+        (None, Some(session)) => {
+            threads::one_more()?;
+            direct(settings, session, way.caching(), environment).await
+        }
         (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
     }
 }

@@ -70,10 +70,10 @@ impl Classify for Unusable {
 }
 
 impl Kept {
-    pub(super) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
+    pub(in crate::daemon) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
         Self {
             name: member.settings().name.clone(),
-            settings: fingerprint(member.settings()),
+            settings: member.fingerprint().into(),
             leaf: member.leaf_of(&credentials),
             credentials,
         }
@@ -90,7 +90,39 @@ pub(super) type Id = (String, String);
 
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.
-pub(in crate::daemon) fn fingerprint(session: &config::Session) -> String {
+pub(in crate::daemon) fn fingerprint(session: &config::Session, upstream: &config::Upstream) -> String {
+    let of_session = fingerprint_of_session(session);
+    let way = facts_of_the_way(upstream);
+    // As before there were any, where nothing is set.
+    if way.is_empty() { of_session } else { hash(&[vec![of_session.into_bytes()], way].concat().join(&0)) }
+}
+
+/// How AWS is reached, where that decides who may answer in its place. Passwords of proxies decide nothing.
+fn facts_of_the_way(upstream: &config::Upstream) -> Vec<Vec<u8>> {
+    let config::Upstream {
+        connect_timeout: _,
+        read_timeout: _,
+        ca_file,
+        variant: _,
+        proxy,
+        no_proxy,
+        verifies_servers,
+    } = upstream;
+    let mut facts = Vec::new();
+    if let Some(path) = ca_file {
+        facts.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
+    }
+    if let Some(proxy) = proxy {
+        let host = proxy.expose().rsplit_once('@').map_or(proxy.expose().as_str(), |(_, host)| host);
+        facts.extend([text("proxy"), text(host), text(no_proxy.as_deref().unwrap_or_default())]);
+    }
+    if !verifies_servers {
+        facts.push(text("anybody may answer"));
+    }
+    facts
+}
+
+fn fingerprint_of_session(session: &config::Session) -> String {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
     // and neither does which of AWS's own endpoints is asked; another address may be another AWS.
     let config::Session { name, source, chain, duration, region, sts, variant: _ } = session;
@@ -366,6 +398,22 @@ mod tests {
         }
     }
 
+    fn upstream() -> config::Upstream {
+        config::Upstream {
+            connect_timeout: None,
+            read_timeout: None,
+            ca_file: None,
+            variant: Variant::default(),
+            proxy: None,
+            no_proxy: None,
+            verifies_servers: true,
+        }
+    }
+
+    fn fingerprint(session: &config::Session) -> String {
+        super::fingerprint(session, &upstream())
+    }
+
     fn source(session: &mut config::Session) -> &mut config::RolesAnywhere {
         match &mut session.source {
             config::Source::RolesAnywhere(source) => source,
@@ -397,6 +445,34 @@ mod tests {
         // Of a certificate's session STS is asked for its steps alone.
         assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
+    }
+
+    #[test]
+    fn another_way_to_aws_may_lead_to_another_aws() {
+        let proxy = |url: &str| Some(Secret::new(url.to_owned()));
+        let through = |url: &str| config::Upstream { proxy: proxy(url), ..upstream() };
+        let ways = [
+            upstream(),
+            config::Upstream { ca_file: Some("/etc/ca.pem".into()), ..upstream() },
+            config::Upstream { ca_file: Some("/etc/other.pem".into()), ..upstream() },
+            through("http://proxy:3128"),
+            through("http://elsewhere:3128"),
+            config::Upstream { no_proxy: Some("amazonaws.com".into()), ..through("http://proxy:3128") },
+            config::Upstream { verifies_servers: false, ..upstream() },
+        ];
+        let of = |way: &config::Upstream| super::fingerprint(&session(), way);
+
+        let different: std::collections::BTreeSet<_> = ways.iter().map(of).collect();
+
+        assert_eq!(different.len(), ways.len());
+        assert_eq!(
+            of(&through("http://user:old@proxy:3128")),
+            of(&through("http://user:new@proxy:3128")),
+            "a password says nothing of who answers"
+        );
+        let patient =
+            config::Upstream { read_timeout: Some(std::time::Duration::from_secs(1)), ..upstream() };
+        assert_eq!(of(&patient), of(&upstream()));
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Store {
 /// A memfd that nobody can change any more, ourselves included.
 fn sealed(content: &Secret<Vec<u8>>) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    private_file::check_size_limit(content.expose().len())?;
     let mut file = std::fs::File::from(rustix::fs::memfd_create("anchord-state", flags)?);
     file.write_all(content.expose())?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;

@@ -24,6 +24,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Limits;
+use super::stopped;
+use crate::failure::Class;
+use crate::failure::Failure;
 use crate::frontend::Decision;
 use crate::frontend::Hand;
 use crate::frontend::Peer;
@@ -46,8 +49,13 @@ impl Exchange {
         Self { listener: listener.into(), routes, limits, requests, refusals: Seldom::default() }
     }
 
-    /// The answer to a request, within the time allowed, whatever goes wrong.
-    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Full<Bytes>>
+    /// The answer to a request, within the time allowed, whatever goes wrong; at once when `stop` becomes true.
+    pub(super) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        peer: Peer,
+        stop: watch::Receiver<bool>,
+    ) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -55,7 +63,7 @@ impl Exchange {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
         // Nothing of ours is changed while a request is handled, so a panic leaves nothing half done.
-        let handled = AssertUnwindSafe(self.handle(&head, body, peer, number)).catch_unwind();
+        let handled = AssertUnwindSafe(self.handle(&head, body, (peer, number), stop)).catch_unwind();
         let reply = match tokio::time::timeout(self.limits.handling, handled).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_panic)) => {
@@ -71,7 +79,13 @@ impl Exchange {
         response
     }
 
-    async fn handle<B>(&self, head: &Parts, body: B, peer: Peer, number: u64) -> Reply
+    async fn handle<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        (peer, number): (Peer, u64),
+        stop: watch::Receiver<bool>,
+    ) -> Reply
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -86,7 +100,7 @@ impl Exchange {
                 Decision::Hand(hand) => hand,
             };
             let session = hand.session.clone();
-            let reply = hand_out(hand, number).await;
+            let reply = hand_out(hand, number, stop.clone()).await;
             let is_replaced = || !Arc::ptr_eq(&route, &self.routes.borrow());
             // A reload has put another session in its place while this client waited.
             if reply.status().is_success() || !session.has_ended() || !is_replaced() {
@@ -110,9 +124,16 @@ impl Exchange {
 }
 
 /// The one place that waits for a session.
-async fn hand_out(hand: Hand, number: u64) -> Reply {
+async fn hand_out(hand: Hand, number: u64, stop: watch::Receiver<bool>) -> Reply {
     let Hand { session, freshness, patience, answer } = hand;
-    match session.hand_out(freshness, patience).await {
+    let handed = tokio::select! {
+        biased;
+        // What is held is handed out to the last.
+        handed = session.hand_out(freshness, patience) => handed,
+        // A wait may last longer than the requests under way have to finish.
+        () = stopped(stop) => Err(stopping()),
+    };
+    match handed {
         Ok(credentials) => answer(Ok(&credentials)),
         Err(failure) => {
             let (session, class) = (session.name(), failure.class());
@@ -120,6 +141,11 @@ async fn hand_out(hand: Hand, number: u64) -> Reply {
             answer(Err(&failure))
         }
     }
+}
+
+fn stopping() -> Failure {
+    let hint = "ask again when it has been started again".to_owned();
+    Failure::of(Class::Transient, "the daemon is stopping", Some(hint))
 }
 
 /// Reads a body to its end, so that the connection can be used again, unless it is longer than `limit`.

@@ -31,6 +31,7 @@ use crate::frontend::support::Answered;
 use crate::frontend::support::Session;
 use crate::frontend::support::answer;
 use crate::frontend::support::exchange;
+use crate::secret::Secret;
 use crate::session::Freshness;
 
 mod endings;
@@ -73,7 +74,10 @@ fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
             patience: Duration::from_secs(3600),
             answer: Box::new(|outcome| match outcome {
                 Ok(_) => Reply::text("late"),
-                Err(_) => Reply::empty(StatusCode::SERVICE_UNAVAILABLE),
+                Err(failure) => {
+                    let why = format!("{}: {}", failure.class(), failure.message());
+                    Reply::json(StatusCode::SERVICE_UNAVAILABLE, Secret::new(why.into_bytes()))
+                }
             }),
         })
     }
@@ -402,34 +406,36 @@ async fn three_hundred_clients_at_once_are_all_served() {
     }
 }
 
+/// Its body is still on its way.
 #[tokio::test]
 async fn stopping_finishes_the_request_under_way_and_takes_no_new_ones() {
-    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let server = serve(waits_for(&session, &entered), Limits::default()).await;
+    let server = serve(hello, Limits::default()).await;
     let (mut idle, mut busy) = (server.connect().await, server.connect().await);
-    busy.write_all(GET.as_bytes()).await.unwrap();
-    entered.notified().await;
+    exchange(&mut busy, GET).await;
+    busy.write_all(WITH_BODY.as_bytes()).await.unwrap();
 
     server.stop.send(true).unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "the listener is closed first");
-    session.obtain();
+    busy.write_all(b"body").await.unwrap();
     let answered = answer(&mut busy).await;
 
-    assert_eq!((answered.status, answered.body.as_str()), (200, "late"));
+    assert_eq!((answered.status, answered.body.as_str()), (200, "hello"));
     assert_eq!(answered.header("connection"), Some("close"));
     server.task.await.unwrap();
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
+const WITH_BODY: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
+
 #[tokio::test(start_paused = true)]
 async fn stopping_takes_no_longer_than_the_drain_allows() {
-    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
     let limits = Limits { handling: Duration::from_secs(3600), ..Limits::default() };
-    let (mut client, stop, server) = serve_in_memory(waits_for(&session, &entered), limits).await;
-    client.write_all(GET.as_bytes()).await.unwrap();
-    entered.notified().await;
+    let (mut client, stop, server) = serve_in_memory(hello, limits).await;
+    client.write_all(WITH_BODY.as_bytes()).await.unwrap();
+    // Time stands until the server has read all there is.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let stopped_at = Instant::now();
 
     stop.send(true).unwrap();
@@ -437,6 +443,34 @@ async fn stopping_takes_no_longer_than_the_drain_allows() {
 
     assert_eq!(stopped_at.elapsed().as_secs(), limits.drain.as_secs());
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+/// It may wait for longer than requests under way have to finish.
+#[tokio::test(start_paused = true)]
+async fn stopping_answers_a_client_that_waits_for_credentials_at_once() {
+    let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
+    let (mut client, stop, server) = serve_in_memory(waits_for(&session, &entered), Limits::default()).await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    entered.notified().await;
+    let stopped_at = Instant::now();
+
+    stop.send(true).unwrap();
+    let answered = answer(&mut client).await;
+
+    assert_eq!((answered.status, stopped_at.elapsed()), (503, Duration::ZERO));
+    assert_eq!(answered.body, "transient: the daemon is stopping");
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_handed_out_to_the_last() {
+    let (session, entered) = (Session::live("app"), Arc::new(Notify::new()));
+    let (mut client, stop, _server) = serve_in_memory(waits_for(&session, &entered), Limits::default()).await;
+    exchange(&mut client, GET).await;
+
+    stop.send(true).unwrap();
+
+    assert_eq!(exchange(&mut client, GET).await.body, "late");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use http::StatusCode;
 use http::header;
 use http::request::Parts;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Decision;
 use super::Hand;
@@ -39,6 +40,8 @@ use tree::Node;
 pub struct Imds {
     session: Handle,
     role: RoleName,
+    /// Names that lists have shown a moment ago, each with the end of that moment.
+    earlier: Vec<(RoleName, Instant)>,
     tokens: TokenAuthority,
     place: Option<Place>,
 }
@@ -77,7 +80,20 @@ impl fmt::Display for RoleName {
 impl Imds {
     /// Shows `session` as `role` to whoever has taken a token from `tokens`.
     pub fn new(session: Handle, role: RoleName, tokens: TokenAuthority) -> Self {
-        Self { session, role, tokens, place: None }
+        Self { session, role, earlier: Vec::new(), tokens, place: None }
+    }
+
+    /// The same, in the place of `before`: clients that have just been shown its role by the list, and ask for that,
+    /// get this session's credentials. EC2's 404 would be taken for an instance without a role, and no error will do:
+    /// the AWS Common Runtime ends its process at any document that is none.
+    #[must_use]
+    pub fn in_place_of(mut self, before: &Self) -> Self {
+        let now = Instant::now();
+        let shown_now = (before.role.clone(), now + SHOWN);
+        let shown = [shown_now].into_iter().chain(before.earlier.iter().cloned());
+        self.earlier =
+            shown.filter(|(role, until)| *role != self.role && *until > now).take(MOST_EARLIER).collect();
+        self
     }
 
     /// The same, also answering in which Region (and account) the instance is.
@@ -125,13 +141,20 @@ impl Imds {
                 self.hand(Freshness::Full, move |_| Reply::text(&role.0))
             }
             // The list has promised these credentials less than 30 s ago, so they may be that much older.
-            (Node::Role(name), _) if *name == *self.role.0 => self.hand(Freshness::Promised, document::reply),
+            (Node::Role(name), _) if self.answers_to(&name) => {
+                self.hand(Freshness::Promised, document::reply)
+            }
             (Node::Region, Some(place)) => Reply::text(&place.region).into(),
             // SDKs cut the last letter off to get the Region; which zone it is means nothing here.
             (Node::AvailabilityZone, Some(place)) => Reply::text(&format!("{}a", place.region)).into(),
             (Node::Identity, Some(place)) => identity(place).into(),
             _ => Reply::empty(StatusCode::NOT_FOUND).into(),
         }
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        let now = Instant::now();
+        *name == *self.role.0 || self.earlier.iter().any(|(role, until)| *name == *role.0 && now < *until)
     }
 
     fn hand(
@@ -178,6 +201,11 @@ fn not_allowed(allowed: &'static str) -> Decision {
 
 static TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 static TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+
+/// As long as the list's promise holds. Every SDK asks for the document within seconds, retries included. After it a name
+/// that is no role's is 404 again, by which Go's SDK knows to ask for the list.
+const SHOWN: Duration = Duration::from_secs(30);
+const MOST_EARLIER: usize = 8;
 
 /// Go waits 500 ms for a header, everybody else 1 s.
 const PATIENCE: Duration = Duration::from_millis(350);

@@ -74,6 +74,34 @@ async fn without_a_living_token_every_path_answers_401_with_an_empty_body() {
     }
 }
 
+/// As a reload does it between a client's list and its document.
+#[tokio::test(start_paused = true)]
+async fn a_role_that_was_just_listed_is_answered_with_the_session_that_took_its_place() {
+    let (old, new) = (Session::live("old"), Session::live("new"));
+    let renamed = |session: &Session, role: &str, before: &Imds| {
+        let imds = Imds { role: RoleName::parse(role).unwrap(), ..imds(session) };
+        imds.in_place_of(before)
+    };
+    let second = renamed(&new, "second", &imds(&old));
+    let other = support::credentials_with_token("another-session-token");
+    new.hold(other);
+
+    let reply = get(&second, CREDENTIALS).await;
+
+    assert_eq!(reply.status(), StatusCode::OK);
+    assert!(text(&reply).contains("another-session-token"), "the new session's, never the old one's");
+    assert_eq!(text(&get(&second, LIST).await), "second");
+    let third = renamed(&new, "third", &second);
+    for name in ["app", "second", "third"] {
+        assert_eq!(get(&third, &format!("{LIST}{name}")).await.status(), StatusCode::OK, "{name}");
+    }
+    assert_eq!(get(&third, &format!("{LIST}fourth")).await.status(), StatusCode::NOT_FOUND);
+    tokio::time::advance(SHOWN).await;
+    for (name, status) in [("app", 404), ("second", 404), ("third", 200)] {
+        assert_eq!(get(&third, &format!("{LIST}{name}")).await.status(), status, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_list_is_exactly_one_name_with_and_without_a_slash() {
     let imds = imds(&Session::live("app"));
@@ -128,7 +156,7 @@ async fn credentials_that_were_listed_are_still_served_30_seconds_later() {
 async fn a_caller_waits_for_the_first_credentials_but_never_400_ms() {
     let session = Session::pending("app");
     let imds = imds(&session);
-    let asked_at = tokio::time::Instant::now();
+    let asked_at = Instant::now();
 
     let too_late = get(&imds, LIST).await;
     let waited = asked_at.elapsed();

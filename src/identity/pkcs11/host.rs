@@ -7,6 +7,7 @@
 mod token;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -48,8 +49,10 @@ pub fn serve(path: &Path, mut requests: impl Read, replies: impl Write + Send + 
     while let Some((request, secret)) = protocol::read::<Request>(&mut requests)? {
         let slot = request.task.place().map(|place| place.slot);
         let pin = (!secret.expose().is_empty()).then_some(secret);
-        let worker =
-            workers.entry(slot).or_insert_with(|| start_worker(Arc::clone(&module), Arc::clone(&replies)));
+        let worker = match workers.entry(slot) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(start_worker(Arc::clone(&module), Arc::clone(&replies))?),
+        };
         if worker.send(Job { request, pin }).is_err() {
             return Err(io::Error::other("a worker has ended"));
         }
@@ -62,9 +65,9 @@ struct Job {
     pin: Option<Secret<Vec<u8>>>,
 }
 
-fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> mpsc::Sender<Job> {
+fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> io::Result<mpsc::Sender<Job>> {
     let (sender, jobs) = mpsc::channel::<Job>();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut view = token::View::default();
         for Job { request, pin } in jobs {
             let Request { number, task, careful } = request;
@@ -76,8 +79,8 @@ fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> m
                 return;
             }
         }
-    });
-    sender
+    })?;
+    Ok(sender)
 }
 
 struct Module {

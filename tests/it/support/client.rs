@@ -68,6 +68,11 @@ pub(crate) async fn imds_list(address: &str, token: &str) -> Reply {
     tcp(address, "GET", TREE, &format!("x-aws-ec2-metadata-token: {token}")).await
 }
 
+/// The document of a role, with a token.
+pub(crate) async fn imds_role(address: &str, token: &str, role: &str) -> Reply {
+    tcp(address, "GET", &format!("{TREE}{role}"), &format!("x-aws-ec2-metadata-token: {token}")).await
+}
+
 /// Token, list and credentials, as an SDK asks for them; the list's refusal if there is one.
 pub(crate) async fn imds(address: &str) -> Reply {
     let token = imds_token(address).await;
@@ -75,7 +80,7 @@ pub(crate) async fn imds(address: &str) -> Reply {
     if list.status != 200 {
         return list;
     }
-    tcp(address, "GET", &format!("{TREE}{}", list.body), &format!("x-aws-ec2-metadata-token: {token}")).await
+    imds_role(address, &token, &list.body).await
 }
 
 pub(crate) async fn container(address: &str, session: &str, bearer: &str) -> Reply {

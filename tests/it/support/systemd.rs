@@ -35,6 +35,8 @@ pub(crate) struct Systemd {
     notify: PathBuf,
     /// How many descriptors it keeps for the service; `None` is a systemd before 254, which does not say.
     pub(crate) store: Option<u32>,
+    /// What the shell that starts a daemon does before it.
+    pub(crate) prelude: &'static str,
     state: watch::Receiver<Arc<Mutex<State>>>,
 }
 
@@ -54,6 +56,7 @@ impl Systemd {
             socket,
             notify,
             store: Some(4),
+            prelude: "",
             state,
         }
     }
@@ -66,7 +69,7 @@ impl Systemd {
     ///
     /// A shell gives the descriptors their numbers; one in memory can be opened by its name.
     pub(crate) fn start(&self, stage: &Stage) -> Daemon {
-        let mut script = String::from(r#"LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1"#);
+        let mut script = format!(r#"{}LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1"#, self.prelude);
         let mut names = vec!["http".to_owned(), "socket".to_owned()];
         let state = self.state.borrow();
         for (name, descriptor) in

@@ -1,0 +1,95 @@
+//! What a daemon has in the file system besides its secrets: its runtime directory and its socket. Both can be deleted
+//! under it, by a cleaner of old files or by hand, and are made again then.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tracing::info;
+use tracing::warn;
+
+use super::Error;
+use super::runtime_directory::RuntimeDirectory;
+use super::sockets::SocketFile;
+use super::sockets::Spot;
+use crate::failure::Failure;
+
+/// The runtime directory, and the socket where the daemon has bound one itself.
+#[derive(Debug)]
+pub(super) struct Premises {
+    directory: RuntimeDirectory,
+    socket: Option<SocketFile>,
+    /// What was told last, so that a trouble that stays is told once.
+    told: Option<Failure>,
+}
+
+/// What a look has found: the directory, and the socket if it had to be bound again.
+type Found = (RuntimeDirectory, Option<(UnixListener, Spot)>);
+
+impl Premises {
+    pub(super) fn new(directory: RuntimeDirectory, socket: Option<SocketFile>) -> Self {
+        Self { directory, socket, told: None }
+    }
+
+    /// Looks after them until `stop` is true, each time `look_now` is notified and every few seconds. Then it gives up
+    /// the socket; the directory is free once the caller drops it.
+    pub(super) async fn keep(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        look_now: Arc<Notify>,
+    ) -> RuntimeDirectory {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return self.directory,
+                () = look_now.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            let (directory, spot) =
+                (self.directory.clone(), self.socket.as_ref().map(SocketFile::spot).cloned());
+            // Without a limit: a look that hangs is the only one until it ends.
+            let mut looking = tokio::task::spawn_blocking(move || look(&directory, spot.as_ref()));
+            let looked = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return self.directory,
+                looked = &mut looking => looked,
+            };
+            let looked =
+                looked.unwrap_or_else(|_| Err(Error::Broken("looking after the socket panicked".into())));
+            let outcome = looked.and_then(|found| self.take(found));
+            self.tell(outcome.err().map(Failure::from));
+        }
+    }
+
+    fn take(&mut self, (directory, bound): Found) -> Result<(), Error> {
+        self.directory = directory;
+        if let (Some((listener, spot)), Some(socket)) = (bound, &mut self.socket) {
+            socket.move_to(listener, spot)?;
+            let path = socket.spot().path().display();
+            info!(%path, "The Unix socket was deleted; listening on a new one");
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, failure: Option<Failure>) {
+        if let Some(failure) = failure.as_ref().filter(|failure| self.told.as_ref() != Some(failure)) {
+            let (error, hint) = (failure.message(), failure.hint());
+            warn!(
+                error,
+                hint, "The runtime directory or the Unix socket was deleted and cannot be made again"
+            );
+        }
+        self.told = failure;
+    }
+}
+
+fn look(directory: &RuntimeDirectory, socket: Option<&Spot>) -> Result<Found, Error> {
+    let directory = directory.restored()?;
+    let bound = match socket {
+        Some(spot) => spot.bind_again()?,
+        None => None,
+    };
+    Ok((directory, bound))
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,164 @@
+//! The runtime directory: closed to others, and of one daemon at a time, whose state is in it.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+use tracing::warn;
+
+use super::Error;
+use crate::failure::system_reason;
+use crate::private_file;
+use crate::private_file::Lock;
+
+/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
+/// a socket of his own in the place of ours.
+///
+/// # Errors
+/// When it cannot be made, or others may write into it.
+pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
+    let failed =
+        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let found = fs_err::metadata(path).map_err(failed)?;
+    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if is_trusted && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
+}
+
+/// A runtime directory that no other daemon uses.
+#[derive(Clone, Debug)]
+pub(super) struct RuntimeDirectory {
+    path: PathBuf,
+    /// Held as long as the daemon lives; `None` where the file system has no locks.
+    lock: Option<Arc<Lock>>,
+}
+
+impl RuntimeDirectory {
+    /// Takes the one at `path`. A daemon that is stopping has it for a few seconds more, which are waited for.
+    ///
+    /// # Errors
+    /// When another daemon uses it.
+    pub(super) async fn take(path: &Path) -> Result<Self, Error> {
+        let gives_up_at = Instant::now() + PATIENCE;
+        let mut is_told = false;
+        loop {
+            match lock(path) {
+                Ok(lock) => return Ok(Self { path: path.into(), lock }),
+                Err(error) if Instant::now() >= gives_up_at => return Err(error),
+                Err(_) => {}
+            }
+            if !is_told {
+                info!(path = %path.display(), "Another daemon uses the runtime directory; waiting for it to end");
+                is_told = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The same, made again if it was deleted, and locked again if its lock's file was. May block.
+    ///
+    /// # Errors
+    /// As when it was made first, or when another daemon has taken it meanwhile.
+    pub(super) fn restored(&self) -> Result<Self, Error> {
+        make_runtime_directory(&self.path)?;
+        let is_gone = self.lock.as_ref().is_some_and(|held| !held.is_at(&lock_path(&self.path)));
+        Ok(if is_gone { Self { path: self.path.clone(), lock: lock(&self.path)? } } else { self.clone() })
+    }
+}
+
+/// What is lost without a lock is only that another daemon would not be noticed.
+fn lock(path: &Path) -> Result<Option<Arc<Lock>>, Error> {
+    match private_file::lock(&lock_path(path)) {
+        Ok(Some(lock)) => Ok(Some(Arc::new(lock))),
+        Ok(None) => Err(Error::InUse { path: path.into() }),
+        Err(error) => {
+            let path = path.display();
+            warn!(%path, %error, "The runtime directory cannot be locked; another daemon there would go unnoticed");
+            Ok(None)
+        }
+    }
+}
+
+fn lock_path(directory: &Path) -> PathBuf {
+    directory.join("daemon.lock")
+}
+
+/// A little longer than a daemon takes to finish the requests under way.
+const PATIENCE: Duration = Duration::from_secs(7);
+const POLL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_another_daemon_uses_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = RuntimeDirectory::take(folder.path()).await.unwrap();
+
+        let refused = RuntimeDirectory::take(folder.path()).await.unwrap_err();
+
+        let text = Failure::from(refused).to_string();
+        let path = folder.path().display();
+        assert!(text.starts_with(&format!("another daemon uses the runtime directory `{path}`")), "{text}");
+        assert!(text.contains("hint: stop it first") && text.contains("`runtime_directory`"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_is_about_to_end_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = RuntimeDirectory::take(folder.path()).await.unwrap();
+        let ending = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            drop(first);
+        };
+
+        let (second, ()) = tokio::join!(RuntimeDirectory::take(folder.path()), ending);
+
+        assert!(second.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_was_deleted_is_made_and_locked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let directory = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+
+        let _restored = directory.restored().unwrap();
+
+        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(RuntimeDirectory::take(&path).await.is_err(), "it is still this one's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_another_daemon_has_made_meanwhile_is_not_taken_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let first = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+        make_runtime_directory(&path).unwrap();
+        let _second = RuntimeDirectory::take(&path).await.unwrap();
+
+        assert!(matches!(first.restored(), Err(Error::InUse { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_cannot_be_locked_is_used_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(lock_path(folder.path())).unwrap();
+
+        assert!(RuntimeDirectory::take(folder.path()).await.is_ok());
+    }
+}

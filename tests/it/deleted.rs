@@ -1,0 +1,104 @@
+//! What is deleted under a running daemon, by a cleaner of old files or by hand.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::process::Signal;
+
+use crate::support::Stage;
+use crate::support::Systemd;
+use crate::support::client;
+
+const LISTENING: &str = "The Unix socket was deleted; listening on a new one";
+const TROUBLE: &str = "The runtime directory or the Unix socket was deleted and cannot be made again";
+const RELOADED: &str = "Configuration reloaded";
+
+#[tokio::test]
+async fn a_socket_that_was_deleted_comes_back_by_itself_with_its_mode() {
+    let stage = Stage::new().await;
+    stage.configure(&format!("[socket]\nmode = \"0660\"\n{}", stage.session("bedrock")));
+    let daemon = stage.daemon().await;
+    let before = client::socket(&stage.socket(), "bedrock").await.key_id();
+    fs_err::remove_file(stage.socket()).unwrap();
+
+    daemon.wait_for(LISTENING).await;
+
+    assert_eq!(client::socket(&stage.socket(), "bedrock").await.key_id(), before);
+    assert_eq!(fs_err::metadata(stage.socket()).unwrap().mode() & 0o777, 0o660);
+    let (code, output) = daemon.stop().await;
+    assert_eq!(code, 0, "{output}");
+    assert!(!stage.socket().exists());
+}
+
+#[tokio::test]
+async fn a_reload_makes_a_runtime_directory_that_was_deleted_again() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let before = client::imds(&daemon.http().await).await.key_id();
+    let token = client::imds_token(&daemon.http().await).await;
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(RELOADED).await;
+    daemon.wait_for(LISTENING).await;
+
+    assert_eq!(client::socket(&stage.socket(), "bedrock").await.key_id(), before);
+    assert_eq!(fs_err::metadata(stage.path("run")).unwrap().mode() & 0o777, 0o700);
+    let container = client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await;
+    assert_eq!(container.key_id(), before, "with the bearer of the file that was made anew");
+    // Clients keep their tokens, also through the next restart.
+    daemon.stop().await;
+    let successor = stage.daemon().await;
+    assert_eq!(client::imds_list(&successor.http().await, &token).await.status, 200);
+}
+
+/// A second daemon finds a lock there as it did before.
+#[tokio::test]
+async fn a_runtime_directory_that_was_deleted_is_locked_again() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(LISTENING).await;
+
+    let ran = stage.run(&["run"]).await;
+
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("another daemon listens on"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn another_programs_socket_in_the_place_of_a_deleted_one_is_left_alone_and_told_once() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    fs_err::rename(stage.socket(), stage.path("run/moved.sock")).unwrap();
+    let other = std::os::unix::net::UnixListener::bind(stage.socket()).unwrap();
+
+    for nth in 1..=3 {
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_nth(RELOADED, nth).await;
+    }
+    let line = daemon.wait_for(TROUBLE).await;
+
+    assert!(line["error"].as_str().unwrap().starts_with("another file is at"), "{line}");
+    assert_eq!(daemon.output().matches(TROUBLE).count(), 1, "{}", daemon.output());
+    let (code, output) = daemon.stop().await;
+    assert_eq!(code, 0, "{output}");
+    std::os::unix::net::UnixStream::connect(stage.socket()).unwrap();
+    other.accept().unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_of_systemd_is_not_made_again() {
+    let stage = Stage::new().await;
+    let systemd = Systemd::new(&stage);
+    let daemon = systemd.start(&stage);
+    systemd.wait_for("READY=1").await;
+    fs_err::remove_file(&systemd.socket).unwrap();
+
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(RELOADED).await;
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_nth(RELOADED, 2).await;
+
+    assert!(!systemd.socket.exists() && !stage.socket().exists());
+}
