@@ -8,6 +8,7 @@ mod support;
 mod access_keys;
 mod bad_input;
 mod bedrock;
+mod blocked_logs;
 mod cache;
 mod certificate;
 mod chain;
