@@ -116,7 +116,10 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 
 /// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
 pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
-    built(&mut Builder::new_multi_thread())
+    /// For what blocks: files, keys and name lookups. Tokio's 512 would all be started by a thousand sessions that begin at
+    /// once, and wait for two processors.
+    const MOST_BLOCKING: usize = 128;
+    built(Builder::new_multi_thread().max_blocking_threads(MOST_BLOCKING))
 }
 
 fn built(builder: &mut Builder) -> Result<Runtime, Failure> {

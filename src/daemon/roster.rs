@@ -1,5 +1,6 @@
 //! The sessions at work: which there are, with what settings, and the tasks that keep them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -203,46 +204,39 @@ fn uninterrupted(snapshot: Snapshot, now: OffsetDateTime) -> Snapshot {
 /// The roster for `settings` after `before`: sessions that did not change go on untouched.
 pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -> (Roster, Difference) {
     let mut difference = Difference::default();
-    let roster: Roster = settings
-        .sessions
-        .iter()
-        .map(|session| {
-            let policy = build::policy(settings, session);
-            let predecessor = before.iter().find(|member| member.settings.name == session.name);
-            match predecessor {
-                Some(member) if member.settings == *session && member.policy == policy => {
-                    difference.unchanged += 1;
-                    Arc::clone(member)
-                }
-                Some(member) => {
-                    difference.changed.push(session.name.clone());
-                    Arc::new(Member::start(
-                        session,
-                        policy,
-                        member.leave_to(session, shop.seams.clock.now()),
-                        shop,
-                    ))
-                }
-                None => {
-                    difference.added.push(session.name.clone());
-                    Arc::new(Member::start(session, policy, Past::None, shop))
-                }
+    let mut predecessors: HashMap<&str, &Arc<Member>> =
+        before.iter().map(|member| (&*member.settings.name, member)).collect();
+    let mut roster = Vec::with_capacity(settings.sessions.len());
+    for session in &settings.sessions {
+        let policy = build::policy(settings, session);
+        roster.push(match predecessors.remove(&*session.name) {
+            Some(member) if member.settings == *session && member.policy == policy => {
+                difference.unchanged += 1;
+                Arc::clone(member)
             }
-        })
-        .collect();
-    let is_gone =
-        |member: &&Arc<Member>| !roster.iter().any(|other| other.settings.name == member.settings.name);
+            Some(member) => {
+                difference.changed.push(session.name.clone());
+                let past = member.leave_to(session, shop.seams.clock.now());
+                Arc::new(Member::start(session, policy, past, shop))
+            }
+            None => {
+                difference.added.push(session.name.clone());
+                Arc::new(Member::start(session, policy, Past::None, shop))
+            }
+        });
+    }
+    let is_gone = |member: &&Arc<Member>| predecessors.contains_key(&*member.settings.name);
     difference.removed = before.iter().filter(is_gone).map(|member| member.settings.name.clone()).collect();
-    (roster, difference)
+    (roster.into(), difference)
 }
 
 /// The first roster: each session goes on from what a predecessor left for it.
-pub(super) fn first(settings: &Settings, mut kept: Vec<Kept>, shop: Workshop<'_>) -> Roster {
+pub(super) fn first(settings: &Settings, kept: Vec<Kept>, shop: Workshop<'_>) -> Roster {
+    let mut kept: HashMap<String, Kept> = kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect();
     let mut start = |session: &config::Session| {
         let fingerprint = handover::fingerprint(session);
         let now = shop.seams.clock.now();
-        let found = kept.iter().position(|kept| kept.name == session.name);
-        let past = match found.map(|index| kept.swap_remove(index)) {
+        let past = match kept.remove(&session.name) {
             Some(kept) if kept.settings != fingerprint => {
                 info!(
                     session = session.name,
