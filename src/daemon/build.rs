@@ -67,13 +67,21 @@ pub struct Seams {
     pub jitter: Jitter,
     /// The way to AWS; `None` for HTTPS as the settings say.
     pub transport: Option<Arc<dyn Transport>>,
+    /// How changes of files are heard of.
+    pub watches: identity::Watches,
 }
 
 impl Seams {
     /// The operating system's clock and randomness, and HTTPS.
     pub fn real() -> Self {
         let entropy = Entropy::system();
-        Self { clock: Clock::system(), jitter: Jitter::uniform(entropy.clone()), entropy, transport: None }
+        Self {
+            clock: Clock::system(),
+            jitter: Jitter::uniform(entropy.clone()),
+            entropy,
+            transport: None,
+            watches: identity::Watches::default(),
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
 use crate::arn::RoleArn;
-use crate::clock::Clock;
 use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
@@ -108,7 +107,7 @@ impl Member {
             // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
             changed.notify_one();
         }
-        if let Some(watcher) = watcher(settings, identity.as_ref(), clock, changed) {
+        if let Some(watcher) = watcher(settings, identity.as_ref(), seams, changed) {
             tasks.spawn(supervise::watch(watcher));
         }
         tasks.spawn(supervise::keep(keeper));
@@ -180,14 +179,15 @@ impl Member {
 pub(super) fn watcher(
     settings: &config::Session,
     identity: Option<&Arc<identity::Current>>,
-    clock: Clock,
+    seams: &Seams,
     changed: Arc<Notify>,
 ) -> Option<Watcher> {
+    let (clock, watches) = (seams.clock.clone(), seams.watches.clone());
     match (&settings.source, identity) {
-        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed)),
+        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed, watches)),
         (config::Source::AccessKeys(source), None) => {
             source.keys.path()?;
-            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed))
+            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed, watches))
         }
         (config::Source::RolesAnywhere(_), None) => None,
     }

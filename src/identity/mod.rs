@@ -62,6 +62,7 @@ pub use source::Locator;
 pub use source::Source;
 use time::OffsetDateTime;
 pub use watch::Watcher;
+pub use watch::Watches;
 
 use crate::clock;
 

@@ -6,12 +6,11 @@
 //! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
 
 mod inotify;
+mod shared;
 mod subject;
 mod survey;
 
 use std::convert::Infallible;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use self::inotify::Deaf;
-use self::inotify::Inotify;
+use self::shared::Ear;
+pub use self::shared::Watches;
 use self::subject::Subject;
 use self::survey::Stamp;
 use self::survey::Survey;
@@ -38,7 +38,7 @@ pub struct Watcher {
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
-    open: fn() -> io::Result<OwnedFd>,
+    watches: Watches,
 }
 
 /// How long to wait between looks.
@@ -64,17 +64,23 @@ impl Default for Pace {
 
 impl Watcher {
     /// A watcher that notifies `changed` when there is another identity than the session has signed with.
-    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self::of(Subject::Identity(current), clock, changed)
+    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self::of(Subject::Identity(current), clock, changed, watches)
     }
 
     /// The same for the file of access keys of which the session's issuer has a clone.
-    pub fn of_access_keys(session: &str, keys: AccessKeys, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed)
+    pub fn of_access_keys(
+        session: &str,
+        keys: AccessKeys,
+        clock: Clock,
+        changed: Arc<Notify>,
+        watches: Watches,
+    ) -> Self {
+        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed, watches)
     }
 
-    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self { subject, clock, changed, pace: Pace::default(), open: inotify::open }
+    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self { subject, clock, changed, pace: Pace::default(), watches }
     }
 
     /// The session's name.
@@ -152,8 +158,7 @@ struct Lookout {
     words: &'static str,
     paths: Vec<PathBuf>,
     pace: Pace,
-    open: fn() -> io::Result<OwnedFd>,
-    inotify: Option<Inotify>,
+    ear: Arc<Ear>,
     told_trouble: Option<String>,
 }
 
@@ -164,8 +169,7 @@ impl Lookout {
             words: watcher.subject.words(),
             paths: watcher.subject.paths(),
             pace: watcher.pace,
-            open: watcher.open,
-            inotify: None,
+            ear: watcher.watches.listen(),
             told_trouble: None,
         }
     }
@@ -174,24 +178,19 @@ impl Lookout {
     ///
     /// Waits as long as a file system hangs: there is nothing to see until it answers, and attempts tell of it.
     async fn survey(&mut self) -> Vec<Stamp> {
-        let opened = self.open_inotify();
-        let queue = self.inotify.as_ref().map(Inotify::queue);
-        let paths = self.paths.clone();
-        let surveyed = tokio::task::spawn_blocking(move || Survey::take(&paths, queue.as_deref())).await;
+        let queue = self.ear.begin(self.pace.poll);
+        let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
+        let surveyed = tokio::task::spawn_blocking(move || {
+            let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref());
+            if let Some(queue) = queue {
+                ear.finish(&queue, watched);
+            }
+            (stamps, trouble)
+        });
         // A panic in it leaves no stamps, which makes for a look.
-        let Survey { stamps, watched, trouble } = surveyed.unwrap_or_default();
-        if let Some(inotify) = &mut self.inotify {
-            inotify.watch_only(watched);
-        }
-        self.tell(opened.err().map(Deaf::Queue).or(trouble));
+        let (stamps, trouble) = surveyed.await.unwrap_or_default();
+        self.tell(trouble);
         stamps
-    }
-
-    fn open_inotify(&mut self) -> io::Result<()> {
-        if self.inotify.is_none() {
-            self.inotify = Some(Inotify::new((self.open)()?)?);
-        }
-        Ok(())
     }
 
     /// Tells once why changes may be noticed late.
@@ -206,28 +205,15 @@ impl Lookout {
         self.told_trouble = text;
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&self) -> Woken {
         let pace = self.pace;
-        if tokio::time::timeout(pace.poll, self.event()).await.is_err() {
+        if tokio::time::timeout(pace.poll, self.ear.event()).await.is_err() {
             return Woken::ByTime;
         }
-        let settled = async { while tokio::time::timeout(pace.quiet, self.event()).await.is_ok() {} };
+        let settled = async { while tokio::time::timeout(pace.quiet, self.ear.event()).await.is_ok() {} };
         // Settled or not, it is time.
         let _ = tokio::time::timeout(pace.restless, settled).await;
         Woken::ByEvent
-    }
-
-    /// The kernel's next word on any of the files; none comes where there is no watch.
-    async fn event(&mut self) {
-        if let Some(inotify) = &mut self.inotify {
-            match inotify.event().await {
-                Ok(()) => return,
-                Err(error) => self.tell(Some(Deaf::Queue(error))),
-            }
-            // The next look opens another.
-            self.inotify = None;
-        }
-        std::future::pending::<()>().await;
     }
 }
 

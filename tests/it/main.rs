@@ -22,6 +22,7 @@ mod failover;
 mod handover;
 mod helper;
 mod lifecycle;
+mod many_sessions;
 mod outage;
 #[cfg(feature = "aws-config")]
 mod provider;
