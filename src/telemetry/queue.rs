@@ -241,7 +241,7 @@ mod tests {
             // A test that has ended blocks for ever, as a reader that hangs does.
             let Ok(outcome) = self.outcomes.recv() else {
                 loop {
-                    std::thread::park()
+                    std::thread::park();
                 }
             };
             outcome?;
