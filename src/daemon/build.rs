@@ -276,7 +276,10 @@ pub(super) fn front_ends(
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
-    let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
+    let identities: Vec<_> = roster.iter().map(|member| member.identity().cloned()).collect();
+    let fault = move |number: usize| identities.get(number)?.as_ref()?.fault();
+    let socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);
+    let unix = Router::unix(socket);
     Ok((Router::tcp(door, imds.transpose()?, container), unix))
 }
 

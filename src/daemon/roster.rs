@@ -118,6 +118,10 @@ impl Member {
         &self.settings
     }
 
+    pub(super) fn identity(&self) -> Option<&Arc<identity::Current>> {
+        self.identity.as_ref()
+    }
+
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }

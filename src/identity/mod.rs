@@ -22,6 +22,7 @@ mod pem;
 pub mod pkcs11;
 #[cfg(feature = "pkcs12")]
 mod pkcs12;
+mod reading;
 mod selection;
 mod source;
 pub mod spiffe;

@@ -28,6 +28,8 @@ use super::AccessKeys;
 use super::Current;
 use super::Found;
 use super::expiry::Reminders;
+use super::reading;
+use super::reading::PATIENCE;
 use super::spiffe::Stream;
 use crate::clock::Clock;
 use crate::failure::Chain;
@@ -106,8 +108,8 @@ impl Watcher {
         tokio::time::sleep(self.pace.quiet).await;
         loop {
             // Before the files are read: what changes later is an event, or another stamp at the next look.
-            let stamps = Some(lookout.survey().await);
-            if last != stamps || found == Found::Fault || self.subject.is_silent() {
+            let stamps = lookout.survey().await;
+            if last != stamps || stamps.is_none() || found == Found::Fault || self.subject.is_silent() {
                 found = self.subject.look(self.clock.now()).await;
                 if found == Found::News {
                     self.changed.notify_one();
@@ -157,6 +159,7 @@ struct Lookout {
     session: String,
     words: &'static str,
     paths: Vec<PathBuf>,
+    place: Arc<reading::Place>,
     pace: Pace,
     ear: Arc<Ear>,
     told_trouble: Option<String>,
@@ -168,6 +171,7 @@ impl Lookout {
             session: watcher.session().into(),
             words: watcher.subject.words(),
             paths: watcher.subject.paths(),
+            place: Arc::clone(watcher.subject.place()),
             pace: watcher.pace,
             ear: watcher.watches.listen(),
             told_trouble: None,
@@ -176,21 +180,21 @@ impl Lookout {
 
     /// Puts the watches where the paths lead now, and says what is there.
     ///
-    /// Waits as long as a file system hangs: there is nothing to see until it answers, and attempts tell of it.
-    async fn survey(&mut self) -> Vec<Stamp> {
-        let queue = self.ear.begin(self.pace.poll);
+    /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
+    async fn survey(&mut self) -> Option<Vec<Stamp>> {
         let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
-        let surveyed = tokio::task::spawn_blocking(move || {
-            let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref());
-            if let Some(queue) = queue {
-                ear.finish(&queue, watched);
+        let surveyed = self.place.read(PATIENCE, move || {
+            let queue = ear.begin();
+            let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref().ok());
+            if let Ok(queue) = &queue {
+                ear.finish(queue, watched);
             }
-            (stamps, trouble)
+            (stamps, trouble, queue.err())
         });
-        // A panic in it leaves no stamps, which makes for a look.
-        let (stamps, trouble) = surveyed.await.unwrap_or_default();
+        let ((stamps, trouble, no_queue), _reading) = surveyed.await.ok()?;
+        self.ear.tell(no_queue.as_ref(), self.pace.poll);
         self.tell(trouble);
-        stamps
+        Some(stamps)
     }
 
     /// Tells once why changes may be noticed late.

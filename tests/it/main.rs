@@ -20,6 +20,7 @@ mod daemonless;
 mod exec;
 mod failover;
 mod handover;
+mod hanging_files;
 mod helper;
 mod lifecycle;
 mod many_sessions;

@@ -205,7 +205,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     let bench = Bench::new();
     let used = bench.load().await.unwrap();
     bench.log.news();
-    let hanging = Arc::clone(&bench.current.reading).lock_owned().await;
+    let hanging = Arc::clone(&bench.current.place.turn).lock_owned().await;
 
     assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
     let told = bench.log.news();

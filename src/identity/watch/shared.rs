@@ -118,20 +118,23 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`]. Where there is none, the log
-    /// tells once for all listeners that they look `every` so often instead.
-    pub(super) fn begin(&self, every: Duration) -> Option<Arc<OwnedFd>> {
+    /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
+    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
         let mut state = self.shared.lock();
-        let queue = match state.open(&self.shared) {
-            Ok(queue) => queue,
-            Err(error) => {
-                state.tell(&Deaf::Queue(error), every);
-                return None;
-            }
-        };
-        state.told_trouble = None;
+        let queue = state.open(&self.shared).map_err(Deaf::Queue)?;
         state.surveys.insert(self.id, Vec::new());
-        Some(queue)
+        Ok(queue)
+    }
+
+    /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
+    pub(super) fn tell(&self, trouble: Option<&Deaf>, every: Duration) {
+        let error = trouble.map(|trouble| Chain(trouble).to_string());
+        let told = std::mem::replace(&mut self.shared.lock().told_trouble, error.clone());
+        if let (Some(trouble), Some(error)) = (trouble, &error)
+            && told.as_ref() != Some(error)
+        {
+            warn!(error, hint = trouble.hint(), ?every, "Cannot watch files; looking at intervals");
+        }
     }
 
     /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
@@ -184,15 +187,6 @@ impl State {
         task.spawn(reading.run(queue));
         self.reader = Some(Reader { queue: Arc::clone(&descriptor), _task: task });
         Ok(descriptor)
-    }
-
-    /// Tells once why changes may be noticed late.
-    fn tell(&mut self, trouble: &Deaf, every: Duration) {
-        let error = Chain(trouble).to_string();
-        if self.told_trouble.as_ref() != Some(&error) {
-            warn!(error, hint = trouble.hint(), ?every, "Cannot watch files; looking at intervals");
-        }
-        self.told_trouble = Some(error);
     }
 
     fn listen_to(&mut self, id: Id, watched: Watched) {

@@ -104,7 +104,10 @@ async fn where_there_is_no_queue_one_warning_is_for_all() {
     let ears: Vec<_> = (0..5).map(|_| watches.listen()).collect();
 
     for _ in 0..3 {
-        assert!(ears.iter().all(|ear| ear.begin(Duration::from_secs(30)).is_none()));
+        for ear in &ears {
+            let trouble = ear.begin().unwrap_err();
+            ear.tell(Some(&trouble), Duration::from_secs(30));
+        }
     }
 
     let told = log.news();
@@ -114,7 +117,7 @@ async fn where_there_is_no_queue_one_warning_is_for_all() {
 
 /// A listener to the entry `name` of `directory`.
 fn listen_to(ear: &Ear, directory: &Path, name: &str) -> Arc<OwnedFd> {
-    let queue = ear.begin(HOUR).unwrap();
+    let queue = ear.begin().unwrap();
     let number = inotify::watch(&queue, directory).unwrap();
     ear.finish(&queue, [(number, HashSet::from([name.into()]))].into());
     queue
@@ -131,7 +134,7 @@ async fn what_changes_between_the_beginning_and_the_end_of_a_survey_is_heard_at_
     let (ear, other) = (watches.listen(), watches.listen());
     listen_to(&other, folder.0.path(), "leaf.pem");
 
-    let queue = ear.begin(HOUR).unwrap();
+    let queue = ear.begin().unwrap();
     let number = inotify::watch(&queue, folder.0.path()).unwrap();
     folder.write("leaf.pem", "");
     assert!(hears(&other).await, "the event has been read");
@@ -153,7 +156,7 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
     assert!(hears(&second).await);
 
     // While another's survey may just have added it, nobody takes it off the queue.
-    let queue = third.begin(HOUR).unwrap();
+    let queue = third.begin().unwrap();
     let number = inotify::watch(&queue, folder.0.path()).unwrap();
     drop(second);
     third.finish(&queue, [(number, HashSet::from(["leaf.pem".into()]))].into());
