@@ -71,7 +71,7 @@ pub enum Found {
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.
     pub fn new(session: &str, source: Source) -> Self {
-        let place = reading::Place::of(source.paths());
+        let place = reading::Place::of(source.shared_paths());
         Self { session: session.into(), source, place, state: Mutex::default() }
     }
 

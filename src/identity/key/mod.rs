@@ -110,7 +110,7 @@ pub(super) fn from_pem(
             _ => continue,
         };
         let der = section.decode()?;
-        return shared::shared(section.label, der.expose(), || read(&origin, der.expose()));
+        return shared::shared(&[section.label, der.expose()], || read(&origin, der.expose()));
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
@@ -127,13 +127,15 @@ fn from_encrypted_pkcs8(
     // A file that cannot be decrypted at all says so whether there is a passphrase or not.
     let encrypted = Encrypted::parse(der).map_err(refuse)?;
     let passphrase = passphrase.ok_or(encrypted::Fault::NoPassphrase).map_err(refuse)?.read()?;
-    let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
-    from_pkcs8(origin, der.expose())
+    shared::shared(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
+        let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
+        from_pkcs8(origin, der.expose())
+    })
 }
 
 /// A key in PKCS#8 (RFC 5958), DER.
 pub(super) fn from_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
-    shared::shared(b"PRIVATE KEY", der, || read_pkcs8(origin, der))
+    shared::shared(&[b"PRIVATE KEY", der], || read_pkcs8(origin, der))
 }
 
 fn read_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {

@@ -1,6 +1,6 @@
 //! Keys that several sessions read from the same file are in memory, and are checked, once.
 //!
-//! Checking an EC key costs a millisecond, and a thousand sessions may name one file. What is remembered of a key is a
+//! Checking an EC key costs a millisecond, decrypting one a second, and a thousand sessions may name one file. What is remembered of a key is a
 //! fingerprint, and a way to it as long as some identity holds it: nothing here keeps a key alive. Content that differs in
 //! one byte is another key. That a key belongs to its session's certificate is proven for each session all the same.
 
@@ -17,7 +17,7 @@ use ring::rand::SystemRandom;
 use super::SigningKey;
 use crate::identity::Error;
 
-/// Of this process alone, so that nothing in memory tells which key it is.
+/// Of this process alone: a passphrase may be short enough to be guessed from a plain hash.
 static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes")
 });
@@ -31,13 +31,13 @@ struct Keys {
     swept_at: usize,
 }
 
-/// The key that `der` stands for in a PEM section with `label`: the one that is in memory, or else as `read` gives it.
+/// The key that `facts` decide (the label of a PEM section, its content, what unlocks it): the one that is in memory, or
+/// else as `read` gives it.
 pub(super) fn shared(
-    label: &[u8],
-    der: &[u8],
+    facts: &[&[u8]],
     read: impl FnOnce() -> Result<Arc<dyn SigningKey>, Error>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
-    let fingerprint = fingerprint(label, der);
+    let fingerprint = fingerprint(facts);
     let known = keys(|keys| keys.known.get(&fingerprint).and_then(Weak::upgrade));
     if let Some(key) = known {
         return Ok(key);
@@ -48,12 +48,13 @@ pub(super) fn shared(
     Ok(key)
 }
 
-fn fingerprint(label: &[u8], der: &[u8]) -> Vec<u8> {
+fn fingerprint(facts: &[&[u8]]) -> Vec<u8> {
     let mut hash = hmac::Context::with_key(&HASH_KEY);
-    hash.update(label);
-    // Ends the label: it is no byte of any.
-    hash.update(&[0]);
-    hash.update(der);
+    for fact in facts {
+        // Their lengths too, so that no two lists look alike.
+        hash.update(&fact.len().to_be_bytes());
+        hash.update(fact);
+    }
     hash.sign().as_ref().to_vec()
 }
 
