@@ -58,7 +58,7 @@ type Id = u64;
 struct Reader {
     queue: Arc<OwnedFd>,
     /// Ends with the value.
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 struct Listener {
@@ -120,9 +120,8 @@ pub(super) struct Ear {
 impl Ear {
     /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
     pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
-        let mut state = self.shared.lock();
-        let queue = state.open(&self.shared).map_err(Deaf::Queue)?;
-        state.surveys.insert(self.id, Vec::new());
+        let queue = self.shared.queue().map_err(Deaf::Queue)?;
+        self.shared.lock().surveys.insert(self.id, Vec::new());
         Ok(queue)
     }
 
@@ -170,25 +169,34 @@ impl Drop for Ear {
 }
 
 impl Shared {
+    /// The queue, opened if there is none.
+    fn queue(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
+        let mut state = self.lock();
+        if let Some(reader) = &state.reader {
+            return Ok(Arc::clone(&reader.queue));
+        }
+        let queue = Queue::new((self.open)()?)?;
+        let descriptor = queue.descriptor();
+        state.reader = Some(Reader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
+        drop(state);
+        // Without the lock: a runtime that is ending drops the task at once, and that takes the lock.
+        let reading = Reading { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
+        let mut task = JoinSet::new();
+        task.spawn(reading.run(queue));
+        if let Some(reader) = self.lock().reader.as_mut()
+            && Arc::ptr_eq(&reader.queue, &descriptor)
+        {
+            reader.task = task;
+        }
+        Ok(descriptor)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn open(&mut self, shared: &Arc<Shared>) -> io::Result<Arc<OwnedFd>> {
-        if let Some(reader) = &self.reader {
-            return Ok(Arc::clone(&reader.queue));
-        }
-        let queue = Queue::new((shared.open)()?)?;
-        let descriptor = queue.descriptor();
-        let reading = Reading { shared: Arc::downgrade(shared), queue: Arc::clone(&descriptor) };
-        let mut task = JoinSet::new();
-        task.spawn(reading.run(queue));
-        self.reader = Some(Reader { queue: Arc::clone(&descriptor), _task: task });
-        Ok(descriptor)
-    }
-
     fn listen_to(&mut self, id: Id, watched: Watched) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         for number in watched.keys() {

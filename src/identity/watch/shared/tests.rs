@@ -181,13 +181,26 @@ async fn lost_events_wake_everybody() {
     assert!(hears(&first).await && hears(&second).await);
 }
 
+/// A survey that blocks may be the first to want a queue when the runtime is ending.
+#[test]
+fn a_runtime_that_ends_meanwhile_stops_no_thread() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (ear, handle) = (Watches::default().listen(), runtime.handle().clone());
+    runtime.shutdown_background();
+
+    let _inside = handle.enter();
+    // There may be a queue or not; what matters is that this ends.
+    let _ = ear.begin();
+    let _ = ear.begin();
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_queue_has_failed_everybody_looks_and_another_is_opened() {
     let (folder, watches) = (Folder::new(), Watches::default());
     let ear = watches.listen();
     let before = listen_to(&ear, folder.0.path(), "leaf.pem");
 
-    watches.0.lock().reader.as_mut().unwrap()._task.abort_all();
+    watches.0.lock().reader.as_mut().unwrap().task.abort_all();
     assert!(hears(&ear).await);
 
     let after = listen_to(&ear, folder.0.path(), "leaf.pem");
