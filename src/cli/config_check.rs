@@ -12,8 +12,7 @@ use crate::clock;
 use crate::clock::Clock;
 use crate::config;
 use crate::daemon;
-use crate::failure::Failure;
-use crate::identity;
+use crate::identity::Loaded;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
@@ -30,11 +29,16 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     if let Err(error) = daemon::transport(&settings, &Clock::system()) {
         outcome = exit::report(&error.into(), surroundings);
     }
+    // Held to the end: sessions that name the same key then have it read and checked once.
+    let mut identities = Vec::new();
     for session in &settings.sessions {
-        match session.identity().map(|source| identity_line(&session.name, source, &Clock::system())) {
-            Some(Ok(line)) => text.push_str(&line),
-            Some(Err(failure)) => outcome = exit::report(&failure, surroundings),
-            None => {}
+        let Some(source) = session.identity() else { continue };
+        match source.load(Clock::system().now()) {
+            Ok(loaded) => {
+                write_identity(&mut text, &session.name, &loaded, &Clock::system());
+                identities.push(loaded.identity);
+            }
+            Err(error) => outcome = exit::report(&error.into(), surroundings),
         }
     }
     match exit::print(surroundings, &text) {
@@ -44,21 +48,19 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 }
 
 /// What the session would sign with, as comments so that the whole output stays a configuration.
-fn identity_line(session: &str, source: &identity::Source, clock: &Clock) -> Result<String, Failure> {
-    let now = clock.now();
-    let loaded = source.load(now)?;
-    let identity = loaded.identity;
-    let mut line = format!(
-        "# session.{}: {}, valid until {}, intermediates: {}\n",
+fn write_identity(text: &mut String, session: &str, loaded: &Loaded, clock: &Clock) {
+    let identity = &loaded.identity;
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "# session.{}: {}, valid until {}, intermediates: {}",
         session,
         identity.subject(),
         clock::rfc3339(identity.not_after()),
         identity.intermediates().len(),
     );
-    let endings = identity.links().filter_map(|link| link.warning(now));
-    for warning in loaded.warnings.into_iter().chain(endings) {
-        // Writing into a String cannot fail.
-        let _ = writeln!(line, "# session.{session}: warning: {warning}");
+    let endings = identity.links().filter_map(|link| link.warning(clock.now()));
+    for warning in loaded.warnings.iter().cloned().chain(endings) {
+        let _ = writeln!(text, "# session.{session}: warning: {warning}");
     }
-    Ok(line)
 }

@@ -122,6 +122,9 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 /// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
 /// Where a limit allows fewer threads it has fewer.
 pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
+    /// For what blocks: files, keys and name lookups. Tokio's 512 would all be started by a thousand sessions that begin at
+    /// once, and wait for two processors.
+    const MOST_BLOCKING: usize = 128;
     let usual = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let obtained = threads::obtainable(usual + threads::SPARE);
     let workers = match obtained.count.saturating_sub(threads::SPARE) {
@@ -129,6 +132,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
         workers => workers,
     };
     let mut builder = Builder::new_multi_thread();
+    builder.max_blocking_threads(MOST_BLOCKING);
     if workers < usual {
         let (error, hint) = (obtained.reason(), threads::HINT);
         tracing::warn!(

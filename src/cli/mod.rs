@@ -45,6 +45,11 @@ impl<'a> Surroundings<'a> {
     pub fn new(environment: &'a Environment, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
         Self { environment, stdout, stderr, name: helper::Name::Anchord }
     }
+
+    /// The same with another place for everything but data.
+    fn with_stderr<'b>(&'b mut self, stderr: &'b mut dyn Write) -> Surroundings<'b> {
+        Surroundings { environment: self.environment, stdout: &mut *self.stdout, stderr, name: self.name }
+    }
 }
 
 /// Runs the verb that `arguments` (the program's name first) ask for.

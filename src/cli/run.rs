@@ -1,5 +1,6 @@
 //! `anchord run`: the daemon.
 
+use std::io::LineWriter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,14 @@ pub(super) struct Start {
 pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
     let Start { settings, passed, read, announce, hangup } = start;
     prompt::ask_for_all(&settings);
-    let logs = start_logs(&settings, surroundings.environment);
+    let queue = match log_queue() {
+        Ok(queue) => queue,
+        Err(failure) => return exit::report(&failure, surroundings),
+    };
+    let logs = start_logs(&settings, surroundings.environment, &queue);
+    // Behind the logs, and without waiting for a reader that hangs.
+    let mut stderr = LineWriter::new(queue.writer());
+    let surroundings = &mut surroundings.with_stderr(&mut stderr);
     daemon::no_core_files();
     daemon::raise_descriptor_limit();
     let runtime = match exit::runtime_with_threads() {
@@ -157,12 +165,25 @@ fn level(settings: &Settings) -> Level {
     }
 }
 
-pub(super) fn start_logs(settings: &Settings, environment: &Environment) -> telemetry::Logs {
+/// What a verb that goes on logs through; its end waits for what is queued.
+pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
+    telemetry::Queue::start().map_err(|error| {
+        let hint = "see that the limit of processes (`ulimit -u`, `pids.max`) leaves room for threads";
+        let message = format!("cannot start the thread that writes logs: {error}");
+        Failure::of(Class::Misconfigured, message, Some(hint.into()))
+    })
+}
+
+pub(super) fn start_logs(
+    settings: &Settings,
+    environment: &Environment,
+    queue: &telemetry::Queue,
+) -> telemetry::Logs {
     let format = match settings.log.format {
         config::Format::Text => telemetry::Format::Text,
         config::Format::Json => telemetry::Format::Json,
     };
     // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
     let under_journal = environment.get("JOURNAL_STREAM").is_some();
-    telemetry::init(level(settings), format, !under_journal, std::io::stderr)
+    telemetry::init(level(settings), format, !under_journal, queue.writer())
 }

@@ -40,6 +40,8 @@ struct Line {
     next_attempt_at: Option<String>,
     #[serde(default)]
     trouble: Option<Trouble>,
+    #[serde(default)]
+    certificate_trouble: Option<Trouble>,
 }
 
 #[derive(Deserialize)]
@@ -119,8 +121,9 @@ fn render(status: &Status, clock: &Clock) -> String {
             None => {}
         }
         text.push('\n');
-        if let Some(trouble) = &line.trouble {
-            let _ = writeln!(text, "  {}: {}", trouble.class, trouble.message);
+        for (trouble, what) in [(&line.trouble, ""), (&line.certificate_trouble, "certificate, ")] {
+            let Some(trouble) = trouble else { continue };
+            let _ = writeln!(text, "  {what}{}: {}", trouble.class, trouble.message);
             if let Some(hint) = &trouble.hint {
                 let _ = writeln!(text, "  hint: {hint}");
             }

@@ -131,9 +131,10 @@ pub(super) fn update(
                 Ok(())
             })
         }
-        Term::Forever => exit::runtime_with_threads().and_then(|runtime| {
-            let _logs = run::start_logs(settings, surroundings.environment);
+        Term::Forever => run::log_queue().and_then(|queue| {
+            let runtime = exit::runtime_with_threads()?;
             let environment = surroundings.environment;
+            run::start_logs(settings, environment, &queue);
             let outcome = runtime.block_on(until_told_to_stop(settings, target, way, environment));
             // Time enough for a file that is being written; a name lookup need not be waited for.
             runtime.shutdown_timeout(Duration::from_millis(500));

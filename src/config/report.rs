@@ -1,13 +1,22 @@
 //! What `anchord config check` prints: each option, its value, and who decided it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::Settings;
 use super::problem::Origin;
 
-/// The value and origin of each option, in the order of the sample file.
+/// The value and origin of each option, in the order of the sample file. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Vec<Line>);
+pub struct Origins(Arc<Lines>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lines {
+    lines: Vec<Line>,
+    /// Where the line of a key is: a thousand sessions have tens of thousands of lines.
+    places: HashMap<String, usize>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
@@ -20,21 +29,26 @@ impl Origins {
     /// Notes an option, over what was noted of it before. `value` is in TOML's form and holds no secret.
     pub(super) fn note(&mut self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
         let line = Line { key: key.into(), value: value.into(), origin };
-        match self.0.iter_mut().find(|noted| noted.key == line.key) {
-            Some(noted) => *noted = line,
-            None => self.0.push(line),
+        // Copies nothing: there are no clones before the settings are complete.
+        let Lines { lines, places } = Arc::make_mut(&mut self.0);
+        match places.get(&line.key) {
+            Some(place) => lines[*place] = line,
+            None => {
+                places.insert(line.key.clone(), lines.len());
+                lines.push(line);
+            }
         }
     }
 
     /// Who decided the option with this key, such as `log.level` or `session.bedrock.region`.
     pub fn of(&self, key: &str) -> Option<&Origin> {
-        self.0.iter().find(|line| line.key == key).map(|line| &line.origin)
+        self.0.places.get(key).map(|place| &self.0.lines[*place].origin)
     }
 }
 
 /// A line an option: `key = value`, then its origin - a flag, a variable, a line of the file or `default`.
 pub fn describe(settings: &Settings) -> String {
-    let lines = &settings.origins.0;
+    let lines = &settings.origins.0.lines;
     let widest = |width: fn(&Line) -> usize| lines.iter().map(width).max().unwrap_or(0);
     let (keys, values) =
         (widest(|line| line.key.len()), widest(|line| line.value.chars().count()).min(WIDEST_VALUE));
@@ -57,5 +71,24 @@ pub(super) fn without_login(proxy: &str) -> String {
             format!("{}[redacted]@{host}", scheme.unwrap_or_default())
         }
         None => proxy.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_replaces_the_one_of_its_key_and_keeps_its_place() {
+        let mut origins = Origins::default();
+        origins.note("a", "1", Origin::Default);
+        origins.note("b", "2", Origin::Default);
+
+        origins.note("a", "3", Origin::Argument("a"));
+
+        let shown: Vec<_> = origins.0.lines.iter().map(|line| (&*line.key, &*line.value)).collect();
+        assert_eq!(shown, [("a", "3"), ("b", "2")]);
+        assert_eq!(origins.of("a"), Some(&Origin::Argument("a")));
+        assert_eq!(origins.of("c"), None);
     }
 }

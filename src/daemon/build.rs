@@ -67,13 +67,21 @@ pub struct Seams {
     pub jitter: Jitter,
     /// The way to AWS; `None` for HTTPS as the settings say.
     pub transport: Option<Arc<dyn Transport>>,
+    /// How changes of files are heard of.
+    pub watches: identity::Watches,
 }
 
 impl Seams {
     /// The operating system's clock and randomness, and HTTPS.
     pub fn real() -> Self {
         let entropy = Entropy::system();
-        Self { clock: Clock::system(), jitter: Jitter::uniform(entropy.clone()), entropy, transport: None }
+        Self {
+            clock: Clock::system(),
+            jitter: Jitter::uniform(entropy.clone()),
+            entropy,
+            transport: None,
+            watches: identity::Watches::default(),
+        }
     }
 }
 
@@ -260,7 +268,10 @@ pub(super) fn front_ends(
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
-    let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
+    let identities: Vec<_> = roster.iter().map(|member| member.identity().cloned()).collect();
+    let fault = move |number: usize| identities.get(number)?.as_ref()?.fault();
+    let socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);
+    let unix = Router::unix(socket);
     Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
 }
 

@@ -12,7 +12,6 @@ use super::roster;
 use super::roster::Roster;
 use super::roster::Workshop;
 use super::supervise;
-use crate::clock::Clock;
 use crate::config;
 use crate::config::Settings;
 use crate::identity;
@@ -67,10 +66,10 @@ impl Embedded {
 pub async fn watch(
     session: &config::Session,
     identity: Option<&Arc<identity::Current>>,
-    clock: Clock,
+    seams: &Seams,
     changed: Arc<Notify>,
 ) {
-    if let Some(watcher) = roster::watcher(session, identity, clock, changed) {
+    if let Some(watcher) = roster::watcher(session, identity, seams, changed) {
         supervise::watch(watcher).await;
     }
 }

@@ -91,12 +91,19 @@ pub(super) async fn keep(
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                () = any_change(&mut watched) => {}
+                () = any_change(&mut watched) => tokio::time::sleep(pause(watched.len())).await,
                 Ok(()) = token_keys.changed() => {}
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
     }
+}
+
+/// Each write holds all sessions: what a thousand sessions renew within a second is one write and not a thousand. A
+/// process that is killed in this time costs a successor the calls that it covers.
+fn pause(sessions: usize) -> Duration {
+    let pause = Duration::from_millis(u64::try_from(sessions).unwrap_or(u64::MAX));
+    pause.min(Duration::from_secs(1))
 }
 
 /// A full file system may have room again.

@@ -16,7 +16,6 @@ use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
 use crate::arn::RoleArn;
-use crate::clock::Clock;
 use crate::clock::Moment;
 use crate::clock::rfc3339;
 use crate::config;
@@ -132,7 +131,7 @@ impl Member {
             // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
             changed.notify_one();
         }
-        if let Some(watcher) = watcher(settings, identity.as_ref(), clock, changed) {
+        if let Some(watcher) = watcher(settings, identity.as_ref(), seams, changed) {
             tasks.spawn(supervise::watch(watcher));
         }
         tasks.spawn(supervise::keep(keeper));
@@ -141,6 +140,10 @@ impl Member {
 
     pub(super) fn settings(&self) -> &config::Session {
         &self.settings
+    }
+
+    pub(super) fn identity(&self) -> Option<&Arc<identity::Current>> {
+        self.identity.as_ref()
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -240,14 +243,15 @@ fn is_pinned(leaf: Option<&String>, settings: &config::Session) -> bool {
 pub(super) fn watcher(
     settings: &config::Session,
     identity: Option<&Arc<identity::Current>>,
-    clock: Clock,
+    seams: &Seams,
     changed: Arc<Notify>,
 ) -> Option<Watcher> {
+    let (clock, watches) = (seams.clock.clone(), seams.watches.clone());
     match (&settings.source, identity) {
-        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed)),
+        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed, watches)),
         (config::Source::AccessKeys(source), None) => {
             source.keys.path()?;
-            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed))
+            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed, watches))
         }
         (config::Source::RolesAnywhere(_), None) => None,
     }
@@ -264,33 +268,30 @@ fn uninterrupted(snapshot: Snapshot, now: Moment) -> Snapshot {
 /// The roster for `settings` after `before`: sessions that did not change go on untouched.
 pub(super) fn follow(before: &Roster, settings: &Settings, shop: Workshop<'_>) -> (Roster, Difference) {
     let mut difference = Difference::default();
-    let roster: Roster = settings
-        .sessions
-        .iter()
-        .map(|session| {
-            let terms = Terms::of(settings, session);
-            let predecessor = before.iter().find(|member| member.settings.name == session.name);
-            match predecessor {
-                Some(member) if member.settings == *session && member.terms == terms => {
-                    difference.unchanged += 1;
-                    Arc::clone(member)
-                }
-                Some(member) => {
-                    difference.changed.push(session.name.clone());
-                    let (past, aside) = member.leave_to(session, &terms, shop.seams.clock.moment());
-                    Arc::new(Member::start(session, terms, past, aside, shop))
-                }
-                None => {
-                    difference.added.push(session.name.clone());
-                    Arc::new(Member::start(session, terms, Past::None, Aside::default(), shop))
-                }
+    let mut predecessors: HashMap<&str, &Arc<Member>> =
+        before.iter().map(|member| (&*member.settings.name, member)).collect();
+    let mut roster = Vec::with_capacity(settings.sessions.len());
+    for session in &settings.sessions {
+        let terms = Terms::of(settings, session);
+        roster.push(match predecessors.remove(&*session.name) {
+            Some(member) if member.settings == *session && member.terms == terms => {
+                difference.unchanged += 1;
+                Arc::clone(member)
             }
-        })
-        .collect();
-    let is_gone =
-        |member: &&Arc<Member>| !roster.iter().any(|other| other.settings.name == member.settings.name);
+            Some(member) => {
+                difference.changed.push(session.name.clone());
+                let (past, aside) = member.leave_to(session, &terms, shop.seams.clock.moment());
+                Arc::new(Member::start(session, terms, past, aside, shop))
+            }
+            None => {
+                difference.added.push(session.name.clone());
+                Arc::new(Member::start(session, terms, Past::None, Aside::default(), shop))
+            }
+        });
+    }
+    let is_gone = |member: &&Arc<Member>| predecessors.contains_key(&*member.settings.name);
     difference.removed = before.iter().filter(is_gone).map(|member| member.settings.name.clone()).collect();
-    (roster, difference)
+    (roster.into(), difference)
 }
 
 /// The first roster: each session goes on from what a predecessor left for it.

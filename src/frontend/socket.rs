@@ -2,6 +2,8 @@
 //!
 //! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -28,12 +30,29 @@ use crate::session::Phase;
 pub struct Socket {
     sessions: Vec<Handle>,
     listeners: serde_json::Value,
+    faults: Faults,
+}
+
+/// Says what is wrong with the certificate of the session with this number, while its credentials may be good.
+#[derive(Clone)]
+struct Faults(Arc<dyn Fn(usize) -> Option<Failure> + Send + Sync>);
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Faults")
+    }
 }
 
 impl Socket {
     /// Serves `sessions`; `listeners` is shown in the status as it is.
     pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
-        Self { sessions, listeners }
+        Self { sessions, listeners, faults: Faults(Arc::new(|_| None)) }
+    }
+
+    /// The same, whose status shows what `fault` says of the certificate of each session, counted from 0.
+    #[must_use]
+    pub fn with_faults(self, fault: impl Fn(usize) -> Option<Failure> + Send + Sync + 'static) -> Self {
+        Self { faults: Faults(Arc::new(fault)), ..self }
     }
 
     /// Decides a request.
@@ -72,9 +91,18 @@ impl Socket {
     }
 
     fn status(&self) -> Reply {
+        let line = |(number, session)| {
+            let line = Line::of(session);
+            // Where there is no other certificate to go on with, the last attempt failed for the same reason.
+            let is_known = |fault: &Failure| {
+                line.trouble.as_ref().is_some_and(|trouble| trouble.message == fault.message())
+            };
+            let fault = (self.faults.0)(number).filter(|fault| !is_known(fault));
+            Line { certificate_trouble: fault.as_ref().map(Trouble::of), ..line }
+        };
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
-            sessions: self.sessions.iter().map(Line::of).collect(),
+            sessions: self.sessions.iter().enumerate().map(line).collect(),
             listeners: &self.listeners,
         };
         let body = serde_json::to_vec(&status).expect("strings, booleans and a JSON value are always JSON");
@@ -105,6 +133,8 @@ struct Line {
     next_attempt_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_trouble: Option<Trouble>,
 }
 
 /// Why the last attempt failed.
@@ -133,6 +163,7 @@ impl Line {
             fetching: snapshot.fetching,
             next_attempt_at: clock::rfc3339(snapshot.next_attempt_at.wall),
             trouble: snapshot.trouble.as_ref().map(Trouble::of),
+            certificate_trouble: None,
         }
     }
 }
@@ -239,6 +270,23 @@ mod tests {
 
         assert_eq!((too_late.status(), waited.as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 8));
         assert_eq!(in_time.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_what_is_wrong_with_a_certificate_unless_the_last_attempt_has_said_it() {
+        let sessions = [Session::live("app"), Session::lapsed("batch"), Session::live("audit")];
+        let fault = |number: usize| {
+            let message = ["it hangs", "AWS refused the certificate"].get(number)?;
+            Some(Failure::of(crate::failure::Class::Misconfigured, *message, Some("look".into())))
+        };
+        let socket = socket(&sessions.each_ref()).with_faults(fault);
+
+        let reply = get(&socket, "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        let of = |number: usize| shown["sessions"][number]["certificate_trouble"].clone();
+        assert_eq!(of(0), json!({ "class": "misconfigured", "message": "it hangs", "hint": "look" }));
+        assert!(of(1).is_null() && of(2).is_null(), "{shown}");
     }
 
     #[tokio::test]

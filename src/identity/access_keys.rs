@@ -19,9 +19,10 @@ use tracing::warn;
 use super::Error;
 use super::Found;
 use super::Origin;
-use super::current::PATIENCE;
 use super::file::open_to_others;
 use super::pem;
+use super::reading;
+use super::reading::PATIENCE;
 use crate::credentials::Keys;
 use crate::failure::Chain;
 use crate::failure::Class;
@@ -36,9 +37,7 @@ const MAX_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub struct AccessKeys {
     place: Place,
-    /// Held while the file is read, even if nobody waits any more: a file system that hangs must not cost a thread an
-    /// attempt.
-    reading: Arc<tokio::sync::Mutex<()>>,
+    reading: Arc<reading::Place>,
     state: Arc<Mutex<State>>,
 }
 
@@ -120,7 +119,11 @@ impl AccessKeys {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, reading: Arc::default(), state: Arc::default() }
+        let files = match &place {
+            Place::File(path) => vec![path.clone()],
+            Place::Given { .. } | Place::Absent { .. } => Vec::new(),
+        };
+        Self { place, reading: reading::Place::of(files), state: Arc::default() }
     }
 
     /// The keys as they are now. That others may read their file is told once.
@@ -172,12 +175,8 @@ impl AccessKeys {
                 return Err(AccessKeysError::Absent { why: why.clone(), hint: hint.clone() });
             }
         };
-        let hanging = |_| Error::Hanging { origin: self.origin(), patience: PATIENCE };
-        let reading = Arc::clone(&self.reading).lock_owned();
-        let reading = tokio::time::timeout(PATIENCE, reading).await.map_err(hanging)?;
-        let read = tokio::task::spawn_blocking(move || (read(&path), reading));
-        let read = tokio::time::timeout(PATIENCE, read).await.map_err(hanging)?;
-        let (read, _reading) = read.map_err(|_| Error::Panicked { origin: self.origin() })?;
+        let read = self.reading.read(PATIENCE, move || read(&path)).await;
+        let (read, _reading) = read.map_err(|failed| failed.at(self.origin()))?;
         let (keys, warning) = read?;
         self.tell(warning);
         Ok(keys)
@@ -195,6 +194,11 @@ impl AccessKeys {
             Place::File(path) => Some(path),
             Place::Given { .. } | Place::Absent { .. } => None,
         }
+    }
+
+    /// What reads the file, one at a time.
+    pub(super) fn reading(&self) -> &Arc<reading::Place> {
+        &self.reading
     }
 
     /// What people call their place, without any secret.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
@@ -17,6 +16,8 @@ use super::Identity;
 use super::Link;
 use super::Loaded;
 use super::Source;
+use super::reading;
+use super::reading::PATIENCE;
 use crate::clock;
 use crate::failure::Chain;
 use crate::failure::Classify as _;
@@ -30,9 +31,8 @@ use crate::failure::Failure;
 pub struct Current {
     session: String,
     source: Source,
-    /// Held while files are read, to the end of it even if nobody waits any more: a reader that is late must not put
-    /// an older identity over a newer one, and a file system that hangs must not cost a thread an attempt.
-    reading: Arc<tokio::sync::Mutex<()>>,
+    /// One reads at a time: a reader that is late must not put an older identity over a newer one.
+    place: Arc<reading::Place>,
     state: Mutex<State>,
 }
 
@@ -44,6 +44,7 @@ struct State {
     told_mute: Option<String>,
     last_given: Given,
     told_fault: Option<String>,
+    fault: Option<Failure>,
     told_warnings: Vec<String>,
 }
 
@@ -67,13 +68,11 @@ pub enum Found {
     Fault,
 }
 
-/// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.
     pub fn new(session: &str, source: Source) -> Self {
-        Self { session: session.into(), source, reading: Arc::default(), state: Mutex::default() }
+        let place = reading::Place::of(source.shared_paths());
+        Self { session: session.into(), source, place, state: Mutex::default() }
     }
 
     /// Loads the source again: the identity it holds, or the one in use where it holds none that is good.
@@ -209,6 +208,16 @@ impl Current {
         &self.session
     }
 
+    /// Why what the source holds now cannot be used, or not even be read; `None` where it can.
+    pub fn fault(&self) -> Option<Failure> {
+        self.lock().fault.clone()
+    }
+
+    /// What reads its files, one at a time.
+    pub(super) fn place(&self) -> &Arc<reading::Place> {
+        &self.place
+    }
+
     /// Where the identity comes from.
     pub(super) fn source(&self) -> &Source {
         &self.source
@@ -216,13 +225,9 @@ impl Current {
 
     /// Reading files and unlocking keys may block, and a file system may hang.
     async fn read(&self, now: OffsetDateTime) -> Result<(Loaded, OwnedMutexGuard<()>), Error> {
-        let hanging = |_| Error::Hanging { origin: self.source.origin(), patience: PATIENCE };
-        let reading = Arc::clone(&self.reading).lock_owned();
-        let reading = tokio::time::timeout(PATIENCE, reading).await.map_err(hanging)?;
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || (source.load(now), reading));
-        let loaded = tokio::time::timeout(PATIENCE, loaded).await.map_err(hanging)?;
-        let (loaded, reading) = loaded.map_err(|_| Error::Panicked { origin: self.source.origin() })?;
+        let read = self.place.read(PATIENCE, move || source.load(now)).await;
+        let (loaded, reading) = read.map_err(|failed| failed.at(self.source.origin()))?;
         Ok((loaded?, reading))
     }
 
@@ -232,6 +237,7 @@ impl Current {
         // Even if the certificate is the one that is known: its key may be unlocked by another passphrase now.
         let identity = Arc::new(identity);
         state.held = Some(Arc::clone(&identity));
+        state.fault = None;
         let recovered = state.told_fault.take().is_some();
         let told = std::mem::replace(&mut state.told_warnings, warnings.clone());
         drop(state);
@@ -255,6 +261,7 @@ impl Current {
         let is_good = |identity: &Arc<Identity>| !identity.has_ended(now);
         let held = state.held.clone().filter(is_good).or_else(|| state.accepted.clone().filter(is_good));
         state.told_fault = Some(fault.clone());
+        state.fault = Some(Failure::new(&error));
         drop(state);
 
         let (session, hint) = (&*self.session, error.hint());

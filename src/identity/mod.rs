@@ -22,6 +22,7 @@ mod pem;
 pub mod pkcs11;
 #[cfg(feature = "pkcs12")]
 mod pkcs12;
+mod reading;
 mod selection;
 mod source;
 pub mod spiffe;
@@ -62,6 +63,7 @@ pub use source::Locator;
 pub use source::Source;
 use time::OffsetDateTime;
 pub use watch::Watcher;
+pub use watch::Watches;
 
 use crate::clock;
 

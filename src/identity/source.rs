@@ -212,6 +212,12 @@ impl Source {
         files.chain(self.intermediates.as_deref()).chain(passphrase).map(Path::to_owned).collect()
     }
 
+    /// The same where it is loaded from files alone: what only shares a PIN's file with others takes no turns with them.
+    pub(super) fn shared_paths(&self) -> Vec<PathBuf> {
+        let is_file = |place: &Locator| matches!(place, Locator::File(_));
+        if self.places().all(is_file) { self.paths() } else { Vec::new() }
+    }
+
     pub(super) fn places(&self) -> impl Iterator<Item = &Locator> {
         [Some(&self.certificate), self.private_key.as_ref()].into_iter().flatten()
     }

@@ -6,12 +6,11 @@
 //! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
 
 mod inotify;
+mod shared;
 mod subject;
 mod survey;
 
 use std::convert::Infallible;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use self::inotify::Deaf;
-use self::inotify::Inotify;
+use self::shared::Ear;
+pub use self::shared::Watches;
 use self::subject::Subject;
 use self::survey::Stamp;
 use self::survey::Survey;
@@ -28,6 +28,8 @@ use super::AccessKeys;
 use super::Current;
 use super::Found;
 use super::expiry::Reminders;
+use super::reading;
+use super::reading::PATIENCE;
 use super::spiffe::Stream;
 use crate::clock::Clock;
 use crate::failure::Chain;
@@ -38,7 +40,7 @@ pub struct Watcher {
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
-    open: fn() -> io::Result<OwnedFd>,
+    watches: Watches,
 }
 
 /// How long to wait between looks.
@@ -64,17 +66,23 @@ impl Default for Pace {
 
 impl Watcher {
     /// A watcher that notifies `changed` when there is another identity than the session has signed with.
-    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self::of(Subject::Identity(current), clock, changed)
+    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self::of(Subject::Identity(current), clock, changed, watches)
     }
 
     /// The same for the file of access keys of which the session's issuer has a clone.
-    pub fn of_access_keys(session: &str, keys: AccessKeys, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed)
+    pub fn of_access_keys(
+        session: &str,
+        keys: AccessKeys,
+        clock: Clock,
+        changed: Arc<Notify>,
+        watches: Watches,
+    ) -> Self {
+        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed, watches)
     }
 
-    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>) -> Self {
-        Self { subject, clock, changed, pace: Pace::default(), open: inotify::open }
+    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self { subject, clock, changed, pace: Pace::default(), watches }
     }
 
     /// The session's name.
@@ -100,8 +108,8 @@ impl Watcher {
         tokio::time::sleep(self.pace.quiet).await;
         loop {
             // Before the files are read: what changes later is an event, or another stamp at the next look.
-            let stamps = Some(lookout.survey().await);
-            if last != stamps || found == Found::Fault || self.subject.is_silent() {
+            let stamps = lookout.survey().await;
+            if last != stamps || stamps.is_none() || found == Found::Fault || self.subject.is_silent() {
                 found = self.subject.look(self.clock.now()).await;
                 if found == Found::News {
                     self.changed.notify_one();
@@ -151,9 +159,9 @@ struct Lookout {
     session: String,
     words: &'static str,
     paths: Vec<PathBuf>,
+    place: Arc<reading::Place>,
     pace: Pace,
-    open: fn() -> io::Result<OwnedFd>,
-    inotify: Option<Inotify>,
+    ear: Arc<Ear>,
     told_trouble: Option<String>,
 }
 
@@ -163,35 +171,30 @@ impl Lookout {
             session: watcher.session().into(),
             words: watcher.subject.words(),
             paths: watcher.subject.paths(),
+            place: Arc::clone(watcher.subject.place()),
             pace: watcher.pace,
-            open: watcher.open,
-            inotify: None,
+            ear: watcher.watches.listen(),
             told_trouble: None,
         }
     }
 
     /// Puts the watches where the paths lead now, and says what is there.
     ///
-    /// Waits as long as a file system hangs: there is nothing to see until it answers, and attempts tell of it.
-    async fn survey(&mut self) -> Vec<Stamp> {
-        let opened = self.open_inotify();
-        let queue = self.inotify.as_ref().map(Inotify::queue);
-        let paths = self.paths.clone();
-        let surveyed = tokio::task::spawn_blocking(move || Survey::take(&paths, queue.as_deref())).await;
-        // A panic in it leaves no stamps, which makes for a look.
-        let Survey { stamps, watched, trouble } = surveyed.unwrap_or_default();
-        if let Some(inotify) = &mut self.inotify {
-            inotify.watch_only(watched);
-        }
-        self.tell(opened.err().map(Deaf::Queue).or(trouble));
-        stamps
-    }
-
-    fn open_inotify(&mut self) -> io::Result<()> {
-        if self.inotify.is_none() {
-            self.inotify = Some(Inotify::new((self.open)()?)?);
-        }
-        Ok(())
+    /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
+    async fn survey(&mut self) -> Option<Vec<Stamp>> {
+        let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
+        let surveyed = self.place.read(PATIENCE, move || {
+            let queue = ear.begin();
+            let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref().ok());
+            if let Ok(queue) = &queue {
+                ear.finish(queue, watched);
+            }
+            (stamps, trouble, queue.err())
+        });
+        let ((stamps, trouble, no_queue), _reading) = surveyed.await.ok()?;
+        self.ear.tell(no_queue.as_ref(), self.pace.poll);
+        self.tell(trouble);
+        Some(stamps)
     }
 
     /// Tells once why changes may be noticed late.
@@ -206,28 +209,15 @@ impl Lookout {
         self.told_trouble = text;
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&self) -> Woken {
         let pace = self.pace;
-        if tokio::time::timeout(pace.poll, self.event()).await.is_err() {
+        if tokio::time::timeout(pace.poll, self.ear.event()).await.is_err() {
             return Woken::ByTime;
         }
-        let settled = async { while tokio::time::timeout(pace.quiet, self.event()).await.is_ok() {} };
+        let settled = async { while tokio::time::timeout(pace.quiet, self.ear.event()).await.is_ok() {} };
         // Settled or not, it is time.
         let _ = tokio::time::timeout(pace.restless, settled).await;
         Woken::ByEvent
-    }
-
-    /// The kernel's next word on any of the files; none comes where there is no watch.
-    async fn event(&mut self) {
-        if let Some(inotify) = &mut self.inotify {
-            match inotify.event().await {
-                Ok(()) => return,
-                Err(error) => self.tell(Some(Deaf::Queue(error))),
-            }
-            // The next look opens another.
-            self.inotify = None;
-        }
-        std::future::pending::<()>().await;
     }
 }
 

@@ -3,7 +3,13 @@
 //! Stages emit `tracing` events and know nothing of this module. Two rules hold here for all of them: other
 //! crates' chatter stays at `warn`, because their `trace` prints buffers that hold secrets, and a panic is
 //! reported by its place alone, because its text may quote what it choked on.
+//!
+//! What goes on for long logs through a [`Queue`], so that a reader of stderr that hangs stops nothing.
 
+mod queue;
+
+pub use queue::Queue;
+pub use queue::Writer;
 use tracing::Level;
 use tracing::error;
 use tracing_subscriber::Registry;

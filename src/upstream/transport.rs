@@ -3,8 +3,10 @@
 //! The only user of an HTTP client towards AWS. It neither retries nor follows redirects: a signed request is
 //! good for one host and one instant.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Duration;
@@ -12,6 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
+use http::uri::Authority;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::BoxFuture;
@@ -91,6 +96,30 @@ pub struct Proxy {
 pub struct Https {
     client: reqwest::Client,
     limits: Limits,
+    turns: Arc<Turns>,
+}
+
+/// How many exchanges there may be with one host at once, and so how many connections: a thousand sessions that start
+/// together would open one each, and AWS takes ten calls a second (quotas of Roles Anywhere).
+const MOST_AT_ONCE: usize = 16;
+
+/// Who may exchange with a host now; others wait in the order in which they came.
+///
+/// For each host apart: one that hangs keeps nobody from another, such as the second Region's. Who waits for a turn has
+/// not begun, so the limits on connecting and reading do not count it; the limit on a whole attempt does.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<Authority, Arc<Semaphore>>>);
+
+impl Turns {
+    async fn take(&self, host: Option<&Authority>) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(MOST_AT_ONCE));
+            Arc::clone(hosts.entry(host?.clone()).or_insert_with(new))
+        };
+        // It fails only once it is closed, which nobody does.
+        turns.acquire_owned().await.ok()
+    }
 }
 
 impl Https {
@@ -104,6 +133,7 @@ impl Https {
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .https_only(true)
+            .pool_max_idle_per_host(MOST_AT_ONCE)
             .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
         if let Some(connect) = limits.connect {
@@ -115,7 +145,7 @@ impl Https {
                 .map_err(|error| TransportError::Setup(error.without_url()))?;
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
-        Ok(Self { client: builder.build().map_err(TransportError::Setup)?, limits })
+        Ok(Self { client: builder.build().map_err(TransportError::Setup)?, limits, turns: Arc::default() })
     }
 
     /// Sends one request and gives the reply's head, and its body as it comes.
@@ -132,6 +162,7 @@ impl Https {
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
+        let _turn = self.turns.take(request.uri().authority()).await;
         let (head, mut chunks) = self.open(request).await?.into_parts();
         // Never grows, so it leaves no copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
@@ -190,5 +221,49 @@ fn incomplete(error: reqwest::Error) -> TransportError {
 impl Transport for Https {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
         Box::pin(self.exchange(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_hangs_keeps_calls_from_itself_alone_and_they_go_on_in_their_order() {
+        let turns = Turns::default();
+        let (hanging, other) = (Authority::from_static("a.example"), Authority::from_static("b.example"));
+        let mut held = Vec::new();
+        for _ in 0..MOST_AT_ONCE {
+            held.push(turns.take(Some(&hanging)).now_or_never().expect("there is room"));
+        }
+
+        let mut first = Box::pin(turns.take(Some(&hanging)));
+        let mut second = Box::pin(turns.take(Some(&hanging)));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        assert!(turns.take(Some(&other)).now_or_never().is_some(), "another host has turns of its own");
+
+        held.pop();
+        assert!((&mut second).now_or_never().is_none(), "it came later");
+        assert!((&mut first).now_or_never().is_some());
+    }
+
+    /// A client that gave up, or an attempt that ran out of time.
+    #[tokio::test]
+    async fn who_waits_no_more_takes_no_turn() {
+        let turns = Turns::default();
+        let host = Authority::from_static("a.example");
+        let mut held = Vec::new();
+        for _ in 0..MOST_AT_ONCE {
+            held.push(turns.take(Some(&host)).now_or_never().expect("there is room"));
+        }
+        let mut gone = Box::pin(turns.take(Some(&host)));
+        assert!((&mut gone).now_or_never().is_none());
+
+        drop(gone);
+        held.pop();
+
+        assert!(turns.take(Some(&host)).now_or_never().is_some());
     }
 }

@@ -14,6 +14,7 @@ use anchord::daemon::Passed;
 use anchord::daemon::Seams;
 use anchord::entropy::Entropy;
 use anchord::entropy::Jitter;
+use anchord::identity::Watches;
 use anchord::session::Sessions;
 use anchord::session::Snapshot;
 use tokio::sync::oneshot;
@@ -78,6 +79,7 @@ impl Inside {
             entropy: Entropy::system(),
             jitter: Jitter::fixed(0.0),
             transport: None,
+            watches: Watches::default(),
         };
         let daemon = daemon::build(&settings(&stage), &seams, Passed::default()).await.unwrap();
         let http = daemon.bound().http[0].to_string();

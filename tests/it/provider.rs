@@ -14,6 +14,7 @@ use anchord::entropy::Entropy;
 use anchord::entropy::Jitter;
 use anchord::failure::Class;
 use anchord::failure::Failure;
+use anchord::identity::Watches;
 use anchord::provider::Builder;
 use anchord::provider::Provider;
 use anchord::session::Phase;
@@ -69,6 +70,7 @@ fn kept_inside(stage: &Stage, clock: &Clock) -> Embedded {
         entropy: Entropy::system(),
         jitter: Jitter::fixed(0.0),
         transport: None,
+        watches: Watches::default(),
     };
     Embedded::start(&settings, &settings.sessions[0], &seams).unwrap()
 }

@@ -46,6 +46,28 @@ async fn calls_share_one_connection() {
     assert_eq!((stage.emulator.sessions_created(), stage.emulator.connections()), (3, 1));
 }
 
+/// As when a daemon with many sessions starts.
+#[tokio::test]
+async fn many_calls_at_once_wait_for_few_connections() {
+    const CALLS: usize = 200;
+    let stage = Stage::new().await;
+    let settings = settings(&stage);
+    let clock = Clock::system();
+    let transport = daemon::transport(&settings, &clock).unwrap();
+    let session = &settings.sessions[0];
+
+    let calls = (0..CALLS).map(|_| {
+        let issuer = daemon::issuer(session, daemon::identity(session), Arc::clone(&transport), &clock);
+        async move { issuer.issue().await }
+    });
+    let made = futures_util::future::join_all(calls).await;
+
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    // Sixteen at once; one that a call finds a moment after it began to open another is counted too.
+    let connections = stage.emulator.connections();
+    assert!((1..=40).contains(&connections), "{connections} connections for {CALLS} calls");
+}
+
 #[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_is_replaced() {
     let stage = Stage::new().await;

@@ -81,7 +81,7 @@ impl Renewal {
 
     async fn watch_files(&self, changed: Arc<Notify>) -> Infallible {
         if let Some(session) = self.settings.the_session() {
-            daemon::watch(session, self.identity.as_ref(), self.seams.clock.clone(), changed).await;
+            daemon::watch(session, self.identity.as_ref(), &self.seams, changed).await;
         }
         std::future::pending().await
     }

@@ -1,6 +1,7 @@
 //! What is used and what is told while files are good, bad and good again.
 
 use anchord_emulator::Authority;
+use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 
@@ -74,9 +75,12 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
 #[tokio::test(start_paused = true)]
 async fn a_key_is_taken_anew_although_its_certificate_is_the_same() {
     let bench = Bench::new();
+    let leaf = leaf_of(&bench.root, KeyKind::P256);
+    bench.folder.install(&leaf);
     let first = bench.load().await.unwrap();
     bench.log.news();
 
+    bench.folder.write("key.pem", leaf.key_pem(KeyForm::Sec1).unwrap());
     let second = bench.load().await.unwrap();
 
     assert!(!Arc::ptr_eq(first.key(), second.key()));
@@ -201,7 +205,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     let bench = Bench::new();
     let used = bench.load().await.unwrap();
     bench.log.news();
-    let hanging = Arc::clone(&bench.current.reading).lock_owned().await;
+    let hanging = Arc::clone(&bench.current.place.turn).lock_owned().await;
 
     assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
     let told = bench.log.news();

@@ -111,16 +111,22 @@ pub(super) fn from_sec1(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKe
 }
 
 fn p256(key: p256::SecretKey) -> Arc<dyn SigningKey> {
-    let public_key = key.public_key().to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P256(key.into()), public_key })
+    // Derived once, with the signer: it is what costs most.
+    let signer = p256::ecdsa::SigningKey::from(key);
+    let public_key = p256::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
+    Arc::new(Ec { signer: Signer::P256(signer), public_key })
 }
 
 fn p384(key: p384::SecretKey) -> Arc<dyn SigningKey> {
-    let public_key = key.public_key().to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P384(key.into()), public_key })
+    // Derived once, with the signer: it is what costs most.
+    let signer = p384::ecdsa::SigningKey::from(key);
+    let public_key = p384::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
+    Arc::new(Ec { signer: Signer::P384(signer), public_key })
 }
 
 fn p521(key: p521::SecretKey) -> Arc<dyn SigningKey> {
-    let public_key = key.public_key().to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P521(key.into()), public_key })
+    // Derived once, with the signer: it is what costs most.
+    let signer = p521::ecdsa::SigningKey::from(key);
+    let public_key = p521::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
+    Arc::new(Ec { signer: Signer::P521(signer), public_key })
 }

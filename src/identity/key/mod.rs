@@ -5,6 +5,7 @@ pub(super) mod encrypted;
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
 mod rsa;
+mod shared;
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,10 +106,11 @@ pub(super) fn from_pem(
         let read = match section.label {
             b"RSA PRIVATE KEY" => rsa::from_pkcs1,
             b"EC PRIVATE KEY" => ec::from_sec1,
-            b"PRIVATE KEY" => from_pkcs8,
+            b"PRIVATE KEY" => read_pkcs8,
             _ => continue,
         };
-        return read(&origin, section.decode()?.expose());
+        let der = section.decode()?;
+        return shared::shared(&[section.label, der.expose()], || read(&origin, der.expose()));
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
@@ -125,12 +127,18 @@ fn from_encrypted_pkcs8(
     // A file that cannot be decrypted at all says so whether there is a passphrase or not.
     let encrypted = Encrypted::parse(der).map_err(refuse)?;
     let passphrase = passphrase.ok_or(encrypted::Fault::NoPassphrase).map_err(refuse)?.read()?;
-    let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
-    from_pkcs8(origin, der.expose())
+    shared::shared(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
+        let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
+        from_pkcs8(origin, der.expose())
+    })
 }
 
 /// A key in PKCS#8 (RFC 5958), DER.
 pub(super) fn from_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
+    shared::shared(&[b"PRIVATE KEY", der], || read_pkcs8(origin, der))
+}
+
+fn read_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
     let info =
         PrivateKeyInfoRef::try_from(der).map_err(|_| unusable(origin, "is not valid PKCS#8", COPY_AGAIN))?;
     #[cfg(feature = "ml-dsa")]

@@ -14,20 +14,20 @@ use std::sync::Arc;
 
 use rustix::fs::inotify;
 use rustix::fs::inotify::CreateFlags;
+use rustix::fs::inotify::ReadFlags;
 use rustix::fs::inotify::Reader;
 use rustix::fs::inotify::WatchFlags;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::shared::Event;
+
 /// The entries that matter in each watched directory, by the kernel's number for it.
 pub(super) type Watched = HashMap<i32, HashSet<OsString>>;
 
-/// Hears of changes in directories, and tells only of entries that matter: certificates may lie in a busy place.
-pub(super) struct Inotify {
-    queue: AsyncFd<Arc<OwnedFd>>,
-    watched: Watched,
-}
+/// A queue of events.
+pub(super) struct Queue(AsyncFd<Arc<OwnedFd>>);
 
 /// Why changes are not heard of.
 #[derive(Debug, thiserror::Error)]
@@ -71,62 +71,51 @@ pub(super) fn watch(queue: &OwnedFd, directory: &Path) -> Result<i32, Errno> {
     inotify::add_watch(queue, directory, changes | WatchFlags::ONLYDIR)
 }
 
-impl Inotify {
+/// Ends a watch. It fails where the kernel was first, because the directory is gone.
+pub(super) fn forget(queue: &OwnedFd, number: i32) {
+    let _ = inotify::remove_watch(queue, number);
+}
+
+impl Queue {
     #[expect(unsafe_code, reason = "tokio's only door for descriptors that are neither sockets nor pipes")]
     pub(super) fn new(queue: OwnedFd) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` that is shared is neither closed nor exchanged as long as somebody holds it.
         let queue = unsafe { AsyncFd::register_with_interest(Arc::new(queue), Interest::READABLE) }?;
-        Ok(Self { queue, watched: Watched::new() })
+        Ok(Self(queue))
     }
 
     /// For adding watches where blocking is allowed.
-    pub(super) fn queue(&self) -> Arc<OwnedFd> {
-        Arc::clone(self.queue.get_ref())
+    pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(self.0.get_ref())
     }
 
-    /// Forgets directories that do not matter any more.
-    pub(super) fn watch_only(&mut self, watched: Watched) {
-        for stale in self.watched.keys().filter(|number| !watched.contains_key(number)) {
-            // It fails where the kernel was first, because the directory is gone.
-            let _ = inotify::remove_watch(self.queue.get_ref(), *stale);
-        }
-        self.watched = watched;
-    }
-
-    /// Waits for a change that matters. Cancel-safe: what was read until then did not matter.
-    pub(super) async fn event(&mut self) -> io::Result<()> {
+    /// Waits for events, and reads those there are.
+    pub(super) async fn read(&self) -> io::Result<Vec<Event>> {
         loop {
-            let mut ready = self.queue.readable().await?;
-            match read(self.queue.get_ref(), &self.watched) {
-                Ok(true) => return Ok(()),
-                Ok(false) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
+            let mut ready = self.0.readable().await?;
+            let mut events = Vec::new();
+            match read(self.0.get_ref(), &mut events) {
+                Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-}
-
-/// Reads all there is; whether any of it matters.
-fn read(queue: &OwnedFd, watched: &Watched) -> Result<bool, Errno> {
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut events = Reader::new(queue, &mut buffer);
-    let mut matters = false;
-    loop {
-        match events.next() {
-            Ok(event) => {
-                let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                matters |= concerns(watched, event.wd(), name);
+            if !events.is_empty() {
+                return Ok(events);
             }
-            Err(Errno::AGAIN) => return Ok(matters),
-            Err(error) => return Err(error),
         }
     }
 }
 
-/// Without a name it is about the directory itself; without a directory, events were lost.
-fn concerns(watched: &Watched, number: i32, name: Option<&OsStr>) -> bool {
-    const EVENTS_WERE_LOST: i32 = -1;
-    let is_ours = |entries: &HashSet<OsString>| name.is_none_or(|name| entries.contains(name));
-    number == EVENTS_WERE_LOST || watched.get(&number).is_some_and(is_ours)
+/// Ends with `Ok` where there may be more: a directory that is never quiet must not fill the memory.
+fn read(queue: &OwnedFd, events: &mut Vec<Event>) -> Result<(), Errno> {
+    const MANY: usize = 1000;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = Reader::new(queue, &mut buffer);
+    while events.len() < MANY || !reader.is_buffer_empty() {
+        let event = reader.next()?;
+        let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+        let is_last = event.events().contains(ReadFlags::IGNORED);
+        events.push(Event { number: event.wd(), name, is_last });
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::identity::AccessKeys;
 use crate::identity::Current;
 use crate::identity::Found;
 use crate::identity::Link;
+use crate::identity::reading;
 use crate::identity::spiffe::Agent;
 
 /// What one session signs with, shared with it.
@@ -38,6 +39,14 @@ impl Subject {
         match self {
             Self::Identity(current) => current.source().paths(),
             Self::AccessKeys { keys, .. } => keys.path().map(Path::to_owned).into_iter().collect(),
+        }
+    }
+
+    /// What reads its files, one at a time.
+    pub(super) fn place(&self) -> &Arc<reading::Place> {
+        match self {
+            Self::Identity(current) => current.place(),
+            Self::AccessKeys { keys, .. } => keys.reading(),
         }
     }
 

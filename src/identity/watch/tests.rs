@@ -55,7 +55,7 @@ impl Bench {
     /// Watches from now on; returns when the first look is over.
     async fn watch(&mut self, change: impl FnOnce(&mut Watcher)) {
         let (current, changed) = (Arc::clone(&self.current), Arc::clone(&self.changed));
-        let mut watcher = Watcher::new(current, Clock::system(), changed);
+        let mut watcher = Watcher::new(current, Clock::system(), changed, Watches::default());
         change(&mut watcher);
         self.watching = Some(tokio::spawn(async move { watcher.run().await }));
         tokio::time::sleep(QUIET * 2).await;
@@ -399,13 +399,13 @@ async fn what_the_kernel_does_not_tell_is_found_by_looking() {
 #[tokio::test(start_paused = true)]
 async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
     let mut bench = Bench::new().await;
-    bench.watch(|watcher| watcher.open = || Err(io::Error::from_raw_os_error(24))).await;
+    let none = || Watches::opened_by(|| Err(std::io::Error::from_raw_os_error(24)));
+    bench.watch(|watcher| watcher.watches = none()).await;
     assert!(!bench.is_told_within(HOUR).await);
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0]
-            .starts_with("WARN Cannot watch the certificate's files; looking at intervals session=\"web\"")
+        told[0].starts_with("WARN Cannot watch files; looking at intervals error=")
             && told[0].contains("Too many open files")
             && told[0].contains("max_user_instances")
             && told[0].contains("every=30s"),
@@ -485,13 +485,13 @@ async fn other_files_of_the_directory_are_nobodys_concern() {
             tokio::time::sleep(QUIET / 2).await;
         }
     };
-    let mut lookout =
-        Lookout::new(&Watcher::new(Arc::clone(&bench.current), Clock::system(), Arc::clone(&bench.changed)));
+    let (current, changed) = (Arc::clone(&bench.current), Arc::clone(&bench.changed));
+    let mut lookout = Lookout::new(&Watcher::new(current, Clock::system(), changed, Watches::default()));
     lookout.survey().await;
 
     tokio::select! {
         () = busy => {}
-        () = lookout.event() => panic!("another file's event was taken for one of ours"),
+        () = lookout.ear.event() => panic!("another file's event was taken for one of ours"),
     }
 }
 

@@ -65,6 +65,18 @@ fn the_passphrase_may_be_in_a_file_with_a_line_break() {
 }
 
 #[test]
+fn a_key_in_memory_is_not_decrypted_again_and_opens_for_its_own_passphrase_alone() {
+    let pem = fixture("aes-256-cbc hmacWithSHA256");
+
+    let first = load(pem, Some(&given("correct horse"))).unwrap();
+    let second = load(pem, Some(&given("correct horse"))).unwrap();
+
+    assert!(Arc::ptr_eq(&first, &second));
+    assert!(refusal(pem, Some(&given("wrong"))).contains("passphrase"));
+    assert!(refusal(pem, None).contains("no passphrase is set"));
+}
+
+#[test]
 fn without_a_passphrase_or_with_a_wrong_one_it_is_said_what_to_set() {
     let pem = fixture("aes-256-cbc hmacWithSHA256");
 

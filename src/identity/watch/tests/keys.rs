@@ -20,7 +20,13 @@ impl KeysBench {
         let keys = AccessKeys::file(folder.path("keys"));
         let _ = keys.load().await;
         let (changed, log) = (Arc::default(), Log::start());
-        let watcher = Watcher::of_access_keys("web", keys.clone(), Clock::system(), Arc::clone(&changed));
+        let watcher = Watcher::of_access_keys(
+            "web",
+            keys.clone(),
+            Clock::system(),
+            Arc::clone(&changed),
+            Watches::default(),
+        );
         let watcher = Watcher { pace: EVENTS_ALONE, ..watcher };
         let watching = tokio::spawn(async move { watcher.run().await });
         tokio::time::sleep(QUIET * 2).await;
