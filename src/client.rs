@@ -33,6 +33,8 @@ pub enum Asked {
     Refused(Failure),
     /// The daemon has no such session.
     Unknown(Failure),
+    /// The daemon's session of that name is another than the one that was asked for.
+    Differs(Failure),
     /// Nobody listens there.
     NoDaemon,
 }
@@ -63,8 +65,7 @@ pub fn places(settings: &Settings) -> Vec<Place> {
         Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
         Some(Origin::Default) | None => false,
     };
-    let is_systems = |file: &PathBuf| file.starts_with(SYSTEM_CONFIGURATION);
-    let has_own_sessions = !settings.sessions.is_empty() && !settings.file.as_ref().is_some_and(is_systems);
+    let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
     let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
 
     let own = settings.socket.as_ref().map(|socket| Place { path: socket.path.clone(), optional: false });
@@ -76,10 +77,27 @@ pub fn places(settings: &Settings) -> Vec<Place> {
 }
 
 const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
-const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 
-/// Asks the first of `places` at which a daemon listens.
+/// The path of a session's credentials, with what the caller itself said of the session.
+pub fn credentials_path(session: &str, settings: &Settings) -> String {
+    path_of(session, "credential-process", settings)
+}
+
+/// The path that tells whether a session is the one that the caller means.
+pub fn settings_path(session: &str, settings: &Settings) -> String {
+    path_of(session, "settings", settings)
+}
+
+fn path_of(session: &str, what: &str, settings: &Settings) -> String {
+    let stated: Vec<String> =
+        settings.stated().iter().map(|fact| format!("{}={:016x}", fact.option, fact.digest)).collect();
+    let query = if stated.is_empty() { String::new() } else { format!("?{}", stated.join("&")) };
+    format!("/v1/sessions/{session}/{what}{query}")
+}
+
+/// Asks the first of `places` at which a daemon listens that has the session.
 pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+    let mut differs = None;
     for place in places {
         let asked = match UnixStream::connect(&place.path).await {
             Ok(stream) => answer(stream, &place.path, path, limit).await,
@@ -89,10 +107,12 @@ pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
         };
         match asked {
             Asked::Unknown(_) if place.optional => {}
+            // The next one may have it.
+            Asked::Differs(failure) => differs = differs.or(Some(failure)),
             asked => return asked,
         }
     }
-    Asked::NoDaemon
+    differs.map_or(Asked::NoDaemon, Asked::Differs)
 }
 
 /// What a daemon handed out to a keeper that renews, unless it is what the keeper was given before. The daemon has decided
@@ -154,10 +174,10 @@ async fn answer(stream: UnixStream, socket: &Path, path: &str, limit: Duration) 
             Ok(Refusal { message, hint, class }) => {
                 let class = class.as_deref().and_then(Class::of_word).unwrap_or(Class::Transient);
                 let failure = Failure::of(class, message, hint);
-                if status == StatusCode::NOT_FOUND {
-                    Asked::Unknown(failure)
-                } else {
-                    Asked::Refused(failure)
+                match status {
+                    StatusCode::NOT_FOUND => Asked::Unknown(failure),
+                    StatusCode::CONFLICT => Asked::Differs(failure),
+                    _ => Asked::Refused(failure),
                 }
             }
             Err(_) => failed(&format!("answered {status}")),

@@ -228,7 +228,8 @@ impl Builder {
     ///
     /// # Errors
     /// Every mistake in the settings at once, a session without a name, an option in code that says what the session is,
-    /// which the daemon knows by itself; or there is no tokio runtime around the call.
+    /// which the daemon knows by itself; or there is no tokio runtime around the call. What `ANCHORD_` variables and the
+    /// configuration file say of the session goes with each request: a daemon with another session of that name refuses it.
     pub fn start_with_daemon(&self) -> Result<Provider, Failure> {
         let decides =
             |flag: &&String| OPTIONS.iter().any(|spec| spec.flag == **flag && spec.decides_credentials());
@@ -243,7 +244,7 @@ impl Builder {
         let session = session.ok_or_else(|| not_chosen(&settings))?;
         let issuer = FromDaemon {
             places: client::places(&settings),
-            session: session.clone(),
+            path: client::credentials_path(&session, &settings),
             clock: Clock::system(),
             given: watch::Sender::new(None),
         };
@@ -287,17 +288,19 @@ fn not_chosen(settings: &Settings) -> Failure {
 /// A daemon's session, as a source of credentials.
 struct FromDaemon {
     places: Vec<Place>,
-    session: String,
+    /// With what this program says itself of the session.
+    path: String,
     clock: Clock,
     given: watch::Sender<Option<Credentials>>,
 }
 
 impl FromDaemon {
     async fn ask(&self) -> Result<Credentials, Failure> {
-        let path = format!("/v1/sessions/{}/credential-process", self.session);
-        let line = match client::ask(&self.places, &path, DAEMON_PATIENCE).await {
+        let line = match client::ask(&self.places, &self.path, DAEMON_PATIENCE).await {
             Asked::Answered(body) => body,
-            Asked::Refused(failure) | Asked::Unknown(failure) => return Err(failure),
+            Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+                return Err(failure);
+            }
             Asked::NoDaemon => return Err(client::nobody(&self.places)),
         };
         process::read(line.expose(), self.clock.now())

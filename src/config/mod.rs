@@ -15,6 +15,7 @@ pub mod arguments;
 mod check;
 mod credentials_file;
 mod environment;
+mod facts;
 mod fallback;
 mod file;
 mod identity;
@@ -37,6 +38,8 @@ use std::time::Duration;
 
 pub use credentials_file::shared_credentials_file;
 pub use environment::Environment;
+pub use facts::Fact;
+pub use facts::facts;
 pub use layers::Arguments;
 pub use options::Fallback;
 pub use options::Kind;

@@ -268,7 +268,11 @@ pub(super) fn front_ends(
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
-    let unix = Router::unix(Socket::new(sessions.iter().cloned().collect(), listeners));
+    let socket = Socket::new(sessions.iter().cloned().collect(), listeners);
+    let unix = Router::unix(settings.sessions.iter().fold(socket, |socket, session| {
+        let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
+        socket.with_settings(&session.name, facts)
+    }));
     Ok((Router::tcp(door, imds.transpose()?, container), unix))
 }
 

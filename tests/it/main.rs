@@ -6,6 +6,7 @@
 mod support;
 
 mod access_keys;
+mod asked;
 mod bad_input;
 mod bedrock;
 mod cache;

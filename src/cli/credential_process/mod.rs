@@ -34,8 +34,6 @@ use crate::client;
 use crate::client::Asked;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::config::OPTIONS;
-use crate::config::Origin;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -231,44 +229,54 @@ fn within<T: Send + 'static>(
 }
 
 async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Result<Obtained, Failure> {
-    let line = match way {
+    let daemons = match way {
         Way::DaemonFirst(_) => from_daemon(settings).await?,
-        Way::Direct(_) => None,
+        Way::Direct(_) => Daemons::Nothing(None),
     };
-    match (line, settings.the_session()) {
-        (Some(line), _) => Ok(Obtained::Line(line)),
-        (None, Some(session)) => direct(settings, session, way.caching(), environment).await,
-        (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
+    match (daemons, settings.the_session()) {
+        (Daemons::Line(line), _) => Ok(Obtained::Line(line)),
+        (Daemons::Nothing(why), Some(session)) => {
+            let obtained = direct(settings, session, way.caching(), environment).await;
+            obtained.map_err(|failure| with_reason(&failure, why.as_ref()))
+        }
+        (Daemons::Nothing(_), None) => {
+            Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default()))
+        }
     }
 }
 
-/// A daemon's line; `None` where there is no daemon and the settings define the session, or where no daemon can stand
-/// for it.
-async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Failure> {
-    if flag_of_session(settings).is_some() {
-        return Ok(None);
-    }
+/// What a daemon has for the session that the settings mean.
+enum Daemons {
+    Line(Secret<String>),
+    /// Nothing: there is no daemon, or, with the reason, its session is another than the one that the settings define.
+    Nothing(Option<Failure>),
+}
+
+/// Asks a daemon. What the settings themselves say of the session goes with the request: a daemon with other settings
+/// refuses, and the credentials are got here.
+async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let path = format!("/v1/sessions/{name}/credential-process");
+    let path = client::credentials_path(&name, settings);
     match client::ask(&client::places(settings), &path, DAEMON_PATIENCE).await {
-        Asked::Answered(body) => as_line(&body).map(Some),
-        Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
+        Asked::Answered(body) => as_line(&body).map(Daemons::Line),
+        Asked::Unknown(why) | Asked::Differs(why) if !settings.stated().is_empty() => {
+            Ok(Daemons::Nothing(Some(why)))
+        }
+        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
         Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(&name)),
-        Asked::NoDaemon => Ok(None),
+        Asked::NoDaemon => Ok(Daemons::Nothing(None)),
     }
 }
 
-/// A flag, dashes included, by which the command line says more of the session than its name. A daemon knows of none:
-/// what it has under the same name may be another role's.
-pub(super) fn flag_of_session(settings: &Settings) -> Option<String> {
-    let session = settings.the_session()?;
-    let origin = |key: &str| settings.origins.of(&format!("session.{}.{key}", session.name));
-    let mut options = OPTIONS.iter().filter(|option| option.decides_credentials());
-    let given = options.find(|option| matches!(origin(option.name()), Some(Origin::Argument(_))))?;
-    Some(format!("--{}", given.flag))
+/// A failure of a call made here, and why the daemon that runs was not used.
+fn with_reason(failure: &Failure, why: Option<&Failure>) -> Failure {
+    let Some(why) = why else { return failure.clone() };
+    let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
+    let told = Failure::of(failure.class(), message, failure.hint().map(str::to_owned));
+    failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
 }
 
 async fn direct(

@@ -7,11 +7,13 @@ use std::sync::OnceLock;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
+use super::Daemons;
 use super::Way;
 use super::direct;
 use super::from_daemon;
 use super::no_daemon_and_no_session;
 use super::read_line;
+use super::with_reason;
 use crate::client;
 use crate::config::Environment;
 use crate::config::Session;
@@ -88,18 +90,21 @@ impl Renewal {
 
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
-        let line = match self.way {
-            Way::DaemonFirst(_) => from_daemon(&self.settings).await.transpose(),
-            Way::Direct(_) => None,
+        let daemons = match self.way {
+            Way::DaemonFirst(_) => from_daemon(&self.settings).await,
+            Way::Direct(_) => Ok(Daemons::Nothing(None)),
         };
-        self.asks_aws.send_replace(line.is_none());
-        let renewed = match (line, self.settings.the_session()) {
-            (Some(line), _) => {
-                let line = line.and_then(|line| read_line(&line, &self.seams.clock));
-                client::renewed(line, given.as_ref())?
+        self.asks_aws.send_replace(matches!(daemons, Ok(Daemons::Nothing(_))));
+        let renewed = match (daemons, self.settings.the_session()) {
+            (Err(failure), _) => client::renewed(Err(failure), given.as_ref())?,
+            (Ok(Daemons::Line(line)), _) => {
+                client::renewed(read_line(&line, &self.seams.clock), given.as_ref())?
             }
-            (None, Some(session)) => self.direct(session, given.as_ref()).await?,
-            (None, None) => {
+            (Ok(Daemons::Nothing(why)), Some(session)) => {
+                let renewed = self.direct(session, given.as_ref()).await;
+                renewed.map_err(|failure| with_reason(&failure, why.as_ref()))?
+            }
+            (Ok(Daemons::Nothing(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
                 return Err(no_daemon_and_no_session(name));
             }
