@@ -19,7 +19,11 @@ async fn start() -> (Stage, Daemon, String) {
 
 async fn with_variables(stage: &Stage, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
     let mut command = process::anchord();
-    command.args(arguments).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(stage.path("anchord.toml"))
+        .envs(process::home(stage.path("")));
     command.envs(variables.iter().copied());
     process::to_the_end(command).await
 }
@@ -103,7 +107,7 @@ async fn why_the_daemon_was_not_used_is_told_where_the_call_fails() {
 async fn a_request_that_says_nothing_of_the_session_is_answered() {
     let (stage, _daemon, _) = start().await;
     let mut command = process::anchord();
-    command.args(ASK).arg("--socket-path").arg(stage.socket()).env("HOME", stage.path("nowhere"));
+    command.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
 
     assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
 }
@@ -118,7 +122,7 @@ fn as_root(stage: &Stage, system: &str) -> Option<Command> {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path(""));
+        command.current_dir(stage.path("")).env_clear().env("PATH", path).envs(process::home(stage.path("")));
         command
     };
     let may_mount = in_it("true").output().is_ok_and(|output| output.status.success());

@@ -17,7 +17,7 @@ async fn exec(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command
 fn prepared(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Command {
     let mut prepared = process::anchord();
     prepared.arg("exec").arg("--config").arg(stage.path("anchord.toml")).args(flags).arg("--").args(command);
-    prepared.env("HOME", stage.path("")).envs(variables.iter().copied());
+    prepared.envs(process::home(stage.path(""))).envs(variables.iter().copied());
     prepared
 }
 

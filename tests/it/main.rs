@@ -21,6 +21,7 @@ mod exec;
 mod failover;
 mod handover;
 mod helper;
+mod hosts;
 mod lifecycle;
 mod outage;
 #[cfg(feature = "aws-config")]

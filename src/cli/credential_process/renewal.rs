@@ -265,6 +265,29 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
+    /// Their settings are the same and name the same paths, which are another certificate on each.
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_share_a_home_each_keep_their_own_and_get_none_of_anothers() {
+        let (mut one, mut other) = (Rig::new(), Rig::new());
+        one.environment = one.environment.with_host("id one");
+        other.settings = one.settings.clone();
+        other.environment = one.environment.clone().with_host("id other");
+        assert_eq!(one.renew(None).await.unwrap(), "ASIA1");
+
+        other.aws.refuses.store(true, Ordering::SeqCst);
+        assert_eq!(other.renew(None).await.unwrap_err().class(), Class::Denied);
+        other.aws.refuses.store(false, Ordering::SeqCst);
+        other.clock.jump(time::Duration::minutes(1));
+
+        assert_eq!(other.renew(None).await.unwrap(), "ASIA2");
+        for _ in 0..3 {
+            assert_eq!(one.renew(None).await.unwrap(), "ASIA1");
+            assert_eq!(other.renew(None).await.unwrap(), "ASIA2");
+        }
+        let calls = |rig: &Rig| rig.aws.calls.load(Ordering::SeqCst);
+        assert_eq!((calls(&one), calls(&other)), (1, 2), "and one that was refused");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_due_is_given_only_to_a_keeper_with_nothing_and_another_hears_why_not() {
         let rig = Rig::new();
