@@ -22,6 +22,7 @@ use super::Settings;
 use super::Source;
 use super::Step;
 use super::Sts;
+use super::file::SYSTEM_CONFIGURATION;
 use crate::identity;
 use crate::identity::Locator;
 use crate::identity::Selection;
@@ -39,8 +40,6 @@ pub struct Fact {
 /// Options that a session of the caller's own decides even where it does not have them: without `assume_role` it means
 /// the certificate's role and no further one.
 const DECIDED_BY_ABSENCE: [&str; 2] = ["assume_role", "get_session_token"];
-
-const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 
 impl Settings {
     /// Whether the settings file is the host's, and not one of the caller's own.

@@ -163,3 +163,59 @@ async fn an_edit_of_the_systems_file_breaks_no_client_before_it_is_loaded() {
 
     assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
 }
+
+/// Flags say all that is needed to ask, and the daemon has loaded its settings before the mistake was made.
+#[tokio::test]
+async fn a_mistake_in_the_settings_is_not_in_the_way_of_a_daemon_that_flags_name() {
+    let (stage, daemon, _) = start().await;
+    fs_err::create_dir_all(stage.path(".config/anchord")).unwrap();
+    stage.write(".config/anchord/anchord.toml", "[session.bedrock\n");
+    let ask = |arguments: &[&str]| {
+        let mut command = process::anchord();
+        command.args(ASK).args(arguments).envs(process::home(stage.path("")));
+        process::to_the_end(command)
+    };
+    let socket = stage.socket().to_str().unwrap().to_owned();
+
+    let by_flags = ask(&["--socket-path", &socket]).await;
+    drop(daemon);
+    let without = ask(&["--socket-path", &socket]).await;
+
+    assert_eq!(key_id(&by_flags), stage.emulator.issued()[0].access_key_id);
+    assert_eq!((without.code, without.stdout.as_str()), (1, ""));
+    assert!(without.stderr.contains("anchord.toml:1: not TOML"), "{without:?}");
+}
+
+/// It may mean another session than the daemon's.
+#[tokio::test]
+async fn a_file_of_ones_own_that_cannot_be_read_is_told_and_no_daemon_asked() {
+    let (stage, _daemon, _) = start().await;
+    stage.write("mistaken.toml", "runtime_directory = \"run\"\n[session.bedrock\n");
+    let mut command = process::anchord();
+    command.args(ASK).arg("--config").arg(stage.path("mistaken.toml")).envs(process::home(stage.path("")));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (1, "", 1), "{ran:?}");
+    assert!(ran.stderr.contains("mistaken.toml:2: not TOML"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_systems_file_breaks_no_client_while_the_daemon_lives() {
+    let (stage, daemon, _) = start().await;
+    let ask = async || {
+        let mut command = as_root(&stage, "[session.bedrock\n")?;
+        command.args(ASK);
+        Some(process::to_the_end(command).await)
+    };
+    let Some(beside_it) = ask().await else {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    };
+    drop(daemon);
+    let alone = ask().await.unwrap();
+
+    assert_eq!(key_id(&beside_it), stage.emulator.issued()[0].access_key_id);
+    assert_eq!((alone.code, alone.stdout.as_str()), (1, ""));
+    assert!(alone.stderr.contains("/etc/anchord/anchord.toml:1: not TOML"), "{alone:?}");
+}

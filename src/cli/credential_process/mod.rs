@@ -33,6 +33,7 @@ use super::running;
 use crate::client;
 use crate::client::Asked;
 use crate::clock::Clock;
+use crate::config;
 use crate::config::Environment;
 use crate::config::Session;
 use crate::config::Settings;
@@ -131,9 +132,17 @@ pub(super) fn with_no_cache(command: Command) -> Command {
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
     let ends_at = Instant::now() + PATIENCE;
+    let named = daemon_named_by_flags(matches, name, surroundings.environment);
+    if let Some(line) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
+        return shown(line, surroundings);
+    }
     let (settings, way) = match settings(matches, name, ends_at, surroundings) {
         Ok(settled) => settled,
-        Err(failure) => return refuse(&failure, surroundings),
+        Err(failure) => {
+            let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
+            let line = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose());
+            return shown(line.unwrap_or(Err(failure)), surroundings);
+        }
     };
     let mut obtained = in_time(&settings, way, ends_at, surroundings);
     if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
@@ -141,11 +150,61 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         prompt::ask(session);
         obtained = in_time(&settings, way, Instant::now() + PATIENCE, surroundings);
     }
-    match obtained {
-        Ok(Obtained::Line(line)) => exit::print(surroundings, line.expose()),
-        Ok(Obtained::AfterAnAnswer) => refuse(&identity::Error::NotAsked.into(), surroundings),
+    let line = obtained.and_then(|obtained| match obtained {
+        Obtained::Line(line) => Ok(line),
+        Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
+    });
+    shown(line, surroundings)
+}
+
+fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
+    match line {
+        Ok(line) => exit::print(surroundings, line.expose()),
         Err(failure) => refuse(&failure, surroundings),
     }
+}
+
+/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file, or a home that
+/// hangs, is not in the way.
+fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
+    if name == Name::Helper {
+        return None;
+    }
+    let is_given = |flag: &str| matches.contains_id(flag);
+    let is_named = is_given("socket-path") && is_given("session") && !is_given("config");
+    is_named.then(|| config::load_name(matches, environment)).flatten()
+}
+
+/// Where the settings cannot be used, and are the host's: a daemon goes on with those that it has loaded, and so do its
+/// clients. A file of the caller's own may mean another session than the daemon's.
+fn beside_the_systems_file(
+    matches: &ArgMatches,
+    name: Name,
+    ends_at: Instant,
+    environment: &Environment,
+) -> Option<Settings> {
+    if name == Name::Helper {
+        return None;
+    }
+    let (matches, environment) = (matches.clone(), environment.clone());
+    let named = within(ends_at, move || {
+        let is_the_systems = config::file_is_the_systems(&matches, &environment);
+        Ok(is_the_systems.then(|| config::load_name(&matches, &environment)).flatten())
+    });
+    named.ok().flatten()
+}
+
+/// The line of a daemon's session that is known by its name alone; `None` where no daemon has it.
+fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Secret<String>>, Failure> {
+    let Some(session) = settings.picked.clone() else { return Ok(None) };
+    within(ends_at, move || {
+        let (places, path) = (client::places(&settings), client::credentials_path(&session, &settings));
+        match exit::runtime()?.block_on(client::ask(&places, &path, DAEMON_PATIENCE)) {
+            Asked::Answered(body) => as_line(&body).map(Some),
+            Asked::Refused(failure) | Asked::Differs(failure) => Err(failure),
+            Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
+        }
+    })
 }
 
 /// Under the other name the flags say all, and nobody else is asked. The file is in a home that may hang.
