@@ -30,6 +30,7 @@ mod reload;
 mod restart;
 mod rotation;
 mod secrets;
+mod stdout;
 mod supervision;
 mod systemd;
 mod transport;
