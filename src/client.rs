@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
+use crate::config::Fact;
 use crate::config::Origin;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -78,19 +79,42 @@ pub fn places(settings: &Settings) -> Vec<Place> {
 
 const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
 
-/// The path of a session's credentials, with what the caller itself said of the session.
-pub fn credentials_path(session: &str, settings: &Settings) -> String {
-    path_of(session, "credential-process", settings)
+/// What is asked of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Its credentials.
+    Credentials,
+    /// Whether it is the one that the caller means.
+    Settings,
 }
 
-/// The path that tells whether a session is the one that the caller means.
-pub fn settings_path(session: &str, settings: &Settings) -> String {
-    path_of(session, "settings", settings)
+/// Asks for a session, and says what the caller itself said of it.
+pub async fn ask_for(
+    session: &str,
+    question: Question,
+    (settings, places): (&Settings, &[Place]),
+    limit: Duration,
+) -> Asked {
+    let stated = settings.stated();
+    let asked = ask(places, &path_of(session, question, &stated), limit).await;
+    if !matches!(asked, Asked::Differs(_)) {
+        return asked;
+    }
+    // The daemon may know the same files by other paths. Where they hang, so would a call that is made here.
+    let settings = settings.clone();
+    match tokio::task::spawn_blocking(move || settings.stated_by_any_path()).await {
+        Ok(more) if more != stated => ask(places, &path_of(session, question, &more), limit).await,
+        _ => asked,
+    }
 }
 
-fn path_of(session: &str, what: &str, settings: &Settings) -> String {
+fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
+    let what = match question {
+        Question::Credentials => "credential-process",
+        Question::Settings => "settings",
+    };
     let stated: Vec<String> =
-        settings.stated().iter().map(|fact| format!("{}={:016x}", fact.option, fact.digest)).collect();
+        stated.iter().map(|fact| format!("{}={:016x}", fact.option, fact.digest)).collect();
     let query = if stated.is_empty() { String::new() } else { format!("?{}", stated.join("&")) };
     format!("/v1/sessions/{session}/{what}{query}")
 }

@@ -45,6 +45,7 @@ use tracing::warn;
 use crate::client;
 use crate::client::Asked;
 use crate::client::Place;
+use crate::client::Question;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -244,7 +245,8 @@ impl Builder {
         let session = session.ok_or_else(|| not_chosen(&settings))?;
         let issuer = FromDaemon {
             places: client::places(&settings),
-            path: client::credentials_path(&session, &settings),
+            session: session.clone(),
+            settings,
             clock: Clock::system(),
             given: watch::Sender::new(None),
         };
@@ -288,15 +290,22 @@ fn not_chosen(settings: &Settings) -> Failure {
 /// A daemon's session, as a source of credentials.
 struct FromDaemon {
     places: Vec<Place>,
-    /// With what this program says itself of the session.
-    path: String,
+    session: String,
+    /// What this program says itself of the session.
+    settings: Settings,
     clock: Clock,
     given: watch::Sender<Option<Credentials>>,
 }
 
 impl FromDaemon {
     async fn ask(&self) -> Result<Credentials, Failure> {
-        let line = match client::ask(&self.places, &self.path, DAEMON_PATIENCE).await {
+        let asked = client::ask_for(
+            &self.session,
+            Question::Credentials,
+            (&self.settings, &self.places),
+            DAEMON_PATIENCE,
+        );
+        let line = match asked.await {
             Asked::Answered(body) => body,
             Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
                 return Err(failure);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::client;
 use crate::client::Asked;
 use crate::client::Place;
+use crate::client::Question;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -54,7 +55,7 @@ impl Running {
     pub(super) async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
         let mut places = client::places(settings);
         places.retain(|place| place.path == self.socket);
-        match client::ask(&places, &client::settings_path(session, settings), PATIENCE).await {
+        match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
             Asked::Answered(_) => Ok(()),
             Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
             Asked::NoDaemon => Err(client::nobody(&places)),

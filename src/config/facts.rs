@@ -47,13 +47,28 @@ impl Settings {
         self.file.as_ref().is_some_and(|file| file.starts_with(SYSTEM_CONFIGURATION))
     }
 
-    /// What the caller itself said of the session that is meant. An option may come twice, with a file's path as it is
-    /// written and as it is without symbolic links: the daemon need only know it by one of them.
+    /// What the caller itself said of the session that is meant.
     pub fn stated(&self) -> Vec<Fact> {
-        let Some(session) = self.the_session() else { return Vec::new() };
+        self.the_session().map(|session| self.stated_of(session)).unwrap_or_default()
+    }
+
+    /// The same, and beside each path the one without symbolic links where that is another: a daemon need know a file by one
+    /// of them only. Looks into the folders, and so waits as long as their file system does.
+    pub fn stated_by_any_path(&self) -> Vec<Fact> {
+        let mut stated = self.stated();
+        let others = self.the_session().map(|session| self.stated_of(&without_links(session)));
+        for fact in others.unwrap_or_default() {
+            if !stated.contains(&fact) {
+                stated.push(fact);
+            }
+        }
+        stated
+    }
+
+    fn stated_of(&self, session: &Session) -> Vec<Fact> {
+        let is_own = !self.file_is_the_systems();
         let is_stated = |fact: &Fact| {
             let key = format!("session.{}.{}", session.name, fact.option);
-            let is_own = !self.file_is_the_systems();
             match self.origins.of(&key) {
                 Some(Origin::Argument(_)) => true,
                 // Others, such as SPIFFE_ENDPOINT_SOCKET, were not set for anchord.
@@ -62,14 +77,7 @@ impl Settings {
                 Some(Origin::Default) | None => is_own && DECIDED_BY_ABSENCE.contains(&fact.option),
             }
         };
-        let mut stated = facts(session);
-        for fact in facts(&without_links(session)) {
-            if !stated.contains(&fact) {
-                stated.push(fact);
-            }
-        }
-        stated.retain(is_stated);
-        stated
+        facts(session).into_iter().filter(is_stated).collect()
     }
 }
 

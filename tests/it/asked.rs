@@ -77,6 +77,18 @@ async fn what_is_said_as_the_daemon_has_it_is_the_daemons() {
     assert_eq!(stage.emulator.sessions_created(), 1);
 }
 
+#[tokio::test]
+async fn a_file_that_the_daemon_knows_by_another_path_is_the_same() {
+    let (stage, _daemon, _) = start().await;
+    fs_err::os::unix::fs::symlink(stage.path(""), stage.path("link")).unwrap();
+    let link = stage.path("link/anchord.toml");
+    let mut command = process::anchord();
+    command.args(ASK).arg("--config").arg(&link).arg("--socket-path").arg(stage.socket());
+    command.envs(process::home(stage.path("")));
+
+    assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
+}
+
 /// Its own file says which session is meant, and a daemon that has not read it yet has another.
 #[tokio::test]
 async fn a_file_of_ones_own_that_was_edited_gives_what_it_says_now() {

@@ -32,6 +32,7 @@ use super::prompt;
 use super::running;
 use crate::client;
 use crate::client::Asked;
+use crate::client::Question;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -198,8 +199,9 @@ fn beside_the_systems_file(
 fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Secret<String>>, Failure> {
     let Some(session) = settings.picked.clone() else { return Ok(None) };
     within(ends_at, move || {
-        let (places, path) = (client::places(&settings), client::credentials_path(&session, &settings));
-        match exit::runtime()?.block_on(client::ask(&places, &path, DAEMON_PATIENCE)) {
+        let places = client::places(&settings);
+        let asked = client::ask_for(&session, Question::Credentials, (&settings, &places), DAEMON_PATIENCE);
+        match exit::runtime()?.block_on(asked) {
             Asked::Answered(body) => as_line(&body).map(Some),
             Asked::Refused(failure) | Asked::Differs(failure) => Err(failure),
             Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
@@ -318,8 +320,8 @@ async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let path = client::credentials_path(&name, settings);
-    match client::ask(&client::places(settings), &path, DAEMON_PATIENCE).await {
+    let places = client::places(settings);
+    match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
         Asked::Answered(body) => as_line(&body).map(Daemons::Line),
         Asked::Unknown(why) | Asked::Differs(why) if !settings.stated().is_empty() => {
             Ok(Daemons::Nothing(Some(why)))
