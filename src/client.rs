@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use crate::config::Fact;
 use crate::config::Origin;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -34,6 +35,8 @@ pub enum Asked {
     Refused(Failure),
     /// The daemon has no such session.
     Unknown(Failure),
+    /// The daemon's session of that name is another than the one that was asked for.
+    Differs(Failure),
     /// Nobody listens there.
     NoDaemon,
 }
@@ -64,8 +67,7 @@ pub fn places(settings: &Settings) -> Vec<Place> {
         Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
         Some(Origin::Default) | None => false,
     };
-    let is_systems = |file: &PathBuf| file.starts_with(SYSTEM_CONFIGURATION);
-    let has_own_sessions = !settings.sessions.is_empty() && !settings.file.as_ref().is_some_and(is_systems);
+    let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
     let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
 
     let own = settings.socket.as_ref().map(|socket| Place { path: socket.path.clone(), optional: false });
@@ -77,10 +79,50 @@ pub fn places(settings: &Settings) -> Vec<Place> {
 }
 
 const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
-const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 
-/// Asks the first of `places` at which a daemon listens.
+/// What is asked of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Its credentials.
+    Credentials,
+    /// Whether it is the one that the caller means.
+    Settings,
+}
+
+/// Asks for a session, and says what the caller itself said of it.
+pub async fn ask_for(
+    session: &str,
+    question: Question,
+    (settings, places): (&Settings, &[Place]),
+    limit: Duration,
+) -> Asked {
+    let stated = settings.stated();
+    let asked = ask(places, &path_of(session, question, &stated), limit).await;
+    if !matches!(asked, Asked::Differs(_)) {
+        return asked;
+    }
+    // The daemon may know the same files by other paths. Where they hang, so would a call that is made here.
+    let settings = settings.clone();
+    match tokio::task::spawn_blocking(move || settings.stated_by_any_path()).await {
+        Ok(more) if more != stated => ask(places, &path_of(session, question, &more), limit).await,
+        _ => asked,
+    }
+}
+
+fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
+    let what = match question {
+        Question::Credentials => "credential-process",
+        Question::Settings => "settings",
+    };
+    let stated: Vec<String> =
+        stated.iter().map(|fact| format!("{}={:016x}", fact.option, fact.digest)).collect();
+    let query = if stated.is_empty() { String::new() } else { format!("?{}", stated.join("&")) };
+    format!("/v1/sessions/{session}/{what}{query}")
+}
+
+/// Asks the first of `places` at which a daemon listens that has the session.
 pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+    let mut differs = None;
     for place in places {
         let gives_up_at = Instant::now() + limit;
         let asked = match connect(&place.path, gives_up_at).await {
@@ -94,10 +136,12 @@ pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
         };
         match asked {
             Asked::Unknown(_) if place.optional => {}
+            // The next one may have it.
+            Asked::Differs(failure) => differs = differs.or(Some(failure)),
             asked => return asked,
         }
     }
-    Asked::NoDaemon
+    differs.map_or(Asked::NoDaemon, Asked::Differs)
 }
 
 /// Connects, waiting for room in the listener's queue.
@@ -190,10 +234,10 @@ async fn answer(
             Ok(Refusal { message, hint, class }) => {
                 let class = class.as_deref().and_then(Class::of_word).unwrap_or(Class::Transient);
                 let failure = Failure::of(class, message, hint);
-                if status == StatusCode::NOT_FOUND {
-                    Asked::Unknown(failure)
-                } else {
-                    Asked::Refused(failure)
+                match status {
+                    StatusCode::NOT_FOUND => Asked::Unknown(failure),
+                    StatusCode::CONFLICT => Asked::Differs(failure),
+                    _ => Asked::Refused(failure),
                 }
             }
             Err(_) => failed(&format!("answered {status}")),

@@ -45,6 +45,7 @@ use tracing::warn;
 use crate::client;
 use crate::client::Asked;
 use crate::client::Place;
+use crate::client::Question;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -228,7 +229,8 @@ impl Builder {
     ///
     /// # Errors
     /// Every mistake in the settings at once, a session without a name, an option in code that says what the session is,
-    /// which the daemon knows by itself; or there is no tokio runtime around the call.
+    /// which the daemon knows by itself; or there is no tokio runtime around the call. What `ANCHORD_` variables and the
+    /// configuration file say of the session goes with each request: a daemon with another session of that name refuses it.
     pub fn start_with_daemon(&self) -> Result<Provider, Failure> {
         let decides =
             |flag: &&String| OPTIONS.iter().any(|spec| spec.flag == **flag && spec.decides_credentials());
@@ -244,6 +246,7 @@ impl Builder {
         let issuer = FromDaemon {
             places: client::places(&settings),
             session: session.clone(),
+            settings,
             clock: Clock::system(),
             given: watch::Sender::new(None),
         };
@@ -288,16 +291,25 @@ fn not_chosen(settings: &Settings) -> Failure {
 struct FromDaemon {
     places: Vec<Place>,
     session: String,
+    /// What this program says itself of the session.
+    settings: Settings,
     clock: Clock,
     given: watch::Sender<Option<Credentials>>,
 }
 
 impl FromDaemon {
     async fn ask(&self) -> Result<Credentials, Failure> {
-        let path = format!("/v1/sessions/{}/credential-process", self.session);
-        let line = match client::ask(&self.places, &path, DAEMON_PATIENCE).await {
+        let asked = client::ask_for(
+            &self.session,
+            Question::Credentials,
+            (&self.settings, &self.places),
+            DAEMON_PATIENCE,
+        );
+        let line = match asked.await {
             Asked::Answered(body) => body,
-            Asked::Refused(failure) | Asked::Unknown(failure) => return Err(failure),
+            Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+                return Err(failure);
+            }
             Asked::NoDaemon => return Err(client::nobody(&self.places)),
         };
         process::read(line.expose(), self.clock.moment())

@@ -46,6 +46,8 @@ pub(super) fn command() -> clap::Command {
              SDKs take the [default] profile of ~/.aws/credentials and ~/.aws/config before a daemon. Where it gives \
              credentials, the file that it is in is hidden from the command by AWS_SHARED_CREDENTIALS_FILE=/dev/null or \
              AWS_CONFIG_FILE=/dev/null, and with it the file's other profiles and settings; else both stay as they are.\n\n\
+             It fails where the daemon's session is another than flags, ANCHORD_ variables and a settings file other than \
+             /etc/anchord's describe, and names the settings that differ.\n\n\
              Exit codes: the command's own; 127 where there is no such command, 126 where it cannot be run; where anchord \
              itself fails, 1 this host, its settings, the daemon or the network, 2 usage, 3 AWS refused, 70 a bug.",
         )
@@ -120,11 +122,6 @@ fn changes(
     surroundings: &Surroundings<'_>,
 ) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
-    if let Some(flag) = credential_process::flag_of_session(&settings) {
-        let hint = Some("leave it out, or configure the daemon so".into());
-        let message = format!("{flag} does not change the daemon's session, which the command would get");
-        return Err(Failure::of(Class::Misconfigured, message, hint));
-    }
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = exit::runtime()?;
@@ -132,6 +129,7 @@ fn changes(
     let running = running.ok_or_else(|| client::nobody(&client::places(&settings)))?;
     let name = which(&running, named)?;
     let settings = Settings { picked: Some(name.clone()), ..settings };
+    runtime.block_on(running.confirm(&settings, &name))?;
     let region = settings.the_session().map(|session| session.region.clone());
     let found = Found {
         uri: format!("{}/v1/credentials/{name}", listener(&running)?),

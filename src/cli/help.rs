@@ -80,7 +80,8 @@ fn for_people() -> Command {
 fn credential_process() -> Command {
     helper::subcommand("credential-process", Name::Anchord).long_about(
         "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's socket, or with a \
-         CreateSession of its own when no daemon runs.",
+         CreateSession of its own when no daemon runs, or when its session is another than flags, ANCHORD_ variables and a \
+         settings file other than /etc/anchord's describe. The daemon's is taken as it is where only its name is given.",
     )
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::client;
 use crate::client::Asked;
 use crate::client::Place;
+use crate::client::Question;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -49,6 +50,17 @@ impl Running {
     pub(super) fn holds(&self, session: &str) -> bool {
         self.sessions.iter().any(|held| held.name == session)
     }
+
+    /// Refuses where its session is another than the one that `settings` describe.
+    pub(super) async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
+        let mut places = client::places(settings);
+        places.retain(|place| place.path == self.socket);
+        match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
+            Asked::Answered(_) => Ok(()),
+            Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
+            Asked::NoDaemon => Err(client::nobody(&places)),
+        }
+    }
 }
 
 /// The first daemon that has `session`, else the first that answers; `None` where there is none.
@@ -68,7 +80,7 @@ async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     let places = [place];
     let body = match client::ask(&places, "/v1/status", PATIENCE).await {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) => return Err(failure),
+        Asked::Refused(failure) | Asked::Differs(failure) => return Err(failure),
         Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
     };
     let [place] = places;

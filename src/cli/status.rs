@@ -64,7 +64,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let body = match asked {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Unknown(failure) => return exit::report(&failure, surroundings),
+        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+            return exit::report(&failure, surroundings);
+        }
         Asked::NoDaemon => {
             let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
             let message = format!("no daemon listens on {}", paths.join(" or "));

@@ -13,7 +13,6 @@ use super::Session;
 use super::Settings;
 use super::Socket;
 use super::environment::Environment;
-use super::file::FileLayer;
 use super::file::Given;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
@@ -50,7 +49,7 @@ pub(super) fn settle_flags(
     environment: &Environment,
     caller: Caller,
 ) -> Result<Settings, Problems> {
-    let layers = Layers { arguments, environment, file: FileLayer::default() };
+    let layers = Layers::without_file(arguments, environment);
     settle_layers(&layers, caller, Vec::new())
 }
 
@@ -59,7 +58,7 @@ pub(super) fn settle_source(
     arguments: Arguments,
     environment: &Environment,
 ) -> Result<(Source, Vec<String>), Problems> {
-    let layers = Layers { arguments, environment, file: FileLayer::default() };
+    let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
         caller: Caller::Client,

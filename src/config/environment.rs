@@ -14,6 +14,7 @@ pub struct Environment {
     not_text: Vec<String>,
     current_dir: PathBuf,
     uid: u32,
+    host: String,
 }
 
 impl Environment {
@@ -24,7 +25,8 @@ impl Environment {
         let environment = Self::copy_of(pairs);
         // Without a current folder (it was removed) relative paths stay relative and fail where they are used.
         let current_dir = std::env::current_dir().unwrap_or_default();
-        environment.with_current_dir(current_dir).with_uid(rustix::process::geteuid().as_raw())
+        let uid = rustix::process::geteuid().as_raw();
+        environment.with_current_dir(current_dir).with_uid(uid).with_host(this_host())
     }
 
     /// Values that are not text are remembered by name only: one of ours is a mistake to report.
@@ -54,6 +56,13 @@ impl Environment {
         self
     }
 
+    /// What tells this host from others.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
     /// The same without the variables that are `unwanted`.
     #[must_use]
     pub fn without(mut self, unwanted: impl Fn(&str) -> bool) -> Self {
@@ -77,6 +86,11 @@ impl Environment {
         self.uid
     }
 
+    /// What tells this host from others that have the same folders, such as a shared home.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The names of all variables that are set.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
@@ -88,11 +102,23 @@ impl Environment {
     }
 }
 
-/// An environment of these variables for user 65534 in `/`.
+/// The machine's id and the host's name. Machines that were made from one image may have one id (machine-id(5)), and hosts
+/// one name. A container without an id has the id of its kernel's boot instead, and usually a name of its own.
+fn this_host() -> String {
+    let read = |path: &&str| {
+        let text = fs_err::read_to_string(path).unwrap_or_default();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != "uninitialized")
+    };
+    let ids = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"];
+    let id = ids.iter().find_map(read).unwrap_or_default();
+    format!("{id} {}", read(&"/proc/sys/kernel/hostname").unwrap_or_default())
+}
+
+/// An environment of these variables for user 65534 in `/`, on no host in particular.
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { variables, not_text: Vec::new(), current_dir: "/".into(), uid: 65534 }
+        Self { variables, not_text: Vec::new(), current_dir: "/".into(), uid: 65534, host: String::new() }
     }
 }
 

@@ -81,11 +81,7 @@ pub(super) fn read(
     environment: &Environment,
     problems: &mut Vec<Problem>,
 ) -> FileLayer {
-    let candidates = match named {
-        Some(given) => vec![PathBuf::from(&given.text)],
-        None => usual_places(environment),
-    };
-    for candidate in candidates {
+    for candidate in candidates(named, environment) {
         let path = environment.current_dir().join(&candidate);
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
@@ -106,6 +102,22 @@ pub(super) fn read(
         return layer;
     }
     FileLayer::default()
+}
+
+/// Whether the file that would be read is the host's, and not one of the caller's own; also where it cannot be read.
+pub(super) fn is_the_systems(named: Option<&Given>, environment: &Environment) -> bool {
+    let candidates = candidates(named, environment).into_iter();
+    let mut paths = candidates.map(|candidate| environment.current_dir().join(candidate));
+    let is_there =
+        |path: &PathBuf| named.is_some() || !fs_err::metadata(path).is_err_and(|error| is_absent(&error));
+    paths.find(is_there).is_some_and(|path| path.starts_with(SYSTEM_CONFIGURATION))
+}
+
+fn candidates(named: Option<&Given>, environment: &Environment) -> Vec<PathBuf> {
+    match named {
+        Some(given) => vec![PathBuf::from(&given.text)],
+        None => usual_places(environment),
+    }
 }
 
 /// A pipe or a device would be waited for without end.
@@ -142,6 +154,8 @@ fn usual_places(environment: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The folder of a whole host's settings.
+pub(super) const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 /// Where the file of a whole host is.
 pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
 

@@ -97,10 +97,19 @@ impl<'a> Layers<'a> {
         environment: &'a Environment,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let mut layers = Self { arguments, environment, file: FileLayer::default() };
-        let named = layers.given_outside_file(&SELECTORS[0]).and_then(|mut values| values.pop());
-        layers.file = file::read(named.as_ref(), environment, problems);
+        let mut layers = Self::without_file(arguments, environment);
+        layers.file = file::read(layers.named_file().as_ref(), environment, problems);
         layers
+    }
+
+    /// No file is looked for.
+    pub(super) fn without_file(arguments: Arguments, environment: &'a Environment) -> Self {
+        Self { arguments, environment, file: FileLayer::default() }
+    }
+
+    /// The file that a flag or else a variable points at.
+    pub(super) fn named_file(&self) -> Option<Given> {
+        self.given_outside_file(&SELECTORS[0]).and_then(|mut values| values.pop())
     }
 
     /// The values of an option, from the first layer that has any. `session` is for options of sessions.

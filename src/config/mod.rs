@@ -15,6 +15,7 @@ pub mod arguments;
 mod check;
 mod credentials_file;
 mod environment;
+mod facts;
 mod fallback;
 mod file;
 mod identity;
@@ -37,6 +38,8 @@ use std::time::Duration;
 
 pub use credentials_file::shared_credentials_file;
 pub use environment::Environment;
+pub use facts::Fact;
+pub use facts::facts;
 pub use layers::Arguments;
 pub use options::Fallback;
 pub use options::Kind;
@@ -387,6 +390,19 @@ pub fn load_flags_for_client(
     environment: &Environment,
 ) -> Result<Settings, Problems> {
     check::settle_flags(arguments.into(), environment, Caller::Client)
+}
+
+/// Settings for asking a daemon for a session by its name, without a look into any file. `None` where flags or variables
+/// say more of the session, or anything is wrong with them.
+pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> Option<Settings> {
+    let settings = check::settle_flags(arguments.into(), environment, Caller::Client).ok()?;
+    (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
+}
+
+/// Whether the settings file is the host's, and not one of the caller's own; also where it cannot be read.
+pub fn file_is_the_systems(arguments: impl Into<Arguments>, environment: &Environment) -> bool {
+    let layers = layers::Layers::without_file(arguments.into(), environment);
+    file::is_the_systems(layers.named_file().as_ref(), environment)
 }
 
 /// Settings of what a program gives, as [`Arguments::given`] has it. A file is read if `config` names one, and variables

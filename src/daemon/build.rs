@@ -270,7 +270,11 @@ pub(super) fn front_ends(
     let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
     let identities: Vec<_> = roster.iter().map(|member| member.identity().cloned()).collect();
     let fault = move |number: usize| identities.get(number)?.as_ref()?.fault();
-    let socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);
+    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);
+    for session in &settings.sessions {
+        let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
+        socket = socket.with_settings(&session.name, facts);
+    }
     let unix = Router::unix(socket);
     Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
 }

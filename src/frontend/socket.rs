@@ -2,6 +2,7 @@
 //!
 //! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::Hand;
 use super::Reply;
 use super::process;
 use crate::clock;
+use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Freshness;
@@ -29,6 +31,7 @@ use crate::session::Phase;
 #[derive(Clone, Debug)]
 pub struct Socket {
     sessions: Vec<Handle>,
+    settings: BTreeMap<String, Vec<Digest>>,
     listeners: serde_json::Value,
     faults: Faults,
 }
@@ -43,16 +46,26 @@ impl fmt::Debug for Faults {
     }
 }
 
+/// An option of a session, and what stands for its value.
+pub type Digest = (&'static str, u64);
+
 impl Socket {
     /// Serves `sessions`; `listeners` is shown in the status as it is.
     pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
-        Self { sessions, listeners, faults: Faults(Arc::new(|_| None)) }
+        Self { sessions, settings: BTreeMap::new(), listeners, faults: Faults(Arc::new(|_| None)) }
     }
 
     /// The same, whose status shows what `fault` says of the certificate of each session, counted from 0.
     #[must_use]
     pub fn with_faults(self, fault: impl Fn(usize) -> Option<Failure> + Send + Sync + 'static) -> Self {
         Self { faults: Faults(Arc::new(fault)), ..self }
+    }
+
+    /// Knows how `session` is set: a request that says so otherwise is refused.
+    #[must_use]
+    pub fn with_settings(mut self, session: &str, settings: Vec<Digest>) -> Self {
+        self.settings.insert(session.into(), settings);
+        self
     }
 
     /// Decides a request.
@@ -67,17 +80,41 @@ impl Socket {
         if path == "/v1/status" {
             return self.status().into();
         }
-        let name = path
-            .strip_prefix("/v1/sessions/")
-            .and_then(|rest| rest.strip_suffix("/credential-process"))
-            .and_then(|name| percent_decode_str(name).decode_utf8().ok());
-        let Some(name) = name else {
+        let of_session = path.strip_prefix("/v1/sessions/").and_then(|rest| rest.rsplit_once('/'));
+        let of_session = of_session.filter(|(_, what)| matches!(*what, "credential-process" | "settings"));
+        let named =
+            of_session.and_then(|(name, what)| Some((percent_decode_str(name).decode_utf8().ok()?, what)));
+        let Some((name, what)) = named else {
             return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is no such path").into();
         };
-        match self.sessions.iter().find(|session| session.name() == name) {
-            Some(session) => process_line(session),
-            None => self.unknown(&name).into(),
+        let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
+            return self.unknown(&name).into();
+        };
+        let others = self.differing(&name, head.uri.query().unwrap_or_default());
+        match what {
+            _ if !others.is_empty() => other_settings(&name, &others).into(),
+            "settings" => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
+            _ => process_line(session),
         }
+    }
+
+    /// The options in which the session is set otherwise than the query says. One that comes several times may have any
+    /// of its values.
+    fn differing<'q>(&self, name: &str, query: &'q str) -> Vec<&'q str> {
+        let settings = self.settings.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (option, digest) = part.split_once('=').unwrap_or((part, ""));
+            stated.entry(option).or_default().push(digest);
+        }
+        let is_as_stated = |option: &str, digests: &[&str]| {
+            let digest = settings.iter().find(|(name, _)| *name == option).map(|(_, digest)| *digest);
+            digest.is_some_and(|digest| {
+                digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(digest))
+            })
+        };
+        stated.retain(|option, digests| !is_as_stated(option, digests));
+        stated.into_keys().collect()
     }
 
     fn unknown(&self, name: &str) -> Reply {
@@ -176,6 +213,19 @@ impl Trouble {
             hint: failure.hint().map(Into::into),
         }
     }
+}
+
+/// Only names of options are repeated, for what stands in a query is the client's.
+fn other_settings(name: &str, options: &[&str]) -> Reply {
+    let is_name = |option: &&&str| {
+        option.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+    };
+    let options: Vec<_> = options.iter().filter(is_name).map(|option| format!("`{option}`")).collect();
+    let message =
+        format!("the daemon's session `{name}` has other settings than asked for: {}", options.join(", "));
+    let hint = "leave them out of flags, ANCHORD_ variables and the settings file here, or set the daemon's session so \
+                and reload it";
+    Reply::explained(StatusCode::CONFLICT, "OtherSettings", &message, Some(hint), Some(Class::Misconfigured))
 }
 
 fn process_line(session: &Handle) -> Decision {
@@ -277,7 +327,7 @@ mod tests {
         let sessions = [Session::live("app"), Session::lapsed("batch"), Session::live("audit")];
         let fault = |number: usize| {
             let message = ["it hangs", "AWS refused the certificate"].get(number)?;
-            Some(Failure::of(crate::failure::Class::Misconfigured, *message, Some("look".into())))
+            Some(Failure::of(Class::Misconfigured, *message, Some("look".into())))
         };
         let socket = socket(&sessions.each_ref()).with_faults(fault);
 
@@ -316,6 +366,34 @@ mod tests {
             "listeners": ["127.0.0.1:9911"],
         });
         assert_eq!(shown, expected);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_says_how_its_session_is_set_is_answered_only_if_it_is_so() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+        let socket = socket(&[&app, &batch]).with_settings("app", vec![("duration", 1), ("role_arn", 0xab)]);
+        let ask = async |what: &str| {
+            let reply = get(&socket, &format!("/v1/sessions/{what}")).await;
+            (reply.status().as_u16(), text(&reply).to_owned())
+        };
+
+        for query in ["", "?", "?role_arn=ab", "?duration=0001&role_arn=00ab", "?role_arn=7&role_arn=ab"] {
+            assert_eq!(ask(&format!("app/credential-process{query}")).await.0, 200, "{query}");
+            assert_eq!(ask(&format!("app/settings{query}")).await, (200, "{}".into()), "{query}");
+        }
+        let refused = ask("app/credential-process?role_arn=7&tpm=1&duration=1").await;
+        assert_eq!(refused.0, 409);
+        assert!(
+            refused.1.contains("`app` has other settings than asked for: `role_arn`, `tpm`"),
+            "{}",
+            refused.1
+        );
+        assert!(refused.1.contains(r#""class":"misconfigured""#), "{}", refused.1);
+        for query in ["role_arn", "role_arn=", "role_arn=xyz", "ROLE=ab"] {
+            assert_eq!(ask(&format!("app/settings?{query}")).await.0, 409, "{query}");
+        }
+        assert_eq!(ask("batch/settings?duration=1").await.0, 409, "another session's are not its own");
+        assert_eq!(ask("none/settings?duration=1").await.0, 404);
     }
 
     #[tokio::test]

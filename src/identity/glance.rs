@@ -38,6 +38,13 @@ impl Source {
         }
     }
 
+    /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
+    pub async fn agents_id(&self) -> Option<String> {
+        let agent = self.agent()?.clone();
+        let id = tokio::task::spawn_blocking(move || agent.fetch().ok().map(|svid| svid.id));
+        tokio::time::timeout(PATIENCE, id).await.ok()?.ok()?
+    }
+
     /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {

@@ -30,7 +30,7 @@ fn invoke(stage: &Stage, model: &str, more: &[&str]) -> Command {
 fn bedrock(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = process::anchord();
     command.arg("bedrock").args(arguments).arg("--config").arg(stage.path("anchord.toml"));
-    command.env("HOME", stage.path("")).current_dir(stage.path(""));
+    command.envs(process::home(stage.path(""))).current_dir(stage.path(""));
     command
 }
 
@@ -233,7 +233,7 @@ async fn whoever_has_the_daemon_alone_says_which_region_is_meant() {
         command.args(["bedrock", "invoke", "--session", "bedrock", "--converse", "--message", "hi"]);
         command.args(["--model-id", HAIKU, "--endpoint-url", &stage.emulator.endpoint(), "--ca-file"]);
         command.arg(stage.path("tls-ca.pem")).arg("--socket-path").arg(stage.socket());
-        command.env("HOME", stage.path("nobody"));
+        command.envs(process::home(stage.path("nobody")));
         command
     };
 
@@ -297,7 +297,7 @@ async fn the_daemons_only_session_needs_no_name() {
     let _daemon = stage.daemon().await;
     let mut command = process::anchord();
     command.args(["bedrock", "api-key", "--region", "us-east-1", "--socket-path"]).arg(stage.socket());
-    command.env("HOME", stage.path("nowhere"));
+    command.envs(process::home(stage.path("nowhere")));
 
     let ran = process::to_the_end(command).await;
 

@@ -200,7 +200,7 @@ fn behind(stage: &Stage, before: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_anchord"));
     command.args(ASK).arg("--config").arg(stage.path("anchord.toml"));
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", stage.path(""));
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(process::home(stage.path("")));
     command.stdin(std::process::Stdio::null());
     command
 }
@@ -293,7 +293,7 @@ fn names(stage: &Stage) -> Vec<String> {
 #[tokio::test]
 async fn what_has_ended_is_removed_and_what_lives_or_is_locked_stays() {
     let stage = Stage::new().await;
-    let folder = stage.path(".cache/anchord/cache");
+    let folder = stage.path(".runtime/anchord/cache");
     // Entries of other settings, which are a stage's first ones under other names.
     ask(&stage).await;
     let (json, lock) = (cache_file(&stage, "json"), cache_file(&stage, "lock"));

@@ -78,7 +78,7 @@ async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
 /// `anchord check` where the emulator plays all that AWS has.
 fn prepared(stage: &Stage) -> Command {
     let mut command = process::anchord();
-    command.args(["check", "--config"]).arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.args(["check", "--config"]).arg(stage.path("anchord.toml")).envs(process::home(stage.path("")));
     played(stage, &mut command);
     command
 }
@@ -339,7 +339,7 @@ async fn a_command_that_is_run_by_exec_is_well_placed() {
     let mut command = process::anchord();
     let configuration = stage.path("anchord.toml");
     command.args(["exec", "--config"]).arg(&configuration).arg("--").arg(env!("CARGO_BIN_EXE_anchord"));
-    command.args(["check", "--config"]).arg(&configuration).env("HOME", stage.path(""));
+    command.args(["check", "--config"]).arg(&configuration).envs(process::home(stage.path("")));
     played(&stage, &mut command);
 
     let ran = process::to_the_end(command).await;
@@ -502,7 +502,7 @@ async fn a_user_without_sessions_is_told_what_the_daemons_lead_to() {
     let daemon = stage.daemon().await;
     let http = daemon.http().await;
     let mut command = process::anchord();
-    command.args(["check", "--socket-path"]).arg(stage.socket()).env("HOME", stage.path("nowhere"));
+    command.args(["check", "--socket-path"]).arg(stage.socket()).envs(process::home(stage.path("nowhere")));
     command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{http}/v1/credentials"));
     command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", stage.path("run/bedrock.token"));
 

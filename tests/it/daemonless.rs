@@ -25,7 +25,7 @@ async fn without_a_daemon_the_session_is_created_once_and_cached() {
 
     assert_eq!(first, second);
     assert_eq!(stage.emulator.sessions_created(), 1);
-    let cache = stage.path(".cache/anchord/cache");
+    let cache = stage.path(".runtime/anchord/cache");
     let modes: Vec<u32> = fs_err::read_dir(&cache)
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o7777)
@@ -140,7 +140,7 @@ pub(crate) fn cache_file(stage: &Stage, extension: &str) -> std::path::PathBuf {
 }
 
 pub(crate) fn cache_files(stage: &Stage) -> Vec<std::path::PathBuf> {
-    let folder = fs_err::read_dir(stage.path(".cache/anchord/cache"));
+    let folder = fs_err::read_dir(stage.path(".runtime/anchord/cache"));
     folder.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
@@ -222,7 +222,7 @@ async fn flags_and_variables_alone_make_a_session() {
         .env("ANCHORD_ROLE_ARN", value("role_arn"))
         .env("ANCHORD_ENDPOINT", value("endpoint"))
         .env("ANCHORD_CA_FILE", stage.path("tls-ca.pem"))
-        .env("HOME", stage.path(""));
+        .envs(process::home(stage.path("")));
 
     let ran = process::to_the_end(command).await;
 

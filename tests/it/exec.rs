@@ -17,7 +17,7 @@ async fn exec(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command
 fn prepared(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Command {
     let mut prepared = process::anchord();
     prepared.arg("exec").arg("--config").arg(stage.path("anchord.toml")).args(flags).arg("--").args(command);
-    prepared.env("HOME", stage.path("")).envs(variables.iter().copied());
+    prepared.envs(process::home(stage.path(""))).envs(variables.iter().copied());
     prepared
 }
 
@@ -35,14 +35,24 @@ async fn start() -> (Stage, Daemon, String) {
 }
 
 #[tokio::test]
-async fn a_flag_about_the_session_is_refused_for_the_daemon_has_its_own() {
+async fn a_session_that_is_set_otherwise_here_is_refused_for_the_daemon_has_its_own() {
     let (stage, _daemon, _) = start().await;
 
-    let flags = ["--session", "bedrock", "--role-arn", "arn:aws:iam::123456789012:role/Another"];
-    let ran = exec(&stage, &flags, &[], &["env"]).await;
+    let role = "arn:aws:iam::123456789012:role/Another";
+    let by_flag = exec(&stage, &["--session", "bedrock", "--role-arn", role], &[], &["env"]).await;
+    let by_variable = exec(&stage, &[], &[("ANCHORD_ROLE_ARN", role)], &["env"]).await;
+    let as_it_is = exec(&stage, &["--role-arn", &stage.role], &[], &["env"]).await;
+    stage.configure(&format!("{}assume_role = [\"{role}\"]\n", stage.session("bedrock")));
+    let by_file = exec(&stage, &[], &[], &["env"]).await;
 
-    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert!(ran.stderr.starts_with("anchord: --role-arn does not change the daemon's session"), "{ran:?}");
+    for (ran, option) in [(by_flag, "role_arn"), (by_variable, "role_arn"), (by_file, "assume_role")] {
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+        let told = format!(
+            "anchord: the daemon's session `bedrock` has other settings than asked for: `{option}`\n  hint: "
+        );
+        assert!(ran.stderr.starts_with(&told), "{ran:?}");
+    }
+    assert!(variables(&as_it_is).contains_key("AWS_CONTAINER_CREDENTIALS_FULL_URI"));
 }
 
 #[tokio::test]

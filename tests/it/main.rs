@@ -6,6 +6,7 @@
 mod support;
 
 mod access_keys;
+mod asked;
 mod bad_input;
 mod bedrock;
 mod blocked_logs;
@@ -23,6 +24,7 @@ mod failover;
 mod handover;
 mod hanging_files;
 mod helper;
+mod hosts;
 mod lifecycle;
 mod limits;
 mod many_sessions;
@@ -33,6 +35,7 @@ mod reload;
 mod restart;
 mod rotation;
 mod secrets;
+mod stdout;
 mod supervision;
 mod systemd;
 mod taken_back;

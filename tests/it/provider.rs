@@ -245,6 +245,26 @@ async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_daemons_session_of_another_role_than_the_programs_settings_say_is_refused() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let with = |variables: &[(&str, &str)]| {
+        let environment = Environment::from_iter(variables.iter().copied()).with_current_dir(stage.path(""));
+        let builder = Provider::builder().environment(environment).configuration_file("anchord.toml");
+        builder.session("bedrock").start_with_daemon().unwrap()
+    };
+
+    let same = key_id(&with(&[("ANCHORD_DURATION", "60m")])).await;
+    let other = with(&[("ANCHORD_ROLE_ARN", "arn:aws:iam::123456789012:role/Other")]);
+    let refused = provided(&other).await.unwrap_err();
+
+    assert_eq!(same, stage.emulator.issued()[0].access_key_id);
+    let told = refused.source().unwrap().to_string();
+    assert!(told.contains("other settings than asked for: `role_arn`"), "{told}");
+    assert_eq!(stage.emulator.sessions_created(), 1);
+}
+
+#[tokio::test]
 async fn a_daemons_session_is_followed_ahead_of_each_end() {
     // Eight seconds more than those in which nothing is handed out: the daemon renews after two of them.
     let stage = Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await;

@@ -13,6 +13,7 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process::anchord;
+use crate::support::process::home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_watchdog_and_stopping_are_notified() {
@@ -54,7 +55,7 @@ async fn sockets_from_systemd_are_served_and_left_alone() {
     let mut command = Command::new("sh");
     let script = r#"LISTEN_FDS=2 LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1 </dev/null >/dev/null"#;
     command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord")).args(["run", "--config"]);
-    command.arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.arg(stage.path("anchord.toml")).envs(home(stage.path("")));
     command.stdin(Stdio::from(OwnedFd::from(tcp))).stdout(Stdio::from(OwnedFd::from(unix)));
 
     let daemon = Daemon::of(command);

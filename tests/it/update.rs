@@ -15,6 +15,7 @@ use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process::PATIENCE;
 use crate::support::process::anchord;
+use crate::support::process::home;
 use crate::support::process::to_the_end;
 use crate::support::process::with_a_home_that_hangs;
 
@@ -84,7 +85,7 @@ async fn what_goes_wrong_is_told_in_a_line_and_the_file_stays() {
 fn updater(stage: &Stage, configuration: &str, more: &[&str]) -> Daemon {
     let mut command = anchord();
     command.arg("update").arg("--config").arg(stage.path(configuration)).args(more);
-    command.args(["--session", "bedrock", "--profile", "work"]).env("HOME", stage.path(""));
+    command.args(["--session", "bedrock", "--profile", "work"]).envs(home(stage.path("")));
     Daemon::of(command)
 }
 
@@ -231,15 +232,15 @@ async fn in_the_foreground_it_follows_the_daemon_and_calls_nobody_else() {
 async fn in_the_foreground_nobody_looks_at_a_certificate_while_a_daemon_answers() {
     let stage = stage_of_short_lives().await;
     let daemon = stage.daemon().await;
-    let session = stage.session("bedrock").replace("leaf.pem", "missing.pem");
-    stage.write("client.toml", &format!("[log]\nformat = \"json\"\n{session}"));
+    // The daemon goes on with the one that it has loaded.
+    fs_err::remove_file(stage.path("leaf.pem")).unwrap();
     let socket = stage.socket();
-    let updater = updater(&stage, "client.toml", &["--socket-path", socket.to_str().unwrap()]);
+    let updater = updater(&stage, "anchord.toml", &["--socket-path", socket.to_str().unwrap()]);
 
     updater.wait_for_nth(WRITTEN, 3).await;
 
     let output = updater.stop().await.1;
-    assert!(!output.contains("missing.pem"), "{output}");
+    assert!(!output.contains("leaf.pem"), "{output}");
     assert_eq!(daemon.stop().await.0, 0);
 }
 
@@ -368,7 +369,7 @@ async fn a_killed_update_leaves_a_whole_file() {
     for kill in 0..kills {
         stage.write("mine", &old);
         let mut command = anchord();
-        command.args(&arguments).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+        command.args(&arguments).arg("--config").arg(stage.path("anchord.toml")).envs(home(stage.path("")));
         let mut child = command.spawn().unwrap();
         // Spread over the run's whole length, in an order that has nothing to do with it.
         let after = whole * (kill * 37 % 150) / 100;
@@ -410,7 +411,7 @@ async fn run_bound(stage: &Stage, file: &Path) -> Ran {
         }
         false => anchord,
     };
-    command.args(ONCE).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.args(ONCE).arg("--config").arg(stage.path("anchord.toml")).envs(home(stage.path("")));
     command.arg("--credentials-file").arg(file);
     to_the_end(command).await
 }
@@ -436,7 +437,7 @@ async fn where_there_is_no_room_the_old_file_is_whole_and_nothing_lies_about() {
     command.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_anchord")]).args(ONCE);
     command.arg("--config").arg(stage.path("anchord.toml")).arg("--credentials-file").arg(&file);
 
-    command.env_clear().env("HOME", stage.path(""));
+    command.env_clear().envs(home(stage.path("")));
 
     let ran = to_the_end(command).await;
 
@@ -469,7 +470,7 @@ async fn on_a_full_disk_the_old_file_is_whole_and_nothing_lies_about() {
     command.arg("--config").arg(stage.path("anchord.toml"));
     command.arg("--credentials-file").arg(stage.path("disk/credentials"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path(""));
+    command.current_dir(stage.path("")).env_clear().env("PATH", path).envs(home(stage.path("")));
 
     let ran = to_the_end(command).await;
 

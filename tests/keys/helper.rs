@@ -24,7 +24,7 @@ fn called(stage: &Stage) -> Command {
     }
     let mut command = Command::new(link);
     command.env_clear().current_dir(stage.path("")).stdin(std::process::Stdio::null());
-    command.env("HOME", stage.path("home")).env("TMPDIR", stage.path(""));
+    command.envs(process::home(stage.path("home"))).env("TMPDIR", stage.path(""));
     command.env("AWS_CA_BUNDLE", stage.path("tls-ca.pem"));
     command
 }

@@ -76,7 +76,7 @@ impl Terminal {
 /// A verb that reads the stage's configuration.
 fn verb(stage: &Stage, words: &[&str]) -> Command {
     let mut command = process::anchord();
-    command.args(words).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path(""));
+    command.args(words).arg("--config").arg(stage.path("anchord.toml")).envs(process::home(stage.path("")));
     command
 }
 
@@ -196,7 +196,7 @@ async fn a_wrong_passphrase_costs_the_right_one_nothing() {
         let (given, is_good) = answer(PASSPHRASE);
 
         assert!(is_good && given.contains("ASIA"), "{way}: {given}");
-        let kept = fs_err::read_dir(stage.path(".cache/anchord/cache")).unwrap();
+        let kept = fs_err::read_dir(stage.path(".runtime/anchord/cache")).unwrap();
         for entry in kept {
             let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
             assert!(!text.contains(PASSPHRASE) && !text.contains("wrong"), "{way}: {text}");

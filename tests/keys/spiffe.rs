@@ -299,7 +299,31 @@ async fn without_a_daemon_the_agent_is_asked_by_the_process_itself() {
     let ran: Ran = stage.run(&ASK).await;
 
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
-    assert_eq!((serials(&stage), agent.streams()), (vec!["7".to_owned()], 1));
+    assert_eq!(serials(&stage), ["7"]);
+    assert_eq!(agent.streams(), 2, "to see which SVID it gives, and to sign with it");
+}
+
+/// The agent gives each workload its own; one that is renewed is still the same workload's.
+#[tokio::test]
+async fn what_is_cached_of_one_workload_is_not_given_to_another() {
+    let stage = stage("spiffe:", "").await;
+    let mut agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
+    let ask = async || stage.run(&ASK).await;
+    let first = ask().await;
+
+    agent.rotate(vec![svid(&stage.root, ROBOT, KeyKind::P256, 8)]);
+    let renewed = ask().await;
+    agent.stop().await;
+    let without_agent = ask().await;
+    agent.restart().await.unwrap();
+    agent.rotate(vec![svid(&stage.root, OTHER, KeyKind::P256, 9)]);
+    stage.emulator.set_revoked("9", true);
+    let others = ask().await;
+
+    assert_eq!((first.code, &first.stdout), (0, &renewed.stdout), "{first:?}");
+    assert_eq!(first.stdout, without_agent.stdout, "one that is silent is no news");
+    assert_eq!((others.code, others.stdout.as_str()), (1, ""), "{others:?}");
+    assert_eq!(serials(&stage), ["7", "9"]);
 }
 
 #[tokio::test]
@@ -309,7 +333,11 @@ async fn the_socket_is_found_by_the_variable_that_all_tools_know() {
     let agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
     let ask = |socket: Option<String>| {
         let mut command = process::anchord();
-        command.args(ASK).arg("--config").arg(stage.path("anchord.toml")).env("HOME", stage.path("."));
+        command
+            .args(ASK)
+            .arg("--config")
+            .arg(stage.path("anchord.toml"))
+            .envs(process::home(stage.path(".")));
         command.envs(socket.map(|socket| ("SPIFFE_ENDPOINT_SOCKET", socket)));
         process::to_the_end(command)
     };

@@ -73,7 +73,7 @@ impl Scene {
         let ca = self.stage.path("tls-ca.pem");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command
-            .env("HOME", self.stage.path("home"))
+            .envs(process::home(self.stage.path("home")))
             .env("AWS_REGION", "us-east-1")
             .env("AWS_DEFAULT_REGION", "us-east-1");
         command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_MAX_ATTEMPTS", "1");

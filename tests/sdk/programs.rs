@@ -104,7 +104,7 @@ impl Program {
 
     fn command(&self) -> Command {
         let mut command = self.sdk.command();
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", &self.home);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(process::home(&self.home));
         // A Region for whose S3 the AWS CLI signs with SigV4. boto3 reads the one variable, everybody else the other.
         command.env("AWS_DEFAULT_REGION", "eu-central-1").env("AWS_REGION", "eu-central-1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

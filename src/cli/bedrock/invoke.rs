@@ -249,13 +249,13 @@ async fn repeated<T>(
             Err(error) if matches!(error.class(), Class::Transient | Class::Throttled) => error,
             Err(error) => return Err(error),
         };
-        let pause = match error.retry_after() {
-            Some(asked) if asked > LONGEST_WAIT => return Err(error),
-            Some(asked) => asked,
-            // A quarter to the whole of the ceiling.
-            None => ceiling.mul_f64(jitter.draw().mul_add(0.75, 0.25)),
-        };
-        tokio::time::sleep(pause).await;
+        let asked = error.retry_after().unwrap_or_default();
+        if asked > LONGEST_WAIT {
+            return Err(error);
+        }
+        // A quarter to the whole of the ceiling. A server that asks for less is no reason to hammer it.
+        let grown = ceiling.mul_f64(jitter.draw().mul_add(0.75, 0.25));
+        tokio::time::sleep(grown.max(asked)).await;
         ceiling = (ceiling * 2).min(LONGEST_PAUSE);
     }
     call().await
@@ -336,6 +336,13 @@ mod tests {
 
         assert_eq!(calls(3, answers).await, (4, true, Duration::from_secs(1 + 2 + 7)));
         assert_eq!(calls(1, [Err(refused(503, None)), Err(refused(503, None))]).await.0, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_grows_where_aws_asks_for_less() {
+        let answers = [0, 1, 0, 3].map(|seconds| Err(refused(503, Some(seconds))));
+
+        assert_eq!(calls(3, answers).await, (4, false, Duration::from_secs(1 + 2 + 4)));
     }
 
     #[tokio::test(start_paused = true)]

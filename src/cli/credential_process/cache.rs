@@ -28,8 +28,9 @@ use crate::secret::Secret;
 /// Where one session's credentials are kept.
 pub(super) struct Cache {
     file: PathBuf,
-    /// What the access keys are now, where a session begins with some and they can be read.
-    keys: Option<String>,
+    /// What the identity is now that no file's name tells: a digest of the access keys, or the ID of the agent's SVID.
+    /// `None` where there is no such thing, or it cannot be had.
+    identity: Option<String>,
 }
 
 /// Held while a process talks to AWS; the kernel lets go of it when the process ends, however it ends.
@@ -45,14 +46,15 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 impl Cache {
     /// The session's place; `None` where this user has no private folder.
     ///
-    /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials; `keys`
-    /// stands for what is in a file of access keys. What stands for the certificate is in the entry: credentials that
-    /// were made with the one before are found, for as long as a new one gives none.
+    /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials, and the
+    /// host, for on a shared home the same paths may be another host's certificate. `identity` stands for access keys or an
+    /// agent's SVID as they are now. What stands for the certificate is in the entry: credentials that this host made with
+    /// the one before are found, for as long as a new one gives none.
     pub(super) fn of(
         settings: &Settings,
         session: &Session,
         environment: &Environment,
-        keys: Option<String>,
+        identity: Option<String>,
     ) -> Option<Self> {
         let folder = folder(environment)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
@@ -60,8 +62,8 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
-        let digest = sha256(facts(settings, session).expose().as_bytes());
-        Some(Self { file: folder.join(format!("{}-{}.json", session.name, &digest[..16])), keys })
+        let digest = sha256(facts(settings, session, environment.host()).expose().as_bytes());
+        Some(Self { file: folder.join(format!("{}-{}.json", session.name, &digest[..16])), identity })
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
@@ -91,15 +93,15 @@ impl Cache {
         Failure::of(Class::Transient, message, Some(hint))
     }
 
-    /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with other access keys.
+    /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with another identity.
     pub(super) fn read(&self) -> Entry {
         let found = read(&self.file);
-        if found.is_with(self.keys.as_deref()) { found } else { Entry::default() }
+        if found.is_with(self.identity.as_deref()) { found } else { Entry::default() }
     }
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
-        let Some(bytes) = entry.clone().with_keys(self.keys.as_deref()).encode() else { return };
+        let Some(bytes) = entry.clone().with_identity(self.identity.as_deref()).encode() else { return };
         let _ = private_file::replace(&self.file, bytes.expose());
     }
 
@@ -127,10 +129,11 @@ const MOST_SWEPT: usize = 1000;
 /// Six times as long as a process of ours takes.
 const ABANDONED_AFTER: time::Duration = time::Duration::minutes(1);
 
-/// Every setting that the credentials depend on. Some change no credentials, but whether they can be had: a failure is
-/// kept too.
-fn facts(settings: &Settings, session: &Session) -> Secret<String> {
+/// Every setting that the credentials depend on, and the host. Some change no credentials, but whether they can be had: a
+/// failure is kept too.
+fn facts(settings: &Settings, session: &Session, host: &str) -> Secret<String> {
     let facts = [
+        host,
         format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
         if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
         settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
@@ -187,14 +190,23 @@ fn sweep_place(file: &Path, clock: &Clock) {
     }
 }
 
-/// Memory-backed and gone at logout where there is one, else the user's cache folder.
+/// Memory-backed, gone at logout and this host's alone where there is such a folder, else the user's cache folder.
 fn folder(environment: &Environment) -> Option<PathBuf> {
     let set = |name: &str| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
     let base = set("XDG_RUNTIME_DIR")
         .map(Path::to_path_buf)
+        .or_else(|| runtime_folder(Path::new("/run/user"), environment.uid()))
         .or_else(|| set("XDG_CACHE_HOME").map(Path::to_path_buf))
         .or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(base.join("anchord").join("cache"))
+}
+
+/// The folder that a login session would name in XDG_RUNTIME_DIR (pam_systemd(8)), for processes outside of one: cron's,
+/// sudo's, a service's.
+fn runtime_folder(of_all: &Path, uid: u32) -> Option<PathBuf> {
+    let folder = of_all.join(uid.to_string());
+    let found = fs_err::symlink_metadata(&folder).ok()?;
+    (found.is_dir() && found.uid() == uid && found.mode() & 0o7777 == 0o700).then_some(folder)
 }
 
 #[cfg(test)]
@@ -227,7 +239,7 @@ mod tests {
         // Relative paths start at the file's folder, which is another one each time.
         let there = folder.path().to_str().unwrap();
         let session = settings.sessions.remove(0);
-        let facts = facts(&settings, &session);
+        let facts = facts(&settings, &session, "host");
         facts.expose().replace(there, "/there")
     }
 
@@ -297,5 +309,40 @@ mod tests {
             }
         }
         assert!(names.contains_key(&facts_of(SESSION, &[])), "the same settings make the same entry");
+    }
+
+    #[test]
+    fn only_a_runtime_folder_that_is_this_users_alone_is_taken_unasked() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (all, uid) = (tempfile::tempdir().unwrap(), rustix::process::geteuid().as_raw());
+        let own = all.path().join(uid.to_string());
+        let found_with = |mode: u32| {
+            fs_err::set_permissions(&own, std::fs::Permissions::from_mode(mode)).unwrap();
+            runtime_folder(all.path(), uid)
+        };
+
+        assert_eq!(runtime_folder(all.path(), uid), None, "there is none");
+        fs_err::create_dir(&own).unwrap();
+        assert_eq!(found_with(0o700), Some(own.clone()));
+        assert_eq!([0o755, 0o770, 0o1700].map(found_with), [None, None, None]);
+        let (elsewhere, link) = (all.path().join("elsewhere"), all.path().join("1234567"));
+        fs_err::create_dir(&elsewhere).unwrap();
+        fs_err::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        assert_eq!(runtime_folder(all.path(), 1_234_567), None, "a link");
+    }
+
+    #[test]
+    fn the_folder_that_a_login_session_names_goes_before_the_cache_of_the_home() {
+        let chosen = |variables: &[(&str, &str)]| {
+            // A user who has no runtime folder.
+            let environment = Environment::from_iter(variables.iter().copied()).with_uid(4_000_000_000);
+            folder(&environment).map(|path| path.display().to_string())
+        };
+        let (home, cache, run) = (("HOME", "/h"), ("XDG_CACHE_HOME", "/c"), ("XDG_RUNTIME_DIR", "/r"));
+
+        assert_eq!(chosen(&[home, cache, run]).as_deref(), Some("/r/anchord/cache"));
+        assert_eq!(chosen(&[home, cache]).as_deref(), Some("/c/anchord/cache"));
+        assert_eq!(chosen(&[home]).as_deref(), Some("/h/.cache/anchord/cache"));
+        assert_eq!(chosen(&[("HOME", "h")]), None);
     }
 }

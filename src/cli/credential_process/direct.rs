@@ -130,17 +130,23 @@ async fn cache(
 ) -> Option<Cache> {
     // A user's own keys are never written: they do not end, and are read as fast as the cache.
     match caching == Caching::On && session.has_session_token() {
-        true => Cache::of(settings, session, environment, digest_of_keys(session).await),
+        true => Cache::of(settings, session, environment, identity(session).await),
         false => None,
     }
 }
 
-/// Stands for the access keys that a session begins with, as they are now.
-async fn digest_of_keys(session: &Session) -> Option<String> {
-    let config::Source::AccessKeys(source) = &session.source else { return None };
-    let keys = source.keys.load().await.ok()?;
-    let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
-    Some(sha256(text.expose().as_bytes()))
+/// What the session's identity is now, where its settings and files do not tell: its access keys, or an agent's SVID. An
+/// agent may give another workload's SVID for the same settings, and that is another identity. It is a call on this host, of
+/// milliseconds.
+async fn identity(session: &Session) -> Option<String> {
+    match &session.source {
+        config::Source::AccessKeys(source) => {
+            let keys = source.keys.load().await.ok()?;
+            let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
+            Some(sha256(text.expose().as_bytes()))
+        }
+        config::Source::RolesAnywhere(source) => source.identity.agents_id().await,
+    }
 }
 
 /// What the identity's files tell at once; nothing where a session has none.

@@ -23,8 +23,8 @@ pub(super) struct Entry {
     /// What stood for the certificate when they were made.
     leaf: Option<String>,
     failed: Option<Failed>,
-    /// The access keys that it was made with, as a digest.
-    keys: Option<String>,
+    /// What tells the identity that it was made with, where nothing in the settings does.
+    identity: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -59,15 +59,15 @@ impl Entry {
         self
     }
 
-    /// The same, made with these access keys as far as they are known.
-    pub(super) fn with_keys(mut self, keys: Option<&str>) -> Self {
-        self.keys = keys.map(str::to_owned).or(self.keys);
+    /// The same, made with this identity as far as it is known.
+    pub(super) fn with_identity(mut self, identity: Option<&str>) -> Self {
+        self.identity = identity.map(str::to_owned).or(self.identity);
         self
     }
 
-    /// Whether it was made with these access keys. Ones that cannot be read are no news.
-    pub(super) fn is_with(&self, keys: Option<&str>) -> bool {
-        keys.is_none() || self.keys.as_deref() == keys
+    /// Whether it was made with this identity. One that cannot be had is no news.
+    pub(super) fn is_with(&self, identity: Option<&str>) -> bool {
+        identity.is_none() || self.identity.as_deref() == identity
     }
 
     /// The credentials, complete but perhaps expired; `None` too if no clock tells how old they are.

@@ -33,10 +33,10 @@ use super::running;
 use super::threads;
 use crate::client;
 use crate::client::Asked;
+use crate::client::Question;
 use crate::clock::Clock;
+use crate::config;
 use crate::config::Environment;
-use crate::config::OPTIONS;
-use crate::config::Origin;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -134,9 +134,17 @@ pub(super) fn with_no_cache(command: Command) -> Command {
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
     let ends_at = Instant::now() + PATIENCE;
+    let named = daemon_named_by_flags(matches, name, surroundings.environment);
+    if let Some(line) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
+        return shown(line, surroundings);
+    }
     let (settings, way) = match settings(matches, name, ends_at, surroundings) {
         Ok(settled) => settled,
-        Err(failure) => return refuse(&failure, surroundings),
+        Err(failure) => {
+            let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
+            let line = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose());
+            return shown(line.unwrap_or(Err(failure)), surroundings);
+        }
     };
     let mut obtained = in_time(&settings, way, ends_at, surroundings);
     if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
@@ -144,11 +152,62 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         prompt::ask(session);
         obtained = in_time(&settings, way, Instant::now() + PATIENCE, surroundings);
     }
-    match obtained {
-        Ok(Obtained::Line(line)) => exit::print(surroundings, line.expose()),
-        Ok(Obtained::AfterAnAnswer) => refuse(&identity::Error::NotAsked.into(), surroundings),
+    let line = obtained.and_then(|obtained| match obtained {
+        Obtained::Line(line) => Ok(line),
+        Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
+    });
+    shown(line, surroundings)
+}
+
+fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
+    match line {
+        Ok(line) => exit::print(surroundings, line.expose()),
         Err(failure) => refuse(&failure, surroundings),
     }
+}
+
+/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file, or a home that
+/// hangs, is not in the way.
+fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
+    if name == Name::Helper {
+        return None;
+    }
+    let is_given = |flag: &str| matches.contains_id(flag);
+    let is_named = is_given("socket-path") && is_given("session") && !is_given("config");
+    is_named.then(|| config::load_name(matches, environment)).flatten()
+}
+
+/// Where the settings cannot be used, and are the host's: a daemon goes on with those that it has loaded, and so do its
+/// clients. A file of the caller's own may mean another session than the daemon's.
+fn beside_the_systems_file(
+    matches: &ArgMatches,
+    name: Name,
+    ends_at: Instant,
+    environment: &Environment,
+) -> Option<Settings> {
+    if name == Name::Helper {
+        return None;
+    }
+    let (matches, environment) = (matches.clone(), environment.clone());
+    let named = within(ends_at, move || {
+        let is_the_systems = config::file_is_the_systems(&matches, &environment);
+        Ok(is_the_systems.then(|| config::load_name(&matches, &environment)).flatten())
+    });
+    named.ok().flatten()
+}
+
+/// The line of a daemon's session that is known by its name alone; `None` where no daemon has it.
+fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Secret<String>>, Failure> {
+    let Some(session) = settings.picked.clone() else { return Ok(None) };
+    within(ends_at, move || {
+        let places = client::places(&settings);
+        let asked = client::ask_for(&session, Question::Credentials, (&settings, &places), DAEMON_PATIENCE);
+        match exit::runtime()?.block_on(asked) {
+            Asked::Answered(body) => as_line(&body).map(Some),
+            Asked::Refused(failure) | Asked::Differs(failure) => Err(failure),
+            Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
+        }
+    })
 }
 
 /// Under the other name the flags say all, and nobody else is asked. The file is in a home that may hang.
@@ -232,47 +291,55 @@ fn within<T: Send + 'static>(
 }
 
 async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Result<Obtained, Failure> {
-    let line = match way {
+    let daemons = match way {
         Way::DaemonFirst(_) => from_daemon(settings).await?,
-        Way::Direct(_) => None,
+        Way::Direct(_) => Daemons::Nothing(None),
     };
-    match (line, settings.the_session()) {
-        (Some(line), _) => Ok(Obtained::Line(line)),
-        (None, Some(session)) => {
+    match (daemons, settings.the_session()) {
+        (Daemons::Line(line), _) => Ok(Obtained::Line(line)),
+        (Daemons::Nothing(why), Some(session)) => {
             threads::one_more()?;
-            direct(settings, session, way.caching(), environment).await
+            let obtained = direct(settings, session, way.caching(), environment).await;
+            obtained.map_err(|failure| with_reason(&failure, why.as_ref()))
         }
-        (None, None) => Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default())),
+        (Daemons::Nothing(_), None) => {
+            Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default()))
+        }
     }
 }
 
-/// A daemon's line; `None` where there is no daemon and the settings define the session, or where no daemon can stand
-/// for it.
-async fn from_daemon(settings: &Settings) -> Result<Option<Secret<String>>, Failure> {
-    if flag_of_session(settings).is_some() {
-        return Ok(None);
-    }
+/// What a daemon has for the session that the settings mean.
+enum Daemons {
+    Line(Secret<String>),
+    /// Nothing: there is no daemon, or, with the reason, its session is another than the one that the settings define.
+    Nothing(Option<Failure>),
+}
+
+/// Asks a daemon. What the settings themselves say of the session goes with the request: a daemon with other settings
+/// refuses, and the credentials are got here.
+async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let path = format!("/v1/sessions/{name}/credential-process");
-    match client::ask(&client::places(settings), &path, DAEMON_PATIENCE).await {
-        Asked::Answered(body) => as_line(&body).map(Some),
-        Asked::Refused(failure) | Asked::Unknown(failure) => Err(failure),
+    let places = client::places(settings);
+    match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
+        Asked::Answered(body) => as_line(&body).map(Daemons::Line),
+        Asked::Unknown(why) | Asked::Differs(why) if !settings.stated().is_empty() => {
+            Ok(Daemons::Nothing(Some(why)))
+        }
+        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
         Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(&name)),
-        Asked::NoDaemon => Ok(None),
+        Asked::NoDaemon => Ok(Daemons::Nothing(None)),
     }
 }
 
-/// A flag, dashes included, by which the command line says more of the session than its name. A daemon knows of none:
-/// what it has under the same name may be another role's.
-pub(super) fn flag_of_session(settings: &Settings) -> Option<String> {
-    let session = settings.the_session()?;
-    let origin = |key: &str| settings.origins.of(&format!("session.{}.{key}", session.name));
-    let mut options = OPTIONS.iter().filter(|option| option.decides_credentials());
-    let given = options.find(|option| matches!(origin(option.name()), Some(Origin::Argument(_))))?;
-    Some(format!("--{}", given.flag))
+/// A failure of a call made here, and why the daemon that runs was not used.
+fn with_reason(failure: &Failure, why: Option<&Failure>) -> Failure {
+    let Some(why) = why else { return failure.clone() };
+    let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
+    let told = Failure::of(failure.class(), message, failure.hint().map(str::to_owned));
+    failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
 }
 
 async fn direct(

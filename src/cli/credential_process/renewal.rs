@@ -7,11 +7,13 @@ use std::sync::OnceLock;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
+use super::Daemons;
 use super::Way;
 use super::direct;
 use super::from_daemon;
 use super::no_daemon_and_no_session;
 use super::read_line;
+use super::with_reason;
 use crate::client;
 use crate::config::Environment;
 use crate::config::Session;
@@ -88,18 +90,21 @@ impl Renewal {
 
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
-        let line = match self.way {
-            Way::DaemonFirst(_) => from_daemon(&self.settings).await.transpose(),
-            Way::Direct(_) => None,
+        let daemons = match self.way {
+            Way::DaemonFirst(_) => from_daemon(&self.settings).await,
+            Way::Direct(_) => Ok(Daemons::Nothing(None)),
         };
-        self.asks_aws.send_replace(line.is_none());
-        let renewed = match (line, self.settings.the_session()) {
-            (Some(line), _) => {
-                let line = line.and_then(|line| read_line(&line, &self.seams.clock));
-                client::renewed(line, given.as_ref())?
+        self.asks_aws.send_replace(matches!(daemons, Ok(Daemons::Nothing(_))));
+        let renewed = match (daemons, self.settings.the_session()) {
+            (Err(failure), _) => client::renewed(Err(failure), given.as_ref())?,
+            (Ok(Daemons::Line(line)), _) => {
+                client::renewed(read_line(&line, &self.seams.clock), given.as_ref())?
             }
-            (None, Some(session)) => self.direct(session, given.as_ref()).await?,
-            (None, None) => {
+            (Ok(Daemons::Nothing(why)), Some(session)) => {
+                let renewed = self.direct(session, given.as_ref()).await;
+                renewed.map_err(|failure| with_reason(&failure, why.as_ref()))?
+            }
+            (Ok(Daemons::Nothing(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
                 return Err(no_daemon_and_no_session(name));
             }
@@ -265,6 +270,29 @@ mod tests {
         rig.aws.refuses.store(true, Ordering::SeqCst);
         assert_eq!(rig.renew(None).await.unwrap(), "ASIA2");
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
+    }
+
+    /// Their settings are the same and name the same paths, which are another certificate on each.
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_share_a_home_each_keep_their_own_and_get_none_of_anothers() {
+        let (mut one, mut other) = (Rig::new(), Rig::new());
+        one.environment = one.environment.with_host("id one");
+        other.settings = one.settings.clone();
+        other.environment = one.environment.clone().with_host("id other");
+        assert_eq!(one.renew(None).await.unwrap(), "ASIA1");
+
+        other.aws.refuses.store(true, Ordering::SeqCst);
+        assert_eq!(other.renew(None).await.unwrap_err().class(), Class::Denied);
+        other.aws.refuses.store(false, Ordering::SeqCst);
+        other.clock.jump(time::Duration::minutes(1));
+
+        assert_eq!(other.renew(None).await.unwrap(), "ASIA2");
+        for _ in 0..3 {
+            assert_eq!(one.renew(None).await.unwrap(), "ASIA1");
+            assert_eq!(other.renew(None).await.unwrap(), "ASIA2");
+        }
+        let calls = |rig: &Rig| rig.aws.calls.load(Ordering::SeqCst);
+        assert_eq!((calls(&one), calls(&other)), (1, 2), "and one that was refused");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 mod access_keys;
 mod declaration;
+mod facts;
 mod identity;
 mod mistakes;
 mod precedence;

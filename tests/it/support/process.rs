@@ -3,6 +3,7 @@
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Output;
@@ -28,6 +29,12 @@ pub(crate) fn anchord() -> Command {
     command
 }
 
+/// Variables by which nothing of this machine's user is found: a home, and the folder of a login session in it.
+pub(crate) fn home(path: impl AsRef<Path>) -> [(&'static str, PathBuf); 2] {
+    let path = path.as_ref();
+    [("HOME", path.to_path_buf()), ("XDG_RUNTIME_DIR", path.join(".runtime"))]
+}
+
 /// The program where the server of homes is gone: in the home's place (`home` in the stage's folder) is a file system
 /// that never answers, which nobody else sees. `None` where this user may have no mounts of their own.
 pub(crate) fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
@@ -38,7 +45,7 @@ pub(crate) fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.current_dir(stage.path("")).env_clear().env("PATH", path).env("HOME", stage.path("home"));
+        command.current_dir(stage.path("")).env_clear().env("PATH", path).envs(home(stage.path("home")));
         command
     };
     let may_mount = in_it("true").output().is_ok_and(|output| output.status.success());
@@ -63,9 +70,9 @@ impl From<Output> for Ran {
     }
 }
 
-pub(crate) async fn run(configuration: &Path, home: &Path, arguments: &[&str]) -> Ran {
+pub(crate) async fn run(configuration: &Path, folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = anchord();
-    command.args(arguments).arg("--config").arg(configuration).env("HOME", home);
+    command.args(arguments).arg("--config").arg(configuration).envs(home(folder));
     to_the_end(command).await
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Daemon;
 use super::Stage;
+use super::process;
 use super::process::PATIENCE;
 
 #[derive(Default)]
@@ -86,7 +87,7 @@ impl Systemd {
         command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord")).args(["run", "--config"]);
         command
             .arg(stage.path("anchord.toml"))
-            .env("HOME", stage.path(""))
+            .envs(process::home(stage.path("")))
             .env("NOTIFY_SOCKET", &self.notify);
         command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         if let Some(store) = self.store {

@@ -1,0 +1,233 @@
+//! Which session a daemon's client gets: the one that it asked for, or none of the daemon's.
+
+use std::process::Command;
+
+use crate::daemonless::ASK;
+use crate::daemonless::key_id;
+use crate::support::Daemon;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::process;
+
+/// A daemon with the stage's session, and another role that AWS would give.
+async fn start() -> (Stage, Daemon, String) {
+    let other = "arn:aws:iam::123456789012:role/Other".to_owned();
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    (stage, daemon, other)
+}
+
+async fn with_variables(stage: &Stage, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let mut command = process::anchord();
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(stage.path("anchord.toml"))
+        .envs(process::home(stage.path("")));
+    command.envs(variables.iter().copied());
+    process::to_the_end(command).await
+}
+
+/// The role of what was printed.
+fn role_of(stage: &Stage, ran: &Ran) -> String {
+    let id = key_id(ran);
+    let issued = stage.emulator.issued();
+    issued.iter().find(|set| set.access_key_id == id).unwrap().role_arn.clone()
+}
+
+#[tokio::test]
+async fn a_variable_that_names_another_role_gives_that_role_beside_a_daemon_too() {
+    let (stage, daemon, other) = start().await;
+    let variables = [("ANCHORD_ROLE_ARN", other.as_str())];
+
+    let beside_it = with_variables(&stage, &ASK, &variables).await;
+    drop(daemon);
+    let alone = with_variables(&stage, &ASK, &variables).await;
+
+    assert_eq!(role_of(&stage, &beside_it), other);
+    assert_eq!(key_id(&alone), key_id(&beside_it));
+}
+
+#[tokio::test]
+async fn every_verb_that_takes_the_daemons_credentials_takes_none_of_another_role() {
+    let (stage, _daemon, other) = start().await;
+    let variables = [("ANCHORD_ROLE_ARN", other.as_str())];
+    let file = stage.path("written");
+    let update = ["update", "--once", "--credentials-file", file.to_str().unwrap()];
+
+    let updated = with_variables(&stage, &update, &variables).await;
+    let key = with_variables(&stage, &["bedrock", "api-key"], &variables).await;
+
+    assert_eq!((updated.code, key.code), (0, 0), "{updated:?} {key:?}");
+    let issued = stage.emulator.issued();
+    assert_eq!((issued.len(), issued[1].role_arn.as_str()), (2, other.as_str()), "the daemon's, and one");
+    assert!(fs_err::read_to_string(&file).unwrap().contains(&issued[1].access_key_id));
+}
+
+#[tokio::test]
+async fn what_is_said_as_the_daemon_has_it_is_the_daemons() {
+    let (stage, _daemon, _) = start().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    let same = [("ANCHORD_ROLE_ARN", stage.role.as_str()), ("ANCHORD_DURATION", "60m")];
+
+    assert_eq!(key_id(&with_variables(&stage, &ASK, &same).await), daemons);
+    assert_eq!(key_id(&with_variables(&stage, &ASK, &[("ANCHORD_REGION", "us-west-2")]).await), daemons);
+    let flags = ["--duration", "3600", "--role-arn", &stage.role];
+    assert_eq!(key_id(&stage.run(&[&ASK[..], &flags].concat()).await), daemons);
+    assert_eq!(stage.emulator.sessions_created(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_the_daemon_knows_by_another_path_is_the_same() {
+    let (stage, _daemon, _) = start().await;
+    fs_err::os::unix::fs::symlink(stage.path(""), stage.path("link")).unwrap();
+    let link = stage.path("link/anchord.toml");
+    let mut command = process::anchord();
+    command.args(ASK).arg("--config").arg(&link).arg("--socket-path").arg(stage.socket());
+    command.envs(process::home(stage.path("")));
+
+    assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
+}
+
+/// Its own file says which session is meant, and a daemon that has not read it yet has another.
+#[tokio::test]
+async fn a_file_of_ones_own_that_was_edited_gives_what_it_says_now() {
+    let (stage, _daemon, other) = start().await;
+    stage.configure(&stage.session("bedrock").replace(&stage.role, &other));
+    let edited = stage.run(&ASK).await;
+    stage.configure(&stage.session("new"));
+    let new = stage.run(&["credential-process", "--session", "new"]).await;
+
+    assert_eq!(role_of(&stage, &edited), other);
+    assert_eq!(role_of(&stage, &new), stage.role, "the daemon knows no such session");
+}
+
+#[tokio::test]
+async fn why_the_daemon_was_not_used_is_told_where_the_call_fails() {
+    let (stage, _daemon, other) = start().await;
+    fs_err::remove_file(stage.path("key.pem")).unwrap();
+
+    let ran = with_variables(&stage, &ASK, &[("ANCHORD_ROLE_ARN", &other)]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (1, "", 1), "{ran:?}");
+    let told = "; the daemon was not used: the daemon's session `bedrock` has other settings than asked for: `role_arn`";
+    assert!(ran.stderr.contains("key.pem") && ran.stderr.contains(told), "{}", ran.stderr);
+}
+
+/// As a program that knows of no settings asks: curl, or an SDK of our own making.
+#[tokio::test]
+async fn a_request_that_says_nothing_of_the_session_is_answered() {
+    let (stage, _daemon, _) = start().await;
+    let mut command = process::anchord();
+    command.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
+
+    assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
+}
+
+/// The program as root of a host of its own, which has the stage's daemon as the system's and `system` as the system's
+/// file. `None` where this user may have no mounts of their own.
+fn as_root(stage: &Stage, system: &str) -> Option<Command> {
+    stage.write("system.toml", system);
+    let mounted = "mount -t tmpfs etc /etc && mount -t tmpfs run /run && mkdir /etc/anchord /run/anchord \
+                   && mount --bind run /run/anchord && cp system.toml /etc/anchord/anchord.toml || exit 99; exec \"$@\"";
+    let in_it = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.current_dir(stage.path("")).env_clear().env("PATH", path).envs(process::home(stage.path("")));
+        command
+    };
+    let may_mount = in_it("true").output().is_ok_and(|output| output.status.success());
+    may_mount.then(|| in_it(env!("CARGO_BIN_EXE_anchord")))
+}
+
+/// The stage's session, for a file that is elsewhere.
+fn absolute(stage: &Stage) -> String {
+    let here = |name: &str| format!("\"{}\"", stage.path(name).display());
+    let table = stage.session("bedrock");
+    let table = table.replace("\"leaf.pem\"", &here("leaf.pem")).replace("\"key.pem\"", &here("key.pem"));
+    format!("[upstream]\nca_file = {}\n{table}", here("tls-ca.pem"))
+}
+
+#[tokio::test]
+async fn roots_own_session_is_not_replaced_by_the_systems_of_that_name() {
+    let (stage, _daemon, other) = start().await;
+    let Some(mut command) = as_root(&stage, &absolute(&stage)) else {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    };
+    fs_err::create_dir_all(stage.path(".config/anchord")).unwrap();
+    stage.write(".config/anchord/anchord.toml", &absolute(&stage).replace(&stage.role, &other));
+    command.args(ASK);
+
+    assert_eq!(role_of(&stage, &process::to_the_end(command).await), other);
+}
+
+/// The daemon goes on with what it has loaded, and so do its clients.
+#[tokio::test]
+async fn an_edit_of_the_systems_file_breaks_no_client_before_it_is_loaded() {
+    let (stage, _daemon, other) = start().await;
+    let Some(mut command) = as_root(&stage, &absolute(&stage).replace(&stage.role, &other)) else {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    };
+    command.args(ASK);
+
+    assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
+}
+
+/// Flags say all that is needed to ask, and the daemon has loaded its settings before the mistake was made.
+#[tokio::test]
+async fn a_mistake_in_the_settings_is_not_in_the_way_of_a_daemon_that_flags_name() {
+    let (stage, daemon, _) = start().await;
+    fs_err::create_dir_all(stage.path(".config/anchord")).unwrap();
+    stage.write(".config/anchord/anchord.toml", "[session.bedrock\n");
+    let ask = |arguments: &[&str]| {
+        let mut command = process::anchord();
+        command.args(ASK).args(arguments).envs(process::home(stage.path("")));
+        process::to_the_end(command)
+    };
+    let socket = stage.socket().to_str().unwrap().to_owned();
+
+    let by_flags = ask(&["--socket-path", &socket]).await;
+    drop(daemon);
+    let without = ask(&["--socket-path", &socket]).await;
+
+    assert_eq!(key_id(&by_flags), stage.emulator.issued()[0].access_key_id);
+    assert_eq!((without.code, without.stdout.as_str()), (1, ""));
+    assert!(without.stderr.contains("anchord.toml:1: not TOML"), "{without:?}");
+}
+
+/// It may mean another session than the daemon's.
+#[tokio::test]
+async fn a_file_of_ones_own_that_cannot_be_read_is_told_and_no_daemon_asked() {
+    let (stage, _daemon, _) = start().await;
+    stage.write("mistaken.toml", "runtime_directory = \"run\"\n[session.bedrock\n");
+    let mut command = process::anchord();
+    command.args(ASK).arg("--config").arg(stage.path("mistaken.toml")).envs(process::home(stage.path("")));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (1, "", 1), "{ran:?}");
+    assert!(ran.stderr.contains("mistaken.toml:2: not TOML"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_systems_file_breaks_no_client_while_the_daemon_lives() {
+    let (stage, daemon, _) = start().await;
+    let ask = async || {
+        let mut command = as_root(&stage, "[session.bedrock\n")?;
+        command.args(ASK);
+        Some(process::to_the_end(command).await)
+    };
+    let Some(beside_it) = ask().await else {
+        println!("not shown here: this user may have no mounts of their own");
+        return;
+    };
+    drop(daemon);
+    let alone = ask().await.unwrap();
+
+    assert_eq!(key_id(&beside_it), stage.emulator.issued()[0].access_key_id);
+    assert_eq!((alone.code, alone.stdout.as_str()), (1, ""));
+    assert!(alone.stderr.contains("/etc/anchord/anchord.toml:1: not TOML"), "{alone:?}");
+}
