@@ -16,6 +16,7 @@ pub(crate) struct Answer {
     pub(crate) error_type: Option<&'static str>,
     pub(crate) retry_after: Option<u32>,
     pub(crate) content_type: &'static str,
+    /// Empty where AWS did not make the answer.
     pub(crate) request_id: String,
     /// Headers of this answer alone.
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -84,9 +85,11 @@ impl Answer {
         Self { body: Body::Pieces(pieces), ..answer }
     }
 
+    /// A page of a proxy: nothing about it is AWS's.
     pub(crate) fn html(status: u16) -> Self {
         let text = format!("<html><body><h1>{status}</h1>\nTry again later\n</body></html>\n");
-        Self::new(status, "text/html", encode::request_id(), text.into_bytes())
+        let answer = Self::new(status, "text/html", String::new(), text.into_bytes());
+        Self { headers: vec![("server", "proxy".to_owned())], ..answer }
     }
 
     /// A refusal in the service's language.

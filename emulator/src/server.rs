@@ -480,11 +480,8 @@ fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
 }
 
 fn render(answer: Answer, shared: Arc<Shared>) -> Response<BoxBody> {
-    let mut headers = vec![
-        ("date", http_date(answer.at)),
-        ("content-type", answer.content_type.to_owned()),
-        ("x-amzn-requestid", answer.request_id),
-    ];
+    let mut headers = vec![("date", http_date(answer.at)), ("content-type", answer.content_type.to_owned())];
+    headers.extend((!answer.request_id.is_empty()).then_some(("x-amzn-requestid", answer.request_id)));
     let error_type = answer.error_type.filter(|_| answer.content_type == "application/json");
     headers.extend(error_type.map(|kind| ("x-amzn-errortype", kind.to_owned())));
     headers.extend(answer.retry_after.map(|seconds| ("retry-after", seconds.to_string())));

@@ -25,8 +25,6 @@ use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::endpoint::Service;
 use crate::endpoint::Variant;
-use crate::failure::Class;
-use crate::failure::Classify as _;
 use crate::failure::Failure;
 use crate::identity::Current;
 use crate::identity::Identity;
@@ -129,10 +127,12 @@ impl RolesAnywhere {
         // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
         // that shows in no file.
         let (now, is_mute) = (self.caller.now(), matches!(refusal, Error::Signing(_)));
-        let previous = match refusal.class() {
-            _ if is_mute => current.signed_before(&identity, now),
-            Class::Denied => current.accepted_before(&identity, now),
-            _ => None,
+        let previous = if is_mute {
+            current.signed_before(&identity, now)
+        } else if refusal.may_be_of_the_certificate() {
+            current.accepted_before(&identity, now)
+        } else {
+            None
         };
         let Some(previous) = previous else { return Err(refusal) };
         match self.ask(&previous).await {
@@ -145,7 +145,7 @@ impl RolesAnywhere {
                 Ok(credentials)
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
-            Err(again) if again.class() == Class::Denied || matches!(again, Error::Signing(_)) => {
+            Err(again) if again.may_be_of_the_certificate() || matches!(again, Error::Signing(_)) => {
                 Err(refusal)
             }
             Err(other) => Err(other),

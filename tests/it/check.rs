@@ -472,6 +472,16 @@ async fn the_ids_of_steps_stay_as_they_are() {
 }
 
 #[tokio::test]
+async fn what_answers_in_awss_place_is_named_and_nothing_in_aws_is_blamed() {
+    let stage = Stage::new().await;
+    stage.emulator.always_for(Service::RolesAnywhere, Some(Fault::Html(403)));
+
+    let ran = check("portal", &stage).await;
+
+    assert_eq!(ran.code, 1);
+}
+
+#[tokio::test]
 async fn credentials_that_have_ended_are_none() {
     let stage = Stage::new().await;
     stage.emulator.always_for(Service::RolesAnywhere, Some(Fault::Expired));
