@@ -133,7 +133,7 @@ fn check_trust(
     let anchors: Vec<_> = bundle.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
     let intermediates: Vec<_> =
         intermediates.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
-    chain::check_leaf(leaf, now)?;
+    chain::check_leaf(leaf, &setup.readings, now)?;
     chain::check_path(leaf, &intermediates, &anchors, now)?;
     let serial = leaf.tbs_certificate.serial.to_string();
     if setup.revoked_serials.contains(&serial) {

@@ -264,7 +264,7 @@ fn refusal_hint(operation: Operation, kind: &str, message: &str) -> Option<Strin
 
 fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
     let hint = if message.contains("untrusted signing certificate") {
-        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked"
+        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)"
     } else if message.contains("rolesessionname") || message.contains("role session name") {
         "remove `role_session_name`, or let the profile accept it (acceptRoleSessionName)"
     } else if message.contains("unable to assume role") {
