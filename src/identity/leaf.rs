@@ -127,6 +127,15 @@ pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
 pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<Fault> {
     let not_before = certificate.validity().not_before.to_datetime();
     let not_after = certificate.validity().not_after.to_datetime();
+    fault_of_life(not_before, not_after, now)
+}
+
+/// Whether `now` is outside of a life from `not_before` to `not_after`.
+pub(super) fn fault_of_life(
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Option<Fault> {
     match now {
         now if now < not_before => Some(Fault::NotYetValid { not_before }),
         now if now > not_after => Some(Fault::Expired { not_after }),

@@ -77,6 +77,14 @@ pub enum Error {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// A certificate whose time it is not by the local clock was sent all the same, and AWS has not settled it.
+    #[error("{doubt} by this host's clock, and AWS, which judges by its own, gave no credentials: {failure}")]
+    InDoubt {
+        /// What the local clock says.
+        doubt: Box<identity::Error>,
+        /// What came of the call.
+        failure: Box<Error>,
+    },
     /// A user's access keys cannot be read.
     #[error(transparent)]
     AccessKeys(#[from] AccessKeysError),
@@ -155,6 +163,7 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Identity(error) => error.class(),
+            Self::InDoubt { failure, .. } => failure.class(),
             Self::AccessKeys(error) => error.class(),
             Self::Signing(error) => error.class(),
             Self::Unsignable(error) => error.class(),
@@ -170,6 +179,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Identity(error) => error.hint(),
+            Self::InDoubt { doubt, .. } => doubt.hint(),
             Self::AccessKeys(error) => error.hint(),
             Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
             Self::NoAnswer { source, .. } => {
@@ -192,6 +202,7 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::InDoubt { failure, .. } => failure.retry_after(),
             Self::Refused { retry_after, .. } | Self::Foreign { retry_after, .. } => *retry_after,
             _ => None,
         }
@@ -199,6 +210,7 @@ impl Classify for Error {
 
     fn is_local(&self) -> bool {
         match self {
+            Self::InDoubt { failure, .. } => failure.is_local(),
             Self::Identity(_)
             | Self::AccessKeys(_)
             | Self::Signing(_)

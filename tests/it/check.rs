@@ -231,6 +231,22 @@ async fn a_wrong_clock_is_told_with_its_direction() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_judged_by_awss_clock() {
+    let stage = Stage::new().await;
+    stage.emulator.set_clock_offset(2 * time::Duration::HOUR);
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.not_before += 2 * time::Duration::HOUR;
+    stage.install(&stage.root.leaf(&request).unwrap());
+
+    let ran = run(&stage, &[]).await;
+
+    assert_eq!(ran.code, 1, "the clock is wrong");
+    assert!(ran.stdout.contains("  ok       certificate and key "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  failed   clock "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  ok       CreateSession "), "{}", ran.stdout);
+}
+
+#[tokio::test]
 async fn a_network_that_fails_is_told_where_it_ends() {
     let mut stage = Stage::new().await;
     stage.emulator.stop().await;
