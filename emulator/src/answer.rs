@@ -21,7 +21,8 @@ pub(crate) struct Answer {
     /// Headers of this answer alone.
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Body,
-    pub(crate) at: OffsetDateTime,
+    /// What its `Date` says, if it has one.
+    pub(crate) at: Option<OffsetDateTime>,
     pub(crate) ending: Ending,
 }
 
@@ -57,7 +58,7 @@ impl Answer {
             request_id,
             headers: Vec::new(),
             body: Body::Whole(body),
-            at: OffsetDateTime::UNIX_EPOCH,
+            at: None,
             ending: Ending::Usual,
         }
     }
@@ -104,6 +105,6 @@ impl Answer {
     /// 413, before anything is read into memory without end.
     pub(crate) fn too_large(at: OffsetDateTime) -> Self {
         let refusal = Refusal::new(413, "RequestEntityTooLargeException", "Request entity too large", "body");
-        Self { at, ..Self::refused(Service::RolesAnywhere, &refusal) }
+        Self { at: Some(at), ..Self::refused(Service::RolesAnywhere, &refusal) }
     }
 }

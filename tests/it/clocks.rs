@@ -59,7 +59,7 @@ fn statuses(inside: &Inside) -> Vec<Option<u16>> {
 }
 
 /// Lets pauses pass, one after another, for this long.
-async fn attempts_for(inside: &Inside, duration: time::Duration) -> Snapshot {
+pub(crate) async fn attempts_for(inside: &Inside, duration: time::Duration) -> Snapshot {
     let end = inside.clock.now() + duration;
     loop {
         let idle = inside.until(|snapshot| !snapshot.fetching).await;

@@ -24,6 +24,7 @@ mod lifecycle;
 mod outage;
 #[cfg(feature = "aws-config")]
 mod provider;
+mod readings;
 mod reload;
 mod restart;
 mod rotation;

@@ -28,7 +28,7 @@ fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
     daemon::issuer(&settings.sessions[0], daemon::identity(&settings.sessions[0]), transport, &clock)
 }
 
-async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
+pub(crate) async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
     let mut settings = settings(stage);
     change(&mut settings);
     issuer(&settings).issue().await

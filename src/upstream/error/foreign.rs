@@ -76,6 +76,10 @@ impl Foreign {
         match self.status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
             status if is_about_size(status) => TOO_LARGE,
+            StatusCode::BAD_REQUEST => {
+                "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place, or \
+                 whether it takes no headers as large as the certificates are"
+            }
             status if status.is_server_error() => {
                 "a proxy or portal on the way, or a load balancer of AWS's, is unwell: the call is tried again"
             }
