@@ -136,20 +136,21 @@ mod tests {
         let html = ("content-type", "text/html; charset=utf-8");
         let json = ("content-type", "application/json");
         let id = ("x-amzn-requestid", "id-1");
-        let cases: [(&[(&str, &str)], &str, bool); 10] = [
-            (&[], "", false),
-            (&[("server", "squid")], "", false),
-            (&[json], r#"{"code":"FORBIDDEN","message":"blocked"}"#, false),
-            (&[html, id], "<html>", false),
-            (&[id], " <!DOCTYPE HTML><p>", false),
-            (&[id], "<HTML>", false),
-            (&[id, json], "{}", true),
-            (&[("x-amz-request-id", "id-1")], "<ErrorResponse>", true),
-            (&[("x-amzn-errortype", "AccessDeniedException")], "", true),
-            (&[("x-amzn-errortype", "AccessDeniedException"), html], "", true),
+        let kind = ("x-amzn-errortype", "AccessDeniedException");
+        let cases = [
+            (vec![], "", false),
+            (vec![("server", "squid")], "", false),
+            (vec![json], r#"{"code":"FORBIDDEN","message":"blocked"}"#, false),
+            (vec![html, id], "<html>", false),
+            (vec![id], " <!DOCTYPE HTML><p>", false),
+            (vec![id], "<HTML>", false),
+            (vec![id, json], "{}", true),
+            (vec![("x-amz-request-id", "id-1")], "<ErrorResponse>", true),
+            (vec![kind], "", true),
+            (vec![kind, html], "", true),
         ];
         for (pairs, body, is_aws) in cases {
-            let foreign = Foreign::of(StatusCode::FORBIDDEN, &headers(pairs), body.as_bytes());
+            let foreign = Foreign::of(StatusCode::FORBIDDEN, &headers(&pairs), body.as_bytes());
 
             assert_eq!(foreign.is_none(), is_aws, "{pairs:?} {body}");
         }
