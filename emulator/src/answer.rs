@@ -16,11 +16,13 @@ pub(crate) struct Answer {
     pub(crate) error_type: Option<&'static str>,
     pub(crate) retry_after: Option<u32>,
     pub(crate) content_type: &'static str,
+    /// Empty where AWS did not make the answer.
     pub(crate) request_id: String,
     /// Headers of this answer alone.
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Body,
-    pub(crate) at: OffsetDateTime,
+    /// What its `Date` says, if it has one.
+    pub(crate) at: Option<OffsetDateTime>,
     pub(crate) ending: Ending,
 }
 
@@ -56,7 +58,7 @@ impl Answer {
             request_id,
             headers: Vec::new(),
             body: Body::Whole(body),
-            at: OffsetDateTime::UNIX_EPOCH,
+            at: None,
             ending: Ending::Usual,
         }
     }
@@ -84,9 +86,11 @@ impl Answer {
         Self { body: Body::Pieces(pieces), ..answer }
     }
 
+    /// A page of a proxy: nothing about it is AWS's.
     pub(crate) fn html(status: u16) -> Self {
         let text = format!("<html><body><h1>{status}</h1>\nTry again later\n</body></html>\n");
-        Self::new(status, "text/html", encode::request_id(), text.into_bytes())
+        let answer = Self::new(status, "text/html", String::new(), text.into_bytes());
+        Self { headers: vec![("server", "proxy".to_owned())], ..answer }
     }
 
     /// A refusal in the service's language.
@@ -101,6 +105,6 @@ impl Answer {
     /// 413, before anything is read into memory without end.
     pub(crate) fn too_large(at: OffsetDateTime) -> Self {
         let refusal = Refusal::new(413, "RequestEntityTooLargeException", "Request entity too large", "body");
-        Self { at, ..Self::refused(Service::RolesAnywhere, &refusal) }
+        Self { at: Some(at), ..Self::refused(Service::RolesAnywhere, &refusal) }
     }
 }

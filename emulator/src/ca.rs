@@ -199,6 +199,8 @@ pub struct LeafRequest {
     pub not_after: OffsetDateTime,
     /// Whether it is `CA:true`, which the service refuses.
     pub ca: bool,
+    /// Whether it has basicConstraints at all, as the guide demands; a CA's always has.
+    pub basic_constraints: bool,
     /// Whether its key usage has `digitalSignature`, which the service demands.
     pub digital_signature: bool,
     /// The serial number, big-endian; 16 to 19 random bytes if absent.
@@ -220,6 +222,7 @@ impl LeafRequest {
             not_before: now - Duration::HOUR,
             not_after: now + Duration::days(30),
             ca: false,
+            basic_constraints: true,
             digital_signature: true,
             serial: None,
             dns_names: Vec::new(),
@@ -236,7 +239,11 @@ impl LeafRequest {
         if let Some(organization) = &self.organization {
             params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
         }
-        params.is_ca = if self.ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params.is_ca = match (self.ca, self.basic_constraints) {
+            (true, _) => IsCa::Ca(BasicConstraints::Unconstrained),
+            (false, true) => IsCa::ExplicitNoCa,
+            (false, false) => IsCa::NoCa,
+        };
         // RFC 9881, section 5: an ML-DSA key encrypts nothing.
         params.key_usages = if can_encrypt { vec![KeyUsagePurpose::KeyEncipherment] } else { Vec::new() };
         if self.digital_signature {

@@ -13,6 +13,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use x509_parser::x509::X509Version;
 
+use crate::readings::Readings;
 use crate::reply::Refusal;
 
 /// The longest `X-Amz-X509-Chain`.
@@ -58,13 +59,20 @@ pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Refusal> {
 }
 
 /// What the service demands of a leaf, whoever signed it.
-pub(crate) fn check_leaf(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Refusal> {
+pub(crate) fn check_leaf(
+    leaf: &X509Certificate<'_>,
+    readings: &Readings,
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    let has_constraints = leaf.basic_constraints().is_ok_and(|constraints| constraints.is_some());
     let digital_signature =
         leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
     let complaint = if leaf.version() != X509Version::V3 {
         "the leaf is not X.509 v3"
     } else if leaf.is_ca() {
         "the leaf is CA:true"
+    } else if readings.strict && !has_constraints {
+        "the leaf has no basicConstraints"
     } else if !digital_signature {
         "the leaf's key usage lacks digitalSignature"
     } else if leaf.subject().iter().next().is_none() {

@@ -12,6 +12,7 @@ use crate::bedrock;
 use crate::bedrock::event_stream;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
+use crate::reply::Cause;
 use crate::reply::Refusal;
 use crate::route::Service;
 use crate::service;
@@ -30,18 +31,19 @@ pub(crate) fn answer(
     now: OffsetDateTime,
 ) -> Answer {
     let answer = match fault {
-        Fault::SignatureRefused => Answer::refused(service, &signature(service, incoming)),
+        Fault::SignatureRefused => refused(setup, service, &signature(service, incoming)),
         Fault::Throttle { retry_after } => {
-            Answer { retry_after: *retry_after, ..Answer::refused(service, &throttled(service, "fault")) }
+            let refusal = throttled(service, "fault");
+            Answer { retry_after: *retry_after, ..refused(setup, service, &refusal) }
         }
-        Fault::Status(status) => Answer::refused(service, &internal(service, *status, "fault")),
+        Fault::Status(status) => refused(setup, service, &internal(service, *status, "fault")),
         Fault::Html(status) => Answer::html(*status),
         Fault::Denied { message } => {
             let kind = match service {
                 Service::Sts => "AccessDenied",
                 Service::RolesAnywhere | Service::Bedrock => "AccessDeniedException",
             };
-            Answer::refused(service, &Refusal::new(403, kind, message, "fault"))
+            refused(setup, service, &Refusal::new(403, kind, message, "fault"))
         }
         Fault::Reset => Answer { ending: Ending::Reset, ..Answer::json(500, &Value::Null) },
         Fault::Slow(_)
@@ -61,13 +63,23 @@ pub(crate) fn answer(
             Service::Bedrock => damaged_json(fault),
         },
     };
-    Answer { at: now, ..answer }
+    Answer { at: Some(now), ..answer }
+}
+
+/// A refusal as it is sent.
+pub(crate) fn refused(setup: &Setup, service: Service, refusal: &Refusal) -> Answer {
+    match service {
+        Service::RolesAnywhere => setup.readings.refused(refusal),
+        Service::Sts | Service::Bedrock => Answer::refused(service, refusal),
+    }
 }
 
 /// The service's refusal of one call too many.
 pub(crate) fn throttled(service: Service, reason: &str) -> Refusal {
     match service {
-        Service::RolesAnywhere => Refusal::new(429, "ThrottlingException", "Rate exceeded", reason),
+        Service::RolesAnywhere => {
+            Refusal::new(429, "ThrottlingException", "Rate exceeded", reason).because(Cause::Throttling)
+        }
         Service::Sts => Refusal::new(400, "Throttling", "Rate exceeded", reason),
         Service::Bedrock => {
             let message = "Too many requests, please wait before trying again.";

@@ -16,7 +16,7 @@ pub enum Fault {
     },
     /// This status with a body in the service's language, as its own failures have.
     Status(u16),
-    /// This status with an HTML body and no error type, as load balancers and proxies answer.
+    /// This status with an HTML body, no error type and no request id, as load balancers and proxies answer.
     Html(u16),
     /// 403 `AccessDeniedException` (`AccessDenied` of STS) with this message.
     Denied {

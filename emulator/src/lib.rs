@@ -11,6 +11,7 @@
 //! ```text
 //!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
 //!   keys      the kinds and forms of their keys
+//!   readings  the other ways to read AWS's documentation
 //!   setup     what the played account contains: trust anchors, profiles, users, models, refusals, a clock
 //!   canonical the canonical request, rebuilt from what arrived
 //!   route     which service a request is for
@@ -55,6 +56,7 @@ mod input;
 mod keyring;
 mod keys;
 mod log;
+mod readings;
 mod reply;
 mod route;
 mod server;
@@ -76,6 +78,13 @@ pub use keys::KeyForm;
 pub use keys::KeyKind;
 pub use log::IssuedCredentials;
 pub use log::LoggedRequest;
+pub use readings::DateHeader;
+pub use readings::Expiration;
+pub use readings::Length;
+pub use readings::NAMES as READINGS;
+pub use readings::Readings;
+pub use readings::Throttling;
+pub use readings::TypePlace;
 pub use route::Service;
 pub use server::Emulator;
 pub use setup::AccessKey;

@@ -16,6 +16,8 @@ use anchord_emulator::Fault;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
+use anchord_emulator::READINGS;
+use anchord_emulator::Readings;
 use anchord_emulator::Setup;
 use clap::Parser;
 use fs_err as fs;
@@ -45,10 +47,16 @@ struct Arguments {
     /// The profile's session length in seconds; any from 1
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=43_200))]
     session_seconds: u32,
-    /// Lay this fault over every request: throttle, error, html, denied, reset, malformed, truncated, empty, partial,
+    /// Lay this fault over every request: throttle, error, html, portal, denied, reset, malformed, truncated, empty, partial,
     /// expired, oversized or stream-cut
     #[arg(long, value_parser = fault)]
     fault: Option<Fault>,
+    /// Play another reading of AWS's documentation; may be given more than once
+    #[arg(long, value_name = "READING", long_help = readings_help(), value_parser = reading)]
+    reading: Vec<String>,
+    /// The same as `--reading strict`
+    #[arg(long)]
+    strict: bool,
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -82,6 +90,10 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
     let mut setup = Setup::sample(&arguments.region, &root);
     setup.listen = arguments.listen;
     setup.profiles[0].duration_seconds = arguments.session_seconds;
+    let strict = arguments.strict.then_some("strict");
+    for reading in arguments.reading.iter().map(String::as_str).chain(strict) {
+        setup.readings.play(reading)?;
+    }
     for (region, chosen) in [
         (&mut setup.sts_region, &arguments.sts_region),
         (&mut setup.bedrock_region, &arguments.bedrock_region),
@@ -145,11 +157,20 @@ fn write(directory: &Path, name: &str, mode: u32, text: &str) -> io::Result<Stri
     Ok(path.display().to_string())
 }
 
+fn reading(name: &str) -> Result<String, String> {
+    Readings::default().play(name).map(|()| name.to_owned())
+}
+
+fn readings_help() -> String {
+    format!("Play another reading of AWS's documentation; may be given more than once: {READINGS}")
+}
+
 fn fault(name: &str) -> Result<Fault, String> {
     Ok(match name {
         "throttle" => Fault::Throttle { retry_after: None },
         "error" => Fault::Status(500),
         "html" => Fault::Html(503),
+        "portal" => Fault::Html(403),
         "denied" => Fault::Denied { message: "Unable to assume role".to_owned() },
         "reset" => Fault::Reset,
         "malformed" => Fault::Malformed,

@@ -17,11 +17,28 @@ pub(crate) struct Refusal {
     pub(crate) member: &'static str,
     /// For the log only.
     pub(crate) reason: String,
+    pub(crate) cause: Cause,
+}
+
+/// What a refusal is about, where the service may word it in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Throttling,
+    Skew,
+    Disabled,
+    Other,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, kind: &'static str, message: &str, reason: impl Into<String>) -> Self {
-        Self { status, kind, message: message.to_owned(), member: "message", reason: reason.into() }
+        Self {
+            status,
+            kind,
+            message: message.to_owned(),
+            member: "message",
+            reason: reason.into(),
+            cause: Cause::Other,
+        }
     }
 
     /// 403, whatever was wrong with signature, scope, clock or headers.
@@ -48,6 +65,10 @@ impl Refusal {
     /// 404, no such enabled thing here.
     pub(crate) fn not_found(what: &str, reason: impl Into<String>) -> Self {
         Self::new(404, "ResourceNotFoundException", &format!("{what} not found"), reason)
+    }
+
+    pub(crate) fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     pub(crate) fn body(&self) -> Value {

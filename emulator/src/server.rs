@@ -52,6 +52,7 @@ use crate::canonical::Incoming;
 use crate::faults::Fault;
 use crate::log::IssuedCredentials;
 use crate::log::LoggedRequest;
+use crate::readings::DateHeader;
 use crate::route::Service;
 use crate::service;
 use crate::setup::Setup;
@@ -235,6 +236,22 @@ impl Emulator {
                 .filter(|profile| profile.arn == arn)
                 .for_each(|profile| profile.enabled = enabled);
         });
+    }
+
+    /// Sets the longest session of the profiles with this ARN.
+    pub fn set_profile_duration(&self, arn: &str, seconds: u32) {
+        self.change(|setup| {
+            setup
+                .profiles
+                .iter_mut()
+                .filter(|profile| profile.arn == arn)
+                .for_each(|profile| profile.duration_seconds = seconds);
+        });
+    }
+
+    /// Sets which answers tell the time, and how wrongly.
+    pub fn set_date_header(&self, date: DateHeader) {
+        self.change(|setup| setup.readings.date = date);
     }
 
     /// Enables or disables the trust anchors with this ARN.
@@ -480,11 +497,9 @@ fn incoming(parts: &hyper::http::request::Parts, body: Vec<u8>) -> Incoming {
 }
 
 fn render(answer: Answer, shared: Arc<Shared>) -> Response<BoxBody> {
-    let mut headers = vec![
-        ("date", http_date(answer.at)),
-        ("content-type", answer.content_type.to_owned()),
-        ("x-amzn-requestid", answer.request_id),
-    ];
+    let mut headers = vec![("content-type", answer.content_type.to_owned())];
+    headers.extend(answer.at.map(|at| ("date", http_date(at))));
+    headers.extend((!answer.request_id.is_empty()).then_some(("x-amzn-requestid", answer.request_id)));
     let error_type = answer.error_type.filter(|_| answer.content_type == "application/json");
     headers.extend(error_type.map(|kind| ("x-amzn-errortype", kind.to_owned())));
     headers.extend(answer.retry_after.map(|seconds| ("retry-after", seconds.to_string())));

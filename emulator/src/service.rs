@@ -17,6 +17,7 @@ use crate::input::Arn;
 use crate::input::Input;
 use crate::keyring::Principal;
 use crate::log::IssuedCredentials;
+use crate::reply::Cause;
 use crate::reply::Refusal;
 use crate::setup::Profile;
 use crate::setup::Setup;
@@ -47,14 +48,14 @@ pub(crate) fn decide(setup: &Setup, incoming: &Incoming, now: OffsetDateTime) ->
     let leaf = chain::parse(&certificates.leaf)?;
     verify::check(incoming, &authorization, &leaf, &setup.region, now)?;
 
+    setup.readings.check_arns(incoming)?;
     let input = Input::of(incoming)?;
     let anchor = trust_anchor(setup, &input.trust_anchor)?;
     let profile = profile(setup, &input.profile)?;
     check_trust(setup, anchor, &leaf, &certificates.intermediates, now)?;
     check_profile(profile, &input)?;
     check_role(setup, profile, &input.role)?;
-    let seconds =
-        input.duration_seconds.map_or(profile.duration_seconds, |asked| asked.min(profile.duration_seconds));
+    let seconds = setup.readings.length(input.duration_seconds, profile.duration_seconds);
     if seconds > setup.max_session_seconds {
         let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role";
         return Err(Refusal::invalid(message));
@@ -63,7 +64,7 @@ pub(crate) fn decide(setup: &Setup, incoming: &Incoming, now: OffsetDateTime) ->
 }
 
 /// The answer that carries the credentials of a grant.
-pub(crate) fn answer(grant: &Grant, issued: &IssuedCredentials) -> Value {
+pub(crate) fn answer(grant: &Grant, issued: &IssuedCredentials, expiration: &str) -> Value {
     json!({
         "credentialSet": [{
             "assumedRoleUser": {
@@ -74,7 +75,7 @@ pub(crate) fn answer(grant: &Grant, issued: &IssuedCredentials) -> Value {
                 "accessKeyId": issued.access_key_id,
                 "secretAccessKey": issued.secret_access_key,
                 "sessionToken": issued.session_token,
-                "expiration": stamp(grant.expires_at),
+                "expiration": expiration,
             },
             "packedPolicySize": 10,
             "roleArn": grant.role_arn,
@@ -100,7 +101,8 @@ fn trust_anchor<'a>(setup: &'a Setup, arn: &Arn) -> Result<&'a TrustAnchor, Refu
     let found = setup.trust_anchors.iter().find(|anchor| anchor.arn == arn.text);
     match found {
         Some(anchor) if anchor.enabled => Ok(anchor),
-        Some(_) => Err(Refusal::not_found("Trust anchor", format!("`{}` is disabled", arn.text))),
+        Some(_) => Err(Refusal::not_found("Trust anchor", format!("`{}` is disabled", arn.text))
+            .because(Cause::Disabled)),
         None => Err(Refusal::not_found("Trust anchor", format!("`{}` does not exist", arn.text))),
     }
 }
@@ -110,7 +112,9 @@ fn profile<'a>(setup: &'a Setup, arn: &Arn) -> Result<&'a Profile, Refusal> {
     let found = setup.profiles.iter().find(|profile| profile.arn == arn.text);
     match found {
         Some(profile) if profile.enabled => Ok(profile),
-        Some(_) => Err(Refusal::not_found("Profile", format!("`{}` is disabled", arn.text))),
+        Some(_) => {
+            Err(Refusal::not_found("Profile", format!("`{}` is disabled", arn.text)).because(Cause::Disabled))
+        }
         None => Err(Refusal::not_found("Profile", format!("`{}` does not exist", arn.text))),
     }
 }
@@ -131,9 +135,12 @@ fn check_trust(
 ) -> Result<(), Refusal> {
     let bundle = certificates(&anchor.certificate_pem);
     let anchors: Vec<_> = bundle.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
-    let intermediates: Vec<_> =
+    let mut intermediates: Vec<_> =
         intermediates.iter().map(|der| chain::parse(der)).collect::<Result<_, _>>()?;
-    chain::check_leaf(leaf, now)?;
+    if setup.readings.chain_top_first {
+        intermediates.reverse();
+    }
+    chain::check_leaf(leaf, &setup.readings, now)?;
     chain::check_path(leaf, &intermediates, &anchors, now)?;
     let serial = leaf.tbs_certificate.serial.to_string();
     if setup.revoked_serials.contains(&serial) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::ca::Authority;
+use crate::readings::Readings;
 
 /// The account, its Regions, and where it is played.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Setup {
     pub requests_per_second: Option<usize>,
     /// What time the service believes it is.
     pub clock: Clock,
+    /// How the service behaves where its documentation leaves it open.
+    pub readings: Readings,
     /// Where to listen; port 0 takes any.
     pub listen: SocketAddr,
 }
@@ -74,6 +77,7 @@ impl Setup {
             max_session_seconds: 43_200,
             requests_per_second: None,
             clock: Clock::system(),
+            readings: Readings::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         }
     }

@@ -72,13 +72,18 @@ impl State {
         let service = Service::of(incoming);
         let mut entry = LoggedRequest::new(incoming, service, connection, now);
         entry.fault = self.fault(service);
+        let too_large = self.setup.readings.too_large(incoming).filter(|_| service == Service::RolesAnywhere);
         let mut answer = match entry.fault.clone().filter(|fault| !fault.answers_as_usual()) {
+            _ if let Some(status) = too_large => {
+                entry.reason = Some("the headers are too large".to_owned());
+                Answer { at: Some(now), ..Answer::html(status) }
+            }
             Some(fault) => damage::answer(&self.setup, service, incoming, &fault, now),
             None => match self.decide(service, incoming, now, &mut entry) {
-                Ok(answer) => Answer { at: now, ..answer },
+                Ok(answer) => Answer { at: Some(now), ..answer },
                 Err(refusal) => {
                     entry.reason = Some(refusal.reason.clone());
-                    Answer { at: now, ..Answer::refused(service, &refusal) }
+                    Answer { at: Some(now), ..damage::refused(&self.setup, service, &refusal) }
                 }
             },
         };
@@ -89,6 +94,7 @@ impl State {
             Some(fault) => damage::stream(&mut answer, fault),
             None => {}
         }
+        self.setup.readings.date(&mut answer);
         entry.status = (answer.ending != Ending::Reset).then_some(answer.status);
         entry.error_type = answer.error_type.map(str::to_owned);
         self.log.push(entry);
@@ -117,7 +123,8 @@ impl State {
                 let issued =
                     keyring::issue("CreateSession", &grant.role_arn, &grant.session_name, grant.expires_at)
                         .map_err(|error| damage::internal(service, 500, &error.to_string()))?;
-                let answer = Answer::json(201, &service::answer(&grant, &issued));
+                let expiration = self.setup.readings.stamp(grant.expires_at);
+                let answer = Answer::json(201, &service::answer(&grant, &issued, &expiration));
                 entry.access_key_id = Some(issued.access_key_id.clone());
                 self.keyring.add(&issued, grant.principal);
                 self.issued.push(issued);

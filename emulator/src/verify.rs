@@ -19,6 +19,7 @@ use crate::canonical::Incoming;
 use crate::chain;
 use crate::chain::PublicKey;
 use crate::encode;
+use crate::reply::Cause;
 use crate::reply::Refusal;
 
 /// How far `X-Amz-Date` may be from the service's clock.
@@ -148,7 +149,9 @@ fn check_date(stamp: &str, now: OffsetDateTime) -> Result<(), Refusal> {
         .ok_or_else(|| Refusal::signature("x-amz-date is not YYYYMMDDTHHMMSSZ"))?
         .assume_utc();
     if (now - signed_at).abs() > TOLERANCE {
-        return Err(Refusal::signature(format!("x-amz-date is {stamp}, but it is {now}")));
+        return Err(
+            Refusal::signature(format!("x-amz-date is {stamp}, but it is {now}")).because(Cause::Skew)
+        );
     }
     Ok(())
 }

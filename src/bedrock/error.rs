@@ -14,6 +14,7 @@ use crate::failure::Class;
 use crate::failure::Classify;
 use crate::signing::Unsignable;
 use crate::upstream;
+use crate::upstream::Foreign;
 use crate::upstream::TransportError;
 
 /// Why a call brought nothing, or not everything.
@@ -51,6 +52,14 @@ pub enum Error {
         retry_after: Option<Duration>,
         /// How far the local clock is off, in seconds.
         clock_off_by: i64,
+    },
+    /// Something other than AWS answered.
+    #[error("{foreign}")]
+    Foreign {
+        /// What it answered.
+        foreign: Foreign,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
     },
     /// A success that cannot be used.
     #[error("AWS's answer cannot be used: {why} (request id {request_id})")]
@@ -95,6 +104,9 @@ impl Error {
 
     /// What a refusal says of itself in headers and body.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
+        if let Some(foreign) = Foreign::of(status, headers, body) {
+            return Self::Foreign { foreign, retry_after: upstream::retry_after(headers, now) };
+        }
         let body: Body = serde_json::from_slice(body).unwrap_or_default();
         // `ValidationException:http://internal…` and `com.amazonaws#ValidationException` both occur.
         let kind = header(headers, "x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
@@ -122,6 +134,7 @@ impl Classify for Error {
             Self::TooQuiet { .. } | Self::NotUnderstood { .. } | Self::Cut { .. } => Class::Transient,
             Self::Refused { status, kind, message, .. } => refusal::class(Some(*status), kind, message),
             Self::BrokenOff { kind, message, .. } => refusal::class(None, kind, message),
+            Self::Foreign { foreign, .. } => foreign.class(),
         }
     }
 
@@ -140,6 +153,7 @@ impl Classify for Error {
             Self::Refused { kind, message, .. } | Self::BrokenOff { kind, message, .. } => {
                 refusal::hint(kind, message)
             }
+            Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
                 Some("see whether a proxy or portal on the way answers in AWS's place".into())
             }
@@ -150,7 +164,7 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Refused { retry_after, .. } | Self::Foreign { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -248,13 +262,27 @@ mod tests {
 
     #[test]
     fn a_refusal_without_a_word_is_still_one_line() {
-        let error = refused(503, &[("retry-after", "7")], "<html>\u{1b}[31m");
+        let error = refused(503, &[("retry-after", "7"), ("x-amzn-requestid", "r-1")], "\u{1b}[31m");
 
         assert_eq!(
             error.to_string(),
-            "AWS answered 503 Service Unavailable -: Service Unavailable (request id -)"
+            "AWS answered 503 Service Unavailable -: Service Unavailable (request id r-1)"
         );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(error.class(), Class::Transient);
+    }
+
+    #[test]
+    fn a_portals_403_is_no_refusal_of_bedrock() {
+        let error =
+            refused(403, &[("content-type", "text/html"), ("retry-after", "7")], "<html>\u{1b}[31mlog in");
+
+        assert_eq!(
+            error.to_string(),
+            "something on the way answered in AWS's place: 403 Forbidden (as text/html)"
+        );
+        assert_eq!(error.class(), Class::Transient);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert!(error.hint().unwrap().contains("portal"), "{error}");
     }
 }

@@ -1,10 +1,15 @@
 //! The identity in use: what its source gave last, kept while the source gives nothing better.
+//!
+//! Each `now` here is local time; certificates are judged by AWS's, as far as its replies have told it.
+
+mod aws_time;
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use aws_time::AwsTime;
 use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 use tracing::debug;
@@ -45,6 +50,8 @@ struct State {
     last_given: Given,
     told_fault: Option<String>,
     fault: Option<Failure>,
+    told_doubt: Option<String>,
+    aws_time: AwsTime,
     told_warnings: Vec<String>,
 }
 
@@ -77,22 +84,66 @@ impl Current {
 
     /// Loads the source again: the identity it holds, or the one in use where it holds none that is good.
     ///
+    /// Where nothing but time speaks against a certificate and AWS has not said what time it is, it may be the local clock
+    /// that is wrong: the certificate is given, for AWS to judge ([`Current::verdict`]).
+    ///
     /// An error is the caller's to tell; that an older identity had to be used is told here.
     pub async fn load(&self, now: OffsetDateTime) -> Result<Arc<Identity>, Error> {
-        let result = match self.read(now).await {
+        let result = match self.read(self.at_aws(now)).await {
             Ok((loaded, _reading)) => Ok(self.take(loaded)),
             Err(error) => self.keep(error, now, Teller::Caller),
         };
         self.lock().last_given = match &result {
             Ok(identity) => Given::Identity(Arc::clone(identity)),
+            // One in doubt as well: when its time has come, that is news.
             Err(_) => Given::NoIdentity,
         };
-        result
+        match result {
+            Err(error) if !self.lock().aws_time.is_known(now) => self.load_in_doubt(error).await,
+            result => result,
+        }
+    }
+
+    /// What is there although `error` says that it is not its time.
+    async fn load_in_doubt(&self, error: Error) -> Result<Arc<Identity>, Error> {
+        let Some(instant) = error.would_do_at() else { return Err(error) };
+        let Ok((Loaded { identity, .. }, _reading)) = self.read(instant).await else { return Err(error) };
+        let doubt = Chain(&error).to_string();
+        if self.lock().told_doubt.replace(doubt.clone()).as_ref() != Some(&doubt) {
+            let (session, hint) = (&*self.session, error.hint());
+            warn!(
+                session,
+                error = doubt,
+                hint,
+                "The certificate is not valid by this host's clock; asking AWS, which judges by its own"
+            );
+        }
+        Ok(Arc::new(identity))
+    }
+
+    /// Notes that AWS's clock is `offset` ahead of the local one, as a reply has told at local `now`.
+    pub fn told_time(&self, offset: time::Duration, now: OffsetDateTime) {
+        self.lock().aws_time.learn(offset, now);
+    }
+
+    /// AWS's time at local `now`, as far as it is known.
+    pub fn at_aws(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.lock().aws_time.at(now)
+    }
+
+    /// Why it is not the time of `identity`, as far as can be said.
+    pub fn doubt(&self, identity: &Identity, now: OffsetDateTime) -> Option<Error> {
+        identity.fault_of_time(self.at_aws(now))
+    }
+
+    /// The same where AWS has said what time it is, which settles it.
+    pub fn verdict(&self, identity: &Identity, now: OffsetDateTime) -> Option<Error> {
+        if self.lock().aws_time.is_known(now) { self.doubt(identity, now) } else { None }
     }
 
     /// The same for whoever does not sign but watches; all there is to tell is told here.
     pub async fn look(&self, now: OffsetDateTime) -> Found {
-        let (identity, is_fault) = match self.read(now).await {
+        let (identity, is_fault) = match self.read(self.at_aws(now)).await {
             Ok((loaded, _reading)) => (Some(self.take(loaded)), false),
             Err(error) => (self.keep(error, now, Teller::Here).ok(), true),
         };
@@ -133,6 +184,9 @@ impl Current {
     pub fn accepted(&self, identity: &Arc<Identity>) {
         let mut state = self.lock();
         state.accepted = Some(Arc::clone(identity));
+        if matches!(state.last_given, Given::NoIdentity) {
+            state.last_given = Given::Identity(Arc::clone(identity));
+        }
         state.told_mute = None;
         let was_refused = state.told_refusal.take().is_some_and(|refused| refused.is_same(identity));
         drop(state);
@@ -148,6 +202,7 @@ impl Current {
     /// What AWS has accepted before, if that is another identity than `refused` and has not ended: a new
     /// certificate may be of a CA that AWS does not know yet.
     pub fn accepted_before(&self, refused: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+        let now = self.at_aws(now);
         let accepted = self.lock().accepted.clone();
         accepted.filter(|accepted| !accepted.is_same(refused) && !accepted.has_ended(now))
     }
@@ -155,6 +210,7 @@ impl Current {
     /// What has signed before, if that is another key, or the same one unlocked otherwise, than `mute` has, and its
     /// certificate has not ended: a token or a TPM judges what unlocks a key only when it signs.
     pub fn signed_before(&self, mute: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+        let now = self.at_aws(now);
         let accepted = self.lock().accepted.clone();
         accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), mute.key()) && !accepted.has_ended(now))
     }
@@ -238,6 +294,7 @@ impl Current {
         let identity = Arc::new(identity);
         state.held = Some(Arc::clone(&identity));
         state.fault = None;
+        state.told_doubt = None;
         let recovered = state.told_fault.take().is_some();
         let told = std::mem::replace(&mut state.told_warnings, warnings.clone());
         drop(state);
@@ -256,6 +313,7 @@ impl Current {
 
     fn keep(&self, error: Error, now: OffsetDateTime, teller: Teller) -> Result<Arc<Identity>, Error> {
         let fault = Chain(&error).to_string();
+        let now = self.at_aws(now);
         let mut state = self.lock();
         let is_told = state.told_fault.as_ref() == Some(&fault);
         let is_good = |identity: &Arc<Identity>| !identity.has_ended(now);

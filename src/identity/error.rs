@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::Origin;
 use super::leaf::Fault;
 use super::pkcs11;
@@ -196,6 +198,17 @@ pub enum Error {
         /// How many there are.
         length: usize,
     },
+}
+
+impl Error {
+    /// An instant at which the certificate would do, where time alone speaks against it.
+    pub(super) fn would_do_at(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Leaf { fault: Fault::NotYetValid { not_before }, .. } => Some(*not_before),
+            Self::Leaf { fault: Fault::Expired { not_after }, .. } => Some(*not_after),
+            _ => None,
+        }
+    }
 }
 
 fn found_text(labels: &[String]) -> String {

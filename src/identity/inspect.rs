@@ -179,6 +179,7 @@ impl Inspection {
         };
         if let Some(leaf) = leaf {
             let origin = || leaf.origin.clone();
+            self.warnings.extend(leaf::doubt(&leaf.parse()?, &leaf.origin));
             for fault in leaf::faults(&leaf.parse()?, now) {
                 self.refusals.push(Error::Leaf { origin: origin(), fault }.into());
             }
@@ -251,7 +252,10 @@ fn usage_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a KeyUsage> {
 }
 
 fn usages(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let mut usages = vec![format!("CA:{}", certificate.is_ca())];
+    let mut usages = vec![match leaf::has_basic_constraints(certificate) {
+        true => format!("CA:{}", certificate.is_ca()),
+        false => "basicConstraints absent".into(),
+    }];
     if let Some(usage) = usage_of(certificate) {
         let bits = [
             (usage.digital_signature(), "digitalSignature"),

@@ -1,6 +1,8 @@
 //! Whether Roles Anywhere would accept a leaf, judged before AWS is asked.
 //!
-//! The conditions are those of the user guide's trust model page ("end entity certificates").
+//! The conditions are those that the user guide has for end entity certificates (trust model, "Signature validation",
+//! before 2024 in "Signing process"): X.509v3; "Basic constraints MUST include CA: false"; "The key usage MUST include
+//! Digital Signature"; SHA-256 or stronger.
 
 use std::fmt;
 
@@ -11,6 +13,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::X509Version;
 
+use super::Origin;
 use crate::clock;
 
 /// Why Roles Anywhere would refuse a leaf.
@@ -102,10 +105,37 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fau
     found.into_iter().flatten().collect()
 }
 
+/// What the guide demands of `leaf` and AWS may all the same do without: to be told, for AWS to judge.
+///
+/// Without the extension a certificate is none of a CA (RFC 5280, 4.2.1.9), so a validator may take it; nothing here has
+/// seen AWS do either.
+pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<String> {
+    (!has_basic_constraints(leaf)).then(|| {
+        format!(
+            "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false; hint: if \
+             AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE"
+        )
+    })
+}
+
+/// Whether it says at all if it is a CA's.
+pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
+    certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
+}
+
 /// Whether `now` is outside of the life of `certificate`.
 pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<Fault> {
     let not_before = certificate.validity().not_before.to_datetime();
     let not_after = certificate.validity().not_after.to_datetime();
+    fault_of_life(not_before, not_after, now)
+}
+
+/// Whether `now` is outside of a life from `not_before` to `not_after`.
+pub(super) fn fault_of_life(
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Option<Fault> {
     match now {
         now if now < not_before => Some(Fault::NotYetValid { not_before }),
         now if now > not_after => Some(Fault::Expired { not_after }),

@@ -139,6 +139,13 @@ impl Identity {
         now > self.not_after()
     }
 
+    /// What time it is for the leaf, if it is not its time.
+    fn fault_of_time(&self, now: OffsetDateTime) -> Option<Error> {
+        let Link { origin, not_before, not_after, .. } = &self.own_link;
+        let fault = leaf::fault_of_life(*not_before, *not_after, now)?;
+        Some(Error::Leaf { origin: origin.clone(), fault })
+    }
+
     /// The leaf and the intermediates, and when they end.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         std::iter::once(&self.own_link).chain(&self.links_above)

@@ -235,6 +235,7 @@ impl Source {
         let (leaf, key) = self.choose(&certificates, &keys, now)?;
         leaf::check(&leaf.parse()?, now)
             .map_err(|fault| Error::Leaf { origin: leaf.origin.clone(), fault })?;
+        warnings.extend(leaf::doubt(&leaf.parse()?, &leaf.origin));
         let chain = chain::order(leaf, &certificates)?;
         if chain.len() > MAX_INTERMEDIATES {
             return Err(Error::ChainTooLong { origin: self.origin(), length: chain.len() });

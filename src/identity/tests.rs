@@ -214,6 +214,25 @@ fn a_leaf_that_roles_anywhere_would_refuse_is_refused_with_the_reason() {
 
 /// Made once with OpenSSL, which still signs with SHA-1; ends in the year 2126.
 #[test]
+fn a_leaf_without_basic_constraints_is_used_with_a_warning() {
+    let (folder, root) = (Folder::new(), root());
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.basic_constraints = false;
+    folder.install(&root.leaf(&request).unwrap());
+
+    let warnings = folder.source().load(now()).unwrap().warnings;
+    let inspection = folder.source().inspect(now()).unwrap();
+
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("leaf.pem` has no basicConstraints extension"), "{warnings:?}");
+    assert!(warnings[0].contains("; hint: if AWS answers"), "{warnings:?}");
+    assert_eq!(inspection.warnings, warnings);
+    let usage = &inspection.certificates[0].usage;
+    assert_eq!(usage[0], "basicConstraints absent", "{usage:?}");
+    assert!(inspection.refusals.is_empty());
+}
+
+#[test]
 fn a_leaf_signed_with_sha1_is_refused() {
     let folder = Folder::new();
 

@@ -132,7 +132,7 @@ impl Watcher {
     async fn remind(&self, looked: &Notify) -> Infallible {
         let mut reminders = Reminders::default();
         loop {
-            reminders.tell(self.session(), &self.subject.links(), self.clock.now());
+            reminders.tell(self.session(), &self.subject.links(), self.subject.judged_at(self.clock.now()));
             // A time-out is as good a reason as a look.
             let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }

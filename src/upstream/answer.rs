@@ -7,6 +7,7 @@ use http::StatusCode;
 use time::OffsetDateTime;
 
 use super::Error;
+use super::Foreign;
 use super::Operation;
 use super::Reply;
 use crate::clock;
@@ -63,6 +64,9 @@ impl Answer {
     /// The error for a refusal in AWS's words.
     pub(super) fn refused(&self, operation: Operation, kind: &str, message: Option<&str>) -> Error {
         let status = self.reply.status();
+        if let Some(foreign) = Foreign::of(status, self.reply.headers(), self.body()) {
+            return Error::Foreign { operation, foreign, retry_after: self.retry_after() };
+        }
         Error::Refused {
             operation,
             status,
@@ -76,12 +80,13 @@ impl Answer {
 
     /// The error for a success that is none.
     pub(super) fn not_understood(&self, operation: Operation, why: impl Into<String>) -> Error {
-        Error::NotUnderstood {
-            operation,
-            why: why.into(),
-            status: self.reply.status(),
-            request_id: self.request_id(),
+        let (status, headers) = (self.reply.status(), self.reply.headers());
+        let page =
+            Foreign::of(status, headers, self.body()).filter(|_| Foreign::is_page(headers, self.body()));
+        if let Some(foreign) = page {
+            return Error::Foreign { operation, foreign, retry_after: self.retry_after() };
         }
+        Error::NotUnderstood { operation, why: why.into(), status, request_id: self.request_id() }
     }
 
     /// Credentials that end when AWS says, or earlier where the local clock is behind.

@@ -22,6 +22,7 @@ use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
+use crate::clock;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::credentials::Origin;
@@ -30,6 +31,7 @@ use crate::endpoint::Variant;
 use crate::failure::Class;
 use crate::failure::Classify as _;
 use crate::failure::Failure;
+use crate::identity;
 use crate::identity::Current;
 use crate::identity::Identity;
 use crate::secret::Secret;
@@ -39,6 +41,9 @@ use crate::signing::Unsigned;
 
 const PATH: &str = "/sessions";
 const OPERATION: Operation = Operation::CreateSession;
+
+/// How far a `Date` may be from AWS's time as it is known: whole seconds, and what the answer took.
+const BELIEVED: time::Duration = time::Duration::MINUTE;
 
 /// What a session asks of Roles Anywhere.
 #[derive(Clone, Debug)]
@@ -119,7 +124,9 @@ impl RolesAnywhere {
 
     async fn create_session(&self) -> Result<Credentials, Error> {
         let current = &self.options.identity;
-        let identity = current.load(self.caller.now().wall).await?;
+        let now = self.caller.now().wall;
+        let identity = current.load(now).await?;
+        let doubt = current.doubt(&identity, now);
         let refusal = match self.ask(&identity).await {
             Ok(credentials) => {
                 current.accepted(&identity);
@@ -131,12 +138,14 @@ impl RolesAnywhere {
         // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
         // that shows in no file.
         let (now, is_mute) = (self.caller.now().wall, matches!(refusal, Error::Signing(_)));
-        let previous = match refusal.class() {
-            _ if is_mute => current.signed_before(&identity, now),
-            Class::Denied => current.accepted_before(&identity, now),
-            _ => None,
+        let previous = if is_mute {
+            current.signed_before(&identity, now)
+        } else if refusal.may_be_of_the_certificate() {
+            current.accepted_before(&identity, now)
+        } else {
+            None
         };
-        let Some(previous) = previous else { return Err(refusal) };
+        let Some(previous) = previous else { return Err(self.settled(&identity, doubt, refusal)) };
         match self.ask(&previous).await {
             Ok(credentials) if is_mute => {
                 current.signed_instead(&previous, &Failure::new(&refusal));
@@ -147,10 +156,32 @@ impl RolesAnywhere {
                 Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
-            Err(again) if again.class() == Class::Denied || matches!(again, Error::Signing(_)) => {
-                Err(refusal)
+            Err(again) if again.may_be_of_the_certificate() || matches!(again, Error::Signing(_)) => {
+                Err(self.settled(&identity, doubt, refusal))
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// What a failed call means for `identity`, of which there was a `doubt` whether it is its time.
+    fn settled(&self, identity: &Identity, doubt: Option<identity::Error>, refusal: Error) -> Error {
+        if refusal.class() == Class::Denied
+            && let Some(fault) = self.options.identity.verdict(identity, self.caller.now().wall)
+        {
+            return fault.into();
+        }
+        match doubt {
+            Some(doubt) => Error::InDoubt { doubt: Box::new(doubt), failure: Box::new(refusal) },
+            None => refusal,
+        }
+    }
+
+    /// Lets the identity know what time AWS has told, if this answer tells it: a `Date` that was not believed does not.
+    fn pass_on_time(&self, answer: &Answer) {
+        let (now, now_at_aws) = (self.caller.now().wall, self.caller.now_at_aws());
+        let date = answer.header("date").and_then(clock::parse_http_date);
+        if date.is_some_and(|date| (date - now_at_aws).abs() <= BELIEVED) {
+            self.options.identity.told_time(now_at_aws - now, now);
         }
     }
 
@@ -158,7 +189,14 @@ impl RolesAnywhere {
         self.caller
             .ask(
                 || self.signed_request(Arc::clone(identity)),
-                |answer| if answer.is_success() { self.credentials(answer) } else { Err(refusal(answer)) },
+                |answer| {
+                    let read =
+                        if answer.is_success() { self.credentials(answer) } else { Err(refusal(answer)) };
+                    if !matches!(read, Err(Error::Foreign { .. })) {
+                        self.pass_on_time(answer);
+                    }
+                    read
+                },
             )
             .await
     }

@@ -1,16 +1,19 @@
 //! What a refused or failed call means, and what a person can do about it.
 //!
 //! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
-//! "troubleshooting"); STS's are in [`sts`].
+//! "troubleshooting"); STS's are in [`sts`]. What is not AWS's word at all is in [`foreign`].
 
+mod foreign;
 mod sts;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use foreign::Foreign;
 use http::StatusCode;
 
 use super::TransportError;
+use crate::failure::Chain;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::identity;
@@ -74,6 +77,14 @@ pub enum Error {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// A certificate whose time it is not by the local clock was sent all the same, and AWS has not settled it.
+    #[error("{doubt} by this host's clock, and AWS, which judges by its own, gave no credentials: {failure}")]
+    InDoubt {
+        /// What the local clock says.
+        doubt: Box<identity::Error>,
+        /// What came of the call.
+        failure: Box<Error>,
+    },
     /// A user's access keys cannot be read.
     #[error(transparent)]
     AccessKeys(#[from] AccessKeysError),
@@ -118,6 +129,16 @@ pub enum Error {
         /// How far the local clock was off when the request was signed, in seconds; zero if it agreed.
         clock_off_by: i64,
     },
+    /// Something other than AWS answered.
+    #[error("{foreign}{}", .operation.between(" (asked for ", ")"))]
+    Foreign {
+        /// What was asked.
+        operation: Operation,
+        /// What it answered.
+        foreign: Foreign,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
     /// A success that cannot be used.
     #[error(
         "AWS's answer{} cannot be used: {why} (status {status}, request id {request_id})",
@@ -142,6 +163,7 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Identity(error) => error.class(),
+            Self::InDoubt { failure, .. } => failure.class(),
             Self::AccessKeys(error) => error.class(),
             Self::Signing(error) => error.class(),
             Self::Unsignable(error) => error.class(),
@@ -150,20 +172,26 @@ impl Classify for Error {
             Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
             Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
             Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message),
+            Self::Foreign { foreign, .. } => foreign.class(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Identity(error) => error.hint(),
+            Self::InDoubt { doubt, .. } => doubt.hint(),
             Self::AccessKeys(error) => error.hint(),
             Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
             Self::NoAnswer { source, .. } => {
                 certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
             }
+            Self::Refused { status, kind, .. } if kind == "-" && foreign::is_about_size(*status) => {
+                Some(foreign::TOO_LARGE.into())
+            }
             Self::Refused { operation, kind, message, clock_off_by, .. } => {
                 clock_hint(*clock_off_by).or_else(|| refusal_hint(*operation, kind, message))
             }
+            Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
                 Some("see whether a proxy or portal on the way answers in AWS's place".into())
             }
@@ -174,13 +202,15 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::InDoubt { failure, .. } => failure.retry_after(),
+            Self::Refused { retry_after, .. } | Self::Foreign { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
     fn is_local(&self) -> bool {
         match self {
+            Self::InDoubt { failure, .. } => failure.is_local(),
             Self::Identity(_)
             | Self::AccessKeys(_)
             | Self::Signing(_)
@@ -189,7 +219,19 @@ impl Classify for Error {
             Self::Endpoint { .. }
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Foreign { .. }
             | Self::NotUnderstood { .. } => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether another certificate might have been accepted: AWS understood the call and refused it, or a longer chain
+    /// did not fit.
+    pub(super) fn may_be_of_the_certificate(&self) -> bool {
+        match self {
+            Self::Foreign { foreign, .. } => foreign.finds_it_too_large(),
+            _ => self.class() == Class::Denied,
         }
     }
 }
@@ -234,7 +276,7 @@ fn refusal_hint(operation: Operation, kind: &str, message: &str) -> Option<Strin
 
 fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
     let hint = if message.contains("untrusted signing certificate") {
-        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked"
+        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)"
     } else if message.contains("rolesessionname") || message.contains("role session name") {
         "remove `role_session_name`, or let the profile accept it (acceptRoleSessionName)"
     } else if message.contains("unable to assume role") {
@@ -262,9 +304,22 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
     if timed_out {
         return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
     }
-    unconnected.then(|| {
+    tunnel_hint(source).map(Into::into).or_else(|| {
+        unconnected.then(|| {
         "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+        })
     })
+}
+
+/// What to do where a proxy opens no tunnel. Its client has no type for that, only these words.
+fn tunnel_hint(source: &TransportError) -> Option<&'static str> {
+    let TransportError::Incomplete(error) = source else { return None };
+    let told = Chain(error).to_string();
+    if told.contains("proxy authorization required") {
+        return Some(foreign::PROXY_LOGIN);
+    }
+    told.contains("tunnel error: unsuccessful")
+        .then_some("the proxy opens no tunnel to the endpoint: let it, or name another in `upstream.proxy`")
 }
 
 /// What rustls said about the server's certificate.

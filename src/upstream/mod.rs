@@ -25,6 +25,7 @@ pub use create_session::Options;
 pub use create_session::RolesAnywhere;
 pub use error::CLOCK_TOLERANCE;
 pub use error::Error;
+pub use error::Foreign;
 pub use error::Operation;
 pub use failover::Failover;
 pub use skew::Reading;

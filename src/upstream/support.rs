@@ -66,6 +66,12 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply 
     reply.body(Secret::new(body.as_bytes().to_vec())).unwrap()
 }
 
+/// What a portal on the way answers in AWS's place.
+pub(super) fn portal(status: u16) -> Reply {
+    let reply = http::Response::builder().status(status).header("content-type", "text/html");
+    reply.body(Secret::new(b"<html>log in</html>".to_vec())).unwrap()
+}
+
 pub(super) fn sent_header(request: &Request<Bytes>, name: &str) -> String {
     request.headers()[name].to_str().unwrap().to_owned()
 }

@@ -1,8 +1,11 @@
 //! `anchord certificate show`.
 
 use anchord_emulator::KeyForm;
+use anchord_emulator::KeyKind;
+use anchord_emulator::LeafRequest;
 
 use crate::support::Stage;
+use crate::support::client;
 
 #[tokio::test]
 async fn each_session_shows_its_certificate_and_whether_it_would_do() {
@@ -54,4 +57,41 @@ async fn machines_read_it_as_json() {
     assert_eq!(shown[0]["acceptable"], true);
     assert_eq!(shown[0]["certificates"][0]["subject"], "CN=robot-7");
     assert_eq!(shown[0]["certificates"][0]["role"], "leaf");
+}
+
+/// AWS's guide demands the extension; whether AWS does is AWS's to say.
+#[tokio::test]
+async fn a_leaf_without_basic_constraints_is_told_once_and_left_to_aws() {
+    let stage = Stage::new().await;
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.basic_constraints = false;
+    stage.install(&stage.root.leaf(&request).unwrap());
+    let told = "has no basicConstraints extension";
+
+    let shown = stage.run(&["certificate", "show"]).await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(
+        shown.stdout.contains("    usage       basicConstraints absent, digitalSignature"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        shown.stdout.contains("  warning       the leaf in `") && shown.stdout.contains(told),
+        "{}",
+        shown.stdout
+    );
+
+    let checked = stage.run(&["check"]).await;
+    assert!(checked.stdout.contains("  warning  certificate and key "), "{}", checked.stdout);
+    assert!(checked.stdout.contains(told), "{}", checked.stdout);
+
+    let daemon = stage.daemon().await;
+    client::imds(&daemon.http().await).await;
+    let (_, log) = daemon.stop().await;
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+
+    stage.emulator.change(|setup| setup.readings.strict = true);
+    let refused = stage.run(&["credential-process", "--session", "bedrock"]).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("`anchord certificate show`"), "{}", refused.stderr);
 }

@@ -231,6 +231,22 @@ async fn a_wrong_clock_is_told_with_its_direction() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_judged_by_awss_clock() {
+    let stage = Stage::new().await;
+    stage.emulator.set_clock_offset(2 * time::Duration::HOUR);
+    let mut request = LeafRequest::new("robot-7", KeyKind::P256);
+    request.not_before += 2 * time::Duration::HOUR;
+    stage.install(&stage.root.leaf(&request).unwrap());
+
+    let ran = run(&stage, &[]).await;
+
+    assert_eq!(ran.code, 1, "the clock is wrong");
+    assert!(ran.stdout.contains("  ok       certificate and key "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  failed   clock "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  ok       CreateSession "), "{}", ran.stdout);
+}
+
+#[tokio::test]
 async fn a_network_that_fails_is_told_where_it_ends() {
     let mut stage = Stage::new().await;
     stage.emulator.stop().await;
@@ -469,6 +485,16 @@ async fn the_ids_of_steps_stay_as_they_are() {
     ];
     let expected = [expected, probes.concat(), calls.map(str::to_owned).into()].concat();
     assert_eq!(ids(&report["sessions"][0]["steps"]), expected);
+}
+
+#[tokio::test]
+async fn what_answers_in_awss_place_is_named_and_nothing_in_aws_is_blamed() {
+    let stage = Stage::new().await;
+    stage.emulator.always_for(Service::RolesAnywhere, Some(Fault::Html(403)));
+
+    let ran = check("portal", &stage).await;
+
+    assert_eq!(ran.code, 1);
 }
 
 #[tokio::test]

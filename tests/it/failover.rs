@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anchord::clock::Clock;
 use anchord::clock::until;
+use anchord::failure::Class;
 use anchord::session::Phase;
 use anchord::session::Snapshot;
 use anchord_emulator::Emulator;
@@ -141,6 +142,27 @@ async fn a_profile_that_is_disabled_sends_the_session_to_the_second_region_in_th
     assert_eq!(key_id(&renewed), second.issued()[0].access_key_id);
     assert_eq!(renewed.trouble, None);
     assert!(inside.key_ids().await.iter().all(|id| id == key_id(&renewed)));
+}
+
+/// Credentials are held, so nothing is urgent: the second Region is for when the first fails for good.
+#[tokio::test]
+async fn a_portals_403_does_not_send_the_session_to_the_second_region() {
+    let (inside, second) = inside().await;
+    let first = inside.until(is_idle).await;
+    inside.stage.emulator.always(Some(Fault::Html(403)));
+
+    let held = next_attempt(&inside).await;
+
+    assert_eq!((second.requests().len(), key_id(&held)), (0, key_id(&first)));
+    let trouble = held.trouble.unwrap();
+    assert_eq!(trouble.class(), Class::Transient, "{trouble}");
+    let told =
+        "something on the way answered in AWS's place: 403 Forbidden (from the server `proxy`, as text/html)";
+    assert_eq!(trouble.message(), told);
+    inside.stage.emulator.always(None);
+    assert_eq!(next_attempt(&inside).await.trouble, None, "tried again soon");
+    let pause = until(inside.clock.now(), held.next_attempt_at);
+    assert!(pause <= Duration::from_secs(1), "{pause:?}");
 }
 
 #[tokio::test]

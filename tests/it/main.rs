@@ -31,6 +31,7 @@ mod many_sessions;
 mod outage;
 #[cfg(feature = "aws-config")]
 mod provider;
+mod readings;
 mod reload;
 mod restart;
 mod rotation;

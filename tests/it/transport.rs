@@ -28,7 +28,7 @@ fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
     daemon::issuer(&settings.sessions[0], daemon::identity(&settings.sessions[0]), transport, &clock, None)
 }
 
-async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
+pub(crate) async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
     let mut settings = settings(stage);
     change(&mut settings);
     issuer(&settings).issue().await
@@ -306,4 +306,30 @@ async fn a_dead_proxy_is_a_failure_that_prints_no_password() {
 
     assert_eq!(failure.class(), Class::Transient);
     assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
+}
+
+/// A proxy that opens no tunnel.
+#[tokio::test]
+async fn a_proxy_that_opens_no_tunnel_is_named_with_what_it_wants() {
+    let stage = Stage::new().await;
+    let cases = [
+        ("407 Proxy Authentication Required", "hint: the proxy wants a login"),
+        ("403 Forbidden", "hint: the proxy opens no tunnel to the endpoint"),
+    ];
+    for (status, hint) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Secret::new(format!("http://{}", listener.local_addr().unwrap()));
+        tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = client.read(&mut head).await.unwrap();
+            client.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
+        });
+
+        let failure = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err();
+
+        assert_eq!(failure.class(), Class::Transient, "{failure}");
+        assert!(failure.to_string().contains(hint), "{failure}");
+    }
+    assert_eq!(stage.emulator.requests().len(), 0);
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use anchord_emulator::DateHeader;
 use anchord_emulator::Fault;
 
 use crate::support::Answer;
@@ -35,7 +36,7 @@ async fn status_has_a_json_body_and_html_has_not() {
 
     let (_, answer) = meet(Fault::Html(503)).await;
     assert_eq!((answer.status, answer.header("content-type")), (503, "text/html"));
-    assert_eq!(answer.header("x-amzn-errortype"), "");
+    assert_eq!((answer.header("x-amzn-errortype"), answer.header("x-amzn-requestid")), ("", ""));
     assert!(answer.body.starts_with(b"<html>"));
 }
 
@@ -147,4 +148,26 @@ async fn the_script_comes_before_always_and_each_fault_once() {
     statuses.push(world.send(&world.draft()).await.status);
 
     assert_eq!(statuses, [500, 502, 503, 503, 201]);
+}
+
+#[tokio::test]
+async fn a_refusal_may_have_another_date_or_none_while_successes_have_theirs() {
+    let world = World::new().await;
+    let refused = Fault::Denied { message: "Because".to_owned() };
+    let dates = async |date| {
+        world.emulator.set_date_header(date);
+        world.emulator.script([refused.clone()]);
+        let refusal = world.send(&world.draft()).await;
+        let success = world.send(&world.draft()).await;
+        assert_eq!((refusal.status, success.status), (403, 201));
+        (refusal.header("date").to_owned(), success.header("date").to_owned())
+    };
+
+    let (refusal, success) = dates(DateHeader::Always).await;
+    assert!(refusal.ends_with(" GMT") && success.ends_with(" GMT"));
+    let (refusal, success) = dates(DateHeader::NotOnRefusals).await;
+    assert_eq!((refusal.as_str(), success.is_empty()), ("", false));
+    let (refusal, success) = dates(DateHeader::OffOnRefusals(time::Duration::days(366))).await;
+    assert_ne!(refusal[..16], success[..16], "another day");
+    assert_eq!(dates(DateHeader::Never).await, (String::new(), String::new()));
 }

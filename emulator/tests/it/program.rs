@@ -68,7 +68,12 @@ async fn it_prints_and_writes_what_a_client_must_be_told() {
 
 #[tokio::test]
 async fn a_wrong_argument_is_a_usage_error() {
-    for arguments in [["--fault", "nonsense"], ["--session-seconds", "0"], ["--listen", "nowhere"]] {
+    for arguments in [
+        ["--fault", "nonsense"],
+        ["--reading", "nonsense"],
+        ["--session-seconds", "0"],
+        ["--listen", "nowhere"],
+    ] {
         let mut program = Command::new(PROGRAM);
         let output = program.args(arguments).output().await.unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");

@@ -57,6 +57,20 @@ async fn untrusted_root(change: impl FnOnce(&mut AuthorityRequest), reason: &str
     world.untrusted(&Draft::new(&world.emulator, &leaf, &[]), reason).await;
 }
 
+#[tokio::test]
+async fn a_leaf_without_basic_constraints_is_refused_where_the_guide_is_read_strictly() {
+    let world = World::new().await;
+    let mut request = LeafRequest::new("host-7", KeyKind::P256);
+    request.basic_constraints = false;
+    let leaf = world.root.leaf(&request).unwrap();
+    let draft = Draft::new(&world.emulator, &leaf, &[]);
+    assert_eq!(world.send(&draft).await.status, 201);
+
+    world.emulator.change(|setup| setup.readings.strict = true);
+
+    world.untrusted(&draft, "the leaf has no basicConstraints").await;
+}
+
 // Routes.
 
 #[tokio::test]

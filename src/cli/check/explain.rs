@@ -12,10 +12,14 @@ use super::report::Step;
 use crate::config::RolesAnywhere;
 use crate::failure::Failure;
 use crate::identity::Attributes;
+use crate::upstream::Foreign;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
     let (subject, source) = (&call.subject, &call.source);
+    if Foreign::is_told_by(failure.message()) {
+        return subject.failed("the call did not reach AWS", failure);
+    }
     let message = failure.message().to_ascii_lowercase();
     let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
     if message.contains("unable to assume role") {

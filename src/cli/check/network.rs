@@ -194,10 +194,20 @@ async fn looked_up(subject: &Subject, host: &str, port: u16) -> Step {
 /// The network's delay, and the whole seconds of `Date`.
 const TOLERANCE: time::Duration = time::Duration::seconds(30);
 
-/// The step about this host's clock: the worst of what the replies say.
+/// What the replies say at worst of this host's clock.
+fn worst(skews: impl Iterator<Item = time::Duration>) -> Option<time::Duration> {
+    skews.max_by_key(|skew| skew.abs())
+}
+
+/// What to add to this host's clock to have AWS's, as far as the replies tell.
+pub(super) fn correction(skews: impl Iterator<Item = time::Duration>) -> time::Duration {
+    worst(skews).filter(|skew| skew.abs() > TOLERANCE).unwrap_or_default()
+}
+
+/// The step about this host's clock.
 pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     let subject = Subject::new("clock", "clock");
-    let Some(skew) = skews.max_by_key(|skew| skew.abs()) else {
+    let Some(skew) = worst(skews) else {
         return subject.skipped("no reply says what time it is at AWS");
     };
     if skew.abs() <= TOLERANCE {
@@ -233,6 +243,10 @@ mod tests {
         assert_eq!(judged(&[3, 31]), (State::Warning, "this host's clock is 31 s behind AWS's".into()));
         assert_eq!(judged(&[-301, 2]), (State::Failed, "this host's clock is 301 s ahead of AWS's".into()));
         assert_eq!(judged(&[]).0, State::Skipped);
+        let corrected = |seconds: &[i64]| {
+            correction(seconds.iter().map(|seconds| time::Duration::seconds(*seconds))).whole_seconds()
+        };
+        assert_eq!((corrected(&[0, -30]), corrected(&[-301, 2]), corrected(&[])), (0, -301, 0));
     }
 
     #[test]

@@ -42,9 +42,11 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
     let mut walk = Walk { patient, caller, steps: Vec::new(), obstacles: Vec::new() };
     match &patient.session.source {
         Source::RolesAnywhere(source) => {
-            // Loading blocks, and may need a runtime of its own.
-            let examined = certificate::examine(&source.identity, patient.way.clock.now());
             let calls = create_session::calls(patient.session, source);
+            let endpoints = calls.iter().map(|call| call.endpoint.clone()).collect();
+            let skew = runtime.block_on(walk.reach(endpoints));
+            // Loading blocks, and may need a runtime of its own. AWS judges certificates by its clock.
+            let examined = certificate::examine(&source.identity, patient.way.clock.now() + skew);
             runtime.block_on(async {
                 let held = walk.certified(&calls, examined).await;
                 let principal = Principal { arn: Some(source.role.as_str().into()), is_certified: true };
@@ -75,8 +77,7 @@ impl Walk<'_> {
     async fn certified(&mut self, calls: &[Call], examined: Examined) -> Held<Credentials> {
         let Examined { steps, sent } = examined;
         let unusable = steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone());
-        self.steps.extend(steps);
-        self.reach(calls.iter().map(|call| call.endpoint.clone()).collect()).await;
+        self.steps.splice(..0, steps);
         let mut held = Err(unusable.clone().unwrap_or_else(certificate::subject));
         for call in calls {
             let obstacle = unusable.clone().or_else(|| self.obstacle(&call.endpoint.url));
@@ -138,8 +139,8 @@ impl Walk<'_> {
         alive.ok_or(subject)
     }
 
-    /// Probes all that will be called, and compares the clocks.
-    async fn reach(&mut self, own: Vec<Endpoint>) {
+    /// Probes all that will be called, compares the clocks, and gives what to add to the local one.
+    async fn reach(&mut self, own: Vec<Endpoint>) -> time::Duration {
         let Patient { session, way, models } = self.patient;
         let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session)));
         let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
@@ -154,7 +155,8 @@ impl Walk<'_> {
             let steps = probed.steps.into_iter();
             self.steps.extend(steps.map(|step| if is_needed { step } else { step.not_needed() }));
         }
-        self.steps.push(network::clock_step(skews.into_iter()));
+        self.steps.push(network::clock_step(skews.iter().copied()));
+        network::correction(skews.into_iter())
     }
 
     fn obstacle(&self, url: &str) -> Option<Subject> {

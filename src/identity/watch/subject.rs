@@ -74,6 +74,14 @@ impl Subject {
         }
     }
 
+    /// What time it is where its certificates are judged.
+    pub(super) fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
+        match self {
+            Self::Identity(current) => current.at_aws(now),
+            Self::AccessKeys { .. } => now,
+        }
+    }
+
     /// The certificates whose end matters.
     pub(super) fn links(&self) -> Vec<Link> {
         match self {

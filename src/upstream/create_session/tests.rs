@@ -14,6 +14,7 @@ use crate::identity::Source;
 use crate::upstream::Reply;
 use crate::upstream::support::NOW;
 use crate::upstream::support::Script;
+use crate::upstream::support::portal;
 use crate::upstream::support::reply;
 use crate::upstream::support::sent_header;
 
@@ -389,6 +390,35 @@ async fn only_a_refusal_brings_the_previous_certificate_back() {
 
         assert_eq!(signers(&bench), "E", "{status}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_portal_on_the_way_says_nothing_about_a_certificate() {
+    for status in [200, 302, 400, 403, 404, 407, 503] {
+        let bench = renewed_bench([portal(status), reply(201, &[], &made("2026-03-11T13:00:00Z"))]).await;
+
+        let failure = bench.issuer.issue().await.unwrap_err();
+
+        assert_eq!(signers(&bench), "E", "{failure}");
+        assert_eq!(failure.class(), Class::Transient, "{failure}");
+        let told = format!("something on the way answered in AWS's place: {status}");
+        assert!(failure.message().starts_with(&told), "{failure}");
+        assert!(failure.hint().is_some(), "{failure}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_chain_that_is_too_large_for_the_way_leaves_the_previous_one_in_use() {
+    let granted = || reply(201, &[], &made("2026-03-11T13:00:00Z"));
+    let bench = renewed_bench([portal(431), granted(), portal(431), portal(431)]).await;
+
+    bench.issuer.issue().await.unwrap();
+    assert_eq!(signers(&bench), "ER");
+    let failure = bench.issuer.issue().await.unwrap_err();
+
+    assert_eq!(signers(&bench), "ER");
+    assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
+    assert!(failure.hint().unwrap().contains("fewer intermediates"), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]

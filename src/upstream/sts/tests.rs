@@ -19,6 +19,7 @@ use crate::upstream::support::TWO_HOURS_LATER;
 use crate::upstream::support::granted;
 use crate::upstream::support::is_signed;
 use crate::upstream::support::keys;
+use crate::upstream::support::portal;
 use crate::upstream::support::refusal;
 use crate::upstream::support::reply;
 use crate::upstream::support::sent_header;
@@ -239,8 +240,22 @@ async fn what_passes_by_itself_is_not_taken_for_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_without_a_type_is_taken_for_a_proxys() {
-    for body in ["", "<html><p>blocked</html>", r#"{"message":"no"}"#, "\u{0}"] {
+async fn what_is_not_aws_says_nothing_about_keys_and_roles() {
+    let numbered_page = reply(403, &[], "<html><p>blocked</html>");
+    for answer in [numbered_page, portal(403), portal(302), portal(404), portal(407)] {
+        let script = Script::new([answer]);
+        let error = caller_identity(&script.caller(), &sts(), &keys("AKIAUSER", None)).await.unwrap_err();
+
+        let told = "something on the way answered in AWS's place: ";
+        assert!(error.to_string().starts_with(told), "{error}");
+        assert!(error.to_string().contains("asked for GetCallerIdentity"), "{error}");
+        assert_eq!(error.class(), Class::Transient, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_a_type_may_be_a_proxys() {
+    for body in ["", r#"{"message":"no"}"#, "\u{0}"] {
         let error = refused(AssumeRole, 403, body).await;
 
         assert!(
@@ -355,7 +370,8 @@ async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
 
         assert_eq!(error.class(), Class::Transient, "{error}");
         let text = format!("{error} {error:?}");
-        assert!(text.starts_with("AWS's answer to GetSessionToken cannot be used"), "{text}");
+        let begins = ["AWS's answer to GetSessionToken cannot be used", "something on the way answered"];
+        assert!(begins.iter().any(|begin| text.starts_with(begin)), "{text}");
         assert!(!text.contains("canary"), "{text}");
     }
 }

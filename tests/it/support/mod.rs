@@ -27,7 +27,7 @@ pub(crate) struct Stage {
     pub(crate) emulator: Emulator,
     pub(crate) root: Authority,
     trust_anchor: String,
-    profile: String,
+    pub(crate) profile: String,
     pub(crate) role: String,
 }
 
