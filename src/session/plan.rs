@@ -93,8 +93,8 @@ pub struct Machine {
     seen: Moment,
     /// The wall time at boot by which the clock was last found to be set.
     booted_at: OffsetDateTime,
-    /// Not before this does a clock that was set hasten another attempt.
-    steps_count_from: Span,
+    /// Before this no attempt begins because the clock was set.
+    next_step_counts_at: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Machine {
             last_date: None,
             seen: now,
             booted_at: now.booted_at(),
-            steps_count_from: now.up,
+            next_step_counts_at: now.up,
         }
     }
 
@@ -187,7 +187,7 @@ impl Machine {
         };
         // A clock that was set forward ends what was to be renewed later.
         if self.trouble.is_none() && self.flight == Flight::Grounded && !self.is_live() {
-            self.hasten(SHORTEST_SPREAD, jitter);
+            self.hasten(now.up, SHORTEST_SPREAD, jitter);
         }
         let fetch = self.flight == Flight::Grounded && (wanted || self.attempt <= now.up);
         if fetch {
@@ -204,7 +204,7 @@ impl Machine {
         }
         self.last_date = Some(date);
         if let Some(held) = &self.held {
-            let dated = Credentials::clone(held).redated(date.ahead, date.at);
+            let dated = Credentials::clone(held).redated(date.at_most, date.at);
             if dated.end().differs(held.end()) {
                 self.held = Some(Arc::new(dated.as_of(now)));
             }
@@ -268,9 +268,10 @@ impl Machine {
             return;
         }
         self.booted_at = self.seen.booted_at();
-        if self.flight == Flight::Grounded && self.steps_count_from <= self.seen.up {
-            self.steps_count_from = self.seen.up + Span::MINUTE;
-            self.hasten(SHORTEST_SPREAD, jitter);
+        if self.flight == Flight::Grounded {
+            let earliest = self.next_step_counts_at.max(self.seen.up);
+            self.hasten(earliest, SHORTEST_SPREAD, jitter);
+            self.next_step_counts_at = earliest + Span::MINUTE;
         }
     }
 
@@ -278,7 +279,7 @@ impl Machine {
     fn outdate(&mut self, jitter: &Jitter) {
         self.failures = 0;
         match self.flight {
-            Flight::Grounded => self.hasten(self.spread(), jitter),
+            Flight::Grounded => self.hasten(self.seen.up, self.spread(), jitter),
             Flight::UnderWay | Flight::Outdated => self.flight = Flight::Outdated,
         }
     }
@@ -295,10 +296,10 @@ impl Machine {
         part.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
     }
 
-    /// Brings the next attempt forward to somewhere in `spread` from now, but not into a time that AWS asked for. One that
-    /// comes as soon in any case stays where it is.
-    fn hasten(&mut self, spread: Span, jitter: &Jitter) {
-        let earliest = self.not_before.max(self.seen.up);
+    /// Brings the next attempt forward to somewhere in `spread` from `earliest`, but not into a time that AWS asked for.
+    /// One that comes as soon in any case stays where it is.
+    fn hasten(&mut self, earliest: Span, spread: Span, jitter: &Jitter) {
+        let earliest = self.not_before.max(earliest);
         if self.attempt > earliest + spread {
             self.attempt = earliest + spread * jitter.draw();
         }
@@ -324,7 +325,7 @@ impl Machine {
         self.nudge = now + SHORTEST_RENEWAL;
         self.not_before = self.nudge;
         if outdated {
-            self.hasten(self.spread(), jitter);
+            self.hasten(self.seen.up, self.spread(), jitter);
         }
     }
 

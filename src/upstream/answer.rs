@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::Error;
 use super::Foreign;
 use super::Operation;
+use super::Reading;
 use super::Reply;
 use crate::clock;
 use crate::clock::Moment;
@@ -23,8 +24,8 @@ const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
 pub(super) struct Answer {
     reply: Reply,
     read: Moment,
-    /// AWS's time minus local time.
-    ahead: time::Duration,
+    /// What is known of AWS's clock by now.
+    date: Option<Reading>,
     clock_corrected: bool,
 }
 
@@ -38,9 +39,14 @@ pub(super) struct Granted<'a> {
 }
 
 impl Answer {
-    /// `reply` as it was read at `read` by the local clocks, when AWS's was `ahead` of the wall clock.
-    pub(super) fn new(reply: Reply, read: Moment, ahead: time::Duration, clock_corrected: bool) -> Self {
-        Self { reply, read, ahead, clock_corrected }
+    /// `reply` as it was read at `read` by the local clocks, with the last `Date`.
+    pub(super) fn new(reply: Reply, read: Moment, date: Option<Reading>, clock_corrected: bool) -> Self {
+        Self { reply, read, date, clock_corrected }
+    }
+
+    /// AWS's time minus local time.
+    fn ahead(&self) -> time::Duration {
+        self.date.map(|date| date.ahead(self.read)).unwrap_or_default()
     }
 
     /// Whether it has shown the local clock to be wrong otherwise than was known when the request was signed.
@@ -74,7 +80,7 @@ impl Answer {
             message: printable(message.unwrap_or_else(|| status_text(status))),
             request_id: self.request_id(),
             retry_after: self.retry_after(),
-            clock_off_by: self.ahead.whole_seconds(),
+            clock_off_by: self.ahead().whole_seconds(),
         }
     }
 
@@ -98,7 +104,8 @@ impl Answer {
         let Granted { keys, expiration: stated, asked, account_id } = granted;
         let expiration = clock::parse_rfc3339(stated)
             .ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
-        let expires_at = end_by_wall(expiration, self.ahead);
+        let ahead = self.date.map(|date| date.ahead_at_most(self.read)).unwrap_or_default();
+        let expires_at = end_by_wall(expiration, ahead);
         if expires_at > self.read.wall + asked + MAX_EXTRA_LIFE {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));
@@ -109,7 +116,7 @@ impl Answer {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.reply.headers(), self.read.wall + self.ahead)
+        retry_after(self.reply.headers(), self.read.wall + self.ahead())
     }
 
     fn request_id(&self) -> String {

@@ -88,7 +88,7 @@ impl Caller {
         let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
         let clock_corrected =
             date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
-        Ok(Answer::new(reply, read, self.skew.ahead(read), clock_corrected))
+        Ok(Answer::new(reply, read, self.skew.last(), clock_corrected))
     }
 }
 

@@ -34,13 +34,22 @@ struct Known {
 pub struct Reading {
     /// How far AWS's clock was ahead of the wall clock (negative: behind); zero while they agreed.
     pub ahead: Duration,
+    /// The same if the reply took all its time after the `Date` was written. How old that is when it is read shows
+    /// nowhere, and what a slow reply hides would lengthen lives.
+    pub at_most: Duration,
     /// When the reply was read.
     pub at: Moment,
 }
 
 impl Reading {
-    fn ahead(self, now: Moment) -> Duration {
+    /// How far AWS's clock is ahead of the wall clock at `now`, which may have been set since.
+    pub(super) fn ahead(self, now: Moment) -> Duration {
         near_zero_is_zero(self.ahead - (now.booted_at() - self.at.booted_at()))
+    }
+
+    /// The same, at most.
+    pub(super) fn ahead_at_most(self, now: Moment) -> Duration {
+        near_zero_is_zero(self.at_most - (now.booted_at() - self.at.booted_at()))
     }
 }
 
@@ -68,9 +77,10 @@ impl Skew {
             return false;
         }
         let ahead = near_zero_is_zero(measured);
+        let at_most = near_zero_is_zero(aws - sent_at);
         let mut known = self.lock();
         let before = known.last.map_or(Duration::ZERO, |last| last.ahead(read));
-        known.last = Some(Reading { ahead, at: read });
+        known.last = Some(Reading { ahead, at_most, at: read });
         if (ahead - known.logged).abs() > TOLERANCE {
             known.logged = ahead;
             log(ahead);
@@ -127,8 +137,22 @@ mod tests {
         assert_eq!(skew.ahead(read), Duration::ZERO);
         assert!(skew.learn(LOCAL.wall - Duration::MINUTE, LOCAL, read));
         assert_eq!(skew.ahead(read), -Duration::MINUTE);
-        assert!(skew.learn(read.wall + Duration::MINUTE, LOCAL, read));
-        assert_eq!(skew.ahead(read), Duration::MINUTE);
+    }
+
+    /// It may have been written at any time since the request.
+    #[test]
+    fn how_far_the_clock_may_be_behind_counts_the_delay_of_the_reply() {
+        for (took, behind, ahead, at_most) in
+            [(0, 120, 120, 120), (40, 120, 120, 160), (40, 12, 0, 52), (20, 5, 0, 0)]
+        {
+            let skew = Skew::default();
+            let read = LOCAL + Duration::seconds(took);
+
+            skew.learn(read.wall + Duration::seconds(behind), LOCAL, read);
+
+            let last = skew.last().unwrap();
+            assert_eq!((last.ahead.whole_seconds(), last.at_most.whole_seconds()), (ahead, at_most));
+        }
     }
 
     #[test]
@@ -146,7 +170,7 @@ mod tests {
 
         assert_eq!(skew.last(), None);
         assert!(!learn(&skew, LOCAL.wall + Duration::seconds(30)));
-        assert_eq!(skew.last(), Some(Reading { ahead: Duration::ZERO, at: LOCAL }));
+        assert_eq!(skew.last(), Some(Reading { ahead: Duration::ZERO, at_most: Duration::ZERO, at: LOCAL }));
     }
 
     #[test]

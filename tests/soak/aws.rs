@@ -23,7 +23,15 @@ pub(crate) struct Asked {
 pub(crate) struct Answer {
     /// The `Date` header's content.
     pub(crate) date: Option<OffsetDateTime>,
+    /// It is missing, or does not tell the truth.
+    pub(crate) is_misdated: bool,
     pub(crate) outcome: Outcome,
+}
+
+impl Answer {
+    fn new(date: Option<OffsetDateTime>, outcome: Outcome) -> Self {
+        Self { date, is_misdated: false, outcome }
+    }
 }
 
 pub(crate) enum Outcome {
@@ -67,7 +75,8 @@ impl RetryAfter {
     fn any(random: &mut Random, now: OffsetDateTime) -> Self {
         match random.below(12) {
             0..=6 => Self::Absent,
-            7..=8 => Self::Seconds(random.below(30)),
+            7 => Self::Seconds(random.below(3)),
+            8 => Self::Seconds(random.below(30)),
             9 => Self::Seconds(random.pick(&[120, 900, 86_400])),
             10 => Self::Date(now + random.seconds(0..200)),
             _ => Self::Nonsense,
@@ -168,21 +177,27 @@ impl Sky {
         let random = &mut self.random;
         match hit {
             None => self.honest(asked, now, life),
-            Some(Fault::Slow) if random.chance(30) => Answer { date: None, outcome: Outcome::Silent },
-            Some(Fault::Reset) => Answer { date: None, outcome: Outcome::Reset },
-            Some(Fault::Throttled) => Answer { date, outcome: throttled(random, now) },
-            Some(Fault::ServerError) => Answer { date, outcome: server_error(random, now) },
-            Some(Fault::Denied) => Answer { date, outcome: denied(random) },
+            Some(Fault::Slow) if random.chance(30) => Answer::new(None, Outcome::Silent),
+            Some(Fault::Reset) => Answer::new(None, Outcome::Reset),
+            Some(Fault::Throttled) => Answer::new(date, throttled(random, now)),
+            Some(Fault::ServerError) => Answer::new(date, server_error(random, now)),
+            Some(Fault::Denied) => Answer::new(date, denied(random, now)),
             Some(Fault::Malformed) => {
                 let garbage = random.pick(&GARBAGE);
                 // Nobody reads the head of what is not read to its end.
                 let date = date.filter(|_| garbage != Garbage::Oversized);
-                Answer { date, outcome: Outcome::Garbled(garbage) }
+                Answer::new(date, Outcome::Garbled(garbage))
             }
             Some(Fault::ShortLife) => {
                 // Nothing just above the reserve of a minute: what can be used for seconds is renewed each second.
                 let life = random.pick(&[-60, 0, 30, 120, 300]);
                 self.honest(asked, now, Span::seconds(life))
+            }
+            Some(Fault::ShortenedProfile) => {
+                // The profile, or a second Region, grants less than was asked for.
+                let less =
+                    random.pick(&[Span::minutes(15), Span::max(life / 4, Span::minutes(15)), Span::HOUR]);
+                self.honest(asked, now, life.min(less))
             }
             Some(Fault::WrongDate) => {
                 let date = match random.below(4) {
@@ -191,7 +206,7 @@ impl Sky {
                     2 => Some(now - random.seconds(31..10_800)),
                     _ => Some(now + Span::weeks(52 * 200)),
                 };
-                Answer { date, ..self.honest(asked, now, life) }
+                Answer { date, is_misdated: true, ..self.honest(asked, now, life) }
             }
             Some(_) => self.honest(asked, now, life),
         }
@@ -210,7 +225,7 @@ impl Sky {
             (false, true) => return self.issue(now, now + life),
         };
         let outcome = refused(StatusCode::FORBIDDEN, "AccessDeniedException", refusal);
-        Answer { date: Some(now), outcome }
+        Answer::new(Some(now), outcome)
     }
 
     fn issue(&mut self, now: OffsetDateTime, ends_at: OffsetDateTime) -> Answer {
@@ -218,7 +233,7 @@ impl Sky {
         let ends_at = ends_at.replace_nanosecond(0).unwrap();
         let set = Set { number: self.issued.len(), ends_at };
         self.issued.push(set);
-        Answer { date: Some(now), outcome: Outcome::Issued(set) }
+        Answer::new(Some(now), Outcome::Issued(set))
     }
 }
 
@@ -245,13 +260,15 @@ fn server_error(random: &mut Random, now: OffsetDateTime) -> Outcome {
     Outcome::Refused { status, kind: "InternalFailure", message: "try again", retry_after }
 }
 
-fn denied(random: &mut Random) -> Outcome {
+fn denied(random: &mut Random, now: OffsetDateTime) -> Outcome {
     let (status, kind, message) = random.pick(&[
         (StatusCode::FORBIDDEN, "AccessDeniedException", "Unable to assume role"),
         (StatusCode::NOT_FOUND, "ResourceNotFoundException", "Profile not found"),
         (StatusCode::BAD_REQUEST, "ValidationException", "Invalid role session name"),
     ]);
-    refused(status, kind, message)
+    // Some proxies put a `Retry-After` on everything.
+    let retry_after = if random.chance(20) { RetryAfter::any(random, now) } else { RetryAfter::Absent };
+    Outcome::Refused { status, kind, message, retry_after }
 }
 
 /// One call, from the host to AWS and back. Dropping it is hanging up.
@@ -282,7 +299,6 @@ pub(crate) async fn call(world: &World, asked: Asked) -> Answer {
 struct Flight<'a> {
     world: &'a World,
     certificate: usize,
-    /// By the host's clock.
     sent_at: OffsetDateTime,
     landed: bool,
 }
@@ -295,7 +311,7 @@ impl<'a> Flight<'a> {
             *state.hits.entry(hit).or_default() += 1;
         }
         state.taken_off(&world.times, asked.certificate);
-        Self { world, certificate: asked.certificate, sent_at: world.times.host(), landed: false }
+        Self { world, certificate: asked.certificate, sent_at: world.times.truth(), landed: false }
     }
 
     fn land(&mut self, answer: &Answer) {

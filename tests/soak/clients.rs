@@ -261,11 +261,9 @@ impl Client {
         if parts != (set.secret(), set.token(), "123456789012".into()) {
             return Err("the parts are of different sets".into());
         }
-        state.sets.judge(set, ends_at, reserve, times.host())?;
+        let is_dead = state.sets.judge(set, ends_at, reserve, times.now())?;
         state.counts.answered += 1;
-        if set.ends_at <= times.truth() {
-            state.counts.blindly += 1;
-        }
+        state.counts.lied_to += u64::from(is_dead);
         state.trace.note(times, Event::Handed { client: self.number, set: set.number });
         state.look(times);
         drop(state);
@@ -295,8 +293,8 @@ impl Client {
             state.breaks(times, whom);
         } else if self.asked_with != times.offset() {
             // The clock was set while it waited; it will see when it asks again.
-        } else if let Some(held) = state.sets.must_serve(reserve, times.host()) {
-            let left = held.ends_at - times.host();
+        } else if let Some(held) = state.sets.must_serve(reserve, times.now()) {
+            let left = held.left(times.now());
             state.breaks(times, format!("{whom} while set {} could be held for {left}", held.number));
         } else if state.health.is_well() {
             state.breaks(times, format!("{whom} while all was well"));

@@ -100,7 +100,9 @@ fn whatever_goes_wrong_clients_get_what_can_be_had_and_all_is_well_again() {
     if let Some(Outcome { seed, broken: Some(why), .. }) = failed {
         panic!("seed {seed}: {why}\nagain: ANCHORD_SOAK_SEED={seed} cargo test --test soak -- --nocapture");
     }
-    println!("{}", Summary::of(&outcomes, started.elapsed()));
+    let summary = Summary::of(&outcomes, started.elapsed());
+    println!("{summary}");
+    assert!(count < SEEDS || summary.calls_per_session_hour() <= summary::MOST_CALLS_PER_SESSION_HOUR);
 }
 
 #[test]

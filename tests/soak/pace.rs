@@ -2,11 +2,13 @@
 //!
 //! - One call at a time.
 //! - After a failure, the pause of its class: a quarter at least of a ceiling that doubles with each failure, from
-//!   1 s (5 s where throttled) to 60 s, and after 5 s a waiting client may end it; denied, 30 s; throttled, or told
-//!   to wait, nobody ends it early.
+//!   1 s (5 s where throttled) to 60 s, and after 5 s a waiting client may end it; denied, 30 s; throttled, nothing
+//!   ends it early. What `Retry-After` tells makes it longer, never shorter, and nothing ends that early either.
 //! - After a success, a sixth of the usable life: renewal comes after a quarter, and a twelfth earlier for jitter.
-//! - At once only after what makes it worth while: a new certificate, a new process, a panic's end, a clock that
-//!   jumped. Within an attempt, a refusal may be answered at once: with another date if `Date` showed that the clock
+//!   After one that ends earlier than what is held, until such a set would live longer (but a life below 15 minutes
+//!   counts as that), and a twelfth of what is left at least.
+//! - Early only after what makes it worth while: a new certificate or a clock that jumped, unless AWS asked to wait; a
+//!   new process, a panic's end. Within an attempt, a refusal may be answered at once: with another date if `Date` showed that the clock
 //!   was to blame, with the certificate that AWS took before if this one is new; each once.
 //!
 //! By these rules the busiest minute of an outage has 17 attempts: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use time::Duration as Span;
+use time::OffsetDateTime;
 
 use crate::aws::Answer;
 use crate::aws::Outcome;
@@ -24,6 +27,7 @@ use crate::aws::RetryAfter;
 use crate::sets;
 use crate::sets::RESERVE;
 use crate::sets::Worth;
+use crate::times::Times;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const IN_A_MINUTE: usize = 17;
@@ -47,6 +51,8 @@ pub(crate) struct Pace {
     excused: bool,
     attempts: VecDeque<Duration>,
     exceptions: VecDeque<Duration>,
+    /// Until when AWS asked to be left alone, in truth.
+    asked_until: Option<OffsetDateTime>,
     pub(crate) calls: u64,
     pub(crate) busiest_minute: usize,
 }
@@ -102,13 +108,15 @@ impl Pace {
     /// brought.
     pub(crate) fn lands(
         &mut self,
-        awake: Duration,
+        times: &Times,
         answer: &Answer,
         worth: Worth,
         left: Span,
         clock_news: bool,
     ) {
+        let awake = times.awake();
         self.flying -= 1;
+        self.asked_until = asked_to_wait(&answer.outcome, self.failures + 1).map(|wait| times.truth() + wait);
         self.excused = false;
         let is_refusal = matches!(&answer.outcome, Outcome::Refused { status, .. }
             if status.is_client_error() && !is_throttling(&answer.outcome));
@@ -116,7 +124,13 @@ impl Pace {
         if self.outdated || worth == Worth::Unclear {
             // The next call of the attempt, if there is one, is outdated as well.
             self.outdated &= is_refusal;
-            self.excuse(awake);
+            self.excuse(times);
+        } else if let Worth::Spare { life, held } = worth {
+            let outlived_in = (held - life.max(Span::minutes(15))).max(held / 12) - sets::GRAIN;
+            let outlived_in = Duration::try_from(outlived_in).unwrap_or_default();
+            self.failures = 0;
+            self.exceptions.push_back(awake);
+            self.not_before = Some((awake + outlived_in, "a shorter life"));
         } else if worth == Worth::Better {
             let sixth = Duration::try_from((left - RESERVE - sets::GRAIN) / 6).unwrap_or_default();
             self.failures = 0;
@@ -130,14 +144,16 @@ impl Pace {
     }
 
     /// A call was given up.
-    pub(crate) fn is_lost(&mut self, awake: Duration) {
+    pub(crate) fn is_lost(&mut self, times: &Times) {
+        let awake = times.awake();
         self.flying -= 1;
+        self.asked_until = None;
         self.failures += 1;
         self.refusal = None;
         let pause = grown(1, self.failures).min(CLIENTS_WAIT);
         self.not_before = Some((awake + pause, "a call that was given up"));
         if std::mem::take(&mut self.outdated) || self.excused {
-            self.excuse(awake);
+            self.excuse(times);
         }
     }
 
@@ -146,9 +162,9 @@ impl Pace {
     }
 
     /// There is a new certificate.
-    pub(crate) fn rotates(&mut self, awake: Duration) {
+    pub(crate) fn rotates(&mut self, times: &Times) {
         self.outdated = self.flying > 0;
-        self.excuse(awake);
+        self.excuse(times);
     }
 
     /// The next call may be outdated as soon as it is made: a keeper hears of the certificate when it starts.
@@ -161,9 +177,18 @@ impl Pace {
         self.failures = 0;
     }
 
-    /// Something happened after which the next attempt may come at once, and pauses start over.
-    pub(crate) fn excuse(&mut self, awake: Duration) {
-        self.not_before = None;
+    /// Another process, which knows nothing of what AWS asked for.
+    pub(crate) fn starts_anew(&mut self, times: &Times) {
+        self.asked_until = None;
+        self.excuse(times);
+    }
+
+    /// Something happened after which the next attempt may come early, unless AWS asked to wait, and pauses start over.
+    pub(crate) fn excuse(&mut self, times: &Times) {
+        let awake = times.awake();
+        let asked =
+            self.asked_until.map(|until| Duration::try_from(until - times.truth()).unwrap_or_default());
+        self.not_before = asked.map(|asked| (awake + asked, "AWS asked to wait"));
         self.excused = self.flying > 0;
         self.failures = 0;
         self.exceptions.push_back(awake);
@@ -177,13 +202,27 @@ fn is_throttling(outcome: &Outcome) -> bool {
 
 const CLIENTS_WAIT: Duration = Duration::from_secs(5);
 
+/// How long AWS asked to be left alone, at least, with the `failures`th failure in a row.
+fn asked_to_wait(outcome: &Outcome, failures: u32) -> Option<Duration> {
+    let told = match outcome {
+        Outcome::Refused { retry_after: RetryAfter::Seconds(told), .. } => Some(told_to_wait(*told)),
+        _ => None,
+    };
+    let throttled = is_throttling(outcome).then(|| grown(5, failures));
+    told.max(throttled)
+}
+
 /// The shortest pause after the `failures`th failure in a row.
 fn pause(outcome: &Outcome, failures: u32) -> (Duration, &'static str) {
+    let (pause, why) = pause_of_class(outcome, failures);
+    match asked_to_wait(outcome, failures) {
+        Some(asked) if asked > pause => (asked, "being told to wait"),
+        _ => (pause, why),
+    }
+}
+
+fn pause_of_class(outcome: &Outcome, failures: u32) -> (Duration, &'static str) {
     match outcome {
-        Outcome::Refused { retry_after: RetryAfter::Seconds(told), .. } => {
-            (told_to_wait(*told), "being told to wait")
-        }
-        Outcome::Refused { retry_after: RetryAfter::Date(_), .. } => (told_to_wait(0), "being told to wait"),
         throttled if is_throttling(throttled) => (grown(5, failures), "being throttled"),
         Outcome::Refused { status, .. } if status.is_client_error() => {
             (Duration::from_secs(30), "being refused")
@@ -194,7 +233,7 @@ fn pause(outcome: &Outcome, failures: u32) -> (Duration, &'static str) {
 
 /// What `Retry-After` says, within reason.
 pub(crate) fn told_to_wait(seconds: u64) -> Duration {
-    Duration::from_secs(seconds.clamp(1, 15 * 60))
+    Duration::from_secs(seconds.min(15 * 60))
 }
 
 fn grown(first_seconds: u64, failures: u32) -> Duration {

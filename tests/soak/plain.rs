@@ -2,16 +2,22 @@
 //! time of a run over the wire; this is for the many seeds that look at the session alone.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use anchord::clock::CLOCK_STEP;
+use anchord::clock::Moment;
 use anchord::credentials::Credentials;
 use anchord::credentials::Keys;
+use anchord::credentials::Origin;
+use anchord::credentials::end_by_wall;
 use anchord::failure::Failure;
 use anchord::secret::Secret;
 use anchord::upstream::BoxFuture;
 use anchord::upstream::Error;
 use anchord::upstream::Issuer;
 use anchord::upstream::Operation;
+use anchord::upstream::Reading;
 use anchord::upstream::TransportError;
 use http::StatusCode;
 use time::Duration as Span;
@@ -28,27 +34,46 @@ use crate::world::World;
 
 /// The issuer of one process.
 pub(crate) fn issuer(world: &Arc<World>) -> Arc<dyn Issuer> {
-    Arc::new(Plain { world: Arc::clone(world) })
+    Arc::new(Plain { world: Arc::clone(world), last_date: Mutex::default() })
 }
 
 struct Plain {
     world: Arc<World>,
+    last_date: Mutex<Option<Reading>>,
 }
 
 impl Issuer for Plain {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async {
             let certificate = self.world.lock().sky.certificate;
+            let sent = self.world.times.clock.moment();
             let answer = aws::call(&self.world, Asked { signed_at: None, certificate }).await;
-            self.read(&answer).map_err(Failure::from)
+            self.hear(&answer, sent);
+            self.read(&answer, certificate).map_err(Failure::from)
         })
+    }
+
+    fn last_date(&self) -> Option<Reading> {
+        *self.last_date.lock().unwrap()
     }
 }
 
 impl Plain {
-    fn read(&self, answer: &Answer) -> Result<Credentials, Error> {
+    /// As `upstream` learns of AWS's clock.
+    fn hear(&self, answer: &Answer, sent: Moment) {
+        let at = self.world.times.clock.moment();
+        let Some(date) = answer.date else { return };
+        let date = date.replace_nanosecond(0).unwrap();
+        let sent_at = at.when_up(sent.up).wall;
+        let measured = date - date.clamp(sent_at, at.wall);
+        let near_zero_is_zero = |span: Span| if span.abs() > CLOCK_STEP { span } else { Span::ZERO };
+        let (ahead, at_most) = (near_zero_is_zero(measured), near_zero_is_zero(date - sent_at));
+        *self.last_date.lock().unwrap() = Some(Reading { ahead, at_most, at });
+    }
+
+    fn read(&self, answer: &Answer, certificate: usize) -> Result<Credentials, Error> {
         match &answer.outcome {
-            Outcome::Issued(set) => Ok(self.credentials(answer, *set)),
+            Outcome::Issued(set) => Ok(self.credentials(*set, certificate)),
             Outcome::Refused { status, kind, message, retry_after } => Err(Error::Refused {
                 operation: Operation::CreateSession,
                 status: *status,
@@ -71,18 +96,18 @@ impl Plain {
         }
     }
 
-    fn credentials(&self, answer: &Answer, set: Set) -> Credentials {
-        let now = self.world.times.host();
-        let behind = answer.date.map_or(Span::ZERO, |date| date.replace_nanosecond(0).unwrap() - now);
-        let earlier = if behind > Span::seconds(30) { behind } else { Span::ZERO };
+    fn credentials(&self, set: Set, certificate: usize) -> Credentials {
+        let now = self.world.times.clock.moment();
+        let ahead = self.last_date().map(|date| date.at_most).unwrap_or_default();
         let keys = Keys {
             access_key_id: set.key_id(),
             secret_access_key: Secret::new(set.secret()),
             session_token: Some(Secret::new(set.token())),
         };
-        Credentials::new(keys, now, set.ends_at - earlier, Some("123456789012".into()))
+        Credentials::new(keys, now, end_by_wall(set.ends_at, ahead), Some("123456789012".into()))
             .unwrap()
             .ending_at_aws(set.ends_at)
+            .obtained_with(Some(Origin::of(&certificate.to_le_bytes())))
     }
 }
 

@@ -120,7 +120,7 @@ async fn keep(world: Arc<World>, mut keeper: Keeper) {
             state.expected = None;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        world.lock().pace.excuse(world.times.awake());
+        world.lock().pace.excuse(&world.times);
     }
 }
 
@@ -129,11 +129,11 @@ async fn watch(world: Arc<World>, handle: Handle) {
     let mut snapshots = handle.snapshots();
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
-        let host = world.times.host();
-        let ends_at = snapshot.credentials.as_ref().map(|held| held.expires_at());
-        let longest = ends_at.map_or(Span::ZERO, |at| at - host).max(LONGEST_SLEEP);
-        if snapshot.next_attempt_at - host > longest {
-            world.breaks(format!("no attempt for {}", snapshot.next_attempt_at - host));
+        let now = world.times.clock.moment();
+        let left = snapshot.credentials.as_ref().map(|held| held.remaining(now));
+        let longest = left.unwrap_or_default().max(LONGEST_SLEEP);
+        if snapshot.next_attempt_at - now > longest {
+            world.breaks(format!("no attempt for {}", snapshot.next_attempt_at - now));
         }
         world.note(Event::Published {
             phase: match snapshot.phase {
@@ -143,7 +143,7 @@ async fn watch(world: Arc<World>, handle: Handle) {
             },
             fetching: snapshot.fetching,
             trouble: snapshot.trouble.map(|trouble| trouble.class().as_str()),
-            next_at: snapshot.next_attempt_at,
+            next_at: snapshot.next_attempt_at.wall,
         });
         world.lock().look(&world.times);
         if snapshots.changed().await.is_err() {

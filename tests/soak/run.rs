@@ -268,7 +268,7 @@ impl Run {
             files.write(certificate);
         }
         state.strikes(Fault::Rotation, times);
-        state.pace.rotates(times.awake());
+        state.pace.rotates(times);
         state.trace.note(times, Event::Rotated { certificate, revoked });
         if let Some(process) = &*self.world.process() {
             process.identity_changed.notify_one();
@@ -319,7 +319,7 @@ impl Run {
         times.suspend(by);
         let mut state = self.world.lock();
         state.strikes(Fault::Suspend, times);
-        state.pace.excuse(times.awake());
+        state.pace.excuse(times);
         state.trace.note(times, Event::Suspended(by));
     }
 
@@ -339,7 +339,7 @@ impl Run {
             // It was signed by the other time, and may be denied for that.
             state.health.may_pause(Fault::Denied.longest_pause());
         }
-        state.pace.excuse(times.awake());
+        state.pace.excuse(times);
         state.trace.note(times, Event::Stepped(by));
     }
 
@@ -350,7 +350,7 @@ impl Run {
         let mut state = self.world.lock();
         // What was got with other settings is not kept.
         let kept = snapshot.credentials.filter(|_| !snapshot.inherited);
-        self.left = kept.map(|kept| (Stored::of(&kept), state.sky.certificate));
+        self.left = kept.map(|kept| (Stored::of(&kept, &times.clock), state.sky.certificate));
         *state.faults.entry(Fault::Restart).or_default() += 1;
         state.health.begins(Fault::Restart, times.awake());
         state.trace.note(times, Event::Stopped);
@@ -363,24 +363,24 @@ impl Run {
         let world = &self.world;
         self.sessions += 1;
         let left = self.left.take();
-        let kept = left.as_ref().map(|(stored, _)| Arc::new(stored.credentials().unwrap()));
+        let kept = left.as_ref().map(|(stored, _)| Arc::new(stored.credentials(&world.times.clock).unwrap()));
         let mut state = world.lock();
         let set = |key_id: &str| state.sky.issued.iter().copied().find(|set| set.key_id() == key_id).unwrap();
-        let known = kept.as_ref().map(|kept| (set(kept.access_key_id()), kept.life()));
+        let known = kept.as_ref().map(|kept| set(kept.access_key_id()).number);
         let with = kept.as_ref().map(|kept| kept.expires_at());
         let is_rotated = left.is_some_and(|(_, certificate)| certificate != state.sky.certificate);
         state.sets.start_over(known);
         state.trace.note(&world.times, Event::Started { with });
         state.health.ends(world.times.awake());
-        state.pace.excuse(world.times.awake());
+        state.pace.starts_anew(&world.times);
         if is_rotated {
             state.pace.has_rotated();
         }
         state.accepted = None;
         drop(state);
         let past = match kept {
-            Some(kept) => Snapshot::kept(kept, world.times.host()),
-            None => Snapshot::first(world.times.host()),
+            Some(kept) => Snapshot::kept(kept, world.times.clock.moment()),
+            None => Snapshot::first(world.times.clock.moment()),
         };
         if let Some((files, identity)) = &mut self.files {
             *identity = files.identity();
@@ -399,7 +399,7 @@ impl Run {
         let times = &world.times;
         let Some(before) = world.process().take() else { return };
         let snapshot = before.handle.snapshot();
-        let (now, is_interrupted) = (times.host(), snapshot.fetching);
+        let (now, is_interrupted) = (times.clock.moment(), snapshot.fetching);
         let past = if changed {
             let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
             Snapshot::inherited(held, now)
@@ -419,7 +419,7 @@ impl Run {
             }
             // With other settings an attempt is made at once, and one that is lost is made again.
             if changed || is_interrupted {
-                state.pace.excuse(times.awake());
+                state.pace.starts_anew(times);
             } else {
                 state.pace.starts_over();
             }

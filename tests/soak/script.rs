@@ -15,6 +15,7 @@ pub(crate) enum Fault {
     Slow,
     Malformed,
     ShortLife,
+    ShortenedProfile,
     WrongDate,
     Denied,
     Rotation,
@@ -29,13 +30,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Throttled,
         Self::ServerError,
         Self::Reset,
         Self::Slow,
         Self::Malformed,
         Self::ShortLife,
+        Self::ShortenedProfile,
         Self::WrongDate,
         Self::Denied,
         Self::Rotation,
@@ -57,6 +59,7 @@ impl Fault {
             Self::Slow => "slow",
             Self::Malformed => "malformed",
             Self::ShortLife => "short life",
+            Self::ShortenedProfile => "shortened profile",
             Self::WrongDate => "wrong Date",
             Self::Denied => "denied",
             Self::Rotation => "rotation",
@@ -75,7 +78,7 @@ impl Fault {
     /// ("The session"); what AWS told to wait, and the look at the clock, come on top.
     pub(crate) fn longest_pause(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Rotation | Self::Suspend => 0,
+            Self::Suspend => 0,
             // The attempt under way may hang until its limit.
             Self::Slow => 60 + 60,
             // Whoever believes a wrong `Date` signs for a wrong time, and is denied.
@@ -154,6 +157,7 @@ fn conditions(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<C
         Fault::Slow,
         Fault::Malformed,
         Fault::ShortLife,
+        Fault::ShortenedProfile,
         Fault::Denied,
     ];
     // `Date` is read where the reply is.
@@ -178,6 +182,11 @@ fn conditions(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<C
         }
         let condition = Condition { fault: random.pick(&kinds), percent: random.pick(&[100, 100, 70, 30]) };
         cues.push(Cue::at(at, Action::Begin(condition)));
+        // The clock is set while AWS is down, either way: nothing else comes to the rescue.
+        if random.chance(30) {
+            let after = Duration::from_millis(random.below(u64::try_from(length.as_millis()).unwrap()));
+            cues.push(Cue::at(at + after, step(random)));
+        }
         at += length;
         cues.push(Cue::at(at, Action::End));
     }

@@ -2,13 +2,16 @@
 //!
 //! Judged apart from the code under test, from what AWS issued and from what its replies told of the clock:
 //!
-//! - A set can be held from the moment its reply is there, complete, until its end *by this host's clock*: AWS's end,
-//!   moved earlier by as much as AWS's `Date` showed the clock to be behind (if by more than 30 s). The host knows no
-//!   better, and its SDKs judge by the same clock.
-//! - While the set that AWS takes longest, of those that could be held, has more than the reserve left (60 s, 30 s for
-//!   who has just been told of it by the list), nobody may be refused, and nobody gets another.
-//! - No set may be handed out with less. Hence one that AWS takes no longer goes out only if the clock was set back
-//!   by more than the reserve since AWS last gave one: the host cannot know of that.
+//! - A set can be held from the moment its reply is there, complete, until its end *by this host's clock* (AWS's end,
+//!   moved earlier by as much as AWS's last `Date` showed that clock to be behind, if by more than 30 s), and no longer
+//!   than the life that it had when it came, which the time since boot measures.
+//! - While the set that AWS takes longest, of those that could be held, has more than the reserve left by both (60 s,
+//!   30 s for a client that has just been shown the list), no client may be refused, and none gets another. The first
+//!   set of a newer certificate goes before all others.
+//! - No set may be handed out with less than the reserve by AWS's own clock, which is the truth, but for the 30 s that
+//!   clocks may differ unnoticed; and none after its end. How the host's clock was set makes no difference. The one
+//!   excuse is a `Date` that lied while the host's clock was wrong: then nothing tells the truth, and a set is believed
+//!   for five minutes too long at most.
 
 use std::time::Duration;
 
@@ -23,22 +26,62 @@ const AGREES: Span = Span::seconds(30);
 const PLAUSIBLE: Span = Span::days(100 * 365);
 /// More than was asked for, by more than this, is nonsense.
 const EXTRA_LIFE: Span = Span::minutes(5);
+/// The longest that an attempt lasts.
+const ATTEMPT: Span = Span::MINUTE;
 pub(crate) const RESERVE: Span = Span::MINUTE;
 /// `Date` has whole seconds, and so has what is learned from it.
 pub(crate) const GRAIN: Span = Span::seconds(2);
+
+/// One instant: by this host's clock, and in truth, which the time since boot measures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) host: OffsetDateTime,
+    pub(crate) truth: OffsetDateTime,
+}
+
+impl Now {
+    fn offset(self) -> Span {
+        self.host - self.truth
+    }
+}
 
 /// A set that could be held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) number: usize,
-    /// By this host's clock.
-    pub(crate) ends_at: OffsetDateTime,
-    /// By AWS's, as far as the process knows.
-    ends_at_aws: OffsetDateTime,
+    /// By AWS's clock.
+    ends_at: OffsetDateTime,
+    /// By this host's clock, as it was last dated.
+    wall: OffsetDateTime,
+    /// As it was dated before that, and when it was dated anew: until the attempt is over that may not be known.
+    before: (OffsetDateTime, OffsetDateTime),
+    /// By the time since boot.
+    up: OffsetDateTime,
     /// What of it was left when it came.
     pub(crate) life: Span,
+    certificate: usize,
     /// Got with settings that are no longer the session's.
     inherited: bool,
+    /// The life of a set that came later and ends earlier: when such a one would live longer is the time to renew.
+    pub(crate) spared: Option<Span>,
+}
+
+impl Held {
+    pub(crate) fn left(&self, now: Now) -> Span {
+        (self.wall - now.host).min(self.up - now.truth)
+    }
+
+    /// What is left for sure.
+    fn surely_left(&self, now: Now) -> Span {
+        let (wall, dated_at) = self.before;
+        let may_be_unknown = now.truth - dated_at < ATTEMPT;
+        if may_be_unknown { self.left(now).min(wall - now.host) } else { self.left(now) }
+    }
+
+    /// What a step of the clock that is too small to be noticed has taken from it.
+    pub(crate) fn lost_to_steps(&self, now: Now) -> Span {
+        (self.up - now.truth - self.left(now)).min(AGREES)
+    }
 }
 
 /// Whether the set that a reply brought is one to be glad of.
@@ -46,7 +89,9 @@ pub(crate) struct Held {
 pub(crate) enum Worth {
     /// It can be used, and longer than what is held.
     Better,
-    /// It is not believed, too short, or ends no later than what is held.
+    /// It can be used for so long, and what is held lives for so much longer.
+    Spare { life: Span, held: Span },
+    /// It is not believed, or too short.
     Nothing,
     /// So near to one of these limits that whole seconds decide.
     Unclear,
@@ -54,101 +99,124 @@ pub(crate) enum Worth {
 
 #[derive(Default)]
 pub(crate) struct Sets {
-    /// What AWS's `Date` made known last: how far the host's clock is behind.
-    behind: Span,
-    /// By number: how much earlier than by AWS's word the set ends for this host.
-    delivered: Vec<Option<Span>>,
+    /// What AWS's `Date` made known last: how far the host's clock was behind, and how far from the truth it was then.
+    read: Option<(Span, Span)>,
+    at_most_behind: Span,
+    /// By number: whether something told the truth of when the set ends.
+    delivered: Vec<Option<bool>>,
     best: Option<Held>,
-    /// Nobody can tell from here whether `best` is what is held, or something that ends a second later.
+    /// It does not show here whether `best` is what is held, or something that ends a second later.
     is_unclear: bool,
     /// What was best before the last set came, and when that was.
     before: (Option<Held>, Duration),
 }
 
 impl Sets {
-    /// Takes in a `Date`; tells whether that is news.
+    /// Takes in a `Date`, which dates what is held anew; tells whether it is news.
     ///
-    /// The reply was written between `sent_at` and `host`, unless the clock was set back meanwhile: what lies outside
-    /// is the clock's error.
-    pub(crate) fn hear(
-        &mut self,
-        date: OffsetDateTime,
-        sent_at: OffsetDateTime,
-        host: OffsetDateTime,
-    ) -> bool {
+    /// The reply was written between `sent` and now: what lies outside is the clock's error.
+    pub(crate) fn hear(&mut self, date: OffsetDateTime, sent: OffsetDateTime, now: Now) -> bool {
         let date = date.replace_nanosecond(0).unwrap();
+        let sent_at = now.host - (now.truth - sent);
         let measured = match () {
-            () if date > host => date - host,
-            () if date < sent_at.min(host) => date - sent_at.min(host),
+            () if date > now.host => date - now.host,
+            () if date < sent_at => date - sent_at,
             () => Span::ZERO,
         };
         if measured.abs() > PLAUSIBLE {
             return false;
         }
-        let behind = if measured.abs() > AGREES { measured } else { Span::ZERO };
-        let before = std::mem::replace(&mut self.behind, behind);
-        (behind - before).abs() >= AGREES - GRAIN
+        // It may have been written at any time since the request.
+        self.at_most_behind = near_zero_is_zero(date - sent_at);
+        let behind = near_zero_is_zero(measured);
+        let before = self.read.map(|(behind, offset)| near_zero_is_zero(behind - (now.offset() - offset)));
+        self.read = Some((behind, now.offset()));
+        if let Some(best) = &mut self.best {
+            best.before = (best.wall, now.truth);
+            best.wall = best.ends_at - earlier(self.at_most_behind);
+            best.up = best.up.min(now.truth + (best.ends_at - (now.host + self.at_most_behind)));
+        }
+        (behind - before.unwrap_or_default()).abs() >= AGREES - GRAIN
     }
 
-    /// Another process: it has heard nothing of the clock, and holds what it was given, with the life it had.
-    pub(crate) fn start_over(&mut self, kept: Option<(Set, Span)>) {
-        self.behind = Span::ZERO;
-        self.best = kept.map(|(set, life)| {
-            let ends_at = set.ends_at - self.delivered[set.number].unwrap_or_default();
-            // What AWS said of it is not kept.
-            Held { number: set.number, ends_at, ends_at_aws: ends_at, life, inherited: false }
-        });
-        (self.before.0, self.is_unclear) = (None, false);
+    /// Another process: it has heard nothing of the clock, and holds what it was given.
+    pub(crate) fn start_over(&mut self, kept: Option<usize>) {
+        self.forget_the_clock();
+        self.best = self.best.filter(|best| Some(best.number) == kept);
+        (self.before.0, self.is_unclear) = (None, kept.is_some() && self.best.is_none());
     }
 
     /// Other settings: what is held serves until the first set that is got with them.
     pub(crate) fn inherit(&mut self) {
         if let Some(best) = &mut self.best {
-            best.inherited = true;
+            (best.inherited, best.spared) = (true, None);
         }
     }
 
     /// Another issuer, which has heard nothing of the clock.
     pub(crate) fn forget_the_clock(&mut self) {
-        self.behind = Span::ZERO;
+        (self.read, self.at_most_behind) = (None, Span::ZERO);
     }
 
     pub(crate) fn best(&self) -> Option<Held> {
         self.best
     }
 
-    pub(crate) fn deliver(&mut self, set: Set, host: OffsetDateTime, asked: Span, awake: Duration) -> Worth {
-        let earlier = self.behind.max(Span::ZERO);
-        let ends_at = set.ends_at - earlier;
-        let life = ends_at - host;
+    /// A reply has brought a set; `is_trusted` if its `Date` or the host's clock told the truth.
+    pub(crate) fn deliver(
+        &mut self,
+        set: Set,
+        (certificate, is_trusted): (usize, bool),
+        now: Now,
+        asked: Span,
+        awake: Duration,
+    ) -> Worth {
+        let wall = set.ends_at - earlier(self.at_most_behind);
+        let life = wall - now.host;
         self.delivered.resize(self.delivered.len().max(set.number + 1), None);
         let is_believed = is_less(life, asked + EXTRA_LIFE);
         if is_believed != Some(false) {
-            self.delivered[set.number] = Some(earlier);
+            self.delivered[set.number] = Some(is_trusted);
         }
         let is_usable = is_less(RESERVE, life);
         let is_wanted = match self.best {
             None => Some(true),
-            Some(best) if best.inherited => Some(true),
-            Some(best) => is_less(best.ends_at_aws, set.ends_at),
+            Some(best) if best.inherited || certificate > best.certificate => Some(true),
+            Some(best) => is_less(best.ends_at, set.ends_at),
         };
         self.before = (self.best, awake);
-        let fresh = Held { number: set.number, ends_at, ends_at_aws: set.ends_at, life, inherited: false };
+        let fresh = Held {
+            number: set.number,
+            ends_at: set.ends_at,
+            wall,
+            before: (wall, now.truth),
+            up: now.truth + life,
+            life,
+            certificate,
+            inherited: false,
+            spared: None,
+        };
+        let held = self.best.map_or(Span::ZERO, |best| best.left(now));
         match (is_believed, is_usable, is_wanted) {
             (Some(true), Some(true), Some(true)) => {
                 (self.best, self.is_unclear) = (Some(fresh), false);
                 Worth::Better
             }
-            (Some(false), ..) | (_, Some(false), _) | (_, _, Some(false)) => {
+            (Some(true), Some(true), Some(false)) => {
+                if let Some(best) = &mut self.best {
+                    best.spared = Some(life);
+                }
+                Worth::Spare { life, held }
+            }
+            (Some(false), ..) | (_, Some(false), _) => {
                 // Where nothing is left to lose, it is held for those who were promised something.
-                let is_last_hope = self.best.is_none_or(|best| ends_at > best.ends_at);
-                if is_last_hope && is_believed == Some(true) && is_wanted == Some(true) {
+                if is_believed == Some(true) && is_wanted == Some(true) && life > held {
                     self.best = Some(fresh);
                 }
                 Worth::Nothing
             }
             _ => {
-                if self.best.is_none_or(|best| ends_at < best.ends_at) {
+                if self.best.is_none_or(|best| fresh.left(now) < best.left(now)) {
                     self.best = Some(fresh);
                 }
                 self.is_unclear = true;
@@ -157,45 +225,61 @@ impl Sets {
         }
     }
 
-    /// Whoever took in the last reply is gone; what came at this very moment may be lost with it.
+    /// The taker of the last reply is gone; what came at this very moment may be lost with it.
     pub(crate) fn forget_what_came_just_now(&mut self, awake: Duration) {
         if self.before.1 == awake {
             self.best = self.before.0;
         }
     }
 
-    /// Whether a client that asks at `host` has to get something with more than `reserve` left.
-    pub(crate) fn must_serve(&self, reserve: Span, host: OffsetDateTime) -> Option<Held> {
-        self.best.filter(|best| best.ends_at - GRAIN - host > reserve)
+    /// Whether a client that asks now has to get something with more than `reserve` left.
+    pub(crate) fn must_serve(&self, reserve: Span, now: Now) -> Option<Held> {
+        self.best.filter(|best| best.surely_left(now) - GRAIN > reserve)
     }
 
-    /// Whether `set` may be handed out at `host`, shown to end at `shown`.
+    /// Whether `set` may be handed out now, shown to end at `shown`; whether it is dead all the same, for a `Date` has
+    /// lied.
     pub(crate) fn judge(
         &self,
         set: Set,
         shown: OffsetDateTime,
         reserve: Span,
-        host: OffsetDateTime,
-    ) -> Result<(), String> {
+        now: Now,
+    ) -> Result<bool, String> {
         let number = set.number;
-        let Some(Some(earlier)) = self.delivered.get(number).copied() else {
+        let Some(Some(is_trusted)) = self.delivered.get(number).copied() else {
             return Err(format!("set {number} was handed out and never delivered"));
         };
-        let ends_at = set.ends_at - earlier;
-        if shown > ends_at || shown < ends_at - GRAIN {
-            return Err(format!("set {number} ends at {ends_at}, and is shown to end at {shown}"));
-        }
-        let left = ends_at - host;
-        if left <= reserve {
+        let left = set.ends_at - now.truth;
+        let unnoticed = if is_trusted { AGREES } else { AGREES + EXTRA_LIFE };
+        if left <= reserve - unnoticed - GRAIN {
             return Err(format!("set {number} was handed out with {left} left of {reserve}"));
+        }
+        let shown_left = shown - now.host;
+        if shown_left > left + unnoticed + GRAIN {
+            return Err(format!("set {number} has {left} left, and is shown to have {shown_left}"));
         }
         match self.best {
             Some(best) if best.number != number && !self.is_unclear => {
-                Err(format!("set {number} was handed out though {} could be held", best.number))
+                return Err(format!("set {number} was handed out though {} could be held", best.number));
             }
-            _ => Ok(()),
+            Some(best) if best.number == number && shown_left < best.surely_left(now) - GRAIN => {
+                let left = best.surely_left(now);
+                return Err(format!("set {number} has {left} left, and is shown to have {shown_left}"));
+            }
+            _ => {}
         }
+        Ok(left <= -GRAIN)
     }
+}
+
+/// How much earlier than by AWS's clock a set ends by one that is `behind`.
+fn earlier(behind: Span) -> Span {
+    if behind.is_positive() { behind + Span::SECOND } else { Span::ZERO }
+}
+
+fn near_zero_is_zero(difference: Span) -> Span {
+    if difference.abs() > AGREES { difference } else { Span::ZERO }
 }
 
 /// Whether one is less than the other, unless they are too near to tell.

@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::time::Instant;
 
+use crate::sets::Now;
+
 pub(crate) const START: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
 #[derive(Debug)]
@@ -48,6 +50,11 @@ impl Times {
     /// The time by this host's clock.
     pub(crate) fn host(&self) -> OffsetDateTime {
         self.clock.now()
+    }
+
+    /// Now, by both.
+    pub(crate) fn now(&self) -> Now {
+        Now { host: self.host(), truth: self.truth() }
     }
 
     /// How far the host's clock is ahead of the truth.

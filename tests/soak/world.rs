@@ -65,8 +65,8 @@ pub(crate) struct Counts {
     pub(crate) refused_rightly: u64,
     /// Nobody listened: the process was down.
     pub(crate) unheard: u64,
-    /// Handed out after AWS's end, the clock having been set back since.
-    pub(crate) blindly: u64,
+    /// Handed out after AWS's end, for AWS's `Date` lied about a host's clock that was wrong.
+    pub(crate) lied_to: u64,
 }
 
 impl World {
@@ -156,13 +156,14 @@ impl State {
         answer: &Answer,
     ) {
         let times = &world.times;
-        let (awake, host) = (times.awake(), times.host());
-        let news = answer.date.is_some_and(|date| self.sets.hear(date, sent_at, host));
+        let (awake, now) = (times.awake(), times.now());
+        let news = answer.date.is_some_and(|date| self.sets.hear(date, sent_at, now));
         let asked = Span::try_from(world.life).unwrap();
         let worth = match &answer.outcome {
             Outcome::Issued(set) => {
                 self.accepted = Some(certificate);
-                self.sets.deliver(*set, host, asked, awake)
+                let is_trusted = !answer.is_misdated || times.offset().abs() <= Span::seconds(30);
+                self.sets.deliver(*set, (certificate, is_trusted), now, asked, awake)
             }
             _ => Worth::Nothing,
         };
@@ -175,12 +176,12 @@ impl State {
             // A tenth more, for jitter.
             self.health.may_pause(pace::told_to_wait(seconds).mul_f64(1.1));
         }
-        let left = self.sets.best().map_or(Span::ZERO, |best| best.ends_at - host);
-        self.pace.lands(awake, answer, worth, left, news);
+        let left = self.sets.best().map_or(Span::ZERO, |best| best.left(now));
+        self.pace.lands(times, answer, worth, left, news);
     }
 
     pub(crate) fn lost(&mut self, times: &Times) {
-        self.pace.is_lost(times.awake());
+        self.pace.is_lost(times);
     }
 
     /// While all is well, renewal keeps a margin: half the life, or the SDKs' window for that life and five minutes,
@@ -189,10 +190,13 @@ impl State {
         /// Two calls on a good day.
         const CALLS: Span = Span::seconds(5);
         let Some(held) = self.sets.best().filter(|_| self.health.is_well()) else { return };
-        let left = held.ends_at - times.host();
+        let left = held.left(times.now());
         // Seconds may decide which window is the SDKs'.
         let margin = margin(held.life).min(margin(held.life - CALLS));
-        if left + CALLS < margin {
+        // Where AWS grants less than before, what is held stays until that would live longer, a twelfth later at most.
+        let margin =
+            held.spared.map_or(margin, |life| margin.min(life.max(Span::minutes(15)) * 11 / 12 - CALLS));
+        if left + CALLS + held.lost_to_steps(times.now()) < margin {
             let what = format!("all is well, and {left} are left of {}, not {margin}", held.life);
             self.breaks(times, what);
         }

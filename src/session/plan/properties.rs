@@ -114,7 +114,8 @@ impl World {
         let ends = matches!(event, Event::Fetched(_));
         let flew = self.in_flight && !ends;
         if ends {
-            self.machine.learn(Reading { ahead: self.ahead(), at: self.now }, self.now);
+            self.machine
+                .learn(Reading { ahead: self.ahead(), at_most: self.ahead(), at: self.now }, self.now);
         }
         let before = self.machine.snapshot();
 

@@ -731,13 +731,17 @@ fn a_clock_that_is_set_forward_twice_does_not_leave_the_session_lapsed() {
     assert!(wake(&mut machine, later(20)).fetch, "by the clock as it is now they have ended");
 }
 
+fn date(ahead: Span, at: Moment) -> Reading {
+    Reading { ahead, at_most: ahead, at }
+}
+
 #[test]
 fn a_date_of_a_refusal_dates_what_is_held() {
     let (mut machine, _) = live(HOUR, LATEST);
     let back = set(at(Span::minutes(10)), -Span::hours(2));
     assert!(wake(&mut machine, back).fetch);
 
-    machine.learn(Reading { ahead: Span::hours(2), at: back }, back);
+    machine.learn(date(Span::hours(2), back), back);
     let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back);
 
     let held = machine.snapshot().credentials.unwrap();
@@ -751,7 +755,7 @@ fn what_a_paused_machine_holds_ends_when_aws_says_so() {
     let (mut machine, _) = live(HOUR, LATEST);
     let resumed = set(at(Span::minutes(10)), Span::minutes(45));
 
-    machine.learn(Reading { ahead: Span::ZERO, at: resumed }, resumed);
+    machine.learn(date(Span::ZERO, resumed), resumed);
     let _ = wake(&mut machine, set(resumed, -Span::hours(1)));
 
     assert_eq!(machine.remaining(), Some(Span::minutes(5)));
@@ -763,7 +767,7 @@ fn a_date_that_tells_nothing_new_changes_nothing() {
     let before = machine.snapshot().credentials.unwrap();
 
     let now = at(Span::minutes(10)) + Span::milliseconds(3);
-    machine.learn(Reading { ahead: Span::ZERO, at: now }, now);
+    machine.learn(date(Span::ZERO, now), now);
 
     assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &before));
 }
@@ -771,7 +775,7 @@ fn a_date_that_tells_nothing_new_changes_nothing() {
 #[test]
 fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
     let (mut machine, _) = failed(&failure(Class::Denied), 1, LATEST);
-    machine.steps_count_from = at(HOUR).up;
+    machine.next_step_counts_at = at(HOUR).up;
     let yesterday = set(at(seconds(10)), -Span::DAY);
 
     let step = wake(&mut machine, yesterday);
