@@ -25,7 +25,7 @@ async fn a_clock_set_forwards_by_ten_hours_leaves_clients_the_imds_tokens_they_h
 
     inside.clock.jump(time::Duration::hours(10));
     // A client may wake the keeper a second after a success.
-    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
 
     assert_eq!(client::imds_list(&inside.http, &token).await.status, 200);
 }
@@ -68,10 +68,10 @@ pub(crate) async fn attempts_for(inside: &Inside, duration: time::Duration) -> S
         if inside.clock.now() >= end {
             return idle;
         }
-        let pause = until(inside.clock.now(), idle.next_attempt_at).min(Duration::from_secs(30));
+        let pause = until(inside.clock.now(), idle.next_attempt_at.wall).min(Duration::from_secs(30));
         // Timers may be late by a millisecond.
         tokio::time::advance(pause + Duration::from_millis(2)).await;
-        if inside.clock.now() > idle.next_attempt_at + time::Duration::MILLISECOND {
+        if inside.clock.now() > idle.next_attempt_at.wall + time::Duration::MILLISECOND {
             inside.until(|now| now.fetching || now.next_attempt_at != idle.next_attempt_at).await;
         }
     }

@@ -161,7 +161,7 @@ async fn a_portals_403_does_not_send_the_session_to_the_second_region() {
     assert_eq!(trouble.message(), told);
     inside.stage.emulator.always(None);
     assert_eq!(next_attempt(&inside).await.trouble, None, "tried again soon");
-    let pause = until(inside.clock.now(), held.next_attempt_at);
+    let pause = until(inside.clock.now(), held.next_attempt_at.wall);
     assert!(pause <= Duration::from_secs(1), "{pause:?}");
 }
 

@@ -57,7 +57,7 @@ async fn many_calls_at_once_wait_for_few_connections() {
     let session = &settings.sessions[0];
 
     let calls = (0..CALLS).map(|_| {
-        let issuer = daemon::issuer(session, daemon::identity(session), Arc::clone(&transport), &clock);
+        let issuer = daemon::issuer(session, daemon::identity(session), Arc::clone(&transport), &clock, None);
         async move { issuer.issue().await }
     });
     let made = futures_util::future::join_all(calls).await;
