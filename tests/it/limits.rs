@@ -14,7 +14,7 @@ use crate::support::process::to_the_end;
 ///
 /// The limit counts all of a user's processes, so this is a user of its own: root has no limit, and in a user namespace
 /// of one's own only what is in there counts.
-#[expect(clippy::print_stdout, reason = "whoever reads the tests' output has to know what was not played")]
+#[expect(clippy::print_stdout, reason = "the output has to show what was not played")]
 fn with_threads(stage: &Stage, threads: u32, arguments: &[&str]) -> Option<Command> {
     let is_root = rustix::process::geteuid().is_root();
     let user = (1_000_000 + std::process::id() % 1_000_000 * 8 + threads).to_string();
