@@ -126,9 +126,11 @@ async fn any_change(watched: &mut [Watched]) {
     }
 }
 
+/// Puts a state where it is kept; may block.
+type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
+
 struct Writer {
-    /// Puts a state where it is kept; may block.
-    write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>,
+    write: Write,
     clock: Clock,
     saved: (TokenKey, Vec<state::Id>),
     failing: bool,
@@ -137,7 +139,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(write: Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>, clock: Clock) -> Self {
+    fn new(write: Write, clock: Clock) -> Self {
         Self { write, clock, saved: (None, Vec::new()), failing: false, hanging: None }
     }
 

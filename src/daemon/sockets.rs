@@ -189,7 +189,7 @@ impl Spot {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Unix { path: self.path.clone(), source: system_reason(&error) }),
         }
-        // Whoever deletes a folder deletes the lock's file too, and another daemon would lock a new one.
+        // Who deletes a folder deletes the lock's file too, and another daemon would lock a new one.
         let lock = if self.lock.is_at(&lock_path(&self.path)) {
             Arc::clone(&self.lock)
         } else {
@@ -311,7 +311,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// Whoever deletes the folder deletes the lock's file too.
+    /// Who deletes the folder deletes the lock's file too.
     #[tokio::test]
     async fn a_socket_that_is_bound_again_is_locked_again() {
         let (_folder, path) = folder();
