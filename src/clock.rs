@@ -75,6 +75,35 @@ impl Sub for Moment {
 /// whole seconds.
 pub const CLOCK_STEP: time::Duration = time::Duration::seconds(30);
 
+/// One `Date` of AWS beside the local clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How far AWS's clock was ahead of the wall clock (negative: behind); zero while they agreed.
+    pub ahead: time::Duration,
+    /// The same if the reply took all its time after the `Date` was written. How old that is when it is read shows
+    /// nowhere, and what a slow reply hides would lengthen lives.
+    pub at_most: time::Duration,
+    /// When the reply was read.
+    pub at: Moment,
+}
+
+impl Reading {
+    /// How far AWS's clock is ahead of the wall clock at `now`, which may have been set since.
+    pub fn ahead(self, now: Moment) -> time::Duration {
+        near_zero_is_zero(self.ahead - (now.booted_at() - self.at.booted_at()))
+    }
+
+    /// The same, at most.
+    pub fn ahead_at_most(self, now: Moment) -> time::Duration {
+        near_zero_is_zero(self.at_most - (now.booted_at() - self.at.booted_at()))
+    }
+}
+
+/// Clocks that differ by no more than [`CLOCK_STEP`] agree.
+pub fn near_zero_is_zero(ahead: time::Duration) -> time::Duration {
+    if ahead.abs() > CLOCK_STEP { ahead } else { time::Duration::ZERO }
+}
+
 /// Wall time and the time since boot, handed to everything that needs to know what time it is.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {

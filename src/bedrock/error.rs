@@ -104,15 +104,15 @@ impl Error {
 
     /// What a refusal says of itself in headers and body.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
-        if let Some(foreign) = Foreign::of(status, headers, body) {
+        let told: Body = serde_json::from_slice(body).unwrap_or_default();
+        // `ValidationException:http://internal…` and `com.amazonaws#ValidationException` both occur.
+        let kind = header(headers, "x-amzn-errortype").map(str::to_owned).or(told.kind).unwrap_or_default();
+        let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
+        if let Some(foreign) = Foreign::of(status, headers, body, kind) {
             return Self::Foreign { foreign, retry_after: upstream::retry_after(headers, now) };
         }
-        let body: Body = serde_json::from_slice(body).unwrap_or_default();
-        // `ValidationException:http://internal…` and `com.amazonaws#ValidationException` both occur.
-        let kind = header(headers, "x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
-        let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
         let message =
-            body.message.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().to_owned());
+            told.message.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().to_owned());
         let aws = header(headers, "date").and_then(clock::parse_http_date);
         Self::Refused {
             status,

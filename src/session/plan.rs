@@ -17,12 +17,12 @@ use super::Snapshot;
 use super::handle::as_of;
 use crate::clock::CLOCK_STEP;
 use crate::clock::Moment;
+use crate::clock::Reading;
 use crate::clock::rfc3339;
 use crate::credentials::Credentials;
 use crate::entropy::Jitter;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::upstream::Reading;
 
 /// What a session's operator may choose. The defaults suit sessions of 15 minutes and more; tests with
 /// sessions of seconds shorten the reserves.

@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::Error;
 use super::Foreign;
 use super::Operation;
-use super::Reading;
 use super::Reply;
 use crate::clock;
 use crate::clock::Moment;
+use crate::clock::Reading;
 use crate::credentials::Credentials;
 use crate::credentials::Keys;
 use crate::credentials::end_by_wall;
@@ -70,7 +70,7 @@ impl Answer {
     /// The error for a refusal in AWS's words.
     pub(super) fn refused(&self, operation: Operation, kind: &str, message: Option<&str>) -> Error {
         let status = self.reply.status();
-        if let Some(foreign) = Foreign::of(status, self.reply.headers(), self.body()) {
+        if let Some(foreign) = Foreign::of(status, self.reply.headers(), self.body(), kind) {
             return Error::Foreign { operation, foreign, retry_after: self.retry_after() };
         }
         Error::Refused {
@@ -88,7 +88,7 @@ impl Answer {
     pub(super) fn not_understood(&self, operation: Operation, why: impl Into<String>) -> Error {
         let (status, headers) = (self.reply.status(), self.reply.headers());
         let page =
-            Foreign::of(status, headers, self.body()).filter(|_| Foreign::is_page(headers, self.body()));
+            Foreign::of(status, headers, self.body(), "").filter(|_| Foreign::is_page(headers, self.body()));
         if let Some(foreign) = page {
             return Error::Foreign { operation, foreign, retry_after: self.retry_after() };
         }

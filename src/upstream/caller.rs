@@ -9,14 +9,15 @@ use http::Uri;
 use time::OffsetDateTime;
 
 use super::Error;
+use super::Foreign;
 use super::Transport;
 use super::answer::Answer;
-use super::skew::Reading;
 use super::skew::Skew;
 use crate::arn::Region;
 use crate::clock;
 use crate::clock::Clock;
 use crate::clock::Moment;
+use crate::clock::Reading;
 use crate::endpoint;
 use crate::endpoint::Service;
 use crate::endpoint::Variant;
@@ -86,6 +87,8 @@ impl Caller {
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
         let read = self.clock.moment();
         let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
+        // A portal's clock says nothing of AWS's.
+        let date = date.filter(|_| !Foreign::is_page(reply.headers(), reply.body().expose()));
         let clock_corrected =
             date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
         Ok(Answer::new(reply, read, self.skew.last(), clock_corrected))

@@ -24,9 +24,9 @@ use tracing::warn;
 
 use super::BoxFuture;
 use super::Issuer;
-use super::Reading;
 use crate::arn::Region;
 use crate::clock::Clock;
+use crate::clock::Reading;
 use crate::credentials::Credentials;
 use crate::credentials::End;
 use crate::credentials::Origin;

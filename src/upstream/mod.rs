@@ -28,7 +28,6 @@ pub use error::Error;
 pub use error::Foreign;
 pub use error::Operation;
 pub use failover::Failover;
-pub use skew::Reading;
 pub use sts::CallerIdentity;
 pub use sts::Sts;
 pub use sts::caller_identity;
@@ -44,6 +43,7 @@ pub use transport::Reply;
 pub use transport::Transport;
 pub use transport::TransportError;
 
+use crate::clock::Reading;
 use crate::credentials::Credentials;
 use crate::credentials::Origin;
 use crate::failure::Failure;

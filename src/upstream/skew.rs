@@ -11,6 +11,8 @@ use tracing::warn;
 
 use crate::clock::CLOCK_STEP;
 use crate::clock::Moment;
+use crate::clock::Reading;
+use crate::clock::near_zero_is_zero;
 
 /// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
 const TOLERANCE: Duration = CLOCK_STEP;
@@ -27,30 +29,6 @@ struct Known {
     last: Option<Reading>,
     /// What the log says of it.
     logged: Duration,
-}
-
-/// One `Date` of AWS beside the local clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// How far AWS's clock was ahead of the wall clock (negative: behind); zero while they agreed.
-    pub ahead: Duration,
-    /// The same if the reply took all its time after the `Date` was written. How old that is when it is read shows
-    /// nowhere, and what a slow reply hides would lengthen lives.
-    pub at_most: Duration,
-    /// When the reply was read.
-    pub at: Moment,
-}
-
-impl Reading {
-    /// How far AWS's clock is ahead of the wall clock at `now`, which may have been set since.
-    pub(super) fn ahead(self, now: Moment) -> Duration {
-        near_zero_is_zero(self.ahead - (now.booted_at() - self.at.booted_at()))
-    }
-
-    /// The same, at most.
-    pub(super) fn ahead_at_most(self, now: Moment) -> Duration {
-        near_zero_is_zero(self.at_most - (now.booted_at() - self.at.booted_at()))
-    }
 }
 
 impl Skew {
@@ -91,10 +69,6 @@ impl Skew {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn near_zero_is_zero(ahead: Duration) -> Duration {
-    if ahead.abs() > TOLERANCE { ahead } else { Duration::ZERO }
 }
 
 fn log(ahead: Duration) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anchord::clock::CLOCK_STEP;
 use anchord::clock::Moment;
+use anchord::clock::Reading;
 use anchord::credentials::Credentials;
 use anchord::credentials::Keys;
 use anchord::credentials::Origin;
@@ -17,7 +18,6 @@ use anchord::upstream::BoxFuture;
 use anchord::upstream::Error;
 use anchord::upstream::Issuer;
 use anchord::upstream::Operation;
-use anchord::upstream::Reading;
 use anchord::upstream::TransportError;
 use http::StatusCode;
 use time::Duration as Span;

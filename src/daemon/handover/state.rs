@@ -81,12 +81,14 @@ impl Kept {
 
     /// What tells one renewal from another.
     pub(super) fn id(&self) -> Id {
-        (self.name.clone(), self.credentials.access_key_id().to_owned())
+        let end = self.credentials.end();
+        let ends = (end.wall.unix_timestamp(), end.up.whole_seconds());
+        (self.name.clone(), self.credentials.access_key_id().to_owned(), ends)
     }
 }
 
-/// A session's name and its access key id.
-pub(super) type Id = (String, String);
+/// A session's name, its access key id, and when the credentials end: AWS's clock may date them anew.
+pub(super) type Id = (String, String, (i64, i64));
 
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.

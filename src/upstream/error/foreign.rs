@@ -28,10 +28,10 @@ pub struct Foreign {
 const WHO: &str = "something on the way answered in AWS's place";
 
 impl Foreign {
-    /// The answer with these `headers`, if it is not AWS's.
-    pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+    /// The answer with these `headers`, if it is not AWS's; `kind` is the type that its head or body names.
+    pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], kind: &str) -> Option<Self> {
         let has = |name: &str| headers.contains_key(name);
-        let is_named = has("x-amzn-errortype");
+        let is_named = has("x-amzn-errortype") || (is_type(kind) && !Self::is_page(headers, body));
         let is_numbered = has("x-amzn-requestid") || has("x-amz-request-id");
         if is_named || (is_numbered && !Self::is_page(headers, body)) {
             return None;
@@ -123,6 +123,13 @@ fn harmless(text: &str) -> Option<String> {
     (!text.is_empty() && text.bytes().all(is_plain)).then(|| text.to_owned())
 }
 
+/// Whether this is how AWS names types of errors: `AccessDeniedException`, `ValidationError`. Portals write `FORBIDDEN`.
+fn is_type(kind: &str) -> bool {
+    kind.starts_with(|first: char| first.is_ascii_uppercase())
+        && kind.contains(|letter: char| letter.is_ascii_lowercase())
+        && kind.chars().all(|letter| letter.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +147,7 @@ mod tests {
         let cases = [
             (vec![], "", false),
             (vec![("server", "squid")], "", false),
-            (vec![json], r#"{"code":"FORBIDDEN","message":"blocked"}"#, false),
+            (vec![json], "", false),
             (vec![html, id], "<html>", false),
             (vec![id], " <!DOCTYPE HTML><p>", false),
             (vec![id], "<HTML>", false),
@@ -150,9 +157,28 @@ mod tests {
             (vec![kind, html], "", true),
         ];
         for (pairs, body, is_aws) in cases {
-            let foreign = Foreign::of(StatusCode::FORBIDDEN, &headers(&pairs), body.as_bytes());
+            let foreign = Foreign::of(StatusCode::FORBIDDEN, &headers(&pairs), body.as_bytes(), "");
 
             assert_eq!(foreign.is_none(), is_aws, "{pairs:?} {body}");
+        }
+    }
+
+    /// A proxy may take headers away that it does not know.
+    #[test]
+    fn a_type_in_the_body_alone_is_awss_word_and_a_portals_code_is_not() {
+        let cases = [
+            ("AccessDeniedException", "{}", true),
+            ("ValidationError", "<ErrorResponse>", true),
+            ("FORBIDDEN", "{}", false),
+            ("403", "{}", false),
+            ("Access denied", "{}", false),
+            ("blocked", "{}", false),
+            ("AccessDeniedException", "<html>", false),
+        ];
+        for (kind, body, is_aws) in cases {
+            let foreign = Foreign::of(StatusCode::FORBIDDEN, &HeaderMap::new(), body.as_bytes(), kind);
+
+            assert_eq!(foreign.is_none(), is_aws, "{kind} {body}");
         }
     }
 
@@ -171,7 +197,8 @@ mod tests {
             (502, Class::Transient, "load balancer"),
         ];
         for (status, class, hint) in cases {
-            let foreign = Foreign::of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), b"").unwrap();
+            let foreign =
+                Foreign::of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), b"", "").unwrap();
 
             assert_eq!(foreign.class(), class, "{status}");
             assert!(foreign.hint().contains(hint), "{status}: {}", foreign.hint());
@@ -181,7 +208,7 @@ mod tests {
     #[test]
     fn it_is_called_what_it_calls_itself_in_a_few_plain_words() {
         let told = |pairs: &[(&'static str, &str)]| {
-            Foreign::of(StatusCode::FORBIDDEN, &headers(pairs), b"").unwrap().to_string()
+            Foreign::of(StatusCode::FORBIDDEN, &headers(pairs), b"", "").unwrap().to_string()
         };
         let begin = "something on the way answered in AWS's place: 403 Forbidden";
 
