@@ -17,6 +17,7 @@ use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
+use super::threads;
 use crate::config;
 use crate::config::Environment;
 use crate::config::Problems;
@@ -168,9 +169,8 @@ fn level(settings: &Settings) -> Level {
 /// What a verb that goes on logs through; its end waits for what is queued.
 pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
     telemetry::Queue::start().map_err(|error| {
-        let hint = "see that the limit of processes (`ulimit -u`, `pids.max`) leaves room for threads";
-        let message = format!("cannot start the thread that writes logs: {error}");
-        Failure::of(Class::Misconfigured, message, Some(hint.into()))
+        let message = format!("cannot start a thread: {error}");
+        Failure::of(Class::Misconfigured, message, Some(threads::HINT.into()))
     })
 }
 

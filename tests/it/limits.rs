@@ -50,7 +50,7 @@ const HINT: &str = "hint: raise the limit of processes and threads";
 
 #[tokio::test]
 async fn a_daemon_that_may_start_no_thread_says_what_is_missing() {
-    for threads in [1, 2] {
+    for threads in [1, 2, 3] {
         let stage = Stage::new().await;
         let Some(command) = with_threads(&stage, threads, &["run"]) else { return };
 
@@ -65,11 +65,11 @@ async fn a_daemon_that_may_start_no_thread_says_what_is_missing() {
     }
 }
 
-/// The process, a worker, and one for files.
+/// The process, its log, a worker, and one for files.
 #[tokio::test]
-async fn a_daemon_serves_with_three_threads() {
+async fn a_daemon_serves_with_four_threads() {
     let stage = Stage::new().await;
-    let Some(command) = with_threads(&stage, 3, &["run"]) else { return };
+    let Some(command) = with_threads(&stage, 4, &["run"]) else { return };
 
     let daemon = Daemon::of(command);
     daemon.wait_for("Ready").await;

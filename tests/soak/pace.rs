@@ -53,6 +53,7 @@ pub(crate) struct Pace {
     exceptions: VecDeque<Duration>,
     /// Until when AWS asked to be left alone, in truth.
     asked_until: Option<OffsetDateTime>,
+    landed_at: Duration,
     pub(crate) calls: u64,
     pub(crate) busiest_minute: usize,
 }
@@ -115,6 +116,7 @@ impl Pace {
         clock_news: bool,
     ) {
         let awake = times.awake();
+        self.landed_at = awake;
         self.flying -= 1;
         self.asked_until = asked_to_wait(&answer.outcome, self.failures + 1).map(|wait| times.truth() + wait);
         self.excused = false;
@@ -175,6 +177,13 @@ impl Pace {
     /// Pauses grow from the start again; one that is under way goes on.
     pub(crate) fn starts_over(&mut self) {
         self.failures = 0;
+    }
+
+    /// The taker of the last reply is gone; what came at this very moment is lost with it.
+    pub(crate) fn forget_what_came_just_now(&mut self, awake: Duration) {
+        if self.landed_at == awake {
+            self.asked_until = None;
+        }
     }
 
     /// Another process, which knows nothing of what AWS asked for.

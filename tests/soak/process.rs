@@ -117,6 +117,7 @@ async fn keep(world: Arc<World>, mut keeper: Keeper) {
             let mut state = world.lock();
             state.strikes(Fault::KeeperPanic, &world.times);
             state.sets.forget_what_came_just_now(world.times.awake());
+            state.pace.forget_what_came_just_now(world.times.awake());
             state.expected = None;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
