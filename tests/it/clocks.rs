@@ -13,6 +13,8 @@ use anchord_emulator::LeafRequest;
 
 use crate::outage::Inside;
 use crate::outage::StillTime;
+use crate::outage::in_order;
+use crate::outage::what_blocks_ends;
 use crate::support::Stage;
 use crate::support::client;
 
@@ -60,7 +62,7 @@ fn statuses(inside: &Inside) -> Vec<Option<u16>> {
     inside.stage.emulator.requests().iter().map(|request| request.status).collect()
 }
 
-/// Lets pauses pass, one after another, for this long.
+/// Lets pauses pass, one after another, for this long; on a runtime of [`in_order`].
 pub(crate) async fn attempts_for(inside: &Inside, duration: time::Duration) -> Snapshot {
     let end = inside.clock.now() + duration;
     loop {
@@ -72,8 +74,7 @@ pub(crate) async fn attempts_for(inside: &Inside, duration: time::Duration) -> S
         let pause = until(inside.clock.now(), idle.next_attempt_at.wall).min(Duration::from_secs(1));
         // Timers may be late by a millisecond.
         tokio::time::advance(pause + Duration::from_millis(2)).await;
-        let leaf = inside.stage.path("leaf.pem");
-        tokio::task::spawn_blocking(move || fs_err::read(leaf)).await.unwrap().unwrap();
+        what_blocks_ends().await;
         if inside.clock.now() > idle.next_attempt_at.wall + time::Duration::MILLISECOND {
             inside.until(|now| now.fetching || now.next_attempt_at != idle.next_attempt_at).await;
         }
@@ -119,29 +120,32 @@ async fn costs_one_call(life: (time::Duration, time::Duration), told: &str) {
     assert_eq!(statuses(&inside), [Some(403), Some(201)]);
 }
 
-#[tokio::test]
-async fn a_certificate_that_has_not_begun_by_awss_clock_either_costs_one_call() {
-    costs_one_call((HOUR, 24 * HOUR), "is not valid before").await;
+#[test]
+fn a_certificate_that_has_not_begun_by_awss_clock_either_costs_one_call() {
+    in_order(costs_one_call((HOUR, 24 * HOUR), "is not valid before"));
 }
 
-#[tokio::test]
-async fn a_certificate_that_has_ended_by_awss_clock_too_costs_one_call() {
-    costs_one_call((-2 * HOUR, -HOUR), "expired at").await;
+#[test]
+fn a_certificate_that_has_ended_by_awss_clock_too_costs_one_call() {
+    in_order(costs_one_call((-2 * HOUR, -HOUR), "expired at"));
 }
 
 /// The leaf begins in 20 minutes by AWS's clock; this host's clock is right when AWS tells it so, and is set later on.
-#[tokio::test]
-async fn a_clock_that_is_set_after_aws_has_told_the_time_is_asked_about_again() {
-    let inside = with_clock_off(time::Duration::ZERO, (20 * time::Duration::MINUTE, 24 * HOUR), None).await;
-    attempts_for(&inside, time::Duration::minutes(10)).await;
-    assert_eq!(statuses(&inside), [Some(403)]);
+#[test]
+fn a_clock_that_is_set_after_aws_has_told_the_time_is_asked_about_again() {
+    in_order(async {
+        let inside =
+            with_clock_off(time::Duration::ZERO, (20 * time::Duration::MINUTE, 24 * HOUR), None).await;
+        attempts_for(&inside, time::Duration::minutes(10)).await;
+        assert_eq!(statuses(&inside), [Some(403)]);
 
-    inside.clock.jump(-2 * HOUR);
-    inside.stage.emulator.set_clock_offset(2 * HOUR);
-    let idle = attempts_for(&inside, time::Duration::minutes(11)).await;
+        inside.clock.jump(-2 * HOUR);
+        inside.stage.emulator.set_clock_offset(2 * HOUR);
+        let idle = attempts_for(&inside, time::Duration::minutes(11)).await;
 
-    assert_eq!(idle.phase, Phase::Live, "{:?}", idle.trouble);
-    assert!(statuses(&inside).len() <= 5, "{:?}", statuses(&inside));
+        assert_eq!(idle.phase, Phase::Live, "{:?}", idle.trouble);
+        assert!(statuses(&inside).len() <= 5, "{:?}", statuses(&inside));
+    });
 }
 
 #[tokio::test]

@@ -41,6 +41,22 @@ impl Drop for StillTime {
     }
 }
 
+/// Plays a story on a runtime with one thread for calls that block, besides the one that holds the time: they end in
+/// their order, as [`what_blocks_ends`] needs it.
+pub(crate) fn in_order(story: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(2).build().unwrap().block_on(story);
+}
+
+/// Lets the calls that block end which tasks have started, and those that follow from them: while time is still, one
+/// that lasts until the time is moved seems to hang.
+pub(crate) async fn what_blocks_ends() {
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+}
+
 pub(crate) fn settings(stage: &Stage) -> config::Settings {
     let arguments = [OsString::from("test"), "--config".into(), stage.path("anchord.toml").into()];
     let matches = clap::Command::new("test").args(config::arguments::all()).get_matches_from(arguments);

@@ -17,6 +17,7 @@ use anchord_emulator::READINGS;
 use crate::clocks::attempts_for;
 use crate::outage::Inside;
 use crate::outage::StillTime;
+use crate::outage::in_order;
 use crate::support::Stage;
 use crate::support::client;
 use crate::transport;
@@ -170,8 +171,7 @@ fn most_calls(class: Class) -> usize {
 #[test]
 fn no_reading_makes_a_tight_loop_or_hands_out_what_has_ended() {
     for row in TABLE.iter().filter(|(reading, ..)| !reading.is_empty()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(keeps_its_promises(row));
+        in_order(keeps_its_promises(row));
     }
 }
 
