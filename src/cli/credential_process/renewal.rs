@@ -149,6 +149,7 @@ mod tests {
     use anchord_emulator::Authority;
     use anchord_emulator::KeyKind;
     use anchord_emulator::LeafRequest;
+    use proptest::prelude::*;
     use tempfile::TempDir;
     use time::OffsetDateTime;
     use time::macros::datetime;
@@ -170,18 +171,16 @@ mod tests {
          role_arn = \"arn:aws:iam::123456789012:role/r\"\n";
 
     fn made(id: &str, at: OffsetDateTime) -> Credentials {
+        made_at(id, Moment { wall: at, up: at - NOON + time::Duration::HOUR })
+    }
+
+    fn made_at(id: &str, now: Moment) -> Credentials {
         let keys = Keys {
             access_key_id: id.into(),
             secret_access_key: Secret::new("secret".into()),
             session_token: Some(Secret::new("token".into())),
         };
-        Credentials::new(
-            keys,
-            Moment { wall: at, up: at - NOON + time::Duration::HOUR },
-            at + time::Duration::HOUR,
-            None,
-        )
-        .unwrap()
+        Credentials::new(keys, now, now.wall + time::Duration::HOUR, None).unwrap()
     }
 
     /// An AWS that counts its calls, and refuses all while `refuses`.
@@ -195,7 +194,7 @@ mod tests {
         fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
             let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
             let refused = self.refuses.load(Ordering::SeqCst).then(|| Failure::of(Class::Denied, "no", None));
-            let made = made(&format!("ASIA{number}"), self.clock.now());
+            let made = made_at(&format!("ASIA{number}"), self.clock.moment());
             Box::pin(async move { refused.map_or(Ok(made), Err) })
         }
     }
@@ -293,6 +292,88 @@ mod tests {
         }
         let calls = |rig: &Rig| rig.aws.calls.load(Ordering::SeqCst);
         assert_eq!((calls(&one), calls(&other)), (1, 2), "and one that was refused");
+    }
+
+    /// One thing that happens on one of two hosts.
+    #[derive(Clone, Debug)]
+    enum Move {
+        Ask,
+        Pass(u64),
+        /// Somebody sets the host's clock.
+        Set(i64),
+        /// AWS begins to refuse the host, or ends it.
+        Turn,
+        Rotate,
+    }
+
+    fn any_move() -> impl Strategy<Value = (bool, Move)> {
+        let kind = prop_oneof![
+            6 => Just(Move::Ask),
+            4 => (1..3000_u64).prop_map(Move::Pass),
+            1 => (-10_000..10_000_i64).prop_map(Move::Set),
+            1 => Just(Move::Turn),
+            1 => Just(Move::Rotate),
+        ];
+        (any::<bool>(), kind)
+    }
+
+    /// Days of two hosts on one home. Each call's time since boot stands for the truth: the clocks may be set.
+    async fn play(moves: Vec<(bool, Move)>) {
+        let (mut one, mut other) = (Rig::new(), Rig::new());
+        one.environment = one.environment.with_host("id one");
+        (other.settings, other.environment) =
+            (one.settings.clone(), one.environment.clone().with_host("id other"));
+        // What a set's key says is its number: these tell whose it is.
+        other.aws.calls.store(1_000_000, Ordering::SeqCst);
+        let mut ends = std::collections::BTreeMap::new();
+        // When a set is due that nothing has happened to.
+        let mut due = [time::Duration::ZERO; 2];
+        for (is_other, step) in moves {
+            let rig = if is_other { &other } else { &one };
+            let due_of_host = &mut due[usize::from(is_other)];
+            match step {
+                Move::Pass(seconds) => tokio::time::advance(std::time::Duration::from_secs(seconds)).await,
+                Move::Turn => _ = rig.aws.refuses.fetch_xor(true, Ordering::SeqCst),
+                Move::Set(seconds) => {
+                    rig.clock.jump(time::Duration::seconds(seconds));
+                    *due_of_host = time::Duration::ZERO;
+                }
+                Move::Rotate => {
+                    // Their settings name the same file.
+                    one.exchange_certificate();
+                    due = [time::Duration::ZERO; 2];
+                }
+                Move::Ask => {
+                    let before = rig.aws.calls.load(Ordering::SeqCst);
+                    let handed = rig.renew(None).await;
+                    let up = rig.clock.moment().up;
+                    let calls = rig.aws.calls.load(Ordering::SeqCst);
+                    assert!(
+                        calls - before <= usize::from(up >= *due_of_host),
+                        "one call for a process, when a set is due"
+                    );
+                    if calls > before && !rig.aws.refuses.load(Ordering::SeqCst) {
+                        ends.insert(calls, up + time::Duration::HOUR);
+                        *due_of_host = up + time::Duration::minutes(29);
+                    }
+                    let Ok(id) = handed else { continue };
+                    let number: usize = id["ASIA".len()..].parse().unwrap();
+                    assert_eq!(number > 1_000_000, is_other, "a set of its own");
+                    assert!(ends[&number] - up > time::Duration::MINUTE, "a set that lives");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn on_a_shared_home_no_host_ever_gets_a_set_of_another_or_one_that_has_ended(
+            moves in prop::collection::vec(any_move(), 100..200),
+        ) {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_time().start_paused(true).build().unwrap().block_on(play(moves));
+        }
     }
 
     #[tokio::test(start_paused = true)]
