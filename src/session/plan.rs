@@ -354,7 +354,8 @@ impl Machine {
             }
             return Worth::Useless(self.too_short(&end));
         }
-        if is_wanted {
+        // What has ended by this host's clocks makes way for anything that lives, whatever AWS says of its end.
+        if is_wanted || !self.is_live() {
             (self.held, self.inherited) = (Some(fresh), false);
             return Worth::Held;
         }

@@ -158,8 +158,9 @@ impl Sets {
         (self.read, self.at_most_behind) = (None, Span::ZERO);
     }
 
+    /// The set that is held, if that shows here.
     pub(crate) fn best(&self) -> Option<Held> {
-        self.best
+        self.best.filter(|_| !self.is_unclear)
     }
 
     /// A reply has brought a set; `is_trusted` if its `Date` or the host's clock told the truth.
@@ -182,6 +183,7 @@ impl Sets {
         let is_wanted = match self.best {
             None => Some(true),
             Some(best) if best.inherited || certificate > best.certificate => Some(true),
+            Some(best) if best.left(now) <= RESERVE - GRAIN => Some(true),
             Some(best) => is_less(best.ends_at, set.ends_at),
         };
         self.before = (self.best, awake);

@@ -263,6 +263,19 @@ fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
     }
 }
 
+#[test]
+fn what_has_ended_by_the_local_clock_makes_way_for_what_lives_though_aws_ends_that_earlier() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let forward = set(at(seconds(10)), HOUR);
+    assert!(wake(&mut machine, forward).fetch);
+    let lives = Credentials::clone(&credentials(forward, Span::minutes(30)))
+        .ending_at_aws(at(Span::minutes(30)).wall);
+
+    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(lives))), forward);
+
+    assert_eq!((machine.snapshot().phase, machine.spare()), (Phase::Live, None));
+}
+
 /// A session of twelve hours is due for renewal when its profile has been shortened to one hour.
 #[test]
 fn a_shortened_profile_costs_one_call_more_and_is_used_when_it_outlives_what_is_held() {
