@@ -155,8 +155,12 @@ impl Machine {
             }
             (Some(_), None) if last.inherited => {}
             (Some(held), None) => {
-                let renew_in = machine.renew_in(held, jitter);
-                machine.attempt = (now.up + renew_in).min(last.next_attempt_at.up);
+                // Without a plan it is their end that is given (`Snapshot::kept`).
+                let is_planned = last.next_attempt_at - now < held.remaining(now);
+                machine.attempt = match is_planned {
+                    true => last.next_attempt_at.up,
+                    false => now.up + machine.renew_in(held, jitter),
+                };
             }
             (_, Some(trouble)) => {
                 machine.attempt = last.next_attempt_at.up;

@@ -34,6 +34,20 @@ fn a_renewal_that_is_due_is_not_put_off_by_another_draw() {
     assert!(wake(&mut machine, planned.wake_at).fetch);
 }
 
+/// AWS grants less than before, so the next attempt comes when such a set would outlive what is held.
+#[test]
+fn a_wait_for_a_shorter_life_goes_on() {
+    let (mut machine, step) = live(HOUR, LATEST);
+    assert!(wake(&mut machine, step.wake_at).fetch);
+    let shorter = credentials(step.wake_at, Span::minutes(15));
+    let planned = tell(&mut machine, Event::Fetched(Ok(shorter)), step.wake_at);
+
+    let now = step.wake_at + seconds(30);
+    let mut machine = resume(&machine.snapshot(), now);
+
+    assert_eq!(wake(&mut machine, now), planned);
+}
+
 #[test]
 fn a_lost_attempt_counts_as_a_failure() {
     let (mut machine, step) = live(HOUR, LATEST);
