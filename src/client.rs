@@ -179,7 +179,7 @@ pub fn renewed(
         Some(given) => Ok(credentials.known_to_outlive(given)),
         None => Ok(credentials),
     };
-    answer.and_then(newer).map_err(|failure| failure.with_retry_after(PAUSE))
+    answer.and_then(newer).map_err(|failure| failure.asked_here_again_in(PAUSE))
 }
 
 /// The daemon keeps its own pauses; to ask it costs nothing.

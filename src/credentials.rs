@@ -20,6 +20,8 @@ pub struct Credentials {
     /// By the wall clock, as it stands to `end`.
     obtained_at: OffsetDateTime,
     end: End,
+    /// The end by the time since boot that they had when they were received.
+    granted_up: Duration,
     /// What clients are shown as their end; earlier than `end` has it while the wall clock is set back.
     shown: OffsetDateTime,
     ends_at_aws: OffsetDateTime,
@@ -135,6 +137,7 @@ impl Credentials {
             keys,
             obtained_at: obtained.wall,
             end,
+            granted_up: end.up,
             shown: expires_at,
             ends_at_aws: expires_at,
             account_id,
@@ -163,15 +166,16 @@ impl Credentials {
 
     /// The same, as AWS's clock dates them, which was `ahead` of the wall clock at `now` (negative: behind).
     ///
-    /// The end by the wall clock moves with what is known of that clock. The end by the time since boot only ever
-    /// comes earlier. A user's own keys do not end at AWS and stay as they are.
+    /// The end by the wall clock moves with what is known of that clock. The end by the time since boot comes no later
+    /// than it did when they were received; a `Date` that was wrong holds until the next one. A user's own keys do not
+    /// end at AWS and stay as they are.
     #[must_use]
     pub fn redated(self, ahead: Duration, now: Moment) -> Self {
         if self.session_token().is_none() {
             return self;
         }
         let wall = end_by_wall(self.ends_at_aws, ahead);
-        let up = self.end.up.min(now.up + (self.ends_at_aws - (now.wall + ahead)));
+        let up = self.granted_up.min(now.up + (self.ends_at_aws - (now.wall + ahead)));
         let obtained_at = self.obtained_at + (wall - self.end.wall);
         Self { obtained_at, end: End { wall, up }, shown: wall, ..self }
     }
@@ -347,7 +351,7 @@ impl Stored {
         let origin =
             origin.map(|StoredOrigin { digest, stood_in }| Origin { digest: *digest, stood_in: *stood_in });
         let end = End { wall: expires_at, up };
-        Some(Credentials { end, ends_at_aws, origin, ..made })
+        Some(Credentials { end, granted_up: up, ends_at_aws, origin, ..made })
     }
 }
 
@@ -450,6 +454,16 @@ mod tests {
             "set right"
         );
         assert_eq!(made().redated(-Duration::hours(2), later).remaining(later), Duration::minutes(30));
+    }
+
+    #[test]
+    fn a_date_that_was_wrong_holds_until_the_next_one() {
+        let later = NOON + Duration::minutes(30);
+
+        let lied_to = made().redated(Duration::hours(6), later);
+        assert!(lied_to.remaining(later).is_negative());
+
+        assert_eq!(lied_to.redated(Duration::ZERO, later).remaining(later), Duration::minutes(30));
     }
 
     /// The time since boot stood still with the machine, and NTP has set the wall clock right meanwhile.

@@ -106,6 +106,15 @@ impl Failure {
         Self(Arc::new(Record { class: *class, message, hint, retry_after: Some(pause), is_local: *is_local }))
     }
 
+    /// The same failure, of a process on this host that may be asked again after exactly `pause`: it keeps the pauses
+    /// that others ask for itself.
+    #[must_use]
+    pub fn asked_here_again_in(self, pause: Duration) -> Self {
+        let Record { class, message, hint, .. } = &*self.0;
+        let (message, hint) = (message.clone(), hint.clone());
+        Self(Arc::new(Record { class: *class, message, hint, retry_after: Some(pause), is_local: true }))
+    }
+
     /// Who or what has to change before a retry can succeed.
     pub fn class(&self) -> Class {
         self.0.class

@@ -146,6 +146,8 @@ impl Machine {
         machine.held = last.credentials.clone();
         machine.inherited = last.inherited;
         machine.trouble = last.trouble.clone();
+        // Set since it was published, the clock is found to be set with the first event.
+        machine.booted_at = last.next_attempt_at.booted_at();
         match (&last.credentials, &last.trouble) {
             (None, None) => {}
             (_, trouble) if last.fetching => {
@@ -207,10 +209,17 @@ impl Machine {
             return;
         }
         self.last_date = Some(date);
+        self.redate(date.at_most, date.at);
+        if let Some(held) = self.held.take() {
+            self.held = Some(as_of(&held, now));
+        }
+    }
+
+    fn redate(&mut self, ahead: Span, at: Moment) {
         if let Some(held) = &self.held {
-            let dated = Credentials::clone(held).redated(date.at_most, date.at);
+            let dated = Credentials::clone(held).redated(ahead, at);
             if dated.end().differs(held.end()) {
-                self.held = Some(Arc::new(dated.as_of(now)));
+                self.held = Some(Arc::new(dated));
             }
         }
     }
@@ -262,19 +271,24 @@ impl Machine {
         self.seen + attempt.into_iter().chain(lapses).min().unwrap_or(nothing_to_wait_for)
     }
 
-    /// Whoever set the clock may have made what is held useless to clients, or has just put it right. A clock that is
-    /// set again and again hastens an attempt each minute at most.
+    /// Finds out whether the clock was set. That may have made what is held useless to clients, or have put it right. A
+    /// clock that is set again and again hastens an attempt each minute at most.
     fn note_clock(&mut self, jitter: &Jitter) {
+        let was_set = (self.seen.booted_at() - self.booted_at).abs() > CLOCK_STEP;
+        if let Some(date) = self.last_date.filter(|_| was_set) {
+            // What AWS said of the time still holds, against the time since boot.
+            self.redate(date.ahead_at_most(self.seen), self.seen);
+        }
         if let Some(held) = self.held.take() {
             self.held = Some(as_of(&held, self.seen));
         }
-        if (self.seen.booted_at() - self.booted_at).abs() <= CLOCK_STEP {
+        if !was_set {
             return;
         }
         self.booted_at = self.seen.booted_at();
         if self.flight == Flight::Grounded {
             let earliest = self.next_step_counts_at.max(self.seen.up);
-            self.hasten(earliest, SHORTEST_SPREAD, jitter);
+            self.hasten(earliest, self.spread(), jitter);
             self.next_step_counts_at = earliest + Span::MINUTE;
         }
     }
@@ -349,17 +363,18 @@ impl Machine {
                 .held
                 .as_ref()
                 .is_none_or(|held| fresh.outlive(held) || is_of_newer_identity(&fresh, held));
-        // What AWS takes longer may yet be dead by this host's clock, and must not replace the living then.
-        let loses_nothing = self.remaining().is_none_or(|left| life > left);
+        // By more than the two clocks differ that are not read at the very same time. What AWS takes longer may yet be
+        // dead by this host's clocks, and must not replace the living then.
+        let lives_longer = self.remaining().is_none_or(|left| life > left + Span::SECOND);
         if !is_usable {
             let end = rfc3339(fresh.expires_at());
-            if is_wanted && loses_nothing {
+            if is_wanted && lives_longer {
                 (self.held, self.inherited) = (Some(fresh), false);
             }
             return Worth::Useless(self.too_short(&end));
         }
         // What has ended by this host's clocks makes way for anything that lives, whatever AWS says of its end.
-        if is_wanted || !self.is_live() {
+        if is_wanted || lives_longer || !self.is_live() {
             (self.held, self.inherited) = (Some(fresh), false);
             return Worth::Held;
         }
@@ -421,6 +436,10 @@ impl Machine {
             Class::Throttled => (growing_from(THROTTLED_PAUSE), Duration::MAX),
             Class::Denied => (DENIED_PAUSE.mul_f64(0.9 + 0.2 * drawn), DENIED_CLIENT_PATIENCE),
         };
+        if let Some(pause) = failure.retry_after().filter(|_| failure.is_local()) {
+            let pause = span(pause);
+            return Pauses { next: pause, client: pause, certificate: pause };
+        }
         // Being told to wait asks for that much at least: the pause that grows goes on growing.
         let told =
             failure.retry_after().unwrap_or_default().min(LONGEST_TOLD_PAUSE).mul_f64(1.0 + 0.1 * drawn);

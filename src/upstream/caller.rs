@@ -2,14 +2,18 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::Request;
 use http::Uri;
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::Error;
 use super::Foreign;
+use super::Reply;
 use super::Transport;
 use super::answer::Answer;
 use super::skew::Skew;
@@ -30,6 +34,7 @@ pub struct Caller {
     transport: Arc<dyn Transport>,
     clock: Clock,
     skew: Arc<Skew>,
+    is_waiting: Arc<AtomicBool>,
 }
 
 /// A request that is ready to be sent.
@@ -42,7 +47,7 @@ pub(super) struct Signed {
 impl Caller {
     /// Calls by `transport`; the local clock is taken to be right until a reply says otherwise.
     pub fn new(transport: Arc<dyn Transport>, clock: Clock) -> Self {
-        Self { transport, clock, skew: Arc::default() }
+        Self { transport, clock, skew: Arc::default(), is_waiting: Arc::default() }
     }
 
     /// Local time, which clients judge by.
@@ -54,6 +59,11 @@ impl Caller {
     pub(super) fn now_at_aws(&self) -> OffsetDateTime {
         let now = self.now();
         now.wall + self.skew.ahead(now)
+    }
+
+    /// Whether the call under way waits for its turn, and nothing has been sent.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
     }
 
     /// The last `Date` that a reply had.
@@ -83,16 +93,43 @@ impl Caller {
     }
 
     async fn send(&self, Signed { request, host }: Signed) -> Result<Answer, Error> {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let _turn = self.transport.turn(request.uri().authority().cloned()).await;
+        self.is_waiting.store(false, Ordering::Relaxed);
         let sent = self.clock.moment();
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
         let read = self.clock.moment();
         let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
         // A portal's clock says nothing of AWS's.
-        let date = date.filter(|_| !Foreign::is_page(reply.headers(), reply.body().expose()));
+        let date = date.filter(|_| !is_foreign(&reply));
         let clock_corrected =
             date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
         Ok(Answer::new(reply, read, self.skew.last(), clock_corrected))
     }
+}
+
+/// Whether something on the way answered. The type of an error is looked for in each form that AWS's services write.
+fn is_foreign(reply: &Reply) -> bool {
+    let (status, headers, body) = (reply.status(), reply.headers(), reply.body().expose());
+    if status.is_success() {
+        return Foreign::is_page(headers, body);
+    }
+    Foreign::of(status, headers, body, &named_type(body)).is_some()
+}
+
+/// The type of an error in a body of JSON or XML; empty where there is none.
+fn named_type(body: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    struct Named {
+        #[serde(rename = "__type", alias = "code")]
+        kind: Option<String>,
+    }
+    if let Ok(Named { kind: Some(kind) }) = serde_json::from_slice(body) {
+        return kind.rsplit('#').next().unwrap_or_default().to_owned();
+    }
+    let text = String::from_utf8_lossy(body);
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    code.map(|(code, _)| code.to_owned()).unwrap_or_default()
 }
 
 /// What a call is sent to.

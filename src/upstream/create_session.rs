@@ -269,6 +269,10 @@ impl Issuer for RolesAnywhere {
         self.caller.last_date()
     }
 
+    fn is_waiting(&self) -> bool {
+        self.caller.is_waiting()
+    }
+
     fn signs_with(&self) -> Option<Origin> {
         self.options.identity.loaded().map(|identity| Origin::of(identity.leaf()))
     }

@@ -101,11 +101,7 @@ impl Failover {
         // Counted before it is known, so that an attempt that is cut off counts as well.
         let failures = self.count();
         let mut first = pin!(self.ask_first());
-        let early = if is_urgent {
-            tokio::time::timeout(HEAD_START, first.as_mut()).await.ok()
-        } else {
-            Some(first.as_mut().await)
-        };
+        let early = if is_urgent { self.early(first.as_mut()).await } else { Some(first.as_mut().await) };
         let made = match early {
             Some(Err(failure)) if !failure.is_local() && (is_urgent || is_for_good(&failure, failures)) => {
                 self.tell_detour(&failure);
@@ -121,6 +117,17 @@ impl Failover {
         }?;
         self.state().lasts_until = Some(made.end());
         Ok(made)
+    }
+
+    /// What the first answers before it counts as silent. While it waits for the calls of others it is not asked yet.
+    async fn early<T>(&self, mut first: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        loop {
+            match tokio::time::timeout(HEAD_START, first.as_mut()).await {
+                Ok(answered) => return Some(answered),
+                Err(_) if self.first.issuer.is_waiting() => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     async fn ask_first(&self) -> Result<Credentials, Failure> {

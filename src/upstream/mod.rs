@@ -42,6 +42,7 @@ pub use transport::Replaceable;
 pub use transport::Reply;
 pub use transport::Transport;
 pub use transport::TransportError;
+pub use transport::Turn;
 
 use crate::clock::Reading;
 use crate::credentials::Credentials;
@@ -61,6 +62,11 @@ pub trait Issuer: Send + Sync + 'static {
     /// The `Date` of the last reply that had one, be it a refusal; `None` where no reply has told.
     fn last_date(&self) -> Option<Reading> {
         None
+    }
+
+    /// Whether the call under way waits for the calls of others, so that nothing has been sent yet.
+    fn is_waiting(&self) -> bool {
+        false
     }
 
     /// What the next call would be signed with, as far as it has been loaded; `None` where that is unknown.

@@ -29,7 +29,17 @@ pub type Reply = Response<Secret<Vec<u8>>>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends one request; `Err` means that no whole reply arrived.
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>>;
+
+    /// Waits for a turn to send to a host, to be held until the reply is there.
+    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
+        let _ = host;
+        Box::pin(std::future::ready(Turn(None)))
+    }
 }
+
+/// The right to call a host, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "it is held, and let go")] Option<OwnedSemaphorePermit>);
 
 /// A transport that can be exchanged under the sessions that use it, as a reload of the settings does.
 pub struct Replaceable(RwLock<Arc<dyn Transport>>);
@@ -50,6 +60,11 @@ impl Transport for Replaceable {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
         let transport = Arc::clone(&*self.0.read().unwrap_or_else(PoisonError::into_inner));
         Box::pin(async move { transport.send(request).await })
+    }
+
+    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
+        let transport = Arc::clone(&*self.0.read().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move { transport.turn(host).await })
     }
 }
 
@@ -162,7 +177,6 @@ impl Https {
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
-        let _turn = self.turns.take(request.uri().authority()).await;
         let (head, mut chunks) = self.open(request).await?.into_parts();
         // Never grows, so it leaves no copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
@@ -221,6 +235,10 @@ fn incomplete(error: reqwest::Error) -> TransportError {
 impl Transport for Https {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
         Box::pin(self.exchange(request))
+    }
+
+    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
+        Box::pin(async move { Turn(self.turns.take(host.as_ref()).await) })
     }
 }
 

@@ -143,12 +143,13 @@ impl World {
         }
         let origin = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.origin());
         if origin(&after) == origin(before) {
-            assert!(remaining(&after) >= remaining(before), "the living are not lost");
+            // A clock that is set may show what it was off by unnoticed.
+            let before = remaining(before).map(|left| left - GRAIN);
+            assert!(remaining(&after) >= before, "the living are not lost");
         } else {
             assert!(alive || remaining(before).is_none_or(|left| left <= Span::MINUTE));
         }
         if matches!(event, Event::Fetched(Err(_))) {
-            assert_eq!(remaining(&after), remaining(before));
             assert!(after.trouble.is_some());
         }
         if after.phase == Phase::Lapsed {

@@ -31,7 +31,8 @@ impl Foreign {
     /// The answer with these `headers`, if it is not AWS's; `kind` is the type that its head or body names.
     pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], kind: &str) -> Option<Self> {
         let has = |name: &str| headers.contains_key(name);
-        let is_named = has("x-amzn-errortype") || (is_type(kind) && !Self::is_page(headers, body));
+        let is_aws_type = is_type(kind) || (!kind.is_empty() && is_query_error(body));
+        let is_named = has("x-amzn-errortype") || (is_aws_type && !Self::is_page(headers, body));
         let is_numbered = has("x-amzn-requestid") || has("x-amz-request-id");
         if is_named || (is_numbered && !Self::is_page(headers, body)) {
             return None;
@@ -123,11 +124,16 @@ fn harmless(text: &str) -> Option<String> {
     (!text.is_empty() && text.bytes().all(is_plain)).then(|| text.to_owned())
 }
 
-/// Whether this is how AWS names types of errors: `AccessDeniedException`, `ValidationError`. Portals write `FORBIDDEN`.
+/// Whether this is how AWS names types of errors: `AccessDeniedException`, `ValidationError`. Portals write `Forbidden`.
 fn is_type(kind: &str) -> bool {
-    kind.starts_with(|first: char| first.is_ascii_uppercase())
-        && kind.contains(|letter: char| letter.is_ascii_lowercase())
-        && kind.chars().all(|letter| letter.is_ascii_alphanumeric())
+    let is_word = kind.chars().all(|letter| letter.is_ascii_alphanumeric());
+    is_word && ["Exception", "Error", "Fault"].iter().any(|end| kind.len() > end.len() && kind.ends_with(end))
+}
+
+/// Whether this is an error as STS writes it (AWS Query protocol), whose codes have all kinds of endings.
+fn is_query_error(body: &[u8]) -> bool {
+    let head = &body[..body.len().min(1024)];
+    head.windows(b"<ErrorResponse".len()).any(|window| window == b"<ErrorResponse")
 }
 
 #[cfg(test)]
@@ -168,7 +174,11 @@ mod tests {
     fn a_type_in_the_body_alone_is_awss_word_and_a_portals_code_is_not() {
         let cases = [
             ("AccessDeniedException", "{}", true),
-            ("ValidationError", "<ErrorResponse>", true),
+            ("ValidationError", "{}", true),
+            ("AccessDenied", r#"<?xml version="1.0"?><ErrorResponse xmlns="x">"#, true),
+            ("AccessDenied", "{}", false),
+            ("Forbidden", "{}", false),
+            ("Error", "{}", false),
             ("FORBIDDEN", "{}", false),
             ("403", "{}", false),
             ("Access denied", "{}", false),

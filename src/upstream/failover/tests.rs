@@ -20,6 +20,8 @@ struct Script {
     answers: Mutex<VecDeque<Answer>>,
     asked: Mutex<u32>,
     leaf: Mutex<&'static [u8]>,
+    /// Until when its call waits for those of others.
+    waits_until: Mutex<Option<Instant>>,
 }
 
 impl Script {
@@ -36,6 +38,10 @@ impl Issuer for Script {
             tokio::time::sleep(pause).await;
             result.map(|name| credentials(name, self.clock.moment()))
         })
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waits_until.lock().unwrap().is_some_and(|at| Instant::now() < at)
     }
 
     fn signs_with(&self) -> Option<Origin> {
@@ -67,6 +73,7 @@ fn rig(first: impl IntoIterator<Item = Answer>, second: impl IntoIterator<Item =
             answers: Mutex::new(answers),
             asked: Mutex::new(0),
             leaf: Mutex::new(b"old"),
+            waits_until: Mutex::default(),
         })
     };
     let (first, second) = (script(first.into_iter().collect()), script(second.into_iter().collect()));
@@ -406,6 +413,16 @@ async fn while_both_refuse_both_are_asked_in_each_attempt() {
     }
 
     assert_eq!(rig.asked(), (2, 2));
+}
+
+/// A thousand sessions start together.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_those_of_others_is_not_silent() {
+    let rig = rig([(4 * HEAD_START, Ok("a"))], []);
+    *rig.first.waits_until.lock().unwrap() = Some(Instant::now() + 4 * HEAD_START);
+
+    assert_eq!(rig.attempt().await.unwrap(), "a");
+    assert_eq!(rig.asked(), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
