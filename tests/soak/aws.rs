@@ -184,8 +184,9 @@ impl Sky {
             Some(Fault::Denied) => Answer::new(date, denied(random, now)),
             Some(Fault::Malformed) => {
                 let garbage = random.pick(&GARBAGE);
-                // Nobody reads the head of what is not read to its end.
-                let date = date.filter(|_| garbage != Garbage::Oversized);
+                // Nothing reads the head of what is not read to its end, or is not AWS's.
+                let is_read = !matches!(garbage, Garbage::Oversized | Garbage::Portal | Garbage::Redirect);
+                let date = date.filter(|_| is_read);
                 Answer::new(date, Outcome::Garbled(garbage))
             }
             Some(Fault::ShortLife) => {

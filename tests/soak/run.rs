@@ -327,6 +327,7 @@ impl Run {
         let times = &self.world.times;
         times.step(by);
         let mut state = self.world.lock();
+        state.sets.step(times.now());
         let is_hopeless = times.offset() + Span::minutes(2) > Span::try_from(self.world.life).unwrap();
         match (self.is_hopeless, is_hopeless) {
             (false, true) => state.health.begins(Fault::ClockStep, times.awake()),
@@ -369,7 +370,7 @@ impl Run {
         let known = kept.as_ref().map(|kept| set(kept.access_key_id()).number);
         let with = kept.as_ref().map(|kept| kept.expires_at());
         let is_rotated = left.is_some_and(|(_, certificate)| certificate != state.sky.certificate);
-        state.sets.start_over(known);
+        state.sets.start_over(known, world.times.now());
         state.trace.note(&world.times, Event::Started { with });
         state.health.ends(world.times.awake());
         state.pace.starts_anew(&world.times);

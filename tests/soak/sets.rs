@@ -55,7 +55,8 @@ pub(crate) struct Held {
     wall: OffsetDateTime,
     /// As it was dated before that, and when it was dated anew: until the attempt is over that may not be known.
     before: (OffsetDateTime, OffsetDateTime),
-    /// By the time since boot.
+    /// By the time since boot, as it was granted, and as AWS's last `Date` has it.
+    granted: OffsetDateTime,
     up: OffsetDateTime,
     /// What of it was left when it came.
     pub(crate) life: Span,
@@ -75,7 +76,14 @@ impl Held {
     fn surely_left(&self, now: Now) -> Span {
         let (wall, dated_at) = self.before;
         let may_be_unknown = now.truth - dated_at < ATTEMPT;
-        if may_be_unknown { self.left(now).min(wall - now.host) } else { self.left(now) }
+        if may_be_unknown { self.left(now).min(wall - now.host) - AGREES } else { self.left(now) }
+    }
+
+    /// AWS's clock is `behind` ahead of the host's.
+    fn date(&mut self, behind: Span, now: Now) {
+        self.before = (self.wall, now.truth);
+        self.wall = self.ends_at - earlier(behind);
+        self.up = self.granted.min(now.truth + (self.ends_at - (now.host + behind)));
     }
 
     /// What a step of the clock that is too small to be noticed has taken from it.
@@ -101,6 +109,8 @@ pub(crate) enum Worth {
 pub(crate) struct Sets {
     /// What AWS's `Date` made known last: how far the host's clock was behind, and how far from the truth it was then.
     read: Option<(Span, Span)>,
+    /// How far the host's clock was from the truth when a step was last noticed.
+    noticed: Span,
     at_most_behind: Span,
     /// By number: whether something told the truth of when the set ends.
     delivered: Vec<Option<bool>>,
@@ -132,16 +142,26 @@ impl Sets {
         let before = self.read.map(|(behind, offset)| near_zero_is_zero(behind - (now.offset() - offset)));
         self.read = Some((behind, now.offset()));
         if let Some(best) = &mut self.best {
-            best.before = (best.wall, now.truth);
-            best.wall = best.ends_at - earlier(self.at_most_behind);
-            best.up = best.up.min(now.truth + (best.ends_at - (now.host + self.at_most_behind)));
+            best.date(self.at_most_behind, now);
         }
         (behind - before.unwrap_or_default()).abs() >= AGREES - GRAIN
     }
 
+    /// The clock is set: what AWS said of the time before holds against the time since boot. Small steps add up.
+    pub(crate) fn step(&mut self, now: Now) {
+        if (now.offset() - self.noticed).abs() <= AGREES {
+            return;
+        }
+        self.noticed = now.offset();
+        if let (Some((_, offset)), Some(best)) = (self.read, &mut self.best) {
+            best.date(near_zero_is_zero(self.at_most_behind - (now.offset() - offset)), now);
+        }
+    }
+
     /// Another process: it has heard nothing of the clock, and holds what it was given.
-    pub(crate) fn start_over(&mut self, kept: Option<usize>) {
+    pub(crate) fn start_over(&mut self, kept: Option<usize>, now: Now) {
         self.forget_the_clock();
+        self.noticed = now.offset();
         self.best = self.best.filter(|best| Some(best.number) == kept);
         (self.before.0, self.is_unclear) = (None, kept.is_some() && self.best.is_none());
     }
@@ -184,6 +204,7 @@ impl Sets {
             None => Some(true),
             Some(best) if best.inherited || certificate > best.certificate => Some(true),
             Some(best) if best.left(now) <= RESERVE - GRAIN => Some(true),
+            Some(best) if is_less(best.left(now), life) != Some(false) => is_less(best.left(now), life),
             Some(best) => is_less(best.ends_at, set.ends_at),
         };
         self.before = (self.best, awake);
@@ -192,6 +213,7 @@ impl Sets {
             ends_at: set.ends_at,
             wall,
             before: (wall, now.truth),
+            granted: now.truth + life,
             up: now.truth + life,
             life,
             certificate,
