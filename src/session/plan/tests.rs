@@ -429,6 +429,16 @@ fn certificates_that_change_all_the_time_do_not_bring_the_attempt_forward_each_t
 }
 
 #[test]
+fn a_certificate_that_is_told_of_twice_is_given_one_time() {
+    let (mut machine, _) = live(HOUR, LATEST);
+
+    let first = machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(EARLIEST));
+
+    assert!(!first.fetch);
+    assert_eq!(machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(LATEST)), first);
+}
+
+#[test]
 fn a_new_certificate_renews_and_keeps_what_is_still_valid() {
     let (mut machine, _) = live(HOUR, LATEST);
 
