@@ -162,3 +162,17 @@ fn credentials_that_are_expired_on_arrival_do_not_replace_those_held() {
     assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(machine.snapshot().phase, Phase::Live);
 }
+
+/// A client that was just told of credentials takes those with little life left.
+#[test]
+fn credentials_that_are_of_little_use_replace_those_of_less() {
+    let (mut machine, _) = live(Span::minutes(2), LATEST);
+    let now = at(seconds(115));
+    assert!(wake(&mut machine, now).fetch);
+
+    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(now, seconds(45)))), now);
+
+    let snapshot = machine.snapshot();
+    assert_eq!(snapshot.credentials.unwrap().remaining(now), seconds(45));
+    assert_eq!(snapshot.trouble.unwrap().class(), Class::Misconfigured);
+}
