@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::credentials::Keys;
 use crate::secret::Secret;
+use crate::upstream::support::Log;
 
 const NOON: time::OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
@@ -454,13 +455,6 @@ async fn a_silence_is_not_urgent_for_a_session_that_holds_what_a_predecessor_lef
 
 #[tokio::test(start_paused = true)]
 async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_writer(Arc::new(log.reopen().unwrap()))
-        .finish();
     let refusal = || {
         fails(Trouble { hint: Some("enable it"), ..Trouble::new(Class::Denied, "the profile is disabled") })
     };
@@ -469,17 +463,14 @@ async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
         [makes("d"), down(), makes("e")],
     );
 
-    let guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::start();
     for _ in 0..6 {
         let _ = rig.attempt().await;
         tokio::time::advance(REFUSED_FOR).await;
     }
-    drop(guard);
 
-    let log = fs_err::read_to_string(log.path()).unwrap();
-    let lines: Vec<_> = log.lines().map(str::trim).collect();
     assert_eq!(
-        lines,
+        log.lines(),
         [
             "WARN The first endpoint fails; asking the second endpoint session=\"bedrock\" region=\"eu-west-1\" \
          class=denied error=\"the profile is disabled\" hint=\"enable it\"",
