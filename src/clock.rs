@@ -339,6 +339,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_date_told_moves_with_the_wall_clock_when_that_is_set() {
+        let at = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: time::Duration::HOUR };
+        let date = Reading { ahead: time::Duration::MINUTE, at_most: time::Duration::minutes(2), at };
+        let known = |by: time::Duration| {
+            let later = at + time::Duration::DAY;
+            let now = Moment { wall: later.wall + by, ..later };
+            (date.ahead(now).whole_seconds(), date.ahead_at_most(now).whole_seconds())
+        };
+
+        assert_eq!(known(time::Duration::ZERO), (60, 120));
+        assert_eq!(known(-time::Duration::HOUR), (3660, 3720), "set back");
+        assert_eq!(known(time::Duration::MINUTE), (0, 60), "set forward");
+        assert_eq!(known(time::Duration::seconds(90)), (0, 0), "30 s are no difference");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tls_verifies_at_the_time_of_the_same_clock() {
+        use rustls::time_provider::TimeProvider as _;
+        let noon = Clock::manual(datetime!(2026-03-11 12:00:00 UTC));
+        let before_unix = Clock::manual(datetime!(1969-12-31 23:59:59 UTC));
+
+        assert_eq!(noon.current_time().map(|time| time.as_secs()), Some(1_773_230_400));
+        assert_eq!(before_unix.current_time(), None);
+    }
+
+    #[test]
     fn the_systems_boot_has_an_id() {
         let clock = Clock::system();
 

@@ -437,7 +437,52 @@ mod tests {
 
         assert_eq!(made().as_of(later).expires_at(), NOON.wall + Duration::HOUR);
         assert_eq!(made().as_of(back).expires_at(), back.wall + Duration::minutes(10));
+        assert_eq!(made().as_of(back).obtained_at(), back.wall - Duration::minutes(50));
         assert_eq!(made().as_of(back).life(), Duration::HOUR);
+    }
+
+    #[test]
+    fn clocks_that_are_not_read_at_the_very_same_time_show_the_same_end() {
+        let shown = |by: Duration| made().as_of(set(NOON, by)).expires_at() - made().expires_at();
+        let is_wrong = |by: Duration| made().are_shown_wrong(set(NOON, by));
+
+        assert_eq!(shown(-Duration::milliseconds(999)), Duration::ZERO);
+        assert_eq!(shown(-Duration::SECOND), -Duration::SECOND);
+        assert!(!is_wrong(-Duration::SECOND) && is_wrong(-Duration::milliseconds(1001)));
+    }
+
+    #[test]
+    fn ends_up_to_a_second_apart_are_one_and_the_same() {
+        let end = made().end();
+        for (apart, differs) in [(0, false), (1000, false), (1001, true)] {
+            let apart = Duration::milliseconds(apart);
+            assert_eq!(end.differs(End { wall: end.wall + apart, ..end }), differs, "{apart}");
+            assert_eq!(end.differs(End { up: end.up - apart, ..end }), differs, "{apart}");
+        }
+    }
+
+    #[test]
+    fn credentials_from_the_future_are_known_by_the_wall_clock() {
+        assert!(made().are_obtained_after(set(NOON, -Duration::MILLISECOND)));
+        assert!(!made().are_obtained_after(NOON));
+        assert!(!made().are_obtained_after(set(NOON, Duration::MILLISECOND)));
+    }
+
+    #[test]
+    fn what_took_the_place_of_others_outlives_them() {
+        let others = made().ending_at_aws(NOON.wall + Duration::hours(2));
+        let later = made().ending_at_aws(NOON.wall + Duration::hours(3));
+
+        assert!(!made().outlive(&others));
+        assert!(made().known_to_outlive(&others).outlive(&others));
+        assert_eq!(later.clone().known_to_outlive(&others).ends_at_aws, later.ends_at_aws);
+    }
+
+    #[test]
+    fn debugging_shows_the_public_part_and_no_other() {
+        assert_eq!(format!("{:?}", keys()), "Keys { access_key_id: \"ASIA\", .. }");
+        assert!(format!("{:?}", made()).starts_with("Credentials { access_key_id: \"ASIA\", expires_at: "));
+        assert!(!format!("{:?}", made()).contains("canary"));
     }
 
     #[test]
@@ -448,6 +493,7 @@ mod tests {
         let behind = made().redated(Duration::hours(2), back);
         assert_eq!(behind.expires_at(), NOON.wall - Duration::hours(1) - Duration::SECOND);
         assert_eq!(behind.remaining(back), Duration::minutes(30) - Duration::SECOND);
+        assert_eq!(behind.life(), Duration::HOUR);
         assert_eq!(
             behind.redated(Duration::ZERO, later).remaining(later),
             Duration::minutes(30),
@@ -479,6 +525,9 @@ mod tests {
             Duration::minutes(9),
             "though the wall clock is set back after that"
         );
+        // Its wall clock is two hours slow.
+        let dated = made().redated(Duration::hours(2), set(resumed, -Duration::hours(2)));
+        assert_eq!(dated.end().up - resumed.up, Duration::minutes(9));
     }
 
     #[tokio::test(start_paused = true)]
@@ -494,13 +543,13 @@ mod tests {
         let read = stored.credentials(&clock).unwrap();
 
         assert_eq!(read.access_key_id(), "ASIA");
-        assert_eq!(read.secret_access_key(), made.secret_access_key());
-        assert_eq!(read.session_token(), made.session_token());
+        assert_eq!(read.secret_access_key().expose(), "canary-secret");
+        assert_eq!(read.session_token().map(|token| token.expose().as_str()), Some("canary-token"));
         assert_eq!(read.account_id(), Some("123456789012"));
-        assert_eq!(read.origin(), Some(origin));
+        assert_eq!(read.origin(), Some(Origin { stood_in: true, ..Origin::of(b"leaf") }));
         assert_eq!((read.life(), read.expires_at()), (Duration::HOUR, datetime!(2026-03-11 13:00:00 UTC)));
         assert_eq!(read.ends_at_aws, datetime!(2026-03-11 15:00:00 UTC));
-        assert!(!format!("{stored:?}").contains("canary"), "{stored:?}");
+        assert_eq!(format!("{stored:?}"), "Stored { access_key_id: \"ASIA\", .. }");
     }
 
     #[tokio::test(start_paused = true)]
@@ -528,7 +577,10 @@ mod tests {
         assert_eq!(left(), Some(49));
         clock.jump(-Duration::minutes(14));
         assert_eq!(left(), Some(60), "no longer than it was granted for");
-        clock.jump(-Duration::minutes(2));
+        // What is stored has no fraction of a second.
+        clock.jump(-Duration::MINUTE - Duration::milliseconds(750));
+        assert_eq!(left(), Some(60), "five minutes in the future");
+        clock.jump(-Duration::MILLISECOND);
         assert_eq!(left(), None, "from the future: nothing tells when it ends");
     }
 }

@@ -265,10 +265,12 @@ mod tests {
     #[test]
     fn a_failure_is_told_aloud_again_when_credentials_run_low() {
         let plenty = credentials(NOON, time::Duration::HOUR);
-        let little = credentials(NOON, time::Duration::minutes(9));
+        let enough = credentials(NOON, LITTLE);
+        let little = credentials(NOON, LITTLE - time::Duration::SECOND);
 
         let lines = logged(|diary| {
-            (0..4).for_each(|_| fail(diary, Some(&plenty), &failure(Class::Transient)));
+            (0..3).for_each(|_| fail(diary, Some(&plenty), &failure(Class::Transient)));
+            fail(diary, Some(&enough), &failure(Class::Transient));
             (0..4).for_each(|_| fail(diary, Some(&little), &failure(Class::Transient)));
         });
 
@@ -287,6 +289,21 @@ mod tests {
         assert_eq!(level(Class::Broken), "ERROR");
         assert_eq!(level(Class::Transient), "WARN");
         assert_eq!(level(Class::Throttled), "WARN");
+    }
+
+    #[test]
+    fn credentials_of_earlier_settings_are_told_of_while_they_live() {
+        let (held, dead) =
+            (credentials(NOON, time::Duration::HOUR), credentials(NOON, time::Duration::SECOND));
+        let refused = |held| Snapshot { inherited: true, ..state(Some(held), Some(&failure(Class::Denied))) };
+
+        let lines = logged(|diary| {
+            diary.note(true, &refused(&held), (RETRY_IN, None), NOON);
+            diary.note(true, &refused(&dead), (RETRY_IN, None), NOON);
+        });
+
+        assert!(lines[0].starts_with("WARN No credentials by the new settings; handing out"), "{lines:?}");
+        assert!(lines[1].starts_with("ERROR No valid credentials"), "{lines:?}");
     }
 
     #[test]

@@ -310,6 +310,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_handle_knows_its_keeper_and_whether_that_has_ended() {
+        let (one, other) = (rig(Snapshot::first(NOON)), rig(Snapshot::first(NOON)));
+        let clone = one.handle.clone();
+
+        assert!(one.handle.is_same(&clone) && !one.handle.is_same(&other.handle));
+        one.published.send_replace(live(Duration::HOUR));
+        assert!(!clone.has_ended());
+        drop(one.published);
+        assert!(clone.has_ended() && !other.handle.has_ended());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_session_whose_keeper_has_ended_says_so_at_once() {
         let Rig { published, handle, clock: _, nudge: _ } = rig(Snapshot::first(NOON));
         drop(published);

@@ -88,6 +88,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::upstream::support::Log;
 
     const LOCAL: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Duration::HOUR };
 
@@ -153,7 +154,41 @@ mod tests {
 
         assert!(!learn(&skew, datetime!(9999-12-31 23:59:59 UTC)));
         assert!(!learn(&skew, datetime!(0001-01-01 00:00:00 UTC)));
+        assert!(!learn(&skew, LOCAL.wall + PLAUSIBLE + Duration::SECOND));
         assert_eq!(skew.last(), None);
+        assert!(learn(&skew, LOCAL.wall + PLAUSIBLE));
+    }
+
+    #[test]
+    fn a_clock_that_was_reset_to_1970_is_learned() {
+        let skew = Skew::default();
+        let reset = Moment { wall: OffsetDateTime::UNIX_EPOCH, ..LOCAL };
+
+        assert!(skew.learn(LOCAL.wall, reset, reset));
+        assert_eq!(reset.wall + skew.ahead(reset), LOCAL.wall);
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_of_when_it_changes_by_more_than_30_seconds() {
+        let skew = Skew::default();
+        let log = Log::start();
+
+        for (ahead, is_new) in [(60, true), (90, false), (60, false), (91, true), (-91, true), (-91, false)] {
+            assert_eq!(learn(&skew, LOCAL.wall + Duration::seconds(ahead)), is_new, "{ahead}");
+        }
+        assert!(learn(&skew, LOCAL.wall));
+
+        let lines = log.lines();
+        let told: Vec<_> = lines.iter().map(|line| line.split(&[';', '"']).next().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "WARN The local clock is behind AWS's",
+                "WARN The local clock is behind AWS's",
+                "WARN The local clock is ahead of AWS's",
+                "INFO The local clock agrees with AWS again",
+            ]
+        );
     }
 
     #[test]

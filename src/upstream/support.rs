@@ -1,4 +1,4 @@
-//! A transport that follows a script, and STS's answers, for the tests of this stage.
+//! A transport that follows a script, STS's answers and the log, for the tests of this stage.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -144,4 +144,28 @@ pub(super) fn is_signed(request: &Request<Bytes>, keys: &Keys) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All that this thread logs at `info` and above until the value is dropped, a line an event.
+pub(super) struct Log {
+    file: tempfile::NamedTempFile,
+    _default: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(super) fn start() -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(Arc::new(file.reopen().unwrap()))
+            .finish();
+        Self { file, _default: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        let text = fs_err::read_to_string(self.file.path()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
 }

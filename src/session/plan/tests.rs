@@ -4,7 +4,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::credentials::Origin;
 use crate::session::support::NOON;
 use crate::session::support::counted;
 use crate::session::support::credentials;
@@ -22,6 +21,11 @@ fn at(after_noon: Span) -> Moment {
 
 fn seconds(count: i64) -> Span {
     Span::seconds(count)
+}
+
+/// `now`, when somebody has set the wall clock.
+fn set(now: Moment, by: Span) -> Moment {
+    Moment { wall: now.wall + by, ..now }
 }
 
 /// A machine whose first attempt is under way since noon.
@@ -246,179 +250,6 @@ fn an_attempt_is_alone_until_it_has_ended() {
 }
 
 #[test]
-fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
-    for earlier in [Span::ZERO, seconds(1), Span::minutes(50)] {
-        let (mut machine, _) = live(HOUR, LATEST);
-        machine.trouble = Some(failure(Class::Transient));
-        let _ = tell(&mut machine, Event::IdentityChanged, at(seconds(5)));
-        let worse = credentials(at(seconds(1)), HOUR - seconds(1) - earlier);
-
-        let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&worse))), at(seconds(6)));
-
-        let snapshot = machine.snapshot();
-        assert_eq!(snapshot.credentials.unwrap().obtained_at(), NOON.wall);
-        assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
-        assert_eq!(machine.spare(), Some(worse.expires_at()));
-        assert!(step.wake_at - NOON >= Span::minutes(30), "not before what is held is due");
-    }
-}
-
-#[test]
-fn what_has_ended_by_the_local_clock_makes_way_for_what_lives_though_aws_ends_that_earlier() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let forward = set(at(seconds(10)), HOUR);
-    assert!(wake(&mut machine, forward).fetch);
-    let lives = Credentials::clone(&credentials(forward, Span::minutes(30)))
-        .ending_at_aws(at(Span::minutes(30)).wall);
-
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(lives))), forward);
-
-    assert_eq!((machine.snapshot().phase, machine.spare()), (Phase::Live, None));
-}
-
-/// A session of twelve hours is due for renewal when its profile has been shortened to one hour.
-#[test]
-fn a_shortened_profile_costs_one_call_more_and_is_used_when_it_outlives_what_is_held() {
-    for drawn in [LATEST, 0.5, EARLIEST] {
-        let jitter = Jitter::fixed(drawn);
-        let (mut machine, mut step) = live(Span::hours(12), drawn);
-        let mut calls = 0;
-        loop {
-            assert!(machine.on(Event::Wake, step.wake_at, &jitter).fetch);
-            calls += 1;
-            step = machine.on(Event::Fetched(Ok(credentials(step.wake_at, HOUR))), step.wake_at, &jitter);
-            assert_eq!((machine.snapshot().phase, machine.snapshot().trouble), (Phase::Live, None));
-            if machine.spare().is_none() {
-                break;
-            }
-        }
-
-        let left_before = at(Span::hours(12)) - machine.seen;
-        assert_eq!(calls, 2, "{drawn}");
-        assert!(left_before < HOUR && left_before > Span::minutes(50), "{left_before}");
-    }
-}
-
-/// A proxy gives the same answer again and again.
-#[test]
-fn credentials_that_come_again_are_not_asked_for_each_second() {
-    let (mut machine, mut step) = live(HOUR, LATEST);
-    let same = machine.snapshot().credentials.unwrap();
-    let mut calls = 0;
-
-    while machine.snapshot().phase == Phase::Live {
-        step = wake(&mut machine, step.wake_at);
-        if step.fetch {
-            calls += 1;
-            let again = Event::Fetched(Ok(Arc::new(Credentials::clone(&same))));
-            let now = machine.seen;
-            step = tell(&mut machine, again, now);
-        }
-    }
-
-    assert!(calls < 45, "{calls}");
-}
-
-/// What `credentials` makes, obtained with `leaf`.
-fn with(leaf: &[u8], now: Moment, life: Span, stood_in: bool) -> Arc<Credentials> {
-    let origin = Origin { stood_in, ..Origin::of(leaf) };
-    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(origin)))
-}
-
-#[test]
-fn the_first_credentials_of_a_new_certificate_take_over_though_they_end_earlier() {
-    for (stood_in, takes_over) in [(false, true), (true, false)] {
-        let mut machine = fetching(Policy::default());
-        let _ = tell(&mut machine, Event::Fetched(Ok(with(b"old", NOON, Span::hours(12), false))), NOON);
-        assert!(tell(&mut machine, Event::IdentityChanged, at(seconds(5))).fetch);
-
-        let new = with(b"new", at(seconds(6)), HOUR, stood_in);
-        let _ = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&new))), at(seconds(6)));
-
-        let held = machine.snapshot().credentials.unwrap();
-        assert_eq!(Arc::ptr_eq(&held, &new), takes_over, "an earlier certificate that stands in is not new");
-        assert_eq!(machine.snapshot().trouble, None);
-    }
-}
-
-#[test]
-fn the_second_credentials_of_a_certificate_replace_only_what_ends_earlier() {
-    let mut machine = fetching(Policy::default());
-    let first = with(b"leaf", NOON, HOUR, false);
-    let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&first))), NOON);
-    assert!(wake(&mut machine, step.wake_at).fetch);
-
-    let shorter = with(b"leaf", step.wake_at, Span::minutes(20), false);
-    let _ = tell(&mut machine, Event::Fetched(Ok(shorter)), step.wake_at);
-
-    assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &first));
-}
-
-/// The clock was set back by three hours: by it, what is held ends three hours later than AWS meant, and what comes
-/// ends in time.
-#[test]
-fn credentials_that_aws_takes_longer_replace_those_that_look_longer_by_a_clock_since_set_back() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let now = at(Span::minutes(30) - Span::hours(3));
-    let _ = tell(&mut machine, Event::IdentityChanged, now);
-    let fresh = Credentials::clone(&credentials(now, HOUR)).ending_at_aws(at(Span::minutes(90)).wall);
-
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(fresh))), now);
-
-    let snapshot = machine.snapshot();
-    assert_eq!(snapshot.credentials.unwrap().expires_at(), (now + HOUR).wall);
-    assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
-}
-
-/// By a `Date` that was wrong, or a clock set forward, what comes is as good as dead: what is held serves on.
-#[test]
-fn credentials_that_are_of_no_use_here_do_not_replace_the_living_though_aws_takes_them_longer() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let now = at(Span::minutes(30));
-    let _ = tell(&mut machine, Event::IdentityChanged, now);
-    let dead = Credentials::clone(&credentials(now, seconds(60))).ending_at_aws(at(Span::minutes(90)).wall);
-
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(dead))), now);
-
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
-    assert_eq!(machine.snapshot().phase, Phase::Live);
-}
-
-#[test]
-fn credentials_that_are_expired_on_arrival_are_a_failure() {
-    let mut machine = fetching(Policy::default());
-
-    let step = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, Span::MINUTE))), NOON);
-
-    let snapshot = machine.snapshot();
-    assert_eq!(snapshot.phase, Phase::Lapsed);
-    let trouble = snapshot.trouble.unwrap();
-    assert_eq!(trouble.class(), Class::Misconfigured);
-    assert_eq!(
-        trouble.to_string(),
-        "the new credentials end at 2026-03-11T12:01:00Z, less than 60 s from now by this host's clock; \
-         hint: see this host's clock, and how long the profile's sessions may last"
-    );
-    assert_eq!(
-        snapshot.credentials.unwrap().expires_at(),
-        at(Span::MINUTE).wall,
-        "good for promised callers"
-    );
-    assert!(!step.fetch && step.wake_at - NOON > Span::ZERO);
-}
-
-#[test]
-fn credentials_that_are_expired_on_arrival_do_not_replace_those_held() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
-
-    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
-
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
-    assert_eq!(machine.snapshot().phase, Phase::Live);
-}
-
-#[test]
 fn pauses_follow_the_class_and_double_up_to_a_bound() {
     let pause = |failure: &Failure, times, drawn| failed(failure, times, drawn).1.wake_at - NOON;
     let ceilings = |class| [1, 2, 3, 6, 7, 40].map(|times| pause(&failure(class), times, EARLIEST));
@@ -605,6 +436,16 @@ fn certificates_that_change_all_the_time_do_not_bring_the_attempt_forward_each_t
 }
 
 #[test]
+fn a_certificate_that_is_told_of_twice_is_given_one_time() {
+    let (mut machine, _) = live(HOUR, LATEST);
+
+    let first = machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(EARLIEST));
+
+    assert!(!first.fetch);
+    assert_eq!(machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(LATEST)), first);
+}
+
+#[test]
 fn a_new_certificate_renews_and_keeps_what_is_still_valid() {
     let (mut machine, _) = live(HOUR, LATEST);
 
@@ -654,210 +495,6 @@ fn a_client_that_finds_fresh_credentials_expired_may_nudge_a_second_after_they_c
 }
 
 #[test]
-fn a_night_of_suspend_is_noticed_at_the_first_event() {
-    let (mut machine, _) = live(HOUR, LATEST);
-
-    let step = wake(&mut machine, at(Span::hours(9)));
-
-    assert!(step.fetch);
-    assert_eq!(machine.snapshot().phase, Phase::Pending);
-}
-
-/// `now`, when somebody has set the wall clock.
-fn set(now: Moment, by: Span) -> Moment {
-    Moment { wall: now.wall + by, ..now }
-}
-
-/// AWS fails from then on: nothing comes to the rescue.
-#[test]
-fn credentials_end_in_time_though_the_clock_is_set_back() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let back = |after: Span| set(at(after), -Span::hours(2));
-
-    let _ = wake(&mut machine, back(Span::minutes(58)));
-    let shown = machine.snapshot().credentials.unwrap();
-    assert_eq!(machine.snapshot().phase, Phase::Live);
-    assert_eq!(shown.expires_at(), back(HOUR).wall, "clients judge by the wall clock");
-    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back(Span::minutes(58)));
-    assert!(step.wake_at - NOON <= Span::minutes(59));
-    let _ = wake(&mut machine, back(Span::minutes(59)));
-
-    assert_ne!(machine.snapshot().phase, Phase::Live);
-}
-
-#[test]
-fn a_clock_that_is_set_back_and_right_again_costs_no_life() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let _ = wake(&mut machine, set(at(Span::minutes(10)), -Span::hours(2)));
-    let _ = tell(
-        &mut machine,
-        Event::Fetched(Err(failure(Class::Transient))),
-        set(at(Span::minutes(10)), -Span::hours(2)),
-    );
-
-    let _ = wake(&mut machine, at(Span::minutes(20)));
-
-    assert_eq!(machine.snapshot().phase, Phase::Live);
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
-}
-
-#[test]
-fn a_clock_that_is_set_renews_at_once_and_once_a_minute_at_most() {
-    for by in [-Span::hours(2), -seconds(31), seconds(31), Span::minutes(10), Span::hours(8)] {
-        let (mut machine, _) = live(HOUR, LATEST);
-        let now = set(at(seconds(10)), by);
-        assert!(wake(&mut machine, now).fetch, "{by}");
-
-        let fresh = credentials(now, HOUR);
-        let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), now);
-        for second in 11..60 {
-            let flap = if second % 2 == 0 { by } else { -by };
-            let step = wake(&mut machine, set(at(seconds(second)), flap / 2));
-            assert!(!step.fetch || machine.snapshot().phase != Phase::Live, "{by}");
-            let now = machine.seen;
-            let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), now);
-        }
-    }
-}
-
-#[test]
-fn a_clock_that_drifts_and_one_that_is_set_a_little_renew_nothing() {
-    let (mut machine, step) = live(HOUR, LATEST);
-
-    for by in [-30, -15, 15, 30].map(seconds) {
-        assert!(!wake(&mut machine, set(at(seconds(10)), by)).fetch);
-    }
-    assert_eq!(wake(&mut machine, at(seconds(11))).wake_at, step.wake_at);
-}
-
-#[test]
-fn a_clock_that_is_set_does_not_shorten_a_pause_that_aws_asked_for() {
-    let (mut machine, _) = failed(&throttled_for(Duration::from_secs(600)), 1, LATEST);
-
-    for second in 1..600 {
-        assert!(!wake(&mut machine, set(at(seconds(second)), Span::hours(second % 7 - 3))).fetch);
-    }
-    assert!(wake(&mut machine, at(seconds(600))).fetch);
-}
-
-#[test]
-fn a_clock_that_is_set_forward_twice_does_not_leave_the_session_lapsed() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    assert!(wake(&mut machine, set(at(seconds(10)), seconds(40))).fetch);
-    let fresh = credentials(set(at(seconds(11)), seconds(40)), HOUR);
-    let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), set(at(seconds(11)), seconds(40)));
-
-    let later = |after: i64| set(at(seconds(after)), Span::hours(8));
-    assert!(wake(&mut machine, later(20)).fetch, "by the clock as it is now they have ended");
-}
-
-fn date(ahead: Span, at: Moment) -> Reading {
-    Reading { ahead, at_most: ahead, at }
-}
-
-#[test]
-fn a_date_of_a_refusal_dates_what_is_held() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let back = set(at(Span::minutes(10)), -Span::hours(2));
-    assert!(wake(&mut machine, back).fetch);
-
-    machine.learn(date(Span::hours(2), back), back);
-    let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back);
-
-    let held = machine.snapshot().credentials.unwrap();
-    assert_eq!(held.end().wall, NOON.wall - HOUR - seconds(1));
-    assert_eq!(held.remaining(back), Span::minutes(50) - seconds(1));
-}
-
-/// The host was started with a clock that is two hours behind; NTP sets it right while AWS is down.
-#[test]
-fn a_slow_clock_that_is_set_right_ends_nothing_that_lives() {
-    let mut machine = fetching(Policy::default());
-    let slow = |moment| set(moment, -Span::hours(2));
-    machine.learn(date(Span::hours(2), slow(NOON)), slow(NOON));
-    let end = NOON.wall - HOUR - seconds(1);
-    let made = Credentials::new(credentials(NOON, HOUR).keys().clone(), slow(NOON), end, None).unwrap();
-    let made = made.ending_at_aws(at(HOUR).wall);
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(made))), slow(NOON));
-
-    let _ = wake(&mut machine, at(seconds(10)));
-
-    assert_eq!(machine.snapshot().phase, Phase::Live);
-    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
-    assert!(machine.remaining().unwrap() <= HOUR - seconds(10), "and nothing is lengthened");
-}
-
-/// The keeper panics in the very event that finds the clock set.
-#[test]
-fn a_clock_that_was_set_is_not_forgotten_with_the_keeper() {
-    let (machine, _) = live(HOUR, LATEST);
-    let now = set(at(seconds(10)), Span::minutes(20));
-
-    let mut machine = Machine::resume(Policy::default(), &machine.snapshot(), now, &Jitter::fixed(LATEST));
-
-    assert!(wake(&mut machine, now).fetch);
-}
-
-/// Grants of one hour follow one of twelve that has ended by the local clock.
-#[test]
-fn no_usable_credentials_are_thrown_away_while_there_are_none() {
-    let mut machine = fetching(Policy::default());
-    let fast = |moment| set(moment, Span::hours(11));
-    let end = at(Span::hours(12)).wall;
-    let made = Credentials::new(credentials(NOON, HOUR).keys().clone(), fast(NOON), end, None).unwrap();
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(made))), fast(NOON));
-    let (mut calls, mut now) = (0, at(seconds(10)));
-
-    while now - NOON < Span::hours(6) {
-        let mut step = wake(&mut machine, now);
-        if step.fetch {
-            calls += 1;
-            step = tell(&mut machine, Event::Fetched(Ok(credentials(now, HOUR))), now);
-        }
-        assert_eq!(machine.snapshot().phase, Phase::Live, "{}", now - NOON);
-        now = now + Span::min(step.wake_at - now, seconds(30));
-    }
-
-    assert!(calls < 16, "{calls}");
-}
-
-/// The time since boot stood still with a virtual machine that was paused.
-#[test]
-fn what_a_paused_machine_holds_ends_when_aws_says_so() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let resumed = set(at(Span::minutes(10)), Span::minutes(45));
-
-    machine.learn(date(Span::ZERO, resumed), resumed);
-    let _ = wake(&mut machine, set(resumed, -Span::hours(1)));
-
-    assert_eq!(machine.remaining(), Some(Span::minutes(5) - seconds(1)));
-}
-
-#[test]
-fn a_date_that_tells_nothing_new_changes_nothing() {
-    let (mut machine, _) = live(HOUR, LATEST);
-    let before = machine.snapshot().credentials.unwrap();
-
-    let now = at(Span::minutes(10)) + Span::milliseconds(3);
-    machine.learn(date(Span::ZERO, now), now);
-
-    assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &before));
-}
-
-#[test]
-fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
-    let (mut machine, _) = failed(&failure(Class::Denied), 1, LATEST);
-    machine.next_step_counts_at = at(HOUR).up;
-    let yesterday = set(at(seconds(10)), -Span::DAY);
-
-    let step = wake(&mut machine, yesterday);
-
-    assert_eq!(step.wake_at - NOON, seconds(270));
-    assert_eq!(step.wake_at.wall, yesterday.wall + seconds(260), "as the clock counts now");
-    assert_eq!(machine.snapshot().nudge_from - NOON, seconds(30));
-}
-
-#[test]
 fn a_look_before_the_deadline_does_not_move_it() {
     let (mut machine, step) = failed(&failure(Class::Denied), 1, LATEST);
 
@@ -874,4 +511,6 @@ fn during_an_attempt_with_nothing_held_the_next_look_is_always_ahead() {
     assert_eq!(machine.next_attempt_in(), Duration::ZERO);
 }
 
+mod clock;
 mod resumed;
+mod worth;

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::credentials::Keys;
 use crate::secret::Secret;
+use crate::upstream::support::Log;
 
 const NOON: time::OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
@@ -42,6 +43,12 @@ impl Issuer for Script {
 
     fn is_waiting(&self) -> bool {
         self.waits_until.lock().unwrap().is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Each reply puts AWS's clock a second further ahead.
+    fn last_date(&self) -> Option<Reading> {
+        let ahead = time::Duration::seconds(self.asked().into());
+        Some(Reading { ahead, at_most: ahead, at: self.clock.moment() })
     }
 
     fn signs_with(&self) -> Option<Origin> {
@@ -156,6 +163,16 @@ async fn while_the_first_works_the_second_is_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_says_what_time_it_is_at_aws_and_what_signs() {
+    let rig = rig([makes("a")], []);
+    *rig.second.leaf.lock().unwrap() = b"new";
+    rig.attempt().await.unwrap();
+
+    assert_eq!(rig.failover.last_date().map(|date| date.ahead), Some(time::Duration::SECOND));
+    assert_eq!(rig.failover.signs_with(), Some(Origin::of(b"old")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_pass_by_itself_brings_in_the_second_in_the_same_attempt() {
     for class in [Class::Denied, Class::Misconfigured, Class::Broken] {
         let rig = rig([makes("a"), fails(Trouble::new(class, "no"))], [makes("b")]);
@@ -239,15 +256,13 @@ async fn a_wait_of_more_than_a_minute_is_not_waited_for() {
 async fn what_goes_wrong_on_this_host_is_not_taken_to_the_second() {
     let unreadable =
         || fails(Trouble { is_local: true, ..Trouble::new(Class::Misconfigured, "cannot read `key.pem`") });
-    let rig = rig([unreadable(), unreadable(), unreadable(), makes("a"), down(), down()], []);
+    let rig = rig([unreadable(), makes("a"), unreadable(), unreadable(), down(), down()], []);
 
-    for _ in 0..3 {
-        assert_eq!(rig.attempt().await.unwrap_err().message(), "cannot read `key.pem`");
-    }
+    assert_eq!(rig.attempt().await.unwrap_err().message(), "cannot read `key.pem`");
     rig.attempt().await.unwrap();
     // Nor does it count against the endpoint.
-    for _ in 0..2 {
-        assert_eq!(rig.attempt().await.unwrap_err().message(), "down");
+    for message in ["cannot read `key.pem`", "cannot read `key.pem`", "down", "down"] {
+        assert_eq!(rig.attempt().await.unwrap_err().message(), message);
     }
     assert_eq!(rig.asked(), (6, 0));
 }
@@ -348,6 +363,20 @@ async fn an_endpoint_that_asked_to_be_left_alone_is_while_the_other_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_holds_since_an_earlier_attempt_is_told_with_its_hint() {
+    for hint in [Some("raise the quota"), None] {
+        let throttles =
+            fails(Trouble { hint, retry_after: Some(300), ..Trouble::new(Class::Throttled, "slow down") });
+        let rig = rig([throttles], [down(), down()]);
+
+        for _ in 0..2 {
+            assert_eq!(rig.attempt().await.unwrap_err().hint(), hint);
+        }
+        assert_eq!(rig.asked(), (1, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_both_ask_to_be_left_alone_the_session_waits_for_the_first_that_may_be_asked() {
     let rig = rig([throttles(300)], [throttles(20), makes("b")]);
 
@@ -360,10 +389,13 @@ async fn when_both_ask_to_be_left_alone_the_session_waits_for_the_first_that_may
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_beyond_reason_is_cut_to_a_quarter_of_an_hour() {
-    let rig = rig([throttles(86_400), makes("a")], [down()]);
+    let rig = rig([throttles(86_400), makes("a")], [down(), down()]);
     rig.attempt().await.unwrap_err();
 
-    tokio::time::advance(Duration::from_secs(15 * 60)).await;
+    tokio::time::advance(Duration::from_secs(15 * 60 - 1)).await;
+    assert!(rig.attempt().await.is_err());
+    assert_eq!(rig.asked(), (1, 2));
+    tokio::time::advance(Duration::from_secs(1)).await;
 
     assert_eq!(rig.attempt().await, Ok("a".into()));
 }
@@ -440,13 +472,6 @@ async fn a_silence_is_not_urgent_for_a_session_that_holds_what_a_predecessor_lef
 
 #[tokio::test(start_paused = true)]
 async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_writer(Arc::new(log.reopen().unwrap()))
-        .finish();
     let refusal = || {
         fails(Trouble { hint: Some("enable it"), ..Trouble::new(Class::Denied, "the profile is disabled") })
     };
@@ -455,17 +480,14 @@ async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
         [makes("d"), down(), makes("e")],
     );
 
-    let guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::start();
     for _ in 0..6 {
         let _ = rig.attempt().await;
         tokio::time::advance(REFUSED_FOR).await;
     }
-    drop(guard);
 
-    let log = fs_err::read_to_string(log.path()).unwrap();
-    let lines: Vec<_> = log.lines().map(str::trim).collect();
     assert_eq!(
-        lines,
+        log.lines(),
         [
             "WARN The first endpoint fails; asking the second endpoint session=\"bedrock\" region=\"eu-west-1\" \
          class=denied error=\"the profile is disabled\" hint=\"enable it\"",

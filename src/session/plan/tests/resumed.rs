@@ -84,6 +84,24 @@ fn a_pause_goes_on() {
     assert_eq!(machine.snapshot().trouble, Some(failure(Class::Denied)));
 }
 
+#[test]
+fn a_new_certificate_ends_a_pause_that_goes_on_unless_aws_asked_for_it() {
+    for (failure, wait) in [
+        (failure(Class::Denied), seconds(2)),
+        (failure(Class::Transient), seconds(2)),
+        (failure(Class::Throttled), seconds(60)),
+        (throttled_for(Duration::from_secs(600)), seconds(660)),
+        (told_to_wait(Class::Denied, Duration::from_secs(600)), seconds(660)),
+    ] {
+        let (machine, _) = failed(&failure, 9, EARLIEST);
+
+        let mut machine = resume(&machine.snapshot(), NOON);
+        let step = machine.on(Event::IdentityChanged, NOON, &Jitter::fixed(EARLIEST));
+
+        assert_eq!(step.wake_at - NOON, wait, "{failure}");
+    }
+}
+
 /// Told to wait for ten minutes while what is held lasts for one: its end is no reason to ask.
 #[test]
 fn a_pause_outlasts_the_credentials_that_lapse_meanwhile() {
