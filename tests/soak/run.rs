@@ -327,7 +327,10 @@ impl Run {
         let times = &self.world.times;
         times.step(by);
         let mut state = self.world.lock();
-        state.sets.step(times.now());
+        // A process that is down notices nothing.
+        if self.world.process().is_some() {
+            state.sets.step(times.now());
+        }
         let is_hopeless = times.offset() + Span::minutes(2) > Span::try_from(self.world.life).unwrap();
         match (self.is_hopeless, is_hopeless) {
             (false, true) => state.health.begins(Fault::ClockStep, times.awake()),
