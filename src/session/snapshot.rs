@@ -95,6 +95,18 @@ mod tests {
     use crate::session::support::failure;
 
     #[test]
+    fn what_an_earlier_run_left_is_live_before_any_attempt() {
+        let kept = Snapshot::kept(credentials(NOON, time::Duration::HOUR), NOON);
+        let inherited = Snapshot::inherited(kept.credentials.clone(), NOON);
+
+        for snapshot in [&kept, &inherited] {
+            assert_eq!((snapshot.phase, snapshot.fetching), (Phase::Live, false));
+            assert_eq!(snapshot.next_attempt_at, NOON + time::Duration::HOUR);
+        }
+        assert!(!kept.inherited && inherited.inherited);
+    }
+
+    #[test]
     fn any_difference_is_news_but_the_next_look_during_an_attempt() {
         let during =
             Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..Snapshot::first(NOON) };
