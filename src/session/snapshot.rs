@@ -126,4 +126,16 @@ mod tests {
             assert!(!idle.is_old_news(&news), "{news:?}");
         }
     }
+
+    #[test]
+    fn one_time_is_another_when_either_clock_says_so() {
+        let moved = |wall: i64, up: i64| Moment {
+            wall: NOON.wall + time::Duration::milliseconds(wall),
+            up: NOON.up + time::Duration::milliseconds(up),
+        };
+
+        assert!(is_same(NOON, moved(999, 0)) && is_same(NOON, moved(-999, 0)));
+        assert!(!is_same(NOON, moved(1000, 0)), "the wall clock was set");
+        assert!(!is_same(NOON, moved(0, 1)));
+    }
 }
