@@ -63,5 +63,6 @@ mod tests {
         assert_eq!(sessions.get("batch").map(Handle::name), Some("batch"));
         assert!(sessions.get("Batch").is_none());
         assert_eq!((sessions.len(), sessions.is_empty()), (3, false));
+        assert!(Sessions::default().is_empty());
     }
 }

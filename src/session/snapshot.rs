@@ -95,6 +95,18 @@ mod tests {
     use crate::session::support::failure;
 
     #[test]
+    fn what_an_earlier_run_left_is_live_before_any_attempt() {
+        let kept = Snapshot::kept(credentials(NOON, time::Duration::HOUR), NOON);
+        let inherited = Snapshot::inherited(kept.credentials.clone(), NOON);
+
+        for snapshot in [&kept, &inherited] {
+            assert_eq!((snapshot.phase, snapshot.fetching), (Phase::Live, false));
+            assert_eq!(snapshot.next_attempt_at, NOON + time::Duration::HOUR);
+        }
+        assert!(!kept.inherited && inherited.inherited);
+    }
+
+    #[test]
     fn any_difference_is_news_but_the_next_look_during_an_attempt() {
         let during =
             Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..Snapshot::first(NOON) };
@@ -113,5 +125,17 @@ mod tests {
         ] {
             assert!(!idle.is_old_news(&news), "{news:?}");
         }
+    }
+
+    #[test]
+    fn one_time_is_another_when_either_clock_says_so() {
+        let moved = |wall: i64, up: i64| Moment {
+            wall: NOON.wall + time::Duration::milliseconds(wall),
+            up: NOON.up + time::Duration::milliseconds(up),
+        };
+
+        assert!(is_same(NOON, moved(999, 0)) && is_same(NOON, moved(-999, 0)));
+        assert!(!is_same(NOON, moved(1000, 0)), "the wall clock was set");
+        assert!(!is_same(NOON, moved(0, 1)));
     }
 }
