@@ -37,6 +37,10 @@ pub(crate) fn answer(
             Answer { retry_after: *retry_after, ..refused(setup, service, &refusal) }
         }
         Fault::Status(status) => refused(setup, service, &internal(service, *status, "fault")),
+        Fault::Unavailable { retry_after } => {
+            let refusal = internal(service, 503, "fault");
+            Answer { retry_after: Some(*retry_after), ..refused(setup, service, &refusal) }
+        }
         Fault::Html(status) => Answer::html(*status),
         Fault::Denied { message } => {
             let kind = match service {

@@ -16,6 +16,11 @@ pub enum Fault {
     },
     /// This status with a body in the service's language, as its own failures have.
     Status(u16),
+    /// 503 with `Retry-After` in seconds and a body in the service's language.
+    Unavailable {
+        /// The header's value.
+        retry_after: u32,
+    },
     /// This status with an HTML body, no error type and no request id, as load balancers and proxies answer.
     Html(u16),
     /// 403 `AccessDeniedException` (`AccessDenied` of STS) with this message.

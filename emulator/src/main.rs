@@ -1,7 +1,9 @@
 //! The emulator as a program, for demonstrations: one trust anchor, one profile, one leaf, until a signal comes.
 //!
 //! It prints what a client must be told as `name=value` lines on standard output, the line `ready` last, and with
-//! `--directory` writes the files that go with them.
+//! `--directory` writes the files that go with them. With `--control` scripts change what it plays.
+
+mod control;
 
 use std::io;
 use std::io::Write;
@@ -9,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anchord_emulator::Authority;
 use anchord_emulator::Emulator;
@@ -41,14 +44,17 @@ struct Arguments {
     /// The Region to play Bedrock in, if another
     #[arg(long)]
     bedrock_region: Option<String>,
+    /// Another Region with the same CA, at an address of its own
+    #[arg(long)]
+    second_region: Option<String>,
     /// Write root-ca.pem, leaf.pem with its chain, key.pem, access-keys of a user, tls-ca.pem and values.env there
     #[arg(long)]
     directory: Option<PathBuf>,
     /// The profile's session length in seconds; any from 1
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=43_200))]
     session_seconds: u32,
-    /// Lay this fault over every request: throttle, error, html, portal, denied, reset, malformed, truncated, empty, partial,
-    /// expired, oversized or stream-cut
+    /// Lay this fault over every request: throttle, throttle=RETRY-AFTER, error, unavailable=RETRY-AFTER, html, portal, denied,
+    /// reset, slow=SECONDS, malformed, truncated, empty, partial, expired, oversized or stream-cut
     #[arg(long, value_parser = fault)]
     fault: Option<Fault>,
     /// Play another reading of AWS's documentation; may be given more than once
@@ -57,6 +63,9 @@ struct Arguments {
     /// The same as `--reading strict`
     #[arg(long)]
     strict: bool,
+    /// Take commands on standard input, which control.rs lists, and end with it
+    #[arg(long)]
+    control: bool,
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -87,19 +96,7 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
     let root = Authority::root("Emulator root CA", KeyKind::P384)?;
     let intermediate = root.intermediate("Emulator issuing CA", KeyKind::P256)?;
     let leaf = intermediate.leaf(&LeafRequest::new("demo.example.com", KeyKind::P256))?;
-    let mut setup = Setup::sample(&arguments.region, &root);
-    setup.listen = arguments.listen;
-    setup.profiles[0].duration_seconds = arguments.session_seconds;
-    let strict = arguments.strict.then_some("strict");
-    for reading in arguments.reading.iter().map(String::as_str).chain(strict) {
-        setup.readings.play(reading)?;
-    }
-    for (region, chosen) in [
-        (&mut setup.sts_region, &arguments.sts_region),
-        (&mut setup.bedrock_region, &arguments.bedrock_region),
-    ] {
-        region.clone_from(chosen.as_ref().unwrap_or(&arguments.region));
-    }
+    let setup = setup_of(arguments, &arguments.region, &root)?;
     let mut values = vec![
         ("region", setup.region.clone()),
         ("sts_region", setup.sts_region.clone()),
@@ -114,15 +111,26 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
         .iter()
         .map(|key| format!("{}:{}\n", key.access_key_id, key.secret_access_key))
         .collect();
-    let mut emulator = Emulator::start(setup).await?;
-    emulator.always(arguments.fault.clone());
-    values.insert(0, ("endpoint", emulator.endpoint()));
+    let mut emulators = vec![Emulator::start(setup).await?];
+    values.insert(0, ("endpoint", emulators[0].endpoint()));
+    if let Some(region) = &arguments.second_region {
+        let mut setup = setup_of(arguments, region, &root)?;
+        setup.listen.set_port(0);
+        values.push(("second_trust_anchor_arn", setup.trust_anchor_arn()));
+        values.push(("second_profile_arn", setup.profile_arn()));
+        emulators.push(Emulator::start(setup).await?);
+        values.push(("second_endpoint", emulators[1].endpoint()));
+    }
+    let authorities: String = emulators.iter().map(Emulator::tls_ca_pem).collect();
+    for emulator in &emulators {
+        emulator.always(arguments.fault.clone());
+    }
 
     if let Some(directory) = &arguments.directory {
         let chained = [leaf.certificate_pem(), intermediate.certificate_pem()].concat();
         fs::create_dir_all(directory)?;
         let directory = fs::canonicalize(directory)?;
-        values.push(("ca_file", write(&directory, "tls-ca.pem", 0o644, emulator.tls_ca_pem())?));
+        values.push(("ca_file", write(&directory, "tls-ca.pem", 0o644, &authorities)?));
         values.push(("certificate", write(&directory, "leaf.pem", 0o644, &chained)?));
         values.push(("private_key", write(&directory, "key.pem", 0o600, &leaf.key_pem(KeyForm::Pkcs8)?)?));
         values.push(("root", write(&directory, "root-ca.pem", 0o644, root.certificate_pem())?));
@@ -136,9 +144,31 @@ async fn run(arguments: &Arguments, output: &mut impl Write) -> Result<(), AnyEr
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        played = control::play(&emulators, &intermediate, arguments.directory.as_deref(), output),
+            if arguments.control => played?,
     }
-    emulator.stop().await;
+    for emulator in &mut emulators {
+        emulator.stop().await;
+    }
     Ok(())
+}
+
+/// What is played in a Region.
+fn setup_of(arguments: &Arguments, region: &str, root: &Authority) -> Result<Setup, AnyError> {
+    let mut setup = Setup::sample(region, root);
+    setup.listen = arguments.listen;
+    setup.profiles[0].duration_seconds = arguments.session_seconds;
+    let strict = arguments.strict.then_some("strict");
+    for reading in arguments.reading.iter().map(String::as_str).chain(strict) {
+        setup.readings.play(reading)?;
+    }
+    for (place, chosen) in [
+        (&mut setup.sts_region, &arguments.sts_region),
+        (&mut setup.bedrock_region, &arguments.bedrock_region),
+    ] {
+        chosen.as_deref().unwrap_or(region).clone_into(place);
+    }
+    Ok(setup)
 }
 
 fn lines(values: &[(&str, String)]) -> String {
@@ -165,8 +195,18 @@ fn readings_help() -> String {
     format!("Play another reading of AWS's documentation; may be given more than once: {READINGS}")
 }
 
-fn fault(name: &str) -> Result<Fault, String> {
-    Ok(match name {
+fn fault(text: &str) -> Result<Fault, String> {
+    let unknown = || format!("`{text}` is no fault; --help lists them");
+    if let Some((name, number)) = text.split_once('=') {
+        let number: u32 = number.parse().map_err(|_| unknown())?;
+        return match name {
+            "throttle" => Ok(Fault::Throttle { retry_after: Some(number) }),
+            "unavailable" => Ok(Fault::Unavailable { retry_after: number }),
+            "slow" => Ok(Fault::Slow(Duration::from_secs(number.into()))),
+            _ => Err(unknown()),
+        };
+    }
+    Ok(match text {
         "throttle" => Fault::Throttle { retry_after: None },
         "error" => Fault::Status(500),
         "html" => Fault::Html(503),
@@ -180,7 +220,7 @@ fn fault(name: &str) -> Result<Fault, String> {
         "expired" => Fault::Expired,
         "oversized" => Fault::Oversized,
         "stream-cut" => Fault::StreamCut,
-        _ => return Err(format!("`{name}` is no fault; --help lists them")),
+        _ => return Err(unknown()),
     })
 }
 

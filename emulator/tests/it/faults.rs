@@ -29,6 +29,14 @@ async fn throttle_answers_429_and_may_say_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn unavailable_says_when_to_come_back() {
+    let (_, answer) = meet(Fault::Unavailable { retry_after: 1 }).await;
+
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.header("x-amzn-errortype"), "InternalServerException");
+}
+
+#[tokio::test]
 async fn status_has_a_json_body_and_html_has_not() {
     let (_, answer) = meet(Fault::Status(500)).await;
     assert_eq!((answer.status, answer.header("x-amzn-errortype")), (500, "InternalServerException"));

@@ -7,8 +7,11 @@ use std::process::Stdio;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::AsyncBufReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::io::BufReader;
+use tokio::io::Lines;
 use tokio::process::Child;
+use tokio::process::ChildStdout;
 use tokio::process::Command;
 
 use crate::support::Client;
@@ -17,8 +20,16 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_anchord-emulator");
 
 /// Starts the program and reads its lines up to `ready`.
 async fn start(arguments: &[&str]) -> (Child, HashMap<String, String>) {
+    let (child, values, _) = start_to_talk(arguments).await;
+    (child, values)
+}
+
+/// The same, with the lines that follow.
+async fn start_to_talk(
+    arguments: &[&str],
+) -> (Child, HashMap<String, String>, Lines<BufReader<ChildStdout>>) {
     let mut program = Command::new(PROGRAM);
-    program.args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
+    program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = program.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut values = HashMap::new();
@@ -29,7 +40,7 @@ async fn start(arguments: &[&str]) -> (Child, HashMap<String, String>) {
             None => break,
         };
     }
-    (child, values)
+    (child, values, lines)
 }
 
 async fn terminate(mut child: Child) -> Option<i32> {
@@ -64,6 +75,42 @@ async fn it_prints_and_writes_what_a_client_must_be_told() {
     assert!(written.starts_with(&format!("endpoint=https://{address}\n")), "{written}");
 
     assert_eq!(terminate(child).await, Some(0));
+}
+
+#[tokio::test]
+async fn commands_on_stdin_change_what_is_played_until_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments =
+        ["--control", "--second-region", "us-west-2", "--directory", directory.path().to_str().unwrap()];
+    let (mut child, values, mut lines) = start_to_talk(&arguments).await;
+    let ca = fs_err::read_to_string(&values["ca_file"]).unwrap();
+    let authorities: Vec<&str> = ca.split_inclusive("-----END CERTIFICATE-----\n").collect();
+    for (endpoint, authority) in ["endpoint", "second_endpoint"].iter().zip(authorities) {
+        let address = values[*endpoint].strip_prefix("https://").unwrap();
+        assert!(Client::reach(address, authority, "127.0.0.1").await.is_ok(), "{endpoint}");
+    }
+    let leaf = fs_err::read(&values["certificate"]).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+
+    for (command, answer) in [
+        ("leaf", "{\"done\":null}"),
+        ("first fault unavailable=1", "{\"done\":null}"),
+        ("second fault nonsense", "{\"error\":\"`nonsense` is no fault; --help lists them\"}"),
+        ("first reading no-date", "{\"done\":null}"),
+        ("second clock 60", "{\"done\":null}"),
+        ("first issued 0", "{\"done\":[]}"),
+        ("first requests 0", "{\"done\":[]}"),
+        ("first another 900", "-1\"}"),
+        ("nonsense", "{\"error\":\"`nonsense` is no command\"}"),
+    ] {
+        stdin.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        let line = lines.next_line().await.unwrap().unwrap();
+        assert!(line.ends_with(answer), "{command}: {line}");
+    }
+    assert_ne!(fs_err::read(&values["certificate"]).unwrap(), leaf);
+
+    drop(stdin);
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
 
 #[tokio::test]

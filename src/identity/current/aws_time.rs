@@ -25,9 +25,9 @@ impl AwsTime {
         *self = Self { offset, told: Some((now, Instant::now())) };
     }
 
-    /// AWS's time at local `now`, as far as it is known.
+    /// AWS's time at local `now`, as far as it is known; local time where it is not, for a clock is set to be right.
     pub(super) fn at(&self, now: OffsetDateTime) -> OffsetDateTime {
-        now + self.offset
+        if self.is_known(now) { now + self.offset } else { now }
     }
 
     /// Whether AWS has told it since the local clock was set.
@@ -73,5 +73,16 @@ mod tests {
         assert!(!aws.is_known(clock.now()));
         aws.learn(time::Duration::ZERO, clock.now());
         assert!(aws.is_known(clock.now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_local_clock_that_is_set_right_is_believed() {
+        let (clock, mut aws) = (Clock::manual(START), AwsTime::default());
+        aws.learn(time::Duration::hours(-2), clock.now());
+        assert_eq!(aws.at(clock.now()), START - time::Duration::hours(2));
+
+        clock.jump(time::Duration::hours(-2));
+
+        assert_eq!(aws.at(clock.now()), clock.now());
     }
 }
