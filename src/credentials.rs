@@ -261,6 +261,14 @@ impl Credentials {
         self.session_token().is_none() || self.ends_at_aws > others.ends_at_aws
     }
 
+    /// Whether they were obtained with another certificate than `held`, and not with an earlier one that stood in.
+    pub fn are_of_newer_identity(&self, held: &Self) -> bool {
+        match (self.origin, held.origin) {
+            (Some(fresh), Some(held)) => fresh.digest != held.digest && !fresh.stood_in,
+            _ => false,
+        }
+    }
+
     /// How long they live from `now`, by the clock that ends them earlier; negative once expired.
     pub fn remaining(&self, now: Moment) -> Duration {
         self.end.remaining(now)

@@ -218,6 +218,14 @@ pub struct Upstream {
     pub verifies_servers: bool,
 }
 
+impl Upstream {
+    /// The proxy for digests of settings: a short password is found out from a digest, and decides nothing.
+    pub fn proxy_without_login(&self) -> Option<&str> {
+        let proxy = self.proxy.as_ref()?.expose();
+        Some(proxy.rsplit_once('@').map_or(proxy, |(_, host)| host))
+    }
+}
+
 /// What clients get credentials of: where these begin, and the roles they go through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {

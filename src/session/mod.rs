@@ -21,6 +21,7 @@ pub use keeper::reopen;
 pub use plan::Event;
 pub use plan::Machine;
 pub use plan::Policy;
+pub use plan::SHORTEST_GRANT;
 pub use plan::Step;
 pub use plan::left_when_due;
 pub use registry::Sessions;

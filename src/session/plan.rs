@@ -359,10 +359,7 @@ impl Machine {
         let life = fresh.remaining(self.seen);
         let is_usable = life > self.policy.reserve;
         let is_wanted = self.inherited
-            || self
-                .held
-                .as_ref()
-                .is_none_or(|held| fresh.outlive(held) || is_of_newer_identity(&fresh, held));
+            || self.held.as_ref().is_none_or(|held| fresh.outlive(held) || fresh.are_of_newer_identity(held));
         // By more than the two clocks differ that are not read at the very same time. What AWS takes longer may yet be
         // dead by this host's clocks, and must not replace the living then.
         let lives_longer = self.remaining().is_none_or(|left| life > left + Span::SECOND);
@@ -462,14 +459,6 @@ struct Pauses {
     certificate: Span,
 }
 
-/// Of another certificate than what is held was obtained with, and not of an earlier one that stood in.
-fn is_of_newer_identity(fresh: &Credentials, held: &Credentials) -> bool {
-    match (fresh.origin(), held.origin()) {
-        (Some(fresh), Some(held)) => fresh.digest != held.digest && !fresh.stood_in,
-        _ => false,
-    }
-}
-
 fn span(duration: Duration) -> Span {
     duration.try_into().unwrap_or(Span::MAX)
 }
@@ -490,7 +479,7 @@ const DENIED_CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// Credentials too short-lived for renewal in time lapse between attempts; AWS is not called more often.
 const SHORTEST_RENEWAL: Span = Span::SECOND;
 /// The shortest life that can be asked for (CreateSession, `durationSeconds`).
-const SHORTEST_GRANT: Span = Span::minutes(15);
+pub const SHORTEST_GRANT: Span = Span::minutes(15);
 /// A thousand hosts whose clients wait are spread over this much, and over up to a minute while none waits: an account
 /// may make ten sessions a second (Roles Anywhere quotas).
 const SHORTEST_SPREAD: Span = Span::seconds(2);

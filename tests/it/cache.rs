@@ -101,6 +101,22 @@ async fn a_new_certificate_that_gives_no_credentials_costs_none_that_live() {
     assert_eq!(signed_with(&stage), ["7", "8", "9"]);
 }
 
+/// An administrator has shortened the profile's sessions since.
+#[tokio::test]
+async fn a_grant_that_ends_earlier_costs_no_set_that_lives_longer() {
+    let stage = Stage::new().await;
+    stage.emulator.set_profile_duration(&stage.profile, 12 * 3600);
+    stage.configure(&format!("{}duration = \"12h\"\n", stage.session("bedrock")));
+    let first = ask(&stage).await;
+    make_due(&stage);
+    stage.emulator.set_profile_duration(&stage.profile, 3600);
+
+    let ids = [ask(&stage).await, ask(&stage).await];
+
+    assert_eq!(ids, [first.clone(), first]);
+    assert_eq!(stage.emulator.sessions_created(), 2, "one call, and none before it would bring more");
+}
+
 #[tokio::test]
 async fn a_pin_never_meets_credentials_of_an_unpinned_certificate() {
     let stage = Stage::new().await;

@@ -136,7 +136,7 @@ fn facts(settings: &Settings, session: &Session, host: &str) -> Secret<String> {
         host,
         format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
         if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
-        settings.upstream.proxy.as_ref().map_or("", |proxy| proxy.expose()),
+        settings.upstream.proxy_without_login().unwrap_or_default(),
         settings.upstream.no_proxy.as_deref().unwrap_or_default(),
     ]
     .join("\n");
@@ -309,6 +309,18 @@ mod tests {
             }
         }
         assert!(names.contains_key(&facts_of(SESSION, &[])), "the same settings make the same entry");
+    }
+
+    /// A short password could be found out from the name's digest.
+    #[test]
+    fn a_proxys_login_takes_no_part_in_the_name_and_its_host_does() {
+        let through = |proxy: &str| facts_of(SESSION, &[("HTTPS_PROXY", proxy)]);
+
+        let facts = through("http://user:old@proxy:3128");
+
+        assert_eq!(facts, through("http://user:new@proxy:3128"));
+        assert!(!facts.contains("user") && !facts.contains("old"), "{facts}");
+        assert_ne!(facts, through("http://user:old@other:3128"));
     }
 
     #[test]

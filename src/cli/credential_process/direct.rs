@@ -102,10 +102,12 @@ pub(super) async fn renew(
         None => match issuer.issue().await {
             Ok(credentials) => {
                 // The keeper judges what is dead by this host's clock, and says what is wrong with that.
-                if is_usable(&credentials, clock.moment()) {
-                    cache.write(&Entry::made(&credentials, &seen, clock));
+                if !is_usable(&credentials, clock.moment()) {
+                    return Ok(credentials);
                 }
-                return Ok(credentials);
+                let kept = keep(&cache, held, &credentials, &seen, clock);
+                // A keeper that holds something decides itself which of two sets lives longer.
+                return Ok(if than.is_none() { kept } else { credentials });
             }
             Err(failure) => {
                 if is_everybodys(&failure, session) {
@@ -178,18 +180,45 @@ async fn renewed(
     if let Some(failure) = held.failure(&seen, now.wall) {
         return Err(failure);
     }
-    let issued = issued(settings, session, seams, patience).await;
-    match &issued {
+    match issued(settings, session, seams, patience).await {
         Ok(credentials) => {
-            cache.write(&Entry::made(credentials, &seen, &seams.clock));
-            cache.sweep(&seams.clock);
+            let kept = keep(cache, held, &credentials, &seen, clock);
+            cache.sweep(clock);
+            Ok(kept)
         }
-        Err(failure) if is_everybodys(failure, session) => {
-            cache.write(&held.failed(failure, &seen, seams.clock.now()));
+        Err(failure) => {
+            if is_everybodys(&failure, session) {
+                cache.write(&held.failed(&failure, &seen, clock.now()));
+            }
+            Err(failure)
         }
-        Err(_) => {}
     }
-    issued
+}
+
+/// Keeps `fresh`, or what is held where that lives longer, and gives what is kept.
+fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Credentials {
+    match longer_lived(&held, fresh, seen, clock) {
+        Some(kept) => {
+            cache.write(&held.granted(fresh.remaining(clock.moment())));
+            kept
+        }
+        None => {
+            cache.write(&Entry::made(fresh, seen, clock));
+            fresh.clone()
+        }
+    }
+}
+
+/// What is held, if it is of the same certificate as `fresh` and lives longer by AWS's clock and by this host's. Where the
+/// two clocks differ the new set is kept, for it was dated last.
+fn longer_lived(held: &Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Option<Credentials> {
+    let (alive, now) = (usable(held, clock)?, clock.moment());
+    let is_replaced = fresh.outlive(&alive)
+        || fresh.remaining(now) >= alive.remaining(now)
+        || fresh.are_of_newer_identity(&alive)
+        || !held.is_of(seen)
+        || is_from_the_future(&alive, now);
+    (!is_replaced).then_some(alive)
 }
 
 /// Whether those behind would fail alike, and had better not try.
@@ -224,13 +253,18 @@ async fn issued(
     Err(Failure::of(Class::Misconfigured, "AWS's credentials have ended by this host's clock", hint))
 }
 
-/// Not yet due for renewal, by the daemon's own rule, and shown as clients have to see them now. What was obtained in
-/// the future tells that the clock was set back: a renewal is worth a try.
+/// Not yet due for renewal, by the daemon's own rules, and shown as clients have to see them now.
 fn fresh(held: &Entry, clock: &Clock) -> Option<Credentials> {
     let (credentials, now) = (usable(held, clock)?, clock.moment());
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
-    let was_set_back = credentials.are_obtained_after(now + SMALL_STEP);
-    (credentials.remaining(now) > due && !was_set_back).then_some(credentials)
+    // A renewal before that would bring nothing that lives longer.
+    let due = held.left_when_outlived().map_or(due, |outlived| outlived.min(due));
+    (credentials.remaining(now) > due && !is_from_the_future(&credentials, now)).then_some(credentials)
+}
+
+/// What was obtained in the future tells that the clock was set back: a renewal is worth a try.
+fn is_from_the_future(credentials: &Credentials, now: Moment) -> bool {
+    credentials.are_obtained_after(now + SMALL_STEP)
 }
 
 fn usable(entry: &Entry, clock: &Clock) -> Option<Credentials> {

@@ -15,6 +15,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity::Glance;
 use crate::secret::Secret;
+use crate::session;
 
 /// What is kept. Credentials stay when a failure is added.
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -22,6 +23,9 @@ pub(super) struct Entry {
     made: Option<Stored>,
     /// What stood for the certificate when they were made.
     leaf: Option<String>,
+    /// How long the set lived that AWS granted last, in seconds, where the one that is kept lives longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granted: Option<i64>,
     failed: Option<Failed>,
     /// What tells the identity that it was made with, where nothing in the settings does.
     identity: Option<String>,
@@ -45,6 +49,18 @@ impl Entry {
     /// Fresh credentials, and no failure.
     pub(super) fn made(credentials: &Credentials, seen: &Glance, clock: &Clock) -> Self {
         Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
+    }
+
+    /// The same credentials and no failure, after AWS has granted others of this life, which end earlier.
+    pub(super) fn granted(self, life: time::Duration) -> Self {
+        Self { granted: Some(life.whole_seconds()), failed: None, ..self }
+    }
+
+    /// With how much life left a set of the life that was granted last would outlive what is kept; `None` if what was
+    /// granted last is kept.
+    pub(super) fn left_when_outlived(&self) -> Option<time::Duration> {
+        // AWS grants no less; one odd answer must not put off the renewal to the last minute.
+        self.granted.map(|seconds| time::Duration::seconds(seconds).max(session::SHORTEST_GRANT))
     }
 
     /// The same, with a failure that others need not repeat for a moment.

@@ -143,6 +143,7 @@ impl Issuer for Renewal {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::AtomicI64;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
@@ -175,12 +176,16 @@ mod tests {
     }
 
     fn made_at(id: &str, now: Moment) -> Credentials {
+        made_for(id, now, time::Duration::HOUR)
+    }
+
+    fn made_for(id: &str, now: Moment, life: time::Duration) -> Credentials {
         let keys = Keys {
             access_key_id: id.into(),
             secret_access_key: Secret::new("secret".into()),
             session_token: Some(Secret::new("token".into())),
         };
-        Credentials::new(keys, now, now.wall + time::Duration::HOUR, None).unwrap()
+        Credentials::new(keys, now, now.wall + life, None).unwrap()
     }
 
     /// An AWS that counts its calls, and refuses all while `refuses`.
@@ -188,13 +193,16 @@ mod tests {
         clock: Clock,
         calls: AtomicUsize,
         refuses: AtomicBool,
+        /// How long its sets live.
+        hours: AtomicI64,
     }
 
     impl Issuer for Aws {
         fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
             let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
             let refused = self.refuses.load(Ordering::SeqCst).then(|| Failure::of(Class::Denied, "no", None));
-            let made = made_at(&format!("ASIA{number}"), self.clock.moment());
+            let life = time::Duration::hours(self.hours.load(Ordering::SeqCst));
+            let made = made_for(&format!("ASIA{number}"), self.clock.moment(), life);
             Box::pin(async move { refused.map_or(Ok(made), Err) })
         }
     }
@@ -219,8 +227,12 @@ mod tests {
                 command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.as_os_str()]);
             let settings = config::load_for_client(&matches, &environment).unwrap();
             let clock = Clock::manual(NOON);
-            let aws =
-                Aws { clock: clock.clone(), calls: AtomicUsize::new(0), refuses: AtomicBool::new(false) };
+            let aws = Aws {
+                clock: clock.clone(),
+                calls: AtomicUsize::new(0),
+                refuses: AtomicBool::new(false),
+                hours: AtomicI64::new(1),
+            };
             Self { folder, settings, environment, clock, aws }
         }
 
@@ -268,6 +280,51 @@ mod tests {
         rig.exchange_certificate();
         rig.aws.refuses.store(true, Ordering::SeqCst);
         assert_eq!(rig.renew(None).await.unwrap(), "ASIA2");
+        assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
+    }
+
+    /// An administrator has shortened the sessions since.
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_ends_earlier_does_not_replace_a_longer_one_that_lives() {
+        let rig = Rig::new();
+        rig.exchange_certificate();
+        let calls = || rig.aws.calls.load(Ordering::SeqCst);
+        let minutes = async |count: u64| {
+            tokio::time::advance(std::time::Duration::from_secs(count * 60)).await;
+        };
+        rig.aws.hours.store(12, Ordering::SeqCst);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        let first = made_for("ASIA1", Moment { wall: NOON, ..rig.clock.moment() }, time::Duration::hours(12));
+        rig.aws.hours.store(1, Ordering::SeqCst);
+
+        minutes(7 * 60).await;
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1", "which has 5 h left");
+        assert_eq!(calls(), 2, "it was due");
+        minutes(3 * 60 + 59).await;
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        assert_eq!(calls(), 2, "a new one would not outlive it before");
+        minutes(2).await;
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA3");
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "which is kept");
+        assert_eq!(calls(), 3);
+    }
+
+    /// A keeper decides itself what it holds, and does not get its own back.
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_gets_what_aws_gave_while_the_cache_keeps_what_lives_longer() {
+        let rig = Rig::new();
+        rig.exchange_certificate();
+        rig.aws.hours.store(12, Ordering::SeqCst);
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        let first = made_for("ASIA1", rig.clock.moment(), time::Duration::hours(12));
+        rig.aws.hours.store(1, Ordering::SeqCst);
+
+        tokio::time::advance(std::time::Duration::from_secs(7 * 3600)).await;
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2");
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
+        rig.exchange_certificate();
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA3", "the first of another certificate");
+        assert_eq!(rig.renew(None).await.unwrap(), "ASIA3");
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 

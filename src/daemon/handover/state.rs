@@ -106,7 +106,7 @@ fn facts_of_the_way(upstream: &config::Upstream) -> Vec<Vec<u8>> {
         read_timeout: _,
         ca_file,
         variant: _,
-        proxy,
+        proxy: _,
         no_proxy,
         verifies_servers,
     } = upstream;
@@ -114,9 +114,8 @@ fn facts_of_the_way(upstream: &config::Upstream) -> Vec<Vec<u8>> {
     if let Some(path) = ca_file {
         facts.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
     }
-    if let Some(proxy) = proxy {
-        let host = proxy.expose().rsplit_once('@').map_or(proxy.expose().as_str(), |(_, host)| host);
-        facts.extend([text("proxy"), text(host), text(no_proxy.as_deref().unwrap_or_default())]);
+    if let Some(proxy) = upstream.proxy_without_login() {
+        facts.extend([text("proxy"), text(proxy), text(no_proxy.as_deref().unwrap_or_default())]);
     }
     if !verifies_servers {
         facts.push(text("anybody may answer"));
