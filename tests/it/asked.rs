@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use anchord_emulator::Fault;
+use rustix::process::Signal;
+
 use crate::daemonless::ASK;
 use crate::daemonless::key_id;
 use crate::support::Daemon;
@@ -122,6 +125,43 @@ async fn a_request_that_says_nothing_of_the_session_is_answered() {
     command.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
 
     assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
+}
+
+/// A reload to another role, which AWS refuses.
+#[tokio::test]
+async fn what_a_daemon_still_holds_of_an_earlier_role_is_given_to_no_client_that_states_the_new_one() {
+    let (stage, daemon, other) = start().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    stage.emulator.always(Some(Fault::Denied { message: "not authorized".into() }));
+    stage.configure(&stage.session("bedrock").replace(&stage.role, &other));
+    daemon.signal(Signal::HUP);
+    daemon
+        .wait_for(
+            "No credentials by the new settings; handing out those of the earlier ones until they expire",
+        )
+        .await;
+    let mut unstated = process::anchord();
+    unstated.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
+    let mut by_flags = process::anchord();
+    by_flags.args(["exec", "--config"]).arg(stage.path("anchord.toml")).args(["--role-arn", &other]);
+    by_flags.args(["--", "true"]).envs(process::home(stage.path("")));
+
+    let unstated = process::to_the_end(unstated).await;
+    // A refusal is cached too.
+    let stated = stage.run(&[&ASK[..], &["--no-cache"]].concat()).await;
+    let executed = process::to_the_end(by_flags).await;
+    stage.emulator.always(None);
+    let granted = stage.run(&ASK).await;
+
+    assert_eq!(key_id(&unstated), daemons);
+    let told = "the daemon still hands out credentials of its earlier settings of session `bedrock`";
+    for refused in [&stated, &executed] {
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    assert!(stated.stderr.contains("not authorized"), "it calls AWS itself: {stated:?}");
+    assert!(executed.stderr.contains("anchord status"), "{executed:?}");
+    assert_eq!(role_of(&stage, &granted), other);
 }
 
 /// The program as root of a host of its own, which has the stage's daemon as the system's and `system` as the system's
