@@ -188,7 +188,7 @@ struct Trouble {
 
 impl Line {
     fn of(session: &Handle) -> Self {
-        let snapshot = session.snapshot();
+        let snapshot = session.shown();
         let credentials = snapshot.credentials.as_ref();
         Self {
             name: session.name().into(),
@@ -382,6 +382,20 @@ mod tests {
             "listeners": ["127.0.0.1:9911"],
         });
         assert_eq!(shown, expected);
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_times_as_a_clock_has_them_that_was_set() {
+        let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
+        for session in [&app, &batch] {
+            session.clock.jump(-time::Duration::hours(2));
+        }
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        assert_eq!(shown["sessions"][0]["expires_at"], "2026-03-11T11:00:00Z");
+        assert_eq!(shown["sessions"][1]["next_attempt_at"], "2026-03-11T10:01:00Z");
     }
 
     #[tokio::test]
