@@ -53,7 +53,13 @@ struct Trouble {
 }
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    let settings = match config::load_for_client(matches, surroundings.environment) {
+    let environment = surroundings.environment;
+    // A mistake in a settings file does not hide a daemon that is named.
+    let settled = match matches.contains_id("socket-path") {
+        true => config::load_place(matches, environment),
+        false => config::load_for_client(matches, environment),
+    };
+    let settings = match settled {
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };

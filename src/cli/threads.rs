@@ -66,7 +66,12 @@ pub(super) fn one_more() -> Result<(), Failure> {
 
 /// Says that there are too few threads to work with.
 pub(super) fn none(obtained: &Obtained) -> Failure {
-    let message = format!("cannot start a thread: {}", obtained.reason());
+    refused(&obtained.reason())
+}
+
+/// Says that the system has refused a thread.
+pub(super) fn refused(reason: &str) -> Failure {
+    let message = format!("cannot start a thread: {reason}");
     Failure::of(Class::Misconfigured, message, Some(HINT.into()))
 }
 

@@ -247,21 +247,31 @@ fn text_of(path: &Path) -> Vec<u8> {
 /// tools that renew certificates turn to others.
 fn without_links(session: &Session) -> Session {
     let mut session = session.clone();
-    if let Source::RolesAnywhere(source) = &mut session.source {
-        let identity = &mut source.identity;
-        let places = [Some(&mut identity.certificate), identity.private_key.as_mut()];
-        let files = places.into_iter().flatten().filter_map(|place| match place {
-            Locator::File(path) => Some(path),
-            _ => None,
-        });
-        let others = [identity.intermediates.as_mut(), identity.pkcs11_module.as_mut()];
-        for path in files.chain(others.into_iter().flatten()) {
-            if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
-                && let Ok(folder) = fs_err::canonicalize(folder)
-            {
-                *path = folder.join(name);
+    match &mut session.source {
+        Source::RolesAnywhere(source) => {
+            let identity = &mut source.identity;
+            let places = [Some(&mut identity.certificate), identity.private_key.as_mut()];
+            let files = places.into_iter().flatten().filter_map(|place| match place {
+                Locator::File(path) => Some(path),
+                _ => None,
+            });
+            let others = [identity.intermediates.as_mut(), identity.pkcs11_module.as_mut()];
+            for path in files.chain(others.into_iter().flatten()) {
+                if let Some(other) = in_folder_without_links(path) {
+                    *path = other;
+                }
+            }
+        }
+        Source::AccessKeys(source) => {
+            if let Some(other) = source.keys.path().and_then(in_folder_without_links) {
+                source.keys = identity::AccessKeys::file(other);
             }
         }
     }
     session
+}
+
+fn in_folder_without_links(path: &Path) -> Option<PathBuf> {
+    let (folder, name) = (path.parent()?, path.file_name()?);
+    Some(fs_err::canonicalize(folder).ok()?.join(name))
 }

@@ -88,6 +88,11 @@ impl Arguments {
     pub(super) fn put(&mut self, spec: &'static OptionSpec, values: Vec<String>) {
         self.0.insert(spec.flag, values);
     }
+
+    /// Forgets what was given of an option.
+    pub(super) fn remove(&mut self, spec: &OptionSpec) {
+        self.0.remove(spec.flag);
+    }
 }
 
 impl<'a> Layers<'a> {

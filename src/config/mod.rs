@@ -407,6 +407,28 @@ pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> 
     (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
 }
 
+/// Settings that say no more than where a daemon's socket is, by flags and variables. No file is looked for, and what
+/// flags and variables say of anything else is not looked at.
+///
+/// # Errors
+/// All mistakes in what they say of that place.
+pub fn load_place(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
+    let is_of_the_place = |spec: &OptionSpec| spec.key == "runtime_directory" || spec.table() == "socket";
+    let mut arguments = arguments.into();
+    let mut others = Vec::new();
+    for spec in SELECTORS.iter().chain(OPTIONS).filter(|spec| !is_of_the_place(spec)) {
+        arguments.remove(spec);
+        others.push(spec.variable);
+    }
+    let environment = environment.clone().without(|name| others.contains(&name));
+    check::settle_flags(arguments, &environment, Caller::Client)
+}
+
+/// Whether flags or variables name a settings file.
+pub fn names_a_file(arguments: impl Into<Arguments>, environment: &Environment) -> bool {
+    layers::Layers::without_file(arguments.into(), environment).named_file().is_some()
+}
+
 /// Whether the settings file is the host's, and not one of the caller's own; also where it cannot be read.
 pub fn file_is_the_systems(arguments: impl Into<Arguments>, environment: &Environment) -> bool {
     let layers = layers::Layers::without_file(arguments.into(), environment);

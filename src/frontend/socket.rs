@@ -90,9 +90,12 @@ impl Socket {
         let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
             return self.unknown(&name).into();
         };
-        let others = self.differing(&name, head.uri.query().unwrap_or_default());
+        let stated = head.uri.query().unwrap_or_default();
+        let others = self.differing(&name, stated);
         match what {
             _ if !others.is_empty() => other_settings(&name, &others).into(),
+            // The settings are those that are meant, but what is held was obtained by others.
+            _ if !stated.is_empty() && session.snapshot().inherited => earlier_settings(&name).into(),
             "settings" => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
             _ => process_line(session),
         }
@@ -185,7 +188,7 @@ struct Trouble {
 
 impl Line {
     fn of(session: &Handle) -> Self {
-        let snapshot = session.snapshot();
+        let snapshot = session.shown();
         let credentials = snapshot.credentials.as_ref();
         Self {
             name: session.name().into(),
@@ -226,6 +229,19 @@ fn other_settings(name: &str, options: &[&str]) -> Reply {
     let hint = "leave them out of flags, ANCHORD_ variables and the settings file here, or set the daemon's session so \
                 and reload it";
     Reply::explained(StatusCode::CONFLICT, "OtherSettings", &message, Some(hint), Some(Class::Misconfigured))
+}
+
+fn earlier_settings(name: &str) -> Reply {
+    let message =
+        format!("the daemon still hands out credentials of its earlier settings of session `{name}`");
+    let hint = "see what keeps the new ones from working: anchord status";
+    Reply::explained(
+        StatusCode::CONFLICT,
+        "EarlierSettings",
+        &message,
+        Some(hint),
+        Some(Class::Misconfigured),
+    )
 }
 
 fn process_line(session: &Handle) -> Decision {
@@ -369,6 +385,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_status_shows_times_as_a_clock_has_them_that_was_set() {
+        let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
+        for session in [&app, &batch] {
+            session.clock.jump(-time::Duration::hours(2));
+        }
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        assert_eq!(shown["sessions"][0]["expires_at"], "2026-03-11T11:00:00Z");
+        assert_eq!(shown["sessions"][1]["next_attempt_at"], "2026-03-11T10:01:00Z");
+    }
+
+    #[tokio::test]
     async fn a_request_that_says_how_its_session_is_set_is_answered_only_if_it_is_so() {
         let (app, batch) = (Session::live("app"), Session::live("batch"));
         let socket = socket(&[&app, &batch]).with_settings("app", vec![("duration", 1), ("role_arn", 0xab)]);
@@ -394,6 +424,30 @@ mod tests {
         }
         assert_eq!(ask("batch/settings?duration=1").await.0, 409, "another session's are not its own");
         assert_eq!(ask("none/settings?duration=1").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_of_earlier_settings_is_given_only_to_requests_that_state_none() {
+        let app = Session::live("app");
+        app.inherit();
+        let socket = socket(&[&app]).with_settings("app", vec![("role_arn", 0xab)]);
+        let ask = async |what: &str| get(&socket, &format!("/v1/sessions/app/{what}")).await;
+
+        assert_eq!(ask("credential-process").await.status(), StatusCode::OK);
+        for what in ["credential-process", "settings"] {
+            let refused = ask(&format!("{what}?role_arn=ab")).await;
+            assert_eq!(refused.status(), StatusCode::CONFLICT);
+            assert_eq!(
+                text(&refused),
+                concat!(
+                    r#"{"code":"EarlierSettings","message":"the daemon still hands out credentials of its earlier "#,
+                    r#"settings of session `app`","hint":"see what keeps the new ones from working: anchord status","#,
+                    r#""class":"misconfigured"}"#
+                )
+            );
+        }
+        app.obtain();
+        assert_eq!(ask("credential-process?role_arn=ab").await.status(), StatusCode::OK);
     }
 
     #[tokio::test]

@@ -112,8 +112,14 @@ impl Session {
         self.publish.send_modify(|snapshot| {
             snapshot.phase = Phase::Live;
             snapshot.fetching = false;
+            snapshot.inherited = false;
             snapshot.credentials = Some(Arc::new(credentials));
         });
+    }
+
+    /// What is held becomes that of earlier settings.
+    pub(super) fn inherit(&self) {
+        self.publish.send_modify(|snapshot| snapshot.inherited = true);
     }
 
     /// Lets all but `left` of the credentials' life pass.

@@ -81,6 +81,16 @@ impl Handle {
         self.snapshots.borrow().clone()
     }
 
+    /// The same for people: with times as the clock shows them now, which may have been set since.
+    pub fn shown(&self) -> Snapshot {
+        let (snapshot, now) = (self.snapshot(), self.clock.moment());
+        Snapshot {
+            credentials: snapshot.credentials.as_ref().map(|held| as_of(held, now)),
+            next_attempt_at: now.when_up(snapshot.next_attempt_at.up),
+            ..snapshot
+        }
+    }
+
     /// Credentials with at least `freshness` left, waiting for an attempt no longer than `patience`; on `Err`
     /// the cause of the last failed attempt.
     pub async fn hand_out(

@@ -2,11 +2,15 @@
 
 use std::process::Command;
 
+use anchord_emulator::Fault;
+use rustix::process::Signal;
+
 use crate::daemonless::ASK;
 use crate::daemonless::key_id;
 use crate::support::Daemon;
 use crate::support::Ran;
 use crate::support::Stage;
+use crate::support::not_played;
 use crate::support::process;
 
 /// A daemon with the stage's session, and another role that AWS would give.
@@ -124,6 +128,45 @@ async fn a_request_that_says_nothing_of_the_session_is_answered() {
     assert_eq!(key_id(&process::to_the_end(command).await), stage.emulator.issued()[0].access_key_id);
 }
 
+/// A reload to another role, which AWS refuses.
+#[tokio::test]
+async fn what_a_daemon_still_holds_of_an_earlier_role_is_given_to_no_client_that_states_the_new_one() {
+    let (stage, daemon, other) = start().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    stage.emulator.always(Some(Fault::Denied { message: "not authorized".into() }));
+    stage.configure(&stage.session("bedrock").replace(&stage.role, &other));
+    daemon.signal(Signal::HUP);
+    daemon
+        .wait_for(
+            "No credentials by the new settings; handing out those of the earlier ones until they expire",
+        )
+        .await;
+    let mut unstated = process::anchord();
+    unstated.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
+    let mut by_flags = process::anchord();
+    by_flags.args(["exec", "--config"]).arg(stage.path("anchord.toml")).args(["--role-arn", &other]);
+    by_flags.args(["--", "true"]).envs(process::home(stage.path("")));
+
+    let unstated = process::to_the_end(unstated).await;
+    // A refusal is cached too.
+    let stated = stage.run(&[&ASK[..], &["--no-cache"]].concat()).await;
+    let executed = process::to_the_end(by_flags).await;
+    stage.emulator.always(None);
+    let granted = stage.run(&ASK).await;
+
+    assert_eq!(key_id(&unstated), daemons);
+    let told = "the daemon still hands out credentials of its earlier settings of session `bedrock`";
+    for refused in [&stated, &executed] {
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    assert!(stated.stderr.contains("not authorized"), "it calls AWS itself: {stated:?}");
+    assert!(executed.stderr.contains("anchord status"), "{executed:?}");
+    assert_eq!(role_of(&stage, &granted), other);
+}
+
+const NO_MOUNTS: &str = "this user may have no mounts of their own";
+
 /// The program as root of a host of its own, which has the stage's daemon as the system's and `system` as the system's
 /// file. `None` where this user may have no mounts of their own.
 fn as_root(stage: &Stage, system: &str) -> Option<Command> {
@@ -153,8 +196,7 @@ fn absolute(stage: &Stage) -> String {
 async fn roots_own_session_is_not_replaced_by_the_systems_of_that_name() {
     let (stage, _daemon, other) = start().await;
     let Some(mut command) = as_root(&stage, &absolute(&stage)) else {
-        println!("not shown here: this user may have no mounts of their own");
-        return;
+        return not_played(NO_MOUNTS);
     };
     fs_err::create_dir_all(stage.path(".config/anchord")).unwrap();
     stage.write(".config/anchord/anchord.toml", &absolute(&stage).replace(&stage.role, &other));
@@ -168,8 +210,7 @@ async fn roots_own_session_is_not_replaced_by_the_systems_of_that_name() {
 async fn an_edit_of_the_systems_file_breaks_no_client_before_it_is_loaded() {
     let (stage, _daemon, other) = start().await;
     let Some(mut command) = as_root(&stage, &absolute(&stage).replace(&stage.role, &other)) else {
-        println!("not shown here: this user may have no mounts of their own");
-        return;
+        return not_played(NO_MOUNTS);
     };
     command.args(ASK);
 
@@ -198,6 +239,64 @@ async fn a_mistake_in_the_settings_is_not_in_the_way_of_a_daemon_that_flags_name
     assert!(without.stderr.contains("anchord.toml:1: not TOML"), "{without:?}");
 }
 
+/// The variable says so as the flag does.
+#[tokio::test]
+async fn a_file_that_a_variable_names_is_ones_own_word_though_flags_name_the_daemon() {
+    let (stage, _daemon, other) = start().await;
+    stage.write("own.toml", &absolute(&stage).replace(&stage.role, &other));
+    stage.write("mistaken.toml", "[session.bedrock\n");
+    let ask = |file: &str| {
+        let mut command = process::anchord();
+        command.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("")));
+        command.env("ANCHORD_CONFIG", stage.path(file));
+        process::to_the_end(command)
+    };
+
+    let own = ask("own.toml").await;
+    let mistaken = ask("mistaken.toml").await;
+
+    assert_eq!(role_of(&stage, &own), other);
+    assert_eq!((mistaken.code, mistaken.stdout.as_str()), (1, ""), "{mistaken:?}");
+    assert!(mistaken.stderr.contains("mistaken.toml:1: not TOML"), "{mistaken:?}");
+}
+
+#[tokio::test]
+async fn the_status_of_a_daemon_that_a_flag_names_needs_no_settings_file() {
+    let (stage, _daemon, other) = start().await;
+    fs_err::create_dir_all(stage.path(".config/anchord")).unwrap();
+    stage.write(".config/anchord/anchord.toml", "[session.bedrock\n");
+    let mut command = process::anchord();
+    command.args(["status", "--socket-path"]).arg(stage.socket()).envs(process::home(stage.path("")));
+    command.env("ANCHORD_ROLE_ARN", &other);
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.stdout.contains("bedrock: live"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn access_keys_that_the_daemon_knows_by_another_path_are_the_same() {
+    let (stage, _daemon, _) = start().await;
+    fs_err::os::unix::fs::symlink(stage.path(""), stage.path("link")).unwrap();
+    let session = |folder: &str| {
+        let keys = stage.path(folder).join("keys");
+        let text = format!(
+            "[session.bedrock]\nsource = \"access-keys\"\nregion = \"us-east-1\"\naccess_keys = \"file:{}\"\n",
+            keys.display()
+        );
+        stage.write("keys.toml", &text);
+        let given = [("config", stage.path("keys.toml").to_str().unwrap().to_owned())];
+        let given = given.iter().map(|(flag, value)| (*flag, value.as_str()));
+        anchord::config::load_given(given, &anchord::config::Environment::from_iter([("A", "")])).unwrap()
+    };
+    let daemons = anchord::config::facts(session("").the_session().unwrap());
+
+    let stated = session("link").stated_by_any_path();
+
+    assert!(stated.iter().any(|fact| fact.option == "access_keys" && daemons.contains(fact)), "{stated:?}");
+}
+
 /// It may mean another session than the daemon's.
 #[tokio::test]
 async fn a_file_of_ones_own_that_cannot_be_read_is_told_and_no_daemon_asked() {
@@ -221,8 +320,7 @@ async fn a_mistake_in_the_systems_file_breaks_no_client_while_the_daemon_lives()
         Some(process::to_the_end(command).await)
     };
     let Some(beside_it) = ask().await else {
-        println!("not shown here: this user may have no mounts of their own");
-        return;
+        return not_played(NO_MOUNTS);
     };
     drop(daemon);
     let alone = ask().await.unwrap();

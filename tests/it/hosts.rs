@@ -10,6 +10,7 @@ use crate::daemonless::ASK;
 use crate::daemonless::key_id;
 use crate::support::Ran;
 use crate::support::Stage;
+use crate::support::not_played;
 use crate::support::process;
 
 /// What a host has that the others do not.
@@ -70,8 +71,7 @@ async fn set_up(hosts: &[Host; 2]) -> Option<Stage> {
     hosts.iter().all(may_mount).then_some(stage)
 }
 
-const NOT_SHOWN: &str =
-    "not shown here: this user may have no mounts of their own, or there is no /etc/machine-id";
+const NOT_SHOWN: &str = "this user may have no mounts of their own, or there is no /etc/machine-id";
 
 /// The serial numbers of the leaves that signed the requests so far.
 fn signed_with(stage: &Stage) -> Vec<String> {
@@ -92,7 +92,7 @@ const OF_ONE_IMAGE: [Host; 2] = [
 #[tokio::test]
 async fn on_a_shared_home_each_host_has_its_own_identity_with_one_call_each() {
     for hosts in [OTHER_MACHINES, OF_ONE_IMAGE] {
-        let Some(stage) = set_up(&hosts).await else { return println!("{NOT_SHOWN}") };
+        let Some(stage) = set_up(&hosts).await else { return not_played(NOT_SHOWN) };
         let [one, other] = &hosts;
 
         let first = [key_id(&one.ask(&stage).await), key_id(&other.ask(&stage).await)];
@@ -109,7 +109,7 @@ async fn on_a_shared_home_each_host_has_its_own_identity_with_one_call_each() {
 #[tokio::test]
 async fn a_host_whose_certificate_is_refused_gets_nothing_of_another_host_and_goes_on_with_its_own() {
     let hosts = OTHER_MACHINES;
-    let Some(stage) = set_up(&hosts).await else { return println!("{NOT_SHOWN}") };
+    let Some(stage) = set_up(&hosts).await else { return not_played(NOT_SHOWN) };
     let [one, other] = &hosts;
     let first = key_id(&one.ask(&stage).await);
     stage.emulator.set_revoked("8", true);

@@ -7,6 +7,7 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::Systemd;
 use crate::support::client;
+use crate::support::not_played;
 use crate::support::process::anchord;
 use crate::support::process::to_the_end;
 
@@ -14,7 +15,6 @@ use crate::support::process::to_the_end;
 ///
 /// The limit counts all of a user's processes, so this is a user of its own: root has no limit, and in a user namespace
 /// of one's own only what is in there counts.
-#[expect(clippy::print_stdout, reason = "the output has to show what was not played")]
 fn with_threads(stage: &Stage, threads: u32, arguments: &[&str]) -> Option<Command> {
     let is_root = rustix::process::geteuid().is_root();
     let user = (1_000_000 + std::process::id() % 1_000_000 * 8 + threads).to_string();
@@ -38,7 +38,7 @@ fn with_threads(stage: &Stage, threads: u32, arguments: &[&str]) -> Option<Comma
         command
     };
     if !limited("true".as_ref()).output().is_ok_and(|output| output.status.success()) {
-        println!("not played: this user cannot limit processes here");
+        not_played("this user cannot limit processes here");
         return None;
     }
     let mut command = limited(&program);
@@ -94,7 +94,7 @@ async fn credential_process_that_may_start_no_thread_says_what_is_missing() {
 
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
         assert!(ran.stderr.contains("cannot start a thread: Resource temporarily unavailable"), "{ran:?}");
-        assert!(ran.stderr.contains("hint: ") && !ran.stderr.contains("bug"), "{ran:?}");
+        assert!(ran.stderr.contains(HINT) && !ran.stderr.contains("bug"), "{ran:?}");
     }
 }
 

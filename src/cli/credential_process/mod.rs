@@ -166,14 +166,15 @@ fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<
     }
 }
 
-/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file, or a home that
-/// hangs, is not in the way.
+/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file that was not
+/// named, or a home that hangs, is not in the way.
 fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
     if name == Name::Helper {
         return None;
     }
     let is_given = |flag: &str| matches.contains_id(flag);
-    let is_named = is_given("socket-path") && is_given("session") && !is_given("config");
+    let is_named =
+        is_given("socket-path") && is_given("session") && !config::names_a_file(matches, environment);
     is_named.then(|| config::load_name(matches, environment)).flatten()
 }
 
@@ -271,10 +272,8 @@ fn within<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::Builder::new().spawn(move || sender.send(work())).map_err(|error| {
-        let hint = "see how many processes and threads this user, or this container, may have";
-        Failure::of(Class::Transient, format!("cannot start a thread: {error}"), Some(hint.into()))
-    })?;
+    let started = std::thread::Builder::new().spawn(move || sender.send(work()));
+    started.map_err(|error| threads::refused(&error.to_string()))?;
     let left = ends_at.saturating_duration_since(Instant::now());
     receiver.recv_timeout(left).unwrap_or_else(|error| {
         Err(match error {

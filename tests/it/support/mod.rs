@@ -150,6 +150,13 @@ impl Stage {
     }
 }
 
+/// Says what a test could not play on this host, and fails where all is to be played.
+#[expect(clippy::print_stderr, reason = "the output has to show what was not played")]
+pub(crate) fn not_played(why: &str) {
+    eprintln!("not played: {why}");
+    assert!(std::env::var_os("ANCHORD_TEST_ALL").is_none(), "{why}");
+}
+
 /// The lines of a PEM body, each of which would give a part of the key away.
 fn key_lines(path: &Path) -> Vec<String> {
     let text = fs_err::read_to_string(path).unwrap_or_default();
