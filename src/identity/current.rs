@@ -78,7 +78,11 @@ pub enum Found {
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.
     pub fn new(session: &str, source: Source) -> Self {
-        let place = reading::Place::of(source.shared_paths());
+        let place = match source.peers() {
+            peers if peers.is_empty() => reading::Place::of(source.paths()),
+            // What only shares a PIN's file with others takes no turns with them.
+            peers => reading::Place::at(peers),
+        };
         Self { session: session.into(), source, place, state: Mutex::default() }
     }
 

@@ -42,6 +42,12 @@ pub enum Error {
         /// How long it was waited for.
         patience: Duration,
     },
+    /// Too much else is being read.
+    #[error("{origin} was not read: too many readings are under way")]
+    Crowded {
+        /// Where.
+        origin: Origin,
+    },
     /// Reading panicked, which is a bug.
     #[error("reading {origin} panicked")]
     Panicked {
@@ -223,6 +229,7 @@ impl Classify for Error {
         match self {
             Self::Panicked { .. } => Class::Broken,
             Self::Hanging { origin, .. } if !origin.is_file() => Class::Transient,
+            Self::Crowded { .. } => Class::Transient,
             Self::Agent(error) => error.class(),
             Self::Token(error) => error.class(),
             Self::Tpm { source, .. } => source.class(),
@@ -241,6 +248,9 @@ impl Classify for Error {
             Self::Read { source, path } => return Some(read_hint(source, path)),
             Self::Hanging { origin, .. } if origin.is_file() => "see whether its file system still answers",
             Self::Hanging { .. } => "see whether it is there and answers; it is asked again",
+            Self::Crowded { .. } => {
+                "see whether what the other sessions read still answers; this is read again by itself"
+            }
             Self::Panicked { .. } => return None,
             Self::NotAFile { .. } => "name the file itself",
             Self::Empty { .. } => "it may still be being written; otherwise fill it",

@@ -212,10 +212,17 @@ impl Source {
         files.chain(self.intermediates.as_deref()).chain(passphrase).map(Path::to_owned).collect()
     }
 
-    /// The same where it is loaded from files alone: what only shares a PIN's file with others takes no turns with them.
-    pub(super) fn shared_paths(&self) -> Vec<PathBuf> {
-        let is_file = |place: &Locator| matches!(place, Locator::File(_));
-        if self.places().all(is_file) { self.paths() } else { Vec::new() }
+    /// The agents, tokens and TPMs that are asked when it is loaded, by names that tell each from the others.
+    pub(super) fn peers(&self) -> Vec<String> {
+        let name = |place: &Locator| match place {
+            Locator::File(_) => None,
+            Locator::Token(uri) => Some(uri.token_name(self.pkcs11_module.as_deref())),
+            Locator::Tpm(_) => Some(self.tpm.to_string()),
+            Locator::Agent(agent) => Some(agent.endpoint.to_string()),
+        };
+        let mut names: Vec<_> = self.places().filter_map(name).collect();
+        names.dedup();
+        names
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Locator> {

@@ -182,6 +182,9 @@ impl Lookout {
     ///
     /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
     async fn survey(&mut self) -> Option<Vec<Stamp>> {
+        if self.paths.is_empty() {
+            return Some(Vec::new());
+        }
         let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
         let surveyed = self.place.read(PATIENCE, move || {
             let queue = ear.begin();

@@ -205,14 +205,18 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     let bench = Bench::new();
     let used = bench.load().await.unwrap();
     bench.log.news();
-    let hanging = Arc::clone(&bench.current.place.turn).lock_owned().await;
+    let (end, hanging) = std::sync::mpsc::channel::<()>();
+    bench.current.place.read(std::time::Duration::ZERO, move || hanging.recv().is_err()).await.unwrap_err();
 
     assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
     let told = bench.log.news();
     assert!(told[0].contains("could not be read within 5 s"), "{told:?}");
     assert!(told[0].contains("hint=\"see whether its file system still answers\""), "{told:?}");
 
-    drop(hanging);
+    drop(end);
+    while bench.current.place.read(PATIENCE, || ()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
     bench.load().await.unwrap();
     assert!(bench.log.news()[0].contains("can be loaded again"));
 }

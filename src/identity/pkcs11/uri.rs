@@ -1,6 +1,7 @@
 //! PKCS#11 URIs (RFC 7512): which token and which object in it are meant.
 
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -107,6 +108,11 @@ impl Uri {
     /// The same URI, for an object with this `CKA_ID` in the same token.
     pub fn with_id(&self, id: &[u8]) -> Self {
         Self { object: None, id: Some(id.to_vec()), kind: None, ..self.clone() }
+    }
+
+    /// What names its token and no object in it, where `module` is used unless it names one: for telling tokens apart.
+    pub(in crate::identity) fn token_name(&self, module: Option<&Path>) -> String {
+        format!("{:?} {module:?} {:?} {:?}", self.module, self.library, self.token)
     }
 
     /// Whether it names an object within its token.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::inotify;
@@ -29,6 +30,7 @@ use super::inotify::Deaf;
 use super::inotify::Queue;
 use super::inotify::Watched;
 use crate::failure::Chain;
+use crate::identity::reading::PATIENCE;
 
 /// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
 #[derive(Clone)]
@@ -43,17 +45,23 @@ struct Shared {
 struct State {
     reader: Option<Reader>,
     listeners: HashMap<Id, Listener>,
-    /// What was read while a listener's survey is under way.
-    surveys: HashMap<Id, Vec<Event>>,
+    surveys: HashMap<Id, Underway>,
     /// Who listens to each directory.
     heard_by: HashMap<i32, HashSet<Id>>,
-    /// Directories that nobody listens to any more, to be taken off the queue when no survey is under way.
+    /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
     idle: Vec<i32>,
     next_id: Id,
     told_trouble: Option<String>,
 }
 
 type Id = u64;
+
+/// A survey that has begun and not ended.
+struct Underway {
+    began: Instant,
+    /// What was read meanwhile.
+    missed: Vec<Event>,
+}
 
 struct Reader {
     queue: Arc<OwnedFd>,
@@ -121,7 +129,8 @@ impl Ear {
     /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
     pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
         let queue = self.shared.queue().map_err(Deaf::Queue)?;
-        self.shared.lock().surveys.insert(self.id, Vec::new());
+        let survey = Underway { began: Instant::now(), missed: Vec::new() };
+        self.shared.lock().surveys.insert(self.id, survey);
         Ok(queue)
     }
 
@@ -139,7 +148,7 @@ impl Ear {
     /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
     pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: Watched) {
         let mut state = self.shared.lock();
-        let missed = state.surveys.remove(&self.id).unwrap_or_default();
+        let missed = state.surveys.remove(&self.id).map(|survey| survey.missed).unwrap_or_default();
         if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, queue)) {
             // Another one has taken its place, and knows nothing of what was added.
             self.woken.notify_one();
@@ -213,8 +222,14 @@ impl State {
         listener.watched = watched;
     }
 
+    /// A survey that hangs holds nothing up. Should it end, and have added a directory that was taken off, the kernel's
+    /// event for that wakes its listener.
     fn sweep(&mut self) {
-        let Some(reader) = self.reader.as_ref().filter(|_| self.surveys.is_empty()) else { return };
+        let may_just_have_added = |survey: &Underway| survey.began.elapsed() < PATIENCE;
+        if self.surveys.values().any(may_just_have_added) {
+            return;
+        }
+        let Some(reader) = &self.reader else { return };
         for number in self.idle.drain(..).filter(|number| !self.heard_by.contains_key(number)) {
             inotify::forget(&reader.queue, number);
         }
@@ -223,7 +238,7 @@ impl State {
     fn dispatch(&mut self, event: &Event) {
         /// More than a survey's time brings of what matters; after that it is looked at again in any case.
         const MOST_MISSED: usize = 1000;
-        for missed in self.surveys.values_mut() {
+        for Underway { missed, .. } in self.surveys.values_mut() {
             match missed.len() {
                 MOST_MISSED => *missed = vec![Event::LOST],
                 _ => missed.push(event.clone()),

@@ -169,6 +169,57 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
     assert!(rustix::fs::inotify::remove_watch(&*queue, number).is_err(), "it was still watched");
 }
 
+/// As on a network file system whose server is gone: one survey begins and does not end.
+#[tokio::test(start_paused = true)]
+async fn a_survey_that_hangs_keeps_no_directory_of_others_watched() {
+    let folder = Folder::new();
+    let watches = Watches::default();
+    let (hanging, other) = (watches.listen(), watches.listen());
+    let queue = hanging.begin().unwrap();
+    tokio::time::sleep(PATIENCE).await;
+
+    for rotation in 0..3 {
+        let directory = folder.path(&format!("..{rotation}"));
+        fs_err::create_dir(&directory).unwrap();
+        listen_to(&other, &directory, "leaf.pem");
+    }
+    drop(other);
+
+    assert!(watches.0.lock().idle.is_empty());
+    for rotation in 0..3 {
+        let directory = folder.path(&format!("..{rotation}"));
+        let added = rustix::fs::inotify::WatchFlags::CREATE | rustix::fs::inotify::WatchFlags::MASK_CREATE;
+        rustix::fs::inotify::add_watch(&*queue, &directory, added).expect("it was still watched");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_survey_that_ends_late_is_made_anew_if_its_directory_was_taken_off() {
+    for is_read_before_its_end in [true, false] {
+        let folder = Folder::new();
+        let watches = Watches::default();
+        let (late, other) = (watches.listen(), watches.listen());
+        listen_to(&other, folder.0.path(), "leaf.pem");
+        let queue = late.begin().unwrap();
+        let number = inotify::watch(&queue, folder.0.path()).unwrap();
+        tokio::time::sleep(PATIENCE).await;
+
+        drop(other);
+        if is_read_before_its_end {
+            while watches.0.lock().surveys[&late.id].missed.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        late.finish(&queue, [(number, HashSet::from(["leaf.pem".into()]))].into());
+
+        assert!(hears(&late).await, "{is_read_before_its_end}");
+        listen_to(&late, folder.0.path(), "leaf.pem");
+        while hears(&late).await {}
+        folder.write("leaf.pem", "");
+        assert!(hears(&late).await, "{is_read_before_its_end}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn lost_events_wake_everybody() {
     let (folder, watches) = (Folder::new(), Watches::default());
