@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ring::digest;
 
+use super::Error;
 use super::Locator;
 use super::Source;
 use super::pem;
@@ -39,10 +40,17 @@ impl Source {
     }
 
     /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
-    pub async fn agents_id(&self) -> Option<String> {
-        let agent = self.agent()?.clone();
-        let id = tokio::task::spawn_blocking(move || agent.fetch().ok().map(|svid| svid.id));
-        tokio::time::timeout(PATIENCE, id).await.ok()?.ok()?
+    ///
+    /// # Errors
+    /// When the agent answers that it gives this process nothing: what is kept may be another workload's.
+    pub async fn agents_id(&self) -> Result<Option<String>, Error> {
+        let Some(agent) = self.agent().cloned() else { return Ok(None) };
+        let fetched = tokio::task::spawn_blocking(move || agent.fetch());
+        match tokio::time::timeout(PATIENCE, fetched).await {
+            Ok(Ok(Ok(svid))) => Ok(Some(svid.id)),
+            Ok(Ok(Err(error))) if error.is_refusal() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.

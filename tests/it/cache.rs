@@ -319,28 +319,31 @@ async fn what_has_ended_is_removed_and_what_lives_or_is_locked_stays() {
         entry["made"]["expires_at"] = "2026-01-01T01:00:00Z".into();
     });
     let ended = fs_err::read(&json).unwrap();
-    for (name, entry) in [("alive", alive), ("ended", ended.clone()), ("ended-and-locked", ended)] {
-        let file = folder.join(format!("{name}.json"));
+    // Of this host, as the names say.
+    let (ours, _) = json.file_stem().unwrap().to_str().unwrap().rsplit_once('-').unwrap();
+    for (name, entry) in [("alive", alive), ("ended", ended.clone()), ("locked", ended)] {
+        let file = folder.join(format!("{ours}-{name}.json"));
         fs_err::write(&file, entry).unwrap();
         fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         fs_err::write(file.with_extension("lock"), "").unwrap();
     }
-    fs_err::write(folder.join("lock-alone.lock"), "").unwrap();
+    fs_err::write(folder.join(format!("{ours}-alone.lock")), "").unwrap();
     for (name, is_old) in [(".anchord-old", true), (".anchord-new", false)] {
         fs_err::write(folder.join(name), "half").unwrap();
         if is_old {
             age(&folder.join(name));
         }
     }
-    let held = fs_err::File::open(folder.join("ended-and-locked.lock")).unwrap();
+    let held = fs_err::File::open(folder.join(format!("{ours}-locked.lock"))).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
 
     ask(&stage).await;
 
-    let own = [json, lock].map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
-    let others =
-        [".anchord-new", "alive.json", "alive.lock", "ended-and-locked.json", "ended-and-locked.lock"];
-    let mut expected: Vec<String> = others.map(str::to_owned).into_iter().chain(own).collect();
+    let own = [&json, &lock].map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let others = ["alive.json", "alive.lock", "locked.json", "locked.lock"];
+    let mut expected: Vec<String> =
+        others.map(|name| format!("{ours}-{name}")).into_iter().chain(own).collect();
+    expected.push(".anchord-new".into());
     expected.sort_unstable();
     assert_eq!(names(&stage), expected);
 }

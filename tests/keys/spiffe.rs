@@ -326,6 +326,38 @@ async fn what_is_cached_of_one_workload_is_not_given_to_another() {
     assert_eq!(serials(&stage), ["7", "9"]);
 }
 
+/// Another workload of this user and host has left its set under the same settings.
+#[tokio::test]
+async fn a_process_that_the_agent_refuses_gets_nothing_that_is_cached() {
+    let stage = stage("spiffe:", "").await;
+    let agent = agent(&stage, vec![svid(&stage.root, ROBOT, KeyKind::P256, 7)]).await;
+    let first = stage.run(&ASK).await;
+    let file = stage.path("credentials");
+    let update = ["update", "--once", "--session", "bedrock", "--credentials-file", file.to_str().unwrap()];
+    let refuses = |code: Code| Mood::Refuses(code, "no identity issued".into());
+
+    for (mood, told) in [
+        (refuses(Code::PermissionDenied), "has no identity for this process"),
+        (refuses(Code::InvalidArgument), "refuses the call as malformed"),
+        (refuses(Code::Unauthenticated), "UNAUTHENTICATED"),
+        (Mood::Gives, "gives no SVID"),
+    ] {
+        agent.rotate(Vec::new());
+        agent.feel(mood);
+        for verb in [&ASK[..], &update] {
+            let ran = stage.run(verb).await;
+            assert_eq!((ran.code == 0, ran.stdout.as_str()), (false, ""), "{verb:?}: {ran:?}");
+            assert!(ran.stderr.contains(told), "{verb:?}: {}", ran.stderr);
+        }
+        assert!(!file.exists(), "{told}");
+    }
+    for mood in [refuses(Code::Unavailable), refuses(Code::Internal), Mood::Ends] {
+        agent.feel(mood);
+        assert_eq!(stage.run(&ASK).await.stdout, first.stdout, "one in trouble is no news");
+    }
+    assert_eq!(serials(&stage), ["7"]);
+}
+
 #[tokio::test]
 async fn the_socket_is_found_by_the_variable_that_all_tools_know() {
     let stage = Stage::new().await;

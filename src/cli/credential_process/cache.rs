@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
+use time::OffsetDateTime;
 
 use super::entry::Entry;
 use super::entry::sha256;
@@ -47,7 +48,8 @@ impl Cache {
     /// The session's place; `None` where this user has no private folder.
     ///
     /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials, and the
-    /// host, for on a shared home the same paths may be another host's certificate. `identity` stands for access keys or an
+    /// host, for on a shared home the same paths may be another host's certificate. The host has a part of its own, by which
+    /// other hosts leave the file alone. `identity` stands for access keys or an
     /// agent's SVID as they are now. What stands for the certificate is in the entry: credentials that this host made with
     /// the one before are found, for as long as a new one gives none.
     pub(super) fn of(
@@ -62,8 +64,9 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
-        let digest = sha256(facts(settings, session, environment.host()).expose().as_bytes());
-        Some(Self { file: folder.join(format!("{}-{}.json", session.name, &digest[..16])), identity })
+        let host = &sha256(environment.host().as_bytes())[..16];
+        let digest = &sha256(facts(settings, session, environment.host()).expose().as_bytes())[..16];
+        Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 
     /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
@@ -106,6 +109,9 @@ impl Cache {
     }
 
     /// Removes what settings that nobody uses any more, and processes that were killed, have left.
+    ///
+    /// Of other hosts, and of versions whose names tell no host, only what has not changed for a day: by this host's clocks
+    /// what lives there may seem to be over.
     pub(super) fn sweep(&self, clock: &Clock) {
         let Some(folder) = self.file.parent() else { return };
         // The answer waits for this, so there is a limit; what is left over is there the next time.
@@ -113,11 +119,31 @@ impl Cache {
             let path = entry.path();
             let is_own = path == self.file || path == self.lock_path();
             match path.extension().and_then(std::ffi::OsStr::to_str) {
-                Some("json" | "lock") if !is_own => sweep_place(&path.with_extension("json"), clock),
+                Some("json" | "lock") if !is_own => self.sweep_place(&path.with_extension("json"), clock),
                 _ => {}
             }
         }
         private_file::sweep_older(folder, ABANDONED_AFTER, clock.now());
+    }
+
+    /// Removes an entry that is over, and the lock with it, unless a process is at work there.
+    fn sweep_place(&self, file: &Path, clock: &Clock) {
+        let is_of_this_host = host_in_name(file).is_some_and(|host| host_in_name(&self.file) == Some(host));
+        let is_over = || match is_of_this_host {
+            true => read(file).is_over(clock),
+            false => is_old(file, clock),
+        };
+        if !is_over() {
+            return;
+        }
+        let lock_path = file.with_extension("lock");
+        let Attempt::Ours(_lock) = lock(&lock_path) else { return };
+        // Once more: it may have been renewed before the lock was ours.
+        if is_over() {
+            // Not being able to costs nothing but the room.
+            let _ = fs_err::remove_file(file);
+            let _ = fs_err::remove_file(&lock_path);
+        }
     }
 
     fn lock_path(&self) -> PathBuf {
@@ -125,9 +151,25 @@ impl Cache {
     }
 }
 
+/// The part of a file's name that tells the host which made it. A session's name may hold the sign that separates.
+fn host_in_name(file: &Path) -> Option<&str> {
+    let (rest, _digest) = file.file_stem()?.to_str()?.rsplit_once('-')?;
+    rest.rsplit_once('-').map(|(_session, host)| host)
+}
+
+/// Whether another host's entry, or a lock alone, has not changed for longer than it can be of use.
+fn is_old(file: &Path, clock: &Clock) -> bool {
+    let found =
+        fs_err::symlink_metadata(file).or_else(|_| fs_err::symlink_metadata(file.with_extension("lock")));
+    let changed_at = found.and_then(|found| found.modified());
+    changed_at.is_ok_and(|changed_at| clock.now() - OffsetDateTime::from(changed_at) > OTHERS_ABANDONED_AFTER)
+}
+
 const MOST_SWEPT: usize = 1000;
 /// Six times as long as a process of ours takes.
 const ABANDONED_AFTER: time::Duration = time::Duration::minutes(1);
+/// Longer than credentials of a role live.
+const OTHERS_ABANDONED_AFTER: time::Duration = time::Duration::DAY;
 
 /// Every setting that the credentials depend on, and the host. Some change no credentials, but whether they can be had: a
 /// failure is kept too.
@@ -175,21 +217,6 @@ fn lock(path: &Path) -> Attempt {
     Attempt::Impossible
 }
 
-/// Removes an entry that is over, and the lock with it, unless a process is at work there.
-fn sweep_place(file: &Path, clock: &Clock) {
-    if !read(file).is_over(clock) {
-        return;
-    }
-    let lock_path = file.with_extension("lock");
-    let Attempt::Ours(_lock) = lock(&lock_path) else { return };
-    // Once more: it may have been renewed before the lock was ours.
-    if read(file).is_over(clock) {
-        // Not being able to costs nothing but the room.
-        let _ = fs_err::remove_file(file);
-        let _ = fs_err::remove_file(&lock_path);
-    }
-}
-
 /// Memory-backed, gone at logout and this host's alone where there is such a folder, else the user's cache folder.
 fn folder(environment: &Environment) -> Option<PathBuf> {
     let set = |name: &str| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
@@ -213,9 +240,15 @@ fn runtime_folder(of_all: &Path, uid: u32) -> Option<PathBuf> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use time::macros::datetime;
+
     use super::*;
     use crate::config;
+    use crate::credentials::Credentials;
+    use crate::credentials::Keys;
+    use crate::identity::Glance;
 
+    const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "\
         [session.bedrock]\n\
         certificate = \"leaf.pem\"\n\
@@ -226,16 +259,19 @@ mod tests {
     const STEP: &str =
         "[[session.bedrock.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/models\"\n";
 
-    /// What the name is made of under these settings, whatever else stands in the file's folder.
-    fn facts_of(text: &str, variables: &[(&str, &str)]) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("anchord.toml");
+    fn settings(folder: &Path, text: &str, variables: &[(&str, &str)]) -> Settings {
+        let file = folder.join("anchord.toml");
         fs_err::write(&file, text).unwrap();
         let command = clap::Command::new("anchord").no_binary_name(true).args(config::arguments::all());
         let matches = command.get_matches_from(["--config", file.to_str().unwrap()]);
         let environment = Environment::from_iter(variables.iter().copied()).with_current_dir("/there");
-        let mut settings =
-            config::load_for_client(&matches, &environment).unwrap_or_else(|error| panic!("{text}: {error}"));
+        config::load_for_client(&matches, &environment).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// What the name is made of under these settings, whatever else stands in the file's folder.
+    fn facts_of(text: &str, variables: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(folder.path(), text, variables);
         // Relative paths start at the file's folder, which is another one each time.
         let there = folder.path().to_str().unwrap();
         let session = settings.sessions.remove(0);
@@ -321,6 +357,57 @@ mod tests {
         assert_eq!(facts, through("http://user:new@proxy:3128"));
         assert!(!facts.contains("user") && !facts.contains("old"), "{facts}");
         assert_ne!(facts, through("http://user:old@other:3128"));
+    }
+
+    /// Sets when a file was changed.
+    fn date(file: &Path, at: OffsetDateTime) {
+        let file = fs_err::OpenOptions::new().write(true).open(file).unwrap();
+        file.file().set_modified(at.into()).unwrap();
+    }
+
+    /// Made at noon for an hour, by this clock.
+    fn entry(clock: &Clock) -> Entry {
+        let keys = Keys {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: Some(Secret::new("token".into())),
+        };
+        let ends_at = clock.now() + time::Duration::HOUR;
+        let made = Credentials::new(keys, clock.moment(), ends_at, None).unwrap();
+        Entry::made(&made, &Glance::default(), clock)
+    }
+
+    /// By its own clock, and after its own boot, the other host takes for dead what lives.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_leaves_what_lives_on_another_and_removes_what_is_a_day_old() {
+        let home = tempfile::tempdir().unwrap();
+        let settings = settings(home.path(), SESSION, &[]);
+        let cache_of = |host: &str| {
+            let variables = [("XDG_RUNTIME_DIR", home.path().to_str().unwrap())];
+            let uid = rustix::process::geteuid().as_raw();
+            let environment = Environment::from_iter(variables).with_uid(uid).with_host(host);
+            Cache::of(&settings, &settings.sessions[0], &environment, None).unwrap()
+        };
+        let (one, other) = (cache_of("one"), cache_of("other"));
+        drop(one.lock().await.unwrap());
+        one.write(&entry(&Clock::manual(NOON)));
+        let earlier_form = one.file.with_file_name("bedrock-0123456789abcdef.json");
+        fs_err::copy(&one.file, &earlier_form).unwrap();
+        let lock_alone = one.file.with_file_name("bedrock-0123456789abcdee.lock");
+        fs_err::write(&lock_alone, "").unwrap();
+        let all = [one.lock_path(), one.file.clone(), earlier_form, lock_alone];
+        let swept_after = |hours: i64| {
+            all.iter().for_each(|file| _ = file.exists().then(|| date(file, NOON)));
+            let clock = Clock::manual(NOON + time::Duration::hours(hours));
+            clock.reboot();
+            other.sweep(&clock);
+            [0, 1, 2, 3].map(|place| all[place].exists())
+        };
+
+        for hours in [-3, 0, 3, 23] {
+            assert_eq!(swept_after(hours), [true; 4], "{hours} h");
+        }
+        assert_eq!(swept_after(25), [false; 4]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) async fn obtain(
     seams: &Seams,
     environment: &Environment,
 ) -> Result<Option<Secret<String>>, Failure> {
-    let cache = cache(settings, session, caching, environment).await;
+    let cache = cache(settings, session, caching, environment).await?;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let clock = &seams.clock;
     if let Some(credentials) = fresh(&held, clock)
@@ -84,7 +84,7 @@ pub(super) async fn renew(
     issuer: &dyn Issuer,
     than: Option<&Credentials>,
 ) -> Result<Credentials, Failure> {
-    let Some(cache) = cache(settings, session, caching, environment).await else {
+    let Some(cache) = cache(settings, session, caching, environment).await? else {
         return issuer.issue().await;
     };
     let _lock = cache.lock().await?;
@@ -124,30 +124,33 @@ pub(super) async fn renew(
 }
 
 /// Where the session's credentials are kept, if they are.
+///
+/// # Errors
+/// When the session's agent refuses this process: what is kept is not used then, and AWS would not be asked either.
 async fn cache(
     settings: &Settings,
     session: &Session,
     caching: Caching,
     environment: &Environment,
-) -> Option<Cache> {
+) -> Result<Option<Cache>, Failure> {
     // A user's own keys are never written: they do not end, and are read as fast as the cache.
     match caching == Caching::On && session.has_session_token() {
-        true => Cache::of(settings, session, environment, identity(session).await),
-        false => None,
+        true => Ok(Cache::of(settings, session, environment, identity(session).await?)),
+        false => Ok(None),
     }
 }
 
 /// What the session's identity is now, where its settings and files do not tell: its access keys, or an agent's SVID. An
 /// agent may give another workload's SVID for the same settings, and that is another identity. It is a call on this host, of
 /// milliseconds.
-async fn identity(session: &Session) -> Option<String> {
+async fn identity(session: &Session) -> Result<Option<String>, Failure> {
     match &session.source {
         config::Source::AccessKeys(source) => {
-            let keys = source.keys.load().await.ok()?;
+            let Ok(keys) = source.keys.load().await else { return Ok(None) };
             let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
-            Some(sha256(text.expose().as_bytes()))
+            Ok(Some(sha256(text.expose().as_bytes())))
         }
-        config::Source::RolesAnywhere(source) => source.identity.agents_id().await,
+        config::Source::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
     }
 }
 

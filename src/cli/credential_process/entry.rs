@@ -81,7 +81,7 @@ impl Entry {
         self
     }
 
-    /// Whether it was made with this identity. One that cannot be had is no news.
+    /// Whether it was made with this identity. One that cannot be had just now is no news.
     pub(super) fn is_with(&self, identity: Option<&str>) -> bool {
         identity.is_none() || self.identity.as_deref() == identity
     }

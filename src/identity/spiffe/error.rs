@@ -171,6 +171,7 @@ fn code_name(code: u16) -> String {
 }
 
 const UNIMPLEMENTED: u16 = 12;
+const UNAUTHENTICATED: u16 = 16;
 
 impl Classify for Error {
     fn class(&self) -> Class {
@@ -238,6 +239,32 @@ impl Classify for Error {
 }
 
 impl Error {
+    /// Whether the agent has answered, and gives this process no identity. What is in trouble, or is no agent, says nothing
+    /// about that.
+    pub(in crate::identity) fn is_refusal(&self) -> bool {
+        match &self.fault {
+            Fault::NoIdentity { .. }
+            | Fault::Malformed { .. }
+            | Fault::Status { code: UNAUTHENTICATED, .. }
+            | Fault::TooLarge { .. }
+            | Fault::Garbled { .. }
+            | Fault::Incomplete { .. }
+            | Fault::NotOffered { .. } => true,
+            Fault::NoSocket
+            | Fault::NotListening
+            | Fault::Forbidden
+            | Fault::Unreachable(_)
+            | Fault::NotGrpc { .. }
+            | Fault::Unavailable { .. }
+            | Fault::Status { .. }
+            | Fault::Silent { .. }
+            | Fault::Ended
+            | Fault::Broken(_)
+            | Fault::NotBuilt
+            | Fault::NoQueue(_) => false,
+        }
+    }
+
     fn no_socket_hint(&self) -> String {
         let hint = "start the agent, or name its socket in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET";
         match &self.endpoint.place {
