@@ -77,7 +77,7 @@ pub(super) fn command() -> clap::Command {
 }
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    let settings = match config::load_for_client(matches, surroundings.environment) {
+    let settings = match config::load_for_asking(matches, surroundings.environment) {
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };

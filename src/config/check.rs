@@ -174,6 +174,7 @@ impl<'a> Check<'a> {
             sessions: sessions.into_iter().collect::<Option<_>>()?,
             credentials_files: credentials_files?,
             picked: picked.optional()?,
+            partial: None,
             origins: Origins::default(),
             warnings: Vec::new(),
         })

@@ -49,7 +49,8 @@ impl Settings {
 
     /// What the caller itself said of the session that is meant.
     pub fn stated(&self) -> Vec<Fact> {
-        self.the_session().map(|session| self.stated_of(session)).unwrap_or_default()
+        let of_part = || self.partial.as_ref().map(|partial| partial.stated.clone()).unwrap_or_default();
+        self.the_session().map_or_else(of_part, |session| self.stated_of(session))
     }
 
     /// The same, and beside each path the one without symbolic links where that is another: a daemon need know a file by one

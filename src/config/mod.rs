@@ -21,6 +21,7 @@ mod file;
 mod identity;
 mod layers;
 mod options;
+mod partial;
 mod problem;
 mod report;
 mod sample;
@@ -46,6 +47,7 @@ pub use options::Kind;
 pub use options::OPTIONS;
 pub use options::OptionSpec;
 pub use options::SELECTORS;
+pub use partial::Partial;
 pub use problem::Origin;
 pub use problem::Problem;
 pub use problem::Problems;
@@ -86,6 +88,8 @@ pub struct Settings {
     pub credentials_files: Vec<CredentialsFile>,
     /// The session that `--session` named; one of `sessions`, unless a client has none of its own.
     pub picked: Option<String>,
+    /// What flags and variables say of a session that nothing completes; only after [`load_for_asking`].
+    pub partial: Option<Partial>,
     /// Where each value came from, for [`describe`].
     pub origins: Origins,
     /// What is allowed and unwise, each a sentence without a full stop.
@@ -379,6 +383,17 @@ pub fn load_for_client(
     environment: &Environment,
 ) -> Result<Settings, Problems> {
     check::settle(arguments.into(), environment, Caller::Client)
+}
+
+/// The same for a verb that asks a daemon first: a session of which flags and variables give a part is no mistake.
+///
+/// # Errors
+/// All mistakes of all layers.
+pub fn load_for_asking(
+    arguments: impl Into<Arguments>,
+    environment: &Environment,
+) -> Result<Settings, Problems> {
+    partial::settle(arguments.into(), environment)
 }
 
 /// Settings of what flags and variables say: no file is looked for.

@@ -239,6 +239,37 @@ async fn a_mistake_in_the_settings_is_not_in_the_way_of_a_daemon_that_flags_name
     assert!(without.stderr.contains("anchord.toml:1: not TOML"), "{without:?}");
 }
 
+/// No file defines the session.
+#[tokio::test]
+async fn a_role_alone_is_answered_by_a_daemon_that_has_it_and_by_no_other() {
+    let (stage, daemon, other) = start().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    let ask = |role: &str, arguments: &[&str]| {
+        let mut command = process::anchord();
+        command.args(arguments).envs(process::home(stage.path("nowhere"))).env("ANCHORD_ROLE_ARN", role);
+        command.env("ANCHORD_SOCKET_PATH", stage.socket());
+        process::to_the_end(command)
+    };
+    let file = stage.path("written");
+    let update = ["update", "--once", "--session", "bedrock", "--credentials-file", file.to_str().unwrap()];
+    let exec = ["exec", "--session", "bedrock", "--", "true"];
+
+    assert_eq!(key_id(&ask(&stage.role, &ASK).await), daemons);
+    assert_eq!(key_id(&ask(&stage.role, &ASK[..1]).await), daemons, "the only one");
+    assert_eq!(ask(&stage.role, &update).await.code, 0);
+    assert_eq!(ask(&stage.role, &exec).await.code, 0);
+    for verb in [&ASK[..], &update, &exec] {
+        let refused = ask(&other, verb).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.stderr.contains("has other settings than asked for: `role_arn`"), "{refused:?}");
+    }
+    drop(daemon);
+    let alone = ask(&other, &ASK).await;
+    assert_eq!(alone.code, 1);
+    let told = "no daemon runs, and what ANCHORD_ROLE_ARN says of session `bedrock` lacks `certificate`";
+    assert!(alone.stderr.contains(told), "{alone:?}");
+}
+
 /// The variable says so as the flag does.
 #[tokio::test]
 async fn a_file_that_a_variable_names_is_ones_own_word_though_flags_name_the_daemon() {

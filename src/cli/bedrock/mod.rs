@@ -75,7 +75,7 @@ impl<F: Into<Failure>> From<F> for Ended {
 }
 
 fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Settings, Ended> {
-    config::load_for_client(matches, surroundings.environment)
+    config::load_for_asking(matches, surroundings.environment)
         .map_err(|problems| Ended::Told(exit::report_problems(&problems, surroundings)))
 }
 

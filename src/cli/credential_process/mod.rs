@@ -37,6 +37,7 @@ use crate::client::Question;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
+use crate::config::Partial;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::credentials::Credentials;
@@ -302,7 +303,7 @@ async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Res
             obtained.map_err(|failure| with_reason(&failure, why.as_ref()))
         }
         (Daemons::Nothing(_), None) => {
-            Err(no_daemon_and_no_session(settings.picked.as_deref().unwrap_or_default()))
+            Err(no_daemon_and_no_session(settings, settings.picked.as_deref().unwrap_or_default()))
         }
     }
 }
@@ -324,11 +325,13 @@ async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
     let places = client::places(settings);
     match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
         Asked::Answered(body) => as_line(&body).map(Daemons::Line),
-        Asked::Unknown(why) | Asked::Differs(why) if !settings.stated().is_empty() => {
+        Asked::Unknown(why) | Asked::Differs(why)
+            if settings.the_session().is_some() && !settings.stated().is_empty() =>
+        {
             Ok(Daemons::Nothing(Some(why)))
         }
         Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
-        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(&name)),
+        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(settings, &name)),
         Asked::NoDaemon => Ok(Daemons::Nothing(None)),
     }
 }
@@ -363,6 +366,9 @@ async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
             return Ok(only.clone());
         }
     }
+    if names.is_empty() && settings.partial.is_some() {
+        return Err(no_daemon_and_no_session(settings, "default"));
+    }
     let hint = match names.as_slice() {
         [] => "name one with --session, and start the daemon or define the session for this user".into(),
         names => format!("name one with --session: {}", names.join(", ")),
@@ -370,7 +376,17 @@ async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
     Err(Failure::of(Class::Misconfigured, "there is not exactly one session to choose", Some(hint)))
 }
 
-fn no_daemon_and_no_session(name: &str) -> Failure {
+fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
+    if let Some(Partial { origins, missing, flags, stated: _ }) = &settings.partial {
+        let missing: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!(
+            "no daemon runs, and what {} says of session `{name}` lacks {}",
+            origins.join(", "),
+            missing.join(", ")
+        );
+        let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
+        return Failure::of(Class::Misconfigured, message, Some(hint));
+    }
     let hint = Some(
         "start the daemon, name its socket with --socket-path, or define the session for this user".into(),
     );

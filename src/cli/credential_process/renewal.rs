@@ -106,7 +106,7 @@ impl Renewal {
             }
             (Ok(Daemons::Nothing(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
-                return Err(no_daemon_and_no_session(name));
+                return Err(no_daemon_and_no_session(&self.settings, name));
             }
         };
         self.given.send_replace(Some(renewed.clone()));

@@ -102,7 +102,7 @@ impl Line {
 
     /// Settings of flags, variables and the file, as every verb of anchord's own reads them.
     pub(in crate::cli) fn settings_for_client(&self) -> Result<Settings, Mistakes> {
-        self.finish(config::load_for_client(&self.matches, &self.environment))
+        self.finish(config::load_for_asking(&self.matches, &self.environment))
     }
 
     /// The certificate and key, and what is unwise about them; `place` stands for a certificate that was not named.
