@@ -112,7 +112,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let bound = Bound { http, socket };
 
     // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
-    let directory = RuntimeDirectory::take(&settings.runtime_directory).await?;
+    let directory = Arc::new(RuntimeDirectory::take(&settings.runtime_directory).await?);
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, &settings.runtime_directory);
     let left = handover::read(&mut store, &seams.clock);
@@ -135,7 +135,8 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         roster: watch::Sender::new(roster),
         credentials_files: watch::Sender::new(files),
         routes,
-        token_key: watch::Sender::new(secrets.token_key),
+        secrets: watch::Sender::new(Arc::new(secrets)),
+        directory: Arc::clone(&directory),
     };
     Ok(Daemon::new(engine, tcp, unix, store, Premises::new(directory, socket_file)))
 }
@@ -216,10 +217,15 @@ async fn unix_listeners(
 }
 
 /// The secrets of the front ends that outlive the process.
+#[derive(Debug, Default)]
 pub(super) struct Secrets {
     pub(super) token_key: Option<Secret<[u8; 32]>>,
     /// In the order of the sessions.
     bearers: Vec<Vec<Bearer>>,
+    /// Where the token key is.
+    key_file: PathBuf,
+    /// Where each session's bearers are.
+    token_files: Vec<PathBuf>,
 }
 
 impl Secrets {
@@ -230,16 +236,28 @@ impl Secrets {
         seams: &Seams,
         token_key: Option<Secret<[u8; 32]>>,
     ) -> Result<Self, Error> {
-        for session in settings.sessions.iter().filter(|_| settings.container) {
-            files::check_bearers(&token_file(settings, &session.name))?;
-        }
-        let path = settings.runtime_directory.join("imds-token.key");
-        let made = || files::token_key(&path, token_key.as_ref(), &seams.entropy);
-        let token_key = settings.imds.as_ref().map(|_| made()).transpose()?;
         let sessions = settings.sessions.iter().filter(|_| settings.container);
-        let bearers =
-            sessions.map(|session| files::bearers(&token_file(settings, &session.name), &seams.entropy));
-        Ok(Self { token_key, bearers: bearers.collect::<Result<_, _>>()? })
+        let token_files: Vec<_> = sessions.map(|session| token_file(settings, &session.name)).collect();
+        for file in &token_files {
+            files::check_bearers(file)?;
+        }
+        let key_file = settings.runtime_directory.join("imds-token.key");
+        let made = || files::token_key(&key_file, token_key.as_ref(), &seams.entropy);
+        let token_key = settings.imds.as_ref().map(|_| made()).transpose()?;
+        let bearers = token_files.iter().map(|file| files::bearers(file, &seams.entropy));
+        let bearers = bearers.collect::<Result<_, _>>()?;
+        Ok(Self { token_key, bearers, key_file, token_files })
+    }
+
+    /// Writes their files again after they were deleted; a file that is there is left alone.
+    pub(super) fn restore(&self) -> Result<(), Error> {
+        if let Some(key) = &self.token_key {
+            files::restore_token_key(&self.key_file, key)?;
+        }
+        for (file, bearers) in self.token_files.iter().zip(&self.bearers) {
+            files::restore_bearers(file, bearers)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,12 +11,11 @@ use super::build;
 use super::build::Secrets;
 use super::credentials_files;
 use super::credentials_files::Followed;
-use super::handover::TokenKey;
 use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
-use super::runtime_directory::make_runtime_directory;
+use super::runtime_directory::RuntimeDirectory;
 use crate::config::Settings;
 use crate::frontend::Imds;
 use crate::frontend::Route;
@@ -33,7 +32,9 @@ pub(super) struct Engine {
     pub(super) roster: watch::Sender<Roster>,
     pub(super) credentials_files: watch::Sender<Followed>,
     pub(super) routes: Routes,
-    pub(super) token_key: watch::Sender<TokenKey>,
+    pub(super) secrets: watch::Sender<Arc<Secrets>>,
+    /// Its lock is held until the daemon has ended.
+    pub(super) directory: Arc<RuntimeDirectory>,
 }
 
 /// What each kind of listener serves from the next request on.
@@ -83,7 +84,8 @@ pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
     has_http: bool,
-    token_key: TokenKey,
+    secrets: Arc<Secrets>,
+    directory: Arc<RuntimeDirectory>,
 }
 
 impl Preparation {
@@ -94,9 +96,9 @@ impl Preparation {
             Some(transport) => Arc::clone(transport),
             None => build::transport(&settings, &self.seams.clock)?,
         };
-        // It may have been deleted since the start.
-        make_runtime_directory(&settings.runtime_directory)?;
-        let secrets = Secrets::load(&settings, &self.seams, self.token_key)?;
+        // It may have been deleted since the start. Without the secrets in force others would be made below.
+        self.directory.restore(&self.secrets)?;
+        let secrets = Secrets::load(&settings, &self.seams, self.secrets.token_key.clone())?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
 
@@ -133,7 +135,8 @@ impl Engine {
             before: self.settings.clone(),
             seams: self.seams.clone(),
             has_http: !self.bound.http.is_empty(),
-            token_key: self.token_key.borrow().clone(),
+            secrets: Arc::clone(&self.secrets.borrow()),
+            directory: Arc::clone(&self.directory),
         }
     }
 
@@ -153,7 +156,7 @@ impl Engine {
         self.credentials_files
             .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
         self.roster.send_replace(roster);
-        self.token_key.send_replace(secrets.token_key);
+        self.secrets.send_replace(Arc::new(secrets));
         self.settings = settings;
         Ok(Applied { sessions, waiting })
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
+use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::debug;
@@ -29,6 +30,7 @@ pub(super) use state::fingerprint;
 pub(super) use state::hash;
 pub(super) use store::Store;
 
+use super::build::Secrets;
 use super::roster::Member;
 use super::roster::Roster;
 use crate::clock::Clock;
@@ -38,7 +40,7 @@ use crate::secret::Secret;
 use crate::session::Snapshot;
 
 /// What seals the IMDS tokens; `None` while there is no IMDS.
-pub(super) type TokenKey = Option<Secret<[u8; 32]>>;
+type TokenKey = Option<Secret<[u8; 32]>>;
 
 /// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
 pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
@@ -63,11 +65,12 @@ pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
     newest
 }
 
-/// Writes to `store` at each renewal of any session, until dropped.
+/// Writes to `store` at each renewal of any session, and when the directory of its file was `made_anew`, until dropped.
 pub(super) async fn keep(
     store: Store,
-    mut token_keys: watch::Receiver<TokenKey>,
+    mut secrets: watch::Receiver<Arc<Secrets>>,
     mut rosters: watch::Receiver<Roster>,
+    made_anew: Arc<Notify>,
     clock: Clock,
 ) {
     if let Store::Nowhere { why } = &store {
@@ -84,7 +87,7 @@ pub(super) async fn keep(
         let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
-            let token_key = token_keys.borrow_and_update().clone().filter(|_| keeps_token_key);
+            let token_key = secrets.borrow_and_update().token_key.clone().filter(|_| keeps_token_key);
             writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
             tokio::select! {
                 reloaded = rosters.changed() => match reloaded {
@@ -92,7 +95,8 @@ pub(super) async fn keep(
                     Err(_) => return,
                 },
                 () = any_change(&mut watched) => tokio::time::sleep(pause(watched.len())).await,
-                Ok(()) = token_keys.changed() => {}
+                Ok(()) = secrets.changed() => {}
+                () = made_anew.notified() => writer.saved = Saved::default(),
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
@@ -129,10 +133,13 @@ async fn any_change(watched: &mut [Watched]) {
 /// Puts a state where it is kept; may block.
 type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
 
+/// What was written last, by which a state is recognized.
+type Saved = (TokenKey, Vec<state::Id>);
+
 struct Writer {
     write: Write,
     clock: Clock,
-    saved: (TokenKey, Vec<state::Id>),
+    saved: Saved,
     failing: bool,
     /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
     hanging: Option<JoinHandle<Result<(), Failure>>>,
@@ -140,7 +147,7 @@ struct Writer {
 
 impl Writer {
     fn new(write: Write, clock: Clock) -> Self {
-        Self { write, clock, saved: (None, Vec::new()), failing: false, hanging: None }
+        Self { write, clock, saved: Saved::default(), failing: false, hanging: None }
     }
 
     /// Writes `token_key` and `sessions` unless that has been done.

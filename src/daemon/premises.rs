@@ -1,4 +1,4 @@
-//! What a daemon has in the file system besides its secrets: its runtime directory and its socket. Both can be deleted
+//! What a daemon has in the file system: its runtime directory with its secrets, and its socket. Both can be deleted
 //! under it, by a cleaner of old files or by hand, and are made again then.
 
 use std::os::unix::net::UnixListener;
@@ -11,6 +11,7 @@ use tracing::info;
 use tracing::warn;
 
 use super::Error;
+use super::build::Secrets;
 use super::runtime_directory::RuntimeDirectory;
 use super::sockets::SocketFile;
 use super::sockets::Spot;
@@ -19,50 +20,48 @@ use crate::failure::Failure;
 /// The runtime directory, and the socket where the daemon has bound one itself.
 #[derive(Debug)]
 pub(super) struct Premises {
-    directory: RuntimeDirectory,
+    directory: Arc<RuntimeDirectory>,
     socket: Option<SocketFile>,
     /// What was told last, so that a trouble that stays is told once.
     told: Option<Failure>,
 }
 
-/// What a look has found: the directory, and the socket if it had to be bound again.
-type Found = (RuntimeDirectory, Option<(UnixListener, Spot)>);
-
 impl Premises {
-    pub(super) fn new(directory: RuntimeDirectory, socket: Option<SocketFile>) -> Self {
+    pub(super) fn new(directory: Arc<RuntimeDirectory>, socket: Option<SocketFile>) -> Self {
         Self { directory, socket, told: None }
     }
 
     /// Looks after them until `stop` is true, each time `look_now` is notified and every few seconds. Then it gives up
-    /// the socket; the directory is free once the caller drops it.
+    /// the socket. A directory that is made anew gets the `secrets` in force.
     pub(super) async fn keep(
         mut self,
         mut stop: watch::Receiver<bool>,
         look_now: Arc<Notify>,
-    ) -> RuntimeDirectory {
+        secrets: watch::Receiver<Arc<Secrets>>,
+    ) {
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return self.directory,
+                _ = stop.wait_for(|stop| *stop) => return,
                 () = look_now.notified() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
-            let (directory, spot) =
-                (self.directory.clone(), self.socket.as_ref().map(SocketFile::spot).cloned());
+            let directory = Arc::clone(&self.directory);
+            let spot = self.socket.as_ref().map(SocketFile::spot).cloned();
+            let secrets = Arc::clone(&secrets.borrow());
             // Without a limit: a look that hangs is the only one until it ends.
-            let mut looking = tokio::task::spawn_blocking(move || look(&directory, spot.as_ref()));
+            let mut looking = tokio::task::spawn_blocking(move || look(&directory, &secrets, spot.as_ref()));
             let looked = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return self.directory,
+                _ = stop.wait_for(|stop| *stop) => return,
                 looked = &mut looking => looked,
             };
             let looked =
                 looked.unwrap_or_else(|_| Err(Error::Broken("looking after the socket panicked".into())));
-            let outcome = looked.and_then(|found| self.take(found));
+            let outcome = looked.and_then(|bound| self.take(bound));
             self.tell(outcome.err().map(Failure::from));
         }
     }
 
-    fn take(&mut self, (directory, bound): Found) -> Result<(), Error> {
-        self.directory = directory;
+    fn take(&mut self, bound: Option<(UnixListener, Spot)>) -> Result<(), Error> {
         if let (Some((listener, spot)), Some(socket)) = (bound, &mut self.socket) {
             socket.move_to(listener, spot)?;
             let path = socket.spot().path().display();
@@ -83,13 +82,17 @@ impl Premises {
     }
 }
 
-fn look(directory: &RuntimeDirectory, socket: Option<&Spot>) -> Result<Found, Error> {
-    let directory = directory.restored()?;
-    let bound = match socket {
-        Some(spot) => spot.bind_again()?,
-        None => None,
-    };
-    Ok((directory, bound))
+/// Brings back what was deleted; the socket, if it had to be bound again.
+fn look(
+    directory: &RuntimeDirectory,
+    secrets: &Secrets,
+    socket: Option<&Spot>,
+) -> Result<Option<(UnixListener, Spot)>, Error> {
+    directory.restore(secrets)?;
+    match socket {
+        Some(spot) => Ok(spot.bind_again()?),
+        None => Ok(None),
+    }
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

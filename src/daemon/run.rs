@@ -106,13 +106,12 @@ impl Daemon {
             servers.spawn(server.run(stopped.clone()));
         }
         let look_now = Arc::new(Notify::new());
-        // Holds what it returns, which is the lock of the runtime directory, until this function returns.
-        let mut keeping = JoinSet::new();
-        keeping.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now)));
         // Dropped on return, which ends what it holds.
         let mut background = JoinSet::new();
-        let (key, roster) = (engine.token_key.subscribe(), engine.roster.subscribe());
-        background.spawn(handover::keep(store, key, roster, engine.seams.clock.clone()));
+        background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
+        let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
+        let made_anew = engine.directory.made_anew();
+        background.spawn(handover::keep(store, secrets, roster, made_anew, engine.seams.clock.clone()));
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();

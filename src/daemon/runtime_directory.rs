@@ -5,13 +5,17 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
 use super::Error;
+use super::build::Secrets;
 use crate::failure::system_reason;
 use crate::private_file;
 use crate::private_file::Lock;
@@ -34,11 +38,12 @@ pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
 }
 
 /// A runtime directory that no other daemon uses.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct RuntimeDirectory {
     path: PathBuf,
     /// Held as long as the daemon lives; `None` where the file system has no locks.
-    lock: Option<Arc<Lock>>,
+    lock: Mutex<Option<Lock>>,
+    made_anew: Arc<Notify>,
 }
 
 impl RuntimeDirectory {
@@ -51,7 +56,10 @@ impl RuntimeDirectory {
         let mut is_told = false;
         loop {
             match lock(path) {
-                Ok(lock) => return Ok(Self { path: path.into(), lock }),
+                Ok(lock) => {
+                    let (path, lock) = (path.into(), Mutex::new(lock));
+                    return Ok(Self { path, lock, made_anew: Arc::default() });
+                }
                 Err(error) if Instant::now() >= gives_up_at => return Err(error),
                 Err(_) => {}
             }
@@ -63,21 +71,44 @@ impl RuntimeDirectory {
         }
     }
 
-    /// The same, made again if it was deleted, and locked again if its lock's file was. May block.
+    /// Makes and locks it again if it was deleted, with the `secrets` in force, and notifies `made_anew`. May block.
+    ///
+    /// The lock tells whether that is needed: its file goes with the directory, even if another directory is there by
+    /// now. A secret's file that was removed alone stays away; that is how an operator changes it.
     ///
     /// # Errors
-    /// As when it was made first, or when another daemon has taken it meanwhile.
-    pub(super) fn restored(&self) -> Result<Self, Error> {
+    /// As when it was made first, when another daemon has taken it meanwhile, or when a file cannot be written. The
+    /// next call tries again.
+    pub(super) fn restore(&self, secrets: &Secrets) -> Result<(), Error> {
+        // Held to the end: the look and a reload may come at once, and the second must find the files of the first.
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gone = match held.as_ref() {
+            Some(lock) => !lock.is_at(&lock_path(&self.path)),
+            None => !self.path.exists(),
+        };
         make_runtime_directory(&self.path)?;
-        let is_gone = self.lock.as_ref().is_some_and(|held| !held.is_at(&lock_path(&self.path)));
-        Ok(if is_gone { Self { path: self.path.clone(), lock: lock(&self.path)? } } else { self.clone() })
+        if !is_gone {
+            return Ok(());
+        }
+        let locked = lock(&self.path)?;
+        secrets.restore()?;
+        *held = locked;
+        let path = self.path.display();
+        warn!(%path, "The runtime directory was deleted or emptied; its files are written again");
+        self.made_anew.notify_one();
+        Ok(())
+    }
+
+    /// Notified each time the directory was made anew, for what others keep in it.
+    pub(super) fn made_anew(&self) -> Arc<Notify> {
+        Arc::clone(&self.made_anew)
     }
 }
 
 /// What is lost without a lock is only that another daemon would not be noticed.
-fn lock(path: &Path) -> Result<Option<Arc<Lock>>, Error> {
+fn lock(path: &Path) -> Result<Option<Lock>, Error> {
     match private_file::lock(&lock_path(path)) {
-        Ok(Some(lock)) => Ok(Some(Arc::new(lock))),
+        Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => Err(Error::InUse { path: path.into() }),
         Err(error) => {
             let path = path.display();
@@ -135,7 +166,7 @@ mod tests {
         let directory = RuntimeDirectory::take(&path).await.unwrap();
         fs_err::remove_dir_all(&path).unwrap();
 
-        let _restored = directory.restored().unwrap();
+        directory.restore(&Secrets::default()).unwrap();
 
         assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o700);
         assert!(RuntimeDirectory::take(&path).await.is_err(), "it is still this one's");
@@ -151,7 +182,7 @@ mod tests {
         make_runtime_directory(&path).unwrap();
         let _second = RuntimeDirectory::take(&path).await.unwrap();
 
-        assert!(matches!(first.restored(), Err(Error::InUse { .. })));
+        assert!(matches!(first.restore(&Secrets::default()), Err(Error::InUse { .. })));
     }
 
     #[tokio::test(start_paused = true)]

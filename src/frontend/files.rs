@@ -86,6 +86,14 @@ pub fn bearers(path: &Path, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
     Ok(bearers)
 }
 
+/// Writes the files of `bearers`, which [`bearers`](self::bearers) has read, after they were deleted.
+pub fn restore_bearers(path: &Path, bearers: &[Bearer]) -> Result<(), Error> {
+    for (path, bearer) in [path, &previous_of(path)].into_iter().zip(bearers) {
+        load_or_create(path, || Ok(bearer.expose().to_vec()))?;
+    }
+    Ok(())
+}
+
 fn parse(path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
     let expected = "a bearer: 43 characters of base64url and no line's end";
     Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
@@ -103,6 +111,11 @@ pub fn token_key(
     })?;
     let key = key.expose().as_slice().try_into();
     key.map(Secret::new).map_err(|_| Error::Content { path: path.into(), expected: "a key of 32 bytes" })
+}
+
+/// Writes the file of `key`, which [`token_key`] has read, after it was deleted.
+pub fn restore_token_key(path: &Path, key: &Secret<[u8; 32]>) -> Result<(), Error> {
+    load_or_create(path, || Ok(key.expose().to_vec())).map(drop)
 }
 
 fn new_bearer(entropy: &Entropy) -> Result<Bearer, Error> {

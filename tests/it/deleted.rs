@@ -11,6 +11,8 @@ use crate::support::client;
 const LISTENING: &str = "The Unix socket was deleted; listening on a new one";
 const TROUBLE: &str = "The runtime directory or the Unix socket was deleted and cannot be made again";
 const RELOADED: &str = "Configuration reloaded";
+const MADE_ANEW: &str = "The runtime directory was deleted or emptied; its files are written again";
+const KEPT: &str = "Credentials are kept for a successor";
 
 #[tokio::test]
 async fn a_socket_that_was_deleted_comes_back_by_itself_with_its_mode() {
@@ -49,6 +51,82 @@ async fn a_reload_makes_a_runtime_directory_that_was_deleted_again() {
     daemon.stop().await;
     let successor = stage.daemon().await;
     assert_eq!(client::imds_list(&successor.http().await, &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_runtime_directory_that_was_deleted_comes_back_with_the_secrets_in_force() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let previous = stage.bearer("bedrock");
+    fs_err::rename(stage.path("run/bedrock.token"), stage.path("run/bedrock.token.previous")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(RELOADED).await;
+    let bearer = stage.bearer("bedrock");
+    let files = ["bedrock.token", "bedrock.token.previous", "imds-token.key"];
+    let files = files.map(|name| stage.path("run").join(name));
+    let before = files.each_ref().map(|path| fs_err::read(path).unwrap());
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    let line = daemon.wait_for(MADE_ANEW).await;
+
+    assert_eq!(line["level"], "WARN", "{line}");
+    assert_eq!(line["path"], stage.path("run").to_str().unwrap(), "{line}");
+    assert_eq!(files.each_ref().map(|path| fs_err::read(path).unwrap()), before);
+    assert!(files.iter().all(|path| fs_err::metadata(path).unwrap().mode() & 0o777 == 0o600));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_nth(RELOADED, 2).await;
+    for held in [&bearer, &previous] {
+        assert_eq!(client::container(&daemon.http().await, "bedrock", held).await.status, 200);
+    }
+    let (_, output) = daemon.stop().await;
+    assert_eq!(output.matches(MADE_ANEW).count(), 1, "{output}");
+    stage.assert_no_secrets(&output, &[bearer.clone(), previous.clone()]);
+}
+
+#[tokio::test]
+async fn a_bearer_that_programs_hold_survives_a_reload_after_its_directory_was_deleted() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let bearer = stage.bearer("bedrock");
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(RELOADED).await;
+
+    assert_eq!(stage.bearer("bedrock"), bearer);
+    assert_eq!(client::container(&daemon.http().await, "bedrock", &bearer).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_bearers_file_that_is_removed_alone_changes_that_bearer_at_the_next_reload() {
+    let stage = Stage::new().await;
+    let daemon = stage.daemon().await;
+    let bearer = stage.bearer("bedrock");
+    fs_err::remove_file(stage.path("run/bedrock.token")).unwrap();
+
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(RELOADED).await;
+
+    assert_ne!(stage.bearer("bedrock"), bearer);
+    assert_eq!(client::container(&daemon.http().await, "bedrock", &bearer).await.status, 401);
+    assert!(!daemon.output().contains(MADE_ANEW), "{}", daemon.output());
+}
+
+#[tokio::test]
+async fn a_restart_after_the_runtime_directory_was_deleted_goes_on_though_aws_is_down() {
+    let mut stage = Stage::in_memory().await;
+    let daemon = stage.daemon().await;
+    let bearer = stage.bearer("bedrock");
+    let before = client::container(&daemon.http().await, "bedrock", &bearer).await.key_id();
+    daemon.wait_for(KEPT).await;
+    fs_err::remove_dir_all(stage.path("run")).unwrap();
+
+    daemon.wait_for_nth(KEPT, 2).await;
+    daemon.stop().await;
+    stage.emulator.stop().await;
+    let successor = stage.daemon().await;
+
+    assert_eq!(client::container(&successor.http().await, "bedrock", &bearer).await.key_id(), before);
 }
 
 /// A second daemon finds a lock there as it did before.
