@@ -119,6 +119,7 @@ pub(crate) struct Sets {
     is_unclear: bool,
     /// What was best before the last set came, and when that was.
     before: (Option<Held>, Duration),
+    delivered_at: Option<OffsetDateTime>,
 }
 
 impl Sets {
@@ -208,6 +209,7 @@ impl Sets {
             Some(best) => is_less(best.ends_at, set.ends_at),
         };
         self.before = (self.best, awake);
+        self.delivered_at = Some(now.truth);
         let fresh = Held {
             number: set.number,
             ends_at: set.ends_at,
@@ -283,8 +285,11 @@ impl Sets {
         if shown_left > left + unnoticed + GRAIN {
             return Err(format!("set {number} has {left} left, and is shown to have {shown_left}"));
         }
+        // The keeper may take in at this very instant what has just come.
+        let was_best = self.before.0.is_some_and(|before| before.number == number);
+        let just_now = was_best && self.delivered_at == Some(now.truth);
         match self.best {
-            Some(best) if best.number != number && !self.is_unclear => {
+            Some(best) if best.number != number && !self.is_unclear && !just_now => {
                 return Err(format!("set {number} was handed out though {} could be held", best.number));
             }
             Some(best) if best.number == number && shown_left < best.surely_left(now) - GRAIN => {
