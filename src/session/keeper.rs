@@ -90,6 +90,9 @@ impl Keeper {
     pub async fn run(&mut self) -> Infallible {
         let last = self.published.borrow().clone();
         let mut machine = Machine::resume(self.policy, &last, self.clock.moment(), &self.jitter);
+        if let Some(date) = self.issuer.last_date() {
+            machine.learn(date, self.clock.moment());
+        }
         let mut attempt = JoinSet::new();
         let mut event = Event::Wake;
         loop {

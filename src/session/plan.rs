@@ -202,14 +202,14 @@ impl Machine {
         Step { fetch, wake_at: self.wake_at() }
     }
 
-    /// Takes in the `Date` of a reply of AWS, be it a refusal, which dates what is held anew. One that is known already
-    /// changes nothing: the wall clock may have been set since.
+    /// Takes in the `Date` of a reply of AWS, be it a refusal, which dates what is held anew. It holds against the time
+    /// since boot, so that it may be old: the wall clock may have been set since.
     pub fn learn(&mut self, date: Reading, now: Moment) {
         if self.last_date == Some(date) {
             return;
         }
         self.last_date = Some(date);
-        self.redate(date.at_most, date.at);
+        self.redate(date.ahead_at_most(now), now);
         if let Some(held) = self.held.take() {
             self.held = Some(as_of(&held, now));
         }

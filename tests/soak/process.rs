@@ -128,6 +128,10 @@ async fn keep(world: Arc<World>, mut keeper: Keeper) {
 /// Looks at all that the keeper publishes.
 async fn watch(world: Arc<World>, handle: Handle) {
     let mut snapshots = handle.snapshots();
+    // What the session before has left is not the keeper's word.
+    if snapshots.changed().await.is_err() {
+        return;
+    }
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let now = world.times.clock.moment();

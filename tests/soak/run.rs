@@ -117,6 +117,9 @@ impl Run {
     ) -> Self {
         let mut cues = script::write(world.seed, length, files.is_some());
         cues.reverse();
+        if files.is_some() {
+            world.lock().sets.leaves = Some(wire::LEAVES);
+        }
         let files = files.map(|files| (Arc::clone(&files), files.identity()));
         Self {
             world,
@@ -370,7 +373,7 @@ impl Run {
         let kept = left.as_ref().map(|(stored, _)| Arc::new(stored.credentials(&world.times.clock).unwrap()));
         let mut state = world.lock();
         let set = |key_id: &str| state.sky.issued.iter().copied().find(|set| set.key_id() == key_id).unwrap();
-        let known = kept.as_ref().map(|kept| set(kept.access_key_id()).number);
+        let known = kept.as_ref().map(|kept| (set(kept.access_key_id()).number, kept.end().wall));
         let with = kept.as_ref().map(|kept| kept.expires_at());
         let is_rotated = left.is_some_and(|(_, certificate)| certificate != state.sky.certificate);
         state.sets.start_over(known, world.times.now());

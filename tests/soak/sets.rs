@@ -120,6 +120,8 @@ pub(crate) struct Sets {
     /// What was best before the last set came, and when that was.
     before: (Option<Held>, Duration),
     delivered_at: Option<OffsetDateTime>,
+    /// How many leaves take turns, where not each certificate is another.
+    pub(crate) leaves: Option<usize>,
 }
 
 impl Sets {
@@ -160,10 +162,15 @@ impl Sets {
     }
 
     /// Another process: it has heard nothing of the clock, and holds what it was given.
-    pub(crate) fn start_over(&mut self, kept: Option<usize>, now: Now) {
+    pub(crate) fn start_over(&mut self, kept: Option<(usize, OffsetDateTime)>, now: Now) {
         self.forget_the_clock();
         self.noticed = now.offset();
-        self.best = self.best.filter(|best| Some(best.number) == kept);
+        let number = kept.map(|(number, _)| number);
+        self.best = self.best.filter(|best| Some(best.number) == number);
+        if let (Some(best), Some((_, wall))) = (&mut self.best, kept) {
+            // Whether it noticed the last step before it ended shows in what it left.
+            (best.wall, best.before) = (wall.min(best.ends_at), (wall, now.truth));
+        }
         (self.before.0, self.is_unclear) = (None, kept.is_some() && self.best.is_none());
     }
 
@@ -203,7 +210,7 @@ impl Sets {
         let is_usable = is_less(RESERVE, life);
         let is_wanted = match self.best {
             None => Some(true),
-            Some(best) if best.inherited || certificate > best.certificate => Some(true),
+            Some(best) if best.inherited || self.is_newer(certificate, best.certificate) => Some(true),
             Some(best) if best.left(now) <= RESERVE - GRAIN => Some(true),
             Some(best) if is_less(best.left(now), life) != Some(false) => is_less(best.left(now), life),
             Some(best) => is_less(best.ends_at, set.ends_at),
@@ -241,6 +248,13 @@ impl Sets {
                 }
                 Worth::Nothing
             }
+            // Usable or not, what is held stays.
+            (_, _, Some(false)) => {
+                if let Some(best) = &mut self.best {
+                    best.spared = Some(life);
+                }
+                Worth::Unclear
+            }
             _ => {
                 if self.best.is_none_or(|best| fresh.left(now) < best.left(now)) {
                     self.best = Some(fresh);
@@ -249,6 +263,12 @@ impl Sets {
                 Worth::Unclear
             }
         }
+    }
+
+    /// Whether these are of another leaf, and a later one.
+    fn is_newer(&self, certificate: usize, than: usize) -> bool {
+        let is_other = self.leaves.is_none_or(|leaves| certificate % leaves != than % leaves);
+        certificate > than && is_other
     }
 
     /// The taker of the last reply is gone; what came at this very moment may be lost with it.

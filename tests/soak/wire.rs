@@ -57,12 +57,15 @@ pub(crate) struct Files {
     pairs: Vec<Pair>,
 }
 
+/// The certificates of a run take turns with so many pairs.
+pub(crate) const LEAVES: usize = 2;
+
 impl Files {
     pub(crate) fn new() -> Self {
         let all: Vec<Pair> = serde_json::from_str(include_str!("../vectors/create-session.json")).unwrap();
         let is_wanted = |pair: &Pair| ["rsa2048/doc", "p256/doc"].contains(&pair.label.as_str());
         let pairs: Vec<Pair> = all.into_iter().filter(is_wanted).collect();
-        assert_eq!(pairs.len(), 2);
+        assert_eq!(pairs.len(), LEAVES);
         Self { folder: tempfile::tempdir().unwrap(), pairs }
     }
 
@@ -72,13 +75,13 @@ impl Files {
 
     /// Puts a certificate and its key in place.
     pub(crate) fn write(&self, certificate: usize) {
-        fs_err::write(self.path("key.pem"), &self.pairs[certificate % 2].key_pem).unwrap();
+        fs_err::write(self.path("key.pem"), &self.pairs[certificate % LEAVES].key_pem).unwrap();
         self.write_half(certificate);
     }
 
     /// Puts a certificate in place, and leaves the key of another where it is.
     pub(crate) fn write_half(&self, certificate: usize) {
-        fs_err::write(self.path("leaf.pem"), &self.pairs[certificate % 2].cert_pem).unwrap();
+        fs_err::write(self.path("leaf.pem"), &self.pairs[certificate % LEAVES].cert_pem).unwrap();
     }
 
     /// What a process knows of the files when it starts.
@@ -136,7 +139,7 @@ impl Wire {
         let newest = self.world.lock().sky.certificate;
         let pair = self.files.pair_of(header("authorization")).unwrap();
         // Certificates take turns, so the other pair is the one before the newest.
-        let certificate = if newest % 2 == pair { newest } else { newest.saturating_sub(1) };
+        let certificate = if newest % LEAVES == pair { newest } else { newest.saturating_sub(1) };
         Asked { signed_at: Some(signed_at), certificate }
     }
 }

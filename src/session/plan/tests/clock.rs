@@ -200,3 +200,15 @@ fn no_usable_credentials_are_thrown_away_while_there_are_none() {
 
     assert!(calls < 16, "{calls}");
 }
+
+/// The keeper's machine is another after a panic, and what the issuer knows is older than the step.
+#[test]
+fn a_date_from_before_a_step_is_taken_as_the_clock_counts_now() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let slow = set(at(seconds(10)), -Span::hours(2));
+
+    machine.learn(date(Span::hours(2), slow), at(seconds(20)));
+    let _ = wake(&mut machine, at(seconds(20)));
+
+    assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
+}
