@@ -151,6 +151,15 @@ impl Credentials {
         Self { ends_at_aws: at, ..self }
     }
 
+    /// The same, which AWS ends so long after they were received. A wall clock that is ahead of AWS's ends them earlier,
+    /// but only for as long as it is ahead.
+    #[must_use]
+    pub fn living_for(self, life: Duration) -> Self {
+        let received_up = self.end.up - self.life();
+        let up = received_up + life;
+        Self { end: End { up, ..self.end }, granted_up: up, ..self }
+    }
+
     /// The same, obtained with `origin`.
     #[must_use]
     pub fn obtained_with(self, origin: Option<Origin>) -> Self {

@@ -110,8 +110,13 @@ impl Answer {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));
         }
+        // By a clock that is ahead they end early, but they must not be dead for good once it is set right. AWS's `Date`
+        // has whole seconds, cut off; a wrong one must not lengthen a life.
+        let cut_off = if ahead.is_zero() { time::Duration::ZERO } else { time::Duration::SECOND };
+        let most = time::Duration::try_from(asked + MAX_EXTRA_LIFE).unwrap_or(time::Duration::MAX);
+        let life = (expiration - (self.read.wall + ahead) - cut_off).min(most);
         Credentials::new(keys, self.read, expires_at, account_id)
-            .map(|made| made.ending_at_aws(expiration))
+            .map(|made| made.ending_at_aws(expiration).living_for(life))
             .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
     }
 

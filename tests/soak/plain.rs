@@ -107,6 +107,7 @@ impl Plain {
         Credentials::new(keys, now, end_by_wall(set.ends_at, ahead), Some("123456789012".into()))
             .unwrap()
             .ending_at_aws(set.ends_at)
+            .living_for(set.ends_at - (now.wall + ahead))
             .obtained_with(Some(Origin::of(&certificate.to_le_bytes())))
     }
 }

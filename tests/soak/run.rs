@@ -422,7 +422,7 @@ impl Run {
             state.sets.forget_the_clock();
             state.expected = None;
             if changed {
-                state.sets.inherit();
+                state.sets.inherit(times.now());
             }
             // With other settings an attempt is made at once, and one that is lost is made again.
             if changed || is_interrupted {

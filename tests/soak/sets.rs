@@ -10,8 +10,7 @@
 //!   set of a newer certificate goes before all others.
 //! - No set may be handed out with less than the reserve by AWS's own clock, which is the truth, but for the 30 s that
 //!   clocks may differ unnoticed; and none after its end. How the host's clock was set makes no difference. The one
-//!   excuse is a `Date` that lied while the host's clock was wrong: then nothing tells the truth, and a set is believed
-//!   for five minutes too long at most.
+//!   excuse is a set that came with a `Date` that lied: it is believed for five minutes too long at most.
 
 use std::time::Duration;
 
@@ -68,6 +67,24 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Received now, when AWS's clock may have been `behind` ahead of the host's; no more than `most` is believed.
+    fn new(set: Set, certificate: usize, behind: Span, most: Span, now: Now) -> Self {
+        let wall = set.ends_at - earlier(behind);
+        let granted = now.truth + Span::min(set.ends_at - (now.host + behind) - Span::SECOND, most);
+        Self {
+            number: set.number,
+            ends_at: set.ends_at,
+            wall,
+            before: (wall, now.truth),
+            granted,
+            up: granted,
+            life: wall - now.host,
+            certificate,
+            inherited: false,
+            spared: None,
+        }
+    }
+
     pub(crate) fn left(&self, now: Now) -> Span {
         (self.wall - now.host).min(self.up - now.truth)
     }
@@ -175,7 +192,8 @@ impl Sets {
     }
 
     /// Other settings: what is held serves until the first set that is got with them.
-    pub(crate) fn inherit(&mut self) {
+    pub(crate) fn inherit(&mut self, now: Now) {
+        self.best = self.best.filter(|best| best.left(now).is_positive());
         if let Some(best) = &mut self.best {
             (best.inherited, best.spared) = (true, None);
         }
@@ -191,7 +209,7 @@ impl Sets {
         self.best.filter(|_| !self.is_unclear)
     }
 
-    /// A reply has brought a set; `is_trusted` if its `Date` or the host's clock told the truth.
+    /// A reply has brought a set; `is_trusted` if its `Date` told the truth.
     pub(crate) fn deliver(
         &mut self,
         set: Set,
@@ -200,8 +218,7 @@ impl Sets {
         asked: Span,
         awake: Duration,
     ) -> Worth {
-        let wall = set.ends_at - earlier(self.at_most_behind);
-        let life = wall - now.host;
+        let life = set.ends_at - earlier(self.at_most_behind) - now.host;
         self.delivered.resize(self.delivered.len().max(set.number + 1), None);
         let is_believed = is_less(life, asked + EXTRA_LIFE);
         if is_believed != Some(false) {
@@ -217,18 +234,7 @@ impl Sets {
         };
         self.before = (self.best, awake);
         self.delivered_at = Some(now.truth);
-        let fresh = Held {
-            number: set.number,
-            ends_at: set.ends_at,
-            wall,
-            before: (wall, now.truth),
-            granted: now.truth + life,
-            up: now.truth + life,
-            life,
-            certificate,
-            inherited: false,
-            spared: None,
-        };
+        let fresh = Held::new(set, certificate, self.at_most_behind, asked + EXTRA_LIFE, now);
         let held = self.best.map_or(Span::ZERO, |best| best.left(now));
         match (is_believed, is_usable, is_wanted) {
             (Some(true), Some(true), Some(true)) => {

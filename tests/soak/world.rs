@@ -65,7 +65,7 @@ pub(crate) struct Counts {
     pub(crate) refused_rightly: u64,
     /// Nobody listened: the process was down.
     pub(crate) unheard: u64,
-    /// Handed out after AWS's end, for AWS's `Date` lied about a host's clock that was wrong.
+    /// Handed out after AWS's end, for AWS's `Date` lied when the set came.
     pub(crate) lied_to: u64,
 }
 
@@ -162,8 +162,7 @@ impl State {
         let worth = match &answer.outcome {
             Outcome::Issued(set) => {
                 self.accepted = Some(certificate);
-                let is_trusted = !answer.is_misdated || times.offset().abs() <= Span::seconds(30);
-                self.sets.deliver(*set, (certificate, is_trusted), now, asked, awake)
+                self.sets.deliver(*set, (certificate, !answer.is_misdated), now, asked, awake)
             }
             _ => Worth::Nothing,
         };

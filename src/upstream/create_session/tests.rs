@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use time::macros::datetime;
 
 use super::*;
+use crate::clock::Clock;
 use crate::failure::Class;
 use crate::identity::Source;
 use crate::upstream::Reply;
@@ -256,6 +257,25 @@ async fn a_clock_that_is_ahead_never_lengthens_a_life() {
     let credentials = bench.issuer.issue().await.unwrap();
 
     assert_eq!(credentials.expires_at(), datetime!(2026-03-11 12:30:00 UTC));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_and_is_set_right_costs_no_life() {
+    for (date, stated, life) in [
+        // Less what `Date` cuts off.
+        ("Wed, 11 Mar 2026 11:00:00 GMT", "2026-03-11T11:15:01Z", 15),
+        ("Wed, 11 Mar 2026 11:50:00 GMT", "2026-03-11T12:50:01Z", 60),
+        ("Wed, 11 Mar 2026 12:00:00 GMT", "2026-03-11T13:00:00Z", 60),
+    ] {
+        // It runs like the issuer's.
+        let clock = Clock::manual(NOW);
+        let bench = Bench::new([reply(201, &[("date", date)], &made(stated))]);
+        let credentials = bench.issuer.issue().await.unwrap();
+
+        clock.jump(clock::parse_http_date(date).unwrap() - NOW);
+
+        assert_eq!(credentials.remaining(clock.moment()), time::Duration::minutes(life), "{date}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
