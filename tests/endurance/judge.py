@@ -120,72 +120,13 @@ class Judge:
         return one is not None and self.usable_until(one) > began and is_steady
 
     def usable_until(self, one):
-        """A clock that was set forward ends sets earlier, for it may be right, after the machine was paused."""
+        """By wall time a set ends earlier where the clock was set forward, be it only to be right again: the machine may
+        have been paused so long. AWS's next `Date` tells."""
         if one["role_arn"] in self.roles["alone"]:
             return one["expires_at"] - RESERVE
         offset = max(self.daemon.offset, self.daemon.offset_a_moment_ago())
-        return one["expires_at"] - RESERVE - max(0, offset - min(0, one["offset"]))
-
-    def note(self, kind, text, whose=""):
-        """Counts a fault, and shows it unless it was shown a moment ago."""
-        self.counts[kind] += 1
-        if time.time() > self.noted_at[kind, whose] + 20 and len(self.faults) < 100:
-            self.noted_at[kind, whose] = time.time()
-            self.faults.append(f"{time.strftime('%H:%M:%S')} {kind}: {text}")
-            print(f"  ! {self.faults[-1]}", flush=True)
-
-    async def answer(self, session, channel, document, began, burst=False):
-        """An answer that says it is credentials."""
-        ended = time.time()
-        self.counts["answers"] += 1
-        names = ("AccessKeyId", "SecretAccessKey", "SessionToken" if channel in PROCESSES else "Token", "Expiration")
-        values = [document.get(name) if isinstance(document, dict) else None for name in names]
-        if not all(isinstance(value, str) and value for value in values):
-            return self.note("partial", f"{session} over {channel}: {sorted(document)}")
-        key, secret, token, shown = values
-        if key not in self.sets:
-            await self.fetch()
-        found = self.sets.get(key)
-        if not found or (secret, token) != (found["secret_access_key"], found["session_token"]):
-            return self.note("wrong", f"{session} over {channel}: {key} was not issued like that")
-        self.settle_turn()
-        if found["role_arn"] not in self.roles[session]:
-            return self.note("wrong", f"{session} over {channel}: {key} is of {found['role_arn'] or 'a user'}")
-        if found["expires_at"] <= began:
-            return self.note("dead", f"{session} over {channel}: {key} ended {began - found['expires_at']:.0f} s before")
-        self.judge_shown(session, channel, shown, found, began)
-        self.times[f"{channel}, in bursts" if burst else channel].append(ended - began)
-        if channel == "container" and not burst:
-            self.close_gap(session, began)
-        return None
-
-    def judge_shown(self, session, channel, shown, found, began):
-        """A client whose clock is the daemon's must not take a set for alive after its end."""
-        offset, own_clock = self.daemon.offset, channel == "process, alone"
-        if time.time() - self.daemon.offset_at < 5 and not own_clock:
-            return
-        end = datetime.datetime.fromisoformat(shown).timestamp()
-        late = end - (found["expires_at"] + (0 if own_clock else offset))
-        if late > 2.5:
-            self.note("shown too late", f"{session} over {channel}: {late:.0f} s, with the clock {offset:+d} s")
-        elif late < -2.5 and offset == 0 and time.time() - self.daemon.offset_at > 90:
-            self.note("shown too early", f"{session} over {channel}: {-late:.0f} s")
-
-    def close_gap(self, session, began):
-        last = self.good_at.get(session)
-        if last is not None and self.held_through(session, last, began):
-            self.longest_gap[session] = max(self.longest_gap[session], began - last)
-        self.good_at[session] = began
-
-    def held_through(self, session, last, began):
-        """Whether there was something to hand out all the time."""
-        one = self.held(session, last)
-        is_steady = last - 5 > self.daemon.offset_at or self.daemon.offset_at > began
-        return one is not None and self.usable_until(one) > began and is_steady
-
-    def usable_until(self, one):
-        """By a clock that is ahead a set ends earlier: it may be right, after the machine was paused."""
-        return one["expires_at"] - RESERVE - max(0, self.daemon.offset, self.daemon.offset_a_moment_ago())
+        since = [step for at, step in self.daemon.steps if at > one["seen_at"]]
+        return one["expires_at"] - RESERVE - max(0, offset - min(0, one["offset"], *since))
 
     def refusal(self, session, channel, what, began, burst=False):
         """An answer that says it is none, or no answer."""
@@ -204,7 +145,9 @@ class Judge:
             life = self.held(session, began)["expires_at"] - began
             crowd = ", in a burst" if burst else ""
             self.note("refused while held", f"{session} over {channel}{crowd}: {what}; {life:.0f} s of life were left", session)
-        elif self.daemon.offset > self.daemon.offset_a_moment_ago() or self.daemon.offset > 0:
+        elif self.daemon.steps and any(
+            one["role_arn"] in self.roles[session] and one["expires_at"] - RESERVE > began for one in self.sets.values()
+        ):
             self.counts["refusals after the clock was set forward"] += 1
         else:
             self.counts["refusals with nothing held"] += 1

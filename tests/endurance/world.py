@@ -156,6 +156,7 @@ class Daemon:
         self.offsets = settings.folder / "clock"
         self.offsets.write_text("+0s")
         self.faketime = libfaketime()
+        self.steps = []
         self.gaps = []
         self.stops = []
         self.samples = []
@@ -230,6 +231,7 @@ class Daemon:
         new.write_text(f"{seconds:+d}s")
         new.rename(self.offsets)
         self.offset_before, self.offset, self.offset_at = self.offset, seconds, time.time()
+        self.steps.append((self.offset_at, seconds))
 
     def offset_a_moment_ago(self):
         """libfaketime looks once a second, and the daemon a little later."""
