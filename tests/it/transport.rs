@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use crate::outage::settings;
+use crate::outage::what_blocks_ends;
 use crate::support::Stage;
 use crate::support::process;
 
@@ -75,6 +76,8 @@ async fn a_connection_that_was_closed_meanwhile_is_replaced() {
 
     issuer.issue().await.unwrap();
     stage.emulator.drop_connections();
+    // A request that is written before the end is seen is lost with the connection.
+    what_blocks_ends().await;
     issuer.issue().await.unwrap();
 
     assert_eq!((stage.emulator.sessions_created(), stage.emulator.connections()), (2, 2));
