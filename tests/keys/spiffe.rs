@@ -265,9 +265,8 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
             load.answered(25).await;
         }
     }
-    let last = |line: &serde_json::Value| {
-        line["message"] == "Using certificate" && line["serial"] == number.to_string()
-    };
+    let number = number.to_string();
+    let last = |line: &serde_json::Value| line["message"] == "Using certificate" && line["serial"] == *number;
     daemon.wait_for_line("the last certificate", 1, last).await;
     load.answered(200).await;
 
