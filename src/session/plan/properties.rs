@@ -150,6 +150,9 @@ impl World {
             assert!(alive || remaining(before).is_none_or(|left| left <= Span::MINUTE));
         }
         if matches!(event, Event::Fetched(Err(_))) {
+            let (left, left_before) = (remaining(&after), remaining(before));
+            let changed = left.zip(left_before).map(|(left, before)| (left - before).abs());
+            assert!(changed.unwrap_or_default() <= GRAIN && left.is_some() == left_before.is_some());
             assert!(after.trouble.is_some());
         }
         if after.phase == Phase::Lapsed {
