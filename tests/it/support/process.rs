@@ -94,7 +94,7 @@ pub(crate) async fn to_the_end(mut command: Command) -> Ran {
 /// A running daemon; killed with the value.
 pub(crate) struct Daemon {
     child: Child,
-    lines: watch::Receiver<Arc<Mutex<Vec<String>>>>,
+    lines: watch::Receiver<Arc<Mutex<Vec<Arc<str>>>>>,
 }
 
 impl Drop for Daemon {
@@ -125,7 +125,7 @@ impl Daemon {
         let (sender, lines) = watch::channel(Arc::new(Mutex::new(Vec::new())));
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                sender.send_modify(|lines| lines.lock().unwrap().push(line));
+                sender.send_modify(|lines| lines.lock().unwrap().push(line.into()));
             }
         });
         Self { child, lines }
@@ -157,40 +157,44 @@ impl Daemon {
         nth: usize,
         wanted: impl Fn(&Value) -> bool,
     ) -> Value {
-        let mut lines = self.lines.clone();
-        let found = |lines: &Arc<Mutex<Vec<String>>>| {
-            let lines = lines.lock().unwrap();
-            let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            parsed.filter(&wanted).nth(nth - 1)
-        };
-        let waited = tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Some(line) = found(&lines.borrow_and_update()) {
-                    return Some(line);
-                }
-                if lines.changed().await.is_err() {
-                    return found(&lines.borrow());
-                }
-            }
-        });
-        match waited.await {
-            Ok(Some(line)) => line,
-            _ => panic!("the daemon never said {what}; it said:\n{}", self.output()),
-        }
+        let parsed = |line: &str| serde_json::from_str::<Value>(line).ok().filter(&wanted);
+        self.nth_line(nth, parsed).await.unwrap_or_else(|| self.never_said(what))
     }
 
     /// The rest of the first line that begins with `head`, for what is no log.
     pub(crate) async fn told(&self, head: &str) -> String {
-        let mut lines = self.lines.clone();
-        let found = |lines: &Arc<Mutex<Vec<String>>>| {
-            lines.lock().unwrap().iter().find_map(|line| line.strip_prefix(head).map(str::to_owned))
+        let rest = |line: &str| line.strip_prefix(head).map(str::to_owned);
+        self.nth_line(1, rest).await.unwrap_or_else(|| self.never_said(head))
+    }
+
+    /// What `read` makes of the `nth` line, from 1, of which it makes something. Each line is read once, and never while
+    /// the daemon's log waits for it: a log that is not taken loses lines.
+    async fn nth_line<T>(&self, nth: usize, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let mut log = self.lines.clone();
+        let (mut seen, mut left) = (0, nth);
+        let found = async {
+            loop {
+                let is_running = log.has_changed().is_ok();
+                let new: Vec<Arc<str>> = log.borrow_and_update().lock().unwrap()[seen..].to_vec();
+                seen += new.len();
+                for read in new.iter().filter_map(|line| read(line)) {
+                    left -= 1;
+                    if left == 0 {
+                        return Some(read);
+                    }
+                }
+                if !is_running {
+                    return None;
+                }
+                // An error says that no line follows; those before it are looked through once more.
+                let _ = log.changed().await;
+            }
         };
-        let told = lines.wait_for(|lines| found(lines).is_some());
-        let told = tokio::time::timeout(PATIENCE, told).await.map(|lines| lines.map(|lines| found(&lines)));
-        match told {
-            Ok(Ok(Some(rest))) => rest,
-            _ => panic!("the daemon never said {head}; it said:\n{}", self.output()),
-        }
+        tokio::time::timeout(PATIENCE, found).await.ok().flatten()
+    }
+
+    fn never_said(&self, what: &str) -> ! {
+        panic!("the daemon never said {what}; it said:\n{}", self.output())
     }
 
     /// `host:port` of its HTTP listener.
