@@ -3,7 +3,8 @@
 //! stderr may be a pipe that its reader has stopped reading (a hung journal, docker's blocking log driver). A write
 //! then blocks for as long as the reader hangs, and a thread that serves clients must not wait with it. So lines go into
 //! memory, up to a limit; what is beyond the limit is dropped and counted, and the log shows the count where the lines
-//! are missing.
+//! are missing. `DEBUG` and `TRACE` lines, of which busy clients cause many, may fill half of it, so that they never take
+//! the room of a warning.
 //!
 //! Not `tracing-appender`: it bounds lines and not bytes, its count of dropped lines appears in no log, and it would
 //! bring two crates for less than this file holds.
@@ -24,6 +25,8 @@ use std::time::Duration;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use tracing::Level;
+use tracing::Metadata;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -39,7 +42,10 @@ pub struct Queue(Arc<Shared>);
 
 /// Puts lines into the queue. Each call of `write` must hold whole lines, for whole calls are dropped.
 #[derive(Clone, Debug)]
-pub struct Writer(Arc<Shared>);
+pub struct Writer {
+    shared: Arc<Shared>,
+    most_bytes: usize,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -97,7 +103,7 @@ impl Queue {
 
     /// For whoever logs.
     pub fn writer(&self) -> Writer {
-        Writer(Arc::clone(&self.0))
+        Writer { shared: Arc::clone(&self.0), most_bytes: self.0.most_bytes }
     }
 }
 
@@ -111,13 +117,14 @@ impl Drop for Queue {
 }
 
 impl Shared {
-    fn push(&self, line: &[u8]) {
+    /// Queues `line`, unless it would fill more than `most_bytes` of the queue.
+    fn push(&self, line: &[u8], most_bytes: usize) {
         let mut state = self.lock();
         if self.thread.get() == Some(&std::thread::current().id()) {
             state.own.extend_from_slice(line);
             return;
         }
-        if state.bytes + line.len() <= self.most_bytes {
+        if state.bytes + line.len() <= most_bytes {
             state.bytes += line.len();
             state.entries.push_back(Entry::Line(line.into()));
         } else if let Some(Entry::Dropped(count)) = state.entries.back_mut() {
@@ -179,7 +186,7 @@ fn tell(lines: u64) {
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.shared.push(line, self.most_bytes);
         Ok(line.len())
     }
 
@@ -193,6 +200,12 @@ impl MakeWriter<'_> for Writer {
 
     fn make_writer(&self) -> Self {
         self.clone()
+    }
+
+    fn make_writer_for(&self, event: &Metadata<'_>) -> Self {
+        let is_detail = *event.level() > Level::INFO;
+        let most_bytes = if is_detail { self.most_bytes / 2 } else { self.most_bytes };
+        Self { shared: Arc::clone(&self.shared), most_bytes }
     }
 }
 
@@ -227,6 +240,8 @@ impl Write for Stderr {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
@@ -314,6 +329,25 @@ mod tests {
         bench.log("next");
 
         assert_eq!([bench.next(), bench.next(), bench.next()], ["5678", "lost 2", "next"]);
+    }
+
+    #[test]
+    fn a_flood_of_details_leaves_room_for_a_warning() {
+        let bench = Bench::new(64);
+        bench.log("stuck");
+        bench.until_taken(0);
+        let layer = tracing_subscriber::fmt::layer().without_time().with_ansi(false).with_target(false);
+        let logs = tracing_subscriber::registry().with(layer.with_writer(bench.queue.writer()));
+
+        tracing::subscriber::with_default(logs, || {
+            for _ in 0..9 {
+                tracing::debug!("detail");
+            }
+            warn!("told");
+        });
+
+        let seen = ["stuck", "DEBUG detail\n", "DEBUG detail\n", "lost 7", " WARN told\n"];
+        assert_eq!(seen.map(|_| bench.next()), seen);
     }
 
     #[test]
