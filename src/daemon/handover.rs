@@ -1,7 +1,7 @@
 //! What a daemon leaves to its successor, so that no client notices a restart: the credentials that live, and the
 //! key of the IMDS tokens.
 //!
-//! It is written at each renewal, not at the end: a process that is killed has no last words. Where systemd keeps
+//! It is written at each renewal, for a process that is killed has no last words, and once more at an orderly end. Where systemd keeps
 //! descriptors (`FileDescriptorStoreMax=`, sd_notify(3)) it is a sealed memfd in its hands; else a private file in
 //! the runtime directory, if that is in memory. Credentials must never reach a disk this way, and a state that is
 //! damaged, or of other settings, costs one CreateSession and nothing else.
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::debug;
@@ -65,12 +66,14 @@ pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
     newest
 }
 
-/// Writes to `store` at each renewal of any session, and when the directory of its file was `made_anew`, until dropped.
+/// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
+/// the sender of `ending` is gone.
 pub(super) async fn keep(
     store: Store,
     mut secrets: watch::Receiver<Arc<Secrets>>,
     mut rosters: watch::Receiver<Roster>,
     made_anew: Arc<Notify>,
+    mut ending: oneshot::Receiver<()>,
     clock: Clock,
 ) {
     if let Store::Nowhere { why } = &store {
@@ -89,12 +92,18 @@ pub(super) async fn keep(
         loop {
             let token_key = secrets.borrow_and_update().token_key.clone().filter(|_| keeps_token_key);
             writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
+            if ending.is_terminated() {
+                return;
+            }
             tokio::select! {
                 reloaded = rosters.changed() => match reloaded {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                () = any_change(&mut watched) => tokio::time::sleep(pause(watched.len())).await,
+                () = any_change(&mut watched) => {
+                    let _ = tokio::time::timeout(pause(watched.len()), &mut ending).await;
+                }
+                _ = &mut ending => {}
                 Ok(()) = secrets.changed() => {}
                 () = made_anew.notified() => writer.saved = Saved::default(),
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}

@@ -60,6 +60,9 @@ pub struct Reload {
 /// How long systemd is kept waiting for the first credentials before the daemon is called ready without them.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the end is put off until what is left for a successor is written; a file system may hang.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
 impl Daemon {
     pub(super) fn new(
         engine: Engine,
@@ -111,7 +114,9 @@ impl Daemon {
         background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
         let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
         let made_anew = engine.directory.made_anew();
-        background.spawn(handover::keep(store, secrets, roster, made_anew, engine.seams.clock.clone()));
+        let (keep_the_last, ending) = oneshot::channel();
+        let keeping = handover::keep(store, secrets, roster, made_anew, ending, engine.seams.clock.clone());
+        let mut keeper = tokio::spawn(keeping);
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
@@ -147,6 +152,10 @@ impl Daemon {
         info!("Stopping; finishing requests under way");
         stopping.send_replace(true);
         while servers.join_next().await.is_some() {}
+        drop(keep_the_last);
+        if tokio::time::timeout(LAST_WRITE, &mut keeper).await.is_err() {
+            keeper.abort();
+        }
         info!("Stopped");
         if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
     }

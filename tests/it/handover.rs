@@ -44,6 +44,27 @@ async fn a_daemon_that_was_killed_leaves_as_much_as_one_that_was_stopped() {
     assert_eq!(key_id(&stage, &successor).await, before, "AWS is down, and nobody notices");
 }
 
+/// Many sessions that renew together are one write, which an orderly end does not wait for.
+#[tokio::test]
+async fn a_daemon_that_is_stopped_leaves_what_it_was_given_a_moment_ago() {
+    let mut stage = Stage::in_memory().await;
+    let sessions: Vec<_> = (0..400).map(|number| stage.session(&format!("s{number}"))).collect();
+    stage.configure(&format!("[imds]\nenabled = false\n{}", sessions.concat()));
+    let key_id = async |daemon: &Daemon, bearer: &str| {
+        client::container(&daemon.http().await, "s0", bearer).await.key_id()
+    };
+    let daemon = Daemon::unready(&stage.path("anchord.toml"));
+    daemon.http().await;
+    let bearer = stage.bearer("s0");
+    let before = key_id(&daemon, &bearer).await;
+    daemon.stop().await;
+    stage.emulator.stop().await;
+
+    let successor = Daemon::unready(&stage.path("anchord.toml"));
+
+    assert_eq!(key_id(&successor, &bearer).await, before);
+}
+
 #[tokio::test]
 async fn only_its_owner_can_read_what_a_daemon_leaves_in_a_file() {
     use std::os::unix::fs::MetadataExt as _;
