@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 use tracing::error;
 use tracing::info;
@@ -94,12 +95,7 @@ impl Daemon {
     /// is a bug, and better told by an exit than by silence.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { mut engine, tcp, unix, store, mut reload, premises } = self;
-        for address in &engine.bound.http {
-            info!(%address, "Listening");
-        }
-        if let Some(path) = &engine.bound.socket {
-            info!(path = %path.display(), "Listening");
-        }
+        announce(&engine.bound);
         let (stopping, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         for server in tcp {
@@ -114,9 +110,9 @@ impl Daemon {
         background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
         let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
         let made_anew = engine.directory.made_anew();
-        let (keep_the_last, ending) = oneshot::channel();
-        let keeping = handover::keep(store, secrets, roster, made_anew, ending, engine.seams.clock.clone());
-        let mut keeper = tokio::spawn(keeping);
+        let (end, ending) = oneshot::channel();
+        let clock = engine.seams.clock.clone();
+        let keeper = tokio::spawn(handover::keep(store, secrets, roster, made_anew, ending, clock));
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
@@ -152,12 +148,26 @@ impl Daemon {
         info!("Stopping; finishing requests under way");
         stopping.send_replace(true);
         while servers.join_next().await.is_some() {}
-        drop(keep_the_last);
-        if tokio::time::timeout(LAST_WRITE, &mut keeper).await.is_err() {
-            keeper.abort();
-        }
+        leave(keeper, end).await;
         info!("Stopped");
         if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
+    }
+}
+
+fn announce(bound: &Bound) {
+    for address in &bound.http {
+        info!(%address, "Listening");
+    }
+    if let Some(path) = &bound.socket {
+        info!(path = %path.display(), "Listening");
+    }
+}
+
+/// Lets `keeper` write a last time.
+async fn leave(mut keeper: JoinHandle<()>, end: oneshot::Sender<()>) {
+    drop(end);
+    if tokio::time::timeout(LAST_WRITE, &mut keeper).await.is_err() {
+        keeper.abort();
     }
 }
 
