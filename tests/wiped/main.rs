@@ -26,6 +26,7 @@ use watch::Canary;
 use watch::Found;
 use watch::Watching;
 use watch::found_in;
+use watch::known_as;
 
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
@@ -185,7 +186,7 @@ fn of_rsa_keys_ring_leaves_what_it_computes_with() {
     let pkcs1 = elements(private_key(leaf.key_pkcs8_der()))[0];
     let [_, _, _, d, p, q, ..] = elements(pkcs1)[..] else { panic!("two primes") };
     let values = [(["d", "d, reversed"], d), (["p", "p, reversed"], p), (["q", "q, reversed"], q)];
-    let left = ["d, reversed", "p, reversed", "q, reversed"].map(|name| (name, "ring".to_owned()));
+    let left = ["d, reversed", "p, reversed", "q, reversed"].map(|name| (name, known_as("ring")));
     for form in [KeyForm::Pkcs8, KeyForm::Pkcs1] {
         let base64 = in_base64(&der_of(&leaf.key_pem(form).unwrap()), p);
         let canaries = values.into_iter().flat_map(|(names, value)| both_ways(names, value)).chain([base64]);

@@ -78,6 +78,12 @@ fn culprit(trace: &str) -> String {
     crates.find(|name| !PASSED_OVER.contains(name)).unwrap_or("nobody").to_owned()
 }
 
+/// How [`found_in`] names the crate `name`: releases are stripped, and name nobody.
+pub(crate) fn known_as(name: &str) -> String {
+    let name = if cfg!(debug_assertions) { name } else { "nobody" };
+    name.to_owned()
+}
+
 /// What of `canaries` was still in memory that this thread gave back while `work` was done, and by whom.
 pub(crate) fn found_in(canaries: Vec<Canary>, work: impl FnOnce()) -> BTreeSet<Found> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

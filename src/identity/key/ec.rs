@@ -24,18 +24,40 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
-enum Signer {
-    P256(p256::ecdsa::SigningKey),
-    P384(p384::ecdsa::SigningKey),
-    P521(p521::ecdsa::SigningKey),
-}
-
-struct Ec {
-    signer: Signer,
+/// A key on one curve. Not one type for all curves: the part of its memory that a larger key would fill is never written,
+/// and holds what was there before, such as a copy of the key.
+struct Ec<K> {
+    /// In memory of its own, which is given back with the key: `shared` keeps the rest a while.
+    signer: Box<K>,
     public_key: Vec<u8>,
 }
 
-impl SigningKey for Ec {
+/// A key of RustCrypto's, whatever its curve.
+trait Signer: Send + Sync + 'static {
+    /// The signature of what was hashed to `digest`, in DER.
+    fn signed(&self, digest: &[u8]) -> Option<Vec<u8>>;
+
+    /// The public point as SEC1 has it, not compressed.
+    fn point(&self) -> Vec<u8>;
+}
+
+macro_rules! signer {
+    ($($curve:ident),*) => {$(
+        impl Signer for $curve::ecdsa::SigningKey {
+            fn signed(&self, digest: &[u8]) -> Option<Vec<u8>> {
+                let signature: $curve::ecdsa::Signature = self.sign_prehash(digest).ok()?;
+                Some(signature.to_der().as_bytes().to_vec())
+            }
+
+            fn point(&self) -> Vec<u8> {
+                $curve::PublicKey::from(self.verifying_key()).to_sec1_bytes().to_vec()
+            }
+        }
+    )*};
+}
+signer!(p256, p384, p521);
+
+impl<K: Signer> SigningKey for Ec<K> {
     fn algorithm(&self) -> Algorithm {
         Algorithm::EcdsaSha256
     }
@@ -58,33 +80,18 @@ impl SigningKey for Ec {
     }
 }
 
-impl Ec {
+impl<K: Signer> Ec<K> {
     fn sign_hashed(
         &self,
         algorithm: &'static ring::digest::Algorithm,
         message: &[u8],
     ) -> Result<Vec<u8>, SignFailure> {
         let digest = ring::digest::digest(algorithm, message);
-        let signature = match &self.signer {
-            Signer::P256(key) => {
-                signed(key, digest.as_ref(), |s: p256::ecdsa::Signature| s.to_der().as_bytes().to_vec())
-            }
-            Signer::P384(key) => {
-                signed(key, digest.as_ref(), |s: p384::ecdsa::Signature| s.to_der().as_bytes().to_vec())
-            }
-            Signer::P521(key) => {
-                signed(key, digest.as_ref(), |s: p521::ecdsa::Signature| s.to_der().as_bytes().to_vec())
-            }
-        };
-        signature.ok_or_else(SignFailure::unexpected)
+        self.signer.signed(digest.as_ref()).ok_or_else(SignFailure::unexpected)
     }
 }
 
-fn signed<S>(key: &impl PrehashSigner<S>, digest: &[u8], der: impl FnOnce(S) -> Vec<u8>) -> Option<Vec<u8>> {
-    key.sign_prehash(digest).ok().map(der)
-}
-
-impl fmt::Debug for Ec {
+impl<K> fmt::Debug for Ec<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("EC private key [redacted]")
     }
@@ -94,9 +101,15 @@ impl fmt::Debug for Ec {
 pub(super) fn from_pkcs8(origin: &Origin, info: PrivateKeyInfoRef<'_>) -> Result<Arc<dyn SigningKey>, Error> {
     let invalid = |curve: &str| unusable(origin, format!("is not a valid {curve} key"), COPY_AGAIN);
     match info.algorithm.parameters_oid().ok() {
-        Some(P256) => p256::SecretKey::try_from(info).map(p256).map_err(|_| invalid("P-256")),
-        Some(P384) => p384::SecretKey::try_from(info).map(p384).map_err(|_| invalid("P-384")),
-        Some(P521) => p521::SecretKey::try_from(info).map(p521).map_err(|_| invalid("P-521")),
+        Some(P256) => p256::SecretKey::try_from(info)
+            .map(ready::<p256::ecdsa::SigningKey>)
+            .map_err(|_| invalid("P-256")),
+        Some(P384) => p384::SecretKey::try_from(info)
+            .map(ready::<p384::ecdsa::SigningKey>)
+            .map_err(|_| invalid("P-384")),
+        Some(P521) => p521::SecretKey::try_from(info)
+            .map(ready::<p521::ecdsa::SigningKey>)
+            .map_err(|_| invalid("P-521")),
         _ => Err(unusable(origin, "is on a curve that Roles Anywhere does not accept", SUPPORTED)),
     }
 }
@@ -104,29 +117,15 @@ pub(super) fn from_pkcs8(origin: &Origin, info: PrivateKeyInfoRef<'_>) -> Result
 /// SEC1 names its curve optionally; the private value's length tells the curves apart in any case.
 pub(super) fn from_sec1(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
     p256::SecretKey::from_sec1_der(der)
-        .map(p256)
-        .or_else(|_| p384::SecretKey::from_sec1_der(der).map(p384))
-        .or_else(|_| p521::SecretKey::from_sec1_der(der).map(p521))
+        .map(ready::<p256::ecdsa::SigningKey>)
+        .or_else(|_| p384::SecretKey::from_sec1_der(der).map(ready::<p384::ecdsa::SigningKey>))
+        .or_else(|_| p521::SecretKey::from_sec1_der(der).map(ready::<p521::ecdsa::SigningKey>))
         .map_err(|_| unusable(origin, "is no valid key on P-256, P-384 or P-521", SUPPORTED))
 }
 
-fn p256(key: p256::SecretKey) -> Arc<dyn SigningKey> {
-    // Derived once, with the signer: it is what costs most.
-    let signer = p256::ecdsa::SigningKey::from(key);
-    let public_key = p256::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P256(signer), public_key })
-}
-
-fn p384(key: p384::SecretKey) -> Arc<dyn SigningKey> {
-    // Derived once, with the signer: it is what costs most.
-    let signer = p384::ecdsa::SigningKey::from(key);
-    let public_key = p384::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P384(signer), public_key })
-}
-
-fn p521(key: p521::SecretKey) -> Arc<dyn SigningKey> {
-    // Derived once, with the signer: it is what costs most.
-    let signer = p521::ecdsa::SigningKey::from(key);
-    let public_key = p521::PublicKey::from(signer.verifying_key()).to_sec1_bytes().to_vec();
-    Arc::new(Ec { signer: Signer::P521(signer), public_key })
+fn ready<K: Signer>(key: impl Into<K>) -> Arc<dyn SigningKey> {
+    // The public key is derived once, with the signer: it is what costs most.
+    let signer = Box::new(key.into());
+    let public_key = signer.point();
+    Arc::new(Ec { signer, public_key })
 }
