@@ -9,7 +9,7 @@ const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 async fn stage(keys: &str, more: &str) -> Stage {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     stage.write("keys", keys);
     configure(&stage, more);
     stage

@@ -71,7 +71,7 @@ pub(crate) async fn attempts_for(inside: &Inside, duration: time::Duration) -> S
             return idle;
         }
         // In small steps, each of which lets a look at the files end: one that takes 5 s counts as hanging.
-        let pause = until(inside.clock.now(), idle.next_attempt_at.wall).min(Duration::from_secs(1));
+        let pause = until(inside.clock.now(), idle.next_attempt_at.wall).min(Duration::from_secs(4));
         // Timers may be late by a millisecond.
         tokio::time::advance(pause + Duration::from_millis(2)).await;
         what_blocks_ends().await;

@@ -71,7 +71,7 @@ async fn started(stage: &Stage) -> Daemon {
 
 #[tokio::test]
 async fn each_renewed_certificate_renews_the_session_once() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let daemon = started(&stage).await;
     let mut ids = vec![key_id(&stage, &daemon).await];
 
@@ -91,7 +91,7 @@ async fn each_renewed_certificate_renews_the_session_once() {
 
 #[tokio::test]
 async fn old_credentials_are_handed_out_until_there_are_new_ones() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let daemon = started(&stage).await;
     let first = key_id(&stage, &daemon).await;
     stage.emulator.script([Fault::Hold]);
@@ -107,7 +107,7 @@ async fn old_credentials_are_handed_out_until_there_are_new_ones() {
 
 #[tokio::test]
 async fn a_half_written_pair_is_told_and_taken_when_it_is_whole() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let daemon = started(&stage).await;
     let first = key_id(&stage, &daemon).await;
     let renewed = leaf(&stage, 2);
@@ -127,7 +127,7 @@ async fn a_half_written_pair_is_told_and_taken_when_it_is_whole() {
 
 #[tokio::test]
 async fn a_certificate_directory_that_disappears_is_told_and_service_goes_on() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let first = leaf(&stage, 1);
     let publish = |leaf: &Leaf| {
         fs_err::create_dir(stage.path("pki")).unwrap();
@@ -161,7 +161,7 @@ async fn a_certificate_directory_that_disappears_is_told_and_service_goes_on() {
 /// As kubelet publishes a secret, with cert-manager behind it.
 #[tokio::test]
 async fn a_kubernetes_secret_that_is_renewed_is_used() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let publish = |serial: u8| {
         a_while_passes(&stage, serial);
         let (leaf, stamp) = (leaf(&stage, serial), format!("..2026_03_11_12_00_0{serial}.1"));
@@ -187,7 +187,7 @@ async fn a_kubernetes_secret_that_is_renewed_is_used() {
 
 #[tokio::test]
 async fn a_daemon_without_a_certificate_starts_and_uses_the_one_that_comes() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     fs_err::remove_file(stage.path("key.pem")).unwrap();
     let daemon = stage.daemon().await;
     let http = daemon.http().await;
@@ -204,7 +204,7 @@ async fn a_daemon_without_a_certificate_starts_and_uses_the_one_that_comes() {
 /// Its CA is not known to AWS yet, or the renewal went wrong: nothing that works is given up for it.
 #[tokio::test]
 async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let daemon = started(&stage).await;
     let mut ids = vec![key_id(&stage, &daemon).await];
     stage.emulator.set_revoked("2", true);
@@ -256,7 +256,7 @@ async fn a_successor_says_that_its_certificate_is_bad_while_old_credentials_live
 
 #[tokio::test]
 async fn clients_that_never_stop_asking_notice_no_rotation() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let daemon = started(&stage).await;
     let (http, bearer) = (daemon.http().await, stage.bearer("bedrock"));
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
@@ -288,7 +288,7 @@ async fn clients_that_never_stop_asking_notice_no_rotation() {
 
 #[tokio::test]
 async fn a_certificate_that_ends_soon_is_told_by_daemon_and_check() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let mut request = LeafRequest::new("robot-7", KeyKind::P256);
     request.not_before -= time::Duration::days(60);
     request.not_after = request.not_before + time::Duration::days(67);

@@ -187,7 +187,7 @@ async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
 /// The first is refused, and the next attempt would be minutes away; the second would hold for an hour.
 #[tokio::test]
 async fn in_the_foreground_another_certificate_is_used_as_soon_as_it_is_there() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_short_sessions().await;
     let leaf = |root: &Authority| root.leaf(&LeafRequest::new("robot-7", KeyKind::P256)).unwrap();
     stage.install(&leaf(&Authority::root("nobody's", KeyKind::P256).unwrap()));
     let updater = updater(&stage, "anchord.toml", &[]);

@@ -31,6 +31,10 @@ pub(crate) struct Stage {
     pub(crate) role: String,
 }
 
+fn quarter_of_an_hour(setup: &mut Setup) {
+    setup.profiles[0].duration_seconds = 900;
+}
+
 impl Stage {
     /// An emulator in `us-east-1`, a P-256 leaf, and a configuration with one session, `bedrock`.
     pub(crate) async fn new() -> Self {
@@ -41,9 +45,14 @@ impl Stage {
         Self::within(&std::env::temp_dir(), change).await
     }
 
+    /// The same with sessions of a quarter of an hour, of which renewals for a new certificate are spread over a part.
+    pub(crate) async fn of_short_sessions() -> Self {
+        Self::with(quarter_of_an_hour).await
+    }
+
     /// The same in a folder that is in memory, where a daemon leaves credentials to its successor.
     pub(crate) async fn in_memory() -> Self {
-        let stage = Self::within(Path::new("/dev/shm"), |_| {}).await;
+        let stage = Self::within(Path::new("/dev/shm"), quarter_of_an_hour).await;
         assert!(stage.is_in_memory(), "/dev/shm is not in memory here");
         stage
     }
