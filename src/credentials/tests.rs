@@ -106,6 +106,18 @@ fn debugging_shows_the_public_part_and_no_other() {
 }
 
 #[test]
+fn a_wall_clock_that_is_ahead_of_awss_ends_credentials_early_for_as_long_as_it_is_ahead() {
+    let ahead = Duration::minutes(30);
+    let made = Credentials::new(keys(), NOON, NOON.wall + Duration::HOUR - ahead, None).unwrap();
+    let made = made.ending_at_aws(NOON.wall + Duration::HOUR - ahead).living_for(Duration::HOUR);
+
+    assert_eq!(made.remaining(NOON), Duration::HOUR - ahead);
+    assert_eq!(made.end().up, NOON.up + Duration::HOUR);
+    let set_right = set(NOON, -ahead);
+    assert_eq!(made.redated(Duration::ZERO, set_right).end().up, NOON.up + Duration::HOUR);
+}
+
+#[test]
 fn a_date_of_aws_moves_the_end_by_the_wall_clock_and_lengthens_no_life() {
     let later = NOON + Duration::minutes(30);
     let back = set(later, -Duration::hours(2));
@@ -173,8 +185,11 @@ async fn what_was_stored_ends_in_time_though_the_clock_was_set_back_before_it_is
     clock.suspend(std::time::Duration::from_secs(3000));
     clock.jump(-Duration::hours(2));
 
-    let left = stored.credentials(&clock).unwrap().remaining(clock.moment());
-    assert!((Duration::seconds(598)..=Duration::seconds(600)).contains(&left), "{left}");
+    let (read, now) = (stored.credentials(&clock).unwrap(), clock.moment());
+    for (read, told) in [(read.clone(), "nothing"), (read.redated(Duration::ZERO, now), "a wrong Date")] {
+        let left = read.remaining(now);
+        assert!((Duration::seconds(598)..=Duration::seconds(600)).contains(&left), "{left} after {told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -267,6 +267,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn people_are_shown_times_as_the_clock_is_now() {
+        let rig = rig(live(Duration::HOUR));
+        let before = rig.handle.shown();
+
+        rig.clock.jump(-Duration::hours(2));
+
+        let after = rig.handle.shown();
+        let end = |shown: &Snapshot| shown.credentials.as_ref().unwrap().expires_at();
+        assert_eq!(end(&after), end(&before) - Duration::hours(2));
+        assert_eq!(after.next_attempt_at.wall, before.next_attempt_at.wall - Duration::hours(2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_gives_up_when_its_patience_ends() {
         let rig = rig(Snapshot::first(NOON));
         let started = tokio::time::Instant::now();
