@@ -397,11 +397,12 @@ impl Walk<'_> {
         let given = |text: &str, line| Given { text: text.into(), origin: self.origin(line) };
         let line = self.line_of(value);
         match (spec.kind, value.get_ref()) {
-            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span, DeValue::String(text)) => {
+            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span | Kind::Limit, DeValue::String(text)) => {
                 Some(vec![given(text, line)])
             }
             (Kind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
-            (Kind::Span, DeValue::Integer(number)) => {
+            // Of a limit only -1 is taken; of any other the values say which unit it lacks.
+            (Kind::Span | Kind::Limit, DeValue::Integer(number)) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
                 Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
             }
