@@ -197,7 +197,7 @@ fn listener(running: &Running) -> Result<&str, Failure> {
     })
 }
 
-/// For as long as this is not yet the command, nobody else looks at the secrets that the command gets.
+/// Keeps other processes from the secrets that the command gets, for as long as this is not yet the command.
 fn not_dumpable() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

@@ -194,7 +194,7 @@ fn left_over(failure: &Failure, answer: &[u8], surroundings: &mut Surroundings<'
 /// Prints an answer on stderr as it is.
 fn leave(answer: &[u8], surroundings: &mut Surroundings<'_>) {
     let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
-    // Nobody is left to tell if stderr is closed.
+    // If stderr is closed too, there is no place left.
     let _ = surroundings.stderr.write_all(answer).and_then(|()| surroundings.stderr.write_all(end));
 }
 

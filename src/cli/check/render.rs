@@ -60,7 +60,7 @@ fn first_of_all(report: &Report) -> Option<String> {
     })
 }
 
-/// The report as it is written. One cause shows at many steps: it is told at the first, to which the others refer.
+/// The report as it is written. One cause shows at many steps: the first tells it, and the others refer to that.
 struct Page<'a> {
     text: String,
     /// Of the titles.

@@ -174,6 +174,12 @@ fn having_no_session_says_how_to_define_one() {
                     --private-key, --trust-anchor-arn, --profile-arn, --role-arn";
 
     assert_eq!(refusal("[log]\n"), format!("anchord.toml: {expected}"));
+    let flags_alone = load_flags(&matches(&[]), &root()).unwrap_err().to_string();
+    assert_eq!(
+        flags_alone,
+        "no session is defined; hint: give --certificate, --private-key, --trust-anchor-arn, --profile-arn, \
+         --role-arn; no settings file is read here, as `anchord run` does"
+    );
 }
 
 #[test]
