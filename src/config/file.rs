@@ -142,6 +142,11 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
+/// Where a user's own file is looked for, else the system's.
+pub(super) fn first_place(environment: &Environment) -> PathBuf {
+    usual_places(environment).into_iter().next().unwrap_or_else(|| SYSTEM_FILE.into())
+}
+
 fn usual_places(environment: &Environment) -> Vec<PathBuf> {
     // The XDG specification has relative paths ignored.
     let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());

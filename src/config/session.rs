@@ -73,7 +73,7 @@ impl<'a> Check<'a> {
                 keys.join(", "),
                 self.file_to_write()
             ),
-            false => format!("give {flags}; no settings file is read here, as `anchord run` does"),
+            false => format!("give {flags}; a settings file is for `anchord run`"),
         };
         self.report(self.file_origin(), Fault::new("no session is defined").hint(hint));
     }

@@ -228,7 +228,13 @@ impl Printer {
                 Ok(Some(event)) => match self.print(&event, surroundings) {
                     Ok(Reader::There) => {}
                     Ok(Reader::Gone) => return Exit::Done,
-                    Err(exit) => return exit,
+                    Err(exit) => {
+                        leave(event.value.to_string().as_bytes(), surroundings);
+                        while let Ok(Some(event)) = events.next().await {
+                            leave(event.value.to_string().as_bytes(), surroundings);
+                        }
+                        return exit;
+                    }
                 },
                 Ok(None) => break None,
                 Err(error) => break Some(error.into()),

@@ -178,8 +178,12 @@ fn having_no_session_says_how_to_define_one() {
     assert_eq!(
         flags_alone,
         "no session is defined; hint: give --certificate, --private-key, --trust-anchor-arn, --profile-arn, \
-         --role-arn; no settings file is read here, as `anchord run` does"
+         --role-arn; a settings file is for `anchord run`"
     );
+    let own = environment(&[("HOME", "/home/me")]).with_uid(1000);
+    let users =
+        load(&matches(&["--runtime-directory=/run/user/1000/anchord"]), &own).unwrap_err().to_string();
+    assert!(users.contains(" to /home/me/.config/anchord/anchord.toml, or give --certificate"), "{users}");
 }
 
 #[test]
