@@ -26,6 +26,9 @@ pub enum NotAModel {
     /// A space, a line break, a letter beyond ASCII.
     #[error("the model id holds {0:?}, which no model id has")]
     Character(char),
+    /// A part of an ARN, or an id behind the name of a provider.
+    #[error("`{0}` is neither a model id nor a whole ARN")]
+    Part(String),
     /// An ARN, but not one that Bedrock calls.
     #[error("`{0}` is not the ARN of a model")]
     Arn(String),
@@ -57,6 +60,7 @@ impl Classify for NotAModel {
             Self::Empty | Self::TooLong(_) | Self::Character(_) => {
                 "give an id as `anchord bedrock models` lists it, or an ARN".into()
             }
+            Self::Part(text) => of_the_whole(text),
             Self::Arn(_) => {
                 "the form is `arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/id`".into()
             }
@@ -86,6 +90,10 @@ impl ModelId {
             return Err(NotAModel::Character(stray));
         }
         let id = Self(text.into());
+        // No id has a slash or begins with a service's name.
+        if !text.starts_with("arn:") && (text.contains('/') || text.starts_with("bedrock:")) {
+            return Err(NotAModel::Part(text.into()));
+        }
         if text.starts_with("arn:") && !id.arn().is_some_and(|arn| arn.is_of_a_model()) {
             return Err(NotAModel::Arn(text.into()));
         }
@@ -123,6 +131,33 @@ impl ModelId {
             account_id: fields.next()?,
             resource: fields.next()?,
         })
+    }
+}
+
+/// What to write in place of a part of an ARN, or of an id as other programs spell it (`bedrock/ID`).
+fn of_the_whole(text: &str) -> String {
+    const FORM: &str = "arn:aws:bedrock:REGION:ACCOUNT";
+    let (before, of_kind) = text.split_once('/').unwrap_or_default();
+    let kind = before.rsplit(':').next().unwrap_or_default();
+    match kind {
+        // As some guides write it.
+        "provisioned-model-inference" | "provisioned-model" => {
+            format!("provisioned throughput is called by its ARN: `{FORM}:provisioned-model/{of_kind}`")
+        }
+        "application-inference-profile"
+        | "custom-model"
+        | "custom-model-deployment"
+        | "default-prompt-router"
+        | "imported-model"
+        | "prompt"
+        | "prompt-router" => format!("this is a part of an ARN; give all of it: `{FORM}:{kind}/{of_kind}`"),
+        _ => {
+            let id = text.rsplit('/').next().unwrap_or_default();
+            match id.strip_prefix("bedrock:").unwrap_or(id) {
+                "" => "give an id as `anchord bedrock models` lists it, or an ARN".into(),
+                id => format!("give the id alone: `{id}`"),
+            }
+        }
     }
 }
 
@@ -222,6 +257,37 @@ mod tests {
         ] {
             assert_eq!(ModelId::parse(arn), Err(NotAModel::Arn(arn.into())));
         }
+    }
+
+    #[test]
+    fn a_part_of_an_arn_or_a_providers_name_before_the_id_is_told_with_what_to_write() {
+        let hint = |text: &str| match ModelId::parse(text) {
+            Err(refusal @ NotAModel::Part(_)) => refusal.hint().unwrap(),
+            parsed => panic!("{text}: {parsed:?}"),
+        };
+
+        for text in [
+            "foundation-model/amazon.nova-lite-v1:0",
+            "bedrock:foundation-model/amazon.nova-lite-v1:0",
+            "bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
+            "bedrock/amazon.nova-lite-v1:0",
+            "bedrock/converse/amazon.nova-lite-v1:0",
+            "bedrock:amazon.nova-lite-v1:0",
+        ] {
+            assert_eq!(hint(text), "give the id alone: `amazon.nova-lite-v1:0`", "{text}");
+        }
+        assert_eq!(hint("inference-profile/us.amazon.nova"), "give the id alone: `us.amazon.nova`");
+        assert_eq!(
+            hint("bedrock:provisioned-model-inference/x"),
+            "provisioned throughput is called by its ARN: `arn:aws:bedrock:REGION:ACCOUNT:provisioned-model/x`"
+        );
+        assert_eq!(
+            hint("custom-model/amazon.titan-v1:0:8k/a1"),
+            "this is a part of an ARN; give all of it: \
+             `arn:aws:bedrock:REGION:ACCOUNT:custom-model/amazon.titan-v1:0:8k/a1`"
+        );
+        assert!(hint("bedrock:").contains("`anchord bedrock models`"));
+        assert!(hint("foundation-model/").contains("`anchord bedrock models`"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::clock::Clock;
 use crate::config;
 use crate::daemon;
+use crate::failure::Failure;
 use crate::identity::Loaded;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -20,31 +21,33 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
     prompt::ask_for_all(&settings);
-    let mut text = config::describe(&settings);
+    let mut notes = String::new();
     for warning in &settings.warnings {
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "# warning: {warning}");
+        let _ = writeln!(notes, "# warning: {warning}");
     }
-    let mut outcome = Exit::Done;
-    if let Err(error) = daemon::transport(&settings, &Clock::system()) {
-        outcome = exit::report(&error.into(), surroundings);
-    }
+    let mut failures: Vec<Failure> = Vec::new();
+    failures.extend(daemon::transport(&settings, &Clock::system()).err().map(Failure::from));
     // Held to the end: sessions that name the same key then have it read and checked once.
     let mut identities = Vec::new();
     for session in &settings.sessions {
         let Some(source) = session.identity() else { continue };
         match source.load(Clock::system().now()) {
             Ok(loaded) => {
-                write_identity(&mut text, &session.name, &loaded, &Clock::system());
+                write_identity(&mut notes, &session.name, &loaded, &Clock::system());
                 identities.push(loaded.identity);
             }
-            Err(error) => outcome = exit::report(&error.into(), surroundings),
+            Err(error) => failures.push(error.into()),
         }
     }
-    match exit::print(surroundings, &text) {
-        Exit::Done => outcome,
-        other => other,
+    // What has to be mended comes last, and does not drown in defaults.
+    let shown = if failures.is_empty() { config::describe } else { config::describe_given };
+    let mut outcome = exit::print(surroundings, &format!("{}{notes}", shown(&settings)));
+    for failure in &failures {
+        let exit = exit::report(failure, surroundings);
+        outcome = if outcome == Exit::Done { exit } else { outcome };
     }
+    outcome
 }
 
 /// What the session would sign with, as comments so that the whole output stays a configuration.

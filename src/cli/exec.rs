@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -43,6 +44,9 @@ pub(super) fn command() -> clap::Command {
              AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE set, AWS_REGION and \
              AWS_DEFAULT_REGION as the session has them unless one is set, and without the variables that SDKs would \
              take before: keys, profiles, web identities, API keys. Loopback is added to NO_PROXY where a proxy is set.\n\n\
+             AWS_CONTAINER_AUTHORIZATION_TOKEN holds the bearer itself, for SDKs from before autumn 2023, which do not know \
+             the file. Others read the file first, but for Java's. --token-file-only leaves the variable out, which the \
+             command's own children inherit and its user's other processes can read.\n\n\
              SDKs take the [default] profile of ~/.aws/credentials and ~/.aws/config before a daemon. Where it gives \
              credentials, the file that it is in is hidden from the command by AWS_SHARED_CREDENTIALS_FILE=/dev/null or \
              AWS_CONFIG_FILE=/dev/null, and with it the file's other profiles and settings; else both stay as they are.\n\n\
@@ -63,6 +67,12 @@ pub(super) fn command() -> clap::Command {
                 .value_name("DURATION")
                 .requires("bedrock-api-key")
                 .help("How long that key lives at most [default: 12h]"),
+        )
+        .arg(
+            Arg::new("token-file-only")
+                .long("token-file-only")
+                .action(ArgAction::SetTrue)
+                .help("Set no AWS_CONTAINER_AUTHORIZATION_TOKEN beside the file, which SDKs know since autumn 2023"),
         )
         .args(config::arguments::all())
         .arg(
@@ -90,7 +100,8 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let key_lifetime = matches.get_flag("bedrock-api-key").then_some(lifetime);
-    let changes = match changes(key_lifetime, settings, surroundings) {
+    let asked = Asked { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
+    let changes = match changes(&asked, settings, surroundings) {
         Ok(changes) => changes,
         Err(failure) => return exit::report(&failure, surroundings),
     };
@@ -115,12 +126,15 @@ struct Changes {
     removed: Vec<&'static str>,
 }
 
-/// `key_lifetime` is for an API key of Bedrock.
-fn changes(
+/// What flags say of the variables.
+struct Asked {
+    /// For an API key of Bedrock.
     key_lifetime: Option<Duration>,
-    settings: Settings,
-    surroundings: &Surroundings<'_>,
-) -> Result<Changes, Failure> {
+    /// Whether the bearer stays out of the environment.
+    token_file_only: bool,
+}
+
+fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
@@ -131,13 +145,16 @@ fn changes(
     let settings = Settings { picked: Some(name.clone()), ..settings };
     runtime.block_on(running.confirm(&settings, &name))?;
     let region = settings.the_session().map(|session| session.region.clone());
+    not_dumpable();
+    let (token_file, bearer) = token_file(&settings, &running, &name)?;
     let found = Found {
         uri: format!("{}/v1/credentials/{name}", listener(&running)?),
-        token_file: token_file(&settings, &running, &name)?,
+        token_file,
+        bearer: Some(bearer).filter(|_| !asked.token_file_only),
         region: region.clone(),
     };
     let mut changes = found.changes(environment, &Profiles::read(environment));
-    if let Some(lifetime) = key_lifetime {
+    if let Some(lifetime) = asked.key_lifetime {
         let key = bedrock_api_key(&settings, region, lifetime, surroundings)?;
         changes.removed.retain(|name| *name != API_KEY);
         changes.set.push((API_KEY, key.expose().into()));
@@ -180,9 +197,18 @@ fn listener(running: &Running) -> Result<&str, Failure> {
     })
 }
 
-/// The bearer's file, which SDKs read again for each request. It is in the daemon's runtime directory: where the
+/// Keeps other processes from the secrets that the command gets, for as long as this is not yet the command.
+fn not_dumpable() {
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// The bearer's file, which SDKs read again for each request, and what is in it. It is in the daemon's runtime directory: where the
 /// settings have it, if it is the daemon of these settings, else beside the socket.
-fn token_file(settings: &Settings, running: &Running, session: &str) -> Result<PathBuf, Failure> {
+fn token_file(
+    settings: &Settings,
+    running: &Running,
+    session: &str,
+) -> Result<(PathBuf, Secret<String>), Failure> {
     let is_own = settings.socket.as_ref().is_some_and(|socket| socket.path == running.socket);
     let own = is_own.then_some(settings.runtime_directory.as_path());
     let folders = own.into_iter().chain(running.socket.parent());
@@ -190,12 +216,30 @@ fn token_file(settings: &Settings, running: &Running, session: &str) -> Result<P
     paths.dedup();
     let mut fault = None;
     for path in paths {
-        match fs_err::File::open(&path) {
-            Ok(_) => return Ok(path),
+        match bearer(&path) {
+            Ok(Some(bearer)) => return Ok((path, bearer)),
+            Ok(None) => fault = fault.or(Some(no_bearer(&path))),
             Err(error) => fault = fault.or(Some(unreadable(&path, session, &error))),
         }
     }
     Err(fault.unwrap_or_else(|| Failure::of(Class::Broken, "the socket has no folder", None)))
+}
+
+/// What a header can carry as it is; `None` where the file holds anything else.
+fn bearer(path: &Path) -> io::Result<Option<Secret<String>>> {
+    /// Far above a bearer's length. Room for all of it at once: a buffer that grows leaves copies behind.
+    const LONGEST: u64 = 4096;
+    let mut read = Secret::new(String::with_capacity(8192));
+    let file = fs_err::File::open(path)?;
+    let length = read.change(|text| file.take(LONGEST + 1).read_to_string(text))?;
+    let fits = (1..=4096).contains(&length) && read.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    Ok(fits.then_some(read))
+}
+
+fn no_bearer(path: &Path) -> Failure {
+    let message = format!("the token file `{}` holds no bearer", path.display());
+    let hint = "remove it and restart the daemon, which makes a new one".to_owned();
+    Failure::of(Class::Misconfigured, message, Some(hint))
 }
 
 fn unreadable(path: &Path, session: &str, error: &io::Error) -> Failure {
@@ -220,8 +264,6 @@ fn bedrock_api_key(
     lifetime: Duration,
     surroundings: &Surroundings<'_>,
 ) -> Result<Secret<String>, Failure> {
-    // For as long as this is not yet the command.
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let environment = surroundings.environment;
     let Some(region) = region_of(environment)?.or(region) else {
         let message = "no Region is known for the API key";
@@ -245,6 +287,7 @@ fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
     })
 }
 
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
 /// Python asks the second, most SDKs the first, Go and the CLI both.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
@@ -266,7 +309,7 @@ const SHADOWS: [&str; 17] = [
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    TOKEN,
     API_KEY,
 ];
 const PROXIES: [&str; 6] =
@@ -277,6 +320,8 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 struct Found {
     uri: String,
     token_file: PathBuf,
+    /// For SDKs that do not know the file.
+    bearer: Option<Secret<String>>,
     /// Known to whoever has the session's settings.
     region: Option<Region>,
 }
@@ -306,7 +351,12 @@ impl Found {
                 set.push((name, "/dev/null".into()));
             }
         }
-        Changes { set, removed: SHADOWS.to_vec() }
+        let mut removed = SHADOWS.to_vec();
+        if let Some(bearer) = &self.bearer {
+            removed.retain(|name| *name != TOKEN);
+            set.push((TOKEN, bearer.expose().into()));
+        }
+        Changes { set, removed }
     }
 }
 
@@ -329,6 +379,7 @@ mod tests {
         let found = Found {
             uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
             token_file: "/run/anchord/web.token".into(),
+            bearer: None,
             region: Region::parse("eu-west-1").ok(),
         };
         let changes = found.changes(environment, &Profiles::read(environment));

@@ -49,7 +49,7 @@ pub(super) fn with_file(command: Command) -> Command {
         .long_about(
             "Write credentials into a profile of the shared credentials file, and renew them ahead of their end until \
              told to stop. No failure ends it: it is told, the file stays as it is, and it is tried again. SIGTERM and \
-             SIGINT do. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
+             SIGINT do, and it does not start where nothing says which session is meant. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
              what they have read ends.",
         )
         .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))
@@ -120,6 +120,13 @@ pub(super) fn update(
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     daemon::no_core_files();
+    if let (Term::Forever, Way::DaemonFirst(_)) = (term, way) {
+        let lacking =
+            exit::runtime().map(|runtime| runtime.block_on(credential_process::lacks_a_session(settings)));
+        if let Some(failure) = lacking.unwrap_or_else(Some) {
+            return exit::report(&failure, surroundings);
+        }
+    }
     if let Some(session) = settings.the_session().filter(|_| term == Term::Forever) {
         prompt::ask(session);
     }

@@ -69,7 +69,7 @@ fn argument(spec: &OptionSpec) -> Arg {
         .action(action)
         .num_args(1)
         .value_name(placeholder(spec.kind))
-        .allow_negative_numbers(spec.kind == Kind::Span)
+        .allow_negative_numbers(matches!(spec.kind, Kind::Span | Kind::Limit))
         .help(format!("{} [{}] [variable: {}]", spec.doc, spec.fallback, spec.variable))
         .help_heading(match spec.table() {
             "session" => "Session options",
@@ -83,7 +83,7 @@ fn placeholder(kind: Kind) -> &'static str {
         Kind::Path => "PATH",
         Kind::Place => "PATH|URI",
         Kind::Switch => "true|false",
-        Kind::Span => "DURATION",
+        Kind::Span | Kind::Limit => "DURATION",
         Kind::Steps => "ARN",
         Kind::Table => "TABLE",
     }

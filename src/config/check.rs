@@ -13,6 +13,7 @@ use super::Session;
 use super::Settings;
 use super::Socket;
 use super::environment::Environment;
+use super::file;
 use super::file::Given;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
@@ -498,7 +499,9 @@ impl<'a> Check<'a> {
     pub(super) fn file_to_write(&self) -> String {
         match &self.layers.file.path {
             Some(_) => self.layers.file.shown.clone(),
-            None => SYSTEM_FILE.into(),
+            // Only root writes to the system's.
+            None if self.layers.environment.uid() == 0 => SYSTEM_FILE.into(),
+            None => file::first_place(self.layers.environment).display().to_string(),
         }
     }
 

@@ -142,6 +142,11 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
+/// Where a user's own file is looked for, else the system's.
+pub(super) fn first_place(environment: &Environment) -> PathBuf {
+    usual_places(environment).into_iter().next().unwrap_or_else(|| SYSTEM_FILE.into())
+}
+
 fn usual_places(environment: &Environment) -> Vec<PathBuf> {
     // The XDG specification has relative paths ignored.
     let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
@@ -397,11 +402,12 @@ impl Walk<'_> {
         let given = |text: &str, line| Given { text: text.into(), origin: self.origin(line) };
         let line = self.line_of(value);
         match (spec.kind, value.get_ref()) {
-            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span, DeValue::String(text)) => {
+            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span | Kind::Limit, DeValue::String(text)) => {
                 Some(vec![given(text, line)])
             }
             (Kind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
-            (Kind::Span, DeValue::Integer(number)) => {
+            // Of a limit only -1 is taken; of any other the values say which unit it lacks.
+            (Kind::Span | Kind::Limit, DeValue::Integer(number)) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
                 Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
             }

@@ -24,6 +24,8 @@ pub(super) struct Layers<'a> {
     pub(super) arguments: Arguments,
     pub(super) environment: &'a Environment,
     pub(super) file: FileLayer,
+    /// Whether a file is looked for, so that a hint may name it.
+    pub(super) reads_a_file: bool,
 }
 
 /// What a command line or a program gave, by flag. Values may be passphrases.
@@ -103,13 +105,14 @@ impl<'a> Layers<'a> {
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut layers = Self::without_file(arguments, environment);
+        layers.reads_a_file = true;
         layers.file = file::read(layers.named_file().as_ref(), environment, problems);
         layers
     }
 
     /// No file is looked for.
     pub(super) fn without_file(arguments: Arguments, environment: &'a Environment) -> Self {
-        Self { arguments, environment, file: FileLayer::default() }
+        Self { arguments, environment, file: FileLayer::default(), reads_a_file: false }
     }
 
     /// The file that a flag or else a variable points at.

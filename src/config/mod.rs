@@ -53,6 +53,7 @@ pub use problem::Problem;
 pub use problem::Problems;
 pub use report::Origins;
 pub use report::describe;
+pub use report::describe_given;
 pub use sample::sample;
 
 use crate::arn::ProfileArn;

@@ -35,6 +35,8 @@ pub enum Kind {
     Switch,
     /// `"30s"`, or a whole number of seconds.
     Span,
+    /// A time-out: `"3000ms"` or `"3s"`, never a number alone, or `"none"`.
+    Limit,
     /// Roles to assume: an array of ARNs, or of tables (`[[session.NAME.assume_role]]`), which only the file can have.
     Steps,
     /// A table of strings.
@@ -77,6 +79,7 @@ impl Kind {
         match self {
             Self::Text(_) | Self::Path | Self::Place => "a string",
             Self::Switch => "a boolean",
+            Self::Limit => "a string such as \"3000ms\" or \"3s\"",
             Self::Span => "a string such as \"30s\" or a whole number of seconds",
             Self::List(_) => "an array of strings",
             Self::Steps => "an array of role ARNs or of tables",
@@ -248,7 +251,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         key: "upstream.connect_timeout",
         flag: "connect-timeout",
         variable: "ANCHORD_CONNECT_TIMEOUT",
-        kind: Kind::Span,
+        kind: Kind::Limit,
         fallback: Fallback::Value("5s"),
         sample: "\"5s\"",
         doc: "How long a connection to AWS may take to open; none or -1 for no limit",
@@ -257,7 +260,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         key: "upstream.read_timeout",
         flag: "read-timeout",
         variable: "ANCHORD_READ_TIMEOUT",
-        kind: Kind::Span,
+        kind: Kind::Limit,
         fallback: Fallback::Value("10s"),
         sample: "\"10s\"",
         doc: "How long AWS may be silent while we wait for its answer; none or -1 for no limit",

@@ -48,8 +48,17 @@ impl Origins {
 
 /// A line an option: `key = value`, then its origin - a flag, a variable, a line of the file or `default`.
 pub fn describe(settings: &Settings) -> String {
-    let lines = &settings.origins.0.lines;
-    let widest = |width: fn(&Line) -> usize| lines.iter().map(width).max().unwrap_or(0);
+    described(&settings.origins.0.lines.iter().collect::<Vec<_>>())
+}
+
+/// The same without defaults.
+pub fn describe_given(settings: &Settings) -> String {
+    let lines = settings.origins.0.lines.iter();
+    described(&lines.filter(|line| line.origin != Origin::Default).collect::<Vec<_>>())
+}
+
+fn described(lines: &[&Line]) -> String {
+    let widest = |width: fn(&Line) -> usize| lines.iter().map(|line| width(line)).max().unwrap_or(0);
     let (keys, values) =
         (widest(|line| line.key.len()), widest(|line| line.value.chars().count()).min(WIDEST_VALUE));
     let mut text = String::new();

@@ -66,12 +66,15 @@ impl<'a> Check<'a> {
         let required: Vec<_> = OPTIONS.iter().filter(is_usual).collect();
         let keys: Vec<_> = required.iter().map(|spec| spec.name()).collect();
         let flags: Vec<_> = required.iter().map(|spec| format!("--{}", spec.flag)).collect();
-        let hint = format!(
-            "write [session.NAME] with {} to {}, or give {}",
-            keys.join(", "),
-            self.file_to_write(),
-            flags.join(", ")
-        );
+        let flags = flags.join(", ");
+        let hint = match self.layers.reads_a_file {
+            true => format!(
+                "write [session.NAME] with {} to {}, or give {flags}",
+                keys.join(", "),
+                self.file_to_write()
+            ),
+            false => format!("give {flags}; a settings file is for `anchord run`"),
+        };
         self.report(self.file_origin(), Fault::new("no session is defined").hint(hint));
     }
 

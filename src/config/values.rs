@@ -166,12 +166,21 @@ pub(super) fn session_duration(text: &str) -> Result<Duration, Fault> {
     Ok(duration)
 }
 
-/// A limit of up to an hour; `none` or `-1` for no limit.
+/// A limit of up to an hour, with its unit; `none` or `-1` for no limit.
 pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
     if matches!(text, "none" | "-1") {
         return Ok(None);
     }
-    let limit = span(text)?;
+    let read = span(text);
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    let limit = match read {
+        // Some programs count time-outs in seconds and others in milliseconds, so a number alone is a guess.
+        Ok(limit) if is_bare && !limit.is_zero() => {
+            return Err(Fault::new(format!("{} has no unit", echo(text))).hint(units(text)));
+        }
+        Ok(limit) => limit,
+        Err(fault) => return Err(fault.hint(units(text))),
+    };
     if limit.is_zero() {
         return Err(Fault::new(format!("{} leaves no time at all", echo(text))).hint("no limit is `none`"));
     }
@@ -179,6 +188,17 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
         return Err(Fault::new(format!("{} is longer than 1h", echo(text))).hint("no limit is `none`"));
     }
     Ok(Some(limit))
+}
+
+/// What to write in place of a time-out without a unit that is known.
+fn units(text: &str) -> String {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let is_word = unit.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b' ');
+    if (1..=12).contains(&digits) && is_word {
+        return format!("write `{number}ms` or `{number}s`, as it is meant");
+    }
+    "write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`".into()
 }
 
 /// An address that only this host reaches.

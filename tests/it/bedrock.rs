@@ -48,12 +48,19 @@ fn calls(stage: &Stage) -> Vec<LoggedRequest> {
 
 /// What is printed when it goes wrong: one line, and one with the hint.
 fn told(ran: &Ran, code: i32) -> (&str, &str) {
+    let (line, hint, answer) = told_with_an_answer(ran, code);
+    assert_eq!(answer, "", "{}", ran.stderr);
+    (line, hint)
+}
+
+/// The same, and the answer below it that is billed all the same.
+fn told_with_an_answer(ran: &Ran, code: i32) -> (&str, &str, &str) {
     assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{}", ran.stderr);
     let (line, hint) = ran.stderr.split_once('\n').unwrap();
     let (line, hint) =
         (line.strip_prefix("anchord: ").unwrap(), hint.strip_prefix("  hint: ").unwrap_or_default());
-    assert!(hint.trim_end().lines().count() <= 1, "{}", ran.stderr);
-    (line, hint.trim_end())
+    let (hint, answer) = hint.split_once('\n').unwrap_or((hint, ""));
+    (line, hint, answer)
 }
 
 #[tokio::test]
@@ -117,7 +124,77 @@ async fn a_model_that_the_call_cannot_reach_is_told_before_anything_is_sent() {
     let (line, hint) = told(&ran, 2);
     assert_eq!(line, "the model id holds ' ', which no model id has");
     assert!(hint.contains("anchord bedrock models"), "{hint}");
+    for part in ["foundation-model/amazon.nova-lite-v1:0", "bedrock:provisioned-model-inference/x"] {
+        let ran = invoked(&stage, part, &["--converse", "--message", "hi"]).await;
+        let (line, hint) = told(&ran, 2);
+        assert_eq!(line, format!("`{part}` is neither a model id nor a whole ARN"));
+        assert!(
+            hint.contains("the id alone: `amazon.nova-lite-v1:0`") || hint.contains("provisioned-model/x"),
+            "{hint}"
+        );
+    }
     assert!(stage.emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_user_says_is_a_call_of_converse_without_a_flag() {
+    let stage = Stage::new().await;
+
+    let ran = invoked(&stage, HAIKU, &["--message", "Hi", "--output", "$.output..text"]).await;
+    let refused = invoked(&stage, HAIKU, &["--message", "Hi", "--accept", "text/plain"]).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "You said: Hi\n", ""));
+    assert!(calls(&stage)[0].path.ends_with("/converse"), "{}", calls(&stage)[0].path);
+    assert_eq!((refused.code, calls(&stage).len()), (2, 1), "Converse has one type: {}", refused.stderr);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_bedrocks_whether_flag_or_variable_names_it() {
+    let stage = Stage::new().await;
+    let endpoint = stage.emulator.endpoint();
+    let nowhere = "http://localhost:4566";
+    let say = ["invoke", "--model-id", HAIKU, "--message", "hi"];
+    let flagged = |flag: &str| bedrock(&stage, &[&say[..], &[flag, &endpoint]].concat());
+    let set = |verb: &[&str], variables: &[(&str, &str)]| {
+        let mut command = bedrock(&stage, verb);
+        command.envs(variables.iter().copied());
+        command
+    };
+
+    for command in [
+        flagged("--endpoint"),
+        flagged("--endpoint-url"),
+        bedrock(&stage, &["models", "--endpoint", &endpoint]),
+        set(&say, &[("AWS_ENDPOINT_URL", &endpoint)]),
+        set(&["models"], &[("AWS_ENDPOINT_URL", &endpoint)]),
+        // The service's own goes first.
+        set(&say, &[("AWS_ENDPOINT_URL", nowhere), ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &endpoint)]),
+        set(&["models"], &[("AWS_ENDPOINT_URL", nowhere), ("AWS_ENDPOINT_URL_BEDROCK", &endpoint)]),
+    ] {
+        let shown = format!("{command:?}");
+        let ran = process::to_the_end(command).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{shown}");
+    }
+    let ran = process::to_the_end(set(&say, &[("AWS_ENDPOINT_URL", nowhere)])).await;
+    assert!(
+        told(&ran, 2).0.starts_with("AWS_ENDPOINT_URL: `http://localhost:4566` is not"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_time_out_may_be_none_and_a_number_alone_is_none_at_all() {
+    let stage = Stage::new().await;
+
+    let unlimited = invoked(&stage, HAIKU, &["--message", "hi", "--timeout", "-1"]).await;
+    let bare = invoked(&stage, HAIKU, &["--message", "hi", "--timeout", "3000"]).await;
+
+    assert_eq!((unlimited.code, unlimited.stderr.as_str()), (0, ""));
+    let (line, hint) = told(&bare, 2);
+    assert_eq!(line, "--timeout: `3000` has no unit");
+    assert_eq!(hint, "write `3000ms` or `3000s`, as it is meant");
+    assert_eq!(calls(&stage).len(), 1);
 }
 
 #[tokio::test]

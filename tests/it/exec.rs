@@ -87,7 +87,37 @@ async fn the_command_finds_the_daemon_and_nothing_that_hides_it() {
         ("http://proxy.example:3128", "stays")
     );
     let aws: Vec<_> = found.keys().filter(|name| name.starts_with("AWS_")).collect();
-    assert_eq!(aws.len(), 4, "{aws:?}");
+    assert_eq!(aws.len(), 5, "{aws:?}");
+}
+
+/// SDKs from before autumn 2023 do not know the file: restic of Debian 12 sent its requests unsigned.
+#[tokio::test]
+async fn an_sdk_that_does_not_know_the_tokens_file_finds_the_bearer_itself() {
+    let (stage, _daemon, http) = start().await;
+    let other = [("AWS_CONTAINER_AUTHORIZATION_TOKEN", "other")];
+
+    let both = variables(&exec(&stage, &[], &other, &["env"]).await);
+    let file_alone = variables(&exec(&stage, &["--token-file-only"], &other, &["env"]).await);
+
+    let bearer = &both["AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+    assert_eq!(client::container(&http, "bedrock", bearer).await.status, 200);
+    assert_eq!(*bearer, fs_err::read_to_string(&both["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).unwrap());
+    assert!(!file_alone.contains_key("AWS_CONTAINER_AUTHORIZATION_TOKEN"), "{file_alone:?}");
+    assert!(file_alone.contains_key("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"));
+}
+
+#[tokio::test]
+async fn a_token_file_without_a_bearer_is_told_and_never_repeated() {
+    let (stage, _daemon, _) = start().await;
+    for content in ["", "canary\n", "canary one", "\u{1b}canary"] {
+        stage.write("run/bedrock.token", content);
+
+        let ran = exec(&stage, &[], &[], &["env"]).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{content:?}");
+        assert!(ran.stderr.contains("bedrock.token` holds no bearer"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod check;
 mod clocks;
 mod crowd;
 mod daemonless;
+mod dead_ends;
 mod deleted;
 mod exec;
 mod failover;

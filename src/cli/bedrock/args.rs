@@ -26,8 +26,8 @@ fn invoke() -> Command {
              of one it must be JSON itself, such as 12 or [\"a\"]. A placeholder without a value and a value without \
              a placeholder are mistakes. {{{{ is two braces.\n\n\
              Arguments can be seen by whoever may list this host's processes: what is private comes by stdin or from a file.\n\n\
-             Without --output the answer is printed as it is; with --stream, its text as it comes. Nothing is sent \
-             before everything that is given has been checked, and no call is repeated unless --retries says so.\n\n\
+             Without --output the answer is printed as it is; with --stream, its text as it comes. An answer that is \
+             billed and cannot go where it should, or holds nothing at --output, is printed on stderr. Nothing is sent before everything that is given has been checked, and no call is repeated unless --retries says so.\n\n\
              Exit codes: 0 done, 1 the network, a file or the answer failed, 2 the arguments or the body are wrong, 3 AWS \
              refused.",
         )
@@ -58,10 +58,11 @@ fn invoke() -> Command {
                 .long("timeout")
                 .value_name("DURATION")
                 .default_value("5m")
-                .help("How long the model may be silent; `none` for as long as it likes"),
+                .allow_negative_numbers(true)
+                .help("How long the model may be silent, with its unit (3000ms, 90s, 5m); none or -1 for no limit"),
         ])
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
-        .args(settings())
+        .args(settings_of_a_call())
 }
 
 fn body_arguments() -> [Arg; 8] {
@@ -81,8 +82,7 @@ fn body_arguments() -> [Arg; 8] {
             .long("message")
             .value_name("TEXT")
             .allow_hyphen_values(true)
-            .requires("converse")
-            .help("What the user says, instead of a body for Converse; may hold placeholders"),
+            .help("What the user says, instead of a body; implies --converse; may hold placeholders"),
         Arg::new("var")
             .long("var")
             .value_name("NAME=VALUE")
@@ -98,12 +98,12 @@ fn body_arguments() -> [Arg; 8] {
         Arg::new("content-type")
             .long("content-type")
             .value_name("TYPE")
-            .conflicts_with("converse")
+            .conflicts_with_all(["converse", "message"])
             .help("What the body is [default: application/json]"),
         Arg::new("accept")
             .long("accept")
             .value_name("TYPE")
-            .conflicts_with("converse")
+            .conflicts_with_all(["converse", "message"])
             .help("What the answer shall be [default: the model's own, usually application/json]"),
     ]
 }
@@ -136,7 +136,7 @@ fn models() -> Command {
         )
         .arg(switch("json", "Print them as JSON"))
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK")])
-        .args(settings())
+        .args(settings_of_a_call())
 }
 
 fn api_key() -> Command {
@@ -174,12 +174,18 @@ const SESSION_FIRST: &str = "the session's, else AWS_REGION, else AWS_DEFAULT_RE
 const ENVIRONMENT_FIRST: &str = "AWS_REGION, else AWS_DEFAULT_REGION, else the session's";
 
 fn endpoint_url(variable: &str) -> Arg {
-    Arg::new("endpoint-url").long("endpoint-url").value_name("URL").help(format!(
-        "The https:// address that is called instead of AWS's own [default: {variable}, else AWS's own]"
+    Arg::new("endpoint-url").long("endpoint-url").visible_alias("endpoint").value_name("URL").help(format!(
+        "The https:// address of Bedrock that is called instead of AWS's own; Roles Anywhere's is ANCHORD_ENDPOINT \
+         [default: {variable}, else AWS_ENDPOINT_URL, else AWS's own]"
     ))
 }
 
 /// Everything that `run` takes, but for the flag that means something else here.
 fn settings() -> impl Iterator<Item = Arg> {
     config::arguments::all().into_iter().filter(|argument| argument.get_long() != Some("region"))
+}
+
+/// The same for verbs that call Bedrock, whose endpoint is the one that is meant.
+fn settings_of_a_call() -> impl Iterator<Item = Arg> {
+    settings().filter(|argument| argument.get_long() != Some("endpoint"))
 }

@@ -74,7 +74,7 @@ fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
         Some(text) => Ok(text.as_bytes().to_vec()),
         None if matches.contains_id("body-file") => stdin(),
         None if rustix::termios::isatty(std::io::stdin()) => {
-            let hint = "give `--body`, `--body-file` or `--message` (with `--converse`); `--body -` reads the terminal";
+            let hint = "give `--body`, `--body-file` or `--message`; `--body -` reads the terminal";
             Err(Ended::Misused(Failure::of(Class::Misconfigured, "there is no body", Some(hint.into()))))
         }
         None => stdin(),

@@ -1,5 +1,6 @@
 //! `anchord bedrock invoke`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -13,6 +14,7 @@ use crate::bedrock;
 use crate::bedrock::Client;
 use crate::bedrock::Content;
 use crate::bedrock::Event;
+use crate::bedrock::Events;
 use crate::bedrock::ModelId;
 use crate::bedrock::Reply;
 use crate::bedrock::Request;
@@ -66,7 +68,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let plan = Plan {
         request,
         is_stream: matches.get_flag("stream"),
-        is_converse: matches.get_flag("converse"),
+        is_converse: is_converse(matches),
         retries: matches.get_one("retries").copied().unwrap_or(0),
         shown,
         destination: destination.transpose()?,
@@ -93,6 +95,11 @@ fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
     }
 }
 
+/// What a user says makes a body for Converse alone: other bodies differ from model to model.
+fn is_converse(matches: &ArgMatches) -> bool {
+    matches.get_flag("converse") || matches.contains_id("message")
+}
+
 fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_>) -> Result<Request, Ended> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let content = Content { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
@@ -104,7 +111,7 @@ fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_
     }
     // Before the body, for which stdin may have to be waited for.
     let headers = matches.get_many::<String>("header").into_iter().flatten();
-    let mut request = match (matches.get_flag("converse"), matches.get_flag("stream")) {
+    let mut request = match (is_converse(matches), matches.get_flag("stream")) {
         (false, false) => Request::invoke_model(model, content),
         (false, true) => Request::invoke_model_with_response_stream(model, content),
         (true, false) => Request::converse(model),
@@ -129,62 +136,75 @@ impl Plan {
     ) -> Result<Exit, Ended> {
         let jitter = Jitter::uniform(Entropy::system());
         if self.is_stream {
-            let mut events =
+            let events =
                 repeated(self.retries, &jitter, async || client.stream(keys, &self.request).await).await?;
-            let mut printer = Printer { shown: self.shown, open_line: false, any: false };
-            let printed = loop {
-                match events.next().await {
-                    Ok(Some(event)) => match printer.print(&event, surroundings) {
-                        Ok(Reader::There) => {}
-                        Ok(Reader::Gone) => return Ok(Exit::Done),
-                        Err(exit) => return Err(Ended::Told(exit)),
-                    },
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            };
-            let ended = printer.end_line(surroundings);
-            printed?;
-            return printer.verdict(ended, surroundings);
+            return Ok(Printer::new(self.shown).print_all(events, surroundings).await);
         }
         let reply = repeated(self.retries, &jitter, async || client.call(keys, &self.request).await).await?;
-        self.show(&reply, surroundings)
+        Ok(self.show(&reply, surroundings))
     }
 
-    fn show(self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
-        if self.is_converse {
-            is_converse_answer(reply)?;
+    /// Puts the answer where it is to go, or on stderr where that fails.
+    fn show(mut self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Exit {
+        let destination = self.destination.take();
+        let is_written = destination.is_some();
+        let checked = if self.is_converse { check_converse_answer(reply) } else { Ok(()) };
+        let written = checked.and_then(|()| destination.map_or(Ok(()), |it| it.write(&reply.body)));
+        if let Err(failure) = written {
+            return left_over(&failure, &reply.body, surroundings);
         }
-        let is_written = self.destination.is_some();
-        if let Some(destination) = self.destination {
-            destination.write(&reply.body)?;
-        }
-        match self.shown {
-            Shown::Selected(mut selection) => {
-                let lines = selection.lines(&reply.json::<Value>()?);
-                let printed = exit::print(surroundings, &lines);
-                match selection.missed() {
-                    Some(missed) => Err(missed.into()),
-                    None => Ok(printed),
+        let (printed, missed) = match self.shown {
+            Shown::Selected(mut selection) => match reply.json::<Value>() {
+                Ok(answer) => {
+                    let lines = selection.lines(&answer);
+                    (exit::print_bytes(surroundings, lines.as_bytes()), selection.missed())
                 }
-            }
-            _ if is_written => Ok(Exit::Done),
+                Err(error) => (Ok(Reader::There), Some(error.into())),
+            },
+            _ if is_written => return Exit::Done,
             _ => {
-                exit::print_bytes(surroundings, &reply.body).map_err(Ended::Told)?;
                 // A model's own answer may be an image; Converse's is a line of JSON.
-                Ok(if self.is_converse { exit::print(surroundings, "\n") } else { Exit::Done })
+                let end = if self.is_converse { "\n" } else { "" };
+                let printed = exit::print_bytes(surroundings, &reply.body);
+                (printed.and_then(|_| exit::print_bytes(surroundings, end.as_bytes())), None)
+            }
+        };
+        match (printed, missed) {
+            (Ok(_), None) => Exit::Done,
+            (_, Some(failure)) if is_written => exit::report(&failure, surroundings),
+            (_, Some(failure)) => left_over(&failure, &reply.body, surroundings),
+            // Why has been told.
+            (Err(exit), None) => {
+                if !is_written {
+                    leave(&reply.body, surroundings);
+                }
+                exit
             }
         }
     }
 }
 
-/// Nothing else is to be printed, or put over a file, as a success.
-fn is_converse_answer(reply: &Reply) -> Result<(), Ended> {
+/// Reports why an answer is not where it was to go, and prints it on stderr: it is billed all the same.
+fn left_over(failure: &Failure, answer: &[u8], surroundings: &mut Surroundings<'_>) -> Exit {
+    let exit = exit::report(failure, surroundings);
+    leave(answer, surroundings);
+    exit
+}
+
+/// Prints an answer on stderr as it is.
+fn leave(answer: &[u8], surroundings: &mut Surroundings<'_>) {
+    let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+    // If stderr is closed too, there is no place left.
+    let _ = surroundings.stderr.write_all(answer).and_then(|()| surroundings.stderr.write_all(end));
+}
+
+/// Nothing else is to be printed on stdout, or put over a file, as a success.
+fn check_converse_answer(reply: &Reply) -> Result<(), Failure> {
     if reply.json::<Value>()?.get("output").is_some() {
         return Ok(());
     }
     let hint = Some("see whether a proxy or portal on the way answers in AWS's place".into());
-    Err(Failure::of(Class::Transient, "the answer is none of Converse's: it has no `output`", hint).into())
+    Err(Failure::of(Class::Transient, "the answer is none of Converse's: it has no `output`", hint))
 }
 
 /// Prints a stream.
@@ -193,41 +213,96 @@ struct Printer {
     /// Text was printed whose line has not ended.
     open_line: bool,
     any: bool,
+    /// The events, a line of JSON each, for as long as the answer may be one of which nothing is shown.
+    unshown: String,
 }
 
 impl Printer {
+    fn new(shown: Shown) -> Self {
+        Self { shown, open_line: false, any: false, unshown: String::new() }
+    }
+
+    async fn print_all(mut self, mut events: Events, surroundings: &mut Surroundings<'_>) -> Exit {
+        let broken_off = loop {
+            match events.next().await {
+                Ok(Some(event)) => match self.print(&event, surroundings) {
+                    Ok(Reader::There) => {}
+                    Ok(Reader::Gone) => return Exit::Done,
+                    Err(exit) => {
+                        leave(event.value.to_string().as_bytes(), surroundings);
+                        while let Ok(Some(event)) = events.next().await {
+                            leave(event.value.to_string().as_bytes(), surroundings);
+                        }
+                        return exit;
+                    }
+                },
+                Ok(None) => break None,
+                Err(error) => break Some(error.into()),
+            }
+        };
+        let printed = self.end_line(surroundings);
+        self.verdict(printed, broken_off, surroundings)
+    }
+
     fn print(&mut self, event: &Event, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
         let text = match &mut self.shown {
             Shown::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
             Shown::Events => format!("{}\n", event.value),
             Shown::Selected(selection) => selection.lines(&event.value),
         };
+        self.any |= !text.is_empty();
+        if self.lacks_something() {
+            // Writing into a String cannot fail.
+            let _ = writeln!(self.unshown, "{}", event.value);
+        }
         if text.is_empty() {
             return Ok(Reader::There);
         }
-        self.any = true;
         self.open_line = !text.ends_with('\n');
         exit::print_bytes(surroundings, text.as_bytes())
+    }
+
+    /// Whether what was asked for has not come yet, as far as that can be known.
+    fn lacks_something(&self) -> bool {
+        match &self.shown {
+            Shown::Selected(_) => true,
+            Shown::Whole => !self.any,
+            Shown::Events => false,
+        }
     }
 
     fn end_line(&self, surroundings: &mut Surroundings<'_>) -> Exit {
         if self.open_line { exit::print(surroundings, "\n") } else { Exit::Done }
     }
 
-    /// What a stream that came whole amounts to.
-    fn verdict(&self, printed: Exit, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
-        match &self.shown {
-            Shown::Selected(selection) => selection.missed().map_or(Ok(printed), |missed| Err(missed.into())),
-            Shown::Whole if !self.any => {
+    /// What the stream amounts to; `broken_off` is why it did not come whole.
+    fn verdict(
+        &self,
+        printed: Exit,
+        broken_off: Option<Failure>,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Exit {
+        let missed = match &self.shown {
+            Shown::Selected(selection) => selection.missed(),
+            _ => None,
+        };
+        let is_lost = missed.is_some() || matches!(self.shown, Shown::Whole) && !self.any;
+        let exit = match broken_off.or(missed) {
+            Some(failure) => exit::report(&failure, surroundings),
+            None if is_lost => {
                 // Not a failure: a model may call a tool and say nothing. Nobody is left to tell if stderr is closed.
                 let _ = writeln!(
                     surroundings.stderr,
-                    "anchord: the answer held no text; `--json` shows its events"
+                    "anchord: the answer held no text; these are its events, as `--json` shows them"
                 );
-                Ok(printed)
+                printed
             }
-            _ => Ok(printed),
+            None => printed,
+        };
+        if is_lost && !self.unshown.is_empty() {
+            leave(self.unshown.as_bytes(), surroundings);
         }
+        exit
     }
 }
 
@@ -288,13 +363,13 @@ mod tests {
         let environment = Environment::from_iter(std::iter::empty::<(String, String)>());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
-        let mut printer = Printer { shown, open_line: false, any: false };
+        let mut printer = Printer::new(shown);
         for value in values {
             let event = Event { kind: "chunk".into(), value: value.clone() };
             assert_eq!(printer.print(&event, &mut surroundings), Ok(Reader::There));
         }
         let ended = printer.end_line(&mut surroundings);
-        assert_eq!(printer.verdict(ended, &mut surroundings).unwrap(), Exit::Done);
+        assert_eq!(printer.verdict(ended, None, &mut surroundings), Exit::Done);
         (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
     }
 
@@ -306,6 +381,7 @@ mod tests {
         assert_eq!(printed(Shown::Whole, &[says("a\n")]), ("a\n".into(), String::new()));
         let (stdout, stderr) = printed(Shown::Whole, &[json!({"unheard": "of"})]);
         assert_eq!((stdout.as_str(), stderr.contains("`--json`")), ("", true), "{stderr}");
+        assert!(stderr.ends_with("\n{\"unheard\":\"of\"}\n"), "{stderr}");
         assert_eq!(printed(Shown::Events, &[json!({}), json!("x")]), ("{}\n\"x\"\n".into(), String::new()));
     }
 

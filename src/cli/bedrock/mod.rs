@@ -28,6 +28,7 @@ use crate::bedrock::EndpointUrl;
 use crate::bedrock::Target;
 use crate::clock::Clock;
 use crate::config;
+use crate::config::Environment;
 use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::daemon;
@@ -118,16 +119,29 @@ fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
     })
 }
 
+/// The endpoint that the environment names for a service whose own variable is `own`, and that variable's name. As in
+/// SDKs, one for all services counts too, and none does where they are told to ignore them.
+pub(super) fn endpoint_in<'a>(
+    environment: &'a Environment,
+    own: &'static str,
+) -> Option<(&'static str, &'a str)> {
+    let ignored = environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    if ignored.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    [own, "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, environment.get(name)?)))
+}
+
 /// Where calls go; `variable` names an endpoint where no flag does.
 fn target(
     matches: &ArgMatches,
     settings: &Settings,
     region: Region,
-    variable: &str,
+    variable: &'static str,
     surroundings: &Surroundings<'_>,
 ) -> Result<Target, Ended> {
     let flag = matches.get_one::<String>("endpoint-url").map(|text| ("--endpoint-url", text.as_str()));
-    let given = flag.or_else(|| Some((variable, surroundings.environment.get(variable)?)));
+    let given = flag.or_else(|| endpoint_in(surroundings.environment, variable));
     let endpoint = given.map(|(origin, text)| {
         text.parse::<EndpointUrl>().map_err(|error| {
             let failure = Failure::from(error);
@@ -153,4 +167,27 @@ fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<C
     }
     let hint = Some("see `anchord status`, and whether this host's clock is right".into());
     Err(Failure::of(Class::Misconfigured, "the session's credentials have ended", hint).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_the_environment_is_the_services_own_or_that_of_all_unless_they_are_ignored() {
+        const OWN: &str = "AWS_ENDPOINT_URL_BEDROCK";
+        let found = |variables: &[(&str, &str)]| {
+            let environment = Environment::from_iter(variables.iter().copied());
+            endpoint_in(&environment, OWN).map(|(name, url)| (name, url.to_owned()))
+        };
+        let (own, all) = ((OWN, "https://own"), ("AWS_ENDPOINT_URL", "https://all"));
+
+        assert_eq!(found(&[all, own]), Some((own.0, own.1.into())));
+        assert_eq!(found(&[all]), Some((all.0, all.1.into())));
+        assert_eq!(found(&[all, own, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "TRUE")]), None);
+        assert_eq!(
+            found(&[all, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false")]),
+            Some((all.0, all.1.into()))
+        );
+    }
 }

@@ -56,7 +56,7 @@ impl Selection {
     /// A path that nothing has matched.
     pub(super) fn missed(&self) -> Option<Failure> {
         let missed = self.0.iter().find(|wanted| !wanted.found)?;
-        let hint = "without `--output` the whole answer is shown (with `--stream`, by `--json`)";
+        let hint = "without `--output` the whole answer is shown (with `--stream`, by `--json`), as `--output-file` keeps it";
         let what = format!("the answer holds nothing at `{}`", missed.text);
         Some(Failure::of(Class::Misconfigured, what, Some(hint.into())))
     }

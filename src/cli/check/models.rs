@@ -15,6 +15,7 @@ use crate::bedrock::EndpointUrl;
 use crate::bedrock::ModelId;
 use crate::bedrock::Request;
 use crate::bedrock::Target;
+use crate::cli::bedrock;
 use crate::config;
 use crate::config::Environment;
 use crate::credentials::Keys;
@@ -32,15 +33,15 @@ pub(super) struct Models {
     https: Https,
     /// The one that is called.
     model: Option<ModelId>,
-    /// What AWS_ENDPOINT_URL_BEDROCK names.
+    /// What AWS_ENDPOINT_URL_BEDROCK or AWS_ENDPOINT_URL names.
     control: Option<String>,
-    /// What AWS_ENDPOINT_URL_BEDROCK_RUNTIME names.
+    /// What AWS_ENDPOINT_URL_BEDROCK_RUNTIME or AWS_ENDPOINT_URL names.
     runtime: Option<String>,
 }
 
 impl Models {
     pub(super) fn new(https: Https, model: Option<ModelId>, environment: &Environment) -> Self {
-        let named = |name| environment.get(name).map(str::to_owned);
+        let named = |own| bedrock::endpoint_in(environment, own).map(|(_, url)| url.to_owned());
         let (control, runtime) = ("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME");
         Self { https, model, control: named(control), runtime: named(runtime) }
     }

@@ -53,6 +53,8 @@ pub(super) struct Step {
     pub(super) hint: Option<String>,
     /// What may be pasted, by what it is.
     pub(super) suggestions: Map<String, Value>,
+    /// What kept it from being looked at.
+    pub(super) blocked_by: Option<Subject>,
     class: Option<Class>,
 }
 
@@ -92,7 +94,8 @@ impl Subject {
 
     /// Not looked at, because `other` failed.
     pub(super) fn skipped_after(&self, other: &Self) -> Step {
-        self.skipped(format!("after `{}`, which did not succeed", other.title))
+        let blocked_by = Some(other.clone());
+        Step { blocked_by, ..self.skipped(format!("after `{}`, which did not succeed", other.title)) }
     }
 
     pub(super) fn skipped(&self, detail: impl Into<String>) -> Step {
@@ -107,6 +110,7 @@ impl Subject {
             reason: None,
             hint: None,
             suggestions: Map::new(),
+            blocked_by: None,
             class: None,
         }
     }

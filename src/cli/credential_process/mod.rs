@@ -30,6 +30,7 @@ use super::helper::Line;
 use super::helper::Name;
 use super::prompt;
 use super::running;
+use super::running::Running;
 use super::threads;
 use crate::client;
 use crate::client::Asked;
@@ -354,26 +355,47 @@ async fn direct(
     Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 
+/// Why no later attempt could know which session is meant: none is named or defined here, and no daemon has exactly one.
+/// Whatever else is wrong may pass.
+pub(super) async fn lacks_a_session(settings: &Settings) -> Option<Failure> {
+    let is_known = settings.picked.is_some() || settings.the_session().is_some();
+    if is_known || settings.partial.is_some() {
+        return None;
+    }
+    let running = the_daemon_for_all(settings).await.ok()?;
+    only(settings, running.as_ref()).err()
+}
+
 /// The daemon's only session, for a user without any of their own.
 async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
-    let own = settings.sessions.iter().map(|session| session.name.clone());
-    let mut names: Vec<String> = own.collect();
-    if names.is_empty()
-        && let Some(running) = running::find(settings, None).await?
-    {
-        names = running.sessions.into_iter().map(|held| held.name).collect();
-        if let [only] = names.as_slice() {
-            return Ok(only.clone());
-        }
-    }
-    if names.is_empty() && settings.partial.is_some() {
-        return Err(no_daemon_and_no_session(settings, "default"));
-    }
-    let hint = match names.as_slice() {
-        [] => "name one with --session, and start the daemon or define the session for this user".into(),
-        names => format!("name one with --session: {}", names.join(", ")),
+    only(settings, the_daemon_for_all(settings).await?.as_ref())
+}
+
+/// The daemon that has the sessions of a user without any of their own.
+async fn the_daemon_for_all(settings: &Settings) -> Result<Option<Running>, Failure> {
+    if settings.sessions.is_empty() { running::find(settings, None).await } else { Ok(None) }
+}
+
+fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failure> {
+    let names: Vec<&str> = match running {
+        Some(running) => running.sessions.iter().map(|held| held.name.as_str()).collect(),
+        None => settings.sessions.iter().map(|session| session.name.as_str()).collect(),
     };
-    Err(Failure::of(Class::Misconfigured, "there is not exactly one session to choose", Some(hint)))
+    let (message, hint) = match names.as_slice() {
+        [only] if running.is_some() => return Ok((*only).to_owned()),
+        [] if settings.partial.is_some() => return Err(no_daemon_and_no_session(settings, "default")),
+        [] => (
+            "no session is defined here, and no daemon runs",
+            "start the daemon and name its session with --session, or define one in a settings file or by \
+             --certificate, --private-key, --trust-anchor-arn, --profile-arn, --role-arn"
+                .to_owned(),
+        ),
+        names => {
+            let hint = format!("name one with --session: {}", names.join(", "));
+            ("there is not exactly one session to choose", hint)
+        }
+    };
+    Err(Failure::of(Class::Misconfigured, message, Some(hint)))
 }
 
 fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {

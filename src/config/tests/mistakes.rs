@@ -40,7 +40,7 @@ anchord.toml:6: `listen` in [http]: expected a string, found an integer
 anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and whoever reaches it gets credentials; hint: take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
 anchord.toml:8: `session` in [imds]: there is no session `bedrok`; hint: did you mean `bedrock`?
 anchord.toml:9: unknown table [sokcet]; hint: did you mean [socket]?
-anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 45m or 1h30m; a plain number is seconds
+anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`
 anchord.toml:13: [session.bedrock] lacks `certificate`
 anchord.toml:14: unknown key `certifcate` in [session.bedrock]; hint: did you mean `certificate`?
 anchord.toml:17: the profile and the trust anchor must share their Region; hint: the profile's is eu-west-1, the trust anchor's us-east-1
@@ -174,6 +174,16 @@ fn having_no_session_says_how_to_define_one() {
                     --private-key, --trust-anchor-arn, --profile-arn, --role-arn";
 
     assert_eq!(refusal("[log]\n"), format!("anchord.toml: {expected}"));
+    let flags_alone = load_flags(&matches(&[]), &root()).unwrap_err().to_string();
+    assert_eq!(
+        flags_alone,
+        "no session is defined; hint: give --certificate, --private-key, --trust-anchor-arn, --profile-arn, \
+         --role-arn; a settings file is for `anchord run`"
+    );
+    let own = environment(&[("HOME", "/home/me")]).with_uid(1000);
+    let users =
+        load(&matches(&["--runtime-directory=/run/user/1000/anchord"]), &own).unwrap_err().to_string();
+    assert!(users.contains(" to /home/me/.config/anchord/anchord.toml, or give --certificate"), "{users}");
 }
 
 #[test]
@@ -196,8 +206,8 @@ fn wrong_types_name_what_was_expected_and_what_was_found() {
         "anchord.toml:1: `log`: expected a table, found an integer\n\
          anchord.toml:3: `enabled` in [imds]: expected a boolean, found a string\n\
          anchord.toml:5: `mode` in [socket]: expected a string, found an integer\n\
-         anchord.toml:7: `read_timeout` in [upstream]: expected a string such as \"30s\" or a whole number of \
-         seconds, found a float"
+         anchord.toml:7: `read_timeout` in [upstream]: expected a string such as \"3000ms\" or \"3s\", found a \
+         float"
     );
 }
 

@@ -63,7 +63,11 @@ fn settle_as(
     let mut file = file::parse("anchord.toml", file, &mut problems);
     file.path = Some("/etc/anchord/anchord.toml".into());
     file.chosen_by = Some(Origin::Default);
-    check::settle_layers(&layers::Layers { arguments, environment, file }, caller, problems)
+    check::settle_layers(
+        &layers::Layers { arguments, environment, file, reads_a_file: true },
+        caller,
+        problems,
+    )
 }
 
 fn settle(file: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Problems> {

@@ -37,13 +37,41 @@ fn a_timeout_may_be_none_but_not_nothing() {
     }
     assert_eq!(timeout("500ms"), Ok(Some(Duration::from_millis(500))));
     assert_eq!(timeout("1h"), Ok(Some(Duration::from_secs(3600))));
-    assert_eq!(timeout("5"), Ok(Some(Duration::from_secs(5))));
-    refused(timeout, &["0", "0s", "-2", "3601", "None", "never"]);
+    refused(timeout, &["0", "0s", "-2", "3601s", "None", "never", ""]);
 
     let settings =
-        settled(&format!("[upstream]\nconnect_timeout = -1\nread_timeout = 0x1e\n{}", session("a")));
+        settled(&format!("[upstream]\nconnect_timeout = -1\nread_timeout = \"30s\"\n{}", session("a")));
     assert_eq!(settings.upstream.connect_timeout, None);
     assert_eq!(settings.upstream.read_timeout, Some(Duration::from_secs(30)));
+}
+
+/// Programs that people come from count milliseconds: 3000 would wait for most of an hour.
+#[test]
+fn a_timeout_without_a_known_unit_is_refused_with_both_spellings() {
+    let hint = |text: &str| timeout(text).unwrap_err().hint.unwrap();
+
+    assert_eq!(timeout("3000").unwrap_err().what, "`3000` has no unit");
+    for text in ["3000", "3000 ms", "3000msec", "3000 seconds", "3000S", "3000d"] {
+        assert_eq!(hint(text), "write `3000ms` or `3000s`, as it is meant", "{text}");
+    }
+    for text in ["soon", "1.5s", "-5", "1h-1s", "99999999999999999999"] {
+        let hint = hint(text);
+        assert!(hint.contains("such as 3000ms, 3000s or 1h30m"), "{text}: {hint}");
+    }
+    assert!(timeout("0").unwrap_err().what.contains("leaves no time"), "which no unit would mend");
+
+    let file = format!("[upstream]\nread_timeout = 3000\n{}", session("a"));
+    let refusals = [
+        refusal(&file),
+        settle(&session("a"), &["--read-timeout=3000"], &[]).unwrap_err().to_string(),
+        settle(&session("a"), &[], &[("ANCHORD_CONNECT_TIMEOUT", "3000")]).unwrap_err().to_string(),
+    ];
+    let places =
+        ["anchord.toml:2: `read_timeout` in [upstream]", "--read-timeout", "ANCHORD_CONNECT_TIMEOUT"];
+    for (refusal, place) in refusals.iter().zip(places) {
+        let told = format!("{place}: `3000` has no unit; hint: write `3000ms` or `3000s`, as it is meant");
+        assert_eq!(*refusal, told);
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use anchord_emulator::Fault;
+use anchord_emulator::Service;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use super::calls;
 use super::invoke;
 use super::invoked;
 use super::told;
+use super::told_with_an_answer;
 use crate::support::Stage;
 use crate::support::process;
 use crate::support::terminal;
@@ -36,9 +39,58 @@ async fn an_answer_is_selected_from_by_json_paths() {
         (0, "You said: say hi\n{\"inputTokens\":2,\"outputTokens\":4,\"totalTokens\":6}\n2\n")
     );
     let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "$.usage.cost"]).await;
-    let (line, hint) = told(&ran, 1);
+    let (line, hint, answer) = told_with_an_answer(&ran, 1);
     assert_eq!(line, "the answer holds nothing at `$.usage.cost`");
     assert!(hint.starts_with("without `--output`"), "{hint}");
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    assert_eq!(answer["output"]["message"]["content"][0]["text"], "You said: hi");
+}
+
+#[tokio::test]
+async fn a_billed_answer_that_cannot_go_where_it_should_is_printed_on_stderr_as_it_is() {
+    let stage = Stage::new().await;
+    let say = ["--message", "hi"];
+    let invoked = |more: &[&str]| {
+        let command = invoke(&stage, HAIKU, &[&say[..], more].concat());
+        process::to_the_end(command)
+    };
+
+    let some = ["--output", "$.usage.inputTokens", "--output", "$.usage.cost"];
+    let half = invoked(&some).await;
+    assert_eq!((half.code, half.stdout.as_str()), (1, "1\n"));
+    assert!(half.stderr.contains("\n{\"") && half.stderr.contains("You said: hi"), "{}", half.stderr);
+
+    let kept = invoked(&["--output", "$.nothing", "--output-file", "answer.json"]).await;
+    assert_eq!((kept.code, kept.stdout.as_str()), (1, ""));
+    assert!(!kept.stderr.contains("You said: hi"), "it is in the file: {}", kept.stderr);
+    assert!(fs_err::read_to_string(stage.path("answer.json")).unwrap().contains("You said: hi"));
+
+    let unwritable = invoked(&["--output-file", "/dev/full"]).await;
+    assert_eq!((unwritable.code, unwritable.stdout.as_str()), (1, ""));
+    assert!(unwritable.stderr.contains("You said: hi"), "{}", unwritable.stderr);
+
+    stage.emulator.script_for(Service::Bedrock, [Fault::Malformed]);
+    let malformed = invoked(&["--output", "$.usage"]).await;
+    assert_eq!((malformed.code, malformed.stdout.as_str()), (1, ""));
+    assert!(malformed.stderr.trim_end().lines().count() > 2, "{}", malformed.stderr);
+
+    for more in [&[][..], &["--output", "$.usage"], &["--stream"]] {
+        let mut shell = std::process::Command::new("sh");
+        let command = invoke(&stage, HAIKU, &[&say[..], more].concat());
+        shell
+            .args(["-c", "exec \"$0\" \"$@\" >/dev/full"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        shell.env_clear().env("PATH", "/usr/bin:/bin").envs(process::home(stage.path("")));
+        let full = process::to_the_end(shell).await;
+        assert_eq!(full.code, 1, "{}", full.stderr);
+        // Of a stream the rest is left, event by event.
+        assert!(
+            full.stderr.contains("You said: hi") || full.stderr.contains("{\"messageStop\":"),
+            "{}",
+            full.stderr
+        );
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::BODY;
 use super::HAIKU;
 use super::invoke;
 use super::invoked;
-use super::told;
+use super::told_with_an_answer;
 use crate::support::Stage;
 
 #[tokio::test]
@@ -36,7 +36,9 @@ async fn a_stream_is_printed_as_text_or_events_or_what_is_selected_of_them() {
     assert_eq!((selected.code, selected.stdout.as_str()), (0, "end_turn\n3\n"));
     let missed =
         invoked(&stage, HAIKU, &["--stream", "--converse", "--message", "a", "--output", "$.x"]).await;
-    assert_eq!(told(&missed, 1).0, "the answer holds nothing at `$.x`");
+    let (line, _, answer) = told_with_an_answer(&missed, 1);
+    assert_eq!(line, "the answer holds nothing at `$.x`");
+    assert_eq!(answer, events.stdout, "as `--json` shows it");
 }
 
 #[tokio::test]
@@ -101,6 +103,16 @@ async fn what_breaks_a_stream_off_is_told_after_what_was_said() {
         cut.stderr.contains("ended before the model was done") && cut.stderr.contains("\n  hint: "),
         "{}",
         cut.stderr
+    );
+
+    stage.emulator.script_for(Service::Bedrock, [Fault::StreamCut]);
+    let unselected = invoked(&stage, HAIKU, &[&stream[..], &["--output", "$.metadata"]].concat()).await;
+    assert_eq!((unselected.code, unselected.stdout.as_str()), (1, ""));
+    assert!(unselected.stderr.contains("ended before the model was done"), "{}", unselected.stderr);
+    assert!(
+        unselected.stderr.contains("\n{\"messageStart\":"),
+        "what has come is billed: {}",
+        unselected.stderr
     );
 }
 

@@ -1,0 +1,104 @@
+//! What somebody meets who has not configured anything yet, or one thing wrongly: a way out, in the last line.
+
+use std::process::Command;
+
+use crate::support::Daemon;
+use crate::support::Ran;
+use crate::support::Stage;
+use crate::support::process;
+
+/// The program where this user has nothing, and where no daemon is but at this stage's socket.
+fn newcomer(stage: &Stage, arguments: &[&str]) -> Command {
+    let mut command = process::anchord();
+    command.args(arguments).envs(process::home(stage.path("newcomer"))).current_dir(stage.path(""));
+    command
+}
+
+fn updater(stage: &Stage) -> Command {
+    let mut command = newcomer(stage, &["update", "--socket-path"]);
+    command.arg(stage.socket());
+    command
+}
+
+#[tokio::test]
+async fn serve_without_flags_names_those_that_it_needs_and_no_file_that_it_does_not_read() {
+    let stage = Stage::new().await;
+    let mut command = newcomer(&stage, &["serve", "--port", "0"]);
+    command.env("ANCHORD_CONFIG", stage.path("anchord.toml"));
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: give --certificate, --private-key, "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`anchord run`"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains(".toml") && !ran.stderr.contains("[session"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn update_ends_where_nothing_says_which_session_is_meant() {
+    let stage = Stage::new().await;
+    let nothing = process::to_the_end(updater(&stage)).await;
+    stage.configure(&format!(
+        "[imds]\nsession = \"bedrock\"\n{}{}",
+        stage.session("bedrock"),
+        stage.session("other")
+    ));
+    let _daemon = stage.daemon().await;
+    let several = process::to_the_end(updater(&stage)).await;
+    let mut own = updater(&stage);
+    own.arg("--config").arg(stage.path("anchord.toml"));
+    let own = process::to_the_end(own).await;
+
+    let told = |ran: &Ran, line: &str, hint: &str| {
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        let (first, rest) = ran.stderr.split_once('\n').unwrap();
+        assert_eq!(first, format!("anchord: {line}"));
+        assert!(rest.starts_with("  hint: ") && rest.contains(hint), "{}", ran.stderr);
+        assert_eq!(rest.lines().count(), 1, "{}", ran.stderr);
+    };
+    told(&nothing, "no session is defined here, and no daemon runs", "--certificate");
+    told(&several, "there is not exactly one session to choose", "--session: bedrock, other");
+    told(&own, "there is not exactly one session to choose", "--session: bedrock, other");
+}
+
+/// Its only session needs no name.
+#[tokio::test]
+async fn update_goes_on_with_the_daemons_only_session() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+
+    let mut command = updater(&stage);
+    command.args(["--log-format", "json"]);
+
+    Daemon::of(command).wait_for("Credentials file written").await;
+
+    assert!(stage.path("newcomer/.aws/credentials").exists());
+}
+
+#[tokio::test]
+async fn what_config_check_refuses_comes_last_and_not_behind_defaults() {
+    let stage = Stage::new().await;
+    let checked = |stage: &Stage| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$0\" config check --config anchord.toml 2>&1"]);
+        shell.arg(env!("CARGO_BIN_EXE_anchord")).env_clear().envs(process::home(stage.path("newcomer")));
+        shell.current_dir(stage.path(""));
+        process::to_the_end(shell)
+    };
+
+    let good = checked(&stage).await;
+    fs_err::remove_file(stage.path("key.pem")).unwrap();
+    let bad = checked(&stage).await;
+
+    assert_eq!(good.code, 0);
+    assert!(good.stdout.contains("# default"), "{}", good.stdout);
+    assert_eq!(bad.code, 1);
+    assert!(!bad.stdout.contains("# default"), "{}", bad.stdout);
+    assert!(bad.stdout.contains("session.bedrock.role_arn"), "{}", bad.stdout);
+    let last: Vec<_> = bad.stdout.lines().rev().take(2).collect();
+    assert!(
+        last[1].starts_with("anchord: cannot read ") && last[0].starts_with("  hint: "),
+        "{}",
+        bad.stdout
+    );
+}
