@@ -70,7 +70,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let body = match asked {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+        Asked::Refused(failure)
+        | Asked::Unknown(failure)
+        | Asked::Differs(failure)
+        | Asked::Forbidden(failure) => {
             return exit::report(&failure, surroundings);
         }
         Asked::NoDaemon => {

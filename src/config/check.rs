@@ -39,7 +39,7 @@ pub(super) fn settle(
     caller: Caller,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let layers = Layers::read(arguments, environment, &mut problems);
+    let layers = Layers::read(arguments, environment, caller, &mut problems);
     settle_layers(&layers, caller, problems)
 }
 
@@ -164,6 +164,7 @@ impl<'a> Check<'a> {
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),
+            unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
             log: log?,
             http: Http { listen: listen? },

@@ -68,6 +68,8 @@ use crate::secret::Secret;
 pub struct Settings {
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// The host's file, where this user may not read it and goes on without it, as a client does.
+    pub unread_file: Option<PathBuf>,
     /// The folder of the socket, the bearer files and the token key.
     pub runtime_directory: PathBuf,
     /// What is logged, and how it looks.

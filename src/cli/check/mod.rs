@@ -98,7 +98,14 @@ fn of_the_daemon_alone(matches: &ArgMatches, environment: &Environment) -> Optio
         return None;
     }
     let found = exit::runtime().ok()?.block_on(running::find(&settings, settings.picked.as_deref()));
-    let running = found.ok().flatten()?;
+    let running = match found {
+        Ok(running) => running?,
+        Err(failure) => {
+            let mut steps = vec![configuration().skipped("this user defines no session")];
+            steps.extend(local::daemon_steps(&Err(failure), &settings, &[]));
+            return Some(Report { steps, sessions: Vec::new() });
+        }
+    };
     let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
     let what = format!("this user defines no session; the daemon's are {}", names.join(", "));
     let mut steps = vec![configuration().ok(what)];
@@ -163,6 +170,7 @@ fn examine(
     let name = chosen.first().map(|session| session.name.as_str());
     let running = runtime.block_on(running::find(settings, name));
     report.steps.extend(local::daemon_steps(&running, settings, chosen));
+    let has_daemon = !matches!(running, Ok(None));
     let door = local::door(running.ok().flatten().as_ref(), settings, chosen);
     report.steps.extend(environment_steps(environment, &door));
 
@@ -175,7 +183,10 @@ fn examine(
             for session in chosen {
                 prompt::ask(session);
                 let patient = Patient { session, way: &way, models: &models };
-                let steps = session::steps(patient, &runtime);
+                let mut steps = session::steps(patient, &runtime);
+                if has_daemon {
+                    local::leave_files_closed(&mut steps);
+                }
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
