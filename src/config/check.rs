@@ -350,9 +350,9 @@ impl<'a> Check<'a> {
             (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
         };
         let known = origin != Origin::Default || environment.uid() == 0;
-        if self.caller == Caller::Daemon && !known {
+        if self.caller == Caller::Daemon && !known && self.needs_a_place() {
             let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
-                "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY; \
+                "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
                  systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
             );
             self.report(Origin::Default, fault);
@@ -364,6 +364,14 @@ impl<'a> Check<'a> {
         }
         self.note_path("runtime_directory".into(), &path, origin);
         Some(path)
+    }
+
+    /// Whether something has to be written: the Unix socket or bearers. Of IMDS there is a key, which can be in memory.
+    fn needs_a_place(&self) -> bool {
+        ["socket.enabled", "container.enabled"].iter().any(|key| {
+            let found = self.layers.find(option(key), None);
+            !matches!(found, Found::Values(given) if given.last().is_some_and(|given| given.text == "false"))
+        })
     }
 
     fn log(&mut self) -> Option<Log> {
