@@ -26,6 +26,7 @@ use super::options::option;
 use super::problem::Origin;
 use super::problem::Problem;
 use super::problem::Problems;
+use super::regions;
 use super::report::Origins;
 use super::values;
 use super::values::Fault;
@@ -161,6 +162,9 @@ impl<'a> Check<'a> {
         };
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
+        for session in sessions.iter().flatten() {
+            self.warnings.extend(regions::doubts_of(session));
+        }
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),

@@ -37,6 +37,7 @@ use super::exit;
 use super::prompt;
 use super::running;
 use super::threads;
+use crate::arn::Region;
 use crate::bedrock::ModelId;
 use crate::clock::Clock;
 use crate::config;
@@ -199,5 +200,14 @@ fn examine(
 
 fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
     let token_fault = environment::token_fault(environment);
-    environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref())
+    let mut steps =
+        environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref());
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        let region = environment.get(variable).and_then(|text| Region::parse(text).ok());
+        if let Some(doubt) = region.as_ref().and_then(config::doubt_about) {
+            let subject = Subject::new("environment.region-name", "environment: name of the Region");
+            steps.push(subject.warned(&format!("{variable}: {doubt}")));
+        }
+    }
+    steps
 }
