@@ -23,9 +23,9 @@ pub(super) fn failure(socket: &Path) -> Failure {
     let groups = fs_err::read_to_string("/etc/group").unwrap_or_default();
     let message = match &barrier {
         Barrier::Folder { path, .. } => format!(
-            "a daemon's socket is `{}`, and this user may not enter `{}`: permission denied",
-            socket.display(),
-            path.display()
+            "this user may not enter `{}`, where the daemon's socket is (`{}`): permission denied",
+            path.display(),
+            socket.display()
         ),
         _ => format!(
             "the daemon runs at `{}`, and this user may not use it: permission denied",

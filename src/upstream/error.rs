@@ -309,7 +309,7 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
     }
     if unconnected && matches!(source, TransportError::Through { .. }) {
         return Some(
-            "see that HTTPS_PROXY names the proxy's host and port, and that this host may reach it; name hosts that are \
+            "see that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
              reached directly in NO_PROXY"
                 .into(),
         );
