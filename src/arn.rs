@@ -44,6 +44,73 @@ impl Region {
         &self.0
     }
 
+    /// The Regions there are (botocore's `partitions.json`), for finding the one that was meant.
+    pub const KNOWN: [&str; 45] = [
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "eu-central-1",
+        "eu-central-2",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "af-south-1",
+        "ap-east-1",
+        "ap-east-2",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ap-southeast-5",
+        "ap-southeast-6",
+        "ap-southeast-7",
+        "ca-central-1",
+        "ca-west-1",
+        "il-central-1",
+        "me-central-1",
+        "me-south-1",
+        "mx-central-1",
+        "sa-east-1",
+        "cn-north-1",
+        "cn-northwest-1",
+        "us-gov-east-1",
+        "us-gov-west-1",
+        "us-iso-east-1",
+        "us-iso-west-1",
+        "us-isob-east-1",
+        "us-isob-west-1",
+        "eu-isoe-west-1",
+        "us-isof-south-1",
+        "eusc-de-east-1",
+    ];
+
+    /// Whether some partition knows it: by the form of its names, which Regions to come will have too.
+    pub fn is_known(&self) -> bool {
+        const AREAS: [&str; 15] = [
+            "us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx", "cn", "us-gov", "us-iso", "us-isob",
+            "eu-isoe", "us-isof",
+        ];
+        const DIRECTIONS: [&str; 9] =
+            ["central", "north", "south", "east", "west", "northeast", "northwest", "southeast", "southwest"];
+        let mut fields = self.0.rsplitn(3, '-');
+        let (Some(number), Some(direction), Some(area)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return false;
+        };
+        let is_number = number.len() == 1 && number != "0" && number.bytes().all(|b| b.is_ascii_digit());
+        let is_sovereign = area.strip_prefix("eusc-").is_some_and(|country| country.len() == 2);
+        is_number && DIRECTIONS.contains(&direction) && (AREAS.contains(&area) || is_sovereign)
+    }
+
     /// The partition that the name's prefix belongs to; `aws` for prefixes nobody knows yet.
     pub fn partition(&self) -> Partition {
         let prefixes =
@@ -288,6 +355,32 @@ mod tests {
             ["", "US-EAST-1", "useast1", "us--east", "-us-east-1", "us-east-1.evil.example", "us_east-1"]
         {
             assert_eq!(Region::parse(name), Err(Error::Region(name.into())));
+        }
+    }
+
+    #[test]
+    fn regions_are_known_by_their_form() {
+        let is_known = |name: &str| Region::parse(name).unwrap().is_known();
+
+        for name in Region::KNOWN {
+            assert!(is_known(name), "{name}");
+        }
+        for name in ["ap-southeast-9", "eusc-fr-west-1", "us-isof-east-1"] {
+            assert!(is_known(name), "one that may come: {name}");
+        }
+        for name in [
+            "us-esat-1",
+            "eu-cental-1",
+            "us-east1",
+            "us-east-1a",
+            "us-east-11",
+            "us-east-0",
+            "mars-north-1",
+            "east-1",
+            "frankfurt-de",
+            "us-gov-1",
+        ] {
+            assert!(!is_known(name), "{name}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Asks a running daemon through its Unix socket: what the verbs and embedding programs have in common.
 
+mod locked_out;
+
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use crate::config::Environment;
 use crate::config::Fact;
 use crate::config::Origin;
 use crate::config::Settings;
@@ -37,6 +40,8 @@ pub enum Asked {
     Unknown(Failure),
     /// The daemon's session of that name is another than the one that was asked for.
     Differs(Failure),
+    /// The host's daemon is there, and this user may not use it.
+    Forbidden(Failure),
     /// Nobody listens there.
     NoDaemon,
 }
@@ -54,8 +59,10 @@ struct Refusal {
 pub struct Place {
     /// The socket.
     pub path: PathBuf,
-    /// A daemon that does not let us in, or does not know the session, is not the one that is meant.
+    /// A daemon that does not know the session is not the one that is meant.
     optional: bool,
+    /// The host's daemon, while its settings define the session too: a user whom it keeps out may have other ways.
+    is_the_hosts: bool,
 }
 
 /// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
@@ -70,12 +77,26 @@ pub fn places(settings: &Settings) -> Vec<Place> {
     let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
     let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
 
-    let own = settings.socket.as_ref().map(|socket| Place { path: socket.path.clone(), optional: false });
-    let system = Place { path: SYSTEM_SOCKET.into(), optional: !settings.sessions.is_empty() };
+    let defines_it = !settings.sessions.is_empty() && !has_choice;
+    let own = settings.socket.as_ref().map(|socket| {
+        let is_the_hosts = defines_it && socket.path == Path::new(SYSTEM_SOCKET);
+        Place { path: socket.path.clone(), optional: false, is_the_hosts }
+    });
+    let system = Place { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
     match own {
         Some(own) if has_choice || own.path == system.path => vec![own],
         own => own.into_iter().chain((!has_choice).then_some(system)).collect(),
     }
+}
+
+/// Whether the socket of a daemon is where clients of this environment look for one; it may be closed to them.
+pub fn is_there(environment: &Environment) -> bool {
+    let own = environment.get("XDG_RUNTIME_DIR").map(|folder| Path::new(folder).join("anchord/anchord.sock"));
+    let mut sockets = own.into_iter().chain([PathBuf::from(SYSTEM_SOCKET)]);
+    sockets.any(|socket| match fs_err::symlink_metadata(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    })
 }
 
 const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
@@ -128,7 +149,10 @@ pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
         let asked = match connect(&place.path, gives_up_at).await {
             Ok(stream) => answer(stream, &place.path, path, limit, gives_up_at).await,
             Err(error) if is_absence(&error) => continue,
-            Err(error) if place.optional && error.kind() == io::ErrorKind::PermissionDenied => continue,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let failure = locked_out::failure(&place.path);
+                if place.is_the_hosts { Asked::Forbidden(failure) } else { Asked::Refused(failure) }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Asked::Refused(crowded(&place.path, limit))
             }
@@ -206,13 +230,8 @@ fn crowded(socket: &Path, limit: Duration) -> Failure {
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
-    let hint = (error.kind() == io::ErrorKind::PermissionDenied)
-        .then(|| "join the group that may use the socket, or widen `socket.mode`".to_owned());
-    Failure::of(
-        Class::Misconfigured,
-        format!("cannot reach the daemon at `{}`: {error}", socket.display()),
-        hint,
-    )
+    let message = format!("cannot reach the daemon at `{}`: {error}", socket.display());
+    Failure::of(Class::Misconfigured, message, None)
 }
 
 async fn answer(
@@ -265,7 +284,6 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::config::Arguments;
-    use crate::config::Environment;
 
     const SESSION: &str = r#"
 [session.web]
@@ -311,10 +329,10 @@ role_arn = "arn:aws:iam::123456789012:role/r"
     #[tokio::test]
     async fn a_daemon_that_may_be_missing_hides_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let nowhere = Place { path: folder.path().join("none.sock"), optional: false };
+        let nowhere = Place { path: folder.path().join("none.sock"), optional: false, is_the_hosts: false };
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        let places = [nowhere, Place { path: stale, optional: true }];
+        let places = [nowhere, Place { path: stale, optional: true, is_the_hosts: true }];
 
         assert!(matches!(ask(&places, "/v1/status", Duration::from_secs(5)).await, Asked::NoDaemon));
     }
@@ -347,7 +365,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let (listener, queued) = crowded_listener(&path);
-        let places = [Place { path, optional: false }];
+        let places = [Place { path, optional: false, is_the_hosts: false }];
         // It begins when the client has found the queue full.
         let serve = async {
             for _ in &queued {
@@ -369,7 +387,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let _crowded = crowded_listener(&path);
-        let (started, places) = (Instant::now(), [Place { path, optional: false }]);
+        let (started, places) = (Instant::now(), [Place { path, optional: false, is_the_hosts: false }]);
 
         let asked = ask(&places, "/v1/status", Duration::from_secs(5)).await;
 

@@ -307,7 +307,10 @@ impl FromDaemon {
         );
         let line = match asked.await {
             Asked::Answered(body) => body,
-            Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+            Asked::Refused(failure)
+            | Asked::Unknown(failure)
+            | Asked::Differs(failure)
+            | Asked::Forbidden(failure) => {
                 return Err(failure);
             }
             Asked::NoDaemon => return Err(client::nobody(&self.places)),

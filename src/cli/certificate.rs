@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity;
 use crate::identity::Inspection;
 use crate::identity::Passphrase;
 use crate::identity::Role;
@@ -38,7 +39,8 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
         if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
             prompt::ask_for(&heading, answer);
         }
-        Shown { heading, inspected: source.inspect(now).map_err(Failure::from) }
+        let closed = |error: identity::Error| exit::for_clients(error.into(), surroundings.environment);
+        Shown { heading, inspected: source.inspect(now).map_err(closed) }
     };
     let shown: Vec<_> = sources.into_iter().map(look).collect();
     let text = if matches.get_flag("json") {
@@ -70,7 +72,11 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
     if settings.sessions.is_empty() {
         let hint =
             Some("name a file or a URI: `anchord certificate show leaf.pem --private-key key.pem`".into());
-        let failure = Failure::of(Class::Misconfigured, "no session is configured here", hint);
+        let what = match &settings.unread_file {
+            Some(unread) => format!("this user may not read `{}`, and has no session", unread.display()),
+            None => "no session is configured here".into(),
+        };
+        let failure = Failure::of(Class::Misconfigured, what, hint);
         return Err(exit::report(&failure, surroundings));
     }
     let sessions = settings.sessions.into_iter();

@@ -105,6 +105,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(changes) => changes,
         Err(failure) => return exit::report(&failure, surroundings),
     };
+    warn_of_regions(&changes, surroundings);
     let mut words = matches.get_many::<OsString>("command").into_iter().flatten();
     let Some(program) = words.next() else { return Exit::Usage };
     let mut command = Command::new(program);
@@ -117,6 +118,20 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(surroundings.stderr, "anchord: cannot run `{}`: {error}", program.escape_debug());
     exit
+}
+
+/// The command's SDKs would call a host that does not exist.
+fn warn_of_regions(changes: &Changes, surroundings: &mut Surroundings<'_>) {
+    let set = changes.set.iter().filter(|(name, _)| REGIONS.contains(name));
+    let mut regions: Vec<String> = set.map(|(_, region)| region.to_string_lossy().into_owned()).collect();
+    regions.extend(REGIONS.iter().filter_map(|name| surroundings.environment.get(name)).map(str::to_owned));
+    regions.sort();
+    regions.dedup();
+    let known = regions.iter().filter_map(|region| Region::parse(region).ok());
+    for doubt in known.filter_map(|region| config::doubt_about(&region)) {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+    }
 }
 
 /// What the command finds otherwise than we have.

@@ -11,9 +11,12 @@ use super::Surroundings;
 use super::helper;
 use super::helper::Name;
 use super::threads;
+use crate::client;
+use crate::config::Environment;
 use crate::config::Problems;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ pub(super) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> 
 
 /// Prints a failure as `anchord: …` with its hint on a line of its own, and chooses the exit code.
 pub(super) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
-    let failure = in_words_of(surroundings.name, failure);
+    let failure = for_clients(in_words_of(surroundings.name, failure), surroundings.environment);
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(surroundings.stderr, "anchord: {}", failure.message());
     if let Some(hint) = failure.hint() {
@@ -105,6 +108,19 @@ pub(super) fn in_words_of(name: Name, failure: &Failure) -> Failure {
         Name::Helper => helper::in_flags(failure),
     }
 }
+
+/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+pub(super) fn for_clients(failure: Failure, environment: &Environment) -> Failure {
+    let is_about_reading = failure.hint().is_some_and(|hint| hint.starts_with(identity::LET_IT_BE_READ));
+    match is_about_reading && client::is_there(environment) {
+        true => Failure::of(failure.class(), failure.message(), Some(LEAVE_IT_CLOSED.into())),
+        false => failure,
+    }
+}
+
+/// What a user whom a daemon serves can do about a file that is closed to them.
+pub(super) const LEAVE_IT_CLOSED: &str =
+    "the daemon reads it, and its clients need not: run this as the daemon's user to look at it";
 
 /// Prints every mistake of a configuration on a line of its own.
 pub(super) fn report_problems(problems: &Problems, surroundings: &mut Surroundings<'_>) -> Exit {

@@ -57,7 +57,10 @@ impl Running {
         places.retain(|place| place.path == self.socket);
         match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
             Asked::Answered(_) => Ok(()),
-            Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
+            Asked::Refused(failure)
+            | Asked::Unknown(failure)
+            | Asked::Differs(failure)
+            | Asked::Forbidden(failure) => Err(failure),
             Asked::NoDaemon => Err(client::nobody(&places)),
         }
     }
@@ -80,7 +83,7 @@ async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     let places = [place];
     let body = match client::ask(&places, "/v1/status", PATIENCE).await {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Differs(failure) => return Err(failure),
+        Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => return Err(failure),
         Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
     };
     let [place] = places;

@@ -13,6 +13,9 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::Command;
+use rustix::fs::Access;
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
 use tempfile::TempDir;
 
 use super::Exit;
@@ -36,10 +39,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let words = Words(matches);
     let port = words.get("port").and_then(|text| text.parse().ok()).unwrap_or(PORT);
     let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
-    let (folder, _temporary) = match folder(&words, port, surroundings.environment) {
-        Ok(folder) => folder,
-        Err(error) => return exit::report(&no_folder(&error), surroundings),
-    };
+    let (folder, _temporary) = folder(&words, port, surroundings.environment);
     let own = own_flags(&words, port, folder.as_deref());
     let settled = Line::read(matches, name, surroundings.environment, &own)
         .and_then(|line| line.settings().map(|settings| (line, settings)));
@@ -94,26 +94,32 @@ fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String>
 }
 
 /// Where it keeps the key of its tokens: a folder of its own for each port, in the user's runtime directory, or one that
-/// goes with the process, where there is no such directory or it is not this user's. `None` where a folder was named.
-fn folder(
-    words: &Words<'_>,
-    port: u16,
-    environment: &Environment,
-) -> io::Result<(Option<PathBuf>, Option<TempDir>)> {
+/// goes with the process, where there is no such directory or it is not this user's. Where nothing can be written it is
+/// one that does not exist, and the daemon keeps the key in memory. `None` where a folder was named.
+fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<PathBuf>, Option<TempDir>) {
+    const ROOTS: &str = "/run/anchord";
     if words.has("runtime-directory") {
-        return Ok((None, None));
+        return (None, None);
     }
     let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
     let base = first("RUNTIME_DIRECTORY")
-        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from("/run/anchord")))
+        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
         .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
         .filter(|base| base.is_absolute() && port != 0);
     let kept = base.map(|base| base.join(format!("serve-{port}")));
-    if let Some(kept) = kept.filter(|kept| daemon::make_runtime_directory(kept).is_ok()) {
-        return Ok((Some(kept), None));
+    if let Some(kept) = kept.clone().filter(|kept| is_usable(kept)) {
+        return (Some(kept), None);
     }
-    let temporary = temporary()?;
-    Ok((Some(temporary.path().to_owned()), Some(temporary)))
+    match temporary() {
+        Ok(temporary) => (Some(temporary.path().to_owned()), Some(temporary)),
+        Err(_) => (Some(kept.unwrap_or_else(|| Path::new(ROOTS).join(format!("serve-{port}")))), None),
+    }
+}
+
+/// Whether the folder is there, or can be made, and can be written to.
+fn is_usable(folder: &Path) -> bool {
+    daemon::make_runtime_directory(folder).is_ok()
+        && rustix::fs::accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 fn temporary() -> io::Result<TempDir> {
@@ -122,11 +128,6 @@ fn temporary() -> io::Result<TempDir> {
     let mut private = tempfile::Builder::new();
     private.prefix("anchord-").permissions(Permissions::from_mode(0o700));
     private.tempdir().or_else(|error| private.tempdir_in(SHARED_MEMORY).map_err(|_| error))
-}
-
-fn no_folder(error: &io::Error) -> Failure {
-    let message = format!("cannot make a temporary folder: {}", error.kind());
-    Failure::of(Class::Misconfigured, message, Some("name a folder with --runtime-directory".into()))
 }
 
 /// Responses carry `hop_limit` as their time to live, which connections have from their listener.
@@ -177,8 +178,8 @@ mod tests {
         let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
         let words = Words(&matches);
 
-        let (named, none) = folder(&words, 9911, &environment).unwrap();
-        let (made, temporary) = folder(&words, 0, &environment).unwrap();
+        let (named, none) = folder(&words, 9911, &environment);
+        let (made, temporary) = folder(&words, 0, &environment);
 
         assert_eq!(named.unwrap(), own.path().join("anchord/serve-9911"));
         assert!(none.is_none());
@@ -195,7 +196,7 @@ mod tests {
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", file.path().to_str().unwrap())]);
         let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
 
-        let (made, temporary) = folder(&Words(&matches), 9911, &environment).unwrap();
+        let (made, temporary) = folder(&Words(&matches), 9911, &environment);
 
         assert_eq!(made.unwrap(), temporary.expect("one that goes with the process").path());
     }

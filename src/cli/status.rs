@@ -23,6 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Status {
     version: String,
     sessions: Vec<Line>,
+    #[serde(default)]
+    listeners: Listeners,
+}
+
+#[derive(Default, Deserialize)]
+struct Listeners {
+    /// `http://address:port` of each that is to be listened on once the host has it.
+    #[serde(default)]
+    waiting: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +79,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let body = match asked {
         Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => {
+        Asked::Refused(failure)
+        | Asked::Unknown(failure)
+        | Asked::Differs(failure)
+        | Asked::Forbidden(failure) => {
             return exit::report(&failure, surroundings);
         }
         Asked::NoDaemon => {
@@ -109,6 +121,9 @@ fn worst(status: &Status) -> Exit {
 fn render(status: &Status, clock: &Clock) -> String {
     let plural = if status.sessions.len() == 1 { "" } else { "s" };
     let mut text = format!("anchord {}, {} session{plural}\n", status.version, status.sessions.len());
+    for address in &status.listeners.waiting {
+        let _ = writeln!(text, "{address} is not served: this host does not have the address yet");
+    }
     for line in &status.sessions {
         // Writing into a String cannot fail.
         let _ = write!(text, "{}: {}", line.name, line.phase);

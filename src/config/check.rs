@@ -27,6 +27,7 @@ use super::options::option;
 use super::problem::Origin;
 use super::problem::Problem;
 use super::problem::Problems;
+use super::regions;
 use super::report::Origins;
 use super::values;
 use super::values::Fault;
@@ -40,7 +41,7 @@ pub(super) fn settle(
     caller: Caller,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let layers = Layers::read(arguments, environment, &mut problems);
+    let layers = Layers::read(arguments, environment, caller, &mut problems);
     settle_layers(&layers, caller, problems)
 }
 
@@ -162,9 +163,13 @@ impl<'a> Check<'a> {
         };
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
+        for session in sessions.iter().flatten() {
+            self.warnings.extend(regions::doubts_of(session));
+        }
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),
+            unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
             log: log?,
             http: Http { listen: listen? },
@@ -350,9 +355,9 @@ impl<'a> Check<'a> {
             (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
         };
         let known = origin != Origin::Default || environment.uid() == 0;
-        if self.caller == Caller::Daemon && !known {
+        if self.caller == Caller::Daemon && !known && self.needs_a_place() {
             let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
-                "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY; \
+                "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
                  systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
             );
             self.report(Origin::Default, fault);
@@ -364,6 +369,14 @@ impl<'a> Check<'a> {
         }
         self.note_path("runtime_directory".into(), &path, origin);
         Some(path)
+    }
+
+    /// Whether something has to be written: the Unix socket or bearers. Of IMDS there is a key, which can be in memory.
+    fn needs_a_place(&self) -> bool {
+        ["socket.enabled", "container.enabled"].iter().any(|key| {
+            let found = self.layers.find(option(key), None);
+            !matches!(found, Found::Values(given) if given.last().is_some_and(|given| given.text == "false"))
+        })
     }
 
     fn log(&mut self) -> Option<Log> {

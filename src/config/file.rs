@@ -15,6 +15,7 @@ use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::Caller;
 use super::credentials_file;
 use super::credentials_file::FileTable;
 use super::environment::Environment;
@@ -73,14 +74,19 @@ pub(super) struct FileLayer {
     pub(super) credentials_files: Vec<FileTable>,
     /// Whether parts could not be read, so that nothing may be called missing.
     pub(super) incomplete: bool,
+    /// The host's file, where a client goes on without it because its user may not read it.
+    pub(super) unread: Option<PathBuf>,
 }
 
-/// Finds and reads the file; no file is not a mistake unless one was named.
+/// Finds and reads the file; no file is not a mistake unless one was named. A client does without a host's file that is
+/// closed to its user, for the daemon has read it.
 pub(super) fn read(
     named: Option<&Given>,
     environment: &Environment,
+    caller: Caller,
     problems: &mut Vec<Problem>,
 ) -> FileLayer {
+    let mut unread = None;
     for candidate in candidates(named, environment) {
         let path = environment.current_dir().join(&candidate);
         let shown = candidate.display().to_string();
@@ -88,6 +94,10 @@ pub(super) fn read(
         let mut layer = match read_whole(&path) {
             Ok(bytes) => parse(&shown, &bytes, problems),
             Err(error) if named.is_none() && is_absent(&error) => continue,
+            Err(error) if named.is_none() && may_be_left_out(caller, &path, &error) => {
+                unread = Some(path);
+                continue;
+            }
             Err(error) => {
                 problems.push(Problem {
                     origin: chosen_by.clone(),
@@ -101,7 +111,13 @@ pub(super) fn read(
         layer.chosen_by = Some(chosen_by);
         return layer;
     }
-    FileLayer::default()
+    FileLayer { unread, ..FileLayer::default() }
+}
+
+fn may_be_left_out(caller: Caller, path: &Path, error: &std::io::Error) -> bool {
+    caller == Caller::Client
+        && path.starts_with(SYSTEM_CONFIGURATION)
+        && error.kind() == std::io::ErrorKind::PermissionDenied
 }
 
 /// Whether the file that would be read is the host's, and not one of the caller's own; also where it cannot be read.

@@ -23,6 +23,7 @@ mod layers;
 mod options;
 mod partial;
 mod problem;
+mod regions;
 mod report;
 mod sample;
 mod session;
@@ -51,6 +52,7 @@ pub use partial::Partial;
 pub use problem::Origin;
 pub use problem::Problem;
 pub use problem::Problems;
+pub use regions::doubt_about;
 pub use report::Origins;
 pub use report::describe;
 pub use report::describe_given;
@@ -69,6 +71,8 @@ use crate::secret::Secret;
 pub struct Settings {
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// The host's file, where this user may not read it and goes on without it, as a client does.
+    pub unread_file: Option<PathBuf>,
     /// The folder of the socket, the bearer files and the token key.
     pub runtime_directory: PathBuf,
     /// What is logged, and how it looks.

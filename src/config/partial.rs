@@ -34,7 +34,7 @@ pub struct Partial {
 /// Settings for asking a daemon; those of a part of a session have no session, but [`Settings::partial`].
 pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let mut layers = Layers::read(arguments, environment, &mut problems);
+    let mut layers = Layers::read(arguments, environment, Caller::Client, &mut problems);
     let settled = check::settle_layers(&layers, Caller::Client, problems);
     let origins = layers.session_flags();
     if settled.is_ok() || origins.is_empty() || !layers.file.sessions.is_empty() || layers.file.incomplete {

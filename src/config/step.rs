@@ -24,6 +24,10 @@ const ASSUME_ROLE: &str = "session.assume_role";
 /// AWS grants no more to a role that is assumed by a role ("role chaining", STS API reference, AssumeRole).
 const LONGEST_OF_A_CHAIN: Duration = Duration::from_secs(3600);
 
+/// Session tags and managed policies of one call (STS API reference, AssumeRole).
+const MOST_TAGS: usize = 50;
+const MOST_POLICIES: usize = 10;
+
 /// What each step takes from its session.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
@@ -109,6 +113,9 @@ impl StepCheck<'_, '_, '_> {
 
         self.check_role(&role, around);
         let duration = self.duration(duration, around);
+        self.check_number("policy_arns", policy_arns.as_deref(), MOST_POLICIES);
+        self.check_number("tags", tags.as_deref(), MOST_TAGS);
+        self.check_tag_names(tags.as_deref().unwrap_or_default());
         self.check_transitive(&tags, &transitive_tags);
         Some(Step {
             role: role.required()?,
@@ -239,15 +246,42 @@ impl StepCheck<'_, '_, '_> {
         }
     }
 
+    fn check_number<T>(&mut self, key: &'static str, values: Option<&[T]>, most: usize) {
+        let number = values.map_or(0, <[T]>::len);
+        if number > most {
+            let fault = Fault::new(format!("has {number} entries, and STS takes {most} at most"));
+            self.report_list(key, fault);
+        }
+    }
+
+    /// STS compares the names of tags without regard to case.
+    fn check_tag_names(&mut self, tags: &[(String, String)]) {
+        let mut seen: Vec<(String, &str)> = Vec::new();
+        for (name, _) in tags {
+            let folded = name.to_lowercase();
+            if let Some((_, other)) = seen.iter().find(|(known, _)| *known == folded) {
+                let fault = Fault::new(format!("{} and {} are one tag to AWS", echo(other), echo(name)))
+                    .hint("names that differ in upper and lower case alone are the same; leave one out");
+                self.report_list("tags", fault);
+                return;
+            }
+            seen.push((folded, name));
+        }
+    }
+
+    /// What is wrong with a list as a whole is told where it begins.
+    fn report_list(&mut self, key: &'static str, fault: Fault) {
+        let origin = self.given(key).flatten().and_then(|given| Some(given.first()?.origin.clone()));
+        self.report(key, &origin.unwrap_or(Origin::Default), fault);
+    }
+
     fn check_transitive(&mut self, tags: &Option<Vec<(String, String)>>, transitive: &Option<Vec<String>>) {
         let (Some(tags), Some(transitive)) = (tags, transitive) else { return };
         let Some(stray) = transitive.iter().find(|name| !tags.iter().any(|(tag, _)| tag == *name)) else {
             return;
         };
-        let origin =
-            self.given("transitive_tags").flatten().and_then(|given| Some(given.first()?.origin.clone()));
         let fault = Fault::new(format!("{} is none of the tags", echo(stray)));
-        self.report("transitive_tags", &origin.unwrap_or(Origin::Default), fault);
+        self.report_list("transitive_tags", fault);
     }
 }
 
@@ -261,7 +295,18 @@ fn external_id(text: &str) -> Result<String, Fault> {
     Err(Fault::new("is not an external id").hint("take 2 to 1224 of letters, digits and `_+=,.@:/-`"))
 }
 
+/// STS API reference, AssumeRole: `Policy` has 2048 characters at most, of U+0020 to U+00FF and spaces.
 fn policy(text: &str) -> Result<String, Fault> {
+    const LONGEST: usize = 2048;
+    let length = text.chars().count();
+    if length > LONGEST {
+        return Err(Fault::new(format!("has {length} characters, and STS takes {LONGEST} at most"))
+            .hint("leave out spaces, or make it a managed policy and name that in `policy_arns`"));
+    }
+    if let Some(stray) = text.chars().find(|c| u32::from(*c) > 0xff) {
+        return Err(Fault::new(format!("holds {}, which STS takes in no policy", echo(&stray.to_string())))
+            .hint(format!("write it in JSON's way: \\u{:04x}", u32::from(stray))));
+    }
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Object(_)) => Ok(text.into()),
         Ok(_) => {
@@ -283,12 +328,22 @@ fn policy_arn(text: &str) -> Result<String, Fault> {
         .hint("expected arn:aws:iam::123456789012:policy/name or arn:aws:iam::aws:policy/name"))
 }
 
+/// STS API reference, Tag: `[\p{L}\p{Z}\p{N}_.:/=+\-@]`.
+fn is_of_tags(c: char) -> bool {
+    let is_space = c.is_whitespace() && !c.is_control();
+    c.is_alphabetic() || c.is_numeric() || is_space || "_.:/=+-@".contains(c)
+}
+
 /// `name=value`, 128 and 256 characters at most.
 fn tag(text: &str) -> Result<(String, String), Fault> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     if name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256 {
         return Err(Fault::new(format!("{} is too long or empty", echo(name)))
             .hint("a tag's name has 1 to 128 characters, its value 256 at most"));
+    }
+    if let Some(stray) = name.chars().chain(value.chars()).find(|c| !is_of_tags(*c)) {
+        let what = format!("{} holds {}, which STS takes in no tag", echo(name), echo(&stray.to_string()));
+        return Err(Fault::new(what).hint("take letters, digits, spaces and `_.:/=+-@`"));
     }
     if name.to_ascii_lowercase().starts_with("aws:") {
         return Err(Fault::new(format!("{} begins with `aws:`, which AWS keeps for itself", echo(name))));

@@ -5,14 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Access;
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tracing::info;
+use tracing::warn;
 
 use super::Daemon;
 use super::Error;
 use super::Passed;
+use super::addresses;
+use super::addresses::Missing;
 use super::credentials_files;
 use super::engine::Engine;
 use super::engine::FrontEnds;
@@ -90,6 +96,8 @@ impl Seams {
 pub struct Bound {
     /// The addresses of IMDS and container credentials, with the ports that were given for port 0.
     pub http: Vec<SocketAddr>,
+    /// Addresses that this host does not have yet. They are listened on once they appear.
+    pub waiting: Vec<SocketAddr>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
 }
@@ -101,23 +109,27 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         None => transport(settings, &seams.clock)?,
     };
     let transport = Arc::new(Replaceable::new(own));
-    make_runtime_directory(&settings.runtime_directory)?;
+    let has_place = has_place(settings)?;
 
     // The Unix socket first: it tells another daemon from any other program that has the port.
     let (unix_listeners, socket_file) = unix_listeners(settings, std::mem::take(&mut passed.unix)).await?;
-    let listeners = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
+    let (listeners, missing) = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
     let socket = unix_listeners.first().and_then(sockets::Listener::path);
-    let bound = Bound { http, socket };
+    let bound = Bound { http, waiting: missing.addresses(), socket };
 
     // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
-    let directory = Arc::new(RuntimeDirectory::take(&settings.runtime_directory).await?);
+    let directory = match has_place {
+        true => RuntimeDirectory::take(&settings.runtime_directory).await?,
+        false => RuntimeDirectory::none(),
+    };
+    let directory = Arc::new(directory);
     private_file::sweep(&settings.runtime_directory);
-    let mut store = Store::choose(&mut passed, &settings.runtime_directory);
+    let mut store = Store::choose(&mut passed, directory.path());
     let left = handover::read(&mut store, &seams.clock);
     let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
-    let secrets = Secrets::load(settings, seams, key)?;
+    let secrets = Secrets::load(settings, seams, &directory, key)?;
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
     let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
 
@@ -138,7 +150,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         secrets: watch::Sender::new(Arc::new(secrets)),
         directory: Arc::clone(&directory),
     };
-    Ok(Daemon::new(engine, tcp, unix, store, Premises::new(directory, socket_file)))
+    Ok(Daemon::new(engine, (tcp, missing), unix, store, Premises::new(directory, socket_file)))
 }
 
 /// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
@@ -185,18 +197,36 @@ pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
 async fn tcp_listeners(
     settings: &Settings,
     passed: Vec<std::net::TcpListener>,
-) -> Result<Vec<TcpListener>, Error> {
+) -> Result<(Vec<TcpListener>, Missing), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
         listeners.push(TcpListener::from_std(listener).map_err(Error::Passed)?);
     }
     if listeners.is_empty() && (settings.imds.is_some() || settings.container) {
-        for address in &settings.http.listen {
-            listeners.push(sockets::tcp(*address).await?);
-        }
+        return Ok(addresses::listen(&settings.http.listen).await?);
     }
-    Ok(listeners)
+    Ok((listeners, Missing::new([])))
+}
+
+/// Whether there is a runtime directory to write to. The Unix socket and the bearers of container clients need one; IMDS
+/// alone does without.
+fn has_place(settings: &Settings) -> Result<bool, Error> {
+    let path = &settings.runtime_directory;
+    let is_needed = settings.container || settings.socket.is_some();
+    let made = make_runtime_directory(path);
+    let error = match made {
+        Ok(()) if is_needed => return Ok(true),
+        Ok(()) => match rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS) {
+            Ok(()) => return Ok(true),
+            Err(errno) => std::io::Error::from(errno),
+        },
+        Err(Error::RuntimeDirectory { source, .. }) if !is_needed => source,
+        Err(error) => return Err(error),
+    };
+    let path = path.display();
+    warn!(%path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients");
+    Ok(false)
 }
 
 async fn unix_listeners(
@@ -230,10 +260,11 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// Reads them, and makes those that do not exist if nothing is wrong with the others. `token_key` is the one that
-    /// a predecessor had; a file goes before it.
+    /// a predecessor had; a file goes before it. Without a `directory` the key is in memory alone.
     pub(super) fn load(
         settings: &Settings,
         seams: &Seams,
+        directory: &RuntimeDirectory,
         token_key: Option<Secret<[u8; 32]>>,
     ) -> Result<Self, Error> {
         let sessions = settings.sessions.iter().filter(|_| settings.container);
@@ -242,7 +273,10 @@ impl Secrets {
             files::check_bearers(file)?;
         }
         let key_file = settings.runtime_directory.join("imds-token.key");
-        let made = || files::token_key(&key_file, token_key.as_ref(), &seams.entropy);
+        let made = || match directory.is_there() {
+            true => files::token_key(&key_file, token_key.as_ref(), &seams.entropy),
+            false => files::token_key_in_memory(token_key.as_ref(), &seams.entropy),
+        };
         let token_key = settings.imds.as_ref().map(|_| made()).transpose()?;
         let bearers = token_files.iter().map(|file| files::bearers(file, &seams.entropy));
         let bearers = bearers.collect::<Result<_, _>>()?;
@@ -285,7 +319,11 @@ pub(super) fn front_ends(
     };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
-    let listeners = serde_json::json!({ "http": http, "socket": bound.socket });
+    let mut listeners = serde_json::json!({ "http": http, "socket": bound.socket });
+    if !bound.waiting.is_empty() {
+        let waiting: Vec<String> = bound.waiting.iter().map(|address| format!("http://{address}")).collect();
+        listeners["waiting"] = waiting.into();
+    }
     let identities: Vec<_> = roster.iter().map(|member| member.identity().cloned()).collect();
     let fault = move |number: usize| identities.get(number)?.as_ref()?.fault();
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);

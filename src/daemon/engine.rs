@@ -1,5 +1,6 @@
 //! What a running daemon is made of besides its listeners, and how new settings take its place.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -98,7 +99,7 @@ impl Preparation {
         };
         // It may have been deleted since the start. Without the secrets in force others would be made below.
         self.directory.restore(&self.secrets)?;
-        let secrets = Secrets::load(&settings, &self.seams, self.secrets.token_key.clone())?;
+        let secrets = Secrets::load(&settings, &self.seams, &self.directory, self.secrets.token_key.clone())?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
 
@@ -134,10 +135,22 @@ impl Engine {
         Preparation {
             before: self.settings.clone(),
             seams: self.seams.clone(),
-            has_http: !self.bound.http.is_empty(),
+            has_http: !self.bound.http.is_empty() || !self.bound.waiting.is_empty(),
             secrets: Arc::clone(&self.secrets.borrow()),
             directory: Arc::clone(&self.directory),
         }
+    }
+
+    /// Takes note of an address that is listened on now.
+    pub(super) fn add_listener(&mut self, waiting: SocketAddr, listening: SocketAddr) -> Result<(), Error> {
+        self.bound.waiting.retain(|address| *address != waiting);
+        self.bound.http.push(listening);
+        let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
+        let before = self.routes.imds.as_ref();
+        let front_ends =
+            build::front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        self.routes.replace(front_ends);
+        Ok(())
     }
 
     /// Takes over new settings.

@@ -2,6 +2,7 @@
 //!
 //! The only module that knows both the settings and the stages.
 
+mod addresses;
 mod build;
 mod credentials_files;
 mod embedded;

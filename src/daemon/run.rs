@@ -18,6 +18,8 @@ use tracing::warn;
 
 use super::Bound;
 use super::Error;
+use super::addresses::Appeared;
+use super::addresses::Missing;
 use super::credentials_files;
 use super::engine::Applied;
 use super::engine::Engine;
@@ -32,6 +34,7 @@ use super::sockets;
 use super::systemd;
 use crate::config::Problems;
 use crate::config::Settings;
+use crate::failure::Chain;
 use crate::failure::Failure;
 use crate::frontend::Server;
 use crate::session::Freshness;
@@ -42,6 +45,7 @@ use crate::session::Sessions;
 pub struct Daemon {
     engine: Engine,
     tcp: Vec<Server<TcpListener>>,
+    missing: Missing,
     unix: Vec<Server<sockets::Listener>>,
     store: Store,
     reload: Option<Reload>,
@@ -67,12 +71,12 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 impl Daemon {
     pub(super) fn new(
         engine: Engine,
-        tcp: Vec<Server<TcpListener>>,
+        (tcp, missing): (Vec<Server<TcpListener>>, Missing),
         unix: Vec<Server<sockets::Listener>>,
         store: Store,
         premises: Premises,
     ) -> Self {
-        Self { engine, tcp, unix, store, reload: None, premises }
+        Self { engine, tcp, missing, unix, store, reload: None, premises }
     }
 
     /// The same daemon, which reads its settings again when asked.
@@ -94,7 +98,7 @@ impl Daemon {
     /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
     /// is a bug, and better told by an exit than by silence.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { mut engine, tcp, unix, store, mut reload, premises } = self;
+        let Self { mut engine, tcp, mut missing, unix, store, mut reload, premises } = self;
         announce(&engine.bound);
         let (stopping, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
@@ -132,6 +136,10 @@ impl Daemon {
                     look_now.notify_one();
                     reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
                 }
+                appeared = missing.next() => match listen_too(&mut engine, appeared) {
+                    Ok(server) => _ = servers.spawn(server.run(stopped.clone())),
+                    Err(error) => error!(error = %Chain(&error), "An address that has appeared is not served"),
+                },
                 prepared = next(&mut reading) => {
                     reading = None;
                     let applied = prepared.and_then(|prepared| {
@@ -161,6 +169,14 @@ fn announce(bound: &Bound) {
     if let Some(path) = &bound.socket {
         info!(path = %path.display(), "Listening");
     }
+}
+
+/// Serves an address that has appeared as the others.
+fn listen_too(engine: &mut Engine, appeared: Appeared) -> Result<Server<TcpListener>, Error> {
+    let Appeared { address, listener } = appeared;
+    engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
+    info!(%address, "The address has appeared; listening on it");
+    Ok(Server::new("http", listener, engine.routes.tcp.subscribe()))
 }
 
 /// Lets `keeper` write a last time.

@@ -40,7 +40,8 @@ pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
 /// A runtime directory that no other daemon uses.
 #[derive(Debug)]
 pub(super) struct RuntimeDirectory {
-    path: PathBuf,
+    /// `None` for a daemon that needs no files and may write none.
+    path: Option<PathBuf>,
     /// Held as long as the daemon lives; `None` where the file system has no locks.
     lock: Mutex<Option<Lock>>,
     made_anew: Arc<Notify>,
@@ -57,7 +58,7 @@ impl RuntimeDirectory {
         loop {
             match lock(path) {
                 Ok(lock) => {
-                    let (path, lock) = (path.into(), Mutex::new(lock));
+                    let (path, lock) = (Some(path.into()), Mutex::new(lock));
                     return Ok(Self { path, lock, made_anew: Arc::default() });
                 }
                 Err(error) if Instant::now() >= gives_up_at => return Err(error),
@@ -71,6 +72,21 @@ impl RuntimeDirectory {
         }
     }
 
+    /// No directory: nothing is written, and there is nothing to look after.
+    pub(super) fn none() -> Self {
+        Self { path: None, lock: Mutex::new(None), made_anew: Arc::default() }
+    }
+
+    /// Whether files can be kept.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Makes and locks it again if it was deleted, with the `secrets` in force, and notifies `made_anew`. May block.
     ///
     /// The lock tells whether that is needed: its file goes with the directory, even if another directory is there by
@@ -80,20 +96,21 @@ impl RuntimeDirectory {
     /// As when it was made first, when another daemon has taken it meanwhile, or when a file cannot be written. The
     /// next call tries again.
     pub(super) fn restore(&self, secrets: &Secrets) -> Result<(), Error> {
+        let Some(path) = &self.path else { return Ok(()) };
         // Held to the end: the look and a reload may come at once, and the second must find the files of the first.
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let is_gone = match held.as_ref() {
-            Some(lock) => !lock.is_at(&lock_path(&self.path)),
-            None => !self.path.exists(),
+            Some(lock) => !lock.is_at(&lock_path(path)),
+            None => !path.exists(),
         };
-        make_runtime_directory(&self.path)?;
+        make_runtime_directory(path)?;
         if !is_gone {
             return Ok(());
         }
-        let locked = lock(&self.path)?;
+        let locked = lock(path)?;
         secrets.restore()?;
         *held = locked;
-        let path = self.path.display();
+        let path = path.display();
         warn!(%path, "The runtime directory was deleted or emptied; its files are written again");
         self.made_anew.notify_one();
         Ok(())

@@ -105,12 +105,20 @@ pub fn token_key(
     known: Option<&Secret<[u8; 32]>>,
     entropy: &Entropy,
 ) -> Result<Secret<[u8; 32]>, Error> {
-    let key = load_or_create(path, || match known {
-        Some(known) => Ok(known.expose().to_vec()),
-        None => Ok(entropy.bytes::<32>()?.to_vec()),
-    })?;
+    let key = load_or_create(path, || Ok(token_key_in_memory(known, entropy)?.expose().to_vec()))?;
     let key = key.expose().as_slice().try_into();
     key.map(Secret::new).map_err(|_| Error::Content { path: path.into(), expected: "a key of 32 bytes" })
+}
+
+/// The key where there is no place for its file: `known`, else a new one, which ends with the process.
+pub fn token_key_in_memory(
+    known: Option<&Secret<[u8; 32]>>,
+    entropy: &Entropy,
+) -> Result<Secret<[u8; 32]>, Error> {
+    match known {
+        Some(known) => Ok(known.clone()),
+        None => Ok(Secret::new(entropy.bytes::<32>()?)),
+    }
 }
 
 /// Writes the file of `key`, which [`token_key`] has read, after it was deleted.

@@ -286,11 +286,14 @@ impl Classify for Error {
     }
 }
 
+/// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
+pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
+
 fn read_hint(source: &io::Error, path: &std::path::Path) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => "put the file there, or set the right path".into(),
         io::ErrorKind::PermissionDenied => {
-            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+            format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
         }
         _ => "check the path and its file system".into(),
     }

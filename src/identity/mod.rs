@@ -38,6 +38,7 @@ pub use access_keys::Fault as AccessKeysFault;
 pub use current::Current;
 pub use current::Found;
 pub use error::Error;
+pub use error::LET_IT_BE_READ;
 pub use expiry::Link;
 use expiry::Place;
 pub use glance::Glance;

@@ -4,6 +4,7 @@
 //! "troubleshooting"); STS's are in [`sts`]. What is not AWS's word at all is in [`foreign`].
 
 mod foreign;
+mod proxy;
 mod sts;
 
 use std::fmt;
@@ -13,7 +14,6 @@ pub use foreign::Foreign;
 use http::StatusCode;
 
 use super::TransportError;
-use crate::failure::Chain;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::identity;
@@ -296,35 +296,32 @@ fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
 }
 
 fn no_answer_hint(source: &TransportError) -> Option<String> {
-    let (timed_out, unconnected) = match source {
+    let (timed_out, unconnected) = match source.cause() {
+        TransportError::NoTunnel(refusal) => return Some(proxy::hint(refusal).into()),
         TransportError::Silent(_) => (true, false),
         TransportError::Incomplete(error) => (error.is_timeout(), error.is_connect()),
-        TransportError::TooLarge | TransportError::Setup(_) => (false, false),
+        TransportError::TooLarge | TransportError::Setup(_) | TransportError::Through { .. } => {
+            (false, false)
+        }
     };
     if timed_out {
         return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
     }
-    tunnel_hint(source).map(Into::into).or_else(|| {
-        unconnected.then(|| {
-        "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
-        })
-    })
-}
-
-/// What to do where a proxy opens no tunnel. Its client has no type for that, only these words.
-fn tunnel_hint(source: &TransportError) -> Option<&'static str> {
-    let TransportError::Incomplete(error) = source else { return None };
-    let told = Chain(error).to_string();
-    if told.contains("proxy authorization required") {
-        return Some(foreign::PROXY_LOGIN);
+    if unconnected && matches!(source, TransportError::Through { .. }) {
+        return Some(
+            "see that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
+             reached directly in NO_PROXY"
+                .into(),
+        );
     }
-    told.contains("tunnel error: unsuccessful")
-        .then_some("the proxy opens no tunnel to the endpoint: let it, or name another in `upstream.proxy`")
+    unconnected.then(|| {
+        "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+    })
 }
 
 /// What rustls said about the server's certificate.
 fn certificate_fault(source: &TransportError) -> Option<&'static str> {
-    let TransportError::Incomplete(error) = source else { return None };
+    let TransportError::Incomplete(error) = source.cause() else { return None };
     tls_error(error).and_then(|error| match error {
         rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
         _ => None,

@@ -14,12 +14,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
+use http::StatusCode;
+use http::Uri;
 use http::uri::Authority;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::BoxFuture;
+use super::NoTunnel;
+use super::Proxy;
+use crate::failure::Chain;
 use crate::secret::Secret;
 
 /// A reply whose body may hold credentials, and so cannot be printed.
@@ -83,6 +88,17 @@ pub enum TransportError {
     /// The reply is larger than any honest one.
     #[error("the reply is larger than any honest one")]
     TooLarge,
+    /// The proxy opens no tunnel.
+    #[error("{0}")]
+    NoTunnel(NoTunnel),
+    /// No connection came about through the proxy.
+    #[error("through the proxy {proxy}")]
+    Through {
+        /// Its host and port.
+        proxy: String,
+        /// Why.
+        source: Box<TransportError>,
+    },
     /// The client cannot be built from the options.
     #[error("the HTTPS client cannot be set up")]
     Setup(#[source] reqwest::Error),
@@ -97,19 +113,21 @@ pub struct Limits {
     pub read: Option<Duration>,
 }
 
-/// A forward proxy for HTTPS.
-#[derive(Clone, Debug)]
-pub struct Proxy {
-    /// `http://user:password@host:port`.
-    pub url: Secret<String>,
-    /// The `NO_PROXY` list.
-    pub exceptions: Option<String>,
+impl TransportError {
+    /// The same without the way that the request took.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Through { source, .. } => source.cause(),
+            other => other,
+        }
+    }
 }
 
-/// The real transport: one connection pool, kept alive.
+/// The real transport: a connection pool, kept alive, and one more for what goes through a proxy.
 #[derive(Clone, Debug)]
 pub struct Https {
-    client: reqwest::Client,
+    direct: reqwest::Client,
+    proxied: Option<Proxied>,
     limits: Limits,
     turns: Arc<Turns>,
 }
@@ -144,32 +162,30 @@ impl Https {
         limits: Limits,
         proxy: Option<&Proxy>,
     ) -> Result<Self, TransportError> {
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .https_only(true)
-            .pool_max_idle_per_host(MOST_AT_ONCE)
-            .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
-            .no_proxy();
-        if let Some(connect) = limits.connect {
-            builder = builder.connect_timeout(connect);
-        }
-        if let Some(proxy) = proxy {
-            let exceptions = proxy.exceptions.as_deref().and_then(reqwest::NoProxy::from_string);
-            let proxy = reqwest::Proxy::https(proxy.url.expose())
-                .map_err(|error| TransportError::Setup(error.without_url()))?;
-            builder = builder.proxy(proxy.no_proxy(exceptions));
-        }
-        Ok(Self { client: builder.build().map_err(TransportError::Setup)?, limits, turns: Arc::default() })
+        let proxied = match proxy {
+            Some(proxy) => Some(Proxied::new(tls.clone(), limits, proxy)?),
+            None => None,
+        };
+        let direct = builder(tls, limits).build().map_err(TransportError::Setup)?;
+        Ok(Self { direct, proxied, limits, turns: Arc::default() })
     }
 
     /// Sends one request and gives the reply's head, and its body as it comes.
     pub async fn open(&self, request: Request<Bytes>) -> Result<Response<Chunks>, TransportError> {
+        let uri = request.uri().clone();
+        let proxied = self.proxied.as_ref().filter(|proxied| proxied.proxy.is_for(&uri));
+        let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
         let request = request.try_into().map_err(incomplete)?;
         // reqwest's own limit on reading would count the time to connect as well. Where connecting has no limit,
         // neither has the reply's head, for nothing tells when the one becomes the other.
         let head = self.limits.connect.zip(self.limits.read).map(|(connect, read)| connect + read);
-        let mut response = within(head, self.client.execute(request)).await?;
+        let mut response = match (within(head, client.execute(request)).await, proxied) {
+            (Ok(response), _) => response,
+            (Err(error), Some(proxied)) => {
+                return Err(proxied.explained(error, &uri, self.limits.connect).await);
+            }
+            (Err(error), None) => return Err(error),
+        };
         let mut reply = Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
@@ -187,6 +203,55 @@ impl Https {
             body.extend_from_slice(&chunk);
         }
         Ok(Response::from_parts(head, Secret::new(body.to_vec())))
+    }
+}
+
+/// What all clients have in common.
+fn builder(tls: rustls::ClientConfig, limits: Limits) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .https_only(true)
+        .pool_max_idle_per_host(MOST_AT_ONCE)
+        .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
+    match limits.connect {
+        Some(connect) => builder.connect_timeout(connect),
+        None => builder,
+    }
+}
+
+/// The client whose connections all go through a proxy.
+#[derive(Clone, Debug)]
+struct Proxied {
+    client: reqwest::Client,
+    proxy: Proxy,
+}
+
+impl Proxied {
+    fn new(tls: rustls::ClientConfig, limits: Limits, proxy: &Proxy) -> Result<Self, TransportError> {
+        let through = reqwest::Proxy::https(proxy.url().expose())
+            .map_err(|error| TransportError::Setup(error.without_url()))?;
+        let client = builder(tls, limits).proxy(through).build().map_err(TransportError::Setup)?;
+        Ok(Self { client, proxy: proxy.clone() })
+    }
+
+    /// The same failure with what the proxy has to do with it, where no connection came about.
+    async fn explained(&self, error: TransportError, uri: &Uri, limit: Option<Duration>) -> TransportError {
+        let TransportError::Incomplete(cause) = &error else { return error };
+        if !cause.is_connect() {
+            return error;
+        }
+        // The client has no type for a proxy's refusal, only these words.
+        let told = Chain(cause).to_string();
+        let said = told
+            .contains("proxy authorization required")
+            .then_some(StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+        if said.is_some() || told.contains("tunnel error: unsuccessful") {
+            let target = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+            return TransportError::NoTunnel(self.proxy.no_tunnel(&target, said, limit).await);
+        }
+        TransportError::Through { proxy: self.proxy.shown(), source: Box::new(error) }
     }
 }
 

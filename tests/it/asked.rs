@@ -170,12 +170,24 @@ const NO_MOUNTS: &str = "this user may have no mounts of their own";
 /// The program as root of a host of its own, which has the stage's daemon as the system's and `system` as the system's
 /// file. `None` where this user may have no mounts of their own.
 fn as_root(stage: &Stage, system: &str) -> Option<Command> {
+    on_a_host(stage, system, "exec \"$@\"")
+}
+
+/// The same as a user whom permissions bind: what nobody may read or use is closed to it. `prepared` runs before, as root.
+fn as_a_user(stage: &Stage, system: &str, prepared: &str) -> Option<Command> {
+    let bound = "exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    on_a_host(stage, system, &format!("{prepared} || exit 99; {bound}"))
+}
+
+fn on_a_host(stage: &Stage, system: &str, then: &str) -> Option<Command> {
     stage.write("system.toml", system);
-    let mounted = "mount -t tmpfs etc /etc && mount -t tmpfs run /run && mkdir /etc/anchord /run/anchord \
-                   && mount --bind run /run/anchord && cp system.toml /etc/anchord/anchord.toml || exit 99; exec \"$@\"";
+    let mounted = format!(
+        "mount -t tmpfs etc /etc && mount -t tmpfs run /run && mkdir /etc/anchord /run/anchord \
+         && mount --bind run /run/anchord && cp system.toml /etc/anchord/anchord.toml || exit 99; {then}"
+    );
     let in_it = |program: &str| {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mounted, "sh", program]);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.current_dir(stage.path("")).env_clear().env("PATH", path).envs(process::home(stage.path("")));
         command
@@ -359,4 +371,96 @@ async fn a_mistake_in_the_systems_file_breaks_no_client_while_the_daemon_lives()
     assert_eq!(key_id(&beside_it), stage.emulator.issued()[0].access_key_id);
     assert_eq!((alone.code, alone.stdout.as_str()), (1, ""));
     assert!(alone.stderr.contains("/etc/anchord/anchord.toml:1: not TOML"), "{alone:?}");
+}
+
+/// The host's settings may be read by all, its key and its socket by the daemon's user alone.
+#[tokio::test]
+async fn a_user_whom_the_daemon_keeps_out_is_sent_to_the_daemon_and_not_to_the_key() {
+    let (stage, _daemon, _) = start().await;
+    let closed = "chmod 0 key.pem run/anchord.sock";
+    let ran = async |arguments: &[&str]| {
+        let mut command = as_a_user(&stage, &absolute(&stage), closed)?;
+        command.args(arguments);
+        Some(process::to_the_end(command).await)
+    };
+    let Some(asked) = ran(&ASK).await else {
+        return not_played(NO_MOUNTS);
+    };
+    let told =
+        "the daemon runs at `/run/anchord/anchord.sock`, and this user may not use it: permission denied";
+
+    assert_eq!((asked.code, asked.stdout.as_str(), asked.stderr.lines().count()), (1, "", 1), "{asked:?}");
+    let update = ["update", "--once", "--credentials-file", "written"];
+    let rest = [&["status"][..], &["exec", "--", "true"], &update, &["check"]];
+    let mut all = vec![asked];
+    for arguments in rest {
+        all.push(ran(arguments).await.unwrap());
+    }
+    for ran in &all {
+        assert_ne!(ran.code, 0, "{ran:?}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(told), "{ran:?}");
+        assert!(!said.contains("let the daemon's user read it") && !said.contains("chmod"), "{ran:?}");
+        assert!(said.contains("[socket]"), "the setting that decides: {ran:?}");
+    }
+}
+
+/// These look at the files themselves.
+#[tokio::test]
+async fn who_looks_at_a_closed_key_beside_a_daemon_is_not_told_to_open_it() {
+    let (stage, _daemon, _) = start().await;
+    let ran = async |arguments: &[&str]| {
+        let mut command = as_a_user(&stage, &absolute(&stage), "chmod 0 key.pem leaf.pem")?;
+        command.args(arguments);
+        Some(process::to_the_end(command).await)
+    };
+    for arguments in [&["config", "check"][..], &["certificate", "show"], &["check"]] {
+        let Some(ran) = ran(arguments).await else {
+            return not_played(NO_MOUNTS);
+        };
+
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains("the daemon reads it, and its clients need not"), "{said}");
+        assert!(!said.contains("let the daemon's user read it"), "{said}");
+    }
+}
+
+/// The key may be readable to whom the socket is not.
+#[tokio::test]
+async fn who_may_read_the_hosts_key_needs_no_daemon() {
+    let (stage, _daemon, _) = start().await;
+    let Some(mut command) = as_a_user(&stage, &absolute(&stage), "chmod 0 run/anchord.sock") else {
+        return not_played(NO_MOUNTS);
+    };
+    command.args(ASK);
+
+    let ran = process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(stage.emulator.issued().len(), 2, "it calls AWS itself");
+}
+
+#[tokio::test]
+async fn a_client_that_the_daemon_serves_needs_no_settings_of_the_hosts() {
+    let (stage, daemon, _) = start().await;
+    let daemons = stage.emulator.issued()[0].access_key_id.clone();
+    let ran = async |arguments: &[&str]| {
+        let mut command = as_a_user(&stage, &absolute(&stage), "chmod 0 /etc/anchord/anchord.toml")?;
+        command.args(arguments);
+        Some(process::to_the_end(command).await)
+    };
+    let Some(only) = ran(&["credential-process"]).await else {
+        return not_played(NO_MOUNTS);
+    };
+
+    assert_eq!(key_id(&only), daemons, "{only:?}");
+    assert_eq!(key_id(&ran(&ASK).await.unwrap()), daemons);
+    for arguments in [&["status"][..], &["exec", "--", "true"]] {
+        let ran = ran(arguments).await.unwrap();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    }
+    drop(daemon);
+    let alone = ran(&ASK).await.unwrap();
+    assert_eq!(alone.code, 1);
+    assert!(alone.stderr.contains("this user may not read `/etc/anchord/anchord.toml`"), "{alone:?}");
 }

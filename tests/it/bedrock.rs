@@ -302,6 +302,17 @@ async fn nobody_there_is_told_with_the_endpoint() {
 }
 
 #[tokio::test]
+async fn a_region_that_no_partition_knows_is_told_before_it_is_called() {
+    let stage = Stage::new().await;
+
+    let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--region", "us-esat-1"]).await;
+
+    let warning =
+        "anchord: warning: no partition of AWS knows the Region us-esat-1; hint: did you mean us-east-1?\n";
+    assert!(ran.stderr.starts_with(warning), "{ran:?}");
+}
+
+#[tokio::test]
 async fn whoever_has_the_daemon_alone_says_which_region_is_meant() {
     let stage = Stage::new().await;
     let _daemon = stage.daemon().await;

@@ -41,7 +41,7 @@ async fn a_chain_of_two_roles_gives_clients_the_last_one() {
     });
     stage.configure(&steps(
         &stage,
-        "external_id = \"7d2f\"\ntags = { project = \"robots\", stage = \"live & well\" }\ntransitive_tags = [\"project\"]\n\
+        "external_id = \"7d2f\"\ntags = { project = \"robots\", stage = \"live = well+\" }\ntransitive_tags = [\"project\"]\n\
          session_name = \"robot-7\"\nduration = \"30m\"",
     ));
     let daemon = stage.daemon().await;
@@ -57,7 +57,7 @@ async fn a_chain_of_two_roles_gives_clients_the_last_one() {
     assert_eq!(calls[2].signer.as_deref(), Some(issued[1].access_key_id.as_str()));
     assert_eq!(calls[1].parameter("RoleSessionName"), Some("robot-7"));
     assert_eq!(calls[1].parameter("DurationSeconds"), Some("1800"));
-    assert_eq!(calls[1].parameter("Tags.member.2.Value"), Some("live & well"));
+    assert_eq!(calls[1].parameter("Tags.member.2.Value"), Some("live = well+"));
     assert_eq!(calls[2].parameter("RoleSessionName"), Some("anchord-bedrock"));
     assert_eq!(imds.key_id(), issued[2].access_key_id);
     assert_eq!(imds.json()["AccountId"], "333333333333");

@@ -165,6 +165,22 @@ async fn a_region_that_cannot_be_is_told_before_a_key_is_made_for_another() {
     assert!(ran.stderr.contains("hint: set AWS_REGION to a Region"), "{}", ran.stderr);
 }
 
+/// Its SDKs would call a host that does not exist.
+#[tokio::test]
+async fn a_region_that_no_partition_knows_is_told_before_the_command_begins() {
+    let (stage, _daemon, _) = start().await;
+
+    for (flags, variables) in
+        [(&["--region", "us-esat-1"][..], &[][..]), (&[], &[("AWS_REGION", "us-esat-1")][..])]
+    {
+        let ran = exec(&stage, flags, variables, &["true"]).await;
+
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let warning = "anchord: warning: no partition of AWS knows the Region us-esat-1; hint: did you mean us-east-1?\n";
+        assert_eq!(ran.stderr, warning);
+    }
+}
+
 #[tokio::test]
 async fn the_commands_exit_code_is_ours() {
     let (stage, _daemon, _) = start().await;

@@ -14,6 +14,7 @@ use crate::support::Daemon;
 use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::client;
+use crate::support::not_played;
 use crate::support::process;
 
 const OTHER_NAME: &str = "aws_signing_helper";
@@ -212,6 +213,33 @@ async fn serve_needs_no_folder_that_can_be_written_but_shared_memory() {
 
     assert!(client::imds(&address).await.key_id().starts_with("ASIA"));
     assert_eq!(daemon.stop().await.0, 0);
+}
+
+/// As in a container whose root file system is read-only and that has no memory to share.
+#[tokio::test]
+async fn serve_needs_no_folder_that_can_be_written() {
+    let stage = Stage::new().await;
+    let mounted =
+        "mount -t tmpfs -o ro run /run && mount -t tmpfs -o ro shm /dev/shm || exit 99; exec \"$@\"";
+    let in_it = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", program]);
+        command.current_dir(stage.path("")).env_clear().env("TMPDIR", "/proc/none");
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    };
+    if !in_it("true").output().is_ok_and(|output| output.status.success()) {
+        return not_played("this user may have no mounts of their own");
+    }
+    let mut command = in_it(env!("CARGO_BIN_EXE_anchord"));
+    command.arg("serve").args(flags(&stage)).args(["--port=0", "--log-format=json", "--ca-file=tls-ca.pem"]);
+    let daemon = Daemon::of(command);
+    daemon.wait_for("Ready").await;
+
+    assert_eq!(client::imds(&daemon.http().await).await.status, 200);
+    daemon
+        .wait_for("There is no runtime directory to write to; a restart ends the tokens of IMDS clients")
+        .await;
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ mod lifecycle;
 mod limits;
 mod many_sessions;
 mod outage;
+mod places;
 #[cfg(feature = "aws-config")]
 mod provider;
 mod readings;

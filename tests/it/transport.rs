@@ -311,28 +311,99 @@ async fn a_dead_proxy_is_a_failure_that_prints_no_password() {
     assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
 }
 
-/// A proxy that opens no tunnel.
+/// A proxy that answers each CONNECT with this head, and how often it did.
+async fn refusing_proxy(head: &'static str) -> (String, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            *counted.lock().unwrap() += 1;
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request).await.unwrap();
+            client.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes()).await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
 #[tokio::test]
-async fn a_proxy_that_opens_no_tunnel_is_named_with_what_it_wants() {
+async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants() {
     let stage = Stage::new().await;
     let cases = [
-        ("407 Proxy Authentication Required", "hint: the proxy wants a login"),
-        ("403 Forbidden", "hint: the proxy opens no tunnel to the endpoint"),
+        ("", "407 Proxy Authentication Required", "hint: the proxy wants a login"),
+        ("user:canary@", "407 Proxy Authentication Required", "hint: the proxy does not take this login"),
+        ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
+        ("", "502 Bad Gateway", "hint: the proxy does not reach the endpoint"),
+        ("", "504 Gateway Timeout", "hint: the proxy does not reach the endpoint"),
+        ("", "405 Method Not Allowed", "hint: whatever answers there opens no tunnels"),
+        ("", "302 Found\r\nLocation: https://login.corp/?t=canary", "hint: a portal stands in the way"),
     ];
-    for (status, hint) in cases {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Secret::new(format!("http://{}", listener.local_addr().unwrap()));
-        tokio::spawn(async move {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut head = [0; 4096];
-            let _ = client.read(&mut head).await.unwrap();
-            client.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
-        });
+    for (login, head, hint) in cases {
+        let (address, _) = refusing_proxy(head).await;
+        let url = Secret::new(format!("http://{login}{address}"));
 
         let failure = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err();
 
         assert_eq!(failure.class(), Class::Transient, "{failure}");
-        assert!(failure.to_string().contains(hint), "{failure}");
+        let status = head.lines().next().unwrap();
+        let told = format!("the proxy {address} opens no tunnel: it answered {status}");
+        let text = failure.to_string();
+        assert!(text.contains(&told) && text.contains(hint) && !text.contains("canary"), "{text}");
     }
     assert_eq!(stage.emulator.requests().len(), 0);
+}
+
+/// Accounts are locked after a few wrong passwords.
+#[tokio::test]
+async fn a_login_that_a_proxy_refuses_is_sent_once() {
+    let stage = Stage::new().await;
+    let (address, asked) = refusing_proxy("407 Proxy Authentication Required").await;
+    let url = Secret::new(format!("http://user:wrong@{address}"));
+
+    issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err();
+
+    assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_reached_is_named() {
+    let stage = Stage::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = Secret::new(format!("http://{address}"));
+
+    let text = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err().to_string();
+
+    assert!(text.contains(&format!("through the proxy {address}")), "{text}");
+    assert!(text.contains("hint: see that HTTPS_PROXY names the proxy's host and port"), "{text}");
+}
+
+#[tokio::test]
+async fn a_domain_in_a_proxys_login_is_not_taken_for_its_host() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let url = Secret::new(format!("http://DOMAIN\\user:secret@{}", proxy.address));
+
+    issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap();
+
+    let [head] = proxy.heads().try_into().unwrap();
+    assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic"), "{head}");
+}
+
+#[tokio::test]
+async fn every_form_of_no_proxy_leads_past_the_proxy() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let port = stage.emulator.endpoint().rsplit(':').next().unwrap().to_owned();
+
+    for list in ["*", "127.0.0.0/8", &format!("127.0.0.1:{port}"), "a.example, 127.0.0.1"] {
+        let (url, list) = (Secret::new(format!("http://{}", proxy.address)), list.to_owned());
+        issue(&stage, |s| (s.upstream.proxy, s.upstream.no_proxy) = (Some(url), Some(list))).await.unwrap();
+    }
+
+    assert_eq!(proxy.heads().len(), 0);
 }

@@ -37,8 +37,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     };
     let region = match of_the_sdks {
         Some(region) => region,
-        None => super::region(matches, &settings, surroundings)?,
+        None => super::region_given(matches, &settings, surroundings)?,
     };
+    super::warn_of(&region, surroundings);
     let credentials = super::credentials(&settings, surroundings)?;
 
     let now = Clock::system().now();

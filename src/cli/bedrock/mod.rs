@@ -80,8 +80,25 @@ fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result
         .map_err(|problems| Ended::Told(exit::report_problems(&problems, surroundings)))
 }
 
-/// The Region that is called.
+/// The Region that is called, with a warning if AWS seems to have none of that name.
 fn region(
+    matches: &ArgMatches,
+    settings: &Settings,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<Region, Ended> {
+    let region = region_given(matches, settings, surroundings)?;
+    warn_of(&region, surroundings);
+    Ok(region)
+}
+
+fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
+    if let Some(doubt) = config::doubt_about(region) {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+    }
+}
+
+fn region_given(
     matches: &ArgMatches,
     settings: &Settings,
     surroundings: &Surroundings<'_>,

@@ -3,11 +3,13 @@
 use super::environment::Door;
 use super::report::Step;
 use super::report::Subject;
+use crate::cli::exit;
 use crate::cli::running::Running;
 use crate::client;
 use crate::config::Session;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::identity;
 
 /// Whether a daemon runs, is this version, and holds what was asked about.
 pub(super) fn daemon_steps(
@@ -45,6 +47,17 @@ pub(super) fn daemon_steps(
         }
     }
     steps
+}
+
+/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+pub(super) fn leave_files_closed(steps: &mut [Step]) {
+    for step in steps {
+        if let Some(hint) = &mut step.hint
+            && hint.starts_with(identity::LET_IT_BE_READ)
+        {
+            *hint = exit::LEAVE_IT_CLOSED.into();
+        }
+    }
 }
 
 /// How clients would find the daemon that runs, or that would run with these settings.

@@ -37,7 +37,9 @@ use super::exit;
 use super::prompt;
 use super::running;
 use super::threads;
+use crate::arn::Region;
 use crate::bedrock::ModelId;
+use crate::client;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
@@ -68,7 +70,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
                 }
             }
         }
-        Err(problems) => match of_the_daemon_alone(matches, surroundings.environment) {
+        Err(problems) => match of_a_client(matches, model, surroundings.environment) {
             Some(report) => Ok(report),
             None => {
                 let mut steps = problem_steps(&problems);
@@ -91,19 +93,36 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-/// For a user without sessions of their own, where a daemon answers: what leads this environment's SDKs to it.
-fn of_the_daemon_alone(matches: &ArgMatches, environment: &Environment) -> Option<Report> {
+/// For a user of the host's daemon, who need not have what a daemon needs: a runtime directory, a session.
+fn of_a_client(matches: &ArgMatches, model: Option<ModelId>, environment: &Environment) -> Option<Report> {
     let settings = config::load_for_client(matches, environment).ok()?;
-    if !settings.sessions.is_empty() {
+    if settings.sessions.is_empty() {
+        return of_the_daemon_alone(&settings, environment);
+    }
+    if !settings.file_is_the_systems() || !client::is_there(environment) {
         return None;
     }
-    let found = exit::runtime().ok()?.block_on(running::find(&settings, settings.picked.as_deref()));
-    let running = found.ok().flatten()?;
+    let name = matches.get_one::<String>("name").cloned().or_else(|| settings.picked.clone());
+    let chosen = chosen(&settings, name.as_deref()).ok()?;
+    examine(&settings, &chosen, model, environment).ok()
+}
+
+/// For a user without sessions of their own, where a daemon answers: what leads this environment's SDKs to it.
+fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option<Report> {
+    let found = exit::runtime().ok()?.block_on(running::find(settings, settings.picked.as_deref()));
+    let running = match found {
+        Ok(running) => running?,
+        Err(failure) => {
+            let mut steps = vec![configuration().skipped("this user defines no session")];
+            steps.extend(local::daemon_steps(&Err(failure), settings, &[]));
+            return Some(Report { steps, sessions: Vec::new() });
+        }
+    };
     let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
     let what = format!("this user defines no session; the daemon's are {}", names.join(", "));
     let mut steps = vec![configuration().ok(what)];
-    let door = local::door(Some(&running), &settings, &[]);
-    steps.extend(local::daemon_steps(&Ok(Some(running)), &settings, &[]));
+    let door = local::door(Some(&running), settings, &[]);
+    steps.extend(local::daemon_steps(&Ok(Some(running)), settings, &[]));
     steps.extend(environment_steps(environment, &door));
     Some(Report { steps, sessions: Vec::new() })
 }
@@ -163,6 +182,7 @@ fn examine(
     let name = chosen.first().map(|session| session.name.as_str());
     let running = runtime.block_on(running::find(settings, name));
     report.steps.extend(local::daemon_steps(&running, settings, chosen));
+    let has_daemon = !matches!(running, Ok(None));
     let door = local::door(running.ok().flatten().as_ref(), settings, chosen);
     report.steps.extend(environment_steps(environment, &door));
 
@@ -175,7 +195,10 @@ fn examine(
             for session in chosen {
                 prompt::ask(session);
                 let patient = Patient { session, way: &way, models: &models };
-                let steps = session::steps(patient, &runtime);
+                let mut steps = session::steps(patient, &runtime);
+                if has_daemon {
+                    local::leave_files_closed(&mut steps);
+                }
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
@@ -188,5 +211,14 @@ fn examine(
 
 fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
     let token_fault = environment::token_fault(environment);
-    environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref())
+    let mut steps =
+        environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref());
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        let region = environment.get(variable).and_then(|text| Region::parse(text).ok());
+        if let Some(doubt) = region.as_ref().and_then(config::doubt_about) {
+            let subject = Subject::new("environment.region-name", "environment: name of the Region");
+            steps.push(subject.warned(&format!("{variable}: {doubt}")));
+        }
+    }
+    steps
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
 use tokio::net::TcpStream;
 
 use super::report::Step;
@@ -111,12 +110,9 @@ impl Way<'_> {
 
     /// The proxy's host and port, if this URI is reached through one.
     fn proxy(&self, uri: &Uri) -> Option<(String, u16)> {
-        let proxy = self.settings.proxy.as_ref()?;
-        let exceptions = self.settings.no_proxy.clone().unwrap_or_default();
-        let matcher = Matcher::builder().https(proxy.expose().clone()).no(exceptions).build();
-        let chosen = matcher.intercept(uri)?;
-        let default = if chosen.uri().scheme_str() == Some("https") { 443 } else { 80 };
-        Some((chosen.uri().host()?.to_owned(), chosen.uri().port_u16().unwrap_or(default)))
+        let url = self.settings.proxy.clone()?;
+        let proxy = upstream::Proxy { url, exceptions: self.settings.no_proxy.clone() };
+        proxy.is_for(uri).then(|| proxy.place())?
     }
 
     async fn connected(&self, host: &str, port: u16, whose: &str) -> Result<String, Option<Failure>> {

@@ -207,7 +207,7 @@ fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Secr
         let asked = client::ask_for(&session, Question::Credentials, (&settings, &places), DAEMON_PATIENCE);
         match exit::runtime()?.block_on(asked) {
             Asked::Answered(body) => as_line(&body).map(Some),
-            Asked::Refused(failure) | Asked::Differs(failure) => Err(failure),
+            Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => Err(failure),
             Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
         }
     })
@@ -294,14 +294,14 @@ fn within<T: Send + 'static>(
 async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Result<Obtained, Failure> {
     let daemons = match way {
         Way::DaemonFirst(_) => from_daemon(settings).await?,
-        Way::Direct(_) => Daemons::Nothing(None),
+        Way::Direct(_) => Daemons::Nothing(Unused::Absent),
     };
     match (daemons, settings.the_session()) {
         (Daemons::Line(line), _) => Ok(Obtained::Line(line)),
         (Daemons::Nothing(why), Some(session)) => {
             threads::one_more()?;
             let obtained = direct(settings, session, way.caching(), environment).await;
-            obtained.map_err(|failure| with_reason(&failure, why.as_ref()))
+            obtained.map_err(|failure| with_reason(&failure, &why))
         }
         (Daemons::Nothing(_), None) => {
             Err(no_daemon_and_no_session(settings, settings.picked.as_deref().unwrap_or_default()))
@@ -312,8 +312,18 @@ async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Res
 /// What a daemon has for the session that the settings mean.
 enum Daemons {
     Line(Secret<String>),
-    /// Nothing: there is no daemon, or, with the reason, its session is another than the one that the settings define.
-    Nothing(Option<Failure>),
+    /// Nothing, and why.
+    Nothing(Unused),
+}
+
+/// Why a daemon gave nothing for a session that the settings define.
+enum Unused {
+    /// There is no daemon.
+    Absent,
+    /// Its session is another, or it has none of that name.
+    Other(Failure),
+    /// This user may not use it.
+    Forbidden(Failure),
 }
 
 /// Asks a daemon. What the settings themselves say of the session goes with the request: a daemon with other settings
@@ -329,19 +339,34 @@ async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
         Asked::Unknown(why) | Asked::Differs(why)
             if settings.the_session().is_some() && !settings.stated().is_empty() =>
         {
-            Ok(Daemons::Nothing(Some(why)))
+            Ok(Daemons::Nothing(Unused::Other(why)))
         }
-        Asked::Refused(failure) | Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
+        Asked::Forbidden(why) if settings.the_session().is_some() => {
+            Ok(Daemons::Nothing(Unused::Forbidden(why)))
+        }
+        Asked::Refused(failure)
+        | Asked::Unknown(failure)
+        | Asked::Differs(failure)
+        | Asked::Forbidden(failure) => Err(failure),
         Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon => Ok(Daemons::Nothing(None)),
+        Asked::NoDaemon => Ok(Daemons::Nothing(Unused::Absent)),
     }
 }
 
-/// A failure of a call made here, and why the daemon that runs was not used.
-fn with_reason(failure: &Failure, why: Option<&Failure>) -> Failure {
-    let Some(why) = why else { return failure.clone() };
-    let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
-    let told = Failure::of(failure.class(), message, failure.hint().map(str::to_owned));
+/// A failure of a call made here, and why the daemon that runs was not used. A user whom the daemon keeps out, and who cannot
+/// read the host's key either, needs the daemon and not the key.
+fn with_reason(failure: &Failure, why: &Unused) -> Failure {
+    let (message, hint) = match why {
+        Unused::Absent => return failure.clone(),
+        Unused::Forbidden(why) if failure.is_local() => {
+            (format!("{}; without it: {}", why.message(), failure.message()), why.hint())
+        }
+        Unused::Other(why) | Unused::Forbidden(why) => {
+            let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
+            (message, failure.hint())
+        }
+    };
+    let told = Failure::of(failure.class(), message, hint.map(str::to_owned));
     failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
 }
 
@@ -383,7 +408,9 @@ fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failur
     };
     let (message, hint) = match names.as_slice() {
         [only] if running.is_some() => return Ok((*only).to_owned()),
-        [] if settings.partial.is_some() => return Err(no_daemon_and_no_session(settings, "default")),
+        [] if settings.partial.is_some() || settings.unread_file.is_some() => {
+            return Err(no_daemon_and_no_session(settings, "default"));
+        }
         [] => (
             "no session is defined here, and no daemon runs",
             "start the daemon and name its session with --session, or define one in a settings file or by \
@@ -409,14 +436,12 @@ fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
         let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
         return Failure::of(Class::Misconfigured, message, Some(hint));
     }
-    let hint = Some(
-        "start the daemon, name its socket with --socket-path, or define the session for this user".into(),
-    );
-    Failure::of(
-        Class::Misconfigured,
-        format!("no daemon runs and no configuration defines session `{name}`"),
-        hint,
-    )
+    let hint = "start the daemon, name its socket with --socket-path, or define the session for this user";
+    let mut message = format!("no daemon runs and no configuration defines session `{name}`");
+    if let Some(unread) = &settings.unread_file {
+        message = format!("{message} (this user may not read `{}`)", unread.display());
+    }
+    Failure::of(Class::Misconfigured, message, Some(hint.into()))
 }
 
 fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
@@ -439,6 +464,7 @@ pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) 
 /// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
 fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     let failure = exit::in_words_of(surroundings.name, failure);
+    let failure = exit::for_clients(failure, surroundings.environment);
     let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");
     let end = (0..=MAX_LINE_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));

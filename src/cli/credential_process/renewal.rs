@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use super::Daemons;
+use super::Unused;
 use super::Way;
 use super::direct;
 use super::from_daemon;
@@ -92,7 +93,7 @@ impl Renewal {
         let given = self.given.borrow().clone();
         let daemons = match self.way {
             Way::DaemonFirst(_) => from_daemon(&self.settings).await,
-            Way::Direct(_) => Ok(Daemons::Nothing(None)),
+            Way::Direct(_) => Ok(Daemons::Nothing(Unused::Absent)),
         };
         self.asks_aws.send_replace(matches!(daemons, Ok(Daemons::Nothing(_))));
         let renewed = match (daemons, self.settings.the_session()) {
@@ -102,7 +103,7 @@ impl Renewal {
             }
             (Ok(Daemons::Nothing(why)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
-                renewed.map_err(|failure| with_reason(&failure, why.as_ref()))?
+                renewed.map_err(|failure| with_reason(&failure, &why))?
             }
             (Ok(Daemons::Nothing(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();

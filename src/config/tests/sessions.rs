@@ -254,3 +254,30 @@ fn the_second_profile_is_where_the_second_trust_anchor_is() {
          hint: the profile's is 210987654321, the trust anchor's 123456789012"
     );
 }
+
+#[test]
+fn a_region_that_no_partition_knows_is_told_wherever_it_is_given() {
+    let file = session("a");
+    let step =
+        format!("{file}[[session.a.assume_role]]\nrole_arn = \"{ROLE}\"\nsts_region = \"eu-cental-1\"\n");
+    let doubt = |option: &str, region: &str, meant: &str| {
+        format!(
+            "session a, `{option}`: no partition of AWS knows the Region {region}; hint: did you mean {meant}?"
+        )
+    };
+    for (file, flags, variables, expected) in [
+        (&file, &["--region=us-esat-1"][..], &[][..], doubt("region", "us-esat-1", "us-east-1")),
+        (&file, &[], &[("ANCHORD_REGION", "us-wst-2")][..], doubt("region", "us-wst-2", "us-west-2")),
+        (&file, &["--sts-region=eu-wets-1"], &[], doubt("sts_region", "eu-wets-1", "eu-west-1")),
+        (&step, &[], &[], doubt("assume_role", "eu-cental-1", "eu-central-1")),
+        (
+            &file.replace("us-east-1", "us-eats-1"),
+            &[],
+            &[],
+            doubt("trust_anchor_arn", "us-eats-1", "us-east-1"),
+        ),
+    ] {
+        assert_eq!(settle(file, flags, variables).unwrap().warnings, [expected]);
+    }
+    assert_eq!(settle(&file, &["--region=ap-southeast-9"], &[]).unwrap().warnings, [""; 0]);
+}

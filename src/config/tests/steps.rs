@@ -151,3 +151,43 @@ fn sts_in_another_partition_is_refused() {
          hint: the session's Region us-east-1 is in aws"
     );
 }
+
+/// AWS would refuse each at every renewal.
+#[test]
+fn what_sts_refuses_for_its_limits_is_told_before_it_is_asked() {
+    let policy = |filler: &str, times: usize| format!("policy = '{{\"x\":\"{}\"}}'", filler.repeat(times));
+    let arns = |number: usize| {
+        let arns: Vec<_> = (0..number).map(|n| format!("\"arn:aws:iam::aws:policy/P{n}\"")).collect();
+        format!("policy_arns = [{}]", arns.join(", "))
+    };
+    let tags = |number: usize| {
+        let tags: Vec<_> = (0..number).map(|n| format!("t{n} = \"v\"")).collect();
+        format!("tags = {{ {} }}", tags.join(", "))
+    };
+    for line in [
+        policy("y", 2040),
+        policy("\u{e9}", 2040),
+        arns(10),
+        tags(50),
+        "tags = { \"Kostenstelle 7/a\" = \"M\u{fc}ller_.:/=+-@\", b = \"\" }".into(),
+    ] {
+        settled(&with_step(&line));
+    }
+    for (line, expected) in [
+        (policy("y", 2041), "has 2049 characters, and STS takes 2048 at most"),
+        (
+            policy("\u{20ac}", 1),
+            "holds `\u{20ac}`, which STS takes in no policy; hint: write it in JSON's way: \\u20ac",
+        ),
+        (arns(11), "`policy_arns` in [[session.a.assume_role]]: has 11 entries, and STS takes 10 at most"),
+        (tags(51), "`tags` in [[session.a.assume_role]]: has 51 entries, and STS takes 50 at most"),
+        ("tags = { a = \"b*c\" }".into(), "`a` holds `*`, which STS takes in no tag"),
+        ("tags = { \"a#b\" = \"c\" }".into(), "`a#b` holds `#`, which STS takes in no tag"),
+        ("tags = { Dept = \"1\", dept = \"2\" }".into(), "`Dept` and `dept` are one tag to AWS"),
+        ("tags = { \"\u{c4}\" = \"1\", \"\u{e4}\" = \"2\" }".into(), "are one tag to AWS"),
+    ] {
+        let told = refusal(&with_step(&line));
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}

@@ -79,15 +79,18 @@ impl Classify for Error {
 }
 
 impl Store {
-    /// The best place there is.
-    pub(in crate::daemon) fn choose(passed: &mut Passed, runtime_directory: &Path) -> Self {
+    /// The best place there is; `None` for a daemon that may write nowhere.
+    pub(in crate::daemon) fn choose(passed: &mut Passed, runtime_directory: Option<&Path>) -> Self {
         if passed.keeps_descriptors {
             let passed = std::mem::take(&mut passed.kept);
             let next = AtomicUsize::new(usize::from(passed.iter().any(|(name, _)| name == NAMES[0])));
             // Left by a run that had no descriptors to leave; what is newer is not there.
-            let _ = fs_err::remove_file(runtime_directory.join(FILE));
+            let _ = runtime_directory.map(|path| fs_err::remove_file(path.join(FILE)));
             return Self::Descriptors { passed, next };
         }
+        let Some(runtime_directory) = runtime_directory else {
+            return Self::Nowhere { why: "there is no runtime directory to write to".into() };
+        };
         match is_in_memory(runtime_directory) {
             Ok(true) => Self::File(runtime_directory.join(FILE)),
             Ok(false) => Self::Nowhere { why: format!("`{}` is on a disk", runtime_directory.display()) },

@@ -1,0 +1,39 @@
+//! What to do about a proxy that opens no tunnel.
+
+use http::StatusCode;
+
+use super::foreign::PROXY_LOGIN;
+use crate::upstream::NoTunnel;
+
+/// What to do, by what the proxy answered.
+pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
+    let Some(status) = refusal.status else {
+        return "the proxy opens no tunnel to the endpoint: let it, or name another in HTTPS_PROXY";
+    };
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED if refusal.has_login => {
+            "the proxy does not take this login: check the user and the password in HTTPS_PROXY (special characters are \
+             written in percent, such as %40 for @), and that it takes Basic"
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => {
+            "the proxy forbids this endpoint: have it allowed there (CONNECT), or name it in NO_PROXY if this host reaches it \
+             directly"
+        }
+        StatusCode::TOO_MANY_REQUESTS => "the proxy has too much to do: the call is tried again",
+        StatusCode::NOT_IMPLEMENTED
+        | StatusCode::BAD_REQUEST
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED => {
+            "whatever answers there opens no tunnels (CONNECT): see that HTTPS_PROXY names a proxy for HTTPS, and its port"
+        }
+        status if status.is_server_error() => {
+            "the proxy does not reach the endpoint: see that it knows the name and has a way to it; name a VPC endpoint in \
+             NO_PROXY"
+        }
+        status if status.is_redirection() => {
+            "a portal stands in the way: log in to it, or see that HTTPS_PROXY names a proxy and no web server"
+        }
+        _ => "the proxy opens no tunnel to the endpoint: let it, or name another in HTTPS_PROXY",
+    }
+}
