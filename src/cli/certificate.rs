@@ -21,6 +21,7 @@ use crate::identity::Passphrase;
 use crate::identity::Role;
 use crate::identity::Seen;
 use crate::identity::Source;
+use crate::identity::days_left;
 use crate::identity::life_left;
 
 /// What is shown, under a heading.
@@ -215,7 +216,7 @@ fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
         "fingerprint": seen.fingerprint.to_string(),
         "not_before": clock::rfc3339(seen.not_before),
         "not_after": clock::rfc3339(seen.not_after),
-        "days_left": (seen.not_after - now).whole_days(),
+        "days_left": days_left(seen.not_after, now),
         "public_key": seen.key,
         "usage": seen.usage,
         "names": seen.names,

@@ -155,10 +155,12 @@ impl Line {
             (None, None) => {}
         }
         if let Some(Certificate { subject, serial, not_after, days_left, warnings }) = &self.certificate {
-            writeln!(
-                text,
-                "  certificate: {subject}, serial {serial}, ends at {not_after} ({days_left} days left)"
-            )?;
+            let (end, left) = match days_left {
+                ..=-1 => ("ended", String::new()),
+                1 => ("ends", " (1 day left)".to_owned()),
+                days => ("ends", format!(" ({days} days left)")),
+            };
+            writeln!(text, "  certificate: {subject}, serial {serial}, {end} at {not_after}{left}")?;
             for warning in warnings {
                 writeln!(text, "  warning: {warning}")?;
             }
@@ -249,6 +251,28 @@ mod tests {
                 "{phase} {trouble:?} {of_certificate:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_its_end_and_the_days_that_are_left() {
+        let shown = |days_left: i64| {
+            let certificate = json!({
+                "subject": "CN=robot-7", "serial": "17", "not_after": "2026-03-15T13:00:00Z", "days_left": days_left,
+                "warnings": ["the leaf ends"],
+            });
+            let line = json!({ "name": "s", "phase": "live", "fetching": false, "certificate": certificate });
+            render(
+                &serde_json::from_value(json!({ "version": "0", "sessions": [line] })).unwrap(),
+                &Clock::system(),
+            )
+        };
+
+        let beginning = "  certificate: CN=robot-7, serial 17, ";
+        assert!(shown(4).contains(&format!(
+            "{beginning}ends at 2026-03-15T13:00:00Z (4 days left)\n  warning: the leaf ends\n"
+        )));
+        assert!(shown(1).contains("(1 day left)") && shown(0).contains("(0 days left)"));
+        assert!(shown(-1).contains(&format!("{beginning}ended at 2026-03-15T13:00:00Z\n")));
     }
 
     #[test]

@@ -318,7 +318,7 @@ fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + 
                 subject: used.subject().into(),
                 serial: used.serial().into(),
                 not_after: rfc3339(used.not_after()),
-                days_left: (used.not_after() - identity.at_aws(now)).whole_days(),
+                days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
                 warnings: identity.warnings(now),
             });
             Background { certificate, fault: identity.fault(), ..background.clone() }

@@ -118,6 +118,11 @@ impl Inspection {
     }
 }
 
+/// How many whole days it is until `not_after`; negative after it.
+pub fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
+    (not_after - now).whole_seconds().div_euclid(Duration::DAY.whole_seconds())
+}
+
 /// How long it is until `not_after`, in the largest unit of which there are two at least.
 pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
     let left = not_after - now;
@@ -331,6 +336,14 @@ mod tests {
                 format!("ERROR An intermediate certificate has expired {about} {ca}"),
             ]
         );
+    }
+
+    #[test]
+    fn days_that_are_left_are_whole_and_below_zero_after_the_end() {
+        let days = |left: Duration| days_left(END, END - left);
+
+        assert_eq!((days(Duration::days(4)), days(Duration::hours(95))), (4, 3));
+        assert_eq!((days(Duration::ZERO), days(-Duration::SECOND), days(-Duration::DAY)), (0, -1, -1));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub use current::Found;
 pub use error::Error;
 pub use expiry::Link;
 use expiry::Place;
+pub use expiry::days_left;
 pub use expiry::life_left;
 pub use glance::Glance;
 pub use inspect::Inspection;
