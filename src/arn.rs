@@ -270,6 +270,22 @@ impl RoleArn {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
+    /// Whether `arn` is this role's. IAM does not distinguish roles by the case of their names.
+    pub fn is_named(&self, arn: &str) -> bool {
+        self.0.eq_ignore_ascii_case(arn)
+    }
+
+    /// Whether `arn` is that of a session of this role: `arn:aws:sts::123456789012:assumed-role/name/session`. It has
+    /// no path: an account has one role of a name, whatever its path.
+    pub fn is_assumed_in(&self, arn: &str) -> bool {
+        Fields::split(arn)
+            .filter(|arn| arn.service == "sts" && arn.region.is_empty())
+            .filter(|arn| arn.partition == self.partition() && arn.account_id == self.account_id())
+            .and_then(|arn| arn.resource.strip_prefix("assumed-role/"))
+            .and_then(|resource| resource.split_once('/'))
+            .is_some_and(|(name, session)| name.eq_ignore_ascii_case(self.name()) && !session.is_empty())
+    }
+
     /// The account, twelve digits.
     pub fn account_id(&self) -> &str {
         field(&self.0, 4)
@@ -402,6 +418,51 @@ mod tests {
 
         assert_eq!(role.name(), "Example+S3,Write.Role@x_y-z");
         assert_eq!(role.account_id(), "000000000000");
+    }
+
+    #[test]
+    fn a_session_of_a_role_is_told_by_partition_account_and_name_without_the_path() {
+        let role = RoleArn::parse("arn:aws-cn:iam::111122223333:role/team/a/Reader+x,y.z@w_v-u").unwrap();
+
+        for arn in [
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader+x,y.z@w_v-u/0abc",
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader+x,y.z@w_v-u/a+b=c,d.e@f-g_h",
+            "arn:aws-cn:sts::111122223333:assumed-role/reader+x,y.z@w_v-u/0abc",
+        ] {
+            assert!(role.is_assumed_in(arn), "{arn}");
+        }
+        for arn in [
+            "",
+            "arn",
+            "arn:aws:sts::111122223333:assumed-role/Reader+x,y.z@w_v-u/0abc",
+            "arn:aws-cn:sts::111122223334:assumed-role/Reader+x,y.z@w_v-u/0abc",
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader/0abc",
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader+x,y.z@w_v-uu/0abc",
+            "arn:aws-cn:sts::111122223333:assumed-role/team/a/Reader+x,y.z@w_v-u/0abc",
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader+x,y.z@w_v-u",
+            "arn:aws-cn:sts::111122223333:assumed-role/Reader+x,y.z@w_v-u/",
+            "arn:aws-cn:sts::111122223333:federated-user/Reader+x,y.z@w_v-u/0abc",
+            "arn:aws-cn:iam::111122223333:role/team/a/Reader+x,y.z@w_v-u",
+        ] {
+            assert!(!role.is_assumed_in(arn), "{arn}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_told_by_its_whole_arn_in_any_case() {
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/team/Reader").unwrap();
+
+        assert!(role.is_named("arn:aws:iam::111122223333:role/team/Reader"));
+        assert!(role.is_named("arn:aws:iam::111122223333:role/team/reader"));
+        for other in [
+            "",
+            "arn:aws:iam::111122223333:role/Reader",
+            "arn:aws:iam::111122223333:role/team/Readers",
+            "arn:aws:iam::111122223334:role/team/Reader",
+            "arn:aws-cn:iam::111122223333:role/team/Reader",
+        ] {
+            assert!(!role.is_named(other), "{other}");
+        }
     }
 
     #[test]

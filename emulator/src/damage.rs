@@ -12,6 +12,7 @@ use crate::bedrock;
 use crate::bedrock::event_stream;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
+use crate::keyring::Principal;
 use crate::reply::Cause;
 use crate::reply::Refusal;
 use crate::route::Service;
@@ -22,11 +23,12 @@ use crate::sts;
 use crate::sts::xml;
 use crate::sts::xml::Credentials;
 
-/// The answer that a fault puts in the place of a decision.
+/// The answer that a fault puts in the place of a decision, for `role_arn` where one was asked for.
 pub(crate) fn answer(
     setup: &Setup,
     service: Service,
     incoming: &Incoming,
+    role_arn: Option<&str>,
     fault: &Fault,
     now: OffsetDateTime,
 ) -> Answer {
@@ -53,6 +55,7 @@ pub(crate) fn answer(
         Fault::Slow(_)
         | Fault::Hold
         | Fault::Close
+        | Fault::AnotherRole(_)
         | Fault::StreamException { .. }
         | Fault::StreamCut
         | Fault::StreamHold => Answer::json(500, &Value::Null),
@@ -62,8 +65,8 @@ pub(crate) fn answer(
         | Fault::PartialCredentials
         | Fault::Expired
         | Fault::Oversized => match service {
-            Service::RolesAnywhere => damaged_session(setup, fault, now),
-            Service::Sts => damaged_assumption(fault, now),
+            Service::RolesAnywhere => damaged_session(setup, role_arn, fault, now),
+            Service::Sts => damaged_assumption(role_arn, fault, now),
             Service::Bedrock => damaged_json(fault),
         },
     };
@@ -113,8 +116,9 @@ pub(crate) fn internal(service: Service, status: u16, reason: &str) -> Refusal {
     }
 }
 
-fn damaged_session(setup: &Setup, fault: &Fault, now: OffsetDateTime) -> Answer {
-    let mut body = unbacked(setup, now);
+fn damaged_session(setup: &Setup, role_arn: Option<&str>, fault: &Fault, now: OffsetDateTime) -> Answer {
+    let role_arn = role_arn.map_or_else(|| setup.role_arn(), str::to_owned);
+    let mut body = unbacked(setup, &role_arn, now);
     match fault {
         Fault::Malformed => {
             let body = Body::Whole(b"{\"credentialSet\":[{\"creden".to_vec());
@@ -137,12 +141,13 @@ fn damaged_session(setup: &Setup, fault: &Fault, now: OffsetDateTime) -> Answer 
 }
 
 /// The shape of a session whose credentials nobody was given: what faults damage.
-fn unbacked(setup: &Setup, now: OffsetDateTime) -> Value {
+fn unbacked(setup: &Setup, role_arn: &str, now: OffsetDateTime) -> Value {
+    let principal = Principal::role_session(role_arn, "fault");
     json!({
         "credentialSet": [{
             "assumedRoleUser": {
-                "arn": "arn:aws:sts::123456789012:assumed-role/Fault/fault",
-                "assumedRoleId": "AROAFAULT:fault",
+                "arn": principal.arn,
+                "assumedRoleId": principal.user_id,
             },
             "credentials": {
                 "accessKeyId": "ASIAFAULTFAULTFAULT2",
@@ -151,14 +156,15 @@ fn unbacked(setup: &Setup, now: OffsetDateTime) -> Value {
                 "expiration": service::stamp(now + Duration::HOUR),
             },
             "packedPolicySize": 10,
-            "roleArn": setup.role_arn(),
+            "roleArn": role_arn,
             "sourceIdentity": "CN=fault",
         }],
         "subjectArn": setup.arn("subject/fault"),
     })
 }
 
-fn damaged_assumption(fault: &Fault, now: OffsetDateTime) -> Answer {
+fn damaged_assumption(role_arn: Option<&str>, fault: &Fault, now: OffsetDateTime) -> Answer {
+    let principal = Principal::role_session(role_arn.unwrap_or_default(), "fault");
     let end = if *fault == Fault::Expired { now - Duration::HOUR } else { now + Duration::HOUR };
     let credentials = Credentials {
         access_key_id: "ASIAFAULTFAULTFAULT2",
@@ -168,7 +174,7 @@ fn damaged_assumption(fault: &Fault, now: OffsetDateTime) -> Answer {
     };
     let credentials = (*fault != Fault::EmptyCredentialSet).then_some(&credentials);
     let answer = Answer::xml(200, |request_id| {
-        let mut text = xml::assumed(credentials, request_id);
+        let mut text = xml::assumed(&principal, credentials, request_id);
         match fault {
             Fault::Malformed => text.truncate(100),
             Fault::Oversized => text += &format!("<!-- {} -->\n", "x".repeat(4 << 20)),

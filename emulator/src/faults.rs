@@ -49,6 +49,8 @@ pub enum Fault {
     PartialCredentials,
     /// A success with credentials that have expired an hour ago; nothing at all of Bedrock.
     Expired,
+    /// The usual answer with credentials of this role, whichever was asked for; nothing changes where none is assumed.
+    AnotherRole(String),
     /// A success in a body of four MiB.
     Oversized,
     /// Of a stream the first half, then this exception; anything else as usual.
@@ -68,6 +70,6 @@ impl Fault {
     /// Whether the request is decided as usual and only its answer is delayed or ended differently.
     pub(crate) fn answers_as_usual(&self) -> bool {
         let is_of_streams = matches!(self, Self::StreamException { .. } | Self::StreamCut | Self::StreamHold);
-        is_of_streams || matches!(self, Self::Slow(_) | Self::Hold | Self::Close)
+        is_of_streams || matches!(self, Self::Slow(_) | Self::Hold | Self::Close | Self::AnotherRole(_))
     }
 }

@@ -53,6 +53,12 @@ impl Principal {
         }
     }
 
+    /// The same session of another role.
+    pub(crate) fn become_session_of(&mut self, role_arn: &str, session_name: &str) {
+        let Self { arn, user_id, account_id, .. } = Self::role_session(role_arn, session_name);
+        (self.arn, self.user_id, self.account_id) = (arn, user_id, account_id);
+    }
+
     fn user(setup: &Setup, key: &AccessKey) -> Self {
         let arn = format!("arn:{}:iam::{}:user/{}", setup.partition(), setup.account_id, key.user_name);
         Self {

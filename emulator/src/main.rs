@@ -54,7 +54,8 @@ struct Arguments {
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=43_200))]
     session_seconds: u32,
     /// Lay this fault over every request: throttle, throttle=RETRY-AFTER, error, unavailable=RETRY-AFTER, html, portal, denied,
-    /// reset, slow=SECONDS, malformed, truncated, empty, partial, expired, oversized or stream-cut
+    /// reset, slow=SECONDS, malformed, truncated, empty, partial, expired, oversized, another-role, another-role=ARN or
+    /// stream-cut
     #[arg(long, value_parser = fault)]
     fault: Option<Fault>,
     /// Play another reading of AWS's documentation; may be given more than once
@@ -197,6 +198,9 @@ fn readings_help() -> String {
 
 fn fault(text: &str) -> Result<Fault, String> {
     let unknown = || format!("`{text}` is no fault; --help lists them");
+    if let Some(role_arn) = text.strip_prefix("another-role=") {
+        return Ok(Fault::AnotherRole(role_arn.to_owned()));
+    }
     if let Some((name, number)) = text.split_once('=') {
         let number: u32 = number.parse().map_err(|_| unknown())?;
         return match name {
@@ -219,6 +223,7 @@ fn fault(text: &str) -> Result<Fault, String> {
         "partial" => Fault::PartialCredentials,
         "expired" => Fault::Expired,
         "oversized" => Fault::Oversized,
+        "another-role" => Fault::AnotherRole("arn:aws:iam::210987654321:role/AnotherRole".to_owned()),
         "stream-cut" => Fault::StreamCut,
         _ => return Err(unknown()),
     })

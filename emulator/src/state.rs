@@ -78,7 +78,9 @@ impl State {
                 entry.reason = Some("the headers are too large".to_owned());
                 Answer { at: Some(now), ..Answer::html(status) }
             }
-            Some(fault) => damage::answer(&self.setup, service, incoming, &fault, now),
+            Some(fault) => {
+                damage::answer(&self.setup, service, incoming, entry.role_arn.as_deref(), &fault, now)
+            }
             None => match self.decide(service, incoming, now, &mut entry) {
                 Ok(answer) => Answer { at: Some(now), ..answer },
                 Err(refusal) => {
@@ -119,7 +121,11 @@ impl State {
         self.admit(service, now)?;
         match service {
             Service::RolesAnywhere => {
-                let grant = service::decide(&self.setup, incoming, now)?;
+                let mut grant = service::decide(&self.setup, incoming, now)?;
+                if let Some(Fault::AnotherRole(role_arn)) = &entry.fault {
+                    grant.principal.become_session_of(role_arn, &grant.session_name);
+                    grant.role_arn.clone_from(role_arn);
+                }
                 let issued =
                     keyring::issue("CreateSession", &grant.role_arn, &grant.session_name, grant.expires_at)
                         .map_err(|error| damage::internal(service, 500, &error.to_string()))?;
@@ -166,7 +172,13 @@ impl State {
         let key = self.verify(incoming, expected, now).map_err(|complaint| sts::complaint(&complaint))?;
         match sts::decide(&self.setup, &key.principal, &Form::of(incoming), now)? {
             Outcome::Identity => Ok(Answer::xml(200, |request_id| xml::identity(&key.principal, request_id))),
-            Outcome::Session(grant) => {
+            Outcome::Session(mut grant) => {
+                if let Some(Fault::AnotherRole(role_arn)) = &entry.fault
+                    && grant.action == "AssumeRole"
+                {
+                    grant.principal.become_session_of(role_arn, &grant.session_name);
+                    grant.role_arn.clone_from(role_arn);
+                }
                 let issued =
                     keyring::issue(grant.action, &grant.role_arn, &grant.session_name, grant.expires_at)
                         .map_err(|error| damage::internal(Service::Sts, 500, &error.to_string()))?;

@@ -22,6 +22,8 @@ use crate::identity::Passphrase;
 use crate::identity::Role;
 use crate::identity::Seen;
 use crate::identity::Source;
+use crate::identity::days_left;
+use crate::identity::life_left;
 
 /// What is shown, under a heading.
 struct Shown {
@@ -44,7 +46,7 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
     };
     let shown: Vec<_> = sources.into_iter().map(look).collect();
     let text = if matches.get_flag("json") {
-        let all: Vec<_> = shown.iter().map(Shown::json).collect();
+        let all: Vec<_> = shown.iter().map(|shown| shown.json(now)).collect();
         format!("{:#}\n", json!(all))
     } else {
         let texts: Vec<_> = shown.iter().map(|shown| shown.text(now)).collect();
@@ -109,16 +111,16 @@ impl Shown {
         text
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, now: OffsetDateTime) -> Value {
         match &self.inspected {
             Ok(inspection) => json!({
                 "place": self.heading,
-                "certificates": inspection.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
+                "certificates": inspection.certificates.iter().map(|seen| certificate_json(seen, now)).collect::<Vec<_>>(),
                 "key": inspection.key.as_ref().and_then(|key| key.as_ref().ok()),
                 "ends_at": inspection.ends_at,
                 "acceptable": inspection.refusals.is_empty(),
                 "refusals": inspection.refusals.iter().map(failure_json).collect::<Vec<_>>(),
-                "warnings": inspection.warnings,
+                "warnings": warnings(inspection, now),
             }),
             Err(failure) => json!({
                 "place": self.heading,
@@ -144,7 +146,7 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
     if let Some(issuer) = &inspection.ends_at {
         writeln!(text, "  trust anchor  must be `{issuer}`, or lead to it")?;
     }
-    for warning in &inspection.warnings {
+    for warning in warnings(inspection, now) {
         writeln!(text, "  warning       {warning}")?;
     }
     for refusal in &inspection.refusals {
@@ -157,6 +159,13 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
         )?;
     }
     Ok(())
+}
+
+/// What should be known of the files, and of the ends of what they hold.
+fn warnings(inspection: &Inspection, now: OffsetDateTime) -> Vec<String> {
+    let mut warnings = inspection.warnings.clone();
+    warnings.extend(inspection.endings(now));
+    warnings
 }
 
 fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std::fmt::Result {
@@ -181,16 +190,13 @@ fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std
 }
 
 fn life(seen: &Seen, now: OffsetDateTime) -> String {
-    let left = seen.not_after - now;
     if now < seen.not_before {
         return "not yet".into();
     }
-    match (left.is_negative(), left.whole_days()) {
-        (true, _) => "expired".into(),
-        (false, 0) => format!("{} min left", left.whole_minutes()),
-        (false, 1) => "1 day left".into(),
-        (false, days) => format!("{days} days left"),
+    if now > seen.not_after {
+        return "expired".into();
     }
+    format!("{} left", life_left(seen.not_after, now))
 }
 
 fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::Result {
@@ -201,7 +207,7 @@ fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::
     }
 }
 
-fn certificate_json(seen: &Seen) -> Value {
+fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
     json!({
         "role": match seen.role {
             Role::Leaf => "leaf",
@@ -216,6 +222,7 @@ fn certificate_json(seen: &Seen) -> Value {
         "fingerprint": seen.fingerprint.to_string(),
         "not_before": clock::rfc3339(seen.not_before),
         "not_after": clock::rfc3339(seen.not_after),
+        "days_left": days_left(seen.not_after, now),
         "public_key": seen.key,
         "usage": seen.usage,
         "names": seen.names,

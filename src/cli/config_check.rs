@@ -14,6 +14,7 @@ use crate::config;
 use crate::daemon;
 use crate::failure::Failure;
 use crate::identity::Loaded;
+use crate::identity::life_left;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
@@ -56,10 +57,11 @@ fn write_identity(text: &mut String, session: &str, loaded: &Loaded, clock: &Clo
     // Writing into a String cannot fail.
     let _ = writeln!(
         text,
-        "# session.{}: {}, valid until {}, intermediates: {}",
+        "# session.{}: {}, valid until {} ({} left), intermediates: {}",
         session,
         identity.subject(),
         clock::rfc3339(identity.not_after()),
+        life_left(identity.not_after(), clock.now()),
         identity.intermediates().len(),
     );
     let endings = identity.links().filter_map(|link| link.warning(clock.now()));

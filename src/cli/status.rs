@@ -39,6 +39,10 @@ struct Line {
     name: String,
     phase: String,
     #[serde(default)]
+    role_arn: Option<String>,
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
     access_key_id: Option<String>,
     #[serde(default)]
     expires_at: Option<String>,
@@ -48,9 +52,27 @@ struct Line {
     #[serde(default)]
     next_attempt_at: Option<String>,
     #[serde(default)]
+    last_success_at: Option<String>,
+    #[serde(default)]
+    consecutive_failures: u32,
+    #[serde(default)]
+    failing_since: Option<String>,
+    #[serde(default)]
+    certificate: Option<Certificate>,
+    #[serde(default)]
     trouble: Option<Trouble>,
     #[serde(default)]
     certificate_trouble: Option<Trouble>,
+}
+
+#[derive(Deserialize)]
+struct Certificate {
+    subject: String,
+    serial: String,
+    not_after: String,
+    days_left: i64,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,14 +130,62 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-/// Refused if AWS refuses any session that is not live, failed if one is not live for another reason.
+/// Refused if AWS refuses what any session asks for, failed if anything else ails one.
 fn worst(status: &Status) -> Exit {
-    let lacking = || status.sessions.iter().filter(|line| line.phase != "live");
-    let is_refused = |line: &Line| line.trouble.as_ref().is_some_and(|trouble| trouble.class == "denied");
-    if lacking().any(is_refused) {
-        return Exit::Refused;
+    let mut worst = Exit::Done;
+    for line in &status.sessions {
+        match line.exit() {
+            Exit::Done => {}
+            Exit::Refused => return Exit::Refused,
+            failed => worst = failed,
+        }
     }
-    if lacking().next().is_some() { Exit::Failed } else { Exit::Done }
+    worst
+}
+
+impl Line {
+    fn exit(&self) -> Exit {
+        let troubles = || self.trouble.iter().chain(&self.certificate_trouble);
+        if troubles().any(|trouble| trouble.class == Class::Denied.as_str()) {
+            return Exit::Refused;
+        }
+        // While credentials live, an outage passes by itself; what a person has to mend does not.
+        let passes = |trouble: &Trouble| {
+            [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
+        };
+        let is_well = self.phase == "live"
+            && self.trouble.as_ref().is_none_or(passes)
+            && self.certificate_trouble.is_none();
+        if is_well { Exit::Done } else { Exit::Failed }
+    }
+
+    fn write_background(&self, text: &mut String) -> std::fmt::Result {
+        match (&self.role_arn, &self.region) {
+            (Some(role), Some(region)) => writeln!(text, "  role: {role}, Region {region}")?,
+            (Some(role), None) => writeln!(text, "  role: {role}")?,
+            (None, Some(region)) => writeln!(text, "  Region: {region}")?,
+            (None, None) => {}
+        }
+        if let Some(Certificate { subject, serial, not_after, days_left, warnings }) = &self.certificate {
+            let (end, left) = match days_left {
+                ..=-1 => ("ended", String::new()),
+                1 => ("ends", " (1 day left)".to_owned()),
+                days => ("ends", format!(" ({days} days left)")),
+            };
+            writeln!(text, "  certificate: {subject}, serial {serial}, {end} at {not_after}{left}")?;
+            for warning in warnings {
+                writeln!(text, "  warning: {warning}")?;
+            }
+        }
+        if let Some(at) = &self.last_success_at {
+            writeln!(text, "  last success: {at}")?;
+        }
+        match (&self.failing_since, self.consecutive_failures) {
+            (_, 0) => Ok(()),
+            (Some(since), count) => writeln!(text, "  failures in a row: {count}, since {since}"),
+            (None, count) => writeln!(text, "  failures in a row: {count}"),
+        }
+    }
 }
 
 fn render(status: &Status, clock: &Clock) -> String {
@@ -144,6 +214,7 @@ fn render(status: &Status, clock: &Clock) -> String {
             None => {}
         }
         text.push('\n');
+        let _ = line.write_background(&mut text);
         for (trouble, what) in [(&line.trouble, ""), (&line.certificate_trouble, "certificate, ")] {
             let Some(trouble) = trouble else { continue };
             let _ = writeln!(text, "  {what}{}: {}", trouble.class, trouble.message);
@@ -153,4 +224,85 @@ fn render(status: &Status, clock: &Clock) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn exit(phase: &str, trouble: Option<&str>, of_certificate: Option<&str>) -> Exit {
+        let of = |class: Option<&str>| class.map(|class| json!({ "class": class, "message": "m" }));
+        let line = json!({
+            "name": "s", "phase": phase, "fetching": false, "trouble": of(trouble),
+            "certificate_trouble": of(of_certificate),
+        });
+        worst(&serde_json::from_value(json!({ "version": "0", "sessions": [line] })).unwrap())
+    }
+
+    #[test]
+    fn the_exit_code_is_of_what_a_person_has_to_mend() {
+        let cases = [
+            ("live", None, None, Exit::Done),
+            // An outage while credentials live passes by itself.
+            ("live", Some("transient"), None, Exit::Done),
+            ("live", Some("throttled"), None, Exit::Done),
+            ("live", Some("denied"), None, Exit::Refused),
+            ("live", Some("misconfigured"), None, Exit::Failed),
+            ("live", Some("broken"), None, Exit::Failed),
+            ("live", None, Some("misconfigured"), Exit::Failed),
+            ("live", None, Some("transient"), Exit::Failed),
+            ("live", None, Some("denied"), Exit::Refused),
+            ("live", Some("transient"), Some("denied"), Exit::Refused),
+            ("lapsed", Some("transient"), None, Exit::Failed),
+            ("lapsed", Some("denied"), None, Exit::Refused),
+            ("pending", None, None, Exit::Failed),
+        ];
+        for (phase, trouble, of_certificate, expected) in cases {
+            assert_eq!(
+                exit(phase, trouble, of_certificate),
+                expected,
+                "{phase} {trouble:?} {of_certificate:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_its_end_and_the_days_that_are_left() {
+        let shown = |days_left: i64| {
+            let certificate = json!({
+                "subject": "CN=robot-7", "serial": "17", "not_after": "2026-03-15T13:00:00Z", "days_left": days_left,
+                "warnings": ["the leaf ends"],
+            });
+            let line = json!({ "name": "s", "phase": "live", "fetching": false, "certificate": certificate });
+            render(
+                &serde_json::from_value(json!({ "version": "0", "sessions": [line] })).unwrap(),
+                &Clock::system(),
+            )
+        };
+
+        let beginning = "  certificate: CN=robot-7, serial 17, ";
+        assert!(shown(4).contains(&format!(
+            "{beginning}ends at 2026-03-15T13:00:00Z (4 days left)\n  warning: the leaf ends\n"
+        )));
+        assert!(shown(1).contains("(1 day left)") && shown(0).contains("(0 days left)"));
+        assert!(shown(-1).contains(&format!("{beginning}ended at 2026-03-15T13:00:00Z\n")));
+    }
+
+    #[test]
+    fn the_worst_session_decides_wherever_it_stands() {
+        let line = |class: Option<&str>| {
+            let trouble = class.map(|class| json!({ "class": class, "message": "m" }));
+            json!({ "name": "s", "phase": "live", "fetching": false, "trouble": trouble })
+        };
+        let of = |classes: [Option<&str>; 3]| {
+            let sessions = classes.map(line);
+            worst(&serde_json::from_value(json!({ "version": "0", "sessions": sessions })).unwrap())
+        };
+
+        assert_eq!(of([Some("misconfigured"), Some("denied"), None]), Exit::Refused);
+        assert_eq!(of([None, Some("misconfigured"), None]), Exit::Failed);
+        assert_eq!(of([None, Some("transient"), None]), Exit::Done);
+    }
 }

@@ -35,12 +35,15 @@ use super::sockets;
 use super::sockets::SocketFile;
 use crate::arn::RoleArn;
 use crate::clock::Clock;
+use crate::clock::rfc3339;
 use crate::config;
 use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::entropy::Jitter;
 use crate::frontend::ApiKeys;
+use crate::frontend::Background;
 use crate::frontend::Bearer;
+use crate::frontend::Certificate;
 use crate::frontend::Container;
 use crate::frontend::Door;
 use crate::frontend::Imds;
@@ -324,15 +327,41 @@ pub(super) fn front_ends(
         let waiting: Vec<String> = bound.waiting.iter().map(|address| format!("http://{address}")).collect();
         listeners["waiting"] = waiting.into();
     }
-    let identities: Vec<_> = roster.iter().map(|member| member.identity().cloned()).collect();
-    let fault = move |number: usize| identities.get(number)?.as_ref()?.fault();
-    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners).with_faults(fault);
+    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners);
+    socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));
     for session in &settings.sessions {
         let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
         socket = socket.with_settings(&session.name, facts);
     }
     let unix = Router::unix(socket);
     Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
+}
+
+/// What stands behind each session of `roster`. It must not hold the roster: the tasks of sessions end with it.
+fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + Send + Sync + 'static {
+    let mut behind = Vec::new();
+    for member in roster.iter() {
+        let settings = member.settings();
+        let role_arn = settings.role().map(|role| role.as_str().to_owned());
+        let region = Some(settings.region.as_str().to_owned());
+        let background = Background { role_arn, region, ..Background::default() };
+        behind.push((background, member.identity().cloned()));
+    }
+    move |number| match behind.get(number) {
+        None => Background::default(),
+        Some((background, None)) => background.clone(),
+        Some((background, Some(identity))) => {
+            let now = clock.now();
+            let certificate = identity.in_use().map(|used| Certificate {
+                subject: used.subject().into(),
+                serial: used.serial().into(),
+                not_after: rfc3339(used.not_after()),
+                days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
+                warnings: identity.warnings(now),
+            });
+            Background { certificate, fault: identity.fault(), ..background.clone() }
+        }
+    }
 }
 
 fn imds_frontend(

@@ -42,4 +42,6 @@ pub use reply::Hand;
 pub use reply::Reply;
 pub use router::Route;
 pub use router::Router;
+pub use socket::Background;
+pub use socket::Certificate;
 pub use socket::Socket;

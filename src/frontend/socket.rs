@@ -2,6 +2,8 @@
 //!
 //! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
 
+mod status;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,19 +15,20 @@ use http::StatusCode;
 use http::header;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
+pub use status::Background;
+pub use status::Certificate;
+use status::Line;
+use status::Status;
 
 use super::Decision;
 use super::Hand;
 use super::Reply;
 use super::process;
-use crate::clock;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::session::Handle;
-use crate::session::Phase;
 
 /// The sessions that local processes may ask for by name.
 #[derive(Clone, Debug)]
@@ -33,16 +36,16 @@ pub struct Socket {
     sessions: Vec<Handle>,
     settings: BTreeMap<String, Vec<Digest>>,
     listeners: serde_json::Value,
-    faults: Faults,
+    backgrounds: Backgrounds,
 }
 
-/// Says what is wrong with the certificate of the session with this number, while its credentials may be good.
+/// Says what stands behind the session with this number.
 #[derive(Clone)]
-struct Faults(Arc<dyn Fn(usize) -> Option<Failure> + Send + Sync>);
+struct Backgrounds(Arc<dyn Fn(usize) -> Background + Send + Sync>);
 
-impl fmt::Debug for Faults {
+impl fmt::Debug for Backgrounds {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Faults")
+        formatter.write_str("Backgrounds")
     }
 }
 
@@ -52,13 +55,14 @@ pub type Digest = (&'static str, u64);
 impl Socket {
     /// Serves `sessions`; `listeners` is shown in the status as it is.
     pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
-        Self { sessions, settings: BTreeMap::new(), listeners, faults: Faults(Arc::new(|_| None)) }
+        let backgrounds = Backgrounds(Arc::new(|_| Background::default()));
+        Self { sessions, settings: BTreeMap::new(), listeners, backgrounds }
     }
 
-    /// The same, whose status shows what `fault` says of the certificate of each session, counted from 0.
+    /// The same, whose status shows what `background` says of each session, counted from 0.
     #[must_use]
-    pub fn with_faults(self, fault: impl Fn(usize) -> Option<Failure> + Send + Sync + 'static) -> Self {
-        Self { faults: Faults(Arc::new(fault)), ..self }
+    pub fn with_backgrounds(self, background: impl Fn(usize) -> Background + Send + Sync + 'static) -> Self {
+        Self { backgrounds: Backgrounds(Arc::new(background)), ..self }
     }
 
     /// Knows how `session` is set: a request that says so otherwise is refused.
@@ -131,15 +135,7 @@ impl Socket {
     }
 
     fn status(&self) -> Reply {
-        let line = |(number, session)| {
-            let line = Line::of(session);
-            // Where there is no other certificate to go on with, the last attempt failed for the same reason.
-            let is_known = |fault: &Failure| {
-                line.trouble.as_ref().is_some_and(|trouble| trouble.message == fault.message())
-            };
-            let fault = (self.faults.0)(number).filter(|fault| !is_known(fault));
-            Line { certificate_trouble: fault.as_ref().map(Trouble::of), ..line }
-        };
+        let line = |(number, session)| Line::of(session, (self.backgrounds.0)(number));
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             sessions: self.sessions.iter().enumerate().map(line).collect(),
@@ -147,74 +143,6 @@ impl Socket {
         };
         let body = serde_json::to_vec(&status).expect("strings, booleans and a JSON value are always JSON");
         Reply::json(StatusCode::OK, Secret::new(body))
-    }
-}
-
-/// The program as `GET /v1/status` shows it.
-#[derive(Serialize)]
-struct Status<'a> {
-    version: &'static str,
-    sessions: Vec<Line>,
-    listeners: &'a serde_json::Value,
-}
-
-/// A session as the status shows it: public parts only.
-#[derive(Serialize)]
-struct Line {
-    name: String,
-    phase: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_key_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    of_earlier_settings: bool,
-    fetching: bool,
-    next_attempt_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<Trouble>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate_trouble: Option<Trouble>,
-}
-
-/// Why the last attempt failed.
-#[derive(Serialize)]
-struct Trouble {
-    class: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-}
-
-impl Line {
-    fn of(session: &Handle) -> Self {
-        let snapshot = session.shown();
-        let credentials = snapshot.credentials.as_ref();
-        Self {
-            name: session.name().into(),
-            phase: match snapshot.phase {
-                Phase::Pending => "pending",
-                Phase::Live => "live",
-                Phase::Lapsed => "lapsed",
-            },
-            access_key_id: credentials.map(|held| held.access_key_id().into()),
-            expires_at: credentials.map(|held| clock::rfc3339(held.expires_at())),
-            of_earlier_settings: snapshot.inherited,
-            fetching: snapshot.fetching,
-            next_attempt_at: clock::rfc3339(snapshot.next_attempt_at.wall),
-            trouble: snapshot.trouble.as_ref().map(Trouble::of),
-            certificate_trouble: None,
-        }
-    }
-}
-
-impl Trouble {
-    fn of(failure: &Failure) -> Self {
-        Self {
-            class: failure.class().as_str(),
-            message: failure.message().into(),
-            hint: failure.hint().map(Into::into),
-        }
     }
 }
 
@@ -341,11 +269,13 @@ mod tests {
     #[tokio::test]
     async fn the_status_shows_what_is_wrong_with_a_certificate_unless_the_last_attempt_has_said_it() {
         let sessions = [Session::live("app"), Session::lapsed("batch"), Session::live("audit")];
-        let fault = |number: usize| {
-            let message = ["it hangs", "AWS refused the certificate"].get(number)?;
-            Some(Failure::of(Class::Misconfigured, *message, Some("look".into())))
+        let background = |number: usize| {
+            let message = ["it hangs", "AWS refused the certificate"].get(number);
+            let fault =
+                message.map(|message| Failure::of(Class::Misconfigured, *message, Some("look".into())));
+            Background { fault, ..Background::default() }
         };
-        let socket = socket(&sessions.each_ref()).with_faults(fault);
+        let socket = socket(&sessions.each_ref()).with_backgrounds(background);
 
         let reply = get(&socket, "/v1/status").await;
 
@@ -359,7 +289,20 @@ mod tests {
     async fn the_status_shows_what_is_public_of_every_session() {
         let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
 
-        let reply = get(&socket(&[&app, &batch]), "/v1/status").await;
+        let background = |number: usize| Background {
+            role_arn: (number == 0).then(|| "arn:aws:iam::123456789012:role/r".into()),
+            region: (number == 0).then(|| "us-east-1".into()),
+            certificate: (number == 0).then(|| Certificate {
+                subject: "CN=robot-7".into(),
+                serial: "17".into(),
+                not_after: "2026-03-15T13:00:00Z".into(),
+                days_left: 4,
+                warnings: Vec::new(),
+            }),
+            fault: None,
+        };
+
+        let reply = get(&socket(&[&app, &batch]).with_backgrounds(background), "/v1/status").await;
 
         let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
         let expected = json!({
@@ -368,11 +311,15 @@ mod tests {
                 {
                     "name": "app", "phase": "live", "access_key_id": "ASIAEXAMPLE",
                     "expires_at": "2026-03-11T13:00:00Z", "fetching": false,
-                    "next_attempt_at": "2026-03-11T12:00:00Z",
+                    "next_attempt_at": "2026-03-11T12:00:00Z", "consecutive_failures": 0,
+                    "role_arn": "arn:aws:iam::123456789012:role/r", "region": "us-east-1",
+                    "certificate": {
+                        "subject": "CN=robot-7", "serial": "17", "not_after": "2026-03-15T13:00:00Z", "days_left": 4,
+                    },
                 },
                 {
                     "name": "batch", "phase": "lapsed", "fetching": false,
-                    "next_attempt_at": "2026-03-11T12:01:00Z",
+                    "next_attempt_at": "2026-03-11T12:01:00Z", "consecutive_failures": 0,
                     "trouble": {
                         "class": "denied", "message": "AWS refused the certificate",
                         "hint": "renew the certificate",

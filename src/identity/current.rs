@@ -45,14 +45,23 @@ pub struct Current {
 struct State {
     held: Option<Arc<Identity>>,
     accepted: Option<Arc<Identity>>,
-    told_refusal: Option<Arc<Identity>>,
-    told_mute: Option<String>,
+    refusal: Option<Refusal>,
+    /// Why the key on hand did not sign, while the one before does.
+    mute: Option<Failure>,
     last_given: Given,
     told_fault: Option<String>,
     fault: Option<Failure>,
     told_doubt: Option<String>,
     aws_time: AwsTime,
     told_warnings: Vec<String>,
+}
+
+/// A new certificate that AWS refuses while the previous one goes on.
+#[derive(Debug)]
+struct Refusal {
+    refused: Arc<Identity>,
+    in_use_not_after: OffsetDateTime,
+    why: Failure,
 }
 
 /// What the session's last attempt had to sign with.
@@ -187,12 +196,17 @@ impl Current {
     /// Notes that AWS has given credentials for `identity`.
     pub fn accepted(&self, identity: &Arc<Identity>) {
         let mut state = self.lock();
+        let is_known = state.held.iter().chain(&state.accepted).any(|known| known.is_same(identity));
+        if !is_known {
+            // It was given in doubt of its time, which AWS has settled.
+            state.fault = None;
+        }
         state.accepted = Some(Arc::clone(identity));
         if matches!(state.last_given, Given::NoIdentity) {
             state.last_given = Given::Identity(Arc::clone(identity));
         }
-        state.told_mute = None;
-        let was_refused = state.told_refusal.take().is_some_and(|refused| refused.is_same(identity));
+        state.mute = None;
+        let was_refused = state.refusal.take().is_some_and(|refusal| refusal.refused.is_same(identity));
         drop(state);
         if was_refused {
             info!(
@@ -221,9 +235,9 @@ impl Current {
 
     /// Tells, once for each reason, that the key on hand did not sign for `why` and `used` did in its place.
     pub fn signed_instead(&self, used: &Identity, why: &Failure) {
-        let told = self.lock().told_mute.replace(why.message().to_owned());
+        let told = self.lock().mute.replace(why.clone());
         let (session, error) = (&*self.session, why.message());
-        if told.as_deref() == Some(error) {
+        if told.is_some_and(|told| told.message() == error) {
             debug!(session, error, "The key still does not sign");
             return;
         }
@@ -233,9 +247,11 @@ impl Current {
 
     /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
     pub fn passed_over(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
-        let told = self.lock().told_refusal.replace(Arc::clone(refused));
+        let refusal =
+            Refusal { refused: Arc::clone(refused), in_use_not_after: used.not_after(), why: why.clone() };
+        let told = self.lock().refusal.replace(refusal);
         let (session, serial, error) = (&*self.session, refused.serial(), why.message());
-        if told.is_some_and(|told| told.is_same(refused)) {
+        if told.is_some_and(|told| told.refused.is_same(refused)) {
             debug!(session, serial, error, "AWS still refuses the new certificate");
             return;
         }
@@ -254,7 +270,7 @@ impl Current {
     pub(super) fn links(&self) -> Vec<Link> {
         let state = self.lock();
         let mut links: Vec<Link> = Vec::new();
-        let used_instead = state.accepted.as_ref().filter(|_| state.told_refusal.is_some());
+        let used_instead = state.accepted.as_ref().filter(|_| state.refusal.is_some());
         for link in state.held.iter().chain(used_instead).flat_map(|identity| identity.links()) {
             if !links.contains(link) {
                 links.push(link.clone());
@@ -268,9 +284,31 @@ impl Current {
         &self.session
     }
 
-    /// Why what the source holds now cannot be used, or not even be read; `None` where it can.
+    /// What should be known of the ends of its certificates, each a sentence without a full stop.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+        let now = self.at_aws(now);
+        self.links().iter().filter_map(|link| link.warning(now)).collect()
+    }
+
+    /// Why what the source holds now cannot be used, or not even be read, or why AWS refuses it while the previous one
+    /// goes on; `None` where nothing ails it.
     pub fn fault(&self) -> Option<Failure> {
-        self.lock().fault.clone()
+        let state = self.lock();
+        let is_held = |refusal: &&Refusal| state.held.iter().any(|held| held.is_same(&refusal.refused));
+        if state.fault.is_some() {
+            return state.fault.clone();
+        }
+        if let Some(Refusal { refused, in_use_not_after, why }) = state.refusal.as_ref().filter(is_held) {
+            let (serial, end) = (refused.serial(), clock::rfc3339(*in_use_not_after));
+            let message = format!(
+                "AWS refuses the new certificate with serial {serial}; the previous one, which ends at {end}, goes on: {}",
+                why.message()
+            );
+            return Some(Failure::of(why.class(), message, why.hint().map(Into::into)));
+        }
+        let why = state.mute.as_ref()?;
+        let message = format!("the key does not sign, and the one before goes on: {}", why.message());
+        Some(Failure::of(why.class(), message, why.hint().map(Into::into)))
     }
 
     /// What reads its files, one at a time.

@@ -3,12 +3,17 @@
 //! At 30 days, 7 days and one day; but no reminder in the first half of a certificate's life, where no tool would have
 //! renewed it yet, and the last one no earlier than in its last quarter.
 
+use std::fmt;
+
 use time::Duration;
 use time::OffsetDateTime;
 use tracing::error;
 use tracing::warn;
 
+use super::Inspection;
 use super::Origin;
+use super::Role;
+use super::Seen;
 use crate::clock;
 
 /// One of the certificates that are sent, and how long it is valid.
@@ -41,17 +46,118 @@ pub(super) enum Nearness {
 impl Link {
     /// What should be known of its end, as a sentence without a full stop, if it is near or past.
     pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
-        let nearness = self.nearness(now)?;
-        let place = match self.place {
+        self.ending().warning(now)
+    }
+
+    fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {
+        self.ending().nearness(now)
+    }
+
+    fn ending(&self) -> Ending<'_> {
+        let Self { place, origin, subject, not_before, not_after, .. } = self;
+        Ending { place: *place, origin, subject, not_before: *not_before, not_after: *not_after }
+    }
+
+    fn hint(&self) -> &'static str {
+        self.place.hint()
+    }
+
+    fn tell(&self, session: &str, nearness: Nearness, now: OffsetDateTime) {
+        let Self { subject, serial, .. } = self;
+        let (file, hint, left_seconds) =
+            (self.origin.bare(), self.hint(), (self.not_after - now).whole_seconds());
+        let not_after = clock::rfc3339(self.not_after);
+        match (self.place, nearness) {
+            (Place::Leaf, Nearness::Past) => {
+                error!(session, subject, serial, file, not_after, hint, "The certificate has expired");
+            }
+            (Place::Leaf, _) => {
+                warn!(
+                    session,
+                    subject, serial, file, not_after, left_seconds, hint, "The certificate expires soon"
+                );
+            }
+            (Place::Intermediate, Nearness::Past) => {
+                error!(
+                    session,
+                    subject, serial, file, not_after, hint, "An intermediate certificate has expired"
+                );
+            }
+            (Place::Intermediate, _) => {
+                warn!(
+                    session,
+                    subject,
+                    serial,
+                    file,
+                    not_after,
+                    left_seconds,
+                    hint,
+                    "An intermediate certificate expires soon"
+                );
+            }
+        }
+    }
+}
+
+impl Inspection {
+    /// What should be known of the ends of the certificates that are sent, as of those of an identity that is in use. A
+    /// leaf that has ended is among the refusals.
+    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut endings = Vec::new();
+        for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
+            let place = match role {
+                Role::Leaf if now > *not_after => continue,
+                Role::Leaf => Place::Leaf,
+                Role::Intermediate => Place::Intermediate,
+                Role::NotSent => continue,
+            };
+            let ending = Ending { place, origin, subject, not_before: *not_before, not_after: *not_after };
+            endings.extend(ending.warning(now));
+        }
+        endings
+    }
+}
+
+/// How many whole days it is until `not_after`; negative after it.
+pub fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
+    (not_after - now).whole_seconds().div_euclid(Duration::DAY.whole_seconds())
+}
+
+/// How long it is until `not_after`, in the largest unit of which there are two at least.
+pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
+    let left = not_after - now;
+    match (left.whole_days(), left.whole_hours(), left.whole_minutes()) {
+        (2.., _, _) => format!("{} days", left.whole_days()),
+        (_, 2.., _) => format!("{} hours", left.whole_hours()),
+        (_, _, minutes) => format!("{minutes} min"),
+    }
+}
+
+/// What decides how near a certificate's end is, and what is said of it: the one judgement for log, status and checks.
+struct Ending<'a> {
+    place: Place,
+    origin: &'a dyn fmt::Display,
+    subject: &'a str,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl Ending<'_> {
+    fn warning(&self, now: OffsetDateTime) -> Option<String> {
+        let end = match self.nearness(now)? {
+            Nearness::Past => "has expired".to_owned(),
+            _ => format!(
+                "expires in {}, at {}",
+                life_left(self.not_after, now),
+                clock::rfc3339(self.not_after)
+            ),
+        };
+        let Self { place, subject, origin, .. } = self;
+        let name = match place {
             Place::Leaf => "leaf",
             Place::Intermediate => "intermediate",
         };
-        let end = match nearness {
-            Nearness::Past => "has expired".to_owned(),
-            _ => format!("expires in {}, at {}", self.left(now), clock::rfc3339(self.not_after)),
-        };
-        let Self { subject, origin, .. } = self;
-        Some(format!("the {place} `{subject}` in {origin} {end}; hint: {}", self.hint()))
+        Some(format!("the {name} `{subject}` in {origin} {end}; hint: {}", place.hint()))
     }
 
     fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {
@@ -67,47 +173,13 @@ impl Link {
         ];
         reminders.into_iter().find(|(before, _)| left <= *before && *before <= life / 2).map(|(_, near)| near)
     }
+}
 
-    /// In the largest unit of which there are two at least.
-    fn left(&self, now: OffsetDateTime) -> String {
-        let left = self.not_after - now;
-        match (left.whole_days(), left.whole_hours(), left.whole_minutes()) {
-            (2.., _, _) => format!("{} days", left.whole_days()),
-            (_, 2.., _) => format!("{} hours", left.whole_hours()),
-            (_, _, minutes) => format!("{minutes} min"),
-        }
-    }
-
-    fn hint(&self) -> &'static str {
-        match self.place {
-            Place::Leaf => "renew the certificate; without it there are no new credentials",
-            Place::Intermediate => "put the renewed intermediate into the file",
-        }
-    }
-
-    fn tell(&self, session: &str, nearness: Nearness, now: OffsetDateTime) {
-        let Self { subject, serial, .. } = self;
-        let (file, hint, left) = (self.origin.bare(), self.hint(), self.left(now));
-        let not_after = clock::rfc3339(self.not_after);
-        match (self.place, nearness) {
-            (Place::Leaf, Nearness::Past) => {
-                error!(session, subject, serial, file, not_after, hint, "The certificate has expired");
-            }
-            (Place::Leaf, _) => {
-                warn!(session, subject, serial, file, not_after, left, hint, "The certificate expires soon");
-            }
-            (Place::Intermediate, Nearness::Past) => {
-                error!(
-                    session,
-                    subject, serial, file, not_after, hint, "An intermediate certificate has expired"
-                );
-            }
-            (Place::Intermediate, _) => {
-                warn!(
-                    session,
-                    subject, serial, file, not_after, left, hint, "An intermediate certificate expires soon"
-                );
-            }
+impl Place {
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Leaf => "renew the certificate; without it there are no new credentials",
+            Self::Intermediate => "put the renewed intermediate into the file",
         }
     }
 }
@@ -258,8 +330,8 @@ mod tests {
         assert_eq!(
             log.news(),
             [
-                format!("WARN The certificate expires soon {about} left=\"6 days\" {leaf}"),
-                format!("WARN An intermediate certificate expires soon {about} left=\"6 days\" {ca}"),
+                format!("WARN The certificate expires soon {about} left_seconds=518400 {leaf}"),
+                format!("WARN An intermediate certificate expires soon {about} left_seconds=518400 {ca}"),
                 format!("ERROR The certificate has expired {about} {leaf}"),
                 format!("ERROR An intermediate certificate has expired {about} {ca}"),
             ]
@@ -267,8 +339,16 @@ mod tests {
     }
 
     #[test]
+    fn days_that_are_left_are_whole_and_below_zero_after_the_end() {
+        let days = |left: Duration| days_left(END, END - left);
+
+        assert_eq!((days(Duration::days(4)), days(Duration::hours(95))), (4, 3));
+        assert_eq!((days(Duration::ZERO), days(-Duration::SECOND), days(-Duration::DAY)), (0, -1, -1));
+    }
+
+    #[test]
     fn what_is_left_is_told_in_a_unit_that_people_use() {
-        let left = |left| link(Duration::days(365)).left(END - left);
+        let left = |left| life_left(END, END - left);
 
         assert_eq!(left(Duration::days(30)), "30 days");
         assert_eq!(left(Duration::hours(47)), "47 hours");

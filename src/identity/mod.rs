@@ -41,6 +41,8 @@ pub use error::Error;
 pub use error::LET_IT_BE_READ;
 pub use expiry::Link;
 use expiry::Place;
+pub use expiry::days_left;
+pub use expiry::life_left;
 pub use glance::Glance;
 pub use inspect::Inspection;
 pub use inspect::Role;

@@ -206,8 +206,8 @@ impl Lookout {
         if let (Some(trouble), Some(error)) = (&trouble, &text)
             && self.told_trouble != text
         {
-            let (session, hint, every) = (&*self.session, trouble.hint(), self.pace.poll);
-            warn!(session, error, hint, ?every, "Cannot watch {}; looking at intervals", self.words);
+            let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
+            warn!(session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words);
         }
         self.told_trouble = text;
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tracing::debug;
 use tracing::error;
+use tracing::field::display;
 use tracing::info;
 use tracing::warn;
 
@@ -25,6 +26,7 @@ use crate::failure::Failure;
 pub(super) struct Diary {
     session: Arc<str>,
     failures: u32,
+    failing_since: Option<Moment>,
     told: Option<Told>,
     times_told: u32,
     left: Left,
@@ -42,12 +44,21 @@ struct Told {
 enum Left {
     Plenty,
     Little,
+    /// Less than the reserve: no client gets them any more, though they have not ended.
+    Reserve,
     Nothing,
 }
 
 impl Diary {
     pub(super) fn new(session: &str) -> Self {
-        Self { session: session.into(), failures: 0, told: None, times_told: 0, left: Left::Nothing }
+        Self {
+            session: session.into(),
+            failures: 0,
+            failing_since: None,
+            told: None,
+            times_told: 0,
+            left: Left::Nothing,
+        }
     }
 
     pub(super) fn session(&self) -> &str {
@@ -63,73 +74,96 @@ impl Diary {
         (retry_in, spare): (Duration, Option<OffsetDateTime>),
         now: Moment,
     ) {
-        let left = Left::of(snapshot, now);
-        let lapsed = left == Left::Nothing && self.left != Left::Nothing;
+        let (left, before) = (Left::of(snapshot, now), self.left);
         self.left = left;
         match (ended, &snapshot.trouble, &snapshot.credentials) {
-            (true, Some(trouble), _) => self.failed(trouble, snapshot.inherited, retry_in),
-            (true, None, Some(held)) => self.renewed(held, spare, retry_in),
-            _ if lapsed => self.lapsed(snapshot.trouble.as_ref()),
+            (true, Some(trouble), _) => self.failed(trouble, snapshot, retry_in, now),
+            (true, None, Some(held)) => self.renewed(held, spare, retry_in, now),
+            (_, trouble, Some(held)) if left != before => self.ran_out(held, trouble.as_ref()),
             _ => {}
         }
     }
 
-    fn renewed(&mut self, held: &Credentials, spare: Option<OffsetDateTime>, next_in: Duration) {
+    fn renewed(&mut self, held: &Credentials, spare: Option<OffsetDateTime>, next_in: Duration, now: Moment) {
         let session = &*self.session;
-        if self.failures > 0 {
-            info!(session, failures = self.failures, "Recovered");
+        if let Some(since) = self.failing_since {
+            let failing_for_seconds = (now.up - since.up).whole_seconds();
+            info!(session, failures = self.failures, failing_for_seconds, "Recovered");
         }
-        (self.failures, self.told, self.times_told) = (0, None, 0);
+        (self.failures, self.failing_since, self.told, self.times_told) = (0, None, None, 0);
         let expires_at = rfc3339(held.expires_at());
         match spare {
             Some(end) => info!(
-                session, %expires_at, granted_until = rfc3339(end), ?next_in,
+                session, %expires_at, granted_until = rfc3339(end), next_in_seconds = seconds(next_in),
                 "AWS granted credentials that end before those held; keeping the ones that live longer"
             ),
             None => info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed"),
         }
     }
 
-    fn failed(&mut self, trouble: &Failure, inherited: bool, retry_in: Duration) {
+    fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
         let told = Told { class: trouble.class(), gist: gist(trouble.message()), left: self.left };
         if self.told.as_ref() != Some(&told) {
             (self.told, self.times_told) = (Some(told), 0);
         }
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
         self.times_told = self.times_told.saturating_add(1);
 
         let (session, failures) = (&*self.session, self.failures);
         let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
+        let retry_in_seconds = seconds(retry_in);
+        // When what is held ends or has ended.
+        let expires_at = snapshot.credentials.as_ref().map(|held| display(rfc3339(held.expires_at())));
         let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
         if self.times_told > TOLD_ALOUD {
-            debug!(session, %class, error, hint, ?retry_in, failures, "Renewal failed again");
-        } else if inherited && self.left != Left::Nothing {
+            debug!(session, %class, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
+        } else if snapshot.inherited && self.left.is_handed_out() {
             warn!(
-                session, %class, error, hint, ?retry_in,
+                session, %class, error, hint, retry_in_seconds, expires_at,
                 "No credentials by the new settings; handing out those of the earlier ones until they expire"
             );
-        } else if self.left != Left::Nothing {
+        } else if self.left.is_handed_out() {
             warn!(
-                session, %class, error, hint, ?retry_in,
+                session, %class, error, hint, retry_in_seconds, expires_at,
                 "Renewal failed; keeping credentials until they expire"
             );
         } else if needs_a_person {
-            error!(session, %class, error, hint, ?retry_in, "No valid credentials");
+            error!(session, %class, error, hint, retry_in_seconds, expires_at, "No valid credentials");
         } else {
-            warn!(session, %class, error, hint, ?retry_in, "No valid credentials; trying again");
+            warn!(
+                session, %class, error, hint, retry_in_seconds, expires_at,
+                "No valid credentials; trying again"
+            );
         }
     }
 
-    fn lapsed(&self, trouble: Option<&Failure>) {
-        let session = &*self.session;
-        match trouble {
-            Some(trouble) => {
-                let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
-                error!(session, %class, error, hint, "Credentials have expired; no renewal has succeeded");
-            }
-            None => info!(session, "Credentials have expired; renewing"),
+    /// Tells that what is held is too near its end to be handed out, or has ended.
+    fn ran_out(&self, held: &Credentials, trouble: Option<&Failure>) {
+        let (session, expires_at) = (&*self.session, rfc3339(held.expires_at()));
+        let trouble = trouble.map(|trouble| (trouble.class(), trouble.message(), trouble.hint()));
+        match (self.left, trouble) {
+            (Left::Plenty | Left::Little, _) => {}
+            (Left::Reserve, Some((class, error, hint))) => error!(
+                session, %class, error, hint, %expires_at,
+                "Credentials are about to expire and are not handed out any more; no renewal has succeeded"
+            ),
+            (Left::Reserve, None) => info!(
+                session, %expires_at,
+                "Credentials are about to expire and are not handed out any more; renewing"
+            ),
+            (Left::Nothing, Some((class, error, hint))) => error!(
+                session, %class, error, hint, %expires_at,
+                "Credentials have expired; no renewal has succeeded"
+            ),
+            (Left::Nothing, None) => info!(session, %expires_at, "Credentials have expired; renewing"),
         }
     }
+}
+
+/// In whole seconds, the nearest.
+fn seconds(span: Duration) -> u64 {
+    (span + Duration::from_millis(500)).as_secs()
 }
 
 /// Notes, once for all sessions, that the wall clock was set by `step`.
@@ -153,8 +187,13 @@ impl Left {
                     Self::Plenty
                 }
             }
+            Some(held) if held.remaining(now).is_positive() => Self::Reserve,
             _ => Self::Nothing,
         }
+    }
+
+    fn is_handed_out(self) -> bool {
+        matches!(self, Self::Plenty | Self::Little)
     }
 }
 
@@ -194,7 +233,7 @@ mod tests {
             trouble: trouble.cloned(),
             fetching: false,
             next_attempt_at: NOON,
-            nudge_from: NOON,
+            ..Snapshot::first(NOON)
         }
     }
 
@@ -239,11 +278,13 @@ mod tests {
         assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "DEBUG", "INFO", "INFO", "INFO"]);
         assert!(lines[0].contains("Renewal failed; keeping credentials until they expire"), "{lines:?}");
         assert!(
-            lines[0].contains("class=transient error=\"no route; request 0ab\" retry_in=7s"),
+            lines[0].contains(
+                "class=transient error=\"no route; request 0ab\" retry_in_seconds=7 expires_at=2026-03-11T13:00:00Z"
+            ),
             "{lines:?}"
         );
         assert!(lines[4].contains("failures=5"), "{lines:?}");
-        assert!(lines[5].contains("Recovered session=\"web\" failures=5"), "{lines:?}");
+        assert!(lines[5].contains("Recovered session=\"web\" failures=5 failing_for_seconds=0"), "{lines:?}");
         assert!(lines[7].contains("Credentials renewed"), "{lines:?}");
     }
 
@@ -307,19 +348,50 @@ mod tests {
     }
 
     #[test]
-    fn expiry_is_told_once_with_its_cause() {
-        let (held, dead) =
-            (credentials(NOON, time::Duration::HOUR), credentials(NOON, time::Duration::SECOND));
+    fn the_reserve_and_the_end_are_told_once_each_with_cause_and_time() {
+        let held = credentials(NOON, time::Duration::HOUR);
         let refused = Failure::of(Class::Denied, "refused", Some("enable the profile".into()));
+        let at = |seconds: i64, diary: &mut Diary, trouble: Option<&Failure>| {
+            let now = NOON + time::Duration::HOUR - time::Duration::seconds(seconds);
+            let snapshot = Snapshot { phase: Phase::Lapsed, ..state(Some(&held), trouble) };
+            diary.note(false, &snapshot, (RETRY_IN, None), now);
+        };
+        let told = |trouble: Option<&Failure>| {
+            logged(|diary| {
+                renew(diary, &held);
+                for seconds in [60, 30, 1, 0, -30, -60] {
+                    at(seconds, diary, trouble);
+                }
+            })
+        };
+
+        let (failing, renewing) = (told(Some(&refused)), told(None));
+
+        assert_eq!(levels(&failing), ["INFO", "ERROR", "ERROR"], "{failing:?}");
+        assert!(failing[1].contains("are about to expire and are not handed out any more"), "{failing:?}");
+        assert!(failing[2].contains("Credentials have expired; no renewal has succeeded"), "{failing:?}");
+        for line in &failing[1..] {
+            assert!(line.contains("hint=\"enable the profile\""), "{line}");
+            assert!(line.contains("expires_at=2026-03-11T13:00:00Z"), "{line}");
+        }
+        assert_eq!(levels(&renewing), ["INFO", "INFO", "INFO"], "{renewing:?}");
+    }
+
+    #[test]
+    fn a_recovery_tells_how_long_nothing_succeeded() {
+        let held = credentials(NOON, time::Duration::HOUR);
+        let later = NOON + time::Duration::seconds(754);
 
         let lines = logged(|diary| {
-            renew(diary, &held);
-            diary.note(false, &state(Some(&dead), Some(&refused)), (RETRY_IN, None), NOON);
-            diary.note(false, &state(Some(&dead), Some(&refused)), (RETRY_IN, None), NOON);
+            fail(diary, Some(&held), &failure(Class::Transient));
+            diary.note(true, &state(Some(&held), Some(&failure(Class::Denied))), (RETRY_IN, None), later);
+            diary.note(true, &state(Some(&held), None), (RETRY_IN, None), later);
         });
 
-        assert_eq!(levels(&lines), ["INFO", "ERROR"]);
-        assert!(lines[1].contains("hint=\"enable the profile\""), "{lines:?}");
+        assert!(
+            lines[2].contains("Recovered session=\"web\" failures=2 failing_for_seconds=754"),
+            "{lines:?}"
+        );
     }
 
     #[test]

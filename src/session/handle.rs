@@ -87,6 +87,7 @@ impl Handle {
         Snapshot {
             credentials: snapshot.credentials.as_ref().map(|held| as_of(held, now)),
             next_attempt_at: now.when_up(snapshot.next_attempt_at.up),
+            record: snapshot.record.as_of(now),
             ..snapshot
         }
     }

@@ -26,4 +26,5 @@ pub use plan::Step;
 pub use plan::left_when_due;
 pub use registry::Sessions;
 pub use snapshot::Phase;
+pub use snapshot::Record;
 pub use snapshot::Snapshot;

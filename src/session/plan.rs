@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::Freshness;
 use super::Phase;
+use super::Record;
 use super::Snapshot;
 use super::handle::as_of;
 use crate::clock::CLOCK_STEP;
@@ -89,6 +90,7 @@ pub struct Machine {
     /// Before this nothing starts it, not even a new certificate.
     not_before: Span,
     failures: u32,
+    record: Record,
     last_date: Option<Reading>,
     seen: Moment,
     /// The wall time at boot by which the clock was last found to be set.
@@ -129,6 +131,7 @@ impl Machine {
             nudge: now.up,
             not_before: now.up,
             failures: 0,
+            record: Record::default(),
             last_date: None,
             seen: now,
             booted_at: now.booted_at(),
@@ -146,6 +149,7 @@ impl Machine {
         machine.held = last.credentials.clone();
         machine.inherited = last.inherited;
         machine.trouble = last.trouble.clone();
+        machine.record = last.record;
         // Set since it was published, the clock is found to be set with the first event.
         machine.booted_at = last.next_attempt_at.booted_at();
         match (&last.credentials, &last.trouble) {
@@ -240,6 +244,7 @@ impl Machine {
             fetching,
             next_attempt_at: self.seen.when_up(self.attempt),
             nudge_from: self.seen.when_up(self.nudge),
+            record: self.record,
         }
     }
 
@@ -339,6 +344,7 @@ impl Machine {
         };
         let now = self.seen.up;
         (self.trouble, self.failures) = (None, 0);
+        self.record.succeed(self.seen);
         self.attempt = now + next.max(SHORTEST_RENEWAL);
         self.nudge = now + SHORTEST_RENEWAL;
         self.not_before = self.nudge;
@@ -348,6 +354,7 @@ impl Machine {
     }
 
     fn fail(&mut self, failure: Failure, outdated: bool, jitter: &Jitter) {
+        self.record.fail(self.seen);
         self.pause_after(failure, jitter);
         if outdated {
             self.outdate(jitter);

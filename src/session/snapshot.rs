@@ -23,6 +23,39 @@ pub struct Snapshot {
     pub next_attempt_at: Moment,
     /// From when on a waiting client may start the next attempt early.
     pub nudge_from: Moment,
+    /// How the attempts so far have ended.
+    pub record: Record,
+}
+
+/// How the attempts of a session have ended, as far as this process knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// When the last one ended that succeeded.
+    pub last_success_at: Option<Moment>,
+    /// How many have failed since.
+    pub failures: u32,
+    /// When the first of those ended.
+    pub failing_since: Option<Moment>,
+}
+
+impl Record {
+    /// One that ended well at `now`.
+    pub(super) fn succeed(&mut self, now: Moment) {
+        *self = Self { last_success_at: Some(now), ..Self::default() };
+    }
+
+    /// One that failed at `now`.
+    pub(super) fn fail(&mut self, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+    }
+
+    /// The same with times as the clock shows them at `now`.
+    pub(super) fn as_of(self, now: Moment) -> Self {
+        let shown = |at: Option<Moment>| at.map(|at| now.when_up(at.up));
+        let (last_success_at, failing_since) = (shown(self.last_success_at), shown(self.failing_since));
+        Self { last_success_at, failing_since, ..self }
+    }
 }
 
 /// Where a session stands.
@@ -47,6 +80,7 @@ impl Snapshot {
             fetching: true,
             next_attempt_at: now,
             nudge_from: now,
+            record: Record::default(),
         }
     }
 
@@ -76,6 +110,7 @@ impl Snapshot {
             && id(self) == id(newer)
             && self.trouble == newer.trouble
             && self.fetching == newer.fetching
+            && self.record == newer.record
             && is_same(self.nudge_from, newer.nudge_from)
             && (is_same(self.next_attempt_at, newer.next_attempt_at) || newer.fetching)
     }
@@ -122,6 +157,7 @@ mod tests {
             Snapshot { trouble: Some(failure(Class::Denied)), ..idle.clone() },
             Snapshot { next_attempt_at: later, ..idle.clone() },
             Snapshot { nudge_from: later, ..idle.clone() },
+            Snapshot { record: Record { failures: 1, ..Record::default() }, ..idle.clone() },
         ] {
             assert!(!idle.is_old_news(&news), "{news:?}");
         }

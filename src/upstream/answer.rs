@@ -10,6 +10,7 @@ use super::Error;
 use super::Foreign;
 use super::Operation;
 use super::Reply;
+use crate::arn::RoleArn;
 use crate::clock;
 use crate::clock::Moment;
 use crate::clock::Reading;
@@ -118,6 +119,21 @@ impl Answer {
         Credentials::new(keys, self.read, expires_at, account_id)
             .map(|made| made.ending_at_aws(expiration).living_for(life))
             .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
+    }
+
+    /// Checks that an answer is for `role`: neither the role that it names nor the session of it that it names may be
+    /// another's. AWS's model lets both be absent.
+    pub(super) fn check_role(
+        &self,
+        operation: Operation,
+        role: &RoleArn,
+        (named, assumed): (Option<&str>, Option<&str>),
+    ) -> Result<(), Error> {
+        let others = named.filter(|arn| !role.is_named(arn));
+        let others = others.or_else(|| assumed.filter(|arn| !role.is_assumed_in(arn)));
+        let Some(answered) = others else { return Ok(()) };
+        let (asked, answered, request_id) = (role.clone(), printable(answered), self.request_id());
+        Err(Error::AnotherRole { operation, asked, answered, request_id })
     }
 
     fn retry_after(&self) -> Option<Duration> {

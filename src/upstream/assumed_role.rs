@@ -96,7 +96,9 @@ impl Step {
         self.sts
             .ask(caller, keys, &self.form(), |found, answer| {
                 let granted = found.granted(self.duration, Some(account_id.to_owned()))?;
-                answer.credentials(Operation::AssumeRole, granted)
+                let credentials = answer.credentials(Operation::AssumeRole, granted)?;
+                answer.check_role(Operation::AssumeRole, &self.role, (None, found.assumed_role()))?;
+                Ok(credentials)
             })
             .await
     }

@@ -95,8 +95,16 @@ struct Granting {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Member {
     credentials: Raw,
+    role_arn: Option<String>,
+    assumed_role_user: Option<AssumedRoleUser>,
+}
+
+#[derive(Deserialize)]
+struct AssumedRoleUser {
+    arn: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -243,8 +251,10 @@ impl RolesAnywhere {
             let (line, column) = (error.line(), error.column());
             reply.not_understood(OPERATION, format!("not the expected JSON at line {line} column {column}"))
         })?;
-        let raw = answer.credential_set.into_iter().next().map(|member| member.credentials);
-        let raw = raw.ok_or_else(|| reply.not_understood(OPERATION, "it holds no credentials"))?;
+        let Some(member) = answer.credential_set.into_iter().next() else {
+            return Err(reply.not_understood(OPERATION, "it holds no credentials"));
+        };
+        let Member { credentials: raw, role_arn, assumed_role_user } = member;
         let keys = Keys {
             access_key_id: raw.access_key_id,
             secret_access_key: Secret::new(raw.secret_access_key),
@@ -256,7 +266,10 @@ impl RolesAnywhere {
             asked: self.options.duration,
             account_id: Some(self.options.role.account_id().to_owned()),
         };
-        reply.credentials(OPERATION, granted)
+        let credentials = reply.credentials(OPERATION, granted)?;
+        let assumed = assumed_role_user.and_then(|user| user.arn);
+        reply.check_role(OPERATION, &self.options.role, (role_arn.as_deref(), assumed.as_deref()))?;
+        Ok(credentials)
     }
 }
 

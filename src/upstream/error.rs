@@ -14,6 +14,7 @@ pub use foreign::Foreign;
 use http::StatusCode;
 
 use super::TransportError;
+use crate::arn::RoleArn;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::identity;
@@ -154,6 +155,21 @@ pub enum Error {
         /// For AWS support; `-` if the reply names none.
         request_id: String,
     },
+    /// Credentials of another role than was asked for; they are not used.
+    #[error(
+        "AWS's answer{} is for `{answered}`, not for the role `{}` that was asked for (request id {request_id})",
+        .operation.between(" to ", ""), .asked.as_str()
+    )]
+    AnotherRole {
+        /// What was asked.
+        operation: Operation,
+        /// The role that was asked for.
+        asked: RoleArn,
+        /// The role, or the session of a role, that the answer names.
+        answered: String,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+    },
     /// Something of ours failed.
     #[error("{0}")]
     Broken(&'static str),
@@ -167,7 +183,7 @@ impl Classify for Error {
             Self::AccessKeys(error) => error.class(),
             Self::Signing(error) => error.class(),
             Self::Unsignable(error) => error.class(),
-            Self::Broken(_) => Class::Broken,
+            Self::AnotherRole { .. } | Self::Broken(_) => Class::Broken,
             Self::Endpoint { .. } => Class::Misconfigured,
             Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
             Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
@@ -195,6 +211,10 @@ impl Classify for Error {
             Self::NotUnderstood { .. } => {
                 Some("see whether a proxy or portal on the way answers in AWS's place".into())
             }
+            Self::AnotherRole { .. } => Some(
+                "its credentials are not used: see whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
+                    .into(),
+            ),
             Self::Signing(error) => error.hint(),
             Self::Unsignable(_) | Self::Broken(_) => None,
         }
@@ -220,7 +240,8 @@ impl Classify for Error {
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
             | Self::Foreign { .. }
-            | Self::NotUnderstood { .. } => false,
+            | Self::NotUnderstood { .. }
+            | Self::AnotherRole { .. } => false,
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn keys(id: &str, token: Option<&str>) -> Keys {
 pub(super) fn granted(operation: &str, id: &str, expiration: &str) -> String {
     format!(
         "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <{operation}Result>\n\
-         <AssumedRoleUser><Arn>arn</Arn></AssumedRoleUser>\n    <Credentials>\n\
+         <Credentials>\n\
          <AccessKeyId>{id}</AccessKeyId>\n<SecretAccessKey>canary-secret-of-{id}</SecretAccessKey>\n\
          <SessionToken>canary-token-of-{id}</SessionToken>\n<Expiration>{expiration}</Expiration>\n\
          </Credentials>\n  </{operation}Result>\n\

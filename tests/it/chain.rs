@@ -1,5 +1,6 @@
 //! Sessions that go on from their first role to others.
 
+use anchord_emulator::Fault;
 use anchord_emulator::LoggedRequest;
 use anchord_emulator::Role;
 use anchord_emulator::Service;
@@ -101,6 +102,28 @@ async fn a_role_that_is_refused_is_named_and_its_owner_told_what_it_needs() {
     let process = stage.run(&["credential-process", "--session", "bedrock"]).await;
     assert_eq!((process.code, process.stdout.as_str()), (1, ""));
     assert!(process.stderr.contains(BATCH), "{process:?}");
+}
+
+#[tokio::test]
+async fn credentials_of_another_role_than_asked_for_are_never_handed_out() {
+    for (service, told) in [
+        (Service::RolesAnywhere, "AWS's answer is for `arn:aws:iam::333333333333:role/Other`"),
+        (
+            Service::Sts,
+            "(step 1 of 2) could not be assumed: AWS's answer to AssumeRole is for `arn:aws:sts::3333",
+        ),
+    ] {
+        let stage = Stage::new().await;
+        stage.configure(&steps(&stage, ""));
+        let other = "arn:aws:iam::333333333333:role/Other";
+        stage.emulator.always_for(service, Some(Fault::AnotherRole(other.to_owned())));
+
+        let process = stage.run(&["credential-process", "--session", "bedrock"]).await;
+
+        assert_eq!(process.stdout, "", "{process:?}");
+        assert_ne!(process.code, 0);
+        assert!(process.stderr.contains(told) && process.stderr.contains("hint: "), "{process:?}");
+    }
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn a_certificate_folder_that_hangs_is_reported_while_what_lives_is_served(
     assert!(error.contains("now/leaf.pem") && error.contains("could not be read within 5 s"), "{line}");
     assert_eq!(line["hint"], "see whether its file system still answers");
     let status = stage.run(&["status"]).await;
-    assert_eq!(status.code, 0, "they live: {status:?}");
+    assert_eq!(status.code, 1, "they live, and their certificate cannot be read: {status:?}");
     assert_eq!(status.stdout.matches("could not be read within 5 s").count(), SESSIONS, "{}", status.stdout);
     assert!(
         status.stdout.contains("\n  hint: see whether its file system still answers\n"),

@@ -234,6 +234,92 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
     assert_eq!(signed_with(&stage), [&[outcome("1", 201)], &both[..], &both[..]].concat());
 }
 
+/// The only session of `anchord status --json`, and how that ended.
+async fn shown(stage: &Stage) -> (i32, serde_json::Value) {
+    let status = stage.run(&["status", "--json"]).await;
+    let document: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    (status.code, document["sessions"][0].clone())
+}
+
+#[tokio::test]
+async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goes_on() {
+    let stage = Stage::of_short_sessions().await;
+    let daemon = started(&stage).await;
+    let (code, well) = shown(&stage).await;
+    assert_eq!(
+        (code, &well["consecutive_failures"], &well["certificate_trouble"]),
+        (0, &0.into(), &().into())
+    );
+    assert_eq!((&well["role_arn"], &well["region"]), (&stage.role.as_str().into(), &"us-east-1".into()));
+    let certificate = &well["certificate"];
+    assert_eq!((&certificate["subject"], &certificate["serial"]), (&"CN=robot-7".into(), &"1".into()));
+    assert!(certificate["not_after"].is_string() && certificate["days_left"].is_i64(), "{well}");
+    assert!(well["last_success_at"].is_string(), "{well}");
+    stage.emulator.set_revoked("2", true);
+
+    renew(&stage, 2);
+    daemon.wait_for_nth(RENEWED, 2).await;
+
+    let (code, ailing) = shown(&stage).await;
+    assert_eq!((code, &ailing["phase"], &ailing["trouble"]), (3, &"live".into(), &().into()), "{ailing}");
+    let trouble = &ailing["certificate_trouble"];
+    assert_eq!(trouble["class"], "denied");
+    assert!(trouble["hint"].as_str().unwrap().contains("does not lead to the trust anchor"), "{trouble}");
+    assert_eq!(ailing["certificate"]["serial"], "1", "the one in use");
+    let text = stage.run(&["status"]).await;
+    assert_eq!(text.code, 3);
+    for part in [
+        "  role: arn:aws:iam::",
+        ", Region us-east-1\n",
+        "  certificate: CN=robot-7, serial 1, ends at ",
+        "  last success: ",
+        "  certificate, denied: AWS refuses the new certificate with serial 2; the previous one, which ends at ",
+        "  hint: the leaf does not lead to the trust anchor",
+    ] {
+        assert!(text.stdout.contains(part), "{part} is not in:\n{}", text.stdout);
+    }
+
+    stage.emulator.set_revoked("2", false);
+    renew(&stage, 3);
+    daemon.wait_for_nth(RENEWED, 3).await;
+    assert_eq!(shown(&stage).await.0, 0);
+}
+
+#[tokio::test]
+async fn status_tells_that_the_new_certificate_cannot_be_read_while_the_old_one_goes_on() {
+    let stage = Stage::of_short_sessions().await;
+    let daemon = started(&stage).await;
+
+    stage.write("leaf.pem", "");
+    daemon.wait_for(KEEPING).await;
+
+    let (code, ailing) = shown(&stage).await;
+    assert_eq!((code, &ailing["phase"]), (1, &"live".into()), "{ailing}");
+    assert_eq!(ailing["certificate_trouble"]["class"], "misconfigured");
+    assert!(ailing["certificate_trouble"]["hint"].is_string(), "{ailing}");
+    let text = stage.run(&["status"]).await;
+    assert_eq!(text.code, 1);
+    assert!(text.stdout.contains("\n  certificate, misconfigured: "), "{}", text.stdout);
+}
+
+#[tokio::test]
+async fn status_tells_that_a_live_session_will_get_no_more_credentials() {
+    let stage = Stage::of_short_sessions().await;
+    let daemon = started(&stage).await;
+    stage.emulator.set_revoked("1", true);
+    stage.emulator.set_revoked("2", true);
+
+    renew(&stage, 2);
+    daemon.wait_for("Renewal failed; keeping credentials until they expire").await;
+
+    let (code, ailing) = shown(&stage).await;
+    assert_eq!((code, &ailing["phase"], &ailing["consecutive_failures"]), (3, &"live".into(), &1.into()));
+    assert_eq!(ailing["trouble"]["class"], "denied");
+    assert!(ailing["failing_since"].is_string() && ailing["last_success_at"].is_string(), "{ailing}");
+    let text = stage.run(&["status"]).await;
+    assert!(text.stdout.contains("\n  failures in a row: 1, since "), "{}", text.stdout);
+}
+
 #[tokio::test]
 async fn a_successor_says_that_its_certificate_is_bad_while_old_credentials_live() {
     let stage = Stage::in_memory().await;
@@ -298,10 +384,9 @@ async fn a_certificate_that_ends_soon_is_told_by_daemon_and_check() {
     let line = daemon.wait_for("The certificate expires soon").await;
     let checked = stage.run(&["config", "check"]).await;
 
-    assert_eq!(
-        (&line["level"], &line["left"], &line["session"]),
-        (&"WARN".into(), &"6 days".into(), &"bedrock".into())
-    );
+    assert_eq!((&line["level"], &line["session"]), (&"WARN".into(), &"bedrock".into()));
+    let left_seconds = line["left_seconds"].as_i64().unwrap();
+    assert_eq!(left_seconds / 86400, 6, "{line}");
     let warning = "# session.bedrock: warning: the leaf `CN=robot-7` in `";
     assert!(
         checked.stdout.contains(warning) && checked.stdout.contains("expires in 6 days"),
@@ -309,4 +394,13 @@ async fn a_certificate_that_ends_soon_is_told_by_daemon_and_check() {
         checked.stdout
     );
     assert_eq!(checked.code, 0);
+
+    // One judgement for all.
+    let sentence = checked.stdout.split("warning: ").nth(1).unwrap().split(", at ").next().unwrap();
+    for verb in [&["certificate", "show"][..], &["certificate", "show", "--json"], &["check"], &["status"]] {
+        let ran = stage.run(verb).await;
+        assert!(ran.stdout.contains(sentence), "{sentence} is not what {verb:?} says:\n{ran:?}");
+    }
+    let (code, shown) = shown(&stage).await;
+    assert_eq!((code, &shown["certificate"]["days_left"]), (0, &6.into()), "it works");
 }

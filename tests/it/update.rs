@@ -28,6 +28,10 @@ fn key_id(path: &Path, profile: &str) -> Option<String> {
 
 const ONCE: [&str; 4] = ["update", "--once", "--session", "bedrock"];
 
+/// What the log says when the reserve of a minute begins.
+const WITHHELD: &str =
+    "Credentials are about to expire and are not handed out any more; no renewal has succeeded";
+
 #[tokio::test]
 async fn once_writes_the_file_in_a_folder_of_its_own_and_says_nothing() {
     let stage = Stage::new().await;
@@ -145,7 +149,7 @@ async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back(
 
     let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
     let before = fs_err::read(&file).unwrap();
-    let expired = updater.wait_for("Credentials have expired; no renewal has succeeded").await;
+    let expired = updater.wait_for(WITHHELD).await;
 
     assert_eq!((told["class"].as_str(), told["session"].as_str()), (Some("transient"), Some("bedrock")));
     assert_eq!(expired["class"], "transient");
@@ -172,7 +176,7 @@ async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
     stage.emulator.set_trust_policy_refusal(&stage.role, true);
 
     let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
-    updater.wait_for("Credentials have expired; no renewal has succeeded").await;
+    updater.wait_for(WITHHELD).await;
 
     assert_eq!(told["class"], "denied");
     assert!(told["error"].as_str().unwrap().contains("Unable to assume role"), "{told}");

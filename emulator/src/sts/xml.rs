@@ -63,9 +63,13 @@ pub(crate) fn session(grant: &Grant, issued: &IssuedCredentials, request_id: &st
     response(grant.action, &result, request_id)
 }
 
-/// An `AssumeRole` answer with these credentials, or with none.
-pub(crate) fn assumed(credentials: Option<&Credentials<'_>>, request_id: &str) -> String {
-    let user = role_user("arn:aws:sts::123456789012:assumed-role/Fault/fault", "AROAFAULT:fault");
+/// An `AssumeRole` answer for this session with these credentials, or with none.
+pub(crate) fn assumed(
+    assumed: &Principal,
+    credentials: Option<&Credentials<'_>>,
+    request_id: &str,
+) -> String {
+    let user = role_user(&assumed.arn, &assumed.user_id);
     let credentials = credentials.map(Credentials::xml).unwrap_or_default();
     response("AssumeRole", &format!("{user}{credentials}"), request_id)
 }

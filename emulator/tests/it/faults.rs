@@ -98,6 +98,14 @@ async fn bad_answers_are_bad_in_their_own_ways() {
     let (_, answer) = meet(Fault::Expired).await;
     assert!(answer.json()["credentialSet"][0]["credentials"]["sessionToken"].is_string());
 
+    let other = "arn:aws:iam::210987654321:role/path/Other";
+    let (world, answer) = meet(Fault::AnotherRole(other.to_owned())).await;
+    let set = answer.json()["credentialSet"][0].clone();
+    assert_eq!(set["roleArn"], other);
+    let session = set["assumedRoleUser"]["arn"].as_str().unwrap();
+    assert!(session.starts_with("arn:aws:sts::210987654321:assumed-role/Other/"), "{session}");
+    assert_eq!(world.emulator.sessions_created(), 1, "the credentials are good");
+
     let (world, answer) = meet(Fault::Oversized).await;
     assert!(answer.status == 201 && answer.body.len() > 4 << 20);
     assert_eq!(world.emulator.sessions_created(), 0);

@@ -10,6 +10,7 @@ use crate::identity::Inspection;
 use crate::identity::Role;
 use crate::identity::Seen;
 use crate::identity::Source;
+use crate::identity::life_left;
 
 /// What was found, and what later steps tell of it.
 pub(super) struct Examined {
@@ -50,8 +51,7 @@ pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
     steps.extend(inspection.refusals.iter().map(|refusal| acceptance().failed("cannot be used", refusal)));
     match source.load(now) {
         Ok(loaded) => {
-            let endings = loaded.identity.links().filter_map(|link| link.warning(now));
-            let warnings: Vec<_> = loaded.warnings.into_iter().chain(endings).collect();
+            let warnings = loaded.warnings;
             steps.extend(warnings.iter().map(|text| acceptance().warned(text)));
             if warnings.is_empty() && inspection.refusals.is_empty() {
                 steps.push(acceptance().ok("belong together, and nothing speaks against them"));
@@ -77,14 +77,18 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
     if let Some(leaf) = sent().find(|seen| seen.role == Role::Leaf) {
         steps.push(subject().ok(format!("{} from {}, {}", leaf.subject, leaf.origin, leaf.key)));
     }
+    let validity = Subject::new("validity", "validity");
+    let endings = inspection.endings(now);
+    steps.extend(endings.iter().map(|text| validity.warned(text)));
     // What is over, or has not begun, is told as what would be refused.
     let is_alive = |seen: &Seen| seen.not_before <= now && now <= seen.not_after;
     if let Some(first) = sent().min_by_key(|seen| seen.not_after)
         && sent().all(is_alive)
+        && endings.is_empty()
     {
         let (end, role) = (clock::rfc3339(first.not_after), first.role);
-        let left = left(first.not_after - now);
-        steps.push(Subject::new("validity", "validity").ok(format!("{left} left, the {role} ends at {end}")));
+        let left = life_left(first.not_after, now);
+        steps.push(validity.ok(format!("{left} left, the {role} ends at {end}")));
     }
     if let Some(ends_at) = &inspection.ends_at {
         let intermediates: Vec<_> = sent().filter(|seen| seen.role == Role::Intermediate).collect();
@@ -97,14 +101,6 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
         steps.push(chain.ok(format!("{list}; the trust anchor must be `{ends_at}` or lead to it")));
     }
     steps
-}
-
-fn left(life: time::Duration) -> String {
-    match (life.whole_days(), life.whole_hours()) {
-        (2.., _) => format!("{} days", life.whole_days()),
-        (_, 2..) => format!("{} hours", life.whole_hours()),
-        _ => format!("{} min", life.whole_minutes()),
-    }
 }
 
 fn sent(inspection: &Inspection) -> Option<Sent> {

@@ -308,3 +308,51 @@ async fn while_the_new_certificate_is_refused_the_end_of_both_matters() {
     bench.current.accepted(&second);
     assert_eq!(serials(), [second.serial()]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
+    let bench = Bench::new();
+    let first = bench.load().await.unwrap();
+    bench.current.accepted(&first);
+    let files = |name: &str| fs_err::read(bench.folder.path(name)).unwrap();
+    let old = (files("leaf.pem"), files("key.pem"));
+    bench.renew();
+    let new = (files("leaf.pem"), files("key.pem"));
+    let install = |(leaf, key): &(Vec<u8>, Vec<u8>)| {
+        bench.folder.write("leaf.pem", leaf);
+        bench.folder.write("key.pem", key);
+    };
+    let second = bench.load().await.unwrap();
+    let ailment = || bench.current.fault().map(|fault| (fault.class(), fault.to_string()));
+    assert_eq!(ailment(), None);
+
+    let refusal = Failure::of(crate::failure::Class::Denied, "AWS answered 403", Some("name its CA".into()));
+    bench.current.passed_over(&second, &first, &refusal);
+    let (class, told) = ailment().unwrap();
+    let serial = second.serial();
+    assert_eq!(class, crate::failure::Class::Denied);
+    assert!(told.starts_with(&format!("AWS refuses the new certificate with serial {serial};")), "{told}");
+    assert!(told.contains("AWS answered 403") && told.contains("name its CA"), "{told}");
+
+    bench.folder.write("leaf.pem", "");
+    bench.load().await.unwrap();
+    assert_eq!(ailment().unwrap().0, crate::failure::Class::Misconfigured, "the newest fault goes first");
+    install(&new);
+    bench.load().await.unwrap();
+    assert_eq!(ailment().unwrap().1, told);
+    install(&old);
+    bench.load().await.unwrap();
+    assert_eq!(ailment(), None, "the one that AWS accepts is back");
+    install(&new);
+    bench.load().await.unwrap();
+    assert_eq!(ailment().unwrap().1, told);
+    bench.current.accepted(&second);
+    assert_eq!(ailment(), None);
+
+    bench
+        .current
+        .signed_instead(&first, &Failure::of(crate::failure::Class::Misconfigured, "wrong PIN", None));
+    assert!(ailment().unwrap().1.contains("the key does not sign, and the one before goes on: wrong PIN"));
+    bench.current.accepted(&second);
+    assert_eq!(ailment(), None);
+}

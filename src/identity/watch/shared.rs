@@ -141,7 +141,8 @@ impl Ear {
         if let (Some(trouble), Some(error)) = (trouble, &error)
             && told.as_ref() != Some(error)
         {
-            warn!(error, hint = trouble.hint(), ?every, "Cannot watch files; looking at intervals");
+            let every_seconds = every.as_secs();
+            warn!(error, hint = trouble.hint(), every_seconds, "Cannot watch files; looking at intervals");
         }
     }
 

@@ -335,6 +335,32 @@ fn each_failure_in_a_row_is_counted() {
 }
 
 #[test]
+fn the_record_counts_failures_from_one_success_to_the_next_whatever_the_certificate() {
+    let (mut machine, _) = live(HOUR, LATEST);
+    let denied = || Event::Fetched(Err(failure(Class::Denied)));
+    let record = |machine: &Machine| machine.snapshot().record;
+    let first = Record { last_success_at: Some(NOON), ..Record::default() };
+    assert_eq!(record(&machine), first);
+
+    for (number, minute) in [(1, 40), (2, 50)] {
+        let now = at(Span::minutes(minute));
+        let changed = tell(&mut machine, Event::IdentityChanged, now - Span::minutes(9));
+        assert!(changed.fetch || wake(&mut machine, now).fetch);
+        let _ = tell(&mut machine, denied(), now);
+        let failing_since = Some(at(Span::minutes(40)));
+        assert_eq!(record(&machine), Record { failures: number, failing_since, ..first });
+    }
+    let resumed = Machine::resume(Policy::default(), &machine.snapshot(), NOON + HOUR, &Jitter::fixed(0.0));
+    assert_eq!(record(&resumed), record(&machine), "a reload or a panic does not forget it");
+
+    let changed = tell(&mut machine, Event::IdentityChanged, at(Span::minutes(50)));
+    assert!(changed.fetch || wake(&mut machine, at(Span::minutes(58))).fetch);
+    let now = at(Span::minutes(58));
+    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(now, HOUR))), now);
+    assert_eq!(record(&machine), Record { last_success_at: Some(now), ..Record::default() });
+}
+
+#[test]
 fn a_waiting_client_may_end_a_pause_early_but_never_at_once() {
     let nudgeable_after = |failure: &Failure| {
         let (mut machine, _) = failed(failure, 20, EARLIEST);

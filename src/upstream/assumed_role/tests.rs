@@ -83,6 +83,47 @@ fn made(id: &str) -> Reply {
     reply(200, &[], &granted("AssumeRole", id, ONE))
 }
 
+/// The same of AWS, which says whose session it is.
+fn made_for(assumed_role: &str, id: &str) -> Reply {
+    let user = format!(
+        "<AssumedRoleUser><AssumedRoleId>AROA:s</AssumedRoleId><Arn>{assumed_role}</Arn></AssumedRoleUser>"
+    );
+    let text = granted("AssumeRole", id, ONE).replace("<Credentials>", &format!("{user}<Credentials>"));
+    reply(200, &[], &text)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_another_role_or_account_is_refused_at_each_step_of_a_chain() {
+    let hop = "arn:aws:sts::111111111111:assumed-role/hop/robot-7";
+    let target = "arn:aws:sts::222222222222:assumed-role/target/robot-7";
+    let others = [
+        "arn:aws:sts::222222222222:assumed-role/hop/robot-7",
+        "arn:aws:sts::111111111111:assumed-role/target/robot-7",
+        "arn:aws-cn:sts::222222222222:assumed-role/target/robot-7",
+        "arn",
+    ];
+    for other in others {
+        for (answers, step) in [(vec![other], "step 1 of 2"), (vec![hop, other], "step 2 of 2")] {
+            let count = answers.len();
+            let bench = Bench::new(answers.into_iter().map(|arn| made_for(arn, "ASIAMADE")), two_steps());
+
+            let failure = bench.issuer.issue().await.unwrap_err();
+
+            assert_eq!((failure.class(), failure.is_local()), (Class::Broken, false), "{failure}");
+            let text = failure.to_string();
+            let what =
+                format!("AWS's answer to AssumeRole is for `{other}`, not for the role `arn:aws:iam::");
+            assert!(
+                text.contains(step) && text.contains(&what) && text.contains("request id id-1"),
+                "{text}"
+            );
+            assert_eq!(bench.script.sent().len(), count, "nothing is asked with it");
+        }
+    }
+    let bench = Bench::new([made_for(hop, "ASIAHOP"), made_for(target, "ASIATARGET")], two_steps());
+    assert_eq!(bench.issuer.issue().await.unwrap().access_key_id(), "ASIATARGET");
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_role_is_assumed_with_the_credentials_of_the_one_before() {
     let bench = Bench::new([made("ASIAHOP"), made("ASIATARGET")], two_steps());

@@ -103,6 +103,52 @@ async fn a_session_is_created_with_the_arns_in_the_body() {
     );
 }
 
+/// The same of AWS, which says for which role it is and whose session; null where it does not.
+fn made_for(role: &Value, assumed_role: &Value) -> Reply {
+    let mut answer: Value = serde_json::from_str(&made("2026-03-11T13:00:00Z")).unwrap();
+    answer["credentialSet"][0]["roleArn"] = role.clone();
+    answer["credentialSet"][0]["assumedRoleUser"] = json!({ "arn": assumed_role, "assumedRoleId": "AROA:s" });
+    reply(201, &[], &answer.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_another_role_or_account_is_refused() {
+    let role = json!("arn:aws:iam::000000000000:role/path/r");
+    let session = json!("arn:aws:sts::000000000000:assumed-role/r/0abc");
+    let cases = [
+        (&role, &session, None),
+        (&Value::Null, &Value::Null, None),
+        (&json!("arn:aws:iam::000000000000:role/path/R"), &session, None),
+        (&json!("arn:aws:iam::000000000000:role/path/other"), &session, Some("role/path/other")),
+        (&json!("arn:aws:iam::000000000000:role/r"), &session, Some("::000000000000:role/r")),
+        (&json!("arn:aws:iam::000000000001:role/path/r"), &session, Some("000000000001")),
+        (&json!("arn:aws-cn:iam::000000000000:role/path/r"), &session, Some("aws-cn")),
+        (&role, &json!("arn:aws:sts::000000000000:assumed-role/other/0abc"), Some("assumed-role/other/0abc")),
+        (&role, &json!("arn:aws:sts::000000000001:assumed-role/r/0abc"), Some("000000000001")),
+        (&role, &json!("arn"), Some("`arn`")),
+        (&Value::Null, &json!("arn:aws:sts::000000000000:assumed-role/other/0abc"), Some("other")),
+        (&json!(""), &session, Some("is for `-`")),
+    ];
+    for (role, session, fault) in cases {
+        let bench = Bench::with([made_for(role, session)], |options| {
+            options.role = RoleArn::parse("arn:aws:iam::000000000000:role/path/r").unwrap();
+        });
+
+        let outcome = bench.issuer.issue().await;
+
+        let Some(fault) = fault else {
+            assert!(outcome.is_ok(), "{role} {session}: {outcome:?}");
+            continue;
+        };
+        let failure = outcome.unwrap_err();
+        assert_eq!((failure.class(), failure.is_local()), (Class::Broken, false), "{failure}");
+        let asked =
+            "not for the role `arn:aws:iam::000000000000:role/path/r` that was asked for (request id id-1)";
+        assert!(failure.message().contains(fault) && failure.message().contains(asked), "{failure}");
+        assert!(failure.hint().unwrap().contains("credentials are not used"), "{failure:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_role_session_name_is_sent_when_it_is_set() {
     let answer = reply(201, &[], &made("2026-03-11T13:00:00Z"));

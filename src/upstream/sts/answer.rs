@@ -32,6 +32,11 @@ impl<'a> Found<'a> {
         part(self.node, name).ok_or_else(missing)
     }
 
+    /// The ARN of the session of a role that the credentials are for, if it is there.
+    pub(in crate::upstream) fn assumed_role(&self) -> Option<&'a str> {
+        part(child(self.node, "AssumedRoleUser")?, "Arn")
+    }
+
     /// The credentials that are part of the result: their keys, and when they end.
     pub(in crate::upstream) fn granted(
         &self,
