@@ -44,7 +44,7 @@ impl From<&ArgMatches> for Arguments {
 /// # Errors
 /// What is wrong with it, naming the flag.
 pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
-    values::span(text).map_err(|fault| of_flag(flag, fault))
+    values::span(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
 
 /// The same for a limit, which `none` lifts.
@@ -52,7 +52,7 @@ pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
 /// # Errors
 /// What is wrong with it, naming the flag.
 pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
-    values::timeout(text).map_err(|fault| of_flag(flag, fault))
+    values::timeout(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
 
 fn of_flag(flag: &str, fault: values::Fault) -> Failure {

@@ -54,6 +54,8 @@ pub use problem::Problems;
 pub use report::Origins;
 pub use report::describe;
 pub use sample::sample;
+#[cfg(feature = "cli")]
+pub(crate) use values::nearest;
 
 use crate::arn::ProfileArn;
 use crate::arn::Region;

@@ -32,6 +32,13 @@ impl Fault {
         self
     }
 
+    /// The same without the text that it is about: programs log what is said of their command lines, and what stands in
+    /// the wrong place may be secret. Whoever reads it has the line.
+    pub(super) fn without(mut self, text: &str) -> Self {
+        self.what = self.what.replace(&echo(text), "the value");
+        self
+    }
+
     pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
@@ -306,7 +313,7 @@ fn name_fault(text: &str, error: &arn::Error) -> Fault {
 }
 
 /// The candidate that a slip of the fingers would turn into `word`.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }

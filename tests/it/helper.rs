@@ -468,6 +468,30 @@ async fn what_may_be_a_part_of_a_password_is_not_repeated() {
     }
 }
 
+/// A key itself where its path belongs, as `--private-key "$(cat key.pem)"` has it.
+#[tokio::test]
+async fn a_key_that_is_given_as_a_value_is_answered_alike_in_every_spelling_and_never_shown() {
+    let stage = Stage::new().await;
+    let key = fs_err::read_to_string(stage.path("key.pem")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    let joined = format!("--private-key={key}");
+    let unquoted = || ["--private-key"].into_iter().chain(key.split_whitespace());
+    for name in NAMES {
+        for verb in ["credential-process", "serve", "update", "sign-string"] {
+            let mut told = Vec::new();
+            for words in [vec!["--private-key", &key], vec![&joined], unquoted().collect()] {
+                let ran = run_alone(&stage, name, &[&[verb], words.as_slice()].concat()).await;
+
+                assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+                assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+                told.push(ran.stderr);
+            }
+            assert!(told[0].starts_with("anchord: --private-key: holds PEM text"), "{}", told[0]);
+            assert!(told.iter().all(|other| *other == told[0]), "{told:?}");
+        }
+    }
+}
+
 /// A password that fits no key is not tried as another's, and nothing is silently left out.
 #[tokio::test]
 async fn a_flag_that_does_not_fit_the_key_is_refused_or_warned_of() {

@@ -51,7 +51,7 @@ fn invoke() -> Command {
             Arg::new("retries")
                 .long("retries")
                 .value_name("N")
-                .value_parser(clap::value_parser!(u32).range(0..=10))
+                .value_parser(retries)
                 .default_value("0")
                 .help("How often to repeat a call that was throttled or got no answer; each may be billed"),
             Arg::new("timeout")
@@ -62,6 +62,12 @@ fn invoke() -> Command {
         ])
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
         .args(settings())
+}
+
+/// clap's own parser would repeat the value.
+fn retries(text: &str) -> Result<u32, &'static str> {
+    let number = text.parse().ok().filter(|number| *number <= 10);
+    number.ok_or("expected a whole number from 0 to 10")
 }
 
 fn body_arguments() -> [Arg; 8] {

@@ -286,6 +286,11 @@ impl Flag {
     }
 }
 
+/// Whether AWS's tool has this flag.
+pub(in crate::cli) fn has_flag(name: &str) -> bool {
+    FLAGS.iter().any(|flag| flag.name == name)
+}
+
 fn whole(text: &str, least: u32, most: u32) -> Result<String, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number

@@ -26,13 +26,13 @@ use super::Exit;
 use super::Surroundings;
 use super::credential_process;
 use super::exit;
-use super::help;
 use super::read_certificate_data;
 use super::serve;
 use super::sign_string;
 use super::update;
 use crate::config;
 
+pub(super) use flags::has_flag;
 pub(super) use hints::in_flags;
 pub(super) use line::Line;
 pub(super) use line::Mistakes;
@@ -69,15 +69,7 @@ impl Name {
 }
 
 /// The program under its other name.
-pub(super) fn main(arguments: Vec<OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
-    let is_process = arguments.get(1).is_some_and(|verb| verb == "credential-process");
-    let matches = match command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) if is_process && error.use_stderr() => {
-            return credential_process::misused(&error, surroundings);
-        }
-        Err(error) => return help::explain(&error, surroundings),
-    };
+pub(super) fn main(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     match matches.subcommand() {
         Some(("version", _)) => exit::print(surroundings, concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Some((verb, matches)) => run(verb, matches, Name::Helper, surroundings),
@@ -103,7 +95,8 @@ pub(super) fn run(verb: &str, matches: &ArgMatches, name: Name, surroundings: &m
     }
 }
 
-fn command() -> Command {
+/// The grammar under the other name.
+pub(super) fn command() -> Command {
     let verbs = VERBS.iter().map(|verb| subcommand(verb, Name::Helper));
     Command::new(HELPER)
         .about("anchord, called by the name of AWS's tool for IAM Roles Anywhere: its verbs, its flags")

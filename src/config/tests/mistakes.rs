@@ -32,7 +32,7 @@ fn every_mistake_is_reported_in_one_run() {
     let problems = settle(FILE_OF_MISTAKES, &["--log-format=xml"], &[("ANCHORD_LISTENN", "x")]).unwrap_err();
 
     let expected = "\
---log-format: `xml` is none of text, json
+--log-format: the value is none of text, json
 ANCHORD_LISTENN: unknown variable; hint: did you mean `ANCHORD_LISTEN`?
 anchord.toml:2: `runtime_directory` in the file: expected a string, found an integer
 anchord.toml:4: `level` in [log]: `loud` is none of error, warn, info, debug, trace

@@ -154,7 +154,7 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
             "the header `authorization` is not the caller's to set",
             "leave it out",
         ),
-        (&["--body", "{}", "--timeout", "soon"], "--timeout: `soon` is not a duration", "1h30m"),
+        (&["--body", "{}", "--timeout", "soon"], "--timeout: the value is not a duration", "1h30m"),
         (
             &["--body", "{}", "--endpoint-url", "http://localhost"],
             "--endpoint-url: `http://localhost` is not an endpoint",
