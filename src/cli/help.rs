@@ -18,6 +18,7 @@ use super::running;
 use crate::config;
 use crate::config::Arguments;
 use crate::config::Environment;
+use crate::config::arguments::Use;
 use crate::failure::Failure;
 
 /// The whole grammar.
@@ -54,7 +55,7 @@ fn for_people() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Print the daemon's answer as it is"),
                 )
-                .args(config::arguments::all()),
+                .args(config::arguments::of(Use::Daemon)),
         )
         .subcommand(super::check::command())
         .subcommand(super::exec::command())
@@ -74,10 +75,11 @@ fn for_people() -> Command {
                     .arg(
                         Arg::new("place")
                             .value_name("PATH|URI")
+                            .conflicts_with_all(["certificate", "config", "session"])
                             .help("Where the certificate is [default: where each session has its own]"),
                     )
                     .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
-                    .args(config::arguments::all()),
+                    .args(config::arguments::of(Use::Certificates)),
             ),
         )
         .subcommand(super::bedrock::command())

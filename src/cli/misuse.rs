@@ -416,6 +416,50 @@ mod tests {
         }
     }
 
+    /// Which flags of settings each verb takes; `run` shows that all the others are there to be refused.
+    #[test]
+    fn a_flag_that_a_verb_does_not_use_is_refused_by_name() {
+        let served =
+            ["listen", "imds-enabled", "imds-session", "container-enabled", "socket-enabled", "socket-mode"];
+        let logs = ["log-level", "log-format"];
+        let of_sessions = ["duration", "role-arn", "endpoint", "sts-region"];
+        let upstream = ["ca-file", "read-timeout", "use-fips-endpoint"];
+        let cases: [(&str, &[&[&str]]); 7] = [
+            ("status", &[&served, &logs, &of_sessions, &upstream, &["certificate"]]),
+            ("credential-process", &[&served, &logs]),
+            ("update", &[&served]),
+            ("bedrock models", &[&served, &logs]),
+            ("bedrock api-key", &[&served, &logs]),
+            ("certificate show", &[&served, &logs, &of_sessions, &upstream, &["socket-path"]]),
+            ("exec", &[&served, &logs]),
+        ];
+        for (verb, unused) in cases {
+            for flag in unused.iter().flat_map(|flags| flags.iter()) {
+                let told = told(&format!("{verb} --{flag} x"));
+                let expected = format!("`anchord {verb}` has no use for --{flag}; hint: leave it out");
+                assert!(told.starts_with(&expected), "{told}");
+                for whole in ["run", "check", "config check"] {
+                    let flag = format!("--{flag}=x");
+                    let words: Vec<&str> = whole.split(' ').chain([flag.as_str()]).collect();
+                    assert_eq!(told_by(Name::Anchord, &words), None, "{words:?}");
+                }
+            }
+        }
+        let told = told("exec --ca-file x -- ls");
+        assert!(told.starts_with("another flag needs --bedrock-api-key"), "{told}");
+    }
+
+    #[test]
+    fn what_was_named_twice_in_two_ways_is_refused() {
+        for words in [
+            "certificate show leaf.pem --certificate other.pem",
+            "certificate show leaf.pem --session s",
+            "check s --session t",
+        ] {
+            assert!(told(words).contains("cannot be given together"), "{words}: {}", told(words));
+        }
+    }
+
     #[test]
     fn a_stray_word_gets_the_nearest_right_line() {
         for (words, expected) in [

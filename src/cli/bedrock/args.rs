@@ -5,6 +5,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use crate::config;
+use crate::config::arguments::Use;
 
 pub(in crate::cli) fn command() -> Command {
     Command::new("bedrock")
@@ -185,7 +186,9 @@ fn endpoint_url(variable: &str) -> Arg {
     ))
 }
 
-/// Everything that `run` takes, but for the flag that means something else here.
+/// What leads to a session's credentials, but for the flag that means something else here.
 fn settings() -> impl Iterator<Item = Arg> {
-    config::arguments::all().into_iter().filter(|argument| argument.get_long() != Some("region"))
+    config::arguments::of(Use::Credentials)
+        .into_iter()
+        .filter(|argument| argument.get_long() != Some("region"))
 }

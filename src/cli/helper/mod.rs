@@ -31,6 +31,7 @@ use super::serve;
 use super::sign_string;
 use super::update;
 use crate::config;
+use crate::config::arguments::Use;
 
 pub(super) use flags::has_flag;
 pub(super) use hints::in_flags;
@@ -59,6 +60,8 @@ const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "im
 /// Flags of ours about what a daemon serves.
 const OF_LISTENERS: &[&str] =
     &["runtime-directory", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
+
+const OF_LOGS: &[&str] = &["log-level", "log-format"];
 
 impl Name {
     /// By the first of a process's arguments.
@@ -131,8 +134,12 @@ const CERTIFICATE: &str =
 
 /// Ours as far as the verb has a use for them, then theirs.
 pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
+    let about_credentials = config::arguments::of(Use::Credentials);
+    let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
-        ("credential-process" | "update", Name::Anchord) => true,
+        // Only what goes on for ever has logs of its own.
+        ("credential-process", Name::Anchord) => is_about_credentials(flag),
+        ("update", Name::Anchord) => is_about_credentials(flag) || OF_LOGS.contains(&flag),
         ("credential-process" | "update", Name::Helper) => {
             !OF_DAEMONS.contains(&flag) && !OF_LISTENERS.contains(&flag)
         }

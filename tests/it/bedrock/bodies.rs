@@ -48,7 +48,7 @@ async fn a_wrong_json_path_is_told_before_anything_is_sent() {
     let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "usage"]).await;
 
     let (line, hint) = told(&ran, 2);
-    assert!(line.starts_with("--output: `usage` is not a JSONPath: at position"), "{line}");
+    assert!(line.starts_with("--output: the value is not a JSONPath: at position"), "{line}");
     assert!(hint.contains("RFC 9535"), "{hint}");
     assert!(stage.emulator.requests().is_empty());
 }
