@@ -113,6 +113,16 @@ fn what_is_defined_twice_is_named() {
 }
 
 #[test]
+fn a_sessions_name_with_dots_is_told_to_need_quotes() {
+    for (written, quoted) in [("my.bedrock", "my.bedrock"), ("my.bedrock.eu", "my.bedrock.eu")] {
+        let told = refusal(&session(written));
+        let expected = format!("; hint: a name with dots needs quotes: [session.\"{quoted}\"]");
+        assert!(told.contains(&expected), "{told}");
+    }
+    assert_eq!(settled(&session("\"my.bedrock\"")).sessions[0].name, "my.bedrock");
+}
+
+#[test]
 fn key_material_in_place_of_a_path_is_refused_and_not_repeated() {
     let file = session("a")
         .replace("\"/keys/key.pem\"", "\"\"\"-----BEGIN PRIVATE KEY-----\nhunter2\n\"\"\"")
