@@ -270,6 +270,37 @@ async fn read_certificate_data_prints_a_file_as_json() {
     }
 }
 
+/// Their algorithm is their key's, for they sign without a digest before the signature. The text has no digest of the key
+/// at its end either.
+#[cfg(feature = "ml-dsa")]
+#[tokio::test]
+async fn ml_dsa_is_named_and_signed_as_by_aws_tool() {
+    use aws_lc_rs::signature;
+    let stage = Stage::new().await;
+    for (kind, algorithm, verifies) in [
+        (KeyKind::MlDsa44, "ML-DSA-44", &signature::ML_DSA_44),
+        (KeyKind::MlDsa65, "ML-DSA-65", &signature::ML_DSA_65),
+        (KeyKind::MlDsa87, "ML-DSA-87", &signature::ML_DSA_87),
+    ] {
+        let leaf = stage.root.leaf(&LeafRequest::new("robot-7", kind)).unwrap();
+        stage.install(&leaf);
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf.certificate_der()).unwrap();
+        let public_key = parsed.public_key().subject_public_key.data.to_vec();
+        for name in NAMES {
+            let read = ["read-certificate-data", "--certificate", "leaf.pem"];
+            let printed = json(&run_alone(&stage, name, &read).await);
+            let mut command = called(&stage, name);
+            command.args(["sign-string", "--private-key", "key.pem", "--format=bin"]);
+            let signed = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().stdout;
+
+            assert_eq!(printed["keyType"], algorithm);
+            assert_eq!(printed["supportedAlgorithms"], serde_json::json!([algorithm]));
+            let text = b"AWS Roles Anywhere Credential Helper Signing Test1";
+            signature::UnparsedPublicKey::new(verifies, &public_key).verify(text, &signed).unwrap();
+        }
+    }
+}
+
 /// The signature is verified with a library that anchord does not use.
 #[tokio::test]
 async fn sign_string_signs_in_each_format() {
