@@ -77,7 +77,7 @@ async fn the_certificates_of_tokens_are_listed_with_uris_that_lead_back_to_them(
             entry[0].strip_prefix(number).and_then(|line| line.strip_prefix("Hex Fingerprint: "));
         assert_eq!(fingerprint.unwrap().len(), 40, "a SHA-1");
         assert_eq!((entry[1], entry[2], entry[5]), ("Subject: CN=robot-7", "Issuer: CN=Test root", ""));
-        assert!(["Serial Number: 2A", "Serial Number: 2B"].contains(&entry[3]), "{}", entry[3]);
+        assert!(["Serial Number: 1A", "Serial Number: 2B"].contains(&entry[3]), "{}", entry[3]);
     }
     let uris = [lines[5], lines[11]].map(|line| line.strip_prefix("URI: ").unwrap());
     assert!(

@@ -133,6 +133,10 @@ fn key_material_in_place_of_a_path_is_refused_and_not_repeated() {
         "anchord.toml:2: `certificate` in [session.a]: is empty\n\
          anchord.toml:3: `private_key` in [session.a]: holds PEM text; hint: give the path of a file"
     );
+
+    let body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQghunter2hunter2hunter2";
+    let told = refusal(&session("a").replace("/keys/key.pem", body));
+    assert!(told.contains("holds PEM text without its first line") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
