@@ -75,7 +75,7 @@ fn for_people() -> Command {
                     .arg(
                         Arg::new("place")
                             .value_name("PATH|URI")
-                            .conflicts_with_all(["certificate", "config", "session"])
+                            .conflicts_with_all(["certificate", "session"])
                             .help("Where the certificate is [default: where each session has its own]"),
                     )
                     .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
