@@ -28,7 +28,9 @@ use crate::client;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Environment;
+use crate::config::OptionSpec;
 use crate::config::Settings;
+use crate::config::arguments::Use;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::system_reason;
@@ -74,7 +76,7 @@ pub(super) fn command() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Set no AWS_CONTAINER_AUTHORIZATION_TOKEN beside the file, which SDKs know since autumn 2023"),
         )
-        .args(config::arguments::all())
+        .args(config::arguments::of(Use::Credentials).into_iter().map(as_used))
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")
@@ -84,6 +86,15 @@ pub(super) fn command() -> clap::Command {
                 .last(true)
                 .help("The command and its arguments"),
         )
+}
+
+/// How AWS is reached matters only to the key, for which credentials may be got here.
+fn as_used(argument: Arg) -> Arg {
+    let is_upstream = |spec: &&OptionSpec| argument.get_id() == spec.flag && spec.table() == "upstream";
+    match config::OPTIONS.iter().any(|spec| is_upstream(&spec)) {
+        true => argument.requires("bedrock-api-key"),
+        false => argument,
+    }
 }
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -178,7 +189,7 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
 }
 
 /// The session that is meant, if the daemon has it.
-fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
+pub(super) fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
     let known = || running.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
     let hint = || match running.sessions.as_slice() {
         [] => "no sessions are configured".to_owned(),

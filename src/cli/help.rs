@@ -2,16 +2,24 @@
 
 use clap::Arg;
 use clap::ArgAction;
+use clap::ArgMatches;
 use clap::Command;
-use clap::error::ContextKind;
 use clap::error::ErrorKind;
 
 use super::Exit;
 use super::Surroundings;
+use super::command_line::CommandLine;
+use super::credential_process;
 use super::exit;
 use super::helper;
 use super::helper::Name;
+use super::misuse;
+use super::running;
 use crate::config;
+use crate::config::Arguments;
+use crate::config::Environment;
+use crate::config::arguments::Use;
+use crate::failure::Failure;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
@@ -47,7 +55,7 @@ fn for_people() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Print the daemon's answer as it is"),
                 )
-                .args(config::arguments::all()),
+                .args(config::arguments::of(Use::Daemon)),
         )
         .subcommand(super::check::command())
         .subcommand(super::exec::command())
@@ -67,10 +75,11 @@ fn for_people() -> Command {
                     .arg(
                         Arg::new("place")
                             .value_name("PATH|URI")
+                            .conflicts_with_all(["certificate", "session"])
                             .help("Where the certificate is [default: where each session has its own]"),
                     )
                     .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
-                    .args(config::arguments::all()),
+                    .args(config::arguments::of(Use::Certificates)),
             ),
         )
         .subcommand(super::bedrock::command())
@@ -85,25 +94,59 @@ fn credential_process() -> Command {
     )
 }
 
-/// clap's words, without what may be a part of a passphrase that has spaces in it and was not quoted.
-pub(super) fn rendered(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let is_stray = error.kind() == ErrorKind::UnknownArgument;
-    let found = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
-    if !is_stray || found.starts_with('-') {
-        return text;
-    }
-    let told = "an argument is neither a flag nor the value of one: values with spaces need quotes (it is not shown, for \
-                it may be secret)";
-    text.replace(&format!("'{found}'"), "'…'").replacen("unexpected argument '…' found", told, 1)
+/// Why there is nothing to run.
+pub(super) enum Unparsed {
+    /// Help or a version was asked for, or is the best answer: this text.
+    Shown { text: String, is_asked_for: bool },
+    /// The line is wrong.
+    Misused(Failure, Exit),
 }
 
-/// Prints clap's answer where it belongs: help and version are data, the rest is a mistake.
-pub(super) fn explain(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
-    let text = rendered(error);
-    if error.use_stderr() {
-        let _ = surroundings.stderr.write_all(text.as_bytes());
-        return Exit::Usage;
+/// What a line asks for, read with the grammar of a name.
+pub(super) fn parse(line: &CommandLine, sessions: misuse::Sessions<'_>) -> Result<ArgMatches, Unparsed> {
+    if let Some(failure) = misuse::pem_in(line) {
+        // As a mistake in a setting ends, which it is in a file.
+        return Err(Unparsed::Misused(failure, Exit::Failed));
     }
-    exit::print(surroundings, &text)
+    line.parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Unparsed::Shown { text: error.render().to_string(), is_asked_for: !error.use_stderr() }
+        }
+        _ => Unparsed::Misused(misuse::answer(&error, line, sessions), Exit::Usage),
+    })
+}
+
+/// Prints it where it belongs: help and version are data, the rest is a mistake.
+pub(super) fn explain(unparsed: Unparsed, line: &CommandLine, surroundings: &mut Surroundings<'_>) -> Exit {
+    let is_process = line.verbs == ["credential-process"];
+    match unparsed {
+        Unparsed::Shown { text, is_asked_for: true } => exit::print(surroundings, &text),
+        Unparsed::Shown { text, is_asked_for: false } => {
+            // Nobody is left to tell if stderr is closed.
+            let _ = surroundings.stderr.write_all(text.as_bytes());
+            Exit::Usage
+        }
+        Unparsed::Misused(failure, exit) if is_process => {
+            credential_process::refuse(&failure, surroundings);
+            exit
+        }
+        Unparsed::Misused(failure, exit) => {
+            exit::report(&failure, surroundings);
+            exit
+        }
+    }
+}
+
+/// The names of the sessions that a line may mean: those of its settings and those of the daemon.
+pub(super) fn sessions(line: &CommandLine, environment: &Environment) -> Vec<String> {
+    let places = ["config", "socket-path", "runtime-directory"];
+    let given = places.into_iter().filter_map(|flag| Some((flag, line.value_of(flag)?)));
+    let Ok(arguments) = Arguments::given(given) else { return Vec::new() };
+    let Ok(settings) = config::load_for_client(arguments, environment) else { return Vec::new() };
+    let own = settings.sessions.iter().map(|session| session.name.clone());
+    let running = exit::runtime().and_then(|runtime| runtime.block_on(running::find(&settings, None)));
+    let held = running.ok().flatten().into_iter().flat_map(|running| running.sessions);
+    own.chain(held.map(|held| held.name)).collect()
 }

@@ -3,12 +3,14 @@
 mod bedrock;
 mod certificate;
 mod check;
+mod command_line;
 mod config_check;
 mod credential_process;
 mod exec;
 mod exit;
 mod help;
 mod helper;
+mod misuse;
 #[cfg(feature = "pkcs11")]
 mod pkcs11_host;
 mod prompt;
@@ -24,6 +26,9 @@ mod update;
 use std::ffi::OsString;
 use std::io::Write;
 
+use clap::ArgMatches;
+
+use command_line::CommandLine;
 pub use exit::Exit;
 pub use helper::table as helper_flags;
 
@@ -56,17 +61,24 @@ impl<'a> Surroundings<'a> {
 pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     surroundings.name = helper::Name::of(&arguments);
-    if surroundings.name == helper::Name::Helper {
-        return helper::main(arguments, surroundings);
-    }
-    let is_helper = arguments.get(1).is_some_and(|verb| verb == "credential-process");
-    let matches = match help::command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) if is_helper && error.use_stderr() => {
-            return credential_process::misused(&error, surroundings);
-        }
-        Err(error) => return help::explain(&error, surroundings),
+    let name = surroundings.name;
+    let grammar = match name {
+        helper::Name::Anchord => help::command(),
+        helper::Name::Helper => helper::command(),
     };
+    let line = CommandLine::of(grammar, arguments);
+    let environment = surroundings.environment;
+    let matches = match help::parse(&line, &|| help::sessions(&line, environment)) {
+        Ok(matches) => matches,
+        Err(unparsed) => return help::explain(unparsed, &line, surroundings),
+    };
+    match name {
+        helper::Name::Anchord => obey(&matches, surroundings),
+        helper::Name::Helper => helper::main(&matches, surroundings),
+    }
+}
+
+fn obey(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches, surroundings),
         Some((

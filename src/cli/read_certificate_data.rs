@@ -39,7 +39,7 @@ struct Data {
     #[serde(rename = "serialNumber")]
     serial: String,
     #[serde(rename = "supportedAlgorithms")]
-    algorithms: [String; 3],
+    algorithms: Vec<String>,
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -88,14 +88,22 @@ fn data(path: &Path) -> Result<String, Failure> {
     let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => "RSA",
         "1.2.840.10045.2.1" => "EC",
-        // As there, for ML-DSA too.
+        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
+        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
+        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
+        // As there.
         _ => "",
+    };
+    // These sign without a digest before the signature.
+    let algorithms = match key_type.starts_with("ML-DSA") {
+        true => vec![key_type.to_owned()],
+        false => ["SHA256", "SHA384", "SHA512"].map(|digest| format!("{key_type}{digest}")).to_vec(),
     };
     let data = Data {
         key_type,
         certificate: BASE64_STANDARD.encode(&der),
         serial: parsed.tbs_certificate.serial.to_string(),
-        algorithms: ["SHA256", "SHA384", "SHA512"].map(|digest| format!("{key_type}{digest}")),
+        algorithms,
     };
     serde_json::to_string(&data)
         .map_err(|_| Failure::of(Class::Broken, "the certificate cannot be written as JSON", None))
@@ -126,7 +134,13 @@ fn entry(found: &TokenCertificate, selection: &Selection) -> Option<String> {
     }
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &found.der);
     let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{fingerprint} \"{}\"\n\tURI: {}\n", name(parsed.subject()), found.uri))
+    let serial = format!("{:X}", parsed.tbs_certificate.serial);
+    let (subject, issuer) = (name(parsed.subject()), name(parsed.issuer()));
+    // As AWS's tool prints it since its version 1.7, an empty line at the end included.
+    Some(format!(
+        "Hex Fingerprint: {fingerprint}\nSubject: {subject}\nIssuer: {issuer}\nSerial Number: {serial}\nURI: {}\n\n",
+        found.uri
+    ))
 }
 
 /// A name as Go's `pkix.Name` prints it: well-known attributes from the particular to the general, whatever their order

@@ -16,13 +16,14 @@ use super::prompt;
 use crate::daemon;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity::Algorithm;
 use crate::identity::Hash;
 use crate::identity::Passphrase;
 use crate::identity::Source;
 use crate::telemetry;
 
-/// What AWS's tool signs: this and the digest of [`OF_KEY`] and the public key. No request begins like this, so the
-/// signature is good for nothing else.
+/// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
+/// begins like this, so the signature is good for nothing else.
 const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
 const OF_KEY: &[u8] = b"IAM RA";
 
@@ -63,9 +64,12 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     // A certificate that was named for nothing would be a mistake that nobody is told of.
     let key = if is_certified { source.certified_key() } else { source.signing_key() }?;
     debug!(algorithm = ?key.algorithm(), guarded_by = ?source.guard(), ?hash, "Signing");
-    let of_key = [OF_KEY, key.public_key()].concat();
-    let digest = ring::digest::digest(&ring::digest::SHA256, &of_key);
-    match key.sign_with(hash, &[TEXT, digest.as_ref()].concat()) {
+    let mut text = TEXT.to_vec();
+    if key.algorithm() != Algorithm::MlDsa {
+        let of_key = [OF_KEY, key.public_key()].concat();
+        text.extend(ring::digest::digest(&ring::digest::SHA256, &of_key).as_ref());
+    }
+    match key.sign_with(hash, &text) {
         Some(signature) => signature.map_err(Failure::from),
         None => Err(Failure::of(
             Class::Misconfigured,

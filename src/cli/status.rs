@@ -1,21 +1,27 @@
 //! `anchord status`: what a running daemon holds and what ails it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Exit;
 use super::Surroundings;
+use super::exec;
 use super::exit;
+use super::running;
 use crate::client;
 use crate::client::Asked;
 use crate::clock;
 use crate::clock::Clock;
 use crate::config;
+use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -88,19 +94,26 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     // A mistake in a settings file does not hide a daemon that is named.
     let settled = match matches.contains_id("socket-path") {
         true => config::load_place(matches, environment),
-        false => config::load_for_client(matches, environment),
+        false => config::load_for_asking(matches, environment),
     };
     let settings = match settled {
         Ok(settings) => settings,
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
-    let places = client::places(&settings);
-    let asked = match exit::runtime() {
-        Ok(runtime) => runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)),
+    let session = settings.picked.as_deref();
+    let mut places = client::places(&settings);
+    let asked = exit::runtime().and_then(|runtime| {
+        if let Some(socket) = runtime.block_on(socket_of(&settings, session))? {
+            places.retain(|place| place.path == socket);
+        }
+        Ok(runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)))
+    });
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(failure) => return exit::report(&failure, surroundings),
     };
     let body = match asked {
-        Asked::Answered(body) => body,
+        Asked::Answered(body) => only(body, session),
         Asked::Refused(failure)
         | Asked::Unknown(failure)
         | Asked::Differs(failure)
@@ -128,6 +141,25 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Exit::Done => worst,
         other => other,
     }
+}
+
+/// The socket of the daemon that has the session that is meant, where one is meant and a daemon runs.
+async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    let Some(name) = session else { return Ok(None) };
+    let Some(running) = running::find(settings, session).await? else { return Ok(None) };
+    exec::which(&running, Some(name.to_owned()))?;
+    Ok(Some(running.socket))
+}
+
+/// The daemon's answer without what it says of other sessions than the one that is meant.
+fn only(body: Secret<Vec<u8>>, session: Option<&str>) -> Secret<Vec<u8>> {
+    let Some(name) = session else { return body };
+    // What is no status is told by whoever reads it.
+    let Ok(mut status) = serde_json::from_slice::<Value>(body.expose()) else { return body };
+    if let Some(sessions) = status["sessions"].as_array_mut() {
+        sessions.retain(|held| held["name"] == name);
+    }
+    Secret::new(status.to_string().into_bytes())
 }
 
 /// Refused if AWS refuses what any session asks for, failed if anything else ails one.

@@ -15,10 +15,55 @@ use super::values;
 use crate::failure::Class;
 use crate::failure::Failure;
 
-/// The flags of all options, for every verb that reads settings.
+/// The flags of all options, for verbs that serve what settings say, or judge it.
 pub fn all() -> Vec<Arg> {
     SELECTORS.iter().chain(OPTIONS).map(argument).collect()
 }
+
+/// What else a verb does with settings. A flag that would change nothing is refused: whoever writes it expects something
+/// of it. Variables are not, for they are meant for more than one program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// It asks a daemon for a session's credentials, or gets them itself.
+    Credentials,
+    /// It asks a daemon how it is.
+    Daemon,
+    /// It looks at certificates.
+    Certificates,
+}
+
+/// The flags for this use.
+pub fn of(purpose: Use) -> Vec<Arg> {
+    SELECTORS.iter().chain(OPTIONS).filter(|spec| purpose.needs(spec)).map(argument).collect()
+}
+
+impl Use {
+    fn needs(self, spec: &OptionSpec) -> bool {
+        let is_selector = SELECTORS.iter().any(|selector| selector.flag == spec.flag);
+        let finds_daemon = ["runtime-directory", "socket-path"].contains(&spec.flag);
+        is_selector
+            || match self {
+                Self::Credentials => finds_daemon || ["session", "upstream"].contains(&spec.table()),
+                Self::Daemon => finds_daemon,
+                Self::Certificates => OF_CERTIFICATES.contains(&spec.flag),
+            }
+    }
+}
+
+const OF_CERTIFICATES: [&str; 12] = [
+    "certificate",
+    "private-key",
+    "intermediates",
+    "passphrase",
+    "certificate-fingerprint",
+    "certificate-subject",
+    "certificate-issuer",
+    "certificate-serial",
+    "pkcs11-module",
+    "tpm",
+    "spiffe-socket",
+    "spiffe-hint",
+];
 
 /// The same for a command line beside which no variable holds.
 pub fn without_variables() -> Vec<Arg> {
@@ -44,7 +89,7 @@ impl From<&ArgMatches> for Arguments {
 /// # Errors
 /// What is wrong with it, naming the flag.
 pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
-    values::span(text).map_err(|fault| of_flag(flag, fault))
+    values::span(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
 
 /// The same for a limit, which `none` lifts.
@@ -52,7 +97,7 @@ pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
 /// # Errors
 /// What is wrong with it, naming the flag.
 pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
-    values::timeout(text).map_err(|fault| of_flag(flag, fault))
+    values::timeout(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
 
 fn of_flag(flag: &str, fault: values::Fault) -> Failure {

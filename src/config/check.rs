@@ -220,6 +220,10 @@ impl<'a> Check<'a> {
         let mut parsed = Vec::new();
         for value in given {
             let result = values::plain(&value.text).and_then(&parse);
+            let result = result.map_err(|fault| match value.origin {
+                Origin::Argument(_) => fault.without(&value.text),
+                _ => fault,
+            });
             parsed.push(result.map_err(|fault| self.report_value(spec, scope, &value.origin, fault)).ok());
         }
         parsed

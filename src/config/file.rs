@@ -502,6 +502,18 @@ fn shortened(name: &str) -> String {
     echo(name).trim_matches('`').into()
 }
 
+/// What follows the dot in a session's name without quotes, which TOML takes for tables in each other: the innermost of
+/// them has the session's options.
+fn dotted(name: &str, table: &DeTable<'_>) -> Option<String> {
+    let is_option = |key: &str| OPTIONS.iter().any(|spec| spec.table() == "session" && spec.name() == key);
+    if table.iter().any(|(key, _)| is_option(key.get_ref())) {
+        return Some(shortened(name));
+    }
+    let mut deeper =
+        table.iter().filter_map(|(key, value)| dotted(key.get_ref(), value.get_ref().as_table()?));
+    deeper.next().map(|rest| format!("{}.{rest}", shortened(name)))
+}
+
 fn unknown(table: &str, place: &str, name: &str, value: &DeValue<'_>) -> Fault {
     let here = OPTIONS.iter().filter(|spec| spec.table() == table).map(OptionSpec::name);
     if value.is_table() && table.is_empty() {
@@ -513,6 +525,11 @@ fn unknown(table: &str, place: &str, name: &str, value: &DeValue<'_>) -> Fault {
         };
     }
     let fault = Fault::new(format!("unknown key {} in {place}", echo(name)));
+    if let Some(session) = place.strip_prefix("[session.").and_then(|place| place.strip_suffix(']'))
+        && let Some(rest) = value.as_table().and_then(|inner| dotted(name, inner))
+    {
+        return fault.hint(format!("a name with dots needs quotes: [session.\"{session}.{rest}\"]"));
+    }
     if let Some(meant) = nearest(name, here.clone()) {
         return fault.hint(format!("did you mean `{meant}`?"));
     }

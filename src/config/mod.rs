@@ -57,6 +57,8 @@ pub use report::Origins;
 pub use report::describe;
 pub use report::describe_given;
 pub use sample::sample;
+#[cfg(feature = "cli")]
+pub(crate) use values::nearest;
 
 use crate::arn::ProfileArn;
 use crate::arn::Region;
@@ -427,13 +429,14 @@ pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> 
     (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
 }
 
-/// Settings that say no more than where a daemon's socket is, by flags and variables. No file is looked for, and what
-/// flags and variables say of anything else is not looked at.
+/// Settings that say no more than where a daemon's socket is and which session is meant, by flags and variables. No file
+/// is looked for, and what flags and variables say of anything else is not looked at.
 ///
 /// # Errors
 /// All mistakes in what they say of that place.
 pub fn load_place(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    let is_of_the_place = |spec: &OptionSpec| spec.key == "runtime_directory" || spec.table() == "socket";
+    let is_of_the_place =
+        |spec: &OptionSpec| ["runtime_directory", "session"].contains(&spec.key) || spec.table() == "socket";
     let mut arguments = arguments.into();
     let mut others = Vec::new();
     for spec in SELECTORS.iter().chain(OPTIONS).filter(|spec| !is_of_the_place(spec)) {

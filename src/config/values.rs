@@ -32,6 +32,13 @@ impl Fault {
         self
     }
 
+    /// The same without the text that it is about: programs log what is said of their command lines, and what stands in
+    /// the wrong place may be secret. Whoever reads it has the line.
+    pub(super) fn without(mut self, text: &str) -> Self {
+        self.what = self.what.replace(&echo(text), "the value");
+        self
+    }
+
     pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
@@ -59,11 +66,24 @@ pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     if text.contains("-----BEGIN") {
         return Err(Fault::new("holds PEM text").hint("give the path of a file"));
     }
+    if is_base64_of_der(text) {
+        return Err(Fault::new("holds PEM text without its first line").hint("give the path of a file"));
+    }
     if text.contains(char::is_control) {
         return Err(Fault::new("holds a control character or a line break"));
     }
     Ok(text)
 }
+
+/// Whether it looks like the body of a PEM section on one line. DER of keys and certificates begins with a sequence, in
+/// Base64 an `M`, and no path that people have is as long and without a dot or a dash.
+fn is_base64_of_der(text: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte);
+    text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_base64)
+}
+
+/// What an Ed25519 key takes in PKCS#8.
+const SHORTEST_KEY: usize = 64;
 
 /// A name or value of the user's, short and on one line.
 pub(super) fn echo(text: &str) -> String {
@@ -326,7 +346,7 @@ fn name_fault(text: &str, error: &arn::Error) -> Fault {
 }
 
 /// The candidate that a slip of the fingers would turn into `word`.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }

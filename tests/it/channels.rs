@@ -75,6 +75,60 @@ async fn status_ends_with_three_when_aws_refuses() {
     assert!(ran.stdout.contains("\n  hint: the role's trust policy refuses"), "{}", ran.stdout);
 }
 
+/// One session is well, and AWS refuses the other.
+#[tokio::test]
+async fn status_of_one_session_tells_of_no_other_and_ends_as_that_one_is() {
+    let stage = Stage::new().await;
+    let role = stage.role.replace(":role/", ":role/un");
+    let refused = stage.session("bad").replace(&stage.role, &role);
+    stage.emulator.set_trust_policy_refusal(&role, true);
+    stage.configure(&format!("[imds]\nenabled = false\n{}{refused}", stage.session("good")));
+    let _daemon = stage.daemon().await;
+    let mut named = crate::support::process::anchord();
+    named.args(["status", "--session", "good", "--socket-path"]).arg(stage.socket());
+
+    let good = stage.run(&["status", "--session", "good"]).await;
+    let bad = stage.run(&["status", "--session=bad"]).await;
+    let json = stage.run(&["status", "--json", "--session", "good"]).await;
+    let unknown = stage.run(&["status", "--session", "other"]).await;
+    let named = crate::support::process::to_the_end(named).await;
+    let stray = stage.run(&["status", "good"]).await;
+    let mut command = crate::support::process::anchord();
+    command.args(["exec", "--config"]).arg(stage.path("anchord.toml")).args(["good", "--", "true"]);
+    let command = crate::support::process::to_the_end(command).await;
+
+    for ran in [&good, &named] {
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        assert!(ran.stdout.contains("1 session\ngood: live") && !ran.stdout.contains("bad"), "{ran:?}");
+    }
+    assert_eq!(bad.code, 3, "{bad:?}");
+    assert!(bad.stdout.contains("bad: lapsed") && !bad.stdout.contains("good"), "{bad:?}");
+    let sessions = serde_json::from_str::<serde_json::Value>(&json.stdout).unwrap()["sessions"].take();
+    assert_eq!((json.code, sessions.as_array().unwrap().len()), (0, 1), "{sessions}");
+    assert_eq!(sessions[0]["name"], "good");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("good, bad") || unknown.stderr.contains("bad, good"), "{unknown:?}");
+    assert!(stray.code == 2 && stray.stderr.contains("`anchord status --session good`"), "{stray:?}");
+    let line = "`anchord exec --session good -- COMMAND`";
+    assert!(command.code == 2 && command.stderr.contains(line), "{command:?}");
+}
+
+#[tokio::test]
+async fn variables_that_a_verb_does_not_use_are_no_mistake() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let mut command = crate::support::process::anchord();
+    command.args(["status", "--config"]).arg(stage.path("anchord.toml"));
+    command
+        .env("ANCHORD_DURATION", "2h")
+        .env("ANCHORD_LISTEN", "127.0.0.1:1")
+        .env("ANCHORD_LOG_LEVEL", "debug");
+
+    let ran = crate::support::process::to_the_end(command).await;
+
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+}
+
 #[tokio::test]
 async fn status_without_a_daemon_says_where_it_looked() {
     let stage = Stage::new().await;

@@ -173,7 +173,11 @@ async fn a_wrong_flag_is_told_in_one_line() {
     let ran = stage.run(&["credential-process", "--sesion", "bedrock"]).await;
 
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (2, "", 1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("--sesion") && ran.stderr.contains("--session"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("did you mean --session?") && !ran.stderr.contains("sesion "),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[tokio::test]

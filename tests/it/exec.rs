@@ -221,7 +221,7 @@ async fn what_is_missing_is_told_before_anything_runs() {
         no_token.stderr
     );
     assert_eq!((ttl.code, ttl.stdout.as_str()), (2, ""));
-    assert!(ttl.stderr.contains("--ttl: `soon` is not a duration"), "{}", ttl.stderr);
+    assert!(ttl.stderr.contains("--ttl: the value is not a duration"), "{}", ttl.stderr);
 }
 
 /// As for a user who has no settings, and shares the system's daemon.

@@ -298,6 +298,37 @@ async fn read_certificate_data_prints_a_file_as_json() {
     }
 }
 
+/// Their algorithm is their key's, for they sign without a digest before the signature. The text has no digest of the key
+/// at its end either.
+#[cfg(feature = "ml-dsa")]
+#[tokio::test]
+async fn ml_dsa_is_named_and_signed_as_by_aws_tool() {
+    use aws_lc_rs::signature;
+    let stage = Stage::new().await;
+    for (kind, algorithm, verifies) in [
+        (KeyKind::MlDsa44, "ML-DSA-44", &signature::ML_DSA_44),
+        (KeyKind::MlDsa65, "ML-DSA-65", &signature::ML_DSA_65),
+        (KeyKind::MlDsa87, "ML-DSA-87", &signature::ML_DSA_87),
+    ] {
+        let leaf = stage.root.leaf(&LeafRequest::new("robot-7", kind)).unwrap();
+        stage.install(&leaf);
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf.certificate_der()).unwrap();
+        let public_key = parsed.public_key().subject_public_key.data.to_vec();
+        for name in NAMES {
+            let read = ["read-certificate-data", "--certificate", "leaf.pem"];
+            let printed = json(&run_alone(&stage, name, &read).await);
+            let mut command = called(&stage, name);
+            command.args(["sign-string", "--private-key", "key.pem", "--format=bin"]);
+            let signed = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().stdout;
+
+            assert_eq!(printed["keyType"], algorithm);
+            assert_eq!(printed["supportedAlgorithms"], serde_json::json!([algorithm]));
+            let text = b"AWS Roles Anywhere Credential Helper Signing Test1";
+            signature::UnparsedPublicKey::new(verifies, &public_key).verify(text, &signed).unwrap();
+        }
+    }
+}
+
 /// The signature is verified with a library that anchord does not use.
 #[tokio::test]
 async fn sign_string_signs_in_each_format() {
@@ -492,6 +523,30 @@ async fn what_may_be_a_part_of_a_password_is_not_repeated() {
             assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
             assert!(ran.stderr.contains("values with spaces need quotes"), "{}", ran.stderr);
             assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        }
+    }
+}
+
+/// A key itself where its path belongs, as `--private-key "$(cat key.pem)"` has it.
+#[tokio::test]
+async fn a_key_that_is_given_as_a_value_is_answered_alike_in_every_spelling_and_never_shown() {
+    let stage = Stage::new().await;
+    let key = fs_err::read_to_string(stage.path("key.pem")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    let joined = format!("--private-key={key}");
+    let unquoted = || ["--private-key"].into_iter().chain(key.split_whitespace());
+    for name in NAMES {
+        for verb in ["credential-process", "serve", "update", "sign-string"] {
+            let mut told = Vec::new();
+            for words in [vec!["--private-key", &key], vec![&joined], unquoted().collect()] {
+                let ran = run_alone(&stage, name, &[&[verb], words.as_slice()].concat()).await;
+
+                assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+                assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+                told.push(ran.stderr);
+            }
+            assert!(told[0].starts_with("anchord: --private-key: holds PEM text"), "{}", told[0]);
+            assert!(told.iter().all(|other| *other == told[0]), "{told:?}");
         }
     }
 }

@@ -71,20 +71,25 @@ async fn the_certificates_of_tokens_are_listed_with_uris_that_lead_back_to_them(
 
     assert_eq!((all.code, all.stderr.as_str()), (0, ""));
     let lines: Vec<_> = all.stdout.lines().collect();
-    let [heading, _, first_uri, _, second_uri] = lines.as_slice() else { panic!("{}", all.stdout) };
-    assert_eq!(*heading, "Matching identities");
-    assert!(lines[1].starts_with("1) ") && lines[1].ends_with(" \"CN=robot-7\""), "{}", lines[1]);
-    assert_eq!(lines[1].split(' ').nth(1).unwrap().len(), 40, "a SHA-1");
-    let uris = [first_uri, second_uri].map(|line| line.strip_prefix("\tURI: ").unwrap());
+    assert_eq!((lines[0], lines.len()), ("Matching identities", 1 + 2 * 6), "{}", all.stdout);
+    for (entry, number) in [(&lines[1..7], "1) "), (&lines[7..13], "2) ")] {
+        let fingerprint =
+            entry[0].strip_prefix(number).and_then(|line| line.strip_prefix("Hex Fingerprint: "));
+        assert_eq!(fingerprint.unwrap().len(), 40, "a SHA-1");
+        assert_eq!((entry[1], entry[2], entry[5]), ("Subject: CN=robot-7", "Issuer: CN=Test root", ""));
+        assert!(["Serial Number: 1A", "Serial Number: 2B"].contains(&entry[3]), "{}", entry[3]);
+    }
+    let uris = [lines[5], lines[11]].map(|line| line.strip_prefix("URI: ").unwrap());
     assert!(
         uris.iter().any(|uri| uri.contains("token=robots;") && uri.contains(";object=first%20one;id=%01;"))
     );
-    assert_eq!(one.stdout.lines().count(), 3, "{}", one.stdout);
+    assert_eq!(one.stdout.lines().count(), 7, "{}", one.stdout);
+    assert!(one.stdout.contains("\nSerial Number: 2B\n"), "{}", one.stdout);
     assert_eq!(none.stdout, "No matching identities\n");
     for uri in uris {
         let again = run(&stage, &hsm, &[list.as_slice(), &["--certificate", uri]].concat()).await;
-        assert!(again.stdout.ends_with(&format!("\tURI: {uri}\n")), "{}", again.stdout);
-        assert_eq!(again.stdout.lines().count(), 3);
+        assert!(again.stdout.ends_with(&format!("\nURI: {uri}\n\n")), "{}", again.stdout);
+        assert_eq!(again.stdout.lines().count(), 7);
     }
 }
 

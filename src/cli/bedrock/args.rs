@@ -5,6 +5,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use crate::config;
+use crate::config::arguments::Use;
 
 pub(in crate::cli) fn command() -> Command {
     Command::new("bedrock")
@@ -51,7 +52,7 @@ fn invoke() -> Command {
             Arg::new("retries")
                 .long("retries")
                 .value_name("N")
-                .value_parser(clap::value_parser!(u32).range(0..=10))
+                .value_parser(retries)
                 .default_value("0")
                 .help("How often to repeat a call that was throttled or got no answer; each may be billed"),
             Arg::new("timeout")
@@ -63,6 +64,12 @@ fn invoke() -> Command {
         ])
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
         .args(settings_of_a_call())
+}
+
+/// clap's own parser would repeat the value.
+fn retries(text: &str) -> Result<u32, &'static str> {
+    let number = text.parse().ok().filter(|number| *number <= 10);
+    number.ok_or("expected a whole number from 0 to 10")
 }
 
 fn body_arguments() -> [Arg; 8] {
@@ -180,9 +187,11 @@ fn endpoint_url(variable: &str) -> Arg {
     ))
 }
 
-/// Everything that `run` takes, but for the flag that means something else here.
+/// What leads to a session's credentials, but for the flag that means something else here.
 fn settings() -> impl Iterator<Item = Arg> {
-    config::arguments::all().into_iter().filter(|argument| argument.get_long() != Some("region"))
+    config::arguments::of(Use::Credentials)
+        .into_iter()
+        .filter(|argument| argument.get_long() != Some("region"))
 }
 
 /// The same for verbs that call Bedrock, whose endpoint is the one that is meant.

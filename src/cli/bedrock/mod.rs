@@ -132,7 +132,9 @@ fn region_of_the_sdks(surroundings: &Surroundings<'_>) -> Result<Option<Region>,
 
 fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
     Region::parse(text).map_err(|error| {
-        Ended::Misused(Failure::of(Class::Misconfigured, format!("{origin}: {error}"), None))
+        // What stands on the command line is not repeated: it may be a secret in the wrong place.
+        let why = error.to_string().replace(&format!("`{text}`"), "the value");
+        Ended::Misused(Failure::of(Class::Misconfigured, format!("{origin}: {why}"), None))
     })
 }
 

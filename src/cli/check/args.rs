@@ -19,7 +19,12 @@ pub(in crate::cli) fn command() -> Command {
              on this host, and neither uses nor writes the credentials that the daemon or `credential-process` keep.\n\n\
              Exit codes: 0 nothing failed, 1 this host or the network, 3 AWS refused, 70 a bug.",
         )
-        .arg(Arg::new("name").value_name("SESSION").help("The session to look at [default: all of them]"))
+        .arg(
+            Arg::new("name")
+                .value_name("SESSION")
+                .conflicts_with("session")
+                .help("The session to look at [default: all of them]"),
+        )
         .arg(
             Arg::new("model-id")
                 .long("model-id")

@@ -134,8 +134,12 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a conf
         sessions.clone().filter(|session| name.is_none_or(|name| session.name == name)).collect();
     if found.is_empty() {
         let known: Vec<_> = sessions.map(|session| session.name.as_str()).collect();
-        let message = format!("there is no session `{}`", name.unwrap_or_default().escape_debug());
-        let hint = format!("the sessions are {}", known.join(", "));
+        // What was written is not repeated: it may be a secret in the wrong place.
+        let message = "there is no such session";
+        let hint = match name.is_some_and(|name| name.ends_with(".toml")) {
+            true => "a settings file is named by its flag: `anchord check --config FILE`".to_owned(),
+            false => format!("the sessions are {}", known.join(", ")),
+        };
         return Err(Failure::of(Class::Misconfigured, message, Some(hint)));
     }
     Ok(found)

@@ -24,7 +24,6 @@ pub(super) use self::renewal::Renewal;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
-use super::help;
 use super::helper;
 use super::helper::Line;
 use super::helper::Name;
@@ -452,17 +451,8 @@ fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
     Ok(Secret::new(format!("{text}\n")))
 }
 
-/// clap's explanation, as the one line that callers of `credential_process` show.
-pub(super) fn misused(error: &clap::Error, surroundings: &mut Surroundings<'_>) -> Exit {
-    let text = help::rendered(error);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join("; ");
-    refuse(&Failure::of(Class::Misconfigured, line.trim_start_matches("error: "), None), surroundings);
-    Exit::Usage
-}
-
 /// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
-fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+pub(super) fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     let failure = exit::in_words_of(surroundings.name, failure);
     let failure = exit::for_clients(failure, surroundings.environment);
     let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");

@@ -70,8 +70,8 @@ pub(super) const FLAGS: &[Flag] = &[
         name: "intermediates",
         verbs: VENDING,
         takes: Takes::Text,
-        meaning: Meaning::Same,
-        here: "In any order; with a PKCS#12 file too.",
+        meaning: Meaning::Different,
+        here: "In any order; with a PKCS#12 file too. A file without certificates is refused, for it may still be being written: there it is as good as none.",
     },
     Flag {
         name: "role-arn",
@@ -217,8 +217,8 @@ pub(super) const FLAGS: &[Flag] = &[
         name: "hop-limit",
         verbs: &["serve"],
         takes: Takes::Whole(1, 255),
-        meaning: Meaning::Same,
-        here: "64 without it.",
+        meaning: Meaning::Different,
+        here: "1 to 255, for answers as there, and for the handshake, which there always has the kernel's. Without it, and with the kernel's own (64), answers have 1: they die at the first router, as all of anchord's to loopback do.",
     },
     Flag {
         name: "profile",
@@ -253,7 +253,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: &["sign-string"],
         takes: Takes::OneOf(&["SHA256", "SHA384", "SHA512"]),
         meaning: Meaning::Different,
-        here: "SHA256 without it. Keys in tokens, in TPMs and of ML-DSA sign with nothing else here: Roles Anywhere takes nothing else.",
+        here: "SHA256 without it. Keys in tokens, in TPMs and of ML-DSA sign with nothing else here: Roles Anywhere takes nothing else. There ML-DSA passes it over.",
     },
 ];
 
@@ -284,6 +284,11 @@ impl Flag {
             }),
         }
     }
+}
+
+/// Whether AWS's tool has this flag.
+pub(in crate::cli) fn has_flag(name: &str) -> bool {
+    FLAGS.iter().any(|flag| flag.name == name)
 }
 
 fn whole(text: &str, least: u32, most: u32) -> Result<String, String> {

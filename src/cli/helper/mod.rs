@@ -26,13 +26,14 @@ use super::Exit;
 use super::Surroundings;
 use super::credential_process;
 use super::exit;
-use super::help;
 use super::read_certificate_data;
 use super::serve;
 use super::sign_string;
 use super::update;
 use crate::config;
+use crate::config::arguments::Use;
 
+pub(super) use flags::has_flag;
 pub(super) use hints::in_flags;
 pub(super) use line::Line;
 pub(super) use line::Mistakes;
@@ -60,6 +61,8 @@ const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "im
 const OF_LISTENERS: &[&str] =
     &["runtime-directory", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
 
+const OF_LOGS: &[&str] = &["log-level", "log-format"];
+
 impl Name {
     /// By the first of a process's arguments.
     pub(super) fn of(arguments: &[OsString]) -> Self {
@@ -69,15 +72,7 @@ impl Name {
 }
 
 /// The program under its other name.
-pub(super) fn main(arguments: Vec<OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
-    let is_process = arguments.get(1).is_some_and(|verb| verb == "credential-process");
-    let matches = match command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) if is_process && error.use_stderr() => {
-            return credential_process::misused(&error, surroundings);
-        }
-        Err(error) => return help::explain(&error, surroundings),
-    };
+pub(super) fn main(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     match matches.subcommand() {
         Some(("version", _)) => exit::print(surroundings, concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Some((verb, matches)) => run(verb, matches, Name::Helper, surroundings),
@@ -103,7 +98,8 @@ pub(super) fn run(verb: &str, matches: &ArgMatches, name: Name, surroundings: &m
     }
 }
 
-fn command() -> Command {
+/// The grammar under the other name.
+pub(super) fn command() -> Command {
     let verbs = VERBS.iter().map(|verb| subcommand(verb, Name::Helper));
     Command::new(HELPER)
         .about("anchord, called by the name of AWS's tool for IAM Roles Anywhere: its verbs, its flags")
@@ -138,8 +134,12 @@ const CERTIFICATE: &str =
 
 /// Ours as far as the verb has a use for them, then theirs.
 pub(super) fn arguments(verb: &str, name: Name) -> Vec<Arg> {
+    let about_credentials = config::arguments::of(Use::Credentials);
+    let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
-        ("credential-process" | "update", Name::Anchord) => true,
+        // Only what goes on for ever has logs of its own.
+        ("credential-process", Name::Anchord) => is_about_credentials(flag),
+        ("update", Name::Anchord) => is_about_credentials(flag) || OF_LOGS.contains(&flag),
         ("credential-process" | "update", Name::Helper) => {
             !OF_DAEMONS.contains(&flag) && !OF_LISTENERS.contains(&flag)
         }

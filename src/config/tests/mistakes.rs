@@ -32,7 +32,7 @@ fn every_mistake_is_reported_in_one_run() {
     let problems = settle(FILE_OF_MISTAKES, &["--log-format=xml"], &[("ANCHORD_LISTENN", "x")]).unwrap_err();
 
     let expected = "\
---log-format: `xml` is none of text, json
+--log-format: the value is none of text, json
 ANCHORD_LISTENN: unknown variable; hint: did you mean `ANCHORD_LISTEN`?
 anchord.toml:2: `runtime_directory` in the file: expected a string, found an integer
 anchord.toml:4: `level` in [log]: `loud` is none of error, warn, info, debug, trace
@@ -113,6 +113,16 @@ fn what_is_defined_twice_is_named() {
 }
 
 #[test]
+fn a_sessions_name_with_dots_is_told_to_need_quotes() {
+    for (written, quoted) in [("my.bedrock", "my.bedrock"), ("my.bedrock.eu", "my.bedrock.eu")] {
+        let told = refusal(&session(written));
+        let expected = format!("; hint: a name with dots needs quotes: [session.\"{quoted}\"]");
+        assert!(told.contains(&expected), "{told}");
+    }
+    assert_eq!(settled(&session("\"my.bedrock\"")).sessions[0].name, "my.bedrock");
+}
+
+#[test]
 fn key_material_in_place_of_a_path_is_refused_and_not_repeated() {
     let file = session("a")
         .replace("\"/keys/key.pem\"", "\"\"\"-----BEGIN PRIVATE KEY-----\nhunter2\n\"\"\"")
@@ -123,6 +133,10 @@ fn key_material_in_place_of_a_path_is_refused_and_not_repeated() {
         "anchord.toml:2: `certificate` in [session.a]: is empty\n\
          anchord.toml:3: `private_key` in [session.a]: holds PEM text; hint: give the path of a file"
     );
+
+    let body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQghunter2hunter2hunter2";
+    let told = refusal(&session("a").replace("/keys/key.pem", body));
+    assert!(told.contains("holds PEM text without its first line") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]

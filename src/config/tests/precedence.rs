@@ -119,7 +119,7 @@ fn a_named_file_must_be_there_and_nothing_is_called_missing_without_it() {
 
     assert_eq!(
         problems.to_string(),
-        "--log-level: `loud` is none of error, warn, info, debug, trace\n\
+        "--log-level: the value is none of error, warn, info, debug, trace\n\
          ANCHORD_CONFIG: cannot read `none.toml`: No such file or directory (os error 2); \
          hint: name a file that this user may read"
     );

@@ -4,8 +4,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use rustix::net::AddressFamily;
+use rustix::net::SocketType;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
@@ -46,11 +49,12 @@ impl Listen for UnixListener {
 }
 
 /// Answers leave at once (Nagle and delayed acknowledgements cost 40 ms together), and those meant for loopback
-/// die at the first router. Neither is worth refusing a client for.
+/// die at the first router, unless their listener has a limit of its own. Neither is worth refusing a client for.
 fn tune(stream: &TcpStream, peer: SocketAddr) {
     let mut tuned = stream.set_nodelay(true);
     if peer.ip().to_canonical().is_loopback() {
         let hops = match peer {
+            SocketAddr::V4(_) if has_own_limit(stream) => Ok(()),
             SocketAddr::V4(_) => rustix::net::sockopt::set_ip_ttl(stream, 1),
             SocketAddr::V6(_) => rustix::net::sockopt::set_ipv6_unicast_hops(stream, Some(1)),
         };
@@ -59,6 +63,17 @@ fn tune(stream: &TcpStream, peer: SocketAddr) {
     if let Err(error) = tuned {
         tracing::debug!(%peer, %error, "Cannot tune a connection");
     }
+}
+
+/// Whether the listener was given another limit than the kernel's, as `anchord serve --hop-limit` does: connections have
+/// their listener's.
+fn has_own_limit(stream: &TcpStream) -> bool {
+    static USUAL: LazyLock<Option<u32>> = LazyLock::new(|| {
+        let fresh = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+        rustix::net::sockopt::ip_ttl(fresh).ok()
+    });
+    let own = stream.ttl().ok();
+    own.is_some() && USUAL.is_some() && own != *USUAL
 }
 
 /// A run of failures to accept: the first is told, the pauses grow, the end is told.
@@ -149,6 +164,17 @@ mod tests {
             };
             assert_eq!(hops, 1, "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_listener_with_a_hop_limit_have_it_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.set_ttl(7).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+
+        let (stream, _) = Listen::accept(&listener).await.unwrap();
+
+        assert_eq!((stream.ttl().unwrap(), stream.nodelay().unwrap()), (7, true));
     }
 
     #[tokio::test]

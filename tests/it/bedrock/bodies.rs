@@ -100,7 +100,7 @@ async fn a_wrong_json_path_is_told_before_anything_is_sent() {
     let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "usage"]).await;
 
     let (line, hint) = told(&ran, 2);
-    assert!(line.starts_with("--output: `usage` is not a JSONPath: at position"), "{line}");
+    assert!(line.starts_with("--output: the value is not a JSONPath: at position"), "{line}");
     assert!(hint.contains("RFC 9535"), "{hint}");
     assert!(stage.emulator.requests().is_empty());
 }
@@ -206,7 +206,7 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
             "the header `authorization` is not the caller's to set",
             "leave it out",
         ),
-        (&["--body", "{}", "--timeout", "soon"], "--timeout: `soon` is not a duration", "1h30m"),
+        (&["--body", "{}", "--timeout", "soon"], "--timeout: the value is not a duration", "1h30m"),
         (
             &["--body", "{}", "--endpoint-url", "http://localhost"],
             "--endpoint-url: `http://localhost` is not an endpoint",
