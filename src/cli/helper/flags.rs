@@ -71,7 +71,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Same,
-        here: "In any order; with a PKCS#12 file too.",
+        here: "In any order; with a PKCS#12 file too. What is valid and leads from the leaf towards a root is sent, at most five: of a cross-signed issuer every path that fits.",
     },
     Flag {
         name: "role-arn",
