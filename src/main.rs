@@ -10,7 +10,7 @@ use anchord::config::Environment;
 
 fn main() -> ExitCode {
     #[cfg(feature = "pkcs11")]
-    anchord::identity::pkcs11::this_program_holds_modules();
+    anchord::identity::pkcs11::this_program_holds_modules(Environment::inherited());
     let environment = Environment::capture();
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let mut closed = Closed;

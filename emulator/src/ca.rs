@@ -24,6 +24,7 @@ use rcgen::SanType;
 use rcgen::SerialNumber;
 use time::Duration;
 use time::OffsetDateTime;
+use x509_parser::asn1_rs::Any;
 use x509_parser::oid_registry::OID_EC_P256;
 use x509_parser::oid_registry::OID_NIST_EC_P384;
 use x509_parser::oid_registry::OID_NIST_EC_P521;
@@ -91,6 +92,45 @@ impl Authority {
         Ok(Certificate { pem: certificate.pem(), der: certificate.der().to_vec() })
     }
 
+    /// Another CA's name and key in a certificate of this one: cross-signed, or renewed.
+    pub fn cross_sign(&self, other: &Self, not_after: OffsetDateTime) -> Result<Certificate, Error> {
+        let mut params = other.params.clone();
+        params.not_after = not_after;
+        params.serial_number = Some(serial(None)?);
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&other.key, &self.issuer())?;
+        Ok(Certificate { pem: certificate.pem(), der: certificate.der().to_vec() })
+    }
+
+    /// The same leaf with another subject: object identifier, tag and content of each attribute, as DER has them.
+    pub fn with_subject(&self, leaf: &Leaf, attributes: &[(&[u8], u8, &[u8])]) -> Result<Leaf, Error> {
+        let attribute = |(oid, tag, content): &(&[u8], u8, &[u8])| {
+            let attribute = [encode::der(0x06, &[oid]), encode::der(*tag, &[content])].concat();
+            encode::der(0x31, &[&encode::der(0x30, &[&attribute])])
+        };
+        let attributes: Vec<_> = attributes.iter().map(attribute).collect();
+        self.resign(leaf, SUBJECT, &encode::der(0x30, &[&attributes.concat()]))
+    }
+
+    /// The same leaf with another serial number, whose content is taken as it is.
+    pub fn with_serial(&self, leaf: &Leaf, content: &[u8]) -> Result<Leaf, Error> {
+        self.resign(leaf, SERIAL, &encode::der(0x02, &[content]))
+    }
+
+    /// The same leaf with one part of what is signed replaced.
+    fn resign(&self, leaf: &Leaf, position: usize, element: &[u8]) -> Result<Leaf, Error> {
+        let unreadable = || Error::Certificate(rcgen::Error::CouldNotParseCertificate);
+        let whole = parts(leaf.certificate_der()).ok_or_else(unreadable)?;
+        let (Some(signed), Some(algorithm)) = (whole.first(), whole.get(1)) else { return Err(unreadable()) };
+        let mut signed = parts(signed).ok_or_else(unreadable)?;
+        *signed.get_mut(position).ok_or_else(unreadable)? = element;
+        let signed = encode::der(0x30, &signed);
+        // Whole bytes: no bit of the last one is unused.
+        let signature = encode::der(0x03, &[&[0], &rcgen::SigningKey::sign(&self.key, &signed)?]);
+        let der = encode::der(0x30, &[&signed, algorithm, &signature]);
+        Ok(Leaf { pem: encode::pem("CERTIFICATE", &der), der, ..leaf.clone() })
+    }
+
     /// The certificate as PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.pem
@@ -127,6 +167,22 @@ impl fmt::Debug for Authority {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Authority").field("certificate", &self.pem).finish_non_exhaustive()
     }
+}
+
+/// Where in a `TBSCertificate` of version 3 these stand (RFC 5280, 4.1).
+const SERIAL: usize = 1;
+const SUBJECT: usize = 5;
+
+/// The elements of a SEQUENCE, each with tag and length.
+fn parts(sequence: &[u8]) -> Option<Vec<&[u8]>> {
+    let (_, sequence) = Any::from_der(sequence).ok()?;
+    let (mut parts, mut rest) = (Vec::new(), sequence.data);
+    while !rest.is_empty() {
+        let (behind, _) = Any::from_der(rest).ok()?;
+        parts.push(&rest[..rest.len() - behind.len()]);
+        rest = behind;
+    }
+    Some(parts)
 }
 
 /// What a CA certificate shall be; change the fields of a good one to get a bad one.

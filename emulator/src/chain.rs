@@ -1,7 +1,7 @@
 //! From a leaf to a trust anchor, every link proved.
 //!
-//! The service demands the chain in order, the leaf's issuer first, so the walk never looks for a better path: a client
-//! that sorts wrongly must fail here as it would there.
+//! The service demands the chain in order, the leaf's issuer first: a client that sorts wrongly must fail here as it would
+//! there. Further paths may follow the first.
 
 use aws_lc_rs::signature;
 use aws_lc_rs::signature::UnparsedPublicKey;
@@ -83,51 +83,73 @@ pub(crate) fn check_leaf(
     Err(Refusal::untrusted(complaint))
 }
 
-/// Walks from the leaf over the intermediates, in the order given, until one of the anchors signed.
+/// Looks for a path from the leaf over the intermediates to one of the anchors.
+///
+/// A certificate counts only behind one that it may have issued: the leaf's issuer comes first. An issuer may be there
+/// several times, signed by one CA and another: each is tried.
 pub(crate) fn check_path(
     leaf: &X509Certificate<'_>,
     intermediates: &[X509Certificate<'_>],
     anchors: &[X509Certificate<'_>],
     now: OffsetDateTime,
 ) -> Result<(), Refusal> {
-    let mut subject = leaf;
-    let mut rest = intermediates.iter();
-    let mut below = 0;
-    loop {
-        if let Some(verdict) = check_anchors(subject, anchors, below, now) {
-            return verdict;
-        }
-        let Some(issuer) = rest.next() else {
-            let name = subject.issuer();
-            return Err(Refusal::untrusted(format!("nobody in chain or trust anchor is `{name}`")));
-        };
-        if !is_issuer(issuer, subject) {
-            return Err(Refusal::untrusted(format!(
-                "`{}` follows in the chain, but `{}` issued `{}`",
-                issuer.subject(),
-                subject.issuer(),
-                subject.subject()
-            )));
-        }
-        check_authority("intermediate", issuer, below, now)?;
-        check_link(subject, issuer)?;
-        subject = issuer;
-        below += 1;
-    }
+    Ascent { leaf, intermediates, anchors, now }.climb(leaf, &mut Vec::new())
 }
 
-/// The verdict of the anchors with the name of `subject`'s issuer; several have one name while a CA renews its key.
-fn check_anchors(
-    subject: &X509Certificate<'_>,
-    anchors: &[X509Certificate<'_>],
-    below: u32,
+struct Ascent<'a> {
+    leaf: &'a X509Certificate<'a>,
+    intermediates: &'a [X509Certificate<'a>],
+    anchors: &'a [X509Certificate<'a>],
     now: OffsetDateTime,
-) -> Option<Result<(), Refusal>> {
-    let verdicts = anchors.iter().filter(|anchor| is_issuer(anchor, subject)).map(|anchor| {
-        check_authority("trust anchor", anchor, below, now)?;
-        check_link(subject, anchor)
-    });
-    verdicts.reduce(|one, other| if one.is_ok() { one } else { other })
+}
+
+impl Ascent<'_> {
+    /// From `subject` upwards; `path` has the places of the intermediates below. Of several complaints the first is the
+    /// answer.
+    fn climb(&self, subject: &X509Certificate<'_>, path: &mut Vec<usize>) -> Result<(), Refusal> {
+        let below = u32::try_from(path.len()).unwrap_or(u32::MAX);
+        let mut complaint = None;
+        // Several have one name while a CA renews its key.
+        for anchor in self.anchors.iter().filter(|anchor| is_issuer(anchor, subject)) {
+            match check_authority("trust anchor", anchor, below, self.now)
+                .and_then(|()| check_link(subject, anchor))
+            {
+                Ok(()) => return Ok(()),
+                Err(refusal) => _ = complaint.get_or_insert(refusal),
+            }
+        }
+        for (place, issuer) in self.intermediates.iter().enumerate() {
+            if path.contains(&place) || !is_issuer(issuer, subject) || !self.is_in_order(place) {
+                continue;
+            }
+            let link = check_authority("intermediate", issuer, below, self.now)
+                .and_then(|()| check_link(subject, issuer));
+            path.push(place);
+            let verdict = link.and_then(|()| self.climb(issuer, path));
+            path.pop();
+            match verdict {
+                Ok(()) => return Ok(()),
+                Err(refusal) => _ = complaint.get_or_insert(refusal),
+            }
+        }
+        Err(complaint.unwrap_or_else(|| self.dead_end(subject)))
+    }
+
+    /// Whether the intermediate at `place` may have issued the leaf or one before it.
+    fn is_in_order(&self, place: usize) -> bool {
+        let issuer = &self.intermediates[place];
+        is_issuer(issuer, self.leaf)
+            || self.intermediates[..place].iter().any(|other| is_issuer(issuer, other))
+    }
+
+    fn dead_end(&self, subject: &X509Certificate<'_>) -> Refusal {
+        let name = subject.issuer();
+        let is_there = self.intermediates.iter().any(|issuer| is_issuer(issuer, subject));
+        Refusal::untrusted(match is_there {
+            true => format!("`{name}` stands in the chain before `{}`, which it issued", subject.subject()),
+            false => format!("nobody in chain or trust anchor is `{name}`"),
+        })
+    }
 }
 
 fn is_issuer(issuer: &X509Certificate<'_>, subject: &X509Certificate<'_>) -> bool {

@@ -56,6 +56,7 @@ mod input;
 mod keyring;
 mod keys;
 mod log;
+mod names;
 mod readings;
 mod reply;
 mod route;

@@ -17,6 +17,7 @@ use crate::input::Arn;
 use crate::input::Input;
 use crate::keyring::Principal;
 use crate::log::IssuedCredentials;
+use crate::names;
 use crate::reply::Cause;
 use crate::reply::Refusal;
 use crate::setup::Profile;
@@ -176,10 +177,10 @@ fn check_role(setup: &Setup, profile: &Profile, role: &Arn) -> Result<(), Refusa
 
 fn grant(setup: &Setup, input: &Input, leaf: &X509Certificate<'_>, expires_at: OffsetDateTime) -> Grant {
     let serial = encode::hex(&leaf.tbs_certificate.serial.to_bytes_be());
-    let common_name = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let common_name = leaf.subject().iter_common_name().next().and_then(names::text);
     let session_name = input.role_session_name.clone().unwrap_or_else(|| serial.clone());
     // A source identity has at most 64 characters, and the prefix is three of them.
-    let source_identity = match common_name {
+    let source_identity = match common_name.as_deref() {
         Some(name) if name.len() <= 61 => format!("CN={name}"),
         Some(name) if name.len() <= 64 => name.to_owned(),
         Some(_) | None => format!("ID={serial}"),

@@ -143,8 +143,8 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
             "  key           none was named; give --private-key to see whether it belongs to the leaf"
         )?,
     }
-    if let Some(issuer) = &inspection.ends_at {
-        writeln!(text, "  trust anchor  must be `{issuer}`, or lead to it")?;
+    if let Some(anchors) = inspection.anchors() {
+        writeln!(text, "  trust anchor  must be {anchors}, or lead to it")?;
     }
     for warning in warnings(inspection, now) {
         writeln!(text, "  warning       {warning}")?;

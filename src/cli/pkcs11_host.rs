@@ -1,4 +1,8 @@
 //! `anchord pkcs11-host`: the process that holds a PKCS#11 module for the daemon, which alone starts it.
+//!
+//! It ends when the daemon does, whatever the module does. Two ways lead there: the connection ends, which a thread
+//! reads that the module never runs in; and the kernel kills it when the thread that started it ends. The first holds
+//! where a module changes its user, which makes the kernel forget; the second where a module stops all threads.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -33,18 +37,30 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
     let Some(module) = matches.get_one::<PathBuf>("module") else { return Exit::Usage };
-    let served = take_connection().and_then(|connection| {
-        outlive_signals()?;
-        pkcs11::serve(module, connection.try_clone()?, connection)
-    });
-    match served {
-        // Not an orderly exit, in which the module would run code once more and might never come back.
-        Ok(()) => end(),
-        Err(error) => {
-            let message = format!("cannot serve a PKCS#11 module: {error}");
-            exit::report(&Failure::of(Class::Broken, message, None), surroundings)
-        }
+    let connection = match prepare() {
+        Ok(connection) => connection,
+        Err(error) => return refuse(&error, surroundings),
+    };
+    let served = connection.try_clone().and_then(|requests| pkcs11::serve(module, requests, connection));
+    if let Err(error) = served {
+        refuse(&error, surroundings);
     }
+    // Not an orderly exit, in which the module would run code once more and might never come back.
+    end()
+}
+
+fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
+    let message = format!("cannot serve a PKCS#11 module: {error}");
+    exit::report(&Failure::of(Class::Broken, message, None), surroundings)
+}
+
+/// All that must be done before the module may run.
+fn prepare() -> io::Result<UnixStream> {
+    let connection = take_connection()?;
+    outlive_signals()?;
+    // A daemon that has ended by now has closed its end of the connection.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(connection)
 }
 
 /// The daemon's socket, which is stdin; both standard streams lead nowhere afterwards, because a module may print.

@@ -23,6 +23,7 @@ use super::helper::Name;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::system_reason;
+use crate::identity;
 use crate::identity::Locator;
 use crate::identity::Selection;
 use crate::identity::pkcs11;
@@ -85,6 +86,9 @@ fn data(path: &Path) -> Result<String, Failure> {
         CertificateDer::from_pem_slice(&pem).map_err(|_| unreadable("holds no certificate in PEM".into()))?;
     let (_, parsed) = X509Certificate::from_der(&der)
         .map_err(|_| unreadable("holds a certificate that cannot be read".into()))?;
+    if identity::has_negative_serial(&parsed) {
+        return Err(unreadable("holds a certificate with a negative serial number".into()));
+    }
     let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => "RSA",
         "1.2.840.10045.2.1" => "EC",
@@ -164,7 +168,7 @@ fn name(name: &X509Name<'_>) -> String {
     for (oid, short) in KNOWN {
         let values = attributes.iter().filter(|(own, _)| own == oid);
         let mut values: Vec<_> = values
-            .filter_map(|(_, value)| Some(format!("{short}={}", escaped(value.as_str().ok()?))))
+            .map(|(_, value)| format!("{short}={}", escaped(&identity::attribute_text(value))))
             .collect();
         if is_single(short) {
             values = values.pop().into_iter().collect();

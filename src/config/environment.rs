@@ -20,13 +20,17 @@ pub struct Environment {
 impl Environment {
     /// Copies the environment of this process.
     pub fn capture() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the one reader of the process's variables")]
-        let pairs = std::env::vars_os();
-        let environment = Self::copy_of(pairs);
+        let environment = Self::copy_of(Self::inherited());
         // Without a current folder (it was removed) relative paths stay relative and fail where they are used.
         let current_dir = std::env::current_dir().unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
         environment.with_current_dir(current_dir).with_uid(uid).with_host(this_host())
+    }
+
+    /// All variables of this process as they are, for programs that it starts.
+    pub fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one reader of the process's variables")]
+        std::env::vars_os()
     }
 
     /// Values that are not text are remembered by name only: one of ours is a mistake to report.

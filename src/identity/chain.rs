@@ -1,5 +1,7 @@
 //! Finds the leaf among certificates in any order and puts its issuers in theirs.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -7,7 +9,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 use super::Error;
+use super::MAX_INTERMEDIATES;
 use super::SigningKey;
+use super::leaf;
+use super::name;
 use super::pem::Certificate;
 
 /// Each certificate that carries the public key of one of the keys, with that key.
@@ -37,31 +42,143 @@ pub(super) fn best<'a>(
     pairs.max_by_key(|(certificate, _)| rank(certificate))
 }
 
-/// The issuers above `leaf`, nearest first, without self-signed roots: the trust anchor is registered with AWS
-/// and is not sent.
+/// The issuers of `leaf` that are sent: one path, nearest first, and after it what other paths need besides.
+///
+/// An issuer may be there several times, each certificate signed by another CA: which of them leads to the trust anchor,
+/// only AWS knows. So every path is sent that fits. The first one stands in order and without a gap, for a verifier that
+/// only walks along. Self-signed roots are not sent: the trust anchor is registered with AWS.
+///
+/// Where no path fits, the first one is the answer, which is longer than Roles Anywhere takes.
 pub(super) fn order<'a>(
     leaf: &Certificate,
     certificates: &'a [Certificate],
+    now: OffsetDateTime,
 ) -> Result<Vec<&'a Certificate>, Error> {
-    let mut chain: Vec<&Certificate> = Vec::new();
-    let mut current = leaf.parse()?;
-    while let Some((issuer, parsed)) = issuer_of(&current, certificates)? {
-        if chain.iter().any(|link| link.der == issuer.der) || is_self_issued(&parsed) {
-            break;
-        }
-        chain.push(issuer);
-        current = parsed;
+    let mut authorities = Vec::new();
+    for certificate in certificates {
+        authorities.extend(Authority::new(certificate, now)?);
     }
-    Ok(chain)
+    // A file may have a certificate twice.
+    authorities.sort_by_key(|authority| Reverse(authority.rank));
+    let mut seen = HashSet::new();
+    authorities.retain(|authority| seen.insert(&authority.certificate.der));
+    let mut search = Search { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
+    search.climb(&leaf.parse()?, &mut Vec::new());
+    let mut paths = search.paths;
+    let is_usable = |path: &Vec<&Authority<'_>>| path.iter().all(|authority| authority.is_usable());
+    paths.sort_by_key(|path| !is_usable(path));
+    // What cannot be used is sent only where nothing else leads on from the leaf.
+    if paths.first().is_some_and(is_usable) {
+        for path in &mut paths {
+            path.truncate(path.iter().take_while(|authority| authority.is_usable()).count());
+        }
+    }
+    let fits = |path: &&Vec<&Authority<'_>>| path.len() <= MAX_INTERMEDIATES;
+    let Some(first) = paths.iter().find(fits).or(paths.first()) else { return Ok(Vec::new()) };
+    let mut sent: Vec<&Certificate> = first.iter().map(|authority| authority.certificate).collect();
+    for path in paths.iter().filter(|path| is_usable(path)) {
+        let others = path.iter().map(|authority| authority.certificate);
+        let more: Vec<_> =
+            others.filter(|other| !sent.iter().any(|certificate| certificate.der == other.der)).collect();
+        if sent.len() + more.len() <= MAX_INTERMEDIATES {
+            sent.extend(more);
+        }
+    }
+    Ok(sent)
 }
 
-/// How many distinct certificates are neither the leaf, nor in the chain, nor a root.
+/// Far above any real bundle, which has a handful of paths; a file may be made to have very many.
+const MAX_STEPS: usize = 1000;
+
+/// No path is followed further: it is longer than what is sent, and long enough for people to see that.
+const MAX_LENGTH: usize = 2 * MAX_INTERMEDIATES;
+
+/// A certificate of a CA.
+struct Authority<'a> {
+    certificate: &'a Certificate,
+    parsed: X509Certificate<'a>,
+    /// Usable ones go first, and of those the one that ends last.
+    rank: (bool, i64),
+}
+
+impl<'a> Authority<'a> {
+    fn new(certificate: &'a Certificate, now: OffsetDateTime) -> Result<Option<Self>, Error> {
+        let parsed = certificate.parse()?;
+        if !parsed.is_ca() {
+            return Ok(None);
+        }
+        let may_sign = parsed.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
+        let is_usable = may_sign && leaf::fault_of_time(&parsed, now).is_none();
+        let rank = (is_usable, parsed.validity().not_after.timestamp());
+        Ok(Some(Self { certificate, parsed, rank }))
+    }
+
+    fn is_usable(&self) -> bool {
+        self.rank.0
+    }
+
+    /// Whether name and key identifier are what `certificate` names as its issuer; a name alone may fit several.
+    fn may_have_issued(&self, certificate: &X509Certificate<'_>) -> bool {
+        if self.parsed.subject().as_raw() != certificate.issuer().as_raw() {
+            return false;
+        }
+        match (authority_key(certificate), subject_key(&self.parsed)) {
+            (Some(wanted), Some(own)) => wanted == own,
+            _ => true,
+        }
+    }
+
+    /// Whether a path that has passed `other` only goes around here: both are of one CA, or that one issued this one.
+    fn goes_around(&self, other: &Self) -> bool {
+        let is_same = self.parsed.subject().as_raw() == other.parsed.subject().as_raw()
+            && self.parsed.public_key().raw == other.parsed.public_key().raw;
+        is_same || other.may_have_issued(&self.parsed)
+    }
+}
+
+struct Search<'s, 'a> {
+    authorities: &'s [Authority<'a>],
+    paths: Vec<Vec<&'s Authority<'a>>>,
+    steps: usize,
+}
+
+impl<'s, 'a> Search<'s, 'a> {
+    /// Every path from `certificate` upwards, those of better certificates first. `below` is what has led to it.
+    fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s Authority<'a>>) {
+        let may_have_issued = |authority: &&Authority<'_>| authority.may_have_issued(certificate);
+        let (roots, issuers): (Vec<_>, Vec<_>) =
+            self.authorities.iter().filter(may_have_issued).partition(|authority| is_root(&authority.parsed));
+        let is_new = |issuer: &&Authority<'_>| !below.iter().any(|passed| issuer.goes_around(passed));
+        let issuers: Vec<_> = issuers.into_iter().filter(is_new).collect();
+        let some_are_usable = issuers.iter().any(|issuer| issuer.is_usable());
+        let issuers: Vec<_> =
+            issuers.into_iter().filter(|issuer| issuer.is_usable() || !some_are_usable).collect();
+        // A root may be the trust anchor, whatever else leads on.
+        if issuers.is_empty() || !roots.is_empty() || below.len() == MAX_LENGTH {
+            self.paths.push(below.clone());
+        }
+        if below.len() == MAX_LENGTH {
+            return;
+        }
+        for issuer in issuers {
+            if self.steps == 0 {
+                return;
+            }
+            self.steps -= 1;
+            below.push(issuer);
+            self.climb(&issuer.parsed, below);
+            below.pop();
+        }
+    }
+}
+
+/// How many distinct certificates of CAs are not sent, roots apart.
 pub(super) fn unused(certificates: &[Certificate], chain: &[&Certificate]) -> Result<usize, Error> {
     let mut seen: Vec<&[u8]> = chain.iter().map(|link| link.der.as_slice()).collect();
     let mut unused = 0;
     for certificate in certificates {
         let parsed = certificate.parse()?;
-        if !seen.contains(&certificate.der.as_slice()) && parsed.is_ca() && !is_self_issued(&parsed) {
+        if !seen.contains(&certificate.der.as_slice()) && parsed.is_ca() && !is_root(&parsed) {
             unused += 1;
         }
         seen.push(&certificate.der);
@@ -69,29 +186,34 @@ pub(super) fn unused(certificates: &[Certificate], chain: &[&Certificate]) -> Re
     Ok(unused)
 }
 
-/// The CA certificate whose subject and key identifier are what `certificate` names as its issuer; where names
-/// alone match several, the one that ends last.
-fn issuer_of<'a>(
-    certificate: &X509Certificate<'_>,
-    certificates: &'a [Certificate],
-) -> Result<Option<(&'a Certificate, X509Certificate<'a>)>, Error> {
-    let wanted_key = authority_key(certificate);
-    let mut candidates = Vec::new();
-    for candidate in certificates {
-        let parsed = candidate.parse()?;
-        let key_agrees = match (&wanted_key, subject_key(&parsed)) {
-            (Some(wanted), Some(own)) => *wanted == own,
-            _ => true,
-        };
-        if parsed.subject().as_raw() == certificate.issuer().as_raw() && parsed.is_ca() && key_agrees {
-            candidates.push((candidate, parsed));
-        }
-    }
-    Ok(candidates.into_iter().max_by_key(|(_, parsed)| parsed.validity().not_after.timestamp()))
+/// Whether it is signed by itself. A CA that has changed its key may certify the new one with the old one, under one
+/// name: such a certificate leads on.
+fn is_root(certificate: &X509Certificate<'_>) -> bool {
+    let is_own_key = match (authority_key(certificate), subject_key(certificate)) {
+        (Some(issuers), Some(own)) => issuers == own,
+        _ => true,
+    };
+    certificate.subject().as_raw() == certificate.issuer().as_raw() && is_own_key
 }
 
-fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
-    certificate.subject().as_raw() == certificate.issuer().as_raw()
+/// The issuers of the certificates of `chain`, and of `leaf`, that are not among them: a trust anchor has to be one of
+/// these, or lead to one.
+pub(super) fn ends(leaf: &Certificate, chain: &[&Certificate]) -> Result<Vec<String>, Error> {
+    let mut sent = vec![leaf.parse()?];
+    for certificate in chain {
+        sent.push(certificate.parse()?);
+    }
+    let mut ends = Vec::new();
+    for (index, certificate) in sent.iter().enumerate() {
+        let issuer = name::shown(certificate.issuer());
+        let is_sent = sent.iter().enumerate().any(|(other, authority)| {
+            other != index && authority.subject().as_raw() == certificate.issuer().as_raw()
+        });
+        if !is_sent && !ends.contains(&issuer) {
+            ends.push(issuer);
+        }
+    }
+    Ok(ends)
 }
 
 fn authority_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
@@ -107,3 +229,6 @@ fn subject_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

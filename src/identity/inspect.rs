@@ -7,9 +7,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::extensions::KeyUsage;
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::x509::X509Name;
 
-use super::Attributes;
 use super::Error;
 use super::Fingerprint;
 use super::MAX_INTERMEDIATES;
@@ -17,6 +15,8 @@ use super::SigningKey;
 use super::Source;
 use super::chain;
 use super::leaf;
+use super::name::plain;
+use super::name::shown;
 use super::pem::Certificate;
 use super::source::Material;
 use super::source::gather;
@@ -31,8 +31,8 @@ pub struct Inspection {
     pub key: Option<Result<String, Failure>>,
     /// Why Roles Anywhere would refuse it, or it cannot be used; empty where nothing speaks against it.
     pub refusals: Vec<Failure>,
-    /// The issuer of the last certificate that is sent: the trust anchor has to be it, or lead to it.
-    pub ends_at: Option<String>,
+    /// The issuers at which the paths that are sent end: the trust anchor has to be one of them, or lead to one.
+    pub ends_at: Vec<String>,
     /// Sentences without a full stop.
     pub warnings: Vec<String>,
 }
@@ -136,7 +136,8 @@ impl Source {
                 likely
             }
         };
-        let mut inspection = Inspection { certificates: Vec::new(), key, refusals, ends_at: None, warnings };
+        let mut inspection =
+            Inspection { certificates: Vec::new(), key, refusals, ends_at: Vec::new(), warnings };
         inspection.judge(leaf, &certificates, now)?;
         Ok(inspection)
     }
@@ -167,6 +168,12 @@ impl Source {
 }
 
 impl Inspection {
+    /// What the trust anchor has to be or to lead to, in words; `None` without a leaf.
+    pub fn anchors(&self) -> Option<String> {
+        let names: Vec<_> = self.ends_at.iter().map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| names.join(" or "))
+    }
+
     fn judge(
         &mut self,
         leaf: Option<&Certificate>,
@@ -174,7 +181,7 @@ impl Inspection {
         now: OffsetDateTime,
     ) -> Result<(), Error> {
         let chain = match leaf {
-            Some(leaf) => chain::order(leaf, certificates)?,
+            Some(leaf) => chain::order(leaf, certificates, now)?,
             None => Vec::new(),
         };
         if let Some(leaf) = leaf {
@@ -187,8 +194,7 @@ impl Inspection {
                 self.refusals.push(Error::ChainTooLong { origin: origin(), length: chain.len() }.into());
             }
             self.certificates.push(seen(leaf, Role::Leaf)?);
-            let last = chain.last().copied().unwrap_or(leaf).parse()?;
-            self.ends_at = Some(shown(last.issuer()));
+            self.ends_at = chain::ends(leaf, &chain)?;
         }
         for certificate in &chain {
             let parsed = certificate.parse()?;
@@ -219,15 +225,13 @@ impl Inspection {
 
 fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
     let parsed = certificate.parse()?;
-    let hex: String = parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
-    let hex = hex.trim_start_matches('0');
     Ok(Seen {
         role,
         origin: plain(&certificate.origin.to_string()),
         subject: shown(parsed.subject()),
         issuer: shown(parsed.issuer()),
-        serial: parsed.tbs_certificate.serial.to_string(),
-        serial_hex: format!("0x{}", if hex.is_empty() { "0" } else { hex }),
+        serial: leaf::serial(&parsed),
+        serial_hex: leaf::serial_hex(&parsed),
         fingerprint: Fingerprint::of(&certificate.der),
         not_before: parsed.validity().not_before.to_datetime(),
         not_after: parsed.validity().not_after.to_datetime(),
@@ -235,16 +239,6 @@ fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
         usage: usages(&parsed),
         names: names(&parsed),
     })
-}
-
-/// A name as settings take it, too.
-fn shown(name: &X509Name<'_>) -> String {
-    plain(&Attributes::of(name).to_string())
-}
-
-/// Whoever made a certificate chose its names: they must not write lines of their own.
-fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 fn usage_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a KeyUsage> {

@@ -8,6 +8,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::num_bigint::BigUint;
 use x509_parser::oid_registry::OID_HASH_SHA1;
 use x509_parser::public_key::PublicKey;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
@@ -38,6 +39,11 @@ pub enum Fault {
         /// `SHA-1` or `MD5`.
         hash: &'static str,
     },
+    /// Its serial number, which requests name, is negative.
+    NegativeSerial {
+        /// The number.
+        serial: String,
+    },
     /// It is X.509 version 1 or 2.
     OldVersion,
     /// It names no subject.
@@ -59,6 +65,7 @@ impl fmt::Display for Fault {
             Self::Ca => formatter.write_str("is a CA certificate (CA:true)"),
             Self::NoDigitalSignature => formatter.write_str("has no key usage digitalSignature"),
             Self::WeakSignature { hash } => write!(formatter, "is signed with {hash}"),
+            Self::NegativeSerial { serial } => write!(formatter, "has a negative serial number ({serial})"),
             Self::OldVersion => formatter.write_str("is not X.509 version 3"),
             Self::NoSubject => formatter.write_str("has an empty subject"),
             Self::Key { kind } => write!(formatter, "has a key that is {kind}"),
@@ -75,6 +82,9 @@ impl Fault {
             Self::Ca => "name the leaf issued to this host, not its CA",
             Self::NoDigitalSignature => "have it issued with keyUsage digitalSignature",
             Self::WeakSignature { .. } => "have it issued with SHA-256 or stronger",
+            Self::NegativeSerial { .. } => {
+                "have it issued with a positive serial number, as RFC 5280 demands"
+            }
             Self::OldVersion => "have it issued with basicConstraints and keyUsage extensions",
             Self::NoSubject => "have it issued with a subject, such as CN=this-host",
             Self::Key { .. } => {
@@ -96,6 +106,7 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fau
     let found = [
         (leaf.version() != X509Version::V3).then_some(Fault::OldVersion),
         leaf.is_ca().then_some(Fault::Ca),
+        has_negative_serial(leaf).then(|| Fault::NegativeSerial { serial: serial(leaf) }),
         (!may_sign).then_some(Fault::NoDigitalSignature),
         weak_hash(leaf).map(|hash| Fault::WeakSignature { hash }),
         leaf.subject().iter().next().is_none().then_some(Fault::NoSubject),
@@ -121,6 +132,32 @@ pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Strin
 /// Whether it says at all if it is a CA's.
 pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
     certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
+}
+
+/// Whether the serial number is below zero.
+pub fn has_negative_serial(certificate: &X509Certificate<'_>) -> bool {
+    certificate.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0)
+}
+
+/// The serial number in decimal, as AWS shows it.
+pub(super) fn serial(certificate: &X509Certificate<'_>) -> String {
+    let (sign, magnitude) = sign_and_magnitude(certificate);
+    format!("{sign}{magnitude}")
+}
+
+/// The serial number in hexadecimal, as OpenSSL shows it.
+pub(super) fn serial_hex(certificate: &X509Certificate<'_>) -> String {
+    let (sign, magnitude) = sign_and_magnitude(certificate);
+    format!("{sign}{magnitude:#x}")
+}
+
+/// The parser takes the bytes of a negative number for those of a positive one.
+fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUint) {
+    if !has_negative_serial(certificate) {
+        return ("", certificate.tbs_certificate.serial.clone());
+    }
+    let inverted: Vec<u8> = certificate.raw_serial().iter().map(|byte| !byte).collect();
+    ("-", BigUint::from_bytes_be(&inverted) + 1_u8)
 }
 
 /// Whether `now` is outside of the life of `certificate`.

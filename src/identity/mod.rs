@@ -16,6 +16,7 @@ mod glance;
 mod inspect;
 mod key;
 mod leaf;
+mod name;
 mod origin;
 mod passphrase;
 mod pem;
@@ -53,6 +54,8 @@ pub use key::SignFailure;
 pub use key::SigningKey;
 pub use leaf::Fault;
 pub use leaf::KeyKind;
+pub use leaf::has_negative_serial;
+pub use name::attribute_text;
 pub use origin::Origin;
 pub use passphrase::Passphrase;
 #[cfg(feature = "pkcs12")]

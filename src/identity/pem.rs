@@ -19,6 +19,8 @@ use super::Error;
 use super::Origin;
 use super::expiry::Link;
 use super::expiry::Place;
+use super::leaf;
+use super::name;
 use crate::failure::system_reason;
 use crate::secret::Secret;
 
@@ -60,8 +62,8 @@ impl Certificate {
         Ok(Link {
             place,
             origin: self.origin.clone(),
-            subject: parsed.subject().to_string(),
-            serial: parsed.tbs_certificate.serial.to_string(),
+            subject: name::shown(parsed.subject()),
+            serial: leaf::serial(&parsed),
             not_before: parsed.validity().not_before.to_datetime(),
             not_after: parsed.validity().not_after.to_datetime(),
         })

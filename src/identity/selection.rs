@@ -6,7 +6,10 @@ use std::str::FromStr;
 
 use ring::digest;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::AttributeTypeAndValue;
 use x509_parser::x509::X509Name;
+
+use super::name::attribute_text;
 
 /// What a leaf must be to be used. Empty means that any leaf may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,9 +100,9 @@ impl FromStr for Fingerprint {
 pub struct Attributes(Vec<(String, String)>);
 
 impl Attributes {
-    /// All of a name's that are text.
+    /// All of a name's.
     pub(super) fn of(name: &X509Name<'_>) -> Self {
-        Self(name.iter_attributes().filter_map(attribute).collect())
+        Self(name.iter_attributes().map(attribute).collect())
     }
 
     /// Name and value of each, in their order.
@@ -114,12 +117,12 @@ impl Attributes {
     }
 }
 
-fn attribute(attribute: &x509_parser::x509::AttributeTypeAndValue<'_>) -> Option<(String, String)> {
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
     let oid = attribute.attr_type();
     let registry = x509_parser::objects::oid_registry();
     let name = x509_parser::objects::oid2abbrev(oid, registry);
     let name = name.map_or_else(|_| oid.to_id_string(), |name| name.to_ascii_uppercase());
-    Some((name, attribute.as_str().ok()?.to_owned()))
+    (name, attribute_text(attribute))
 }
 
 impl fmt::Display for Attributes {

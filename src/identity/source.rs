@@ -243,14 +243,14 @@ impl Source {
         leaf::check(&leaf.parse()?, now)
             .map_err(|fault| Error::Leaf { origin: leaf.origin.clone(), fault })?;
         warnings.extend(leaf::doubt(&leaf.parse()?, &leaf.origin));
-        let chain = chain::order(leaf, &certificates)?;
+        let chain = chain::order(leaf, &certificates, now)?;
         if chain.len() > MAX_INTERMEDIATES {
             return Err(Error::ChainTooLong { origin: self.origin(), length: chain.len() });
         }
         let left_out = chain::unused(&certificates, &chain)?;
         if left_out > 0 {
             warnings.push(format!(
-                "{left_out} of the certificates in {} do not lead from the leaf towards its root and are not sent",
+                "{left_out} of the certificates in {} are not sent: they have expired, do not lead from the leaf towards a root, or are too many",
                 self.origin(),
             ));
         }

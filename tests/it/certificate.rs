@@ -1,8 +1,11 @@
 //! `anchord certificate show`.
 
+use anchord_emulator::Authority;
+use anchord_emulator::Clock;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
+use time::Duration;
 
 use crate::support::Stage;
 use crate::support::client;
@@ -94,4 +97,49 @@ async fn a_leaf_without_basic_constraints_is_told_once_and_left_to_aws() {
     let refused = stage.run(&["credential-process", "--session", "bedrock"]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("`anchord certificate show`"), "{}", refused.stderr);
+}
+
+/// The trust anchor is the root of the other one of its two certificates.
+#[tokio::test]
+async fn a_leaf_below_a_cross_signed_intermediate_gets_credentials_through_either_root() {
+    let stage = Stage::new().await;
+    let other = Authority::root("Other root", KeyKind::P256).unwrap();
+    let now = Clock::system().now();
+    for (days, which) in [(1, "the later path"), (9999, "the first path")] {
+        let issuing = other.intermediate("Issuing", KeyKind::P256).unwrap();
+        let trusted = stage.root.cross_sign(&issuing, now + Duration::days(days)).unwrap();
+        let leaf = issuing.leaf(&LeafRequest::new("robot-7", KeyKind::P256)).unwrap();
+        stage.install(&leaf);
+        stage.write("leaf.pem", &[leaf.certificate_pem(), issuing.certificate_pem(), trusted.pem()].concat());
+
+        let shown = stage.run(&["certificate", "show"]).await;
+        let ran = stage.run(&["credential-process"]).await;
+
+        assert_eq!(ran.code, 0, "{which}: {}", ran.stderr);
+        for name in ["`CN=Test root`", "`CN=Other root`", " or "] {
+            assert!(shown.stdout.contains(name), "{name}: {}", shown.stdout);
+        }
+    }
+}
+
+/// German and Japanese CAs of old, and those of Windows, write such names.
+#[tokio::test]
+async fn a_name_in_teletex_or_bmp_letters_is_shown_selects_and_is_what_aws_sees() {
+    let stage = Stage::new().await;
+    let utf16: Vec<u8> = "Müller".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let leaf = stage.leaf();
+    for (tag, name) in [(0x14, b"M\xfcller".as_slice()), (0x1e, &utf16)] {
+        let oid: &[u8] = &[0x55, 4, 3];
+        stage.install(&stage.root.with_subject(&leaf, &[(oid, tag, name)]).unwrap());
+        let selected = format!("{}certificate_subject = \"CN=Müller\"\n", stage.session("bedrock"));
+        stage.configure(&selected);
+
+        let shown = stage.run(&["certificate", "show"]).await;
+        let ran = stage.run(&["credential-process"]).await;
+        let checked = stage.run(&["config", "check"]).await;
+
+        assert!(shown.stdout.contains("  leaf          CN=Müller\n"), "{}", shown.stdout);
+        assert_eq!((shown.code, ran.code), (0, 0), "{}", ran.stderr);
+        assert!(checked.stdout.contains("CN=Müller"), "{}", checked.stdout);
+    }
 }

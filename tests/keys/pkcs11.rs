@@ -1,5 +1,7 @@
 //! Keys in PKCS#11 tokens: SoftHSM, p11-kit, and modules that misbehave.
 
+mod ends;
+
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -412,17 +414,7 @@ async fn the_process_that_holds_the_module_ends_with_the_daemon_and_not_before()
     assert_eq!(holders(&daemon), [holder]);
     daemon.kill();
 
-    // What has ended may wait for somebody to notice; it is a zombie until then.
-    let is_there = || {
-        let stat = fs_err::read_to_string(format!("/proc/{}/stat", holder.as_raw_pid()));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    let ended = async {
-        while is_there() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.expect("it outlives the daemon");
+    ends::wait_for_the_end_of(holder).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use anchord_emulator::Authority;
 use anchord_emulator::AuthorityRequest;
+use anchord_emulator::Clock;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use base64::Engine as _;
@@ -407,7 +408,33 @@ async fn intermediates_in_the_wrong_order() {
     let (upper, lower) = (upper.certificate_der(), lower.certificate_der());
     assert_eq!(world.send(&Draft::new(&world.emulator, &leaf, &[lower, upper])).await.status, 201);
 
-    world.untrusted(&Draft::new(&world.emulator, &leaf, &[upper, lower]), "follows in the chain, but").await;
+    world
+        .untrusted(
+            &Draft::new(&world.emulator, &leaf, &[upper, lower]),
+            "`CN=upper` stands in the chain before `CN=lower`",
+        )
+        .await;
+}
+
+/// Its path is there, but one of it stands before the one that it issued.
+#[tokio::test]
+async fn a_further_path_in_the_wrong_order() {
+    let world = World::new().await;
+    let upper = world.root.intermediate("upper", KeyKind::P256).unwrap();
+    let lower = upper.intermediate("lower", KeyKind::P256).unwrap();
+    let other = Authority::root("other", KeyKind::P256).unwrap();
+    let first = other.cross_sign(&lower, Clock::system().now() + Duration::DAY).unwrap();
+    let leaf = lower.leaf(&LeafRequest::new("host-7", KeyKind::P256)).unwrap();
+    let (upper, lower) = (upper.certificate_der(), lower.certificate_der());
+    let sorted = Draft::new(&world.emulator, &leaf, &[first.der(), lower, upper]);
+    assert_eq!(world.send(&sorted).await.status, 201);
+
+    world
+        .untrusted(
+            &Draft::new(&world.emulator, &leaf, &[upper, first.der(), lower]),
+            "nobody in chain or trust anchor is `CN=other`",
+        )
+        .await;
 }
 
 #[tokio::test]

@@ -239,3 +239,19 @@ async fn the_log_tells_what_was_asked_and_holds_no_signature_or_secret() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_leaf_below_a_cross_signed_intermediate_is_trusted_whichever_certificate_comes_first() {
+    let world = World::new().await;
+    let other = Authority::root("other", KeyKind::P256).unwrap();
+    let issuing = other.intermediate("issuing", KeyKind::P256).unwrap();
+    let trusted = world.root.cross_sign(&issuing, Clock::system().now() + Duration::DAY).unwrap();
+    let leaf = issuing.leaf(&LeafRequest::new("host-7", KeyKind::P256)).unwrap();
+    let (issuing, trusted) = (issuing.certificate_der(), trusted.der());
+
+    for chain in [[issuing, trusted], [trusted, issuing]] {
+        let answer = world.send(&Draft::new(&world.emulator, &leaf, &chain)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    world.untrusted(&Draft::new(&world.emulator, &leaf, &[issuing]), "nobody in chain").await;
+}

@@ -29,7 +29,7 @@ pub(super) struct Sent {
     pub(super) names: Vec<String>,
     /// The subjects of the intermediates.
     pub(super) intermediates: Vec<String>,
-    /// The issuer of the last of them.
+    /// The issuers at which they end, in words.
     pub(super) ends_at: String,
 }
 
@@ -90,7 +90,7 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
         let left = life_left(first.not_after, now);
         steps.push(validity.ok(format!("{left} left, the {role} ends at {end}")));
     }
-    if let Some(ends_at) = &inspection.ends_at {
+    if let Some(anchors) = inspection.anchors() {
         let intermediates: Vec<_> = sent().filter(|seen| seen.role == Role::Intermediate).collect();
         let subjects: Vec<_> = intermediates.iter().map(|seen| format!("`{}`", seen.subject)).collect();
         let list = match subjects.as_slice() {
@@ -98,7 +98,7 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
             subjects => format!("sent with {}", subjects.join(", ")),
         };
         let chain = Subject::new("chain", "chain");
-        steps.push(chain.ok(format!("{list}; the trust anchor must be `{ends_at}` or lead to it")));
+        steps.push(chain.ok(format!("{list}; the trust anchor must be {anchors} or lead to it")));
     }
     steps
 }
@@ -111,6 +111,6 @@ fn sent(inspection: &Inspection) -> Option<Sent> {
         issuer: leaf.issuer.clone(),
         names: leaf.names.clone(),
         intermediates: of(Role::Intermediate).map(|seen| seen.subject.clone()).collect(),
-        ends_at: inspection.ends_at.clone()?,
+        ends_at: inspection.anchors()?,
     })
 }

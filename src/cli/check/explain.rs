@@ -95,9 +95,9 @@ fn condition_keys(sent: &Sent) -> Map<String, Value> {
 fn of_chain(source: &RolesAnywhere, sent: &Sent) -> String {
     let intermediates: Vec<_> = sent.intermediates.iter().map(|name| format!("`{name}`")).collect();
     let issued = match intermediates.as_slice() {
-        [] => format!("the leaf `{}`, issued by `{}`, was sent alone", sent.subject, sent.ends_at),
+        [] => format!("the leaf `{}`, issued by {}, was sent alone", sent.subject, sent.ends_at),
         intermediates => format!(
-            "the leaf `{}` was sent with {}, the last of them issued by `{}`",
+            "the leaf `{}` was sent with {}, which end at {}",
             sent.subject,
             intermediates.join(", "),
             sent.ends_at

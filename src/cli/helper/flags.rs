@@ -71,7 +71,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "In any order; with a PKCS#12 file too. A file without certificates is refused, for it may still be being written: there it is as good as none.",
+        here: "In any order; with a PKCS#12 file too. What is valid and leads from the leaf towards a root is sent, at most five: of a cross-signed issuer every path that fits. A file without certificates is refused, for it may still be being written: there it is as good as none.",
     },
     Flag {
         name: "role-arn",

@@ -48,7 +48,7 @@ fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
         roles(&inspection),
         [(Role::Leaf, "CN=robot-7"), (Role::Intermediate, "CN=Issuing"), (Role::NotSent, "CN=Test root")]
     );
-    assert_eq!(inspection.ends_at.as_deref(), Some("CN=Test root"));
+    assert_eq!(inspection.ends_at, ["CN=Test root"]);
     assert_eq!(inspection.key.unwrap().unwrap(), "the EC private key belongs to the leaf");
     assert!(inspection.refusals.is_empty());
     let seen = &inspection.certificates[0];
@@ -168,6 +168,52 @@ fn a_serial_number_is_shown_in_both_notations() {
             let selection = Selection { serial: Some(shown.parse().unwrap()), ..Selection::default() };
             assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{shown} selects it");
         }
+    }
+}
+
+#[test]
+fn a_subject_is_shown_and_selects_its_leaf_whatever_kind_of_string_it_is() {
+    const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+    const ORGANIZATION: &[u8] = &[0x55, 4, 10];
+    let (folder, root) = (Folder::new(), root());
+    let utf16: Vec<u8> = "Müller Söhne".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let utf32: Vec<u8> = "Müller Söhne".chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect();
+    let leaf = leaf_of(&root, KeyKind::P256);
+    for (tag, organization) in
+        [(0x0c, "Müller Söhne".as_bytes()), (0x14, b"M\xfcller S\xf6hne"), (0x1c, &utf32), (0x1e, &utf16)]
+    {
+        let subject = [(ORGANIZATION, tag, organization), (COMMON_NAME, 0x13, b"robot-7".as_slice())];
+        folder.install(&root.with_subject(&leaf, &subject).unwrap());
+
+        let seen = folder.source().inspect(now()).unwrap().certificates.remove(0);
+
+        assert_eq!(seen.subject, "O=Müller Söhne,CN=robot-7", "{tag:#x}");
+        for wanted in ["O=Müller Söhne", "CN=robot-7", "CN=robot-7,O=Müller Söhne"] {
+            let selection = Selection { subject: Some(wanted.parse().unwrap()), ..Selection::default() };
+            let loaded = Source { selection, ..folder.source() }.load(now()).unwrap();
+            assert_eq!(loaded.identity.subject(), seen.subject, "{tag:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_negative_serial_number_is_refused_by_name() {
+    let (folder, root) = (Folder::new(), root());
+    let leaf = leaf_of(&root, KeyKind::P256);
+    for (content, decimal, hexadecimal) in
+        [([0x80].as_slice(), "-128", "-0x80"), (&[0xff], "-1", "-0x1"), (&[0xfe, 0xff], "-257", "-0x101")]
+    {
+        folder.install(&root.with_serial(&leaf, content).unwrap());
+
+        let inspection = folder.source().inspect(now()).unwrap();
+        let refused = folder.source().load(now()).unwrap_err();
+
+        let said = format!("has a negative serial number ({decimal})");
+        assert_eq!(refusals(&inspection).len(), 1);
+        assert!(refusals(&inspection)[0].ends_with(&said), "{:?}", inspection.refusals);
+        assert!(refused.to_string().ends_with(&said), "{refused}");
+        let seen = &inspection.certificates[0];
+        assert_eq!((seen.serial.as_str(), seen.serial_hex.as_str()), (decimal, hexadecimal));
     }
 }
 

@@ -302,7 +302,8 @@ impl Classify for Error {
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
-                "see whether its own configuration and service (pcscd, a network HSM) are well"
+                "see whether its own configuration and service (pcscd, a network HSM) are well; variables that it needs and \
+                 README.md does not list are named in `ANCHORD_PKCS11_ENVIRONMENT`"
             }
             Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
                 "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"

@@ -3,6 +3,9 @@
 //! A module is foreign machine code: it may crash, hang, write to stdout or never come back. Here it can hurt
 //! nobody. This side is kept simple: it does what it is asked, one thread for each token, and ends when the daemon
 //! does. What to ask for, and whether a PIN may be tried at all, is decided by the daemon.
+//!
+//! The thread that reads requests calls nothing of the module's, so it sees the end of the daemon even while the
+//! module hangs.
 
 mod token;
 
@@ -12,6 +15,7 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -42,8 +46,7 @@ use crate::secret::Secret;
 ///
 /// A request that cannot be read ends it too: the two sides are the same program, so something is badly wrong.
 pub fn serve(path: &Path, mut requests: impl Read, replies: impl Write + Send + 'static) -> io::Result<()> {
-    let module =
-        Arc::new(Module { loaded: Pkcs11::new(path).map_err(not_a_module), started: OnceLock::new() });
+    let module = Arc::new(Module { path: path.into(), loaded: OnceLock::new(), started: OnceLock::new() });
     let replies: Arc<Mutex<dyn Write + Send>> = Arc::new(Mutex::new(replies));
     let mut workers: HashMap<Option<u64>, mpsc::Sender<Job>> = HashMap::new();
     while let Some((request, secret)) = protocol::read::<Request>(&mut requests)? {
@@ -84,7 +87,9 @@ fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> i
 }
 
 struct Module {
-    loaded: Result<Pkcs11, Fault>,
+    path: PathBuf,
+    /// By the first worker that needs it: a library may run code, and hang, while it is loaded.
+    loaded: OnceLock<Result<Pkcs11, Fault>>,
     started: OnceLock<Result<Option<Mutex<()>>, Fault>>,
 }
 
@@ -95,7 +100,8 @@ impl Module {
         view: &mut token::View,
         login: &mut token::Login<'_>,
     ) -> Result<Answer, Fault> {
-        let module = self.loaded.as_ref().map_err(Clone::clone)?;
+        let load = || Pkcs11::new(&self.path).map_err(not_a_module);
+        let module = self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)?;
         let one_at_a_time = self.started.get_or_init(|| start(module)).as_ref().map_err(Clone::clone)?;
         let _turn = one_at_a_time.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
         match task {

@@ -4,6 +4,7 @@
 //! mistaken for a module that hangs. Whoever asks is answered in time in any case.
 
 mod process;
+mod variables;
 
 use std::collections::HashMap;
 use std::io;

@@ -1,10 +1,12 @@
 /* A PKCS#11 module in front of another one, as bad as a test wants it to be.
  *
- * $SHIM_MODULE is the real one, $SHIM_FOLDER holds files that change what this one does: `crash` and `hang` in
- * C_Initialize, `crash-signing` and `hang-signing` in C_Sign, `final-try` in the token's flags, `in-parts` lets ECDSA
- * be made in parts, as OpenSC does. Each C_Login is a line in `logins`. It also prints to stdout, as some do.
+ * $SHIM_MODULE is the real one, $SHIM_FOLDER holds files that change what this one does: `hang-loading` while it is loaded,
+ * `crash`, `hang` and `stop` (the whole process) in C_Initialize, `crash-signing` and `hang-signing` in C_Sign, `final-try` in the token's flags, `in-parts` lets ECDSA
+ * be made in parts, as OpenSC does. Each C_Login is a line in `logins`; `hangs` is there as soon as it hangs or stops.
+ * It also prints to stdout, as some do.
  */
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,15 +31,27 @@ static char *file(const char *name) {
 
 static int there(const char *name) { return access(file(name), F_OK) == 0; }
 
+static void mark(const char *name) {
+    FILE *mark = fopen(file(name), "w");
+    fclose(mark);
+}
+
 static void misbehave(const char *crash, const char *hang) {
     if (there(crash)) *(volatile int *)0 = 1;
+    if (there(hang)) mark("hangs");
     while (there(hang)) pause();
 }
+
+__attribute__((constructor)) static void load(void) { misbehave("-", "hang-loading"); }
 
 static word initialize(void *arguments) {
     printf("Vendor module 1.0 ready\n");
     fflush(stdout);
     misbehave("crash", "hang");
+    if (there("stop")) {
+        mark("hangs");
+        kill(getpid(), SIGSTOP);
+    }
     return real->call[INITIALIZE](arguments);
 }
 

@@ -237,7 +237,8 @@ impl SoftHsm {
     /// Tells a program which tokens there are.
     pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
-        command.env("SHIM_MODULE", self.module()).env("SHIM_FOLDER", self.folder.path())
+        command.env("SHIM_MODULE", self.module()).env("SHIM_FOLDER", self.folder.path());
+        command.env("ANCHORD_PKCS11_ENVIRONMENT", "SHIM_*")
     }
 
     fn run(&self, command: &mut Command) -> String {

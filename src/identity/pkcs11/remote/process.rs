@@ -1,6 +1,7 @@
 //! One process that holds a module, and the socket to it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -13,12 +14,13 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::variables;
 use crate::identity::pkcs11::pins::lock;
 use crate::identity::pkcs11::protocol;
 use crate::identity::pkcs11::protocol::Reply;
@@ -32,19 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// A module that takes so many times longer hangs, and is ended. Until then it may only be slow, as old cards are
 /// at first: whoever asks next finds it ready.
 const HANGING: u32 = 3;
-
-/// What systemd tells the daemon and no module should answer in its place (sd_notify(3), sd_listen_fds(3)), and a
-/// passphrase that may be another key's.
-const NOT_PASSED_ON: [&str; 8] = [
-    "ANCHORD_PASSPHRASE",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "FDSTORE",
-];
 
 /// How the process that holds a module is started.
 #[derive(Clone)]
@@ -61,21 +50,26 @@ pub(super) struct Started {
     pub(super) child: Option<Child>,
 }
 
-static HOLDS_MODULES: AtomicBool = AtomicBool::new(false);
+/// The variables that modules see; none are set while this program holds no modules.
+static VARIABLES: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 
 /// Says that this program, started with the arguments `pkcs11-host` and a module, does nothing but hold it, as
 /// `cli::main` does with these arguments. Any other would begin its own work a second time, so tokens are refused in a
 /// program that has not said so.
-pub fn this_program_holds_modules() {
-    HOLDS_MODULES.store(true, Ordering::Relaxed);
+///
+/// `variables` are those of this program. A module gets those among them that modules need, and those that
+/// `ANCHORD_PKCS11_ENVIRONMENT` names.
+pub fn this_program_holds_modules(variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    // Later calls say the same.
+    let _ = VARIABLES.set(variables::for_modules(variables));
 }
 
 /// This program again, even where its file was replaced by an upgrade.
 impl Default for Launcher {
     fn default() -> Self {
-        let start = |module: &Path| match HOLDS_MODULES.load(Ordering::Relaxed) {
-            true => run(module),
-            false => Err(io::Error::new(io::ErrorKind::Unsupported, "this program holds none")),
+        let start = |module: &Path| match VARIABLES.get() {
+            Some(variables) => run(module, variables),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this program holds none")),
         };
         Self { start: Arc::new(start), patience: PATIENCE }
     }
@@ -115,14 +109,12 @@ impl fmt::Debug for Launcher {
 
 /// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
 /// Its stderr is not kept: a module may print there whatever it was given.
-fn run(module: &Path) -> io::Result<Started> {
+fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("anchord").arg("pkcs11-host").arg(module).process_group(0);
     command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
-    for variable in NOT_PASSED_ON {
-        command.env_remove(variable);
-    }
+    command.env_clear().envs(variables.iter().cloned());
     Ok(Started { stream: ours, child: Some(command.spawn()?) })
 }
 
@@ -154,19 +146,15 @@ pub(super) enum Unanswered {
 
 impl Process {
     pub(super) fn start(launcher: &Launcher, module: &Path) -> io::Result<Self> {
-        let Started { stream, child } = (launcher.start)(module)?;
-        stream.set_write_timeout(Some(launcher.patience))?;
         let mail = Arc::new(Mutex::new(Mail::default()));
-        let reader = stream.try_clone()?;
-        let (box_of_reader, child) = (Arc::clone(&mail), Arc::new(Mutex::new(child)));
-        let childs_reader = Arc::clone(&child);
+        let (start, module, box_of_holder) =
+            (Arc::clone(&launcher.start), module.to_owned(), Arc::clone(&mail));
+        let (starting, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("pkcs11".into());
-        thread.spawn(move || read(reader, lock(&childs_reader).take(), &box_of_reader)).inspect_err(
-            |_| {
-                // Nobody would ever wait for it.
-                lock(&child).take().map(reap);
-            },
-        )?;
+        thread.spawn(move || hold(&*start, &module, &starting, &box_of_holder))?;
+        let stream =
+            started.recv().map_err(|_| io::Error::other("the thread that starts it has ended"))??;
+        stream.set_write_timeout(Some(launcher.patience))?;
         Ok(Self { stream, writing: Mutex::default(), mail, next: AtomicU64::new(1) })
     }
 
@@ -224,6 +212,29 @@ impl Drop for Process {
     }
 }
 
+/// Starts the process and stays until it has ended: the kernel ends it together with the thread that started it
+/// (PR_SET_PDEATHSIG in prctl(2); the process asks for that), and any other thread may end earlier.
+fn hold(
+    start: &Start,
+    module: &Path,
+    starting: &mpsc::SyncSender<io::Result<UnixStream>>,
+    mail: &Mutex<Mail>,
+) {
+    match start(module) {
+        Ok(Started { stream, child }) => {
+            let writer = stream.try_clone();
+            if writer.is_err() {
+                // There is nothing to read then, and the process is ended.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            // `start` waits for it.
+            let _ = starting.send(writer);
+            read(stream, child, mail);
+        }
+        Err(error) => _ = starting.send(Err(error)),
+    }
+}
+
 /// Delivers replies until the process ends, or says something that nobody asked for.
 fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
     while let Ok(Some((reply, _))) = protocol::read::<Reply>(&mut stream) {
@@ -247,5 +258,47 @@ fn reap(mut child: Child) -> String {
     match child.wait() {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(all(test, feature = "pkcs11"))]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Tells of the end of the thread that has it.
+    struct Ends(mpsc::Sender<()>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            // The test may be over.
+            let _ = self.0.send(());
+        }
+    }
+
+    thread_local! {
+        static ENDS: RefCell<Option<Ends>> = const { RefCell::new(None) };
+    }
+
+    /// The kernel ends the process with the thread that started it.
+    #[test]
+    fn the_thread_that_starts_a_process_stays_as_long_as_the_process_is_used() {
+        let (end, ended) = mpsc::channel();
+        let others = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&others);
+        let launcher = Launcher::script(move || {
+            ENDS.set(Some(Ends(end.clone())));
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            lock(&kept).push(theirs);
+            ours
+        });
+
+        let starting = std::thread::spawn(move || Process::start(&launcher, Path::new("module.so")).unwrap());
+        let process = starting.join().unwrap();
+        assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop(process);
+
+        ended.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 }

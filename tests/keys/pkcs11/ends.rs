@@ -1,0 +1,178 @@
+//! The process that holds a module ends with its parent, whatever the module does.
+
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+
+use super::configure;
+use super::holders;
+use super::lines;
+use super::one_key;
+use crate::softhsm::Kind;
+use crate::softhsm::SoftHsm;
+use crate::support::Daemon;
+use crate::support::Stage;
+use crate::support::process;
+use crate::support::process::PATIENCE;
+
+/// Ways in which the shim hangs.
+const WAYS: [&str; 4] = ["hang-loading", "hang", "hang-signing", "stop"];
+
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it never came: {what}"));
+}
+
+/// A process that has ended stays a zombie until its parent, or the parent of orphans, looks.
+fn is_there(pid: Pid) -> bool {
+    let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+pub(super) async fn wait_for_the_end_of(holder: Pid) {
+    wait_until("the end of the process that holds the module", || !is_there(holder)).await;
+}
+
+/// The daemon of a session with a key in a module that hangs in one way, as soon as it hangs.
+async fn daemon_that_hangs(stage: &Stage, hsm: &SoftHsm, way: &str) -> Daemon {
+    hsm.let_shim(way, true);
+    configure(stage, &stage.session_of("bedrock", &lines(&hsm.shim_uri("robots", "object=leaf"))));
+    let daemon = hsm.daemon(stage).await;
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+    daemon
+}
+
+#[tokio::test]
+async fn no_process_of_a_hanging_module_outlives_a_daemon_that_is_killed_or_stopped() {
+    for way in WAYS {
+        for signal in [Signal::KILL, Signal::TERM] {
+            let stage = Stage::new().await;
+            let (hsm, _) = one_key(&stage, Kind::P256);
+            let mut daemon = daemon_that_hangs(&stage, &hsm, way).await;
+            let holders = holders(&daemon);
+            assert!(!holders.is_empty(), "{way}");
+
+            match signal {
+                Signal::KILL => daemon.kill(),
+                _ => _ = daemon.stop().await,
+            }
+
+            for holder in holders {
+                wait_for_the_end_of(holder).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_process_of_a_hanging_module_outlives_credential_process() {
+    for way in WAYS {
+        let stage = Stage::new().await;
+        let (hsm, _) = one_key(&stage, Kind::P256);
+        hsm.let_shim(way, true);
+        configure(&stage, &stage.session_of("bedrock", &lines(&hsm.shim_uri("robots", "object=leaf"))));
+
+        let ran = hsm.verb(&stage, &["credential-process"]).await;
+
+        assert_eq!(ran.code, 1, "{way}: {}", ran.stderr);
+        assert!(ran.stderr.contains("did not answer"), "{way}: {}", ran.stderr);
+        let module = hsm.shim().display().to_string();
+        let holds_it = |pid: &i32| {
+            fs_err::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&module))
+        };
+        let pids = fs_err::read_dir("/proc").unwrap();
+        let pids = pids.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+        for holder in pids.filter(holds_it).filter_map(Pid::from_raw) {
+            wait_for_the_end_of(holder).await;
+        }
+    }
+}
+
+/// The program as the daemon starts it to hold the shim, and the daemon's end of the connection.
+fn start(hsm: &SoftHsm) -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = process::anchord();
+    hsm.tell(&mut command).arg("pkcs11-host").arg(hsm.shim()).stdin(OwnedFd::from(theirs));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    (child, ours)
+}
+
+/// Lets it use the module, which hangs.
+fn ask(mut connection: &UnixStream) {
+    let question = br#"{"number":1,"task":"Tokens","careful":false}"#;
+    connection.write_all(&(question.len() as u32).to_be_bytes()).unwrap();
+    connection.write_all(&[0; 4]).unwrap();
+    connection.write_all(question).unwrap();
+}
+
+/// The thread that started it lives on, so the kernel does nothing.
+#[tokio::test]
+async fn the_process_ends_with_its_connection_wherever_the_module_hangs() {
+    for way in ["hang-loading", "hang"] {
+        let hsm = SoftHsm::with(&[]);
+        hsm.let_shim(way, true);
+        let (mut child, connection) = start(&hsm);
+        ask(&connection);
+        wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+
+        drop(connection);
+
+        wait_for_the_end_of(Pid::from_child(&child)).await;
+        child.wait().unwrap();
+    }
+}
+
+/// The connection stays open, so nothing can be read from it.
+#[tokio::test]
+async fn the_process_ends_with_the_thread_that_started_it() {
+    for way in ["hang-loading", "stop"] {
+        let hsm = SoftHsm::with(&[]);
+        hsm.let_shim(way, true);
+
+        let (mut child, connection) = std::thread::scope(|scope| {
+            let starting = scope.spawn(|| {
+                let (child, connection) = start(&hsm);
+                ask(&connection);
+                while !hsm.path("hangs").exists() {
+                    std::thread::yield_now();
+                }
+                (child, connection)
+            });
+            starting.join().unwrap()
+        });
+
+        wait_for_the_end_of(Pid::from_child(&child)).await;
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+        drop(connection);
+    }
+}
+
+#[tokio::test]
+async fn a_module_does_not_see_the_secrets_in_the_daemons_environment() {
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    configure(&stage, &stage.session_of("bedrock", &lines(&hsm.uri("robots", "object=leaf"))));
+    let mut command = process::anchord();
+    let secrets = [("AWS_SECRET_ACCESS_KEY", "canary-1"), ("DATABASE_PASSWORD", "canary-2")];
+    hsm.tell(command.envs(secrets)).args(["run", "--config"]).arg(stage.path("anchord.toml"));
+
+    let daemon = Daemon::of(command);
+    daemon.wait_for("Ready").await;
+
+    let holder = holders(&daemon)[0].as_raw_pid();
+    let variables = fs_err::read_to_string(format!("/proc/{holder}/environ")).unwrap();
+    let names: Vec<_> = variables.split('\0').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+    assert!(names.contains(&"SOFTHSM2_CONF") && names.contains(&"SHIM_MODULE"), "{names:?}");
+    assert!(!variables.contains("canary"), "{names:?}");
+}
