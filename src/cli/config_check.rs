@@ -13,10 +13,11 @@ use crate::clock::Clock;
 use crate::config;
 use crate::daemon;
 use crate::identity::Loaded;
+use crate::upstream;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
-        Ok(settings) => settings,
+        Ok(settings) => settings.with_pipes_read(),
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
     prompt::ask_for_all(&settings);
@@ -24,6 +25,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     for warning in &settings.warnings {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "# warning: {warning}");
+    }
+    for doubt in settings.upstream.ca_file.iter().flat_map(|path| upstream::ca_file_doubts(path)) {
+        let _ = writeln!(text, "# warning: {doubt}");
     }
     let mut outcome = Exit::Done;
     if let Err(error) = daemon::transport(&settings, &Clock::system()) {

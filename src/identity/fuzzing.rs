@@ -51,7 +51,7 @@ fn now() -> OffsetDateTime {
 /// A PEM or PKCS#12 file with certificates and keys, up to the identity that they make and what people are shown.
 pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
-    let file = pem::File::new("leaf.pem".as_ref(), 0o600, Secret::new(content.to_vec()));
+    let file = pem::File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
     let Ok(file) = file.and_then(|file| File::of(file, Some(&passphrase))).map_err(tell) else { return };
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
@@ -130,7 +130,7 @@ pub fn settings(text: &str) {
 /// A file with one section.
 fn section(label: &str, der: &[u8]) -> pem::File {
     let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    let file = pem::File::new("key.pem".as_ref(), 0o600, Secret::new(text.into_bytes()));
+    let file = pem::File::new(Origin::file("key.pem".as_ref()), 0o600, Secret::new(text.into_bytes()));
     file.expect("an input of libFuzzer's length makes a file of a permitted one")
 }
 
