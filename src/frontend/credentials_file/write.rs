@@ -20,6 +20,7 @@ mod attributes;
 mod owner;
 
 use self::attributes::Attributes;
+use super::doubts;
 use super::edit;
 use crate::content;
 use crate::credentials::Credentials;
@@ -183,6 +184,17 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
         replace(&target, |text| edit(text, &profile, &credentials))
     })
     .await
+}
+
+/// A sentence on who cannot read the file at `path` as it is now, if there is anything to say.
+pub async fn doubt(path: &Path) -> Option<String> {
+    let path = path.to_path_buf();
+    let told = apart(move || {
+        let text = content::read(&path, MAX_BYTES).ok();
+        let why = text.and_then(|text| doubts::doubt(text.bytes.expose()));
+        Ok(why.map(|why| format!("boto3 and the AWS CLI cannot read `{}`: {why}", path.display())))
+    });
+    told.await.ok().flatten()
 }
 
 /// Where blocking keeps nobody from running.
