@@ -104,7 +104,7 @@ impl Damage {
                 "copy the file again, complete from the BEGIN line to the END line"
             }
             (Self::Joined, true) => {
-                "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD > NEW"
+                "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
             }
             (Self::Joined, false) => "keep the line breaks: in a shell write \"$VARIABLE\" with the quotes",
             (Self::Escaped, true) => "make them line breaks: sed 's/\\\\n/\\n/g; s/\"//g' OLD > NEW",

@@ -329,7 +329,7 @@ fn certificate_fault(source: &TransportError) -> Option<&'static str> {
     tls_error(error).and_then(|error| match error {
         rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
         rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(
-            "add the root of what answers to that file, a proxy's that inspects TLS perhaps, or leave out `upstream.ca_file` for the system's roots",
+            "add the root of what answers to that file, a proxy's that inspects TLS perhaps, or leave out `upstream.ca_file` and AWS_CA_BUNDLE for the system's roots",
         ),
         _ => None,
     })

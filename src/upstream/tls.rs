@@ -84,7 +84,8 @@ impl Classify for RootsError {
     }
 
     fn hint(&self) -> Option<String> {
-        let usual = "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it out";
+        let usual =
+            "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
         match self {
             Self::Unreadable { source: source @ identity::Error::Utf16 { .. }, .. } => source.hint(),
             Self::Unreadable { path, .. } => Some(content::tilde_hint(path).unwrap_or_else(|| usual.into())),

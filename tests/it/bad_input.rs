@@ -244,7 +244,7 @@ async fn what_stands_in_a_pem_files_place_is_named_with_what_converts_it() {
         (renamed("CERTIFICATE REQUEST"), "the request for a certificate"),
     ];
     for (content, expected) in cases {
-        stage.write("leaf.pem", content);
+        fs_err::write(stage.path("leaf.pem"), content).unwrap();
 
         let ran = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
 
@@ -258,7 +258,7 @@ async fn certificate_and_key_with_a_byte_order_mark_are_used() {
     let stage = Stage::new().await;
     for name in ["leaf.pem", "key.pem", "tls-ca.pem", "anchord.toml"] {
         let text = fs_err::read_to_string(stage.path(name)).unwrap();
-        stage.write(name, format!("\u{feff}{text}"));
+        stage.write(name, &format!("\u{feff}{text}"));
     }
 
     let ran = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;

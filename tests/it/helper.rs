@@ -449,7 +449,8 @@ async fn what_to_do_is_told_in_flags_under_the_other_name() {
             let ran = run(&stage, name, verb, more).await;
 
             assert!(
-                ran.stderr.contains(&format!("leave out {setting} for the system's roots\n")),
+                ran.stderr
+                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE for the system's roots\n")),
                 "{}",
                 ran.stderr
             );

@@ -127,7 +127,7 @@ async fn what_is_whole_in_a_ca_file_is_used_and_the_rest_is_told_with_its_line()
         (fs_err::read_to_string(stage.path("tls-ca.pem")).unwrap(), stage.root.certificate_pem());
     let cut = "-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n";
     let joined = format!("{}{other}", other.trim_end());
-    stage.write("tls-ca.pem", format!("\u{feff}{cut}{good}{joined}"));
+    stage.write("tls-ca.pem", &format!("\u{feff}{cut}{good}{joined}"));
 
     let used = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
     let checked = stage.run(&["config", "check"]).await;
@@ -140,7 +140,7 @@ async fn what_is_whole_in_a_ca_file_is_used_and_the_rest_is_told_with_its_line()
         assert!(checked.stdout.contains(expected), "{}", checked.stdout);
     }
 
-    stage.write("tls-ca.pem", format!("{cut}{other}"));
+    stage.write("tls-ca.pem", &format!("{cut}{other}"));
     let failed = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
     assert_eq!(failed.code, 1);
     for expected in

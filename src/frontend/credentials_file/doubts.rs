@@ -13,7 +13,7 @@ use crate::content::BYTE_ORDER_MARK;
 pub(super) fn doubt(text: &[u8]) -> Option<String> {
     if text.starts_with(BYTE_ORDER_MARK) {
         return Some(
-            "it begins with a byte order mark; hint: save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//')".into(),
+            "it begins with a byte order mark; hint: save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)".into(),
         );
     }
     if std::str::from_utf8(text).is_err() {

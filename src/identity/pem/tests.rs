@@ -101,6 +101,38 @@ fn what_is_whole_is_found_beside_damage() {
     assert_eq!(lines, [Ok(1), Err((6, Damage::Joined)), Ok(9)]);
 }
 
+#[test]
+fn a_certificate_that_is_passed_over_for_its_label_is_told() {
+    let section = |label: &str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
+    let chain = ["CERTIFICATE", "X509 CERTIFICATE", "EC PARAMETERS", "CERTIFICATE"].map(section).concat();
+
+    let told = file(&chain).passed_over();
+
+    assert_eq!(told.len(), 1, "{told:?}");
+    let expected =
+        "`leaf.pem` has a X509 CERTIFICATE in line 4, which is passed over; hint: this is an old name";
+    assert!(told[0].starts_with(expected), "{told:?}");
+}
+
+#[test]
+fn a_key_of_another_program_is_named_with_what_converts_it() {
+    for (text, expected) in [
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAQID\n-----END OPENSSH PRIVATE KEY-----\n",
+            "ssh-keygen -p -m PKCS8",
+        ),
+        ("-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----\n", "this is the public key"),
+        ("PuTTY-User-Key-File-3: ecdsa-sha2-nistp256\n", "puttygen OLD"),
+        ("\u{30}\u{1}", "openssl pkey -inform der"),
+        ("KEY=\"-----BEGIN PRIVATE KEY-----\\nAQID\"", "the two characters `\\n`"),
+        ("words", "PEM is text with"),
+    ] {
+        let Error::Missing { hint, .. } = file(text).lacks("private key") else { panic!("{text}") };
+
+        assert!(hint.contains(expected), "{text}: {hint}");
+    }
+}
+
 /// Base64 that shares a line with the label is a key's, perhaps.
 #[test]
 fn a_label_never_holds_what_stands_behind_it() {

@@ -151,7 +151,7 @@ mod tests {
         let root = root();
         let leaf = leaf_of(&root, KeyKind::P256);
         let mut source = Source::of_files("", "");
-        source.certificate = given("env:LEAF", &leaf.certificate_pem());
+        source.certificate = given("env:LEAF", leaf.certificate_pem());
         source.private_key = Some(given("env:KEY", &key(&leaf)));
 
         assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());

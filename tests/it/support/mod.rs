@@ -90,7 +90,7 @@ impl Stage {
     }
 
     /// Everything is 0600, as a key should be.
-    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         fs_err::write(self.path(name), text).unwrap();
         fs_err::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
