@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::AccessKeys;
 use super::Fingerprint;
 use super::Locator;
+use super::Origin;
 use super::Passphrase;
 use super::Source;
 use super::file::File;
@@ -84,7 +85,7 @@ pub fn encrypted_key(der: &[u8]) {
 /// A PKCS#12 file, with a password and without one.
 #[cfg(feature = "pkcs12")]
 pub fn pkcs12(content: &[u8]) {
-    let origin = super::Origin::named("a file".to_owned());
+    let origin = Origin::named("a file".to_owned());
     let passphrase = Secret::new(PKCS12.as_bytes().to_vec());
     for passphrase in [Some(&passphrase), None] {
         let Ok(contents) = super::pkcs12::open(&origin, content, passphrase).map_err(tell) else { continue };
