@@ -7,7 +7,7 @@
 //!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
 //!                    telemetry (logs; known only to cli)
 //!
-//!   words: arn  clock  credentials  endpoint  entropy  failure  private_file  profile  secret
+//!   words: arn  clock  content  credentials  endpoint  entropy  failure  private_file  profile  secret
 //! ```
 //!
 //! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`), and do without the feature
@@ -18,6 +18,7 @@
 
 pub mod arn;
 pub mod clock;
+pub mod content;
 pub mod credentials;
 pub mod endpoint;
 pub mod entropy;

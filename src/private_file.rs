@@ -15,6 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
 use time::OffsetDateTime;
 
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Classify;
 use crate::failure::system_reason;
@@ -106,20 +107,12 @@ pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error>
 fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8>>>, Error> {
     let unreadable =
         |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
-    match fs_err::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => return Err(Error::NotAFile { path: path.into() }),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    }
-    // What has been looked at above may be another file by now: only what is open cannot be exchanged.
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let mut options = fs_err::OpenOptions::new();
-    let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(unreadable)?;
-    let found = file.metadata().map_err(unreadable)?;
-    if !found.is_file() {
-        return Err(Error::NotAFile { path: path.into() });
-    }
+    let (file, found) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
+        Ok(opened) => opened,
+        Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(content::Fault::System(error)) => return Err(unreadable(error)),
+        Err(_) => return Err(Error::NotAFile { path: path.into() }),
+    };
     if found.uid() != owner {
         return Err(Error::Foreign { path: path.into(), owner: found.uid() });
     }

@@ -9,13 +9,24 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-const WORDS: &[&str] =
-    &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "private_file", "profile", "secret"];
+const WORDS: &[&str] = &[
+    "arn",
+    "clock",
+    "content",
+    "credentials",
+    "endpoint",
+    "entropy",
+    "failure",
+    "private_file",
+    "profile",
+    "secret",
+];
 
 /// Words, and the stage whose option types settings hold.
 const OPTIONS_OF_STAGES: &[&str] = &[
     "arn",
     "clock",
+    "content",
     "credentials",
     "endpoint",
     "entropy",
@@ -37,13 +48,25 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("profile", &[]),
     ("secret", &[]),
-    ("private_file", &["failure", "secret"]),
+    ("content", &["failure", "secret"]),
+    ("private_file", &["content", "failure", "secret"]),
     ("credentials", &["arn", "clock", "secret"]),
-    ("identity", &["clock", "credentials", "failure", "secret"]),
+    ("identity", &["clock", "content", "credentials", "failure", "secret"]),
     ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
     (
         "upstream",
-        &["arn", "clock", "credentials", "endpoint", "entropy", "failure", "identity", "secret", "signing"],
+        &[
+            "arn",
+            "clock",
+            "content",
+            "credentials",
+            "endpoint",
+            "entropy",
+            "failure",
+            "identity",
+            "secret",
+            "signing",
+        ],
     ),
     ("bedrock", &["arn", "clock", "credentials", "endpoint", "failure", "secret", "signing", "upstream"]),
     ("session", &["clock", "credentials", "entropy", "failure", "upstream"]),
@@ -52,6 +75,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "arn",
             "clock",
+            "content",
             "credentials",
             "entropy",
             "failure",

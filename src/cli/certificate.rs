@@ -37,7 +37,8 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
         Err(exit) => return exit,
     };
     let now = Clock::system().now();
-    let look = |(heading, source): (String, Source)| {
+    let look = |(heading, mut source): (String, Source)| {
+        source.read_pipes();
         if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
             prompt::ask_for(&heading, answer);
         }

@@ -15,10 +15,11 @@ use crate::daemon;
 use crate::failure::Failure;
 use crate::identity::Loaded;
 use crate::identity::life_left;
+use crate::upstream;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
-        Ok(settings) => settings,
+        Ok(settings) => settings.with_pipes_read(),
         Err(problems) => return exit::report_problems(&problems, surroundings),
     };
     prompt::ask_for_all(&settings);
@@ -26,6 +27,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     for warning in &settings.warnings {
         // Writing into a String cannot fail.
         let _ = writeln!(notes, "# warning: {warning}");
+    }
+    for doubt in settings.upstream.ca_file.iter().flat_map(|path| upstream::ca_file_doubts(path)) {
+        let _ = writeln!(notes, "# warning: {doubt}");
     }
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(daemon::transport(&settings, &Clock::system()).err().map(Failure::from));

@@ -1,13 +1,10 @@
 //! `anchord read-certificate-data`: a certificate file in JSON, or the certificates of tokens, as AWS's tool prints them.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::ArgMatches;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
 use tracing::debug;
 use x509_parser::certificate::X509Certificate;
@@ -22,10 +19,10 @@ use super::helper::Line;
 use super::helper::Name;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::failure::system_reason;
 use crate::identity;
 use crate::identity::Locator;
 use crate::identity::Selection;
+use crate::identity::Source;
 use crate::identity::pkcs11;
 use crate::identity::pkcs11::TokenCertificate;
 use crate::telemetry;
@@ -56,17 +53,17 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     }
     debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {
-        Locator::File(path) => data(path),
+        Locator::File(_) | Locator::Handed(_) => {
+            let mut source = source;
+            source.read_pipes();
+            data(&source)
+        }
         Locator::Token(uri) => {
             let (uri, module) = ((**uri).clone(), source.pkcs11_module.clone());
             let options = pkcs11::Options { uri, module, pin: None, launcher: pkcs11::Launcher::default() };
             list(&options, &source.selection)
         }
-        Locator::Tpm(_) | Locator::Agent(_) => Err(Failure::of(
-            Class::Misconfigured,
-            "--certificate names neither a file nor a token",
-            Some("`anchord certificate show` looks at SPIFFE agents too".into()),
-        )),
+        Locator::Tpm(_) | Locator::Agent(_) => Err(neither_file_nor_token()),
     };
     match text {
         Ok(text) => exit::print(surroundings, &text),
@@ -74,20 +71,28 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     }
 }
 
-/// The first certificate of a PEM file; no line break at the end.
-fn data(path: &Path) -> Result<String, Failure> {
-    let unreadable = |what: String| {
-        let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
-        Failure::of(Class::Misconfigured, format!("`{}` {what}", path.display()), hint)
+fn neither_file_nor_token() -> Failure {
+    Failure::of(
+        Class::Misconfigured,
+        "--certificate names neither a file nor a token",
+        Some("`anchord certificate show` looks at SPIFFE agents too".into()),
+    )
+}
+
+/// The first certificate in PEM; no line break at the end.
+fn data(source: &Source) -> Result<String, Failure> {
+    let der = match source.first_certificate() {
+        Some(der) => der?,
+        None => return Err(neither_file_nor_token()),
     };
-    let pem = fs_err::read(path)
-        .map_err(|error| unreadable(format!("cannot be read: {}", system_reason(&error))))?;
-    let der =
-        CertificateDer::from_pem_slice(&pem).map_err(|_| unreadable("holds no certificate in PEM".into()))?;
-    let (_, parsed) = X509Certificate::from_der(&der)
-        .map_err(|_| unreadable("holds a certificate that cannot be read".into()))?;
+    let unreadable = |what: &str| {
+        let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
+        Failure::of(Class::Misconfigured, format!("`{}` {what}", source.name()), hint)
+    };
+    let (_, parsed) =
+        X509Certificate::from_der(&der).map_err(|_| unreadable("holds a certificate that cannot be read"))?;
     if identity::has_negative_serial(&parsed) {
-        return Err(unreadable("holds a certificate with a negative serial number".into()));
+        return Err(unreadable("holds a certificate with a negative serial number"));
     }
     let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => "RSA",

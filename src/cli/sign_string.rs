@@ -58,6 +58,8 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 }
 
 fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>, Failure> {
+    let mut source = source.clone();
+    source.read_pipes();
     if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
         prompt::ask_for("the private key", answer);
     }

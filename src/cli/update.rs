@@ -134,7 +134,10 @@ pub(super) fn update(
         Term::Once => {
             credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
                 let written = credentials_file::write(&target.path, &target.profile, &credentials);
-                exit::runtime()?.block_on(written)?;
+                let runtime = exit::runtime()?;
+                runtime.block_on(written)?;
+                let doubt = runtime.block_on(credentials_file::doubt(&target.path));
+                helper::warn(doubt.as_slice(), surroundings);
                 Ok(())
             })
         }

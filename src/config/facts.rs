@@ -182,7 +182,9 @@ impl Facts {
         if let Some(place) = private_key {
             self.add_place("private_key", place);
         }
-        self.add_path("intermediates", intermediates.as_deref());
+        if let Some(place) = intermediates {
+            self.add_place("intermediates", place);
+        }
         let Selection { fingerprints, subject, issuer, serial } = selection;
         if !fingerprints.is_empty() {
             let mut pins: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
@@ -199,6 +201,7 @@ impl Facts {
     fn add_place(&mut self, option: &'static str, place: &Locator) {
         match place {
             Locator::File(path) => self.add_path(option, Some(path)),
+            Locator::Handed(handed) => self.add(option, handed.spelled()),
             // Shown without its PIN.
             Locator::Token(uri) => self.add(option, uri),
             Locator::Tpm(handle) => self.add(option, format!("tpm:{handle:#010x}")),
@@ -251,13 +254,16 @@ fn without_links(session: &Session) -> Session {
     match &mut session.source {
         Source::RolesAnywhere(source) => {
             let identity = &mut source.identity;
-            let places = [Some(&mut identity.certificate), identity.private_key.as_mut()];
+            let places = [
+                Some(&mut identity.certificate),
+                identity.private_key.as_mut(),
+                identity.intermediates.as_mut(),
+            ];
             let files = places.into_iter().flatten().filter_map(|place| match place {
                 Locator::File(path) => Some(path),
                 _ => None,
             });
-            let others = [identity.intermediates.as_mut(), identity.pkcs11_module.as_mut()];
-            for path in files.chain(others.into_iter().flatten()) {
+            for path in files.chain(identity.pkcs11_module.as_mut()) {
                 if let Some(other) = in_folder_without_links(path) {
                     *path = other;
                 }

@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use toml::Spanned;
 use toml::de::DeString;
 use toml::de::DeTable;
@@ -29,7 +27,7 @@ use super::values::Fault;
 use super::values::echo;
 use super::values::nearest;
 use super::values::session_name;
-use crate::failure::system_reason;
+use crate::content;
 
 /// A value as text, and where it came from.
 #[derive(Clone, Debug)]
@@ -91,18 +89,21 @@ pub(super) fn read(
         let path = environment.current_dir().join(&candidate);
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
-        let mut layer = match read_whole(&path) {
-            Ok(bytes) => parse(&shown, &bytes, problems),
-            Err(error) if named.is_none() && is_absent(&error) => continue,
-            Err(error) if named.is_none() && may_be_left_out(caller, &path, &error) => {
+        let mut layer = match content::read_text(&path, MAX_BYTES) {
+            Ok(text) => parse(&shown, text.expose(), problems),
+            Err(content::Fault::System(error)) if named.is_none() && is_absent(&error) => continue,
+            Err(content::Fault::System(error))
+                if named.is_none() && may_be_left_out(caller, &path, &error) =>
+            {
                 unread = Some(path);
                 continue;
             }
-            Err(error) => {
+            Err(fault) => {
+                let hint = fault.hint(&path).unwrap_or_else(|| "name a file that this user may read".into());
                 problems.push(Problem {
                     origin: chosen_by.clone(),
-                    what: format!("cannot read {}: {error}", echo(&shown)),
-                    hint: Some("name a file that this user may read".into()),
+                    what: format!("cannot read {}: {fault}", echo(&shown)),
+                    hint: Some(hint),
                 });
                 FileLayer { shown, incomplete: true, ..FileLayer::default() }
             }
@@ -136,24 +137,6 @@ fn candidates(named: Option<&Given>, environment: &Environment) -> Vec<PathBuf> 
     }
 }
 
-/// A pipe or a device would be waited for without end.
-fn read_whole(path: &Path) -> Result<Vec<u8>, std::io::Error> {
-    const MAX_BYTES: u64 = 1 << 20;
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let file = options.read(true).custom_flags(flags).open(path).map_err(|error| system_reason(&error))?;
-    let metadata = file.metadata().map_err(|error| system_reason(&error))?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| system_reason(&error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(std::io::Error::other("larger than 1 MiB"));
-    }
-    Ok(bytes)
-}
-
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
@@ -179,6 +162,9 @@ fn usual_places(environment: &Environment) -> Vec<PathBuf> {
 pub(super) const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
 /// Where the file of a whole host is.
 pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
+
+/// Far above any settings.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Lists what the file's bytes give. `shown` is its name in messages.
 pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> FileLayer {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use super::agent::Workload;
 use super::check::Check;
 use super::check::Value;
+use super::environment::Environment;
 use super::file::Given;
 use super::layers::Found;
 use super::layers::SessionLayer;
@@ -20,6 +21,7 @@ use super::values::echo;
 use crate::failure::Classify as _;
 use crate::identity::Attributes;
 use crate::identity::Fingerprint;
+use crate::identity::Handed;
 use crate::identity::Locator;
 use crate::identity::Passphrase;
 use crate::identity::Selection;
@@ -38,7 +40,7 @@ impl Check<'_> {
         let workload = self.workload(layer);
         let certificate = self.place("session.certificate", layer, &workload);
         let private_key = self.place("session.private_key", layer, &workload);
-        let intermediates = self.path("session.intermediates", scope);
+        let intermediates = self.bytes("session.intermediates", layer);
         let passphrase = self.passphrase(layer);
         let selection = self.selection(layer);
         let pkcs11_module = self.path("session.pkcs11_module", scope);
@@ -95,7 +97,7 @@ impl Check<'_> {
     /// A path, made absolute, or a URI of a place that has none.
     fn place(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Value<Locator> {
         let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
-            return self.file(key, layer);
+            return self.bytes(key, layer);
         };
         let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
         if text.starts_with("spiffe:") {
@@ -111,6 +113,19 @@ impl Check<'_> {
                 let parsed = tpm::handle(handle);
                 parsed.map(Locator::Tpm).map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
             });
+        }
+        self.bytes(key, layer)
+    }
+
+    /// A path, or what this process may have been handed. A file that is called so is `./env:NAME`.
+    fn bytes(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
+        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+            return self.file(key, layer);
+        };
+        let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
+        if text.starts_with("env:") || text.starts_with("credential:") {
+            let environment = self.layers.environment;
+            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Handed));
         }
         self.file(key, layer)
     }
@@ -198,7 +213,11 @@ impl Check<'_> {
                 };
                 Ok((passphrase, text.into()))
             }
-            "pass" if !rest.is_empty() => {
+            "pass" if rest.is_empty() => Err(Fault::new("is `pass:` with nothing behind it").hint(
+                "leave the passphrase out for a key without one; a variable that a shell put there may not be set: \
+                 env:VARIABLE would say so",
+            )),
+            "pass" => {
                 Ok((Passphrase::Given(Secret::new(rest.into())), "pass:[redacted]".into()))
             }
             _ => Err(Fault::new("does not say where the passphrase is").hint(forms)),
@@ -208,20 +227,16 @@ impl Check<'_> {
     fn credential(&self, name: &str) -> Result<Passphrase, Fault> {
         Ok(match self.credential_path(name)? {
             Some(path) => Passphrase::File(path),
-            None => Passphrase::Absent {
-                why: format!("systemd has passed no credential {} to this process", echo(name)),
-                hint: format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
-            },
+            None => {
+                let (why, hint) = no_credential(name);
+                Passphrase::Absent { why, hint }
+            }
         })
     }
 
     /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
     pub(super) fn credential_path(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
-        }
-        let folder = self.layers.environment.get("CREDENTIALS_DIRECTORY");
-        Ok(folder.map(|folder| Path::new(folder).join(name)))
+        credential_path(name, self.layers.environment)
     }
 
     /// A list without any would pin nothing, which nobody means who writes one.
@@ -251,6 +266,50 @@ impl Check<'_> {
             serial: serial.optional()?,
         })
     }
+}
+
+/// systemd.exec(5), `LoadCredential=`.
+fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
+    }
+    let folder = environment.get("CREDENTIALS_DIRECTORY");
+    Ok(folder.map(|folder| Path::new(folder).join(name)))
+}
+
+/// Why there is no credential of this name, and what to do.
+fn no_credential(name: &str) -> (String, String) {
+    (
+        format!("systemd has passed no credential {} to this process", echo(name)),
+        format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
+    )
+}
+
+/// `env:VARIABLE` or `credential:NAME`.
+fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
+    if let Some(name) = text.strip_prefix("credential:") {
+        return Ok(match credential_path(name, environment)? {
+            Some(path) => Handed::file(text, path),
+            None => {
+                let (why, hint) = no_credential(name);
+                Handed::nothing(text, why, hint)
+            }
+        });
+    }
+    let name = text.strip_prefix("env:").unwrap_or_default();
+    // What is no name may be the key itself, so it is not repeated.
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(
+            Fault::new("has no variable's name behind `env:`").hint("write env:VARIABLE, without `$`")
+        );
+    }
+    Ok(match environment.get(name) {
+        Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
+        None => {
+            let why = format!("the variable {} is not set", echo(name));
+            Handed::nothing(text, why, "set it for the process that needs it")
+        }
+    })
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {

@@ -104,6 +104,22 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Reads the files of sessions that are pipes, for processes that load once and end.
+    pub fn read_pipes(&mut self) {
+        for session in &mut self.sessions {
+            if let Source::RolesAnywhere(source) = &mut session.source {
+                source.identity.read_pipes();
+            }
+        }
+    }
+
+    /// The same settings after [`Settings::read_pipes`].
+    pub fn with_pipes_read(&self) -> Self {
+        let mut settings = self.clone();
+        settings.read_pipes();
+        settings
+    }
+
     /// The session that a verb about one session means: the one picked, or else the only one.
     pub fn the_session(&self) -> Option<&Session> {
         match (&self.picked, self.sessions.as_slice()) {

@@ -308,7 +308,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Place,
         fallback: Fallback::Required,
         sample: "\"/etc/anchord/leaf.pem\"",
-        doc: "Where the certificate is, with or without intermediates: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID",
+        doc: "Where the certificate is, with or without intermediates: a PEM or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, spiffe: or spiffe://ID",
     },
     OptionSpec {
         key: "session.private_key",
@@ -317,16 +317,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Place,
         fallback: Fallback::Rule("where the certificate is"),
         sample: "\"/etc/anchord/key.pem\"",
-        doc: "Where its private key is: a PEM (also TSS2) or PKCS#12 file, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
+        doc: "Where its private key is: a PEM (also TSS2) or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
     },
     OptionSpec {
         key: "session.intermediates",
         flag: "intermediates",
         variable: "ANCHORD_INTERMEDIATES",
-        kind: Kind::Path,
+        kind: Kind::Place,
         fallback: Fallback::Rule("none"),
         sample: "\"/etc/anchord/chain.pem\"",
-        doc: "The PEM file of the certificates between the leaf and the trust anchor",
+        doc: "Where the certificates between the leaf and the trust anchor are: a PEM file, credential:NAME or env:VARIABLE",
     },
     OptionSpec {
         key: "session.passphrase",

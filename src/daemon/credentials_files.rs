@@ -84,6 +84,7 @@ pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock:
 async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let mut snapshots = handle.snapshots();
     let mut told: Option<Failure> = None;
+    let mut told_doubt = None;
     let mut ours = Ours::default();
     loop {
         let credentials = snapshots.borrow_and_update().credentials.clone();
@@ -93,6 +94,9 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         let written = match &credentials {
             Some(credentials) => {
                 let news = write(file, credentials, &mut ours).await;
+                if matches!(news, Ok(News::Written | News::PutBack)) {
+                    tell_doubt(file, &mut told_doubt).await;
+                }
                 news.map(|news| tell(news, file, credentials))
             }
             None => Ok(()),
@@ -122,6 +126,15 @@ async fn write(
 ) -> Result<News, Failure> {
     let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
     Ok(ours.news(credentials, changed))
+}
+
+/// Once for each fault of the file.
+async fn tell_doubt(file: &CredentialsFile, told: &mut Option<String>) {
+    let doubt = credentials_file::doubt(&file.path).await;
+    if let Some(doubt) = doubt.as_ref().filter(|doubt| told.as_ref() != Some(doubt)) {
+        warn!(file = &*file.name, "{doubt}");
+    }
+    *told = doubt;
 }
 
 fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {

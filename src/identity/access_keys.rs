@@ -262,7 +262,7 @@ fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
         Err(Error::TooLarge { .. }) => return Err(too_large()),
         result => result?,
     };
-    let content = file.content().expose();
+    let content = file.text();
     if content.len() > MAX_BYTES {
         return Err(too_large());
     }

@@ -1,6 +1,7 @@
 //! What can be wrong with an identity: which file, what, and what to do.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use time::OffsetDateTime;
 
 use super::Origin;
 use super::leaf::Fault;
+use super::pem::Damage;
 use super::pkcs11;
 #[cfg(feature = "pkcs12")]
 use super::pkcs12::Fault as Pkcs12Fault;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Classify;
 
@@ -29,10 +32,30 @@ pub enum Error {
         source: io::Error,
     },
     /// A directory, a pipe, a device.
-    #[error("`{}` is not a regular file", path.display())]
+    #[error("`{}` is {kind}, not a regular file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
+        /// What it is.
+        kind: content::Kind,
+    },
+    /// Text that nothing here reads.
+    #[error("{origin} cannot be used: {source}")]
+    Utf16 {
+        /// Where.
+        origin: Origin,
+        /// What it is.
+        source: content::Utf16,
+    },
+    /// A place that this process was not given.
+    #[error("{origin} gives nothing: {why}")]
+    Absent {
+        /// The place.
+        origin: Origin,
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
     },
     /// The system does not answer.
     #[error("{origin} could not be read within {} s", patience.as_secs())]
@@ -55,36 +78,40 @@ pub enum Error {
         origin: Origin,
     },
     /// A file holds nothing.
-    #[error("`{}` is empty", path.display())]
+    #[error("{origin} is empty")]
     Empty {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
     },
     /// A file is larger than any certificate chain.
-    #[error("`{}` is larger than {limit} bytes", path.display())]
+    #[error("{origin} is larger than {limit} bytes")]
     TooLarge {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// The most that is read.
         limit: u64,
     },
     /// A file holds no section of the kind that is needed.
-    #[error("`{}` holds no {wanted}{}", path.display(), found_text(found))]
+    #[error("{origin} holds no {wanted}{}", found_text(found))]
     Missing {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// What was looked for.
         wanted: &'static str,
         /// The labels of the PEM sections that were found instead.
         found: Vec<String>,
+        /// What to do.
+        hint: String,
     },
     /// A PEM section cannot be decoded.
-    #[error("`{}` is damaged: {why}", path.display())]
+    #[error("{origin} is damaged in line {line}: {damage}")]
     BadPem {
         /// The file.
-        path: PathBuf,
-        /// What the decoder said.
-        why: String,
+        origin: Origin,
+        /// From 1.
+        line: usize,
+        /// How.
+        damage: Damage,
     },
     /// A certificate cannot be parsed.
     #[error("certificate {position} in {origin} cannot be parsed: {why}")]
@@ -207,6 +234,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a file's content is not to be had.
+    pub(super) fn of_file(path: &Path, fault: content::Fault) -> Self {
+        let origin = Origin::file(path);
+        match fault {
+            content::Fault::System(source) => Self::Read { path: path.into(), source },
+            content::Fault::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
+            content::Fault::TooLarge { limit } => Self::TooLarge { origin, limit },
+            content::Fault::Utf16(source) => Self::Utf16 { origin, source },
+            content::Fault::Silent(why) => {
+                let source = io::Error::new(io::ErrorKind::TimedOut, format!("it is a pipe, and {why}"));
+                Self::Read { path: path.into(), source }
+            }
+        }
+    }
+
     /// An instant at which the certificate would do, where time alone speaks against it.
     pub(super) fn would_do_at(&self) -> Option<OffsetDateTime> {
         match self {
@@ -252,11 +294,14 @@ impl Classify for Error {
                 "see whether what the other sessions read still answers; this is read again by itself"
             }
             Self::Panicked { .. } => return None,
+            Self::NotAFile { kind: content::Kind::Pipe, .. } => content::PIPE_HINT,
             Self::NotAFile { .. } => "name the file itself",
+            Self::Utf16 { .. } => content::Utf16::HINT,
             Self::Empty { .. } => "it may still be being written; otherwise fill it",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
-            Self::Missing { wanted, found, .. } => return Some(missing_hint(wanted, found)),
-            Self::BadPem { .. } | Self::BadCertificate { .. } => {
+            Self::Missing { hint, .. } => return Some(hint.clone()),
+            Self::BadPem { damage, origin, .. } => damage.hint(origin),
+            Self::BadCertificate { .. } => {
                 "copy the file again, complete from the BEGIN line to the END line"
             }
             Self::UnusableKey { hint, .. } => hint,
@@ -265,7 +310,7 @@ impl Classify for Error {
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
             }
-            Self::NoPassphrase { hint, .. } => return Some(hint.clone()),
+            Self::NoPassphrase { hint, .. } | Self::Absent { hint, .. } => return Some(hint.clone()),
             Self::NotAsked => {
                 "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
             }
@@ -289,22 +334,14 @@ impl Classify for Error {
 /// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
 pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
 
-fn read_hint(source: &io::Error, path: &std::path::Path) -> String {
+fn read_hint(source: &io::Error, path: &Path) -> String {
     match source.kind() {
-        io::ErrorKind::NotFound => "put the file there, or set the right path".into(),
+        io::ErrorKind::NotFound => {
+            content::tilde_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
+        }
         io::ErrorKind::PermissionDenied => {
             format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
         }
         _ => "check the path and its file system".into(),
-    }
-}
-
-fn missing_hint(wanted: &str, found: &[String]) -> String {
-    if found.is_empty() {
-        return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or `openssl pkey -inform der`".into();
-    }
-    match wanted {
-        "private key" => "name the file that holds it in `private_key`".into(),
-        _ => format!("name the file that holds the {wanted}"),
     }
 }

@@ -1,6 +1,5 @@
 //! A file that holds certificates, keys or both: PEM or PKCS#12, told apart by its content.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
@@ -23,12 +22,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads a file, and opens it if it is PKCS#12; keys in PEM are decrypted when they are asked for.
-    pub(super) fn open(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
-        Self::of(pem::read(path)?, passphrase)
-    }
-
-    /// The same for content that has been read.
+    /// Opens what has been read if it is PKCS#12; keys in PEM are decrypted when they are asked for.
     pub(super) fn of(content: pem::File, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
         #[cfg(feature = "pkcs12")]
         return Ok(Self { pkcs12: open_pkcs12(&content, passphrase)?, content });
@@ -50,7 +44,7 @@ impl File {
 
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
-        Origin::file(&self.content.path)
+        self.content.origin.clone()
     }
 
     /// A key that only the TPM which it was made in can use, DER.
@@ -73,7 +67,7 @@ impl File {
         if let Some(contents) = &self.pkcs12 {
             return contents.warnings.clone();
         }
-        Vec::new()
+        self.content.passed_over()
     }
 
     /// A sentence if others may read it, for a file with a key in it.
@@ -83,8 +77,7 @@ impl File {
 }
 
 /// What guards the key in a file; `None` where that cannot be told, which whoever loads it tells better.
-pub(super) fn guard(path: &Path) -> Option<Guard> {
-    let content = pem::read(path).ok()?;
+pub(super) fn guard(content: &pem::File) -> Option<Guard> {
     #[cfg(feature = "pkcs12")]
     if pkcs12::is_pfx(content.content().expose()) {
         return Some(Guard::Passphrase);
@@ -107,8 +100,8 @@ pub(super) fn guard(path: &Path) -> Option<Guard> {
 pub(super) fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
     (file.mode & 0o027 != 0).then(|| {
         format!(
-            "the {what} `{}` is open to others (mode {:04o}); hint: chmod 0600 it",
-            file.path.display(),
+            "the {what} {} is open to others (mode {:04o}); hint: chmod 0600 it",
+            file.origin,
             file.mode & 0o7777,
         )
     })
@@ -117,7 +110,7 @@ pub(super) fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
 #[cfg(feature = "pkcs12")]
 impl File {
     fn pkcs12_keys(&self, contents: &pkcs12::Contents) -> Result<Vec<Arc<dyn SigningKey>>, Error> {
-        let origin = Origin::file(&self.content.path);
+        let origin = self.content.origin.clone();
         let mut refused = None;
         let mut keys = Vec::new();
         for key in &contents.keys {
@@ -134,7 +127,7 @@ impl File {
     }
 
     fn pkcs12_certificates(&self, contents: &pkcs12::Contents) -> Result<Vec<Certificate>, Error> {
-        let origin = Origin::file(&self.content.path);
+        let origin = self.content.origin.clone();
         let certificate = |(index, der): (usize, &Vec<u8>)| Certificate {
             origin: origin.clone(),
             position: index + 1,
@@ -148,7 +141,9 @@ impl File {
     }
 
     fn missing(&self, wanted: &'static str, found: &str) -> Error {
-        Error::Missing { path: self.content.path.clone(), wanted, found: vec![found.into()] }
+        let found = vec![found.to_owned()];
+        let hint = pem::stranger::hint(wanted, &found, &[]);
+        Error::Missing { origin: self.origin(), wanted, found, hint }
     }
 }
 
@@ -162,5 +157,5 @@ fn open_pkcs12(
         return Ok(None);
     }
     let passphrase = passphrase.map(Passphrase::read).transpose()?;
-    pkcs12::open(&Origin::file(&content.path), bytes, passphrase.as_ref()).map(Some)
+    pkcs12::open(&content.origin, bytes, passphrase.as_ref()).map(Some)
 }

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::AccessKeys;
 use super::Fingerprint;
 use super::Locator;
+use super::Origin;
 use super::Passphrase;
 use super::Source;
 use super::file::File;
@@ -51,7 +52,7 @@ fn now() -> OffsetDateTime {
 /// A PEM or PKCS#12 file with certificates and keys, up to the identity that they make and what people are shown.
 pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
-    let file = pem::File::new("leaf.pem".as_ref(), 0o600, Secret::new(content.to_vec()));
+    let file = pem::File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
     let Ok(file) = file.and_then(|file| File::of(file, Some(&passphrase))).map_err(tell) else { return };
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
@@ -84,7 +85,7 @@ pub fn encrypted_key(der: &[u8]) {
 /// A PKCS#12 file, with a password and without one.
 #[cfg(feature = "pkcs12")]
 pub fn pkcs12(content: &[u8]) {
-    let origin = super::Origin::named("a file".to_owned());
+    let origin = Origin::named("a file".to_owned());
     let passphrase = Secret::new(PKCS12.as_bytes().to_vec());
     for passphrase in [Some(&passphrase), None] {
         let Ok(contents) = super::pkcs12::open(&origin, content, passphrase).map_err(tell) else { continue };
@@ -130,7 +131,7 @@ pub fn settings(text: &str) {
 /// A file with one section.
 fn section(label: &str, der: &[u8]) -> pem::File {
     let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    let file = pem::File::new("key.pem".as_ref(), 0o600, Secret::new(text.into_bytes()));
+    let file = pem::File::new(Origin::file("key.pem".as_ref()), 0o600, Secret::new(text.into_bytes()));
     file.expect("an input of libFuzzer's length makes a file of a permitted one")
 }
 

@@ -56,17 +56,16 @@ impl Source {
     /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {
-            Locator::File(path) => pem::read(path)
-                .and_then(|file| file.labelled("TSS2 PRIVATE KEY"))
-                .is_ok_and(|key| key.is_some()),
+            Locator::File(_) | Locator::Handed(_) => place.read().is_some_and(|file| {
+                file.and_then(|file| file.labelled("TSS2 PRIVATE KEY")).is_ok_and(|key| key.is_some())
+            }),
             Locator::Token(_) | Locator::Tpm(_) => true,
             Locator::Agent(_) => false,
         })
     }
 
     fn leaf_seen(&self) -> Option<String> {
-        let Locator::File(path) = &self.certificate else { return None };
-        let file = pem::read(path).ok()?;
+        let file = self.certificate.read()?.ok()?;
         #[cfg(feature = "pkcs12")]
         if pkcs12::is_pfx(file.content().expose()) {
             return Some(sha256(file.content().expose()));
@@ -83,8 +82,16 @@ impl Source {
         (!leaves.is_empty()).then(|| sha256(&leaves.concat()))
     }
 
-    fn stamps(&self) -> String {
-        let stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
+    pub(super) fn stamps(&self) -> String {
+        let mut stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
+        // What has no file has no date either.
+        for place in self.places() {
+            if let Locator::Handed(_) = place
+                && let Some(Ok(file)) = place.read()
+            {
+                stamps.push(sha256(file.content().expose()));
+            }
+        }
         sha256(stamps.join("\n").as_bytes())
     }
 }

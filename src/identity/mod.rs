@@ -4,6 +4,7 @@
 //! leaf now; whoever holds one need not check again.
 
 mod access_keys;
+mod authorities;
 mod chain;
 mod current;
 mod error;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 pub use access_keys::AccessKeys;
 pub use access_keys::AccessKeysError;
 pub use access_keys::Fault as AccessKeysFault;
+pub use authorities::Authorities;
 pub use current::Current;
 pub use current::Found;
 pub use error::Error;
@@ -58,6 +60,7 @@ pub use leaf::has_negative_serial;
 pub use name::attribute_text;
 pub use origin::Origin;
 pub use passphrase::Passphrase;
+pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
 pub use pkcs12::Fault as Pkcs12Fault;
 pub use selection::Attributes;
@@ -65,6 +68,7 @@ pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;
 pub use source::Guard;
+pub use source::Handed;
 pub use source::Locator;
 pub use source::Source;
 use time::OffsetDateTime;

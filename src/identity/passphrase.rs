@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use super::Error;
+use super::Handed;
 use super::pem;
 use crate::secret::Secret;
 
@@ -28,15 +29,23 @@ pub enum Passphrase {
 }
 
 impl Passphrase {
+    /// What came out of a pipe.
+    pub(super) fn of_pipe(handed: Handed) -> Self {
+        match handed.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
+            Ok(Ok(text)) => Self::Given(Secret::new(text)),
+            Ok(Err(_)) => Self::absent(&handed, "it is not UTF-8", "name a regular file"),
+            Err(error) => Self::absent(&handed, &error.to_string(), "see what should write into it"),
+        }
+    }
+
+    fn absent(handed: &Handed, why: &str, hint: &str) -> Self {
+        Self::Absent { why: format!("`{}`: {why}", handed.spelled()), hint: hint.into() }
+    }
+
     /// The passphrase itself.
     pub(super) fn read(&self) -> Result<Secret<Vec<u8>>, Error> {
         match self {
-            Self::File(path) => {
-                let file = pem::read(path)?;
-                let text = file.content().expose().as_slice();
-                let line = text.strip_suffix(b"\n").unwrap_or(text);
-                Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
-            }
+            Self::File(path) => Ok(line_of(&pem::read(path)?)),
             Self::Given(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
             Self::Absent { why, hint } => Err(Error::NoPassphrase { why: why.clone(), hint: hint.clone() }),
             Self::Prompted(answer) => match answer.get() {
@@ -45,6 +54,12 @@ impl Passphrase {
             },
         }
     }
+}
+
+fn line_of(file: &pem::File) -> Secret<Vec<u8>> {
+    let text = file.text();
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
 }
 
 /// Whether they come from the same place; an answer that was typed in is not compared, for the next one is the same.

@@ -1,6 +1,7 @@
 //! Where an identity comes from, and how what is found there becomes one.
 
 mod gather;
+mod handed;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 pub(super) use gather::Material;
 pub(super) use gather::gather;
+pub use handed::Handed;
 use time::OffsetDateTime;
 
 use super::Error;
@@ -21,6 +23,7 @@ use super::SigningKey;
 use super::chain;
 use super::file;
 use super::leaf;
+use super::pem;
 use super::pem::Certificate;
 use super::pkcs11;
 use super::selection::Fingerprint;
@@ -34,8 +37,8 @@ pub struct Source {
     pub certificate: Locator,
     /// Where its key is; `None` where the certificate's place has it too.
     pub private_key: Option<Locator>,
-    /// A PEM file with more certificates, in any order.
-    pub intermediates: Option<PathBuf>,
+    /// A file in PEM, or something like it, with more certificates in any order.
+    pub intermediates: Option<Locator>,
     /// What unlocks the key.
     pub passphrase: Option<Passphrase>,
     /// Which leaf may be used.
@@ -51,6 +54,8 @@ pub struct Source {
 pub enum Locator {
     /// A file.
     File(PathBuf),
+    /// What this process was handed: a variable, a systemd credential, a pipe.
+    Handed(Handed),
     /// A PKCS#11 token.
     Token(Box<pkcs11::Uri>),
     /// A TPM, which has keys and no certificates.
@@ -79,6 +84,7 @@ impl Locator {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::File(path) => Origin::file(path),
+            Self::Handed(handed) => handed.origin(),
             Self::Token(uri) => Origin::named(format!("the token `{uri}`")),
             Self::Tpm(handle) => Origin::named(format!("the TPM at handle {handle:#010x}")),
             Self::Agent(agent) => agent.origin(),
@@ -88,8 +94,18 @@ impl Locator {
     fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
+            Self::Handed(handed) => handed.path(),
             Self::Token(uri) => uri.pin_source().map(PathBuf::as_path),
             Self::Tpm(_) | Self::Agent(_) => None,
+        }
+    }
+
+    /// What is in a file or in what was handed to this process; `None` for a token, a TPM and an agent.
+    pub(super) fn read(&self) -> Option<Result<pem::File, Error>> {
+        match self {
+            Self::File(path) => Some(pem::read(path)),
+            Self::Handed(handed) => Some(handed.read()),
+            Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
 
@@ -97,6 +113,7 @@ impl Locator {
     fn fact(&self) -> Vec<u8> {
         match self {
             Self::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            Self::Handed(handed) => handed.spelled().as_bytes().to_vec(),
             Self::Token(uri) => uri.to_string().into_bytes(),
             Self::Tpm(handle) => format!("tpm:{handle:#010x}").into_bytes(),
             Self::Agent(agent) => agent.facts(),
@@ -143,10 +160,24 @@ impl Source {
         })
     }
 
+    /// The first certificate of its place, DER, if it is in PEM; `None` for tokens, TPMs and agents.
+    pub fn first_certificate(&self) -> Option<Result<Vec<u8>, Error>> {
+        let first = |file: pem::File| match file
+            .sections_and_damage()
+            .into_iter()
+            .find_map(|found| found.ok().filter(|section| section.label == b"CERTIFICATE"))
+        {
+            Some(section) => Ok(section.decode()?.expose().clone()),
+            // Says what is damaged, or what the file holds instead.
+            None => file.sections().and_then(|_| Err(file.lacks("certificate"))),
+        };
+        Some(self.certificate.read()?.and_then(first))
+    }
+
     /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
     pub fn guard(&self) -> Option<Guard> {
         match self.key_place() {
-            Locator::File(path) => file::guard(path),
+            Locator::File(_) | Locator::Handed(_) => file::guard(&self.key_place().read()?.ok()?),
             Locator::Token(_) => Some(Guard::Token),
             Locator::Tpm(_) => Some(Guard::Tpm),
             Locator::Agent(_) => Some(Guard::Agent),
@@ -167,7 +198,7 @@ impl Source {
         let mut facts = vec![
             certificate.fact(),
             private_key.as_ref().map(Locator::fact).unwrap_or_default(),
-            intermediates.as_deref().map(bytes).unwrap_or_default(),
+            intermediates.as_ref().map(Locator::fact).unwrap_or_default(),
         ];
         if *selection != Selection::default() {
             facts.push(selection.to_string().into_bytes());
@@ -209,13 +240,17 @@ impl Source {
             _ => None,
         };
         let files = self.places().filter_map(Locator::file);
-        files.chain(self.intermediates.as_deref()).chain(passphrase).map(Path::to_owned).collect()
+        files
+            .chain(self.intermediates.as_ref().and_then(Locator::file))
+            .chain(passphrase)
+            .map(Path::to_owned)
+            .collect()
     }
 
     /// The agents, tokens and TPMs that are asked when it is loaded, by names that tell each from the others.
     pub(super) fn peers(&self) -> Vec<String> {
         let name = |place: &Locator| match place {
-            Locator::File(_) => None,
+            Locator::File(_) | Locator::Handed(_) => None,
             Locator::Token(uri) => Some(uri.token_name(self.pkcs11_module.as_deref())),
             Locator::Tpm(_) => Some(self.tpm.to_string()),
             Locator::Agent(agent) => Some(agent.endpoint.to_string()),

@@ -91,7 +91,9 @@ fn intermediates_are_found_and_ordered_wherever_they_stand() {
     }
 
     let source = Source {
-        intermediates: Some(folder.write("chain.pem", [b, stranger.certificate_pem(), l, a].concat())),
+        intermediates: Some(Locator::File(
+            folder.write("chain.pem", [b, stranger.certificate_pem(), l, a].concat()),
+        )),
         ..Source::of_files(folder.write("leaf.pem", l), folder.write("key.pem", key(&leaf)))
     };
     let loaded = source.load(now()).unwrap();
@@ -269,15 +271,15 @@ fn each_bad_file_is_named_with_what_is_wrong_and_what_to_do() {
     let cases: [(&[u8], &[u8], &str); 11] = [
         (b"", key.as_bytes(), "`leaf.pem` is empty; hint:"),
         (b"\n \n", key.as_bytes(), "`leaf.pem` is empty; hint:"),
-        (b"\x30\x82\x01\x02", key.as_bytes(), "`leaf.pem` holds no certificate: it has no PEM section at all; hint: PEM is text"),
+        (b"\x30\x82\x01\x02", key.as_bytes(), "`leaf.pem` holds no certificate: it has no PEM section at all; hint: this may be DER: openssl x509"),
         (key.as_bytes(), key.as_bytes(), "`leaf.pem` holds no certificate, only PRIVATE KEY; hint: name the file"),
         (certificate.as_bytes(), certificate.as_bytes(), "`key.pem` holds no private key, only CERTIFICATE"),
         (
             certificate.as_bytes(),
             b"-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n",
-            "`key.pem` is damaged: a section is not base64; hint: copy",
+            "`key.pem` is damaged in line 1: a section is not base64; hint: copy",
         ),
-        (certificate.as_bytes(), cut.as_bytes(), "`key.pem` is damaged: a section has no END line; hint: copy"),
+        (certificate.as_bytes(), cut.as_bytes(), "`key.pem` is damaged in line 1: a section has no END line; hint: copy"),
         (
             certificate.as_bytes(),
             b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -323,7 +325,7 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
         "cannot read `/keys/key.pem`: Permission denied (os error 13); \
          hint: let the daemon's user read it (and enter /keys)"
     );
-    assert!(load(folder.0.path()).contains("is not a regular file; hint: name the file itself"));
+    assert!(load(folder.0.path()).contains("is a directory, not a regular file; hint: name the file itself"));
 }
 
 #[test]
@@ -349,7 +351,10 @@ fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
 
     let source = Source::of_files(pipe.clone(), pipe);
 
-    assert!(refusal(&folder, source.load(now())).starts_with("`leaf.pem` is not a regular file"));
+    assert!(
+        refusal(&folder, source.load(now()))
+            .starts_with("`leaf.pem` is a pipe, not a regular file; hint: a pipe can be read only once")
+    );
 }
 
 #[test]

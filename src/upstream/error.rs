@@ -14,6 +14,7 @@ pub use foreign::Foreign;
 use http::StatusCode;
 
 use super::TransportError;
+use super::tls::NotInFile;
 use crate::arn::RoleArn;
 use crate::failure::Class;
 use crate::failure::Classify;
@@ -345,6 +346,9 @@ fn certificate_fault(source: &TransportError) -> Option<&'static str> {
     let TransportError::Incomplete(error) = source.cause() else { return None };
     tls_error(error).and_then(|error| match error {
         rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
+        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(
+            "add the root of what answers to that file, a proxy's that inspects TLS perhaps, or leave out `upstream.ca_file` and AWS_CA_BUNDLE for the system's roots",
+        ),
         _ => None,
     })
 }

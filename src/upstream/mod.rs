@@ -35,6 +35,7 @@ pub use sts::CallerIdentity;
 pub use sts::Sts;
 pub use sts::caller_identity;
 pub use tls::RootsError;
+pub use tls::ca_file_doubts;
 pub use tls::client_config;
 pub use tls::client_config_for_anybody;
 pub use transport::Chunks;

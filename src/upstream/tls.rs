@@ -1,18 +1,18 @@
 //! TLS towards AWS: which roots are trusted, and whose clock judges certificates.
 
-use std::io;
-use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustls::CertificateError;
 use rustls::ClientConfig;
 use rustls::ConfigBuilder;
 use rustls::DigitallySignedStruct;
+use rustls::OtherError;
 use rustls::RootCertStore;
 use rustls::SignatureScheme;
 use rustls::WantsVerifier;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
 use rustls::client::danger::ServerCertVerifier;
@@ -22,48 +22,77 @@ use rustls::crypto::verify_tls13_signature;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::ServerName;
 use rustls_pki_types::UnixTime;
-use rustls_pki_types::pem::PemObject as _;
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Classify;
-use crate::failure::system_reason;
+use crate::identity;
+use crate::identity::Authorities;
 
 /// No trusted roots.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// The file cannot be read.
-    #[error("cannot read the CA file `{}`", path.display())]
-    Read {
+    #[error("the CA file cannot be used")]
+    Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: identity::Error,
     },
     /// The file holds no usable certificate.
-    #[error("the CA file `{}` holds no certificate in PEM", path.display())]
+    #[error("the CA file `{}` holds no certificate in PEM{}", path.display(), behind(unusable))]
     Empty {
         /// The file.
         path: PathBuf,
+        /// What it holds instead.
+        unusable: Vec<String>,
+        /// What to do.
+        advice: Option<String>,
     },
     /// rustls refuses its own defaults.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
 }
 
+/// The first of several, for one mistake is usually behind all.
+fn behind(unusable: &[String]) -> String {
+    match unusable {
+        [] => String::new(),
+        [one] => format!(" that can be used: {}", without_hint(one)),
+        [first, others @ ..] => {
+            format!(" that can be used: {} (and {} more)", without_hint(first), others.len())
+        }
+    }
+}
+
+fn without_hint(told: &str) -> &str {
+    told.split_once(HINT).map_or(told, |(what, _)| what)
+}
+
+/// What stands before the hint in sentences that have one.
+const HINT: &str = "; hint: ";
+
 impl Classify for RootsError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { .. } | Self::Empty { .. } => Class::Misconfigured,
+            Self::Unreadable { .. } | Self::Empty { .. } => Class::Misconfigured,
             Self::Setup(_) => Class::Broken,
         }
     }
 
     fn hint(&self) -> Option<String> {
+        let usual =
+            "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
         match self {
-            Self::Read { .. } | Self::Empty { .. } => {
-                Some("set `upstream.ca_file` to a PEM file with the roots to trust, or leave it out".into())
+            Self::Unreadable { source: source @ identity::Error::Utf16 { .. }, .. } => source.hint(),
+            Self::Unreadable { path, .. } => Some(content::tilde_hint(path).unwrap_or_else(|| usual.into())),
+            Self::Empty { unusable, advice, .. } => {
+                let of_first = unusable.first().map(|first| first.split_once(HINT).map(|(_, hint)| hint));
+                let more = of_first.unwrap_or(advice.as_deref());
+                Some(more.map_or_else(|| usual.into(), |more| format!("{usual}; {more}")))
             }
             Self::Setup(_) => None,
         }
@@ -72,11 +101,95 @@ impl Classify for RootsError {
 
 /// TLS 1.2 and 1.3 with ring, trusting the roots in `ca_file` alone or else the system's.
 pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConfig, RootsError> {
-    let roots = match ca_file {
-        Some(path) => roots_in(path)?,
-        None => system_roots(),
+    let Some(path) = ca_file else {
+        return Ok(builder(clock)?.with_root_certificates(system_roots()).with_no_client_auth());
     };
-    Ok(builder(clock)?.with_root_certificates(roots).with_no_client_auth())
+    let (roots, unusable) = roots_in(path)?;
+    for told in &unusable {
+        warn!(ca_file = %path.display(), "A part of the CA file is not used: {told}");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let all = built.map_err(|error| RootsError::Setup(rustls::Error::General(error.to_string())))?;
+    let verifier = Arc::new(OfFile { all, unknown: Arc::new(NotInFile { path: path.into(), unusable }) });
+    Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Sentences on what cannot be used of a CA file that can be used otherwise.
+pub fn ca_file_doubts(path: &Path) -> Vec<String> {
+    let told = roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default();
+    told.iter()
+        .map(|told| format!("a part of the CA file `{}` is not used: {told}", path.display()))
+        .collect()
+}
+
+/// What answers is of none of the authorities in a file.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid peer certificate: UnknownIssuer, no authority in the CA file `{}` has issued it{}", path.display(), left_out(unusable))]
+pub(super) struct NotInFile {
+    path: PathBuf,
+    unusable: Vec<String>,
+}
+
+fn left_out(unusable: &[String]) -> String {
+    match unusable {
+        [] => String::new(),
+        [first, ..] => {
+            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), without_hint(first))
+        }
+    }
+}
+
+/// Verifies as rustls does, and names the file where that has no authority for what answers.
+#[derive(Debug)]
+struct OfFile {
+    all: Arc<WebPkiServerVerifier>,
+    unknown: Arc<NotInFile>,
+}
+
+impl ServerCertVerifier for OfFile {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.all.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                let unknown =
+                    OtherError(Arc::clone(&self.unknown) as Arc<dyn std::error::Error + Send + Sync>);
+                // The sibling for certificates would be printed as Debug has it.
+                rustls::Error::Other(unknown)
+            }
+            error => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.all.supported_verify_schemes()
+    }
 }
 
 /// The same for whoever answers, proven or not: anybody on the way may then read and answer in AWS's place.
@@ -131,30 +244,20 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-fn roots_in(path: &Path) -> Result<RootCertStore, RootsError> {
-    let pem = read(path).map_err(|source| RootsError::Read { path: path.into(), source })?;
+/// The roots, and sentences on what cannot be used.
+fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<String>), RootsError> {
+    let Authorities { certificates, mut unusable, advice } =
+        Authorities::read(path).map_err(|source| RootsError::Unreadable { path: path.into(), source })?;
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 { Err(RootsError::Empty { path: path.into() }) } else { Ok(roots) }
-}
-
-/// A pipe or a device in the file's place must not be waited for, nor read to its end.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    const MAX_BYTES: u64 = 16 << 20;
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let opened = options.read(true).custom_flags(flags).open(path);
-    let file = opened.map_err(|error| system_reason(&error))?;
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err(io::Error::other("it is no file"));
+    for (line, der) in certificates {
+        if roots.add(der.into()).is_err() {
+            unusable.push(format!("line {line}: the certificate that begins there cannot be parsed"));
+        }
     }
-    let mut pem = Vec::new();
-    let bytes = file.take(MAX_BYTES + 1).read_to_end(&mut pem).map_err(|error| system_reason(&error))?;
-    if bytes as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is larger than any file of roots"));
+    if roots.is_empty() {
+        return Err(RootsError::Empty { path: path.into(), unusable, advice });
     }
-    Ok(pem)
+    Ok((roots, unusable))
 }
 
 fn system_roots() -> RootCertStore {

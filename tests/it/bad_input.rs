@@ -1,5 +1,7 @@
 //! What a person sees for each mistake, and that nothing that works is lost by it.
 
+use std::process::Command;
+
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
@@ -7,6 +9,7 @@ use anchord_emulator::LeafRequest;
 use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
+use crate::support::process;
 use crate::support::process::anchord;
 
 /// A daemon with a good session beside one whose files are as `spoil` leaves them: the message about the bad
@@ -70,7 +73,7 @@ async fn each_bad_file_has_its_message_and_the_other_session_goes_on() {
                 fs_err::remove_file(stage.path("bad-key.pem")).unwrap();
                 fs_err::create_dir(stage.path("bad-key.pem")).unwrap();
             },
-            "`bad-key.pem` is not a regular file; hint:",
+            "`bad-key.pem` is a directory, not a regular file; hint:",
         ),
     ];
     for (spoil, expected) in cases {
@@ -214,10 +217,104 @@ async fn a_wrong_command_line_is_exit_code_two() {
     for arguments in [&["rum"][..], &["run", "--sesion", "x"], &[]] {
         let mut command = anchord();
         command.args(arguments);
-        let ran = crate::support::process::to_the_end(command).await;
+        let ran = process::to_the_end(command).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
     }
     let help = stage.run(&["run", "--help"]).await;
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("--trust-anchor-arn"), "{}", help.stdout);
+}
+
+/// The most common ways in which other programs and people spoil a certificate's file.
+#[tokio::test]
+async fn what_stands_in_a_pem_files_place_is_named_with_what_converts_it() {
+    let stage = Stage::new().await;
+    let pem = fs_err::read_to_string(stage.path("leaf.pem")).unwrap();
+    let utf16: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let escaped = pem.replace('\n', "\\n");
+    let spaces = pem.replace('\n', " ");
+    let renamed = |label: &str| pem.replace(" CERTIFICATE-", &format!(" {label}-")).into_bytes();
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (utf16, "iconv -f UTF-16 -t UTF-8"),
+        (escaped.into_bytes(), "the two characters `\\n`"),
+        (spaces.into_bytes(), "sed -E 's/-----(BEGIN|END)"),
+        (renamed("PKCS7"), "openssl pkcs7 -print_certs"),
+        (renamed("TRUSTED CERTIFICATE"), "openssl x509 -in"),
+        (renamed("X509 CERTIFICATE"), "sed 's/X509 CERTIFICATE/CERTIFICATE/'"),
+        (renamed("CERTIFICATE REQUEST"), "the request for a certificate"),
+    ];
+    for (content, expected) in cases {
+        fs_err::write(stage.path("leaf.pem"), content).unwrap();
+
+        let ran = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
+
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("leaf.pem") && ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn certificate_and_key_with_a_byte_order_mark_are_used() {
+    let stage = Stage::new().await;
+    for name in ["leaf.pem", "key.pem", "tls-ca.pem", "anchord.toml"] {
+        let text = fs_err::read_to_string(stage.path(name)).unwrap();
+        stage.write(name, &format!("\u{feff}{text}"));
+    }
+
+    let ran = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn no_verb_waits_for_a_pipe_or_reads_a_device_to_its_end() {
+    let stage = Stage::new().await;
+    let pipe = stage.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let pipe = pipe.to_str().unwrap();
+
+    for (place, expected) in
+        [(pipe, "it is a pipe, and nothing writes into it"), ("/dev/zero", "is a device, not a regular file")]
+    {
+        for verb in [&["read-certificate-data", "--certificate"][..], &["certificate", "show"]] {
+            let mut command = anchord();
+            command.args(verb).arg(place).envs(process::home(stage.path("")));
+            let ran = process::to_the_end(command).await;
+
+            assert_ne!(ran.code, 0);
+            let told = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(told.contains(expected), "{verb:?}: {told}");
+        }
+    }
+    // Beside what it is asked for, the doctor reads the SDKs' files.
+    let mut command = anchord();
+    command.args(["check", "--config"]).arg(stage.path("anchord.toml")).envs(process::home(stage.path("")));
+    command.env("AWS_CONFIG_FILE", pipe).env("AWS_SHARED_CREDENTIALS_FILE", "/dev/zero");
+    let ran = process::to_the_end(command).await;
+    assert!(ran.stdout.contains("it is a pipe, not a regular file"), "{}", ran.stdout);
+}
+
+/// `<(…)` of shells: one reading, by a verb that ends.
+#[tokio::test]
+async fn certificate_and_key_may_come_from_variables_and_from_pipes() {
+    let stage = Stage::new().await;
+    let (leaf, key) = (stage.path("leaf.pem"), stage.path("key.pem"));
+    let (certificate, private_key) =
+        (fs_err::read_to_string(&leaf).unwrap(), fs_err::read_to_string(&key).unwrap());
+
+    for form in ["variables", "pipes"] {
+        let mut command = Command::new("sh");
+        let script = match form {
+            "variables" => "exec \"$0\" \"$@\" --certificate env:LEAF --private-key env:KEY",
+            _ => "printf %s \"$KEY\" | exec \"$0\" \"$@\" --private-key /dev/stdin",
+        };
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord"));
+        command.args(["credential-process", "--no-cache", "--session", "bedrock", "--config"]);
+        command.arg(stage.path("anchord.toml")).envs(process::home(stage.path("")));
+        command.env("LEAF", &certificate).env("KEY", &private_key);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!(ran.code, 0, "{form}: {}", ran.stderr);
+    }
 }

@@ -471,7 +471,7 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
         ),
         (vec!["serve", "--certificate=leaf.pem"], "anchord: there is no --role-arn, "),
         (vec!["sign-string"], "anchord: there is no --private-key; hint: "),
-        (vec!["read-certificate-data", "--certificate=nowhere.pem"], "anchord: `"),
+        (vec!["read-certificate-data", "--certificate=nowhere.pem"], "anchord: cannot read `"),
         (
             vec!["read-certificate-data", "--certificate=a", "--system-store-name=MY"],
             "anchord: --system-store-name names a store of Windows",
@@ -507,7 +507,12 @@ async fn what_to_do_is_told_in_flags_under_the_other_name() {
         for (verb, more) in [("credential-process", &[other][..]), ("update", &[other, "--once"])] {
             let ran = run(&stage, name, verb, more).await;
 
-            assert!(ran.stderr.contains(&format!("name its root with {setting}\n")), "{}", ran.stderr);
+            assert!(
+                ran.stderr
+                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE for the system's roots\n")),
+                "{}",
+                ran.stderr
+            );
         }
     }
 }

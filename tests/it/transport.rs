@@ -92,7 +92,10 @@ async fn only_the_roots_of_the_ca_file_are_trusted() {
 
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     assert!(
-        failure.to_string().contains("hint: if a proxy inspects TLS, name its root with `upstream.ca_file`"),
+        failure.to_string().contains("no authority in the CA file `")
+            && failure
+                .to_string()
+                .contains("other-ca.pem` has issued it; hint: add the root of what answers"),
         "{failure}"
     );
     assert_eq!(stage.emulator.requests().len(), 0);
@@ -116,6 +119,45 @@ async fn a_ca_file_that_cannot_be_used_is_told_at_start() {
     }
 }
 
+/// The root of the endpoint stands behind a damaged section, and before another one.
+#[tokio::test]
+async fn what_is_whole_in_a_ca_file_is_used_and_the_rest_is_told_with_its_line() {
+    let stage = Stage::new().await;
+    let (good, other) =
+        (fs_err::read_to_string(stage.path("tls-ca.pem")).unwrap(), stage.root.certificate_pem());
+    let cut = "-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n";
+    let joined = format!("{}{other}", other.trim_end());
+    stage.write("tls-ca.pem", &format!("\u{feff}{cut}{good}{joined}"));
+
+    let used = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
+    let checked = stage.run(&["config", "check"]).await;
+
+    assert_eq!((used.code, checked.code), (0, 0), "{}", used.stderr);
+    for expected in [
+        "tls-ca.pem` is not used: line 1: a section is not base64",
+        "shares its line with something else; hint:",
+    ] {
+        assert!(checked.stdout.contains(expected), "{}", checked.stdout);
+    }
+
+    stage.write("tls-ca.pem", &format!("{cut}{other}"));
+    let failed = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
+    assert_eq!(failed.code, 1);
+    for expected in
+        ["no authority in the CA file", "tls-ca.pem", "1 of its parts cannot be used, the first in line 1"]
+    {
+        assert!(failed.stderr.contains(expected), "{}", failed.stderr);
+    }
+
+    stage.write("tls-ca.pem", cut);
+    let empty = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
+    assert!(
+        empty.stderr.contains("holds no certificate in PEM that can be used: line 1"),
+        "{}",
+        empty.stderr
+    );
+}
+
 /// Nobody writes into the pipe, and the device has no end.
 #[tokio::test]
 async fn a_pipe_or_a_device_in_the_ca_files_place_is_not_waited_for() {
@@ -129,7 +171,7 @@ async fn a_pipe_or_a_device_in_the_ca_files_place_is_not_waited_for() {
         let ran = stage.run(&["credential-process", "--session", "bedrock", "--ca-file", place]).await;
 
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-        assert!(ran.stderr.contains("it is no file; hint: set `upstream.ca_file`"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("not a regular file; hint: set `upstream.ca_file`"), "{}", ran.stderr);
     }
 }
 

@@ -631,3 +631,23 @@ async fn a_users_own_keys_are_not_written_into_a_file() {
     assert!(ran.stderr.contains("a user's own keys") && ran.stderr.contains("get_session_token"), "{ran:?}");
     assert!(!file.exists());
 }
+
+#[tokio::test]
+async fn a_file_that_boto3_cannot_parse_is_written_with_a_warning() {
+    let stage = Stage::new().await;
+    for (text, expected) in [
+        ("\u{feff}[other]\nregion = x\n", "it begins with a byte order mark"),
+        ("[q]\na=b\n[other]\n[q]\na=b\n", "line 4 begins the section [q] of line 1 a second time"),
+    ] {
+        stage.write("credentials", text);
+
+        let ran = stage
+            .run(&[&ONCE[..], &["--credentials-file", stage.path("credentials").to_str().unwrap()]].concat())
+            .await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+        let warning = "anchord: warning: boto3 and the AWS CLI cannot read `";
+        assert!(ran.stderr.starts_with(warning) && ran.stderr.contains(expected), "{}", ran.stderr);
+        assert!(key_id(&stage.path("credentials"), "default").is_some());
+    }
+}

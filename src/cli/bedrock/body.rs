@@ -12,9 +12,9 @@ use super::template;
 use super::template::Form;
 use super::template::Variables;
 use crate::cli::Surroundings;
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::failure::system_reason;
 
 /// Above what Bedrock takes (25 MB), below what would hurt.
 const LARGEST: u64 = 64 << 20;
@@ -82,32 +82,31 @@ fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
 }
 
 fn stdin() -> Result<Vec<u8>, Ended> {
-    let cannot = |error: std::io::Error| {
-        Failure::of(Class::Misconfigured, format!("cannot read stdin: {error}"), None)
-    };
-    bounded(std::io::stdin().lock(), "stdin", cannot)
+    let mut content = Vec::new();
+    let length =
+        std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut content).map_err(|error| {
+            Failure::of(Class::Misconfigured, format!("cannot read stdin: {error}"), None)
+        })?;
+    if length as u64 > LARGEST { Err(too_large("stdin").into()) } else { Ok(content) }
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     let shown = format!("`{}`", path.display());
-    let cannot = |error: std::io::Error| {
-        Failure::of(Class::Misconfigured, format!("cannot read {shown}: {}", system_reason(&error)), None)
-    };
-    bounded(fs_err::File::open(path).map_err(cannot)?, &shown, cannot)
+    // A pipe is as good as a file to what is read once.
+    let read = if content::is_pipe(path) { content::read_pipe } else { content::read };
+    match read(path, LARGEST) {
+        Ok(content) => Ok(content.bytes.expose().clone()),
+        Err(content::Fault::TooLarge { .. }) => Err(too_large(&shown).into()),
+        Err(fault) => {
+            let hint = fault.hint(path);
+            Err(Failure::of(Class::Misconfigured, format!("cannot read {shown}: {fault}"), hint).into())
+        }
+    }
 }
 
-fn bounded(
-    source: impl std::io::Read,
-    name: &str,
-    cannot: impl FnOnce(std::io::Error) -> Failure,
-) -> Result<Vec<u8>, Ended> {
-    let mut content = Vec::new();
-    let length = source.take(LARGEST + 1).read_to_end(&mut content).map_err(cannot)?;
-    if u64::try_from(length).is_ok_and(|length| length <= LARGEST) {
-        return Ok(content);
-    }
+fn too_large(name: &str) -> Failure {
     let hint = Some("Bedrock takes 25 MB".into());
-    Err(Failure::of(Class::Misconfigured, format!("{name} is larger than 64 MiB"), hint).into())
+    Failure::of(Class::Misconfigured, format!("{name} is larger than 64 MiB"), hint)
 }
 
 fn variables(matches: &ArgMatches, folder: &Path) -> Result<Variables, Ended> {

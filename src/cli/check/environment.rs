@@ -12,7 +12,7 @@ use super::profiles::Profiles;
 use super::report::Step;
 use super::report::Subject;
 use crate::config::Environment;
-use crate::secret::Secret;
+use crate::content;
 
 /// The daemon, as clients would find it.
 #[derive(Debug, Default)]
@@ -109,8 +109,8 @@ pub(super) fn steps(
 pub(super) fn token_fault(environment: &Environment) -> Option<String> {
     let path = environment.current_dir().join(environment.get(TOKEN_FILE)?);
     let shown = path.display().to_string();
-    match fs_err::read(path).map(Secret::new) {
-        Err(error) => Some(error.to_string()),
+    match content::read(&path, LONGEST_BEARER).map(|content| content.bytes) {
+        Err(fault) => Some(format!("`{shown}` cannot be read: {fault}")),
         Ok(bearer) if bearer.expose().is_empty() => Some(format!("`{shown}` is empty")),
         Ok(bearer) if bearer.expose().iter().any(|byte| !byte.is_ascii_graphic()) => {
             Some(format!("`{shown}` holds more than a bearer, a line break perhaps, which SDKs refuse"))
@@ -119,6 +119,8 @@ pub(super) fn token_fault(environment: &Environment) -> Option<String> {
     }
 }
 
+/// Far above any bearer.
+const LONGEST_BEARER: u64 = 64 << 10;
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";

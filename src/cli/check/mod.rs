@@ -48,6 +48,7 @@ use crate::config::Settings;
 use crate::daemon;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::upstream;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
@@ -60,7 +61,8 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let report = match config::load(matches, surroundings.environment) {
-        Ok(settings) => {
+        Ok(mut settings) => {
+            settings.read_pipes();
             let name = matches.get_one::<String>("name").cloned().or_else(|| settings.picked.clone());
             match chosen(&settings, name.as_deref()) {
                 Ok(chosen) => examine(&settings, &chosen, model, surroundings.environment),
@@ -193,6 +195,8 @@ fn examine(
     let clock = Clock::system();
     match daemon::https(settings, settings.upstream.read_timeout, &clock) {
         Ok(https) => {
+            let doubts = settings.upstream.ca_file.iter().flat_map(|path| upstream::ca_file_doubts(path));
+            report.steps.extend(doubts.map(|doubt| Subject::new("tls", "TLS").warned(&doubt)));
             let thinking = daemon::https(settings, Some(models::PATIENCE), &clock)?;
             let models = Models::new(thinking, model, environment);
             let way = Way { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };

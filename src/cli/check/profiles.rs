@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use crate::config::Environment;
+use crate::content;
 
 /// The two files, where they exist.
 #[derive(Clone, Debug, Default)]
@@ -97,18 +98,28 @@ impl File {
         let Some(path) = path else { return Self::default() };
         match text_of(&path) {
             Ok(text) => Self { profiles: parse(&text, name_of), path: Some(path), fault: None },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Self { path: Some(path), ..Self::default() }
             }
-            Err(error) => Self { path: Some(path), fault: Some(error.to_string()), ..Self::default() },
+            Err(fault) => {
+                let fault = format!("cannot read `{}`: {fault}", path.display());
+                Self { path: Some(path), fault: Some(fault), ..Self::default() }
+            }
         }
     }
 }
 
-/// Its keys are nobody's business, and are wiped with the text.
-fn text_of(path: &Path) -> io::Result<Zeroizing<String>> {
-    fs_err::read_to_string(path).map(Zeroizing::new)
+/// Its keys are wiped with the text. Not UTF-8 is a fault, as it is to SDKs.
+fn text_of(path: &Path) -> Result<Zeroizing<String>, content::Fault> {
+    let bytes = content::read_text(path, MAX_BYTES)?;
+    match std::str::from_utf8(bytes.expose()) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(content::Fault::System(io::ErrorKind::InvalidData.into())),
+    }
 }
+
+/// Far above any file of profiles.
+const MAX_BYTES: u64 = 4 << 20;
 
 fn plain_name(section: &str) -> Option<&str> {
     Some(section)

@@ -72,6 +72,7 @@ pub(super) fn credentials_by(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
+    let settings = &settings.with_pipes_read();
     let mut obtained = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
     if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
         prompt::ask(session);
@@ -140,7 +141,10 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         return shown(line, surroundings);
     }
     let (settings, way) = match settings(matches, name, ends_at, surroundings) {
-        Ok(settled) => settled,
+        Ok((mut settings, way)) => {
+            settings.read_pipes();
+            (settings, way)
+        }
         Err(failure) => {
             let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
             let line = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose());

@@ -1,9 +1,10 @@
 //! `--cert-selector`: which certificate of a store is meant, inline or in a file of JSON.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
+
+use crate::content;
 
 /// What a certificate must be, each part as anchord's own flag takes it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ struct Entry {
 }
 
 /// A selector is a few names.
-const LARGEST: usize = 64 << 10;
+const LARGEST: u64 = 64 << 10;
 const INLINE: &str = "write `Key=x509Subject,Value=CN=robot-7 Key=x509Issuer,Value=CN=Factory CA`";
 const JSON: &str = "write `[{\"Key\": \"x509Subject\", \"Value\": \"CN=robot-7\"}]`";
 
@@ -76,15 +77,15 @@ fn serial(text: &str) -> Result<String, String> {
 
 fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
     let failed = |why: String| format!("--cert-selector: `{}` {why}", path.display());
-    let mut text = Vec::new();
-    // No more than shows that it is too much: it may be a device that has no end.
-    fs_err::File::open(path)
-        .and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut text))
-        .map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
-    if text.len() > LARGEST {
-        return Err(failed("is larger than any selector; hint: name the file with the selector".into()));
-    }
-    serde_json::from_slice(&text).map_err(|_| failed(format!("is no list of keys and values; hint: {JSON}")))
+    let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
+        content::Fault::TooLarge { .. } => {
+            failed("is larger than any selector; hint: name the file with the selector".into())
+        }
+        content::Fault::System(error) => failed(format!("cannot be read: {}", error.kind())),
+        fault => failed(format!("cannot be read: {fault}")),
+    })?;
+    serde_json::from_slice(text.expose())
+        .map_err(|_| failed(format!("is no list of keys and values; hint: {JSON}")))
 }
 
 /// Entries are told apart by the `Key=` after white space, so that values may hold spaces.

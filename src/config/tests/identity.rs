@@ -1,6 +1,7 @@
 //! Where a session's certificate and key are said to be, and what unlocks them.
 
 use super::*;
+use crate::identity::Handed;
 use crate::identity::Locator;
 use crate::identity::Passphrase;
 use crate::identity::spiffe::Agent;
@@ -72,10 +73,49 @@ fn a_passphrase_that_is_nowhere_is_explained_without_repeating_it() {
     let at = "anchord.toml:7: `passphrase` in [session.a]: ";
     let forms = "does not say where the passphrase is; hint: give file:PATH, credential:NAME, env:VARIABLE, prompt or pass:TEXT";
 
-    for text in ["s3cret", "s3:cret", "file:", "pass:", "prompt:"] {
+    for text in ["s3cret", "s3:cret", "file:", "prompt:"] {
         assert_eq!(refusal(text), format!("{at}{forms}"), "{text}");
     }
     assert_eq!(refusal("credential:../key"), format!("{at}`../key` is not the name of a credential"));
+}
+
+#[test]
+fn pass_with_nothing_behind_it_is_told_as_such() {
+    let told = refusal(&with("passphrase = \"pass:\""));
+
+    assert!(told.contains("is `pass:` with nothing behind it; hint: leave the passphrase out"), "{told}");
+}
+
+#[test]
+fn certificate_key_and_intermediates_may_be_in_a_variable_or_a_credential() {
+    let text = session("a")
+        .replace("\"leaf.pem\"", "\"credential:leaf\"")
+        .replace("\"/keys/key.pem\"", "\"env:KEY\"");
+    let text = format!("{text}intermediates = \"env:CHAIN\"\n");
+    let source = |variables: &[(&str, &str)]| {
+        settle(&text, &[], variables).unwrap().sessions[0].identity().unwrap().clone()
+    };
+
+    let handed =
+        source(&[("CREDENTIALS_DIRECTORY", "/creds"), ("KEY", "canary-key"), ("CHAIN", "canary-chain")]);
+
+    let file = Handed::file("credential:leaf", "/creds/leaf".into());
+    let content = |spelled: &str, text: &str| Handed::content(spelled, Secret::new(text.as_bytes().to_vec()));
+    assert_eq!(handed.certificate, Locator::Handed(file));
+    assert_eq!(handed.private_key, Some(Locator::Handed(content("env:KEY", "canary-key"))));
+    assert_eq!(handed.intermediates, Some(Locator::Handed(content("env:CHAIN", "canary-chain"))));
+    assert!(!format!("{handed:?}").contains("canary"), "{handed:?}");
+    // A client without them means the same session.
+    assert_eq!(source(&[]).facts(), handed.facts());
+}
+
+#[test]
+fn what_is_no_name_of_a_variable_is_not_repeated() {
+    for text in ["env:", "env:MIGHAgEAMBMG+canary/", "env:KEY=canary"] {
+        let told = refusal(&session("a").replace("\"/keys/key.pem\"", &format!("\"{text}\"")));
+
+        assert!(told.contains("has no variable's name behind `env:`") && !told.contains("canary"), "{told}");
+    }
 }
 
 /// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its variables.

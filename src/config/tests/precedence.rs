@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::identity::Locator;
 
 /// An option, a value of the file, and texts of a variable and a flag: each as `describe` prints it.
 const CASES: [(&str, [&str; 4]); 8] = [
@@ -72,7 +73,7 @@ fn paths_of_the_file_start_at_its_folder_and_others_at_the_current_one() {
 
     let session = &settings.sessions[0];
     let expected = crate::identity::Source {
-        intermediates: Some("/there/chain.pem".into()),
+        intermediates: Some(Locator::File("/there/chain.pem".into())),
         ..crate::identity::Source::of_files("/etc/anchord/leaf.pem", "/keys/key.pem")
     };
     assert_eq!(session.identity(), Some(&expected));

@@ -8,6 +8,7 @@
 //! section of the profile gets the whole set, and of a key's duplicates only the first stays.
 
 use crate::clock;
+use crate::content::BYTE_ORDER_MARK;
 use crate::credentials::Credentials;
 use crate::profile::Profile;
 use crate::secret::Secret;
@@ -63,14 +64,12 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option
 /// A section is a few bytes, and what is put into each may be thousands.
 const MOST_ADDED: usize = 4 << 20;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// What the profile's expiry is called.
 const EXPIRY: &str = "x_security_token_expires";
 
 /// A line and what ends it; nothing at the end of a text without a final line break.
 #[derive(Clone, Copy)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     text: &'a [u8],
     ending: &'a [u8],
 }
@@ -85,7 +84,7 @@ impl<'a> Line<'a> {
         trim(self.text)
     }
 
-    fn is_blank_or_comment(&self) -> bool {
+    pub(super) fn is_blank_or_comment(&self) -> bool {
         matches!(self.trimmed().first(), None | Some(b'#' | b';'))
     }
 
@@ -123,7 +122,7 @@ fn trim(text: &[u8]) -> &[u8] {
 }
 
 /// Python takes a carriage return alone for a line's end too.
-fn lines(mut rest: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub(super) fn lines(mut rest: &[u8]) -> impl Iterator<Item = Line<'_>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -146,7 +145,7 @@ fn usual_ending<'a>(lines: &[Line<'a>]) -> &'a [u8] {
 
 /// What a line is to the lines around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Header(&'a [u8]),
     Key(&'a [u8], usize),
     /// Goes on with the value of the key before it.
@@ -157,7 +156,7 @@ enum Part<'a> {
 
 /// Tells lines apart, one after the other.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     /// How far the key is indented whose value may go on.
     open: Option<usize>,
     /// What stands before the first section is nobody's.
@@ -165,7 +164,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read<'a>(&mut self, line: &Line<'a>) -> Part<'a> {
+    pub(super) fn read<'a>(&mut self, line: &Line<'a>) -> Part<'a> {
         if line.is_blank_or_comment() {
             return Part::Other;
         }

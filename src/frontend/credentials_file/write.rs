@@ -20,7 +20,9 @@ mod attributes;
 mod owner;
 
 use self::attributes::Attributes;
+use super::doubts;
 use super::edit;
+use crate::content;
 use crate::credentials::Credentials;
 use crate::failure::Class;
 use crate::failure::Classify;
@@ -184,6 +186,17 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     .await
 }
 
+/// A sentence on who cannot read the file at `path` as it is now, if there is anything to say.
+pub async fn doubt(path: &Path) -> Option<String> {
+    let path = path.to_path_buf();
+    let told = apart(move || {
+        let text = content::read(&path, MAX_BYTES).ok();
+        let why = text.and_then(|text| doubts::doubt(text.bytes.expose()));
+        Ok(why.map(|why| format!("boto3 and the AWS CLI cannot read `{}`: {why}", path.display())))
+    });
+    told.await.ok().flatten()
+}
+
 /// Where blocking keeps nobody from running.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -303,20 +316,15 @@ fn read(path: &Path) -> Result<Found, Error> {
     let unreadable =
         |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
     // What was no link a moment ago is none now.
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let file = match options.read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let (file, metadata) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
+        Ok(opened) => opened,
+        Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => {
             let text = Secret::new(Vec::new());
             return Ok(Found { text, metadata: None, attributes: Attributes::default() });
         }
-        Err(error) => return Err(unreadable(error)),
+        Err(content::Fault::System(error)) => return Err(unreadable(error)),
+        Err(_) => return Err(Error::NotAFile { path: path.into() }),
     };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Error::NotAFile { path: path.into() });
-    }
     if metadata.len() > MAX_BYTES {
         return Err(Error::TooLarge { path: path.into() });
     }

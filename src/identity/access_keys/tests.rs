@@ -139,8 +139,8 @@ async fn each_fault_of_a_file_names_it_and_says_what_to_do() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let cases = [
         (folder.path("none"), "cannot read", "put the file there"),
-        (folder.0.path().into(), "is not a regular file", "name the file itself"),
-        (fifo, "is not a regular file", "name the file itself"),
+        (folder.0.path().into(), "is a directory, not a regular file", "name the file itself"),
+        (fifo, "is a pipe, not a regular file", "name a regular file"),
         (folder.write("empty", " \n"), "is empty", "being written"),
         (folder.write("large", vec![b'a'; MAX_BYTES + 1]), "is larger than 65536 bytes", "nothing else"),
         (folder.write("huge", vec![b'a'; 2 << 20]), "is larger than 65536 bytes", "nothing else"),

@@ -59,7 +59,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
             told[0].starts_with("WARN The certificate cannot be loaded; keeping the one in use")
-                && told[0].contains("leaf.pem` is damaged: a section has no END line\"")
+                && told[0].contains("leaf.pem` is damaged in line 1: a section has no END line\"")
                 && told[0].contains("hint=\"copy the file again"),
             "{told:?}"
         );

@@ -98,7 +98,7 @@ pub(super) fn from_pem(
     file: &pem::File,
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
-    let origin = Origin::file(&file.path);
+    let origin = file.origin.clone();
     if file.has_encryption_header() {
         return Err(unusable(&origin, "is encrypted in OpenSSL's old format", CONVERT));
     }
@@ -114,7 +114,7 @@ pub(super) fn from_pem(
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
-        None => Err(Error::Missing { path: file.path.clone(), wanted: "private key", found: file.labels() }),
+        None => Err(file.lacks("private key")),
     }
 }
 

@@ -7,7 +7,7 @@ use rustls_pki_types::pem::SectionKind;
 use super::*;
 
 fn file(text: &str) -> File {
-    File::new("leaf.pem".as_ref(), 0o600, Secret::new(text.into())).unwrap()
+    File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(text.into())).unwrap()
 }
 
 /// Label and content of each section.
@@ -44,18 +44,101 @@ fn padding_may_be_there_or_not() {
 }
 
 #[test]
-fn a_damaged_section_is_told_without_its_content() {
+fn a_damaged_section_is_told_with_its_line_and_without_its_content() {
+    let no_end = "1: a section has no END line";
+    let not_base64 = "1: a section is not base64";
+    let joined = "a BEGIN or END line shares its line with something else";
+    let escaped = "1: its line breaks are the two characters `\\n`";
     for (text, what) in [
-        ("-----BEGIN X-----\nAQID\n", "a section has no END line"),
-        ("-----BEGIN X-----\nAQID\n-----END Y-----\n", "a section has no END line"),
-        ("-----BEGIN X-----\n-----BEGIN Y-----\n-----END Y-----\n", "a section has no END line"),
-        ("-----BEGIN X---\nAQID\n-----END X-----\n", "a BEGIN line is malformed"),
-        ("-----BEGIN X-----\nAQ!D\n-----END X-----\n", "a section is not base64"),
-        ("-----BEGIN X-----\nA=QD\n-----END X-----\n", "a section is not base64"),
-        ("-----BEGIN X-----\nA===\n-----END X-----\n", "a section is not base64"),
+        ("-----BEGIN X-----\nAQID\n", no_end),
+        ("-----BEGIN X-----\nAQID\n-----END Y-----\n", no_end),
+        ("-----BEGIN X-----\n-----BEGIN Y-----\n-----END Y-----\n", no_end),
+        ("a\r\nb\r\n-----BEGIN X---\r\nAQID\r\n-----END X-----\r\n", "3: a BEGIN line is malformed"),
+        ("-----BEGIN X-----\nAQ!D\n-----END X-----\n", not_base64),
+        ("-----BEGIN X-----\nA=QD\n-----END X-----\n", not_base64),
+        ("-----BEGIN X-----\nA===\n-----END X-----\n", not_base64),
+        (
+            "-----BEGIN X-----\rAQID\r-----END X----------BEGIN Y-----\nAQID\n-----END Y-----\n",
+            &format!("3: {joined}"),
+        ),
+        ("-----BEGIN X-----\nAQID-----END X-----\n", &format!("2: {joined}")),
+        ("-----BEGIN X----- AQID -----END X-----\n", &format!("1: {joined}")),
+        ("-----BEGIN X----- AQID\n-----END X-----\n", &format!("1: {joined}")),
+        ("-----BEGIN X-----\\nAQID\\n-----END X-----\\n", escaped),
+        ("\"-----BEGIN X-----\\nAQID\\n-----END X-----\\n\"", escaped),
     ] {
-        assert_eq!(read(text), Err(format!("`leaf.pem` is damaged: {what}")), "{text:?}");
+        assert_eq!(read(text), Err(format!("`leaf.pem` is damaged in line {what}")), "{text:?}");
     }
+}
+
+#[test]
+fn prose_may_name_the_lines_that_enclose_a_section() {
+    let text = "# from \"-----BEGIN X-----\" to -----END X-----\n-----BEGIN X-----\nAQID\n-----END X-----\n";
+
+    assert_eq!(read(text), Ok(vec![("X".to_owned(), vec![1, 2, 3])]));
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_section() {
+    let section = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    let read = read(&format!("\u{feff}{section}\u{feff}{section}")).unwrap();
+
+    assert_eq!(read.len(), 2);
+}
+
+#[test]
+fn what_is_whole_is_found_beside_damage() {
+    let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    let joined = "-----BEGIN Y-----\nAQID\n-----END Y----------BEGIN Z-----\nAQID\n-----END Z-----\n";
+    let file = file(&format!("{whole}{joined}{whole}"));
+
+    let found = file.sections_and_damage();
+    let lines: Vec<_> = found
+        .iter()
+        .map(|found| found.as_ref().map(|section| section.line).map_err(|damage| *damage))
+        .collect();
+
+    assert_eq!(lines, [Ok(1), Err((6, Damage::Joined)), Ok(9)]);
+}
+
+#[test]
+fn a_certificate_that_is_passed_over_for_its_label_is_told() {
+    let section = |label: &str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
+    let chain = ["CERTIFICATE", "X509 CERTIFICATE", "EC PARAMETERS", "CERTIFICATE"].map(section).concat();
+
+    let told = file(&chain).passed_over();
+
+    assert_eq!(told.len(), 1, "{told:?}");
+    let expected =
+        "`leaf.pem` has a X509 CERTIFICATE in line 4, which is passed over; hint: this is an old name";
+    assert!(told[0].starts_with(expected), "{told:?}");
+}
+
+#[test]
+fn a_key_of_another_program_is_named_with_what_converts_it() {
+    for (text, expected) in [
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAQID\n-----END OPENSSH PRIVATE KEY-----\n",
+            "ssh-keygen -p -m PKCS8",
+        ),
+        ("-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----\n", "this is the public key"),
+        ("PuTTY-User-Key-File-3: ecdsa-sha2-nistp256\n", "puttygen OLD"),
+        ("\u{30}\u{1}", "openssl pkey -inform der"),
+        ("KEY=\"-----BEGIN PRIVATE KEY-----\\nAQID\"", "the two characters `\\n`"),
+        ("words", "PEM is text with"),
+    ] {
+        let Error::Missing { hint, .. } = file(text).lacks("private key") else { panic!("{text}") };
+
+        assert!(hint.contains(expected), "{text}: {hint}");
+    }
+}
+
+/// Base64 that shares a line with the label is a key's, perhaps.
+#[test]
+fn a_label_never_holds_what_stands_behind_it() {
+    let text = "-----BEGIN PRIVATE KEY-----MIGHAgEAMBMGByqG-----END PRIVATE KEY-----\n";
+
+    assert!(!format!("{:?}", file(text).lacks("certificate")).contains("MIGH"));
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub(in crate::identity) fn gather(source: &Source) -> Material {
             }
             Err(error) => (Ok(Vec::new()), Err(error.into())),
         },
-        (place @ Locator::File(path), key_place) if place == key_place => {
-            match File::open(path, passphrase) {
+        (place @ (Locator::File(_) | Locator::Handed(_)), key_place) if place == key_place => {
+            match open(place, passphrase) {
                 Ok(file) => (file.certificates(), source.keys_of_file(&file, &mut warnings)),
                 Err(error) => (Ok(Vec::new()), Err(error)),
             }
@@ -53,14 +53,24 @@ pub(in crate::identity) fn gather(source: &Source) -> Material {
             (certificates, keys)
         }
     };
-    if let (Ok(certificates), Some(path)) = (&mut certificates, &source.intermediates) {
-        match pem::read(path).and_then(|file| pem::certificates(&file)) {
-            Ok(more) => certificates.extend(more),
+    if let (Ok(certificates), Some(place)) = (&mut certificates, &source.intermediates) {
+        let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }));
+        match file.and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
+            Ok((more, told)) => {
+                certificates.extend(more);
+                warnings.extend(told);
+            }
             Err(error) => return Material { certificates: Err(error), keys, warnings },
         }
     }
     warnings.extend(source.passphrase_warnings());
     Material { certificates, keys, warnings }
+}
+
+/// What a place of bytes holds.
+fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<File, Error> {
+    let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }))?;
+    File::of(file, passphrase)
 }
 
 impl Source {
@@ -70,8 +80,8 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Certificate>, Error> {
         match place {
-            Locator::File(path) => {
-                let file = File::open(path, self.passphrase.as_ref())?;
+            Locator::File(_) | Locator::Handed(_) => {
+                let file = open(place, self.passphrase.as_ref())?;
                 warnings.extend(file.warnings());
                 file.certificates()
             }
@@ -92,8 +102,8 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<Keys, Error> {
         let key = match place {
-            Locator::File(path) => {
-                return self.keys_of_file(&File::open(path, self.passphrase.as_ref())?, warnings);
+            Locator::File(_) | Locator::Handed(_) => {
+                return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
             }
             Locator::Token(uri) => {
                 warnings.extend(uri.warnings());

@@ -205,7 +205,7 @@ fn a_link_that_was_laid_meanwhile_is_not_read_through() {
 
     assert!(matches!(
         replace(&path, |text| edit(text, &profile("a"), &made("ASIA1"))),
-        Err(Error::Unreadable { .. })
+        Err(Error::NotAFile { .. })
     ));
 }
 

@@ -1,0 +1,265 @@
+//! What a file holds: read whole, up to a limit, and never waited for.
+//!
+//! Every file that people name is read here, and so is its text. A path may lead to a device that has no end, to a pipe
+//! that nothing writes into, or to a server that is gone from its socket. What Windows programs put in front of text
+//! must not hide its first line.
+
+use std::fmt;
+use std::fs::FileType;
+use std::fs::Metadata;
+use std::io;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::fs::OFlags;
+
+use crate::failure::system_reason;
+use crate::secret::Secret;
+
+/// A file's content; secret, because any file may hold a key.
+#[derive(Debug)]
+pub struct Content {
+    /// All of it.
+    pub bytes: Secret<Vec<u8>>,
+    /// The file's permissions.
+    pub mode: u32,
+}
+
+/// Why a file's content is not to be had. Completes "cannot read `PATH`: …".
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The system's reason.
+    #[error(transparent)]
+    System(io::Error),
+    /// A directory, a pipe, a device.
+    #[error("it is {0}, not a regular file")]
+    NotAFile(Kind),
+    /// More than any file of its kind has.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A pipe that gives nothing.
+    #[error("it is a pipe, and {0}")]
+    Silent(&'static str),
+    /// Text that nothing here reads.
+    #[error(transparent)]
+    Utf16(#[from] Utf16),
+}
+
+impl Fault {
+    /// What to do, where there is more to say than to name another file.
+    pub fn hint(&self, path: &Path) -> Option<String> {
+        match self {
+            Self::System(error) if error.kind() == io::ErrorKind::NotFound => tilde_hint(path),
+            Self::NotAFile(Kind::Pipe) => Some(PIPE_HINT.into()),
+            Self::Utf16(_) => Some(Utf16::HINT.into()),
+            Self::System(_) | Self::NotAFile(_) | Self::TooLarge { .. } | Self::Silent(_) => None,
+        }
+    }
+}
+
+/// What to do about a pipe that is to be read more than once.
+pub const PIPE_HINT: &str = "a pipe can be read only once: name a regular file";
+
+/// What to do about a `~` that no shell has replaced.
+pub fn tilde_hint(path: &Path) -> Option<String> {
+    let is_tilde = |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b"~");
+    let home = "write the whole path, such as /home/NAME/FILE; only a shell replaces `~`, and not after `=` or in a file";
+    path.components().any(is_tilde).then(|| home.into())
+}
+
+/// What a path leads to where it should lead to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A pipe, with a name or without.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A device such as `/dev/zero` or a terminal.
+    Device,
+    /// A symbolic link, where none is followed.
+    Link,
+    /// Something else that is no file.
+    Other,
+}
+
+impl Kind {
+    /// `None` for a regular file.
+    pub fn of(found: FileType) -> Option<Self> {
+        match () {
+            () if found.is_file() => None,
+            () if found.is_dir() => Some(Self::Directory),
+            () if found.is_fifo() => Some(Self::Pipe),
+            () if found.is_symlink() => Some(Self::Link),
+            () if found.is_socket() => Some(Self::Socket),
+            () if found.is_char_device() || found.is_block_device() => Some(Self::Device),
+            () => Some(Self::Other),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Directory => "a directory",
+            Self::Pipe => "a pipe",
+            Self::Socket => "a socket",
+            Self::Device => "a device",
+            Self::Link => "a symbolic link",
+            Self::Other => "something else",
+        })
+    }
+}
+
+/// A regular file, whole.
+///
+/// # Errors
+/// If it is none, cannot be read, or is larger than `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Content, Fault> {
+    let (file, found) = open(path, OFlags::empty())?;
+    // Enough from the start: a buffer that grows leaves copies of a key behind.
+    let expected = usize::try_from(found.len().min(limit)).unwrap_or_default();
+    let mut bytes = Secret::new(Vec::with_capacity(expected + 1));
+    let read = bytes.change(|bytes| file.take(limit.saturating_add(1)).read_to_end(bytes)).map_err(system)?;
+    if read as u64 > limit {
+        Err(Fault::TooLarge { limit })
+    } else {
+        Ok(Content { bytes, mode: found.mode() })
+    }
+}
+
+/// The same as text in UTF-8, without the mark that may stand before it.
+///
+/// # Errors
+/// As [`read`], or if it is UTF-16.
+pub fn read_text(path: &Path, limit: u64) -> Result<Secret<Vec<u8>>, Fault> {
+    let content = read(path, limit)?;
+    let bytes = content.bytes.expose();
+    let text = text(bytes)?;
+    Ok(if text.len() == bytes.len() { content.bytes } else { Secret::new(text.to_vec()) })
+}
+
+/// A regular file that is open for reading, and what it is. Nothing else is opened, for that alone may hang or have
+/// effects.
+///
+/// # Errors
+/// If it is no regular file, or cannot be opened.
+pub fn open(path: &Path, flags: OFlags) -> Result<(fs_err::File, Metadata), Fault> {
+    let follows = !flags.contains(OFlags::NOFOLLOW);
+    let found = if follows { fs_err::metadata(path) } else { fs_err::symlink_metadata(path) };
+    refuse_others(&found.map_err(system)?)?;
+    // What was looked at may be something else by now: only what is open cannot be exchanged.
+    let flags = flags | OFlags::NONBLOCK;
+    let mut options = fs_err::OpenOptions::new();
+    let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(system)?;
+    let found = file.metadata().map_err(system)?;
+    refuse_others(&found)?;
+    Ok((file, found))
+}
+
+fn refuse_others(found: &Metadata) -> Result<(), Fault> {
+    Kind::of(found.file_type()).map_or(Ok(()), |kind| Err(Fault::NotAFile(kind)))
+}
+
+fn system(error: io::Error) -> Fault {
+    Fault::System(system_reason(&error))
+}
+
+/// Whether a path leads to a pipe, such as `/dev/fd/63`.
+pub fn is_pipe(path: &Path) -> bool {
+    fs_err::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// What comes out of a pipe until its writers close it. A second reading would find nothing.
+///
+/// # Errors
+/// If nothing writes into it, or its writer is silent for long, or does not end.
+pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
+    let mut options = fs_err::OpenOptions::new();
+    let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let mut pipe = opened.map_err(system)?;
+    let found = pipe.metadata().map_err(system)?;
+    if !found.file_type().is_fifo() {
+        refuse_others(&found)?;
+    }
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    // All of it at once, as above.
+    let mut bytes = Secret::new(vec![0; room]);
+    let mut length = 0;
+    let mut patience = SILENT_SECONDS;
+    let mut has_writer = is_ready(&pipe);
+    while length < room {
+        match bytes.change(|bytes| pipe.read(&mut bytes[length..])) {
+            Ok(0) if length == 0 && !has_writer => return Err(Fault::Silent("nothing writes into it")),
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                has_writer = true;
+                if !is_ready(&pipe) {
+                    patience -= 1;
+                }
+                if patience == 0 {
+                    return Err(Fault::Silent("its writer gives nothing and does not end"));
+                }
+            }
+            Err(error) => return Err(system(error)),
+        }
+    }
+    bytes.change(|bytes| bytes.truncate(length));
+    if length == room { Err(Fault::TooLarge { limit }) } else { Ok(Content { bytes, mode: found.mode() }) }
+}
+
+/// How long a writer may be silent; whoever fetches a key from a vault takes a second or two.
+const SILENT_SECONDS: u32 = 10;
+
+/// Waits for a second at most.
+fn is_ready(pipe: &fs_err::File) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(pipe.file().as_fd(), PollFlags::IN)];
+    let second = Timespec::try_from(Duration::from_secs(1)).ok();
+    rustix::event::poll(&mut fds, second.as_ref()).is_ok_and(|ready| ready > 0)
+}
+
+/// Text of two bytes a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is text in UTF-16, as PowerShell and Windows editors write it")]
+pub struct Utf16;
+
+impl Utf16 {
+    /// What to do about it.
+    pub const HINT: &str = "convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW";
+}
+
+/// The mark that Windows programs put before text in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What people put into a file as text: without a byte order mark.
+///
+/// # Errors
+/// If it is UTF-16.
+pub fn text(bytes: &[u8]) -> Result<&[u8], Utf16> {
+    let is_letter = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let is_utf16 = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        // Without a mark, which `iconv -t UTF-16LE` does not write.
+        [0, first, 0, second, ..] | [first, 0, second, 0, ..] => is_letter(*first) && is_letter(*second),
+        _ => false,
+    };
+    if is_utf16 { Err(Utf16) } else { Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Files of every kind that a path may lead to, and text as Windows has it.
+
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use super::*;
+
+fn fifo(folder: &Path) -> PathBuf {
+    let path = folder.join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    path
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once_by_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+
+    for (path, kind) in [
+        ("/dev/zero".into(), "a device"),
+        (folder.path().into(), "a directory"),
+        (fifo(folder.path()), "a pipe"),
+        (socket, "a socket"),
+    ] {
+        let fault = read(&path, 10).unwrap_err();
+
+        assert_eq!(fault.to_string(), format!("it is {kind}, not a regular file"), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_writer_of_a_pipe_that_is_refused_still_waits_for_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = fifo(folder.path());
+
+    read(&path, 10).unwrap_err();
+
+    let flags = (OFlags::NONBLOCK).bits().cast_signed();
+    let opened = fs_err::OpenOptions::new().write(true).custom_flags(flags).open(&path);
+    assert!(opened.is_err(), "the pipe was opened, which a writer takes for a reader");
+}
+
+#[test]
+fn a_file_is_read_up_to_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs_err::write(&path, "0123456789").unwrap();
+
+    assert_eq!(read(&path, 10).unwrap().bytes.expose(), b"0123456789");
+    assert!(matches!(read(&path, 9), Err(Fault::TooLarge { limit: 9 })));
+    assert_eq!(read(Path::new("/proc/self/cmdline"), 1 << 20).unwrap().mode & 0o777, 0o444);
+}
+
+#[test]
+fn a_pipe_is_read_to_its_end() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    assert!(is_pipe(&path));
+    let writing = std::thread::spawn(move || {
+        for part in ["a", "b", "c"] {
+            writer.write_all(part.as_bytes()).unwrap();
+        }
+    });
+
+    assert_eq!(read_pipe(&path, 10).unwrap().bytes.expose(), b"abc");
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_pipe_without_an_end_is_read_up_to_its_limit() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    writer.write_all(b"0123456789").unwrap();
+
+    assert!(matches!(read_pipe(&path, 9), Err(Fault::TooLarge { limit: 9 })));
+}
+
+#[test]
+fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let fault = read_pipe(&fifo(folder.path()), 10).unwrap_err();
+
+    assert_eq!(fault.to_string(), "it is a pipe, and nothing writes into it");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_text_and_utf_16_is_refused() {
+    let utf16 = |text: &str, mark: bool| -> Vec<u8> {
+        let units = mark.then_some(0xfeff).into_iter().chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect()
+    };
+
+    assert_eq!(text(b"\xef\xbb\xbf-----BEGIN"), Ok(&b"-----BEGIN"[..]));
+    assert_eq!(text(b"-----BEGIN"), Ok(&b"-----BEGIN"[..]));
+    assert_eq!(text(b"\x30\x82\x01\x00"), Ok(&b"\x30\x82\x01\x00"[..]), "DER");
+    assert_eq!(text(&utf16("-----BEGIN", true)), Err(Utf16));
+    assert_eq!(text(&utf16("-----BEGIN", false)), Err(Utf16));
+    assert_eq!(text(b"\xfe\xff\0-\0-"), Err(Utf16));
+    assert_eq!(text(b"\0-\0-"), Err(Utf16));
+}
+
+#[test]
+fn a_tilde_is_told_where_the_file_is_missing() {
+    let path = Path::new("/etc/anchord/~/leaf.pem");
+
+    let fault = read(path, 10).unwrap_err();
+
+    assert!(fault.hint(path).unwrap().contains("only a shell replaces `~`"));
+    assert_eq!(fault.hint(Path::new("/etc/leaf.pem~")), None);
+}

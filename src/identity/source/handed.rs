@@ -1,0 +1,206 @@
+//! Places that were handed to this process: a variable, a systemd credential, a pipe.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::Locator;
+use super::Source;
+use crate::content;
+use crate::identity::Error;
+use crate::identity::Origin;
+use crate::identity::Passphrase;
+use crate::identity::pem;
+use crate::secret::Secret;
+
+/// A place that this process was given, and that other processes with the same settings may not have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// As the settings spell it, such as `env:KEY`.
+    spelled: String,
+    holds: Holds,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Holds {
+    /// A file, which may change.
+    File(PathBuf),
+    /// Read already.
+    Content(Secret<Vec<u8>>),
+    /// It is not there, which matters only to whoever needs it.
+    Nothing { why: String, hint: String },
+}
+
+impl Handed {
+    /// A file that has another name in the settings.
+    pub fn file(spelled: impl Into<String>, path: PathBuf) -> Self {
+        Self { spelled: spelled.into(), holds: Holds::File(path) }
+    }
+
+    /// What has been read.
+    pub fn content(spelled: impl Into<String>, content: Secret<Vec<u8>>) -> Self {
+        Self { spelled: spelled.into(), holds: Holds::Content(content) }
+    }
+
+    /// What this process was not given.
+    pub fn nothing(spelled: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { spelled: spelled.into(), holds: Holds::Nothing { why: why.into(), hint: hint.into() } }
+    }
+
+    /// As the settings spell it, which is the same in every process.
+    pub fn spelled(&self) -> &str {
+        &self.spelled
+    }
+
+    /// As messages name it.
+    pub(super) fn origin(&self) -> Origin {
+        match &self.holds {
+            Holds::File(path) => Origin::file(path),
+            Holds::Content(_) | Holds::Nothing { .. } => Origin::named(format!("`{}`", self.spelled)),
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.holds {
+            Holds::File(path) => Some(path),
+            Holds::Content(_) | Holds::Nothing { .. } => None,
+        }
+    }
+
+    /// What it holds.
+    pub(in crate::identity) fn read(&self) -> Result<pem::File, Error> {
+        /// Only the process has it.
+        const PRIVATE: u32 = 0o600;
+        match &self.holds {
+            Holds::File(path) => pem::read(path),
+            Holds::Content(content) => pem::File::new(self.origin(), PRIVATE, content.clone()),
+            Holds::Nothing { why, hint } => {
+                Err(Error::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
+            }
+        }
+    }
+}
+
+/// Without its content.
+impl fmt::Debug for Handed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Handed").field(&self.spelled).field(&self.path()).finish()
+    }
+}
+
+impl Source {
+    /// Reads those of its files that are pipes, and keeps what they hold: a second reading would find nothing. For
+    /// processes that load once and end.
+    pub fn read_pipes(&mut self) {
+        let mut read: Vec<Handed> = Vec::new();
+        let places = [Some(&mut self.certificate), self.private_key.as_mut(), self.intermediates.as_mut()];
+        for place in places.into_iter().flatten() {
+            let Locator::File(path) = place else { continue };
+            if let Some(handed) = of_pipe(path, &mut read) {
+                *place = Locator::Handed(handed);
+            }
+        }
+        if let Some(Passphrase::File(path)) = &self.passphrase
+            && let Some(handed) = of_pipe(path, &mut read)
+        {
+            self.passphrase = Some(Passphrase::of_pipe(handed));
+        }
+    }
+}
+
+/// Two settings may name one pipe, which is read once.
+fn of_pipe(path: &Path, read: &mut Vec<Handed>) -> Option<Handed> {
+    let spelled = path.display().to_string();
+    if let Some(known) = read.iter().find(|known| known.spelled == spelled) {
+        return Some(known.clone());
+    }
+    if !content::is_pipe(path) {
+        return None;
+    }
+    let handed = match content::read_pipe(path, pem::MAX_BYTES) {
+        Ok(content) => Handed::content(spelled, content.bytes),
+        Err(fault) => {
+            Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
+        }
+    };
+    read.push(handed.clone());
+    Some(handed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    use anchord_emulator::KeyKind;
+
+    use super::*;
+    use crate::failure::Failure;
+    use crate::identity::support::key;
+    use crate::identity::support::leaf_of;
+    use crate::identity::support::now;
+    use crate::identity::support::root;
+
+    fn given(spelled: &str, text: &str) -> Locator {
+        Locator::Handed(Handed::content(spelled, Secret::new(text.as_bytes().to_vec())))
+    }
+
+    #[test]
+    fn certificate_and_key_in_variables_make_an_identity() {
+        let root = root();
+        let leaf = leaf_of(&root, KeyKind::P256);
+        let mut source = Source::of_files("", "");
+        source.certificate = given("env:LEAF", leaf.certificate_pem());
+        source.private_key = Some(given("env:KEY", &key(&leaf)));
+
+        assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
+
+        source.certificate = given("env:LEAF", "words");
+        let told = Failure::from(source.load(now()).unwrap_err()).to_string();
+        assert!(told.starts_with("`env:LEAF` holds no certificate: it has no PEM section at all"), "{told}");
+    }
+
+    #[test]
+    fn what_this_process_was_not_given_is_told_by_its_name() {
+        let mut source = Source::of_files("", "");
+        source.certificate =
+            Locator::Handed(Handed::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
+        source.private_key = None;
+
+        let told = Failure::from(source.load(now()).unwrap_err()).to_string();
+
+        assert_eq!(told, "`env:LEAF` gives nothing: the variable `LEAF` is not set; hint: set it");
+    }
+
+    /// As `<(cat all.pem)` in a shell.
+    #[test]
+    fn one_pipe_that_is_named_twice_is_read_once() {
+        let root = root();
+        let leaf = leaf_of(&root, KeyKind::P256);
+        let pipe_of = |text: &str| {
+            let (reader, mut writer) = io::pipe().unwrap();
+            writer.write_all(text.as_bytes()).unwrap();
+            (format!("/proc/self/fd/{}", reader.as_raw_fd()), reader)
+        };
+        let (both, _both) = pipe_of(&format!("{}{}", leaf.certificate_pem(), key(&leaf)));
+        let (passphrase, _passphrase) = pipe_of("s3cret\n");
+        let mut source = Source::of_files(&both, &both);
+        source.passphrase = Some(Passphrase::File(passphrase.into()));
+
+        source.read_pipes();
+
+        assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
+        assert_eq!(source.load(now()).unwrap().warnings, [""; 0], "and again");
+        assert_eq!(source.passphrase, Some(Passphrase::Given(Secret::new("s3cret".into()))));
+    }
+
+    #[test]
+    fn another_key_in_a_variable_is_another_glance() {
+        let source =
+            |key: &str| Source { private_key: Some(given("env:KEY", key)), ..Source::of_files("/none", "") };
+
+        assert_ne!(source("a").stamps(), source("b").stamps());
+        assert_eq!(source("a").facts(), source("b").facts());
+    }
+}
