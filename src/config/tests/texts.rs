@@ -66,10 +66,13 @@ fn a_timeout_without_a_known_unit_is_refused_with_both_spellings() {
         settle(&session("a"), &["--read-timeout=3000"], &[]).unwrap_err().to_string(),
         settle(&session("a"), &[], &[("ANCHORD_CONNECT_TIMEOUT", "3000")]).unwrap_err().to_string(),
     ];
-    let places =
-        ["anchord.toml:2: `read_timeout` in [upstream]", "--read-timeout", "ANCHORD_CONNECT_TIMEOUT"];
-    for (refusal, place) in refusals.iter().zip(places) {
-        let told = format!("{place}: `3000` has no unit; hint: write `3000ms` or `3000s`, as it is meant");
+    let told = [
+        "anchord.toml:2: `read_timeout` in [upstream]: `3000`",
+        "--read-timeout: the value",
+        "ANCHORD_CONNECT_TIMEOUT: `3000`",
+    ];
+    for (refusal, told) in refusals.iter().zip(told) {
+        let told = format!("{told} has no unit; hint: write `3000ms` or `3000s`, as it is meant");
         assert_eq!(*refusal, told);
     }
 }
