@@ -18,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use crate::clock::Moment;
 use crate::config::Environment;
 use crate::config::Fact;
 use crate::config::Origin;
@@ -190,20 +191,26 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// which of two sets AWS takes longer, by what it knows of AWS's clock, and whose they are to be by its settings of now.
 ///
 /// # Errors
-/// The daemon's own, or that it has no newer ones yet; to be asked again soon, for the daemon keeps the pauses.
+/// The daemon's own, to be asked again soon, for the daemon keeps the pauses; or that it has no newer ones yet, to be
+/// asked again after a part of what these have left: a daemon may keep them for hours, because they end later than what
+/// AWS grants now.
 pub fn renewed(
     answer: Result<Credentials, Failure>,
     given: Option<&Credentials>,
+    now: Moment,
 ) -> Result<Credentials, Failure> {
-    let newer = |credentials: Credentials| match given {
+    let credentials = answer.map_err(|failure| failure.asked_here_again_in(PAUSE))?;
+    match given {
         Some(given) if given.access_key_id() == credentials.access_key_id() => {
+            let left = Duration::try_from(credentials.remaining(now)).unwrap_or_default();
             let hint = "see what keeps the daemon from renewing: anchord status";
-            Err(Failure::of(Class::Transient, "the daemon has no newer credentials yet", Some(hint.into())))
+            let same =
+                Failure::of(Class::Transient, "the daemon has no newer credentials yet", Some(hint.into()));
+            Err(same.asked_here_again_in(PAUSE.max(left / 20)))
         }
         Some(given) => Ok(credentials.known_to_outlive(given)),
         None => Ok(credentials),
-    };
-    answer.and_then(newer).map_err(|failure| failure.asked_here_again_in(PAUSE))
+    }
 }
 
 /// The daemon keeps its own pauses; to ask it costs nothing.

@@ -324,7 +324,7 @@ impl Issuer for FromDaemon {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async move {
             let given = self.given.borrow().clone();
-            let renewed = client::renewed(self.ask().await, given.as_ref())?;
+            let renewed = client::renewed(self.ask().await, given.as_ref(), self.clock.moment())?;
             self.given.send_replace(Some(renewed.clone()));
             Ok(renewed)
         })

@@ -97,9 +97,10 @@ impl Renewal {
         };
         self.asks_aws.send_replace(matches!(daemons, Ok(Daemons::Nothing(_))));
         let renewed = match (daemons, self.settings.the_session()) {
-            (Err(failure), _) => client::renewed(Err(failure), given.as_ref())?,
+            (Err(failure), _) => client::renewed(Err(failure), given.as_ref(), self.seams.clock.moment())?,
             (Ok(Daemons::Line(line)), _) => {
-                client::renewed(read_line(&line, &self.seams.clock), given.as_ref())?
+                let clock = &self.seams.clock;
+                client::renewed(read_line(&line, clock), given.as_ref(), clock.moment())?
             }
             (Ok(Daemons::Nothing(why)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
@@ -490,10 +491,28 @@ mod tests {
         let newer = made("ASIA2", NOON - time::Duration::hours(3));
 
         assert!(!newer.outlive(&held));
-        assert!(client::renewed(Ok(newer), Some(&held)).unwrap().outlive(&held));
-        let same = client::renewed(Ok(held.clone()), Some(&held)).unwrap_err();
+        let now = Moment { wall: NOON, up: time::Duration::HOUR };
+        assert!(client::renewed(Ok(newer), Some(&held), now).unwrap().outlive(&held));
+        let same = client::renewed(Ok(held.clone()), Some(&held), now).unwrap_err();
         assert!(same.message().contains("no newer") && same.hint().is_some(), "{same}");
-        assert_eq!(client::renewed(Ok(held), None).unwrap().access_key_id(), "ASIA1");
+        assert_eq!(client::renewed(Ok(held), None, now).unwrap().access_key_id(), "ASIA1");
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_a_long_set_is_not_asked_every_few_seconds() {
+        let held = made("ASIA1", NOON);
+        let pause = |left: i64| {
+            let now = Moment { wall: NOON, up: time::Duration::HOUR } + time::Duration::seconds(3600 - left);
+            client::renewed(Ok(held.clone()), Some(&held), now).unwrap_err().retry_after()
+        };
+
+        assert_eq!(pause(3600), Some(std::time::Duration::from_secs(180)));
+        assert_eq!(
+            pause(60),
+            Some(std::time::Duration::from_secs(5)),
+            "near its end a newer one is not missed"
+        );
+        assert_eq!(pause(-1), Some(std::time::Duration::from_secs(5)));
     }
 
     #[test]
