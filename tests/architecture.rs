@@ -88,7 +88,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
-    ("client", &["config", "credentials", "failure", "secret"]),
+    ("client", &["clock", "config", "credentials", "failure", "secret"]),
     ("daemon", EVERYTHING_ABOVE),
     (
         "provider",
