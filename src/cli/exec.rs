@@ -126,8 +126,12 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let error = command.exec();
     let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
     let program = program.to_string_lossy();
+    let program = match config::is_key_material(&program) {
+        true => "the command, which holds the content of a key or certificate".to_owned(),
+        false => format!("`{}`", program.escape_debug()),
+    };
     // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(surroundings.stderr, "anchord: cannot run `{}`: {error}", program.escape_debug());
+    let _ = writeln!(surroundings.stderr, "anchord: cannot run {program}: {error}");
     exit
 }
 

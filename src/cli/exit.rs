@@ -1,5 +1,6 @@
 //! Exit codes, and the one way to print.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use tokio::runtime::Builder;
@@ -64,7 +65,7 @@ impl From<Class> for Exit {
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
 pub(super) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
-    match print_bytes(surroundings, text.as_bytes()) {
+    match print_bytes(surroundings, without_pem(text).as_bytes()) {
         Ok(_) => Exit::Done,
         Err(exit) => exit,
     }
@@ -94,11 +95,23 @@ pub(super) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> 
 pub(super) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     let failure = for_clients(in_words_of(surroundings.name, failure), surroundings.environment);
     // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(surroundings.stderr, "anchord: {}", failure.message());
+    let _ = writeln!(surroundings.stderr, "anchord: {}", without_pem(failure.message()));
     if let Some(hint) = failure.hint() {
-        let _ = writeln!(surroundings.stderr, "  hint: {hint}");
+        let _ = writeln!(surroundings.stderr, "  hint: {}", without_pem(hint));
     }
     failure.class().into()
+}
+
+/// A text without the key that a variable may have brought into it, such as in the place of a path. The settings refuse
+/// that; this is for the variables of others.
+fn without_pem(text: &str) -> Cow<'_, str> {
+    let armored = text.find("PRIVATE KEY-----").and_then(|key| text[..key].rfind("-----BEGIN "));
+    // The same in Base64.
+    let begin = armored.or_else(|| text.find("LS0tLS1CRUdJTi"));
+    match begin {
+        Some(at) => format!("{}(PEM text, which is not shown)", &text[..at]).into(),
+        None => text.into(),
+    }
 }
 
 /// As the program speaks under this name.
@@ -125,7 +138,7 @@ pub(super) const LEAVE_IT_CLOSED: &str =
 /// Prints every mistake of a configuration on a line of its own.
 pub(super) fn report_problems(problems: &Problems, surroundings: &mut Surroundings<'_>) -> Exit {
     for problem in problems.iter() {
-        let _ = writeln!(surroundings.stderr, "anchord: {problem}");
+        let _ = writeln!(surroundings.stderr, "anchord: {}", without_pem(&problem.to_string()));
     }
     Exit::Failed
 }
@@ -180,4 +193,21 @@ fn survive_size_limit(runtime: &Runtime) {
     let size_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     // The handler stays when what is returned is dropped. Without one all else works as before.
     let _ = signal(size_limit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_came_in_by_a_variable_is_cut_off_and_other_words_about_pem_are_not() {
+        let shown = |text: &'static str| without_pem(text).into_owned();
+
+        let key = "cannot read `/-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----`";
+        assert_eq!(shown(key), "cannot read `/(PEM text, which is not shown)");
+        let base64 = "cannot read `/tmp/LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0hunter2`: File name too long";
+        assert_eq!(shown(base64), "cannot read `/tmp/(PEM text, which is not shown)");
+        let hint = "PEM is text with `-----BEGIN …-----` lines";
+        assert_eq!(shown(hint), hint);
+    }
 }

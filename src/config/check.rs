@@ -186,7 +186,15 @@ impl<'a> Check<'a> {
         })
     }
 
-    pub(super) fn report(&mut self, origin: Origin, fault: Fault) {
+    /// What stood in a flag is not repeated.
+    pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
+        if let Origin::Argument(flag) = origin
+            && flag != SELECTORS[1].flag
+        {
+            for text in self.layers.arguments.texts(flag) {
+                fault = fault.without(text);
+            }
+        }
         self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
     }
 
@@ -220,10 +228,6 @@ impl<'a> Check<'a> {
         let mut parsed = Vec::new();
         for value in given {
             let result = values::plain(&value.text).and_then(&parse);
-            let result = result.map_err(|fault| match value.origin {
-                Origin::Argument(_) => fault.without(&value.text),
-                _ => fault,
-            });
             parsed.push(result.map_err(|fault| self.report_value(spec, scope, &value.origin, fault)).ok());
         }
         parsed
@@ -284,7 +288,7 @@ impl<'a> Check<'a> {
             Found::Values(given) => given,
         };
         let Some(given) = given.last() else { return Value::Broken };
-        if let Err(fault) = values::plain(&given.text) {
+        if let Err(fault) = values::place(&given.text) {
             self.report_value(spec, scope, &given.origin, fault);
             return Value::Broken;
         }

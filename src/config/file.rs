@@ -23,6 +23,7 @@ use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
 use super::problem::Origin;
 use super::problem::Problem;
+use super::values;
 use super::values::Fault;
 use super::values::echo;
 use super::values::nearest;
@@ -89,6 +90,10 @@ pub(super) fn read(
         let path = environment.current_dir().join(&candidate);
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
+        if let Err(Fault { what, hint }) = values::place(&shown) {
+            problems.push(Problem { origin: chosen_by, what, hint });
+            return FileLayer { incomplete: true, ..FileLayer::default() };
+        }
         let mut layer = match content::read_text(&path, MAX_BYTES) {
             Ok(text) => parse(&shown, text.expose(), problems),
             Err(content::Fault::System(error)) if named.is_none() && is_absent(&error) => continue,

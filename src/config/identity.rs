@@ -204,6 +204,7 @@ impl Check<'_> {
             }
             "credential" => Ok((self.credential(rest)?, text.into())),
             "env" if !rest.is_empty() => {
+                is_variable(rest)?;
                 let passphrase = match environment.get(rest) {
                     Some(value) => Passphrase::Given(Secret::new(value.into())),
                     None => Passphrase::Absent {
@@ -297,12 +298,7 @@ fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
         });
     }
     let name = text.strip_prefix("env:").unwrap_or_default();
-    // What is no name may be the key itself, so it is not repeated.
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Err(
-            Fault::new("has no variable's name behind `env:`").hint("write env:VARIABLE, without `$`")
-        );
-    }
+    is_variable(name)?;
     Ok(match environment.get(name) {
         Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
         None => {
@@ -310,6 +306,16 @@ fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
             Handed::nothing(text, why, "set it for the process that needs it")
         }
     })
+}
+
+/// What is no name may be the secret itself, so it is not repeated.
+fn is_variable(name: &str) -> Result<(), Fault> {
+    match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        true => Ok(()),
+        false => {
+            Err(Fault::new("has no variable's name behind `env:`").hint("write env:VARIABLE, without `$`"))
+        }
+    }
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {

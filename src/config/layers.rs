@@ -87,6 +87,11 @@ impl Arguments {
         self.0.get(spec.flag).map(Vec::as_slice)
     }
 
+    /// The values of the option with this flag.
+    pub(super) fn texts(&self, flag: &str) -> &[String] {
+        self.0.get(flag).map_or(&[], Vec::as_slice)
+    }
+
     /// Gives an option these values, whatever it had.
     pub(super) fn put(&mut self, spec: &'static OptionSpec, values: Vec<String>) {
         self.0.insert(spec.flag, values);

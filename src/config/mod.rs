@@ -58,6 +58,7 @@ pub use report::describe;
 pub use report::describe_given;
 pub use sample::sample;
 #[cfg(feature = "cli")]
+pub(crate) use values::is_key_material;
 pub(crate) use values::nearest;
 
 use crate::arn::ProfileArn;

@@ -50,7 +50,7 @@ impl Check<'_> {
         match (own, self.layers.environment.get(SHARED)) {
             (Value::Absent, Some(text)) => {
                 let origin = Origin::Variable(SHARED.into());
-                if let Err(fault) = values::plain(text) {
+                if let Err(fault) = values::place(text) {
                     self.report(origin, fault);
                     return None;
                 }

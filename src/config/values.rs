@@ -36,6 +36,10 @@ impl Fault {
     /// the wrong place may be secret. Whoever reads it has the line.
     pub(super) fn without(mut self, text: &str) -> Self {
         self.what = self.what.replace(&echo(text), "the value");
+        // A part of it, or all of it written in another way.
+        if words(text).any(|word| self.what.contains(word)) {
+            self.what = "the value cannot be used".into();
+        }
         self
     }
 
@@ -43,6 +47,30 @@ impl Fault {
         self.hint = hint;
         self
     }
+}
+
+/// What of a value would tell it: no numbers, short words or words that ARNs and Regions are made of.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    const COMMON: [&str; 14] = [
+        "anchor",
+        "bedrock",
+        "central",
+        "north",
+        "northeast",
+        "northwest",
+        "policy",
+        "profile",
+        "rolesanywhere",
+        "session",
+        "south",
+        "southeast",
+        "southwest",
+        "trust",
+    ];
+    let words = text.split(|letter: char| !letter.is_alphanumeric());
+    words.filter(|word| {
+        word.len() > 4 && !COMMON.contains(word) && !word.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not.
@@ -63,11 +91,11 @@ pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     if text.is_empty() {
         return Err(Fault::new("is empty"));
     }
-    if text.contains("-----BEGIN") {
+    if text.contains(PEM_BEGIN) {
         return Err(Fault::new("holds PEM text").hint("give the path of a file"));
     }
-    if is_base64_of_der(text) {
-        return Err(Fault::new("holds PEM text without its first line").hint("give the path of a file"));
+    if MARKS.iter().any(|mark| text.contains(mark)) || is_base64_of_der(text) {
+        return Err(Fault::new(CONTENT).hint("give the path of a file"));
     }
     if text.contains(char::is_control) {
         return Err(Fault::new("holds a control character or a line break"));
@@ -75,11 +103,40 @@ pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     Ok(text)
 }
 
-/// Whether it looks like the body of a PEM section on one line. DER of keys and certificates begins with a sequence, in
-/// Base64 an `M`, and no path that people have is as long and without a dot or a dash.
+/// The same for what names a file, where nothing but a path is meant.
+pub(super) fn place(text: &str) -> Result<&str, Fault> {
+    let text = plain(text)?;
+    if is_key_material(text) { Err(Fault::new(CONTENT).hint("give the path of a file")) } else { Ok(text) }
+}
+
+const CONTENT: &str = "holds the content of a key or certificate";
+const PEM_BEGIN: &str = "-----BEGIN";
+/// Parts of PEM text, and how `-----BEGI` and an OpenSSH key begin in Base64.
+const MARKS: [&str; 5] = [PEM_BEGIN, "PRIVATE KEY-----", "-----END", "LS0tLS1CRUdJ", "b3BlbnNzaC1rZXk"];
+
+/// Whether it is the content of a key or certificate file, as a whole or in part: PEM text, Base64 or hexadecimal digits.
+pub(crate) fn is_key_material(text: &str) -> bool {
+    let bare = text.trim();
+    let bare = bare.strip_prefix("file:").unwrap_or(bare);
+    // No path that people have is as long and without a dot, and mixes all of these.
+    let has_all_kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit]
+        .iter()
+        .all(|is_of_kind| bare.bytes().any(|byte| is_of_kind(&byte)));
+    let is_base64 = !bare.starts_with('/') && bare.bytes().all(is_of_base64);
+    let is_base64_url = bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte));
+    let is_hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit() || b": ".contains(&byte));
+    MARKS.iter().any(|mark| text.contains(mark))
+        || bare.len() >= SHORTEST_KEY && (is_hex || has_all_kinds && (is_base64 || is_base64_url))
+}
+
+fn is_of_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte)
+}
+
+/// Whether it looks like the body of a PEM section on one line: DER of keys and certificates begins with a sequence, in
+/// Base64 an `M`.
 fn is_base64_of_der(text: &str) -> bool {
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte);
-    text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_base64)
+    text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_of_base64)
 }
 
 /// What an Ed25519 key takes in PKCS#8.
@@ -98,7 +155,7 @@ const LONGEST_ECHO: usize = 100;
 
 /// Takes a path as it is; whether something is there is found out by who opens it.
 pub(super) fn text(text: &str) -> Result<String, Fault> {
-    Ok(text.into())
+    place(text).map(str::to_owned)
 }
 
 /// `true` or `false`.

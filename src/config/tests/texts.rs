@@ -164,3 +164,54 @@ fn a_socket_path_fits_into_the_kernels_address() {
          hint: the kernel allows 107; set a shorter `path` in [socket]"
     );
 }
+
+#[test]
+fn the_content_of_a_key_in_any_spelling_is_no_path_and_usual_paths_are() {
+    let der = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+Fru+AWz7yglWpk7NDUvPp/E0zTy50k6iuAOlW3DQOih";
+    let hex = "3081870201003013".repeat(8);
+    let url = der.replace('+', "-").replace('/', "_");
+    let (spaced, filed) = (format!(" {der}"), format!("file:{der}"));
+    let keys = [
+        "-----BEGIN PRIVATE KEY-----",
+        "PRIVATE KEY----- MIGH",
+        "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
+        "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU",
+        der,
+        &hex,
+        &url,
+        &spaced,
+        &filed,
+    ];
+    for key in keys {
+        let refused = place(key).unwrap_err();
+        assert!(refused.what.starts_with("holds "), "{key}: {refused:?}");
+        assert!(!refused.what.contains("MIGH"), "{refused:?}");
+    }
+    let long = format!("/var/lib/docker/overlay2/{}/merged/etc/keys/Machine-7/key.pem", "ab12".repeat(16));
+    for path in
+        ["key.pem", "/etc/ssl/private/anchord", "C1/robot-7/KEY", &long, "/a/B7/cd".repeat(20).as_str()]
+    {
+        assert_eq!(place(path).map(str::to_owned), Ok(path.to_owned()));
+    }
+}
+
+#[test]
+fn no_mistake_repeats_a_part_of_a_flags_value() {
+    let flags = [
+        "--tpm=CaNaRy\"77",
+        "--private-key=tpm:CaNaRy77",
+        "--private-key=handle:CaNaRy77",
+        "--certificate=credential:CaNaRy77/",
+        "--passphrase=credential:CaNaRy77/",
+        "--passphrase=env:$CaNaRy77",
+        "--passphrase=env:-CaNaRy77",
+        "--assume-role=CaNaRy77",
+        "--imds-session=CaNaRy77",
+        "--role-arn=CaNaRy77\\",
+        "--duration=CaNaRy77'x",
+    ];
+    for flag in flags {
+        let told = settle(&session("a"), &[flag], &[]).map(|_| ()).unwrap_err().to_string();
+        assert!(!told.contains("CaNaRy77"), "{flag}: {told}");
+    }
+}
