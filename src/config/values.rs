@@ -394,8 +394,14 @@ pub(super) fn role(text: &str) -> Result<RoleArn, Fault> {
 
 fn name_fault(text: &str, error: &arn::Error) -> Fault {
     match error {
-        arn::Error::Region(_) => Fault::new(format!("{} is not a Region", echo(text)))
-            .hint("Regions are lower case with dashes, such as us-east-1"),
+        arn::Error::Region(_) => {
+            let form = "Regions are lower case with dashes, such as us-east-1";
+            let hint = match nearest(text.trim(), Region::KNOWN.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}? {form}"),
+                None => form.into(),
+            };
+            Fault::new(format!("{} is not a Region", echo(text))).hint(hint)
+        }
         arn::Error::Arn { kind, shape, .. } => {
             Fault::new(format!("{} is not {kind}", echo(text))).hint(format!("expected {shape}"))
         }

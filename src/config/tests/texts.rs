@@ -215,3 +215,16 @@ fn no_mistake_repeats_a_part_of_a_flags_value() {
         assert!(!told.contains("CaNaRy77"), "{flag}: {told}");
     }
 }
+
+#[test]
+fn a_region_in_another_form_is_told_with_the_one_that_is_meant() {
+    for (text, meant) in [
+        ("eu_west_1", "eu-west-1"),
+        ("US-EAST-1", "us-east-1"),
+        ("useast1", "us-east-1"),
+        ("us-east-1 ", "us-east-1"),
+    ] {
+        let hint = region(text).unwrap_err().hint.unwrap();
+        assert!(hint.starts_with(&format!("did you mean {meant}?")), "{text}: {hint}");
+    }
+}
