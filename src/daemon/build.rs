@@ -181,6 +181,10 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
 /// The same with a limit on AWS's silence other than that of the settings, for what takes AWS long.
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
+    // The HTTP client would pass over a scheme that it does not know, and go out directly.
+    if let Some((what, hint)) = upstream.proxy_fault() {
+        return Err(Error::Proxy { what, hint });
+    }
     let tls = if upstream.verifies_servers {
         upstream::client_config(upstream.ca_file.as_deref(), clock)?
     } else {
