@@ -408,6 +408,18 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
     let cases = [
         ("", "407 Proxy Authentication Required", "hint: the proxy wants a login"),
         ("user:canary@", "407 Proxy Authentication Required", "hint: the proxy does not take this login"),
+        (
+            "",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM",
+            "hint: the proxy takes no Basic login",
+        ),
+        (
+            "",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=\"a\"",
+            "hint: the proxy wants a login",
+        ),
+        ("", "401 Unauthorized", "hint: a web server that wants a login answers there"),
+        ("", "511 Network Authentication Required", "hint: a portal stands in the way"),
         ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
         ("", "502 Bad Gateway", "hint: the proxy does not reach the endpoint"),
         ("", "504 Gateway Timeout", "hint: the proxy does not reach the endpoint"),
