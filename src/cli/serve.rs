@@ -39,7 +39,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let words = Words(matches);
     let port = words.get("port").and_then(|text| text.parse().ok()).unwrap_or(PORT);
     let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
-    let (folder, _temporary) = folder(&words, port, surroundings.environment);
+    let (folder, temporary) = folder(&words, port, surroundings.environment);
     let own = own_flags(&words, port, folder.as_deref());
     let settled = Line::read(matches, name, surroundings.environment, &own)
         .and_then(|line| line.settings().map(|settings| (line, settings)));
@@ -48,6 +48,9 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Err(mistakes) => return helper::refuse(&mistakes, surroundings),
     };
     helper::warn(&line.warnings, surroundings);
+    if let (Some(kept), Some(_)) = (kept_folder(port, surroundings.environment), &temporary) {
+        helper::warn(&[cannot_keep(&kept)], surroundings);
+    }
     let listener = match listen(port, hop_limit) {
         Ok(listener) => listener,
         Err(error) => return exit::report(&cannot_listen(port, &error), surroundings),
@@ -97,16 +100,10 @@ fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String>
 /// goes with the process, where there is no such directory or it is not this user's. Where nothing can be written it is
 /// one that does not exist, and the daemon keeps the key in memory. `None` where a folder was named.
 fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<PathBuf>, Option<TempDir>) {
-    const ROOTS: &str = "/run/anchord";
     if words.has("runtime-directory") {
         return (None, None);
     }
-    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
-    let base = first("RUNTIME_DIRECTORY")
-        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
-        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
-        .filter(|base| base.is_absolute() && port != 0);
-    let kept = base.map(|base| base.join(format!("serve-{port}")));
+    let kept = kept_folder(port, environment);
     if let Some(kept) = kept.clone().filter(|kept| is_usable(kept)) {
         return (Some(kept), None);
     }
@@ -114,6 +111,26 @@ fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<Pa
         Ok(temporary) => (Some(temporary.path().to_owned()), Some(temporary)),
         Err(_) => (Some(kept.unwrap_or_else(|| Path::new(ROOTS).join(format!("serve-{port}")))), None),
     }
+}
+
+const ROOTS: &str = "/run/anchord";
+
+/// The folder that outlives the process; none for a port that the kernel chooses, which the next process does not have.
+fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
+    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
+    let base = first("RUNTIME_DIRECTORY")
+        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
+        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
+        .filter(|base| base.is_absolute() && port != 0);
+    base.map(|base| base.join(format!("serve-{port}")))
+}
+
+/// The daemon says the like of a key in memory alone.
+fn cannot_keep(folder: &Path) -> String {
+    format!(
+        "`{}` cannot be made or written to; a restart ends the tokens of IMDS clients (--runtime-directory names another)",
+        folder.display()
+    )
 }
 
 /// Whether the folder is there, or can be made, and can be written to.

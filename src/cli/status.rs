@@ -1,5 +1,6 @@
 //! `anchord status`: what a running daemon holds and what ails it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,9 @@ struct Listeners {
     /// `http://address:port` of each that is to be listened on once the host has it.
     #[serde(default)]
     waiting: Vec<String>,
+    /// By the address: why it is not listened on though the host has it.
+    #[serde(default)]
+    troubles: HashMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -224,7 +228,9 @@ fn render(status: &Status, clock: &Clock) -> String {
     let plural = if status.sessions.len() == 1 { "" } else { "s" };
     let mut text = format!("anchord {}, {} session{plural}\n", status.version, status.sessions.len());
     for address in &status.listeners.waiting {
-        let _ = writeln!(text, "{address} is not served: this host does not have the address yet");
+        let why = status.listeners.troubles.get(address);
+        let why = why.map_or("this host does not have the address yet", String::as_str);
+        let _ = writeln!(text, "{address} is not served: {why}");
     }
     for line in &status.sessions {
         // Writing into a String cannot fail.
@@ -320,6 +326,21 @@ mod tests {
         )));
         assert!(shown(1).contains("(1 day left)") && shown(0).contains("(0 days left)"));
         assert!(shown(-1).contains(&format!("{beginning}ended at 2026-03-15T13:00:00Z\n")));
+    }
+
+    #[test]
+    fn an_address_that_is_not_served_is_shown_with_the_last_reason() {
+        let (gone, taken) = ("http://192.0.2.7:80", "http://127.0.0.1:80");
+        let listeners = json!({ "waiting": [gone, taken], "troubles": { taken: "Address already in use" } });
+        let status = json!({ "version": "0", "sessions": [], "listeners": listeners });
+
+        let text = render(&serde_json::from_value(status).unwrap(), &Clock::system());
+
+        assert!(
+            text.contains(&format!("{gone} is not served: this host does not have the address yet\n")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("{taken} is not served: Address already in use\n")), "{text}");
     }
 
     #[test]

@@ -247,6 +247,13 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// What is wrong with the proxy, and what to do. A client's settings may have one that cannot be used, for it may ask
+    /// a daemon instead.
+    pub fn proxy_fault(&self) -> Option<(String, Option<String>)> {
+        let fault = values::proxy(self.proxy.as_ref()?.expose()).err()?;
+        Some((fault.what, fault.hint))
+    }
+
     /// The proxy for digests of settings: a short password is found out from a digest, and decides nothing.
     pub fn proxy_without_login(&self) -> Option<&str> {
         let proxy = self.proxy.as_ref()?.expose();

@@ -75,9 +75,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not.
 pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
-        return Err(Fault::new("names a proxy that is neither http nor https").hint("SOCKS is not supported"));
+    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("http", text.trim()));
+    let scheme = scheme.to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "http" | "https") {
+        let hint = match scheme.starts_with("socks") {
+            true => "SOCKS is not supported",
+            false => "the form is http://host:port",
+        };
+        return Err(Fault::new("names a proxy that is neither http nor https").hint(hint));
     }
     let host = rest.rsplit('@').next().unwrap_or_default();
     if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') {

@@ -27,8 +27,17 @@ pub(super) struct Missing {
 #[derive(Debug)]
 struct Address {
     address: SocketAddr,
-    /// Whether it was told that another program has the port, now that the address is there.
-    is_told: bool,
+    /// Why it cannot be listened on, now that it is there.
+    trouble: Option<String>,
+}
+
+/// What a look finds.
+#[derive(Debug)]
+pub(super) enum News {
+    /// An address has appeared.
+    Appeared(Appeared),
+    /// An address is there and cannot be listened on for another reason than before; without one it has gone again.
+    Trouble(SocketAddr, Option<String>),
 }
 
 /// A listener on an address that has appeared.
@@ -68,7 +77,7 @@ fn is_missing(error: &io::Error) -> bool {
 
 impl Missing {
     pub(super) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let waiting = addresses.into_iter().map(|address| Address { address, is_told: false }).collect();
+        let waiting = addresses.into_iter().map(|address| Address { address, trouble: None }).collect();
         let mut looks = tokio::time::interval(LOOK_AGAIN);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
@@ -79,36 +88,41 @@ impl Missing {
         self.waiting.iter().map(|waiting| waiting.address).collect()
     }
 
-    /// The next one that appears. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Appeared {
+    /// The next change. Cancel-safe.
+    pub(super) async fn next(&mut self) -> News {
         loop {
             if self.waiting.is_empty() {
                 std::future::pending::<()>().await;
             }
             self.looks.tick().await;
-            if let Some(appeared) = self.look().await {
-                return appeared;
+            if let Some(news) = self.look().await {
+                return news;
             }
         }
     }
 
-    /// Tries each once.
-    async fn look(&mut self) -> Option<Appeared> {
+    /// Tries each until there is something to tell.
+    async fn look(&mut self) -> Option<News> {
         for index in 0..self.waiting.len() {
             let waiting = &mut self.waiting[index];
-            match sockets::tcp(waiting.address).await {
+            let address = waiting.address;
+            let trouble = match sockets::tcp(address).await {
                 Ok(listener) => {
-                    let Address { address, .. } = self.waiting.remove(index);
-                    return Some(Appeared { address, listener });
+                    self.waiting.remove(index);
+                    return Some(News::Appeared(Appeared { address, listener }));
                 }
-                Err(Error::Tcp { source, .. }) if is_missing(&source) => waiting.is_told = false,
-                Err(error) if !waiting.is_told => {
-                    let address = waiting.address;
-                    warn!(%address, error = %Chain(&error), "The address has appeared and cannot be listened on; trying again");
-                    waiting.is_told = true;
-                }
-                Err(_) => {}
+                Err(Error::Tcp { source, .. }) if is_missing(&source) => None,
+                Err(Error::Tcp { source, .. }) => Some(source.to_string()),
+                Err(error) => Some(Chain(&error).to_string()),
+            };
+            if trouble == waiting.trouble {
+                continue;
             }
+            if let Some(error) = &trouble {
+                warn!(%address, error, "The address has appeared and cannot be listened on; trying again");
+            }
+            waiting.trouble.clone_from(&trouble);
+            return Some(News::Trouble(address, trouble));
         }
         None
     }
@@ -125,6 +139,11 @@ mod tests {
 
     /// Reserved for documentation (RFC 5737): no host has it.
     const NOWHERE: &str = "192.0.2.7:0";
+
+    fn appeared(news: News) -> Appeared {
+        let News::Appeared(appeared) = news else { panic!("{news:?}") };
+        appeared
+    }
 
     #[tokio::test]
     async fn an_address_that_is_missing_keeps_no_other_from_being_served() {
@@ -153,7 +172,7 @@ mod tests {
         assert!(missing.next().now_or_never().is_none(), "not before its time");
 
         let started = tokio::time::Instant::now();
-        let appeared = missing.next().await;
+        let appeared = appeared(missing.next().await);
 
         assert_eq!((appeared.address, started.elapsed()), (addresses[1], LOOK_AGAIN));
         assert_eq!(missing.addresses(), [addresses[0]]);
@@ -174,11 +193,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_address_that_appears_with_its_port_in_use_is_tried_again() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut missing = Missing::new([taken.local_addr().unwrap()]);
-        assert!(tokio::time::timeout(LOOK_AGAIN * 3, missing.next()).await.is_err());
+        let address = taken.local_addr().unwrap();
+        let mut missing = Missing::new([address]);
 
+        let News::Trouble(troubled, Some(why)) = missing.next().await else { panic!("the port is in use") };
+        assert!(troubled == address && why.contains("in use"), "{why}");
+        let again = tokio::time::timeout(LOOK_AGAIN * 3, missing.next()).await;
+        assert!(again.is_err(), "it is told once: {again:?}");
         drop(taken);
 
-        assert!(tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.is_ok());
+        let news = tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.unwrap();
+        assert_eq!(appeared(news).address, address);
     }
 }

@@ -1,5 +1,6 @@
 //! From settings to running sessions and front ends.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,8 +100,9 @@ impl Seams {
 pub struct Bound {
     /// The addresses of IMDS and container credentials, with the ports that were given for port 0.
     pub http: Vec<SocketAddr>,
-    /// Addresses that this host does not have yet. They are listened on once they appear.
-    pub waiting: Vec<SocketAddr>,
+    /// Addresses that are listened on once that is possible, each with why it is not though this host has it by now;
+    /// without a reason the host does not have it yet.
+    pub waiting: BTreeMap<SocketAddr, Option<String>>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
 }
@@ -120,7 +122,8 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
     let socket = unix_listeners.first().and_then(sockets::Listener::path);
-    let bound = Bound { http, waiting: missing.addresses(), socket };
+    let waiting = missing.addresses().into_iter().map(|address| (address, None)).collect();
+    let bound = Bound { http, waiting, socket };
 
     // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
     let directory = match has_place {
@@ -181,6 +184,10 @@ pub fn transport(settings: &Settings, clock: &Clock) -> Result<Arc<dyn Transport
 /// The same with a limit on AWS's silence other than that of the settings, for what takes AWS long.
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
+    // The HTTP client would pass over a scheme that it does not know, and go out directly.
+    if let Some((what, hint)) = upstream.proxy_fault() {
+        return Err(Error::Proxy { what, hint });
+    }
     let tls = if upstream.verifies_servers {
         upstream::client_config(upstream.ca_file.as_deref(), clock)?
     } else {
@@ -324,8 +331,13 @@ pub(super) fn front_ends(
     let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
     let mut listeners = serde_json::json!({ "http": http, "socket": bound.socket });
     if !bound.waiting.is_empty() {
-        let waiting: Vec<String> = bound.waiting.iter().map(|address| format!("http://{address}")).collect();
+        let waiting: Vec<String> = bound.waiting.keys().map(|address| format!("http://{address}")).collect();
         listeners["waiting"] = waiting.into();
+    }
+    for (address, trouble) in &bound.waiting {
+        if let Some(trouble) = trouble {
+            listeners["troubles"][format!("http://{address}")] = trouble.as_str().into();
+        }
     }
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners);
     socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));

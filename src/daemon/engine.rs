@@ -143,8 +143,18 @@ impl Engine {
 
     /// Takes note of an address that is listened on now.
     pub(super) fn add_listener(&mut self, waiting: SocketAddr, listening: SocketAddr) -> Result<(), Error> {
-        self.bound.waiting.retain(|address| *address != waiting);
+        self.bound.waiting.remove(&waiting);
         self.bound.http.push(listening);
+        self.show_listeners()
+    }
+
+    /// Takes note of why an address is not listened on.
+    pub(super) fn note_trouble(&mut self, waiting: SocketAddr, trouble: Option<String>) -> Result<(), Error> {
+        self.bound.waiting.insert(waiting, trouble);
+        self.show_listeners()
+    }
+
+    fn show_listeners(&mut self) -> Result<(), Error> {
         let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
         let before = self.routes.imds.as_ref();
         let front_ends =

@@ -49,6 +49,14 @@ pub enum Error {
     /// The HTTPS client cannot be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The proxy of the environment cannot be used. Its text is left out: it may hold a password.
+    #[error("HTTPS_PROXY or ALL_PROXY {what}")]
+    Proxy {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// The sockets that systemd passed cannot be taken.
     #[error("cannot take the sockets that systemd passed")]
     Passed(#[source] io::Error),
@@ -67,6 +75,7 @@ impl Classify for Error {
             | Self::OpenDirectory { .. }
             | Self::InUse { .. }
             | Self::Transport(_)
+            | Self::Proxy { .. }
             | Self::Passed(_) => Class::Misconfigured,
             Self::Broken(_) => Class::Broken,
         }
@@ -89,6 +98,7 @@ impl Classify for Error {
                 path.display()
             )),
             Self::Transport(_) => Some("check HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too".into()),
+            Self::Proxy { hint, .. } => hint.clone(),
             Self::Passed(_) | Self::Broken(_) => None,
         }
     }

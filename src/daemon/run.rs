@@ -20,6 +20,7 @@ use super::Bound;
 use super::Error;
 use super::addresses::Appeared;
 use super::addresses::Missing;
+use super::addresses::News;
 use super::credentials_files;
 use super::engine::Applied;
 use super::engine::Engine;
@@ -136,8 +137,9 @@ impl Daemon {
                     look_now.notify_one();
                     reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
                 }
-                appeared = missing.next() => match listen_too(&mut engine, appeared) {
-                    Ok(server) => _ = servers.spawn(server.run(stopped.clone())),
+                news = missing.next() => match take_note(&mut engine, news) {
+                    Ok(Some(server)) => _ = servers.spawn(server.run(stopped.clone())),
+                    Ok(None) => {}
                     Err(error) => error!(error = %Chain(&error), "An address that has appeared is not served"),
                 },
                 prepared = next(&mut reading) => {
@@ -171,12 +173,15 @@ fn announce(bound: &Bound) {
     }
 }
 
-/// Serves an address that has appeared as the others.
-fn listen_too(engine: &mut Engine, appeared: Appeared) -> Result<Server<TcpListener>, Error> {
-    let Appeared { address, listener } = appeared;
+/// Serves an address that has appeared as the others, or shows why it cannot.
+fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListener>>, Error> {
+    let Appeared { address, listener } = match news {
+        News::Appeared(appeared) => appeared,
+        News::Trouble(address, trouble) => return engine.note_trouble(address, trouble).map(|()| None),
+    };
     engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
     info!(%address, "The address has appeared; listening on it");
-    Ok(Server::new("http", listener, engine.routes.tcp.subscribe()))
+    Ok(Some(Server::new("http", listener, engine.routes.tcp.subscribe())))
 }
 
 /// Lets `keeper` write a last time.

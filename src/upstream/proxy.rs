@@ -34,6 +34,16 @@ pub struct NoTunnel {
     pub elsewhere: Option<String>,
     /// Whether a login was sent along.
     pub has_login: bool,
+    /// Whether it names kinds of login that it takes (`Negotiate`, `NTLM`), and Basic is none of them.
+    pub refuses_basic: bool,
+}
+
+/// What is read of the head of a proxy's answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    status: StatusCode,
+    elsewhere: Option<String>,
+    refuses_basic: bool,
 }
 
 impl std::fmt::Display for NoTunnel {
@@ -77,7 +87,7 @@ impl Proxy {
     }
 
     /// Why it opens no tunnel to `target`, a host with a port; `said` where that is known. It is asked once more, for its
-    /// client tells no status.
+    /// client tells neither a status nor the kinds of login, but a login that it refused is not sent again.
     pub(super) async fn no_tunnel(
         &self,
         target: &str,
@@ -85,14 +95,19 @@ impl Proxy {
         limit: Option<Duration>,
     ) -> NoTunnel {
         const PATIENCE: Duration = Duration::from_secs(5);
-        let (status, elsewhere) = match said {
-            Some(status) => (Some(status), None),
-            None => {
-                let asked = tokio::time::timeout(limit.unwrap_or(PATIENCE), self.ask(target)).await;
-                asked.ok().flatten().map_or((None, None), |(status, elsewhere)| (Some(status), elsewhere))
-            }
-        };
-        NoTunnel { proxy: self.shown(), status, elsewhere, has_login: self.login().is_some() }
+        let has_login = self.login().is_some();
+        let mut refusal =
+            NoTunnel { proxy: self.shown(), status: said, elsewhere: None, has_login, refuses_basic: false };
+        if said.is_some() && has_login {
+            return refusal;
+        }
+        let asked = tokio::time::timeout(limit.unwrap_or(PATIENCE), self.ask(target)).await;
+        if let Ok(Some(head)) = asked {
+            refusal.status = said.or(Some(head.status));
+            refusal.elsewhere = head.elsewhere;
+            refusal.refuses_basic = head.refuses_basic;
+        }
+        refusal
     }
 
     /// Its host and port, for messages.
@@ -116,8 +131,8 @@ impl Proxy {
         Some(Secret::new(STANDARD.encode(decoded.expose())))
     }
 
-    /// The status and the place of another proxy or portal that it answers with.
-    async fn ask(&self, target: &str) -> Option<(StatusCode, Option<String>)> {
+    /// The head that it answers with.
+    async fn ask(&self, target: &str) -> Option<Head> {
         const LONGEST_HEAD: usize = 8 << 10;
         // A proxy that is itself reached over TLS is not worth a second TLS client.
         if self.parts().0.eq_ignore_ascii_case("https") {
@@ -140,28 +155,37 @@ impl Proxy {
     }
 }
 
-/// The status and the host of a `Location`.
-fn read_head(head: &str) -> Option<(StatusCode, Option<String>)> {
+/// The status, the host of a `Location`, and the kinds of login.
+fn read_head(head: &str) -> Option<Head> {
     let mut lines = head.lines();
     let mut words = lines.next()?.split(' ');
     let is_http = words.next()?.starts_with("HTTP/");
     let status = words.next()?.parse().ok().filter(|_| is_http)?;
-    let location = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
-    });
+    let mut location = None;
+    let (mut names_a_login, mut takes_basic) = (false, false);
+    for (name, value) in lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("location") && location.is_none() {
+            location = Some(value.trim());
+        } else if name.eq_ignore_ascii_case("proxy-authenticate") {
+            names_a_login = true;
+            // One line may hold several, separated as their parameters are.
+            let mut kinds = value.split(',').filter_map(|part| part.split_whitespace().next());
+            takes_basic |= kinds.any(|kind| kind.eq_ignore_ascii_case("basic"));
+        }
+    }
     let host = location.and_then(|location| location.parse::<Uri>().ok()?.host().map(str::to_owned));
     // Strangers write it, and logs show it.
     let is_plain = |host: &String| {
         host.len() <= 100 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b))
     };
-    Some((status, host.filter(is_plain)))
+    Some(Head { status, elsewhere: host.filter(is_plain), refuses_basic: names_a_login && !takes_basic })
 }
 
-/// Whether a list such as `NO_PROXY` has an entry for the host and port. It takes what Go's `httpproxy` takes: `*`, IP
-/// addresses and networks in CIDR, domains with all below them (a leading `.` or `*.` changes nothing), each of the
-/// last two kinds with a port or without, in upper and lower case. Dots at the end of names, spaces as separators and a
-/// `.domain` that means the domain too are taken as curl takes them.
+/// Whether a list such as `NO_PROXY` has an entry for the host and port. Every form of Go's `httpproxy` is understood:
+/// `*`, networks in CIDR, and IP addresses and domains (with all below them) with a port or without, in upper and lower
+/// case. It differs from Go in three things: `.domain` and `*.domain` except the domain itself too, as in curl; loopback is
+/// not excepted by itself; internationalised names are not converted. Dots at the end of names and spaces as separators
+/// are taken as curl takes them.
 fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = bare.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -311,12 +335,27 @@ mod tests {
 
     #[test]
     fn what_a_proxy_answers_is_read_without_a_strangers_words() {
-        let read = |head: &str| read_head(head);
+        let read = |head: &str| read_head(head).map(|head| (head.status, head.elsewhere));
         let portal = "HTTP/1.1 302 Found\r\nLocation: https://login.corp/?token=canary\r\n\r\nLocation: x";
 
         assert_eq!(read(portal), Some((StatusCode::FOUND, Some("login.corp".into()))));
         assert_eq!(read("HTTP/1.0 502 Bad\r\n\r\n"), Some((StatusCode::BAD_GATEWAY, None)));
         assert_eq!(read("SSH-2.0-OpenSSH 200\r\n"), None);
         assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn a_proxy_refuses_basic_where_it_names_other_logins_alone() {
+        for (lines, refuses) in [
+            ("", false),
+            ("Proxy-Authenticate: Basic realm=\"a\"\r\n", false),
+            ("Proxy-Authenticate: Negotiate\r\nproxy-authenticate: bASIC realm=\"a\"\r\n", false),
+            ("Proxy-Authenticate: Negotiate, NTLM, Basic realm=\"a\"\r\n", false),
+            ("Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n", true),
+            ("Proxy-Authenticate:Digest realm=\"Basic\", nonce=\"b\"\r\n", true),
+        ] {
+            let head = format!("HTTP/1.1 407 No\r\n{lines}\r\n");
+            assert_eq!(read_head(&head).unwrap().refuses_basic, refuses, "{lines}");
+        }
     }
 }

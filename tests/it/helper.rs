@@ -242,6 +242,30 @@ async fn serve_needs_no_folder_that_can_be_written() {
         .await;
 }
 
+/// A taken port ends it before it serves.
+#[tokio::test]
+async fn serve_warns_where_the_folder_that_outlives_it_cannot_be_had() {
+    let stage = Stage::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let serve = |folder: &str| {
+        let mut command = called(&stage, OTHER_NAME);
+        command.arg("serve").args(flags(&stage)).args(["--port", &port]);
+        command.env("RUNTIME_DIRECTORY", stage.path(folder));
+        process::to_the_end(command)
+    };
+    let told = "a restart ends the tokens of IMDS clients";
+
+    // Under a file nothing can be made, by root neither.
+    let (without, with) = (serve("leaf.pem/run").await, serve("made").await);
+
+    assert!(
+        without.stderr.contains(&format!("run/serve-{port}` cannot be made or written to; {told}")),
+        "{without:?}"
+    );
+    assert!(!with.stderr.contains(told), "{with:?}");
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_told_with_the_flag_that_names_another() {
     let stage = Stage::new().await;

@@ -340,6 +340,37 @@ async fn the_proxy_variables_reach_the_transport_and_no_other_variable_does() {
 }
 
 #[tokio::test]
+async fn a_proxy_of_an_unknown_scheme_is_refused_by_every_verb_and_not_passed_over() {
+    let stage = Stage::new().await;
+    for (verb, arguments) in [
+        ("credential-process", &["--session", "bedrock"] as &[&str]),
+        ("check", &[]),
+        ("run", &[]),
+        ("config check", &[]),
+    ] {
+        for (url, hint) in [
+            ("htp://user:canary@127.0.0.1:9", "the form is http://host:port"),
+            ("ftp://x:1", "the form is http://host:port"),
+            ("socks5://127.0.0.1:1080", "SOCKS is not supported"),
+        ] {
+            let mut command = process::anchord();
+            command.args(verb.split(' ')).arg("--config").arg(stage.path("anchord.toml")).args(arguments);
+            command.env("HTTPS_PROXY", url);
+
+            let ran = process::to_the_end(command).await;
+
+            let told = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(
+                ran.code != 0 && told.contains("names a proxy that is neither http nor https"),
+                "{verb}: {told}"
+            );
+            assert!(told.contains(hint) && !told.contains("canary"), "{verb}: {told}");
+        }
+    }
+    assert_eq!(stage.emulator.requests().len(), 0);
+}
+
+#[tokio::test]
 async fn a_dead_proxy_is_a_failure_that_prints_no_password() {
     let stage = Stage::new().await;
 
@@ -377,6 +408,18 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
     let cases = [
         ("", "407 Proxy Authentication Required", "hint: the proxy wants a login"),
         ("user:canary@", "407 Proxy Authentication Required", "hint: the proxy does not take this login"),
+        (
+            "",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM",
+            "hint: the proxy takes no Basic login",
+        ),
+        (
+            "",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=\"a\"",
+            "hint: the proxy wants a login",
+        ),
+        ("", "401 Unauthorized", "hint: a web server that wants a login answers there"),
+        ("", "511 Network Authentication Required", "hint: a portal stands in the way"),
         ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
         ("", "502 Bad Gateway", "hint: the proxy does not reach the endpoint"),
         ("", "504 Gateway Timeout", "hint: the proxy does not reach the endpoint"),

@@ -210,6 +210,9 @@ fn examine(
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
+        Err(error @ daemon::Error::Proxy { .. }) => {
+            report.steps.push(Subject::new("proxy", "proxy").failed("cannot be used", &error.into()));
+        }
         Err(error) => report.steps.push(Subject::new("tls", "TLS").failed("cannot be set up", &error.into())),
     }
     // A name lookup may still block a thread.

@@ -139,6 +139,12 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
         settle(Caller::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
         "ALL_PROXY: names a proxy that is neither http nor https; hint: SOCKS is not supported"
     );
+    for bad in ["htp://127.0.0.1:9", "ftp://x:1"] {
+        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        let told =
+            "ALL_PROXY: names a proxy that is neither http nor https; hint: the form is http://host:port";
+        assert_eq!(refused, told, "{bad}");
+    }
     for bad in ["http://", "http://:3128", "http://user@/"] {
         let refused = settle(Caller::Daemon, bad).unwrap_err();
         assert_eq!(refused, "ALL_PROXY: names no proxy host; hint: the form is http://host:port", "{bad}");

@@ -81,6 +81,9 @@ impl Foreign {
                 "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place, or \
                  whether it takes no headers as large as the certificates are"
             }
+            StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
+                "a portal stands in the way: log in to it (open a web page from this host)"
+            }
             status if status.is_server_error() => {
                 "a proxy or portal on the way, or a load balancer of AWS's, is unwell: the call is tried again"
             }
