@@ -1,5 +1,9 @@
 //! What people have where a certificate or key in PEM belongs, and what turns it into that.
 
+/// What to do where a BEGIN is found that begins no line.
+pub(in crate::identity) const PRECEDED: &str =
+    "a BEGIN line is one that begins so: take away what stands before the dashes";
+
 /// What to do with a file that does not hold what is wanted. `labels` are those of its sections.
 pub(in crate::identity) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> String {
     let of_label = labels.iter().find_map(|label| match wanted {
@@ -57,9 +61,7 @@ fn without_sections(wanted: &str, content: &[u8]) -> &'static str {
         () if has(b"-----BEGIN ") && has(b"\\n") => {
             "its line breaks are the two characters `\\n`: take the text from its BEGIN to its END alone, then sed 's/\\\\n/\\n/g' OLD > NEW"
         }
-        () if has(b"-----BEGIN ") => {
-            "a BEGIN line is one that begins so: take away what stands before the dashes"
-        }
+        () if has(b"-----BEGIN ") => PRECEDED,
         () if is_pkcs7 => "this is PKCS#7 (.p7b): openssl pkcs7 -inform der -print_certs -in OLD -out NEW",
         () if content.starts_with(JAVA) => {
             "this is a Java keystore: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12"

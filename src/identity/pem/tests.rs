@@ -5,6 +5,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::pem::SectionKind;
 
 use super::*;
+use crate::failure::Classify as _;
 
 fn file(text: &str) -> File {
     File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(text.into())).unwrap()
@@ -84,6 +85,38 @@ fn a_byte_order_mark_hides_no_section() {
     let read = read(&format!("\u{feff}{section}\u{feff}{section}")).unwrap();
 
     assert_eq!(read.len(), 2);
+}
+
+#[test]
+fn a_section_that_something_before_its_dashes_hides_is_damage_in_its_line() {
+    let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    for before in ["\u{feff}\u{feff}", "\u{200b}", "\u{a0}", "leaf: ", "\"", "> ", "# "] {
+        for after in ["", whole] {
+            let text = format!("subject=CN = X\n\n{before}{whole}{after}");
+            let error = file(&text).sections().err().unwrap();
+
+            let expected = "`leaf.pem` is damaged in line 3: something stands before a BEGIN line";
+            assert!(error.to_string().starts_with(expected), "{text:?}: {error}");
+            assert!(error.hint().unwrap().contains("take away what stands before the dashes"), "{error:?}");
+        }
+    }
+    let quoted = "> -----BEGIN X-----\n> AQID\n> -----END X-----\n";
+    assert!(read(&format!("{quoted}{whole}")).unwrap_err().contains("damaged in line 1"), "{quoted}");
+    assert!(read(&format!("{whole}\u{200b}{whole}")).unwrap_err().contains("damaged in line 4"));
+}
+
+#[test]
+fn text_between_sections_hides_none() {
+    let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    for text in [
+        "Bag Attributes\n    friendlyName: leaf\nsubject=CN = X\nissuer=CN = Y\n",
+        "# -----BEGIN X-----\n# AQID\n# -----END X-----\n",
+        "what follows starts with -----BEGIN X-----\n",
+    ] {
+        let read = read(&format!("{text}{whole}{text}{whole}{text}"));
+
+        assert_eq!(read.map(|sections| sections.len()), Ok(2), "{text}");
+    }
 }
 
 #[test]
