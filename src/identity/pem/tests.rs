@@ -166,6 +166,34 @@ fn a_key_of_another_program_is_named_with_what_converts_it() {
     }
 }
 
+/// Made by `openssl req -new -outform der`.
+const REQUEST: &str = "MIHMMHQCAQAwEjEQMA4GA1UEAwwHcm9ib3QtNzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJzWqn0hDUB4dpYtMVnjNWzK\
+    IElGBNqFdKcxSs0vHLDzvMVOl0EP2M0yw9WRMEIAkvBa665aDKWvYS2BMv895rCgADAKBggqhkjOPQQDAgNIADBFAiEAxde8\
+    7VIlq4X7q7uN4XRpt1j4nVfGc/IixLyZrTRusKgCIEO0aZQDUowM+TSULo1reCLuIOGS5pt/k41XxMXAe130";
+
+#[test]
+fn what_is_no_certificate_at_all_is_not_converted_from_der() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    let request = BASE64_STANDARD.decode(REQUEST).unwrap();
+    let pem = BASE64_STANDARD.encode("-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
+    let secret = format!("data:\n  tls.crt: {pem}\n");
+    for (content, expected) in [
+        (request.as_slice(), "this is the request for a certificate"),
+        (pem.as_bytes(), "base64 -d OLD > NEW"),
+        (secret.as_bytes(), "base64 -d OLD > NEW"),
+        (b"\r\n<!DOCTYPE HTML PUBLIC>\n<p>Sign in</p>", "this is a web page"),
+        (b"<HTML><body>404</body></HTML>", "this is a web page"),
+    ] {
+        for wanted in ["certificate", "private key"] {
+            let hint = stranger::hint(wanted, &[], content);
+
+            assert!(hint.contains(expected) && !hint.contains("der"), "{wanted}: {hint}");
+        }
+    }
+    assert!(stranger::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
+}
+
 /// Base64 that shares a line with the label is a key's, perhaps.
 #[test]
 fn a_label_never_holds_what_stands_behind_it() {
