@@ -146,7 +146,7 @@ impl File {
     /// What was read from `origin`, unless there is nothing in it.
     pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, Error> {
         match content::text(content.expose()) {
-            Err(source) => Err(Error::Utf16 { origin, source }),
+            Err(source) => Err(Error::WideText { origin, source }),
             Ok(text) if text.trim_ascii().is_empty() => Err(Error::Empty { origin }),
             Ok(_) => Ok(Self { origin, mode, content }),
         }
