@@ -53,7 +53,7 @@ pub enum Fault {
     Silent(&'static str),
     /// Text that nothing here reads.
     #[error(transparent)]
-    Utf16(#[from] Utf16),
+    WideText(#[from] WideText),
 }
 
 impl Fault {
@@ -62,7 +62,7 @@ impl Fault {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => tilde_hint(path),
             Self::NotAFile(Kind::Pipe) => Some(PIPE_HINT.into()),
-            Self::Utf16(_) => Some(Utf16::HINT.into()),
+            Self::WideText(wide) => Some(wide.hint()),
             Self::System(_) | Self::NotAFile(_) | Self::TooLarge { .. } | Self::Silent(_) => None,
         }
     }
@@ -143,7 +143,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Content, Fault> {
 /// The same as text in UTF-8, without the mark that may stand before it.
 ///
 /// # Errors
-/// As [`read`], or if it is UTF-16.
+/// As [`read`], or if it is UTF-16 or UTF-32.
 pub fn read_text(path: &Path, limit: u64) -> Result<Secret<Vec<u8>>, Fault> {
     let content = read(path, limit)?;
     let bytes = content.bytes.expose();
@@ -233,14 +233,41 @@ fn is_ready(pipe: &fs_err::File) -> bool {
     rustix::event::poll(&mut fds, second.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
-/// Text of two bytes a character.
+/// Text of two or four bytes a character. The byte order is named where no mark tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is text in UTF-16, as PowerShell and Windows editors write it")]
-pub struct Utf16;
+#[error("it is text in {name}{}", writers(.name))]
+pub struct WideText {
+    /// As `iconv` takes it.
+    name: &'static str,
+}
 
-impl Utf16 {
+fn writers(name: &str) -> &'static str {
+    if name.starts_with("UTF-16") { ", as PowerShell and Windows editors write it" } else { "" }
+}
+
+impl WideText {
     /// What to do about it.
-    pub const HINT: &str = "convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW";
+    pub fn hint(self) -> String {
+        format!("convert it: iconv -f {} -t UTF-8 OLD > NEW", self.name)
+    }
+
+    /// What `bytes` are, if they are that.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let are_letters =
+            |pair: [u8; 2]| pair.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+        let name = match *bytes {
+            // The marks of UTF-16 begin those of UTF-32.
+            [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+            // Without a mark, which `iconv -t UTF-16LE` does not write.
+            [first, 0, 0, 0, second, 0, 0, 0, ..] if are_letters([first, second]) => "UTF-32LE",
+            [0, 0, 0, first, 0, 0, 0, second, ..] if are_letters([first, second]) => "UTF-32BE",
+            [first, 0, second, 0, ..] if are_letters([first, second]) => "UTF-16LE",
+            [0, first, 0, second, ..] if are_letters([first, second]) => "UTF-16BE",
+            _ => return None,
+        };
+        Some(Self { name })
+    }
 }
 
 /// The mark that Windows programs put before text in UTF-8.
@@ -249,16 +276,12 @@ pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What people put into a file as text: without a byte order mark.
 ///
 /// # Errors
-/// If it is UTF-16.
-pub fn text(bytes: &[u8]) -> Result<&[u8], Utf16> {
-    let is_letter = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-    let is_utf16 = match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
-        // Without a mark, which `iconv -t UTF-16LE` does not write.
-        [0, first, 0, second, ..] | [first, 0, second, 0, ..] => is_letter(*first) && is_letter(*second),
-        _ => false,
-    };
-    if is_utf16 { Err(Utf16) } else { Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)) }
+/// If it is UTF-16 or UTF-32.
+pub fn text(bytes: &[u8]) -> Result<&[u8], WideText> {
+    match WideText::of(bytes) {
+        Some(wide) => Err(wide),
+        None => Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)),
+    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,11 @@ fn data(source: &Source) -> Result<String, Failure> {
     let (_, parsed) =
         X509Certificate::from_der(&der).map_err(|_| unreadable("holds a certificate that cannot be read"))?;
     if identity::has_negative_serial(&parsed) {
-        return Err(unreadable("holds a certificate with a negative serial number"));
+        return Err(Failure::of(
+            Class::Misconfigured,
+            format!("`{}` holds a certificate with a negative serial number", source.name()),
+            Some(identity::NEGATIVE_SERIAL.into()),
+        ));
     }
     let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => "RSA",

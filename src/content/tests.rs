@@ -89,19 +89,34 @@ fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_text_and_utf_16_is_refused() {
-    let utf16 = |text: &str, mark: bool| -> Vec<u8> {
-        let units = mark.then_some(0xfeff).into_iter().chain(text.encode_utf16());
-        units.flat_map(u16::to_le_bytes).collect()
-    };
-
+fn a_byte_order_mark_is_no_text() {
     assert_eq!(text(b"\xef\xbb\xbf-----BEGIN"), Ok(&b"-----BEGIN"[..]));
     assert_eq!(text(b"-----BEGIN"), Ok(&b"-----BEGIN"[..]));
     assert_eq!(text(b"\x30\x82\x01\x00"), Ok(&b"\x30\x82\x01\x00"[..]), "DER");
-    assert_eq!(text(&utf16("-----BEGIN", true)), Err(Utf16));
-    assert_eq!(text(&utf16("-----BEGIN", false)), Err(Utf16));
-    assert_eq!(text(b"\xfe\xff\0-\0-"), Err(Utf16));
-    assert_eq!(text(b"\0-\0-"), Err(Utf16));
+}
+
+/// Of one without a mark, `iconv` has to be told the byte order.
+#[test]
+fn wide_text_is_refused_with_the_name_that_converts_it() {
+    let wide = |marked: &str| -> [Vec<u8>; 4] {
+        [
+            marked.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            marked.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            marked.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect(),
+            marked.chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect(),
+        ]
+    };
+    for (marked, names) in [
+        ("\u{feff}-----BEGIN", ["UTF-16", "UTF-16", "UTF-32", "UTF-32"]),
+        ("-----BEGIN", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"]),
+    ] {
+        for (bytes, name) in wide(marked).iter().zip(names) {
+            let refused = text(bytes).unwrap_err();
+
+            assert!(refused.to_string().starts_with(&format!("it is text in {name}")), "{refused}");
+            assert_eq!(refused.hint(), format!("convert it: iconv -f {name} -t UTF-8 OLD > NEW"));
+        }
+    }
 }
 
 #[test]

@@ -172,18 +172,109 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 }
 
-/// How many distinct certificates of CAs are not sent, roots apart.
-pub(super) fn unused(certificates: &[Certificate], chain: &[&Certificate]) -> Result<usize, Error> {
-    let mut seen: Vec<&[u8]> = chain.iter().map(|link| link.der.as_slice()).collect();
-    let mut unused = 0;
+/// Sentences on the certificates of CAs that are not sent, roots apart: one for each place that has some.
+pub(super) fn left_out(
+    leaf: &Certificate,
+    certificates: &[Certificate],
+    chain: &[&Certificate],
+    now: OffsetDateTime,
+) -> Result<Vec<String>, Error> {
+    let mut authorities = Vec::new();
+    let mut seen = HashSet::new();
     for certificate in certificates {
-        let parsed = certificate.parse()?;
-        if !seen.contains(&certificate.der.as_slice()) && parsed.is_ca() && !is_root(&parsed) {
-            unused += 1;
+        if seen.insert(&certificate.der) {
+            authorities.extend(Authority::new(certificate, now)?);
         }
-        seen.push(&certificate.der);
     }
-    Ok(unused)
+    let issuers = issuers(&leaf.parse()?, &authorities);
+    let is_sent = |authority: &Authority<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
+    let all_fit = issuers.iter().filter(|issuer| !is_root(&issuer.parsed)).count() <= MAX_INTERMEDIATES;
+    let mut places: Vec<(String, Vec<Reason>)> = Vec::new();
+    for authority in authorities.iter().filter(|authority| !is_sent(authority) && !is_root(&authority.parsed))
+    {
+        let is_issuer = issuers.iter().any(|issuer| std::ptr::eq(*issuer, authority));
+        let reason = match leaf::fault_of_time(&authority.parsed, now) {
+            Some(leaf::Fault::NotYetValid { .. }) => Reason::NotYetValid,
+            Some(_) => Reason::Expired,
+            None if !authority.is_usable() => Reason::NoCertSign,
+            None if !is_issuer => Reason::Elsewhere,
+            None if all_fit => Reason::Around,
+            None => Reason::TooMany,
+        };
+        let place = authority.certificate.origin.to_string();
+        match places.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, reasons)) => reasons.push(reason),
+            None => places.push((place, vec![reason])),
+        }
+    }
+    Ok(places.iter().map(|(place, reasons)| sentence(place, reasons)).collect())
+}
+
+/// Those that a usable path from the leaf leads to.
+fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>]) -> Vec<&'s Authority<'a>> {
+    let usable = || authorities.iter().filter(|authority| authority.is_usable());
+    let mut found: Vec<_> = usable().filter(|authority| authority.may_have_issued(leaf)).collect();
+    let mut next = 0;
+    while let Some(below) = found.get(next).copied() {
+        for issuer in usable().filter(|authority| authority.may_have_issued(&below.parsed)) {
+            if !found.iter().any(|other| std::ptr::eq(*other, issuer)) {
+                found.push(issuer);
+            }
+        }
+        next += 1;
+    }
+    found
+}
+
+/// Why a certificate is not sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    NotYetValid,
+    Expired,
+    NoCertSign,
+    Elsewhere,
+    Around,
+    TooMany,
+}
+
+impl Reason {
+    const ALL: [Self; 6] =
+        [Self::Expired, Self::NotYetValid, Self::NoCertSign, Self::Elsewhere, Self::TooMany, Self::Around];
+
+    /// In the words for one certificate or for several.
+    fn text(self, is_one: bool) -> &'static str {
+        match (self, is_one) {
+            (Self::NotYetValid, true) => "is not valid yet",
+            (Self::NotYetValid, false) => "are not valid yet",
+            (Self::Expired, true) => "has expired",
+            (Self::Expired, false) => "have expired",
+            (Self::NoCertSign, true) => "has no key usage keyCertSign",
+            (Self::NoCertSign, false) => "have no key usage keyCertSign",
+            (Self::Elsewhere, true) => "does not lead from the leaf towards a root",
+            (Self::Elsewhere, false) => "do not lead from the leaf towards a root",
+            (Self::Around, true) => "only leads back to what is sent",
+            (Self::Around, false) => "only lead back to what is sent",
+            (Self::TooMany, true) => "is one too many for Roles Anywhere, which takes at most 5",
+            (Self::TooMany, false) => "are too many for Roles Anywhere, which takes at most 5",
+        }
+    }
+}
+
+fn sentence(place: &str, reasons: &[Reason]) -> String {
+    let all = reasons.len();
+    let mut parts = Vec::new();
+    for reason in Reason::ALL {
+        let some = reasons.iter().filter(|other| **other == reason).count();
+        let who = match some {
+            0 => continue,
+            1 if all == 1 => "it".into(),
+            _ if some == all => "they".into(),
+            _ => some.to_string(),
+        };
+        parts.push(format!("{who} {}", reason.text(some == 1)));
+    }
+    let are = if all == 1 { "is" } else { "are" };
+    format!("{all} of the certificates in {place} {are} not sent: {}", parts.join(", "))
 }
 
 /// Whether it is signed by itself. A CA that has changed its key may certify the new one with the old one, under one

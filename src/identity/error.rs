@@ -41,11 +41,11 @@ pub enum Error {
     },
     /// Text that nothing here reads.
     #[error("{origin} cannot be used: {source}")]
-    Utf16 {
+    WideText {
         /// Where.
         origin: Origin,
         /// What it is.
-        source: content::Utf16,
+        source: content::WideText,
     },
     /// A place that this process was not given.
     #[error("{origin} gives nothing: {why}")]
@@ -241,7 +241,7 @@ impl Error {
             content::Fault::System(source) => Self::Read { path: path.into(), source },
             content::Fault::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
             content::Fault::TooLarge { limit } => Self::TooLarge { origin, limit },
-            content::Fault::Utf16(source) => Self::Utf16 { origin, source },
+            content::Fault::WideText(source) => Self::WideText { origin, source },
             content::Fault::Silent(why) => {
                 let source = io::Error::new(io::ErrorKind::TimedOut, format!("it is a pipe, and {why}"));
                 Self::Read { path: path.into(), source }
@@ -296,7 +296,7 @@ impl Classify for Error {
             Self::Panicked { .. } => return None,
             Self::NotAFile { kind: content::Kind::Pipe, .. } => content::PIPE_HINT,
             Self::NotAFile { .. } => "name the file itself",
-            Self::Utf16 { .. } => content::Utf16::HINT,
+            Self::WideText { source, .. } => return Some(source.hint()),
             Self::Empty { .. } => "it may still be being written; otherwise fill it",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
             Self::Missing { hint, .. } => return Some(hint.clone()),

@@ -82,9 +82,7 @@ impl Fault {
             Self::Ca => "name the leaf issued to this host, not its CA",
             Self::NoDigitalSignature => "have it issued with keyUsage digitalSignature",
             Self::WeakSignature { .. } => "have it issued with SHA-256 or stronger",
-            Self::NegativeSerial { .. } => {
-                "have it issued with a positive serial number, as RFC 5280 demands"
-            }
+            Self::NegativeSerial { .. } => NEGATIVE_SERIAL,
             Self::OldVersion => "have it issued with basicConstraints and keyUsage extensions",
             Self::NoSubject => "have it issued with a subject, such as CN=this-host",
             Self::Key { .. } => {
@@ -133,6 +131,9 @@ pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Strin
 pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
     certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
 }
+
+/// What to do about a serial number that is below zero.
+pub const NEGATIVE_SERIAL: &str = "have it issued with a positive serial number, as RFC 5280 demands";
 
 /// Whether the serial number is below zero.
 pub fn has_negative_serial(certificate: &X509Certificate<'_>) -> bool {

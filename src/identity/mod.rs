@@ -56,6 +56,7 @@ pub use key::SignFailure;
 pub use key::SigningKey;
 pub use leaf::Fault;
 pub use leaf::KeyKind;
+pub use leaf::NEGATIVE_SERIAL;
 pub use leaf::has_negative_serial;
 pub use name::attribute_text;
 pub use origin::Origin;

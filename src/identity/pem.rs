@@ -96,6 +96,8 @@ pub enum Damage {
     Joined,
     /// Line breaks were written as `\n`.
     Escaped,
+    /// Something in front of its BEGIN line hides it.
+    Preceded,
 }
 
 impl Damage {
@@ -105,6 +107,7 @@ impl Damage {
             (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => {
                 "copy the file again, complete from the BEGIN line to the END line"
             }
+            (Self::Preceded, _) => stranger::PRECEDED,
             (Self::Joined, true) => {
                 "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
             }
@@ -123,6 +126,7 @@ impl fmt::Display for Damage {
             Self::NotBase64 => "a section is not base64",
             Self::Joined => "a BEGIN or END line shares its line with something else",
             Self::Escaped => "its line breaks are the two characters `\\n`",
+            Self::Preceded => "something stands before a BEGIN line, perhaps an invisible character",
         })
     }
 }
@@ -142,7 +146,7 @@ impl File {
     /// What was read from `origin`, unless there is nothing in it.
     pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, Error> {
         match content::text(content.expose()) {
-            Err(source) => Err(Error::Utf16 { origin, source }),
+            Err(source) => Err(Error::WideText { origin, source }),
             Ok(text) if text.trim_ascii().is_empty() => Err(Error::Empty { origin }),
             Ok(_) => Ok(Self { origin, mode, content }),
         }
@@ -187,6 +191,7 @@ impl File {
     pub(super) fn sections_and_damage(&self) -> Vec<Result<Section<'_>, (usize, Damage)>> {
         let mut found = Vec::new();
         let mut open: Option<Section<'_>> = None;
+        let mut hidden: Option<Hidden<'_>> = None;
         for (number, line) in self.lines() {
             if let Some(damage) = damage_of(line, open.is_some()) {
                 // Nothing says where the text of an open section goes on.
@@ -202,6 +207,13 @@ impl File {
                     section.lines.push(line);
                     open = Some(section);
                 }
+            } else if let Some(ended) = hidden.take_if(|hidden| hidden.is_ended_by(line)) {
+                found.push(Err((ended.line, Damage::Preceded)));
+            } else if count(line, BEGIN) > 0 {
+                hidden = Hidden::of(number, line);
+            }
+            if open.is_some() {
+                hidden = None;
             }
         }
         found.extend(open.map(|unended| Err((unended.line, Damage::NoEnd))));
@@ -277,6 +289,32 @@ fn damage_of(line: &[u8], is_in_section: bool) -> Option<Damage> {
 
 fn count(text: &[u8], part: &[u8]) -> usize {
     text.windows(part.len()).filter(|window| *window == part).count()
+}
+
+/// What may be a section whose BEGIN line has something in front of it. Prose names such lines too, but no END line
+/// follows there.
+struct Hidden<'a> {
+    line: usize,
+    before: &'a [u8],
+    label: &'a [u8],
+}
+
+impl<'a> Hidden<'a> {
+    fn of(number: usize, line: &'a [u8]) -> Option<Self> {
+        let at = line.windows(BEGIN.len()).position(|part| part == BEGIN)?;
+        let (before, begin) = line.split_at(at);
+        let rest = &begin[BEGIN.len()..];
+        let end = rest.windows(DASHES.len()).position(|part| part == DASHES)?;
+        Some(Self { line: number, before, label: &rest[..end] })
+    }
+
+    /// The same may stand in front of its other lines, unless that makes comments of them.
+    fn is_ended_by(&self, line: &[u8]) -> bool {
+        let is_comment = [&b"#"[..], b";", b"//"].iter().any(|sign| self.before.starts_with(sign));
+        let line = if is_comment { line } else { line.strip_prefix(self.before).unwrap_or(line) };
+        let rest = line.strip_prefix(END).and_then(|label| label.strip_prefix(self.label));
+        rest.is_some_and(|rest| rest.starts_with(DASHES))
+    }
 }
 
 impl Section<'_> {

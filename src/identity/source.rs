@@ -282,13 +282,7 @@ impl Source {
         if chain.len() > MAX_INTERMEDIATES {
             return Err(Error::ChainTooLong { origin: self.origin(), length: chain.len() });
         }
-        let left_out = chain::unused(&certificates, &chain)?;
-        if left_out > 0 {
-            warnings.push(format!(
-                "{left_out} of the certificates in {} are not sent: they have expired, do not lead from the leaf towards a root, or are too many",
-                self.origin(),
-            ));
-        }
+        warnings.extend(chain::left_out(leaf, &certificates, &chain, now)?);
         let identity = Identity::new(leaf, &chain, Arc::clone(key))?;
         Ok(Loaded { identity, warnings })
     }

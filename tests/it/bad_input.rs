@@ -231,11 +231,15 @@ async fn what_stands_in_a_pem_files_place_is_named_with_what_converts_it() {
     let stage = Stage::new().await;
     let pem = fs_err::read_to_string(stage.path("leaf.pem")).unwrap();
     let utf16: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16_big: Vec<u8> = pem.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let escaped = pem.replace('\n', "\\n");
     let spaces = pem.replace('\n', " ");
     let renamed = |label: &str| pem.replace(" CERTIFICATE-", &format!(" {label}-")).into_bytes();
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (utf16, "iconv -f UTF-16 -t UTF-8"),
+        (utf16, "iconv -f UTF-16LE -t UTF-8"),
+        (utf16_big, "iconv -f UTF-16BE -t UTF-8"),
+        (format!("\u{200b}{pem}{pem}").into_bytes(), "take away what stands before the dashes"),
+        (b"<!doctype html>\n<title>Sign in</title>\n".to_vec(), "this is a web page"),
         (escaped.into_bytes(), "the two characters `\\n`"),
         (spaces.into_bytes(), "sed -E 's/-----(BEGIN|END)"),
         (renamed("PKCS7"), "openssl pkcs7 -print_certs"),

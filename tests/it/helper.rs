@@ -300,6 +300,19 @@ async fn a_server_that_proves_nothing_is_taken_with_a_warning_only_where_it_was_
 }
 
 #[tokio::test]
+async fn read_certificate_data_says_what_to_do_about_a_negative_serial_number() {
+    let stage = Stage::new().await;
+    let leaf = stage.root.with_serial(&stage.leaf(), &[0x80]).unwrap();
+    stage.install(&leaf);
+    let read = ["read-certificate-data", "--certificate", "leaf.pem"];
+
+    let ran = run_alone(&stage, NAMES[0], &read).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: have it issued with a positive serial number"), "{}", ran.stderr);
+}
+
+#[tokio::test]
 async fn read_certificate_data_prints_a_file_as_json() {
     let stage = Stage::new().await;
     for (kind, key_type) in [(KeyKind::P256, "EC"), (KeyKind::Rsa2048, "RSA")] {

@@ -6,6 +6,8 @@ use anchord_emulator::KeyKind;
 use time::Duration;
 
 use crate::identity::Loaded;
+use crate::identity::Locator;
+use crate::identity::Source;
 use crate::identity::support::Folder;
 use crate::identity::support::key;
 use crate::identity::support::leaf_of;
@@ -117,6 +119,7 @@ fn a_path_that_fits_is_sent_where_another_one_is_too_long() {
 
     assert_eq!(sent, [short]);
     assert!(warnings[0].starts_with("6 of the certificates in"), "{warnings:?}");
+    assert!(warnings[0].contains("are not sent: they are too many"), "{warnings:?}");
 }
 
 #[test]
@@ -132,7 +135,35 @@ fn an_expired_certificate_of_an_issuer_is_not_sent_beside_a_good_one() {
 
     assert_eq!(sent, [der(&issuing), by_other]);
     assert!(warnings[0].contains("1 of the certificates in"), "{warnings:?}");
-    assert!(warnings[0].contains("have expired"), "{warnings:?}");
+    assert!(warnings[0].ends_with("is not sent: it has expired"), "{warnings:?}");
+}
+
+#[test]
+fn a_certificate_that_is_not_sent_is_told_with_its_own_file_and_the_reason() {
+    let root = root();
+    let (issuing, stray) = (below(&root, "Issuing"), below(&root, "Stray"));
+    let mut request = AuthorityRequest::new("Old", KeyKind::P256);
+    (request.not_before, request.not_after) = (now() - Duration::days(9), now() - Duration::DAY);
+    let old = root.subordinate(&request).unwrap();
+    let (folder, leaf) = (Folder::new(), leaf_of(&issuing, KeyKind::P256));
+    folder.install(&leaf);
+    let more = folder.write("more.pem", [der(&issuing), der(&stray)].map(|der| pem(&der)).concat());
+    let source = Source { intermediates: Some(Locator::File(more.clone())), ..folder.source() };
+    let leaf_file = folder.path("leaf.pem");
+
+    let of_one = source.load(now()).unwrap().warnings;
+    folder.write("leaf.pem", leaf.certificate_pem().to_owned() + &pem(&der(&below(&root, "Other"))));
+    folder.write("more.pem", [der(&issuing), der(&stray), der(&old)].map(|der| pem(&der)).concat());
+    let of_both = source.load(now()).unwrap().warnings;
+
+    let stray = "it does not lead from the leaf towards a root";
+    assert_eq!(of_one, [format!("1 of the certificates in `{}` is not sent: {stray}", more.display())]);
+    let mixed = "1 has expired, 1 does not lead from the leaf towards a root";
+    let expected = [
+        format!("1 of the certificates in `{}` is not sent: {stray}", leaf_file.display()),
+        format!("2 of the certificates in `{}` are not sent: {mixed}", more.display()),
+    ];
+    assert_eq!(of_both, expected);
 }
 
 /// The first path leads into a certificate that has expired, the second one to its end.

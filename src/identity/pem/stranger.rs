@@ -1,5 +1,12 @@
 //! What people have where a certificate or key in PEM belongs, and what turns it into that.
 
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
+
+/// What to do where a BEGIN is found that begins no line.
+pub(in crate::identity) const PRECEDED: &str =
+    "a BEGIN line is one that begins so: take away what stands before the dashes";
+
 /// What to do with a file that does not hold what is wanted. `labels` are those of its sections.
 pub(in crate::identity) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> String {
     let of_label = labels.iter().find_map(|label| match wanted {
@@ -30,9 +37,7 @@ pub(in crate::identity) fn certificate(label: &[u8]) -> Option<&'static str> {
 
 fn no_certificate(label: &str) -> Option<&'static str> {
     match label {
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
-            Some("this is the request for a certificate: name the file that the CA has answered with")
-        }
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Some(REQUEST),
         _ => None,
     }
 }
@@ -49,6 +54,19 @@ fn no_key(label: &str) -> Option<&'static str> {
     }
 }
 
+const REQUEST: &str = "this is the request for a certificate: name the file that the CA has answered with";
+
+fn is_web_page(content: &[u8]) -> bool {
+    let start = content.trim_ascii_start();
+    let begins = |tag: &[u8]| start.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
+    begins(b"<!doctype html") || begins(b"<html") || begins(b"<head")
+}
+
+/// PKCS#10 in DER.
+fn is_request(content: &[u8]) -> bool {
+    X509CertificationRequest::from_der(content).is_ok()
+}
+
 fn without_sections(wanted: &str, content: &[u8]) -> &'static str {
     let has = |part: &[u8]| content.windows(part.len()).any(|window| window == part);
     let is_pkcs7 =
@@ -57,9 +75,14 @@ fn without_sections(wanted: &str, content: &[u8]) -> &'static str {
         () if has(b"-----BEGIN ") && has(b"\\n") => {
             "its line breaks are the two characters `\\n`: take the text from its BEGIN to its END alone, then sed 's/\\\\n/\\n/g' OLD > NEW"
         }
-        () if has(b"-----BEGIN ") => {
-            "a BEGIN line is one that begins so: take away what stands before the dashes"
+        () if has(b"-----BEGIN ") => PRECEDED,
+        () if has(b"LS0tLS1CRUdJTi") => {
+            "this has PEM in base64, as Kubernetes shows secrets: take that text alone, then base64 -d OLD > NEW"
         }
+        () if is_web_page(content) => {
+            "this is a web page, perhaps one that asks for a login: fetch the file itself"
+        }
+        () if is_request(content) => REQUEST,
         () if is_pkcs7 => "this is PKCS#7 (.p7b): openssl pkcs7 -inform der -print_certs -in OLD -out NEW",
         () if content.starts_with(JAVA) => {
             "this is a Java keystore: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12"

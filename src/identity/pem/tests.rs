@@ -5,6 +5,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::pem::SectionKind;
 
 use super::*;
+use crate::failure::Classify as _;
 
 fn file(text: &str) -> File {
     File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(text.into())).unwrap()
@@ -87,6 +88,38 @@ fn a_byte_order_mark_hides_no_section() {
 }
 
 #[test]
+fn a_section_that_something_before_its_dashes_hides_is_damage_in_its_line() {
+    let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    for before in ["\u{feff}\u{feff}", "\u{200b}", "\u{a0}", "leaf: ", "\"", "> ", "# "] {
+        for after in ["", whole] {
+            let text = format!("subject=CN = X\n\n{before}{whole}{after}");
+            let error = file(&text).sections().err().unwrap();
+
+            let expected = "`leaf.pem` is damaged in line 3: something stands before a BEGIN line";
+            assert!(error.to_string().starts_with(expected), "{text:?}: {error}");
+            assert!(error.hint().unwrap().contains("take away what stands before the dashes"), "{error:?}");
+        }
+    }
+    let quoted = "> -----BEGIN X-----\n> AQID\n> -----END X-----\n";
+    assert!(read(&format!("{quoted}{whole}")).unwrap_err().contains("damaged in line 1"), "{quoted}");
+    assert!(read(&format!("{whole}\u{200b}{whole}")).unwrap_err().contains("damaged in line 4"));
+}
+
+#[test]
+fn text_between_sections_hides_none() {
+    let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
+    for text in [
+        "Bag Attributes\n    friendlyName: leaf\nsubject=CN = X\nissuer=CN = Y\n",
+        "# -----BEGIN X-----\n# AQID\n# -----END X-----\n",
+        "what follows starts with -----BEGIN X-----\n",
+    ] {
+        let read = read(&format!("{text}{whole}{text}{whole}{text}"));
+
+        assert_eq!(read.map(|sections| sections.len()), Ok(2), "{text}");
+    }
+}
+
+#[test]
 fn what_is_whole_is_found_beside_damage() {
     let whole = "-----BEGIN X-----\nAQID\n-----END X-----\n";
     let joined = "-----BEGIN Y-----\nAQID\n-----END Y----------BEGIN Z-----\nAQID\n-----END Z-----\n";
@@ -131,6 +164,34 @@ fn a_key_of_another_program_is_named_with_what_converts_it() {
 
         assert!(hint.contains(expected), "{text}: {hint}");
     }
+}
+
+/// Made by `openssl req -new -outform der`.
+const REQUEST: &str = "MIHMMHQCAQAwEjEQMA4GA1UEAwwHcm9ib3QtNzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJzWqn0hDUB4dpYtMVnjNWzK\
+    IElGBNqFdKcxSs0vHLDzvMVOl0EP2M0yw9WRMEIAkvBa665aDKWvYS2BMv895rCgADAKBggqhkjOPQQDAgNIADBFAiEAxde8\
+    7VIlq4X7q7uN4XRpt1j4nVfGc/IixLyZrTRusKgCIEO0aZQDUowM+TSULo1reCLuIOGS5pt/k41XxMXAe130";
+
+#[test]
+fn what_is_no_certificate_at_all_is_not_converted_from_der() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    let request = BASE64_STANDARD.decode(REQUEST).unwrap();
+    let pem = BASE64_STANDARD.encode("-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
+    let secret = format!("data:\n  tls.crt: {pem}\n");
+    for (content, expected) in [
+        (request.as_slice(), "this is the request for a certificate"),
+        (pem.as_bytes(), "base64 -d OLD > NEW"),
+        (secret.as_bytes(), "base64 -d OLD > NEW"),
+        (b"\r\n<!DOCTYPE HTML PUBLIC>\n<p>Sign in</p>", "this is a web page"),
+        (b"<HTML><body>404</body></HTML>", "this is a web page"),
+    ] {
+        for wanted in ["certificate", "private key"] {
+            let hint = stranger::hint(wanted, &[], content);
+
+            assert!(hint.contains(expected) && !hint.contains("der"), "{wanted}: {hint}");
+        }
+    }
+    assert!(stranger::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
 }
 
 /// Base64 that shares a line with the label is a key's, perhaps.
