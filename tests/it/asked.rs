@@ -427,6 +427,23 @@ async fn who_looks_at_a_closed_key_beside_a_daemon_is_not_told_to_open_it() {
     }
 }
 
+/// The certificate of these is open, so that the key alone is refused.
+#[tokio::test]
+async fn a_closed_key_of_an_open_certificate_beside_a_daemon_is_left_closed() {
+    let (stage, _daemon, _) = start().await;
+    for more in [&[][..], &["--json"]] {
+        let Some(mut command) = as_a_user(&stage, &absolute(&stage), "chmod 0 key.pem") else {
+            return not_played(NO_MOUNTS);
+        };
+        command.args(["certificate", "show"]).args(more);
+
+        let ran = process::to_the_end(command).await;
+
+        assert!(ran.stdout.contains("the daemon reads it, and its clients need not"), "{ran:?}");
+        assert!(!ran.stdout.contains("let the daemon's user read it"), "{ran:?}");
+    }
+}
+
 /// A shell may have a `LEAF` of its own, and one that has none means the daemon's.
 #[tokio::test]
 async fn a_client_with_another_certificate_in_the_variable_gets_none_of_the_daemons_credentials() {
