@@ -181,6 +181,31 @@ fn a_certificate_in_a_variable_is_said_by_its_leaf_where_the_caller_has_one() {
     assert!(!is_the_daemons(Some(&other)) && !is_the_daemons(Some("words")));
 }
 
+#[test]
+fn a_credential_that_systemd_passed_is_said_by_its_leaf() {
+    let root = anchord_emulator::Authority::root("root", anchord_emulator::KeyKind::P256).unwrap();
+    let given = tempfile::tempdir().unwrap();
+    let stated = |certificate: Option<&str>| -> Vec<Fact> {
+        let leaf = given.path().join("leaf");
+        match certificate {
+            Some(text) => fs_err::write(leaf, text).unwrap(),
+            None => fs_err::remove_file(leaf).unwrap(),
+        }
+        let variables = [("CREDENTIALS_DIRECTORY", given.path().to_str().unwrap())];
+        let text = session("a").replace("leaf.pem", "credential:leaf");
+        let mut settings = settle(&text, &[], &variables).unwrap();
+        settings.file = None;
+        settings.stated().into_iter().filter(|fact| fact.option == "certificate").collect()
+    };
+    let request = anchord_emulator::LeafRequest::new("robot-7", anchord_emulator::KeyKind::P256);
+    let leaf = || root.leaf(&request).unwrap().certificate_pem().to_owned();
+    let (one, other) = (leaf(), leaf());
+
+    assert_eq!(stated(Some(&one)), stated(Some(&format!("\n{one}"))));
+    assert_ne!(stated(Some(&one)), stated(Some(&other)));
+    assert_ne!(stated(Some(&one)), stated(None));
+}
+
 /// The other one may know the file by either path.
 #[test]
 fn a_file_is_said_as_it_is_written_and_as_it_is_without_links() {
