@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::config;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::identity;
 use crate::identity::Inspection;
 use crate::identity::Passphrase;
 use crate::identity::Role;
@@ -42,8 +41,15 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
         if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
             prompt::ask_for(&heading, answer);
         }
-        let closed = |error: identity::Error| exit::for_clients(error.into(), surroundings.environment);
-        Shown { heading, inspected: source.inspect(now).map_err(closed) }
+        let closed = |failure: Failure| exit::for_clients(failure, surroundings.environment);
+        let inspected = match source.inspect(now) {
+            Ok(Inspection { refusals, certificates, key, ends_at, warnings }) => {
+                let refusals = refusals.into_iter().map(closed).collect();
+                Ok(Inspection { refusals, certificates, key, ends_at, warnings })
+            }
+            Err(error) => Err(closed(error.into())),
+        };
+        Shown { heading, inspected }
     };
     let shown: Vec<_> = sources.into_iter().map(look).collect();
     let text = if matches.get_flag("json") {

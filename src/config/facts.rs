@@ -78,17 +78,27 @@ impl Settings {
                 Some(Origin::Default) | None => is_own && DECIDED_BY_ABSENCE.contains(&fact.option),
             }
         };
-        facts(session).into_iter().filter(is_stated).collect()
+        facts_of_caller(session).into_iter().filter(is_stated).collect()
     }
 }
 
-/// All that decides which credentials the session gives. Options without a value are not among them, and neither is
-/// what only this process can see, such as a credential that systemd passed.
+/// All that decides which credentials the session gives, as a daemon knows it. Options without a value are not among them.
+///
+/// A certificate that this process was handed is there twice: by its name, such as `env:LEAF`, for clients that were not
+/// handed it, and by its leaf, for those that have one of that name themselves.
 pub fn facts(session: &Session) -> Vec<Fact> {
+    gathered(session, Facts { facts: Vec::new(), is_callers: false })
+}
+
+/// The same as a caller says it: a certificate that it was handed by the leaf alone.
+pub(super) fn facts_of_caller(session: &Session) -> Vec<Fact> {
+    gathered(session, Facts { facts: Vec::new(), is_callers: true })
+}
+
+fn gathered(session: &Session, mut facts: Facts) -> Vec<Fact> {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
     // and neither does which of AWS's own endpoints is asked.
     let Session { name: _, source, chain, duration, region: _, sts, variant: _ } = session;
-    let mut facts = Facts::default();
     facts.add("duration", duration.as_secs());
     // Without a chain a certificate's session does not ask STS.
     if !chain.is_empty() || matches!(source, Source::AccessKeys(_)) {
@@ -107,18 +117,21 @@ pub fn facts(session: &Session) -> Vec<Fact> {
     }
     let steps: Vec<u8> = chain.iter().flat_map(text_of_step).collect();
     facts.add_bytes("assume_role", &steps);
-    facts.0
+    facts.facts
 }
 
-#[derive(Default)]
-struct Facts(Vec<Fact>);
+struct Facts {
+    facts: Vec<Fact>,
+    /// Whether a caller says them.
+    is_callers: bool,
+}
 
 impl Facts {
     fn add_bytes(&mut self, option: &'static str, value: &[u8]) {
         let digest = digest::digest(&digest::SHA256, value);
         let mut first = [0; 8];
         first.copy_from_slice(&digest.as_ref()[..8]);
-        self.0.push(Fact { option, digest: u64::from_be_bytes(first) });
+        self.facts.push(Fact { option, digest: u64::from_be_bytes(first) });
     }
 
     fn add(&mut self, option: &'static str, value: impl Display) {
@@ -178,7 +191,14 @@ impl Facts {
             pkcs11_module,
             tpm,
         } = source;
-        self.add_place("certificate", certificate);
+        let leaf = source.handed_leaf();
+        if leaf.is_none() || !self.is_callers {
+            self.add_place("certificate", certificate);
+        }
+        // Callers say something even where they were handed nothing usable. No daemon has that.
+        if let Some(leaf) = leaf.filter(|leaf| self.is_callers || !leaf.is_empty()) {
+            self.add("certificate", format!("handed leaf {leaf}"));
+        }
         if let Some(place) = private_key {
             self.add_place("private_key", place);
         }

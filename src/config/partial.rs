@@ -6,7 +6,7 @@ use super::Fact;
 use super::Settings;
 use super::check;
 use super::environment::Environment;
-use super::facts::facts;
+use super::facts::facts_of_caller;
 use super::layers::Arguments;
 use super::layers::Found;
 use super::layers::Layers;
@@ -105,7 +105,8 @@ fn part_of(
         let is_missing = missing.iter().any(|spec| spec.name() == fact.option);
         !is_missing && spec.is_some_and(|spec| layers.given_outside_file(spec).is_some())
     };
-    let stated = whole.the_session().map(facts).unwrap_or_default().into_iter().filter(is_stated).collect();
+    let said = whole.the_session().map(facts_of_caller).unwrap_or_default();
+    let stated = said.into_iter().filter(is_stated).collect();
     let partial = Partial {
         stated,
         origins: origins.iter().map(Origin::to_string).collect(),

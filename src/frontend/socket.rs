@@ -106,7 +106,7 @@ impl Socket {
     }
 
     /// The options in which the session is set otherwise than the query says. One that comes several times may have any
-    /// of its values.
+    /// of its values, on either side.
     fn differing<'q>(&self, name: &str, query: &'q str) -> Vec<&'q str> {
         let settings = self.settings.get(name).map(Vec::as_slice).unwrap_or_default();
         let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -115,9 +115,8 @@ impl Socket {
             stated.entry(option).or_default().push(digest);
         }
         let is_as_stated = |option: &str, digests: &[&str]| {
-            let digest = settings.iter().find(|(name, _)| *name == option).map(|(_, digest)| *digest);
-            digest.is_some_and(|digest| {
-                digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(digest))
+            settings.iter().filter(|(name, _)| *name == option).any(|(_, digest)| {
+                digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(*digest))
             })
         };
         stated.retain(|option, digests| !is_as_stated(option, digests));

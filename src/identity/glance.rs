@@ -39,6 +39,26 @@ impl Source {
         }
     }
 
+    /// Stands for what this process read from variables and pipes: their names, such as `/dev/fd/63`, do not tell one
+    /// certificate from another. Empty where there is none. A passphrase takes no part, for a short text can be found out
+    /// from its digest.
+    pub fn handed_contents(&self) -> String {
+        let places = self.places().chain(&self.intermediates);
+        places.filter_map(Locator::content).map(|content| format!("{}\n", sha256(content))).collect()
+    }
+
+    /// Stands for the leaf as [`Glance::leaf`] does, where this process itself was handed the certificate. `None` where it
+    /// was not: another process may know more by the same name.
+    pub fn handed_leaf(&self) -> Option<String> {
+        let Locator::Handed(_) = &self.certificate else { return None };
+        match (self.leaf_seen(), self.certificate.content()) {
+            (Some(leaf), _) => Some(leaf),
+            // It has something, and no certificate that could be another's.
+            (None, Some(_)) => Some(String::new()),
+            (None, None) => None,
+        }
+    }
+
     /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
     ///
     /// # Errors

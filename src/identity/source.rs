@@ -109,6 +109,14 @@ impl Locator {
         }
     }
 
+    /// What was read already, from a variable or a pipe.
+    pub(super) fn content(&self) -> Option<&[u8]> {
+        match self {
+            Self::Handed(handed) => handed.held(),
+            Self::File(_) | Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
+        }
+    }
+
     /// What names it, for fingerprints of settings; never a secret.
     fn fact(&self) -> Vec<u8> {
         match self {

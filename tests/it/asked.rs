@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use anchord_emulator::Fault;
+use anchord_emulator::KeyForm;
+use anchord_emulator::Leaf;
 use rustix::process::Signal;
 
 use crate::daemonless::ASK;
@@ -423,6 +425,57 @@ async fn who_looks_at_a_closed_key_beside_a_daemon_is_not_told_to_open_it() {
         assert!(said.contains("the daemon reads it, and its clients need not"), "{said}");
         assert!(!said.contains("let the daemon's user read it"), "{said}");
     }
+}
+
+/// The certificate of these is open, so that the key alone is refused.
+#[tokio::test]
+async fn a_closed_key_of_an_open_certificate_beside_a_daemon_is_left_closed() {
+    let (stage, _daemon, _) = start().await;
+    for more in [&[][..], &["--json"]] {
+        let Some(mut command) = as_a_user(&stage, &absolute(&stage), "chmod 0 key.pem") else {
+            return not_played(NO_MOUNTS);
+        };
+        command.args(["certificate", "show"]).args(more);
+
+        let ran = process::to_the_end(command).await;
+
+        assert!(ran.stdout.contains("the daemon reads it, and its clients need not"), "{ran:?}");
+        assert!(!ran.stdout.contains("let the daemon's user read it"), "{ran:?}");
+    }
+}
+
+/// A shell may have a `LEAF` of its own, and one that has none means the daemon's.
+#[tokio::test]
+async fn a_client_with_another_certificate_in_the_variable_gets_none_of_the_daemons_credentials() {
+    let stage = Stage::new().await;
+    stage.configure(&stage.session_of("bedrock", "certificate = \"env:LEAF\"\nprivate_key = \"env:KEY\""));
+    let with = |mut command: Command, leaf: &Leaf| {
+        command.env("LEAF", leaf.certificate_pem()).env("KEY", leaf.key_pem(KeyForm::Pkcs8).unwrap());
+        command
+    };
+    let asking = || {
+        let mut command = process::anchord();
+        command.args(ASK).arg("--config").arg(stage.path("anchord.toml"));
+        command.envs(process::home(stage.path("")));
+        command
+    };
+    let (own, other) = (stage.leaf(), stage.leaf());
+    let mut run = process::anchord();
+    run.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    let daemon = Daemon::of(with(run, &own));
+    daemon.wait_for("Ready").await;
+
+    let without = key_id(&process::to_the_end(asking()).await);
+    let same = key_id(&process::to_the_end(with(asking(), &own)).await);
+    let others = key_id(&process::to_the_end(with(asking(), &other)).await);
+    let mut unusable = asking();
+    unusable.env("LEAF", "words").env("KEY", "words");
+    let unusable = process::to_the_end(unusable).await;
+
+    assert_eq!(without, same);
+    assert_ne!(others, same);
+    assert_eq!((unusable.code, unusable.stdout.as_str()), (1, ""), "{unusable:?}");
+    assert_eq!(stage.emulator.issued().len(), 2, "the daemon's, and the other's own");
 }
 
 /// The key may be readable to whom the socket is not.

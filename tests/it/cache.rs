@@ -6,7 +6,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use anchord_emulator::Authority;
 use anchord_emulator::Fault;
+use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::Leaf;
 use anchord_emulator::LeafRequest;
@@ -50,6 +52,32 @@ async fn an_exchanged_certificate_is_used_by_the_next_process() {
     assert_ne!(first, second);
     assert_eq!(ask(&stage).await, second);
     assert_eq!(signed_with(&stage), ["7", "8"]);
+}
+
+/// AWS refuses the second certificate: what the first one was given is not the answer to that.
+#[tokio::test]
+async fn what_one_variable_or_pipe_was_given_is_not_handed_to_another_of_that_name() {
+    for script in [
+        "exec \"$0\" \"$@\" --certificate env:LEAF --private-key env:KEY",
+        "printf %s \"$LEAF\" | exec \"$0\" \"$@\" --certificate /dev/stdin --private-key env:KEY",
+    ] {
+        let stage = Stage::new().await;
+        let stranger = Authority::root("Other root", KeyKind::P256).unwrap();
+        let ask_with = async |leaf: &Leaf| {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord")).args(ASK);
+            command.arg("--config").arg(stage.path("anchord.toml")).envs(process::home(stage.path("")));
+            command.env("LEAF", leaf.certificate_pem()).env("KEY", leaf.key_pem(KeyForm::Pkcs8).unwrap());
+            process::to_the_end(command).await
+        };
+        let one = leaf(&stage, 7);
+
+        let first = key_id(&ask_with(&one).await);
+        let other = ask_with(&stranger.leaf(&LeafRequest::new("robot-8", KeyKind::P256)).unwrap()).await;
+
+        assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{script}: {other:?}");
+        assert_eq!(key_id(&ask_with(&one).await), first, "{script}");
+    }
 }
 
 /// Whoever waits for the lock has looked at the old files, and the new ones are used by then.

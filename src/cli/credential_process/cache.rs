@@ -23,6 +23,7 @@ use crate::config::Session;
 use crate::config::Settings;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::identity;
 use crate::private_file;
 use crate::secret::Secret;
 
@@ -51,7 +52,8 @@ impl Cache {
     /// host, for on a shared home the same paths may be another host's certificate. The host has a part of its own, by which
     /// other hosts leave the file alone. `identity` stands for access keys or an
     /// agent's SVID as they are now. What stands for the certificate is in the entry: credentials that this host made with
-    /// the one before are found, for as long as a new one gives none.
+    /// the one before are found, for as long as a new one gives none. What came from a variable or a pipe is in the name: it has
+    /// no place of its own, and what another process was handed is another certificate and not a newer one.
     pub(super) fn of(
         settings: &Settings,
         session: &Session,
@@ -177,6 +179,7 @@ fn facts(settings: &Settings, session: &Session, host: &str) -> Secret<String> {
     let facts = [
         host,
         format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
+        session.identity().map(identity::Source::handed_contents).unwrap_or_default().as_str(),
         if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
         settings.upstream.proxy_without_login().unwrap_or_default(),
         settings.upstream.no_proxy.as_deref().unwrap_or_default(),
@@ -247,6 +250,8 @@ mod tests {
     use crate::credentials::Credentials;
     use crate::credentials::Keys;
     use crate::identity::Glance;
+    use crate::identity::Handed;
+    use crate::identity::Locator;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "\
@@ -345,6 +350,31 @@ mod tests {
             }
         }
         assert!(names.contains_key(&facts_of(SESSION, &[])), "the same settings make the same entry");
+    }
+
+    /// Two pipes may both be `/dev/fd/63`, and each shell has a `LEAF` of its own.
+    #[test]
+    fn what_a_variable_or_a_pipe_holds_has_an_entry_of_its_own() {
+        let text = with("leaf.pem", "env:LEAF").replace("key.pem", "env:KEY");
+        let of = |leaf: &str, key: &str| facts_of(&text, &[("LEAF", leaf), ("KEY", key)]);
+        let piped = |content: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut settings = settings(folder.path(), SESSION, &[]);
+            let config::Source::RolesAnywhere(source) = &mut settings.sessions[0].source else { panic!() };
+            let content = Secret::new(content.as_bytes().to_vec());
+            source.identity.certificate = Locator::Handed(Handed::content("/dev/fd/63", content));
+            let facts = facts(&settings, &settings.sessions[0], "host");
+            facts.expose().replace(folder.path().to_str().unwrap(), "/there")
+        };
+
+        let one = of("a", "a's key");
+
+        assert_eq!(one, of("a", "a's key"));
+        assert_ne!(one, of("b", "a's key"));
+        assert_ne!(one, of("a", "b's key"));
+        assert!(!one.contains("a's key"), "{one}");
+        assert_eq!(piped("a"), piped("a"));
+        assert_ne!(piped("a"), piped("b"));
     }
 
     /// A short password could be found out from the name's digest.

@@ -152,6 +152,60 @@ fn a_session_of_ones_own_says_all_that_it_has_and_that_it_assumes_no_role() {
     assert_eq!(stated("/home/u/.config/anchord/anchord.toml", &session("a"), &[], &[]), options);
 }
 
+/// A daemon knows what it was handed by name too, for clients that were handed nothing.
+#[test]
+fn a_certificate_in_a_variable_is_said_by_its_leaf_where_the_caller_has_one() {
+    let root = anchord_emulator::Authority::root("root", anchord_emulator::KeyKind::P256).unwrap();
+    let leaf = || {
+        let request = anchord_emulator::LeafRequest::new("robot-7", anchord_emulator::KeyKind::P256);
+        root.leaf(&request).unwrap().certificate_pem().to_owned()
+    };
+    let (one, other) = (leaf(), leaf());
+    let having = |content: Option<&str>| {
+        let variables: Vec<_> = content.map(|content| ("LEAF", content)).into_iter().collect();
+        let mut settings = settle(&session("a").replace("leaf.pem", "env:LEAF"), &[], &variables).unwrap();
+        settings.file = None;
+        settings
+    };
+    let of_certificate = |facts: Vec<Fact>| -> Vec<Fact> {
+        facts.into_iter().filter(|fact| fact.option == "certificate").collect()
+    };
+    let known = of_certificate(of(&having(Some(&one))));
+    let is_the_daemons = |content: Option<&str>| {
+        let stated = of_certificate(having(content).stated());
+        assert_eq!(stated.len(), 1);
+        known.contains(&stated[0])
+    };
+
+    assert!(is_the_daemons(Some(&one)) && is_the_daemons(None));
+    assert!(!is_the_daemons(Some(&other)) && !is_the_daemons(Some("words")));
+}
+
+#[test]
+fn a_credential_that_systemd_passed_is_said_by_its_leaf() {
+    let root = anchord_emulator::Authority::root("root", anchord_emulator::KeyKind::P256).unwrap();
+    let given = tempfile::tempdir().unwrap();
+    let stated = |certificate: Option<&str>| -> Vec<Fact> {
+        let leaf = given.path().join("leaf");
+        match certificate {
+            Some(text) => fs_err::write(leaf, text).unwrap(),
+            None => fs_err::remove_file(leaf).unwrap(),
+        }
+        let variables = [("CREDENTIALS_DIRECTORY", given.path().to_str().unwrap())];
+        let text = session("a").replace("leaf.pem", "credential:leaf");
+        let mut settings = settle(&text, &[], &variables).unwrap();
+        settings.file = None;
+        settings.stated().into_iter().filter(|fact| fact.option == "certificate").collect()
+    };
+    let request = anchord_emulator::LeafRequest::new("robot-7", anchord_emulator::KeyKind::P256);
+    let leaf = || root.leaf(&request).unwrap().certificate_pem().to_owned();
+    let (one, other) = (leaf(), leaf());
+
+    assert_eq!(stated(Some(&one)), stated(Some(&format!("\n{one}"))));
+    assert_ne!(stated(Some(&one)), stated(Some(&other)));
+    assert_ne!(stated(Some(&one)), stated(None));
+}
+
 /// The other one may know the file by either path.
 #[test]
 fn a_file_is_said_as_it_is_written_and_as_it_is_without_links() {

@@ -67,6 +67,14 @@ impl Handed {
         }
     }
 
+    /// What has been read of it already.
+    pub(super) fn held(&self) -> Option<&[u8]> {
+        match &self.holds {
+            Holds::Content(content) => Some(content.expose()),
+            Holds::File(_) | Holds::Nothing { .. } => None,
+        }
+    }
+
     /// What it holds.
     pub(in crate::identity) fn read(&self) -> Result<pem::File, Error> {
         /// Only the process has it.
