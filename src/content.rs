@@ -20,6 +20,7 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::fs::OFlags;
+use tokio::time::Instant;
 
 use crate::failure::system_reason;
 use crate::secret::Secret;
@@ -48,7 +49,7 @@ pub enum Fault {
         /// The most that is read.
         limit: u64,
     },
-    /// A pipe that gives nothing.
+    /// A pipe that gives nothing, or does not end.
     #[error("it is a pipe, and {0}")]
     Silent(&'static str),
     /// Text that nothing here reads.
@@ -186,8 +187,13 @@ pub fn is_pipe(path: &Path) -> bool {
 /// What comes out of a pipe until its writers close it. A second reading would find nothing.
 ///
 /// # Errors
-/// If nothing writes into it, or its writer is silent for long, or does not end.
+/// If nothing writes into it, or its writers have not closed it in time.
 pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
+    read_pipe_within(path, limit, PATIENCE)
+}
+
+fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
+    let gives_up_at = Instant::now() + patience;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
     let mut pipe = opened.map_err(system)?;
@@ -199,9 +205,12 @@ pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
     // All of it at once, as above.
     let mut bytes = Secret::new(vec![0; room]);
     let mut length = 0;
-    let mut patience = SILENT_SECONDS;
-    let mut has_writer = is_ready(&pipe);
+    let mut has_writer = is_ready(&pipe, patience);
     while length < room {
+        // Each time around: one that gives a byte now and then is never silent, and does not end either.
+        if Instant::now() >= gives_up_at {
+            return Err(Fault::Silent("what writes into it has not closed it within 9 s"));
+        }
         match bytes.change(|bytes| pipe.read(&mut bytes[length..])) {
             Ok(0) if length == 0 && !has_writer => return Err(Fault::Silent("nothing writes into it")),
             Ok(0) => break,
@@ -209,12 +218,7 @@ pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 has_writer = true;
-                if !is_ready(&pipe) {
-                    patience -= 1;
-                }
-                if patience == 0 {
-                    return Err(Fault::Silent("its writer gives nothing and does not end"));
-                }
+                is_ready(&pipe, gives_up_at.saturating_duration_since(Instant::now()));
             }
             Err(error) => return Err(system(error)),
         }
@@ -223,14 +227,14 @@ pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
     if length == room { Err(Fault::TooLarge { limit }) } else { Ok(Content { bytes, mode: found.mode() }) }
 }
 
-/// How long a writer may be silent; whoever fetches a key from a vault takes a second or two.
-const SILENT_SECONDS: u32 = 10;
+/// How long all of a pipe may take; a program that fetches a key from a vault takes a second or two.
+const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Waits for a second at most.
-fn is_ready(pipe: &fs_err::File) -> bool {
+/// Waits for a second at most, and for no longer than `patience`.
+fn is_ready(pipe: &fs_err::File, patience: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(pipe.file().as_fd(), PollFlags::IN)];
-    let second = Timespec::try_from(Duration::from_secs(1)).ok();
-    rustix::event::poll(&mut fds, second.as_ref()).is_ok_and(|ready| ready > 0)
+    let most = Timespec::try_from(patience.min(Duration::from_secs(1))).ok();
+    rustix::event::poll(&mut fds, most.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// Text of two or four bytes a character. The byte order is named where no mark tells it.

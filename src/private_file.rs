@@ -152,17 +152,33 @@ pub struct Lock {
 /// Locks the file at `path`, made if there is none; `None` while another holds the lock.
 ///
 /// # Errors
-/// When the file cannot be made, opened or locked.
+/// When the file cannot be made, opened or locked, or is no regular file.
 pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
-    // Closed to others, who could hold it against us, and never through a link of theirs.
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
-    let file = options.open(path).map_err(|error| system_reason(&error))?;
+    let file = open_lock(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Lock { file })),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A regular file and nothing else: to open a pipe for writing waits for its reader, and a device may do anything.
+fn open_lock(path: &Path) -> io::Result<fs_err::File> {
+    refuse_others(fs_err::symlink_metadata(path).ok().as_ref())?;
+    // Closed to others, who could hold it against us, and never through a link of theirs.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| system_reason(&error))?;
+    // What was looked at may be something else by now.
+    refuse_others(Some(&file.metadata().map_err(|error| system_reason(&error))?))?;
+    Ok(file)
+}
+
+fn refuse_others(found: Option<&Metadata>) -> io::Result<()> {
+    match found.and_then(|found| content::Kind::of(found.file_type())) {
+        Some(kind) => Err(io::Error::other(content::Fault::NotAFile(kind).to_string())),
+        None => Ok(()),
     }
 }
 
@@ -288,6 +304,24 @@ mod tests {
         let target = folder.path().join("target");
         fs_err::os::unix::fs::symlink(&target, folder.path().join("link")).unwrap();
         assert!(lock(&folder.path().join("link")).is_err() && !target.exists(), "no link is followed");
+    }
+
+    #[test]
+    fn a_lock_on_what_is_no_file_is_refused_at_once() {
+        let (folder, path) = folder();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let link = folder.path().join("link");
+        fs_err::os::unix::fs::symlink(folder.path().join("target"), &link).unwrap();
+
+        let refused = |path: &Path| lock(path).unwrap_err().to_string();
+
+        assert_eq!(refused(&path), "it is a pipe, not a regular file");
+        assert_eq!(refused(&link), "it is a symbolic link, not a regular file");
+        assert_eq!(refused(folder.path()), "it is a directory, not a regular file");
+        // A pipe that has a reader could be opened.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let _reader = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(&path).unwrap();
+        assert_eq!(refused(&path), "it is a pipe, not a regular file");
     }
 
     #[test]

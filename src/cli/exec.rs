@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Arg;
 use clap::ArgAction;
 use clap::ArgMatches;
+use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
 use super::Exit;
@@ -31,6 +32,7 @@ use crate::config::Environment;
 use crate::config::OptionSpec;
 use crate::config::Settings;
 use crate::config::arguments::Use;
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::system_reason;
@@ -249,42 +251,50 @@ fn token_file(
         match bearer(&path) {
             Ok(Some(bearer)) => return Ok((path, bearer)),
             Ok(None) => fault = fault.or(Some(no_bearer(&path))),
-            Err(error) => fault = fault.or(Some(unreadable(&path, session, &error))),
+            Err(why) => fault = fault.or(Some(unreadable(&path, session, &why))),
         }
     }
     Err(fault.unwrap_or_else(|| Failure::of(Class::Broken, "the socket has no folder", None)))
 }
 
 /// What a header can carry as it is; `None` where the file holds anything else.
-fn bearer(path: &Path) -> io::Result<Option<Secret<String>>> {
+///
+/// Its owner and mode are the daemon's affair, which may open it to a group. Only what is no file is refused.
+fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::Fault> {
     /// Far above a bearer's length. Room for all of it at once: a buffer that grows leaves copies behind.
     const LONGEST: u64 = 4096;
+    let (file, _) = content::open(path, OFlags::NOFOLLOW)?;
     let mut read = Secret::new(String::with_capacity(8192));
-    let file = fs_err::File::open(path)?;
-    let length = read.change(|text| file.take(LONGEST + 1).read_to_string(text))?;
+    let length = match read.change(|text| file.take(LONGEST + 1).read_to_string(text)) {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(content::Fault::System(system_reason(&error))),
+    };
     let fits = (1..=4096).contains(&length) && read.expose().bytes().all(|byte| byte.is_ascii_graphic());
     Ok(fits.then_some(read))
 }
 
 fn no_bearer(path: &Path) -> Failure {
     let message = format!("the token file `{}` holds no bearer", path.display());
-    let hint = "remove it and restart the daemon, which makes a new one".to_owned();
-    Failure::of(Class::Misconfigured, message, Some(hint))
+    Failure::of(Class::Misconfigured, message, Some(NEW_ONE.into()))
 }
 
-fn unreadable(path: &Path, session: &str, error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => {
+const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
+
+fn unreadable(path: &Path, session: &str, why: &content::Fault) -> Failure {
+    let hint = match why {
+        content::Fault::System(error) if error.kind() == io::ErrorKind::NotFound => {
             "see that the daemon serves container credentials (`enabled` in [container]), and name its \
              --runtime-directory if that is elsewhere"
                 .to_owned()
         }
-        _ => format!(
+        content::Fault::System(_) => format!(
             "only the daemon's user may read it: run the command as that user, or give an AWS profile \
              `credential_process = anchord credential-process --session {session}`"
         ),
+        _ => NEW_ONE.to_owned(),
     };
-    let message = format!("cannot read the token file `{}`: {}", path.display(), system_reason(error));
+    let message = format!("cannot read the token file `{}`: {why}", path.display());
     Failure::of(Class::Misconfigured, message, Some(hint))
 }
 

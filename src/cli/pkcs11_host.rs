@@ -45,7 +45,8 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     if let Err(error) = served {
         refuse(&error, surroundings);
     }
-    // Not an orderly exit, in which the module would run code once more and might never come back.
+    // With what the module has started. Not an orderly exit, in which the module would run code once more and might
+    // never come back.
     end()
 }
 
@@ -57,6 +58,7 @@ fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
 /// All that must be done before the module may run.
 fn prepare() -> io::Result<UnixStream> {
     let connection = take_connection()?;
+    lead_a_group()?;
     outlive_signals()?;
     // A daemon that has ended by now has closed its end of the connection.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -87,8 +89,17 @@ fn outlive_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// What the module starts is in the group too, and ends with it. The daemon makes the group; others may not.
+fn lead_a_group() -> io::Result<()> {
+    if rustix::process::getpgrp() != rustix::process::getpid() {
+        rustix::process::setpgid(None, None)?;
+    }
+    Ok(())
+}
+
 fn end() -> Exit {
-    // A process may always kill itself.
+    let _ = rustix::process::kill_process_group(rustix::process::getpid(), Signal::KILL);
+    // A process may always kill itself, even where the module took it out of its group.
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
     Exit::Done
 }

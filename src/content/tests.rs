@@ -89,6 +89,27 @@ fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
 }
 
 #[test]
+fn a_pipe_that_gives_a_byte_now_and_then_is_waited_for_no_longer_than_a_silent_one() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writing = std::thread::spawn(move || {
+        let pause = Duration::from_millis(10);
+        while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            writer.write_all(b"a").unwrap();
+        }
+    });
+
+    // Were it not for the deadline, the reading would end at the limit, after some ten minutes.
+    let fault = read_pipe_within(&path, 60_000, Duration::from_millis(300)).unwrap_err();
+
+    assert_eq!(fault.to_string(), "it is a pipe, and what writes into it has not closed it within 9 s");
+    assert!(PATIENCE < Duration::from_secs(10), "which is what the message says");
+    drop(stop);
+    writing.join().unwrap();
+}
+
+#[test]
 fn a_byte_order_mark_is_no_text() {
     assert_eq!(text(b"\xef\xbb\xbf-----BEGIN"), Ok(&b"-----BEGIN"[..]));
     assert_eq!(text(b"-----BEGIN"), Ok(&b"-----BEGIN"[..]));

@@ -121,6 +121,28 @@ async fn a_token_file_without_a_bearer_is_told_and_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_token_file_that_is_a_pipe_or_a_link_is_refused_at_once() {
+    let (stage, _daemon, _) = start().await;
+    let path = stage.path("run/bedrock.token");
+    fs_err::rename(&path, stage.path("elsewhere")).unwrap();
+    let make_pipe = || {
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    };
+    let make_link = || fs_err::os::unix::fs::symlink(stage.path("elsewhere"), &path).unwrap();
+    let cases: [(&dyn Fn(), &str); 2] = [(&make_pipe, "a pipe"), (&make_link, "a symbolic link")];
+
+    for (make, kind) in cases {
+        make();
+        let ran = exec(&stage, &[], &[], &["env"]).await;
+        fs_err::remove_file(&path).unwrap();
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{kind}");
+        let told = format!("bedrock.token`: it is {kind}, not a regular file\n  hint: remove it and restart");
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_file_whose_default_profile_has_credentials_is_hidden_and_no_other() {
     let (stage, _daemon, _) = start().await;
     fs_err::create_dir(stage.path(".aws")).unwrap();

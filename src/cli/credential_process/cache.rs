@@ -5,14 +5,13 @@
 //! processes does not repeat it one after the other. Losing the cache costs a call, never correctness: whatever
 //! is wrong with a file, it counts as absent.
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustix::fs::FlockOperation;
 use time::OffsetDateTime;
 
 use super::entry::Entry;
@@ -25,6 +24,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity;
 use crate::private_file;
+use crate::private_file::Lock;
 use crate::secret::Secret;
 
 /// Where one session's credentials are kept.
@@ -33,11 +33,6 @@ pub(super) struct Cache {
     /// What the identity is now that no file's name tells: a digest of the access keys, or the ID of the agent's SVID.
     /// `None` where there is no such thing, or it cannot be had.
     identity: Option<String>,
-}
-
-/// Held while a process talks to AWS; the kernel lets go of it when the process ends, however it ends.
-pub(super) struct Lock {
-    _file: fs_err::File,
 }
 
 const MAX_BYTES: usize = 64 << 10;
@@ -71,7 +66,8 @@ impl Cache {
         Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 
-    /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged.
+    /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged. The kernel lets
+    /// go of the lock when the process ends, however it ends.
     ///
     /// # Errors
     /// When one does for longer than any of ours should. It may be stopped, as a job of a shell is by Ctrl+Z.
@@ -204,17 +200,12 @@ fn lock(path: &Path) -> Attempt {
     // Who sweeps may have removed the file before it was locked: others would lock another one. Each time around
     // somebody has swept, so it ends.
     for _ in 0..MOST_SWEPT {
-        let mut options = fs_err::OpenOptions::new();
-        let opened = options.create(true).truncate(false).write(true).mode(0o600).open(path);
-        let Ok(file) = opened else { return Attempt::Impossible };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => return Attempt::Held,
+        match private_file::lock(path) {
+            Ok(Some(lock)) if lock.is_at(path) => return Attempt::Ours(lock),
+            Ok(Some(_)) => {}
+            Ok(None) => return Attempt::Held,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Attempt::Held,
             Err(_) => return Attempt::Impossible,
-        }
-        let (Ok(held), found) = (file.metadata(), fs_err::metadata(path)) else { return Attempt::Impossible };
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
-            return Attempt::Ours(Lock { _file: file });
         }
     }
     Attempt::Impossible
@@ -438,6 +429,15 @@ mod tests {
             assert_eq!(swept_after(hours), [true; 4], "{hours} h");
         }
         assert_eq!(swept_after(25), [false; 4]);
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_lock_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("entry.lock");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+
+        assert!(matches!(lock(&path), Attempt::Impossible));
     }
 
     #[test]

@@ -133,6 +133,43 @@ async fn the_process_ends_with_its_connection_wherever_the_module_hangs() {
     }
 }
 
+/// The number of the process that the module has started.
+fn forked(hsm: &SoftHsm) -> Pid {
+    let number = fs_err::read_to_string(hsm.path("forked")).unwrap();
+    Pid::from_raw(number.parse().unwrap()).unwrap()
+}
+
+/// The host ends itself here; nothing else does.
+#[tokio::test]
+async fn what_a_module_has_started_ends_with_the_connection() {
+    let hsm = SoftHsm::with(&[]);
+    hsm.let_shim("fork", true);
+    hsm.let_shim("hang", true);
+    let (mut child, connection) = start(&hsm);
+    ask(&connection);
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+    let helper = forked(&hsm);
+    assert!(is_there(helper));
+
+    drop(connection);
+
+    wait_for_the_end_of(helper).await;
+    child.wait().unwrap();
+}
+
+/// The whole host is stopped, so the daemon alone can end what is there.
+#[tokio::test]
+async fn a_daemon_ends_what_a_module_has_started() {
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    hsm.let_shim("fork", true);
+    let _daemon = daemon_that_hangs(&stage, &hsm, "stop").await;
+    let helper = forked(&hsm);
+
+    // The daemon gives a host up that does not answer.
+    wait_for_the_end_of(helper).await;
+}
+
 /// The connection stays open, so nothing can be read from it.
 #[tokio::test]
 async fn the_process_ends_with_the_thread_that_started_it() {

@@ -2,7 +2,7 @@
  *
  * $SHIM_MODULE is the real one, $SHIM_FOLDER holds files that change what this one does: `hang-loading` while it is loaded,
  * `crash`, `hang` and `stop` (the whole process) in C_Initialize, `crash-signing` and `hang-signing` in C_Sign, `final-try` in the token's flags, `in-parts` lets ECDSA
- * be made in parts, as OpenSC does. Each C_Login is a line in `logins`; `hangs` is there as soon as it hangs or stops.
+ * be made in parts, as OpenSC does. `fork` makes it start a process in C_Initialize that stays, and whose number is in `forked`. Each C_Login is a line in `logins`; `hangs` is there as soon as it hangs or stops.
  * It also prints to stdout, as some do.
  */
 #include <dlfcn.h>
@@ -44,9 +44,24 @@ static void misbehave(const char *crash, const char *hang) {
 
 __attribute__((constructor)) static void load(void) { misbehave("-", "hang-loading"); }
 
+/* As modules do that keep a helper of theirs. */
+static void start_helper(void) {
+    pid_t helper = fork();
+    if (helper == 0) {
+        for (;;) pause();
+    }
+    FILE *log = fopen(file("forking"), "w");
+    fprintf(log, "%d", (int)helper);
+    fclose(log);
+    char *whole = strdup(file("forked"));
+    rename(file("forking"), whole);
+    free(whole);
+}
+
 static word initialize(void *arguments) {
     printf("Vendor module 1.0 ready\n");
     fflush(stdout);
+    if (there("fork")) start_helper();
     misbehave("crash", "hang");
     if (there("stop")) {
         mark("hangs");

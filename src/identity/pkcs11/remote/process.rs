@@ -20,6 +20,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::process::Pid;
+use rustix::process::Signal;
+
 use super::variables;
 use crate::identity::pkcs11::pins::lock;
 use crate::identity::pkcs11::protocol;
@@ -252,8 +255,10 @@ fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
     mail.expected.clear();
 }
 
-/// Nothing that hangs in a module outlives its use.
+/// Nothing that hangs in a module outlives its use, nor does what the module has started: it is in the group that
+/// [`run`] made. The number is still the group's own, for nobody has waited for the process yet.
 fn reap(mut child: Child) -> String {
+    let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _ = child.kill();
     match child.wait() {
         Ok(status) => status.to_string(),
