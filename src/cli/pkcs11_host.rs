@@ -5,6 +5,7 @@
 //! where a module changes its user, which makes the kernel forget; the second where a module stops all threads.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -57,12 +58,33 @@ fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
 
 /// All that must be done before the module may run.
 fn prepare() -> io::Result<UnixStream> {
+    close_inherited()?;
     let connection = take_connection()?;
     lead_a_group()?;
     outlive_signals()?;
     // A daemon that has ended by now has closed its end of the connection.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(connection)
+}
+
+/// What the daemon's caller left open came here through the daemon, and is no business of the module's. The standard
+/// streams stay, of which stdin is the connection.
+#[expect(unsafe_code, reason = "what a process was started with has no owner in it")]
+fn close_inherited() -> io::Result<()> {
+    let mut numbers: Vec<RawFd> = Vec::new();
+    for entry in fs_err::read_dir("/proc/self/fd")? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    for number in numbers.into_iter().filter(|number| *number > 2 && is_open(*number)) {
+        // SAFETY: this comes first in a process that does nothing else and has one thread, so nothing in it owns a
+        // descriptor yet. The folder's own is closed by now, which `is_open` tells.
+        unsafe { rustix::io::close(number) };
+    }
+    Ok(())
+}
+
+fn is_open(number: RawFd) -> bool {
+    fs_err::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
 /// The daemon's socket, which is stdin; both standard streams lead nowhere afterwards, because a module may print.

@@ -170,6 +170,26 @@ async fn a_daemon_ends_what_a_module_has_started() {
     wait_for_the_end_of(helper).await;
 }
 
+#[tokio::test]
+async fn a_module_sees_no_file_that_the_daemons_caller_left_open() {
+    let hsm = SoftHsm::with(&[]);
+    hsm.let_shim("hang-loading", true);
+    let secret = hsm.path("secret");
+    let left_open = fs_err::File::create(&secret).unwrap();
+    rustix::io::fcntl_setfd(left_open.file(), rustix::io::FdFlags::empty()).unwrap();
+    let (mut child, connection) = start(&hsm);
+    drop(left_open);
+    ask(&connection);
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+
+    let open = fs_err::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    let open: Vec<_> = open.filter_map(|entry| fs_err::read_link(entry.unwrap().path()).ok()).collect();
+
+    assert!(!open.contains(&secret), "{open:?}");
+    drop(connection);
+    child.wait().unwrap();
+}
+
 /// The connection stays open, so nothing can be read from it.
 #[tokio::test]
 async fn the_process_ends_with_the_thread_that_started_it() {
