@@ -59,6 +59,7 @@ pub use report::describe_given;
 pub use sample::sample;
 #[cfg(feature = "cli")]
 pub(crate) use values::is_key_material;
+#[cfg(feature = "cli")]
 pub(crate) use values::nearest;
 
 use crate::arn::ProfileArn;

@@ -113,11 +113,8 @@ impl Daemon {
         // Dropped on return, which ends what it holds.
         let mut background = JoinSet::new();
         background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
-        let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
-        let made_anew = engine.directory.made_anew();
         let (end, ending) = oneshot::channel();
-        let clock = engine.seams.clock.clone();
-        let keeper = tokio::spawn(handover::keep(store, secrets, roster, made_anew, ending, clock));
+        let keeper = keeper(store, &engine, ending);
         let files = engine.credentials_files.subscribe();
         background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
@@ -182,6 +179,13 @@ fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListene
     engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
     info!(%address, "The address has appeared; listening on it");
     Ok(Some(Server::new("http", listener, engine.routes.tcp.subscribe())))
+}
+
+/// What keeps state for a successor, until a last time when the sender of `ending` is gone.
+fn keeper(store: Store, engine: &Engine, ending: oneshot::Receiver<()>) -> JoinHandle<()> {
+    let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
+    let (made_anew, clock) = (engine.directory.made_anew(), engine.seams.clock.clone());
+    tokio::spawn(handover::keep(store, secrets, roster, made_anew, ending, clock))
 }
 
 /// Lets `keeper` write a last time.
