@@ -192,7 +192,11 @@ pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
     read_pipe_within(path, limit, PATIENCE)
 }
 
-fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
+/// The same where its writers may take as long as `patience`.
+///
+/// # Errors
+/// As [`read_pipe`].
+pub fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
     let gives_up_at = Instant::now() + patience;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
@@ -209,7 +213,7 @@ fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Conte
     while length < room {
         // Each time around: one that gives a byte now and then is never silent, and does not end either.
         if Instant::now() >= gives_up_at {
-            return Err(Fault::Silent("what writes into it has not closed it within 9 s"));
+            return Err(Fault::Silent("what writes into it has not closed it in time"));
         }
         match bytes.change(|bytes| pipe.read(&mut bytes[length..])) {
             Ok(0) if length == 0 && !has_writer => return Err(Fault::Silent("nothing writes into it")),

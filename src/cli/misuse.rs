@@ -133,12 +133,17 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
         .command()
         .get_arguments()
         .any(|own| own.is_required_set() && own.get_long().is_some_and(|long| flag == format!("--{long}")));
-    let what = if is_always {
-        format!("there is no {flag}")
-    } else {
-        format!("another flag needs {flag}, which is not there")
+    if is_always {
+        return (format!("there is no {flag}"), format!("give it; `{called} --help` lists the flags"));
+    }
+    let given: Vec<_> = line.own_words().iter().filter_map(|word| name_of(word.to_str()?)).collect();
+    let given = given.iter().filter(|name| is_known(name, line)).map(|name| format!("--{name}"));
+    let given = match given.collect::<Vec<_>>().as_slice() {
+        [only] => only.clone(),
+        several => format!("one of {}", several.join(", ")),
     };
-    (what, format!("give it; `{called} --help` lists the flags"))
+    let what = format!("{given} is of use only with {flag}, which is not there");
+    (what, format!("leave it out, or add {flag}; `{called} --help` tells what each is for"))
 }
 
 const SECRET: &str = "it is not shown, for it may be secret";
@@ -406,7 +411,7 @@ mod tests {
             ),
             (
                 "exec --session bedrock --ttl 1h -- ls",
-                "another flag needs --bedrock-api-key, which is not there; hint: ",
+                "one of --session, --ttl is of use only with --bedrock-api-key, which is not there; hint: ",
             ),
             ("config", "`anchord config` needs a verb; hint: "),
             ("status --port 1", "`anchord status` has no use for --port; hint: leave it out"),
@@ -446,7 +451,7 @@ mod tests {
             }
         }
         let told = told("exec --ca-file x -- ls");
-        assert!(told.starts_with("another flag needs --bedrock-api-key"), "{told}");
+        assert!(told.starts_with("--ca-file is of use only with --bedrock-api-key"), "{told}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ArgMatches;
@@ -93,8 +94,11 @@ fn stdin() -> Result<Vec<u8>, Ended> {
 fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     let shown = format!("`{}`", path.display());
     // A pipe is as good as a file to what is read once.
-    let read = if content::is_pipe(path) { content::read_pipe } else { content::read };
-    match read(path, LARGEST) {
+    let read = match content::is_pipe(path) {
+        true => content::read_pipe_within(path, LARGEST, PATIENCE),
+        false => content::read(path, LARGEST),
+    };
+    match read {
         Ok(content) => Ok(content.bytes.expose().clone()),
         Err(content::Fault::TooLarge { .. }) => Err(too_large(&shown).into()),
         Err(fault) => {
@@ -103,6 +107,9 @@ fn file(path: &Path) -> Result<Vec<u8>, Ended> {
         }
     }
 }
+
+/// For a program that makes a request's body, such as out of a picture or another model's answer.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn too_large(name: &str) -> Failure {
     let hint = Some("Bedrock takes 25 MB".into());
