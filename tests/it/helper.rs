@@ -161,17 +161,18 @@ async fn serve_ends_with_its_terminal_unless_hangups_are_ignored() {
         let mut command = called(&stage, OTHER_NAME);
         let program = command.get_program().to_owned();
         command = with_the_environment_of(&command, "sh");
-        command.args(["-c", &format!("{started} exec \"$@\""), "sh"]).arg(program);
+        command.args(["-c", &format!("{started} \"$@\""), "sh"]).arg(program);
         command.arg("serve").args(flags(&stage)).args(["--port=0", "--log-format=json"]);
         Daemon::of(command)
     };
 
-    let plain = serve("");
+    // These tests may have been started by `nohup` themselves.
+    let plain = serve("exec env --default-signal=HUP");
     plain.wait_for("Ready").await;
     plain.signal(Signal::HUP);
     assert_eq!(plain.ended().await.0, 0);
 
-    let stays = serve("trap '' HUP;");
+    let stays = serve("trap '' HUP; exec");
     stays.wait_for("Ready").await;
     stays.signal(Signal::HUP);
     assert_eq!(stays.wait_for("Configuration reloaded").await["unchanged"], 1);
