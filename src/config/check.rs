@@ -542,7 +542,7 @@ impl<'a> Check<'a> {
 
 /// How a name that no session has is answered.
 pub(super) fn no_session(name: &str, names: &[&str]) -> Fault {
-    let fault = Fault::new(format!("there is no session {}", echo(name)));
+    let fault = Fault::new(format!("{} is not the name of a session", echo(name)));
     match values::nearest(name, names.iter().copied()) {
         Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
         None if names.is_empty() => fault,

@@ -32,12 +32,14 @@ impl Fault {
         self
     }
 
-    /// The same without the text that it is about: programs log what is said of their command lines, and what stands in
-    /// the wrong place may be secret. Whoever reads it has the line.
+    /// The same without the value that it is about. Programs log what anchord says of their command lines, and a value in
+    /// the wrong place may be secret.
     pub(super) fn without(mut self, text: &str) -> Self {
-        self.what = self.what.replace(&echo(text), "the value");
-        // A part of it, or all of it written in another way.
-        if words(text).any(|word| self.what.contains(word)) {
+        let quoted = echo(text);
+        if self.what.contains(&quoted) {
+            self.what = self.what.replace(&quoted, "the value");
+        } else if words(text).any(|word| self.what.contains(word)) {
+            // It shows a part of the value, or quotes it in another way.
             self.what = "the value cannot be used".into();
         }
         self
@@ -49,7 +51,7 @@ impl Fault {
     }
 }
 
-/// What of a value would tell it: no numbers, short words or words that ARNs and Regions are made of.
+/// The words by which a value is recognized in a message: none that are short, numbers, or of what ARNs and Regions are made.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     const COMMON: [&str; 14] = [
         "anchor",
@@ -158,9 +160,9 @@ pub(super) fn echo(text: &str) -> String {
 
 const LONGEST_ECHO: usize = 100;
 
-/// Takes a path as it is; whether something is there is found out by who opens it.
+/// Takes a name or a list as it is.
 pub(super) fn text(text: &str) -> Result<String, Fault> {
-    place(text).map(str::to_owned)
+    Ok(text.into())
 }
 
 /// `true` or `false`.

@@ -196,7 +196,7 @@ fn a_client_may_pick_a_session_that_only_the_daemon_knows() {
     assert_eq!((settings.picked.as_deref(), settings.the_session()), (Some("bedrock"), None));
     assert_eq!(
         served.unwrap_err().to_string(),
-        "anchord.toml:2: `session` in [imds]: there is no session `b`"
+        "anchord.toml:2: `session` in [imds]: `b` is not the name of a session"
     );
 }
 

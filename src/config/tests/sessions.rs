@@ -74,10 +74,13 @@ fn a_session_that_does_not_exist_cannot_be_picked() {
     let of_two = settle(&two(), &["--session=c"], &[]).unwrap_err();
     let of_one = settle(&session("bedrock"), &[], &[("ANCHORD_SESSION", "bedrok")]).unwrap_err();
 
-    assert_eq!(of_two.to_string(), "--session: there is no session `c`; hint: the sessions are a, b");
+    assert_eq!(
+        of_two.to_string(),
+        "--session: `c` is not the name of a session; hint: the sessions are a, b"
+    );
     assert_eq!(
         of_one.to_string(),
-        "ANCHORD_SESSION: there is no session `bedrok`; hint: did you mean `bedrock`?"
+        "ANCHORD_SESSION: `bedrok` is not the name of a session; hint: did you mean `bedrock`?"
     );
 }
 

@@ -217,6 +217,18 @@ fn no_mistake_repeats_a_part_of_a_flags_value() {
 }
 
 #[test]
+fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it() {
+    for (flag, told) in [
+        ("--log-level=trace-all", "--log-level: the value is none of error, warn, info, debug, trace"),
+        ("--source=access", "--source: the value is none of roles-anywhere, access-keys"),
+        ("--imds-session=session", "--imds-session: the value is not the name of a session"),
+    ] {
+        let refused = settle(&session("a"), &[flag], &[]).unwrap_err().to_string();
+        assert!(refused.starts_with(told), "{refused}");
+    }
+}
+
+#[test]
 fn a_region_in_another_form_is_told_with_the_one_that_is_meant() {
     for (text, meant) in [
         ("eu_west_1", "eu-west-1"),
