@@ -65,7 +65,7 @@ impl From<Class> for Exit {
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
 pub(super) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
-    match print_bytes(surroundings, without_pem(text).as_bytes()) {
+    match print_bytes(surroundings, text.as_bytes()) {
         Ok(_) => Exit::Done,
         Err(exit) => exit,
     }
@@ -104,7 +104,7 @@ pub(super) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> 
 
 /// A text without the key that a variable may have brought into it, such as in the place of a path. The settings refuse
 /// that; this is for the variables of others.
-fn without_pem(text: &str) -> Cow<'_, str> {
+pub(super) fn without_pem(text: &str) -> Cow<'_, str> {
     let armored = text.find("PRIVATE KEY-----").and_then(|key| text[..key].rfind("-----BEGIN "));
     // The same in Base64.
     let begin = armored.or_else(|| text.find("LS0tLS1CRUdJTi"));

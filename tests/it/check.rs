@@ -458,6 +458,22 @@ async fn a_second_endpoint_is_asked_too() {
 
 /// Monitoring may look for them.
 #[tokio::test]
+async fn a_key_in_a_variable_of_the_sdks_is_not_shown_and_the_report_stays_whole() {
+    let stage = Stage::new().await;
+    let key = fs_err::read_to_string(stage.path("key.pem")).unwrap();
+    let mut command = process::anchord();
+    command.args(["check", "--json", "--config"]).arg(stage.path("anchord.toml"));
+    command.envs(process::home(stage.path(""))).env("AWS_PROFILE", &key);
+
+    let ran = process::to_the_end(command).await;
+
+    stage.assert_no_secrets(&format!("{}{}", ran.stdout, ran.stderr), &[]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let steps = report["steps"].to_string();
+    assert!(steps.contains("AWS_PROFILE names `(PEM text, which is not shown)"), "{report:#}");
+}
+
+#[tokio::test]
 async fn the_ids_of_steps_stay_as_they_are() {
     let stage = Stage::new().await;
     let chain = format!("[[session.bedrock.assume_role]]\nrole_arn = \"{MODELS}\"\n");

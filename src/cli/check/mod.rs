@@ -85,6 +85,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(report) => report,
         Err(failure) => return exit::report(&failure, surroundings),
     };
+    let report = report.without_keys();
     let text = match matches.get_flag("json") {
         true => format!("{:#}\n", report.json()),
         false => render::text(&report),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cli::Exit;
+use crate::cli::exit;
 use crate::failure::Class;
 use crate::failure::Failure;
 
@@ -170,6 +171,20 @@ impl Step {
 }
 
 impl Report {
+    /// The same without the content of a key that a variable had in the place of a path or a name.
+    pub(super) fn without_keys(mut self) -> Self {
+        for step in
+            self.steps.iter_mut().chain(self.sessions.iter_mut().flat_map(|session| &mut session.steps))
+        {
+            for text in
+                [Some(&mut step.detail), step.reason.as_mut(), step.hint.as_mut()].into_iter().flatten()
+            {
+                *text = exit::without_pem(text).into_owned();
+            }
+        }
+        self
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().chain(self.sessions.iter().flat_map(|session| &session.steps))
     }
