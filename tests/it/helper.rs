@@ -94,6 +94,25 @@ async fn credential_process_gives_the_same_under_both_names() {
     }
 }
 
+#[tokio::test]
+async fn a_proxy_is_passed_by_for_loopback_alone_under_the_other_name() {
+    let stage = Stage::new().await;
+    let called = |name, more: &'static [&str]| {
+        let mut command = called(&stage, name);
+        command.arg("credential-process").args(flags(&stage)).args(["--no-cache"]).args(more);
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1");
+        process::to_the_end(command)
+    };
+    const ELSEWHERE: &[&str] = &["--endpoint=https://anchord.invalid"];
+
+    json(&called(OTHER_NAME, &[]).await);
+    json(&called(OTHER_NAME, &["--with-proxy"]).await);
+    for ran in [called(OTHER_NAME, ELSEWHERE).await, called("anchord", &[]).await] {
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("through the proxy 127.0.0.1:1"), "{ran:?}");
+    }
+}
+
 /// A second call of the same line comes from the cache.
 #[tokio::test]
 async fn under_the_other_name_calls_share_a_cache() {
