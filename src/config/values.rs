@@ -341,7 +341,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
         _ => (authority, "443"),
     };
     let host_is_plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(host) => host.parse::<Ipv6Addr>().is_ok(),
         None => {
             host.len() <= 253
                 && host.split('.').all(|label| {
