@@ -58,7 +58,7 @@ impl Classify for NotAModel {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Empty | Self::TooLong(_) | Self::Character(_) => {
-                "give an id as `anchord bedrock models` lists it, or an ARN".into()
+                LISTED.into()
             }
             Self::Part(text) => of_the_whole(text),
             Self::Arn(_) => {
@@ -73,6 +73,7 @@ impl Classify for NotAModel {
     }
 }
 
+const LISTED: &str = "give an id as `anchord bedrock models` lists it, or an ARN";
 /// What Bedrock's API takes.
 const LONGEST: usize = 2048;
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -153,9 +154,14 @@ fn of_the_whole(text: &str) -> String {
         | "prompt-router" => format!("this is a part of an ARN; give all of it: `{FORM}:{kind}/{of_kind}`"),
         _ => {
             let id = text.rsplit('/').next().unwrap_or_default();
-            match id.strip_prefix("bedrock:").unwrap_or(id) {
-                "" => "give an id as `anchord bedrock models` lists it, or an ARN".into(),
-                id => format!("give the id alone: `{id}`"),
+            let id = id.strip_prefix("bedrock:").unwrap_or(id);
+            // Ids of other platforms (`openai/gpt-oss-20b`) name the provider before the slash, and Bedrock's before a dot.
+            let is_whole =
+                id.contains('.') || ["foundation-model", "inference-profile", "bedrock"].contains(&kind);
+            match id {
+                "" => LISTED.into(),
+                id if is_whole => format!("give the id alone: `{id}`"),
+                _ => LISTED.into(),
             }
         }
     }
@@ -287,6 +293,8 @@ mod tests {
              `arn:aws:bedrock:REGION:ACCOUNT:custom-model/amazon.titan-v1:0:8k/a1`"
         );
         assert!(hint("bedrock:").contains("`anchord bedrock models`"));
+        assert_eq!(hint("foundation-model/x"), "give the id alone: `x`");
+        assert!(hint("openai/gpt-oss-20b").contains("`anchord bedrock models`"));
         assert!(hint("foundation-model/").contains("`anchord bedrock models`"));
     }
 

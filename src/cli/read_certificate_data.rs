@@ -9,6 +9,7 @@ use serde::Serialize;
 use tracing::debug;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::AlgorithmIdentifier;
 use x509_parser::x509::X509Name;
 
 use super::Exit;
@@ -98,9 +99,17 @@ fn data(source: &Source) -> Result<String, Failure> {
             Some(identity::NEGATIVE_SERIAL.into()),
         ));
     }
-    let key_type = match parsed.public_key().algorithm.algorithm.to_id_string().as_str() {
+    let algorithm = &parsed.public_key().algorithm;
+    let key_type = match algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => "RSA",
-        "1.2.840.10045.2.1" => "EC",
+        "1.2.840.10045.2.1" if is_on_a_known_curve(algorithm) => "EC",
+        "1.2.840.10045.2.1" => {
+            return Err(Failure::of(
+                Class::Misconfigured,
+                format!("`{}` holds a certificate with a key on a curve that is not known", source.name()),
+                Some("Roles Anywhere takes P-256, P-384 and P-521".into()),
+            ));
+        }
         "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
         "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
         "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
@@ -120,6 +129,13 @@ fn data(source: &Source) -> Result<String, Failure> {
     };
     serde_json::to_string(&data)
         .map_err(|_| Failure::of(Class::Broken, "the certificate cannot be written as JSON", None))
+}
+
+/// Whether it is one that AWS's tool reads, named by its identifier: P-224, P-256, P-384 or P-521.
+fn is_on_a_known_curve(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    const CURVES: [&str; 4] = ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+    let curve = algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()))
 }
 
 fn list(options: &pkcs11::Options, selection: &Selection) -> Result<String, Failure> {

@@ -97,14 +97,16 @@ impl Check<'_> {
         };
         let origin = Origin::Variable(name.into());
         // A client may never need it: the daemon that it asks has its own way to AWS.
-        let is_needed = key == "upstream.proxy" && self.caller == Caller::Daemon;
-        let checked =
-            values::plain(text).and_then(|text| if is_needed { values::proxy(text) } else { Ok(text) });
+        let is_needed = self.caller == Caller::Daemon;
+        let proxy = if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) };
+        let is_malformed = proxy.is_err();
+        let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });
         if let Err(fault) = checked {
             self.report(origin, fault);
             return None;
         }
-        self.origins.note(key, quoted(&without_login(text)), origin);
+        let shown = if is_malformed { "[redacted]".into() } else { without_login(text) };
+        self.origins.note(key, quoted(&shown), origin);
         Some(Some(text.into()))
     }
 }

@@ -4,6 +4,7 @@
 //! stood. Texts are repeated in messages only through [`echo`], and never when they look like key material.
 
 use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -75,20 +76,36 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not.
+/// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not. No fault
+/// repeats any of it, for where it is malformed any part may be the password.
 pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
-    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("http", text.trim()));
+    const FORM: &str = "the form is http://host:port";
+    let (scheme, rest) = match text.trim().split_once("://") {
+        Some(parts) => parts,
+        None if text.contains(":/") => return Err(Fault::new("names a proxy without `//`").hint(FORM)),
+        None => ("http", text.trim()),
+    };
     let scheme = scheme.to_ascii_lowercase();
     if !matches!(scheme.as_str(), "http" | "https") {
-        let hint = match scheme.starts_with("socks") {
-            true => "SOCKS is not supported",
-            false => "the form is http://host:port",
-        };
+        let hint = if scheme.starts_with("socks") { "SOCKS is not supported" } else { FORM };
         return Err(Fault::new("names a proxy that is neither http nor https").hint(hint));
     }
-    let host = rest.rsplit('@').next().unwrap_or_default();
-    if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') {
-        return Err(Fault::new("names no proxy host").hint("the form is http://host:port"));
+    let place = rest.rsplit('@').next().unwrap_or_default();
+    let place = place.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match place.strip_prefix('[').and_then(|place| place.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => (address, port.strip_prefix(':')),
+        Some(_) => ("", None),
+        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let is_of_host = |letter: char| letter.is_alphanumeric() || "-._:".contains(letter);
+    if !host.starts_with(|first: char| first.is_alphanumeric() || first == ':')
+        || !host.chars().all(is_of_host)
+    {
+        return Err(Fault::new("names no proxy host").hint(FORM));
+    }
+    if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+        return Err(Fault::new("names a proxy with a port that is no number up to 65535")
+            .hint("the form is http://user:password@host:port"));
     }
     Ok(text)
 }
@@ -324,7 +341,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
         _ => (authority, "443"),
     };
     let host_is_plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(host) => host.parse::<Ipv6Addr>().is_ok(),
         None => {
             host.len() <= 253
                 && host.split('.').all(|label| {

@@ -36,6 +36,14 @@ pub struct NoTunnel {
     pub has_login: bool,
     /// Whether it names kinds of login that it takes (`Negotiate`, `NTLM`), and Basic is none of them.
     pub refuses_basic: bool,
+    /// Whether it answered, but not in HTTP.
+    pub speaks_no_http: bool,
+}
+
+/// What came back for a request for a tunnel.
+enum Answer {
+    Http(Head),
+    Other,
 }
 
 /// What is read of the head of a proxy's answer.
@@ -51,6 +59,8 @@ impl std::fmt::Display for NoTunnel {
         write!(formatter, "the proxy {} opens no tunnel", self.proxy)?;
         if let Some(status) = self.status {
             write!(formatter, ": it answered {status}")?;
+        } else if self.speaks_no_http {
+            write!(formatter, ": its answer is not HTTP")?;
         }
         match &self.elsewhere {
             Some(host) => write!(formatter, " and points to {host}"),
@@ -81,13 +91,34 @@ impl Proxy {
         }
     }
 
-    /// The URL as a parser of URLs takes it: in a login such as `DOMAIN\user` it would end the host at the backslash.
+    /// The URL as a parser of URLs takes it: in a login such as `DOMAIN\user` or `user:p/w` it would end the host at these
+    /// characters.
     pub(super) fn url(&self) -> Secret<String> {
-        Secret::new(self.url.expose().replace('\\', "%5C"))
+        let (scheme, rest) = self.parts();
+        let Some((login, place)) = rest.rsplit_once('@') else {
+            return Secret::new(format!("{scheme}://{rest}"));
+        };
+        // Never grows, so it leaves no copies behind.
+        let mut url = String::with_capacity(scheme.len() + 4 + 3 * login.len() + place.len());
+        url.push_str(scheme);
+        url.push_str("://");
+        for letter in login.chars() {
+            match letter {
+                '\\' => url.push_str("%5C"),
+                '/' => url.push_str("%2F"),
+                '?' => url.push_str("%3F"),
+                '#' => url.push_str("%23"),
+                _ => url.push(letter),
+            }
+        }
+        url.push('@');
+        url.push_str(place);
+        Secret::new(url)
     }
 
     /// Why it opens no tunnel to `target`, a host with a port; `said` where that is known. It is asked once more, for its
-    /// client tells neither a status nor the kinds of login, but a login that it refused is not sent again.
+    /// client tells neither a status nor the kinds of login; but without a login that it has refused, for accounts are
+    /// locked after a few.
     pub(super) async fn no_tunnel(
         &self,
         target: &str,
@@ -95,17 +126,24 @@ impl Proxy {
         limit: Option<Duration>,
     ) -> NoTunnel {
         const PATIENCE: Duration = Duration::from_secs(5);
-        let has_login = self.login().is_some();
-        let mut refusal =
-            NoTunnel { proxy: self.shown(), status: said, elsewhere: None, has_login, refuses_basic: false };
-        if said.is_some() && has_login {
-            return refusal;
-        }
-        let asked = tokio::time::timeout(limit.unwrap_or(PATIENCE), self.ask(target)).await;
-        if let Ok(Some(head)) = asked {
-            refusal.status = said.or(Some(head.status));
-            refusal.elsewhere = head.elsewhere;
-            refusal.refuses_basic = head.refuses_basic;
+        let login = self.login();
+        let mut refusal = NoTunnel {
+            proxy: self.shown(),
+            status: said,
+            elsewhere: None,
+            has_login: login.is_some(),
+            refuses_basic: false,
+            speaks_no_http: false,
+        };
+        let login = login.filter(|_| said.is_none());
+        match tokio::time::timeout(limit.unwrap_or(PATIENCE), self.ask(target, login)).await {
+            Ok(Some(Answer::Http(head))) => {
+                refusal.status = said.or(Some(head.status));
+                refusal.elsewhere = head.elsewhere;
+                refusal.refuses_basic = head.refuses_basic;
+            }
+            Ok(Some(Answer::Other)) => refusal.speaks_no_http = true,
+            Ok(None) | Err(_) => {}
         }
         refusal
     }
@@ -131,8 +169,8 @@ impl Proxy {
         Some(Secret::new(STANDARD.encode(decoded.expose())))
     }
 
-    /// The head that it answers with.
-    async fn ask(&self, target: &str) -> Option<Head> {
+    /// What it answers, if anything.
+    async fn ask(&self, target: &str, login: Option<Secret<String>>) -> Option<Answer> {
         const LONGEST_HEAD: usize = 8 << 10;
         // A proxy that is itself reached over TLS is not worth a second TLS client.
         if self.parts().0.eq_ignore_ascii_case("https") {
@@ -140,7 +178,7 @@ impl Proxy {
         }
         let (host, port) = self.place()?;
         let mut stream = TcpStream::connect((host.as_str(), port)).await.ok()?;
-        let login = self.login().map(|login| format!("Proxy-Authorization: Basic {}\r\n", login.expose()));
+        let login = login.map(|login| format!("Proxy-Authorization: Basic {}\r\n", login.expose()));
         let login = Secret::new(login.unwrap_or_default());
         let head =
             Secret::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n", login.expose()));
@@ -151,7 +189,8 @@ impl Proxy {
                 break;
             }
         }
-        read_head(&String::from_utf8_lossy(&answer))
+        let head = read_head(&String::from_utf8_lossy(&answer));
+        (!answer.is_empty()).then(|| head.map_or(Answer::Other, Answer::Http))
     }
 }
 
@@ -184,8 +223,8 @@ fn read_head(head: &str) -> Option<Head> {
 /// Whether a list such as `NO_PROXY` has an entry for the host and port. Every form of Go's `httpproxy` is understood:
 /// `*`, networks in CIDR, and IP addresses and domains (with all below them) with a port or without, in upper and lower
 /// case. It differs from Go in three things: `.domain` and `*.domain` except the domain itself too, as in curl; loopback is
-/// not excepted by itself; internationalised names are not converted. Dots at the end of names and spaces as separators
-/// are taken as curl takes them.
+/// not excepted by itself, as in curl and boto3, for a proxy may be meant even there; internationalised names are not
+/// converted, for AWS has none. Dots at the end of names and spaces as separators are taken as curl takes them.
 fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = bare.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -223,6 +262,8 @@ fn host_and_port(text: &str) -> (&str, Option<u16>) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
     match text.rsplit_once(':') {
+        // As in a URL, nothing behind the colon is as good as no port.
+        Some((host, "")) if !host.contains(':') => (host, None),
         Some((host, port)) if !host.contains(':') => match port.parse() {
             Ok(port) => (host, Some(port)),
             Err(_) => (text, None),
@@ -236,7 +277,14 @@ fn network(entry: &str) -> Option<(IpAddr, u8)> {
     let address: IpAddr = address.parse().ok()?;
     let bits: u8 = bits.parse().ok()?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
-    (bits <= longest).then_some((address, bits))
+    // Addresses are compared as those of IPv4 where they are both.
+    const MAPPED: u8 = 96;
+    match address.to_canonical() {
+        canonical if canonical != address && (MAPPED..=longest).contains(&bits) => {
+            Some((canonical, bits - MAPPED))
+        }
+        _ => (bits <= longest).then_some((address, bits)),
+    }
 }
 
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
@@ -290,6 +338,12 @@ mod tests {
             ("::/0", "[2001:db8::1]", 443),
             ("127.0.0.1", "[::ffff:127.0.0.1]", 443),
             ("localhost", "LOCALHOST", 443),
+            ("amazonaws.com:", VPCE, 443),
+            (".amazonaws.com:", VPCE, 443),
+            ("127.0.0.1:", "127.0.0.1", 8443),
+            ("[::1]:", "[::1]", 8443),
+            ("::ffff:127.0.0.0/104", "127.9.9.9", 443),
+            ("::ffff:127.0.0.0/104", "[::ffff:127.9.9.9]", 443),
         ] {
             assert!(is_excepted(list, host, port), "`{list}` is for {host}:{port}");
         }
@@ -315,6 +369,9 @@ mod tests {
             (".", VPCE, 443),
             ("*.", VPCE, 443),
             (":443", VPCE, 443),
+            (":", VPCE, 443),
+            ("::ffff:127.0.0.0/104", "128.0.0.1", 443),
+            ("::ffff:0.0.0.0/129", "127.0.0.1", 443),
             ("localhost", "127.0.0.1", 443),
         ] {
             assert!(!is_excepted(list, host, port), "`{list}` is not for {host}:{port}");
@@ -331,6 +388,20 @@ mod tests {
         assert_eq!(shown("proxy.corp"), "proxy.corp:80");
         assert_eq!(shown("https://proxy.corp"), "proxy.corp:443");
         assert_eq!(shown("http://[2001:db8::1]:3128"), "[2001:db8::1]:3128");
+        assert_eq!(shown("http://proxy.corp:/"), "proxy.corp:80");
+    }
+
+    #[test]
+    fn a_login_keeps_its_characters_and_the_proxy_its_host() {
+        let url = |url: &str| {
+            let proxy = Proxy { url: Secret::new(url.into()), exceptions: None };
+            proxy.url().expose().clone()
+        };
+
+        assert_eq!(url("http://D\\u:a/b?c#d@proxy:3128/"), "http://D%5Cu:a%2Fb%3Fc%23d@proxy:3128/");
+        assert_eq!(url("u:p%40@s@proxy:3128"), "http://u:p%40@s@proxy:3128");
+        assert_eq!(url(" HTTPS://proxy "), "HTTPS://proxy");
+        assert_eq!(url("proxy:3128"), "http://proxy:3128");
     }
 
     #[test]

@@ -149,6 +149,23 @@ async fn what_a_user_says_is_a_call_of_converse_without_a_flag() {
 }
 
 #[tokio::test]
+async fn a_message_may_begin_with_a_dash() {
+    let stage = Stage::new().await;
+
+    for (text, words) in [
+        ("-x", &["--message", "-x"][..]),
+        ("- one\n- two", &["--message", "- one\n- two"]),
+        ("-----BEGIN X-----", &["--message", "-----BEGIN X-----"]),
+        ("-", &["--message", "-"]),
+        ("--stream", &["--message=--stream"]),
+    ] {
+        let ran = invoked(&stage, HAIKU, &[words, &["--output", "$.output..text"]].concat()).await;
+
+        assert_eq!((ran.code, ran.stdout), (0, format!("You said: {text}\n")), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_is_bedrocks_whether_flag_or_variable_names_it() {
     let stage = Stage::new().await;
     let endpoint = stage.emulator.endpoint();

@@ -94,6 +94,25 @@ async fn credential_process_gives_the_same_under_both_names() {
     }
 }
 
+#[tokio::test]
+async fn a_proxy_is_passed_by_for_loopback_alone_under_the_other_name() {
+    let stage = Stage::new().await;
+    let called = |name, more: &'static [&str]| {
+        let mut command = called(&stage, name);
+        command.arg("credential-process").args(flags(&stage)).args(["--no-cache"]).args(more);
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1");
+        process::to_the_end(command)
+    };
+    const ELSEWHERE: &[&str] = &["--endpoint=https://anchord.invalid"];
+
+    json(&called(OTHER_NAME, &[]).await);
+    json(&called(OTHER_NAME, &["--with-proxy"]).await);
+    for ran in [called(OTHER_NAME, ELSEWHERE).await, called("anchord", &[]).await] {
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("through the proxy 127.0.0.1:1"), "{ran:?}");
+    }
+}
+
 /// A second call of the same line comes from the cache.
 #[tokio::test]
 async fn under_the_other_name_calls_share_a_cache() {
@@ -118,7 +137,7 @@ async fn under_the_other_name_no_file_variable_or_daemon_has_a_say() {
     let mut command = called(&stage, OTHER_NAME);
     command.arg("credential-process").args(flags(&stage));
     command.env("ANCHORD_CONFIG", stage.path("anchord.toml")).env("ANCHORD_ROLE_ARN", "nonsense");
-    command.env("ANCHORD_SOCKET_PATH", stage.socket()).env("HTTPS_PROXY", "http://127.0.0.1:1");
+    command.env("ANCHORD_SOCKET_PATH", stage.socket()).env("ALL_PROXY", "http://127.0.0.1:1");
 
     let printed = json(&process::to_the_end(command).await);
 
@@ -333,6 +352,32 @@ async fn read_certificate_data_prints_a_file_as_json() {
             assert_eq!(ran.stdout, expected);
             assert!(printed["serialNumber"].as_str().unwrap().bytes().all(|byte| byte.is_ascii_digit()));
         }
+    }
+}
+
+/// On secp256k1, which Go's parser does not know, nor Roles Anywhere.
+const ODD_CURVE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBbzCCARSgAwIBAgIUYKAd4P/jjXZOhf5Py+fIh9t/rrcwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCazEwIBcNMjYxMTMwMTgyNzAwWhgPMjEyNjExMDYxODI3MDBa
+MA0xCzAJBgNVBAMMAmsxMFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEyQnuryTgsJnU
+KxebqnnsL6G3HTTKsmbsXGG0oxS65hU2P42QyLrAGF8pfSJr8X05kZy7suqFL+dA
+24X0m+slOqNTMFEwHQYDVR0OBBYEFMmv0zPNH+FYbaT+R2KTWrrbj3EbMB8GA1Ud
+IwQYMBaAFMmv0zPNH+FYbaT+R2KTWrrbj3EbMA8GA1UdEwEB/wQFMAMBAf8wCgYI
+KoZIzj0EAwIDSQAwRgIhAM+Bs3Dm4QXMAmHWr70inzdwgDXNJ5baSrXCNWmkch1r
+AiEA0XYWgNOFjxy2x7OFirUshzPaS/y41HuSJ0WS6odR5hE=
+-----END CERTIFICATE-----
+";
+
+#[tokio::test]
+async fn a_certificate_on_another_curve_is_not_read_as_one_that_can_be_used() {
+    let stage = Stage::new().await;
+    stage.write("odd.pem", ODD_CURVE);
+    for name in NAMES {
+        let ran = run_alone(&stage, name, &["read-certificate-data", "--certificate=odd.pem"]).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: Roles Anywhere takes P-256, P-384 and P-521"), "{}", ran.stderr);
     }
 }
 

@@ -384,19 +384,19 @@ async fn a_dead_proxy_is_a_failure_that_prints_no_password() {
     assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
 }
 
-/// A proxy that answers each CONNECT with this head, and how often it did.
-async fn refusing_proxy(head: &'static str) -> (String, Arc<Mutex<usize>>) {
+/// A proxy that answers each CONNECT with this head, and what it was asked.
+async fn refusing_proxy(head: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let asked = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&asked);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
     tokio::spawn(async move {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
-            *counted.lock().unwrap() += 1;
             let mut request = [0; 4096];
-            let _ = client.read(&mut request).await.unwrap();
-            client.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes()).await.unwrap();
+            let length = client.read(&mut request).await.unwrap();
+            noted.lock().unwrap().push(String::from_utf8_lossy(&request[..length]).to_ascii_lowercase());
+            client.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
         }
     });
     (address, asked)
@@ -418,6 +418,16 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
             "407 Proxy Authentication Required\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=\"a\"",
             "hint: the proxy wants a login",
         ),
+        (
+            "user:canary@",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate, NTLM",
+            "hint: the proxy takes no Basic login",
+        ),
+        (
+            "user:canary@",
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"a\"",
+            "hint: the proxy does not take this login",
+        ),
         ("", "401 Unauthorized", "hint: a web server that wants a login answers there"),
         ("", "511 Network Authentication Required", "hint: a portal stands in the way"),
         ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
@@ -427,7 +437,7 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
         ("", "302 Found\r\nLocation: https://login.corp/?t=canary", "hint: a portal stands in the way"),
     ];
     for (login, head, hint) in cases {
-        let (address, _) = refusing_proxy(head).await;
+        let (address, _) = refusing_proxy(format!("HTTP/1.1 {head}").leak()).await;
         let url = Secret::new(format!("http://{login}{address}"));
 
         let failure = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err();
@@ -445,12 +455,60 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
 #[tokio::test]
 async fn a_login_that_a_proxy_refuses_is_sent_once() {
     let stage = Stage::new().await;
-    let (address, asked) = refusing_proxy("407 Proxy Authentication Required").await;
+    let (address, asked) = refusing_proxy("HTTP/1.1 407 Proxy Authentication Required").await;
     let url = Secret::new(format!("http://user:wrong@{address}"));
 
     issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err();
 
-    assert_eq!(*asked.lock().unwrap(), 1);
+    let logins = asked.lock().unwrap().iter().filter(|head| head.contains("proxy-authorization")).count();
+    assert_eq!(logins, 1);
+}
+
+/// Such as the port of SSH, or of TLS.
+#[tokio::test]
+async fn what_is_no_http_proxy_is_told_from_a_proxy_that_refuses() {
+    let stage = Stage::new().await;
+    let (address, _) = refusing_proxy("SSH-2.0-OpenSSH_9.2").await;
+    let url = Secret::new(format!("http://{address}"));
+
+    let text = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err().to_string();
+
+    assert!(text.contains(&format!("the proxy {address} opens no tunnel: its answer is not HTTP")), "{text}");
+    assert!(text.contains("hint: whatever answers there is no HTTP proxy"), "{text}");
+}
+
+/// `HTTPS_PROXY=user:password` without a host is no URL, and its second half is no port.
+#[tokio::test]
+async fn a_malformed_proxy_is_refused_by_every_verb_and_none_of_it_is_shown() {
+    let stage = Stage::new().await;
+    for (verb, arguments) in
+        [("credential-process", &["--session", "bedrock"] as &[&str]), ("check", &[]), ("config check", &[])]
+    {
+        for url in ["user:canary", "http://user:canary", "htp:/canary", "http:/canary:1", "socks5h:canary:9"]
+        {
+            let mut command = process::anchord();
+            command.args(verb.split(' ')).arg("--config").arg(stage.path("anchord.toml")).args(arguments);
+            command.env("HTTPS_PROXY", url);
+
+            let ran = process::to_the_end(command).await;
+
+            let told = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(ran.code != 0 && told.contains("names a proxy w"), "{verb} {url}: {told}");
+            assert!(!told.contains("canary"), "{verb} {url}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_password_may_hold_what_ends_a_host_in_urls() {
+    let stage = Stage::new().await;
+    let proxy = ConnectProxy::start().await;
+    let url = Secret::new(format!("http://user:a/b?c#d@{}", proxy.address));
+
+    issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap();
+
+    let [head] = proxy.heads().try_into().unwrap();
+    assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic dxnlcjphl2i/yynk"), "{head}");
 }
 
 #[tokio::test]

@@ -77,7 +77,6 @@ fn body_arguments() -> [Arg; 8] {
         Arg::new("body")
             .long("body")
             .value_name("TEXT|-")
-            .allow_hyphen_values(true)
             .conflicts_with_all(["body-file", "message"])
             .help("The body; `-` reads it from stdin [default: stdin, unless that is a terminal]"),
         Arg::new("body-file")
@@ -88,7 +87,6 @@ fn body_arguments() -> [Arg; 8] {
         Arg::new("message")
             .long("message")
             .value_name("TEXT")
-            .allow_hyphen_values(true)
             .help("What the user says, instead of a body; implies --converse; may hold placeholders"),
         Arg::new("var")
             .long("var")

@@ -31,6 +31,10 @@ pub(super) fn read(
     let is_literal = matches.get_flag("literal");
     if let Some(text) = matches.get_one::<String>("message") {
         let text = if is_literal { text.clone() } else { rendered(text, Form::Text, &variables)? };
+        if text.trim().is_empty() {
+            let hint = Some("Bedrock takes no message without text".into());
+            return Err(Ended::Misused(Failure::of(Class::Misconfigured, "the message is empty", hint)));
+        }
         let body = json!({"messages": [{"role": "user", "content": [{"text": text}]}]});
         return Ok(body.to_string().into());
     }

@@ -157,20 +157,19 @@ impl Plan {
             Shown::Selected(mut selection) => match reply.json::<Value>() {
                 Ok(answer) => {
                     let lines = selection.lines(&answer);
-                    (exit::print_bytes(surroundings, lines.as_bytes()), selection.missed())
+                    (hand_over(lines.as_bytes(), is_written, surroundings), selection.missed())
                 }
-                Err(error) => (Ok(Reader::There), Some(error.into())),
+                Err(error) => (Ok(()), Some(error.into())),
             },
             _ if is_written => return Exit::Done,
             _ => {
                 // A model's own answer may be an image; Converse's is a line of JSON.
                 let end = if self.is_converse { "\n" } else { "" };
-                let printed = exit::print_bytes(surroundings, &reply.body);
-                (printed.and_then(|_| exit::print_bytes(surroundings, end.as_bytes())), None)
+                (hand_over(&[&reply.body, end.as_bytes()].concat(), false, surroundings), None)
             }
         };
         match (printed, missed) {
-            (Ok(_), None) => Exit::Done,
+            (Ok(()), None) => Exit::Done,
             (_, Some(failure)) if is_written => exit::report(&failure, surroundings),
             (_, Some(failure)) => left_over(&failure, &reply.body, surroundings),
             // Why has been told.
@@ -182,6 +181,18 @@ impl Plan {
             }
         }
     }
+}
+
+/// Prints an answer, or a part of one that `is_kept` in a file. A reader that has gone after it took some has what it
+/// wanted; one that was gone before has nothing, and the answer is billed all the same.
+fn hand_over(answer: &[u8], is_kept: bool, surroundings: &mut Surroundings<'_>) -> Result<(), Exit> {
+    let (first, rest) = answer.split_at(answer.len().min(1));
+    if exit::print_bytes(surroundings, first)? == Reader::Gone && !is_kept {
+        // If stderr is closed too, there is no place left.
+        let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: nothing reads it any more");
+        return Err(Exit::Failed);
+    }
+    exit::print_bytes(surroundings, rest).map(drop)
 }
 
 /// Reports why an answer is not where it was to go, and prints it on stderr: it is billed all the same.

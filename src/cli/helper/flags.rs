@@ -56,15 +56,15 @@ pub(super) const FLAGS: &[Flag] = &[
         name: "certificate",
         verbs: ALL,
         takes: Takes::Text,
-        meaning: Meaning::Same,
-        here: "A PEM or PKCS#12 file or a `pkcs11:` URI; also `spiffe:`. PKCS#12 files may have a passphrase, which goes to `--passphrase`. `sign-string` signs only with a key that belongs to it.",
+        meaning: Meaning::Different,
+        here: "A PEM or PKCS#12 file or a `pkcs11:` URI; also `spiffe:`. Intermediates in a PEM file are sent too: there only its first certificate is read. PKCS#12 files may have a passphrase, which goes to `--passphrase`, and today's ciphers: there neither. `sign-string` signs only with a key that belongs to it, and needs none: there a file's key needs one, and any will do.",
     },
     Flag {
         name: "private-key",
         verbs: KEYED,
         takes: Takes::Text,
-        meaning: Meaning::Same,
-        here: "A PEM file, also of a TPM's key, a `pkcs11:` URI, or `handle:0x81000001`; also `tpm:0x81000001`.",
+        meaning: Meaning::Different,
+        here: "A PEM file, also of a TPM's key, a `pkcs11:` URI, or `handle:0x81000001`; also `tpm:0x81000001`. Kinds that Roles Anywhere refuses (RSA below 2048 bits, P-224) sign nothing here.",
     },
     Flag {
         name: "intermediates",
@@ -134,7 +134,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Switch,
         meaning: Meaning::Different,
-        here: "Needed under the name `aws_signing_helper`, where HTTPS_PROXY and NO_PROXY are left alone without it. Under the name `anchord` these variables always hold.",
+        here: "Changes nothing: HTTPS_PROXY and NO_PROXY hold without it, as there since version 1.7. Under the name `aws_signing_helper` loopback is never reached through the proxy and ALL_PROXY is left alone, as there. No SOCKS: there it is taken.",
     },
     Flag {
         name: "debug",
@@ -292,10 +292,24 @@ pub(in crate::cli) fn has_flag(name: &str) -> bool {
 }
 
 fn whole(text: &str, least: u32, most: u32) -> Result<String, String> {
-    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    let number = go_number(text).filter(|number| (least..=most).contains(number));
     number
-        .map(|number: u32| number.to_string())
+        .map(|number| number.to_string())
         .ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+}
+
+/// What Go's `strconv.ParseInt` takes where the base is in the prefix, and `_` between digits: `0x384`, `1_800`. A zero in
+/// front means octal.
+fn go_number(text: &str) -> Option<u32> {
+    let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();
+    let prefixes = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
+    let prefixed = prefixes.iter().find_map(|(prefix, base)| Some((text.strip_prefix(prefix)?, *base)));
+    let (digits, base) = prefixed.filter(|(digits, _)| !digits.is_empty()).unwrap_or((text.as_str(), 10));
+    // One may stand behind the prefix.
+    let groups = if base == 10 { digits } else { digits.strip_prefix('_').unwrap_or(digits) };
+    let is_grouped =
+        groups.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_alphanumeric()));
+    is_grouped.then(|| u32::from_str_radix(&groups.replace('_', ""), base).ok()).flatten()
 }
 
 /// What Go's `strconv.ParseBool` takes.

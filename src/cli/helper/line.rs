@@ -27,6 +27,7 @@ use crate::identity::Source;
 pub(in crate::cli) struct Line {
     matches: ArgMatches,
     environment: Environment,
+    name: Name,
     /// Flags that stand for others: ours, and what was written.
     renamed: Vec<(&'static str, &'static str)>,
     fit: Fit,
@@ -78,7 +79,8 @@ impl Line {
         let verifies_servers = !words.has("no-verify-ssl");
         Ok(Self {
             matches: own.parse()?,
-            environment: surroundings(environment, name, words.has("with-proxy")),
+            environment: surroundings(environment, name),
+            name,
             renamed: own.renamed,
             fit: Fit::of(&words),
             warnings: (!verifies_servers).then(|| NO_VERIFY.to_owned()).into_iter().collect(),
@@ -119,6 +121,11 @@ impl Line {
     fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
         let mut settings = settings.map_err(|problems| self.told(&problems))?;
         settings.upstream.verifies_servers = self.verifies_servers;
+        if self.name == Name::Helper {
+            let given = settings.upstream.no_proxy.take();
+            settings.upstream.no_proxy =
+                Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
+        }
         let source = settings.the_session().and_then(Session::identity);
         let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
         let warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning));
@@ -261,14 +268,16 @@ fn refused(words: &Words<'_>) -> Vec<String> {
     given.map(|flag| line(flag.name)).collect()
 }
 
-/// Under the other name nothing holds but what flags say, and no proxy but one that was asked for.
-fn surroundings(environment: &Environment, name: Name, with_proxy: bool) -> Environment {
+/// Under the other name nothing of anchord's holds but what flags say, and of the proxies' variables those of AWS's tool.
+fn surroundings(environment: &Environment, name: Name) -> Environment {
     if name == Name::Anchord {
         return environment.clone();
     }
-    let is_proxy = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
-    environment.clone().without(|name| name.starts_with("ANCHORD_") || (!with_proxy && is_proxy(name)))
+    environment.clone().without(|name| name.starts_with("ANCHORD_") || name.eq_ignore_ascii_case("all_proxy"))
 }
+
+/// What is never reached through a proxy there.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Mistakes as one failure, for callers that show one line.
 pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {

@@ -425,22 +425,44 @@ fn the_region_is_the_one_that_is_called_under_the_other_name_and_the_clients_und
     );
 }
 
+/// The flag changes nothing there either, since version 1.7.
 #[test]
-fn a_proxy_of_the_environment_holds_under_the_other_name_only_if_asked_for() {
-    let environment = Environment::from_iter([("HTTPS_PROXY", "http://proxy:3128")]);
-    let proxy = |name, flag: &[&str]| {
+fn the_proxys_variables_hold_under_the_other_name_as_in_awss_tool() {
+    let upstream = |name, flag: &[&str], variables: &[(&str, &str)]| {
+        let environment = Environment::from_iter(variables.iter().copied());
         let mut line: Vec<String> = flag.iter().map(|flag| (*flag).to_owned()).collect();
         for needed in ["certificate", "private-key", "role-arn", "profile-arn", "trust-anchor-arn"] {
             line.push(format!("--{needed}={}", sample(needed)));
         }
         let matches = parse("serve", name, &line).unwrap();
         let line = Line::read(&matches, name, &environment, &[]).unwrap();
-        line.settings_of_one_call().unwrap().upstream.proxy.is_some()
+        let upstream = line.settings_of_one_call().unwrap().upstream;
+        (upstream.proxy.is_some(), upstream.no_proxy)
     };
+    let both = [("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".corp")];
+    let all = [("ALL_PROXY", "http://proxy:3128")];
 
-    assert!(!proxy(Name::Helper, &[]));
-    assert!(proxy(Name::Helper, &["--with-proxy"]));
-    assert!(proxy(Name::Anchord, &[]) && proxy(Name::Anchord, &["--with-proxy"]));
+    for flag in [&[][..], &["--with-proxy"], &["--with-proxy=false"]] {
+        let spared = ".corp,localhost,127.0.0.0/8,::1".to_owned();
+        assert_eq!(upstream(Name::Helper, flag, &both), (true, Some(spared)));
+        assert!(!upstream(Name::Helper, flag, &all).0);
+        assert_eq!(upstream(Name::Anchord, flag, &both), (true, Some(".corp".into())));
+        assert_eq!(upstream(Name::Anchord, flag, &all), (true, None));
+    }
+}
+
+#[test]
+fn whole_numbers_are_read_as_in_awss_tool() {
+    let read = |text: &str| parse("serve", Name::Helper, &[format!("--session-duration={text}")]).is_ok();
+
+    for good in ["900", "+900", "0x384", "0X384", "0b1110000100", "0o1604", "01604", "1_800", "0x_384"] {
+        assert!(read(good), "{good}");
+    }
+    for bad in
+        ["0x", "0900", "1__800", "_900", "900_", "0b1604", "9e2", "900.0", "-900", "", "+", "++900", "384"]
+    {
+        assert!(!read(bad), "{bad}");
+    }
 }
 
 #[test]

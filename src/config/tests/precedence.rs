@@ -145,11 +145,23 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
             "ALL_PROXY: names a proxy that is neither http nor https; hint: the form is http://host:port";
         assert_eq!(refused, told, "{bad}");
     }
-    for bad in ["http://", "http://:3128", "http://user@/"] {
+    for bad in ["http://", "http://:3128", "http://user@/", "http://[::1:9", "http://a b:1"] {
         let refused = settle(Caller::Daemon, bad).unwrap_err();
         assert_eq!(refused, "ALL_PROXY: names no proxy host; hint: the form is http://host:port", "{bad}");
     }
-    for good in ["proxy:3128", "http://u:p%40@proxy.example:3128/", "HTTPS://[::1]:3128"] {
+    for bad in ["http://u:p", "u:p", "http://h:99999", "::1", "socks5h:127.0.0.1:9"] {
+        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        assert!(!refused.contains(bad) && refused.contains("ALL_PROXY: names "), "{bad}: {refused}");
+    }
+    for good in [
+        "proxy:3128",
+        "http://u:p%40@proxy.example:3128/",
+        "HTTPS://[::1]:3128",
+        "http://u:a/b#c@proxy_1.example",
+        "http://proxy.example:/",
+        "bücher.example:80",
+        " 10.0.0.1:3128 ",
+    ] {
         assert!(settle(Caller::Daemon, good).is_ok(), "{good}");
     }
     assert!(

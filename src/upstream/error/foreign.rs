@@ -89,14 +89,15 @@ impl Foreign {
             }
             _ => {
                 "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place \
-                 (open a web page from this host; look at HTTPS_PROXY and `upstream.proxy`)"
+                 (open a web page from this host; look at HTTPS_PROXY)"
             }
         }
     }
 }
 
 /// What to do where a proxy wants to know who asks.
-pub(super) const PROXY_LOGIN: &str = "the proxy wants a login: give it in `upstream.proxy` or HTTPS_PROXY, as `http://user:password@host:port`";
+pub(super) const PROXY_LOGIN: &str =
+    "the proxy wants a login: give it in HTTPS_PROXY, as `http://user:password@host:port`";
 
 /// What to do where a request does not fit.
 pub(super) const TOO_LARGE: &str = "the certificates are sent as headers, and these are too large for whatever answered: register a CA closer to the leaf as the trust anchor, so that fewer intermediates are sent, or let the proxy take larger headers";

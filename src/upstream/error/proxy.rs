@@ -8,16 +8,20 @@ use crate::upstream::NoTunnel;
 /// What to do, by what the proxy answered.
 pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
     let Some(status) = refusal.status else {
+        if refusal.speaks_no_http {
+            return "whatever answers there is no HTTP proxy: see the host and the port in HTTPS_PROXY; a proxy that is \
+                    reached over TLS is named with https://";
+        }
         return "the proxy opens no tunnel to the endpoint: let it, or name another in HTTPS_PROXY";
     };
     match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED if refusal.has_login => {
-            "the proxy does not take this login: check the user and the password in HTTPS_PROXY (special characters are \
-             written in percent, such as %40 for @), and that it takes Basic"
-        }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED if refusal.refuses_basic => {
             "the proxy takes no Basic login, the only kind that is sent (it asks for Negotiate, NTLM or the like): have it \
              let this host in without one, or name in HTTPS_PROXY a local proxy that logs in to it (such as cntlm)"
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED if refusal.has_login => {
+            "the proxy does not take this login: check the user and the password in HTTPS_PROXY (special characters are \
+             written in percent, such as %40 for @), and that it takes Basic"
         }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
         StatusCode::UNAUTHORIZED => {

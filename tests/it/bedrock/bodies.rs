@@ -93,6 +93,31 @@ async fn a_billed_answer_that_cannot_go_where_it_should_is_printed_on_stderr_as_
     }
 }
 
+/// Such as a `jq` that ended at once, for its program was wrong, while the model was thinking.
+#[tokio::test]
+async fn a_billed_answer_that_nothing_reads_is_printed_on_stderr() {
+    let stage = Stage::new().await;
+    for (more, code, is_left) in [
+        (&[][..], 1, true),
+        (&["--output", "$.usage"], 1, true),
+        (&["--output-file", "answer.json", "--output", "$.usage"], 0, false),
+        // It is broken off, as for a reader that leaves in its middle.
+        (&["--stream"], 0, false),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = invoke(&stage, HAIKU, &[&["--message", "hi"], more].concat());
+        command.stdout(writer).stderr(Stdio::piped()).stdin(Stdio::null());
+
+        let child = command.spawn().unwrap();
+        let ran = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{more:?}: {stderr}");
+        assert_eq!(stderr.contains("You said: hi"), is_left, "{more:?}: {stderr}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_json_path_is_told_before_anything_is_sent() {
     let stage = Stage::new().await;
@@ -206,6 +231,11 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
             "the header `authorization` is not the caller's to set",
             "leave it out",
         ),
+        (&["--message", " "], "the message is empty", "without text"),
+        (&["--message", "{{it}}", "--var", "it="], "the message is empty", "without text"),
+        // The value was forgotten, and a call would be billed.
+        (&["--message", "--stream"], "--message has no value", "--message=VALUE"),
+        (&["--body", "--converse"], "--body has no value", "--body=VALUE"),
         (&["--body", "{}", "--timeout", "soon"], "--timeout: the value is not a duration", "1h30m"),
         (
             &["--body", "{}", "--endpoint-url", "http://localhost"],
