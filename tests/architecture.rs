@@ -332,3 +332,12 @@ fn is_date(text: &str) -> bool {
     let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
     parts.iter().all(is_number) && parts.iter().map(|part| part.len()).eq([4, 2, 2])
 }
+
+#[test]
+fn the_architecture_page_stays_short() {
+    const MOST_BYTES: usize = 12_000;
+    let page = fs_err::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+
+    let bytes = page.len();
+    assert!(bytes <= MOST_BYTES, "ARCHITECTURE.md has {bytes} bytes; decisions go to {DECISIONS}");
+}
