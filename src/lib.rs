@@ -13,8 +13,8 @@
 //! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`), and do without the feature
 //! `cli`: the program `anchord` and what only its verbs need.
 //!
-//! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md says
-//! what each may name, and `tests/architecture.rs` holds it to that.
+//! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md describes
+//! each, and `tests/architecture.rs` lists what each may name.
 
 pub mod arn;
 pub mod clock;

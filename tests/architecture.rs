@@ -1,7 +1,8 @@
 //! The arrows between modules, held by reading the source.
 //!
 //! A module may name what its row says and nothing else; since every row names only rows above it, there can be
-//! no cycle. ARCHITECTURE.md shows the same table to people, and is checked against the tree.
+//! no cycle. ARCHITECTURE.md describes each module, and docs/internals/decisions gives the reasons; both are checked
+//! against the tree.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the tree has failed")]
 
 use std::collections::BTreeMap;
@@ -276,4 +277,67 @@ fn the_architecture_page_names_every_module_and_no_other() {
         .collect();
 
     assert_eq!(named, modules().into_keys().collect());
+}
+
+const DECISIONS: &str = "docs/internals/decisions";
+
+/// Each page of the decisions by its file name, without the index.
+fn decisions() -> BTreeMap<String, String> {
+    let mut pages = BTreeMap::new();
+    for entry in fs_err::read_dir(root().join(DECISIONS)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name != "README.md" {
+            pages.insert(name, fs_err::read_to_string(&path).unwrap());
+        }
+    }
+    pages
+}
+
+#[test]
+fn the_index_of_decisions_has_each_page_with_its_title_and_no_other() {
+    let index = fs_err::read_to_string(root().join(DECISIONS).join("README.md")).unwrap();
+    let listed: Vec<&str> = index.lines().filter(|line| line.starts_with("- [")).collect();
+
+    let mut expected = Vec::new();
+    for (name, page) in decisions() {
+        let number = name.split('-').next().unwrap();
+        let title = page.lines().next().unwrap().strip_prefix("# ").unwrap();
+        expected.push(format!("- [{number}]({name}) {title}"));
+    }
+
+    let missing: Vec<_> = expected.iter().filter(|line| !listed.contains(&line.as_str())).collect();
+    assert!(missing.is_empty(), "{DECISIONS}/README.md lacks {missing:#?}");
+    let unknown: Vec<_> = listed.iter().filter(|line| !expected.iter().any(|page| page == *line)).collect();
+    assert!(unknown.is_empty(), "{DECISIONS}/README.md names pages that do not exist: {unknown:#?}");
+    assert_eq!(listed.len(), expected.len(), "{DECISIONS}/README.md lists a page twice");
+}
+
+#[test]
+fn each_decision_has_a_number_of_its_own_a_date_and_three_headings() {
+    let mut numbers = BTreeSet::new();
+    for (name, page) in decisions() {
+        let number = name.split('-').next().unwrap();
+        assert!(number.len() == 3 && number.parse::<u16>().is_ok(), "{name} begins with no number");
+        assert!(numbers.insert(number.to_owned()), "two decisions have the number {number}");
+        let date = page.lines().find_map(|line| line.strip_prefix("Date: ")).unwrap_or_default();
+        assert!(is_date(date), "{name} has no line `Date: YYYY-MM-DD`");
+        let headings: Vec<_> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(headings, ["## Context", "## Decision", "## Consequences"], "{name}");
+    }
+}
+
+fn is_date(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
+    parts.iter().all(is_number) && parts.iter().map(|part| part.len()).eq([4, 2, 2])
+}
+
+#[test]
+fn the_architecture_page_stays_short() {
+    const MOST_BYTES: usize = 12_000;
+    let page = fs_err::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+
+    let bytes = page.len();
+    assert!(bytes <= MOST_BYTES, "ARCHITECTURE.md has {bytes} bytes; decisions go to {DECISIONS}");
 }

@@ -1,4 +1,4 @@
-//! How often AWS may be called, by the rules that ARCHITECTURE.md states ("The session").
+//! How often AWS may be called, by the rules that docs/internals/session.md states.
 //!
 //! - One call at a time.
 //! - After a failure, the pause of its class: a quarter at least of a ceiling that doubles with each failure, from

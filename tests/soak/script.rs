@@ -74,8 +74,8 @@ impl Fault {
         }
     }
 
-    /// The longest that a session may take to be well once this is over, by the pauses that ARCHITECTURE.md states
-    /// ("The session"); what AWS told to wait, and the look at the clock, come on top.
+    /// The longest that a session may take to be well once this is over, by the pauses that
+    /// docs/internals/session.md states; what AWS told to wait, and the look at the clock, come on top.
     pub(crate) fn longest_pause(self) -> Duration {
         Duration::from_secs(match self {
             Self::Suspend => 0,
