@@ -186,12 +186,11 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What stood in a flag is not repeated.
+    /// What stood in a flag is not repeated, unless it can be the name of a session.
     pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
-        if let Origin::Argument(flag) = origin
-            && flag != SELECTORS[1].flag
-        {
-            for text in self.layers.arguments.texts(flag) {
+        if let Origin::Argument(flag) = origin {
+            let is_name = |text: &str| flag == SELECTORS[1].flag && values::session_name(text).is_ok();
+            for text in self.layers.arguments.texts(flag).iter().filter(|text| !is_name(text)) {
                 fault = fault.without(text);
             }
         }
