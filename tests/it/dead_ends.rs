@@ -102,3 +102,53 @@ async fn what_config_check_refuses_comes_last_and_not_behind_defaults() {
         bad.stdout
     );
 }
+
+#[tokio::test]
+async fn a_settings_file_or_a_session_in_the_place_of_an_argument_is_told_its_flag() {
+    let stage = Stage::new().await;
+    let file = stage.path("anchord.toml");
+    let file = file.to_str().unwrap();
+    for (arguments, told, hint) in [
+        (&["check", file][..], "there is no such session", "`anchord check --config FILE`"),
+        (&["check", "hunter2.toml"], "there is no such session", "`anchord check --config FILE`"),
+        (
+            &["check", "hunter2.toml", "--config", file],
+            "there is no such session",
+            "`anchord check --config FILE`",
+        ),
+        (
+            &["certificate", "show", "bedrock", "--config", file],
+            "there is no such file, and a session has that name",
+            "`anchord certificate show --session bedrock`",
+        ),
+    ] {
+        let ran = process::to_the_end(newcomer(&stage, arguments)).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with(&format!("anchord: {told}\n  hint: ")), "{}", ran.stderr);
+        assert!(ran.stderr.contains(hint) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+    fs_err::copy(stage.path("leaf.pem"), stage.path("bedrock")).unwrap();
+    let ran =
+        process::to_the_end(newcomer(&stage, &["certificate", "show", "bedrock", "--config", file])).await;
+    assert!(ran.stdout.contains("CN=robot-7"), "a file goes before a session: {ran:?}");
+}
+
+#[tokio::test]
+async fn check_doubts_a_region_of_the_environment_that_no_partition_knows() {
+    let stage = Stage::new().await;
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        let mut command = newcomer(&stage, &["check", "--json", "--config", "anchord.toml"]);
+        command.env(variable, "us-east1");
+
+        let ran = process::to_the_end(command).await;
+
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let steps = report["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["id"] == "environment.region-name").unwrap();
+        assert_eq!(step["state"], "warning", "{step}");
+        let what = format!("{variable}: no partition of AWS knows the Region us-east1");
+        assert!(step.to_string().contains(&what), "{step}");
+        assert!(step.to_string().contains("did you mean us-east-1?"), "{step}");
+    }
+}
