@@ -64,7 +64,12 @@ impl Classify for NotAModel {
             Self::Arn(_) => {
                 "the form is `arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/id`".into()
             }
-            Self::Region { of_arn, .. } => format!("call the model's own Region: `--region {of_arn}`"),
+            Self::Region { of_arn, .. } if Region::parse(of_arn).is_ok_and(|region| region.is_known()) => {
+                format!("call the model's own Region: `--region {of_arn}`")
+            }
+            Self::Region { of_arn, .. } => {
+                format!("mend the Region in the ARN, or call it: `--region {of_arn}`")
+            }
             Self::Partition { .. } => {
                 "credentials of one partition are worth nothing in another: choose a model and a `--region` of the session's".into()
             }
@@ -120,6 +125,11 @@ impl ModelId {
             return Ok(());
         }
         Err(NotAModel::Region { of_arn: arn.region.into(), called: region.clone() })
+    }
+
+    /// The Region that an ARN names.
+    pub fn region(&self) -> Option<Region> {
+        Region::parse(self.arn()?.region).ok()
     }
 
     fn arn(&self) -> Option<Arn<'_>> {
@@ -299,6 +309,9 @@ mod tests {
         assert_eq!(refusal.hint().unwrap(), "call the model's own Region: `--region us-west-2`");
         let refusal = profile.check_region(&region("cn-north-1")).unwrap_err();
         assert_eq!(refusal.to_string(), "the model is in partition `aws`, and cn-north-1 is in `aws-cn`");
+        let slip = ModelId::parse("arn:aws:bedrock:us-east1::foundation-model/a.b").unwrap();
+        let refusal = slip.check_region(&region("us-east-1")).unwrap_err();
+        assert_eq!(refusal.hint().unwrap(), "mend the Region in the ARN, or call it: `--region us-east1`");
         let id = ModelId::parse("us.anthropic.claude").unwrap();
         assert_eq!(id.check_region(&region("eu-west-1")), Ok(()));
     }

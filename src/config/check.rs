@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
-            self.warnings.extend(regions::doubts_of(session));
+            self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
         }
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {

@@ -310,6 +310,14 @@ async fn a_region_that_no_partition_knows_is_told_before_it_is_called() {
     let warning =
         "anchord: warning: no partition of AWS knows the Region us-esat-1; hint: did you mean us-east-1?\n";
     assert!(ran.stderr.starts_with(warning), "{ran:?}");
+    let model = "arn:aws:bedrock:us-esat-1:123456789012:inference-profile/us.x";
+    let ran = invoked(&stage, model, &["--converse", "--message", "hi"]).await;
+    assert!(ran.stderr.starts_with(warning), "{ran:?}");
+    assert!(ran.stderr.contains("the model is in us-esat-1, and the call would go to us-east-1"), "{ran:?}");
+    let sts = ["models", "--region", "us-east-1", "--sts-region", "us-esat-1"];
+    let ran = process::to_the_end(bedrock(&stage, &sts)).await;
+    let warning = warning.replace("no partition", "session bedrock, `sts_region`: no partition");
+    assert!(ran.stderr.starts_with(&warning), "{ran:?}");
 }
 
 #[tokio::test]

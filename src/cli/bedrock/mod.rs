@@ -88,14 +88,20 @@ fn region(
 ) -> Result<Region, Ended> {
     let region = region_given(matches, settings, surroundings)?;
     warn_of(&region, surroundings);
+    let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
+    doubts.iter().filter(|doubt| doubt.region != region).for_each(|doubt| warn(doubt, surroundings));
     Ok(region)
 }
 
 fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
     if let Some(doubt) = config::doubt_about(region) {
-        // Nobody is left to tell if stderr is closed.
-        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+        warn(&doubt, surroundings);
     }
+}
+
+fn warn(doubt: &config::Doubt, surroundings: &mut Surroundings<'_>) {
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
 }
 
 fn region_given(

@@ -161,7 +161,17 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Obtained::Line(line) => Ok(line),
         Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
     });
-    shown(line, surroundings)
+    shown(line.map_err(|failure| with_doubt(failure, &settings)), surroundings)
+}
+
+/// A failure with what is doubtful about a Region of the session: it is the likely cause, and SDKs show stderr only of a
+/// failure. A terminal has it as a warning.
+fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
+    let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
+    let Some(doubt) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else { return failure };
+    let hint =
+        [Some(doubt.hint.as_str()), failure.hint()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Failure::of(failure.class(), format!("{}; {}", failure.message(), doubt.what), Some(hint))
 }
 
 fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
