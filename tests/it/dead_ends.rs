@@ -70,9 +70,64 @@ async fn update_goes_on_with_the_daemons_only_session() {
     let mut command = updater(&stage);
     command.args(["--log-format", "json"]);
 
-    Daemon::of(command).wait_for("Credentials file written").await;
+    let written = Daemon::of(command).wait_for("Credentials file written").await;
 
+    assert_eq!(written["session"], "bedrock");
     assert!(stage.path("newcomer/.aws/credentials").exists());
+}
+
+#[tokio::test]
+async fn update_ends_where_the_daemon_that_runs_has_no_such_session() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let another_role = "arn:aws:iam::123456789012:role/another";
+    for (arguments, told, hint) in [
+        (&["--session", "bedrok"][..], "there is no session `bedrok`", "the sessions are `bedrock`"),
+        (&["--session", "bedrock", "--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
+        (&["--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
+    ] {
+        let mut command = updater(&stage);
+        command.args(arguments);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        let (first, rest) = ran.stderr.split_once('\n').unwrap();
+        assert!(first.ends_with(told) && rest.starts_with(&format!("  hint: {hint}")), "{}", ran.stderr);
+        assert_eq!(rest.lines().count(), 1, "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn update_ends_where_no_daemon_is_meant_and_waits_for_one_that_is() {
+    let stage = Stage::new().await;
+    let half = ["--session", "bedrock", "--role-arn", "arn:aws:iam::123456789012:role/r"];
+    for arguments in [&half[..2], &half] {
+        let mut command = updater(&stage);
+        command.args(arguments).args(["--log-format", "json"]);
+        let updater = Daemon::of(command);
+
+        let told = updater.wait_for("No valid credentials").await;
+
+        assert_eq!(told["session"], "bedrock");
+        assert!(told["error"].as_str().unwrap().starts_with("no daemon runs"), "{told}");
+        assert_eq!(updater.stop().await.0, 0);
+    }
+    let is_on_this_host = ["/run/anchord/anchord.sock", "/etc/anchord/anchord.toml"];
+    if let Some(path) = is_on_this_host.iter().find(|path| std::path::Path::new(path).exists()) {
+        return crate::support::not_played(&format!("update without a sign of a daemon: {path} is here"));
+    }
+    for arguments in [&half[..2], &half] {
+        let mut command = newcomer(&stage, &["update"]);
+        command.args(arguments);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("anchord: no daemon runs"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("\n  hint: start the daemon"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    }
 }
 
 #[tokio::test]

@@ -393,15 +393,35 @@ async fn direct(
     Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 
-/// Why no later attempt could know which session is meant: none is named or defined here, and no daemon has exactly one.
-/// Whatever else is wrong may pass.
-pub(super) async fn lacks_a_session(settings: &Settings) -> Option<Failure> {
-    let is_known = settings.picked.is_some() || settings.the_session().is_some();
-    if is_known || settings.partial.is_some() {
-        return None;
+/// The name of the session that a verb means that goes on until it is stopped; `None` where a daemon will know it that
+/// does not run yet.
+///
+/// # Errors
+/// Why no later attempt could give its credentials: neither the settings nor the daemon that runs have it, or there is
+/// no sign of a daemon.
+pub(super) async fn session_meant(settings: &Settings) -> Result<Option<String>, Failure> {
+    if let Some(session) = settings.the_session() {
+        return Ok(Some(session.name.clone()));
     }
-    let running = the_daemon_for_all(settings).await.ok()?;
-    only(settings, running.as_ref()).err()
+    let says_something = settings.picked.is_some() || settings.partial.is_some();
+    let is_awaited = says_something && client::is_awaited(settings);
+    let name = match &settings.picked {
+        Some(name) => name.clone(),
+        None => {
+            let Ok(running) = the_daemon_for_all(settings).await else { return Ok(None) };
+            match only(settings, running.as_ref()) {
+                Ok(name) => name,
+                Err(_) if running.is_none() && is_awaited => return Ok(None),
+                Err(failure) => return Err(failure),
+            }
+        }
+    };
+    let places = client::places(settings);
+    match client::ask_for(&name, Question::Settings, (settings, &places), DAEMON_PATIENCE).await {
+        Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
+        Asked::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
+        Asked::NoDaemon | Asked::Answered(_) | Asked::Refused(_) | Asked::Forbidden(_) => Ok(Some(name)),
+    }
 }
 
 /// The daemon's only session, for a user without any of their own.
