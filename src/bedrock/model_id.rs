@@ -27,10 +27,10 @@ pub enum NotAModel {
     #[error("the model id holds {0:?}, which no model id has")]
     Character(char),
     /// A part of an ARN, or an id behind the name of a provider.
-    #[error("`{0}` is neither a model id nor a whole ARN")]
+    #[error("the text is neither a model id nor a whole ARN")]
     Part(String),
     /// An ARN, but not one that Bedrock calls.
-    #[error("`{0}` is not the ARN of a model")]
+    #[error("the ARN is not that of a model")]
     Arn(String),
     /// In another Region than the one that is called.
     #[error("the model is in {of_arn}, and the call would go to {called}")]
@@ -163,9 +163,13 @@ fn of_the_whole(text: &str) -> String {
         | "prompt-router" => format!("this is a part of an ARN; give all of it: `{FORM}:{kind}/{of_kind}`"),
         _ => {
             let id = text.rsplit('/').next().unwrap_or_default();
-            match id.strip_prefix("bedrock:").unwrap_or(id) {
-                "" => "give an id as `anchord bedrock models` lists it, or an ARN".into(),
-                id => format!("give the id alone: `{id}`"),
+            let id = id.strip_prefix("bedrock:").unwrap_or(id);
+            // Of any other text no part is repeated: it may be a secret in the wrong place.
+            let is_id =
+                text.starts_with("bedrock") || matches!(kind, "foundation-model" | "inference-profile");
+            match is_id && !id.is_empty() {
+                true => format!("give the id alone: `{id}`"),
+                false => "give an id as `anchord bedrock models` lists it, or an ARN".into(),
             }
         }
     }
@@ -297,6 +301,7 @@ mod tests {
              `arn:aws:bedrock:REGION:ACCOUNT:custom-model/amazon.titan-v1:0:8k/a1`"
         );
         assert!(hint("bedrock:").contains("`anchord bedrock models`"));
+        assert!(!hint("pass/hunter2").contains("hunter2"));
         assert!(hint("foundation-model/").contains("`anchord bedrock models`"));
     }
 

@@ -127,11 +127,22 @@ async fn a_model_that_the_call_cannot_reach_is_told_before_anything_is_sent() {
     for part in ["foundation-model/amazon.nova-lite-v1:0", "bedrock:provisioned-model-inference/x"] {
         let ran = invoked(&stage, part, &["--converse", "--message", "hi"]).await;
         let (line, hint) = told(&ran, 2);
-        assert_eq!(line, format!("`{part}` is neither a model id nor a whole ARN"));
+        assert_eq!(line, "the text is neither a model id nor a whole ARN");
         assert!(
             hint.contains("the id alone: `amazon.nova-lite-v1:0`") || hint.contains("provisioned-model/x"),
             "{hint}"
         );
+    }
+    let key = fs_err::read_to_string(stage.path("key.pem")).unwrap();
+    let key: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut check = process::anchord();
+    check.arg("check");
+    for mut command in [bedrock(&stage, &["invoke", "--body", "{}"]), check] {
+        command.args(["--model-id", &key]);
+        let ran = process::to_the_end(command).await;
+        let (line, hint) = told(&ran, 2);
+        assert_eq!(line, "--model-id: holds the content of a key or certificate");
+        assert!(hint.contains("anchord bedrock models"), "{hint}");
     }
     assert!(stage.emulator.requests().is_empty());
 }

@@ -53,7 +53,7 @@ enum Shown {
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
     let model = matches.get_one::<String>("model-id").map_or("", String::as_str);
-    let model = ModelId::parse(model).map_err(Ended::misused)?;
+    let model = super::model(model).map_err(Ended::Misused)?;
     let shown = shown(matches)?;
     let patience = matches.get_one::<String>("timeout").map_or("", String::as_str);
     let patience = config::arguments::limit("timeout", patience).map_err(Ended::Misused)?;

@@ -25,6 +25,7 @@ use super::exit;
 use crate::arn::Region;
 use crate::bedrock::Client;
 use crate::bedrock::EndpointUrl;
+use crate::bedrock::ModelId;
 use crate::bedrock::Target;
 use crate::clock::Clock;
 use crate::config;
@@ -136,6 +137,16 @@ fn region_of_the_sdks(surroundings: &Surroundings<'_>) -> Result<Option<Region>,
     given.next().map(|(variable, text)| parse_region(variable, text)).transpose()
 }
 
+/// The model that `--model-id` names.
+pub(super) fn model(text: &str) -> Result<ModelId, Failure> {
+    if config::is_key_material(text) {
+        let what = "--model-id: holds the content of a key or certificate";
+        let hint = "give an id as `anchord bedrock models` lists it, or an ARN";
+        return Err(Failure::of(Class::Misconfigured, what, Some(hint.into())));
+    }
+    ModelId::parse(text).map_err(Failure::from)
+}
+
 fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
     Region::parse(text).map_err(|error| {
         // What stands on the command line is not repeated: it may be a secret in the wrong place.
@@ -170,7 +181,12 @@ fn target(
     let endpoint = given.map(|(origin, text)| {
         text.parse::<EndpointUrl>().map_err(|error| {
             let failure = Failure::from(error);
-            let what = format!("{origin}: {}", failure.message());
+            // What stands on the command line is not repeated.
+            let why = match flag {
+                Some((_, text)) => failure.message().replace(&format!("`{text}`"), "the value"),
+                None => failure.message().to_owned(),
+            };
+            let what = format!("{origin}: {why}");
             Ended::Misused(Failure::of(failure.class(), what, failure.hint().map(str::to_owned)))
         })
     });

@@ -33,6 +33,7 @@ use self::report::Subject;
 use self::session::Patient;
 use super::Exit;
 use super::Surroundings;
+use super::bedrock;
 use super::exit;
 use super::misuse;
 use super::prompt;
@@ -53,11 +54,11 @@ use crate::upstream;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
-    let model = matches.get_one::<String>("model-id").map(|text| ModelId::parse(text)).transpose();
+    let model = matches.get_one::<String>("model-id").map(|text| bedrock::model(text)).transpose();
     let model = match model {
         Ok(model) => model,
         Err(error) => {
-            exit::report(&error.into(), surroundings);
+            exit::report(&error, surroundings);
             return Exit::Usage;
         }
     };

@@ -221,6 +221,29 @@ fn no_mistake_repeats_a_part_of_a_flags_value() {
 }
 
 #[test]
+fn no_mistake_of_any_flag_repeats_its_value() {
+    let values = [
+        "CaNaRy77",
+        "-CaNaRy77",
+        "CaNaRy77:x",
+        "CaNaRy77 x",
+        "file:CaNaRy77",
+        "env:CaNaRy77-x",
+        "/CaNaRy77/ x",
+        "https://CaNaRy77:x@",
+        "arn:aws:iam::CaNaRy77",
+    ];
+    for spec in SELECTORS.iter().skip(1).chain(OPTIONS) {
+        for value in values {
+            let flag = format!("--{}={value}", spec.flag);
+            let told = settle(&session("a"), &[&flag], &[]).map(|_| ()).err();
+            let told = told.map(|problems| problems.to_string()).unwrap_or_default();
+            assert!(!told.contains("CaNaRy77"), "{flag}: {told}");
+        }
+    }
+}
+
+#[test]
 fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it() {
     for (flag, told) in [
         ("--log-level=trace-all", "--log-level: the value is none of error, warn, info, debug, trace"),
