@@ -403,7 +403,9 @@ pub(super) async fn session_meant(settings: &Settings) -> Result<Option<String>,
     if let Some(session) = settings.the_session() {
         return Ok(Some(session.name.clone()));
     }
-    let says_something = settings.picked.is_some() || settings.partial.is_some();
+    // What a file that this user may not read defines is the daemon's to know.
+    let says_something =
+        settings.picked.is_some() || settings.partial.is_some() || settings.unread_file.is_some();
     let is_awaited = says_something && client::is_awaited(settings);
     let name = match &settings.picked {
         Some(name) => name.clone(),
@@ -512,5 +514,17 @@ mod tests {
         let panicked: Result<(), Failure> = within(ends_at, || panic!("of the test"));
         assert_eq!(panicked.unwrap_err().class(), Class::Broken);
         assert_eq!(within(ends_at, || Ok(7)).unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn the_daemon_of_a_file_that_this_user_may_not_read_is_waited_for() {
+        let nowhere = [("socket-path", "/nowhere/anchord.sock")];
+        let arguments = config::Arguments::given(nowhere).unwrap();
+        let environment = Environment::from_iter([("HOME", "/nowhere")]).with_uid(7);
+        let mut settings = config::load_flags_for_client(arguments, &environment).unwrap();
+
+        assert!(session_meant(&settings).await.is_err());
+        settings.unread_file = Some("/etc/anchord/anchord.toml".into());
+        assert_eq!(session_meant(&settings).await.unwrap(), None);
     }
 }
