@@ -169,7 +169,7 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
         ),
         name => {
             let what = format!("`{called}` has no such flag ({SECRET})");
-            let hint = match name.and_then(|name| nearest(name, flags)) {
+            let hint = match name.and_then(|name| meant_by(name, flags)) {
                 Some(meant) => format!("did you mean --{meant}?"),
                 None => format!(
                     "`{called} --help` lists its flags; a value that begins with `-` stands right after its flag"
@@ -178,6 +178,14 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
             (what, hint)
         }
     }
+}
+
+/// The flag that is nearest, or the shortest that the name begins.
+fn meant_by<'a>(name: &str, flags: Vec<&'a str>) -> Option<&'a str> {
+    nearest(name, flags.iter().copied()).or_else(|| {
+        let begins = |flag: &&str| flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        flags.into_iter().filter(begins).min_by_key(|flag| flag.len())
+    })
 }
 
 fn flags(command: &Command) -> Vec<&str> {
@@ -549,6 +557,8 @@ mod tests {
             ("bedrock --sesion hunter2 models", "did you mean --session?"),
             ("run -config hunter2.toml", "did you mean --config?"),
             ("-certificate=hunter2 run", "did you mean --certificate?"),
+            ("run --trust-anchor hunter2", "did you mean --trust-anchor-arn?"),
+            ("bedrock invoke --model hunter2", "did you mean --model-id?"),
             ("run \u{2014}config hunter2.toml", "a flag begins with two hyphens: `--config`"),
             ("run \u{2013}hunter2", "a flag begins with two hyphens: `--FLAG`"),
             ("run status", "one verb at a time: `anchord status`"),

@@ -1,5 +1,6 @@
 //! What somebody meets who has not configured anything yet, or one thing wrongly: a way out, in the last line.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::Daemon;
@@ -113,9 +114,11 @@ async fn update_ends_where_no_daemon_is_meant_and_waits_for_one_that_is() {
         assert!(told["error"].as_str().unwrap().starts_with("no daemon runs"), "{told}");
         assert_eq!(updater.stop().await.0, 0);
     }
-    let is_on_this_host = ["/run/anchord/anchord.sock", "/etc/anchord/anchord.toml"];
-    if let Some(path) = is_on_this_host.iter().find(|path| std::path::Path::new(path).exists()) {
-        return crate::support::not_played(&format!("update without a sign of a daemon: {path} is here"));
+    let signs = ["/run/anchord/anchord.sock", "/etc/anchord/anchord.toml"];
+    // A folder that this user may not enter may hold one.
+    let may_be_here = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
+    if let Some(path) = signs.iter().find(may_be_here) {
+        return crate::support::not_played(&format!("update without a sign of a daemon: {path} may be here"));
     }
     for arguments in [&half[..2], &half] {
         let mut command = newcomer(&stage, &["update"]);
