@@ -69,14 +69,8 @@ pub struct Place {
 /// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
 /// sessions of this user's own, which another daemon's sessions of the same name must not replace.
 pub fn places(settings: &Settings) -> Vec<Place> {
-    // XDG_RUNTIME_DIR and the like decide a default; nobody chose it for anchord.
-    let chosen = |key| match settings.origins.of(key) {
-        Some(Origin::Argument(_) | Origin::File { .. }) => true,
-        Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
-        Some(Origin::Default) | None => false,
-    };
     let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
-    let has_choice = chosen("socket.path") || chosen("runtime_directory") || has_own_sessions;
+    let has_choice = chooses_a_place(settings) || has_own_sessions;
 
     let defines_it = !settings.sessions.is_empty() && !has_choice;
     let own = settings.socket.as_ref().map(|socket| {
@@ -88,6 +82,26 @@ pub fn places(settings: &Settings) -> Vec<Place> {
         Some(own) if has_choice || own.path == system.path => vec![own],
         own => own.into_iter().chain((!has_choice).then_some(system)).collect(),
     }
+}
+
+fn chooses_a_place(settings: &Settings) -> bool {
+    // XDG_RUNTIME_DIR and the like decide a default; nobody chose it for anchord.
+    let is_chosen = |key| match settings.origins.of(key) {
+        Some(Origin::Argument(_) | Origin::File { .. }) => true,
+        Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
+        Some(Origin::Default) | None => false,
+    };
+    is_chosen("socket.path") || is_chosen("runtime_directory")
+}
+
+/// Whether anything here says that a daemon is meant to run, though none answers yet: a settings file, a place that was
+/// chosen for its socket, or a socket. Their folder is no sign, for clients keep their cache in it.
+pub fn is_awaited(settings: &Settings) -> bool {
+    let has_socket = |place: &Place| fs_err::symlink_metadata(&place.path).is_ok();
+    settings.file.is_some()
+        || settings.unread_file.is_some()
+        || chooses_a_place(settings)
+        || places(settings).iter().any(has_socket)
 }
 
 /// Whether the socket of a daemon is where clients of this environment look for one; it may be closed to them.
@@ -320,6 +334,33 @@ role_arn = "arn:aws:iam::123456789012:role/r"
             looked_at("", &[("session", "web")]),
             ["/run/user/7/anchord/anchord.sock", "/run/anchord/anchord.sock"]
         );
+    }
+
+    #[test]
+    fn a_daemon_is_waited_for_where_anything_says_that_one_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("anchord.toml");
+        fs_err::write(&file, "").unwrap();
+        let runtime = folder.path().to_str().unwrap();
+        let is_awaited = |given: &[(&str, &str)], variables: &[(&str, &str)]| {
+            let variables = variables.iter().copied().chain([("XDG_RUNTIME_DIR", runtime)]);
+            let environment = Environment::from_iter(variables).with_uid(7);
+            let arguments = Arguments::given(given.iter().copied().chain([("session", "web")])).unwrap();
+            is_awaited(&config::load_flags_for_client(arguments, &environment).unwrap())
+        };
+        let with_file = config::load_for_client(
+            Arguments::given([("session", "web"), ("config", file.to_str().unwrap())]).unwrap(),
+            &Environment::from_iter([("XDG_RUNTIME_DIR", runtime)]).with_uid(7),
+        );
+
+        assert!(super::is_awaited(&with_file.unwrap()));
+        assert!(is_awaited(&[("socket-path", "/nowhere/a.sock")], &[]));
+        assert!(is_awaited(&[], &[("ANCHORD_RUNTIME_DIRECTORY", "/nowhere")]));
+        fs_err::create_dir_all(folder.path().join("anchord/cache")).unwrap();
+        let is_on_this_host = Path::new(SYSTEM_SOCKET).exists();
+        assert_eq!(is_awaited(&[], &[]), is_on_this_host, "the cache of clients is no sign");
+        fs_err::write(folder.path().join("anchord/anchord.sock"), "").unwrap();
+        assert!(is_awaited(&[], &[]));
     }
 
     #[test]

@@ -27,10 +27,10 @@ pub enum NotAModel {
     #[error("the model id holds {0:?}, which no model id has")]
     Character(char),
     /// A part of an ARN, or an id behind the name of a provider.
-    #[error("`{0}` is neither a model id nor a whole ARN")]
+    #[error("the text is neither a model id nor a whole ARN")]
     Part(String),
     /// An ARN, but not one that Bedrock calls.
-    #[error("`{0}` is not the ARN of a model")]
+    #[error("the ARN is not that of a model")]
     Arn(String),
     /// In another Region than the one that is called.
     #[error("the model is in {of_arn}, and the call would go to {called}")]
@@ -64,7 +64,12 @@ impl Classify for NotAModel {
             Self::Arn(_) => {
                 "the form is `arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/id`".into()
             }
-            Self::Region { of_arn, .. } => format!("call the model's own Region: `--region {of_arn}`"),
+            Self::Region { of_arn, .. } if Region::parse(of_arn).is_ok_and(|region| region.is_known()) => {
+                format!("call the model's own Region: `--region {of_arn}`")
+            }
+            Self::Region { of_arn, .. } => {
+                format!("mend the Region in the ARN, or call it: `--region {of_arn}`")
+            }
             Self::Partition { .. } => {
                 "credentials of one partition are worth nothing in another: choose a model and a `--region` of the session's".into()
             }
@@ -123,6 +128,11 @@ impl ModelId {
         Err(NotAModel::Region { of_arn: arn.region.into(), called: region.clone() })
     }
 
+    /// The Region that an ARN names.
+    pub fn region(&self) -> Option<Region> {
+        Region::parse(self.arn()?.region).ok()
+    }
+
     fn arn(&self) -> Option<Arn<'_>> {
         let mut fields = self.0.strip_prefix("arn:")?.splitn(5, ':');
         Some(Arn {
@@ -155,13 +165,12 @@ fn of_the_whole(text: &str) -> String {
         _ => {
             let id = text.rsplit('/').next().unwrap_or_default();
             let id = id.strip_prefix("bedrock:").unwrap_or(id);
-            // Ids of other platforms (`openai/gpt-oss-20b`) name the provider before the slash, and Bedrock's before a dot.
-            let is_whole =
-                id.contains('.') || ["foundation-model", "inference-profile", "bedrock"].contains(&kind);
-            match id {
-                "" => LISTED.into(),
-                id if is_whole => format!("give the id alone: `{id}`"),
-                _ => LISTED.into(),
+            // Of any other text no part is repeated: it may be a secret in the wrong place.
+            let is_id =
+                text.starts_with("bedrock") || matches!(kind, "foundation-model" | "inference-profile");
+            match is_id && !id.is_empty() {
+                true => format!("give the id alone: `{id}`"),
+                false => LISTED.into(),
             }
         }
     }
@@ -295,6 +304,7 @@ mod tests {
         assert!(hint("bedrock:").contains("`anchord bedrock models`"));
         assert_eq!(hint("foundation-model/x"), "give the id alone: `x`");
         assert!(hint("openai/gpt-oss-20b").contains("`anchord bedrock models`"));
+        assert!(!hint("pass/hunter2").contains("hunter2"));
         assert!(hint("foundation-model/").contains("`anchord bedrock models`"));
     }
 
@@ -307,6 +317,9 @@ mod tests {
         assert_eq!(refusal.hint().unwrap(), "call the model's own Region: `--region us-west-2`");
         let refusal = profile.check_region(&region("cn-north-1")).unwrap_err();
         assert_eq!(refusal.to_string(), "the model is in partition `aws`, and cn-north-1 is in `aws-cn`");
+        let slip = ModelId::parse("arn:aws:bedrock:us-east1::foundation-model/a.b").unwrap();
+        let refusal = slip.check_region(&region("us-east-1")).unwrap_err();
+        assert_eq!(refusal.hint().unwrap(), "mend the Region in the ARN, or call it: `--region us-east1`");
         let id = ModelId::parse("us.anthropic.claude").unwrap();
         assert_eq!(id.check_region(&region("eu-west-1")), Ok(()));
     }

@@ -69,6 +69,10 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
 /// The place that is named, else the certificates of the sessions.
 fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Vec<(String, Source)>, Exit> {
     let place = matches.get_one::<String>("place").map(String::as_str);
+    if let Some(failure) = place.and_then(|place| no_file_but_a_session(place, matches, surroundings)) {
+        exit::report(&failure, surroundings);
+        return Err(Exit::Usage);
+    }
     if place.is_some() || matches.contains_id("certificate") {
         let (source, warnings) = config::load_source(matches, surroundings.environment, place)
             .map_err(|problems| exit::report_problems(&problems, surroundings))?;
@@ -94,6 +98,24 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
         .filter(|session| is_meant(&session.name))
         .filter_map(|session| Some((format!("session {}", session.name), session.identity()?.clone())))
         .collect())
+}
+
+/// What to answer where a session's name stands in the place of a path.
+fn no_file_but_a_session(
+    place: &str,
+    matches: &ArgMatches,
+    surroundings: &Surroundings<'_>,
+) -> Option<Failure> {
+    let environment = surroundings.environment;
+    if place.contains(['/', ':']) || fs_err::symlink_metadata(environment.current_dir().join(place)).is_ok() {
+        return None;
+    }
+    let settings = config::load_for_client(matches, environment).ok()?;
+    let session = settings.sessions.iter().find(|session| session.name == place)?;
+    let hint =
+        format!("a session is named by its flag: `anchord certificate show --session {}`", session.name);
+    let what = "there is no such file, and a session has that name";
+    Some(Failure::of(Class::Misconfigured, what, Some(hint)))
 }
 
 fn tell(warnings: &[String], surroundings: &mut Surroundings<'_>) {

@@ -78,9 +78,19 @@ impl CommandLine {
         found
     }
 
-    /// Where the next verb is among the words: the first of them that is neither a flag nor the value of one.
+    /// Where the next verb is among the words.
     fn next_verb(&self) -> Option<usize> {
-        let command = self.command();
+        let is_verb = |at: &usize| self.command().find_subcommand(&self.words[*at]).is_some();
+        self.first_word().filter(is_verb)
+    }
+
+    /// The word in a verb's place, whether it is one or not.
+    pub(super) fn in_place_of_a_verb(&self) -> Option<&str> {
+        self.words[self.first_word()?].to_str()
+    }
+
+    /// The first of the words that is neither a flag nor the value of one.
+    fn first_word(&self) -> Option<usize> {
         let mut at = 0;
         while let Some(word) = self.words.get(at) {
             let text = word.to_str()?;
@@ -88,7 +98,7 @@ impl CommandLine {
                 return None;
             }
             if !text.starts_with('-') {
-                return command.find_subcommand(text).map(|_| at);
+                return Some(at);
             }
             at += if any(&self.grammar, &|argument| takes_next(argument, word)) { 2 } else { 1 };
         }

@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use super::command_line::CommandLine;
 use super::command_line::any;
 use super::command_line::name_of;
+use super::help;
 use super::helper;
 use crate::config;
 use crate::config::nearest;
@@ -30,9 +31,7 @@ pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions
     let (what, hint) = match error.kind() {
         ErrorKind::UnknownArgument => unknown(&text_of(error, ContextKind::InvalidArg), line, sessions),
         ErrorKind::InvalidSubcommand => unknown_verb(&text_of(error, ContextKind::InvalidSubcommand), line),
-        ErrorKind::MissingSubcommand => {
-            (format!("`{}` needs a verb", line.called()), format!("`{} --help` lists them", line.called()))
-        }
+        ErrorKind::MissingSubcommand => needs_a_verb(line),
         ErrorKind::InvalidValue => {
             let flag = flag();
             let hint = format!("write `{flag} VALUE`, or `{flag}=VALUE` where the value looks like a flag");
@@ -157,15 +156,20 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
         );
         return (what, nearest_line(text, line, sessions));
     }
-    let flags = line.command().get_arguments().filter_map(Arg::get_long);
-    match name_of(text) {
-        Some(name) if is_known(name, line) => (
+    let lacks_a_verb = line.command().has_subcommands();
+    let flags = if lacks_a_verb { flags_below(line.command()) } else { flags(line.command()) };
+    match name_of(text).or_else(|| after_one_dash(text, line)) {
+        Some(name) if lacks_a_verb && is_known(name, line) => match line.in_place_of_a_verb() {
+            Some(word) => unknown_verb(word, line),
+            None => needs_a_verb(line),
+        },
+        Some(name) if text.starts_with("--") && is_known(name, line) => (
             format!("`{called}` has no use for --{name}"),
             format!("leave it out; `{called} --help` lists its flags"),
         ),
         name => {
             let what = format!("`{called}` has no such flag ({SECRET})");
-            let hint = match name.and_then(|name| nearest(name, flags)) {
+            let hint = match name.and_then(|name| meant_by(name, flags)) {
                 Some(meant) => format!("did you mean --{meant}?"),
                 None => format!(
                     "`{called} --help` lists its flags; a value that begins with `-` stands right after its flag"
@@ -176,11 +180,50 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
     }
 }
 
+/// The flag that is nearest, or the shortest that the name begins.
+fn meant_by<'a>(name: &str, flags: Vec<&'a str>) -> Option<&'a str> {
+    nearest(name, flags.iter().copied()).or_else(|| {
+        let begins = |flag: &&str| flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        flags.into_iter().filter(begins).min_by_key(|flag| flag.len())
+    })
+}
+
+fn flags(command: &Command) -> Vec<&str> {
+    command.get_arguments().filter_map(Arg::get_long).collect()
+}
+
+/// The flags of a command and of those below it.
+fn flags_below(command: &Command) -> Vec<&str> {
+    let below = command.get_subcommands().filter(|verb| !verb.is_hide_set()).flat_map(flags_below);
+    flags(command).into_iter().chain(below).collect()
+}
+
+/// The name in `-name`, of which the parser gives the first letter alone.
+fn after_one_dash<'a>(text: &str, line: &'a CommandLine) -> Option<&'a str> {
+    let mut words = line.own_words().iter().filter_map(|word| word.to_str());
+    let name = words.find(|word| word.starts_with(text))?.strip_prefix('-')?;
+    name.split('=').next().filter(|name| name.len() > 1 && !name.starts_with('-'))
+}
+
+/// Whether a word that belongs to nothing is the path of a settings file.
+pub(super) fn is_file(word: &str) -> bool {
+    word.contains('/') || word.ends_with(".toml")
+}
+
 /// The line that somebody who wrote this stray word most likely meant.
 fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> String {
     let (called, verb) = (line.called(), line.verbs.join(" "));
-    let is_file = word.contains('/') || word.ends_with(".toml");
+    let is_file = is_file(word);
     let session = || sessions().into_iter().find(|name| name == word);
+    // What programs make of two hyphens in a text.
+    if let Some(name) = word.strip_prefix(['\u{2013}', '\u{2014}']) {
+        let meant = nearest(name.split('=').next().unwrap_or_default(), flags(line.command()));
+        return format!("a flag begins with two hyphens: `--{}`", meant.unwrap_or("FLAG"));
+    }
+    let other_verb = line.grammar.find_subcommand(word).filter(|other| !other.has_subcommands());
+    if let Some(other) = other_verb.filter(|_| verb != "exec" && session().is_none()) {
+        return format!("one verb at a time: `{} {}`", line.grammar.get_name(), other.get_name());
+    }
     match verb.as_str() {
         "exec" => {
             let name = session().unwrap_or_else(|| "NAME".into());
@@ -191,6 +234,7 @@ fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> Strin
                 "a session is named by its flag, and `--` comes before the command: `{called} --session {name} -- COMMAND`"
             )
         }
+        "serve" if word.parse::<u16>().is_ok() => format!("write `{called} --port PORT`"),
         "run" | "config check" => match session() {
             Some(name) if !is_file => format!("all sessions are meant, `{name}` among them: `{called}`"),
             _ => format!("a settings file is named by its flag: `{called} --config FILE`"),
@@ -206,6 +250,9 @@ fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> Strin
         _ if matches!(word, "true" | "false") => {
             format!("a switch takes its value after `=`: `--FLAG={word}`")
         }
+        "update" if is_file && !word.ends_with(".toml") => {
+            format!("the file that is written is named by its flag: `{called} --credentials-file PATH`")
+        }
         _ if is_file && has(line.command(), "config") => {
             format!("a settings file is named by its flag: `{called} --config FILE`")
         }
@@ -217,8 +264,14 @@ fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> Strin
     }
 }
 
+fn needs_a_verb(line: &CommandLine) -> (String, String) {
+    (format!("`{}` needs a verb", line.called()), format!("`{} --help` lists them", line.called()))
+}
+
 fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
     let (called, command) = (line.called(), line.command());
+    let anchords = help::command();
+    let of_anchord = || anchords.find_subcommand(word).filter(|verb| !verb.is_hide_set());
     let below: Vec<&Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
     let deeper = || below.iter().find(|verb| verb.find_subcommand(word).is_some());
     let meant = nearest(word, below.iter().map(|verb| verb.get_name()));
@@ -230,7 +283,10 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
         (None, ..) if word.ends_with(".toml") && command.find_subcommand("run").is_some() => {
             format!("write `{called} run --config FILE`")
         }
-        (None, ..) => format!("`{called} --help` lists the verbs"),
+        (None, ..) => match of_anchord() {
+            Some(verb) => format!("did you mean `anchord {}`?", verb.get_name()),
+            None => format!("`{called} --help` lists the verbs"),
+        },
     };
     (format!("`{called}` has no such verb ({SECRET})"), hint)
 }
@@ -415,6 +471,8 @@ mod tests {
             ),
             ("config", "`anchord config` needs a verb; hint: "),
             ("status --port 1", "`anchord status` has no use for --port; hint: leave it out"),
+            ("--config f.toml", "`anchord` needs a verb; hint: `anchord --help` lists them"),
+            ("bedrock --session s", "`anchord bedrock` needs a verb; hint: "),
         ] {
             let told = told(words);
             assert!(told.starts_with(expected), "{words}: {told}");
@@ -494,9 +552,25 @@ mod tests {
             ("credential_process", "did you mean `anchord credential-process`?"),
             ("invoke", "did you mean `anchord bedrock invoke`?"),
             ("certificate leaf.pem", "write `anchord certificate show`"),
+            ("--config hunter2.toml stauts", "did you mean `anchord status`?"),
+            ("--certifcate hunter2 run", "did you mean --certificate?"),
+            ("bedrock --sesion hunter2 models", "did you mean --session?"),
+            ("run -config hunter2.toml", "did you mean --config?"),
+            ("-certificate=hunter2 run", "did you mean --certificate?"),
+            ("run --trust-anchor hunter2", "did you mean --trust-anchor-arn?"),
+            ("bedrock invoke --model hunter2", "did you mean --model-id?"),
+            ("run \u{2014}config hunter2.toml", "a flag begins with two hyphens: `--config`"),
+            ("run \u{2013}hunter2", "a flag begins with two hyphens: `--FLAG`"),
+            ("run status", "one verb at a time: `anchord status`"),
+            ("status run", "one verb at a time: `anchord run`"),
+            ("serve 9911", "write `anchord serve --port PORT`"),
+            ("update /home/hunter2/.aws/credentials", "`anchord update --credentials-file PATH`"),
+            ("update hunter2.toml", "`anchord update --config FILE`"),
         ] {
             let told = told(words);
             assert!(told.contains(expected) && !told.contains(CANARY), "{words}: {told}");
         }
+        let told = told_by(Name::Helper, &["status"]).unwrap();
+        assert!(told.contains("did you mean `anchord status`?"), "{told}");
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn with_file(command: Command) -> Command {
         .long_about(
             "Write credentials into a profile of the shared credentials file, and renew them ahead of their end until \
              told to stop. No failure ends it: it is told, the file stays as it is, and it is tried again. SIGTERM and \
-             SIGINT do, and it does not start where nothing says which session is meant. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
+             SIGINT do. It does not start where nothing says which session is meant, or where neither the settings nor the \
+             daemon have it; a daemon that does not run yet is waited for. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
              what they have read ends.",
         )
         .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))
@@ -120,13 +121,10 @@ pub(super) fn update(
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     daemon::no_core_files();
-    if let (Term::Forever, Way::DaemonFirst(_)) = (term, way) {
-        let lacking =
-            exit::runtime().map(|runtime| runtime.block_on(credential_process::lacks_a_session(settings)));
-        if let Some(failure) = lacking.unwrap_or_else(Some) {
-            return exit::report(&failure, surroundings);
-        }
-    }
+    let session = match session_in_logs(settings, (term, way)) {
+        Ok(name) => name,
+        Err(failure) => return exit::report(&failure, surroundings),
+    };
     if let Some(session) = settings.the_session().filter(|_| term == Term::Forever) {
         prompt::ask(session);
     }
@@ -145,7 +143,7 @@ pub(super) fn update(
             let runtime = exit::runtime_with_threads()?;
             let environment = surroundings.environment;
             run::start_logs(settings, environment, &queue);
-            let outcome = runtime.block_on(until_told_to_stop(settings, target, way, environment));
+            let outcome = runtime.block_on(until_told_to_stop((settings, session), target, way, environment));
             // Time enough for a file that is being written; a name lookup need not be waited for.
             runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
@@ -157,8 +155,20 @@ pub(super) fn update(
     }
 }
 
+/// What logs call the session.
+fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
+    let named = match (term, way) {
+        (Term::Forever, Way::DaemonFirst(_)) => {
+            exit::runtime()?.block_on(credential_process::session_meant(settings))?
+        }
+        _ => settings.the_session().map(|session| session.name.clone()),
+    };
+    // A daemon that does not run yet will have only one.
+    Ok(named.unwrap_or_else(|| "(the daemon's only one)".into()))
+}
+
 async fn until_told_to_stop(
-    settings: &Settings,
+    (settings, session): (&Settings, String),
     target: &Target,
     way: Way,
     environment: &Environment,
@@ -168,7 +178,7 @@ async fn until_told_to_stop(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep(settings, target, way, environment) => {}
+        () = keep((settings, session), target, way, environment) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -177,20 +187,23 @@ async fn until_told_to_stop(
 }
 
 /// Writes again and again; no failure ends it.
-async fn keep(settings: &Settings, target: &Target, way: Way, environment: &Environment) {
+async fn keep(
+    (settings, session): (&Settings, String),
+    target: &Target,
+    way: Way,
+    environment: &Environment,
+) {
     let seams = Seams::real();
-    let session = settings.the_session();
     let renewal = Arc::new(Renewal::new(settings, way, environment, &seams));
     let seams = Seams { jitter: renewal.jitter(), ..seams };
-    let name = settings.picked.as_deref().or(session.map(|session| session.name.as_str()));
     let file = CredentialsFile {
         name: target.path.display().to_string(),
         path: target.path.clone(),
         profile: target.profile.clone(),
-        // Where neither is there, the daemon has only one.
-        session: name.unwrap_or("the daemon's").to_owned(),
+        session,
     };
-    let policy = session.map_or_else(Policy::default, |session| daemon::policy(settings, session));
+    let own = settings.the_session();
+    let policy = own.map_or_else(Policy::default, |session| daemon::policy(settings, session));
     let issuer: Arc<dyn Issuer> = Arc::clone(&renewal) as _;
     let (kept, changed) = Embedded::of(&file.session, issuer, policy, &seams);
     tokio::select! {

@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
-            self.warnings.extend(regions::doubts_of(session));
+            self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
         }
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
@@ -186,12 +186,11 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What stood in a flag is not repeated.
+    /// What stood in a flag is not repeated, unless it can be the name of a session.
     pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
-        if let Origin::Argument(flag) = origin
-            && flag != SELECTORS[1].flag
-        {
-            for text in self.layers.arguments.texts(flag) {
+        if let Origin::Argument(flag) = origin {
+            let is_name = |text: &str| flag == SELECTORS[1].flag && values::session_name(text).is_ok();
+            for text in self.layers.arguments.texts(flag).iter().filter(|text| !is_name(text)) {
                 fault = fault.without(text);
             }
         }

@@ -248,7 +248,10 @@ impl Walk<'_> {
                     second_table = span.end..end;
                 }
             } else if !is_duplicate {
-                self.report(line, Fault::new(format!("not TOML: {}", error.message())));
+                let written = text[self.line_starts[line - 1]..].trim_start();
+                let hint = written.starts_with('[').then(|| hint_of_header(written));
+                let fault = Fault::new(format!("not TOML: {}", error.message()));
+                self.report(line, fault.maybe_hint(hint.flatten()));
             }
             self.broken_lines.insert(line);
         }
@@ -262,7 +265,7 @@ impl Walk<'_> {
             } else if name == "credentials_file" {
                 self.credentials_files(value, layer);
             } else if let Some(table) = TABLES.iter().find(|&&table| table == name) {
-                if let Some(entries) = self.table(value, &format!("`{table}`")) {
+                if let Some(entries) = self.table(value, &format!("`{table}`"), &format!("[{table}]")) {
                     self.entries(table, &format!("[{table}]"), entries, &mut layer.values);
                 }
             } else {
@@ -273,22 +276,32 @@ impl Walk<'_> {
         layer.credentials_files.sort_by_key(|file| file.table.line);
     }
 
-    fn table<'v, 'i>(&mut self, value: &'v Spanned<DeValue<'i>>, named: &str) -> Option<&'v DeTable<'i>> {
+    /// `header` is how its table is written.
+    fn table<'v, 'i>(
+        &mut self,
+        value: &'v Spanned<DeValue<'i>>,
+        named: &str,
+        header: &str,
+    ) -> Option<&'v DeTable<'i>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let found = found(value.get_ref());
-            self.report(self.line_of(value), Fault::new(format!("{named}: expected a table, found {found}")));
+            let fault = Fault::new(format!("{named}: expected a table, found {found}"));
+            self.report(self.line_of(value), fault.hint(format!("write {header}")));
         }
         table
     }
 
     fn sessions(&mut self, value: &Spanned<DeValue<'_>>, layer: &mut FileLayer) {
-        let Some(sessions) = self.table(value, "`session`") else {
+        let Some(sessions) = self.table(value, "`session`", "[session.NAME]") else {
             layer.incomplete = true;
             return;
         };
         for (key, value) in sessions {
             let (name, line) = (key.get_ref().as_ref(), self.line_of(key));
+            if self.broken_lines.contains(&line) {
+                continue;
+            }
             let is_option = OPTIONS.iter().any(|spec| spec.table() == "session" && spec.name() == name);
             if is_option && !value.get_ref().is_table() {
                 let what = format!("{} belongs to a session with a name", echo(name));
@@ -300,9 +313,9 @@ impl Walk<'_> {
                 self.report(line, fault);
             }
             let mut values = Values::new();
-            match self.table(value, &format!("`session.{}`", shortened(name))) {
+            let place = format!("[session.{}]", shortened(name));
+            match self.table(value, &format!("`session.{}`", shortened(name)), &place) {
                 Some(entries) => {
-                    let place = format!("[session.{}]", shortened(name));
                     self.entries("session", &place, entries, &mut values);
                     let steps = std::mem::take(&mut self.steps);
                     layer.sessions.push(FileSession { name: name.into(), line, values, steps });
@@ -313,26 +326,36 @@ impl Walk<'_> {
     }
 
     fn credentials_files(&mut self, value: &Spanned<DeValue<'_>>, layer: &mut FileLayer) {
-        let Some(files) = self.table(value, "`credentials_file`") else { return };
+        let Some(files) = self.table(value, "`credentials_file`", "[credentials_file.NAME]") else { return };
         for (key, value) in files {
             let (name, line) = (key.get_ref().as_ref(), self.line_of(key));
+            if self.broken_lines.contains(&line) {
+                continue;
+            }
             let place = format!("[credentials_file.{}]", shortened(name));
             if let Err(fault) = session_name(name) {
                 self.report(line, fault);
             }
-            let Some(entries) = self.table(value, &place) else { continue };
+            let Some(entries) = self.table(value, &place, &place) else { continue };
             let mut table = FileStep { line, values: Values::new() };
+            let mut is_whole = true;
             for (key, value) in entries {
                 match credentials_file::KEYS.iter().find(|spec| spec.key == key.get_ref().as_ref()) {
                     Some(spec) => self.value(spec, &place, value, &mut table.values),
                     None => {
-                        let hint = "the keys are path, profile, session";
+                        let keys: Vec<_> = credentials_file::KEYS.iter().map(|spec| spec.key).collect();
                         let what = format!("unknown key {} in {place}", echo(key.get_ref()));
+                        let quotes = quotes_needed(&place, key.get_ref(), value.get_ref(), &keys);
+                        is_whole &= quotes.is_none();
+                        let hint = quotes.unwrap_or_else(|| format!("the keys are {}", keys.join(", ")));
                         self.report(self.line_of(key), Fault::new(what).hint(hint));
                     }
                 }
             }
-            layer.credentials_files.push(FileTable { name: name.into(), table });
+            // A part of a name is no table.
+            if is_whole {
+                layer.credentials_files.push(FileTable { name: name.into(), table });
+            }
         }
     }
 
@@ -353,6 +376,13 @@ impl Walk<'_> {
             && items.iter().any(|item| item.get_ref().is_table())
         {
             self.steps(place, items, values);
+            return;
+        }
+        if let (Kind::Steps, DeValue::Table(_)) = (spec.kind, value.get_ref()) {
+            let header = place.replace('[', "[[").replace(']', ".assume_role]]");
+            let what = format!("`{name}` in {place}: expected an array, found a table");
+            self.report(self.line_of(value), Fault::new(what).hint(format!("write {header}")));
+            values.insert(spec.key, None);
             return;
         }
         self.value(spec, place, value, values);
@@ -493,15 +523,29 @@ fn shortened(name: &str) -> String {
     echo(name).trim_matches('`').into()
 }
 
-/// What follows the dot in a session's name without quotes, which TOML takes for tables in each other: the innermost of
-/// them has the session's options.
-fn dotted(name: &str, table: &DeTable<'_>) -> Option<String> {
-    let is_option = |key: &str| OPTIONS.iter().any(|spec| spec.table() == "session" && spec.name() == key);
-    if table.iter().any(|(key, _)| is_option(key.get_ref())) {
+/// What to write in place of a table's first line that is not TOML, which is not repeated.
+fn hint_of_header(written: &str) -> Option<String> {
+    let inner = written.trim_start_matches('[');
+    let table = ["session", "credentials_file"].into_iter().find(|table| inner.starts_with(*table))?;
+    let hint = session_name("").err()?.hint?;
+    Some(format!("in [{table}.NAME] the name is one: {hint}; a name with dots needs quotes"))
+}
+
+/// The hint for a name with a dot and without quotes, which TOML takes for tables in each other: the innermost of them
+/// has the `keys` of the table `place`.
+fn quotes_needed(place: &str, name: &str, value: &DeValue<'_>, keys: &[&str]) -> Option<String> {
+    let outer = place.strip_suffix(']')?;
+    let (table, first) = outer.split_once('.')?;
+    let rest = dotted(name, value.as_table()?, keys)?;
+    Some(format!("a name with dots needs quotes: {table}.\"{first}.{rest}\"]"))
+}
+
+fn dotted(name: &str, table: &DeTable<'_>, keys: &[&str]) -> Option<String> {
+    if table.iter().any(|(key, _)| keys.contains(&key.get_ref().as_ref())) {
         return Some(shortened(name));
     }
     let mut deeper =
-        table.iter().filter_map(|(key, value)| dotted(key.get_ref(), value.get_ref().as_table()?));
+        table.iter().filter_map(|(key, value)| dotted(key.get_ref(), value.get_ref().as_table()?, keys));
     deeper.next().map(|rest| format!("{}.{rest}", shortened(name)))
 }
 
@@ -516,10 +560,9 @@ fn unknown(table: &str, place: &str, name: &str, value: &DeValue<'_>) -> Fault {
         };
     }
     let fault = Fault::new(format!("unknown key {} in {place}", echo(name)));
-    if let Some(session) = place.strip_prefix("[session.").and_then(|place| place.strip_suffix(']'))
-        && let Some(rest) = value.as_table().and_then(|inner| dotted(name, inner))
-    {
-        return fault.hint(format!("a name with dots needs quotes: [session.\"{session}.{rest}\"]"));
+    let keys: Vec<_> = here.clone().collect();
+    if let Some(quotes) = quotes_needed(place, name, value, &keys) {
+        return fault.hint(quotes);
     }
     if let Some(meant) = nearest(name, here.clone()) {
         return fault.hint(format!("did you mean `{meant}`?"));
@@ -531,5 +574,8 @@ fn unknown(table: &str, place: &str, name: &str, value: &DeValue<'_>) -> Fault {
             table => format!("`{name}` belongs in [{table}]"),
         });
     }
-    fault.hint(format!("the keys are {}", here.collect::<Vec<_>>().join(", ")))
+    if table == "session" && STEP_OPTIONS.iter().any(|spec| spec.key == name) {
+        return fault.hint(format!("`{name}` belongs in [[session.NAME.assume_role]]"));
+    }
+    fault.hint(format!("the keys are {}", keys.join(", ")))
 }

@@ -19,6 +19,7 @@ use super::problem::Origin;
 use super::step::Around;
 use super::values;
 use super::values::Fault;
+use super::values::echo;
 use crate::arn::ProfileArn;
 use crate::arn::Region;
 use crate::arn::RoleArn;
@@ -241,10 +242,11 @@ impl<'a> Check<'a> {
             && *asked != home
         {
             let fault = Fault::new(format!(
-                "session `{}` asks Roles Anywhere in {asked}, but its trust anchor is in {home}",
+                "{} is not the Region of the trust anchor of session `{}`, which is in {home}",
+                echo(asked.as_str()),
                 layer.name
             ));
-            self.report(origin.clone(), fault.hint("leave it at `auto`; `region` is what clients use"));
+            self.report(origin.clone(), fault.hint("leave it out; `region` is what clients use"));
         }
         if home.partition().as_str() != partition {
             let fault = Fault::new(format!("the trust anchor's ARN names partition {partition}"))

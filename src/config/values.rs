@@ -43,6 +43,9 @@ impl Fault {
             // It shows a part of the value, or quotes it in another way.
             self.what = "the value cannot be used".into();
         }
+        if text.starts_with('/') {
+            self.hint = self.hint.map(|hint| hint.replace(text, "/PATH"));
+        }
         self
     }
 

@@ -127,11 +127,22 @@ async fn a_model_that_the_call_cannot_reach_is_told_before_anything_is_sent() {
     for part in ["foundation-model/amazon.nova-lite-v1:0", "bedrock:provisioned-model-inference/x"] {
         let ran = invoked(&stage, part, &["--converse", "--message", "hi"]).await;
         let (line, hint) = told(&ran, 2);
-        assert_eq!(line, format!("`{part}` is neither a model id nor a whole ARN"));
+        assert_eq!(line, "the text is neither a model id nor a whole ARN");
         assert!(
             hint.contains("the id alone: `amazon.nova-lite-v1:0`") || hint.contains("provisioned-model/x"),
             "{hint}"
         );
+    }
+    let key = fs_err::read_to_string(stage.path("key.pem")).unwrap();
+    let key: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut check = process::anchord();
+    check.arg("check");
+    for mut command in [bedrock(&stage, &["invoke", "--body", "{}"]), check] {
+        command.args(["--model-id", &key]);
+        let ran = process::to_the_end(command).await;
+        let (line, hint) = told(&ran, 2);
+        assert_eq!(line, "--model-id: holds the content of a key or certificate");
+        assert!(hint.contains("anchord bedrock models"), "{hint}");
     }
     assert!(stage.emulator.requests().is_empty());
 }
@@ -327,6 +338,14 @@ async fn a_region_that_no_partition_knows_is_told_before_it_is_called() {
     let warning =
         "anchord: warning: no partition of AWS knows the Region us-esat-1; hint: did you mean us-east-1?\n";
     assert!(ran.stderr.starts_with(warning), "{ran:?}");
+    let model = "arn:aws:bedrock:us-esat-1:123456789012:inference-profile/us.x";
+    let ran = invoked(&stage, model, &["--converse", "--message", "hi"]).await;
+    assert!(ran.stderr.starts_with(warning), "{ran:?}");
+    assert!(ran.stderr.contains("the model is in us-esat-1, and the call would go to us-east-1"), "{ran:?}");
+    let sts = ["models", "--region", "us-east-1", "--sts-region", "us-esat-1"];
+    let ran = process::to_the_end(bedrock(&stage, &sts)).await;
+    let warning = warning.replace("no partition", "session bedrock, `sts_region`: no partition");
+    assert!(ran.stderr.starts_with(&warning), "{ran:?}");
 }
 
 #[tokio::test]

@@ -193,6 +193,22 @@ async fn a_failure_is_one_line_on_stderr_and_nothing_on_stdout() {
     assert!(ran.stderr.contains("Connection refused") && ran.stderr.len() < 4096, "{}", ran.stderr);
 }
 
+/// SDKs show stderr only of a failure, and some of them take any text there for one.
+#[tokio::test]
+async fn a_region_that_no_partition_knows_is_told_with_a_failure() {
+    let stage = Stage::new().await;
+    let ask = ["credential-process", "--session", "bedrock", "--region", "us-east1"];
+
+    key_id(&stage.run(&ask).await);
+    stage.emulator.set_trust_policy_refusal(&stage.role, true);
+    let ran = stage.run(&[&ask[..], &["--no-cache"]].concat()).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    let doubt = "; session bedrock, `region`: no partition of AWS knows the Region us-east1; hint: did you mean us-east-1? ";
+    assert!(ran.stderr.contains(doubt) && ran.stderr.contains("Unable to assume role"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+}
+
 #[tokio::test]
 async fn a_refusal_tells_what_to_do() {
     let stage = Stage::new().await;

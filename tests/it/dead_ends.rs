@@ -1,5 +1,6 @@
 //! What somebody meets who has not configured anything yet, or one thing wrongly: a way out, in the last line.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::Daemon;
@@ -70,9 +71,66 @@ async fn update_goes_on_with_the_daemons_only_session() {
     let mut command = updater(&stage);
     command.args(["--log-format", "json"]);
 
-    Daemon::of(command).wait_for("Credentials file written").await;
+    let written = Daemon::of(command).wait_for("Credentials file written").await;
 
+    assert_eq!(written["session"], "bedrock");
     assert!(stage.path("newcomer/.aws/credentials").exists());
+}
+
+#[tokio::test]
+async fn update_ends_where_the_daemon_that_runs_has_no_such_session() {
+    let stage = Stage::new().await;
+    let _daemon = stage.daemon().await;
+    let another_role = "arn:aws:iam::123456789012:role/another";
+    for (arguments, told, hint) in [
+        (&["--session", "bedrok"][..], "there is no session `bedrok`", "the sessions are `bedrock`"),
+        (&["--session", "bedrock", "--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
+        (&["--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
+    ] {
+        let mut command = updater(&stage);
+        command.args(arguments);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        let (first, rest) = ran.stderr.split_once('\n').unwrap();
+        assert!(first.ends_with(told) && rest.starts_with(&format!("  hint: {hint}")), "{}", ran.stderr);
+        assert_eq!(rest.lines().count(), 1, "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn update_ends_where_no_daemon_is_meant_and_waits_for_one_that_is() {
+    let stage = Stage::new().await;
+    let half = ["--session", "bedrock", "--role-arn", "arn:aws:iam::123456789012:role/r"];
+    for arguments in [&half[..2], &half] {
+        let mut command = updater(&stage);
+        command.args(arguments).args(["--log-format", "json"]);
+        let updater = Daemon::of(command);
+
+        let told = updater.wait_for("No valid credentials").await;
+
+        assert_eq!(told["session"], "bedrock");
+        assert!(told["error"].as_str().unwrap().starts_with("no daemon runs"), "{told}");
+        assert_eq!(updater.stop().await.0, 0);
+    }
+    let signs = ["/run/anchord/anchord.sock", "/etc/anchord/anchord.toml"];
+    // A folder that this user may not enter may hold one.
+    let may_be_here = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
+    if let Some(path) = signs.iter().find(may_be_here) {
+        return crate::support::not_played(&format!("update without a sign of a daemon: {path} may be here"));
+    }
+    for arguments in [&half[..2], &half] {
+        let mut command = newcomer(&stage, &["update"]);
+        command.args(arguments);
+
+        let ran = process::to_the_end(command).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("anchord: no daemon runs"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("\n  hint: start the daemon"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    }
 }
 
 #[tokio::test]
@@ -101,4 +159,54 @@ async fn what_config_check_refuses_comes_last_and_not_behind_defaults() {
         "{}",
         bad.stdout
     );
+}
+
+#[tokio::test]
+async fn a_settings_file_or_a_session_in_the_place_of_an_argument_is_told_its_flag() {
+    let stage = Stage::new().await;
+    let file = stage.path("anchord.toml");
+    let file = file.to_str().unwrap();
+    for (arguments, told, hint) in [
+        (&["check", file][..], "there is no such session", "`anchord check --config FILE`"),
+        (&["check", "hunter2.toml"], "there is no such session", "`anchord check --config FILE`"),
+        (
+            &["check", "hunter2.toml", "--config", file],
+            "there is no such session",
+            "`anchord check --config FILE`",
+        ),
+        (
+            &["certificate", "show", "bedrock", "--config", file],
+            "there is no such file, and a session has that name",
+            "`anchord certificate show --session bedrock`",
+        ),
+    ] {
+        let ran = process::to_the_end(newcomer(&stage, arguments)).await;
+
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with(&format!("anchord: {told}\n  hint: ")), "{}", ran.stderr);
+        assert!(ran.stderr.contains(hint) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+    fs_err::copy(stage.path("leaf.pem"), stage.path("bedrock")).unwrap();
+    let ran =
+        process::to_the_end(newcomer(&stage, &["certificate", "show", "bedrock", "--config", file])).await;
+    assert!(ran.stdout.contains("CN=robot-7"), "a file goes before a session: {ran:?}");
+}
+
+#[tokio::test]
+async fn check_doubts_a_region_of_the_environment_that_no_partition_knows() {
+    let stage = Stage::new().await;
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        let mut command = newcomer(&stage, &["check", "--json", "--config", "anchord.toml"]);
+        command.env(variable, "us-east1");
+
+        let ran = process::to_the_end(command).await;
+
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let steps = report["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["id"] == "environment.region-name").unwrap();
+        assert_eq!(step["state"], "warning", "{step}");
+        let what = format!("{variable}: no partition of AWS knows the Region us-east1");
+        assert!(step.to_string().contains(&what), "{step}");
+        assert!(step.to_string().contains("did you mean us-east-1?"), "{step}");
+    }
 }

@@ -567,7 +567,9 @@ async fn what_is_missing_or_wrong_is_told_of_the_flag_that_was_written() {
     }
     let ran = run(&stage, OTHER_NAME, "credential-process", &["--region", "eu-west-1"]).await;
     assert!(
-        ran.stderr.starts_with("anchord: --region: session `default` asks Roles Anywhere in eu-west-1"),
+        ran.stderr.starts_with(
+            "anchord: --region: the value is not the Region of the trust anchor of session `default`"
+        ),
         "{}",
         ran.stderr
     );

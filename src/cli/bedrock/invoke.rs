@@ -53,12 +53,15 @@ enum Shown {
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
     let model = matches.get_one::<String>("model-id").map_or("", String::as_str);
-    let model = ModelId::parse(model).map_err(Ended::misused)?;
+    let model = super::model(model).map_err(Ended::Misused)?;
     let shown = shown(matches)?;
     let patience = matches.get_one::<String>("timeout").map_or("", String::as_str);
     let patience = config::arguments::limit("timeout", patience).map_err(Ended::Misused)?;
     let settings = super::settings(matches, surroundings)?;
     let region = super::region(matches, &settings, surroundings)?;
+    if let Some(of_arn) = model.region().filter(|of_arn| *of_arn != region) {
+        super::warn_of(&of_arn, surroundings);
+    }
     model.check_region(&region).map_err(Ended::misused)?;
     let target = super::target(matches, &settings, region, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", surroundings)?;
     let request = request(matches, &model, surroundings)?;

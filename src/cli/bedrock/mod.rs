@@ -25,6 +25,7 @@ use super::exit;
 use crate::arn::Region;
 use crate::bedrock::Client;
 use crate::bedrock::EndpointUrl;
+use crate::bedrock::ModelId;
 use crate::bedrock::Target;
 use crate::clock::Clock;
 use crate::config;
@@ -88,14 +89,20 @@ fn region(
 ) -> Result<Region, Ended> {
     let region = region_given(matches, settings, surroundings)?;
     warn_of(&region, surroundings);
+    let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
+    doubts.iter().filter(|doubt| doubt.region != region).for_each(|doubt| warn(doubt, surroundings));
     Ok(region)
 }
 
 fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
     if let Some(doubt) = config::doubt_about(region) {
-        // Nobody is left to tell if stderr is closed.
-        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+        warn(&doubt, surroundings);
     }
+}
+
+fn warn(doubt: &config::Doubt, surroundings: &mut Surroundings<'_>) {
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
 }
 
 fn region_given(
@@ -128,6 +135,16 @@ fn region_of_the_sdks(surroundings: &Surroundings<'_>) -> Result<Option<Region>,
     let given = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter();
     let mut given = given.filter_map(|name| Some((name, surroundings.environment.get(name)?)));
     given.next().map(|(variable, text)| parse_region(variable, text)).transpose()
+}
+
+/// The model that `--model-id` names.
+pub(super) fn model(text: &str) -> Result<ModelId, Failure> {
+    if config::is_key_material(text) {
+        let what = "--model-id: holds the content of a key or certificate";
+        let hint = "give an id as `anchord bedrock models` lists it, or an ARN";
+        return Err(Failure::of(Class::Misconfigured, what, Some(hint.into())));
+    }
+    ModelId::parse(text).map_err(Failure::from)
 }
 
 fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
@@ -164,7 +181,12 @@ fn target(
     let endpoint = given.map(|(origin, text)| {
         text.parse::<EndpointUrl>().map_err(|error| {
             let failure = Failure::from(error);
-            let what = format!("{origin}: {}", failure.message());
+            // What stands on the command line is not repeated.
+            let why = match flag {
+                Some((_, text)) => failure.message().replace(&format!("`{text}`"), "the value"),
+                None => failure.message().to_owned(),
+            };
+            let what = format!("{origin}: {why}");
             Ended::Misused(Failure::of(failure.class(), what, failure.hint().map(str::to_owned)))
         })
     });

@@ -33,7 +33,9 @@ use self::report::Subject;
 use self::session::Patient;
 use super::Exit;
 use super::Surroundings;
+use super::bedrock;
 use super::exit;
+use super::misuse;
 use super::prompt;
 use super::running;
 use super::threads;
@@ -52,11 +54,11 @@ use crate::upstream;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
-    let model = matches.get_one::<String>("model-id").map(|text| ModelId::parse(text)).transpose();
+    let model = matches.get_one::<String>("model-id").map(|text| bedrock::model(text)).transpose();
     let model = match model {
         Ok(model) => model,
         Err(error) => {
-            exit::report(&error.into(), surroundings);
+            exit::report(&error, surroundings);
             return Exit::Usage;
         }
     };
@@ -71,6 +73,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
                     return Exit::Usage;
                 }
             }
+        }
+        Err(_) if matches.get_one::<String>("name").is_some_and(|name| misuse::is_file(name)) => {
+            exit::report(&no_such_session(FILE_BY_FLAG.into()), surroundings);
+            return Exit::Usage;
         }
         Err(problems) => match of_a_client(matches, model, surroundings.environment) {
             Some(report) => Ok(report),
@@ -137,15 +143,19 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a conf
         sessions.clone().filter(|session| name.is_none_or(|name| session.name == name)).collect();
     if found.is_empty() {
         let known: Vec<_> = sessions.map(|session| session.name.as_str()).collect();
-        // What was written is not repeated: it may be a secret in the wrong place.
-        let message = "there is no such session";
-        let hint = match name.is_some_and(|name| name.ends_with(".toml")) {
-            true => "a settings file is named by its flag: `anchord check --config FILE`".to_owned(),
+        return Err(no_such_session(match name.is_some_and(misuse::is_file) {
+            true => FILE_BY_FLAG.to_owned(),
             false => format!("the sessions are {}", known.join(", ")),
-        };
-        return Err(Failure::of(Class::Misconfigured, message, Some(hint)));
+        }));
     }
     Ok(found)
+}
+
+const FILE_BY_FLAG: &str = "a settings file is named by its flag: `anchord check --config FILE`";
+
+/// What was written is not repeated: it may be a secret in the wrong place.
+fn no_such_session(hint: String) -> Failure {
+    Failure::of(Class::Misconfigured, "there is no such session", Some(hint))
 }
 
 fn configuration() -> Subject {

@@ -161,7 +161,17 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Obtained::Line(line) => Ok(line),
         Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
     });
-    shown(line, surroundings)
+    shown(line.map_err(|failure| with_doubt(failure, &settings)), surroundings)
+}
+
+/// A failure with what is doubtful about a Region of the session: it is the likely cause, and SDKs show stderr only of a
+/// failure. A terminal has it as a warning.
+fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
+    let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
+    let Some(doubt) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else { return failure };
+    let hint =
+        [Some(doubt.hint.as_str()), failure.hint()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Failure::of(failure.class(), format!("{}; {}", failure.message(), doubt.what), Some(hint))
 }
 
 fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -383,15 +393,37 @@ async fn direct(
     Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
 }
 
-/// Why no later attempt could know which session is meant: none is named or defined here, and no daemon has exactly one.
-/// Whatever else is wrong may pass.
-pub(super) async fn lacks_a_session(settings: &Settings) -> Option<Failure> {
-    let is_known = settings.picked.is_some() || settings.the_session().is_some();
-    if is_known || settings.partial.is_some() {
-        return None;
+/// The name of the session that a verb means that goes on until it is stopped; `None` where a daemon will know it that
+/// does not run yet.
+///
+/// # Errors
+/// Why no later attempt could give its credentials: neither the settings nor the daemon that runs have it, or there is
+/// no sign of a daemon.
+pub(super) async fn session_meant(settings: &Settings) -> Result<Option<String>, Failure> {
+    if let Some(session) = settings.the_session() {
+        return Ok(Some(session.name.clone()));
     }
-    let running = the_daemon_for_all(settings).await.ok()?;
-    only(settings, running.as_ref()).err()
+    // What a file that this user may not read defines is the daemon's to know.
+    let says_something =
+        settings.picked.is_some() || settings.partial.is_some() || settings.unread_file.is_some();
+    let is_awaited = says_something && client::is_awaited(settings);
+    let name = match &settings.picked {
+        Some(name) => name.clone(),
+        None => {
+            let Ok(running) = the_daemon_for_all(settings).await else { return Ok(None) };
+            match only(settings, running.as_ref()) {
+                Ok(name) => name,
+                Err(_) if running.is_none() && is_awaited => return Ok(None),
+                Err(failure) => return Err(failure),
+            }
+        }
+    };
+    let places = client::places(settings);
+    match client::ask_for(&name, Question::Settings, (settings, &places), DAEMON_PATIENCE).await {
+        Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
+        Asked::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
+        Asked::NoDaemon | Asked::Answered(_) | Asked::Refused(_) | Asked::Forbidden(_) => Ok(Some(name)),
+    }
 }
 
 /// The daemon's only session, for a user without any of their own.
@@ -482,5 +514,17 @@ mod tests {
         let panicked: Result<(), Failure> = within(ends_at, || panic!("of the test"));
         assert_eq!(panicked.unwrap_err().class(), Class::Broken);
         assert_eq!(within(ends_at, || Ok(7)).unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn the_daemon_of_a_file_that_this_user_may_not_read_is_waited_for() {
+        let nowhere = [("socket-path", "/nowhere/anchord.sock")];
+        let arguments = config::Arguments::given(nowhere).unwrap();
+        let environment = Environment::from_iter([("HOME", "/nowhere")]).with_uid(7);
+        let mut settings = config::load_flags_for_client(arguments, &environment).unwrap();
+
+        assert!(session_meant(&settings).await.is_err());
+        settings.unread_file = Some("/etc/anchord/anchord.toml".into());
+        assert_eq!(session_meant(&settings).await.unwrap(), None);
     }
 }

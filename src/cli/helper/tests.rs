@@ -421,7 +421,8 @@ fn the_region_is_the_one_that_is_called_under_the_other_name_and_the_clients_und
     assert_eq!(settings(Name::Anchord).unwrap().sessions[0].region.as_str(), "eu-west-1");
     let mistakes = settings(Name::Helper).unwrap_err();
     assert!(
-        mistakes[0].starts_with("--region: ") && mistakes[0].contains("its trust anchor is in us-east-1")
+        mistakes[0].starts_with("--region: ")
+            && mistakes[0].contains("session `default`, which is in us-east-1")
     );
 }
 

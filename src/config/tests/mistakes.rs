@@ -47,7 +47,7 @@ anchord.toml:17: the profile and the trust anchor must share their Region; hint:
 anchord.toml:18: `role_arn` in [session.bedrock]: `bedrock` is not a role ARN; hint: expected arn:aws:iam::123456789012:role/name
 anchord.toml:19: `duration` in [session.bedrock]: `5m` is shorter than 15m, the shortest AWS grants
 anchord.toml:20: `endpoint` in [session.bedrock]: `http://localhost` does not begin with https://; hint: write https://host or https://host:port
-anchord.toml:21: session `bedrock` asks Roles Anywhere in eu-west-1, but its trust anchor is in us-east-1; hint: leave it at `auto`; `region` is what clients use";
+anchord.toml:21: `eu-west-1` is not the Region of the trust anchor of session `bedrock`, which is in us-east-1; hint: leave it out; `region` is what clients use";
     assert_eq!(problems.to_string(), expected);
     assert_eq!(problems.class(), Class::Misconfigured);
     assert_eq!(problems.iter().count(), 16);
@@ -120,6 +120,48 @@ fn a_sessions_name_with_dots_is_told_to_need_quotes() {
         assert!(told.contains(&expected), "{told}");
     }
     assert_eq!(settled(&session("\"my.bedrock\"")).sessions[0].name, "my.bedrock");
+    let file = refusal(&format!("{}[credentials_file.a.b]\npath = \"/c\"\n", session("a")));
+    assert_eq!(
+        file,
+        "anchord.toml:7: unknown key `b` in [credentials_file.a]; \
+         hint: a name with dots needs quotes: [credentials_file.\"a.b\"]"
+    );
+}
+
+#[test]
+fn a_table_with_a_wrong_first_line_is_told_the_right_one() {
+    let names = "the name is one: take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit; \
+                 a name with dots needs quotes";
+    for (lines, told) in [
+        (
+            "[session.a.assume_role]\nrole_arn = \"x\"",
+            "`assume_role` in [session.a]: expected an array, found a table; hint: write [[session.a.assume_role]]",
+        ),
+        (
+            "[[session.b]]\nregion = \"eu-west-1\"",
+            "`session.b`: expected a table, found an array; hint: write [session.b]",
+        ),
+        (
+            "[session.\u{fc}]",
+            &format!(
+                "not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`; hint: in [session.NAME] {names}"
+            ),
+        ),
+        ("[credentials_file.\u{fc}]\npath = \"/c\"", &format!("hint: in [credentials_file.NAME] {names}")),
+        ("[session.a b]", &format!("hint: in [session.NAME] {names}")),
+        (
+            "[[credentials_file]]\npath = \"/c\"",
+            "expected a table, found an array; hint: write [credentials_file.NAME]",
+        ),
+        ("[[log]]\nlevel = \"info\"", "`log`: expected a table, found an array; hint: write [log]"),
+        ("[session.a.tags]\nx = \"y\"", "hint: `tags` belongs in [[session.NAME.assume_role]]"),
+    ] {
+        let refused = refusal(&format!("{}{lines}\n", session("a")));
+        assert!(refused.starts_with("anchord.toml:7: ") && refused.contains(told), "{lines}: {refused}");
+        assert_eq!(refused.lines().count(), 1, "{lines}: {refused}");
+    }
+    let inline = session("a") + "assume_role = { role_arn = \"x\" }\n";
+    assert!(refusal(&inline).contains("hint: write [[session.a.assume_role]]"), "{}", refusal(&inline));
 }
 
 #[test]
@@ -220,7 +262,7 @@ fn wrong_types_name_what_was_expected_and_what_was_found() {
 
     assert_eq!(
         refusal(&file),
-        "anchord.toml:1: `log`: expected a table, found an integer\n\
+        "anchord.toml:1: `log`: expected a table, found an integer; hint: write [log]\n\
          anchord.toml:3: `enabled` in [imds]: expected a boolean, found a string\n\
          anchord.toml:5: `mode` in [socket]: expected a string, found an integer\n\
          anchord.toml:7: `read_timeout` in [upstream]: expected a string such as \"3000ms\" or \"3s\", found a \

@@ -209,10 +209,37 @@ fn no_mistake_repeats_a_part_of_a_flags_value() {
         "--imds-session=CaNaRy77",
         "--role-arn=CaNaRy77\\",
         "--duration=CaNaRy77'x",
+        "--session=-CaNaRy77",
+        "--session=CaNaRy77",
+        "--session=canary CaNaRy77",
+        "--spiffe-socket=/CaNaRy77",
     ];
     for flag in flags {
         let told = settle(&session("a"), &[flag], &[]).map(|_| ()).unwrap_err().to_string();
         assert!(!told.contains("CaNaRy77"), "{flag}: {told}");
+    }
+}
+
+#[test]
+fn no_mistake_of_any_flag_repeats_its_value() {
+    let values = [
+        "CaNaRy77",
+        "-CaNaRy77",
+        "CaNaRy77:x",
+        "CaNaRy77 x",
+        "file:CaNaRy77",
+        "env:CaNaRy77-x",
+        "/CaNaRy77/ x",
+        "https://CaNaRy77:x@",
+        "arn:aws:iam::CaNaRy77",
+    ];
+    for spec in SELECTORS.iter().skip(1).chain(OPTIONS) {
+        for value in values {
+            let flag = format!("--{}={value}", spec.flag);
+            let told = settle(&session("a"), &[&flag], &[]).map(|_| ()).err();
+            let told = told.map(|problems| problems.to_string()).unwrap_or_default();
+            assert!(!told.contains("CaNaRy77"), "{flag}: {told}");
+        }
     }
 }
 
@@ -222,6 +249,13 @@ fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it()
         ("--log-level=trace-all", "--log-level: the value is none of error, warn, info, debug, trace"),
         ("--source=access", "--source: the value is none of roles-anywhere, access-keys"),
         ("--imds-session=session", "--imds-session: the value is not the name of a session"),
+        ("--session=-b", "--session: the value is not a session name; hint: take 1 to 64 of"),
+        ("--session=bedrok", "--session: `bedrok` is not the name of a session"),
+        (
+            "--roles-anywhere-region=us-east1",
+            "--roles-anywhere-region: the value is not the Region of the trust anchor of session `a`, which is in \
+             us-east-1; hint: leave it out",
+        ),
     ] {
         let refused = settle(&session("a"), &[flag], &[]).unwrap_err().to_string();
         assert!(refused.starts_with(told), "{refused}");

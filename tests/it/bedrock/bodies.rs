@@ -239,7 +239,7 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
         (&["--body", "{}", "--timeout", "soon"], "--timeout: the value is not a duration", "1h30m"),
         (
             &["--body", "{}", "--endpoint-url", "http://localhost"],
-            "--endpoint-url: `http://localhost` is not an endpoint",
+            "--endpoint-url: the value is not an endpoint",
             "TLS",
         ),
     ] {
