@@ -170,6 +170,56 @@ async fn a_daemon_ends_what_a_module_has_started() {
     wait_for_the_end_of(helper).await;
 }
 
+/// The kernel kills the process that holds the module, which then can end nothing.
+#[tokio::test]
+async fn what_a_module_has_started_ends_with_a_daemon_that_is_killed_or_stopped() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let stage = Stage::new().await;
+        let (hsm, _) = one_key(&stage, Kind::P256);
+        hsm.let_shim("fork", true);
+        let mut daemon = daemon_that_hangs(&stage, &hsm, "hang").await;
+        let helper = forked(&hsm);
+        assert!(is_there(helper));
+
+        match signal {
+            Signal::KILL => daemon.kill(),
+            _ => _ = daemon.stop().await,
+        }
+
+        wait_for_the_end_of(helper).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_module_has_started_ends_with_the_process_that_holds_it() {
+    let hsm = SoftHsm::with(&[]);
+    hsm.let_shim("fork", true);
+    hsm.let_shim("stop", true);
+    let (mut child, connection) = start(&hsm);
+    ask(&connection);
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+    let helper = forked(&hsm);
+
+    child.kill().unwrap();
+
+    wait_for_the_end_of(helper).await;
+    child.wait().unwrap();
+}
+
+/// As scripts call it again and again.
+#[tokio::test]
+async fn what_a_module_has_started_does_not_outlive_credential_process() {
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    hsm.let_shim("fork", true);
+    configure(&stage, &stage.session_of("bedrock", &lines(&hsm.shim_uri("robots", "object=leaf"))));
+
+    let ran = hsm.verb(&stage, &["credential-process"]).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    wait_for_the_end_of(forked(&hsm)).await;
+}
+
 #[tokio::test]
 async fn a_module_sees_no_file_that_the_daemons_caller_left_open() {
     let hsm = SoftHsm::with(&[]);
