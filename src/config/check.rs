@@ -186,13 +186,14 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What stood in a flag is not repeated.
+    /// What stood in a flag is not repeated, but for what may be the name of a session.
     pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
-        if let Origin::Argument(flag) = origin
-            && flag != SELECTORS[1].flag
-        {
+        if let Origin::Argument(flag) = origin {
             for text in self.layers.arguments.texts(flag) {
-                fault = fault.without(text);
+                let is_name = flag == SELECTORS[1].flag && values::session_name(text).is_ok();
+                if !is_name {
+                    fault = fault.without(text);
+                }
             }
         }
         self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });

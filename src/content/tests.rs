@@ -149,3 +149,26 @@ fn a_tilde_is_told_where_the_file_is_missing() {
     assert!(fault.hint(path).unwrap().contains("only a shell replaces `~`"));
     assert_eq!(fault.hint(Path::new("/etc/leaf.pem~")), None);
 }
+
+#[test]
+fn a_place_in_a_form_that_is_not_taken_is_told_with_what_is() {
+    let missing = || Fault::System(io::Error::from(io::ErrorKind::NotFound));
+    for (path, told) in [
+        ("/home/me/-", "write /dev/stdin"),
+        ("/home/me/file:///etc/leaf.pem", "without `file:`"),
+        ("/home/me/file:leaf.pem", "without `file:`"),
+        ("/home/me/$HOME/leaf.pem", "no shell has replaced the variable"),
+        ("/home/me/${HOME}/leaf.pem", "no shell has replaced the variable"),
+        ("/etc/anchord/%h/leaf.pem", "only systemd replaces `%`"),
+        ("/home/me/https://vault/leaf.pem", "nothing is fetched from URLs"),
+        ("/home/me/ENV:LEAF", "env:VARIABLE, credential:NAME"),
+        ("/home/me/cred:leaf", "env:VARIABLE, credential:NAME"),
+        ("/run/credentials/anchord.service/leaf", "`LoadCredential=NAME:PATH`"),
+    ] {
+        let hint = missing().hint(Path::new(path)).unwrap_or_default();
+        assert!(hint.contains(told), "{path}: {hint}");
+    }
+    for path in ["/etc/anchord/leaf-.pem", "/etc/a$b/100%/leaf.pem", "/dev/disk/by-path/:0"] {
+        assert_eq!(missing().hint(Path::new(path)), None, "{path}");
+    }
+}

@@ -209,6 +209,8 @@ fn no_mistake_repeats_a_part_of_a_flags_value() {
         "--imds-session=CaNaRy77",
         "--role-arn=CaNaRy77\\",
         "--duration=CaNaRy77'x",
+        "--session=CaNaRy77",
+        "--session=canary CaNaRy77",
     ];
     for flag in flags {
         let told = settle(&session("a"), &[flag], &[]).map(|_| ()).unwrap_err().to_string();
@@ -222,6 +224,11 @@ fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it()
         ("--log-level=trace-all", "--log-level: the value is none of error, warn, info, debug, trace"),
         ("--source=access", "--source: the value is none of roles-anywhere, access-keys"),
         ("--imds-session=session", "--imds-session: the value is not the name of a session"),
+        ("--session=Hunter 2", "--session: the value is not a session name; hint: take 1 to 64 of a-z"),
+        (
+            "--certificate=credential:a/b",
+            "--certificate: what stands behind its `:` is not the name of a credential",
+        ),
     ] {
         let refused = settle(&session("a"), &[flag], &[]).unwrap_err().to_string();
         assert!(refused.starts_with(told), "{refused}");
