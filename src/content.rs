@@ -217,19 +217,12 @@ pub fn is_pipe(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// What comes out of a pipe until its writers close it. A second reading would find nothing.
+/// What comes out of a pipe until its writers close it, which may take them as long as `patience`. A second reading would
+/// find nothing.
 ///
 /// # Errors
 /// If nothing writes into it, or its writers have not closed it in time.
-pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
-    read_pipe_within(path, limit, PATIENCE)
-}
-
-/// The same where its writers may take as long as `patience`.
-///
-/// # Errors
-/// As [`read_pipe`].
-pub fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
+pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
     let gives_up_at = Instant::now() + patience;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);

@@ -79,7 +79,8 @@ fn prepare() -> io::Result<UnixStream> {
     close_inherited()?;
     let connection = take_connection()?;
     lead_a_group()?;
-    start_guard()?;
+    // Without one, only what the module starts may stay.
+    let _ = start_guard();
     outlive_signals()?;
     // A daemon that has ended by now has closed its end of the connection.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -22,7 +22,7 @@ enum Barrier<'a> {
 /// The permissions on the way to `socket` keep this user from a daemon, if one runs.
 pub(super) fn failure(socket: &Path) -> Failure {
     let barrier = barrier(socket);
-    let groups = fs_err::read_to_string("/etc/group").unwrap_or_default();
+    let groups = table("/etc/group");
     let (shown, hint) = (socket.display(), hint(&barrier, &groups));
     let (what, hint) = match &barrier {
         Barrier::Folder { path, .. } => {

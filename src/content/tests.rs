@@ -66,7 +66,7 @@ fn a_pipe_is_read_to_its_end() {
         }
     });
 
-    assert_eq!(read_pipe(&path, 10).unwrap().bytes.expose(), b"abc");
+    assert_eq!(read_pipe(&path, 10, PATIENCE).unwrap().bytes.expose(), b"abc");
     writing.join().unwrap();
 }
 
@@ -76,14 +76,14 @@ fn a_pipe_without_an_end_is_read_up_to_its_limit() {
     let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
     writer.write_all(b"0123456789").unwrap();
 
-    assert!(matches!(read_pipe(&path, 9), Err(Fault::TooLarge { limit: 9 })));
+    assert!(matches!(read_pipe(&path, 9, PATIENCE), Err(Fault::TooLarge { limit: 9 })));
 }
 
 #[test]
 fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
 
-    let fault = read_pipe(&fifo(folder.path()), 10).unwrap_err();
+    let fault = read_pipe(&fifo(folder.path()), 10, PATIENCE).unwrap_err();
 
     assert_eq!(fault.to_string(), "it is a pipe, and nothing writes into it");
 }
@@ -101,7 +101,7 @@ fn a_pipe_that_gives_a_byte_now_and_then_is_waited_for_no_longer_than_a_silent_o
     });
 
     // Were it not for the deadline, the reading would end at the limit, after some ten minutes.
-    let fault = read_pipe_within(&path, 60_000, Duration::from_millis(300)).unwrap_err();
+    let fault = read_pipe(&path, 60_000, Duration::from_millis(300)).unwrap_err();
 
     assert_eq!(fault.to_string(), "it is a pipe, and what writes into it has not closed it in time");
     assert!(PATIENCE < Duration::from_secs(10), "SDKs wait for a process no longer");

@@ -115,52 +115,59 @@ impl fmt::Debug for Handed {
 impl Source {
     /// Reads those of its files that are pipes, and keeps what they hold: a second reading would find nothing. For
     /// processes that load once and end.
-    pub fn read_pipes(&mut self) {
-        self.read_pipes_within(content::PATIENCE);
-    }
-
-    /// All of them together: their writers are at work at once.
-    fn read_pipes_within(&mut self, patience: Duration) {
-        let mut read = Read { pipes: Vec::new(), gives_up_at: Instant::now() + patience };
+    pub fn read_pipes(&mut self, pipes: &mut Pipes) {
         let places = [Some(&mut self.certificate), self.private_key.as_mut(), self.intermediates.as_mut()];
         for place in places.into_iter().flatten() {
             let Locator::File(path) = place else { continue };
-            if let Some(handed) = of_pipe(path, &mut read) {
+            if let Some(handed) = pipes.take(path) {
                 *place = Locator::Handed(handed);
             }
         }
         if let Some(Passphrase::File(path)) = &self.passphrase
-            && let Some(handed) = of_pipe(path, &mut read)
+            && let Some(handed) = pipes.take(path)
         {
             self.passphrase = Some(Passphrase::of_pipe(handed));
         }
     }
 }
 
-/// The pipes that have been read.
-struct Read {
-    pipes: Vec<Handed>,
+/// The pipes that a verb reads. Several settings may name one pipe, which is read once, and all of them share one deadline:
+/// their writers are at work at once.
+pub struct Pipes {
+    read: Vec<Handed>,
     gives_up_at: Instant,
 }
 
-/// Two settings may name one pipe, which is read once.
-fn of_pipe(path: &Path, read: &mut Read) -> Option<Handed> {
-    let spelled = path.display().to_string();
-    if let Some(known) = read.pipes.iter().find(|known| known.spelled == spelled) {
-        return Some(known.clone());
+impl Default for Pipes {
+    fn default() -> Self {
+        Self::within(content::PATIENCE)
     }
-    if !content::is_pipe(path) {
-        return None;
+}
+
+impl Pipes {
+    fn within(patience: Duration) -> Self {
+        Self { read: Vec::new(), gives_up_at: Instant::now() + patience }
     }
-    let left = read.gives_up_at.saturating_duration_since(Instant::now());
-    let handed = match content::read_pipe_within(path, pem::MAX_BYTES, left) {
-        Ok(content) => Handed::content(spelled, content.bytes),
-        Err(fault) => {
-            Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
+
+    /// What the pipe at `path` holds; `None` where there is none.
+    fn take(&mut self, path: &Path) -> Option<Handed> {
+        let spelled = path.display().to_string();
+        if let Some(known) = self.read.iter().find(|known| known.spelled == spelled) {
+            return Some(known.clone());
         }
-    };
-    read.pipes.push(handed.clone());
-    Some(handed)
+        if !content::is_pipe(path) {
+            return None;
+        }
+        let left = self.gives_up_at.saturating_duration_since(Instant::now());
+        let handed = match content::read_pipe(path, pem::MAX_BYTES, left) {
+            Ok(content) => Handed::content(spelled, content.bytes),
+            Err(fault) => {
+                Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
+            }
+        };
+        self.read.push(handed.clone());
+        Some(handed)
+    }
 }
 
 #[cfg(test)]
@@ -239,8 +246,16 @@ mod tests {
         let mut source = Source::of_files(&both, &both);
         source.passphrase = Some(Passphrase::File(passphrase.into()));
 
-        source.read_pipes();
+        let mut another = Source::of_files(&both, &both);
+        let mut pipes = Pipes::default();
+        source.read_pipes(&mut pipes);
+        another.read_pipes(&mut pipes);
 
+        assert_eq!(
+            another.load(now()).unwrap().identity.leaf(),
+            leaf.certificate_der(),
+            "of another session"
+        );
         assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
         assert_eq!(source.load(now()).unwrap().warnings, [""; 0], "and again");
         assert_eq!(source.passphrase, Some(Passphrase::Given(Secret::new("s3cret".into()))));
@@ -261,7 +276,7 @@ mod tests {
         }
 
         let started = Instant::now();
-        source.read_pipes_within(patience);
+        source.read_pipes(&mut Pipes::within(patience));
 
         assert!(started.elapsed() < patience * 2, "{:?}", started.elapsed());
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
