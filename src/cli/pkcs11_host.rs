@@ -25,6 +25,7 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
@@ -144,13 +145,16 @@ fn start_guard() -> io::Result<()> {
     let mut command = process::Command::new("/proc/self/exe");
     command.arg0("anchord").args([VERB, "--guard"]).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // It is never waited for, because it ends after this process.
+    // It is never waited for here, because it ends after this process.
     command.spawn().map(drop)
 }
 
-/// Waits for the end of the leader of this process's group, which has started it, and ends the group.
+/// Waits for the end of the process that leads the group, and ends the group.
 fn guard() -> Exit {
     let leader = rustix::process::getpgrp();
+    if leader == rustix::process::getpid() {
+        return Exit::Usage;
+    }
     // Signals that systemd sends to all processes must not end this one before the leader.
     if outlive_signals().is_ok() {
         wait_for_the_end_of(leader);
@@ -159,16 +163,18 @@ fn guard() -> Exit {
     Exit::Done
 }
 
-/// Returns when the parent is not `leader`, or not any more.
+/// The number stays the leader's: the kernel gives it to no other process while a group has it.
 fn wait_for_the_end_of(leader: Pid) {
     const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-    let ending = rustix::process::pidfd_open(leader, PidfdFlags::empty()).ok();
-    while rustix::process::getppid() == Some(leader) {
-        let _ = match &ending {
-            Some(ending) => rustix::event::poll(&mut [PollFd::new(ending, PollFlags::IN)], None),
-            // Kernels before 5.3 have nothing to wait for.
-            None => rustix::event::poll(&mut [], Some(&SECOND)),
-        };
+    match rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
+        Ok(ending) => while rustix::event::poll(&mut [PollFd::new(&ending, PollFlags::IN)], None).is_err() {},
+        // Kernels before 5.3 have nothing to wait for.
+        Err(Errno::NOSYS) => {
+            while rustix::process::test_kill_process(leader).is_ok() {
+                let _ = rustix::event::poll(&mut [], Some(&SECOND));
+            }
+        }
+        Err(_) => {}
     }
 }
 
