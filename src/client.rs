@@ -80,6 +80,8 @@ pub fn places(settings: &Settings) -> Vec<Place> {
     let system = Place { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
     match own {
         Some(own) if has_choice || own.path == system.path => vec![own],
+        // After `su` XDG_RUNTIME_DIR may still be another user's: that user's daemon is not meant.
+        Some(own) if is_closed(&own.path) => vec![system],
         own => own.into_iter().chain((!has_choice).then_some(system)).collect(),
     }
 }
@@ -102,6 +104,11 @@ pub fn is_awaited(settings: &Settings) -> bool {
         || settings.unread_file.is_some()
         || chooses_a_place(settings)
         || places(settings).iter().any(has_socket)
+}
+
+/// Whether this user may not even see what is there.
+fn is_closed(path: &Path) -> bool {
+    fs_err::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether the socket of a daemon is where clients of this environment look for one; it may be closed to them.

@@ -61,7 +61,7 @@ impl Fault {
     /// What to do, where there is more to say than to name another file.
     pub fn hint(&self, path: &Path) -> Option<String> {
         match self {
-            Self::System(error) if error.kind() == io::ErrorKind::NotFound => tilde_hint(path),
+            Self::System(error) if error.kind() == io::ErrorKind::NotFound => spelling_hint(path),
             Self::NotAFile(Kind::Pipe) => Some(PIPE_HINT.into()),
             Self::WideText(wide) => Some(wide.hint()),
             Self::System(_) | Self::NotAFile(_) | Self::TooLarge { .. } | Self::Silent(_) => None,
@@ -72,11 +72,44 @@ impl Fault {
 /// What to do about a pipe that is to be read more than once.
 pub const PIPE_HINT: &str = "a pipe can be read only once: name a regular file";
 
-/// What to do about a `~` that no shell has replaced.
-pub fn tilde_hint(path: &Path) -> Option<String> {
-    let is_tilde = |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b"~");
-    let home = "write the whole path, such as /home/NAME/FILE; only a shell replaces `~`, and not after `=` or in a file";
-    path.components().any(is_tilde).then(|| home.into())
+/// What to do about a path that leads nowhere because it was meant as something else.
+pub fn spelling_hint(path: &Path) -> Option<String> {
+    if path.starts_with("/run/credentials") {
+        return Some("let systemd pass it to this unit: `LoadCredential=NAME:PATH`".into());
+    }
+    if path.ends_with("-") {
+        return Some("for standard input write /dev/stdin".into());
+    }
+    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
+    parts.find_map(|part| hint_on(&part)).map(str::to_owned)
+}
+
+/// What to write in place of a part of a path that is no name of a file.
+fn hint_on(part: &str) -> Option<&'static str> {
+    let scheme = part.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| is_scheme(scheme));
+    match (part.chars().next()?, scheme) {
+        ('~', _) => Some(
+            "write the whole path, such as /home/NAME/FILE; only a shell replaces `~`, and not after `=` or in a file",
+        ),
+        ('$', _) => Some(
+            "write the whole path, in which no shell has replaced the variable; what a variable itself holds is \
+             env:VARIABLE",
+        ),
+        ('%', _) => Some("write the whole path: only systemd replaces `%`, and only in units"),
+        (_, Some(scheme)) if scheme.eq_ignore_ascii_case("file") => {
+            Some("write the path alone, without `file:`")
+        }
+        (_, Some(_)) => Some(
+            "write a path; for a certificate or a key also env:VARIABLE, credential:NAME, pkcs11:…, tpm:… or spiffe:…, \
+             in lower case; nothing is fetched from URLs",
+        ),
+        _ => None,
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
 }
 
 /// What a path leads to where it should lead to a file.
@@ -184,19 +217,12 @@ pub fn is_pipe(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// What comes out of a pipe until its writers close it. A second reading would find nothing.
+/// What comes out of a pipe until its writers close it, which may take them as long as `patience`. A second reading would
+/// find nothing.
 ///
 /// # Errors
 /// If nothing writes into it, or its writers have not closed it in time.
-pub fn read_pipe(path: &Path, limit: u64) -> Result<Content, Fault> {
-    read_pipe_within(path, limit, PATIENCE)
-}
-
-/// The same where its writers may take as long as `patience`.
-///
-/// # Errors
-/// As [`read_pipe`].
-pub fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
+pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
     let gives_up_at = Instant::now() + patience;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
@@ -232,7 +258,7 @@ pub fn read_pipe_within(path: &Path, limit: u64, patience: Duration) -> Result<C
 }
 
 /// How long all of a pipe may take; a program that fetches a key from a vault takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(9);
+pub const PATIENCE: Duration = Duration::from_secs(9);
 
 /// Waits for a second at most, and for no longer than `patience`.
 fn is_ready(pipe: &fs_err::File, patience: Duration) -> bool {

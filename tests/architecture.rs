@@ -89,7 +89,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
-    ("client", &["clock", "config", "credentials", "failure", "secret"]),
+    ("client", &["clock", "config", "content", "credentials", "failure", "secret"]),
     ("daemon", EVERYTHING_ABOVE),
     (
         "provider",

@@ -18,6 +18,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity::Inspection;
 use crate::identity::Passphrase;
+use crate::identity::Pipes;
 use crate::identity::Role;
 use crate::identity::Seen;
 use crate::identity::Source;
@@ -36,8 +37,9 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
         Err(exit) => return exit,
     };
     let now = Clock::system().now();
+    let mut pipes = Pipes::default();
     let look = |(heading, mut source): (String, Source)| {
-        source.read_pipes();
+        source.read_pipes(&mut pipes);
         if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
             prompt::ask_for(&heading, answer);
         }

@@ -3,18 +3,31 @@
 //! It ends when the daemon does, whatever the module does. Two ways lead there: the connection ends, which a thread
 //! reads that the module never runs in; and the kernel kills it when the thread that started it ends. The first holds
 //! where a module changes its user, which makes the kernel forget; the second where a module stops all threads.
+//!
+//! What a module has forked is in the process's group and ends with it. A process that is killed ends nothing any more, so
+//! a guard, which is this program too and never runs a module, waits for its end and then kills the group.
 
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process;
+use std::process::Stdio;
 
 use clap::Arg;
+use clap::ArgAction;
 use clap::ArgMatches;
 use clap::Command;
 use clap::value_parser;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -31,12 +44,18 @@ pub(super) const VERB: &str = "pkcs11-host";
 
 /// Not for people, and not shown to them.
 pub(super) fn command() -> Command {
-    let module = Arg::new("module").required(true).value_parser(value_parser!(PathBuf));
-    Command::new(VERB).about("Hold a PKCS#11 module for the daemon").hide(true).arg(module)
+    let module = Arg::new("module").required_unless_present(GUARD).value_parser(value_parser!(PathBuf));
+    let guard = Arg::new(GUARD).long(GUARD).action(ArgAction::SetTrue).conflicts_with("module");
+    Command::new(VERB).about("Hold a PKCS#11 module for the daemon").hide(true).args([module, guard])
 }
+
+const GUARD: &str = "guard";
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     daemon::no_core_files();
+    if matches.get_flag(GUARD) {
+        return guard();
+    }
     let Some(module) = matches.get_one::<PathBuf>("module") else { return Exit::Usage };
     let connection = match prepare() {
         Ok(connection) => connection,
@@ -61,6 +80,8 @@ fn prepare() -> io::Result<UnixStream> {
     close_inherited()?;
     let connection = take_connection()?;
     lead_a_group()?;
+    // Without one, only what the module starts may stay.
+    let _ = start_guard();
     outlive_signals()?;
     // A daemon that has ended by now has closed its end of the connection.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -117,6 +138,44 @@ fn lead_a_group() -> io::Result<()> {
         rustix::process::setpgid(None, None)?;
     }
     Ok(())
+}
+
+/// It has none of the connection, which would not end with this process then.
+fn start_guard() -> io::Result<()> {
+    let mut command = process::Command::new("/proc/self/exe");
+    command.arg0("anchord").args([VERB, "--guard"]).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // It is never waited for here, because it ends after this process.
+    command.spawn().map(drop)
+}
+
+/// Waits for the end of the process that leads the group, and ends the group.
+fn guard() -> Exit {
+    let leader = rustix::process::getpgrp();
+    if leader == rustix::process::getpid() {
+        return Exit::Usage;
+    }
+    // Signals that systemd sends to all processes must not end this one before the leader.
+    if outlive_signals().is_ok() {
+        wait_for_the_end_of(leader);
+    }
+    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+    Exit::Done
+}
+
+/// The number stays the leader's: the kernel gives it to no other process while a group has it.
+fn wait_for_the_end_of(leader: Pid) {
+    const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    match rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
+        Ok(ending) => while rustix::event::poll(&mut [PollFd::new(&ending, PollFlags::IN)], None).is_err() {},
+        // Kernels before 5.3 have nothing to wait for.
+        Err(Errno::NOSYS) => {
+            while rustix::process::test_kill_process(leader).is_ok() {
+                let _ = rustix::event::poll(&mut [], Some(&SECOND));
+            }
+        }
+        Err(_) => {}
+    }
 }
 
 fn end() -> Exit {

@@ -22,6 +22,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity;
 use crate::identity::Locator;
+use crate::identity::Pipes;
 use crate::identity::Selection;
 use crate::identity::Source;
 use crate::identity::pkcs11;
@@ -56,7 +57,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let text = match &source.certificate {
         Locator::File(_) | Locator::Handed(_) => {
             let mut source = source;
-            source.read_pipes();
+            source.read_pipes(&mut Pipes::default());
             data(&source)
         }
         Locator::Token(uri) => {

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::identity::Algorithm;
 use crate::identity::Hash;
 use crate::identity::Passphrase;
+use crate::identity::Pipes;
 use crate::identity::Source;
 use crate::telemetry;
 
@@ -59,7 +60,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 
 fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>, Failure> {
     let mut source = source.clone();
-    source.read_pipes();
+    source.read_pipes(&mut Pipes::default());
     if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
         prompt::ask_for("the private key", answer);
     }

@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 
+use crate::content;
 use crate::failure::Class;
 use crate::failure::Failure;
 
@@ -17,30 +19,73 @@ enum Barrier<'a> {
     Unknown,
 }
 
-/// A daemon is there, and the permissions of `socket` keep this user from it.
+/// The permissions on the way to `socket` keep this user from a daemon, if one runs.
 pub(super) fn failure(socket: &Path) -> Failure {
     let barrier = barrier(socket);
-    let groups = fs_err::read_to_string("/etc/group").unwrap_or_default();
-    let message = match &barrier {
-        Barrier::Folder { path, .. } => format!(
-            "this user may not enter `{}`, where the daemon's socket is (`{}`): permission denied",
-            path.display(),
-            socket.display()
-        ),
-        _ => format!(
-            "the daemon runs at `{}`, and this user may not use it: permission denied",
-            socket.display()
+    let groups = table("/etc/group");
+    let (shown, hint) = (socket.display(), hint(&barrier, &groups));
+    let (what, hint) = match &barrier {
+        Barrier::Folder { path, .. } => {
+            let folder = path.display();
+            (
+                format!("this user may not enter `{folder}`, where the daemon's socket is to be (`{shown}`)"),
+                hint,
+            )
+        }
+        Barrier::Socket { .. } | Barrier::Unknown if is_at_work(socket) => {
+            (format!("the daemon runs at `{shown}`, and this user may not use it"), hint)
+        }
+        Barrier::Socket { .. } | Barrier::Unknown => (
+            format!(
+                "this user may not use the daemon's socket `{shown}`, and no daemon is seen to listen on it"
+            ),
+            format!("let an administrator see whether the daemon runs; {hint}"),
         ),
     };
-    Failure::of(Class::Misconfigured, message, Some(hint(&barrier, &groups)))
+    Failure::of(Class::Misconfigured, format!("{what}: permission denied"), Some(hint))
+}
+
+/// Whether a daemon is seen at work there. The kernel shows every user the locks and sockets of its own namespaces alone,
+/// so one in a container may not be seen.
+fn is_at_work(socket: &Path) -> bool {
+    has_held_lock(socket) || is_listened_on(socket)
+}
+
+/// Whether the lock beside `socket` is held, as a daemon holds it that has bound its socket itself (proc_locks(5)).
+fn has_held_lock(socket: &Path) -> bool {
+    let Ok(lock) = fs_err::metadata(lock_path(socket)) else { return false };
+    let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
+    let id = format!("{major:02x}:{minor:02x}:{}", lock.ino());
+    table("/proc/locks").lines().any(|line| line.split_whitespace().any(|field| field == id))
+}
+
+/// Whether a process listens on `socket`, by the path that it was bound to (proc_net(5)).
+fn is_listened_on(socket: &Path) -> bool {
+    let whole = socket.canonicalize();
+    let paths = [Some(socket), whole.as_deref().ok()];
+    table("/proc/net/unix").lines().filter_map(listener).any(|path| paths.contains(&Some(Path::new(path))))
+}
+
+fn table(path: &str) -> String {
+    const LARGEST: u64 = 64 << 20;
+    let table = content::read(Path::new(path), LARGEST);
+    table.map(|table| String::from_utf8_lossy(table.bytes.expose()).into_owned()).unwrap_or_default()
+}
+
+/// The path of a socket that accepts connections, from its line: Num RefCount Protocol Flags Type St Inode Path.
+fn listener(line: &str) -> Option<&str> {
+    const ACCEPTS: &str = "00010000";
+    let (mut fields, mut rest) = ([""; 7], line);
+    for field in &mut fields {
+        (*field, rest) = rest.trim_start().split_once(' ')?;
+    }
+    (fields[3] == ACCEPTS).then_some(rest)
 }
 
 fn barrier(socket: &Path) -> Barrier<'_> {
     if let Ok(found) = fs_err::symlink_metadata(socket) {
         // A daemon that binds its socket itself has a lock beside it; systemd has none.
-        let mut lock = socket.as_os_str().to_owned();
-        lock.push(".lock");
-        let is_systemds = !Path::new(&lock).exists();
+        let is_systemds = !lock_path(socket).exists();
         return Barrier::Socket { gid: found.gid(), mode: found.mode() & 0o777, is_systemds };
     }
     // The folder that cannot be entered is the deepest one that can still be seen.
@@ -50,6 +95,12 @@ fn barrier(socket: &Path) -> Barrier<'_> {
         }
     }
     Barrier::Unknown
+}
+
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 fn hint(barrier: &Barrier<'_>, groups: &str) -> String {
@@ -126,6 +177,50 @@ mod tests {
 
         assert!(folder(990, 0o750).starts_with("join its group `anchord`"));
         assert!(folder(990, 0o700).contains("the folder's mode is 0700"));
+    }
+
+    /// A daemon that was killed leaves its socket.
+    #[test]
+    fn a_socket_that_no_process_listens_on_is_not_told_as_a_daemon_that_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("an anchord.sock");
+        let bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link.sock");
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+
+        for path in [&socket, &link] {
+            let told = failure(path).to_string();
+            assert!(told.starts_with("the daemon runs at `"), "{told}");
+        }
+        drop(bound);
+
+        let told = failure(&socket).to_string();
+        assert!(told.starts_with("this user may not use the daemon's socket `"), "{told}");
+        assert!(told.contains("hint: let an administrator see whether the daemon runs; "), "{told}");
+    }
+
+    /// It may be reached by another path than the one that it was bound to.
+    #[test]
+    fn a_daemon_that_holds_the_lock_beside_its_socket_is_told_as_one_that_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("anchord.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let lock = fs_err::File::create(lock_path(&socket)).unwrap();
+        assert!(!is_at_work(&socket));
+
+        rustix::fs::flock(lock.file(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+
+        let told = failure(&socket).to_string();
+        assert!(told.starts_with("the daemon runs at `"), "{told}");
+    }
+
+    #[test]
+    fn only_what_accepts_connections_is_a_listener() {
+        let line = |flags| format!("0000000000000000: 00000002 00000000 {flags} 0001 01    17 /run/a b.sock");
+
+        assert_eq!(listener(&line("00010000")), Some("/run/a b.sock"));
+        assert_eq!(listener(&line("00000000")), None);
+        assert_eq!(listener("0000000000000000: 00000003 00000000 00010000 0001 03 17"), None);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use super::Session;
 use super::Source;
 use super::check::Check;
 use super::check::Value;
+use super::environment::Environment;
+use super::identity::no_credential;
+use super::identity::no_variable;
 use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::OPTIONS;
@@ -126,13 +129,13 @@ impl Check<'_> {
             }
             Some(("credential", name)) => Ok(match self.credential_path(name)? {
                 Some(path) => identity::AccessKeys::file(path),
-                None => identity::AccessKeys::absent(
-                    format!("systemd has passed no credential {} to this process", echo(name)),
-                    format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
-                ),
+                None => {
+                    let (why, hint) = no_credential(name);
+                    identity::AccessKeys::absent(why, hint)
+                }
             }),
             Some(("env", variable)) => match environment.get(variable) {
-                None => Ok(absent(variable)),
+                None => Ok(absent(variable, environment)),
                 Some(value) => identity::AccessKeys::parse(value)
                     .map(|keys| identity::AccessKeys::given(keys, format!("the variable {variable}")))
                     .map_err(|fault| {
@@ -155,13 +158,13 @@ impl Check<'_> {
                 };
                 identity::AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
             }
-            (None, _) => absent("AWS_ACCESS_KEY_ID"),
-            (_, None) => absent("AWS_SECRET_ACCESS_KEY"),
+            (None, _) => absent("AWS_ACCESS_KEY_ID", self.layers.environment),
+            (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
         }
     }
 }
 
-fn absent(variable: &str) -> identity::AccessKeys {
-    let why = format!("the variable {} is not set", echo(variable));
-    identity::AccessKeys::absent(why, "set it for the process that needs the keys".into())
+fn absent(variable: &str, environment: &Environment) -> identity::AccessKeys {
+    let (why, hint) = no_variable(variable, environment, "the keys");
+    identity::AccessKeys::absent(why, hint)
 }

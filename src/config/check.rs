@@ -186,12 +186,14 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What stood in a flag is not repeated, unless it can be the name of a session.
+    /// What stood in a flag is not repeated, but for what may be the name of a session.
     pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
         if let Origin::Argument(flag) = origin {
-            let is_name = |text: &str| flag == SELECTORS[1].flag && values::session_name(text).is_ok();
-            for text in self.layers.arguments.texts(flag).iter().filter(|text| !is_name(text)) {
-                fault = fault.without(text);
+            for text in self.layers.arguments.texts(flag) {
+                let is_name = flag == SELECTORS[1].flag && values::session_name(text).is_ok();
+                if !is_name {
+                    fault = fault.without(text);
+                }
             }
         }
         self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });

@@ -80,6 +80,15 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Why [`Self::get`] has nothing. Completes "the variable `NAME` …".
+    pub fn lack(&self, name: &str) -> &'static str {
+        match self.variables.get(name) {
+            Some(_) => "is empty",
+            None if self.not_text.iter().any(|other| other == name) => "is not text in UTF-8",
+            None => "is not set",
+        }
+    }
+
     /// The folder that relative paths of flags and variables start at.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir
@@ -151,6 +160,7 @@ mod tests {
             (None, Some("b"), None)
         );
         assert_eq!(environment.names().collect::<Vec<_>>(), ["B"]);
+        assert_eq!((environment.lack("A"), environment.lack("C")), ("is empty", "is not set"));
     }
 
     #[test]
@@ -174,6 +184,7 @@ mod tests {
         assert_eq!(environment.not_text(), ["ANCHORD_LISTEN"]);
         assert_eq!(environment.get("ANCHORD_REGION"), Some("us-east-1"));
         assert_eq!(environment.get("ANCHORD_LISTEN"), None);
+        assert_eq!(environment.lack("ANCHORD_LISTEN"), "is not text in UTF-8");
     }
 
     #[test]

@@ -207,10 +207,10 @@ impl Check<'_> {
                 is_variable(rest)?;
                 let passphrase = match environment.get(rest) {
                     Some(value) => Passphrase::Given(Secret::new(value.into())),
-                    None => Passphrase::Absent {
-                        why: format!("the variable {} is not set", echo(rest)),
-                        hint: "set it for the process that needs the key".into(),
-                    },
+                    None => {
+                        let (why, hint) = no_variable(rest, environment, "the key");
+                        Passphrase::Absent { why, hint }
+                    }
                 };
                 Ok((passphrase, text.into()))
             }
@@ -278,8 +278,14 @@ fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathB
     Ok(folder.map(|folder| Path::new(folder).join(name)))
 }
 
+/// Why a variable gives nothing, and what `needed` it for.
+pub(super) fn no_variable(name: &str, environment: &Environment, needed: &str) -> (String, String) {
+    let why = format!("the variable {} {}", echo(name), environment.lack(name));
+    (why, format!("set it for the process that needs {needed}"))
+}
+
 /// Why there is no credential of this name, and what to do.
-fn no_credential(name: &str) -> (String, String) {
+pub(super) fn no_credential(name: &str) -> (String, String) {
     (
         format!("systemd has passed no credential {} to this process", echo(name)),
         format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
@@ -302,8 +308,8 @@ fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
     Ok(match environment.get(name) {
         Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
         None => {
-            let why = format!("the variable {} is not set", echo(name));
-            Handed::nothing(text, why, "set it for the process that needs it")
+            let (why, hint) = no_variable(name, environment, "it");
+            Handed::nothing(text, why, hint)
         }
     })
 }

@@ -69,6 +69,7 @@ use crate::arn::Region;
 use crate::arn::RoleArn;
 use crate::arn::TrustAnchorArn;
 use crate::endpoint::Variant;
+use crate::identity::Pipes;
 use crate::profile::Profile;
 use crate::secret::Secret;
 
@@ -110,9 +111,10 @@ pub struct Settings {
 impl Settings {
     /// Reads the files of sessions that are pipes, for processes that load once and end.
     pub fn read_pipes(&mut self) {
+        let mut pipes = Pipes::default();
         for session in &mut self.sessions {
             if let Source::RolesAnywhere(source) = &mut session.source {
-                source.identity.read_pipes();
+                source.identity.read_pipes(&mut pipes);
             }
         }
     }

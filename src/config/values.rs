@@ -37,8 +37,12 @@ impl Fault {
     /// the wrong place may be secret.
     pub(super) fn without(mut self, text: &str) -> Self {
         let quoted = echo(text);
+        // Such as `credential:`, whose name alone is told.
+        let behind = text.split_once(':').map(|(_, behind)| echo(behind));
         if self.what.contains(&quoted) {
             self.what = self.what.replace(&quoted, "the value");
+        } else if let Some(behind) = behind.filter(|behind| self.what.starts_with(behind)) {
+            self.what = self.what.replace(&behind, "what stands behind its `:`");
         } else if words(text).any(|word| self.what.contains(word)) {
             // It shows a part of the value, or quotes it in another way.
             self.what = "the value cannot be used".into();

@@ -66,7 +66,7 @@ fn a_pipe_is_read_to_its_end() {
         }
     });
 
-    assert_eq!(read_pipe(&path, 10).unwrap().bytes.expose(), b"abc");
+    assert_eq!(read_pipe(&path, 10, PATIENCE).unwrap().bytes.expose(), b"abc");
     writing.join().unwrap();
 }
 
@@ -76,14 +76,14 @@ fn a_pipe_without_an_end_is_read_up_to_its_limit() {
     let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
     writer.write_all(b"0123456789").unwrap();
 
-    assert!(matches!(read_pipe(&path, 9), Err(Fault::TooLarge { limit: 9 })));
+    assert!(matches!(read_pipe(&path, 9, PATIENCE), Err(Fault::TooLarge { limit: 9 })));
 }
 
 #[test]
 fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
 
-    let fault = read_pipe(&fifo(folder.path()), 10).unwrap_err();
+    let fault = read_pipe(&fifo(folder.path()), 10, PATIENCE).unwrap_err();
 
     assert_eq!(fault.to_string(), "it is a pipe, and nothing writes into it");
 }
@@ -101,7 +101,7 @@ fn a_pipe_that_gives_a_byte_now_and_then_is_waited_for_no_longer_than_a_silent_o
     });
 
     // Were it not for the deadline, the reading would end at the limit, after some ten minutes.
-    let fault = read_pipe_within(&path, 60_000, Duration::from_millis(300)).unwrap_err();
+    let fault = read_pipe(&path, 60_000, Duration::from_millis(300)).unwrap_err();
 
     assert_eq!(fault.to_string(), "it is a pipe, and what writes into it has not closed it in time");
     assert!(PATIENCE < Duration::from_secs(10), "SDKs wait for a process no longer");
@@ -148,4 +148,27 @@ fn a_tilde_is_told_where_the_file_is_missing() {
 
     assert!(fault.hint(path).unwrap().contains("only a shell replaces `~`"));
     assert_eq!(fault.hint(Path::new("/etc/leaf.pem~")), None);
+}
+
+#[test]
+fn a_place_in_a_form_that_is_not_taken_is_told_with_what_is() {
+    let missing = || Fault::System(io::Error::from(io::ErrorKind::NotFound));
+    for (path, told) in [
+        ("/home/me/-", "write /dev/stdin"),
+        ("/home/me/file:///etc/leaf.pem", "without `file:`"),
+        ("/home/me/file:leaf.pem", "without `file:`"),
+        ("/home/me/$HOME/leaf.pem", "no shell has replaced the variable"),
+        ("/home/me/${HOME}/leaf.pem", "no shell has replaced the variable"),
+        ("/etc/anchord/%h/leaf.pem", "only systemd replaces `%`"),
+        ("/home/me/https://vault/leaf.pem", "nothing is fetched from URLs"),
+        ("/home/me/ENV:LEAF", "env:VARIABLE, credential:NAME"),
+        ("/home/me/cred:leaf", "env:VARIABLE, credential:NAME"),
+        ("/run/credentials/anchord.service/leaf", "`LoadCredential=NAME:PATH`"),
+    ] {
+        let hint = missing().hint(Path::new(path)).unwrap_or_default();
+        assert!(hint.contains(told), "{path}: {hint}");
+    }
+    for path in ["/etc/anchord/leaf-.pem", "/etc/a$b/100%/leaf.pem", "/dev/disk/by-path/:0"] {
+        assert_eq!(missing().hint(Path::new(path)), None, "{path}");
+    }
 }

@@ -337,7 +337,7 @@ pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
 fn read_hint(source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => {
-            content::tilde_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
+            content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
         }
         io::ErrorKind::PermissionDenied => {
             format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())

@@ -71,6 +71,7 @@ pub use selection::Serial;
 pub use source::Guard;
 pub use source::Handed;
 pub use source::Locator;
+pub use source::Pipes;
 pub use source::Source;
 use time::OffsetDateTime;
 pub use watch::Watcher;

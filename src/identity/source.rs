@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub(super) use gather::Material;
 pub(super) use gather::gather;
 pub use handed::Handed;
+pub use handed::Pipes;
 use time::OffsetDateTime;
 
 use super::Error;

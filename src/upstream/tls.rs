@@ -88,7 +88,9 @@ impl Classify for RootsError {
             "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
         match self {
             Self::Unreadable { source: source @ identity::Error::WideText { .. }, .. } => source.hint(),
-            Self::Unreadable { path, .. } => Some(content::tilde_hint(path).unwrap_or_else(|| usual.into())),
+            Self::Unreadable { path, .. } => {
+                Some(content::spelling_hint(path).unwrap_or_else(|| usual.into()))
+            }
             Self::Empty { unusable, advice, .. } => {
                 let of_first = unusable.first().map(|first| first.split_once(HINT).map(|(_, hint)| hint));
                 let more = of_first.unwrap_or(advice.as_deref());

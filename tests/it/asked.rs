@@ -407,6 +407,28 @@ async fn a_user_whom_the_daemon_keeps_out_is_sent_to_the_daemon_and_not_to_the_k
     }
 }
 
+/// `su` leaves the variable as it is.
+#[tokio::test]
+async fn a_user_with_anothers_runtime_directory_reaches_the_systems_daemon() {
+    let (stage, _daemon, _) = start().await;
+    fs_err::create_dir(stage.path("theirs")).unwrap();
+    // Root's own default is another.
+    let as_another = "chmod 0 theirs || exit 99; \
+                      exec unshare --user --map-user=1000 setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    let ran = async |arguments: &[&str]| {
+        let mut command = on_a_host(&stage, &absolute(&stage), as_another)?;
+        command.args(arguments).env("XDG_RUNTIME_DIR", stage.path("theirs"));
+        Some(process::to_the_end(command).await)
+    };
+    let Some(asked) = ran(&ASK).await else {
+        return not_played(NO_MOUNTS);
+    };
+    let status = ran(&["status"]).await.unwrap();
+
+    assert_eq!(key_id(&asked), stage.emulator.issued()[0].access_key_id);
+    assert!(status.code == 0 && status.stdout.contains("bedrock: live"), "{status:?}");
+}
+
 /// These look at the files themselves.
 #[tokio::test]
 async fn who_looks_at_a_closed_key_beside_a_daemon_is_not_told_to_open_it() {

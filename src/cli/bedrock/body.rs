@@ -99,7 +99,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     let shown = format!("`{}`", path.display());
     // A pipe is as good as a file to what is read once.
     let read = match content::is_pipe(path) {
-        true => content::read_pipe_within(path, LARGEST, PATIENCE),
+        true => content::read_pipe(path, LARGEST, PATIENCE),
         false => content::read(path, LARGEST),
     };
     match read {

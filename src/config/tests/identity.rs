@@ -137,6 +137,25 @@ fn a_passphrase_that_this_process_cannot_have_is_a_mistake_only_where_it_is_need
     );
 }
 
+/// A shell or a unit that sets it to nothing looks as if it had set it.
+#[test]
+fn a_variable_that_is_empty_is_not_told_as_one_that_is_not_set() {
+    let text =
+        session("a").replace("\"leaf.pem\"", "\"env:LEAF\"").replace("\"/keys/key.pem\"", "\"env:LEAF\"");
+    let told = |variables: &[(&str, &str)]| {
+        let settings = settle(&text, &[], variables).unwrap();
+        let loaded = settings.sessions[0].identity().unwrap().load(time::OffsetDateTime::UNIX_EPOCH);
+        crate::failure::Failure::from(loaded.unwrap_err()).to_string()
+    };
+
+    assert!(told(&[("LEAF", "")]).contains("the variable `LEAF` is empty; hint: set it"), "{}", told(&[]));
+    assert!(told(&[]).contains("the variable `LEAF` is not set; hint: set it"), "{}", told(&[]));
+    match passphrase(&with("passphrase = \"env:PASS\""), &[], &[("PASS", "")]) {
+        Passphrase::Absent { why, .. } => assert_eq!(why, "the variable `PASS` is empty"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn settings_of_places_that_a_session_does_not_have_are_told() {
     let text = with("pkcs11_module = \"/nope.so\"\nspiffe_hint = \"x\"");

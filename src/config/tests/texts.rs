@@ -256,6 +256,11 @@ fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it()
             "--roles-anywhere-region: the value is not the Region of the trust anchor of session `a`, which is in \
              us-east-1; hint: leave it out",
         ),
+        ("--session=Hunter 2", "--session: the value is not a session name; hint: take 1 to 64 of a-z"),
+        (
+            "--certificate=credential:a/b",
+            "--certificate: what stands behind its `:` is not the name of a credential",
+        ),
     ] {
         let refused = settle(&session("a"), &[flag], &[]).unwrap_err().to_string();
         assert!(refused.starts_with(told), "{refused}");

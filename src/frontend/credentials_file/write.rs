@@ -1,7 +1,7 @@
 //! Replaces the file in one step, under a lock.
 //!
 //! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
-//! it leads to is replaced, unless somebody else has laid it. Owner, permissions, access list and
+//! it leads to is replaced, unless another user has laid a link on the way. Owner, permissions, access list and
 //! attributes stay as they are.
 
 use std::io;
@@ -56,10 +56,18 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// It would become ours; or a link of somebody else's would say what is written.
+    /// It would become ours.
     #[error("`{}` belongs to user {owner}, not to us", path.display())]
     Foreign {
         /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A link of another user's would choose the file that is written.
+    #[error("`{}` is a symbolic link of user {owner}, which may lead to any file", path.display())]
+    ForeignLink {
+        /// Which link.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
@@ -145,6 +153,9 @@ impl Classify for Error {
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
             Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::ForeignLink { owner, .. } => {
+                Some(format!("run as user {owner}, or name the file by a path without this link"))
+            }
             Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
             Self::ForeignGroup { group, .. } => Some(format!(
                 "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
@@ -204,30 +215,78 @@ async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
-/// Where the last symbolic link leads; the file need not exist. Anybody else's link than those of `trusted` is refused: it
-/// would choose which of the files that we may write is changed, as root any on the host.
+/// `path` without symbolic links; the file need not exist. Anybody else's link than those of `trusted` is refused, also one
+/// on the way to the file's folder: it would choose which of the files that we may write is changed, as root any on the
+/// host.
 fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     const MOST_LINKS: usize = 40;
-    let mut path = path.to_path_buf();
-    for _ in 0..MOST_LINKS {
-        let Ok(target) = fs_err::read_link(&path) else { return Ok(path) };
-        let owner = fs_err::symlink_metadata(&path).map(|link| link.uid());
-        if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
-            return Err(Error::Foreign { path, owner });
+    let mut links = 0;
+    let mut resolved = PathBuf::new();
+    // The last part of the path comes first.
+    let mut ahead: Vec<PathBuf> = parts(path);
+    while let Some(part) = ahead.pop() {
+        if part == Path::new("..") {
+            step_up(&mut resolved);
+            continue;
         }
-        path = folder(&path).join(target);
+        let at = resolved.join(part);
+        let Ok(target) = fs_err::read_link(&at) else {
+            resolved = at;
+            continue;
+        };
+        let owner = fs_err::symlink_metadata(&at).map(|link| link.uid());
+        if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
+            return Err(Error::ForeignLink { path: at, owner });
+        }
+        // Links of processes, such as /proc/7/root, lead elsewhere than they say: the kernel has to follow them.
+        if !ahead.is_empty() && is_of_processes(&resolved) {
+            resolved = at;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            let source = io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error());
+            return Err(Error::Unreadable { path: at, source });
+        }
+        if ahead.is_empty() && is_called_a_folder(&target) {
+            return Err(Error::NotAFile { path: at });
+        }
+        ahead.extend(parts(&target));
     }
-    Err(Error::Unreadable {
-        path,
-        source: io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()),
-    })
+    Ok(resolved)
+}
+
+/// The parts of a path, the last one first. The root is one of them, and what is joined to others takes their place.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    path.components()
+        .rev()
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .filter(|part| part != Path::new("."))
+        .collect()
+}
+
+/// To the folder above one whose path has no links.
+fn step_up(resolved: &mut PathBuf) {
+    if resolved.as_os_str().is_empty() || resolved.ends_with("..") {
+        resolved.push("..");
+    } else {
+        // The root is above itself.
+        resolved.pop();
+    }
+}
+
+fn is_of_processes(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+fn is_called_a_folder(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.")
 }
 
 /// Before a lock is made beside it.
 fn refuse_what_is_no_file(path: &Path) -> Result<(), Error> {
-    let is_called_a_folder =
-        path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if is_called_a_folder || fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
+    if fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(Error::NotAFile { path: path.into() });
     }
     Ok(())
@@ -247,6 +306,9 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
 /// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be held
 /// by two.
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
+    if is_called_a_folder(path) {
+        return Err(Error::NotAFile { path: path.into() });
+    }
     let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
     refuse_what_is_no_file(&target)?;
     let folder = folder(&target);

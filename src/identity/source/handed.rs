@@ -1,8 +1,12 @@
 //! Places that were handed to this process: a variable, a systemd credential, a pipe.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Locator;
 use super::Source;
@@ -60,6 +64,18 @@ impl Handed {
         }
     }
 
+    /// A credential that is not there, by its name: no one has put it where its path leads.
+    fn missing(&self, error: Error) -> Error {
+        match (&error, self.spelled.strip_prefix("credential:")) {
+            (Error::Read { source, .. }, Some(name)) if source.kind() == io::ErrorKind::NotFound => {
+                let why = format!("systemd has passed no credential `{name}` to this process");
+                let hint = format!("add `LoadCredential={name}:/path/to/it` to the unit");
+                Error::Absent { origin: Origin::named(format!("`{}`", self.spelled)), why, hint }
+            }
+            _ => error,
+        }
+    }
+
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.holds {
             Holds::File(path) => Some(path),
@@ -80,7 +96,7 @@ impl Handed {
         /// Only the process has it.
         const PRIVATE: u32 = 0o600;
         match &self.holds {
-            Holds::File(path) => pem::read(path),
+            Holds::File(path) => pem::read(path).map_err(|error| self.missing(error)),
             Holds::Content(content) => pem::File::new(self.origin(), PRIVATE, content.clone()),
             Holds::Nothing { why, hint } => {
                 Err(Error::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
@@ -99,45 +115,63 @@ impl fmt::Debug for Handed {
 impl Source {
     /// Reads those of its files that are pipes, and keeps what they hold: a second reading would find nothing. For
     /// processes that load once and end.
-    pub fn read_pipes(&mut self) {
-        let mut read: Vec<Handed> = Vec::new();
+    pub fn read_pipes(&mut self, pipes: &mut Pipes) {
         let places = [Some(&mut self.certificate), self.private_key.as_mut(), self.intermediates.as_mut()];
         for place in places.into_iter().flatten() {
             let Locator::File(path) = place else { continue };
-            if let Some(handed) = of_pipe(path, &mut read) {
+            if let Some(handed) = pipes.take(path) {
                 *place = Locator::Handed(handed);
             }
         }
         if let Some(Passphrase::File(path)) = &self.passphrase
-            && let Some(handed) = of_pipe(path, &mut read)
+            && let Some(handed) = pipes.take(path)
         {
             self.passphrase = Some(Passphrase::of_pipe(handed));
         }
     }
 }
 
-/// Two settings may name one pipe, which is read once.
-fn of_pipe(path: &Path, read: &mut Vec<Handed>) -> Option<Handed> {
-    let spelled = path.display().to_string();
-    if let Some(known) = read.iter().find(|known| known.spelled == spelled) {
-        return Some(known.clone());
+/// The pipes that a verb reads. Several settings may name one pipe, which is read once, and all of them share one deadline:
+/// their writers are at work at once.
+pub struct Pipes {
+    read: Vec<Handed>,
+    gives_up_at: Instant,
+}
+
+impl Default for Pipes {
+    fn default() -> Self {
+        Self::within(content::PATIENCE)
     }
-    if !content::is_pipe(path) {
-        return None;
+}
+
+impl Pipes {
+    fn within(patience: Duration) -> Self {
+        Self { read: Vec::new(), gives_up_at: Instant::now() + patience }
     }
-    let handed = match content::read_pipe(path, pem::MAX_BYTES) {
-        Ok(content) => Handed::content(spelled, content.bytes),
-        Err(fault) => {
-            Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
+
+    /// What the pipe at `path` holds; `None` where there is none.
+    fn take(&mut self, path: &Path) -> Option<Handed> {
+        let spelled = path.display().to_string();
+        if let Some(known) = self.read.iter().find(|known| known.spelled == spelled) {
+            return Some(known.clone());
         }
-    };
-    read.push(handed.clone());
-    Some(handed)
+        if !content::is_pipe(path) {
+            return None;
+        }
+        let left = self.gives_up_at.saturating_duration_since(Instant::now());
+        let handed = match content::read_pipe(path, pem::MAX_BYTES, left) {
+            Ok(content) => Handed::content(spelled, content.bytes),
+            Err(fault) => {
+                Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
+            }
+        };
+        self.read.push(handed.clone());
+        Some(handed)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::io::Write as _;
     use std::os::fd::AsRawFd as _;
 
@@ -181,6 +215,22 @@ mod tests {
         assert_eq!(told, "`env:LEAF` gives nothing: the variable `LEAF` is not set; hint: set it");
     }
 
+    #[test]
+    fn a_credential_that_systemd_has_not_passed_is_told_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = Source::of_files("", "");
+        source.certificate = Locator::Handed(Handed::file("credential:leaf", folder.path().join("leaf")));
+        source.private_key = None;
+
+        let told = Failure::from(source.load(now()).unwrap_err()).to_string();
+
+        assert_eq!(
+            told,
+            "`credential:leaf` gives nothing: systemd has passed no credential `leaf` to this process; \
+             hint: add `LoadCredential=leaf:/path/to/it` to the unit"
+        );
+    }
+
     /// As `<(cat all.pem)` in a shell.
     #[test]
     fn one_pipe_that_is_named_twice_is_read_once() {
@@ -196,11 +246,41 @@ mod tests {
         let mut source = Source::of_files(&both, &both);
         source.passphrase = Some(Passphrase::File(passphrase.into()));
 
-        source.read_pipes();
+        let mut another = Source::of_files(&both, &both);
+        let mut pipes = Pipes::default();
+        source.read_pipes(&mut pipes);
+        another.read_pipes(&mut pipes);
 
+        assert_eq!(
+            another.load(now()).unwrap().identity.leaf(),
+            leaf.certificate_der(),
+            "of another session"
+        );
         assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
         assert_eq!(source.load(now()).unwrap().warnings, [""; 0], "and again");
         assert_eq!(source.passphrase, Some(Passphrase::Given(Secret::new("s3cret".into()))));
+    }
+
+    /// They would wait for as many times as long as there are pipes.
+    #[test]
+    fn several_pipes_that_do_not_end_share_one_deadline() {
+        let pipes: Vec<_> = (0..4).map(|_| io::pipe().unwrap()).collect();
+        let path_of = |at: usize| PathBuf::from(format!("/proc/self/fd/{}", pipes[at].0.as_raw_fd()));
+        let mut source = Source::of_files(path_of(0), path_of(1));
+        source.intermediates = Some(Locator::File(path_of(2)));
+        source.passphrase = Some(Passphrase::File(path_of(3)));
+        let patience = Duration::from_millis(400);
+        for (_, writer) in &pipes {
+            let mut writer = writer;
+            writer.write_all(b"a beginning").unwrap();
+        }
+
+        let started = Instant::now();
+        source.read_pipes(&mut Pipes::within(patience));
+
+        assert!(started.elapsed() < patience * 2, "{:?}", started.elapsed());
+        let told = Failure::from(source.load(now()).unwrap_err()).to_string();
+        assert!(told.contains("has not closed it in time"), "{told}");
     }
 
     #[test]

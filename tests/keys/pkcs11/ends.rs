@@ -19,6 +19,7 @@ use crate::softhsm::Kind;
 use crate::softhsm::SoftHsm;
 use crate::support::Daemon;
 use crate::support::Stage;
+use crate::support::not_played;
 use crate::support::process;
 use crate::support::process::PATIENCE;
 
@@ -168,6 +169,112 @@ async fn a_daemon_ends_what_a_module_has_started() {
 
     // The daemon gives a host up that does not answer.
     wait_for_the_end_of(helper).await;
+}
+
+/// The kernel kills the process that holds the module, which then can end nothing.
+#[tokio::test]
+async fn what_a_module_has_started_ends_with_a_daemon_that_is_killed_or_stopped() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let stage = Stage::new().await;
+        let (hsm, _) = one_key(&stage, Kind::P256);
+        hsm.let_shim("fork", true);
+        let mut daemon = daemon_that_hangs(&stage, &hsm, "hang").await;
+        let helper = forked(&hsm);
+        assert!(is_there(helper));
+
+        match signal {
+            Signal::KILL => daemon.kill(),
+            _ => _ = daemon.stop().await,
+        }
+
+        wait_for_the_end_of(helper).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_module_has_started_ends_with_the_process_that_holds_it() {
+    let hsm = SoftHsm::with(&[]);
+    hsm.let_shim("fork", true);
+    hsm.let_shim("stop", true);
+    let (mut child, connection) = start(&hsm);
+    ask(&connection);
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+    let helper = forked(&hsm);
+
+    child.kill().unwrap();
+
+    wait_for_the_end_of(helper).await;
+    child.wait().unwrap();
+}
+
+/// The state and the parent of each process, as stat has them.
+fn processes() -> Vec<(Pid, String, String)> {
+    let pids = fs_err::read_dir("/proc").unwrap();
+    let pids =
+        pids.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw);
+    let of = |pid: Pid| {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+        Some((pid, fields.next()?, fields.next()?))
+    };
+    pids.filter_map(of).collect()
+}
+
+/// The first process of a container becomes the parent of what others have left, and has to wait for it.
+#[tokio::test]
+async fn a_daemon_that_is_the_first_process_of_a_container_leaves_no_zombies_of_modules() {
+    let in_a_container = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            program,
+        ]);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    };
+    if !in_a_container("true").output().is_ok_and(|output| output.status.success()) {
+        return not_played("this user may have no processes of their own");
+    }
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    hsm.let_shim("fork", true);
+    hsm.let_shim("hang", true);
+    configure(&stage, &stage.session_of("bedrock", &lines(&hsm.shim_uri("robots", "object=leaf"))));
+    let mut command = in_a_container(process::anchord().get_program().to_str().unwrap());
+    hsm.tell(&mut command).args(["run", "--config"]).arg(stage.path("anchord.toml"));
+    let daemon = Daemon::of(command);
+    wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
+    let children = |parent: u32| {
+        let all = processes().into_iter();
+        all.filter(move |(_, _, of)| *of == parent.to_string()).collect::<Vec<_>>()
+    };
+    let first = children(daemon.id())[0].0.as_raw_pid().unsigned_abs();
+    let holder = children(first)[0].0;
+
+    // The daemon gives a host up that does not answer.
+    wait_for_the_end_of(holder).await;
+
+    wait_until("the end of all that was left", || children(first).iter().all(|(_, state, _)| state != "Z"))
+        .await;
+}
+
+/// As scripts call it again and again.
+#[tokio::test]
+async fn what_a_module_has_started_does_not_outlive_credential_process() {
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    hsm.let_shim("fork", true);
+    configure(&stage, &stage.session_of("bedrock", &lines(&hsm.shim_uri("robots", "object=leaf"))));
+
+    let ran = hsm.verb(&stage, &["credential-process"]).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    wait_for_the_end_of(forked(&hsm)).await;
 }
 
 #[tokio::test]

@@ -192,8 +192,49 @@ fn a_link_that_somebody_else_has_laid_is_not_followed() {
 
     let refused = resolve(&path, &[us + 1]).unwrap_err();
 
-    assert!(matches!(refused, Error::Foreign { owner, .. } if owner == us), "{refused}");
+    assert!(matches!(refused, Error::ForeignLink { owner, .. } if owner == us), "{refused}");
     assert_eq!(resolve(&path, &[us]).unwrap(), folder.path().join("important"));
+}
+
+/// It chooses the file as well as a link in the file's place.
+#[test]
+fn a_link_to_the_files_folder_that_somebody_else_has_laid_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().canonicalize().unwrap();
+    fs_err::create_dir_all(base.join("real/deep")).unwrap();
+    symlink("real/deep", base.join("theirs")).unwrap();
+    let us = rustix::process::geteuid().as_raw();
+    for (written, meant) in [
+        ("theirs/credentials", "real/deep/credentials"),
+        ("theirs/new/folder/credentials", "real/deep/new/folder/credentials"),
+        ("real/../theirs/./credentials", "real/deep/credentials"),
+        ("theirs/../credentials", "real/credentials"),
+    ] {
+        let path = base.join(written);
+
+        let refused = resolve(&path, &[us + 1]).unwrap_err();
+
+        assert!(
+            matches!(&refused, Error::ForeignLink { path, owner } if *path == base.join("theirs") && *owner == us),
+            "{written}: {refused}"
+        );
+        assert_eq!(resolve(&path, &[us]).unwrap(), base.join(meant), "{written}");
+    }
+    let told = Failure::from(resolve(&base.join("theirs/x"), &[us + 1]).unwrap_err()).to_string();
+    assert!(told.contains("is a symbolic link of user") && told.contains("hint: run as user"), "{told}");
+}
+
+#[test]
+fn a_relative_path_stays_one_and_a_process_shows_its_root_by_a_link() {
+    let us = rustix::process::geteuid().as_raw();
+    for (written, meant) in [
+        ("../../x/./y", "../../x/y"),
+        ("none/../y", "y"),
+        ("/../y", "/y"),
+        ("/proc/self/root/none/y", "/proc/self/root/none/y"),
+    ] {
+        assert_eq!(resolve(Path::new(written), &[us, ROOT]).unwrap(), Path::new(meant), "{written}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
+use rustix::process::WaitOptions;
 
 use super::variables;
 use crate::identity::pkcs11::pins::lock;
@@ -258,12 +259,18 @@ fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
 /// Nothing that hangs in a module outlives its use, nor does what the module has started: it is in the group that
 /// [`run`] made. The number is still the group's own, for nobody has waited for the process yet.
 fn reap(mut child: Child) -> String {
-    let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+    let group = Pid::from_child(&child);
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
     let _ = child.kill();
-    match child.wait() {
+    let end = match child.wait() {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
+    };
+    // The first process of a container has become the parent of the rest, which would stay as zombies.
+    if rustix::process::getpid().is_init() {
+        while rustix::process::waitpgid(group, WaitOptions::empty()).is_ok() {}
     }
+    end
 }
 
 #[cfg(all(test, feature = "pkcs11"))]
