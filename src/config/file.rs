@@ -225,6 +225,10 @@ impl Walk<'_> {
         Origin::File { path: self.shown.into(), line }
     }
 
+    fn text_of<'t>(&self, line: usize, text: &'t str) -> &'t str {
+        text[self.line_starts[line - 1]..].lines().next().unwrap_or_default()
+    }
+
     fn report(&mut self, line: usize, fault: Fault) {
         if !self.broken_lines.contains(&line) {
             let origin = self.origin(line);
@@ -242,13 +246,16 @@ impl Walk<'_> {
             if is_duplicate && !second_table.contains(&span.start) {
                 let word = text.get(span.clone()).unwrap_or_default().trim();
                 self.report(line, Fault::new(format!("{} is defined a second time", echo(word))));
-                let line_starts_at = self.line_starts[line - 1];
-                if text[line_starts_at..].trim_start().starts_with('[') {
+                if self.text_of(line, text).trim_start().starts_with('[') {
                     let end = text[span.end..].find("\n[").map_or(text.len(), |length| span.end + length);
                     second_table = span.end..end;
                 }
             } else if !is_duplicate {
-                self.report(line, Fault::new(format!("not TOML: {}", error.message())));
+                let fault = Fault::new(format!("not TOML: {}", error.message()));
+                let quotes = "write straight quotes (\"), not those of a word processor";
+                let has_others =
+                    self.text_of(line, text).contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']);
+                self.report(line, if has_others { fault.hint(quotes) } else { fault });
             }
             self.broken_lines.insert(line);
         }
