@@ -291,8 +291,14 @@ impl Current {
     }
 
     /// Why what the source holds now cannot be used, or not even be read, or why AWS refuses it while the previous one
-    /// goes on; `None` where nothing ails it.
-    pub fn fault(&self) -> Option<Failure> {
+    /// goes on; `None` where nothing ails it. That the time of a certificate in use has passed is known before the next
+    /// attempt fails by it.
+    pub fn fault(&self, now: OffsetDateTime) -> Option<Failure> {
+        let of_time = || self.loaded().or_else(|| self.in_use()).and_then(|used| self.doubt(&used, now));
+        self.fault_so_far().or_else(|| of_time().map(Failure::from))
+    }
+
+    fn fault_so_far(&self) -> Option<Failure> {
         let state = self.lock();
         let is_held = |refusal: &&Refusal| state.held.iter().any(|held| held.is_same(&refusal.refused));
         if state.fault.is_some() {
