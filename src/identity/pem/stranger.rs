@@ -57,7 +57,7 @@ const PUBLIC_KEY: &str = "this is the public key: name the file with the private
 
 fn name_another(wanted: &str) -> &'static str {
     match wanted {
-        "private key" => "name the file that holds it in `private_key`",
+        "private key" => "name the file with the private key in `private_key`",
         _ => "name the file that holds the certificate",
     }
 }
