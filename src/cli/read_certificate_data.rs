@@ -20,6 +20,7 @@ use super::helper::Name;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity;
+use crate::identity::FirstCertificate;
 use crate::identity::Locator;
 use crate::identity::Selection;
 use crate::identity::Source;
@@ -81,7 +82,7 @@ fn neither_file_nor_token() -> Failure {
 
 /// The first certificate in PEM; no line break at the end.
 fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, Failure> {
-    let (der, warnings) = match source.first_certificate() {
+    let FirstCertificate { der, warnings } = match source.first_certificate() {
         Some(first) => first?,
         None => return Err(neither_file_nor_token()),
     };

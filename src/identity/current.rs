@@ -294,7 +294,8 @@ impl Current {
     /// goes on; `None` where nothing ails it. That the time of a certificate in use has passed is known before the next
     /// attempt fails by it.
     pub fn fault(&self, now: OffsetDateTime) -> Option<Failure> {
-        let of_time = || self.loaded().or_else(|| self.in_use()).and_then(|used| self.doubt(&used, now));
+        // One that AWS has accepted in doubt of its time is not among those that were loaded.
+        let of_time = || self.loaded().and_then(|loaded| self.doubt(&loaded, now));
         self.fault_so_far().or_else(|| of_time().map(Failure::from))
     }
 

@@ -168,9 +168,8 @@ impl Source {
         })
     }
 
-    /// The first certificate of its place, DER, if it is in PEM, and sentences on what is damaged before it; `None` for
-    /// tokens, TPMs and agents.
-    pub fn first_certificate(&self) -> Option<Result<(Vec<u8>, Vec<String>), Error>> {
+    /// The first certificate of its place, if it is in PEM; `None` for tokens, TPMs and agents.
+    pub fn first_certificate(&self) -> Option<Result<FirstCertificate, Error>> {
         Some(self.certificate.read()?.and_then(|file| first_certificate(&file)))
     }
 
@@ -312,12 +311,21 @@ impl Source {
     }
 }
 
-fn first_certificate(file: &pem::File) -> Result<(Vec<u8>, Vec<String>), Error> {
+/// The first certificate of a file that is whole.
+#[derive(Debug)]
+pub struct FirstCertificate {
+    /// It, in DER.
+    pub der: Vec<u8>,
+    /// Sentences on what is damaged before it.
+    pub warnings: Vec<String>,
+}
+
+fn first_certificate(file: &pem::File) -> Result<FirstCertificate, Error> {
     let mut warnings = Vec::new();
     for found in file.sections_and_damage() {
         match found {
             Ok(section) if section.label == b"CERTIFICATE" => {
-                return Ok((section.decode()?.expose().clone(), warnings));
+                return Ok(FirstCertificate { der: section.decode()?.expose().clone(), warnings });
             }
             Ok(_) => {}
             Err((line, damage)) => warnings.push(format!(
