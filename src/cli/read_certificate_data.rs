@@ -21,6 +21,7 @@ use super::helper::Name;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::identity;
+use crate::identity::FirstCertificate;
 use crate::identity::Locator;
 use crate::identity::Pipes;
 use crate::identity::Selection;
@@ -58,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Locator::File(_) | Locator::Handed(_) => {
             let mut source = source;
             source.read_pipes(&mut Pipes::default());
-            data(&source)
+            data(&source, surroundings)
         }
         Locator::Token(uri) => {
             let (uri, module) = ((**uri).clone(), source.pkcs11_module.clone());
@@ -82,11 +83,12 @@ fn neither_file_nor_token() -> Failure {
 }
 
 /// The first certificate in PEM; no line break at the end.
-fn data(source: &Source) -> Result<String, Failure> {
-    let der = match source.first_certificate() {
-        Some(der) => der?,
+fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, Failure> {
+    let FirstCertificate { der, warnings } = match source.first_certificate() {
+        Some(first) => first?,
         None => return Err(neither_file_nor_token()),
     };
+    helper::warn(&warnings, surroundings);
     let unreadable = |what: &str| {
         let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
         Failure::of(Class::Misconfigured, format!("`{}` {what}", source.name()), hint)

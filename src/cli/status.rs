@@ -237,10 +237,14 @@ fn render(status: &Status, clock: &Clock) -> String {
         let _ = write!(text, "{}: {}", line.name, line.phase);
         let expires_at = line.expires_at.as_deref().and_then(clock::parse_rfc3339);
         if let (Some(id), Some(expires_at)) = (&line.access_key_id, expires_at) {
-            let left = (expires_at - clock.now()).whole_minutes();
+            let (end, left) = (clock::rfc3339(expires_at), expires_at - clock.now());
             let _ = match line.phase.as_str() {
-                "live" => write!(text, ", {id} until {} ({left} min)", clock::rfc3339(expires_at)),
-                _ => write!(text, ", the last credentials end at {}", clock::rfc3339(expires_at)),
+                "live" => write!(text, ", {id} until {end} ({} min)", left.whole_minutes()),
+                // The last minute is kept back.
+                _ if left.is_positive() => {
+                    write!(text, ", the last credentials end at {end} and are not handed out any more")
+                }
+                _ => write!(text, ", the last credentials ended at {end}"),
             };
         }
         if line.of_earlier_settings {
@@ -341,6 +345,25 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(&format!("{taken} is not served: Address already in use\n")), "{text}");
+    }
+
+    #[test]
+    fn credentials_that_are_kept_back_have_not_ended_yet() {
+        let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+        let shown = |expires_at: &str| {
+            let line = json!({
+                "name": "s", "phase": "lapsed", "fetching": false, "access_key_id": "A", "expires_at": expires_at,
+            });
+            let status = json!({ "version": "0", "sessions": [line] });
+            render(&serde_json::from_value(status).unwrap(), &clock)
+        };
+
+        let (before, after) = (shown("2026-03-11T12:00:30Z"), shown("2026-03-11T12:00:00Z"));
+
+        let kept_back =
+            "s: lapsed, the last credentials end at 2026-03-11T12:00:30Z and are not handed out any more\n";
+        assert!(before.contains(kept_back), "{before}");
+        assert!(after.contains("s: lapsed, the last credentials ended at 2026-03-11T12:00:00Z\n"), "{after}");
     }
 
     #[test]

@@ -213,6 +213,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// What to write in place of a line that is not TOML.
+    fn hint_of_syntax(&self, line: usize, text: &str) -> Option<String> {
+        if self.text_of(line, text).contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
+            return Some("write straight quotes (\"), not those of a word processor".into());
+        }
+        let written = text[self.line_starts[line - 1]..].trim_start();
+        written.starts_with('[').then(|| hint_of_header(written)).flatten()
+    }
+
     fn line(&self, at: usize) -> usize {
         self.line_starts.partition_point(|&start| start <= at)
     }
@@ -223,6 +232,10 @@ impl Walk<'_> {
 
     fn origin(&self, line: usize) -> Origin {
         Origin::File { path: self.shown.into(), line }
+    }
+
+    fn text_of<'t>(&self, line: usize, text: &'t str) -> &'t str {
+        text[self.line_starts[line - 1]..].lines().next().unwrap_or_default()
     }
 
     fn report(&mut self, line: usize, fault: Fault) {
@@ -242,16 +255,13 @@ impl Walk<'_> {
             if is_duplicate && !second_table.contains(&span.start) {
                 let word = text.get(span.clone()).unwrap_or_default().trim();
                 self.report(line, Fault::new(format!("{} is defined a second time", echo(word))));
-                let line_starts_at = self.line_starts[line - 1];
-                if text[line_starts_at..].trim_start().starts_with('[') {
+                if self.text_of(line, text).trim_start().starts_with('[') {
                     let end = text[span.end..].find("\n[").map_or(text.len(), |length| span.end + length);
                     second_table = span.end..end;
                 }
             } else if !is_duplicate {
-                let written = text[self.line_starts[line - 1]..].trim_start();
-                let hint = written.starts_with('[').then(|| hint_of_header(written));
                 let fault = Fault::new(format!("not TOML: {}", error.message()));
-                self.report(line, fault.maybe_hint(hint.flatten()));
+                self.report(line, fault.maybe_hint(self.hint_of_syntax(line, text)));
             }
             self.broken_lines.insert(line);
         }

@@ -59,14 +59,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All mistakes of one run, those of flags first, then variables, then the file from top to bottom. Never empty.
+/// All mistakes of one run, those of flags first, then variables, then the file from top to bottom, then what is about the
+/// file as a whole: a mistake in a line is often its cause. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Puts mistakes into the order in which they are reported; `None` when there are none.
     pub(super) fn collect(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+        let is_of_whole_file = |problem: &Problem| matches!(problem.origin, Origin::File { line: 0, .. });
+        problems.sort_by_key(|problem| (is_of_whole_file(problem), problem.origin.clone()));
         (!problems.is_empty()).then_some(Self(problems))
     }
 

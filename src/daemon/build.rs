@@ -371,7 +371,7 @@ fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + 
                 days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
                 warnings: identity.warnings(now),
             });
-            Background { certificate, fault: identity.fault(), ..background.clone() }
+            Background { certificate, fault: identity.fault(now), ..background.clone() }
         }
     }
 }

@@ -291,8 +291,15 @@ impl Current {
     }
 
     /// Why what the source holds now cannot be used, or not even be read, or why AWS refuses it while the previous one
-    /// goes on; `None` where nothing ails it.
-    pub fn fault(&self) -> Option<Failure> {
+    /// goes on; `None` where nothing ails it. That the time of a certificate in use has passed is known before the next
+    /// attempt fails by it.
+    pub fn fault(&self, now: OffsetDateTime) -> Option<Failure> {
+        // One that AWS has accepted in doubt of its time is not among those that were loaded.
+        let of_time = || self.loaded().and_then(|loaded| self.doubt(&loaded, now));
+        self.fault_so_far().or_else(|| of_time().map(Failure::from))
+    }
+
+    fn fault_so_far(&self) -> Option<Failure> {
         let state = self.lock();
         let is_held = |refusal: &&Refusal| state.held.iter().any(|held| held.is_same(&refusal.refused));
         if state.fault.is_some() {

@@ -268,12 +268,6 @@ fn usages(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let of = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
-        GeneralName::URI(uri) => Some(format!("URI:{uri}")),
-        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
-        _ => None,
-    };
     let extensions = certificate.extensions().iter();
     extensions
         .filter_map(|extension| match extension.parsed_extension() {
@@ -281,9 +275,20 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
             _ => None,
         })
         .flatten()
-        .filter_map(of)
+        .filter_map(alternative_name)
         .map(|name| plain(&name))
         .collect()
+}
+
+/// Of the kinds that Roles Anywhere makes tags of, and addresses.
+fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
+        GeneralName::URI(uri) => Some(format!("URI:{uri}")),
+        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
+        GeneralName::DirectoryName(name) => Some(format!("Name:{}", shown(name))),
+        _ => None,
+    }
 }
 
 fn description(key: &dyn SigningKey) -> String {

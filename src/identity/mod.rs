@@ -68,6 +68,7 @@ pub use selection::Attributes;
 pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;
+pub use source::FirstCertificate;
 pub use source::Guard;
 pub use source::Handed;
 pub use source::Locator;

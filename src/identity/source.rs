@@ -169,18 +169,9 @@ impl Source {
         })
     }
 
-    /// The first certificate of its place, DER, if it is in PEM; `None` for tokens, TPMs and agents.
-    pub fn first_certificate(&self) -> Option<Result<Vec<u8>, Error>> {
-        let first = |file: pem::File| match file
-            .sections_and_damage()
-            .into_iter()
-            .find_map(|found| found.ok().filter(|section| section.label == b"CERTIFICATE"))
-        {
-            Some(section) => Ok(section.decode()?.expose().clone()),
-            // Says what is damaged, or what the file holds instead.
-            None => file.sections().and_then(|_| Err(file.lacks("certificate"))),
-        };
-        Some(self.certificate.read()?.and_then(first))
+    /// The first certificate of its place, if it is in PEM; `None` for tokens, TPMs and agents.
+    pub fn first_certificate(&self) -> Option<Result<FirstCertificate, Error>> {
+        Some(self.certificate.read()?.and_then(|file| first_certificate(&file)))
     }
 
     /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
@@ -319,4 +310,32 @@ impl Source {
         let found = Fingerprint::of(&named[0].0.der);
         chain::best(pinned, now).ok_or(Error::NotPinned { origin: certificate, found })
     }
+}
+
+/// The first certificate of a file that is whole.
+#[derive(Debug)]
+pub struct FirstCertificate {
+    /// It, in DER.
+    pub der: Vec<u8>,
+    /// Sentences on what is damaged before it.
+    pub warnings: Vec<String>,
+}
+
+fn first_certificate(file: &pem::File) -> Result<FirstCertificate, Error> {
+    let mut warnings = Vec::new();
+    for found in file.sections_and_damage() {
+        match found {
+            Ok(section) if section.label == b"CERTIFICATE" => {
+                return Ok(FirstCertificate { der: section.decode()?.expose().clone(), warnings });
+            }
+            Ok(_) => {}
+            Err((line, damage)) => warnings.push(format!(
+                "{} is damaged in line {line}: {damage}, and a later certificate is taken; hint: {}",
+                file.origin,
+                damage.hint(&file.origin)
+            )),
+        }
+    }
+    // Says what is damaged, or what the file holds instead.
+    file.sections().and_then(|_| Err(file.lacks("certificate")))
 }

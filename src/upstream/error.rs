@@ -365,7 +365,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     }
 }
 
-fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
+pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
     use rustls::CertificateError as Fault;
     match fault {
         Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file`",
@@ -377,6 +377,10 @@ fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
         }
         Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
             "something else answers for the endpoint: check `endpoint`, DNS and the proxy"
+        }
+        // webpki's own error has no variant of rustls's.
+        Fault::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "what answers presents the certificate of a CA (CA:true) as its own: have it present one that the CA has issued"
         }
         _ => "the server's certificate was refused: check `endpoint`, the proxy and `upstream.ca_file`",
     }

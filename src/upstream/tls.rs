@@ -106,15 +106,11 @@ pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConf
     let Some(path) = ca_file else {
         return Ok(builder(clock)?.with_root_certificates(system_roots()).with_no_client_auth());
     };
-    let (roots, unusable) = roots_in(path)?;
-    for told in &unusable {
+    let verifier = OfFile::new(path)?;
+    for told in &verifier.unusable {
         warn!(ca_file = %path.display(), "A part of the CA file is not used: {told}");
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let all = built.map_err(|error| RootsError::Setup(rustls::Error::General(error.to_string())))?;
-    let verifier = Arc::new(OfFile { all, unknown: Arc::new(NotInFile { path: path.into(), unusable }) });
-    Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// Sentences on what cannot be used of a CA file that can be used otherwise.
@@ -127,10 +123,36 @@ pub fn ca_file_doubts(path: &Path) -> Vec<String> {
 
 /// What answers is of none of the authorities in a file.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid peer certificate: UnknownIssuer, no authority in the CA file `{}` has issued it{}", path.display(), left_out(unusable))]
+#[error("invalid peer certificate: {}, no authority in the CA file `{}` has issued it{}{}", found.fault(), path.display(), found.more(), left_out(unusable))]
 pub(super) struct NotInFile {
+    found: Found,
     path: PathBuf,
     unusable: Vec<String>,
+}
+
+/// What a file has for what answers.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Nothing,
+    /// An authority that has changed its key, usually.
+    Namesake,
+}
+
+impl Found {
+    /// As rustls calls it.
+    fn fault(self) -> &'static str {
+        match self {
+            Self::Nothing => "UnknownIssuer",
+            Self::Namesake => "BadSignature",
+        }
+    }
+
+    fn more(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Namesake => ": the one of its issuer's name has another key",
+        }
+    }
 }
 
 fn left_out(unusable: &[String]) -> String {
@@ -146,7 +168,24 @@ fn left_out(unusable: &[String]) -> String {
 #[derive(Debug)]
 struct OfFile {
     all: Arc<WebPkiServerVerifier>,
-    unknown: Arc<NotInFile>,
+    path: PathBuf,
+    unusable: Vec<String>,
+}
+
+impl OfFile {
+    fn new(path: &Path) -> Result<Self, RootsError> {
+        let (roots, unusable) = roots_in(path)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let all = built.map_err(|error| RootsError::Setup(rustls::Error::General(error.to_string())))?;
+        Ok(Self { all, path: path.into(), unusable })
+    }
+
+    fn lacks(&self, found: Found) -> rustls::Error {
+        let lack = NotInFile { found, path: self.path.clone(), unusable: self.unusable.clone() };
+        // The sibling for certificates would be printed as Debug has it.
+        rustls::Error::Other(OtherError(Arc::new(lack)))
+    }
 }
 
 impl ServerCertVerifier for OfFile {
@@ -161,12 +200,8 @@ impl ServerCertVerifier for OfFile {
         let verified =
             self.all.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                let unknown =
-                    OtherError(Arc::clone(&self.unknown) as Arc<dyn std::error::Error + Send + Sync>);
-                // The sibling for certificates would be printed as Debug has it.
-                rustls::Error::Other(unknown)
-            }
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => self.lacks(Found::Nothing),
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => self.lacks(Found::Namesake),
             error => error,
         })
     }
@@ -272,4 +307,34 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use anchord_emulator::Authority;
+    use anchord_emulator::KeyKind;
+
+    use super::*;
+    use crate::upstream::error::certificate_hint;
+
+    /// What appliances serve that certify themselves: OpenSSL takes it, webpki does not.
+    #[test]
+    fn a_server_that_presents_a_ca_is_named_as_such() {
+        let authority = Authority::root("proxy.example", KeyKind::P256).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), authority.certificate_pem()).unwrap();
+        let Authorities { certificates, .. } = Authorities::read(file.path()).unwrap();
+        let der = CertificateDer::from(certificates[0].1.clone());
+        let name = ServerName::try_from("proxy.example").unwrap();
+
+        let verifier = OfFile::new(file.path()).unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let error = verifier.verify_server_cert(&der, &[], &name, &[], now).unwrap_err();
+
+        let rustls::Error::InvalidCertificate(fault) = &error else { panic!("{error}") };
+        assert!(
+            certificate_hint(fault).starts_with("what answers presents the certificate of a CA"),
+            "{error}"
+        );
+    }
 }

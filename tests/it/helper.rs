@@ -332,6 +332,23 @@ async fn read_certificate_data_says_what_to_do_about_a_negative_serial_number() 
     assert!(ran.stderr.contains("hint: have it issued with a positive serial number"), "{}", ran.stderr);
 }
 
+/// AWS's tool goes on to the next one without a word.
+#[tokio::test]
+async fn read_certificate_data_says_that_it_has_passed_over_a_damaged_certificate() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.leaf(), stage.leaf());
+    stage.write("leaf.pem", &format!("x{}{}", first.certificate_pem(), second.certificate_pem()));
+    let read = ["read-certificate-data", "--certificate", "leaf.pem"];
+
+    let ran = run_alone(&stage, "aws_signing_helper", &read).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let data: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(data["certificateData"], BASE64_STANDARD.encode(second.certificate_der()));
+    let told = "leaf.pem` is damaged in line 1: something stands before a BEGIN line";
+    assert!(ran.stderr.starts_with("anchord: warning: `") && ran.stderr.contains(told), "{}", ran.stderr);
+}
+
 #[tokio::test]
 async fn read_certificate_data_prints_a_file_as_json() {
     let stage = Stage::new().await;

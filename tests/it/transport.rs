@@ -12,7 +12,9 @@ use anchord::failure::Class;
 use anchord::failure::Failure;
 use anchord::secret::Secret;
 use anchord::upstream::Issuer;
+use anchord_emulator::Authority;
 use anchord_emulator::Fault;
+use anchord_emulator::KeyKind;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -99,6 +101,23 @@ async fn only_the_roots_of_the_ca_file_are_trusted() {
         "{failure}"
     );
     assert_eq!(stage.emulator.requests().len(), 0);
+}
+
+/// A CA may keep its name with a new key.
+#[tokio::test]
+async fn a_ca_file_with_a_namesake_of_the_servers_ca_is_named_with_what_is_wrong() {
+    let stage = Stage::new().await;
+    let namesake = Authority::root("Emulator TLS CA", KeyKind::P256).unwrap();
+    stage.write("other-ca.pem", namesake.certificate_pem());
+
+    let failure = issue(&stage, |s| s.upstream.ca_file = Some(stage.path("other-ca.pem"))).await.unwrap_err();
+
+    assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
+    let told = failure.to_string();
+    assert!(told.contains("BadSignature, no authority in the CA file `"), "{told}");
+    let expected =
+        "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the root";
+    assert!(told.contains(expected), "{told}");
 }
 
 #[tokio::test]

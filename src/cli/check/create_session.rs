@@ -106,8 +106,11 @@ pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), F
 
 /// What was obtained; `duration` was asked for.
 pub(super) fn described(credentials: &Credentials, duration: Duration) -> String {
-    let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
     let end = clock::rfc3339(credentials.expires_at());
+    if !credentials.life().is_positive() {
+        return format!("{} until {end}, which this host's clock has passed", credentials.access_key_id());
+    }
+    let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
     let asked = i64::try_from(duration.as_secs() / 60).unwrap_or(i64::MAX);
     let shortened = match asked > minutes {
         true => format!("; {asked} min were asked for, and AWS grants no more"),

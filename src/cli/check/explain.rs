@@ -76,7 +76,13 @@ fn trust_policy_statement(source: &RolesAnywhere, sent: &Sent) -> Value {
 /// The attributes of the leaf that Roles Anywhere makes tags of (user guide, trust model).
 fn condition_keys(sent: &Sent) -> Map<String, Value> {
     let mut keys = Map::new();
-    for (kind, name) in [("x509Subject", &sent.subject), ("x509Issuer", &sent.issuer)] {
+    let name = sent.names.iter().find_map(|name| name.strip_prefix("Name:"));
+    let names = [
+        ("x509Subject", &*sent.subject),
+        ("x509Issuer", &sent.issuer),
+        ("x509SAN/Name", name.unwrap_or_default()),
+    ];
+    for (kind, name) in names {
         let attributes = name.parse::<Attributes>().ok();
         for (attribute, value) in attributes.iter().flat_map(Attributes::iter) {
             // Of several with one name the first is enough to see what is meant.
@@ -177,6 +183,7 @@ mod tests {
             issuer: "CN=Issuing CA".into(),
             names: vec![
                 "email:a@b.example".into(),
+                "Name:CN=Robot,O=Acme".into(),
                 "DNS:robot-7.example".into(),
                 "URI:spiffe://acme/r".into(),
             ],
@@ -187,6 +194,8 @@ mod tests {
             "aws:PrincipalTag/x509Subject/CN": "robot-7",
             "aws:PrincipalTag/x509Subject/O": "Acme, Inc",
             "aws:PrincipalTag/x509Issuer/CN": "Issuing CA",
+            "aws:PrincipalTag/x509SAN/Name/CN": "Robot",
+            "aws:PrincipalTag/x509SAN/Name/O": "Acme",
             "aws:PrincipalTag/x509SAN/DNS": "robot-7.example",
             "aws:PrincipalTag/x509SAN/URI": "spiffe://acme/r",
         });

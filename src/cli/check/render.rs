@@ -33,8 +33,8 @@ pub(super) fn text(report: &Report) -> String {
     text
 }
 
-/// What to do about the first step that failed, or else the first that is to be looked at: what is behind it may follow
-/// from it.
+/// What to do about the first step that failed, or else the first of the lowest rank that is to be looked at: what is
+/// behind it may follow from it.
 fn first_of_all(report: &Report) -> Option<String> {
     let outcome = report.outcome();
     if outcome != State::Failed && outcome != State::Warning {
@@ -47,7 +47,9 @@ fn first_of_all(report: &Report) -> Option<String> {
             .iter()
             .map(move |step| (Some(session.name.as_str()).filter(|_| report.sessions.len() > 1), step))
     });
-    let (session, step) = of_host.chain(of_sessions).find(|(_, step)| step.state == outcome)?;
+    let candidates = of_host.chain(of_sessions).filter(|(_, step)| step.state == outcome);
+    // The first of several.
+    let (session, step) = candidates.min_by_key(|(_, step)| step.rank())?;
     let title = step.subject.title();
     let place = match session {
         Some(session) => format!("`{title}` of session {session}"),
@@ -306,6 +308,26 @@ mod tests {
                 "\ndo first: did you mean `certificate`? (`configuration`: unknown key `certifcate`)\n"
             ),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_the_service_may_fail_by_goes_before_advice_about_the_environment() {
+        let here =
+            Subject::new("environment.region", "environment: Region").warning("no Region", "set AWS_REGION");
+        let tls = Subject::new("tls", "TLS").warning("a part is not used", "copy it again");
+        let failure = Failure::of(Class::Transient, "no answer", Some("see the firewall".into()));
+        let spare = Subject::new("sts.name", "STS: name").failed("is not found", &failure).not_needed();
+        let last = |steps: &[&Step]| {
+            let steps = steps.iter().map(|step| (*step).clone()).collect();
+            text(&Report { steps, sessions: Vec::new() }).lines().last().map(str::to_owned)
+        };
+
+        let expected = "do first: copy it again (`TLS`: a part is not used)";
+        assert_eq!(last(&[&here, &spare, &tls]).as_deref(), Some(expected));
+        assert_eq!(
+            last(&[&spare, &here]).as_deref(),
+            Some("do first: set AWS_REGION (`environment: Region`: no Region)")
         );
     }
 

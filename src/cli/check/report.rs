@@ -57,6 +57,7 @@ pub(super) struct Step {
     /// What kept it from being looked at.
     pub(super) blocked_by: Option<Subject>,
     class: Option<Class>,
+    is_needed: bool,
 }
 
 impl Subject {
@@ -113,6 +114,7 @@ impl Subject {
             suggestions: Map::new(),
             blocked_by: None,
             class: None,
+            is_needed: true,
         }
     }
 }
@@ -148,8 +150,18 @@ impl Step {
     #[must_use]
     pub(super) fn not_needed(self) -> Self {
         match self.state {
-            State::Failed => Self { state: State::Warning, class: None, ..self },
+            State::Failed => Self { state: State::Warning, class: None, is_needed: false, ..self },
             _ => self,
+        }
+    }
+
+    /// The lower, the sooner it is to be seen to. What is said of the environment is about programs that are started in
+    /// it, and what is not needed can wait.
+    pub(super) fn rank(&self) -> u8 {
+        match self.subject.id.split('.').next() {
+            _ if !self.is_needed => 2,
+            Some("environment") => 1,
+            _ => 0,
         }
     }
 

@@ -69,6 +69,25 @@ fn syntax_errors_come_with_the_other_mistakes_and_without_their_line() {
 }
 
 #[test]
+fn the_quotes_of_a_word_processor_are_named() {
+    let curly = |file: &str| file.replace(" \"", " \u{201c}").replace("\"\n", "\u{201d}\n");
+
+    let refusal = refusal(&curly(&session("a")));
+
+    let hint = "; hint: write straight quotes (\"), not those of a word processor";
+    assert!(refusal.lines().next().unwrap().ends_with(hint), "{refusal}");
+}
+
+#[test]
+fn the_line_that_matters_goes_before_the_lack_that_follows_from_it() {
+    let refusal = refusal(&session("a").replace("[session.a]", "[sesion.a]"));
+
+    let lines: Vec<_> = refusal.lines().collect();
+    assert!(lines[0].starts_with("anchord.toml:1: ") && lines[0].contains("sesion"), "{refusal}");
+    assert!(lines[lines.len() - 1].starts_with("anchord.toml: no session is defined"), "{refusal}");
+}
+
+#[test]
 fn a_value_behind_a_syntax_error_is_not_called_missing() {
     let file = session("a").replace("\"leaf.pem\"", "/etc/leaf.pem");
 

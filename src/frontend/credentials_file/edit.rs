@@ -80,11 +80,11 @@ impl<'a> Line<'a> {
         &self.text[..length]
     }
 
-    fn trimmed(&self) -> &'a [u8] {
+    pub(super) fn trimmed(&self) -> &'a [u8] {
         trim(self.text)
     }
 
-    pub(super) fn is_blank_or_comment(&self) -> bool {
+    fn is_blank_or_comment(&self) -> bool {
         matches!(self.trimmed().first(), None | Some(b'#' | b';'))
     }
 
@@ -93,6 +93,16 @@ impl<'a> Line<'a> {
         let inside = self.trimmed().strip_prefix(b"[")?;
         let end = inside.iter().position(|byte| *byte == b']')?;
         (end > 0).then(|| &inside[..end])
+    }
+
+    /// Whether there is one more `]` behind `[name]`, up to which Python reads the name, and other SDKs do not.
+    pub(super) fn closes_again(&self, name: &[u8]) -> bool {
+        self.trimmed()[name.len() + 2..].contains(&b']')
+    }
+
+    /// Whether nothing stands from `start` on.
+    pub(super) fn is_empty_from(&self, start: usize) -> bool {
+        trim(&self.text[start..]).is_empty()
     }
 
     /// The key's name, and where the value begins in the text.

@@ -310,6 +310,24 @@ async fn while_the_new_certificate_is_refused_the_end_of_both_matters() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_in_use_whose_time_has_passed_ails_before_an_attempt_fails_by_it() {
+    let bench = Bench::new();
+    bench.install_until(now() + time::Duration::HOUR);
+    let used = bench.load().await.unwrap();
+    bench.current.accepted(&used);
+    let fault = |at| bench.current.fault(at).map(|fault| (fault.class(), fault.message().to_owned()));
+
+    assert_eq!(fault(now()), None);
+    let (class, told) = fault(now() + 2 * time::Duration::HOUR).unwrap();
+    assert_eq!(class, crate::failure::Class::Misconfigured);
+    assert!(told.contains("leaf.pem` expired at "), "{told}");
+
+    bench.renew();
+    bench.load().await.unwrap();
+    assert_eq!(fault(now() + 2 * time::Duration::HOUR), None, "the next attempt has another");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     let bench = Bench::new();
     let first = bench.load().await.unwrap();
@@ -323,7 +341,7 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
         bench.folder.write("key.pem", key);
     };
     let second = bench.load().await.unwrap();
-    let ailment = || bench.current.fault().map(|fault| (fault.class(), fault.to_string()));
+    let ailment = || bench.current.fault(now()).map(|fault| (fault.class(), fault.to_string()));
     assert_eq!(ailment(), None);
 
     let refusal = Failure::of(crate::failure::Class::Denied, "AWS answered 403", Some("name its CA".into()));

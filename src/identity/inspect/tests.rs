@@ -229,3 +229,16 @@ fn a_kind_of_key_that_is_not_accepted_is_named() {
     let refusals = refusals(&inspection);
     assert!(refusals.iter().any(|refusal| refusal.ends_with("has a key that is Ed25519")), "{refusals:?}");
 }
+
+/// Roles Anywhere makes tags of it.
+#[test]
+fn a_directory_name_beside_the_subject_is_shown() {
+    use x509_parser::prelude::FromDer as _;
+    use x509_parser::x509::X509Name;
+    // CN=Rö in BMPString.
+    let der = b"\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x03\x1e\x04\x00R\x00\xf6";
+
+    let name = GeneralName::DirectoryName(X509Name::from_der(der).unwrap().1);
+
+    assert_eq!(alternative_name(&name).as_deref(), Some("Name:CN=R\u{f6}"));
+}

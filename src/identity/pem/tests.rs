@@ -194,6 +194,69 @@ fn what_is_no_certificate_at_all_is_not_converted_from_der() {
     assert!(stranger::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
 }
 
+/// What DER begins with, and enough behind it that base64 of it can be told from words.
+fn der(start: &[u8]) -> Vec<u8> {
+    [&[0x30, 0x82, 1, 0], start, &[0; 60]].concat()
+}
+
+#[test]
+fn der_is_named_with_the_command_for_what_it_is_and_no_other() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    let oid = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01";
+    let (pkcs7, pbe) = ([oid, &b"\x07\x02"[..]].concat(), [b"\x30\x1c", &oid[..], b"\x05\x0d"].concat());
+    let spki = [b"\x30\x0d", &oid[..], b"\x01\x01"].concat();
+    let (x509, pkey) = ("openssl x509 -inform der", "openssl pkey -inform der");
+    let (other_certificate, other_key) = ("the file that holds the certificate", "`private_key`");
+    for (start, of_certificate, of_key) in [
+        (&b"\x30\x81\xf0\xa0\x03\x02\x01\x02"[..], x509, other_key),
+        (b"\x02\x01\x00\x30\x13", other_certificate, pkey),
+        (b"\x02\x01\x01\x04\x20", other_certificate, pkey),
+        (&pbe, other_certificate, pkey),
+        (&spki, other_certificate, "this is the public key"),
+        (b"\x02\x82\x01\x01\x00", other_certificate, "this is the public key"),
+        (&pkcs7, "openssl pkcs7 -inform der -print_certs", other_key),
+        (b"\x02\x01\x03", "openssl pkcs12 -nokeys", "openssl pkcs12 -nocerts"),
+    ] {
+        let der = der(start);
+        let base64 = BASE64_STANDARD.encode(&der);
+        for (wanted, expected) in [("certificate", of_certificate), ("private key", of_key)] {
+            let plain = stranger::hint(wanted, &[], &der);
+            let encoded = stranger::hint(wanted, &[], base64.as_bytes());
+
+            assert!(plain.contains(expected), "{wanted}: {plain}");
+            let expected =
+                if start == b"\x02\x01\x03" { "PKCS#12 in base64: base64 -d OLD > NEW" } else { expected };
+            assert!(encoded.contains(expected), "{wanted}: {encoded}");
+            assert_eq!(encoded.contains("base64 -d OLD | "), expected.contains("-inform der"), "{encoded}");
+        }
+    }
+}
+
+#[test]
+fn what_other_programs_keep_keys_in_is_named() {
+    for (content, expected) in [
+        (&b"\x1f\x8b\x08\x00"[..], "gzip -dc OLD > NEW"),
+        (b"BZh91AY", "bzip2 -dc OLD > NEW"),
+        (b"\xfd7zXZ\x00\x00", "xz -dc OLD > NEW"),
+        (b"\x28\xb5\x2f\xfd", "zstd -dc OLD > NEW"),
+        (b"PK\x03\x04\x14", "ZIP archive"),
+        (b"\xfe\xed\xfe\xed\x00", "keytool -importkeystore -srckeystore OLD -destkeystore"),
+        (b"\xce\xce\xce\xce\x00", "-srcstoretype JCEKS"),
+        (b" {\"crv\":\"P-256\",\"kty\":\"EC\"}", "JSON Web Key"),
+    ] {
+        for wanted in ["certificate", "private key"] {
+            let hint = stranger::hint(wanted, &[], content);
+
+            assert!(hint.contains(expected), "{wanted}: {hint}");
+        }
+    }
+    assert!(stranger::hint("private key", &[], b"ssh-ed25519 AAAA a@b").contains("this is the public key"));
+    assert!(
+        stranger::hint("certificate", &[], b"ecdsa-sha2-nistp256 AAAA").contains("public key of OpenSSH")
+    );
+}
+
 /// Base64 that shares a line with the label is a key's, perhaps.
 #[test]
 fn a_label_never_holds_what_stands_behind_it() {

@@ -273,7 +273,7 @@ fn a_file_that_lacks_what_it_is_named_for_is_refused() {
 
     assert_eq!(
         text(load("certificates alone", None)),
-        "holds no private key, only PKCS#12 with certificates; hint: name the file that holds it in `private_key`"
+        "holds no private key, only PKCS#12 with certificates; hint: name the file with the private key in `private_key`"
     );
     assert_eq!(
         text(load("key alone", None)),
