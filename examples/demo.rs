@@ -1,8 +1,7 @@
 //! The main job, offline: an emulated AWS, fresh certificates, the daemon, its three channels, and a model.
 //!
 //! `cargo run --release --example demo` stays up for you to try your own SDK; `-- --once` ends after the check.
-//! The daemon runs as a process of its own: this program started again as `demo anchord …`, which is the real
-//! command line.
+//! The daemon is the shipped program, which the demonstration has cargo build first: cargo builds an example alone.
 #![allow(clippy::print_stdout, reason = "a demonstration talks to whoever watches")]
 
 use std::error::Error;
@@ -14,8 +13,6 @@ use std::process::ExitCode;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anchord::cli;
-use anchord::config::Environment;
 use anchord_emulator::Authority;
 use anchord_emulator::Emulator;
 use anchord_emulator::KeyForm;
@@ -35,11 +32,7 @@ const REGION: &str = "us-east-1";
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.peek().is_some_and(|first| first == "anchord") {
-        return as_anchord(arguments);
-    }
-    let once = arguments.any(|argument| argument == "--once");
+    let once = std::env::args_os().skip(1).any(|argument| argument == "--once");
     let outcome =
         tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(demo(once)));
     match outcome {
@@ -51,11 +44,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn as_anchord(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    let environment = Environment::capture();
-    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
-    let mut surroundings = cli::Surroundings::new(&environment, &mut stdout, &mut stderr);
-    ExitCode::from(cli::main(arguments, &mut surroundings).code())
+/// Builds the program beside this one, in the same profile, and returns its path.
+fn build_anchord() -> Outcome<PathBuf> {
+    let this = std::env::current_exe()?;
+    let profile =
+        this.parent().and_then(Path::parent).ok_or("the demonstration is not where cargo builds examples")?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--bin", "anchord", "--manifest-path"]);
+    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    if let Some(target) = profile.parent() {
+        cargo.arg("--target-dir").arg(target);
+    }
+    match cargo.status()?.success() {
+        true => Ok(profile.join("anchord")),
+        false => Err("cargo could not build anchord".into()),
+    }
 }
 
 async fn demo(once: bool) -> Outcome<()> {
@@ -87,7 +93,7 @@ async fn demo(once: bool) -> Outcome<()> {
     }
     println!("All of them used the same session: AWS was asked for credentials {sessions} time.\n");
     if !once {
-        invite(&http, &token_file, &configuration);
+        invite(&http, &token_file, &daemon);
         asked_to_end().await?;
     }
     Ok(())
@@ -176,11 +182,11 @@ impl Drop for Daemon {
 
 impl Daemon {
     fn start(configuration: &Path, folder: &Path) -> Outcome<Self> {
-        let program = std::env::current_exe()?;
+        let program = build_anchord()?;
         let log = folder.join("daemon.log");
         let stderr: std::fs::File = fs_err::File::create(&log)?.into();
         let child = clean(&program)
-            .args(["anchord", "run", "--config"])
+            .args(["run", "--config"])
             .arg(configuration)
             .stderr(stderr)
             .stdin(Stdio::null())
@@ -190,7 +196,7 @@ impl Daemon {
 
     fn verb(&self, words: &[&str]) -> Outcome<std::process::Output> {
         let mut command = clean(&self.program);
-        command.arg("anchord").args(words).arg("--config").arg(&self.configuration);
+        command.args(words).arg("--config").arg(&self.configuration);
         Ok(command.stdin(Stdio::null()).output()?)
     }
 
@@ -263,8 +269,7 @@ fn key_id(document: &Value) -> Outcome<String> {
     Ok(document["AccessKeyId"].as_str().ok_or("the answer holds no AccessKeyId")?.to_owned())
 }
 
-fn invite(http: &str, token_file: &Path, configuration: &Path) {
-    let program = std::env::current_exe().unwrap_or_else(|_| "demo".into());
+fn invite(http: &str, token_file: &Path, daemon: &Daemon) {
     println!(
         "Now try your own SDK (the keys are the emulator's; AWS does not know them). In another terminal:
 
@@ -282,11 +287,11 @@ fn invite(http: &str, token_file: &Path, configuration: &Path) {
   # or in ~/.aws/config
   [profile demo]
   region = {REGION}
-  credential_process = {program} anchord credential-process --config {configuration} --session demo
+  credential_process = {program} credential-process --config {configuration} --session demo
 
 Ctrl-C ends the demonstration and removes its files.",
         token_file = token_file.display(),
-        program = program.display(),
-        configuration = configuration.display(),
+        program = daemon.program.display(),
+        configuration = daemon.configuration.display(),
     );
 }

@@ -16,38 +16,7 @@
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md describes
 //! each, and `tests/architecture.rs` lists what each may name.
 
-pub mod arn;
-pub mod clock;
-pub mod content;
-pub mod credentials;
-pub mod endpoint;
-pub mod entropy;
-pub mod failure;
-pub mod private_file;
-pub mod profile;
-pub mod secret;
-
-// Stages, in the order of the flow.
-pub mod identity;
-pub mod signing;
-pub mod upstream;
-
-#[cfg(feature = "cli")]
-pub mod bedrock;
-
-pub mod session;
-
-pub mod frontend;
-
-// Around them.
-pub mod config;
-#[cfg(feature = "cli")]
-pub mod telemetry;
-
-pub mod client;
-pub mod daemon;
 #[cfg(feature = "aws-config")]
 pub mod provider;
 
-#[cfg(feature = "cli")]
-pub mod cli;
+pub use anchord_core::failure;

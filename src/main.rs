@@ -1,16 +1,18 @@
 //! The `anchord` program: arguments in, exit code out.
 
+mod cli;
+mod telemetry;
+
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use anchord::cli;
-use anchord::config::Environment;
+use anchord_config::Environment;
 
 fn main() -> ExitCode {
     #[cfg(feature = "pkcs11")]
-    anchord::identity::pkcs11::this_program_holds_modules(Environment::inherited());
+    anchord_identity::pkcs11::this_program_holds_modules(Environment::inherited());
     let environment = Environment::capture();
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let mut closed = Closed;

@@ -24,10 +24,10 @@
 //!
 //! Where a daemon runs, [`Builder::start_with_daemon`] takes its session from there instead, so that the program needs
 //! neither key nor certificate; and a program that is the daemon itself makes a provider of one of its own
-//! [handles](crate::session::Handle). `examples/with_aws_sdk` is a whole program.
+//! [handles](anchord_session::Handle). `examples/with_aws_sdk` is a whole program.
 //!
 //! What happens is told through `tracing`, never with a secret in it. Whoever keeps keys in a process of their own may
-//! want [`no_core_files`](crate::daemon::no_core_files) too.
+//! want [`no_core_files`](anchord_runtime::daemon::no_core_files) too.
 
 use std::fmt;
 use std::path::Path;
@@ -42,29 +42,29 @@ use aws_credential_types::provider::future;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::client;
-use crate::client::Asked;
-use crate::client::Place;
-use crate::client::Question;
-use crate::clock::Clock;
-use crate::config;
-use crate::config::Environment;
-use crate::config::OPTIONS;
-use crate::config::Problems;
-use crate::config::Settings;
-use crate::credentials::Credentials;
-use crate::daemon::Embedded;
-use crate::daemon::Seams;
-use crate::entropy::Jitter;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::frontend::process;
-use crate::secret::Secret;
-use crate::session::Freshness;
-use crate::session::Handle;
-use crate::session::Policy;
-use crate::upstream::BoxFuture;
-use crate::upstream::Issuer;
+use anchord_aws::upstream::BoxFuture;
+use anchord_aws::upstream::Issuer;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::OPTIONS;
+use anchord_config::Problems;
+use anchord_config::Settings;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::entropy::Jitter;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_frontend::process;
+use anchord_runtime::client;
+use anchord_runtime::client::Asked;
+use anchord_runtime::client::Place;
+use anchord_runtime::client::Question;
+use anchord_runtime::daemon::Embedded;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Freshness;
+use anchord_session::Handle;
+use anchord_session::Policy;
 
 /// The SDK stops waiting after 5 s (`LazyCache` of aws-smithy-runtime), and would not say for what.
 const SDK_PATIENCE: Duration = Duration::from_millis(4500);

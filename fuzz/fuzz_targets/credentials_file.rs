@@ -1,12 +1,12 @@
 #![no_main]
 //! Shared credentials files, which anybody's tool may have written.
 
-use anchord::clock::parse_rfc3339;
-use anchord::credentials::Credentials;
-use anchord::credentials::Keys;
-use anchord::frontend::credentials_file::edit;
-use anchord::profile::Profile;
-use anchord::secret::Secret;
+use anchord_core::clock::parse_rfc3339;
+use anchord_core::credentials::Credentials;
+use anchord_core::credentials::Keys;
+use anchord_frontend::credentials_file::edit;
+use anchord_core::profile::Profile;
+use anchord_core::secret::Secret;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let keys = Keys {

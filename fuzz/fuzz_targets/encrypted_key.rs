@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord::identity::fuzzing::encrypted_key(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord_identity::fuzzing::encrypted_key(bytes));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord::identity::fuzzing::pkcs11_frames(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord_identity::fuzzing::pkcs11_frames(bytes));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|text: &str| anchord::identity::fuzzing::pkcs11_uri(text));
+libfuzzer_sys::fuzz_target!(|text: &str| anchord_identity::fuzzing::pkcs11_uri(text));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|text: &str| anchord::identity::fuzzing::settings(text));
+libfuzzer_sys::fuzz_target!(|text: &str| anchord_identity::fuzzing::settings(text));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord::identity::fuzzing::tpm_responses(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anchord_identity::fuzzing::tpm_responses(bytes));

@@ -11,19 +11,19 @@ use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity::Inspection;
-use crate::identity::Passphrase;
-use crate::identity::Pipes;
-use crate::identity::Role;
-use crate::identity::Seen;
-use crate::identity::Source;
-use crate::identity::days_left;
-use crate::identity::life_left;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Inspection;
+use anchord_identity::Passphrase;
+use anchord_identity::Pipes;
+use anchord_identity::Role;
+use anchord_identity::Seen;
+use anchord_identity::Source;
+use anchord_identity::days_left;
+use anchord_identity::life_left;
 
 /// What is shown, under a heading.
 struct Shown {

@@ -10,7 +10,7 @@ use clap::Arg;
 use clap::ArgMatches;
 use clap::Command;
 
-use crate::config::nearest;
+use anchord_config::nearest;
 
 /// What was written, as far as the grammar knows it.
 pub(super) struct CommandLine {

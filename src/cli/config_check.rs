@@ -8,14 +8,14 @@ use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::daemon;
-use crate::failure::Failure;
-use crate::identity::Loaded;
-use crate::identity::life_left;
-use crate::upstream;
+use anchord_aws::upstream;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Failure;
+use anchord_identity::Loaded;
+use anchord_identity::life_left;
+use anchord_runtime::daemon;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {

@@ -24,20 +24,20 @@ use super::credential_process;
 use super::exit;
 use super::running;
 use super::running::Running;
-use crate::arn::Region;
-use crate::client;
-use crate::clock::Clock;
-use crate::config;
-use crate::config::Environment;
-use crate::config::OptionSpec;
-use crate::config::Settings;
-use crate::config::arguments::Use;
-use crate::content;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::failure::system_reason;
-use crate::secret::Secret;
-use crate::signing;
+use anchord_aws::signing;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::OptionSpec;
+use anchord_config::Settings;
+use anchord_config::arguments::Use;
+use anchord_core::arn::Region;
+use anchord_core::clock::Clock;
+use anchord_core::content;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::failure::system_reason;
+use anchord_core::secret::Secret;
+use anchord_runtime::client;
 
 /// The verb and what it takes.
 pub(super) fn command() -> clap::Command {

@@ -12,16 +12,16 @@ use super::Surroundings;
 use super::helper;
 use super::helper::Name;
 use super::threads;
-use crate::client;
-use crate::config::Environment;
-use crate::config::Problems;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity;
+use anchord_config::Environment;
+use anchord_config::Problems;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::client;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It did what it was asked to.
     Done,
     /// The environment failed: a file, the network, AWS being unwell, no daemon.
@@ -40,7 +40,7 @@ pub enum Exit {
 
 impl Exit {
     /// The process's exit code; README.md lists them.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,

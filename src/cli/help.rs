@@ -15,11 +15,11 @@ use super::helper;
 use super::helper::Name;
 use super::misuse;
 use super::running;
-use crate::config;
-use crate::config::Arguments;
-use crate::config::Environment;
-use crate::config::arguments::Use;
-use crate::failure::Failure;
+use anchord_config as config;
+use anchord_config::Arguments;
+use anchord_config::Environment;
+use anchord_config::arguments::Use;
+use anchord_core::failure::Failure;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {

@@ -16,10 +16,10 @@ use super::command_line::any;
 use super::command_line::name_of;
 use super::help;
 use super::helper;
-use crate::config;
-use crate::config::nearest;
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_config as config;
+use anchord_config::nearest;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// Where the names of sessions come from: looking them up takes time.
 pub(super) type Sessions<'a> = &'a dyn Fn() -> Vec<String>;

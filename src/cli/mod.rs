@@ -29,25 +29,28 @@ use std::io::Write;
 use clap::ArgMatches;
 
 use command_line::CommandLine;
-pub use exit::Exit;
-pub use helper::table as helper_flags;
+pub(crate) use exit::Exit;
 
-use crate::config::Environment;
+use anchord_config::Environment;
 
 /// What a verb may touch besides its arguments.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// Variables, current folder and user.
-    pub environment: &'a Environment,
+    pub(crate) environment: &'a Environment,
     /// Data.
-    pub stdout: &'a mut dyn Write,
+    pub(crate) stdout: &'a mut dyn Write,
     /// Everything else.
-    pub stderr: &'a mut dyn Write,
+    pub(crate) stderr: &'a mut dyn Write,
     name: helper::Name,
 }
 
 impl<'a> Surroundings<'a> {
     /// Those of a process: what it is called, [`main`] sees from its arguments.
-    pub fn new(environment: &'a Environment, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(
+        environment: &'a Environment,
+        stdout: &'a mut dyn Write,
+        stderr: &'a mut dyn Write,
+    ) -> Self {
         Self { environment, stdout, stderr, name: helper::Name::Anchord }
     }
 
@@ -58,7 +61,10 @@ impl<'a> Surroundings<'a> {
 }
 
 /// Runs the verb that `arguments` (the program's name first) ask for.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, surroundings: &mut Surroundings<'_>) -> Exit {
+pub(crate) fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &mut Surroundings<'_>,
+) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     surroundings.name = helper::Name::of(&arguments);
     let name = surroundings.name;

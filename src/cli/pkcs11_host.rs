@@ -35,10 +35,10 @@ use tokio::signal::unix::signal;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
-use crate::daemon;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity::pkcs11;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::pkcs11;
+use anchord_runtime::daemon;
 
 pub(super) const VERB: &str = "pkcs11-host";
 

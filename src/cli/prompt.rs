@@ -13,10 +13,10 @@ use rustix::termios::OptionalActions;
 use rustix::termios::SpecialCodeIndex;
 use rustix::termios::Termios;
 
-use crate::config::Session;
-use crate::config::Settings;
-use crate::identity::Passphrase;
-use crate::secret::Secret;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::secret::Secret;
+use anchord_identity::Passphrase;
 
 const INTERRUPT: u8 = 3;
 /// The longest line that a terminal gives (N_TTY_BUF_SIZE).

@@ -18,17 +18,17 @@ use super::exit;
 use super::helper;
 use super::helper::Line;
 use super::helper::Name;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity;
-use crate::identity::FirstCertificate;
-use crate::identity::Locator;
-use crate::identity::Pipes;
-use crate::identity::Selection;
-use crate::identity::Source;
-use crate::identity::pkcs11;
-use crate::identity::pkcs11::TokenCertificate;
 use crate::telemetry;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_identity::FirstCertificate;
+use anchord_identity::Locator;
+use anchord_identity::Pipes;
+use anchord_identity::Selection;
+use anchord_identity::Source;
+use anchord_identity::pkcs11;
+use anchord_identity::pkcs11::TokenCertificate;
 
 /// In the order in which AWS's tool writes it.
 #[derive(Serialize)]

@@ -18,18 +18,18 @@ use super::Surroundings;
 use super::exit;
 use super::prompt;
 use super::threads;
-use crate::config;
-use crate::config::Environment;
-use crate::config::Problems;
-use crate::config::Settings;
-use crate::daemon;
-use crate::daemon::Reload;
-use crate::daemon::Seams;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::session::Freshness;
-use crate::session::Sessions;
 use crate::telemetry;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Problems;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Reload;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Freshness;
+use anchord_session::Sessions;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {

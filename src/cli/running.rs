@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::client;
-use crate::client::Asked;
-use crate::client::Place;
-use crate::client::Question;
-use crate::config::Settings;
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::client;
+use anchord_runtime::client::Asked;
+use anchord_runtime::client::Place;
+use anchord_runtime::client::Question;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

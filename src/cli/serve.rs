@@ -27,10 +27,10 @@ use super::helper::Name;
 use super::helper::Words;
 use super::run;
 use super::run::Hangup;
-use crate::config::Environment;
-use crate::daemon;
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_config::Environment;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
 
 const PORT: u16 = 9911;
 const HOP_LIMIT: u32 = 64;

@@ -13,15 +13,15 @@ use super::helper::Line;
 use super::helper::Name;
 use super::helper::Words;
 use super::prompt;
-use crate::daemon;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity::Algorithm;
-use crate::identity::Hash;
-use crate::identity::Passphrase;
-use crate::identity::Pipes;
-use crate::identity::Source;
 use crate::telemetry;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Algorithm;
+use anchord_identity::Hash;
+use anchord_identity::Passphrase;
+use anchord_identity::Pipes;
+use anchord_identity::Source;
+use anchord_runtime::daemon;
 
 /// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
 /// begins like this, so the signature is good for nothing else.

@@ -14,15 +14,15 @@ use super::Surroundings;
 use super::exec;
 use super::exit;
 use super::running;
-use crate::client;
-use crate::client::Asked;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::config::Settings;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::secret::Secret;
+use anchord_config as config;
+use anchord_config::Settings;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_runtime::client;
+use anchord_runtime::client::Asked;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

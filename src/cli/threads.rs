@@ -9,8 +9,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// What a person can do.
 pub(super) const HINT: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \

@@ -27,20 +27,20 @@ use super::helper::Name;
 use super::helper::Words;
 use super::prompt;
 use super::run;
-use crate::config;
-use crate::config::CredentialsFile;
-use crate::config::Environment;
-use crate::config::Settings;
-use crate::daemon;
-use crate::daemon::Embedded;
-use crate::daemon::Seams;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::frontend::credentials_file;
-use crate::profile::Profile;
-use crate::session::Policy;
 use crate::telemetry;
-use crate::upstream::Issuer;
+use anchord_aws::upstream::Issuer;
+use anchord_config as config;
+use anchord_config::CredentialsFile;
+use anchord_config::Environment;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::profile::Profile;
+use anchord_frontend::credentials_file;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Embedded;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Policy;
 
 /// The verb's grammar with what only anchord has.
 pub(super) fn with_file(command: Command) -> Command {

@@ -8,8 +8,7 @@
 
 mod queue;
 
-pub use queue::Queue;
-pub use queue::Writer;
+pub(crate) use queue::Queue;
 use tracing::Level;
 use tracing::error;
 use tracing_subscriber::Registry;
@@ -22,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -31,11 +30,11 @@ pub enum Format {
 
 /// Logs that have been started.
 #[derive(Clone, Debug)]
-pub struct Logs(Option<reload::Handle<Targets, Registry>>);
+pub(crate) struct Logs(Option<reload::Handle<Targets, Registry>>);
 
 impl Logs {
     /// Logs from `level` up from now on.
-    pub fn set_level(&self, level: Level) {
+    pub(crate) fn set_level(&self, level: Level) {
         if let Some(handle) = &self.0 {
             // The only failure is that the subscriber is gone, and with it whoever could be told.
             let _ = handle.reload(targets(level));
@@ -48,7 +47,7 @@ fn targets(level: Level) -> Targets {
 }
 
 /// Starts logging to `writer`; `timestamps` is off where the journal adds its own. A second call does nothing.
-pub fn init<W>(level: Level, format: Format, timestamps: bool, writer: W) -> Logs
+pub(crate) fn init<W>(level: Level, format: Format, timestamps: bool, writer: W) -> Logs
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

@@ -38,11 +38,11 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Owns the queue. Dropping it waits, for a short time, until everything is written.
 #[derive(Debug)]
-pub struct Queue(Arc<Shared>);
+pub(crate) struct Queue(Arc<Shared>);
 
 /// Puts lines into the queue. Each call of `write` must hold whole lines, for whole calls are dropped.
 #[derive(Clone, Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     most_bytes: usize,
 }
@@ -79,7 +79,7 @@ impl Queue {
     ///
     /// # Errors
     /// When there can be no thread for it.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         Self::to(Stderr, MOST_BYTES, tell)
     }
 
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// For whoever logs.
-    pub fn writer(&self) -> Writer {
+    pub(crate) fn writer(&self) -> Writer {
         Writer { shared: Arc::clone(&self.0), most_bytes: self.0.most_bytes }
     }
 }

@@ -333,9 +333,9 @@ async fn access_keys_that_the_daemon_knows_by_another_path_are_the_same() {
         stage.write("keys.toml", &text);
         let given = [("config", stage.path("keys.toml").to_str().unwrap().to_owned())];
         let given = given.iter().map(|(flag, value)| (*flag, value.as_str()));
-        anchord::config::load_given(given, &anchord::config::Environment::from_iter([("A", "")])).unwrap()
+        anchord_config::load_given(given, &anchord_config::Environment::from_iter([("A", "")])).unwrap()
     };
-    let daemons = anchord::config::facts(session("").the_session().unwrap());
+    let daemons = anchord_config::facts(session("").the_session().unwrap());
 
     let stated = session("link").stated_by_any_path();
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anchord::clock::Clock;
-use anchord::clock::until;
-use anchord::failure::Class;
-use anchord::session::Phase;
-use anchord::session::Snapshot;
+use anchord_core::clock::Clock;
+use anchord_core::clock::until;
+use anchord_core::failure::Class;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
+use anchord_session::Phase;
+use anchord_session::Snapshot;
 
 use crate::outage::Inside;
 use crate::outage::StillTime;

@@ -6,17 +6,17 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use anchord::clock::Clock;
-use anchord::config;
-use anchord::config::Environment;
-use anchord::daemon;
-use anchord::daemon::Passed;
-use anchord::daemon::Seams;
-use anchord::entropy::Entropy;
-use anchord::entropy::Jitter;
-use anchord::identity::Watches;
-use anchord::session::Sessions;
-use anchord::session::Snapshot;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_core::clock::Clock;
+use anchord_core::entropy::Entropy;
+use anchord_core::entropy::Jitter;
+use anchord_identity::Watches;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Passed;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Sessions;
+use anchord_session::Snapshot;
 use tokio::sync::oneshot;
 
 use crate::support::Ran;
@@ -206,6 +206,6 @@ async fn a_clock_that_is_wrong_does_not_keep_clients_without_credentials() {
     let statuses: Vec<_> = stage.emulator.requests().iter().map(|request| request.status).collect();
     assert_eq!(statuses, [Some(403), Some(201)]);
     // One hour by this host's clock, not one hour and twenty minutes.
-    let expires_at = anchord::clock::parse_rfc3339(document["Expiration"].as_str().unwrap()).unwrap();
+    let expires_at = anchord_core::clock::parse_rfc3339(document["Expiration"].as_str().unwrap()).unwrap();
     assert!(expires_at - Clock::system().now() <= time::Duration::HOUR);
 }

@@ -174,8 +174,8 @@ async fn imds_alone_needs_no_setting_of_a_folder() {
         let off = ["socket-enabled", "container-enabled"].map(|flag| (flag, "false".to_owned()));
         let given = given.into_iter().chain(off.into_iter().filter(|_| imds_alone)).collect::<Vec<_>>();
         let given = given.iter().map(|(flag, value)| (*flag, value.as_str()));
-        let arguments = anchord::config::Arguments::given(given).unwrap();
-        anchord::config::load(arguments, &anchord::config::Environment::from_iter([("A", "")]))
+        let arguments = anchord_config::Arguments::given(given).unwrap();
+        anchord_config::load(arguments, &anchord_config::Environment::from_iter([("A", "")]))
     };
 
     assert!(settle(false).is_err());

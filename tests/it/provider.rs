@@ -4,21 +4,19 @@ use std::error::Error as _;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use anchord::cli;
-use anchord::cli::Surroundings;
-use anchord::clock::Clock;
-use anchord::config::Environment;
-use anchord::daemon::Embedded;
-use anchord::daemon::Seams;
-use anchord::entropy::Entropy;
-use anchord::entropy::Jitter;
-use anchord::failure::Class;
-use anchord::failure::Failure;
-use anchord::identity::Watches;
 use anchord::provider::Builder;
 use anchord::provider::Provider;
-use anchord::session::Phase;
-use anchord::session::Snapshot;
+use anchord_config::Environment;
+use anchord_core::clock::Clock;
+use anchord_core::entropy::Entropy;
+use anchord_core::entropy::Jitter;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Watches;
+use anchord_runtime::daemon::Embedded;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Phase;
+use anchord_session::Snapshot;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
@@ -306,10 +304,6 @@ async fn nothing_of_a_provider_prints_a_secret() {
 #[tokio::test]
 async fn a_program_that_has_not_said_that_it_holds_modules_is_not_started_for_one() {
     let stage = Stage::new().await;
-    // Verbs of anchord among its own say nothing of the arguments that the program takes.
-    let (environment, mut stdout, mut stderr) = (Environment::from_iter([("A", "")]), Vec::new(), Vec::new());
-    let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
-    cli::main(["anchord".into(), "version".into()], &mut surroundings);
     // Loaded by nobody, so anything that is there will do.
     let in_token = in_code(&stage).certificate("pkcs11:token=t").private_key("pkcs11:token=t");
     let provider = in_token.option("pkcs11-module", "leaf.pem").start().unwrap();

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use anchord::clock::Clock;
-use anchord::clock::parse_rfc3339;
-use anchord::clock::until;
-use anchord::failure::Class;
+use anchord_core::clock::Clock;
+use anchord_core::clock::parse_rfc3339;
+use anchord_core::clock::until;
+use anchord_core::failure::Class;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;

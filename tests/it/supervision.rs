@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anchord::daemon;
-use anchord::daemon::Passed;
-use anchord::daemon::Seams;
-use anchord::session::Freshness;
-use anchord::session::Phase;
-use anchord::upstream::BoxFuture;
-use anchord::upstream::Reply;
-use anchord::upstream::Transport;
-use anchord::upstream::TransportError;
+use anchord_aws::upstream::BoxFuture;
+use anchord_aws::upstream::Reply;
+use anchord_aws::upstream::Transport;
+use anchord_aws::upstream::TransportError;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Passed;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Freshness;
+use anchord_session::Phase;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anchord::clock::Clock;
-use anchord::config::Settings;
-use anchord::credentials::Credentials;
-use anchord::daemon;
-use anchord::failure::Class;
-use anchord::failure::Failure;
-use anchord::secret::Secret;
-use anchord::upstream::Issuer;
+use anchord_aws::upstream::Issuer;
+use anchord_config::Settings;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
 use anchord_emulator::Authority;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyKind;
+use anchord_runtime::daemon;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -236,7 +236,7 @@ async fn a_connection_that_is_not_made_ends_with_the_connect_time_out() {
     let failure = issue(&stage, |s| {
         s.upstream.connect_timeout = Some(Duration::from_millis(100));
         s.upstream.read_timeout = None;
-        if let anchord::config::Source::RolesAnywhere(source) = &mut s.sessions[0].source {
+        if let anchord_config::Source::RolesAnywhere(source) = &mut s.sessions[0].source {
             source.endpoint = Some(endpoint);
         }
     })

@@ -159,7 +159,7 @@ async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back(
     updater
         .wait_for_line(WRITTEN, 1, |line| {
             let last =
-                stage.emulator.issued().last().map(|issued| anchord::clock::rfc3339(issued.expires_at));
+                stage.emulator.issued().last().map(|issued| anchord_core::clock::rfc3339(issued.expires_at));
             line["message"] == WRITTEN && line["ends_at"].as_str() == last.as_deref()
         })
         .await;

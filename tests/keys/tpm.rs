@@ -5,13 +5,13 @@ pub(crate) mod swtpm;
 
 use std::sync::Arc;
 
-use anchord::failure::Failure;
-use anchord::identity::SigningKey;
-use anchord::identity::tpm;
-use anchord::identity::tpm::Device;
-use anchord::identity::tpm::Key;
-use anchord::identity::tpm::tss2;
-use anchord::secret::Secret;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_identity::SigningKey;
+use anchord_identity::tpm;
+use anchord_identity::tpm::Device;
+use anchord_identity::tpm::Key;
+use anchord_identity::tpm::tss2;
 use swtpm::Kind;
 use swtpm::Made;
 use swtpm::Swtpm;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anchord::clock::parse_rfc3339;
-use anchord::frontend::Decision;
-use anchord::frontend::Peer;
-use anchord::frontend::Route as _;
+use anchord_core::clock::parse_rfc3339;
+use anchord_frontend::Decision;
+use anchord_frontend::Peer;
+use anchord_frontend::Route as _;
 use http::StatusCode;
 use http::request::Parts;
 use serde::Deserialize;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anchord::credentials::Stored;
-use anchord::identity::Current;
-use anchord::session::Freshness;
-use anchord::session::Phase;
-use anchord::session::Snapshot;
-use anchord::upstream::Issuer;
+use anchord_aws::upstream::Issuer;
+use anchord_core::credentials::Stored;
+use anchord_identity::Current;
+use anchord_session::Freshness;
+use anchord_session::Phase;
+use anchord_session::Snapshot;
 use time::Duration as Span;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

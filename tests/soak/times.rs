@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anchord::clock::Clock;
+use anchord_core::clock::Clock;
 use time::Duration as Span;
 use time::OffsetDateTime;
 use time::macros::datetime;

@@ -1,13 +1,13 @@
 //! What a SPIFFE agent gives.
 
-use anchord::identity::Locator;
-use anchord::identity::Source;
-use anchord::identity::spiffe;
 use anchord_emulator::Authority;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use anchord_emulator::spiffe::Agent;
 use anchord_emulator::spiffe::Svid;
+use anchord_identity::Locator;
+use anchord_identity::Source;
+use anchord_identity::spiffe;
 
 use super::both_ways;
 use super::leaks_from;

@@ -11,15 +11,15 @@ mod watch;
 
 use std::path::PathBuf;
 
-use anchord::clock::Clock;
-use anchord::identity::Passphrase;
-use anchord::identity::Source;
-use anchord::secret::Secret;
+use anchord_core::clock::Clock;
+use anchord_core::secret::Secret;
 use anchord_emulator::Authority;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::Leaf;
 use anchord_emulator::LeafRequest;
+use anchord_identity::Passphrase;
+use anchord_identity::Source;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use watch::Canary;
@@ -211,7 +211,7 @@ fn public_key(pkcs8: &[u8]) -> Vec<u8> {
 #[test]
 fn neither_encrypted_keys_nor_their_passphrases_are_left() {
     const PASSPHRASE: &str = "correct horse";
-    let all = include_str!("../../src/identity/key/encrypted/fixtures.pem");
+    let all = include_str!("../../crates/identity/src/key/encrypted/fixtures.pem");
     let root = Authority::root("root", KeyKind::P256).unwrap();
     let key = der_of(fixture(all, "plain"));
     let certificate = root.leaf_for(&public_key(&key), &LeafRequest::new("robot", KeyKind::P256)).unwrap();
@@ -231,7 +231,7 @@ fn neither_encrypted_keys_nor_their_passphrases_are_left() {
 #[test]
 fn nothing_of_pkcs12_files_is_left() {
     const PASSWORD: &str = "Grüße 👋";
-    let all = include_str!("../../src/identity/pkcs12/fixtures.txt");
+    let all = include_str!("../../crates/identity/src/pkcs12/fixtures.txt");
     let decoded = |name| STANDARD.decode(fixture(all, name).trim()).unwrap();
     let key = decoded("key");
     for name in ["openssl default", "openssl legacy", "not encrypted", "pbmac1", "open lengths"] {

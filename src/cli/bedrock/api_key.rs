@@ -10,14 +10,14 @@ use super::args;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::exit;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::secret::Secret;
-use crate::signing;
-use crate::signing::LONGEST_API_KEY;
+use anchord_aws::signing;
+use anchord_aws::signing::LONGEST_API_KEY;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
 
 #[derive(Serialize)]
 struct Printed<'a> {

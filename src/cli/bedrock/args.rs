@@ -4,8 +4,8 @@ use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
 
-use crate::config;
-use crate::config::arguments::Use;
+use anchord_config as config;
+use anchord_config::arguments::Use;
 
 pub(in crate::cli) fn command() -> Command {
     Command::new("bedrock")

@@ -13,9 +13,9 @@ use super::template;
 use super::template::Form;
 use super::template::Variables;
 use crate::cli::Surroundings;
-use crate::content;
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_core::content;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// Above what Bedrock takes (25 MB), below what would hurt.
 const LARGEST: u64 = 64 << 20;

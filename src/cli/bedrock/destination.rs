@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use rustix::fs::Access;
 
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::failure::system_reason;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::failure::system_reason;
 
 /// Where the answer goes, found writable before the model is asked: an answer that cannot be written is paid for all
 /// the same.

@@ -10,25 +10,25 @@ use super::Ended;
 use super::body;
 use super::destination::Destination;
 use super::selection::Selection;
-use crate::bedrock;
-use crate::bedrock::Client;
-use crate::bedrock::Content;
-use crate::bedrock::Event;
-use crate::bedrock::Events;
-use crate::bedrock::ModelId;
-use crate::bedrock::Reply;
-use crate::bedrock::Request;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::exit;
 use crate::cli::exit::Reader;
-use crate::config;
-use crate::credentials::Keys;
-use crate::entropy::Entropy;
-use crate::entropy::Jitter;
-use crate::failure::Class;
-use crate::failure::Classify as _;
-use crate::failure::Failure;
+use anchord_aws::bedrock;
+use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::Content;
+use anchord_aws::bedrock::Event;
+use anchord_aws::bedrock::Events;
+use anchord_aws::bedrock::ModelId;
+use anchord_aws::bedrock::Reply;
+use anchord_aws::bedrock::Request;
+use anchord_config as config;
+use anchord_core::credentials::Keys;
+use anchord_core::entropy::Entropy;
+use anchord_core::entropy::Jitter;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify as _;
+use anchord_core::failure::Failure;
 
 const JSON: &str = "application/json";
 
@@ -359,7 +359,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::config::Environment;
+    use anchord_config::Environment;
 
     fn refused(status: u16, retry_after: Option<u64>) -> bedrock::Error {
         bedrock::Error::Refused {

@@ -6,12 +6,12 @@ use clap::ArgMatches;
 use serde_json::json;
 
 use super::Ended;
-use crate::arn::Region;
-use crate::bedrock::FoundationModel;
-use crate::bedrock::InferenceProfile;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::exit;
+use anchord_aws::bedrock::FoundationModel;
+use anchord_aws::bedrock::InferenceProfile;
+use anchord_core::arn::Region;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
     let settings = super::settings(matches, surroundings)?;

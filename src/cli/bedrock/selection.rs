@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// A program's own arguments; nobody writes a path this long.
 const LONGEST: usize = 4096;

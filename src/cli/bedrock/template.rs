@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::de::IgnoredAny;
 
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// Values by name.
 pub(super) type Variables = BTreeMap<String, String>;

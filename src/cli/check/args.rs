@@ -4,7 +4,7 @@ use clap::Arg;
 use clap::ArgAction;
 use clap::Command;
 
-use crate::config;
+use anchord_config as config;
 
 /// The verb and what it takes.
 pub(in crate::cli) fn command() -> Command {

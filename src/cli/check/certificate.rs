@@ -4,13 +4,13 @@ use time::OffsetDateTime;
 
 use super::report::Step;
 use super::report::Subject;
-use crate::clock;
-use crate::failure::Failure;
-use crate::identity::Inspection;
-use crate::identity::Role;
-use crate::identity::Seen;
-use crate::identity::Source;
-use crate::identity::life_left;
+use anchord_core::clock;
+use anchord_core::failure::Failure;
+use anchord_identity::Inspection;
+use anchord_identity::Role;
+use anchord_identity::Seen;
+use anchord_identity::Source;
+use anchord_identity::life_left;
 
 /// What was found, and what later steps tell of it.
 pub(super) struct Examined {

@@ -9,16 +9,16 @@ use super::network::Endpoint;
 use super::network::Way;
 use super::report::Step;
 use super::report::Subject;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::credentials::Credentials;
-use crate::daemon;
-use crate::endpoint::Service;
-use crate::endpoint::host;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::session::Freshness;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::endpoint::Service;
+use anchord_core::endpoint::host;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+use anchord_session::Freshness;
 
 /// For an attempt with all its calls, where settings have no limits or large ones.
 const PATIENCE: Duration = Duration::from_secs(90);

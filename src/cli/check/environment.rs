@@ -11,8 +11,8 @@ use super::profiles::Profile;
 use super::profiles::Profiles;
 use super::report::Step;
 use super::report::Subject;
-use crate::config::Environment;
-use crate::content;
+use anchord_config::Environment;
+use anchord_core::content;
 
 /// The daemon, as clients would find it.
 #[derive(Debug, Default)]

@@ -9,10 +9,10 @@ use serde_json::json;
 use super::certificate::Sent;
 use super::create_session::Call;
 use super::report::Step;
-use crate::config::RolesAnywhere;
-use crate::failure::Failure;
-use crate::identity::Attributes;
-use crate::upstream::Foreign;
+use anchord_aws::upstream::Foreign;
+use anchord_config::RolesAnywhere;
+use anchord_core::failure::Failure;
+use anchord_identity::Attributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {

@@ -5,11 +5,11 @@ use super::report::Step;
 use super::report::Subject;
 use crate::cli::exit;
 use crate::cli::running::Running;
-use crate::client;
-use crate::config::Session;
-use crate::config::Settings;
-use crate::failure::Failure;
-use crate::identity;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::client;
 
 /// Whether a daemon runs, is this version, and holds what was asked about.
 pub(super) fn daemon_steps(
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn a_daemon_of_another_version_is_a_warning() {
-        let command = clap::Command::new("test").args(crate::config::arguments::all());
-        let environment = crate::config::Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let command = clap::Command::new("test").args(anchord_config::arguments::all());
+        let environment = anchord_config::Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
         let matches = command.get_matches_from(["test", "--config", path]);
-        let settings = crate::config::load_for_client(&matches, &environment).unwrap();
+        let settings = anchord_config::load_for_client(&matches, &environment).unwrap();
         let steps = |version: &str| {
             let held = Held { name: "web".into(), phase: "live".into() };
             let running = Running {

@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 
 use super::report::Step;
 use super::report::Subject;
-use crate::clock;
-use crate::clock::Clock;
-use crate::config;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::upstream;
-use crate::upstream::Transport;
+use anchord_aws::upstream;
+use anchord_aws::upstream::Transport;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// How AWS is reached.
 pub(super) struct Way<'a> {
@@ -225,8 +225,8 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
 mod tests {
     use super::*;
     use crate::cli::check::report::State;
-    use crate::endpoint::Variant;
-    use crate::secret::Secret;
+    use anchord_core::endpoint::Variant;
+    use anchord_core::secret::Secret;
 
     #[test]
     fn the_clock_is_judged_by_the_reply_that_is_furthest_off() {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::config::Environment;
-use crate::content;
+use anchord_config::Environment;
+use anchord_core::content;
 
 /// The two files, where they exist.
 #[derive(Clone, Debug, Default)]

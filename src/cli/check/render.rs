@@ -218,8 +218,8 @@ mod tests {
     use super::*;
     use crate::cli::check::report::Session;
     use crate::cli::check::report::Subject;
-    use crate::failure::Class;
-    use crate::failure::Failure;
+    use anchord_core::failure::Class;
+    use anchord_core::failure::Failure;
 
     #[test]
     fn each_step_is_a_line_with_why_and_what_to_do_below_it() {

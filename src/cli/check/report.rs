@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::cli::Exit;
 use crate::cli::exit;
-use crate::failure::Class;
-use crate::failure::Failure;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// Everything that was looked at.
 #[derive(Debug, Default)]

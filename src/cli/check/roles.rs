@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::report::Step;
 use super::report::Subject;
-use crate::config;
-use crate::failure::Failure;
+use anchord_config as config;
+use anchord_core::failure::Failure;
 
 /// Whoever assumes a role.
 pub(super) struct Principal {

@@ -17,16 +17,16 @@ use super::report::Step;
 use super::report::Subject;
 use super::roles;
 use super::roles::Principal;
-use crate::clock::Clock;
-use crate::config;
-use crate::config::Source;
-use crate::credentials::Credentials;
-use crate::credentials::Keys;
-use crate::daemon;
-use crate::endpoint::Service;
-use crate::endpoint::host;
-use crate::failure::Failure;
-use crate::upstream::Caller;
+use anchord_aws::upstream::Caller;
+use anchord_config as config;
+use anchord_config::Source;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::credentials::Keys;
+use anchord_core::endpoint::Service;
+use anchord_core::endpoint::host;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
 
 /// A session, and all that is needed to look at it.
 #[derive(Clone, Copy)]
@@ -220,7 +220,7 @@ impl Walk<'_> {
                 return None;
             }
         };
-        match crate::upstream::caller_identity(&self.caller, &daemon::sts(session, sts), &keys).await {
+        match anchord_aws::upstream::caller_identity(&self.caller, &daemon::sts(session, sts), &keys).await {
             Ok(identity) => {
                 self.steps.push(subject.ok(&identity.arn));
                 Some(identity.arn)

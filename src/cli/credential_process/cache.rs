@@ -16,16 +16,16 @@ use time::OffsetDateTime;
 
 use super::entry::Entry;
 use super::entry::sha256;
-use crate::clock::Clock;
-use crate::config::Environment;
-use crate::config::Session;
-use crate::config::Settings;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity;
-use crate::private_file;
-use crate::private_file::Lock;
-use crate::secret::Secret;
+use anchord_config::Environment;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::private_file;
+use anchord_core::private_file::Lock;
+use anchord_core::secret::Secret;
+use anchord_identity as identity;
 
 /// Where one session's credentials are kept.
 pub(super) struct Cache {
@@ -237,12 +237,12 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::config;
-    use crate::credentials::Credentials;
-    use crate::credentials::Keys;
-    use crate::identity::Glance;
-    use crate::identity::Handed;
-    use crate::identity::Locator;
+    use anchord_config as config;
+    use anchord_core::credentials::Credentials;
+    use anchord_core::credentials::Keys;
+    use anchord_identity::Glance;
+    use anchord_identity::Handed;
+    use anchord_identity::Locator;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "\

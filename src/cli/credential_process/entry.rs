@@ -7,15 +7,15 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::clock;
-use crate::clock::Clock;
-use crate::credentials::Credentials;
-use crate::credentials::Stored;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity::Glance;
-use crate::secret::Secret;
-use crate::session;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::credentials::Stored;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_identity::Glance;
+use anchord_session as session;
 
 /// What is kept. Credentials stay when a failure is added.
 #[derive(Clone, Default, Deserialize, Serialize)]

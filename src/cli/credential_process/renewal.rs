@@ -15,18 +15,18 @@ use super::from_daemon;
 use super::no_daemon_and_no_session;
 use super::read_line;
 use super::with_reason;
-use crate::client;
-use crate::config::Environment;
-use crate::config::Session;
-use crate::config::Settings;
-use crate::credentials::Credentials;
-use crate::daemon;
-use crate::daemon::Seams;
-use crate::entropy::Jitter;
-use crate::failure::Failure;
-use crate::identity;
-use crate::upstream::BoxFuture;
-use crate::upstream::Issuer;
+use anchord_aws::upstream::BoxFuture;
+use anchord_aws::upstream::Issuer;
+use anchord_config::Environment;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::credentials::Credentials;
+use anchord_core::entropy::Jitter;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::client;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Seams;
 
 /// Asks the daemon, or else AWS through the cache that parallel processes share.
 pub(in crate::cli) struct Renewal {
@@ -160,12 +160,12 @@ mod tests {
     use super::*;
     use crate::cli::credential_process::Caching;
     use crate::cli::credential_process::cache::Cache;
-    use crate::clock::Clock;
-    use crate::clock::Moment;
-    use crate::config;
-    use crate::credentials::Keys;
-    use crate::failure::Class;
-    use crate::secret::Secret;
+    use anchord_config as config;
+    use anchord_core::clock::Clock;
+    use anchord_core::clock::Moment;
+    use anchord_core::credentials::Keys;
+    use anchord_core::failure::Class;
+    use anchord_core::secret::Secret;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "[session.web]\ncertificate = \"c\"\nprivate_key = \"k\"\n\

@@ -1,8 +1,8 @@
 //! Whether flags about a key are about a key of its kind.
 
 use super::words::Words;
-use crate::identity::Guard;
-use crate::identity::Source;
+use anchord_identity::Guard;
+use anchord_identity::Source;
 
 /// What a command line says of its key.
 #[derive(Clone)]

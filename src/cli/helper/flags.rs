@@ -34,16 +34,6 @@ pub(super) enum Meaning {
     Refused,
 }
 
-impl Meaning {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Different => "different",
-            Self::Refused => "refused",
-        }
-    }
-}
-
 /// Verbs that obtain credentials.
 const VENDING: &[&str] = &["credential-process", "serve", "update"];
 const KEYED: &[&str] = &["credential-process", "serve", "update", "sign-string"];

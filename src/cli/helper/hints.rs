@@ -1,8 +1,8 @@
 //! What to do, in flags instead of settings, for who has no file to set anything in.
 
-use crate::config::OPTIONS;
-use crate::config::OptionSpec;
-use crate::failure::Failure;
+use anchord_config::OPTIONS;
+use anchord_config::OptionSpec;
+use anchord_core::failure::Failure;
 
 /// `failure` with the settings that its hint names by their flags: `passphrase` is `--passphrase`.
 pub(in crate::cli) fn in_flags(failure: &Failure) -> Failure {

@@ -10,17 +10,17 @@ use super::flags::FLAGS;
 use super::flags::Meaning;
 use super::selector::Selector;
 use super::words::Words;
-use crate::config;
-use crate::config::Environment;
-use crate::config::Origin;
-use crate::config::Problem;
-use crate::config::Problems;
-use crate::config::Session;
-use crate::config::Settings;
-use crate::failure::Class;
-use crate::failure::Failure;
-use crate::identity::Locator;
-use crate::identity::Source;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Origin;
+use anchord_config::Problem;
+use anchord_config::Problems;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Locator;
+use anchord_identity::Source;
 
 /// What a command line says, in anchord's own flags.
 #[derive(Clone)]

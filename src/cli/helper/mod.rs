@@ -10,6 +10,7 @@ mod flags;
 mod hints;
 mod line;
 mod selector;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,15 +31,14 @@ use super::read_certificate_data;
 use super::serve;
 use super::sign_string;
 use super::update;
-use crate::config;
-use crate::config::arguments::Use;
+use anchord_config as config;
+use anchord_config::arguments::Use;
 
 pub(super) use flags::has_flag;
 pub(super) use hints::in_flags;
 pub(super) use line::Line;
 pub(super) use line::Mistakes;
 pub(super) use line::as_failure;
-pub use table::table;
 pub(super) use words::Words;
 
 /// What the program was called.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::content;
+use anchord_core::content;
 
 /// What a certificate must be, each part as anchord's own flag takes it.
 #[derive(Debug, Default, PartialEq, Eq)]

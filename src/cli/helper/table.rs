@@ -1,12 +1,13 @@
-//! The table of flags that people read.
+//! The table of flags in the README, which a test compares.
 
 use std::fmt::Write as _;
 
 use super::flags::ALL;
 use super::flags::FLAGS;
+use super::flags::Meaning;
 
 /// Every flag of AWS's tool, and what it is here: a table in Markdown.
-pub fn table() -> String {
+pub(super) fn table() -> String {
     let mut text = String::from(
         "| flag of `aws_signing_helper` | verbs | here | what it is here, and why |\n|---|---|---|---|\n",
     );
@@ -15,8 +16,13 @@ pub fn table() -> String {
             verbs if verbs.len() == ALL.len() => "all".to_owned(),
             verbs => verbs.iter().map(|verb| format!("`{verb}`")).collect::<Vec<_>>().join(", "),
         };
+        let meaning = match flag.meaning {
+            Meaning::Same => "same",
+            Meaning::Different => "different",
+            Meaning::Refused => "refused",
+        };
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "| `--{}` | {verbs} | {} | {} |", flag.name, flag.meaning.as_str(), flag.here);
+        let _ = writeln!(text, "| `--{}` | {verbs} | {meaning} | {} |", flag.name, flag.here);
     }
     text
 }

@@ -7,7 +7,7 @@ use super::flags::Flag;
 use super::flags::Meaning;
 use super::flags::Takes;
 use super::*;
-use crate::config::Environment;
+use anchord_config::Environment;
 
 const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
 
@@ -404,7 +404,7 @@ fn a_selector_becomes_a_search_in_all_tokens() {
     let settings = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
 
     let identity = settings.sessions[0].identity().unwrap();
-    assert!(matches!(&identity.certificate, crate::identity::Locator::Token(_)));
+    assert!(matches!(&identity.certificate, anchord_identity::Locator::Token(_)));
     assert_eq!(identity.pkcs11_module.as_deref(), Some(Path::new("/lib/p11.so")));
     assert_eq!(identity.selection.subject.as_ref().unwrap().to_string(), "CN=robot 7");
     assert_eq!(identity.selection.serial, "0x1A".parse().ok());
@@ -490,7 +490,7 @@ fn the_table_that_people_read_is_made_from_the_flags() {
         let text = readme();
         let (before, rest) = text.split_once(TABLE).unwrap();
         let after = rest.find("\n\n").map(|end| &rest[end + 1..]).unwrap();
-        fs_err::write(root.join("README.md"), format!("{before}{}{after}", table())).unwrap();
+        fs_err::write(root.join("README.md"), format!("{before}{}{after}", table::table())).unwrap();
     }
-    assert!(readme().contains(&table()), "README.md has another table of flags");
+    assert!(readme().contains(&table::table()), "README.md has another table of flags");
 }

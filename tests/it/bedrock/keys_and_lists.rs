@@ -1,9 +1,9 @@
 //! The verbs that call no model.
 
-use anchord::clock::Clock;
-use anchord::upstream;
-use anchord::upstream::Https;
-use anchord::upstream::Limits;
+use anchord_aws::upstream;
+use anchord_aws::upstream::Https;
+use anchord_aws::upstream::Limits;
+use anchord_core::clock::Clock;
 use anchord_emulator::Model;
 use anchord_emulator::ModelKind;
 use serde_json::Value;

@@ -1,0 +1,387 @@
+//! What a refused or failed call means, and what a person can do about it.
+//!
+//! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
+//! "troubleshooting"); STS's are in [`sts`]. What is not AWS's word at all is in [`foreign`].
+
+mod foreign;
+mod proxy;
+mod sts;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use foreign::Foreign;
+use http::StatusCode;
+
+use super::TransportError;
+use super::tls::NotInFile;
+use crate::signing::Unsignable;
+use anchord_core::arn::RoleArn;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_identity as identity;
+use anchord_identity::AccessKeysError;
+
+/// What was asked of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Of Roles Anywhere: credentials for a certificate.
+    CreateSession,
+    /// Of STS: credentials of another role.
+    AssumeRole,
+    /// Of STS: temporary credentials of a user.
+    GetSessionToken,
+    /// Of STS: whose credentials these are.
+    GetCallerIdentity,
+}
+
+impl Operation {
+    /// As AWS names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateSession => "CreateSession",
+            Self::AssumeRole => "AssumeRole",
+            Self::GetSessionToken => "GetSessionToken",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+        }
+    }
+
+    /// Its name between two words, for messages; nothing for CreateSession, which most sessions call.
+    fn between(self, before: &'static str, after: &'static str) -> Named {
+        Named { before, operation: self, after }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+struct Named {
+    before: &'static str,
+    operation: Operation,
+    after: &'static str,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.operation {
+            Operation::CreateSession => Ok(()),
+            other => write!(formatter, "{}{other}{}", self.before, self.after),
+        }
+    }
+}
+
+/// Why one attempt gave no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// A certificate whose time it is not by the local clock was sent all the same, and AWS has not settled it.
+    #[error("{doubt} by this host's clock, and AWS, which judges by its own, gave no credentials: {failure}")]
+    InDoubt {
+        /// What the local clock says.
+        doubt: Box<identity::Error>,
+        /// What came of the call.
+        failure: Box<Error>,
+    },
+    /// A user's access keys cannot be read.
+    #[error(transparent)]
+    AccessKeys(#[from] AccessKeysError),
+    /// The key did not sign.
+    #[error("the request could not be signed")]
+    Signing(#[from] identity::SignFailure),
+    /// The request is none that could be signed.
+    #[error(transparent)]
+    Unsignable(#[from] Unsignable),
+    /// The endpoint setting is not a URL that can be called.
+    #[error("`{endpoint}` is not an endpoint")]
+    Endpoint {
+        /// The setting.
+        endpoint: String,
+    },
+    /// No whole reply arrived.
+    #[error("no answer from {host}")]
+    NoAnswer {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: TransportError,
+    },
+    /// AWS answered with an error.
+    #[error(
+        "AWS answered {}{status} {kind}: {message} (request id {request_id})",
+        .operation.between("", " with ")
+    )]
+    Refused {
+        /// What was asked.
+        operation: Operation,
+        /// HTTP status.
+        status: StatusCode,
+        /// `AccessDeniedException` and so on; `-` if the reply names none.
+        kind: String,
+        /// AWS's words.
+        message: String,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+        /// How long AWS asks to wait.
+        retry_after: Option<Duration>,
+        /// How far the local clock was off when the request was signed, in seconds; zero if it agreed.
+        clock_off_by: i64,
+    },
+    /// Something other than AWS answered.
+    #[error("{foreign}{}", .operation.between(" (asked for ", ")"))]
+    Foreign {
+        /// What was asked.
+        operation: Operation,
+        /// What it answered.
+        foreign: Foreign,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// A success that cannot be used.
+    #[error(
+        "AWS's answer{} cannot be used: {why} (status {status}, request id {request_id})",
+        .operation.between(" to ", "")
+    )]
+    NotUnderstood {
+        /// What was asked.
+        operation: Operation,
+        /// What is wrong with it.
+        why: String,
+        /// HTTP status.
+        status: StatusCode,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+    },
+    /// Credentials of another role than was asked for; they are not used.
+    #[error(
+        "AWS's answer{} is for `{answered}`, not for the role `{}` that was asked for (request id {request_id})",
+        .operation.between(" to ", ""), .asked.as_str()
+    )]
+    AnotherRole {
+        /// What was asked.
+        operation: Operation,
+        /// The role that was asked for.
+        asked: RoleArn,
+        /// The role, or the session of a role, that the answer names.
+        answered: String,
+        /// For AWS support; `-` if the reply names none.
+        request_id: String,
+    },
+    /// Something of ours failed.
+    #[error("{0}")]
+    Broken(&'static str),
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Identity(error) => error.class(),
+            Self::InDoubt { failure, .. } => failure.class(),
+            Self::AccessKeys(error) => error.class(),
+            Self::Signing(error) => error.class(),
+            Self::Unsignable(error) => error.class(),
+            Self::AnotherRole { .. } | Self::Broken(_) => Class::Broken,
+            Self::Endpoint { .. } => Class::Misconfigured,
+            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
+            Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
+            Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message),
+            Self::Foreign { foreign, .. } => foreign.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Identity(error) => error.hint(),
+            Self::InDoubt { doubt, .. } => doubt.hint(),
+            Self::AccessKeys(error) => error.hint(),
+            Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
+            Self::NoAnswer { source, .. } => {
+                certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
+            }
+            Self::Refused { status, kind, .. } if kind == "-" && foreign::is_about_size(*status) => {
+                Some(foreign::TOO_LARGE.into())
+            }
+            Self::Refused { operation, kind, message, clock_off_by, .. } => {
+                clock_hint(*clock_off_by).or_else(|| refusal_hint(*operation, kind, message))
+            }
+            Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
+            Self::NotUnderstood { .. } => {
+                Some("see whether a proxy or portal on the way answers in AWS's place".into())
+            }
+            Self::AnotherRole { .. } => Some(
+                "its credentials are not used: see whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
+                    .into(),
+            ),
+            Self::Signing(error) => error.hint(),
+            Self::Unsignable(_) | Self::Broken(_) => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::InDoubt { failure, .. } => failure.retry_after(),
+            Self::Refused { retry_after, .. } | Self::Foreign { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        match self {
+            Self::InDoubt { failure, .. } => failure.is_local(),
+            Self::Identity(_)
+            | Self::AccessKeys(_)
+            | Self::Signing(_)
+            | Self::Unsignable(_)
+            | Self::Broken(_) => true,
+            Self::Endpoint { .. }
+            | Self::NoAnswer { .. }
+            | Self::Refused { .. }
+            | Self::Foreign { .. }
+            | Self::NotUnderstood { .. }
+            | Self::AnotherRole { .. } => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether another certificate might have been accepted: AWS understood the call and refused it, or a longer chain
+    /// did not fit.
+    pub(super) fn may_be_of_the_certificate(&self) -> bool {
+        match self {
+            Self::Foreign { foreign, .. } => foreign.finds_it_too_large(),
+            _ => self.class() == Class::Denied,
+        }
+    }
+}
+
+fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
+    let throttled = kind.starts_with("Throttl")
+        || kind.starts_with("TooManyRequests")
+        || kind == "RequestLimitExceeded"
+        || message.contains("Rate exceeded");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Class::Throttled,
+        _ if throttled => Class::Throttled,
+        StatusCode::REQUEST_TIMEOUT => Class::Transient,
+        status if status.is_client_error() => Class::Denied,
+        // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
+        _ => Class::Transient,
+    }
+}
+
+/// AWS accepts a signature whose date is this far off, either way.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+fn clock_hint(off_by: i64) -> Option<String> {
+    let off_by = off_by.unsigned_abs();
+    (off_by > CLOCK_TOLERANCE.as_secs())
+        .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
+}
+
+fn refusal_hint(operation: Operation, kind: &str, message: &str) -> Option<String> {
+    let message = message.to_ascii_lowercase();
+    let hint = match operation {
+        Operation::CreateSession => create_session_hint(kind, &message),
+        _ => sts::hint(operation, kind, &message),
+    };
+    let nameless = || {
+        let hint =
+            "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place";
+        (kind == "-").then_some(hint)
+    };
+    hint.or_else(nameless).map(Into::into)
+}
+
+fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
+    let hint = if message.contains("untrusted signing certificate") {
+        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)"
+    } else if message.contains("rolesessionname") || message.contains("role session name") {
+        "remove `role_session_name`, or let the profile accept it (acceptRoleSessionName)"
+    } else if message.contains("unable to assume role") {
+        "the role's trust policy refuses: it must allow rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity, and its conditions (aws:SourceArn, certificate attributes) must match; the profile must list the role"
+    } else if message.contains("invalid signature") {
+        "key and leaf match, so look at the Region (the trust anchor's), a proxy that rewrites headers, and this host's clock"
+    } else if kind.starts_with("ResourceNotFound") {
+        "the trust anchor or profile does not exist in this Region, or is disabled: compare the ARNs and `roles_anywhere_region`"
+    } else if kind.starts_with("Validation") {
+        "compare the ARNs and `duration` with what the profile and the role's maximum session duration allow"
+    } else if kind.starts_with("AccessDenied") {
+        "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled"
+    } else {
+        return None;
+    };
+    Some(hint)
+}
+
+fn no_answer_hint(source: &TransportError) -> Option<String> {
+    let (timed_out, unconnected) = match source.cause() {
+        TransportError::NoTunnel(refusal) => return Some(proxy::hint(refusal).into()),
+        TransportError::Silent(_) => (true, false),
+        TransportError::Incomplete(error) => (error.is_timeout(), error.is_connect()),
+        TransportError::TooLarge | TransportError::Setup(_) | TransportError::Through { .. } => {
+            (false, false)
+        }
+    };
+    if timed_out {
+        return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
+    }
+    if unconnected && matches!(source, TransportError::Through { .. }) {
+        return Some(
+            "see that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
+             reached directly in NO_PROXY"
+                .into(),
+        );
+    }
+    unconnected.then(|| {
+        "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+    })
+}
+
+/// What rustls said about the server's certificate.
+fn certificate_fault(source: &TransportError) -> Option<&'static str> {
+    let TransportError::Incomplete(error) = source.cause() else { return None };
+    tls_error(error).and_then(|error| match error {
+        rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
+        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(
+            "add the root of what answers to that file, a proxy's that inspects TLS perhaps, or leave out `upstream.ca_file` and AWS_CA_BUNDLE for the system's roots",
+        ),
+        _ => None,
+    })
+}
+
+/// Looks through the causes. An `io::Error` has to be opened: its `source` passes over what it wraps.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
+    }
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => tls_error(wrapped),
+        None => tls_error(error.source()?),
+    }
+}
+
+pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Fault;
+    match fault {
+        Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file`",
+        Fault::Expired
+        | Fault::ExpiredContext { .. }
+        | Fault::NotValidYet
+        | Fault::NotValidYetContext { .. } => {
+            "the server's certificate is not valid now: check this host's clock"
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            "something else answers for the endpoint: check `endpoint`, DNS and the proxy"
+        }
+        // webpki's own error has no variant of rustls's.
+        Fault::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "what answers presents the certificate of a CA (CA:true) as its own: have it present one that the CA has issued"
+        }
+        _ => "the server's certificate was refused: check `endpoint`, the proxy and `upstream.ca_file`",
+    }
+}

@@ -1,0 +1,340 @@
+//! TLS towards AWS: which roots are trusted, and whose clock judges certificates.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::CertificateError;
+use rustls::ClientConfig;
+use rustls::ConfigBuilder;
+use rustls::DigitallySignedStruct;
+use rustls::OtherError;
+use rustls::RootCertStore;
+use rustls::SignatureScheme;
+use rustls::WantsVerifier;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::verify_tls12_signature;
+use rustls::crypto::verify_tls13_signature;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::ServerName;
+use rustls_pki_types::UnixTime;
+use tracing::warn;
+
+use anchord_core::clock::Clock;
+use anchord_core::content;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_identity as identity;
+use anchord_identity::Authorities;
+
+/// No trusted roots.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The file cannot be read.
+    #[error("the CA file cannot be used")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: identity::Error,
+    },
+    /// The file holds no usable certificate.
+    #[error("the CA file `{}` holds no certificate in PEM{}", path.display(), behind(unusable))]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        unusable: Vec<String>,
+        /// What to do.
+        advice: Option<String>,
+    },
+    /// rustls refuses its own defaults.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// The first of several, for one mistake is usually behind all.
+fn behind(unusable: &[String]) -> String {
+    match unusable {
+        [] => String::new(),
+        [one] => format!(" that can be used: {}", without_hint(one)),
+        [first, others @ ..] => {
+            format!(" that can be used: {} (and {} more)", without_hint(first), others.len())
+        }
+    }
+}
+
+fn without_hint(told: &str) -> &str {
+    told.split_once(HINT).map_or(told, |(what, _)| what)
+}
+
+/// What stands before the hint in sentences that have one.
+const HINT: &str = "; hint: ";
+
+impl Classify for RootsError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unreadable { .. } | Self::Empty { .. } => Class::Misconfigured,
+            Self::Setup(_) => Class::Broken,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let usual =
+            "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
+        match self {
+            Self::Unreadable { source: source @ identity::Error::WideText { .. }, .. } => source.hint(),
+            Self::Unreadable { path, .. } => {
+                Some(content::spelling_hint(path).unwrap_or_else(|| usual.into()))
+            }
+            Self::Empty { unusable, advice, .. } => {
+                let of_first = unusable.first().map(|first| first.split_once(HINT).map(|(_, hint)| hint));
+                let more = of_first.unwrap_or(advice.as_deref());
+                Some(more.map_or_else(|| usual.into(), |more| format!("{usual}; {more}")))
+            }
+            Self::Setup(_) => None,
+        }
+    }
+}
+
+/// TLS 1.2 and 1.3 with ring, trusting the roots in `ca_file` alone or else the system's.
+pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConfig, RootsError> {
+    let Some(path) = ca_file else {
+        return Ok(builder(clock)?.with_root_certificates(system_roots()).with_no_client_auth());
+    };
+    let verifier = OfFile::new(path)?;
+    for told in &verifier.unusable {
+        warn!(ca_file = %path.display(), "A part of the CA file is not used: {told}");
+    }
+    Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+}
+
+/// Sentences on what cannot be used of a CA file that can be used otherwise.
+pub fn ca_file_doubts(path: &Path) -> Vec<String> {
+    let told = roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default();
+    told.iter()
+        .map(|told| format!("a part of the CA file `{}` is not used: {told}", path.display()))
+        .collect()
+}
+
+/// What answers is of none of the authorities in a file.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid peer certificate: {}, no authority in the CA file `{}` has issued it{}{}", found.fault(), path.display(), found.more(), left_out(unusable))]
+pub(super) struct NotInFile {
+    found: Found,
+    path: PathBuf,
+    unusable: Vec<String>,
+}
+
+/// What a file has for what answers.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Nothing,
+    /// An authority that has changed its key, usually.
+    Namesake,
+}
+
+impl Found {
+    /// As rustls calls it.
+    fn fault(self) -> &'static str {
+        match self {
+            Self::Nothing => "UnknownIssuer",
+            Self::Namesake => "BadSignature",
+        }
+    }
+
+    fn more(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Namesake => ": the one of its issuer's name has another key",
+        }
+    }
+}
+
+fn left_out(unusable: &[String]) -> String {
+    match unusable {
+        [] => String::new(),
+        [first, ..] => {
+            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), without_hint(first))
+        }
+    }
+}
+
+/// Verifies as rustls does, and names the file where that has no authority for what answers.
+#[derive(Debug)]
+struct OfFile {
+    all: Arc<WebPkiServerVerifier>,
+    path: PathBuf,
+    unusable: Vec<String>,
+}
+
+impl OfFile {
+    fn new(path: &Path) -> Result<Self, RootsError> {
+        let (roots, unusable) = roots_in(path)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let all = built.map_err(|error| RootsError::Setup(rustls::Error::General(error.to_string())))?;
+        Ok(Self { all, path: path.into(), unusable })
+    }
+
+    fn lacks(&self, found: Found) -> rustls::Error {
+        let lack = NotInFile { found, path: self.path.clone(), unusable: self.unusable.clone() };
+        // The sibling for certificates would be printed as Debug has it.
+        rustls::Error::Other(OtherError(Arc::new(lack)))
+    }
+}
+
+impl ServerCertVerifier for OfFile {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.all.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => self.lacks(Found::Nothing),
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => self.lacks(Found::Namesake),
+            error => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.all.supported_verify_schemes()
+    }
+}
+
+/// The same for whoever answers, proven or not: anybody on the way may then read and answer in AWS's place.
+pub fn client_config_for_anybody(clock: &Clock) -> Result<ClientConfig, RootsError> {
+    let verifier = Arc::new(Anybody(rustls::crypto::ring::default_provider()));
+    Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn builder(clock: &Clock) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, RootsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
+        .with_safe_default_protocol_versions()
+        .map_err(RootsError::Setup)
+}
+
+/// Takes every certificate. The handshake's signature is looked at all the same: it costs nothing.
+#[derive(Debug)]
+struct Anybody(CryptoProvider);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The roots, and sentences on what cannot be used.
+fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<String>), RootsError> {
+    let Authorities { certificates, mut unusable, advice } =
+        Authorities::read(path).map_err(|source| RootsError::Unreadable { path: path.into(), source })?;
+    let mut roots = RootCertStore::empty();
+    for (line, der) in certificates {
+        if roots.add(der.into()).is_err() {
+            unusable.push(format!("line {line}: the certificate that begins there cannot be parsed"));
+        }
+    }
+    if roots.is_empty() {
+        return Err(RootsError::Empty { path: path.into(), unusable, advice });
+    }
+    Ok((roots, unusable))
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(native.certs);
+    if added == 0 {
+        // An image made from scratch has none; AWS's public endpoints chain to Mozilla's.
+        warn!("The system has no trusted roots; using the built-in ones");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+#[cfg(test)]
+mod tests {
+    use anchord_emulator::Authority;
+    use anchord_emulator::KeyKind;
+
+    use super::*;
+    use crate::upstream::error::certificate_hint;
+
+    /// What appliances serve that certify themselves: OpenSSL takes it, webpki does not.
+    #[test]
+    fn a_server_that_presents_a_ca_is_named_as_such() {
+        let authority = Authority::root("proxy.example", KeyKind::P256).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), authority.certificate_pem()).unwrap();
+        let Authorities { certificates, .. } = Authorities::read(file.path()).unwrap();
+        let der = CertificateDer::from(certificates[0].1.clone());
+        let name = ServerName::try_from("proxy.example").unwrap();
+
+        let verifier = OfFile::new(file.path()).unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let error = verifier.verify_server_cert(&der, &[], &name, &[], now).unwrap_err();
+
+        let rustls::Error::InvalidCertificate(fault) = &error else { panic!("{error}") };
+        assert!(
+            certificate_hint(fault).starts_with("what answers presents the certificate of a CA"),
+            "{error}"
+        );
+    }
+}

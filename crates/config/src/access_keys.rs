@@ -1,0 +1,170 @@
+//! Sessions that begin with a user's own access keys.
+
+use super::AccessKeys;
+use super::Session;
+use super::Source;
+use super::check::Check;
+use super::check::Value;
+use super::environment::Environment;
+use super::identity::no_credential;
+use super::identity::no_variable;
+use super::layers::Found;
+use super::layers::SessionLayer;
+use super::options::OPTIONS;
+use super::options::OptionSpec;
+use super::options::option;
+use super::problem::Origin;
+use super::step::Around;
+use super::values;
+use super::values::Fault;
+use super::values::echo;
+use anchord_core::credentials::Keys;
+use anchord_core::endpoint::Variant;
+use anchord_core::secret::Secret;
+use anchord_identity as identity;
+
+const ACCESS_KEYS: &str = "session.access_keys";
+const GET_SESSION_TOKEN: &str = "session.get_session_token";
+/// What a session has whatever it begins with.
+const OF_EVERY_SOURCE: &[&str] = &[
+    "session.source",
+    "session.duration",
+    "session.region",
+    "session.assume_role",
+    "session.sts_region",
+    "session.sts_endpoint",
+];
+
+impl Check<'_> {
+    /// One session of `source = "access-keys"`; `None` when something is wrong with it.
+    pub(super) fn session_of_keys(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
+        let scope = Some(layer);
+        let keys = self.access_keys(layer);
+        let get_session_token = self.one(GET_SESSION_TOKEN, scope, values::switch);
+        let duration = self.one("session.duration", scope, values::session_duration);
+        let region = self.one("session.region", scope, values::region);
+        self.report_missing(layer, &[option(ACCESS_KEYS), option("session.region")]);
+        self.warn_of_other_source(layer, |key| {
+            !OF_EVERY_SOURCE.contains(&key) && ![ACCESS_KEYS, GET_SESSION_TOKEN].contains(&key)
+        });
+        let region = region.required()?;
+        let sts = self.sts(layer, Some(region.clone()))?;
+        let around =
+            Around { partition: Some(region.partition().as_str()), sts: &sts, begins_with_a_user: true };
+        let chain = self.chain(layer, around);
+        Some(Session {
+            name: layer.name.into(),
+            source: Source::AccessKeys(AccessKeys {
+                keys: keys.required()?,
+                get_session_token: get_session_token.required()?,
+            }),
+            chain: chain?,
+            duration: duration.required()?,
+            region,
+            sts,
+            variant,
+        })
+    }
+
+    /// Options that only sessions with access keys have.
+    pub(super) fn warn_of_keys(&mut self, layer: &SessionLayer<'_>) {
+        self.access_keys(layer);
+        self.one(GET_SESSION_TOKEN, Some(layer), values::switch);
+        self.warn_of_other_source(layer, |key| key == ACCESS_KEYS);
+    }
+
+    fn warn_of_other_source(&mut self, layer: &SessionLayer<'_>, is_others: impl Fn(&str) -> bool) {
+        let is_given = |spec: &&OptionSpec| match self.layers.find(spec, Some(layer)) {
+            Found::Values(given) => given.iter().any(|given| given.origin != Origin::Default),
+            Found::Absent | Found::Broken => false,
+        };
+        let of_session = OPTIONS.iter().filter(|spec| spec.table() == "session" && is_others(spec.key));
+        let idle: Vec<_> = of_session.filter(is_given).map(|spec| format!("`{}`", spec.name())).collect();
+        if !idle.is_empty() {
+            let (name, idle) = (layer.name, idle.join(", "));
+            self.warnings.push(format!("session {name} has {idle}, which its `source` has no use for"));
+        }
+    }
+
+    fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<identity::AccessKeys> {
+        let given = match self.layers.find(option(ACCESS_KEYS), Some(layer)) {
+            Found::Absent => return Value::Absent,
+            Found::Broken => return Value::Broken,
+            Found::Values(given) => given,
+        };
+        let Some(given) = given.last() else { return Value::Broken };
+        match values::plain(&given.text).and_then(|text| self.access_keys_of(text, &given.origin)) {
+            Ok(keys) => {
+                self.note_secret(ACCESS_KEYS, layer, &given.text, given.origin.clone());
+                Value::Is(keys, given.origin.clone())
+            }
+            Err(fault) => {
+                self.report_value(option(ACCESS_KEYS), Some(layer), &given.origin, fault);
+                Value::Broken
+            }
+        }
+    }
+
+    fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<identity::AccessKeys, Fault> {
+        let environment = self.layers.environment;
+        // What has no known form may be a key itself, so it is not repeated.
+        let unknown = || {
+            Fault::new("does not say where the access keys are")
+                .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        };
+        let is_variable = |name: &str| {
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        };
+        let is_credential =
+            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        match text.split_once(':') {
+            // The keys themselves after the form, as whoever writes `env:ID:SECRET` has it.
+            Some((_, rest)) if identity::AccessKeys::parse(rest).is_ok() => Err(unknown()),
+            Some(("env", rest)) if !is_variable(rest) => Err(unknown()),
+            Some(("credential", rest)) if !is_credential(rest) => Err(unknown()),
+            None if text == "env" => Ok(self.keys_of_the_sdks()),
+            Some(("file", path)) if !path.is_empty() => {
+                Ok(identity::AccessKeys::file(self.start_of(origin).join(path)))
+            }
+            Some(("credential", name)) => Ok(match self.credential_path(name)? {
+                Some(path) => identity::AccessKeys::file(path),
+                None => {
+                    let (why, hint) = no_credential(name);
+                    identity::AccessKeys::absent(why, hint)
+                }
+            }),
+            Some(("env", variable)) => match environment.get(variable) {
+                None => Ok(absent(variable, environment)),
+                Some(value) => identity::AccessKeys::parse(value)
+                    .map(|keys| identity::AccessKeys::given(keys, format!("the variable {variable}")))
+                    .map_err(|fault| {
+                        Fault::new(format!("the variable {} {fault}", echo(variable))).hint(fault.hint())
+                    }),
+            },
+            _ => Err(unknown()),
+        }
+    }
+
+    fn keys_of_the_sdks(&self) -> identity::AccessKeys {
+        let [id, secret, token] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+            .map(|name| self.layers.environment.get(name));
+        match (id, secret) {
+            (Some(id), Some(secret)) => {
+                let keys = Keys {
+                    access_key_id: id.into(),
+                    secret_access_key: Secret::new(secret.into()),
+                    session_token: token.map(|token| Secret::new(token.into())),
+                };
+                identity::AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
+            }
+            (None, _) => absent("AWS_ACCESS_KEY_ID", self.layers.environment),
+            (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
+        }
+    }
+}
+
+fn absent(variable: &str, environment: &Environment) -> identity::AccessKeys {
+    let (why, hint) = no_variable(variable, environment, "the keys");
+    identity::AccessKeys::absent(why, hint)
+}

@@ -1,0 +1,91 @@
+//! The SPIFFE agent that a session has its certificate and key from.
+
+use super::check::Check;
+use super::check::Value;
+use super::layers::Found;
+use super::layers::SessionLayer;
+use super::options::option;
+use super::problem::Origin;
+use super::values;
+use super::values::Fault;
+use super::values::echo;
+use anchord_identity::Locator;
+use anchord_identity::spiffe::Agent;
+use anchord_identity::spiffe::Choice;
+use anchord_identity::spiffe::Endpoint;
+
+const SOCKET: &str = "session.spiffe_socket";
+
+/// SPIFFE Workload Endpoint, section 4.
+const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
+
+/// What a session says of its agent, whether it needs one or not.
+pub(super) struct Workload {
+    socket: Value<Endpoint>,
+    hint: Value<String>,
+}
+
+impl Check<'_> {
+    /// Read in any case, so that reports show it.
+    pub(super) fn workload(&mut self, layer: &SessionLayer<'_>) -> Workload {
+        let socket = self.one(SOCKET, Some(layer), endpoint);
+        let hint = self.one("session.spiffe_hint", Some(layer), values::text);
+        Workload { socket, hint }
+    }
+
+    /// A place that is an agent; `key` is known to have a value.
+    pub(super) fn agent(
+        &mut self,
+        key: &str,
+        layer: &SessionLayer<'_>,
+        workload: &Workload,
+    ) -> Value<Locator> {
+        let choice = self.one(key, Some(layer), |text| {
+            Choice::of_uri(text).map_err(|why| Fault::new(format!("{} {why}", echo(text))))
+        });
+        let Value::Is(mut choice, origin) = choice else { return Value::Broken };
+        choice.hint = match &workload.hint {
+            Value::Is(hint, _) => Some(hint.clone()),
+            Value::Absent => None,
+            Value::Broken => return Value::Broken,
+        };
+        match self.endpoint(key, layer, workload) {
+            Some(endpoint) => Value::Is(Locator::Agent(Agent { endpoint, choice }), origin),
+            None => Value::Broken,
+        }
+    }
+
+    fn endpoint(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Option<Endpoint> {
+        match &workload.socket {
+            Value::Is(endpoint, _) => return Some(endpoint.clone()),
+            Value::Broken => return None,
+            Value::Absent => {}
+        }
+        if let Some(text) = self.layers.environment.get(VARIABLE) {
+            let origin = Origin::Variable(VARIABLE.into());
+            let endpoint = values::plain(text).and_then(endpoint);
+            return match endpoint {
+                Ok(endpoint) => {
+                    self.note_session_value(SOCKET, layer, text, origin);
+                    Some(endpoint)
+                }
+                Err(fault) => {
+                    self.report(origin, fault);
+                    None
+                }
+            };
+        }
+        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else { return None };
+        let fault = Fault::new("needs the socket of a SPIFFE agent, which nothing names").hint(
+            "set `spiffe_socket` or the variable SPIFFE_ENDPOINT_SOCKET, such as to unix:///run/spire/agent/public/api.sock",
+        );
+        self.report_value(option(key), Some(layer), &given.last()?.origin, fault);
+        None
+    }
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, Fault> {
+    text.parse().map_err(|why: anchord_identity::spiffe::Malformed| {
+        Fault::new(format!("{} {why}", echo(text))).hint(why.hint())
+    })
+}

@@ -1,0 +1,570 @@
+//! Turns what the layers give into [`Settings`], going on behind every mistake.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::Caller;
+use super::Http;
+use super::Imds;
+use super::Log;
+use super::Session;
+use super::Settings;
+use super::Socket;
+use super::environment::Environment;
+use super::file;
+use super::file::Given;
+use super::file::SYSTEM_FILE;
+use super::layers::Arguments;
+use super::layers::Found;
+use super::layers::Layers;
+use super::layers::SessionLayer;
+use super::options::Fallback;
+use super::options::OptionSpec;
+use super::options::SELECTORS;
+use super::options::option;
+use super::problem::Origin;
+use super::problem::Problem;
+use super::problem::Problems;
+use super::regions;
+use super::report::Origins;
+use super::values;
+use super::values::Fault;
+use super::values::echo;
+use anchord_identity::Source;
+
+/// Reads the file and checks everything.
+pub(super) fn settle(
+    arguments: Arguments,
+    environment: &Environment,
+    caller: Caller,
+) -> Result<Settings, Problems> {
+    let mut problems = Vec::new();
+    let layers = Layers::read(arguments, environment, caller, &mut problems);
+    settle_layers(&layers, caller, problems)
+}
+
+/// Checks what flags and variables say, without a file.
+pub(super) fn settle_flags(
+    arguments: Arguments,
+    environment: &Environment,
+    caller: Caller,
+) -> Result<Settings, Problems> {
+    let layers = Layers::without_file(arguments, environment);
+    settle_layers(&layers, caller, Vec::new())
+}
+
+/// Checks what flags and variables say of a certificate and its key, without a file.
+pub(super) fn settle_source(
+    arguments: Arguments,
+    environment: &Environment,
+) -> Result<(Source, Vec<String>), Problems> {
+    let layers = Layers::without_file(arguments, environment);
+    let mut check = Check {
+        layers: &layers,
+        caller: Caller::Client,
+        problems: Vec::new(),
+        origins: Origins::default(),
+        warnings: Vec::new(),
+    };
+    let source = check.identity(&SessionLayer { name: "default", table: None, takes_flags: true });
+    match (Problems::collect(check.problems), source) {
+        (None, Some(source)) => Ok((source, check.warnings)),
+        (Some(problems), _) => Err(problems),
+        (None, None) => Err(Problems::unexplained()),
+    }
+}
+
+/// Checks what the layers give; `problems` are those of reading them.
+pub(super) fn settle_layers(
+    layers: &Layers<'_>,
+    caller: Caller,
+    problems: Vec<Problem>,
+) -> Result<Settings, Problems> {
+    let mut check = Check { layers, caller, problems, origins: Origins::default(), warnings: Vec::new() };
+    layers.check_variables(&mut check.problems);
+    let settings = check.settings();
+    match (Problems::collect(check.problems), settings) {
+        (None, Some(settings)) => {
+            Ok(Settings { origins: check.origins, warnings: check.warnings, ..settings })
+        }
+        (Some(problems), _) => Err(problems),
+        // Every `None` above has been reported; if one was not, say so instead of starting half-configured.
+        (None, None) => Err(Problems::unexplained()),
+    }
+}
+
+/// What became of an option.
+#[derive(Clone, Debug)]
+pub(super) enum Value<T> {
+    /// Nobody gave it, and it has no fixed default.
+    Absent,
+    /// It has been reported.
+    Broken,
+    /// It is well formed.
+    Is(T, Origin),
+}
+
+impl<T> Value<T> {
+    pub(super) fn get(&self) -> Option<&T> {
+        match self {
+            Self::Is(value, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// `Some(None)` when it may be and is absent; `None` when it is broken.
+    pub(super) fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Is(value, _) => Some(Some(value)),
+            Self::Absent => Some(None),
+            Self::Broken => None,
+        }
+    }
+
+    pub(super) fn required(self) -> Option<T> {
+        self.optional().flatten()
+    }
+}
+
+pub(super) struct Check<'a> {
+    pub(super) layers: &'a Layers<'a>,
+    pub(super) caller: Caller,
+    pub(super) problems: Vec<Problem>,
+    pub(super) origins: Origins,
+    /// What is allowed and unwise.
+    pub(super) warnings: Vec<String>,
+}
+
+type Scope<'s, 'l> = Option<&'s SessionLayer<'l>>;
+
+impl<'a> Check<'a> {
+    fn settings(&mut self) -> Option<Settings> {
+        self.note_file();
+        let runtime_directory = self.runtime_directory();
+        let log = self.log();
+        let listen = self.listen();
+        let picked = self.picked();
+        let layers = self.sessions(&picked);
+        let names: Vec<_> = layers.iter().map(|layer| layer.name).collect();
+        self.check_picked(&picked, &names);
+        let imds = self.imds(&names);
+        let container = self.one("container.enabled", None, values::switch).required();
+        let (imds_on, container_on) = (matches!(imds, Some(Some(_))), container == Some(true));
+        self.check_listen(listen.as_deref(), imds_on, container_on);
+        let socket = self.socket(runtime_directory.as_deref());
+        let upstream = self.upstream();
+        let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
+        let credentials_files = match self.caller {
+            Caller::Daemon => self.credentials_files(&names),
+            // A client writes none of them.
+            Caller::Client => Some(Vec::new()),
+        };
+        let sessions: Vec<Option<Session>> =
+            layers.iter().map(|layer| self.session(layer, variant)).collect();
+        for session in sessions.iter().flatten() {
+            self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
+        }
+        self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
+        Some(Settings {
+            file: self.layers.file.path.clone(),
+            unread_file: self.layers.file.unread.clone(),
+            runtime_directory: runtime_directory?,
+            log: log?,
+            http: Http { listen: listen? },
+            imds: imds?,
+            container: container?,
+            socket: socket?,
+            upstream: upstream?,
+            sessions: sessions.into_iter().collect::<Option<_>>()?,
+            credentials_files: credentials_files?,
+            picked: picked.optional()?,
+            partial: None,
+            origins: Origins::default(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// What stood in a flag is not repeated, but for what may be the name of a session.
+    pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
+        if let Origin::Argument(flag) = origin {
+            for text in self.layers.arguments.texts(flag) {
+                let is_name = flag == SELECTORS[1].flag && values::session_name(text).is_ok();
+                if !is_name {
+                    fault = fault.without(text);
+                }
+            }
+        }
+        self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+    }
+
+    /// Reports what is wrong with a value. Flags and variables name the option themselves; a file's line does not.
+    pub(super) fn report_value(
+        &mut self,
+        spec: &OptionSpec,
+        scope: Scope<'_, '_>,
+        origin: &Origin,
+        fault: Fault,
+    ) {
+        let subject = match (origin, scope) {
+            (Origin::File { .. }, Some(session)) => {
+                format!("`{}` in [session.{}]: ", spec.name(), session.name)
+            }
+            (Origin::File { .. }, None) if spec.table().is_empty() => format!("`{}`: ", spec.name()),
+            (Origin::File { .. }, None) => format!("`{}` in [{}]: ", spec.name(), spec.table()),
+            _ => String::new(),
+        };
+        self.report(origin.clone(), Fault { what: format!("{subject}{}", fault.what), hint: fault.hint });
+    }
+
+    /// The values of an option that can be parsed; `None` in place of those that cannot.
+    fn parse_all<T>(
+        &mut self,
+        spec: &OptionSpec,
+        scope: Scope<'_, '_>,
+        given: &[Given],
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Vec<Option<T>> {
+        let mut parsed = Vec::new();
+        for value in given {
+            let result = values::plain(&value.text).and_then(&parse);
+            parsed.push(result.map_err(|fault| self.report_value(spec, scope, &value.origin, fault)).ok());
+        }
+        parsed
+    }
+
+    /// An option with one value.
+    pub(super) fn one<T>(
+        &mut self,
+        key: &str,
+        scope: Scope<'_, '_>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Value<T> {
+        let spec = option(key);
+        let given = match self.layers.find(spec, scope) {
+            Found::Absent => return self.absent(spec, scope),
+            Found::Broken => return Value::Broken,
+            Found::Values(given) => given,
+        };
+        match (self.parse_all(spec, scope, &given, parse).pop().flatten(), given.last()) {
+            (Some(value), Some(given)) => {
+                let shown = match given.text.as_str() {
+                    text @ ("true" | "false") => text.into(),
+                    text => quoted(text),
+                };
+                self.origins.note(full_key(spec, scope), shown, given.origin.clone());
+                Value::Is(value, given.origin.clone())
+            }
+            _ => Value::Broken,
+        }
+    }
+
+    /// An option with any number of values; `None` when one of them is broken.
+    pub(super) fn many<T>(
+        &mut self,
+        key: &str,
+        scope: Scope<'_, '_>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        let spec = option(key);
+        let given = match self.layers.find(spec, scope) {
+            Found::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
+            Found::Broken => return None,
+            Found::Values(given) => given,
+        };
+        let parsed: Vec<_> = self.parse_all(spec, scope, &given, parse).into_iter().collect::<Option<_>>()?;
+        let shown: Vec<_> = given.iter().map(|given| quoted(&given.text)).collect();
+        let origin = given.first().map_or(Origin::Default, |given| given.origin.clone());
+        self.origins.note(full_key(spec, scope), format!("[{}]", shown.join(", ")), origin);
+        Some(parsed)
+    }
+
+    /// An option that is a path, made absolute.
+    pub(super) fn path(&mut self, key: &str, scope: Scope<'_, '_>) -> Value<PathBuf> {
+        let spec = option(key);
+        let given = match self.layers.find(spec, scope) {
+            Found::Absent => return self.absent(spec, scope),
+            Found::Broken => return Value::Broken,
+            Found::Values(given) => given,
+        };
+        let Some(given) = given.last() else { return Value::Broken };
+        if let Err(fault) = values::place(&given.text) {
+            self.report_value(spec, scope, &given.origin, fault);
+            return Value::Broken;
+        }
+        let path = self.start_of(&given.origin).join(&given.text);
+        self.note_path(full_key(spec, scope), &path, given.origin.clone());
+        Value::Is(path, given.origin.clone())
+    }
+
+    pub(super) fn start_of(&self, origin: &Origin) -> &'a Path {
+        match (origin, &self.layers.file.path) {
+            (Origin::File { .. }, Some(file)) => file.parent().unwrap_or(file),
+            _ => self.layers.environment.current_dir(),
+        }
+    }
+
+    /// Notes an option whose value may hold a secret as `shown`.
+    pub(super) fn note_secret(&mut self, key: &str, layer: &SessionLayer<'_>, shown: &str, origin: Origin) {
+        self.origins.note(full_key(option(key), Some(layer)), quoted(shown), origin);
+    }
+
+    /// Notes what a variable that is not ours gave to an option of a session.
+    pub(super) fn note_session_value(
+        &mut self,
+        key: &str,
+        layer: &SessionLayer<'_>,
+        value: &str,
+        origin: Origin,
+    ) {
+        self.origins.note(full_key(option(key), Some(layer)), quoted(value), origin);
+    }
+
+    pub(super) fn note_path(&mut self, key: String, path: &Path, origin: Origin) {
+        self.origins.note(key, quoted(&path.display().to_string()), origin);
+    }
+
+    /// Reports show an option in its place even when nobody gave it; what a rule then gives is noted over it.
+    fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Value<T> {
+        if spec.fallback != Fallback::Required {
+            self.origins.note(full_key(spec, scope), NONE, Origin::Default);
+        }
+        Value::Absent
+    }
+
+    /// Notes the value that a rule gave to an option nobody set.
+    pub(super) fn note_default(&mut self, key: &str, scope: Scope<'_, '_>, value: &str) {
+        self.origins.note(full_key(option(key), scope), value, Origin::Default);
+    }
+
+    fn note_file(&mut self) {
+        let file = &self.layers.file;
+        match (&file.path, &file.chosen_by) {
+            (Some(path), Some(chosen_by)) => self.note_path("file".into(), path, chosen_by.clone()),
+            _ => self.origins.note("file", NONE, Origin::Default),
+        }
+    }
+
+    fn runtime_directory(&mut self) -> Option<PathBuf> {
+        match self.path("runtime_directory", None) {
+            Value::Is(path, _) => return Some(path),
+            Value::Broken => return None,
+            Value::Absent => {}
+        }
+        let environment = self.layers.environment;
+        let folder = |name| environment.get(name).and_then(|text| text.split(':').next());
+        let (path, origin) = if let Some(path) = folder("RUNTIME_DIRECTORY") {
+            (PathBuf::from(path), Origin::Variable("RUNTIME_DIRECTORY".into()))
+        } else if environment.uid() == 0 {
+            (PathBuf::from("/run/anchord"), Origin::Default)
+        } else if let Some(path) = environment.get("XDG_RUNTIME_DIR") {
+            (Path::new(path).join("anchord"), Origin::Variable("XDG_RUNTIME_DIR".into()))
+        } else {
+            (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
+        };
+        let known = origin != Origin::Default || environment.uid() == 0;
+        if self.caller == Caller::Daemon && !known && self.needs_a_place() {
+            let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
+                "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
+                 systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
+            );
+            self.report(Origin::Default, fault);
+            return None;
+        }
+        if !path.is_absolute() {
+            self.report(origin, Fault::new("is not an absolute path"));
+            return None;
+        }
+        self.note_path("runtime_directory".into(), &path, origin);
+        Some(path)
+    }
+
+    /// Whether something has to be written: the Unix socket or bearers. Of IMDS there is a key, which can be in memory.
+    fn needs_a_place(&self) -> bool {
+        ["socket.enabled", "container.enabled"].iter().any(|key| {
+            let found = self.layers.find(option(key), None);
+            !matches!(found, Found::Values(given) if given.last().is_some_and(|given| given.text == "false"))
+        })
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        let level = self.one("log.level", None, values::level);
+        let format = self.one("log.format", None, values::format);
+        Some(Log { level: level.required()?, format: format.required()? })
+    }
+
+    fn listen(&mut self) -> Option<Vec<SocketAddr>> {
+        let spec = option("http.listen");
+        let Found::Values(given) = self.layers.find(spec, None) else { return None };
+        let parsed = self.parse_all(spec, None, &given, values::listen);
+        let mut seen = BTreeSet::new();
+        for (address, given) in parsed.iter().zip(&given) {
+            if let Some(address) = address.filter(|address| address.port() != 0 && !seen.insert(*address)) {
+                let fault = Fault::new(format!("`{address}` is given twice"));
+                self.report_value(spec, None, &given.origin, fault);
+            }
+        }
+        let addresses: Vec<_> = parsed.into_iter().collect::<Option<_>>()?;
+        let shown: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let origin = given.first().map_or(Origin::Default, |given| given.origin.clone());
+        self.origins.note(spec.key, format!("[{}]", shown.join(", ")), origin);
+        Some(addresses)
+    }
+
+    /// A front end over HTTP needs an address.
+    fn check_listen(&mut self, listen: Option<&[SocketAddr]>, imds: bool, container: bool) {
+        if !(imds || container) || listen.is_none_or(|addresses| !addresses.is_empty()) {
+            return;
+        }
+        let origin = self.origins.of("http.listen").cloned().unwrap_or(Origin::Default);
+        let fault =
+            Fault::new("`listen` in [http]: is empty, so nobody can reach IMDS or container credentials")
+                .hint("give an address, or set `enabled = false` in [imds] and [container]");
+        self.report(origin, fault);
+    }
+
+    /// `Some(None)` when disabled, `None` when something is wrong.
+    fn imds(&mut self, names: &[&str]) -> Option<Option<Imds>> {
+        let enabled = self.one("imds.enabled", None, values::switch);
+        let session = self.session_named("imds.session", names);
+        if !enabled.required()? {
+            return Some(None);
+        }
+        // A client does not serve IMDS, so it need not know.
+        if self.caller == Caller::Client {
+            return Some(session?.map(|session| Imds { session }));
+        }
+        if let (None, several @ [_, _, ..]) = (session.as_ref()?, names) {
+            let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
+                .hint("set `session` or `enabled = false` in [imds]");
+            self.report(self.file_origin(), fault);
+            return None;
+        }
+        Some(session?.map(|session| Imds { session }))
+    }
+
+    /// IMDS clients take no credentials without a session token.
+    fn check_imds_session(&mut self, imds: Option<&Imds>, sessions: &[Option<Session>]) {
+        let shown =
+            imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == imds.session));
+        if let Some(session) = shown
+            && !session.has_session_token()
+            && self.caller == Caller::Daemon
+        {
+            let name = &session.name;
+            let fault = Fault::new(format!(
+                "IMDS would hand out session {name}, whose keys have no session token"
+            ))
+            .hint("set `get_session_token = true` or `assume_role` for it, or `enabled = false` in [imds]");
+            let origin = self.origins.of(&format!("session.{name}.get_session_token")).cloned();
+            self.report(origin.unwrap_or(Origin::Default), fault);
+        }
+    }
+
+    /// The session that a front end names, else the only one. `None` when something is wrong.
+    fn session_named(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+        match self.one(key, None, values::text) {
+            Value::Is(name, _) if names.contains(&name.as_str()) => Some(Some(name)),
+            Value::Is(_, _) if self.layers.file.incomplete => None,
+            // That there are no sessions at all has been said.
+            Value::Is(_, _) if names.is_empty() && self.sessions_are_needed() => None,
+            Value::Is(name, origin) => {
+                let fault = no_session(&name, names);
+                self.report_value(option(key), None, &origin, fault);
+                None
+            }
+            Value::Broken => None,
+            Value::Absent => match names {
+                [only] => {
+                    self.note_default(key, None, &quoted(only));
+                    Some(Some((*only).into()))
+                }
+                _ => Some(None),
+            },
+        }
+    }
+
+    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<Socket>> {
+        let enabled = self.one("socket.enabled", None, values::switch);
+        let path = self.path("socket.path", None);
+        let mode = self.one("socket.mode", None, values::mode);
+        let (path, origin) = match path {
+            Value::Is(path, origin) => (path, origin),
+            Value::Broken => return None,
+            Value::Absent => {
+                let path = runtime_directory?.join("anchord.sock");
+                self.note_path("socket.path".into(), &path, Origin::Default);
+                (path, self.origins.of("runtime_directory").cloned().unwrap_or(Origin::Default))
+            }
+        };
+        let length = path.as_os_str().len();
+        if length > LONGEST_SOCKET_PATH {
+            let fault = Fault::new(format!("the socket's path is {length} bytes long"))
+                .hint(format!("the kernel allows {LONGEST_SOCKET_PATH}; set a shorter `path` in [socket]"));
+            self.report(origin, fault);
+            return None;
+        }
+        let mode = mode.required()?;
+        Some(enabled.required()?.then_some(Socket { path, mode }))
+    }
+
+    /// The file as a whole, for what is missing in it.
+    pub(super) fn file_origin(&self) -> Origin {
+        match &self.layers.file.path {
+            Some(_) => Origin::File { path: self.layers.file.shown.clone(), line: 0 },
+            None => Origin::Default,
+        }
+    }
+
+    /// The path that a hint tells people to write to.
+    pub(super) fn file_to_write(&self) -> String {
+        match &self.layers.file.path {
+            Some(_) => self.layers.file.shown.clone(),
+            // Only root writes to the system's.
+            None if self.layers.environment.uid() == 0 => SYSTEM_FILE.into(),
+            None => file::first_place(self.layers.environment).display().to_string(),
+        }
+    }
+
+    pub(super) fn sessions_are_needed(&self) -> bool {
+        self.caller == Caller::Daemon
+    }
+
+    fn picked(&mut self) -> Value<String> {
+        let spec = &SELECTORS[1];
+        let Some(given) = self.layers.given_outside_file(spec) else { return Value::Absent };
+        match (self.parse_all(spec, None, &given, values::session_name).pop().flatten(), given.last()) {
+            (Some(name), Some(given)) => Value::Is(name, given.origin.clone()),
+            _ => Value::Broken,
+        }
+    }
+}
+
+/// How a name that no session has is answered.
+pub(super) fn no_session(name: &str, names: &[&str]) -> Fault {
+    let fault = Fault::new(format!("{} is not the name of a session", echo(name)));
+    match values::nearest(name, names.iter().copied()) {
+        Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
+        None if names.is_empty() => fault,
+        None => fault.hint(format!("the sessions are {}", names.join(", "))),
+    }
+}
+
+fn full_key(spec: &OptionSpec, scope: Scope<'_, '_>) -> String {
+    match scope {
+        Some(session) => format!("session.{}.{}", session.name, spec.name()),
+        None => spec.key.into(),
+    }
+}
+
+/// A basic string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// How reports show that there is no value.
+pub(super) const NONE: &str = "(none)";
+
+/// `sun_path` holds 108 bytes, the last of which is a zero.
+const LONGEST_SOCKET_PATH: usize = 107;

@@ -1,0 +1,173 @@
+//! `[credentials_file.NAME]`: which profiles of which shared credentials files the daemon writes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::CredentialsFile;
+use super::check::Check;
+use super::environment::Environment;
+use super::file::FileStep;
+use super::file::Given;
+use super::options::Fallback;
+use super::options::Kind;
+use super::options::OptionSpec;
+use super::values;
+use super::values::Fault;
+use anchord_core::profile::Profile;
+
+/// A `[credentials_file.NAME]`.
+#[derive(Debug)]
+pub(super) struct FileTable {
+    pub(super) name: String,
+    pub(super) table: FileStep,
+}
+
+/// The keys of a `[credentials_file.NAME]`. They have no flags and no variables.
+pub(super) const KEYS: &[OptionSpec] = &[
+    key(
+        "path",
+        Kind::Path,
+        "\"/home/app/.aws/credentials\"",
+        "else AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials",
+    ),
+    key("profile", Kind::Text("NAME"), "\"bedrock\"", "else `default`"),
+    key("session", Kind::Text("NAME"), "\"bedrock\"", "whose credentials it gets; else the only session"),
+];
+
+const fn key(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
+}
+
+impl Check<'_> {
+    /// All tables; `None` when something is wrong with one.
+    pub(super) fn credentials_files(&mut self, sessions: &[&str]) -> Option<Vec<CredentialsFile>> {
+        let layers = self.layers;
+        let mut files = Vec::new();
+        let mut taken = BTreeSet::new();
+        let mut is_whole = true;
+        for table in &layers.file.credentials_files {
+            let Some(file) = self.credentials_file(table, sessions) else {
+                is_whole = false;
+                continue;
+            };
+            if !taken.insert((file.path.clone(), file.profile.clone())) {
+                let what =
+                    format!("{}: another table writes the same profile of the same file", place(table));
+                self.report(self.file_line(table.table.line), Fault::new(what));
+                is_whole = false;
+            }
+            files.push(file);
+        }
+        is_whole.then_some(files)
+    }
+
+    fn credentials_file(&mut self, table: &FileTable, sessions: &[&str]) -> Option<CredentialsFile> {
+        let origin = self.file_line(table.table.line);
+        let path = self.text_of(table, "path");
+        let profile = self.text_of(table, "profile");
+        let session = self.text_of(table, "session");
+        let (path, profile, session) = (path?, profile?, session?);
+        let path = match path.map(|given| self.start_of(&given.origin).join(&given.text)) {
+            Some(path) => Some(path),
+            None => shared_credentials_file(None, self.layers.environment),
+        };
+        let Some(path) = path else {
+            let what = format!("{}: there is no home for a credentials file", place(table));
+            self.report(origin, Fault::new(what).hint("set `path`"));
+            return None;
+        };
+        let profile =
+            match profile.as_ref().map_or(Profile::parse("default"), |given| Profile::parse(&given.text)) {
+                Ok(profile) => profile,
+                Err(error) => {
+                    let origin = profile.map_or(origin, |given| given.origin);
+                    self.report(
+                        origin,
+                        Fault::new(format!("{}: {error}", place(table))).hint("choose another name"),
+                    );
+                    return None;
+                }
+            };
+        let session = match (session, sessions) {
+            (Some(given), _) if sessions.contains(&given.text.as_str()) => given.text,
+            (None, [only]) => (*only).into(),
+            (Some(given), _) => {
+                let what = format!("{}: there is no session {}", place(table), values::echo(&given.text));
+                self.report(given.origin, Fault::new(what).hint("name one of [session.NAME]"));
+                return None;
+            }
+            (None, _) => {
+                let what = format!("{}: it takes one session, and there are several or none", place(table));
+                self.report(origin, Fault::new(what).hint("set `session`"));
+                return None;
+            }
+        };
+        let note = |check: &mut Self, key: &str, value: &str| {
+            let key = format!("credentials_file.{}.{key}", table.name);
+            check.origins.note(key, format!("\"{value}\""), origin.clone());
+        };
+        note(self, "path", &path.display().to_string());
+        note(self, "profile", profile.as_str());
+        note(self, "session", &session);
+        Some(CredentialsFile { name: table.name.clone(), path, profile, session })
+    }
+
+    /// `Some(None)` where it is absent; `None` where it has been reported.
+    fn text_of(&mut self, table: &FileTable, key: &str) -> Option<Option<Given>> {
+        match table.table.values.get(key) {
+            None => Some(None),
+            Some(None) => None,
+            Some(Some(given)) => {
+                let given = given.last()?.clone();
+                match values::plain(&given.text) {
+                    Ok(_) => Some(Some(given)),
+                    Err(fault) => {
+                        let what = format!("`{key}` in {}: {}", place(table), fault.what);
+                        self.report(given.origin, Fault { what, hint: fault.hint });
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn file_line(&self, line: usize) -> super::Origin {
+        super::Origin::File { path: self.layers.file.shown.clone(), line }
+    }
+}
+
+fn place(table: &FileTable) -> String {
+    format!("[credentials_file.{}]", table.name)
+}
+
+/// The shared credentials file that SDKs would read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with what the
+/// environment has there; `None` where there is no home to look in.
+pub fn shared_credentials_file(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
+    let home = environment.get("HOME").map(Path::new);
+    let path = match (given.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE")), home) {
+        (Some(given), Some(home)) if given.starts_with("~/") => home.join(&given[2..]),
+        (Some(given), _) => given.into(),
+        (None, home) => home?.join(".aws/credentials"),
+    };
+    Some(environment.current_dir().join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_the_one_that_sdks_read() {
+        let path = |given, variables: &[(&str, &str)]| {
+            shared_credentials_file(given, &Environment::from_iter(variables.iter().copied()))
+        };
+        let home = ("HOME", "/home/me");
+        let variable = ("AWS_SHARED_CREDENTIALS_FILE", "~/mine");
+
+        assert_eq!(path(None, &[home]).unwrap(), Path::new("/home/me/.aws/credentials"));
+        assert_eq!(path(None, &[home, variable]).unwrap(), Path::new("/home/me/mine"));
+        assert_eq!(path(Some("/a/b"), &[home, variable]).unwrap(), Path::new("/a/b"));
+        assert_eq!(path(None, &[]), None);
+    }
+}

@@ -1,0 +1,304 @@
+//! What decides which credentials a session gives, by option, in a form that a caller and a daemon can compare.
+//!
+//! A caller that asks a daemon sends what it said itself of the session: flags, variables, a settings file of its own.
+//! The daemon compares each option with its own settled value, so that `60m` equals `1h`, and names those that differ.
+//! What only `/etc/anchord` says is the daemon's business, so an edit that is not loaded yet breaks no client.
+//!
+//! A digest of a short text can be undone by guessing. So no secret takes part: no passphrase, no PIN, no secret key. An
+//! external id does not either: it decides whether a role is given, not which.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::path::PathBuf;
+
+use ring::digest;
+
+use super::AccessKeys;
+use super::Origin;
+use super::RolesAnywhere;
+use super::SecondEndpoint;
+use super::Session;
+use super::Settings;
+use super::Source;
+use super::Step;
+use super::Sts;
+use super::file::SYSTEM_CONFIGURATION;
+use anchord_identity as identity;
+use anchord_identity::Locator;
+use anchord_identity::Selection;
+use anchord_identity::spiffe::Choice;
+
+/// An option of a session and the digest of its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The option's key in the session's table.
+    pub option: &'static str,
+    /// The first 64 bits of the value's SHA-256: it finds mistakes, it proves nothing.
+    pub digest: u64,
+}
+
+/// Options that a session of the caller's own decides even where it does not have them: without `assume_role` it means
+/// the certificate's role and no further one.
+const DECIDED_BY_ABSENCE: [&str; 2] = ["assume_role", "get_session_token"];
+
+impl Settings {
+    /// Whether the settings file is the host's, and not one of the caller's own.
+    pub fn file_is_the_systems(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.starts_with(SYSTEM_CONFIGURATION))
+    }
+
+    /// What the caller itself said of the session that is meant.
+    pub fn stated(&self) -> Vec<Fact> {
+        let of_part = || self.partial.as_ref().map(|partial| partial.stated.clone()).unwrap_or_default();
+        self.the_session().map_or_else(of_part, |session| self.stated_of(session))
+    }
+
+    /// The same, and beside each path the one without symbolic links where that is another: a daemon need know a file by one
+    /// of them only. Looks into the folders, and so waits as long as their file system does.
+    pub fn stated_by_any_path(&self) -> Vec<Fact> {
+        let mut stated = self.stated();
+        let others = self.the_session().map(|session| self.stated_of(&without_links(session)));
+        for fact in others.unwrap_or_default() {
+            if !stated.contains(&fact) {
+                stated.push(fact);
+            }
+        }
+        stated
+    }
+
+    fn stated_of(&self, session: &Session) -> Vec<Fact> {
+        let is_own = !self.file_is_the_systems();
+        let is_stated = |fact: &Fact| {
+            let key = format!("session.{}.{}", session.name, fact.option);
+            match self.origins.of(&key) {
+                Some(Origin::Argument(_)) => true,
+                // Others, such as SPIFFE_ENDPOINT_SOCKET, were not set for anchord.
+                Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
+                Some(Origin::File { .. }) => is_own,
+                Some(Origin::Default) | None => is_own && DECIDED_BY_ABSENCE.contains(&fact.option),
+            }
+        };
+        facts_of_caller(session).into_iter().filter(is_stated).collect()
+    }
+}
+
+/// All that decides which credentials the session gives, as a daemon knows it. Options without a value are not among them.
+///
+/// A certificate that this process was handed is there twice: by its name, such as `env:LEAF`, for clients that were not
+/// handed it, and by its leaf, for those that have one of that name themselves.
+pub fn facts(session: &Session) -> Vec<Fact> {
+    gathered(session, Facts { facts: Vec::new(), is_callers: false })
+}
+
+/// The same as a caller says it: a certificate that it was handed by the leaf alone.
+pub(super) fn facts_of_caller(session: &Session) -> Vec<Fact> {
+    gathered(session, Facts { facts: Vec::new(), is_callers: true })
+}
+
+fn gathered(session: &Session, mut facts: Facts) -> Vec<Fact> {
+    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
+    // and neither does which of AWS's own endpoints is asked.
+    let Session { name: _, source, chain, duration, region: _, sts, variant: _ } = session;
+    facts.add("duration", duration.as_secs());
+    // Without a chain a certificate's session does not ask STS.
+    if !chain.is_empty() || matches!(source, Source::AccessKeys(_)) {
+        facts.add_sts(sts);
+    }
+    match source {
+        Source::RolesAnywhere(source) => facts.add_roles_anywhere(source),
+        Source::AccessKeys(AccessKeys { keys, get_session_token }) => {
+            facts.add("source", "access-keys");
+            facts.add("get_session_token", get_session_token);
+            let place = keys.path().map(text_of).unwrap_or_else(|| keys.fact());
+            if !place.is_empty() {
+                facts.add_bytes("access_keys", &place);
+            }
+        }
+    }
+    let steps: Vec<u8> = chain.iter().flat_map(text_of_step).collect();
+    facts.add_bytes("assume_role", &steps);
+    facts.facts
+}
+
+struct Facts {
+    facts: Vec<Fact>,
+    /// Whether a caller says them.
+    is_callers: bool,
+}
+
+impl Facts {
+    fn add_bytes(&mut self, option: &'static str, value: &[u8]) {
+        let digest = digest::digest(&digest::SHA256, value);
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest.as_ref()[..8]);
+        self.facts.push(Fact { option, digest: u64::from_be_bytes(first) });
+    }
+
+    fn add(&mut self, option: &'static str, value: impl Display) {
+        self.add_bytes(option, value.to_string().as_bytes());
+    }
+
+    fn add_any(&mut self, option: &'static str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.add(option, value);
+        }
+    }
+
+    fn add_path(&mut self, option: &'static str, path: Option<&Path>) {
+        if let Some(path) = path {
+            self.add_bytes(option, &text_of(path));
+        }
+    }
+
+    fn add_sts(&mut self, sts: &Sts) {
+        let Sts { region: _, endpoint } = sts;
+        self.add_any("sts_endpoint", endpoint.as_ref());
+    }
+
+    fn add_roles_anywhere(&mut self, source: &RolesAnywhere) {
+        let RolesAnywhere {
+            identity,
+            trust_anchor,
+            profile,
+            role,
+            role_session_name,
+            region,
+            endpoint,
+            fallback,
+        } = source;
+        self.add("source", "roles-anywhere");
+        self.add_identity(identity);
+        self.add("trust_anchor_arn", trust_anchor.as_str());
+        self.add("profile_arn", profile.as_str());
+        self.add("role_arn", role.as_str());
+        self.add_any("role_session_name", role_session_name.as_ref());
+        self.add("roles_anywhere_region", region);
+        self.add_any("endpoint", endpoint.as_ref());
+        if let Some(SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
+            self.add("fallback_trust_anchor_arn", trust_anchor.as_str());
+            self.add("fallback_profile_arn", profile.as_str());
+            self.add_any("fallback_endpoint", endpoint.as_ref());
+        }
+    }
+
+    fn add_identity(&mut self, source: &identity::Source) {
+        let identity::Source {
+            certificate,
+            private_key,
+            intermediates,
+            passphrase: _,
+            selection,
+            pkcs11_module,
+            tpm,
+        } = source;
+        let leaf = source.handed_leaf();
+        if leaf.is_none() || !self.is_callers {
+            self.add_place("certificate", certificate);
+        }
+        // Callers say something even where they were handed nothing usable. No daemon has that.
+        if let Some(leaf) = leaf.filter(|leaf| self.is_callers || !leaf.is_empty()) {
+            self.add("certificate", format!("handed leaf {leaf}"));
+        }
+        if let Some(place) = private_key {
+            self.add_place("private_key", place);
+        }
+        if let Some(place) = intermediates {
+            self.add_place("intermediates", place);
+        }
+        let Selection { fingerprints, subject, issuer, serial } = selection;
+        if !fingerprints.is_empty() {
+            let mut pins: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
+            pins.sort_unstable();
+            self.add("certificate_fingerprint", pins.join(" "));
+        }
+        self.add_any("certificate_subject", subject.as_ref());
+        self.add_any("certificate_issuer", issuer.as_ref());
+        self.add_any("certificate_serial", serial.as_ref());
+        self.add_path("pkcs11_module", pkcs11_module.as_deref());
+        self.add("tpm", tpm);
+    }
+
+    fn add_place(&mut self, option: &'static str, place: &Locator) {
+        match place {
+            Locator::File(path) => self.add_path(option, Some(path)),
+            Locator::Handed(handed) => self.add(option, handed.spelled()),
+            // Shown without its PIN.
+            Locator::Token(uri) => self.add(option, uri),
+            Locator::Tpm(handle) => self.add(option, format!("tpm:{handle:#010x}")),
+            Locator::Agent(agent) => {
+                let Choice { id, hint } = &agent.choice;
+                self.add(option, id.as_deref().unwrap_or("spiffe:"));
+                if option == "certificate" {
+                    self.add("spiffe_socket", &agent.endpoint);
+                    self.add_any("spiffe_hint", hint.as_ref());
+                }
+            }
+        }
+    }
+}
+
+/// No value holds the bytes that end one here, so no two steps look alike.
+fn text_of_step(step: &Step) -> Vec<u8> {
+    let Step {
+        role,
+        session_name,
+        external_id: _,
+        duration,
+        policy,
+        policy_arns,
+        tags,
+        transitive_tags,
+        source_identity,
+        sts,
+    } = step;
+    let seconds = duration.as_secs().to_string();
+    let one = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut values = vec![role.as_str().to_owned(), session_name.clone(), seconds, one(policy)];
+    values.extend([policy_arns.join("\x01"), transitive_tags.join("\x01")]);
+    values.extend(tags.iter().map(|(name, value)| format!("{name}\x01{value}")));
+    values.extend([one(source_identity), one(&sts.endpoint)]);
+    let mut text = values.join("\0").into_bytes();
+    text.push(2);
+    text
+}
+
+/// `a/./b` as `a/b`.
+fn text_of(path: &Path) -> Vec<u8> {
+    path.components().collect::<PathBuf>().as_os_str().as_encoded_bytes().to_vec()
+}
+
+/// The session with the folders of its files as they are without symbolic links. The files themselves stay links, which
+/// tools that renew certificates turn to others.
+fn without_links(session: &Session) -> Session {
+    let mut session = session.clone();
+    match &mut session.source {
+        Source::RolesAnywhere(source) => {
+            let identity = &mut source.identity;
+            let places = [
+                Some(&mut identity.certificate),
+                identity.private_key.as_mut(),
+                identity.intermediates.as_mut(),
+            ];
+            let files = places.into_iter().flatten().filter_map(|place| match place {
+                Locator::File(path) => Some(path),
+                _ => None,
+            });
+            for path in files.chain(identity.pkcs11_module.as_mut()) {
+                if let Some(other) = in_folder_without_links(path) {
+                    *path = other;
+                }
+            }
+        }
+        Source::AccessKeys(source) => {
+            if let Some(other) = source.keys.path().and_then(in_folder_without_links) {
+                source.keys = identity::AccessKeys::file(other);
+            }
+        }
+    }
+    session
+}
+
+fn in_folder_without_links(path: &Path) -> Option<PathBuf> {
+    let (folder, name) = (path.parent()?, path.file_name()?);
+    Some(fs_err::canonicalize(folder).ok()?.join(name))
+}

@@ -1,0 +1,329 @@
+//! A session's certificate and key: where they are, what unlocks them, which leaf may be used.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use super::agent::Workload;
+use super::check::Check;
+use super::check::Value;
+use super::environment::Environment;
+use super::file::Given;
+use super::layers::Found;
+use super::layers::SessionLayer;
+use super::options::option;
+use super::problem::Origin;
+use super::values;
+use super::values::Fault;
+use super::values::echo;
+use anchord_core::failure::Classify as _;
+use anchord_core::secret::Secret;
+use anchord_identity::Attributes;
+use anchord_identity::Fingerprint;
+use anchord_identity::Handed;
+use anchord_identity::Locator;
+use anchord_identity::Passphrase;
+use anchord_identity::Selection;
+use anchord_identity::Serial;
+use anchord_identity::Source;
+use anchord_identity::pkcs11;
+use anchord_identity::tpm;
+
+const PASSPHRASE: &str = "session.passphrase";
+
+impl Check<'_> {
+    /// `None` when something is wrong with it.
+    pub(super) fn identity(&mut self, layer: &SessionLayer<'_>) -> Option<Source> {
+        let scope = Some(layer);
+        let workload = self.workload(layer);
+        let certificate = self.place("session.certificate", layer, &workload);
+        let private_key = self.place("session.private_key", layer, &workload);
+        let intermediates = self.bytes("session.intermediates", layer);
+        let passphrase = self.passphrase(layer);
+        let selection = self.selection(layer);
+        let pkcs11_module = self.path("session.pkcs11_module", scope);
+        let tpm = self.one("session.tpm", scope, |text| {
+            text.parse::<tpm::Device>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+        });
+        if let Value::Is(Locator::Tpm(_), origin) = &certificate {
+            let fault = Fault::new("`certificate` names a key in a TPM, which holds no certificates")
+                .hint("name the file that has the certificate, and the TPM's handle in `private_key`");
+            self.report(origin.clone(), fault);
+            return None;
+        }
+        if let Value::Is(Locator::Agent(_), origin) = &private_key
+            && private_key.get() != certificate.get()
+        {
+            let fault =
+                Fault::new("`private_key` names a SPIFFE agent, whose keys fit no other certificates")
+                    .hint("name the agent in `certificate`, and leave `private_key` out");
+            self.report(origin.clone(), fault);
+            return None;
+        }
+        self.warn_of_idle(layer, &[&certificate, &private_key]);
+        Some(Source {
+            certificate: certificate.required()?,
+            private_key: private_key.optional()?,
+            intermediates: intermediates.optional()?,
+            passphrase: passphrase?,
+            selection: selection?,
+            pkcs11_module: pkcs11_module.optional()?,
+            tpm: tpm.optional()?.unwrap_or_default(),
+        })
+    }
+
+    /// Settings of places that the session does not have.
+    fn warn_of_idle(&mut self, layer: &SessionLayer<'_>, places: &[&Value<Locator>]) {
+        let is_any = |is: fn(&Locator) -> bool| places.iter().any(|place| place.get().is_some_and(is));
+        let token = is_any(|place| matches!(place, Locator::Token(_)));
+        let agent = is_any(|place| matches!(place, Locator::Agent(_)));
+        for (key, is_used) in [
+            ("session.pkcs11_module", token),
+            ("session.spiffe_socket", agent),
+            ("session.spiffe_hint", agent),
+        ] {
+            let is_given = matches!(self.layers.find(option(key), Some(layer)), Found::Values(_));
+            if is_given && !is_used {
+                let what = if key == "session.pkcs11_module" { "token" } else { "SPIFFE agent" };
+                let key = option(key).name();
+                self.warnings
+                    .push(format!("session {} has `{key}` and no {what}; it has no effect", layer.name));
+            }
+        }
+    }
+
+    /// A path, made absolute, or a URI of a place that has none.
+    fn place(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Value<Locator> {
+        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+            return self.bytes(key, layer);
+        };
+        let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
+        if text.starts_with("spiffe:") {
+            return self.agent(key, layer, workload);
+        }
+        if pkcs11::Uri::has_scheme(text) {
+            return self.token(key, layer, &given);
+        }
+        // AWS's helper writes `handle:`.
+        if text.starts_with("tpm:") || text.starts_with("handle:") {
+            return self.one(key, Some(layer), |text| {
+                let handle = text.split_once(':').map_or(text, |(_, handle)| handle);
+                let parsed = tpm::handle(handle);
+                parsed.map(Locator::Tpm).map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+            });
+        }
+        self.bytes(key, layer)
+    }
+
+    /// A path, or what this process may have been handed. A file that is called so is `./env:NAME`.
+    fn bytes(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
+        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+            return self.file(key, layer);
+        };
+        let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
+        if text.starts_with("env:") || text.starts_with("credential:") {
+            let environment = self.layers.environment;
+            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Handed));
+        }
+        self.file(key, layer)
+    }
+
+    fn file(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
+        match self.path(key, Some(layer)) {
+            Value::Is(path, origin) => Value::Is(Locator::File(path), origin),
+            Value::Absent => Value::Absent,
+            Value::Broken => Value::Broken,
+        }
+    }
+
+    /// A token's URI may hold its PIN: it is neither repeated nor reported as it was written.
+    fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[Given]) -> Value<Locator> {
+        let Some(given) = given.last() else { return Value::Broken };
+        let parsed = values::plain(&given.text).and_then(|text| {
+            text.parse::<pkcs11::Uri>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+        });
+        match parsed {
+            Ok(uri) => {
+                self.note_secret(key, layer, &uri.to_string(), given.origin.clone());
+                Value::Is(Locator::Token(Box::new(uri)), given.origin.clone())
+            }
+            Err(fault) => {
+                self.report_value(option(key), Some(layer), &given.origin, fault);
+                Value::Broken
+            }
+        }
+    }
+
+    /// `Some(None)` when there is none. Noted without what it may hold.
+    fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Option<Option<Passphrase>> {
+        let given = match self.layers.find(option(PASSPHRASE), Some(layer)) {
+            Found::Absent => return self.one(PASSPHRASE, Some(layer), values::text).optional().map(|_| None),
+            Found::Broken => return None,
+            Found::Values(mut given) => given.pop()?,
+        };
+        let spec = option(PASSPHRASE);
+        let parsed = values::plain(&given.text).and_then(|text| self.passphrase_of(text, &given.origin));
+        match parsed {
+            Ok((passphrase, shown)) => {
+                self.note_secret(PASSPHRASE, layer, &shown, given.origin.clone());
+                if matches!((&passphrase, &given.origin), (Passphrase::Given(_), Origin::Argument(_)))
+                    && given.text.starts_with("pass:")
+                {
+                    self.warnings.push(format!(
+                        "the passphrase in --{0} can be read by every user of this host in the list of processes; \
+                         hint: name it with --{0} file:PATH, credential:NAME, env:VARIABLE or prompt",
+                        spec.flag
+                    ));
+                }
+                Some(Some(passphrase))
+            }
+            Err(fault) => {
+                self.report_value(spec, Some(layer), &given.origin, fault);
+                None
+            }
+        }
+    }
+
+    /// OpenSSL's forms of a passphrase argument (openssl-passphrase-options(1)), and systemd's credentials.
+    fn passphrase_of(&self, text: &str, origin: &Origin) -> Result<(Passphrase, String), Fault> {
+        let environment = self.layers.environment;
+        let forms = "give file:PATH, credential:NAME, env:VARIABLE, prompt or pass:TEXT";
+        // What has no known form may be the passphrase itself, so it is not repeated.
+        let (form, rest) = match text.split_once(':') {
+            None if text == "prompt" => {
+                return Ok((Passphrase::Prompted(Arc::new(OnceLock::new())), text.into()));
+            }
+            Some(parts) => parts,
+            None => return Err(Fault::new("does not say where the passphrase is").hint(forms)),
+        };
+        match form {
+            "file" if !rest.is_empty() => {
+                Ok((Passphrase::File(self.start_of(origin).join(rest)), text.into()))
+            }
+            "credential" => Ok((self.credential(rest)?, text.into())),
+            "env" if !rest.is_empty() => {
+                is_variable(rest)?;
+                let passphrase = match environment.get(rest) {
+                    Some(value) => Passphrase::Given(Secret::new(value.into())),
+                    None => {
+                        let (why, hint) = no_variable(rest, environment, "the key");
+                        Passphrase::Absent { why, hint }
+                    }
+                };
+                Ok((passphrase, text.into()))
+            }
+            "pass" if rest.is_empty() => Err(Fault::new("is `pass:` with nothing behind it").hint(
+                "leave the passphrase out for a key without one; a variable that a shell put there may not be set: \
+                 env:VARIABLE would say so",
+            )),
+            "pass" => {
+                Ok((Passphrase::Given(Secret::new(rest.into())), "pass:[redacted]".into()))
+            }
+            _ => Err(Fault::new("does not say where the passphrase is").hint(forms)),
+        }
+    }
+
+    fn credential(&self, name: &str) -> Result<Passphrase, Fault> {
+        Ok(match self.credential_path(name)? {
+            Some(path) => Passphrase::File(path),
+            None => {
+                let (why, hint) = no_credential(name);
+                Passphrase::Absent { why, hint }
+            }
+        })
+    }
+
+    /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
+    pub(super) fn credential_path(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        credential_path(name, self.layers.environment)
+    }
+
+    /// A list without any would pin nothing, which nobody means who writes one.
+    fn pins(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<Fingerprint>> {
+        const KEY: &str = "session.certificate_fingerprint";
+        let is_given = matches!(self.layers.find(option(KEY), Some(layer)), Found::Values(_));
+        let pins = self.many(KEY, Some(layer), parsed::<Fingerprint>)?;
+        if is_given && pins.is_empty() {
+            let fault = Fault::new("`certificate_fingerprint` is empty, so nothing would be pinned")
+                .hint("name the certificates that may be used, or remove it");
+            self.report(self.file_origin(), fault);
+            return None;
+        }
+        Some(pins)
+    }
+
+    fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<Selection> {
+        let scope = Some(layer);
+        let fingerprints = self.pins(layer);
+        let subject = self.one("session.certificate_subject", scope, parsed::<Attributes>);
+        let issuer = self.one("session.certificate_issuer", scope, parsed::<Attributes>);
+        let serial = self.one("session.certificate_serial", scope, parsed::<Serial>);
+        Some(Selection {
+            fingerprints: fingerprints?,
+            subject: subject.optional()?,
+            issuer: issuer.optional()?,
+            serial: serial.optional()?,
+        })
+    }
+}
+
+/// systemd.exec(5), `LoadCredential=`.
+fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
+    }
+    let folder = environment.get("CREDENTIALS_DIRECTORY");
+    Ok(folder.map(|folder| Path::new(folder).join(name)))
+}
+
+/// Why a variable gives nothing, and what `needed` it for.
+pub(super) fn no_variable(name: &str, environment: &Environment, needed: &str) -> (String, String) {
+    let why = format!("the variable {} {}", echo(name), environment.lack(name));
+    (why, format!("set it for the process that needs {needed}"))
+}
+
+/// Why there is no credential of this name, and what to do.
+pub(super) fn no_credential(name: &str) -> (String, String) {
+    (
+        format!("systemd has passed no credential {} to this process", echo(name)),
+        format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
+    )
+}
+
+/// `env:VARIABLE` or `credential:NAME`.
+fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
+    if let Some(name) = text.strip_prefix("credential:") {
+        return Ok(match credential_path(name, environment)? {
+            Some(path) => Handed::file(text, path),
+            None => {
+                let (why, hint) = no_credential(name);
+                Handed::nothing(text, why, hint)
+            }
+        });
+    }
+    let name = text.strip_prefix("env:").unwrap_or_default();
+    is_variable(name)?;
+    Ok(match environment.get(name) {
+        Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
+        None => {
+            let (why, hint) = no_variable(name, environment, "it");
+            Handed::nothing(text, why, hint)
+        }
+    })
+}
+
+/// What is no name may be the secret itself, so it is not repeated.
+fn is_variable(name: &str) -> Result<(), Fault> {
+    match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        true => Ok(()),
+        false => {
+            Err(Fault::new("has no variable's name behind `env:`").hint("write env:VARIABLE, without `$`"))
+        }
+    }
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
+    text.parse().map_err(|why| Fault::new(format!("{} {why}", echo(text))))
+}

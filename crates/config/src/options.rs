@@ -1,0 +1,556 @@
+//! Every option, declared once.
+//!
+//! The command line, the names of the variables, the help and the sample file are made from [`OPTIONS`], so
+//! that an option cannot exist in one of them only. What a value means is checked elsewhere.
+
+/// One option: a flag, a variable and, for [`OPTIONS`], a key of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Where the file has it: `table.key`, or `key` at the top. `session.key` stands for `[session.NAME]`.
+    pub key: &'static str,
+    /// The long flag, without dashes.
+    pub flag: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What its values look like.
+    pub kind: Kind,
+    /// What holds when nobody gives it.
+    pub fallback: Fallback,
+    /// A value as the sample file writes it.
+    pub sample: &'static str,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+/// What values look like in the file; flags and variables give all of them as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string, named as help shows it.
+    Text(&'static str),
+    /// A path; relative ones start at the file's folder, those of flags and variables at the current one.
+    Path,
+    /// A path, or a URI that [`anchord_identity::Locator`] knows.
+    Place,
+    /// `true` or `false`.
+    Switch,
+    /// `"30s"`, or a whole number of seconds.
+    Span,
+    /// A time-out: `"3000ms"` or `"3s"`, never a number alone, or `"none"`.
+    Limit,
+    /// Roles to assume: an array of ARNs, or of tables (`[[session.NAME.assume_role]]`), which only the file can have.
+    Steps,
+    /// A table of strings.
+    Table,
+    /// An array of strings; commas separate them in flags and variables, and the flag may be repeated.
+    List(&'static str),
+}
+
+/// What holds when nobody gives a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value, in the form a flag would have.
+    Value(&'static str),
+    /// Something that depends on the rest, in words.
+    Rule(&'static str),
+    /// Nothing: it must be given.
+    Required,
+}
+
+impl OptionSpec {
+    /// The table of the file, without the session's name; empty at the top.
+    pub fn table(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// The key within its table.
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    /// Whether it says whose credentials a session's are; the Region in which clients use them does not.
+    pub fn decides_credentials(&self) -> bool {
+        self.table() == "session" && self.flag != "region"
+    }
+}
+
+impl Kind {
+    /// The words after "expected" when the file holds another type.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Path | Self::Place => "a string",
+            Self::Switch => "a boolean",
+            Self::Limit => "a string such as \"3000ms\" or \"3s\"",
+            Self::Span => "a string such as \"30s\" or a whole number of seconds",
+            Self::List(_) => "an array of strings",
+            Self::Steps => "an array of role ARNs or of tables",
+            Self::Table => "a table of strings",
+        }
+    }
+}
+
+impl std::fmt::Display for Fallback {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(text) | Self::Rule(text) => write!(formatter, "default: {text}"),
+            Self::Required => formatter.write_str("required"),
+        }
+    }
+}
+
+/// The option with this key.
+///
+/// # Panics
+/// When there is none: keys are written by us, and loading any file looks all of them up.
+pub(super) fn option(key: &str) -> &'static OptionSpec {
+    OPTIONS.iter().find(|spec| spec.key == key).expect("only keys of OPTIONS are asked for")
+}
+
+/// The keys of a `[[session.NAME.assume_role]]`. They have no flags and no variables.
+pub(super) const STEP_OPTIONS: &[OptionSpec] = &[
+    step("role_arn", Kind::Text("ARN"), "\"arn:aws:iam::210987654321:role/models\"", "required"),
+    step("session_name", Kind::Text("NAME"), "\"robot-7\"", "what CloudTrail shows; else anchord-SESSION"),
+    step("external_id", Kind::Text("ID"), "\"7d2f\"", "what the role's owner asks for in the trust policy"),
+    step("duration", Kind::Span, "\"1h\"", "the longest after another role; 12h after access keys"),
+    step("policy", Kind::Text("JSON"), "'{\"Version\": …}'", "a session policy"),
+    step("policy_arns", Kind::List("ARN"), "[\"arn:aws:iam::…\"]", "managed policies, as limits"),
+    step("tags", Kind::Table, "{ project = \"robots\" }", "session tags"),
+    step("transitive_tags", Kind::List("NAME"), "[\"project\"]", "tags that go on through further roles"),
+    step(
+        "source_identity",
+        Kind::Text("NAME"),
+        "\"robot-7\"",
+        "who is behind it; a certificate's is set already",
+    ),
+    step("sts_region", Kind::Text("REGION"), "\"us-east-1\"", "else the session's"),
+    step("sts_endpoint", Kind::Text("URL"), "\"https://…\"", "else the session's, or AWS's own"),
+];
+
+const fn step(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
+}
+
+/// Tells where to read and which session is meant; has no key in the file.
+pub const SELECTORS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "config",
+        flag: "config",
+        variable: "ANCHORD_CONFIG",
+        kind: Kind::Path,
+        fallback: Fallback::Rule(
+            "$XDG_CONFIG_HOME/anchord/anchord.toml (~/.config without it), else /etc/anchord/anchord.toml, else no file",
+        ),
+        sample: "",
+        doc: "The settings file",
+    },
+    OptionSpec {
+        key: "session",
+        flag: "session",
+        variable: "ANCHORD_SESSION",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("the file's only session, or `default` when flags define it"),
+        sample: "",
+        doc: "The session that is meant, and that the session options below change",
+    },
+];
+
+/// Every option that the file knows, in the order in which the sample has them.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "runtime_directory",
+        flag: "runtime-directory",
+        variable: "ANCHORD_RUNTIME_DIRECTORY",
+        kind: Kind::Path,
+        fallback: Fallback::Rule(
+            "$RUNTIME_DIRECTORY, else /run/anchord for root, else $XDG_RUNTIME_DIR/anchord",
+        ),
+        sample: "\"/run/anchord\"",
+        doc: "The folder of the socket, the bearer files and the token key",
+    },
+    OptionSpec {
+        key: "log.level",
+        flag: "log-level",
+        variable: "ANCHORD_LOG_LEVEL",
+        kind: Kind::Text("error|warn|info|debug|trace"),
+        fallback: Fallback::Value("info"),
+        sample: "\"info\"",
+        doc: "The least important messages that are logged: error, warn, info, debug or trace",
+    },
+    OptionSpec {
+        key: "log.format",
+        flag: "log-format",
+        variable: "ANCHORD_LOG_FORMAT",
+        kind: Kind::Text("text|json"),
+        fallback: Fallback::Value("text"),
+        sample: "\"text\"",
+        doc: "How log lines look: text for people, json for machines",
+    },
+    OptionSpec {
+        key: "http.listen",
+        flag: "listen",
+        variable: "ANCHORD_LISTEN",
+        kind: Kind::List("ADDRESS:PORT"),
+        fallback: Fallback::Value("127.0.0.1:9911"),
+        sample: "[\"127.0.0.1:9911\"]",
+        doc: "The loopback or link-local addresses that serve IMDS and container credentials",
+    },
+    OptionSpec {
+        key: "imds.enabled",
+        flag: "imds-enabled",
+        variable: "ANCHORD_IMDS_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether the EC2 instance metadata service is imitated",
+    },
+    OptionSpec {
+        key: "imds.session",
+        flag: "imds-session",
+        variable: "ANCHORD_IMDS_SESSION",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("the only session; required when there are several"),
+        sample: "\"bedrock\"",
+        doc: "The session whose credentials IMDS hands out",
+    },
+    OptionSpec {
+        key: "container.enabled",
+        flag: "container-enabled",
+        variable: "ANCHORD_CONTAINER_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether container credentials are served",
+    },
+    OptionSpec {
+        key: "socket.enabled",
+        flag: "socket-enabled",
+        variable: "ANCHORD_SOCKET_ENABLED",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether the Unix socket is served",
+    },
+    OptionSpec {
+        key: "socket.path",
+        flag: "socket-path",
+        variable: "ANCHORD_SOCKET_PATH",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("anchord.sock in the runtime directory"),
+        sample: "\"/run/anchord/anchord.sock\"",
+        doc: "Where the Unix socket is",
+    },
+    OptionSpec {
+        key: "socket.mode",
+        flag: "socket-mode",
+        variable: "ANCHORD_SOCKET_MODE",
+        kind: Kind::Text("OCTAL"),
+        fallback: Fallback::Value("0600"),
+        sample: "\"0600\"",
+        doc: "The permissions of the Unix socket, in octal; whoever may write to it may connect",
+    },
+    OptionSpec {
+        key: "upstream.connect_timeout",
+        flag: "connect-timeout",
+        variable: "ANCHORD_CONNECT_TIMEOUT",
+        kind: Kind::Limit,
+        fallback: Fallback::Value("5s"),
+        sample: "\"5s\"",
+        doc: "How long a connection to AWS may take to open; none or -1 for no limit",
+    },
+    OptionSpec {
+        key: "upstream.read_timeout",
+        flag: "read-timeout",
+        variable: "ANCHORD_READ_TIMEOUT",
+        kind: Kind::Limit,
+        fallback: Fallback::Value("10s"),
+        sample: "\"10s\"",
+        doc: "How long AWS may be silent while we wait for its answer; none or -1 for no limit",
+    },
+    OptionSpec {
+        key: "upstream.ca_file",
+        flag: "ca-file",
+        variable: "ANCHORD_CA_FILE",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("AWS_CA_BUNDLE, else the system's"),
+        sample: "\"/etc/anchord/proxy-ca.pem\"",
+        doc: "The PEM file of the authorities that TLS servers are judged by",
+    },
+    OptionSpec {
+        key: "upstream.use_fips_endpoint",
+        flag: "use-fips-endpoint",
+        variable: "ANCHORD_USE_FIPS_ENDPOINT",
+        kind: Kind::Switch,
+        fallback: Fallback::Rule("AWS_USE_FIPS_ENDPOINT, else false"),
+        sample: "false",
+        doc: "Whether AWS's endpoints with cryptography validated under FIPS 140 are called",
+    },
+    OptionSpec {
+        key: "upstream.use_dualstack_endpoint",
+        flag: "use-dualstack-endpoint",
+        variable: "ANCHORD_USE_DUALSTACK_ENDPOINT",
+        kind: Kind::Switch,
+        fallback: Fallback::Rule("AWS_USE_DUALSTACK_ENDPOINT, else false"),
+        sample: "false",
+        doc: "Whether AWS's endpoints that have IPv6 as well are called",
+    },
+    OptionSpec {
+        key: "session.source",
+        flag: "source",
+        variable: "ANCHORD_SOURCE",
+        kind: Kind::Text("roles-anywhere|access-keys"),
+        fallback: Fallback::Value("roles-anywhere"),
+        sample: "\"roles-anywhere\"",
+        doc: "What the session begins with: roles-anywhere for a certificate, access-keys for a user's own keys",
+    },
+    OptionSpec {
+        key: "session.certificate",
+        flag: "certificate",
+        variable: "ANCHORD_CERTIFICATE",
+        kind: Kind::Place,
+        fallback: Fallback::Required,
+        sample: "\"/etc/anchord/leaf.pem\"",
+        doc: "Where the certificate is, with or without intermediates: a PEM or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, spiffe: or spiffe://ID",
+    },
+    OptionSpec {
+        key: "session.private_key",
+        flag: "private-key",
+        variable: "ANCHORD_PRIVATE_KEY",
+        kind: Kind::Place,
+        fallback: Fallback::Rule("where the certificate is"),
+        sample: "\"/etc/anchord/key.pem\"",
+        doc: "Where its private key is: a PEM (also TSS2) or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
+    },
+    OptionSpec {
+        key: "session.intermediates",
+        flag: "intermediates",
+        variable: "ANCHORD_INTERMEDIATES",
+        kind: Kind::Place,
+        fallback: Fallback::Rule("none"),
+        sample: "\"/etc/anchord/chain.pem\"",
+        doc: "Where the certificates between the leaf and the trust anchor are: a PEM file, credential:NAME or env:VARIABLE",
+    },
+    OptionSpec {
+        key: "session.passphrase",
+        flag: "passphrase",
+        variable: "ANCHORD_PASSPHRASE",
+        kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|prompt|pass:TEXT"),
+        fallback: Fallback::Rule("none"),
+        sample: "\"file:/etc/anchord/passphrase\"",
+        doc: "Where the key's passphrase, PIN or authorization value is; credential is systemd's LoadCredential",
+    },
+    OptionSpec {
+        key: "session.certificate_fingerprint",
+        flag: "certificate-fingerprint",
+        variable: "ANCHORD_CERTIFICATE_FINGERPRINT",
+        kind: Kind::List("sha256:HEX"),
+        fallback: Fallback::Rule("any"),
+        sample: "[\"sha256:6f1d4c0e8f4be0d5b1f0b6d2a7c39c0a5d2f8e7b1a4c3d6e9f0a1b2c3d4e5f60\"]",
+        doc: "The only certificates that may be used, as `openssl x509 -fingerprint -sha256` prints them",
+    },
+    OptionSpec {
+        key: "session.certificate_subject",
+        flag: "certificate-subject",
+        variable: "ANCHORD_CERTIFICATE_SUBJECT",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"CN=robot-7,O=Acme\"",
+        doc: "Attributes that the certificate's subject must have, where there are several certificates",
+    },
+    OptionSpec {
+        key: "session.certificate_issuer",
+        flag: "certificate-issuer",
+        variable: "ANCHORD_CERTIFICATE_ISSUER",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"CN=Factory CA\"",
+        doc: "Attributes that the name of the certificate's issuer must have",
+    },
+    OptionSpec {
+        key: "session.certificate_serial",
+        flag: "certificate-serial",
+        variable: "ANCHORD_CERTIFICATE_SERIAL",
+        kind: Kind::Text("SERIAL"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"0x1a2b3c\"",
+        doc: "The certificate's serial number, hexadecimal after 0x, else decimal",
+    },
+    OptionSpec {
+        key: "session.pkcs11_module",
+        flag: "pkcs11-module",
+        variable: "ANCHORD_PKCS11_MODULE",
+        kind: Kind::Path,
+        fallback: Fallback::Rule("p11-kit's, for all modules of this host"),
+        sample: "\"/usr/lib/softhsm/libsofthsm2.so\"",
+        doc: "The library that speaks for tokens, where a pkcs11: URI names none in module-path",
+    },
+    OptionSpec {
+        key: "session.tpm",
+        flag: "tpm",
+        variable: "ANCHORD_TPM",
+        kind: Kind::Text("device:PATH|swtpm:host=HOST,port=PORT|swtpm:path=PATH"),
+        fallback: Fallback::Value("device:/dev/tpmrm0"),
+        sample: "\"device:/dev/tpmrm0\"",
+        doc: "The TPM that holds the key, as TPM2TOOLS_TCTI writes it",
+    },
+    OptionSpec {
+        key: "session.spiffe_socket",
+        flag: "spiffe-socket",
+        variable: "ANCHORD_SPIFFE_SOCKET",
+        kind: Kind::Text("unix:///PATH|tcp://ADDRESS:PORT"),
+        fallback: Fallback::Rule("SPIFFE_ENDPOINT_SOCKET"),
+        sample: "\"unix:///run/spire/agent/public/api.sock\"",
+        doc: "The Workload API of the SPIFFE agent, for a certificate that is spiffe: or spiffe://trust.domain/path",
+    },
+    OptionSpec {
+        key: "session.spiffe_hint",
+        flag: "spiffe-hint",
+        variable: "ANCHORD_SPIFFE_HINT",
+        kind: Kind::Text("HINT"),
+        fallback: Fallback::Rule("any"),
+        sample: "\"internal\"",
+        doc: "The hint of the SVID that is meant, where the agent gives several",
+    },
+    OptionSpec {
+        key: "session.trust_anchor_arn",
+        flag: "trust-anchor-arn",
+        variable: "ANCHORD_TRUST_ANCHOR_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae-3fc2-4a1c-9d0c-3a5f8d2b7c11\"",
+        doc: "The trust anchor that the certificate leads to",
+    },
+    OptionSpec {
+        key: "session.profile_arn",
+        flag: "profile-arn",
+        variable: "ANCHORD_PROFILE_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70-58b1-4a0e-8f57-0c6d1e2b3a44\"",
+        doc: "The Roles Anywhere profile, in the trust anchor's account and Region",
+    },
+    OptionSpec {
+        key: "session.role_arn",
+        flag: "role-arn",
+        variable: "ANCHORD_ROLE_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Required,
+        sample: "\"arn:aws:iam::123456789012:role/bedrock\"",
+        doc: "The role whose credentials are asked for",
+    },
+    OptionSpec {
+        key: "session.duration",
+        flag: "duration",
+        variable: "ANCHORD_DURATION",
+        kind: Kind::Span,
+        fallback: Fallback::Value("1h"),
+        sample: "\"1h\"",
+        doc: "How long credentials are to last, 15m to 12h; the profile may shorten it",
+    },
+    OptionSpec {
+        key: "session.role_session_name",
+        flag: "role-session-name",
+        variable: "ANCHORD_ROLE_SESSION_NAME",
+        kind: Kind::Text("NAME"),
+        fallback: Fallback::Rule("AWS takes the certificate's serial number"),
+        sample: "\"build-host-7\"",
+        doc: "The name CloudTrail shows; refused unless the profile accepts role session names",
+    },
+    OptionSpec {
+        key: "session.region",
+        flag: "region",
+        variable: "ANCHORD_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Rule("the trust anchor's; required with access keys"),
+        sample: "\"us-east-1\"",
+        doc: "The Region that clients use the credentials in",
+    },
+    OptionSpec {
+        key: "session.roles_anywhere_region",
+        flag: "roles-anywhere-region",
+        variable: "ANCHORD_ROLES_ANYWHERE_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Value("auto"),
+        sample: "\"auto\"",
+        doc: "The Region that is asked for credentials; auto takes it from the ARNs",
+    },
+    OptionSpec {
+        key: "session.endpoint",
+        flag: "endpoint",
+        variable: "ANCHORD_ENDPOINT",
+        kind: Kind::Text("URL"),
+        fallback: Fallback::Rule("AWS's own, by Region"),
+        sample: "\"https://rolesanywhere.us-east-1.amazonaws.com\"",
+        doc: "The https:// address that is asked instead of AWS's usual one, such as a VPC endpoint",
+    },
+    OptionSpec {
+        key: "session.fallback_trust_anchor_arn",
+        flag: "fallback-trust-anchor-arn",
+        variable: "ANCHORD_FALLBACK_TRUST_ANCHOR_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Rule("no second endpoint"),
+        sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:trust-anchor/7d3e9f21-6a4b-4c58-8e1f-2b9c0d4a6e53\"",
+        doc: "The trust anchor, usually of another Region, that is asked when the first endpoint fails for good",
+    },
+    OptionSpec {
+        key: "session.fallback_profile_arn",
+        flag: "fallback-profile-arn",
+        variable: "ANCHORD_FALLBACK_PROFILE_ARN",
+        kind: Kind::Text("ARN"),
+        fallback: Fallback::Rule("no second endpoint"),
+        sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:profile/5b8c1d60-9e2f-4a73-b6d4-8f0a3c7e1d92\"",
+        doc: "The profile for the same role, in the fallback trust anchor's account and Region",
+    },
+    OptionSpec {
+        key: "session.fallback_endpoint",
+        flag: "fallback-endpoint",
+        variable: "ANCHORD_FALLBACK_ENDPOINT",
+        kind: Kind::Text("URL"),
+        fallback: Fallback::Rule("AWS's own, in the fallback trust anchor's Region"),
+        sample: "\"https://rolesanywhere.us-west-2.amazonaws.com\"",
+        doc: "The https:// address that is asked instead of the second Region's usual one",
+    },
+    OptionSpec {
+        key: "session.access_keys",
+        flag: "access-keys",
+        variable: "ANCHORD_ACCESS_KEYS",
+        kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|env"),
+        fallback: Fallback::Rule("none; needed by source = access-keys"),
+        sample: "\"file:/etc/anchord/access-keys\"",
+        doc: "Where a user's access keys are, in a form of the SDKs', IAM's or as ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    },
+    OptionSpec {
+        key: "session.get_session_token",
+        flag: "get-session-token",
+        variable: "ANCHORD_GET_SESSION_TOKEN",
+        kind: Kind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Whether access keys without assume_role are exchanged for temporary credentials, which IMDS needs, or are handed out themselves",
+    },
+    OptionSpec {
+        key: "session.assume_role",
+        flag: "assume-role",
+        variable: "ANCHORD_ASSUME_ROLE",
+        kind: Kind::Steps,
+        fallback: Fallback::Rule("none"),
+        sample: "[\"arn:aws:iam::210987654321:role/models\"]",
+        doc: "The roles that are assumed with these credentials, one after the other, for what clients get",
+    },
+    OptionSpec {
+        key: "session.sts_region",
+        flag: "sts-region",
+        variable: "ANCHORD_STS_REGION",
+        kind: Kind::Text("REGION"),
+        fallback: Fallback::Rule("`region`"),
+        sample: "\"us-east-1\"",
+        doc: "The Region whose STS is asked",
+    },
+    OptionSpec {
+        key: "session.sts_endpoint",
+        flag: "sts-endpoint",
+        variable: "ANCHORD_STS_ENDPOINT",
+        kind: Kind::Text("URL"),
+        fallback: Fallback::Rule("AWS's own, by Region"),
+        sample: "\"https://sts.us-east-1.amazonaws.com\"",
+        doc: "The https:// address that is asked instead of STS's usual one",
+    },
+];

@@ -1,0 +1,99 @@
+//! One declaration makes flags, variables, help and the sample file.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn all() -> impl Iterator<Item = &'static OptionSpec> {
+    SELECTORS.iter().chain(OPTIONS)
+}
+
+/// The sample with every setting switched on.
+fn uncommented() -> String {
+    let strip = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') && !setting.is_empty() => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    sample().lines().map(|line| strip(line) + "\n").collect()
+}
+
+#[test]
+fn help_shows_every_flag_with_its_sentence_variable_and_default() {
+    let help =
+        clap::Command::new("anchord").term_width(0).args(arguments::all()).render_long_help().to_string();
+
+    for spec in all() {
+        let line = format!("{} [{}] [variable: {}]", spec.doc, spec.fallback, spec.variable);
+        assert!(help.contains(&format!("--{} <", spec.flag)), "{} is missing:\n{help}", spec.flag);
+        assert!(help.contains(&line), "{line} is missing:\n{help}");
+    }
+}
+
+#[test]
+fn flags_variables_and_keys_are_unique_and_agree() {
+    let mut seen = BTreeSet::new();
+    for spec in all() {
+        let from_flag = format!("ANCHORD_{}", spec.flag.to_uppercase().replace('-', "_"));
+        assert_eq!(spec.variable, from_flag);
+        assert!(seen.insert(spec.flag), "{} is declared twice", spec.flag);
+        assert!(!spec.doc.ends_with('.') && !spec.doc.contains(". "), "{} needs one sentence", spec.key);
+    }
+    let keys: BTreeSet<_> = OPTIONS.iter().map(|spec| spec.key).collect();
+    assert_eq!(keys.len(), OPTIONS.len());
+}
+
+#[test]
+fn the_shipped_sample_is_the_one_that_the_options_make() {
+    let shipped = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/anchord.toml"));
+
+    assert_eq!(shipped, sample(), "write config::sample() to systemd/anchord.toml");
+}
+
+#[test]
+fn the_sample_has_every_option_and_only_lacks_a_session() {
+    for spec in OPTIONS {
+        assert!(sample().contains(&format!("\n#{} = {}\n", spec.name(), spec.sample)), "{}", spec.key);
+        assert!(sample().contains(spec.doc) && sample().contains(spec.variable), "{}", spec.key);
+    }
+    let refusal = refusal(&sample());
+    assert!(refusal.starts_with("anchord.toml: no session is defined"), "{refusal}");
+    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+}
+
+#[test]
+fn the_uncommented_sample_loads_and_gives_every_option() {
+    let settings = settled(&uncommented());
+
+    assert_eq!(settings.sessions[0].name, "bedrock");
+    for spec in OPTIONS {
+        let key =
+            spec.key.replace("session.", "session.bedrock.").replace("imds.session.bedrock.", "imds.session");
+        let origin = settings.origins.of(&key);
+        assert!(matches!(origin, Some(Origin::File { .. })), "{key} came from {origin:?}");
+    }
+}
+
+#[test]
+fn the_sample_writes_the_defaults_where_they_are_fixed() {
+    for spec in OPTIONS {
+        if let Fallback::Value(default) = spec.fallback {
+            assert_eq!(spec.sample.replace(['"', '[', ']'], ""), default, "{}", spec.key);
+        }
+    }
+}
+
+#[test]
+fn every_option_works_as_a_flag_and_as_a_variable() {
+    let settings = settled(&uncommented());
+    let texts: Vec<_> = OPTIONS.iter().map(|spec| (spec, spec.sample.replace(['"', '[', ']'], ""))).collect();
+    let flags: Vec<_> = texts.iter().map(|(spec, text)| format!("--{}={text}", spec.flag)).collect();
+    let flags: Vec<_> = flags.iter().map(String::as_str).chain(["--session=bedrock"]).collect();
+    let mut variables: Vec<_> = texts.iter().map(|(spec, text)| (spec.variable, text.as_str())).collect();
+    variables.push(("ANCHORD_SESSION", "bedrock"));
+
+    for mut settled in [settle("", &flags, &[]).unwrap(), settle("", &[], &variables).unwrap()] {
+        assert_eq!(settled.picked.take().as_deref(), Some("bedrock"));
+        settled.origins = settings.origins.clone();
+        assert_eq!(settled, settings);
+    }
+}

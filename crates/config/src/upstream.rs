@@ -1,0 +1,112 @@
+//! How AWS is reached, where the SDKs' and everybody's variables have a say.
+
+use std::path::PathBuf;
+
+use super::Caller;
+use super::Upstream;
+use super::check::Check;
+use super::check::NONE;
+use super::check::Value;
+use super::check::quoted;
+use super::problem::Origin;
+use super::report::without_login;
+use super::values;
+use anchord_core::endpoint::Variant;
+use anchord_core::secret::Secret;
+
+impl Check<'_> {
+    pub(super) fn upstream(&mut self) -> Option<Upstream> {
+        let connect_timeout = self.one("upstream.connect_timeout", None, values::timeout);
+        let read_timeout = self.one("upstream.read_timeout", None, values::timeout);
+        let ca_file = self.ca_file();
+        // Lower case wins and https goes before all, as in curl.
+        let proxy =
+            self.proxy_variable("upstream.proxy", &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+        let no_proxy = self.proxy_variable("upstream.no_proxy", &["no_proxy", "NO_PROXY"]);
+        let variant = self.variant();
+        Some(Upstream {
+            connect_timeout: connect_timeout.required()?,
+            read_timeout: read_timeout.required()?,
+            ca_file: ca_file?,
+            variant: variant?,
+            proxy: proxy?.map(Secret::new),
+            no_proxy: no_proxy?,
+            verifies_servers: true,
+        })
+    }
+
+    /// Which of AWS's endpoints are called.
+    fn variant(&mut self) -> Option<Variant> {
+        let fips = self.endpoint_switch("upstream.use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT");
+        let dual_stack =
+            self.endpoint_switch("upstream.use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT");
+        Some(Variant { fips: fips?, dual_stack: dual_stack? })
+    }
+
+    /// The SDKs' variable holds where nobody gave a file.
+    fn ca_file(&mut self) -> Option<Option<PathBuf>> {
+        const SHARED: &str = "AWS_CA_BUNDLE";
+        let own = self.path("upstream.ca_file", None);
+        match (own, self.layers.environment.get(SHARED)) {
+            (Value::Absent, Some(text)) => {
+                let origin = Origin::Variable(SHARED.into());
+                if let Err(fault) = values::place(text) {
+                    self.report(origin, fault);
+                    return None;
+                }
+                let path = self.layers.environment.current_dir().join(text);
+                self.note_path("upstream.ca_file".into(), &path, origin);
+                Some(Some(path))
+            }
+            (own, _) => own.optional(),
+        }
+    }
+
+    /// A switch that the SDKs know as `shared`, which they read without regard to case.
+    fn endpoint_switch(&mut self, key: &str, shared: &str) -> Option<bool> {
+        let own = self.one(key, None, values::switch);
+        match (own, self.layers.environment.get(shared)) {
+            (Value::Absent, Some(text)) => {
+                let origin = Origin::Variable(shared.into());
+                let parsed = values::plain(text).and_then(|text| values::switch(&text.to_ascii_lowercase()));
+                match parsed {
+                    Ok(on) => {
+                        self.origins.note(key, on.to_string(), origin);
+                        Some(on)
+                    }
+                    Err(fault) => {
+                        self.report(origin, fault);
+                        None
+                    }
+                }
+            }
+            (Value::Absent, None) => {
+                self.note_default(key, None, "false");
+                Some(false)
+            }
+            (own, _) => own.required(),
+        }
+    }
+
+    /// A variable that all tools share. It may hold a password, so no message repeats it.
+    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+        let environment = self.layers.environment;
+        let Some((name, text)) = names.iter().find_map(|name| Some((*name, environment.get(name)?))) else {
+            self.origins.note(key, NONE, Origin::Default);
+            return Some(None);
+        };
+        let origin = Origin::Variable(name.into());
+        // A client may never need it: the daemon that it asks has its own way to AWS.
+        let is_needed = self.caller == Caller::Daemon;
+        let proxy = if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) };
+        let is_malformed = proxy.is_err();
+        let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });
+        if let Err(fault) = checked {
+            self.report(origin, fault);
+            return None;
+        }
+        let shown = if is_malformed { "[redacted]".into() } else { without_login(text) };
+        self.origins.note(key, quoted(&shown), origin);
+        Some(Some(text.into()))
+    }
+}

@@ -1,0 +1,473 @@
+//! What single values mean: spans, addresses, names.
+//!
+//! Each function takes the text as it was given and says what is wrong with it without knowing where it
+//! stood. Texts are repeated in messages only through [`echo`], and never when they look like key material.
+
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Format;
+use super::Level;
+use anchord_core::arn;
+use anchord_core::arn::ProfileArn;
+use anchord_core::arn::Region;
+use anchord_core::arn::RoleArn;
+use anchord_core::arn::TrustAnchorArn;
+
+/// What is wrong with a value, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) what: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same without the value that it is about. Programs log what anchord says of their command lines, and a value in
+    /// the wrong place may be secret.
+    pub(super) fn without(mut self, text: &str) -> Self {
+        let quoted = echo(text);
+        // Such as `credential:`, whose name alone is told.
+        let behind = text.split_once(':').map(|(_, behind)| echo(behind));
+        if self.what.contains(&quoted) {
+            self.what = self.what.replace(&quoted, "the value");
+        } else if let Some(behind) = behind.filter(|behind| self.what.starts_with(behind)) {
+            self.what = self.what.replace(&behind, "what stands behind its `:`");
+        } else if words(text).any(|word| self.what.contains(word)) {
+            // It shows a part of the value, or quotes it in another way.
+            self.what = "the value cannot be used".into();
+        }
+        if text.starts_with('/') {
+            self.hint = self.hint.map(|hint| hint.replace(text, "/PATH"));
+        }
+        self
+    }
+
+    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
+/// The words by which a value is recognized in a message: none that are short, numbers, or of what ARNs and Regions are made.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    const COMMON: [&str; 14] = [
+        "anchor",
+        "bedrock",
+        "central",
+        "north",
+        "northeast",
+        "northwest",
+        "policy",
+        "profile",
+        "rolesanywhere",
+        "session",
+        "south",
+        "southeast",
+        "southwest",
+        "trust",
+    ];
+    let words = text.split(|letter: char| !letter.is_alphanumeric());
+    words.filter(|word| {
+        word.len() > 4 && !COMMON.contains(word) && !word.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not. No fault
+/// repeats any of it, for where it is malformed any part may be the password.
+pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
+    const FORM: &str = "the form is http://host:port";
+    let (scheme, rest) = match text.trim().split_once("://") {
+        Some(parts) => parts,
+        None if text.contains(":/") => return Err(Fault::new("names a proxy without `//`").hint(FORM)),
+        None => ("http", text.trim()),
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "http" | "https") {
+        let hint = if scheme.starts_with("socks") { "SOCKS is not supported" } else { FORM };
+        return Err(Fault::new("names a proxy that is neither http nor https").hint(hint));
+    }
+    let place = rest.rsplit('@').next().unwrap_or_default();
+    let place = place.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match place.strip_prefix('[').and_then(|place| place.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => (address, port.strip_prefix(':')),
+        Some(_) => ("", None),
+        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let is_of_host = |letter: char| letter.is_alphanumeric() || "-._:".contains(letter);
+    if !host.starts_with(|first: char| first.is_alphanumeric() || first == ':')
+        || !host.chars().all(is_of_host)
+    {
+        return Err(Fault::new("names no proxy host").hint(FORM));
+    }
+    if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+        return Err(Fault::new("names a proxy with a port that is no number up to 65535")
+            .hint("the form is http://user:password@host:port"));
+    }
+    Ok(text)
+}
+
+/// Refuses what no option can mean, before anything repeats it in a message.
+pub(super) fn plain(text: &str) -> Result<&str, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("is empty"));
+    }
+    if text.contains(PEM_BEGIN) {
+        return Err(Fault::new("holds PEM text").hint("give the path of a file"));
+    }
+    if MARKS.iter().any(|mark| text.contains(mark)) || is_base64_of_der(text) {
+        return Err(Fault::new(CONTENT).hint("give the path of a file"));
+    }
+    if text.contains(char::is_control) {
+        return Err(Fault::new("holds a control character or a line break"));
+    }
+    Ok(text)
+}
+
+/// The same for what names a file, where nothing but a path is meant.
+pub(super) fn place(text: &str) -> Result<&str, Fault> {
+    let text = plain(text)?;
+    if is_key_material(text) { Err(Fault::new(CONTENT).hint("give the path of a file")) } else { Ok(text) }
+}
+
+const CONTENT: &str = "holds the content of a key or certificate";
+const PEM_BEGIN: &str = "-----BEGIN";
+/// Parts of PEM text, and how `-----BEGI` and an OpenSSH key begin in Base64.
+const MARKS: [&str; 5] = [PEM_BEGIN, "PRIVATE KEY-----", "-----END", "LS0tLS1CRUdJ", "b3BlbnNzaC1rZXk"];
+
+/// Whether it is the content of a key or certificate file, as a whole or in part: PEM text, Base64 or hexadecimal digits.
+pub fn is_key_material(text: &str) -> bool {
+    let bare = text.trim();
+    let bare = bare.strip_prefix("file:").unwrap_or(bare);
+    // No path that people have is as long and without a dot, and mixes all of these.
+    let has_all_kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit]
+        .iter()
+        .all(|is_of_kind| bare.bytes().any(|byte| is_of_kind(&byte)));
+    let is_base64 = !bare.starts_with('/') && bare.bytes().all(is_of_base64);
+    let is_base64_url = bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte));
+    let is_hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit() || b": ".contains(&byte));
+    MARKS.iter().any(|mark| text.contains(mark))
+        || bare.len() >= SHORTEST_KEY && (is_hex || has_all_kinds && (is_base64 || is_base64_url))
+}
+
+fn is_of_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte)
+}
+
+/// Whether it looks like the body of a PEM section on one line: DER of keys and certificates begins with a sequence, in
+/// Base64 an `M`.
+fn is_base64_of_der(text: &str) -> bool {
+    text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_of_base64)
+}
+
+/// What an Ed25519 key takes in PKCS#8.
+const SHORTEST_KEY: usize = 64;
+
+/// A name or value of the user's, short and on one line.
+pub(super) fn echo(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_ECHO).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("`{}`", shown.escape_debug())
+}
+
+const LONGEST_ECHO: usize = 100;
+
+/// Takes a name or a list as it is.
+pub(super) fn text(text: &str) -> Result<String, Fault> {
+    Ok(text.into())
+}
+
+/// `true` or `false`.
+pub(super) fn switch(text: &str) -> Result<bool, Fault> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Fault::new(format!("{} is neither `true` nor `false`", echo(text)))),
+    }
+}
+
+/// What a session may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SourceKind {
+    RolesAnywhere,
+    AccessKeys,
+}
+
+/// What a session begins with.
+pub(super) fn source(text: &str) -> Result<SourceKind, Fault> {
+    match text {
+        "roles-anywhere" => Ok(SourceKind::RolesAnywhere),
+        "access-keys" => Ok(SourceKind::AccessKeys),
+        _ => Err(Fault::new(format!("{} is none of roles-anywhere, access-keys", echo(text)))),
+    }
+}
+
+/// The log level of this name.
+pub(super) fn level(text: &str) -> Result<Level, Fault> {
+    one_of(text, &Level::ALL, Level::as_str)
+}
+
+/// The log format of this name.
+pub(super) fn format(text: &str) -> Result<Format, Fault> {
+    one_of(text, &Format::ALL, Format::as_str)
+}
+
+fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Fault> {
+    let names: Vec<_> = all.iter().map(|&value| name(value)).collect();
+    all.iter()
+        .copied()
+        .find(|&value| name(value) == text)
+        .ok_or_else(|| Fault::new(format!("{} is none of {}", echo(text), names.join(", "))))
+}
+
+/// `1h`, `1h30m`, `500ms`, or a plain number of seconds.
+pub(super) fn span(text: &str) -> Result<Duration, Fault> {
+    let malformed = || {
+        Fault::new(format!("{} is not a duration", echo(text)))
+            .hint("write a number and a unit (ms, s, m, h), such as 45m or 1h30m; a plain number is seconds")
+    };
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = rest[digits..].bytes().take_while(u8::is_ascii_lowercase).count();
+        let number: u64 = rest[..digits].parse().map_err(|_| malformed())?;
+        let milliseconds = match &rest[digits..digits + letters] {
+            "" if digits == text.len() => 1000,
+            "s" => 1000,
+            "ms" => 1,
+            "m" => 60 * 1000,
+            "h" => 60 * 60 * 1000,
+            _ => return Err(malformed()),
+        };
+        let part = number.checked_mul(milliseconds).map(Duration::from_millis);
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(malformed)?;
+        rest = &rest[digits + letters..];
+    }
+    if text.is_empty() { Err(malformed()) } else { Ok(total) }
+}
+
+/// What CreateSession accepts: 900 to 43200 whole seconds.
+pub(super) fn session_duration(text: &str) -> Result<Duration, Fault> {
+    let duration = span(text)?;
+    if duration < Duration::from_secs(900) {
+        return Err(Fault::new(format!("{} is shorter than 15m, the shortest AWS grants", echo(text))));
+    }
+    if duration > Duration::from_secs(43200) {
+        return Err(Fault::new(format!("{} is longer than 12h, the longest AWS grants", echo(text))));
+    }
+    if duration.subsec_nanos() != 0 {
+        return Err(Fault::new(format!("{} is not a whole number of seconds", echo(text))));
+    }
+    Ok(duration)
+}
+
+/// A limit of up to an hour, with its unit; `none` or `-1` for no limit.
+pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
+    if matches!(text, "none" | "-1") {
+        return Ok(None);
+    }
+    let read = span(text);
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    let limit = match read {
+        // Some programs count time-outs in seconds and others in milliseconds, so a number alone is a guess.
+        Ok(limit) if is_bare && !limit.is_zero() => {
+            return Err(Fault::new(format!("{} has no unit", echo(text))).hint(units(text)));
+        }
+        Ok(limit) => limit,
+        Err(fault) => return Err(fault.hint(units(text))),
+    };
+    if limit.is_zero() {
+        return Err(Fault::new(format!("{} leaves no time at all", echo(text))).hint("no limit is `none`"));
+    }
+    if limit > Duration::from_secs(3600) {
+        return Err(Fault::new(format!("{} is longer than 1h", echo(text))).hint("no limit is `none`"));
+    }
+    Ok(Some(limit))
+}
+
+/// What to write in place of a time-out without a unit that is known.
+fn units(text: &str) -> String {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let is_word = unit.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b' ');
+    if (1..=12).contains(&digits) && is_word {
+        return format!("write `{number}ms` or `{number}s`, as it is meant");
+    }
+    "write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`".into()
+}
+
+/// An address that only this host reaches.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        Fault::new(format!("{} is not an address with a port", echo(text)))
+            .hint("write numbers, such as 127.0.0.1:9911 or [::1]:9911")
+    })?;
+    let local = match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.segments()[..2] == EC2_PREFIX,
+    };
+    if local {
+        return Ok(address);
+    }
+    Err(Fault::new(format!(
+        "{} can be reached from other hosts, and whoever reaches it gets credentials",
+        echo(text)
+    ))
+    .hint("take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
+}
+
+/// `fd00:ec2::/32`, where EC2 has its metadata service in IPv6.
+const EC2_PREFIX: [u16; 2] = [0xfd00, 0x0ec2];
+
+/// `https://host[:port]`, without a trailing slash.
+pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
+    let form = "write https://host or https://host:port";
+    // A login in a URL is a secret, so such a text is not repeated.
+    if text.contains('@') {
+        return Err(Fault::new("holds a user name").hint(form));
+    }
+    let Some(rest) = text.strip_prefix("https://") else {
+        return Err(Fault::new(format!("{} does not begin with https://", echo(text))).hint(form));
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, port),
+        _ => (authority, "443"),
+    };
+    let host_is_plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(host) => host.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            host.len() <= 253
+                && host.split('.').all(|label| {
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                })
+        }
+    };
+    let port_is_plain =
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if host_is_plain && port_is_plain {
+        return Ok(format!("https://{authority}"));
+    }
+    Err(Fault::new(format!("{} is not a host with an optional port", echo(text))).hint(form))
+}
+
+/// Permissions in octal.
+pub(super) fn mode(text: &str) -> Result<u32, Fault> {
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8).ok().filter(|&mode| octal && mode <= 0o777).ok_or_else(|| {
+        Fault::new(format!("{} is not a file mode", echo(text)))
+            .hint("write three octal digits, such as 0600 or 0660")
+    })
+}
+
+/// What a session may be called: it becomes a part of paths and URLs.
+pub(super) fn session_name(text: &str) -> Result<String, Fault> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let fits = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| plain(b) || b"._-".contains(&b))
+        && text.bytes().next().is_some_and(plain);
+    if fits {
+        return Ok(text.into());
+    }
+    Err(Fault::new(format!("{} is not a session name", echo(text)))
+        .hint("take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"))
+}
+
+/// What CreateSession accepts as `roleSessionName`.
+pub(super) fn role_session_name(text: &str) -> Result<String, Fault> {
+    let fits = (2..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
+    if fits {
+        return Ok(text.into());
+    }
+    Err(Fault::new(format!("{} is not a role session name", echo(text)))
+        .hint("take 2 to 64 of letters, digits and `_+=,.@-`"))
+}
+
+/// A Region's name.
+pub(super) fn region(text: &str) -> Result<Region, Fault> {
+    Region::parse(text).map_err(|error| name_fault(text, &error))
+}
+
+/// A Region's name; `None` for `auto`.
+pub(super) fn region_or_auto(text: &str) -> Result<Option<Region>, Fault> {
+    if text == "auto" { Ok(None) } else { region(text).map(Some) }
+}
+
+/// A trust anchor's ARN.
+pub(super) fn trust_anchor(text: &str) -> Result<TrustAnchorArn, Fault> {
+    TrustAnchorArn::parse(text).map_err(|error| name_fault(text, &error))
+}
+
+/// A profile's ARN.
+pub(super) fn profile(text: &str) -> Result<ProfileArn, Fault> {
+    ProfileArn::parse(text).map_err(|error| name_fault(text, &error))
+}
+
+/// A role's ARN.
+pub(super) fn role(text: &str) -> Result<RoleArn, Fault> {
+    RoleArn::parse(text).map_err(|error| name_fault(text, &error))
+}
+
+fn name_fault(text: &str, error: &arn::Error) -> Fault {
+    match error {
+        arn::Error::Region(_) => {
+            let form = "Regions are lower case with dashes, such as us-east-1";
+            let hint = match nearest(text.trim(), Region::KNOWN.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}? {form}"),
+                None => form.into(),
+            };
+            Fault::new(format!("{} is not a Region", echo(text))).hint(hint)
+        }
+        arn::Error::Arn { kind, shape, .. } => {
+            Fault::new(format!("{} is not {kind}", echo(text))).hint(format!("expected {shape}"))
+        }
+    }
+}
+
+/// The candidate that a slip of the fingers would turn into `word`.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_lowercase().replace('-', "_")), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).min(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}

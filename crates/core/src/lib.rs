@@ -1,0 +1,14 @@
+//! The words that all stages share: what a stage may say of time, secrets, credentials, failures and names of AWS.
+//!
+//! A file here is one word. None of them knows a stage, waits for a network or starts a task.
+
+pub mod arn;
+pub mod clock;
+pub mod content;
+pub mod credentials;
+pub mod endpoint;
+pub mod entropy;
+pub mod failure;
+pub mod private_file;
+pub mod profile;
+pub mod secret;

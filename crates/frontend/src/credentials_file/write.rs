@@ -1,0 +1,484 @@
+//! Replaces the file in one step, under a lock.
+//!
+//! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
+//! it leads to is replaced, unless another user has laid a link on the way. Owner, permissions, access list and
+//! attributes stay as they are.
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::FlockOperation;
+
+mod attributes;
+mod owner;
+
+use self::attributes::Attributes;
+use super::doubts;
+use super::edit;
+use anchord_core::content;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_core::failure::system_reason;
+use anchord_core::private_file;
+use anchord_core::profile::Profile;
+use anchord_core::secret::Secret;
+
+/// Why the file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file, its folder or its lock cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory, a pipe, a device.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It would become ours.
+    #[error("`{}` belongs to user {owner}, not to us", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A link of another user's would choose the file that is written.
+    #[error("`{}` is a symbolic link of user {owner}, which may lead to any file", path.display())]
+    ForeignLink {
+        /// Which link.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Keys in another encoding among these would be read by nobody.
+    #[error("`{}` is no text that SDKs read: it holds zero bytes, as UTF-16 does", path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It would be another group's, and may be read by it.
+    #[error("`{}` belongs to group {group}, to which this user may not give files", path.display())]
+    ForeignGroup {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        group: u32,
+    },
+    /// Nobody keeps credentials in this.
+    #[error("`{}` is larger than 4 MiB, or would be", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A user's own keys, which do not end.
+    #[error("these are a user's own keys, which are not written into files")]
+    LongTerm,
+    /// Another writer does not end.
+    #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// Somebody who takes no lock writes all the time.
+    #[error("`{}` changes all the time", path.display())]
+    Restless {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Writing it panicked.
+    #[error("writing the credentials file panicked; this is a bug")]
+    Broken,
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Locked { .. } | Self::Restless { .. } => Class::Transient,
+            Self::Broken => Class::Broken,
+            _ => Class::Misconfigured,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        use io::ErrorKind as Kind;
+        match self {
+            Self::Unwritable { path, source } => Some(match source.kind() {
+                Kind::StorageFull | Kind::QuotaExceeded => {
+                    format!("make room on the file system of `{}`", path.display())
+                }
+                Kind::FileTooLarge => {
+                    "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)".into()
+                }
+                // A mount point, as containers get single files.
+                Kind::ResourceBusy => {
+                    format!(
+                        "mount `{}` and not the file alone, for the file is replaced whole",
+                        folder(path).display()
+                    )
+                }
+                Kind::ReadOnlyFilesystem => {
+                    format!(
+                        "let it be written to; under systemd name `{0}` in ReadWritePaths=",
+                        folder(path).display()
+                    )
+                }
+                _ => format!(
+                    "let this user write into `{}`, for the file is replaced whole; under systemd see User=, ProtectHome= \
+                     and ReadWritePaths=",
+                    folder(path).display()
+                ),
+            }),
+            Self::Unreadable { .. } => Some("let this user read it".into()),
+            Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
+            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::ForeignLink { owner, .. } => {
+                Some(format!("run as user {owner}, or name the file by a path without this link"))
+            }
+            Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
+            Self::ForeignGroup { group, .. } => Some(format!(
+                "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
+            )),
+            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
+            Self::LongTerm => Some(
+                "set `get_session_token = true` or `assume_role` for the session: what ends may be written"
+                    .into(),
+            ),
+            Self::Restless { .. } | Self::Broken => None,
+        }
+    }
+}
+
+/// How long a writer waits for another.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+const MAX_BYTES: u64 = 4 << 20;
+const ROOT: u32 = 0;
+
+/// Puts `credentials` into the profile of the file at `path`, which is made where there is none; `false` if they were
+/// there already.
+///
+/// # Errors
+/// Why the file is as it was.
+pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) -> Result<bool, Error> {
+    if credentials.session_token().is_none() {
+        return Err(Error::LongTerm);
+    }
+    // A file system that hangs must hold up nobody but this file.
+    let path = path.to_path_buf();
+    let (target, lock) = apart(move || open_lock(&path)).await?;
+    let lock = locked(lock, &target).await?;
+    let (profile, credentials) = (profile.clone(), credentials.clone());
+    apart(move || {
+        let _lock = lock;
+        replace(&target, |text| edit(text, &profile, &credentials))
+    })
+    .await
+}
+
+/// A sentence on who cannot read the file at `path` as it is now, if there is anything to say.
+pub async fn doubt(path: &Path) -> Option<String> {
+    let path = path.to_path_buf();
+    let told = apart(move || {
+        let text = content::read(&path, MAX_BYTES).ok();
+        let why = text.and_then(|text| doubts::doubt(text.bytes.expose()));
+        Ok(why.map(|why| format!("boto3 and the AWS CLI cannot read `{}`: {why}", path.display())))
+    });
+    told.await.ok().flatten()
+}
+
+/// Where blocking keeps nobody from running.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
+}
+
+/// `path` without symbolic links; the file need not exist. Anybody else's link than those of `trusted` is refused, also one
+/// on the way to the file's folder: it would choose which of the files that we may write is changed, as root any on the
+/// host.
+fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
+    const MOST_LINKS: usize = 40;
+    let mut links = 0;
+    let mut resolved = PathBuf::new();
+    // The last part of the path comes first.
+    let mut ahead: Vec<PathBuf> = parts(path);
+    while let Some(part) = ahead.pop() {
+        if part == Path::new("..") {
+            step_up(&mut resolved);
+            continue;
+        }
+        let at = resolved.join(part);
+        let Ok(target) = fs_err::read_link(&at) else {
+            resolved = at;
+            continue;
+        };
+        let owner = fs_err::symlink_metadata(&at).map(|link| link.uid());
+        if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
+            return Err(Error::ForeignLink { path: at, owner });
+        }
+        // Links of processes, such as /proc/7/root, lead elsewhere than they say: the kernel has to follow them.
+        if !ahead.is_empty() && is_of_processes(&resolved) {
+            resolved = at;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            let source = io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error());
+            return Err(Error::Unreadable { path: at, source });
+        }
+        if ahead.is_empty() && is_called_a_folder(&target) {
+            return Err(Error::NotAFile { path: at });
+        }
+        ahead.extend(parts(&target));
+    }
+    Ok(resolved)
+}
+
+/// The parts of a path, the last one first. The root is one of them, and what is joined to others takes their place.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    path.components()
+        .rev()
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .filter(|part| part != Path::new("."))
+        .collect()
+}
+
+/// To the folder above one whose path has no links.
+fn step_up(resolved: &mut PathBuf) {
+    if resolved.as_os_str().is_empty() || resolved.ends_with("..") {
+        resolved.push("..");
+    } else {
+        // The root is above itself.
+        resolved.pop();
+    }
+}
+
+fn is_of_processes(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+fn is_called_a_folder(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.")
+}
+
+/// Before a lock is made beside it.
+fn refuse_what_is_no_file(path: &Path) -> Result<(), Error> {
+    if fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    Ok(())
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    folder(path).join(name)
+}
+
+/// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be held
+/// by two.
+fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
+    if is_called_a_folder(path) {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
+    refuse_what_is_no_file(&target)?;
+    let folder = folder(&target);
+    owner::make_folder(folder).map_err(|source| Error::Unwritable { path: folder.into(), source })?;
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(flags);
+    let path = lock_path(&target);
+    let lock = match options.clone().create_new(true).open(&path) {
+        Ok(made) => {
+            owner::give_to_owner_of(folder, made.file());
+            Ok(made)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) => Err(error),
+    };
+    lock.map_err(|error| unlockable(&target, &error)).map(|lock| (target, lock))
+}
+
+/// Held by one writer; the kernel lets go of it when the process ends, however it ends.
+async fn locked(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File, Error> {
+    let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        let (back, taken) = apart(move || {
+            let taken = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
+            Ok((lock, taken))
+        })
+        .await?;
+        lock = back;
+        match taken {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(unlockable(target, &error.into())),
+        }
+        if tokio::time::Instant::now() >= gives_up_at {
+            return Err(Error::Locked { path: lock_path(target) });
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+fn lock_path(target: &Path) -> PathBuf {
+    beside(target, ".", ".lock")
+}
+
+fn unlockable(target: &Path, error: &io::Error) -> Error {
+    Error::Unwritable { path: lock_path(target), source: system_reason(error) }
+}
+
+/// What was read, and how to know whether it is still so.
+struct Found {
+    text: Secret<Vec<u8>>,
+    metadata: Option<std::fs::Metadata>,
+    attributes: Attributes,
+}
+
+impl Found {
+    fn is_still(&self, now: Option<&std::fs::Metadata>) -> bool {
+        let facts = |found: &std::fs::Metadata| {
+            (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+        };
+        self.metadata.as_ref().map(facts) == now.map(facts)
+    }
+}
+
+fn read(path: &Path) -> Result<Found, Error> {
+    let unreadable =
+        |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
+    // What was no link a moment ago is none now.
+    let (file, metadata) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
+        Ok(opened) => opened,
+        Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+            let text = Secret::new(Vec::new());
+            return Ok(Found { text, metadata: None, attributes: Attributes::default() });
+        }
+        Err(content::Fault::System(error)) => return Err(unreadable(error)),
+        Err(_) => return Err(Error::NotAFile { path: path.into() }),
+    };
+    if metadata.len() > MAX_BYTES {
+        return Err(Error::TooLarge { path: path.into() });
+    }
+    let attributes = Attributes::of(file.file());
+    let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(Found { text: Secret::new(text), metadata: Some(metadata), attributes })
+}
+
+/// Replaces the file by what `change` makes of it. The AWS CLI writes without a lock, so what has changed in the
+/// meantime is read again.
+fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
+    const ATTEMPTS: usize = 5;
+    sweep(path);
+    for _ in 0..ATTEMPTS {
+        let found = read(path)?;
+        if found.text.expose().contains(&0) {
+            return Err(Error::NotText { path: path.into() });
+        }
+        // What would be too large the next time is not written now.
+        let may_be =
+            |new: &Secret<Vec<u8>>| u64::try_from(new.expose().len()).is_ok_and(|new| new <= MAX_BYTES);
+        let new = change(found.text.expose()).filter(may_be);
+        let new = new.ok_or_else(|| Error::TooLarge { path: path.into() })?;
+        if new == found.text {
+            return Ok(false);
+        }
+        let file = write_beside(path, &new, &found)?;
+        if !found.is_still(std::fs::metadata(path).ok().as_ref()) {
+            continue;
+        }
+        let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+        file.persist(path).map_err(|failed| unwritable(failed.error))?;
+        // Not every file system can; the file is whole all the same.
+        let _ = fs_err::File::open(folder(path)).and_then(|folder| folder.sync_all());
+        return Ok(true);
+    }
+    Err(Error::Restless { path: path.into() })
+}
+
+/// Whole and on disk, with the owner, the permissions and the attributes of the file it is to replace.
+fn write_beside(
+    path: &Path,
+    content: &Secret<Vec<u8>>,
+    old: &Found,
+) -> Result<tempfile::NamedTempFile, Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    private_file::check_size_limit(content.expose().len()).map_err(unwritable)?;
+    let prefix = beside(path, ".", ".anchord-");
+    let prefix = prefix.file_name().unwrap_or_default();
+    let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
+        // tempfile puts its own path in front.
+        unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
+    })?;
+    match old {
+        Found { metadata: Some(metadata), attributes, .. } => {
+            attributes.give_to(file.as_file());
+            keep_owner(path, file.as_file(), metadata)?;
+            attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
+        }
+        Found { metadata: None, .. } => owner::give_to_owner_of(folder(path), file.as_file()),
+    }
+    // Past tempfile, which would put its file's name into what the system says: another each time.
+    file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;
+    file.as_file().sync_all().map_err(unwritable)?;
+    Ok(file)
+}
+
+fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    let new = file.metadata().map_err(unwritable)?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    match std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())) {
+        Err(_) if new.uid() != old.uid() => Err(Error::Foreign { path: path.into(), owner: old.uid() }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::ForeignGroup { path: path.into(), group: old.gid() })
+        }
+        outcome => outcome.map_err(unwritable),
+    }
+}
+
+/// Removes what a writer that was killed has left; the lock is held, so nobody else is writing.
+fn sweep(path: &Path) {
+    let prefix = beside(path, ".", ".anchord-");
+    let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
+    let entries = fs_err::read_dir(folder(path)).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix)) {
+        let _ = fs_err::remove_file(entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The credentials document that IMDS and container clients read.
+
+use std::sync::Once;
+
+use serde::Serialize;
+
+use super::Reply;
+use anchord_core::clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::secret::Secret;
+
+/// The C runtime behind several SDKs refuses longer answers of the container provider (aws-c-auth, ECS provider).
+const SHORTEST_LIMIT_OF_ANY_CLIENT: usize = 10_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document<'a> {
+    code: &'static str,
+    last_updated: String,
+    r#type: &'static str,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    token: &'a str,
+    expiration: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<&'a str>,
+}
+
+/// 200 with the document.
+pub(super) fn reply(credentials: &Credentials) -> Reply {
+    let body = render(credentials);
+    let bytes = body.expose().len();
+    if bytes >= SHORTEST_LIMIT_OF_ANY_CLIENT {
+        // AWS decides the size of a session token, and an answer that most clients can read beats none. Every
+        // answer of such a session has that size, so one line is enough.
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            let limit = SHORTEST_LIMIT_OF_ANY_CLIENT;
+            tracing::warn!(bytes, limit, "Credentials are longer than some SDKs accept");
+        });
+    }
+    Reply::json(http::StatusCode::OK, body)
+}
+
+/// One JSON object in the exact case that all SDKs read.
+pub(super) fn render(credentials: &Credentials) -> Secret<Vec<u8>> {
+    let document = Document {
+        code: "Success",
+        last_updated: clock::rfc3339(credentials.obtained_at()),
+        r#type: "AWS-HMAC",
+        access_key_id: credentials.access_key_id(),
+        secret_access_key: credentials.secret_access_key().expose(),
+        // Some SDKs demand the member; few send an empty one (Rust's, Java's).
+        token: credentials.session_token().map_or("", |token| token.expose()),
+        expiration: clock::rfc3339(credentials.expires_at()),
+        account_id: credentials.account_id(),
+    };
+    write_json(&document)
+}
+
+/// JSON in a buffer that does not grow for any usual size: growing would leave copies of secrets behind.
+pub(super) fn write_json(value: &impl Serialize) -> Secret<Vec<u8>> {
+    let mut json = Vec::with_capacity(SHORTEST_LIMIT_OF_ANY_CLIENT);
+    serde_json::to_writer(&mut json, value).expect("strings are always JSON, and memory takes every byte");
+    Secret::new(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support;
+
+    #[test]
+    fn the_document_has_every_field_that_any_sdk_asks_for() {
+        let body = render(&support::credentials());
+
+        assert_eq!(
+            std::str::from_utf8(body.expose()).unwrap(),
+            concat!(
+                r#"{"Code":"Success","LastUpdated":"2026-03-11T12:00:00Z","Type":"AWS-HMAC","#,
+                r#""AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"canary-secret-key","#,
+                r#""Token":"canary-session-token","Expiration":"2026-03-11T13:00:00Z","#,
+                r#""AccountId":"123456789012"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_unknown_account_is_left_out() {
+        let body = render(&support::credentials_without_account());
+
+        assert!(!String::from_utf8(body.expose().clone()).unwrap().contains("AccountId"));
+    }
+
+    #[test]
+    fn a_token_of_the_usual_size_fits_the_smallest_client() {
+        let body = render(&support::credentials_with_token(&"t".repeat(4096)));
+
+        assert!(body.expose().len() < SHORTEST_LIMIT_OF_ANY_CLIENT);
+    }
+}

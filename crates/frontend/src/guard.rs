@@ -1,0 +1,298 @@
+//! Who may ask at all. Pure: everything here is decided from a request's head and the connection.
+//!
+//! Loopback keeps other hosts out, not other people's programs on this one: a browser can be talked into asking
+//! (DNS rebinding), a proxy into passing a stranger's request on. SDKs send none of what is refused here.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+use http::header;
+use http::request::Parts;
+
+use anchord_core::secret::Secret;
+
+/// The other end of a connection, as the kernel tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A process at the other end of a Unix socket (`SO_PEERCRED`, as it was when it connected).
+    Unix {
+        /// Its effective user.
+        uid: u32,
+        /// Its effective group.
+        gid: u32,
+        /// Its process, where known.
+        pid: Option<i32>,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "{address}"),
+            Self::Unix { uid, gid, pid: Some(pid) } => write!(formatter, "uid={uid} gid={gid} pid={pid}"),
+            Self::Unix { uid, gid, pid: None } => write!(formatter, "uid={uid} gid={gid}"),
+        }
+    }
+}
+
+/// Lets requests in that were meant for this listener and come straight from a local program.
+#[derive(Clone, Debug)]
+pub struct Door {
+    addresses: Vec<IpAddr>,
+}
+
+/// Why a request was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A proxy passed it on.
+    Forwarded,
+    /// A web page caused it.
+    Browser,
+    /// It was meant for another host, or says nothing about that.
+    Host,
+}
+
+impl Denial {
+    /// The reason as logs and answers tell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "requests through a proxy are refused",
+            Self::Browser => "requests of web pages are refused",
+            Self::Host => "the Host header does not name this listener",
+        }
+    }
+}
+
+impl Door {
+    /// A door for a listener at `own` addresses; the loopback names always fit. An unspecified address
+    /// (`0.0.0.0`) is nobody's name and is left out.
+    pub fn new(own: impl IntoIterator<Item = IpAddr>) -> Self {
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let addresses = loopback.into_iter().chain(own).filter(|address| !address.is_unspecified()).collect();
+        Self { addresses }
+    }
+
+    /// Whether a request may go on.
+    pub fn admit(&self, head: &Parts) -> Result<(), Denial> {
+        if is_forwarded(&head.headers) {
+            return Err(Denial::Forwarded);
+        }
+        if is_of_a_browser(&head.headers) {
+            return Err(Denial::Browser);
+        }
+        // A target in absolute form names a host of its own; both have to fit.
+        let target = head.uri.authority().map(http::uri::Authority::as_str);
+        let host = sole(&head.headers, &header::HOST).and_then(|host| std::str::from_utf8(host).ok());
+        match (host, target) {
+            (Some(host), None) if self.is_named(host) => Ok(()),
+            (Some(host), Some(target)) if self.is_named(host) && self.is_named(target) => Ok(()),
+            _ => Err(Denial::Host),
+        }
+    }
+
+    /// Case, port and brackets are free: SDKs keep what the user wrote, and the C runtime sends a bare `::1`.
+    fn is_named(&self, host: &str) -> bool {
+        let Some(name) = without_port(host) else { return false };
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse().is_ok_and(|address: IpAddr| self.addresses.contains(&address))
+    }
+}
+
+fn without_port(host: &str) -> Option<&str> {
+    if host.parse::<Ipv6Addr>().is_ok() {
+        return Some(host);
+    }
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(bracketed) => {
+            let (name, rest) = bracketed.split_once(']')?;
+            name.parse::<Ipv6Addr>().ok()?;
+            (name, rest)
+        }
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    match rest.strip_prefix(':') {
+        Some(port) => is_port(port).then_some(name),
+        None => rest.is_empty().then_some(name),
+    }
+}
+
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .any(|name| name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "via" | "x-real-ip"))
+}
+
+/// `Sec-Fetch-Mode` alone is no sign of a browser: the fetch of Node.js sends it too.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
+/// A header's value if it occurs exactly once: of two, nobody knows which one others believed.
+pub(super) fn sole<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then(|| first.as_bytes())
+}
+
+/// What a container client presents in `Authorization`, byte for byte: 43 characters of base64url, so that it
+/// fits a header, a file and an environment variable as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer(Secret<Vec<u8>>);
+
+impl Bearer {
+    /// Its length in bytes: 256 bits.
+    pub const LENGTH: usize = 43;
+
+    /// A bearer, unless `text` is not one.
+    pub fn parse(text: Secret<Vec<u8>>) -> Option<Self> {
+        let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let well_formed = text.expose().len() == Self::LENGTH && text.expose().iter().all(is_base64url);
+        well_formed.then_some(Self(text))
+    }
+
+    /// Its characters, for the one file that clients read it from.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// Whether a header's value is this bearer; constant in time.
+    pub fn is(&self, presented: &[u8]) -> bool {
+        self.0 == Secret::new(presented.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::support;
+
+    fn admitted(target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
+        let own = ["169.254.170.2".parse().unwrap(), "0.0.0.0".parse().unwrap()];
+        Door::new(own).admit(&support::head("GET", target, headers))
+    }
+
+    #[test]
+    fn every_form_in_which_sdks_name_loopback_is_let_in() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9911",
+            "localhost",
+            "LOCALHOST:9911",
+            "LocalHost",
+            "::1",
+            "[::1]",
+            "[::1]:9911",
+            "0:0:0:0:0:0:0:1",
+            "169.254.170.2",
+            "169.254.170.2:80",
+        ] {
+            assert_eq!(admitted("/", &[("host", host)]), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn every_other_host_is_refused() {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9911",
+            "localhost.evil.example",
+            "localhost.",
+            "127.0.0.1.nip.io",
+            "127.0.0.2",
+            "127.1",
+            "2130706433",
+            "0.0.0.0",
+            "0.0.0.0:9911",
+            "[::]",
+            "::ffff:127.0.0.1",
+            "user@127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:port",
+            "127.0.0.1:+80",
+            "127.0.0.1:99999",
+            "127.0.0.1:80:80",
+            "[127.0.0.1]",
+            "[localhost]",
+            "[::1",
+            "[::1]80",
+            "::1:9911:",
+            "127.0.0.1 ",
+            "127.0.0.1,localhost",
+        ] {
+            assert_eq!(admitted("/", &[("host", host)]), Err(Denial::Host), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_exactly_one_host_is_refused() {
+        assert_eq!(admitted("/", &[]), Err(Denial::Host));
+        assert_eq!(admitted("/", &[("host", "localhost"), ("host", "localhost")]), Err(Denial::Host));
+    }
+
+    #[test]
+    fn an_absolute_target_has_to_fit_as_well() {
+        let host = [("host", "127.0.0.1:9911")];
+
+        assert_eq!(admitted("http://localhost:9911/latest", &host), Ok(()));
+        assert_eq!(admitted("http://evil.example/latest", &host), Err(Denial::Host));
+        assert_eq!(admitted("http://user@127.0.0.1/latest", &host), Err(Denial::Host));
+        assert_eq!(admitted("http://127.0.0.1/latest", &[("host", "evil.example")]), Err(Denial::Host));
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_refused_though_the_host_fits() {
+        for name in ["x-forwarded-for", "x-forwarded-host", "forwarded", "via", "x-real-ip"] {
+            let headers = [("host", "localhost"), (name, "127.0.0.1")];
+            assert_eq!(admitted("/", &headers), Err(Denial::Forwarded), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_web_page_asks_is_refused_though_the_host_fits() {
+        for (name, value) in [("origin", "null"), ("sec-fetch-site", "same-origin")] {
+            let headers = [("host", "localhost"), (name, value)];
+            assert_eq!(admitted("/", &headers), Err(Denial::Browser), "{name}");
+        }
+        assert_eq!(admitted("/", &[("host", "localhost"), ("sec-fetch-mode", "cors")]), Ok(()));
+    }
+
+    #[test]
+    fn only_43_characters_of_base64url_are_a_bearer() {
+        let parse = |text: &str| Bearer::parse(Secret::new(text.as_bytes().to_vec())).is_some();
+
+        assert!(parse(&"aZ09-_x".repeat(7)[..43]));
+        assert!(!parse(&"a".repeat(42)) && !parse(&"a".repeat(44)) && !parse(""));
+        for stranger in ["\n", " ", "+", "/", "=", "ä"] {
+            let text = format!("{stranger}{}", "a".repeat(Bearer::LENGTH - stranger.len()));
+            assert!(!parse(&text), "{stranger:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bearer_is_only_itself(presented in proptest::collection::vec(any::<u8>(), 0..60), at in 0_usize..43) {
+            let bearer = support::bearer('b');
+            prop_assert!(bearer.is(bearer.expose()));
+            prop_assert!(!bearer.is(&presented));
+            let mut altered = bearer.expose().to_vec();
+            altered[at] ^= 1;
+            prop_assert!(!bearer.is(&altered));
+        }
+
+        #[test]
+        fn a_name_that_is_neither_an_address_nor_localhost_is_never_let_in(name in "[a-z0-9.-]{1,20}\\.[a-z]{2,6}") {
+            prop_assert_eq!(admitted("/", &[("host", &name)]), Err(Denial::Host));
+        }
+    }
+}

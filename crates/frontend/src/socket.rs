@@ -1,0 +1,410 @@
+//! The operator's own channel: a Unix socket for `credential_process` helpers and for `anchord status`.
+//!
+//! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
+
+mod status;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+pub use status::Background;
+pub use status::Certificate;
+use status::Line;
+use status::Status;
+
+use super::Decision;
+use super::Hand;
+use super::Reply;
+use super::process;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_session::Freshness;
+use anchord_session::Handle;
+
+/// The sessions that local processes may ask for by name.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    sessions: Vec<Handle>,
+    settings: BTreeMap<String, Vec<Digest>>,
+    listeners: serde_json::Value,
+    backgrounds: Backgrounds,
+}
+
+/// Says what stands behind the session with this number.
+#[derive(Clone)]
+struct Backgrounds(Arc<dyn Fn(usize) -> Background + Send + Sync>);
+
+impl fmt::Debug for Backgrounds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Backgrounds")
+    }
+}
+
+/// An option of a session, and what stands for its value.
+pub type Digest = (&'static str, u64);
+
+impl Socket {
+    /// Serves `sessions`; `listeners` is shown in the status as it is.
+    pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
+        let backgrounds = Backgrounds(Arc::new(|_| Background::default()));
+        Self { sessions, settings: BTreeMap::new(), listeners, backgrounds }
+    }
+
+    /// The same, whose status shows what `background` says of each session, counted from 0.
+    #[must_use]
+    pub fn with_backgrounds(self, background: impl Fn(usize) -> Background + Send + Sync + 'static) -> Self {
+        Self { backgrounds: Backgrounds(Arc::new(background)), ..self }
+    }
+
+    /// Knows how `session` is set: a request that says so otherwise is refused.
+    #[must_use]
+    pub fn with_settings(mut self, session: &str, settings: Vec<Digest>) -> Self {
+        self.settings.insert(session.into(), settings);
+        self
+    }
+
+    /// Decides a request.
+    pub fn route(&self, head: &Parts) -> Decision {
+        if head.method != Method::GET {
+            let reply =
+                Reply::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
+            return reply.header(header::ALLOW, HeaderValue::from_static("GET")).into();
+        }
+        let path = head.uri.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path == "/v1/status" {
+            return self.status().into();
+        }
+        let of_session = path.strip_prefix("/v1/sessions/").and_then(|rest| rest.rsplit_once('/'));
+        let of_session = of_session.filter(|(_, what)| matches!(*what, "credential-process" | "settings"));
+        let named =
+            of_session.and_then(|(name, what)| Some((percent_decode_str(name).decode_utf8().ok()?, what)));
+        let Some((name, what)) = named else {
+            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is no such path").into();
+        };
+        let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
+            return self.unknown(&name).into();
+        };
+        let stated = head.uri.query().unwrap_or_default();
+        let others = self.differing(&name, stated);
+        match what {
+            _ if !others.is_empty() => other_settings(&name, &others).into(),
+            // The settings are those that are meant, but what is held was obtained by others.
+            _ if !stated.is_empty() && session.snapshot().inherited => earlier_settings(&name).into(),
+            "settings" => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
+            _ => process_line(session),
+        }
+    }
+
+    /// The options in which the session is set otherwise than the query says. One that comes several times may have any
+    /// of its values, on either side.
+    fn differing<'q>(&self, name: &str, query: &'q str) -> Vec<&'q str> {
+        let settings = self.settings.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (option, digest) = part.split_once('=').unwrap_or((part, ""));
+            stated.entry(option).or_default().push(digest);
+        }
+        let is_as_stated = |option: &str, digests: &[&str]| {
+            settings.iter().filter(|(name, _)| *name == option).any(|(_, digest)| {
+                digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(*digest))
+            })
+        };
+        stated.retain(|option, digests| !is_as_stated(option, digests));
+        stated.into_keys().collect()
+    }
+
+    fn unknown(&self, name: &str) -> Reply {
+        let known: Vec<_> = self.sessions.iter().map(|session| format!("`{}`", session.name())).collect();
+        let hint = match known.as_slice() {
+            [] => "no sessions are configured".to_owned(),
+            known => format!("the sessions are {}", known.join(", ")),
+        };
+        let message = format!("there is no session `{name}`");
+        Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint), None)
+    }
+
+    fn status(&self) -> Reply {
+        let line = |(number, session)| Line::of(session, (self.backgrounds.0)(number));
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            sessions: self.sessions.iter().enumerate().map(line).collect(),
+            listeners: &self.listeners,
+        };
+        let body = serde_json::to_vec(&status).expect("strings, booleans and a JSON value are always JSON");
+        Reply::json(StatusCode::OK, Secret::new(body))
+    }
+}
+
+/// Only names of options are repeated, for what stands in a query is the client's.
+fn other_settings(name: &str, options: &[&str]) -> Reply {
+    let is_name = |option: &&&str| {
+        option.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+    };
+    let options: Vec<_> = options.iter().filter(is_name).map(|option| format!("`{option}`")).collect();
+    let message =
+        format!("the daemon's session `{name}` has other settings than asked for: {}", options.join(", "));
+    let hint = "leave them out of flags, ANCHORD_ variables and the settings file here, or set the daemon's session so \
+                and reload it";
+    Reply::explained(StatusCode::CONFLICT, "OtherSettings", &message, Some(hint), Some(Class::Misconfigured))
+}
+
+fn earlier_settings(name: &str) -> Reply {
+    let message =
+        format!("the daemon still hands out credentials of its earlier settings of session `{name}`");
+    let hint = "see what keeps the new ones from working: anchord status";
+    Reply::explained(
+        StatusCode::CONFLICT,
+        "EarlierSettings",
+        &message,
+        Some(hint),
+        Some(Class::Misconfigured),
+    )
+}
+
+fn process_line(session: &Handle) -> Decision {
+    let answer = |outcome: Result<&_, &Failure>| match outcome {
+        Ok(credentials) => {
+            let line = process::render(credentials).expose().as_bytes().to_vec();
+            Reply::json(StatusCode::OK, Secret::new(line))
+        }
+        Err(failure) => Reply::failed(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", failure),
+    };
+    Decision::Hand(Hand {
+        session: session.clone(),
+        freshness: Freshness::Full,
+        patience: PATIENCE,
+        answer: Box::new(answer),
+    })
+}
+
+/// SDKs wait for a helper process for a minute or longer, and the helper ends after 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::support;
+    use crate::support::Session;
+    use crate::support::settle;
+    use crate::support::text;
+
+    async fn get(socket: &Socket, path: &str) -> Reply {
+        settle(socket.route(&support::head("GET", path, &[]))).await
+    }
+
+    fn socket(sessions: &[&Session]) -> Socket {
+        let handles = sessions.iter().map(|session| session.handle.clone()).collect();
+        Socket::new(handles, json!(["127.0.0.1:9911"]))
+    }
+
+    #[tokio::test]
+    async fn a_helper_gets_the_process_line_of_the_session_it_names() {
+        let app = Session::live("app");
+
+        let reply = get(&socket(&[&app]), "/v1/sessions/%61pp/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::OK);
+        assert_eq!(text(&reply), process::render(&support::credentials()).expose());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_session_is_answered_with_the_known_names() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/sessions/other/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            text(&reply),
+            concat!(
+                r#"{"code":"UnknownSession","message":"there is no session `other`","#,
+                r#""hint":"the sessions are `app`, `batch`"}"#
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_told_why_there_are_no_credentials_and_what_to_do() {
+        let app = Session::lapsed("app");
+
+        let reply = get(&socket(&[&app]), "/v1/sessions/app/credential-process").await;
+
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            text(&reply),
+            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate","class":"denied"}"#
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_helper_waits_eight_seconds_for_an_attempt_under_way() {
+        let app = Session::pending("app");
+        let socket = socket(&[&app]);
+        let asked_at = tokio::time::Instant::now();
+
+        let too_late = get(&socket, "/v1/sessions/app/credential-process").await;
+        let waited = asked_at.elapsed();
+        let (in_time, ()) = tokio::join!(get(&socket, "/v1/sessions/app/credential-process"), async {
+            tokio::time::advance(Duration::from_secs(7)).await;
+            app.obtain();
+        });
+
+        assert_eq!((too_late.status(), waited.as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 8));
+        assert_eq!(in_time.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_what_is_wrong_with_a_certificate_unless_the_last_attempt_has_said_it() {
+        let sessions = [Session::live("app"), Session::lapsed("batch"), Session::live("audit")];
+        let background = |number: usize| {
+            let message = ["it hangs", "AWS refused the certificate"].get(number);
+            let fault =
+                message.map(|message| Failure::of(Class::Misconfigured, *message, Some("look".into())));
+            Background { fault, ..Background::default() }
+        };
+        let socket = socket(&sessions.each_ref()).with_backgrounds(background);
+
+        let reply = get(&socket, "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        let of = |number: usize| shown["sessions"][number]["certificate_trouble"].clone();
+        assert_eq!(of(0), json!({ "class": "misconfigured", "message": "it hangs", "hint": "look" }));
+        assert!(of(1).is_null() && of(2).is_null(), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_what_is_public_of_every_session() {
+        let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
+
+        let background = |number: usize| Background {
+            role_arn: (number == 0).then(|| "arn:aws:iam::123456789012:role/r".into()),
+            region: (number == 0).then(|| "us-east-1".into()),
+            certificate: (number == 0).then(|| Certificate {
+                subject: "CN=robot-7".into(),
+                serial: "17".into(),
+                not_after: "2026-03-15T13:00:00Z".into(),
+                days_left: 4,
+                warnings: Vec::new(),
+            }),
+            fault: None,
+        };
+
+        let reply = get(&socket(&[&app, &batch]).with_backgrounds(background), "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        let expected = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "sessions": [
+                {
+                    "name": "app", "phase": "live", "access_key_id": "ASIAEXAMPLE",
+                    "expires_at": "2026-03-11T13:00:00Z", "fetching": false,
+                    "next_attempt_at": "2026-03-11T12:00:00Z", "consecutive_failures": 0,
+                    "role_arn": "arn:aws:iam::123456789012:role/r", "region": "us-east-1",
+                    "certificate": {
+                        "subject": "CN=robot-7", "serial": "17", "not_after": "2026-03-15T13:00:00Z", "days_left": 4,
+                    },
+                },
+                {
+                    "name": "batch", "phase": "lapsed", "fetching": false,
+                    "next_attempt_at": "2026-03-11T12:01:00Z", "consecutive_failures": 0,
+                    "trouble": {
+                        "class": "denied", "message": "AWS refused the certificate",
+                        "hint": "renew the certificate",
+                    },
+                },
+            ],
+            "listeners": ["127.0.0.1:9911"],
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_times_as_a_clock_has_them_that_was_set() {
+        let (app, batch) = (Session::live("app"), Session::lapsed("batch"));
+        for session in [&app, &batch] {
+            session.clock.jump(-time::Duration::hours(2));
+        }
+
+        let reply = get(&socket(&[&app, &batch]), "/v1/status").await;
+
+        let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
+        assert_eq!(shown["sessions"][0]["expires_at"], "2026-03-11T11:00:00Z");
+        assert_eq!(shown["sessions"][1]["next_attempt_at"], "2026-03-11T10:01:00Z");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_says_how_its_session_is_set_is_answered_only_if_it_is_so() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+        let socket = socket(&[&app, &batch]).with_settings("app", vec![("duration", 1), ("role_arn", 0xab)]);
+        let ask = async |what: &str| {
+            let reply = get(&socket, &format!("/v1/sessions/{what}")).await;
+            (reply.status().as_u16(), text(&reply).to_owned())
+        };
+
+        for query in ["", "?", "?role_arn=ab", "?duration=0001&role_arn=00ab", "?role_arn=7&role_arn=ab"] {
+            assert_eq!(ask(&format!("app/credential-process{query}")).await.0, 200, "{query}");
+            assert_eq!(ask(&format!("app/settings{query}")).await, (200, "{}".into()), "{query}");
+        }
+        let refused = ask("app/credential-process?role_arn=7&tpm=1&duration=1").await;
+        assert_eq!(refused.0, 409);
+        assert!(
+            refused.1.contains("`app` has other settings than asked for: `role_arn`, `tpm`"),
+            "{}",
+            refused.1
+        );
+        assert!(refused.1.contains(r#""class":"misconfigured""#), "{}", refused.1);
+        for query in ["role_arn", "role_arn=", "role_arn=xyz", "ROLE=ab"] {
+            assert_eq!(ask(&format!("app/settings?{query}")).await.0, 409, "{query}");
+        }
+        assert_eq!(ask("batch/settings?duration=1").await.0, 409, "another session's are not its own");
+        assert_eq!(ask("none/settings?duration=1").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_of_earlier_settings_is_given_only_to_requests_that_state_none() {
+        let app = Session::live("app");
+        app.inherit();
+        let socket = socket(&[&app]).with_settings("app", vec![("role_arn", 0xab)]);
+        let ask = async |what: &str| get(&socket, &format!("/v1/sessions/app/{what}")).await;
+
+        assert_eq!(ask("credential-process").await.status(), StatusCode::OK);
+        for what in ["credential-process", "settings"] {
+            let refused = ask(&format!("{what}?role_arn=ab")).await;
+            assert_eq!(refused.status(), StatusCode::CONFLICT);
+            assert_eq!(
+                text(&refused),
+                concat!(
+                    r#"{"code":"EarlierSettings","message":"the daemon still hands out credentials of its earlier "#,
+                    r#"settings of session `app`","hint":"see what keeps the new ones from working: anchord status","#,
+                    r#""class":"misconfigured"}"#
+                )
+            );
+        }
+        app.obtain();
+        assert_eq!(ask("credential-process?role_arn=ab").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_have_an_error_with_code_and_message() {
+        let socket = socket(&[]);
+
+        assert_eq!(get(&socket, "/v1/sessions/app").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(get(&socket, "/v1/credentials").await.status(), StatusCode::NOT_FOUND);
+        let post = settle(socket.route(&support::head("POST", "/v1/status", &[]))).await;
+        assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let none = get(&socket, "/v1/sessions/app/credential-process").await;
+        assert!(text(&none).contains("no sessions are configured"));
+    }
+}

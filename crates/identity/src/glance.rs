@@ -1,0 +1,235 @@
+//! What the files of a source tell at once, without unlocking anything or asking anybody.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use ring::digest;
+
+use super::Error;
+use super::Locator;
+use super::Source;
+use super::pem;
+#[cfg(feature = "pkcs12")]
+use super::pkcs12;
+
+/// What tells whether files have changed since they were looked at before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Stands for the leaf: of a PEM file its SHA-256 fingerprint, or one of all that may be it where only the key could
+    /// tell them apart; of PKCS#12, which would have to be unlocked, the file's SHA-256. `None` where no file holds it
+    /// (a token would want its PIN, an agent may be slow), or where the file cannot be used.
+    pub leaf: Option<String>,
+    /// Changes with every file that the identity is loaded from: certificate, key, passphrase.
+    pub files: String,
+}
+
+/// A file system that hangs must not cost those who can do without.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Source {
+    /// Looks at the files; nothing is told of those that take long.
+    pub async fn glance(&self) -> Glance {
+        let source = self.clone();
+        let glance =
+            tokio::task::spawn_blocking(move || Glance { leaf: source.leaf_seen(), files: source.stamps() });
+        match tokio::time::timeout(PATIENCE, glance).await {
+            Ok(Ok(glance)) => glance,
+            Ok(Err(_)) | Err(_) => Glance::default(),
+        }
+    }
+
+    /// Stands for what this process read from variables and pipes: their names, such as `/dev/fd/63`, do not tell one
+    /// certificate from another. Empty where there is none. A passphrase takes no part, for a short text can be found out
+    /// from its digest.
+    pub fn handed_contents(&self) -> String {
+        let places = self.places().chain(&self.intermediates);
+        places.filter_map(Locator::content).map(|content| format!("{}\n", sha256(content))).collect()
+    }
+
+    /// Stands for the leaf as [`Glance::leaf`] does, where this process itself was handed the certificate. `None` where it
+    /// was not: another process may know more by the same name.
+    pub fn handed_leaf(&self) -> Option<String> {
+        let Locator::Handed(_) = &self.certificate else { return None };
+        match (self.leaf_seen(), self.certificate.content()) {
+            (Some(leaf), _) => Some(leaf),
+            // It has something, and no certificate that could be another's.
+            (None, Some(_)) => Some(String::new()),
+            (None, None) => None,
+        }
+    }
+
+    /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
+    ///
+    /// # Errors
+    /// When the agent answers that it gives this process nothing: what is kept may be another workload's.
+    pub async fn agents_id(&self) -> Result<Option<String>, Error> {
+        let Some(agent) = self.agent().cloned() else { return Ok(None) };
+        let fetched = tokio::task::spawn_blocking(move || agent.fetch());
+        match tokio::time::timeout(PATIENCE, fetched).await {
+            Ok(Ok(Ok(svid))) => Ok(Some(svid.id)),
+            Ok(Ok(Err(error))) if error.is_refusal() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
+    pub fn counts_mistakes(&self) -> bool {
+        self.places().any(|place| match place {
+            Locator::File(_) | Locator::Handed(_) => place.read().is_some_and(|file| {
+                file.and_then(|file| file.labelled("TSS2 PRIVATE KEY")).is_ok_and(|key| key.is_some())
+            }),
+            Locator::Token(_) | Locator::Tpm(_) => true,
+            Locator::Agent(_) => false,
+        })
+    }
+
+    fn leaf_seen(&self) -> Option<String> {
+        let file = self.certificate.read()?.ok()?;
+        #[cfg(feature = "pkcs12")]
+        if pkcs12::is_pfx(file.content().expose()) {
+            return Some(sha256(file.content().expose()));
+        }
+        let certificates = pem::certificates(&file).ok()?;
+        let may_be_leaf = |certificate: &&pem::Certificate| {
+            certificate.parse().is_ok_and(|parsed| {
+                !parsed.is_ca() && self.selection.names(&parsed) && self.selection.pins(&certificate.der)
+            })
+        };
+        let leaves: Vec<&[u8]> =
+            certificates.iter().filter(may_be_leaf).map(|certificate| certificate.der.as_slice()).collect();
+        // DER says where it ends: no two lists look alike.
+        (!leaves.is_empty()).then(|| sha256(&leaves.concat()))
+    }
+
+    pub(super) fn stamps(&self) -> String {
+        let mut stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
+        // What has no file has no date either.
+        for place in self.places() {
+            if let Locator::Handed(_) = place
+                && let Some(Ok(file)) = place.read()
+            {
+                stamps.push(sha256(file.content().expose()));
+            }
+        }
+        sha256(stamps.join("\n").as_bytes())
+    }
+}
+
+/// Another one after each change of a file, whatever it holds.
+fn stamp(path: &Path) -> String {
+    fs_err::metadata(path).map_or_else(
+        |error| error.kind().to_string(),
+        |found| {
+            let (changed, modified) =
+                ((found.ctime(), found.ctime_nsec()), (found.mtime(), found.mtime_nsec()));
+            format!("{} {} {} {changed:?} {modified:?}", found.dev(), found.ino(), found.len())
+        },
+    )
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fingerprint;
+    use crate::Passphrase;
+    use crate::Selection;
+    use crate::support::Folder;
+    use crate::support::leaf_of;
+    use crate::support::root;
+    use anchord_emulator::KeyForm;
+    use anchord_emulator::KeyKind;
+
+    #[tokio::test]
+    async fn a_leaf_in_pem_is_known_by_its_fingerprint_whatever_stands_around_it() {
+        let (folder, root) = (Folder::new(), root());
+        let leaf = leaf_of(&root, KeyKind::P256);
+        let expected = Fingerprint::of(leaf.certificate_der()).to_string();
+        let key = folder.write("key.pem", leaf.key_pem(KeyForm::Pkcs8).unwrap());
+        let chain = format!("{}{}", root.certificate_pem(), leaf.certificate_pem());
+        let alone = folder.write("leaf.pem", leaf.certificate_pem());
+        let in_chain = folder.write("chain.pem", &chain);
+
+        for path in [alone, in_chain] {
+            let seen = Source::of_files(path, &key).glance().await;
+            assert_eq!(seen.leaf.map(|leaf| format!("sha256:{leaf}")), Some(expected.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_or_is_not_pinned_is_no_news() {
+        let (folder, root) = (Folder::new(), root());
+        let (leaf, other) = (leaf_of(&root, KeyKind::P256), leaf_of(&root, KeyKind::P256));
+        let whole = folder.write("leaf.pem", leaf.certificate_pem());
+        let half = folder.write("half.pem", &leaf.certificate_pem()[..200]);
+        let missing = folder.write("x", "").with_file_name("missing.pem");
+
+        let pinned = Source {
+            selection: Selection {
+                fingerprints: vec![Fingerprint::of(other.certificate_der())],
+                ..Selection::default()
+            },
+            ..Source::of_files(&whole, "key.pem")
+        };
+
+        assert!(Source::of_files(&whole, "key.pem").glance().await.leaf.is_some());
+        assert_eq!(Source::of_files(half, "key.pem").glance().await.leaf, None);
+        assert_eq!(Source::of_files(missing, "key.pem").glance().await.leaf, None);
+        assert_eq!(pinned.glance().await.leaf, None);
+    }
+
+    #[cfg(feature = "pkcs12")]
+    #[tokio::test]
+    async fn pkcs12_is_known_by_its_bytes_and_nobody_is_asked_to_unlock_it() {
+        let folder = Folder::new();
+        let file = |last: u8| folder.write("leaf.p12", [0x30, 0x82, 1, 0, 2, 1, 3, last]);
+        let prompted = Passphrase::Prompted(std::sync::Arc::default());
+        let source = Source { passphrase: Some(prompted), ..Source::of_files(file(1), "key.pem") };
+
+        let one = source.glance().await.leaf;
+        let same = source.glance().await.leaf;
+        file(2);
+        let other = source.glance().await.leaf;
+
+        assert!(one.is_some() && one == same && other.is_some() && one != other);
+    }
+
+    #[tokio::test]
+    async fn each_file_that_is_replaced_is_seen() {
+        let folder = Folder::new();
+        let paths = ["leaf.pem", "key.pem", "passphrase"].map(|name| folder.write(name, "before"));
+        let source = Source {
+            passphrase: Some(Passphrase::File(paths[2].clone())),
+            ..Source::of_files(&paths[0], &paths[1])
+        };
+        let mut before = source.glance().await.files;
+        assert_eq!(before, source.glance().await.files);
+
+        for path in &paths {
+            fs_err::write(path, "behind").unwrap();
+            let after = source.glance().await.files;
+            assert_ne!(before, after, "{}", path.display());
+            before = after;
+        }
+    }
+
+    /// There a mistake is remembered, so that one try must do for all processes.
+    #[test]
+    fn only_tokens_and_tpms_count_mistakes() {
+        let folder = Folder::new();
+        let tss2 = "-----BEGIN TSS2 PRIVATE KEY-----\nAAAA\n-----END TSS2 PRIVATE KEY-----\n";
+        let keys = ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", tss2];
+        let of_file = |content: &str| Source::of_files("leaf.pem", folder.write("key.pem", content));
+        let with_key = |key| Source { private_key: Some(key), ..Source::of_files("leaf.pem", "") };
+
+        assert_eq!(keys.map(|key| of_file(key).counts_mistakes()), [false, true]);
+        assert!(!Source::of_files("leaf.pem", "missing.pem").counts_mistakes());
+        assert!(with_key(Locator::Tpm(0x8100_0001)).counts_mistakes());
+        assert!(with_key(Locator::Token(Box::new("pkcs11:object=key".parse().unwrap()))).counts_mistakes());
+    }
+}

@@ -1,0 +1,299 @@
+//! What a source holds, for people: every certificate, the key, and whether Roles Anywhere would accept it.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::KeyUsage;
+use x509_parser::extensions::ParsedExtension;
+
+use super::Error;
+use super::Fingerprint;
+use super::MAX_INTERMEDIATES;
+use super::SigningKey;
+use super::Source;
+use super::chain;
+use super::leaf;
+use super::name::plain;
+use super::name::shown;
+use super::pem::Certificate;
+use super::source::Material;
+use super::source::gather;
+use anchord_core::failure::Failure;
+
+/// A source, looked at without being judged as a whole.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The leaf, its intermediates in their order, then what is not sent.
+    pub certificates: Vec<Seen>,
+    /// What the key is, in a few words; `None` where no place for one was named.
+    pub key: Option<Result<String, Failure>>,
+    /// Why Roles Anywhere would refuse it, or it cannot be used; empty where nothing speaks against it.
+    pub refusals: Vec<Failure>,
+    /// The issuers at which the paths that are sent end: the trust anchor has to be one of them, or lead to one.
+    pub ends_at: Vec<String>,
+    /// Sentences without a full stop.
+    pub warnings: Vec<String>,
+}
+
+/// One certificate.
+#[derive(Debug)]
+pub struct Seen {
+    /// What it is to the others.
+    pub role: Role,
+    /// Where it was found.
+    pub origin: String,
+    /// As `certificate_subject` takes it.
+    pub subject: String,
+    /// As `certificate_issuer` takes it.
+    pub issuer: String,
+    /// Decimal, as AWS shows it.
+    pub serial: String,
+    /// Hexadecimal, as OpenSSL shows it.
+    pub serial_hex: String,
+    /// What pins it.
+    pub fingerprint: Fingerprint,
+    /// The first instant of its life.
+    pub not_before: OffsetDateTime,
+    /// The last instant of its life.
+    pub not_after: OffsetDateTime,
+    /// Kind and size of its key.
+    pub key: String,
+    /// Whether it is a CA's, and what its key may do, in RFC 5280's words.
+    pub usage: Vec<String>,
+    /// Its alternative names.
+    pub names: Vec<String>,
+}
+
+/// What a certificate is to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one that is signed with.
+    Leaf,
+    /// Sent with the leaf.
+    Intermediate,
+    /// Neither.
+    NotSent,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Leaf => "leaf",
+            Self::Intermediate => "intermediate",
+            Self::NotSent => "not sent",
+        })
+    }
+}
+
+impl Source {
+    /// Looks at everything that it holds as of `now`. An error says that not even its certificates can be read.
+    pub fn inspect(&self, now: OffsetDateTime) -> Result<Inspection, Error> {
+        self.view(gather(self), now)
+    }
+
+    /// The same for what was gathered before.
+    pub(super) fn view(&self, material: Material, now: OffsetDateTime) -> Result<Inspection, Error> {
+        let Material { certificates, keys, warnings } = material;
+        let has_key_place = self.private_key.is_some() || !matches!(keys, Err(Error::Missing { .. }));
+        let certificates = match (certificates, &keys) {
+            // The key's fault, such as a wrong passphrase, explains why there are none.
+            (Ok(none), Err(_)) if none.is_empty() => return Err(keys.err().unwrap_or(Error::NotAsked)),
+            (certificates, _) => certificates?,
+        };
+        let (mut refusals, mut leaf) = (Vec::new(), None);
+        let key = match &keys {
+            Ok(keys) => {
+                let chosen = self.choose(&certificates, keys, now);
+                let key = chosen.as_ref().map_or(keys.first(), |(_, key)| Some(*key));
+                let belongs = if chosen.is_ok() {
+                    "belongs to the leaf"
+                } else {
+                    "belongs to no certificate that may be used"
+                };
+                let described = key.map(|key| Ok(format!("the {} {belongs}", description(&**key))));
+                match chosen {
+                    Ok((certificate, _)) => leaf = Some(certificate),
+                    Err(error) => refusals.push(error.into()),
+                }
+                described
+            }
+            Err(_) if !has_key_place => None,
+            Err(error) => {
+                refusals.push(Failure::new(error));
+                Some(Err(Failure::new(error)))
+            }
+        };
+        let leaf = match leaf {
+            Some(leaf) => Some(leaf),
+            None => {
+                let likely = self.likely_leaf(&certificates, now);
+                // With a key it has been said.
+                let fault =
+                    likely.filter(|_| !matches!(key, Some(Ok(_)))).and_then(|leaf| self.unmeant(leaf));
+                refusals.extend(fault.map(Failure::from));
+                likely
+            }
+        };
+        let mut inspection =
+            Inspection { certificates: Vec::new(), key, refusals, ends_at: Vec::new(), warnings };
+        inspection.judge(leaf, &certificates, now)?;
+        Ok(inspection)
+    }
+
+    /// Why a certificate is not the one that is meant.
+    fn unmeant(&self, leaf: &Certificate) -> Option<Error> {
+        let origin = leaf.origin.clone();
+        if !leaf.parse().is_ok_and(|parsed| self.selection.names(&parsed)) {
+            return Some(Error::NotSelected { origin });
+        }
+        let found = Fingerprint::of(&leaf.der);
+        (!self.selection.pins(&leaf.der)).then_some(Error::NotPinned { origin, found })
+    }
+
+    /// Without a key nothing says which certificate is the leaf.
+    fn likely_leaf<'a>(
+        &self,
+        certificates: &'a [Certificate],
+        now: OffsetDateTime,
+    ) -> Option<&'a Certificate> {
+        let rank = |certificate: &&Certificate| {
+            let parsed = certificate.parse().ok()?;
+            let is_meant = self.selection.names(&parsed) && self.selection.pins(&certificate.der);
+            Some((is_meant, !parsed.is_ca(), leaf::faults(&parsed, now).is_empty()))
+        };
+        certificates.iter().rev().max_by_key(rank)
+    }
+}
+
+impl Inspection {
+    /// What the trust anchor has to be or to lead to, in words; `None` without a leaf.
+    pub fn anchors(&self) -> Option<String> {
+        let names: Vec<_> = self.ends_at.iter().map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| names.join(" or "))
+    }
+
+    fn judge(
+        &mut self,
+        leaf: Option<&Certificate>,
+        certificates: &[Certificate],
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let chain = match leaf {
+            Some(leaf) => chain::order(leaf, certificates, now)?,
+            None => Vec::new(),
+        };
+        if let Some(leaf) = leaf {
+            let origin = || leaf.origin.clone();
+            self.warnings.extend(leaf::doubt(&leaf.parse()?, &leaf.origin));
+            for fault in leaf::faults(&leaf.parse()?, now) {
+                self.refusals.push(Error::Leaf { origin: origin(), fault }.into());
+            }
+            if chain.len() > MAX_INTERMEDIATES {
+                self.refusals.push(Error::ChainTooLong { origin: origin(), length: chain.len() }.into());
+            }
+            self.certificates.push(seen(leaf, Role::Leaf)?);
+            self.ends_at = chain::ends(leaf, &chain)?;
+        }
+        for certificate in &chain {
+            let parsed = certificate.parse()?;
+            if let Some(fault) = leaf::fault_of_time(&parsed, now) {
+                let subject = shown(parsed.subject());
+                self.refusals
+                    .push(Error::Intermediate { origin: certificate.origin.clone(), subject, fault }.into());
+            }
+            if !usage_of(&parsed).is_some_and(|usage| usage.key_cert_sign()) {
+                let fault = Error::NoCertSign {
+                    origin: certificate.origin.clone(),
+                    subject: shown(parsed.subject()),
+                };
+                self.refusals.push(fault.into());
+            }
+            self.certificates.push(seen(certificate, Role::Intermediate)?);
+        }
+        for certificate in certificates {
+            let is_sent =
+                leaf.into_iter().chain(chain.iter().copied()).any(|sent| sent.der == certificate.der);
+            if !is_sent {
+                self.certificates.push(seen(certificate, Role::NotSent)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
+    let parsed = certificate.parse()?;
+    Ok(Seen {
+        role,
+        origin: plain(&certificate.origin.to_string()),
+        subject: shown(parsed.subject()),
+        issuer: shown(parsed.issuer()),
+        serial: leaf::serial(&parsed),
+        serial_hex: leaf::serial_hex(&parsed),
+        fingerprint: Fingerprint::of(&certificate.der),
+        not_before: parsed.validity().not_before.to_datetime(),
+        not_after: parsed.validity().not_after.to_datetime(),
+        key: leaf::key_kind(&parsed).to_string(),
+        usage: usages(&parsed),
+        names: names(&parsed),
+    })
+}
+
+fn usage_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a KeyUsage> {
+    certificate.key_usage().ok().flatten().map(|extension| extension.value)
+}
+
+fn usages(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let mut usages = vec![match leaf::has_basic_constraints(certificate) {
+        true => format!("CA:{}", certificate.is_ca()),
+        false => "basicConstraints absent".into(),
+    }];
+    if let Some(usage) = usage_of(certificate) {
+        let bits = [
+            (usage.digital_signature(), "digitalSignature"),
+            (usage.key_encipherment(), "keyEncipherment"),
+            (usage.key_agreement(), "keyAgreement"),
+            (usage.key_cert_sign(), "keyCertSign"),
+            (usage.crl_sign(), "cRLSign"),
+        ];
+        usages.extend(bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name.into()));
+    }
+    if let Ok(Some(extended)) = certificate.extended_key_usage() {
+        let uses = [(extended.value.client_auth, "clientAuth"), (extended.value.server_auth, "serverAuth")];
+        usages.extend(uses.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name.into()));
+    }
+    usages
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extensions = certificate.extensions().iter();
+    extensions
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(alternative_name)
+        .map(|name| plain(&name))
+        .collect()
+}
+
+/// Of the kinds that Roles Anywhere makes tags of, and addresses.
+fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
+        GeneralName::URI(uri) => Some(format!("URI:{uri}")),
+        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
+        GeneralName::DirectoryName(name) => Some(format!("Name:{}", shown(name))),
+        _ => None,
+    }
+}
+
+fn description(key: &dyn SigningKey) -> String {
+    format!("{key:?}").replace(" [redacted]", "")
+}
+
+#[cfg(test)]
+mod tests;

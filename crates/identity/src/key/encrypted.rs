@@ -1,0 +1,264 @@
+//! Encrypted PKCS#8 (RFC 5958, section 3): PBES2 of RFC 8018 with AES-CBC, PBKDF2 or scrypt.
+//!
+//! Older schemes are named and refused: their ciphers and hashes are broken, and one command converts a file.
+
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::Decode as _;
+use pkcs8::der::ErrorKind;
+use pkcs8::der::Reader as _;
+use pkcs8::der::SliceReader;
+use pkcs8::der::Tag;
+use pkcs8::der::Tagged as _;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::pkcs5::Error as Pkcs5Error;
+use pkcs8::pkcs5::pbes2;
+use pkcs8::pkcs5::pbes2::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
+use pkcs8::spki::AlgorithmIdentifierRef;
+use zeroize::Zeroizing;
+
+use anchord_core::secret::Secret;
+
+/// The most rounds of PBKDF2 that are done, which SHA-512 takes a second or two for: a damaged or hostile file must not
+/// keep a thread for minutes, and loading has five seconds. OWASP's advice is 1.4 million at most.
+pub(crate) const MAX_ITERATIONS: u32 = 2_000_000;
+
+/// The most memory that scrypt may take; OpenSSL's own limit is 32 MiB.
+const MAX_SCRYPT_BYTES: u64 = 64 << 20;
+
+/// The most mixing steps (N · r · p) that scrypt may take, about a second's worth: 16 times OpenSSL's default.
+const MAX_SCRYPT_STEPS: u64 = 1 << 21;
+
+/// What is wrong with an encrypted key, completing "the private key in …".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Not the structure of RFC 5958.
+    #[error("is not valid encrypted PKCS#8")]
+    Malformed,
+    /// Neither broken nor known, or parameters that no tool writes.
+    #[error("is encrypted with parameters that cannot be used")]
+    Parameters,
+    /// An older or rarer scheme.
+    #[error("is encrypted with {0}, which anchord does not decrypt")]
+    Unsupported(String),
+    /// A cost that nobody chose in earnest.
+    #[error("takes {0}")]
+    Excessive(Excess),
+    /// There is nothing to decrypt it with.
+    #[error("is encrypted, and no passphrase is set")]
+    NoPassphrase,
+    /// The passphrase is of another file.
+    #[error("cannot be decrypted with this passphrase")]
+    WrongPassphrase,
+}
+
+impl Fault {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Malformed => super::COPY_AGAIN,
+            Self::Parameters | Self::Unsupported(_) | Self::Excessive(_) => {
+                "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`"
+            }
+            Self::NoPassphrase => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
+            Self::WrongPassphrase => {
+                "correct what `passphrase` names; `openssl pkey -in … -noout` tries a passphrase out"
+            }
+        }
+    }
+}
+
+/// A cost beyond what is worked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// PBKDF2's rounds.
+    Iterations(u32),
+    /// scrypt's memory or steps.
+    Scrypt {
+        /// N
+        cost: u64,
+        /// r
+        block_size: u16,
+        /// p
+        parallelization: u16,
+    },
+}
+
+impl std::fmt::Display for Excess {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Iterations(count) => {
+                write!(formatter, "{count} rounds of PBKDF2 to unlock, and at most {MAX_ITERATIONS} are done")
+            }
+            Self::Scrypt { cost, block_size, parallelization } => write!(
+                formatter,
+                "scrypt with N={cost}, r={block_size}, p={parallelization} to unlock, and at most 64 MiB and N·r·p={MAX_SCRYPT_STEPS} are used"
+            ),
+        }
+    }
+}
+
+/// A key that is encrypted in a way that can be undone.
+#[derive(Debug)]
+pub(crate) struct Encrypted<'a> {
+    parameters: pbes2::Parameters,
+    data: &'a [u8],
+}
+
+impl<'a> Encrypted<'a> {
+    /// Takes the structure apart and judges what it would cost; nothing is computed yet.
+    pub(super) fn parse(der: &'a [u8]) -> Result<Self, Fault> {
+        let (algorithm, data) = outer(der).ok_or(Fault::Malformed)?;
+        Self::new(algorithm, data)
+    }
+
+    /// The same for what PKCS#12 wraps in its own way.
+    pub(crate) fn new(algorithm: AlgorithmIdentifierRef<'_>, data: &'a [u8]) -> Result<Self, Fault> {
+        if algorithm.oid != pbes2::PBES2_OID {
+            return Err(Fault::Unsupported(scheme_name(algorithm.oid)));
+        }
+        let parameters = algorithm.parameters.ok_or(Fault::Malformed)?;
+        let parameters = pbes2::Parameters::try_from(parameters).map_err(|error| match error.kind() {
+            ErrorKind::OidUnknown { oid } => Fault::Unsupported(scheme_name(oid)),
+            _ => Fault::Parameters,
+        })?;
+        match parameters.encryption {
+            EncryptionScheme::Aes128Cbc { .. }
+            | EncryptionScheme::Aes192Cbc { .. }
+            | EncryptionScheme::Aes256Cbc { .. } => {}
+            other => return Err(Fault::Unsupported(scheme_name(other.oid()))),
+        }
+        if !is_sane(&parameters.kdf) {
+            return Err(Fault::Parameters);
+        }
+        check_cost(&parameters.kdf).map_err(Fault::Excessive)?;
+        // CBC with padding: whole blocks, and one at least.
+        if data.is_empty() || !data.len().is_multiple_of(16) {
+            return Err(Fault::Malformed);
+        }
+        Ok(Self { parameters, data })
+    }
+
+    /// What it costs to derive the key, in rounds of PBKDF2; a step of scrypt takes about as long.
+    #[cfg(feature = "pkcs12")]
+    pub(crate) fn rounds(&self) -> u64 {
+        match &self.parameters.kdf {
+            Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count.into(),
+            Kdf::Scrypt(scrypt) => {
+                scrypt.cost_parameter * u64::from(scrypt.block_size) * u64::from(scrypt.parallelization)
+            }
+            _ => u64::MAX,
+        }
+    }
+
+    /// The PKCS#8 inside. Takes as long as the file asks for, tens of milliseconds commonly.
+    pub(super) fn decrypt(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, Fault> {
+        let plaintext = self.plaintext(passphrase)?;
+        // One wrong passphrase in 256 leaves what looks like padding.
+        if is_sequence_with_version(plaintext.expose()) { Ok(plaintext) } else { Err(Fault::WrongPassphrase) }
+    }
+
+    /// Whatever is inside, which may be noise if the passphrase is wrong.
+    pub(crate) fn plaintext(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, Fault> {
+        let mut buffer = Zeroizing::new(self.data.to_vec());
+        let length = self
+            .parameters
+            .decrypt_in_place(passphrase.expose(), &mut buffer)
+            .map_err(|error| match error {
+                Pkcs5Error::DecryptFailed => Fault::WrongPassphrase,
+                _ => Fault::Parameters,
+            })?
+            .len();
+        buffer.truncate(length);
+        Ok(Secret::new(std::mem::take(&mut *buffer)))
+    }
+}
+
+/// `EncryptedPrivateKeyInfo ::= SEQUENCE { AlgorithmIdentifier, OCTET STRING }`
+fn outer(der: &[u8]) -> Option<(AlgorithmIdentifierRef<'_>, &[u8])> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let members = reader.sequence(|members| {
+        let algorithm = AlgorithmIdentifierRef::decode(members)?;
+        let data: &OctetStringRef = members.decode()?;
+        Ok::<_, pkcs8::der::Error>((algorithm, data.as_bytes()))
+    });
+    let members = members.ok()?;
+    reader.finish().ok().map(|()| members)
+}
+
+/// Whether decrypted bytes are PKCS#8, whose version comes first: noise is not, with all likelihood.
+pub(crate) fn is_sequence_with_version(der: &[u8]) -> bool {
+    AnyRef::from_der(der).is_ok_and(|any| any.tag() == Tag::Sequence && any.value().starts_with(&[2, 1]))
+}
+
+/// Costs that mean nothing; at some of them the library panics.
+fn is_sane(kdf: &Kdf) -> bool {
+    match kdf {
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count > 0,
+        Kdf::Scrypt(scrypt) => {
+            scrypt.cost_parameter > 1
+                && scrypt.cost_parameter.is_power_of_two()
+                && scrypt.block_size > 0
+                && scrypt.parallelization > 0
+        }
+        _ => false,
+    }
+}
+
+/// Whether deriving the key is worth the wait.
+fn check_cost(kdf: &Kdf) -> Result<(), Excess> {
+    match kdf {
+        Kdf::Pbkdf2(pbkdf2) if pbkdf2.iteration_count > MAX_ITERATIONS => {
+            Err(Excess::Iterations(pbkdf2.iteration_count))
+        }
+        Kdf::Scrypt(scrypt) => {
+            let (cost, block_size, parallelization) =
+                (scrypt.cost_parameter, scrypt.block_size, scrypt.parallelization);
+            let (r, p) = (u64::from(block_size), u64::from(parallelization));
+            // RFC 7914, sections 5 and 6: 128 · r bytes for each of N rows and p blocks.
+            let bytes = cost.checked_add(p).and_then(|rows| rows.checked_mul(128 * r));
+            let steps = cost.checked_mul(r * p);
+            let within = |amount: Option<u64>, limit| amount.is_some_and(|amount| amount <= limit);
+            if within(bytes, MAX_SCRYPT_BYTES) && within(steps, MAX_SCRYPT_STEPS) {
+                Ok(())
+            } else {
+                Err(Excess::Scrypt { cost, block_size, parallelization })
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The schemes that are found in the field and not decrypted, as OpenSSL calls them (RFC 8018, appendix C, and
+/// RFC 7292, appendix C).
+const SCHEMES: [(&str, &str); 19] = [
+    ("1.2.840.113549.1.5.1", "pbeWithMD2AndDES-CBC"),
+    ("1.2.840.113549.1.5.3", "pbeWithMD5AndDES-CBC"),
+    ("1.2.840.113549.1.5.4", "pbeWithMD2AndRC2-CBC"),
+    ("1.2.840.113549.1.5.6", "pbeWithMD5AndRC2-CBC"),
+    ("1.2.840.113549.1.5.10", "pbeWithSHA1AndDES-CBC"),
+    ("1.2.840.113549.1.5.11", "pbeWithSHA1AndRC2-CBC"),
+    ("1.2.840.113549.1.5.14", "PBMAC1"),
+    ("1.2.840.113549.1.12.1.1", "pbeWithSHA1And128BitRC4"),
+    ("1.2.840.113549.1.12.1.2", "pbeWithSHA1And40BitRC4"),
+    ("1.2.840.113549.1.12.1.3", "pbeWithSHA1And3-KeyTripleDES-CBC"),
+    ("1.2.840.113549.1.12.1.4", "pbeWithSHA1And2-KeyTripleDES-CBC"),
+    ("1.2.840.113549.1.12.1.5", "pbeWithSHA1And128BitRC2-CBC"),
+    ("1.2.840.113549.1.12.1.6", "pbeWithSHA1And40BitRC2-CBC"),
+    ("1.3.14.3.2.7", "DES-CBC"),
+    ("1.2.840.113549.3.2", "RC2-CBC"),
+    ("1.2.840.113549.3.7", "3DES-CBC (DES-EDE3-CBC)"),
+    ("2.16.840.1.101.3.4.1.6", "AES-128-GCM"),
+    ("2.16.840.1.101.3.4.1.26", "AES-192-GCM"),
+    ("2.16.840.1.101.3.4.1.46", "AES-256-GCM"),
+];
+
+/// A scheme's name, or its object identifier where it has none here.
+pub(crate) fn scheme_name(oid: ObjectIdentifier) -> String {
+    let digits = oid.to_string();
+    SCHEMES.iter().find(|(known, _)| *known == digits).map_or(digits.clone(), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

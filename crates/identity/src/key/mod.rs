@@ -1,0 +1,171 @@
+//! Private keys that can sign, and the one seam every key source stands behind.
+
+mod ec;
+pub(super) mod encrypted;
+#[cfg(feature = "ml-dsa")]
+mod ml_dsa;
+mod rsa;
+mod shared;
+
+use std::fmt;
+use std::sync::Arc;
+
+use pkcs8::ObjectIdentifier;
+use pkcs8::PrivateKeyInfoRef;
+
+use self::encrypted::Encrypted;
+use super::Error;
+use super::Origin;
+use super::Passphrase;
+use super::pem;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_core::failure::Failure;
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
+/// How a key signs. Roles Anywhere hashes with SHA-256 whatever the key's size or curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// PKCS#1 v1.5 with SHA-256.
+    RsaSha256,
+    /// ECDSA with SHA-256, the signature as DER.
+    EcdsaSha256,
+    /// ML-DSA over the message itself with an empty context (FIPS 204, algorithm 2).
+    MlDsa,
+}
+
+/// A private key that signs without being seen.
+///
+/// Signing may block (a token, a TPM): call it where blocking is allowed.
+pub trait SigningKey: Send + Sync + fmt::Debug {
+    /// How the key signs.
+    fn algorithm(&self) -> Algorithm;
+
+    /// The content of the `subjectPublicKey` that a certificate for this key carries.
+    fn public_key(&self) -> &[u8];
+
+    /// Signs `message` (hashing is the key's work) in the form Roles Anywhere expects.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure>;
+
+    /// The same with `hash`, for others than Roles Anywhere; `None` where the key knows SHA-256 alone.
+    fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
+        (hash == Hash::Sha256).then(|| self.sign(message))
+    }
+}
+
+/// What a message is hashed with before it is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// The key did not sign.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .0.message())]
+pub struct SignFailure(Failure);
+
+impl SignFailure {
+    /// For what a token, a TPM or an agent said.
+    pub fn new(why: &dyn Classify) -> Self {
+        Self(Failure::new(why))
+    }
+
+    /// For a key in memory, which can always sign.
+    fn unexpected() -> Self {
+        Self(Failure::of(Class::Broken, "the private key did not sign", None))
+    }
+}
+
+impl Classify for SignFailure {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.0.hint().map(Into::into)
+    }
+}
+
+/// The first private key of a PEM file, one that needs no passphrase before one that does.
+pub(super) fn from_pem(
+    file: &pem::File,
+    passphrase: Option<&Passphrase>,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    let origin = file.origin.clone();
+    if file.has_encryption_header() {
+        return Err(unusable(&origin, "is encrypted in OpenSSL's old format", CONVERT));
+    }
+    for section in file.sections()? {
+        let read = match section.label {
+            b"RSA PRIVATE KEY" => rsa::from_pkcs1,
+            b"EC PRIVATE KEY" => ec::from_sec1,
+            b"PRIVATE KEY" => read_pkcs8,
+            _ => continue,
+        };
+        let der = section.decode()?;
+        return shared::shared(&[section.label, der.expose()], || read(&origin, der.expose()));
+    }
+    match file.labelled("ENCRYPTED PRIVATE KEY")? {
+        Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
+        None => Err(file.lacks("private key")),
+    }
+}
+
+fn from_encrypted_pkcs8(
+    origin: &Origin,
+    der: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    let refuse = |fault: encrypted::Fault| unusable(origin, fault.to_string(), fault.hint());
+    // A file that cannot be decrypted at all says so whether there is a passphrase or not.
+    let encrypted = Encrypted::parse(der).map_err(refuse)?;
+    let passphrase = passphrase.ok_or(encrypted::Fault::NoPassphrase).map_err(refuse)?.read()?;
+    shared::shared(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
+        let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
+        from_pkcs8(origin, der.expose())
+    })
+}
+
+/// A key in PKCS#8 (RFC 5958), DER.
+pub(super) fn from_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
+    shared::shared(&[b"PRIVATE KEY", der], || read_pkcs8(origin, der))
+}
+
+fn read_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
+    let info =
+        PrivateKeyInfoRef::try_from(der).map_err(|_| unusable(origin, "is not valid PKCS#8", COPY_AGAIN))?;
+    #[cfg(feature = "ml-dsa")]
+    if let Some(key) = ml_dsa::from_pkcs8(&info) {
+        return key.map_err(|what| unusable(origin, what, COPY_AGAIN));
+    }
+    match info.algorithm.oid {
+        RSA => rsa::from_pkcs8(origin, der),
+        EC => ec::from_pkcs8(origin, info),
+        other => {
+            let what = format!("is of a kind ({other}) that this version does not sign with");
+            Err(unusable(origin, what, SUPPORTED))
+        }
+    }
+}
+
+const CONVERT: &str = "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`";
+#[cfg(feature = "ml-dsa")]
+const SUPPORTED: &str = "use RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA";
+#[cfg(not(feature = "ml-dsa"))]
+const SUPPORTED: &str =
+    "use RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521; ML-DSA is not in this build";
+const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
+
+fn unusable(origin: &Origin, what: impl Into<String>, hint: &'static str) -> Error {
+    Error::UnusableKey { origin: origin.clone(), what: what.into(), hint }
+}
+
+#[cfg(test)]
+mod tests;

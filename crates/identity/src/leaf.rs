@@ -1,0 +1,258 @@
+//! Whether Roles Anywhere would accept a leaf, judged before AWS is asked.
+//!
+//! The conditions are those that the user guide has for end entity certificates (trust model, "Signature validation",
+//! before 2024 in "Signing process"): X.509v3; "Basic constraints MUST include CA: false"; "The key usage MUST include
+//! Digital Signature"; SHA-256 or stronger.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::num_bigint::BigUint;
+use x509_parser::oid_registry::OID_HASH_SHA1;
+use x509_parser::public_key::PublicKey;
+use x509_parser::signature_algorithm::SignatureAlgorithm;
+use x509_parser::x509::X509Version;
+
+use super::Origin;
+use anchord_core::clock;
+
+/// Why Roles Anywhere would refuse a leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its validity has not begun.
+    NotYetValid {
+        /// When it begins.
+        not_before: OffsetDateTime,
+    },
+    /// Its validity is over.
+    Expired {
+        /// When it ended.
+        not_after: OffsetDateTime,
+    },
+    /// It is a CA certificate.
+    Ca,
+    /// Its key usage does not allow signatures.
+    NoDigitalSignature,
+    /// Its issuer signed it with a broken hash.
+    WeakSignature {
+        /// `SHA-1` or `MD5`.
+        hash: &'static str,
+    },
+    /// Its serial number, which requests name, is negative.
+    NegativeSerial {
+        /// The number.
+        serial: String,
+    },
+    /// It is X.509 version 1 or 2.
+    OldVersion,
+    /// It names no subject.
+    NoSubject,
+    /// Roles Anywhere takes no signatures of such a key.
+    Key {
+        /// What it is.
+        kind: KeyKind,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYetValid { not_before } => {
+                write!(formatter, "is not valid before {}", clock::rfc3339(*not_before))
+            }
+            Self::Expired { not_after } => write!(formatter, "expired at {}", clock::rfc3339(*not_after)),
+            Self::Ca => formatter.write_str("is a CA certificate (CA:true)"),
+            Self::NoDigitalSignature => formatter.write_str("has no key usage digitalSignature"),
+            Self::WeakSignature { hash } => write!(formatter, "is signed with {hash}"),
+            Self::NegativeSerial { serial } => write!(formatter, "has a negative serial number ({serial})"),
+            Self::OldVersion => formatter.write_str("is not X.509 version 3"),
+            Self::NoSubject => formatter.write_str("has an empty subject"),
+            Self::Key { kind } => write!(formatter, "has a key that is {kind}"),
+        }
+    }
+}
+
+impl Fault {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::NotYetValid { .. } => "check this host's clock, or wait",
+            Self::Expired { .. } => "renew the certificate; check this host's clock",
+            Self::Ca => "name the leaf issued to this host, not its CA",
+            Self::NoDigitalSignature => "have it issued with keyUsage digitalSignature",
+            Self::WeakSignature { .. } => "have it issued with SHA-256 or stronger",
+            Self::NegativeSerial { .. } => NEGATIVE_SERIAL,
+            Self::OldVersion => "have it issued with basicConstraints and keyUsage extensions",
+            Self::NoSubject => "have it issued with a subject, such as CN=this-host",
+            Self::Key { .. } => {
+                "have it issued for RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA"
+            }
+        }
+    }
+}
+
+/// Finds the first reason for which Roles Anywhere would refuse `leaf` at `now`.
+pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Fault> {
+    faults(leaf, now).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All of them; those of time come last, for they pass.
+pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fault> {
+    let may_sign = leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
+    let kind = key_kind(leaf);
+    let found = [
+        (leaf.version() != X509Version::V3).then_some(Fault::OldVersion),
+        leaf.is_ca().then_some(Fault::Ca),
+        has_negative_serial(leaf).then(|| Fault::NegativeSerial { serial: serial(leaf) }),
+        (!may_sign).then_some(Fault::NoDigitalSignature),
+        weak_hash(leaf).map(|hash| Fault::WeakSignature { hash }),
+        leaf.subject().iter().next().is_none().then_some(Fault::NoSubject),
+        (!kind.is_accepted()).then_some(Fault::Key { kind }),
+        fault_of_time(leaf, now),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// What the guide demands of `leaf` and AWS may all the same do without: to be told, for AWS to judge.
+///
+/// Without the extension a certificate is none of a CA (RFC 5280, 4.2.1.9), so a validator may take it; nothing here has
+/// seen AWS do either.
+pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<String> {
+    (!has_basic_constraints(leaf)).then(|| {
+        format!(
+            "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false; hint: if \
+             AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE"
+        )
+    })
+}
+
+/// Whether it says at all if it is a CA's.
+pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
+    certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
+}
+
+/// What to do about a serial number that is below zero.
+pub const NEGATIVE_SERIAL: &str = "have it issued with a positive serial number, as RFC 5280 demands";
+
+/// Whether the serial number is below zero.
+pub fn has_negative_serial(certificate: &X509Certificate<'_>) -> bool {
+    certificate.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0)
+}
+
+/// The serial number in decimal, as AWS shows it.
+pub(super) fn serial(certificate: &X509Certificate<'_>) -> String {
+    let (sign, magnitude) = sign_and_magnitude(certificate);
+    format!("{sign}{magnitude}")
+}
+
+/// The serial number in hexadecimal, as OpenSSL shows it.
+pub(super) fn serial_hex(certificate: &X509Certificate<'_>) -> String {
+    let (sign, magnitude) = sign_and_magnitude(certificate);
+    format!("{sign}{magnitude:#x}")
+}
+
+/// The parser takes the bytes of a negative number for those of a positive one.
+fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUint) {
+    if !has_negative_serial(certificate) {
+        return ("", certificate.tbs_certificate.serial.clone());
+    }
+    let inverted: Vec<u8> = certificate.raw_serial().iter().map(|byte| !byte).collect();
+    ("-", BigUint::from_bytes_be(&inverted) + 1_u8)
+}
+
+/// Whether `now` is outside of the life of `certificate`.
+pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<Fault> {
+    let not_before = certificate.validity().not_before.to_datetime();
+    let not_after = certificate.validity().not_after.to_datetime();
+    fault_of_life(not_before, not_after, now)
+}
+
+/// Whether `now` is outside of a life from `not_before` to `not_after`.
+pub(super) fn fault_of_life(
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Option<Fault> {
+    match now {
+        now if now < not_before => Some(Fault::NotYetValid { not_before }),
+        now if now > not_after => Some(Fault::Expired { not_after }),
+        _ => None,
+    }
+}
+
+/// What a certificate's key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA, with its size in bits.
+    Rsa(usize),
+    /// On one of NIST's curves.
+    Ec(&'static str),
+    /// FIPS 204.
+    MlDsa(&'static str),
+    /// Anything else, by name or object identifier.
+    Other(String),
+}
+
+impl KeyKind {
+    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process); smaller RSA keys are nobody's.
+    fn is_accepted(&self) -> bool {
+        match self {
+            Self::Rsa(bits) => *bits >= 2048,
+            Self::Ec(_) | Self::MlDsa(_) => true,
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(formatter, "RSA with {bits} bits"),
+            Self::Ec(curve) => write!(formatter, "EC {curve}"),
+            Self::MlDsa(set) => formatter.write_str(set),
+            Self::Other(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// The kind of key that `certificate` is for.
+pub(super) fn key_kind(certificate: &X509Certificate<'_>) -> KeyKind {
+    let info = certificate.public_key();
+    let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
+    match info.algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.1" => match info.parsed() {
+            Ok(PublicKey::RSA(key)) => KeyKind::Rsa(key.key_size()),
+            _ => KeyKind::Other("RSA that cannot be parsed".into()),
+        },
+        "1.2.840.10045.2.1" => match curve().as_deref() {
+            Some("1.2.840.10045.3.1.7") => KeyKind::Ec("P-256"),
+            Some("1.3.132.0.34") => KeyKind::Ec("P-384"),
+            Some("1.3.132.0.35") => KeyKind::Ec("P-521"),
+            Some(other) => KeyKind::Other(format!("EC on the curve {other}")),
+            None => KeyKind::Other("EC on an unnamed curve".into()),
+        },
+        "2.16.840.1.101.3.4.3.17" => KeyKind::MlDsa("ML-DSA-44"),
+        "2.16.840.1.101.3.4.3.18" => KeyKind::MlDsa("ML-DSA-65"),
+        "2.16.840.1.101.3.4.3.19" => KeyKind::MlDsa("ML-DSA-87"),
+        "1.3.101.112" => KeyKind::Other("Ed25519".into()),
+        "1.3.101.113" => KeyKind::Other("Ed448".into()),
+        "1.2.840.113549.1.1.10" => KeyKind::Other("RSASSA-PSS".into()),
+        other => KeyKind::Other(other.into()),
+    }
+}
+
+fn weak_hash(leaf: &X509Certificate<'_>) -> Option<&'static str> {
+    // RSASSA-PSS names its hash in the parameters; everything else has an OID per hash.
+    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) =
+        SignatureAlgorithm::try_from(&leaf.signature_algorithm)
+    {
+        return (*parameters.hash_algorithm_oid() == OID_HASH_SHA1).then_some("SHA-1");
+    }
+    match leaf.signature_algorithm.algorithm.to_id_string().as_str() {
+        // sha1WithRSAEncryption, its OIW twin, ecdsa-with-SHA1, dsa-with-sha1
+        "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" | "1.2.840.10045.4.1" | "1.2.840.10040.4.3" => Some("SHA-1"),
+        "1.2.840.113549.1.1.4" => Some("MD5"),
+        _ => None,
+    }
+}

@@ -1,0 +1,187 @@
+//! Loads, proves and watches the certificate chain and its key.
+//!
+//! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
+//! leaf now; whoever holds one need not check again.
+
+mod access_keys;
+mod authorities;
+mod chain;
+mod current;
+mod error;
+mod expiry;
+mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+mod glance;
+mod inspect;
+mod key;
+mod leaf;
+mod name;
+mod origin;
+mod passphrase;
+mod pem;
+pub mod pkcs11;
+#[cfg(feature = "pkcs12")]
+mod pkcs12;
+mod reading;
+mod selection;
+mod source;
+pub mod spiffe;
+pub mod tpm;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use access_keys::AccessKeys;
+pub use access_keys::AccessKeysError;
+pub use access_keys::Fault as AccessKeysFault;
+pub use authorities::Authorities;
+pub use current::Current;
+pub use current::Found;
+pub use error::Error;
+pub use error::LET_IT_BE_READ;
+pub use expiry::Link;
+use expiry::Place;
+pub use expiry::days_left;
+pub use expiry::life_left;
+pub use glance::Glance;
+pub use inspect::Inspection;
+pub use inspect::Role;
+pub use inspect::Seen;
+pub use key::Algorithm;
+pub use key::Hash;
+pub use key::SignFailure;
+pub use key::SigningKey;
+pub use leaf::Fault;
+pub use leaf::KeyKind;
+pub use leaf::NEGATIVE_SERIAL;
+pub use leaf::has_negative_serial;
+pub use name::attribute_text;
+pub use origin::Origin;
+pub use passphrase::Passphrase;
+pub use pem::Damage;
+#[cfg(feature = "pkcs12")]
+pub use pkcs12::Fault as Pkcs12Fault;
+pub use selection::Attributes;
+pub use selection::Fingerprint;
+pub use selection::Selection;
+pub use selection::Serial;
+pub use source::FirstCertificate;
+pub use source::Guard;
+pub use source::Handed;
+pub use source::Locator;
+pub use source::Pipes;
+pub use source::Source;
+use time::OffsetDateTime;
+pub use watch::Watcher;
+pub use watch::Watches;
+
+use anchord_core::clock;
+
+/// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
+const MAX_INTERMEDIATES: usize = 5;
+
+/// An identity, and what its owner should know although it works.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The proven identity.
+    pub identity: Identity,
+    /// Sentences without a full stop, each naming a place.
+    pub warnings: Vec<String>,
+}
+
+/// A leaf, the intermediates above it and the private key that belongs to the leaf.
+pub struct Identity {
+    leaf: Vec<u8>,
+    intermediates: Vec<Vec<u8>>,
+    key: Arc<dyn SigningKey>,
+    own_link: Link,
+    links_above: Vec<Link>,
+}
+
+impl Identity {
+    fn new(
+        leaf: &pem::Certificate,
+        chain: &[&pem::Certificate],
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, Error> {
+        let links_above = chain.iter().map(|issuer| issuer.link(Place::Intermediate));
+        Ok(Self {
+            leaf: leaf.der.clone(),
+            intermediates: chain.iter().map(|certificate| certificate.der.clone()).collect(),
+            key,
+            own_link: leaf.link(Place::Leaf)?,
+            links_above: links_above.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The leaf, DER.
+    pub fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+
+    /// The intermediates, DER, the leaf's issuer first; at most five, self-signed roots left out.
+    pub fn intermediates(&self) -> &[Vec<u8>] {
+        &self.intermediates
+    }
+
+    /// The key that belongs to the leaf.
+    pub fn key(&self) -> &Arc<dyn SigningKey> {
+        &self.key
+    }
+
+    /// The leaf's serial number in decimal, as the credential scope wants it.
+    pub fn serial(&self) -> &str {
+        &self.own_link.serial
+    }
+
+    /// The leaf's subject.
+    pub fn subject(&self) -> &str {
+        &self.own_link.subject
+    }
+
+    /// When the leaf ends.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.own_link.not_after
+    }
+
+    /// Whether the leaf is over at `now`; its last instant is part of its life (RFC 5280, 4.1.2.5).
+    fn has_ended(&self, now: OffsetDateTime) -> bool {
+        now > self.not_after()
+    }
+
+    /// What time it is for the leaf, if it is not its time.
+    fn fault_of_time(&self, now: OffsetDateTime) -> Option<Error> {
+        let Link { origin, not_before, not_after, .. } = &self.own_link;
+        let fault = leaf::fault_of_life(*not_before, *not_after, now)?;
+        Some(Error::Leaf { origin: origin.clone(), fault })
+    }
+
+    /// The leaf and the intermediates, and when they end.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        std::iter::once(&self.own_link).chain(&self.links_above)
+    }
+
+    /// Whether both would sign and send the same: the leaf says which key it is.
+    fn is_same(&self, other: &Self) -> bool {
+        self.leaf == other.leaf && self.intermediates == other.intermediates
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Identity")
+            .field("subject", &self.subject())
+            .field("serial", &self.serial())
+            .field("not_after", &clock::rfc3339(self.not_after()))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What unlocks a key: a passphrase, a token's PIN, a TPM's authorization value.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use super::Error;
+use super::Handed;
+use super::pem;
+use anchord_core::secret::Secret;
+
+/// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
+#[derive(Clone)]
+pub enum Passphrase {
+    /// A file, one line break at its end left out: a secret mounted by an orchestrator, a systemd credential.
+    File(PathBuf),
+    /// Given with the settings: a variable, or the text itself.
+    Given(Secret<String>),
+    /// Nowhere: what should hold it is not there, which matters only to whoever needs it.
+    Absent {
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Asked for on the terminal; empty until it has been.
+    Prompted(Arc<OnceLock<Secret<String>>>),
+}
+
+impl Passphrase {
+    /// What came out of a pipe.
+    pub(super) fn of_pipe(handed: Handed) -> Self {
+        match handed.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
+            Ok(Ok(text)) => Self::Given(Secret::new(text)),
+            Ok(Err(_)) => Self::absent(&handed, "it is not UTF-8", "name a regular file"),
+            Err(error) => Self::absent(&handed, &error.to_string(), "see what should write into it"),
+        }
+    }
+
+    fn absent(handed: &Handed, why: &str, hint: &str) -> Self {
+        Self::Absent { why: format!("`{}`: {why}", handed.spelled()), hint: hint.into() }
+    }
+
+    /// The passphrase itself.
+    pub(super) fn read(&self) -> Result<Secret<Vec<u8>>, Error> {
+        match self {
+            Self::File(path) => Ok(line_of(&pem::read(path)?)),
+            Self::Given(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
+            Self::Absent { why, hint } => Err(Error::NoPassphrase { why: why.clone(), hint: hint.clone() }),
+            Self::Prompted(answer) => match answer.get() {
+                Some(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
+                None => Err(Error::NotAsked),
+            },
+        }
+    }
+}
+
+fn line_of(file: &pem::File) -> Secret<Vec<u8>> {
+    let text = file.text();
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+}
+
+/// Whether they come from the same place; an answer that was typed in is not compared, for the next one is the same.
+impl PartialEq for Passphrase {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(path), Self::File(other)) => path == other,
+            (Self::Given(text), Self::Given(other)) => text == other,
+            (Self::Absent { why, .. }, Self::Absent { why: other, .. }) => why == other,
+            (Self::Prompted(_), Self::Prompted(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Passphrase {}
+
+/// As they are compared: before and after an answer the same, for caches are named after settings.
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Given(text) => formatter.debug_tuple("Given").field(text).finish(),
+            Self::Absent { why, .. } => formatter.debug_tuple("Absent").field(why).finish(),
+            Self::Prompted(_) => formatter.write_str("Prompted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::Folder;
+
+    fn text(passphrase: &Passphrase) -> String {
+        String::from_utf8(passphrase.read().unwrap().expose().clone()).unwrap()
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_of_a_file_is_not_part_of_it() {
+        let folder = Folder::new();
+        for (content, expected) in
+            [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("a b \r\n", "a b "), ("x\n\n", "x\n")]
+        {
+            let path = folder.write("passphrase", content);
+
+            assert_eq!(text(&Passphrase::File(path)), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_not_typed_in_is_an_error_that_says_what_to_use() {
+        let answer = Arc::new(OnceLock::new());
+        let prompted = Passphrase::Prompted(Arc::clone(&answer));
+
+        assert!(matches!(prompted.read(), Err(Error::NotAsked)));
+        answer.set(Secret::new("s3cret".into())).unwrap();
+        assert_eq!(text(&prompted), "s3cret");
+    }
+
+    #[test]
+    fn settings_look_the_same_before_and_after_an_answer() {
+        let answer = Arc::new(OnceLock::new());
+        let prompted = Passphrase::Prompted(Arc::clone(&answer));
+
+        let before = format!("{prompted:?}");
+        answer.set(Secret::new("s3cret".into())).unwrap();
+
+        assert_eq!(format!("{prompted:?}"), before);
+    }
+
+    #[test]
+    fn a_passphrase_is_not_printed() {
+        let printed = format!("{:?}", Passphrase::Given(Secret::new("s3cret".into())));
+
+        assert!(!printed.contains("s3cret"), "{printed}");
+    }
+}

@@ -1,0 +1,358 @@
+//! Reads PEM files and tells their sections apart.
+//!
+//! Not by `rustls-pki-types`, as elsewhere: it leaves the text of keys in memory, and passes over labels that it does
+//! not know, while an error must say what the file holds and not only what it lacks.
+
+use std::fmt;
+use std::path::Path;
+
+use base64ct::Base64Unpadded;
+use base64ct::Encoding as _;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::prelude::X509Certificate;
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::Origin;
+use super::expiry::Link;
+use super::expiry::Place;
+use super::leaf;
+use super::name;
+use anchord_core::content;
+use anchord_core::content::BYTE_ORDER_MARK;
+use anchord_core::secret::Secret;
+
+pub(super) mod stranger;
+
+/// Far above any chain with its key, far below what would hurt.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// A PEM file's content; secret, because keys and certificates may share a file.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) origin: Origin,
+    pub(super) mode: u32,
+    content: Secret<Vec<u8>>,
+}
+
+/// What stands around a section's label (RFC 7468, section 2).
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// One section of a file, as it stands there.
+pub(super) struct Section<'a> {
+    origin: &'a Origin,
+    pub(super) label: &'a [u8],
+    /// That of its BEGIN line, from 1.
+    pub(super) line: usize,
+    lines: Vec<&'a [u8]>,
+}
+
+/// One certificate and where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Certificate {
+    pub(super) origin: Origin,
+    pub(super) position: usize,
+    pub(super) der: Vec<u8>,
+}
+
+impl Certificate {
+    /// What people should know of it.
+    pub(super) fn link(&self, place: Place) -> Result<Link, Error> {
+        let parsed = self.parse()?;
+        Ok(Link {
+            place,
+            origin: self.origin.clone(),
+            subject: name::shown(parsed.subject()),
+            serial: leaf::serial(&parsed),
+            not_before: parsed.validity().not_before.to_datetime(),
+            not_after: parsed.validity().not_after.to_datetime(),
+        })
+    }
+
+    /// The parsed form, which borrows from the DER.
+    pub(super) fn parse(&self) -> Result<X509Certificate<'_>, Error> {
+        let bad =
+            |why: String| Error::BadCertificate { origin: self.origin.clone(), position: self.position, why };
+        match X509Certificate::from_der(&self.der) {
+            Ok(([], certificate)) => Ok(certificate),
+            Ok((rest, _)) => Err(bad(format!("{} bytes follow it", rest.len()))),
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+}
+
+/// What keeps a section from being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It does not end.
+    NoEnd,
+    /// Its BEGIN line is not one.
+    BadBegin,
+    /// Its text is something else.
+    NotBase64,
+    /// A BEGIN or END line is not on a line of its own.
+    Joined,
+    /// Line breaks were written as `\n`.
+    Escaped,
+    /// Something in front of its BEGIN line hides it.
+    Preceded,
+}
+
+impl Damage {
+    /// What to do about it.
+    pub(super) fn hint(self, origin: &Origin) -> &'static str {
+        match (self, origin.is_file()) {
+            (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => {
+                "copy the file again, complete from the BEGIN line to the END line"
+            }
+            (Self::Preceded, _) => stranger::PRECEDED,
+            (Self::Joined, true) => {
+                "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
+            }
+            (Self::Joined, false) => "keep the line breaks: in a shell write \"$VARIABLE\" with the quotes",
+            (Self::Escaped, true) => "make them line breaks: sed 's/\\\\n/\\n/g; s/\"//g' OLD > NEW",
+            (Self::Escaped, false) => "make them line breaks: VARIABLE=\"$(printf %b \"$VARIABLE\")\"",
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NoEnd => "a section has no END line",
+            Self::BadBegin => "a BEGIN line is malformed",
+            Self::NotBase64 => "a section is not base64",
+            Self::Joined => "a BEGIN or END line shares its line with something else",
+            Self::Escaped => "its line breaks are the two characters `\\n`",
+            Self::Preceded => "something stands before a BEGIN line, perhaps an invisible character",
+        })
+    }
+}
+
+/// Reads a file whole, up to a limit.
+pub(super) fn read(path: &Path) -> Result<File, Error> {
+    read_up_to(path, MAX_BYTES)
+}
+
+/// The same with another limit.
+pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<File, Error> {
+    let content = content::read(path, limit).map_err(|fault| Error::of_file(path, fault))?;
+    File::new(Origin::file(path), content.mode, content.bytes)
+}
+
+impl File {
+    /// What was read from `origin`, unless there is nothing in it.
+    pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, Error> {
+        match content::text(content.expose()) {
+            Err(source) => Err(Error::WideText { origin, source }),
+            Ok(text) if text.trim_ascii().is_empty() => Err(Error::Empty { origin }),
+            Ok(_) => Ok(Self { origin, mode, content }),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn content(&self) -> &Secret<Vec<u8>> {
+        &self.content
+    }
+
+    /// All of it as text.
+    pub(super) fn text(&self) -> &[u8] {
+        let content = self.content.expose().as_slice();
+        content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
+    }
+
+    /// Each line and its number. Files that were joined may have a byte order mark in their middle.
+    fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut number = 1;
+        let mut is_after_return = false;
+        self.content.expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).filter_map(move |line| {
+            // The second half of CR LF.
+            if std::mem::take(&mut is_after_return) && line == b"\n" {
+                return None;
+            }
+            is_after_return = line.ends_with(b"\r");
+            let line = line.trim_ascii();
+            let numbered =
+                (number, line.strip_prefix(BYTE_ORDER_MARK).map_or(line, <[u8]>::trim_ascii_start));
+            number += 1;
+            Some(numbered)
+        })
+    }
+
+    /// All sections in their order; what is between them is passed over.
+    pub(super) fn sections(&self) -> Result<Vec<Section<'_>>, Error> {
+        let damaged = |(line, damage)| Error::BadPem { origin: self.origin.clone(), line, damage };
+        self.sections_and_damage().into_iter().map(|found| found.map_err(damaged)).collect()
+    }
+
+    /// The same for who takes what is whole, and is told of the rest with its line.
+    pub(super) fn sections_and_damage(&self) -> Vec<Result<Section<'_>, (usize, Damage)>> {
+        let mut found = Vec::new();
+        let mut open: Option<Section<'_>> = None;
+        let mut hidden: Option<Hidden<'_>> = None;
+        for (number, line) in self.lines() {
+            if let Some(damage) = damage_of(line, open.is_some()) {
+                // Nothing says where the text of an open section goes on.
+                open = None;
+                found.push(Err((number, damage)));
+            } else if let Some(label) = label_of(line) {
+                found.extend(open.take().map(|unended| Err((unended.line, Damage::NoEnd))));
+                open = Some(Section { origin: &self.origin, label, line: number, lines: Vec::new() });
+            } else if let Some(mut section) = open.take() {
+                if section.is_ended_by(line) {
+                    found.push(Ok(section));
+                } else {
+                    section.lines.push(line);
+                    open = Some(section);
+                }
+            } else if let Some(ended) = hidden.take_if(|hidden| hidden.is_ended_by(line)) {
+                found.push(Err((ended.line, Damage::Preceded)));
+            } else if count(line, BEGIN) > 0 {
+                hidden = Hidden::of(number, line);
+            }
+            if open.is_some() {
+                hidden = None;
+            }
+        }
+        found.extend(open.map(|unended| Err((unended.line, Damage::NoEnd))));
+        found
+    }
+
+    /// The content of the first section with this label.
+    pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        let sections = self.sections()?;
+        let section = sections.iter().find(|section| section.label == label.as_bytes());
+        section.map(Section::decode).transpose()
+    }
+
+    /// Every label in the file, known or not, in its order.
+    pub(super) fn labels(&self) -> Vec<String> {
+        let labels = self.lines().filter_map(|(_, line)| label_of(line));
+        labels.map(|label| String::from_utf8_lossy(label).chars().take(40).collect()).collect()
+    }
+
+    /// Whether a section carries the old OpenSSL encryption header (RFC 1421).
+    pub(super) fn has_encryption_header(&self) -> bool {
+        self.lines().any(|(_, line)| line.starts_with(b"Proc-Type: 4,ENCRYPTED"))
+    }
+
+    /// That it holds none of what is wanted, and what to do with what it holds instead.
+    pub(super) fn lacks(&self, wanted: &'static str) -> Error {
+        let found = self.labels();
+        let hint = stranger::hint(wanted, &found, self.text());
+        Error::Missing { origin: self.origin.clone(), wanted, found, hint }
+    }
+
+    /// Sentences on certificates that are passed over because of their label.
+    pub(super) fn passed_over(&self) -> Vec<String> {
+        let sections = self.sections().unwrap_or_default();
+        let strange =
+            sections.iter().filter_map(|section| Some((section, stranger::certificate(section.label)?)));
+        let sentence = |(section, hint): (&Section<'_>, &str)| {
+            let label = String::from_utf8_lossy(section.label);
+            format!(
+                "{} has a {label} in line {}, which is passed over; hint: {hint}",
+                self.origin, section.line
+            )
+        };
+        strange.map(sentence).collect()
+    }
+}
+
+/// Dashes in it would mean that it is no label alone: what is behind it may be a key.
+fn label_of(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(BEGIN)?.strip_suffix(DASHES).filter(|label| count(label, DASHES) == 0)
+}
+
+/// What is wrong with a line that should be a BEGIN or END line alone; prose between sections may name them.
+fn damage_of(line: &[u8], is_in_section: bool) -> Option<Damage> {
+    let quoted = line.iter().position(|byte| !matches!(byte, b'"' | b'\'')).map_or(line, |at| &line[at..]);
+    if !is_in_section && !quoted.starts_with(BEGIN) {
+        return None;
+    }
+    let marks = count(line, BEGIN) + count(line, END);
+    match () {
+        () if marks > 0 && count(line, b"\\n") > 0 => Some(Damage::Escaped),
+        () if quoted.len() < line.len() && !is_in_section => None,
+        () if marks > 1 => Some(Damage::Joined),
+        () if line.starts_with(BEGIN) => match label_of(line) {
+            Some(_) => None,
+            None if count(&line[BEGIN.len()..], DASHES) > 0 => Some(Damage::Joined),
+            None => Some(Damage::BadBegin),
+        },
+        () if marks > 0 && !line.starts_with(END) => Some(Damage::Joined),
+        () => None,
+    }
+}
+
+fn count(text: &[u8], part: &[u8]) -> usize {
+    text.windows(part.len()).filter(|window| *window == part).count()
+}
+
+/// What may be a section whose BEGIN line has something in front of it. Prose names such lines too, but no END line
+/// follows there.
+struct Hidden<'a> {
+    line: usize,
+    before: &'a [u8],
+    label: &'a [u8],
+}
+
+impl<'a> Hidden<'a> {
+    fn of(number: usize, line: &'a [u8]) -> Option<Self> {
+        let at = line.windows(BEGIN.len()).position(|part| part == BEGIN)?;
+        let (before, begin) = line.split_at(at);
+        let rest = &begin[BEGIN.len()..];
+        let end = rest.windows(DASHES.len()).position(|part| part == DASHES)?;
+        Some(Self { line: number, before, label: &rest[..end] })
+    }
+
+    /// The same may stand in front of its other lines, unless that makes comments of them.
+    fn is_ended_by(&self, line: &[u8]) -> bool {
+        let is_comment = [&b"#"[..], b";", b"//"].iter().any(|sign| self.before.starts_with(sign));
+        let line = if is_comment { line } else { line.strip_prefix(self.before).unwrap_or(line) };
+        let rest = line.strip_prefix(END).and_then(|label| label.strip_prefix(self.label));
+        rest.is_some_and(|rest| rest.starts_with(DASHES))
+    }
+}
+
+impl Section<'_> {
+    fn is_ended_by(&self, line: &[u8]) -> bool {
+        let label = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
+        label == Some(self.label)
+    }
+
+    /// What its text stands for. No buffer grows, for one that does leaves copies of a key behind.
+    pub(super) fn decode(&self) -> Result<Secret<Vec<u8>>, Error> {
+        let mut text = Zeroizing::new(Vec::with_capacity(self.lines.iter().map(|line| line.len()).sum()));
+        text.extend(self.lines.iter().flat_map(|line| *line).filter(|byte| !byte.is_ascii_whitespace()));
+        let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+        let text = &text[..text.len() - padding];
+        let mut der = Zeroizing::new(vec![0; text.len()]);
+        // What the library says of faults could quote the input, and the input may be a key.
+        let damaged =
+            |_| Error::BadPem { origin: self.origin.clone(), line: self.line, damage: Damage::NotBase64 };
+        let length = Base64Unpadded::decode(text, &mut der).map_err(damaged)?.len();
+        der.truncate(length);
+        Ok(Secret::new(std::mem::take(&mut *der)))
+    }
+}
+
+/// The certificates of a file, of which there must be one at least.
+pub(super) fn certificates(file: &File) -> Result<Vec<Certificate>, Error> {
+    let sections = file.sections()?;
+    let sections = sections.iter().filter(|section| section.label == b"CERTIFICATE");
+    let certificate = |(index, section): (usize, &Section<'_>)| {
+        let der = section.decode()?.expose().clone();
+        Ok(Certificate { origin: file.origin.clone(), position: index + 1, der })
+    };
+    let certificates = sections.enumerate().map(certificate).collect::<Result<Vec<_>, Error>>()?;
+    if certificates.is_empty() {
+        return Err(file.lacks("certificate"));
+    }
+    Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The process that holds a PKCS#11 module, so that the daemon need not.
+//!
+//! A module is foreign machine code: it may crash, hang, write to stdout or never come back. Here it can hurt
+//! nobody. This side is kept simple: it does what it is asked, one thread for each token, and ends when the daemon
+//! does. What to ask for, and whether a PIN may be tried at all, is decided by the daemon.
+//!
+//! The thread that reads requests calls nothing of the module's, so it sees the end of the daemon even while the
+//! module hangs.
+
+mod token;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+
+use cryptoki::context::CInitializeArgs;
+use cryptoki::context::CInitializeFlags;
+use cryptoki::context::Pkcs11;
+use cryptoki::error::Error as CryptokiError;
+use cryptoki::error::RvError;
+use cryptoki::slot::Slot;
+use cryptoki::slot::TokenInfo;
+
+use super::protocol;
+use super::protocol::Answer;
+use super::protocol::Fault;
+use super::protocol::Library;
+use super::protocol::PinOutcome;
+use super::protocol::Reply;
+use super::protocol::Request;
+use super::protocol::Task;
+use super::protocol::Token;
+use super::protocol::TokenName;
+use anchord_core::secret::Secret;
+
+/// Serves requests for the module at `path` until `requests` ends, which is when the daemon does.
+///
+/// A request that cannot be read ends it too: the two sides are the same program, so something is badly wrong.
+pub fn serve(path: &Path, mut requests: impl Read, replies: impl Write + Send + 'static) -> io::Result<()> {
+    let module = Arc::new(Module { path: path.into(), loaded: OnceLock::new(), started: OnceLock::new() });
+    let replies: Arc<Mutex<dyn Write + Send>> = Arc::new(Mutex::new(replies));
+    let mut workers: HashMap<Option<u64>, mpsc::Sender<Job>> = HashMap::new();
+    while let Some((request, secret)) = protocol::read::<Request>(&mut requests)? {
+        let slot = request.task.place().map(|place| place.slot);
+        let pin = (!secret.expose().is_empty()).then_some(secret);
+        let worker = match workers.entry(slot) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(start_worker(Arc::clone(&module), Arc::clone(&replies))?),
+        };
+        if worker.send(Job { request, pin }).is_err() {
+            return Err(io::Error::other("a worker has ended"));
+        }
+    }
+    Ok(())
+}
+
+struct Job {
+    request: Request,
+    pin: Option<Secret<Vec<u8>>>,
+}
+
+fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> io::Result<mpsc::Sender<Job>> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    std::thread::Builder::new().spawn(move || {
+        let mut view = token::View::default();
+        for Job { request, pin } in jobs {
+            let Request { number, task, careful } = request;
+            let mut login = token::Login { pin: pin.as_ref(), careful, outcome: PinOutcome::Untried };
+            let result = module.perform(&task, &mut view, &mut login);
+            let reply = Reply { number, pin: login.outcome, result };
+            let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
+            if protocol::write(&mut *replies, &reply, None).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+struct Module {
+    path: PathBuf,
+    /// By the first worker that needs it: a library may run code, and hang, while it is loaded.
+    loaded: OnceLock<Result<Pkcs11, Fault>>,
+    started: OnceLock<Result<Option<Mutex<()>>, Fault>>,
+}
+
+impl Module {
+    fn perform(
+        &self,
+        task: &Task,
+        view: &mut token::View,
+        login: &mut token::Login<'_>,
+    ) -> Result<Answer, Fault> {
+        let load = || Pkcs11::new(&self.path).map_err(not_a_module);
+        let module = self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)?;
+        let one_at_a_time = self.started.get_or_init(|| start(module)).as_ref().map_err(Clone::clone)?;
+        let _turn = one_at_a_time.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        match task {
+            Task::Tokens => tokens(module),
+            task => view.perform(module, task, login),
+        }
+    }
+}
+
+/// Starts the module: with several threads if it can, else so that it is called by one at a time (PKCS#11 3.1,
+/// 5.4 on `C_Initialize`).
+fn start(module: &Pkcs11) -> Result<Option<Mutex<()>>, Fault> {
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) => Ok(None),
+        Err(CryptokiError::Pkcs11(RvError::CantLock | RvError::NeedToCreateThreads, _)) => module
+            .initialize(CInitializeArgs::new(CInitializeFlags::empty()))
+            .map(|()| Some(Mutex::new(())))
+            .map_err(|error| Fault::Initialize(describe(&error))),
+        Err(error) => Err(Fault::Initialize(describe(&error))),
+    }
+}
+
+fn not_a_module(error: CryptokiError) -> Fault {
+    Fault::NotAModule(match error {
+        CryptokiError::LibraryLoading(error) => error.to_string(),
+        other => describe(&other),
+    })
+}
+
+/// The function and the code, which is what a vendor's support asks for.
+fn describe(error: &CryptokiError) -> String {
+    match error {
+        CryptokiError::Pkcs11(code, function) => format!("C_{function:?} says {code:?}"),
+        other => other.to_string(),
+    }
+}
+
+fn tokens(module: &Pkcs11) -> Result<Answer, Fault> {
+    let failed = |error: CryptokiError| Fault::Failed(describe(&error));
+    let info = module.get_library_info().map_err(failed)?;
+    let version = info.library_version();
+    let library = Library {
+        manufacturer: info.manufacturer_id().into(),
+        description: info.library_description().into(),
+        version: (version.major(), version.minor()),
+    };
+    let slots = module.get_slots_with_token().map_err(failed)?;
+    // A token may be taken out, or break, between two questions; the others are still of use.
+    let tokens = slots.into_iter().filter_map(|slot| token_in(module, slot).ok().flatten()).collect();
+    Ok(Answer::Tokens { library, tokens })
+}
+
+/// `None` for tokens that nobody has initialised: there is nothing in them.
+fn token_in(module: &Pkcs11, slot: Slot) -> Result<Option<Token>, CryptokiError> {
+    let token = module.get_token_info(slot)?;
+    if !token.token_initialized() {
+        return Ok(None);
+    }
+    let info = module.get_slot_info(slot)?;
+    Ok(Some(Token {
+        slot: slot.id(),
+        name: name_of(&token),
+        slot_description: info.slot_description().into(),
+        slot_manufacturer: info.manufacturer_id().into(),
+    }))
+}
+
+fn name_of(token: &TokenInfo) -> TokenName {
+    TokenName {
+        label: token.label().into(),
+        manufacturer: token.manufacturer_id().into(),
+        model: token.model().into(),
+        serial: token.serial_number().into(),
+    }
+}

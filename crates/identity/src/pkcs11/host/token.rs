@@ -1,0 +1,403 @@
+//! One token as its worker knows it: a session, whether it is logged in, and the keys it has found.
+
+use std::collections::HashMap;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::Error as CryptokiError;
+use cryptoki::error::RvError;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::object::AttributeType;
+use cryptoki::object::CertificateType;
+use cryptoki::object::KeyType;
+use cryptoki::object::ObjectClass as CryptokiClass;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use cryptoki::slot::TokenInfo;
+use cryptoki::types::RawAuthPin;
+use ring::digest;
+
+use super::describe;
+use super::name_of;
+use crate::pkcs11::protocol::Answer;
+use crate::pkcs11::protocol::Bytes;
+use crate::pkcs11::protocol::Fault;
+use crate::pkcs11::protocol::KeyKind;
+use crate::pkcs11::protocol::KeyName;
+use crate::pkcs11::protocol::MAX_OBJECTS;
+use crate::pkcs11::protocol::Object;
+use crate::pkcs11::protocol::ObjectClass;
+use crate::pkcs11::protocol::PinOutcome;
+use crate::pkcs11::protocol::Place;
+use crate::pkcs11::protocol::Task;
+use anchord_core::secret::Secret;
+
+/// What a worker keeps between two requests.
+#[derive(Default)]
+pub(super) struct View {
+    open: Option<Open>,
+}
+
+struct Open {
+    session: Session,
+    place: Place,
+    has_logged_in: bool,
+    /// The PIN that did it.
+    pin: Option<Secret<Vec<u8>>>,
+    keys: HashMap<KeyName, ObjectHandle>,
+}
+
+/// The PIN of a request, and what became of it.
+pub(super) struct Login<'a> {
+    pub(super) pin: Option<&'a Secret<Vec<u8>>>,
+    /// Whether the token is not to be given it while it counts a wrong one.
+    pub(super) careful: bool,
+    pub(super) outcome: PinOutcome,
+}
+
+/// Why a step failed: the session is of no use any more, or for good.
+enum Stop {
+    Lost(String),
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<CryptokiError> for Stop {
+    fn from(error: CryptokiError) -> Self {
+        let text = describe(&error);
+        let CryptokiError::Pkcs11(code, _) = error else { return Self::Fault(Fault::Failed(text)) };
+        match code {
+            RvError::SessionHandleInvalid
+            | RvError::SessionClosed
+            | RvError::UserNotLoggedIn
+            | RvError::DeviceRemoved
+            | RvError::TokenNotPresent
+            | RvError::TokenNotRecognized
+            | RvError::DeviceError
+            | RvError::SlotIdInvalid
+            | RvError::OperationActive
+            | RvError::OperationNotInitialized
+            | RvError::KeyHandleInvalid
+            | RvError::ObjectHandleInvalid => Self::Lost(text),
+            RvError::MechanismInvalid | RvError::KeyTypeInconsistent | RvError::KeyFunctionNotPermitted => {
+                Self::Fault(Fault::Mechanism(text))
+            }
+            _ => Self::Fault(Fault::Failed(text)),
+        }
+    }
+}
+
+impl View {
+    /// Does what is asked; a session that was lost is opened again, once, unless it was lost over a PIN: the token may
+    /// have counted that, and is not given it twice in one breath.
+    pub(super) fn perform(
+        &mut self,
+        module: &Pkcs11,
+        task: &Task,
+        login: &mut Login<'_>,
+    ) -> Result<Answer, Fault> {
+        let mut result = self.attempt(module, task, login);
+        if matches!(result, Err(Stop::Lost(_))) && login.outcome != PinOutcome::Unknown {
+            self.open = None;
+            result = self.attempt(module, task, login);
+        }
+        result.map_err(|stop| {
+            // Whatever went wrong may have left something half done in it.
+            self.open = None;
+            match stop {
+                Stop::Lost(why) if login.outcome == PinOutcome::Unknown => Fault::Failed(why),
+                Stop::Lost(why) => Fault::Lost(why),
+                Stop::Fault(fault) => fault,
+            }
+        })
+    }
+
+    fn attempt(&mut self, module: &Pkcs11, task: &Task, login: &mut Login<'_>) -> Result<Answer, Stop> {
+        let Some(place) = task.place() else {
+            return Err(Fault::Failed("a task without a token".into()).into());
+        };
+        let open = self.open_at(module, place)?;
+        match task {
+            Task::Tokens => Err(Fault::Failed("a task without a token".into()).into()),
+            Task::Find { class, id, label, login: wanted, .. } => {
+                if *wanted {
+                    open.log_in(module, login)?;
+                }
+                Ok(Answer::Objects(open.find(*class, id.as_ref(), label.as_deref())?))
+            }
+            Task::Sign { key, message, .. } => {
+                open.log_in(module, login)?;
+                Ok(Answer::Signature(Bytes(open.sign(module, key, &message.0, login)?)))
+            }
+        }
+    }
+
+    /// The session with the token of this name; another one may be in its slot by now.
+    fn open_at(&mut self, module: &Pkcs11, place: &Place) -> Result<&mut Open, Stop> {
+        if self.open.as_ref().is_some_and(|open| open.place != *place) {
+            self.open = None;
+        }
+        match &mut self.open {
+            Some(open) => Ok(open),
+            empty => {
+                let slot = slot(place)?;
+                if name_of(&module.get_token_info(slot)?) != place.token {
+                    return Err(Fault::TokenGone.into());
+                }
+                let session = module.open_ro_session(slot)?;
+                let place = place.clone();
+                Ok(empty.insert(Open {
+                    session,
+                    place,
+                    has_logged_in: false,
+                    pin: None,
+                    keys: HashMap::new(),
+                }))
+            }
+        }
+    }
+}
+
+fn slot(place: &Place) -> Result<Slot, Stop> {
+    Slot::try_from(place.slot).map_err(|_| Fault::TokenGone.into())
+}
+
+impl Open {
+    /// Logs in where the token wants it and nobody has yet. Who comes with another PIN than the one that was taken has to
+    /// prove his own: a wrong one would work until the token is lost and then be all there is.
+    fn log_in(&mut self, module: &Pkcs11, login: &mut Login<'_>) -> Result<(), Stop> {
+        if self.has_logged_in && self.pin.as_ref() == login.pin {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.has_logged_in) {
+            self.keys.clear();
+            self.session.logout()?;
+        }
+        let token = module.get_token_info(slot(&self.place)?)?;
+        if token.login_required() {
+            self.try_pin(UserType::User, &token, login)?;
+        }
+        self.has_logged_in = true;
+        self.pin = login.pin.cloned();
+        Ok(())
+    }
+
+    /// The only place where a PIN is given to a token.
+    fn try_pin(&self, user: UserType, token: &TokenInfo, login: &mut Login<'_>) -> Result<(), Stop> {
+        let has_own_pin = token.protected_authentication_path();
+        let pin = if has_own_pin { None } else { Some(login.pin.ok_or(Fault::PinNeeded)?) };
+        may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
+        login.outcome = PinOutcome::Unknown;
+        let tried = match pin {
+            None => self.session.login(user, None),
+            Some(pin) => self.session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.expose().clone()))),
+        };
+        let (outcome, result) = match tried {
+            Ok(()) => (PinOutcome::Taken, Ok(())),
+            // By an earlier session of this process: a login is the token's, not the session's (PKCS#11 3.1, 5.6.8).
+            Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => (PinOutcome::Untried, Ok(())),
+            Err(CryptokiError::Pkcs11(RvError::PinLocked, _)) => {
+                (PinOutcome::Refused, Err(Fault::PinLocked.into()))
+            }
+            Err(error) if is_refusal(&error) => {
+                (PinOutcome::Refused, Err(Fault::PinRefused(describe(&error)).into()))
+            }
+            Err(error) => (PinOutcome::Unknown, Err(error.into())),
+        };
+        login.outcome = outcome;
+        result
+    }
+
+    fn find(&self, class: ObjectClass, id: Option<&Bytes>, label: Option<&str>) -> Result<Vec<Object>, Stop> {
+        let mut template = match class {
+            ObjectClass::Certificate => vec![
+                Attribute::Class(CryptokiClass::CERTIFICATE),
+                Attribute::CertificateType(CertificateType::X_509),
+            ],
+            ObjectClass::PublicKey => vec![Attribute::Class(CryptokiClass::PUBLIC_KEY)],
+            ObjectClass::PrivateKey => vec![Attribute::Class(CryptokiClass::PRIVATE_KEY)],
+        };
+        template.extend(id.map(|id| Attribute::Id(id.0.clone())));
+        template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
+        let handles = self.session.find_objects(&template)?;
+        if handles.len() > MAX_OBJECTS {
+            return Err(Fault::TooMany.into());
+        }
+        handles.into_iter().map(|handle| self.read(class, handle)).collect()
+    }
+
+    fn read(&self, class: ObjectClass, handle: ObjectHandle) -> Result<Object, Stop> {
+        let mut object = Object::default();
+        let always = [AttributeType::Label, AttributeType::Id];
+        let more: &[AttributeType] = match class {
+            ObjectClass::Certificate => &[AttributeType::Value],
+            ObjectClass::PublicKey | ObjectClass::PrivateKey => &[
+                AttributeType::KeyType,
+                AttributeType::Modulus,
+                AttributeType::PublicExponent,
+                AttributeType::EcParams,
+                AttributeType::EcPoint,
+                AttributeType::PublicKeyInfo,
+                AttributeType::AlwaysAuthenticate,
+            ],
+        };
+        // One at a time: modules differ in what they do with the rest when one is missing.
+        for wanted in always.iter().chain(more) {
+            match self.session.get_attributes(handle, &[*wanted]) {
+                Ok(found) => found.into_iter().for_each(|attribute| object.take(attribute)),
+                Err(error) => match Stop::from(error) {
+                    lost @ Stop::Lost(_) => return Err(lost),
+                    Stop::Fault(_) => {}
+                },
+            }
+        }
+        Ok(object)
+    }
+
+    fn sign(
+        &mut self,
+        module: &Pkcs11,
+        key: &KeyName,
+        message: &[u8],
+        login: &mut Login<'_>,
+    ) -> Result<Vec<u8>, Stop> {
+        let handle = self.handle(key)?;
+        let digest = digest::digest(&digest::SHA256, message);
+        if key.always_authenticate {
+            return self.sign_with_consent(module, handle, key.kind, message, login);
+        }
+        match key.kind {
+            // Not CKM_ECDSA_SHA256, which many modules lack; the digest is ours in any case.
+            KeyKind::Ec => Ok(self.session.sign(&Mechanism::Ecdsa, handle, digest.as_ref())?),
+            KeyKind::Rsa => match self.session.sign(&Mechanism::Sha256RsaPkcs, handle, message) {
+                Err(CryptokiError::Pkcs11(RvError::MechanismInvalid, _)) => {
+                    Ok(self.session.sign(&Mechanism::RsaPkcs, handle, &digest_info(digest.as_ref()))?)
+                }
+                signed => Ok(signed?),
+            },
+            KeyKind::Other => Err(Fault::Mechanism("the key is neither RSA nor EC".into()).into()),
+        }
+    }
+
+    /// `CKA_ALWAYS_AUTHENTICATE`: the PIN once more, between the beginning of a signature and its end. cryptoki
+    /// begins and ends a signature in one part at once, so it is made in parts.
+    fn sign_with_consent(
+        &self,
+        module: &Pkcs11,
+        handle: ObjectHandle,
+        kind: KeyKind,
+        message: &[u8],
+        login: &mut Login<'_>,
+    ) -> Result<Vec<u8>, Stop> {
+        let digest = digest::digest(&digest::SHA256, message);
+        let ways: &[(Mechanism<'_>, &[u8])] = match kind {
+            KeyKind::Rsa => &[(Mechanism::Sha256RsaPkcs, message)],
+            KeyKind::Ec => &[(Mechanism::EcdsaSha256, message), (Mechanism::Ecdsa, digest.as_ref())],
+            KeyKind::Other => &[],
+        };
+        let token = module.get_token_info(slot(&self.place)?)?;
+        for (mechanism, data) in ways {
+            match self.session.sign_init(mechanism, handle) {
+                Err(CryptokiError::Pkcs11(RvError::MechanismInvalid, _)) => continue,
+                begun => begun?,
+            }
+            self.try_pin(UserType::ContextSpecific, &token, login)?;
+            match self.session.sign_update(data) {
+                // SoftHSM 2.6 says so of ECDSA.
+                Err(CryptokiError::Pkcs11(
+                    RvError::OperationNotInitialized
+                    | RvError::FunctionNotSupported
+                    | RvError::MechanismInvalid,
+                    _,
+                )) => break,
+                updated => updated?,
+            }
+            return Ok(self.session.sign_final()?);
+        }
+        Err(Fault::Mechanism("the token signs with this key in one part alone".into()).into())
+    }
+
+    fn handle(&mut self, key: &KeyName) -> Result<ObjectHandle, Stop> {
+        if let Some(handle) = self.keys.get(key) {
+            return Ok(*handle);
+        }
+        let mut template = vec![Attribute::Class(CryptokiClass::PRIVATE_KEY)];
+        template.extend((!key.id.is_empty()).then(|| Attribute::Id(key.id.0.clone())));
+        template.extend((!key.label.is_empty()).then(|| Attribute::Label(key.label.as_bytes().to_vec())));
+        match key.kind {
+            KeyKind::Rsa => template.push(Attribute::KeyType(KeyType::RSA)),
+            KeyKind::Ec => template.push(Attribute::KeyType(KeyType::EC)),
+            KeyKind::Other => {}
+        }
+        let found = self.session.find_objects(&template)?;
+        let handle = *found.first().ok_or(Fault::KeyGone)?;
+        self.keys.insert(key.clone(), handle);
+        Ok(handle)
+    }
+}
+
+/// Whether a wrong PIN would do no lasting harm (PKCS#11 3.1, 3.2: the flags of `CK_TOKEN_INFO`).
+fn may_be_tried(token: &TokenInfo, careful: bool) -> Result<(), Fault> {
+    if token.user_pin_locked() {
+        return Err(Fault::PinLocked);
+    }
+    if token.user_pin_final_try() {
+        return Err(Fault::PinFinalTry);
+    }
+    if careful && token.user_pin_count_low() {
+        return Err(Fault::PinUncertain);
+    }
+    Ok(())
+}
+
+/// What vendors answer with codes of their own is taken for a refusal: trying again could lock the token.
+fn is_refusal(error: &CryptokiError) -> bool {
+    matches!(
+        error,
+        CryptokiError::Pkcs11(
+            RvError::PinIncorrect
+                | RvError::PinInvalid
+                | RvError::PinLenRange
+                | RvError::PinExpired
+                | RvError::UserPinNotInitialized
+                | RvError::VendorDefined(_),
+            _
+        )
+    )
+}
+
+/// `DigestInfo` of SHA-256 (RFC 8017, 9.2, note 1), for tokens that only pad and sign.
+fn digest_info(digest: &[u8]) -> Vec<u8> {
+    const SHA256: [u8; 19] = [
+        0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+        0x04, 0x20,
+    ];
+    [&SHA256, digest].concat()
+}
+
+impl Object {
+    fn take(&mut self, attribute: Attribute) {
+        match attribute {
+            Attribute::Label(label) => self.label = String::from_utf8_lossy(&label).into_owned(),
+            Attribute::Id(id) => self.id = Bytes(id),
+            Attribute::Value(value) => self.value = Bytes(value),
+            Attribute::KeyType(KeyType::RSA) => self.kind = Some(KeyKind::Rsa),
+            Attribute::KeyType(KeyType::EC) => self.kind = Some(KeyKind::Ec),
+            Attribute::KeyType(_) => self.kind = Some(KeyKind::Other),
+            Attribute::Modulus(modulus) => self.modulus = Bytes(modulus),
+            Attribute::PublicExponent(exponent) => self.exponent = Bytes(exponent),
+            Attribute::EcParams(curve) => self.curve = Bytes(curve),
+            Attribute::EcPoint(point) => self.point = Bytes(point),
+            Attribute::PublicKeyInfo(info) => self.public_key_info = Bytes(info),
+            Attribute::AlwaysAuthenticate(always) => self.always_authenticate = always,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A private key that stays in its token.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use super::Error;
+use super::candidate::Candidate;
+use super::der;
+use super::pins::lock;
+use super::protocol::Answer;
+use super::protocol::Bytes;
+use super::protocol::Fault;
+use super::protocol::KeyKind;
+use super::protocol::KeyName;
+use super::protocol::Place;
+use super::protocol::Task;
+use super::remote::Remote;
+use super::remote::Trouble;
+use super::tokens;
+use crate::Algorithm;
+use crate::SignFailure;
+use crate::SigningKey;
+use anchord_core::secret::Secret;
+
+/// A key in a token, with what it takes to find it again after the token was taken out or its module crashed.
+pub(super) struct TokenKey {
+    pub(super) remote: Arc<Remote>,
+    pub(super) place: Mutex<Place>,
+    pub(super) name: KeyName,
+    pub(super) public_key: Vec<u8>,
+    pub(super) pin: Option<Secret<Vec<u8>>>,
+}
+
+impl SigningKey for TokenKey {
+    fn algorithm(&self) -> Algorithm {
+        match self.name.kind {
+            KeyKind::Rsa => Algorithm::RsaSha256,
+            KeyKind::Ec | KeyKind::Other => Algorithm::EcdsaSha256,
+        }
+    }
+
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
+        self.sign_or_find(message).map_err(|error| SignFailure::new(&error))
+    }
+}
+
+impl TokenKey {
+    /// Signs; where the token or the key is not where it was, both are looked for again, once.
+    fn sign_or_find(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let place = lock(&self.place).clone();
+        match sign(&self.remote, &place, &self.name, message, self.pin.as_ref()) {
+            Err(Trouble::Fault(Fault::TokenGone | Fault::KeyGone | Fault::Lost(_))) => {}
+            other => return self.finish(message, other, &place),
+        }
+        let gone = || Error::Gone { token: place.token.to_string() };
+        let found = tokens::find_again(&self.remote, &place.token)?.ok_or_else(gone)?;
+        *lock(&self.place) = found.clone();
+        let signed = sign(&self.remote, &found, &self.name, message, self.pin.as_ref());
+        self.finish(message, signed, &found)
+    }
+
+    /// Another key may have the same id and label, and AWS would only say that the signature is invalid.
+    fn finish(
+        &self,
+        message: &[u8],
+        signed: Result<Vec<u8>, Trouble>,
+        place: &Place,
+    ) -> Result<Vec<u8>, Error> {
+        let signature = signed.map_err(|trouble| Error::of_token(trouble, &self.remote, &place.token))?;
+        if signature.is_empty() {
+            return Err(Error::NoSignature { token: place.token.to_string() });
+        }
+        if !Candidate::of_key(self.name.kind, &self.public_key).verifies(message, &signature) {
+            return Err(Error::AnotherKey { token: place.token.to_string() });
+        }
+        Ok(signature)
+    }
+}
+
+/// The signature as X.509 wants it; empty where the token's answer is none.
+pub(super) fn sign(
+    remote: &Remote,
+    place: &Place,
+    key: &KeyName,
+    message: &[u8],
+    pin: Option<&Secret<Vec<u8>>>,
+) -> Result<Vec<u8>, Trouble> {
+    let task = Task::Sign { place: place.clone(), key: key.clone(), message: Bytes(message.to_vec()) };
+    match remote.call(task, pin)? {
+        Answer::Signature(Bytes(raw)) => match key.kind {
+            KeyKind::Rsa => Ok(raw),
+            KeyKind::Ec | KeyKind::Other => Ok(der::ecdsa_signature(&raw).unwrap_or_default()),
+        },
+        _ => Err(Trouble::Fault(Fault::Failed("another answer was expected".into()))),
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.name.kind {
+            KeyKind::Rsa => "RSA",
+            KeyKind::Ec | KeyKind::Other => "EC",
+        };
+        write!(formatter, "{kind} private key in the token {}", lock(&self.place).token)
+    }
+}

@@ -1,0 +1,170 @@
+//! Certificates and keys in PKCS#11 tokens: smart cards, HSMs, SoftHSM.
+//!
+//! A token's vendor supplies a module, a library that speaks for it. None is ever loaded into the daemon: a process
+//! of its own holds it (`serve`), so that a module that crashes or hangs costs one attempt. A PIN that a token has
+//! refused is not tried again, for tokens count.
+
+mod candidate;
+mod der;
+mod error;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
+#[cfg(feature = "pkcs11")]
+mod host;
+mod key;
+mod module;
+mod open;
+mod pins;
+mod protocol;
+mod remote;
+mod tokens;
+mod uri;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candidate::Candidate;
+pub use error::Error;
+pub use error::PinTrouble;
+#[cfg(feature = "pkcs11")]
+pub use host::serve;
+use open::Search;
+use protocol::Object;
+use protocol::Place;
+pub use remote::Launcher;
+use remote::Remote;
+pub use remote::this_program_holds_modules;
+use tokens::Viewer;
+use tokens::Wanted;
+pub use uri::Kind;
+pub use uri::Place as UriPlace;
+pub use uri::Uri;
+pub use uri::UriError;
+
+use super::Passphrase;
+use super::SigningKey;
+use anchord_core::secret::Secret;
+
+/// What to look for, where, and with which PIN.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which token and object.
+    pub uri: Uri,
+    /// The module, where the URI names none; p11-kit's if neither does.
+    pub module: Option<PathBuf>,
+    /// The PIN, where the URI says nothing of one.
+    pub pin: Option<Secret<Vec<u8>>>,
+    /// How the process that holds the module is started.
+    pub launcher: Launcher,
+}
+
+/// A certificate in a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCertificate {
+    /// The token's label and serial number, as messages name it.
+    pub token: String,
+    /// `CKA_LABEL`
+    pub label: String,
+    /// `CKA_ID`, which its private key has too.
+    pub id: Vec<u8>,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// The URI that fits it and, as far as labels and serial numbers go, nothing else.
+    pub uri: String,
+}
+
+/// The certificates that the URI fits, in all tokens that it fits; at least one.
+///
+/// Certificates are for everybody to see in most tokens; the PIN is given only where none is found without it, and
+/// one token alone is meant.
+pub fn certificates(options: &Options) -> Result<Vec<TokenCertificate>, Error> {
+    let remote = options.remote()?;
+    let places = tokens::fitting(&remote, &options.uri)?;
+    let (mut others, mut failed) = (Vec::new(), None);
+    let mut look = |login: Option<&Secret<Vec<u8>>>| {
+        let mut found = Vec::new();
+        for place in &places {
+            let viewer = Viewer { remote: &remote, place, pin: login, login: login.is_some() };
+            match fitting(viewer, &options.uri, &mut others) {
+                Ok(fitting) => {
+                    found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
+                }
+                // Another token may have what is looked for.
+                Err(error) => failed = Some(error),
+            }
+        }
+        found
+    };
+    let mut found = look(None);
+    if let (true, [_], Some(pin)) = (found.is_empty(), places.as_slice(), options.pin()?) {
+        found = look(Some(&pin));
+    }
+    if let (true, Some(error)) = (found.is_empty(), failed) {
+        return Err(error);
+    }
+    if found.is_empty() {
+        return Err(Error::NoCertificate { uri: options.uri.to_string(), found: others });
+    }
+    Ok(found)
+}
+
+/// The certificates of one token that the URI fits; where there are none, `others` names those that are there.
+fn fitting(viewer: Viewer<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Vec<Object>, Error> {
+    let fitting = viewer.certificates(Wanted::by_uri(uri))?;
+    if fitting.is_empty() {
+        *others = tokens::names(&viewer.certificates(Wanted::default())?);
+    }
+    Ok(fitting)
+}
+
+impl TokenCertificate {
+    fn new(place: &Place, object: Object) -> Self {
+        let (token, label, id) = (&place.token, object.label, object.id.0);
+        let parts: [(&str, &[u8]); 4] = [
+            ("token", token.label.as_bytes()),
+            ("serial", token.serial.as_bytes()),
+            ("object", label.as_bytes()),
+            ("id", &id),
+        ];
+        let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+        let path: String = parts.map(|(name, value)| format!("{name}={};", uri::encoded(value))).collect();
+        let uri = format!("pkcs11:{path}type=cert");
+        Self { token: token.to_string(), label, id, der: object.value.0, uri }
+    }
+}
+
+/// The private key that the URI means, which stays in its token.
+///
+/// `candidates` are the `SubjectPublicKeyInfo`s of the certificates that it may belong to: they decide where the URI
+/// fits several tokens or keys, and stand in for a public key that the token does not show.
+pub fn open_key(options: &Options, candidates: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, Error> {
+    let remote = options.remote()?;
+    let candidates: Vec<_> = candidates.iter().filter_map(|info| Candidate::new(info)).collect();
+    let search = Search { remote: &remote, uri: &options.uri, pin: options.pin()?, candidates: &candidates };
+    search.open()
+}
+
+impl Options {
+    fn remote(&self) -> Result<Arc<Remote>, Error> {
+        if cfg!(not(feature = "pkcs11")) {
+            return Err(Error::NotBuilt);
+        }
+        let module = module::choose(&self.uri, self.module.as_deref())?;
+        Ok(Remote::of(&module, &self.launcher))
+    }
+
+    /// The URI's PIN, or what is in the file that it names, or the one that was given: a URI speaks of its own token
+    /// alone, while a setting may be for another place too.
+    fn pin(&self) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        if let Some(pin) = self.uri.pin_value() {
+            return Ok(Some(pin.clone()));
+        }
+        let Some(path) = self.uri.pin_source() else { return Ok(self.pin.clone()) };
+        let pin = Passphrase::File(path.clone()).read();
+        pin.map(Some).map_err(|source| Error::PinFile { path: path.clone(), source: Box::new(source) })
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "pkcs11")]
+mod tests;

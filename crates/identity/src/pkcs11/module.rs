@@ -1,0 +1,65 @@
+//! Which module is meant: the URI's, the settings', or all that p11-kit knows.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::Error;
+use super::uri::Module;
+use super::uri::Uri;
+use anchord_core::failure::system_reason;
+
+/// p11-kit's module of modules, which distributions ship with every token's configuration.
+const PROXY: &str = "p11-kit-proxy.so";
+
+/// The file to load.
+pub(super) fn choose(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error> {
+    let path = match (uri.module(), setting) {
+        (Some(Module::Path(path)), _) => path.clone(),
+        (Some(Module::Name(name)), _) => {
+            find(&of_name(name)).ok_or_else(|| Error::NoModuleOfName { name: name.clone() })?
+        }
+        (None, Some(path)) => path.into(),
+        (None, None) => find(&in_folders(&folders(), PROXY)).ok_or(Error::NoModule)?,
+    };
+    let metadata = fs_err::metadata(&path)
+        .map_err(|error| Error::ModuleMissing { path: path.clone(), source: system_reason(&error) })?;
+    if !metadata.is_file() {
+        return Err(Error::NotAModule { path, why: "it is no file".into() });
+    }
+    Ok(path)
+}
+
+fn find(candidates: &[PathBuf]) -> Option<PathBuf> {
+    candidates.iter().find(|path| path.is_file()).cloned()
+}
+
+/// Where distributions put libraries: multiarch first (Debian), then the 64-bit folder of the others.
+fn folders() -> Vec<PathBuf> {
+    let architecture = match std::env::consts::ARCH {
+        "x86" => "i386",
+        other => other,
+    };
+    let multiarch = match architecture {
+        "arm" => "arm-linux-gnueabihf".into(),
+        other => format!("{other}-linux-gnu"),
+    };
+    [format!("/usr/lib/{multiarch}"), "/usr/lib64".into(), "/usr/lib".into(), "/usr/local/lib".into()]
+        .into_iter()
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn in_folders(folders: &[PathBuf], file: &str) -> Vec<PathBuf> {
+    folders.iter().map(|folder| folder.join(file)).collect()
+}
+
+/// `module-name` is a file's name without `lib` in front and `.so` behind (RFC 7512, 2.4); modules have a folder
+/// of their own in most distributions.
+fn of_name(name: &str) -> Vec<PathBuf> {
+    let folders: Vec<_> = folders()
+        .into_iter()
+        .flat_map(|folder| [folder.join("pkcs11"), folder.clone(), folder.join(name)])
+        .collect();
+    let files = [format!("{name}.so"), format!("lib{name}.so")];
+    files.iter().flat_map(|file| in_folders(&folders, file)).collect()
+}

@@ -1,0 +1,223 @@
+//! Finds the private key that a URI means, and the public key that belongs to it.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use super::Error;
+use super::candidate::Candidate;
+use super::der;
+use super::key;
+use super::key::TokenKey;
+use super::protocol::KeyKind;
+use super::protocol::KeyName;
+use super::protocol::Object;
+use super::protocol::ObjectClass;
+use super::protocol::Place;
+use super::remote::Remote;
+use super::tokens;
+use super::tokens::Viewer;
+use super::tokens::Wanted;
+use super::uri::Uri;
+use crate::SigningKey;
+use anchord_core::secret::Secret;
+
+/// What is signed to see whether a key belongs to a certificate.
+const PROBE: &[u8] = b"anchord asks whether this private key belongs to a certificate at hand";
+
+pub(super) struct Search<'a> {
+    pub(super) remote: &'a Arc<Remote>,
+    pub(super) uri: &'a Uri,
+    pub(super) pin: Option<Secret<Vec<u8>>>,
+    pub(super) candidates: &'a [Candidate],
+}
+
+/// A key that was found, and its public key if the token shows it.
+struct Found {
+    object: Object,
+    public_key: Option<Vec<u8>>,
+}
+
+impl Search<'_> {
+    /// The one key that is meant.
+    pub(super) fn open(self) -> Result<Arc<dyn SigningKey>, Error> {
+        let place = self.token()?;
+        let viewer = Viewer { remote: self.remote, place: &place, pin: self.pin.as_ref(), login: true };
+        let keys = self.keys(viewer)?;
+        if keys.is_empty() {
+            let found = tokens::names(&viewer.find(ObjectClass::PrivateKey, Wanted::default())?);
+            return Err(Error::NoKey { uri: self.uri.to_string(), token: place.token.to_string(), found });
+        }
+        let mut found = Vec::new();
+        for object in keys {
+            let public_key = shown_key(viewer, &object)?;
+            found.push(Found { object, public_key });
+        }
+        let (chosen, public_key) = self.choose(viewer, found)?;
+        let name = name_of(&chosen, &place)?;
+        Ok(Arc::new(TokenKey {
+            remote: Arc::clone(self.remote),
+            place: Mutex::new(place),
+            name,
+            public_key,
+            pin: self.pin,
+        }))
+    }
+
+    /// The one token that is meant. A PIN is given to no other, so of several the right one is told by what
+    /// everybody can see.
+    fn token(&self) -> Result<Place, Error> {
+        let mut fitting = tokens::fitting(self.remote, self.uri)?;
+        if fitting.len() > 1 {
+            let mut with_ours = Vec::new();
+            for place in &fitting {
+                if self.shows_candidate(place)? {
+                    with_ours.push(place.clone());
+                }
+            }
+            if with_ours.len() == 1 {
+                fitting = with_ours;
+            }
+        }
+        match fitting.as_slice() {
+            [place] => Ok(place.clone()),
+            several => Err(Error::SeveralTokens {
+                uri: self.uri.to_string(),
+                found: several.iter().map(|place| place.token.to_string()).collect(),
+            }),
+        }
+    }
+
+    fn shows_candidate(&self, place: &Place) -> Result<bool, Error> {
+        let viewer = Viewer { remote: self.remote, place, pin: None, login: false };
+        let certificates = viewer.certificates(Wanted::default())?;
+        let public_keys = viewer.find(ObjectClass::PublicKey, Wanted::default())?;
+        let in_certificates = certificates.iter().filter_map(|found| der::key_of_certificate(&found.value.0));
+        let mut shown = in_certificates.chain(public_keys.iter().filter_map(own_key));
+        Ok(shown.any(|key| self.is_ours(&key)))
+    }
+
+    fn is_ours(&self, public_key: &[u8]) -> bool {
+        self.candidates.iter().any(|candidate| candidate.public_key == public_key)
+    }
+
+    /// The keys that the URI names, or else those that belong to the certificates that it names: tools write one
+    /// URI for both, and both have the same `CKA_ID` (PKCS#11 3.1, 4.6.3), or else the same label.
+    fn keys(&self, viewer: Viewer<'_>) -> Result<Vec<Object>, Error> {
+        let named = viewer.find(ObjectClass::PrivateKey, Wanted::by_uri(self.uri))?;
+        if !named.is_empty() || !self.uri.names_an_object() {
+            return Ok(named);
+        }
+        let mut keys: Vec<Object> = Vec::new();
+        for certificate in viewer.certificates(Wanted::by_uri(self.uri))? {
+            let mut of_it = Vec::new();
+            if !certificate.id.is_empty() {
+                of_it = viewer.find(ObjectClass::PrivateKey, Wanted::by_id(&certificate.id.0))?;
+            }
+            if of_it.is_empty() && !certificate.label.is_empty() {
+                of_it = viewer.find(ObjectClass::PrivateKey, Wanted::by_label(&certificate.label))?;
+            }
+            of_it.retain(|key| !keys.contains(key));
+            keys.extend(of_it);
+        }
+        Ok(keys)
+    }
+
+    /// Of several keys the one that belongs to a certificate at hand.
+    fn choose(&self, viewer: Viewer<'_>, mut found: Vec<Found>) -> Result<(Object, Vec<u8>), Error> {
+        if found.len() > 1 {
+            let is_ours = |found: &Found| found.public_key.as_deref().is_some_and(|key| self.is_ours(key));
+            if found.iter().any(is_ours) {
+                found.retain(is_ours);
+            } else {
+                self.probe_all(viewer, &mut found);
+            }
+        }
+        let names: Vec<_> = found.iter().map(|found| found.object.clone()).collect();
+        let several = || Error::SeveralKeys {
+            uri: self.uri.to_string(),
+            token: viewer.place.token.to_string(),
+            found: tokens::names(&names),
+        };
+        let (Some(Found { object, public_key }), None) = (found.pop(), found.pop()) else {
+            return Err(several());
+        };
+        let public_key = match public_key {
+            Some(key) => key,
+            None => self.probe(viewer, &object)?,
+        };
+        Ok((object, public_key))
+    }
+
+    /// Keeps the key that a probe shows to be ours, where there is one.
+    fn probe_all(&self, viewer: Viewer<'_>, found: &mut Vec<Found>) {
+        let ours = found
+            .iter()
+            .enumerate()
+            .filter(|(_, found)| found.public_key.is_none())
+            .find_map(|(index, found)| self.probe(viewer, &found.object).ok().map(|key| (index, key)));
+        if let Some((index, key)) = ours {
+            let object = found.swap_remove(index).object;
+            *found = vec![Found { object, public_key: Some(key) }];
+        }
+    }
+
+    /// Lets the key sign something and sees whose key verifies it.
+    fn probe(&self, viewer: Viewer<'_>, object: &Object) -> Result<Vec<u8>, Error> {
+        let name = name_of(object, viewer.place)?;
+        let nobodys = || Error::NoPublicKey {
+            key: tokens::names(std::slice::from_ref(object)).concat(),
+            token: viewer.place.token.to_string(),
+        };
+        if self.candidates.is_empty() {
+            return Err(nobodys());
+        }
+        let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
+            .map_err(|trouble| Error::of_token(trouble, self.remote, &viewer.place.token))?;
+        let owner = self.candidates.iter().find(|candidate| candidate.verifies(PROBE, &signature));
+        owner.map(|candidate| candidate.public_key.clone()).ok_or_else(nobodys)
+    }
+}
+
+fn name_of(object: &Object, place: &Place) -> Result<KeyName, Error> {
+    let unusable = |what| Error::UnusableKey {
+        key: tokens::names(std::slice::from_ref(object)).concat(),
+        token: place.token.to_string(),
+        what,
+    };
+    let kind = match object.kind {
+        Some(kind @ (KeyKind::Rsa | KeyKind::Ec)) => kind,
+        Some(KeyKind::Other) => return Err(unusable("is neither RSA nor EC")),
+        None => return Err(unusable("does not show its kind")),
+    };
+    Ok(KeyName {
+        id: object.id.clone(),
+        label: object.label.clone(),
+        kind,
+        always_authenticate: object.always_authenticate,
+    })
+}
+
+/// The public key that the token shows for a private key, from the surest place to the least.
+fn shown_key(viewer: Viewer<'_>, key: &Object) -> Result<Option<Vec<u8>>, Error> {
+    let shown = own_key(key);
+    if shown.is_some() || key.id.is_empty() {
+        return Ok(shown);
+    }
+    let same_id = Wanted::by_id(&key.id.0);
+    let public_keys = viewer.find(ObjectClass::PublicKey, same_id)?;
+    if let Some(public_key) = public_keys.iter().filter(|other| other.kind == key.kind).find_map(own_key) {
+        return Ok(Some(public_key));
+    }
+    let certificates = viewer.certificates(same_id)?;
+    Ok(certificates.iter().find_map(|certificate| der::key_of_certificate(&certificate.value.0)))
+}
+
+/// The public key in an object's own attributes; an RSA private key has both numbers, an EC one may have its point.
+fn own_key(object: &Object) -> Option<Vec<u8>> {
+    let numbers = || match object.kind {
+        Some(KeyKind::Rsa) => der::rsa_public_key(&object.modulus.0, &object.exponent.0),
+        Some(KeyKind::Ec) => der::ec_point(&object.point.0),
+        _ => None,
+    };
+    numbers().or_else(|| der::key_of_info(&object.public_key_info.0))
+}

@@ -1,0 +1,278 @@
+//! What the daemon and the process that holds a module say to each other.
+//!
+//! A frame is two lengths (four bytes each, big-endian), JSON, and a secret: a PIN never passes through a JSON
+//! writer, whose buffers nobody overwrites. Requests carry a number, replies come in any order.
+
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de::DeserializeOwned;
+use serde::de::Error as _;
+use zeroize::Zeroizing;
+
+use anchord_core::secret::Secret;
+
+/// Far above a token full of certificates.
+const MAX_JSON: u32 = 8 << 20;
+
+/// Far above any PIN.
+const MAX_SECRET: u32 = 64 << 10;
+
+/// The most objects of one kind that are looked at in a token.
+pub(super) const MAX_OBJECTS: usize = 1000;
+
+/// Asked by the daemon; the frame's secret is the PIN.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) number: u64,
+    pub(super) task: Task,
+    /// Whether a PIN was sent before without an answer: it is not tried where the token counts a wrong one.
+    pub(super) careful: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Which tokens are there?
+    Tokens,
+    /// Which objects are in a token?
+    Find { place: Place, class: ObjectClass, id: Option<Bytes>, label: Option<String>, login: bool },
+    /// Sign this with that.
+    Sign { place: Place, key: KeyName, message: Bytes },
+}
+
+impl Task {
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Tokens => None,
+            Self::Find { place, .. } | Self::Sign { place, .. } => Some(place),
+        }
+    }
+}
+
+/// A token, and the slot that it was last seen in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) slot: u64,
+    pub(super) token: TokenName,
+}
+
+/// What tells a token from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct TokenName {
+    pub(super) label: String,
+    pub(super) manufacturer: String,
+    pub(super) model: String,
+    pub(super) serial: String,
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}` (serial {}, {})", self.label, self.serial, self.model)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Token {
+    pub(super) slot: u64,
+    pub(super) name: TokenName,
+    pub(super) slot_description: String,
+    pub(super) slot_manufacturer: String,
+}
+
+impl Token {
+    pub(super) fn place(&self) -> Place {
+        Place { slot: self.slot, token: self.name.clone() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Library {
+    pub(super) manufacturer: String,
+    pub(super) description: String,
+    pub(super) version: (u8, u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ObjectClass {
+    Certificate,
+    PublicKey,
+    PrivateKey,
+}
+
+/// What can be read of an object; what it does not have, or does not show, is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Object {
+    pub(super) label: String,
+    pub(super) id: Bytes,
+    /// `CKA_VALUE` of a certificate.
+    pub(super) value: Bytes,
+    pub(super) kind: Option<KeyKind>,
+    pub(super) modulus: Bytes,
+    pub(super) exponent: Bytes,
+    /// `CKA_EC_PARAMS`
+    pub(super) curve: Bytes,
+    /// `CKA_EC_POINT`
+    pub(super) point: Bytes,
+    /// `CKA_PUBLIC_KEY_INFO`
+    pub(super) public_key_info: Bytes,
+    pub(super) always_authenticate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum KeyKind {
+    Rsa,
+    Ec,
+    Other,
+}
+
+/// What a private key is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct KeyName {
+    pub(super) id: Bytes,
+    pub(super) label: String,
+    pub(super) kind: KeyKind,
+    pub(super) always_authenticate: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reply {
+    pub(super) number: u64,
+    pub(super) pin: PinOutcome,
+    pub(super) result: Result<Answer, Fault>,
+}
+
+/// What became of the PIN that came with a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum PinOutcome {
+    /// The token was not given it.
+    #[default]
+    Untried,
+    /// The token took it.
+    Taken,
+    /// The token did not take it.
+    Refused,
+    /// The token was given it and said something else, or nothing.
+    Unknown,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Tokens {
+        library: Library,
+        tokens: Vec<Token>,
+    },
+    Objects(Vec<Object>),
+    /// As the token made it: for EC both halves, for RSA the signature.
+    Signature(Bytes),
+}
+
+/// What a module may do wrong, or say of the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Fault {
+    /// It cannot be loaded, or is no PKCS#11 module.
+    NotAModule(String),
+    /// It was loaded and does not start.
+    Initialize(String),
+    /// The token is not in this slot.
+    TokenGone,
+    /// The key is not in this token.
+    KeyGone,
+    /// The token wants a PIN and none was given.
+    PinNeeded,
+    /// The token did not take the PIN.
+    PinRefused(String),
+    /// The PIN was not tried: the token says that it is locked.
+    PinLocked,
+    /// The PIN was not tried: the token would lock it if it were wrong.
+    PinFinalTry,
+    /// The PIN was not tried: it may be what the token counts as wrong.
+    PinUncertain,
+    /// The token cannot sign in this way.
+    Mechanism(String),
+    /// More objects than anybody wants to choose from.
+    TooMany,
+    /// The session with the token was lost, twice.
+    Lost(String),
+    /// Anything else.
+    Failed(String),
+}
+
+/// Bytes that are base64 in JSON.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+impl Bytes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Writes one frame.
+pub(super) fn write(
+    to: &mut (impl Write + ?Sized),
+    head: &impl Serialize,
+    secret: Option<&Secret<Vec<u8>>>,
+) -> io::Result<()> {
+    let json = serde_json::to_vec(head)?;
+    let secret = secret.map_or([].as_slice(), |secret| secret.expose().as_slice());
+    let too_long = || io::Error::from(io::ErrorKind::InvalidInput);
+    let length = |bytes: &[u8], limit: u32| {
+        u32::try_from(bytes.len()).ok().filter(|length| *length <= limit).ok_or_else(too_long)
+    };
+    to.write_all(&length(&json, MAX_JSON)?.to_be_bytes())?;
+    to.write_all(&length(secret, MAX_SECRET)?.to_be_bytes())?;
+    to.write_all(&json)?;
+    to.write_all(secret)?;
+    to.flush()
+}
+
+/// Reads one frame; `None` where the other side has ended between two.
+pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<(T, Secret<Vec<u8>>)>> {
+    let mut lengths = [0; 8];
+    if from.read(&mut lengths[..1])? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut lengths[1..])?;
+    let [a, b, c, d, e, f, g, h] = lengths;
+    let (json, secret) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    if json > MAX_JSON || secret > MAX_SECRET {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // Room is made for what comes, not for what was announced.
+    let mut head = Vec::new();
+    from.take(u64::from(json)).read_to_end(&mut head)?;
+    if head.len() as u64 != u64::from(json) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // Not read_to_end: a vector that grows leaves copies behind.
+    let mut hidden = Zeroizing::new(vec![0; secret as usize]);
+    from.read_exact(&mut hidden)?;
+    Ok(Some((serde_json::from_slice(&head)?, Secret::new(std::mem::take(&mut *hidden)))))
+}

@@ -1,0 +1,265 @@
+//! The daemon's end of the process that holds a module: started when needed, killed when it does not answer.
+//!
+//! For each token there is one request under way at most, so that the time a token takes for others is not
+//! mistaken for a module that hangs. Whoever asks is answered in time in any case.
+
+mod process;
+mod variables;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::Weak;
+use std::sync::mpsc;
+use std::time::Duration;
+
+pub use process::Launcher;
+use process::Process;
+use process::Unanswered;
+pub use process::this_program_holds_modules;
+
+use super::pins;
+use super::pins::Permission;
+use super::pins::lock;
+use super::protocol::Answer;
+use super::protocol::Fault;
+use super::protocol::PinOutcome;
+use super::protocol::Reply;
+use super::protocol::Task;
+use anchord_core::secret::Secret;
+
+/// A module's slots share so many queues. A module may name any number of slots, and must not get a thread in the
+/// daemon for each.
+const LANES: usize = 8;
+
+/// How long a process is kept that nobody has a key in: longer than any pause between two attempts, because a
+/// module takes its time to start.
+const WARMTH: Duration = Duration::from_secs(120);
+
+/// One module's process, shared by all who use the module and ended some time after the last of them.
+static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<Remote>>>> = LazyLock::new(Mutex::default);
+
+/// A module, wherever it runs.
+pub(super) struct Remote {
+    inner: Arc<Inner>,
+    lanes: Mutex<HashMap<usize, mpsc::Sender<Job>>>,
+    this: Weak<Self>,
+}
+
+struct Inner {
+    module: PathBuf,
+    launcher: Launcher,
+    process: Mutex<Option<Arc<Process>>>,
+}
+
+struct Job {
+    task: Task,
+    pin: Option<Secret<Vec<u8>>>,
+    result: mpsc::SyncSender<Result<Answer, Trouble>>,
+    /// Gone when nobody waits any more.
+    waiting: Weak<()>,
+}
+
+/// Why a module gave no answer that can be used.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It gave one, of this kind.
+    Fault(Fault),
+    /// The token refused this PIN before, so it was not given.
+    PinRefusedBefore,
+    /// The process cannot be started.
+    Start(io::Error),
+    /// The process ended instead.
+    Crashed(String),
+    /// It did not come in time.
+    Silent,
+}
+
+impl Remote {
+    /// The module at `path`; whoever came first has chosen the launcher.
+    pub(super) fn of(path: &Path, launcher: &Launcher) -> Arc<Self> {
+        let mut modules = lock(&MODULES);
+        modules.retain(|_, remote| remote.strong_count() > 0);
+        if let Some(remote) = modules.get(path).and_then(Weak::upgrade) {
+            return remote;
+        }
+        let inner = Inner { module: path.into(), launcher: launcher.clone(), process: Mutex::default() };
+        let inner = Arc::new(inner);
+        let remote = Arc::new_cyclic(|this| Self { inner, lanes: Mutex::default(), this: this.clone() });
+        modules.insert(path.into(), Arc::downgrade(&remote));
+        remote
+    }
+
+    pub(super) fn module(&self) -> &Path {
+        &self.inner.module
+    }
+
+    pub(super) fn launcher(&self) -> &Launcher {
+        &self.inner.launcher
+    }
+
+    /// The answer to `task`, or why there is none, within the launcher's patience.
+    pub(super) fn call(&self, task: Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
+        let (result, answer) = mpsc::sync_channel(1);
+        let waiting = Arc::new(());
+        // Slots are counted, or numbered at random; either way the remainder spreads them.
+        let lane = task.place().map_or(0, |place| 1 + (place.slot % LANES as u64) as usize);
+        let job = Job { task, pin: pin.cloned(), result, waiting: Arc::downgrade(&waiting) };
+        let lane_ended = || Trouble::Crashed("its queue has ended".into());
+        if let Err(mpsc::SendError(job)) = self.lane(lane)?.send(job) {
+            // Its thread has panicked, which must not cost more than what it had in hand.
+            lock(&self.lanes).remove(&lane);
+            self.lane(lane)?.send(job).map_err(|_| lane_ended())?;
+        }
+        match answer.recv_timeout(self.inner.launcher.patience()) {
+            Ok(result) => result,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(Trouble::Silent),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(lane_ended()),
+        }
+    }
+
+    /// Lets the next call start the module anew, because many see new tokens only then. `false` if it has just
+    /// been started: it would see no more.
+    pub(super) fn refresh(&self) -> bool {
+        let mut process = lock(&self.inner.process);
+        match &*process {
+            Some(running) if running.answered() <= 1 => false,
+            // Whoever is still waiting for it holds it, and lets it end afterwards.
+            running => running.is_some() && process.take().is_some(),
+        }
+    }
+
+    fn lane(&self, number: usize) -> Result<mpsc::Sender<Job>, Trouble> {
+        let mut lanes = lock(&self.lanes);
+        if let Some(lane) = lanes.get(&number) {
+            return Ok(lane.clone());
+        }
+        let (sender, jobs) = mpsc::channel();
+        let (inner, remote) = (Arc::clone(&self.inner), Weak::clone(&self.this));
+        let thread = std::thread::Builder::new().name("pkcs11".into());
+        thread.spawn(move || inner.work(&jobs, &remote)).map_err(Trouble::Start)?;
+        lanes.insert(number, sender.clone());
+        Ok(sender)
+    }
+}
+
+impl Inner {
+    /// Does what comes, until `remote` is dropped; for a while after each job it is not.
+    fn work(&self, jobs: &mpsc::Receiver<Job>, remote: &Weak<Remote>) {
+        let mut warmth = None;
+        loop {
+            let job = match jobs.recv_timeout(WARMTH) {
+                Ok(job) => job,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    warmth = None;
+                    match jobs.recv() {
+                        Ok(job) => job,
+                        Err(_) => return,
+                    }
+                }
+            };
+            // What nobody waits for is not done: the token may have a long queue behind it.
+            if job.waiting.strong_count() > 0 {
+                // Nobody may be left to take it.
+                let _ = job.result.send(self.perform(&job.task, job.pin.as_ref()));
+            }
+            if warmth.is_none() {
+                warmth = remote.upgrade();
+            }
+        }
+    }
+
+    fn perform(&self, task: &Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
+        let Some(place) = task.place() else { return self.ask(task, None, false).1 };
+        // Where none is given the token may have one of its own (a PIN pad, its software's settings): no less counted.
+        let none = Secret::new(Vec::new());
+        let given = pin;
+        let pin = pin.unwrap_or(&none);
+        let record = pins::record(&place.token);
+        // Held until the outcome is known.
+        let mut record = lock(&record);
+        let careful = match record.permission(pin) {
+            Permission::Denied => return Err(Trouble::PinRefusedBefore),
+            Permission::Careful => true,
+            Permission::Granted => false,
+        };
+        let (outcome, result) = self.ask(task, given, careful);
+        record.note(pin, outcome);
+        result
+    }
+
+    /// Asks the process; one that was well before and ends over this is given a successor, once.
+    fn ask(
+        &self,
+        task: &Task,
+        pin: Option<&Secret<Vec<u8>>>,
+        careful: bool,
+    ) -> (PinOutcome, Result<Answer, Trouble>) {
+        let mut unknown = PinOutcome::Untried;
+        for is_last in [false, true] {
+            let process = match self.process() {
+                Ok(process) => process,
+                Err(error) => return (unknown, Err(Trouble::Start(error))),
+            };
+            let careful = careful || unknown == PinOutcome::Unknown;
+            match process.ask(task, pin, careful, self.launcher.hanging()) {
+                Ok(reply) => return self.take(&process, reply, unknown),
+                Err(Unanswered::Silent) => {
+                    self.retire(&process);
+                    process.end();
+                    return (PinOutcome::Unknown, Err(Trouble::Silent));
+                }
+                Err(Unanswered::Ended(how)) => {
+                    self.retire(&process);
+                    unknown = PinOutcome::Unknown;
+                    if is_last || process.answered() == 0 {
+                        return (unknown, Err(Trouble::Crashed(how)));
+                    }
+                }
+            }
+        }
+        (unknown, Err(Trouble::Crashed("it ended twice".into())))
+    }
+
+    fn take(
+        &self,
+        process: &Arc<Process>,
+        reply: Reply,
+        before: PinOutcome,
+    ) -> (PinOutcome, Result<Answer, Trouble>) {
+        if let Err(Fault::NotAModule(_) | Fault::Initialize(_)) = reply.result {
+            // The file may be another by the time of the next call.
+            self.retire(process);
+        }
+        let outcome = match reply.pin {
+            PinOutcome::Untried => before,
+            known => known,
+        };
+        (outcome, reply.result.map_err(Trouble::Fault))
+    }
+
+    fn process(&self) -> io::Result<Arc<Process>> {
+        let mut process = lock(&self.process);
+        match &*process {
+            Some(running) if !running.has_ended() => Ok(Arc::clone(running)),
+            _ => {
+                let started = Arc::new(Process::start(&self.launcher, &self.module)?);
+                *process = Some(Arc::clone(&started));
+                Ok(started)
+            }
+        }
+    }
+
+    /// Takes `process` out of use, unless another one has already taken its place.
+    fn retire(&self, process: &Arc<Process>) {
+        let mut current = lock(&self.process);
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, process)) {
+            *current = None;
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! One process that holds a module, and the socket to it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::WaitOptions;
+
+use super::variables;
+use crate::pkcs11::pins::lock;
+use crate::pkcs11::protocol;
+use crate::pkcs11::protocol::Reply;
+use crate::pkcs11::protocol::Request;
+use crate::pkcs11::protocol::Task;
+use anchord_core::secret::Secret;
+
+/// Below the 5 s after which an identity counts as hanging, so that the message is the one that says more.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A module that takes so many times longer hangs, and is ended. Until then it may only be slow, as old cards are
+/// at first: whoever asks next finds it ready.
+const HANGING: u32 = 3;
+
+/// How the process that holds a module is started.
+#[derive(Clone)]
+pub struct Launcher {
+    start: Arc<Start>,
+    patience: Duration,
+}
+
+type Start = dyn Fn(&Path) -> io::Result<Started> + Send + Sync;
+
+/// The daemon's end of the socket, and the process at the other one.
+pub(super) struct Started {
+    pub(super) stream: UnixStream,
+    pub(super) child: Option<Child>,
+}
+
+/// The variables that modules see; none are set while this program holds no modules.
+static VARIABLES: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+
+/// Says that this program, started with the arguments `pkcs11-host` and a module, does nothing but hold it, as
+/// `cli::main` does with these arguments. Any other would begin its own work a second time, so tokens are refused in a
+/// program that has not said so.
+///
+/// `variables` are those of this program. A module gets those among them that modules need, and those that
+/// `ANCHORD_PKCS11_ENVIRONMENT` names.
+pub fn this_program_holds_modules(variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    // Later calls say the same.
+    let _ = VARIABLES.set(variables::for_modules(variables));
+}
+
+/// This program again, even where its file was replaced by an upgrade.
+impl Default for Launcher {
+    fn default() -> Self {
+        let start = |module: &Path| match VARIABLES.get() {
+            Some(variables) => run(module, variables),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this program holds none")),
+        };
+        Self { start: Arc::new(start), patience: PATIENCE }
+    }
+}
+
+impl Launcher {
+    /// The longest that an answer is waited for.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(in crate::pkcs11) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// After what time without an answer a process is ended.
+    pub(super) fn hanging(&self) -> Duration {
+        self.patience * HANGING
+    }
+
+    #[cfg(all(test, feature = "pkcs11"))]
+    pub(in crate::pkcs11) fn script(start: impl Fn() -> UnixStream + Send + Sync + 'static) -> Self {
+        let start = move |_: &Path| Ok(Started { stream: start(), child: None });
+        Self { start: Arc::new(start), patience: PATIENCE }
+    }
+}
+
+impl fmt::Debug for Launcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Launcher").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+/// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
+/// Its stderr is not kept: a module may print there whatever it was given.
+fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<Started> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("anchord").arg("pkcs11-host").arg(module).process_group(0);
+    command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
+    command.env_clear().envs(variables.iter().cloned());
+    Ok(Started { stream: ours, child: Some(command.spawn()?) })
+}
+
+/// A process that was started; ended when dropped.
+pub(super) struct Process {
+    stream: UnixStream,
+    /// Held while a request is written.
+    writing: Mutex<()>,
+    mail: Arc<Mutex<Mail>>,
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Mail {
+    expected: HashMap<u64, mpsc::SyncSender<Reply>>,
+    answered: u64,
+    /// How the process ended, as soon as it has.
+    end: Option<String>,
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The process has ended, in this way.
+    Ended(String),
+    /// The process lives and says nothing, for long.
+    Silent,
+}
+
+impl Process {
+    pub(super) fn start(launcher: &Launcher, module: &Path) -> io::Result<Self> {
+        let mail = Arc::new(Mutex::new(Mail::default()));
+        let (start, module, box_of_holder) =
+            (Arc::clone(&launcher.start), module.to_owned(), Arc::clone(&mail));
+        let (starting, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("pkcs11".into());
+        thread.spawn(move || hold(&*start, &module, &starting, &box_of_holder))?;
+        let stream =
+            started.recv().map_err(|_| io::Error::other("the thread that starts it has ended"))??;
+        stream.set_write_timeout(Some(launcher.patience))?;
+        Ok(Self { stream, writing: Mutex::default(), mail, next: AtomicU64::new(1) })
+    }
+
+    pub(super) fn ask(
+        &self,
+        task: &Task,
+        pin: Option<&Secret<Vec<u8>>>,
+        careful: bool,
+        patience: Duration,
+    ) -> Result<Reply, Unanswered> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = mpsc::sync_channel(1);
+        {
+            let mut mail = lock(&self.mail);
+            if let Some(how) = &mail.end {
+                return Err(Unanswered::Ended(how.clone()));
+            }
+            mail.expected.insert(number, sender);
+        }
+        let request = Request { number, task: task.clone(), careful };
+        let writing = lock(&self.writing);
+        if protocol::write(&mut &self.stream, &request, pin).is_err() {
+            // Half a request may be on its way: nothing after it would be understood.
+            self.end();
+        }
+        drop(writing);
+        match reply.recv_timeout(patience) {
+            Ok(reply) => Ok(reply),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(Unanswered::Silent),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Err(Unanswered::Ended(lock(&self.mail).end.clone().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// How many requests it has answered.
+    pub(super) fn answered(&self) -> u64 {
+        lock(&self.mail).answered
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.mail).end.is_some()
+    }
+
+    /// Ends it, whoever may still be waiting.
+    pub(super) fn end(&self) {
+        // The thread that reads then kills it; it may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Starts the process and stays until it has ended: the kernel ends it together with the thread that started it
+/// (PR_SET_PDEATHSIG in prctl(2); the process asks for that), and any other thread may end earlier.
+fn hold(
+    start: &Start,
+    module: &Path,
+    starting: &mpsc::SyncSender<io::Result<UnixStream>>,
+    mail: &Mutex<Mail>,
+) {
+    match start(module) {
+        Ok(Started { stream, child }) => {
+            let writer = stream.try_clone();
+            if writer.is_err() {
+                // There is nothing to read then, and the process is ended.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            // `start` waits for it.
+            let _ = starting.send(writer);
+            read(stream, child, mail);
+        }
+        Err(error) => _ = starting.send(Err(error)),
+    }
+}
+
+/// Delivers replies until the process ends, or says something that nobody asked for.
+fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
+    while let Ok(Some((reply, _))) = protocol::read::<Reply>(&mut stream) {
+        let mut mail = lock(mail);
+        let Some(waiting) = mail.expected.remove(&reply.number) else { break };
+        mail.answered += 1;
+        // Whoever asked may have given up.
+        let _ = waiting.send(reply);
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+    let end = child.map_or_else(|| "its connection was closed".into(), reap);
+    let mut mail = lock(mail);
+    mail.end = Some(end);
+    // This wakes everybody who still waits.
+    mail.expected.clear();
+}
+
+/// Nothing that hangs in a module outlives its use, nor does what the module has started: it is in the group that
+/// [`run`] made. The number is still the group's own, for nobody has waited for the process yet.
+fn reap(mut child: Child) -> String {
+    let group = Pid::from_child(&child);
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    let _ = child.kill();
+    let end = match child.wait() {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    // The first process of a container has become the parent of the rest, which would stay as zombies.
+    if rustix::process::getpid().is_init() {
+        while rustix::process::waitpgid(group, WaitOptions::empty()).is_ok() {}
+    }
+    end
+}
+
+#[cfg(all(test, feature = "pkcs11"))]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Tells of the end of the thread that has it.
+    struct Ends(mpsc::Sender<()>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            // The test may be over.
+            let _ = self.0.send(());
+        }
+    }
+
+    thread_local! {
+        static ENDS: RefCell<Option<Ends>> = const { RefCell::new(None) };
+    }
+
+    /// The kernel ends the process with the thread that started it.
+    #[test]
+    fn the_thread_that_starts_a_process_stays_as_long_as_the_process_is_used() {
+        let (end, ended) = mpsc::channel();
+        let others = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&others);
+        let launcher = Launcher::script(move || {
+            ENDS.set(Some(Ends(end.clone())));
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            lock(&kept).push(theirs);
+            ours
+        });
+
+        let starting = std::thread::spawn(move || Process::start(&launcher, Path::new("module.so")).unwrap());
+        let process = starting.join().unwrap();
+        assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop(process);
+
+        ended.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+}

@@ -1,0 +1,181 @@
+//! Reads the places of a source: files, tokens, a TPM, an agent.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Locator;
+use super::Source;
+use crate::Error;
+use crate::Origin;
+use crate::Passphrase;
+use crate::SigningKey;
+use crate::file;
+use crate::file::File;
+use crate::key;
+use crate::pem;
+use crate::pem::Certificate;
+use crate::pkcs11;
+use crate::spiffe::Svid;
+use crate::tpm;
+
+/// What the places of a source hold, before anything is proven.
+pub(crate) struct Material {
+    pub(crate) certificates: Result<Vec<Certificate>, Error>,
+    pub(crate) keys: Result<Keys, Error>,
+    /// Sentences without a full stop.
+    pub(crate) warnings: Vec<String>,
+}
+
+type Keys = Vec<Arc<dyn SigningKey>>;
+
+/// Reads what there is to read; a fault of one place says nothing of the others.
+pub(crate) fn gather(source: &Source) -> Material {
+    let mut warnings = Vec::new();
+    let passphrase = source.passphrase.as_ref();
+    let (mut certificates, keys) = match (&source.certificate, source.key_place()) {
+        // What has both is asked once, so that they are of one time.
+        (place @ Locator::Agent(agent), key_place) if place == key_place => match agent.fetch() {
+            Ok(svid) => {
+                let keys = key_of(&place.origin(), &svid).map(|key| vec![key]);
+                (Ok(certificates_of(&place.origin(), &svid)), keys)
+            }
+            Err(error) => (Ok(Vec::new()), Err(error.into())),
+        },
+        (place @ (Locator::File(_) | Locator::Handed(_)), key_place) if place == key_place => {
+            match open(place, passphrase) {
+                Ok(file) => (file.certificates(), source.keys_of_file(&file, &mut warnings)),
+                Err(error) => (Ok(Vec::new()), Err(error)),
+            }
+        }
+        (place, key_place) => {
+            let certificates = source.certificates_in(place, &mut warnings);
+            let keys = source.keys_in(key_place, certificates.as_deref().unwrap_or_default(), &mut warnings);
+            (certificates, keys)
+        }
+    };
+    if let (Ok(certificates), Some(place)) = (&mut certificates, &source.intermediates) {
+        let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }));
+        match file.and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
+            Ok((more, told)) => {
+                certificates.extend(more);
+                warnings.extend(told);
+            }
+            Err(error) => return Material { certificates: Err(error), keys, warnings },
+        }
+    }
+    warnings.extend(source.passphrase_warnings());
+    Material { certificates, keys, warnings }
+}
+
+/// What a place of bytes holds.
+fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<File, Error> {
+    let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }))?;
+    File::of(file, passphrase)
+}
+
+impl Source {
+    fn certificates_in(
+        &self,
+        place: &Locator,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Certificate>, Error> {
+        match place {
+            Locator::File(_) | Locator::Handed(_) => {
+                let file = open(place, self.passphrase.as_ref())?;
+                warnings.extend(file.warnings());
+                file.certificates()
+            }
+            Locator::Token(uri) => {
+                let found = pkcs11::certificates(&self.token(uri)?)?;
+                Ok(numbered(&place.origin(), found.into_iter().map(|found| found.der)))
+            }
+            Locator::Tpm(_) => Err(Error::NoCertificates { origin: place.origin() }),
+            Locator::Agent(agent) => Ok(certificates_of(&place.origin(), &agent.fetch()?)),
+        }
+    }
+
+    /// `certificates` are those that a key may belong to: they help where a token does not show a key's public part.
+    fn keys_in(
+        &self,
+        place: &Locator,
+        certificates: &[Certificate],
+        warnings: &mut Vec<String>,
+    ) -> Result<Keys, Error> {
+        let key = match place {
+            Locator::File(_) | Locator::Handed(_) => {
+                return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
+            }
+            Locator::Token(uri) => {
+                warnings.extend(uri.warnings());
+                let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
+                pkcs11::open_key(&self.token(uri)?, &candidates)?
+            }
+            Locator::Tpm(handle) => self.key_of_tpm(&place.origin(), &tpm::Key::Persistent(*handle))?,
+            Locator::Agent(agent) => key_of(&place.origin(), &agent.fetch()?)?,
+        };
+        Ok(vec![key])
+    }
+
+    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
+        warnings.extend(file.warnings());
+        let keys = match file.tss2()? {
+            Some(der) => {
+                let origin = file.origin();
+                let key = tpm::tss2::File::from_der(der.expose())
+                    .map_err(|source| Error::Tpm { origin: origin.clone(), source })?;
+                vec![self.key_of_tpm(&origin, &tpm::Key::File(key))?]
+            }
+            None => file.keys(self.passphrase.as_ref())?,
+        };
+        warnings.extend(file.mode_warning());
+        Ok(keys)
+    }
+
+    /// The `SubjectPublicKeyInfo` of a certificate that may be used.
+    fn candidate(&self, certificate: &Certificate) -> Option<Vec<u8>> {
+        let parsed = certificate.parse().ok()?;
+        let is_meant = self.selection.names(&parsed) && self.selection.pins(&certificate.der);
+        is_meant.then(|| parsed.public_key().raw.to_vec())
+    }
+
+    fn key_of_tpm(&self, origin: &Origin, key: &tpm::Key) -> Result<Arc<dyn SigningKey>, Error> {
+        let auth = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
+        tpm::open(&self.tpm, key, auth.as_ref())
+            .map_err(|source| Error::Tpm { origin: origin.clone(), source })
+    }
+
+    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {
+        // A passphrase is the key's: a token that has but the certificate would count it as a mistake.
+        let passphrase = self.passphrase.as_ref().filter(|_| matches!(self.key_place(), Locator::Token(_)));
+        let pin = passphrase.map(Passphrase::read).transpose()?;
+        let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
+        Ok(pkcs11::Options { uri: uri.clone(), module, pin, launcher })
+    }
+
+    fn passphrase_warnings(&self) -> Vec<String> {
+        let passphrase = match &self.passphrase {
+            Some(Passphrase::File(path)) => Some(path),
+            _ => None,
+        };
+        let pins = self.places().filter_map(|place| match place {
+            Locator::Token(uri) => uri.pin_source(),
+            _ => None,
+        });
+        // What cannot be read was told by whoever needed it.
+        let warning = |path: &PathBuf| file::open_to_others(&pem::read(path).ok()?, "passphrase");
+        passphrase.into_iter().chain(pins).filter_map(warning).collect()
+    }
+}
+
+fn certificates_of(origin: &Origin, svid: &Svid) -> Vec<Certificate> {
+    numbered(origin, svid.certificates.iter().cloned())
+}
+
+fn key_of(origin: &Origin, svid: &Svid) -> Result<Arc<dyn SigningKey>, Error> {
+    key::from_pkcs8(origin, svid.key.expose())
+}
+
+fn numbered(origin: &Origin, ders: impl Iterator<Item = Vec<u8>>) -> Vec<Certificate> {
+    let of = |(index, der)| Certificate { origin: origin.clone(), position: index + 1, der };
+    ders.enumerate().map(of).collect()
+}

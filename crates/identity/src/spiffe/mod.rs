@@ -1,0 +1,91 @@
+//! X.509-SVIDs from the Workload API of this host's SPIFFE agent, such as SPIRE's.
+//!
+//! The agent makes keys and certificates itself, for whatever process it takes the caller to be, and renews them by
+//! itself; there is nothing to configure but where it listens and, if it gives several, which is meant. It is asked
+//! anew for each load, so what is used is what it gives now. The wire format is read here (`frames`, `message`), over
+//! hyper's HTTP/2.
+
+#[cfg(not(feature = "spiffe"))]
+mod absent;
+#[cfg(feature = "spiffe")]
+mod agent;
+mod choice;
+mod endpoint;
+mod error;
+#[cfg(feature = "spiffe")]
+mod fetch;
+#[cfg(feature = "spiffe")]
+mod frames;
+#[cfg(all(fuzzing, feature = "spiffe"))]
+pub(super) mod fuzzing;
+#[cfg(feature = "spiffe")]
+mod message;
+#[cfg(feature = "spiffe")]
+mod watch;
+
+#[cfg(not(feature = "spiffe"))]
+pub use absent::Stream;
+#[cfg(not(feature = "spiffe"))]
+pub use absent::fetch;
+pub use choice::Choice;
+pub use choice::MalformedId;
+pub use endpoint::Endpoint;
+pub use endpoint::Malformed;
+pub use error::Error;
+pub use error::Fault;
+pub use error::Said;
+#[cfg(feature = "spiffe")]
+pub use fetch::fetch;
+#[cfg(feature = "spiffe")]
+pub use watch::Stream;
+
+use super::Origin;
+use anchord_core::secret::Secret;
+
+/// What gives a session its certificate and key: an agent, and which of its SVIDs is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Which SVID is meant.
+    pub choice: Choice,
+}
+
+impl Agent {
+    /// As messages name it.
+    pub(super) fn origin(&self) -> Origin {
+        match &self.choice.id {
+            Some(id) => Origin::named(format!("the SVID `{id}` of the agent at `{}`", self.endpoint)),
+            None => Origin::named(format!("the SVID of the agent at `{}`", self.endpoint)),
+        }
+    }
+
+    /// What says whose SVID it is, for fingerprints of settings.
+    pub(super) fn facts(&self) -> Vec<u8> {
+        let Choice { id, hint } = &self.choice;
+        let parts = [Some(self.endpoint.to_string()), id.clone(), hint.clone()];
+        parts.map(Option::unwrap_or_default).join("\0").into_bytes()
+    }
+
+    /// What it gives now.
+    pub(super) fn fetch(&self) -> Result<Svid, Error> {
+        fetch(&self.endpoint, &self.choice)
+    }
+}
+
+/// An identity as the agent gives it.
+#[derive(Debug)]
+pub struct Svid {
+    /// Its SPIFFE ID.
+    pub id: String,
+    /// What its registration entry calls its use, if anything.
+    pub hint: Option<String>,
+    /// DER; the leaf, then the intermediates above it.
+    pub certificates: Vec<Vec<u8>>,
+    /// PKCS#8, DER.
+    pub key: Secret<Vec<u8>>,
+}
+
+#[cfg(test)]
+#[cfg(feature = "spiffe")]
+mod tests;

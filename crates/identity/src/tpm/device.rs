@@ -1,0 +1,275 @@
+//! Where a TPM is, and how its bytes are carried.
+//!
+//! Addresses are written as tpm2-tss writes them (TCTI configuration strings). A resource manager's device and
+//! `swtpm socket --server` carry the same: a command whole, then its response whole.
+
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::net::ToSocketAddrs as _;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
+use rustix::fs::OFlags;
+use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+use rustix::net::sockopt::Timeout;
+use rustix::net::sockopt::set_socket_timeout;
+use tokio::time::Instant;
+
+use super::Error;
+use super::turn::Limit;
+use super::wire::HEADER;
+use super::wire::MAX_SIZE;
+use super::wire::announced_size;
+use anchord_core::failure::system_reason;
+
+/// The kernel's resource manager for the first TPM.
+const DEFAULT: &str = "/dev/tpmrm0";
+
+/// Where `swtpm socket` listens unless told otherwise.
+const SWTPM_HOST: &str = "127.0.0.1";
+const SWTPM_PORT: u16 = 2321;
+
+/// Where a TPM is reached; prints as it is written in settings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// A character device: `device:/dev/tpmrm0`.
+    Character(PathBuf),
+    /// An emulator over TCP: `swtpm:host=127.0.0.1,port=2321`. Nothing on the way is encrypted.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port of the data channel.
+        port: u16,
+    },
+    /// An emulator on a Unix socket: `swtpm:path=/run/swtpm.sock`.
+    Unix(PathBuf),
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self::Character(DEFAULT.into())
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Character(path) => write!(formatter, "device:{}", path.display()),
+            Self::Tcp { host, port } => write!(formatter, "swtpm:host={host},port={port}"),
+            Self::Unix(path) => write!(formatter, "swtpm:path={}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |why| Error::Address { text: text.to_owned(), why };
+        if text.starts_with('/') {
+            return Ok(Self::Character(text.into()));
+        }
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        match kind {
+            "device" if rest.is_empty() => Ok(Self::default()),
+            "device" if rest.starts_with('/') => Ok(Self::Character(rest.into())),
+            "device" => Err(wrong("the path is not absolute")),
+            "swtpm" => swtpm(rest).map_err(wrong),
+            "mssim" => Err(wrong("the protocol of Microsoft's simulator is not supported")),
+            "tabrmd" => Err(wrong("tpm2-abrmd is not supported; the kernel has a resource manager")),
+            _ => Err(wrong("it begins with neither `device:` nor `swtpm:`")),
+        }
+    }
+}
+
+fn swtpm(options: &str) -> Result<Device, &'static str> {
+    let (mut host, mut port, mut path) = (None, None, None);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("host", value)) if !value.is_empty() => host = Some(value.to_owned()),
+            Some(("port", value)) => {
+                port = Some(value.parse().map_err(|_| "the port is no number up to 65535")?);
+            }
+            Some(("path", value)) if value.starts_with('/') => path = Some(PathBuf::from(value)),
+            Some(("path", _)) => return Err("the path is not absolute"),
+            _ => return Err("after `swtpm:` come `host=…`, `port=…` or `path=…`"),
+        }
+    }
+    match (path, host, port) {
+        (Some(path), None, None) => Ok(Device::Unix(path)),
+        (Some(_), ..) => Err("it is either a `path` or a `host` and a `port`"),
+        (None, host, port) => Ok(Device::Tcp {
+            host: host.unwrap_or_else(|| SWTPM_HOST.to_owned()),
+            port: port.unwrap_or(SWTPM_PORT),
+        }),
+    }
+}
+
+/// A way to a TPM that is open.
+pub(super) trait Transport: Send {
+    /// Sends one command and waits for its response, both whole. After an error the way is of no more use.
+    fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>>;
+}
+
+impl Device {
+    pub(super) fn connect(&self, limit: Limit) -> Result<Box<dyn Transport>, Error> {
+        let unreachable = |source: io::Error| match source.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => self.silent(limit),
+            _ => Error::Unreachable { device: self.clone(), source: system_reason(&source) },
+        };
+        match self {
+            Self::Character(path) => self.open(path, unreachable),
+            Self::Tcp { host, port } => {
+                let stream = tcp(host, *port, limit.deadline).map_err(unreachable)?;
+                Ok(Box::new(Socket(stream)))
+            }
+            Self::Unix(path) => {
+                let stream = unix(path, limit.deadline).map_err(unreachable)?;
+                Ok(Box::new(Socket(stream)))
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        path: &Path,
+        unreachable: impl Fn(io::Error) -> Error,
+    ) -> Result<Box<dyn Transport>, Error> {
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) fits into its argument");
+        // Opening what is no device can have effects (a FIFO, a file); so the kind comes first.
+        let metadata = fs_err::metadata(path).map_err(&unreachable)?;
+        if !metadata.file_type().is_char_device() {
+            return Err(Error::NotADevice { device: self.clone() });
+        }
+        let file = fs_err::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        Ok(Box::new(Character(file.map_err(unreachable)?)))
+    }
+
+    pub(super) fn silent(&self, limit: Limit) -> Error {
+        Error::Silent { device: self.clone(), patience: limit.patience }
+    }
+}
+
+struct Character(fs_err::File);
+
+/// A TPM's driver takes a command in one write and gives its response in one read (Linux, `tpm-dev-common.c`).
+impl Transport for Character {
+    fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+        if self.0.write(command)? != command.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        wait_readable(&self.0, deadline)?;
+        let mut response = vec![0; MAX_SIZE];
+        let length = self.0.read(&mut response)?;
+        response.truncate(length);
+        Ok(response)
+    }
+}
+
+/// The time-outs of a socket are those of each read and write, so they are set anew for what is left.
+trait Stream: Read + Write + Send + AsFd {}
+
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
+
+struct Socket<S>(S);
+
+impl<S: Stream> Transport for Socket<S> {
+    fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+        limit(&self.0, deadline)?;
+        self.0.write_all(command)?;
+        let mut response = vec![0; HEADER];
+        self.fill(&mut response, deadline)?;
+        let Some(size) = announced_size(&response) else { return Ok(response) };
+        response.resize(size, 0);
+        self.fill(&mut response[HEADER..], deadline)?;
+        Ok(response)
+    }
+}
+
+impl<S: Stream> Socket<S> {
+    fn fill(&mut self, mut buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
+        while !buffer.is_empty() {
+            limit(&self.0, deadline)?;
+            match self.0.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => buffer = &mut buffer[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+}
+
+fn limit(socket: &impl AsFd, deadline: Instant) -> io::Result<()> {
+    // The kernel counts in microseconds, and takes none of them for no limit.
+    let remaining = remaining(deadline)?.max(Duration::from_millis(1));
+    set_socket_timeout(socket, Timeout::Recv, Some(remaining))?;
+    Ok(set_socket_timeout(socket, Timeout::Send, Some(remaining))?)
+}
+
+fn tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in (host, port).to_socket_addrs()? {
+        outcome = TcpStream::connect_timeout(&address, remaining(deadline)?);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let stream = outcome?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Not `UnixStream::connect`, which waits for ever while the queue of a listener is full.
+fn unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    limit(&socket, deadline)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
+fn wait_readable(file: &impl AsFd, deadline: Instant) -> io::Result<()> {
+    let mut waited_for = [PollFd::new(file, PollFlags::IN)];
+    loop {
+        match poll(&mut waited_for, Some(&timespec(remaining(deadline)?))) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits for nothing but the time to pass: a TPM that said "ask again" has no event for when.
+pub(super) fn pause(length: Duration) {
+    // Ending early by a signal costs one more question.
+    let _ = poll(&mut [], Some(&timespec(length)));
+}
+
+fn timespec(length: Duration) -> Timespec {
+    Timespec::try_from(length).expect("pauses and deadlines are seconds, which fit")
+}

@@ -1,0 +1,299 @@
+//! What can go wrong between here and a TPM's signature.
+
+use std::io;
+use std::time::Duration;
+
+use super::Device;
+use super::code::Code;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+
+/// Why a key in a TPM cannot be used, or did not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that names no TPM.
+    #[error("`{text}` names no TPM: {why}")]
+    Address {
+        /// What was set.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A setting that is no persistent handle.
+    #[error("`{text}` is no persistent handle")]
+    Handle {
+        /// What was set.
+        text: String,
+    },
+    /// The TPM cannot be reached.
+    #[error("cannot open the TPM `{device}`")]
+    Unreachable {
+        /// The TPM.
+        device: Device,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file of another kind stands where a TPM is expected.
+    #[error("the TPM `{device}` is no character device")]
+    NotADevice {
+        /// The TPM.
+        device: Device,
+    },
+    /// The connection broke in the middle.
+    #[error("the TPM `{device}` broke off")]
+    BrokeOff {
+        /// The TPM.
+        device: Device,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It takes too long, or others take its time.
+    #[error("the TPM `{device}` did not answer within {} s", patience.as_secs())]
+    Silent {
+        /// The TPM.
+        device: Device,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// What answers does not speak the TPM's protocol.
+    #[error("what `{device}` answers to {command} is no response of a TPM 2.0")]
+    Garbled {
+        /// The TPM.
+        device: Device,
+        /// The command's name.
+        command: &'static str,
+    },
+    /// Another generation.
+    #[error("the TPM `{device}` is a TPM 1.2")]
+    TooOld {
+        /// The TPM.
+        device: Device,
+    },
+    /// Nobody has sent `TPM2_Startup`.
+    #[error("the TPM `{device}` has not been started")]
+    NotStarted {
+        /// The TPM.
+        device: Device,
+    },
+    /// Other programs' keys and sessions fill it.
+    #[error("the TPM `{device}` has no slot left for another key")]
+    Full {
+        /// The TPM.
+        device: Device,
+    },
+    /// It takes no authorization value for now.
+    #[error("the TPM `{device}` is in lockout after too many wrong authorization values")]
+    Lockout {
+        /// The TPM.
+        device: Device,
+    },
+    /// Any other refusal.
+    #[error("the TPM `{device}` refused {command}: {}", words(*code))]
+    Refused {
+        /// The TPM.
+        device: Device,
+        /// The command's name.
+        command: &'static str,
+        /// The response code.
+        code: u32,
+    },
+    /// Nothing is at the handle.
+    #[error("the TPM `{device}` holds nothing at {handle:#010x}")]
+    NoSuchHandle {
+        /// The TPM.
+        device: Device,
+        /// The handle.
+        handle: u32,
+    },
+    /// Something else is at the handle since the key was opened.
+    #[error("the TPM `{device}` holds another key at {handle:#010x} than before")]
+    Replaced {
+        /// The TPM.
+        device: Device,
+        /// The handle.
+        handle: u32,
+    },
+    /// A key file of another TPM, or of this one before it was cleared.
+    #[error(
+        "the TPM `{device}` cannot unwrap the key file: it was not made under {parent:#010x} of this TPM"
+    )]
+    NotLoadable {
+        /// The TPM.
+        device: Device,
+        /// The parent that the file names.
+        parent: u32,
+    },
+    /// The authorization value is wrong.
+    #[error("the TPM `{device}` refused the authorization value of the key")]
+    WrongAuth {
+        /// The TPM.
+        device: Device,
+        /// Whether the attempt counted towards the TPM's lockout.
+        counted: bool,
+    },
+    /// The parent or its hierarchy has an authorization value.
+    #[error("the parent {parent:#010x} of the key wants an authorization value, which is not supported")]
+    ParentLocked {
+        /// The parent that the file names.
+        parent: u32,
+        /// Whether the attempt counted towards the TPM's lockout.
+        counted: bool,
+    },
+    /// It was refused before, and another attempt could only lead into the lockout.
+    #[error("the TPM `{device}` has refused this authorization value before and is not asked again")]
+    RefusedBefore {
+        /// The TPM.
+        device: Device,
+    },
+    /// The TPM has counted a wrong value since this one was sent and no answer came: it may have been this one.
+    #[error(
+        "the TPM `{device}` may have refused {}: its answer was lost, and it has counted a wrong value since",
+        whose(*parent)
+    )]
+    Lost {
+        /// The TPM.
+        device: Device,
+        /// The parent that it was sent for, if it was for one.
+        parent: Option<u32>,
+    },
+    /// The empty authorization value is wrong.
+    #[error("the key in the TPM `{device}` has an authorization value, and none is set")]
+    NoAuth {
+        /// The TPM.
+        device: Device,
+        /// Whether the attempt counted towards the TPM's lockout.
+        counted: bool,
+    },
+    /// Longer than any.
+    #[error("the authorization value has {length} bytes; a TPM takes at most {limit}")]
+    AuthTooLong {
+        /// How many bytes it has.
+        length: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A key file that cannot be used.
+    #[error("the TPM key file {what}")]
+    KeyFile {
+        /// What is wrong with it, completing "the TPM key file …".
+        what: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A key that cannot sign for Roles Anywhere.
+    #[error("the TPM's key {what}")]
+    Unusable {
+        /// What is wrong with it, completing "the TPM's key …".
+        what: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The thread that talks to the TPM did not start, or panicked.
+    #[error("talking to the TPM `{device}` failed inside of anchord")]
+    Broken {
+        /// The TPM.
+        device: Device,
+    },
+}
+
+fn whose(parent: Option<u32>) -> String {
+    match parent {
+        Some(parent) => format!("to use the parent {parent:#010x} without an authorization value"),
+        None => "this authorization value".into(),
+    }
+}
+
+fn words(code: u32) -> String {
+    match Code(code).words() {
+        Some(words) => format!("{words} ({code:#05x})"),
+        None => format!("response code {code:#05x}"),
+    }
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::BrokeOff { .. } | Self::Silent { .. } | Self::Full { .. } => Class::Transient,
+            Self::Refused { code, .. } if Code(*code).is_warning() => Class::Transient,
+            Self::Broken { .. } => Class::Broken,
+            _ => Class::Misconfigured,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Address { .. } => {
+                "use `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321` or `swtpm:path=/run/swtpm.sock`"
+            }
+            Self::Handle { .. } => {
+                "they are 0x81000000 to 0x81ffffff; `tpm2_getcap handles-persistent` lists them"
+            }
+            Self::Unreachable { device, source } => return Some(unreachable_hint(device, source)),
+            Self::NotADevice { .. } => "name the TPM's resource manager, `device:/dev/tpmrm0`",
+            Self::BrokeOff { .. } | Self::Broken { .. } => return None,
+            Self::Silent { .. } => {
+                "see who else uses it; a slow TPM is quicker with the key at a persistent handle (`tpm2_evictcontrol`)"
+            }
+            Self::Garbled { .. } => {
+                "name a TPM's device or an emulator's data socket, not its control socket"
+            }
+            Self::TooOld { .. } => "switch it to TPM 2.0 in the firmware, if it can be",
+            Self::NotStarted { .. } => {
+                "`tpm2_startup -c` starts it; an emulator does with `--flags startup-clear`"
+            }
+            Self::Full { .. } => {
+                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what others left in it"
+            }
+            Self::Lockout { .. } => {
+                "wait until it ends by itself, or `tpm2_dictionarylockout --clear-lockout`; then see which program sends wrong values"
+            }
+            Self::Refused { code, .. } => return refused_hint(Code(*code)).map(Into::into),
+            Self::NoSuchHandle { .. } => {
+                "`tpm2_getcap handles-persistent` lists what is there; a TPM that was cleared has lost its keys"
+            }
+            Self::Replaced { .. } => {
+                "install the certificate of the new key, or reload after putting the old key back"
+            }
+            Self::NotLoadable { .. } => {
+                "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
+            }
+            Self::WrongAuth { counted: false, .. } => "correct `passphrase`",
+            Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {
+                "correct `passphrase`; the same value is not tried twice, so restart if it was changed in the TPM instead"
+            }
+            Self::Lost { parent: None, .. } => {
+                "see whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
+            }
+            Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
+                "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
+            }
+            Self::NoAuth { .. } => "set `passphrase`",
+            Self::AuthTooLong { .. } => "correct `passphrase`: does it name the right file?",
+            Self::KeyFile { hint, .. } | Self::Unusable { hint, .. } => hint,
+        };
+        Some(hint.into())
+    }
+}
+
+fn unreachable_hint(device: &Device, source: &io::Error) -> String {
+    match (device, source.kind()) {
+        (_, io::ErrorKind::PermissionDenied) => {
+            "add the daemon's user to the group that owns it, usually `tss` (systemd: SupplementaryGroups=tss, and DeviceAllow= where PrivateDevices= is set)".into()
+        }
+        (Device::Character(_), io::ErrorKind::NotFound) => {
+            "see `ls /dev/tpm*`; the firmware may have it off, and PrivateDevices= of systemd hides it".into()
+        }
+        (Device::Character(_), io::ErrorKind::ResourceBusy) => {
+            "another program holds it; /dev/tpmrm0 can be shared".into()
+        }
+        (Device::Character(_), _) => "see what the kernel says of it: `journalctl -k -g tpm`".into(),
+        _ => "start the emulator, or correct `tpm`".into(),
+    }
+}
+
+fn refused_hint(code: Code) -> Option<&'static str> {
+    match code.0 {
+        0x101 => Some("restart the machine; if that does not help, the TPM is broken"),
+        _ => None,
+    }
+}

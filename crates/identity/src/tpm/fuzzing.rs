@@ -1,0 +1,70 @@
+//! What `fuzz/` throws bytes at: a TPM's responses, and public areas.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use super::Device;
+use super::Error;
+use super::client::Client;
+use super::client::Root;
+use super::device::Transport;
+use super::public::Public;
+use super::tss2::File;
+use super::turn::Limit;
+use super::wire::HEADER;
+use super::wire::announced_size;
+
+/// A TPM that has said all it will ever say.
+struct Said(Vec<u8>);
+
+/// Reads as a socket is read.
+impl Transport for Said {
+    fn exchange(&mut self, _: &[u8], _: Instant) -> io::Result<Vec<u8>> {
+        let header = self.0.get(..HEADER).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let size = announced_size(header).ok_or(io::ErrorKind::InvalidData)?;
+        if self.0.len() < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(self.0.drain(..size).collect())
+    }
+}
+
+/// One response after another, to what is asked in order to sign: with a key at a handle where the first byte is even,
+/// with one in a file where it is odd.
+pub fn responses(bytes: &[u8]) {
+    let Some((kind, said)) = bytes.split_first() else { return };
+    // Its time is over, so that nothing is waited for.
+    let limit = Limit { deadline: Instant::now(), patience: super::turn::SIGNING };
+    let mut client = Client::over(&Device::default(), Box::new(Said(said.to_vec())), limit);
+    if let Err(error) = client.greet().and_then(|()| sign(&mut client, kind & 1 == 1)) {
+        let _ = error.to_string();
+    }
+}
+
+fn sign(client: &mut Client, is_file: bool) -> Result<(), Error> {
+    let (handle, public) = if is_file {
+        let file = File::from_der(FILE)?;
+        let public = Public::parse(file.public_area())?.expect("the constant has a public area");
+        (client.load(&file, &[Root::Ecc, Root::Rsa])?.0, public)
+    } else {
+        let area = client.read_public(0x8100_0001)?;
+        (0x8100_0001, client.public(&area)?)
+    };
+    client.sign(handle, b"value", &public, &[7; 32]).map(drop)
+}
+
+/// What can be told of a key file without a TPM.
+pub(crate) fn public(file: &File) {
+    if let Ok(Some(public)) = Public::parse(file.public_area()).map_err(|error| error.to_string()) {
+        assert!(!public.subject_public_key.is_empty() && public.width > 0);
+    }
+}
+
+/// A loadable key on P-256 under the owner hierarchy.
+const FILE: &[u8] = b"\
+    \x30\x73\x06\x06\x67\x81\x05\x0a\x01\x03\x02\x04\x40\x00\x00\x01\x04\x58\x00\x56\x00\x23\x00\x0b\
+    \x00\x04\x00\x72\x00\x00\x00\x10\x00\x10\x00\x03\x00\x10\x00\x20\x01\x01\x01\x01\x01\x01\x01\x01\
+    \x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\
+    \x00\x20\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\
+    \x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x04\x09\x00\x07\x77\x72\x61\x70\x70\x65\x64";

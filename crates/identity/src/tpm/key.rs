@@ -1,0 +1,164 @@
+//! The `SigningKey`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::digest::SHA256;
+use ring::digest::digest;
+
+use super::Device;
+use super::Error;
+use super::Key;
+use super::client::Client;
+use super::client::PERSISTENT;
+use super::client::Root;
+use super::memory::Use;
+use super::public::Public;
+use super::tss2;
+use super::turn;
+use crate::Algorithm;
+use crate::SignFailure;
+use crate::SigningKey;
+use anchord_core::secret::Secret;
+
+/// The largest digest a TPM has as the hash of names, which limits authorization values (`TPM2B_AUTH`).
+const MAX_AUTH: usize = 64;
+
+/// A key that is found, or loaded, anew for each signature.
+pub(super) struct TpmKey {
+    device: Device,
+    opened: Arc<Opened>,
+}
+
+struct Opened {
+    key: Key,
+    auth: Secret<Vec<u8>>,
+    public: Public,
+    /// Under which storage root key a file of a hierarchy can be loaded.
+    root: Option<Root>,
+}
+
+impl TpmKey {
+    pub(super) fn open(device: &Device, key: &Key, auth: Option<&Secret<Vec<u8>>>) -> Result<Self, Error> {
+        let auth = auth_of(auth)?;
+        let key = key.clone();
+        if let Key::File(file) = &key {
+            // What the file itself says of the key needs no TPM.
+            public_of(file)?;
+        }
+        let opened = turn::run(device, turn::OPENING, move |device, limit| {
+            let mut client = Client::connect(device, limit)?;
+            let (public, root) = find(&mut client, &key)?;
+            Ok(Opened { key, auth, public, root })
+        })?;
+        Ok(Self { device: device.clone(), opened: Arc::new(opened) })
+    }
+
+    pub(super) fn sign_within(&self, patience: Duration, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let digest = digest(&SHA256, message).as_ref().to_vec();
+        let opened = Arc::clone(&self.opened);
+        turn::run(&self.device, patience, move |device, limit| {
+            opened.sign(&mut Client::connect(device, limit)?, device, &digest)
+        })
+    }
+}
+
+impl SigningKey for TpmKey {
+    fn algorithm(&self) -> Algorithm {
+        self.opened.public.algorithm
+    }
+
+    fn public_key(&self) -> &[u8] {
+        &self.opened.public.subject_public_key
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
+        self.sign_within(turn::SIGNING, message).map_err(|error| SignFailure::new(&error))
+    }
+}
+
+impl fmt::Debug for TpmKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.opened.public.algorithm {
+            Algorithm::RsaSha256 => "RSA",
+            _ => "EC",
+        };
+        match &self.opened.key {
+            Key::Persistent(handle) => {
+                write!(formatter, "{kind} private key in the TPM at handle {handle:#010x}")
+            }
+            Key::File(_) => write!(formatter, "{kind} private key in a file of the TPM's"),
+        }
+    }
+}
+
+/// The value to be sent; empty where there is none.
+///
+/// Whether the key has one, a file's `emptyAuth` does not tell: tpm2_encodeobject 5.4 writes the opposite.
+fn auth_of(auth: Option<&Secret<Vec<u8>>>) -> Result<Secret<Vec<u8>>, Error> {
+    match auth {
+        None => Ok(Secret::new(Vec::new())),
+        Some(auth) if auth.expose().len() > MAX_AUTH => {
+            Err(Error::AuthTooLong { length: auth.expose().len(), limit: MAX_AUTH })
+        }
+        Some(auth) => Ok(auth.clone()),
+    }
+}
+
+fn public_of(file: &tss2::File) -> Result<Public, Error> {
+    Public::parse(file.public_area())?.ok_or(Error::KeyFile {
+        what: "is damaged: its public part cannot be read",
+        hint: "copy the file again, complete from the BEGIN line to the END line",
+    })
+}
+
+fn find(client: &mut Client, key: &Key) -> Result<(Public, Option<Root>), Error> {
+    match key {
+        Key::File(file) => Ok((public_of(file)?, load(client, file, None)?.1)),
+        Key::Persistent(handle) => {
+            let area = client.read_public(*handle)?;
+            Ok((client.public(&area)?, None))
+        }
+    }
+}
+
+/// Loads a key file, unless its parent has refused before.
+fn load(client: &mut Client, file: &tss2::File, root: Option<Root>) -> Result<(u32, Option<Root>), Error> {
+    let parent = file.parent();
+    let roots: &[Root] = match root {
+        Some(Root::Ecc) => &[Root::Ecc],
+        Some(Root::Rsa) => &[Root::Rsa],
+        None if file.has_rsa_parent() => &[Root::Rsa],
+        None => &[Root::Ecc, Root::Rsa],
+    };
+    // What is made in a hierarchy has no value of its own, and the hierarchies' are not counted.
+    if parent >> 24 != PERSISTENT {
+        return client.load(file, roots);
+    }
+    Use::of_parent(&client.device(), parent).send(client, |client| client.load(file, roots))
+}
+
+impl Opened {
+    fn sign(&self, client: &mut Client, device: &Device, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        let handle = match &self.key {
+            Key::File(file) => load(client, file, self.root)?.0,
+            Key::Persistent(handle) => {
+                // Another key would sign what the certificate does not prove, and count this one's value as wrong.
+                if client.read_public(*handle)? != self.public.area {
+                    return Err(Error::Replaced { device: device.clone(), handle: *handle });
+                }
+                *handle
+            }
+        };
+        let auth = self.auth.expose();
+        let signature = Use::of_key(&self.public.area, auth).send(client, |client| {
+            client.check_time_for_an_answer()?;
+            client.sign(handle, auth, &self.public, digest)
+        });
+        signature.map_err(|error| match error {
+            Error::WrongAuth { device, counted } if auth.is_empty() => Error::NoAuth { device, counted },
+            error => error,
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! Watches the places of an identity, so that a renewed certificate is used at once; the file of access keys likewise.
+//!
+//! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
+//! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
+//! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
+//! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
+
+mod inotify;
+mod shared;
+mod subject;
+mod survey;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use self::inotify::Deaf;
+use self::shared::Ear;
+pub use self::shared::Watches;
+use self::subject::Subject;
+use self::survey::Stamp;
+use self::survey::Survey;
+use super::AccessKeys;
+use super::Current;
+use super::Found;
+use super::expiry::Reminders;
+use super::reading;
+use super::reading::PATIENCE;
+use super::spiffe::Stream;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Chain;
+
+/// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
+pub struct Watcher {
+    subject: Subject,
+    clock: Clock,
+    changed: Arc<Notify>,
+    pace: Pace,
+    watches: Watches,
+}
+
+/// How long to wait between looks.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Between looks that nothing has asked for.
+    poll: Duration,
+    /// How long the files must have been left alone: certificate and key are two files, and writing takes time.
+    quiet: Duration,
+    /// How long they may go on changing before they are looked at all the same.
+    restless: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(30),
+            quiet: Duration::from_millis(250),
+            restless: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Watcher {
+    /// A watcher that notifies `changed` when there is another identity than the session has signed with.
+    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self::of(Subject::Identity(current), clock, changed, watches)
+    }
+
+    /// The same for the file of access keys of which the session's issuer has a clone.
+    pub fn of_access_keys(
+        session: &str,
+        keys: AccessKeys,
+        clock: Clock,
+        changed: Arc<Notify>,
+        watches: Watches,
+    ) -> Self {
+        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed, watches)
+    }
+
+    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+        Self { subject, clock, changed, pace: Pace::default(), watches }
+    }
+
+    /// The session's name.
+    pub fn session(&self) -> &str {
+        self.subject.session()
+    }
+
+    /// Watches until dropped.
+    pub async fn run(&self) -> Infallible {
+        let looked = Notify::new();
+        tokio::select! {
+            never = self.look_out(&looked) => never,
+            never = self.remind(&looked) => never,
+        }
+    }
+
+    async fn look_out(&self, looked: &Notify) -> Infallible {
+        let mut lookout = Lookout::new(self);
+        let agent = self.subject.agent();
+        let mut agent = agent.map(|agent| Stream::new(agent.endpoint.clone(), self.session()));
+        let (mut last, mut found) = (None, Found::Fault);
+        // The session's own first attempt reads the files now, and tells what it finds.
+        tokio::time::sleep(self.pace.quiet).await;
+        loop {
+            // Before the files are read: what changes later is an event, or another stamp at the next look.
+            let stamps = lookout.survey().await;
+            if last != stamps || stamps.is_none() || found == Found::Fault || self.subject.is_silent() {
+                found = self.subject.look(self.clock.now()).await;
+                if found == Found::News {
+                    self.changed.notify_one();
+                }
+                looked.notify_one();
+            }
+            let woken = tokio::select! {
+                woken = lookout.wait() => woken,
+                () = changed(&mut agent) => Woken::ByEvent,
+            };
+            last = match woken {
+                // Whatever the stamps say: some file systems count in whole seconds.
+                Woken::ByEvent => None,
+                Woken::ByTime => stamps,
+            };
+        }
+    }
+
+    /// Certificates end by wall time, and timers stand still while a host is suspended: hence the look at each poll.
+    async fn remind(&self, looked: &Notify) -> Infallible {
+        let mut reminders = Reminders::default();
+        loop {
+            reminders.tell(self.session(), &self.subject.links(), self.subject.judged_at(self.clock.now()));
+            // A time-out is as good a reason as a look.
+            let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
+        }
+    }
+}
+
+/// Waits until the agent has sent something; for ever where there is none. Cancel-safe.
+async fn changed(agent: &mut Option<Stream>) {
+    match agent {
+        Some(stream) => stream.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why it is time to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    ByEvent,
+    ByTime,
+}
+
+/// Where the files are, and the kernel's watch on them where there is one.
+struct Lookout {
+    session: String,
+    words: &'static str,
+    paths: Vec<PathBuf>,
+    place: Arc<reading::Place>,
+    pace: Pace,
+    ear: Arc<Ear>,
+    told_trouble: Option<String>,
+}
+
+impl Lookout {
+    fn new(watcher: &Watcher) -> Self {
+        Self {
+            session: watcher.session().into(),
+            words: watcher.subject.words(),
+            paths: watcher.subject.paths(),
+            place: Arc::clone(watcher.subject.place()),
+            pace: watcher.pace,
+            ear: watcher.watches.listen(),
+            told_trouble: None,
+        }
+    }
+
+    /// Puts the watches where the paths lead now, and says what is there.
+    ///
+    /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
+    async fn survey(&mut self) -> Option<Vec<Stamp>> {
+        if self.paths.is_empty() {
+            return Some(Vec::new());
+        }
+        let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
+        let surveyed = self.place.read(PATIENCE, move || {
+            let queue = ear.begin();
+            let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref().ok());
+            if let Ok(queue) = &queue {
+                ear.finish(queue, watched);
+            }
+            (stamps, trouble, queue.err())
+        });
+        let ((stamps, trouble, no_queue), _reading) = surveyed.await.ok()?;
+        self.ear.tell(no_queue.as_ref(), self.pace.poll);
+        self.tell(trouble);
+        Some(stamps)
+    }
+
+    /// Tells once why changes may be noticed late.
+    fn tell(&mut self, trouble: Option<Deaf>) {
+        let text = trouble.as_ref().map(|trouble| Chain(trouble).to_string());
+        if let (Some(trouble), Some(error)) = (&trouble, &text)
+            && self.told_trouble != text
+        {
+            let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
+            warn!(session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words);
+        }
+        self.told_trouble = text;
+    }
+
+    async fn wait(&self) -> Woken {
+        let pace = self.pace;
+        if tokio::time::timeout(pace.poll, self.ear.event()).await.is_err() {
+            return Woken::ByTime;
+        }
+        let settled = async { while tokio::time::timeout(pace.quiet, self.ear.event()).await.is_ok() {} };
+        // Settled or not, it is time.
+        let _ = tokio::time::timeout(pace.restless, settled).await;
+        Woken::ByEvent
+    }
+}
+
+#[cfg(test)]
+mod tests;

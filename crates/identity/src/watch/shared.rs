@@ -1,0 +1,310 @@
+//! The process's one queue of file events, and who is to hear which of them.
+//!
+//! The kernel gives a user 128 queues (`fs.inotify.max_user_instances`) for all programs together, so a thousand
+//! sessions must share one. The kernel numbers watched directories; two sessions that watch the same directory have the
+//! same number, and it is watched as long as one of them needs it.
+//!
+//! One task reads the queue. Directories are added elsewhere, where blocking is allowed, so an event may be read before
+//! its listener knows the directory's number. Hence a survey has a beginning and an end, and gets at its end what was
+//! read in between; and no directory is taken off the queue while a survey is under way that may just have added it.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::inotify;
+use super::inotify::Deaf;
+use super::inotify::Queue;
+use super::inotify::Watched;
+use crate::reading::PATIENCE;
+use anchord_core::failure::Chain;
+
+/// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
+#[derive(Clone)]
+pub struct Watches(Arc<Shared>);
+
+struct Shared {
+    open: fn() -> io::Result<OwnedFd>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reader: Option<Reader>,
+    listeners: HashMap<Id, Listener>,
+    surveys: HashMap<Id, Underway>,
+    /// Who listens to each directory.
+    heard_by: HashMap<i32, HashSet<Id>>,
+    /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
+    idle: Vec<i32>,
+    next_id: Id,
+    told_trouble: Option<String>,
+}
+
+type Id = u64;
+
+/// A survey that has begun and not ended.
+struct Underway {
+    began: Instant,
+    /// What was read meanwhile.
+    missed: Vec<Event>,
+}
+
+struct Reader {
+    queue: Arc<OwnedFd>,
+    /// Ends with the value.
+    task: JoinSet<()>,
+}
+
+struct Listener {
+    woken: Arc<Notify>,
+    watched: Watched,
+}
+
+/// What the kernel tells of an entry of a directory, or of the directory itself.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) number: i32,
+    pub(super) name: Option<OsString>,
+    /// Whether the directory is not watched any more.
+    pub(super) is_last: bool,
+}
+
+impl Event {
+    /// In the place of events that were lost.
+    pub(super) const LOST: Self = Self { number: -1, name: None, is_last: false };
+
+    /// Without a name it is about the directory itself.
+    fn concerns(&self, watched: &Watched) -> bool {
+        let is_in =
+            |entries: &HashSet<OsString>| self.name.as_ref().is_none_or(|name| entries.contains(name));
+        self.number == Self::LOST.number || watched.get(&self.number).is_some_and(is_in)
+    }
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self::opened_by(inotify::open)
+    }
+}
+
+impl Watches {
+    /// The same with a queue that `open` gives.
+    pub(super) fn opened_by(open: fn() -> io::Result<OwnedFd>) -> Self {
+        Self(Arc::new(Shared { open, state: Mutex::default() }))
+    }
+
+    /// A listener who listens to nothing yet.
+    pub(super) fn listen(&self) -> Arc<Ear> {
+        let woken = Arc::new(Notify::new());
+        let mut state = self.0.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.listeners.insert(id, Listener { woken: Arc::clone(&woken), watched: Watched::new() });
+        Arc::new(Ear { shared: Arc::clone(&self.0), id, woken })
+    }
+}
+
+/// One who listens; what it alone listens to is forgotten with it.
+pub(super) struct Ear {
+    shared: Arc<Shared>,
+    id: Id,
+    woken: Arc<Notify>,
+}
+
+impl Ear {
+    /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
+    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
+        let queue = self.shared.queue().map_err(Deaf::Queue)?;
+        let survey = Underway { began: Instant::now(), missed: Vec::new() };
+        self.shared.lock().surveys.insert(self.id, survey);
+        Ok(queue)
+    }
+
+    /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
+    pub(super) fn tell(&self, trouble: Option<&Deaf>, every: Duration) {
+        let error = trouble.map(|trouble| Chain(trouble).to_string());
+        let told = std::mem::replace(&mut self.shared.lock().told_trouble, error.clone());
+        if let (Some(trouble), Some(error)) = (trouble, &error)
+            && told.as_ref() != Some(error)
+        {
+            let every_seconds = every.as_secs();
+            warn!(error, hint = trouble.hint(), every_seconds, "Cannot watch files; looking at intervals");
+        }
+    }
+
+    /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
+    pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: Watched) {
+        let mut state = self.shared.lock();
+        let missed = state.surveys.remove(&self.id).map(|survey| survey.missed).unwrap_or_default();
+        if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, queue)) {
+            // Another one has taken its place, and knows nothing of what was added.
+            self.woken.notify_one();
+            return;
+        }
+        if missed.iter().any(|event| event.concerns(&watched)) {
+            self.woken.notify_one();
+        }
+        state.listen_to(self.id, watched);
+        state.sweep();
+    }
+
+    /// Waits for a change that matters. Cancel-safe: one that comes while nobody waits is kept.
+    pub(super) async fn event(&self) {
+        self.woken.notified().await;
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.listen_to(self.id, Watched::new());
+        state.listeners.remove(&self.id);
+        state.surveys.remove(&self.id);
+        state.sweep();
+    }
+}
+
+impl Shared {
+    /// The queue, opened if there is none.
+    fn queue(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
+        let mut state = self.lock();
+        if let Some(reader) = &state.reader {
+            return Ok(Arc::clone(&reader.queue));
+        }
+        let queue = Queue::new((self.open)()?)?;
+        let descriptor = queue.descriptor();
+        state.reader = Some(Reader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
+        drop(state);
+        // Without the lock: a runtime that is ending drops the task at once, and that takes the lock.
+        let reading = Reading { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
+        let mut task = JoinSet::new();
+        task.spawn(reading.run(queue));
+        if let Some(reader) = self.lock().reader.as_mut()
+            && Arc::ptr_eq(&reader.queue, &descriptor)
+        {
+            reader.task = task;
+        }
+        Ok(descriptor)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn listen_to(&mut self, id: Id, watched: Watched) {
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        for number in watched.keys() {
+            self.heard_by.entry(*number).or_default().insert(id);
+        }
+        for number in listener.watched.keys().filter(|number| !watched.contains_key(number)) {
+            let Some(others) = self.heard_by.get_mut(number) else { continue };
+            others.remove(&id);
+            if others.is_empty() {
+                self.heard_by.remove(number);
+                self.idle.push(*number);
+            }
+        }
+        listener.watched = watched;
+    }
+
+    /// A survey that hangs holds nothing up. Should it end, and have added a directory that was taken off, the kernel's
+    /// event for that wakes its listener.
+    fn sweep(&mut self) {
+        let may_just_have_added = |survey: &Underway| survey.began.elapsed() < PATIENCE;
+        if self.surveys.values().any(may_just_have_added) {
+            return;
+        }
+        let Some(reader) = &self.reader else { return };
+        for number in self.idle.drain(..).filter(|number| !self.heard_by.contains_key(number)) {
+            inotify::forget(&reader.queue, number);
+        }
+    }
+
+    fn dispatch(&mut self, event: &Event) {
+        /// More than a survey's time brings of what matters; after that it is looked at again in any case.
+        const MOST_MISSED: usize = 1000;
+        for Underway { missed, .. } in self.surveys.values_mut() {
+            match missed.len() {
+                MOST_MISSED => *missed = vec![Event::LOST],
+                _ => missed.push(event.clone()),
+            }
+        }
+        if event.number == Event::LOST.number {
+            self.wake_all();
+            return;
+        }
+        let ids = self.heard_by.get(&event.number).into_iter().flatten();
+        for listener in ids.filter_map(|id| self.listeners.get(id)) {
+            if event.concerns(&listener.watched) {
+                listener.woken.notify_one();
+            }
+        }
+        if event.is_last {
+            self.heard_by.remove(&event.number);
+        }
+    }
+
+    fn wake_all(&self) {
+        for listener in self.listeners.values() {
+            listener.woken.notify_one();
+        }
+    }
+}
+
+/// The task that reads; however it ends, the next survey opens another queue.
+struct Reading {
+    shared: Weak<Shared>,
+    queue: Arc<OwnedFd>,
+}
+
+impl Reading {
+    async fn run(self, queue: Queue) {
+        loop {
+            let events = queue.read().await;
+            let Some(shared) = self.shared.upgrade() else { return };
+            match events {
+                Ok(events) => events.iter().for_each(|event| shared.lock().dispatch(event)),
+                Err(error) => {
+                    let (error, hint) = (error.to_string(), "it is opened anew");
+                    warn!(error, hint, "The system's queue of file events has failed");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut state = shared.lock();
+        if state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, &self.queue)) {
+            state.heard_by.clear();
+            state.idle.clear();
+            state.listeners.values_mut().for_each(|listener| listener.watched.clear());
+            state.wake_all();
+            let reader = state.reader.take();
+            drop(state);
+            drop(reader);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! What a running daemon is made of besides its listeners, and how new settings take its place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Bound;
+use super::Error;
+use super::Seams;
+use super::build;
+use super::build::Secrets;
+use super::credentials_files;
+use super::credentials_files::Followed;
+use super::roster;
+use super::roster::Difference;
+use super::roster::Roster;
+use super::roster::Workshop;
+use super::runtime_directory::RuntimeDirectory;
+use anchord_aws::upstream::Replaceable;
+use anchord_aws::upstream::Transport;
+use anchord_config::Settings;
+use anchord_frontend::Imds;
+use anchord_frontend::Route;
+use anchord_frontend::Router;
+
+/// The sessions, what serves them, and what both were made from.
+pub(super) struct Engine {
+    pub(super) settings: Settings,
+    pub(super) seams: Seams,
+    pub(super) bound: Bound,
+    pub(super) transport: Arc<Replaceable>,
+    pub(super) roster: watch::Sender<Roster>,
+    pub(super) credentials_files: watch::Sender<Followed>,
+    pub(super) routes: Routes,
+    pub(super) secrets: watch::Sender<Arc<Secrets>>,
+    /// Its lock is held until the daemon has ended.
+    pub(super) directory: Arc<RuntimeDirectory>,
+}
+
+/// What each kind of listener serves from the next request on.
+pub(super) struct Routes {
+    pub(super) tcp: watch::Sender<Arc<dyn Route>>,
+    pub(super) unix: watch::Sender<Arc<dyn Route>>,
+    imds: Option<Imds>,
+}
+
+/// The same before it is served.
+pub(super) struct FrontEnds {
+    pub(super) tcp: Router,
+    pub(super) unix: Router,
+    pub(super) imds: Option<Imds>,
+}
+
+impl Routes {
+    pub(super) fn new(FrontEnds { tcp, unix, imds }: FrontEnds) -> Self {
+        Self { tcp: watch::Sender::new(Arc::new(tcp)), unix: watch::Sender::new(Arc::new(unix)), imds }
+    }
+
+    fn replace(&mut self, FrontEnds { tcp, unix, imds }: FrontEnds) {
+        self.tcp.send_replace(Arc::new(tcp));
+        self.unix.send_replace(Arc::new(unix));
+        self.imds = imds;
+    }
+}
+
+/// What came of new settings.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) sessions: Difference,
+    /// The settings that hold only after a restart.
+    pub(super) waiting: Vec<&'static str>,
+}
+
+/// New settings with all that is read for them, ready to be taken over.
+pub(super) struct Prepared {
+    settings: Settings,
+    transport: Arc<dyn Transport>,
+    secrets: Secrets,
+    waiting: Vec<&'static str>,
+}
+
+/// What it takes to prepare new settings, apart from the engine: reading files may block.
+pub(super) struct Preparation {
+    before: Settings,
+    seams: Seams,
+    has_http: bool,
+    secrets: Arc<Secrets>,
+    directory: Arc<RuntimeDirectory>,
+}
+
+impl Preparation {
+    /// Reads what `settings` name. On `Err` nothing has changed, here or on disk.
+    pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
+        let waiting = self.keep_what_is_bound(&mut settings);
+        let transport = match &self.seams.transport {
+            Some(transport) => Arc::clone(transport),
+            None => build::transport(&settings, &self.seams.clock)?,
+        };
+        // It may have been deleted since the start. Without the secrets in force others would be made below.
+        self.directory.restore(&self.secrets)?;
+        let secrets = Secrets::load(&settings, &self.seams, &self.directory, self.secrets.token_key.clone())?;
+        Ok(Prepared { settings, transport, secrets, waiting })
+    }
+
+    /// Listeners and files that clients know stay where they are.
+    fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<&'static str> {
+        let before = &self.before;
+        let mut waiting = Vec::new();
+        let mut keep = |name, is_the_same: bool| {
+            if !is_the_same {
+                waiting.push(name);
+            }
+        };
+        keep("runtime_directory", settings.runtime_directory == before.runtime_directory);
+        keep("http.listen", settings.http == before.http);
+        keep("socket", settings.socket == before.socket);
+        keep("log.format", settings.log.format == before.log.format);
+        // Nothing was bound for them at the start.
+        if !self.has_http {
+            keep("imds", settings.imds.is_none());
+            keep("container", !settings.container);
+        }
+        settings.runtime_directory.clone_from(&before.runtime_directory);
+        settings.http.clone_from(&before.http);
+        settings.socket.clone_from(&before.socket);
+        settings.log.format = before.log.format;
+        waiting
+    }
+}
+
+impl Engine {
+    /// What it takes to prepare new settings.
+    pub(super) fn preparation(&self) -> Preparation {
+        Preparation {
+            before: self.settings.clone(),
+            seams: self.seams.clone(),
+            has_http: !self.bound.http.is_empty() || !self.bound.waiting.is_empty(),
+            secrets: Arc::clone(&self.secrets.borrow()),
+            directory: Arc::clone(&self.directory),
+        }
+    }
+
+    /// Takes note of an address that is listened on now.
+    pub(super) fn add_listener(&mut self, waiting: SocketAddr, listening: SocketAddr) -> Result<(), Error> {
+        self.bound.waiting.remove(&waiting);
+        self.bound.http.push(listening);
+        self.show_listeners()
+    }
+
+    /// Takes note of why an address is not listened on.
+    pub(super) fn note_trouble(&mut self, waiting: SocketAddr, trouble: Option<String>) -> Result<(), Error> {
+        self.bound.waiting.insert(waiting, trouble);
+        self.show_listeners()
+    }
+
+    fn show_listeners(&mut self) -> Result<(), Error> {
+        let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
+        let before = self.routes.imds.as_ref();
+        let front_ends =
+            build::front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        self.routes.replace(front_ends);
+        Ok(())
+    }
+
+    /// Takes over new settings.
+    pub(super) fn apply(&mut self, prepared: Prepared) -> Result<Applied, Error> {
+        let Prepared { settings, transport, secrets, waiting } = prepared;
+        // First, for the sessions that start now use it at once.
+        self.transport.replace(transport);
+        let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
+        let shop = Workshop { seams: &self.seams, transport: &shared };
+        let before = self.roster.borrow().clone();
+        let (roster, sessions) = roster::follow(&before, &settings, shop);
+        let before = self.routes.imds.as_ref();
+        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+
+        self.routes.replace(front_ends);
+        self.credentials_files
+            .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
+        self.roster.send_replace(roster);
+        self.secrets.send_replace(Arc::new(secrets));
+        self.settings = settings;
+        Ok(Applied { sessions, waiting })
+    }
+}

@@ -1,0 +1,265 @@
+//! What a daemon leaves to its successor, so that no client notices a restart: the credentials that live, and the
+//! key of the IMDS tokens.
+//!
+//! It is written at each renewal, for a process that is killed has no last words, and once more at an orderly end. Where systemd keeps
+//! descriptors (`FileDescriptorStoreMax=`, sd_notify(3)) it is a sealed memfd in its hands; else a private file in
+//! the runtime directory, if that is in memory. Credentials must never reach a disk this way, and a state that is
+//! damaged, or of other settings, costs one CreateSession and nothing else.
+
+mod aside;
+mod state;
+mod store;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+pub(super) use aside::Aside;
+pub(super) use state::Kept;
+pub(super) use state::State;
+pub(super) use state::base64;
+pub(super) use state::fingerprint;
+pub(super) use state::hash;
+pub(super) use store::Store;
+
+use super::build::Secrets;
+use super::roster::Member;
+use super::roster::Roster;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_session::Snapshot;
+
+/// What seals the IMDS tokens; `None` while there is no IMDS.
+type TokenKey = Option<Secret<[u8; 32]>>;
+
+/// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
+pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
+    let mut newest: Option<State> = None;
+    for (place, found) in store.read() {
+        let state = found
+            .map_err(Failure::from)
+            .and_then(|bytes| State::decode(&bytes, clock).map_err(Failure::from));
+        match state {
+            Ok(state) if newest.as_ref().is_none_or(|known| known.saved.up <= state.saved.up) => {
+                newest = Some(state);
+            }
+            Ok(_) => {}
+            Err(failure) => warn!(
+                place,
+                error = failure.message(),
+                hint = failure.hint(),
+                "What the previous run left cannot be used; sessions are created anew"
+            ),
+        }
+    }
+    newest
+}
+
+/// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
+/// the sender of `ending` is gone.
+pub(super) async fn keep(
+    store: Store,
+    mut secrets: watch::Receiver<Arc<Secrets>>,
+    mut rosters: watch::Receiver<Roster>,
+    made_anew: Arc<Notify>,
+    mut ending: oneshot::Receiver<()>,
+    clock: Clock,
+) {
+    if let Store::Nowhere { why } = &store {
+        info!(why, "Credentials are not kept across restarts");
+        return;
+    }
+    // Beside a file there is the key's own, which may be removed to end all tokens.
+    let keeps_token_key = matches!(store, Store::Descriptors { .. });
+    let dated_by = clock.clone();
+    let write = move |state: &State| store.write(&state.encode(&dated_by)).map_err(Failure::from);
+    let mut writer = Writer::new(Arc::new(write), clock);
+    loop {
+        let members = rosters.borrow_and_update().clone();
+        let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
+        let mut watched: Vec<_> = watched.collect();
+        loop {
+            let token_key = secrets.borrow_and_update().token_key.clone().filter(|_| keeps_token_key);
+            writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
+            if ending.is_terminated() {
+                return;
+            }
+            tokio::select! {
+                reloaded = rosters.changed() => match reloaded {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = any_change(&mut watched) => {
+                    let _ = tokio::time::timeout(pause(watched.len()), &mut ending).await;
+                }
+                _ = &mut ending => {}
+                Ok(()) = secrets.changed() => {}
+                () = made_anew.notified() => writer.saved = Saved::default(),
+                () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
+            }
+        }
+    }
+}
+
+/// Each write holds all sessions: what a thousand sessions renew within a second is one write and not a thousand. A
+/// process that is killed in this time costs a successor the calls that it covers.
+fn pause(sessions: usize) -> Duration {
+    let pause = Duration::from_millis(u64::try_from(sessions).unwrap_or(u64::MAX));
+    pause.min(Duration::from_secs(1))
+}
+
+/// A full file system may have room again.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
+
+/// What there is to keep of a session: its own credentials first, then what other settings made.
+fn kept((member, seen): &mut Watched) -> Vec<Kept> {
+    let own = member.own(&seen.borrow_and_update());
+    own.into_iter().chain(member.aside().iter().cloned()).collect()
+}
+
+async fn any_change(watched: &mut [Watched]) {
+    let changes: Vec<Pin<Box<_>>> =
+        watched.iter_mut().map(|(_, seen)| Box::pin(async { seen.changed().await.is_ok() })).collect();
+    if changes.is_empty() || !select_all(changes).await.0 {
+        // Nobody publishes any more; only another roster brings news.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Puts a state where it is kept; may block.
+type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
+
+/// What was written last, by which a state is recognized.
+type Saved = (TokenKey, Vec<state::Id>);
+
+struct Writer {
+    write: Write,
+    clock: Clock,
+    saved: Saved,
+    failing: bool,
+    /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
+    hanging: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Writer {
+    fn new(write: Write, clock: Clock) -> Self {
+        Self { write, clock, saved: Saved::default(), failing: false, hanging: None }
+    }
+
+    /// Writes `token_key` and `sessions` unless that has been done.
+    async fn save(&mut self, token_key: TokenKey, sessions: Vec<Kept>) {
+        let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
+        if (&token_key, &ids) == (&self.saved.0, &self.saved.1) {
+            return;
+        }
+        let state = State { saved: self.clock.moment(), token_key: token_key.clone(), sessions };
+        match self.write(state).await {
+            Ok(()) => {
+                debug!(sessions = ids.len(), "Credentials are kept for a successor");
+                (self.saved, self.failing) = ((token_key, ids), false);
+            }
+            Err(failure) if !self.failing => {
+                let (error, hint) = (failure.message(), failure.hint());
+                warn!(error, hint, "Credentials cannot be kept for a successor; a restart would lose them");
+                self.failing = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Files and systemd's socket may block.
+    async fn write(&mut self, state: State) -> Result<(), Failure> {
+        let hangs = || Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None);
+        if let Some(hanging) = self.hanging.take() {
+            // What it wrote is older than `state`, so its outcome does not matter.
+            _ = self.outcome(hanging).await.ok_or_else(hangs)?;
+        }
+        let write = Arc::clone(&self.write);
+        let writing = tokio::task::spawn_blocking(move || write(&state));
+        self.outcome(writing).await.ok_or_else(hangs)?
+    }
+
+    /// What came of `writing`; `None` if it hangs.
+    async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
+        match tokio::time::timeout(WRITING, &mut writing).await {
+            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Err(_)) => Some(Err(Failure::of(Class::Broken, "writing the state panicked", None))),
+            Err(_) => {
+                self.hanging = Some(writing);
+                None
+            }
+        }
+    }
+}
+
+/// Memory takes microseconds; what takes longer than this hangs.
+const WRITING: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use anchord_core::clock::Moment;
+    use anchord_core::credentials::Credentials;
+    use anchord_core::credentials::Keys;
+
+    fn kept(id: &str) -> Kept {
+        let now = time::macros::datetime!(2026-03-11 12:00:00 UTC);
+        let keys = Keys {
+            access_key_id: id.into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: Some(Secret::new("token".into())),
+        };
+        let obtained = Moment { wall: now, up: time::Duration::HOUR };
+        let credentials = Credentials::new(keys, obtained, now + time::Duration::HOUR, None).unwrap();
+        let credentials = Arc::new(credentials);
+        Kept { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_is_the_only_one_until_it_ends() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let counted = Arc::clone(&begun);
+        let write = move |_: &State| {
+            // The first hangs until it is released.
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                _ = held.lock().unwrap().recv();
+            }
+            Ok(())
+        };
+        let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
+        let mut writer = Writer::new(Arc::new(write), clock);
+        let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
+
+        for id in ["ASIA1", "ASIA2", "ASIA3"] {
+            tokio::join!(writer.save(None, vec![kept(id)]), too_long());
+            assert!(writer.failing);
+        }
+        release.send(()).unwrap();
+        writer.save(None, vec![kept("ASIA3")]).await;
+
+        let begun = begun.load(Ordering::SeqCst);
+        assert_eq!(
+            (begun, writer.failing),
+            (2, false),
+            "the first and the last: others would have hung as well"
+        );
+    }
+}

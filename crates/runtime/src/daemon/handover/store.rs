@@ -1,0 +1,168 @@
+//! Where what is left is kept: in systemd's hands, or in a file in memory.
+
+use std::io;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::MemfdFlags;
+use rustix::fs::SealFlags;
+
+use crate::daemon::systemd;
+use crate::daemon::systemd::Passed;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_core::private_file;
+use anchord_core::secret::Secret;
+
+/// The place where something was, and what was there.
+pub(super) type Found = (String, Result<Secret<Vec<u8>>, Error>);
+
+/// Far above the credentials of a thousand sessions.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Where a daemon's state is kept.
+#[derive(Debug)]
+pub(in crate::daemon) enum Store {
+    /// systemd keeps descriptors for us.
+    Descriptors {
+        /// What it had kept from an earlier run, with its name.
+        passed: Vec<(String, OwnedFd)>,
+        /// Which of the two names is written next.
+        next: AtomicUsize,
+    },
+    /// A private file on a file system in memory.
+    File(PathBuf),
+    /// There is no good place.
+    Nowhere {
+        /// Why not.
+        why: String,
+    },
+}
+
+const FILE: &str = "state";
+
+/// Written in turn, so that one of them is whole whenever the process is killed.
+const NAMES: [&str; 2] = ["anchord-state-0", "anchord-state-1"];
+
+/// Why the state cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::daemon) enum Error {
+    #[error(transparent)]
+    File(#[from] private_file::Error),
+    #[error("cannot make a descriptor for systemd to keep")]
+    Descriptor(#[source] io::Error),
+    #[error("cannot hand a descriptor to systemd")]
+    Notify(#[source] io::Error),
+    #[error("the descriptor that systemd kept cannot be read")]
+    Kept(#[source] io::Error),
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(error) => error.class(),
+            _ => Class::Broken,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// The best place there is; `None` for a daemon that may write nowhere.
+    pub(in crate::daemon) fn choose(passed: &mut Passed, runtime_directory: Option<&Path>) -> Self {
+        if passed.keeps_descriptors {
+            let passed = std::mem::take(&mut passed.kept);
+            let next = AtomicUsize::new(usize::from(passed.iter().any(|(name, _)| name == NAMES[0])));
+            // Left by a run that had no descriptors to leave; what is newer is not there.
+            let _ = runtime_directory.map(|path| fs_err::remove_file(path.join(FILE)));
+            return Self::Descriptors { passed, next };
+        }
+        let Some(runtime_directory) = runtime_directory else {
+            return Self::Nowhere { why: "there is no runtime directory to write to".into() };
+        };
+        match is_in_memory(runtime_directory) {
+            Ok(true) => Self::File(runtime_directory.join(FILE)),
+            Ok(false) => Self::Nowhere { why: format!("`{}` is on a disk", runtime_directory.display()) },
+            Err(error) => Self::Nowhere {
+                why: format!("the file system of `{}` is unknown: {error}", runtime_directory.display()),
+            },
+        }
+    }
+
+    /// All that an earlier run left.
+    pub(super) fn read(&mut self) -> Vec<Found> {
+        match self {
+            Self::Descriptors { passed, .. } => std::mem::take(passed)
+                .into_iter()
+                .filter(|(name, _)| NAMES.contains(&name.as_str()))
+                .map(|(name, descriptor)| (name, read_all(descriptor).map_err(Error::Kept)))
+                .collect(),
+            Self::File(path) => private_file::read(path, MAX_BYTES)
+                .transpose()
+                .map(|found| (path.display().to_string(), found.map_err(Error::File)))
+                .into_iter()
+                .collect(),
+            Self::Nowhere { .. } => Vec::new(),
+        }
+    }
+
+    /// Puts `content` in the place of what was kept before.
+    pub(super) fn write(&self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
+        match self {
+            Self::Descriptors { next, .. } => {
+                let descriptor = sealed(content).map_err(Error::Descriptor)?;
+                let now = next.load(Ordering::Relaxed);
+                let (name, other) = (NAMES[now], NAMES[1 - now]);
+                systemd::keep_descriptor(name, &descriptor).map_err(Error::Notify)?;
+                // The one before goes only when its successor is there.
+                systemd::forget_descriptor(other).map_err(Error::Notify)?;
+                next.store(1 - now, Ordering::Relaxed);
+                Ok(())
+            }
+            Self::File(path) => Ok(private_file::replace(path, content.expose())?),
+            Self::Nowhere { .. } => Ok(()),
+        }
+    }
+}
+
+/// A memfd that nobody can change any more, ourselves included.
+fn sealed(content: &Secret<Vec<u8>>) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    private_file::check_size_limit(content.expose().len())?;
+    let mut file = std::fs::File::from(rustix::fs::memfd_create("anchord-state", flags)?);
+    file.write_all(content.expose())?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file.into())
+}
+
+/// From the start: whoever shares the descriptor shares its position.
+fn read_all(descriptor: OwnedFd) -> io::Result<Secret<Vec<u8>>> {
+    let file = std::fs::File::from(descriptor);
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if length > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut content = vec![0; length];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(Secret::new(content))
+}
+
+/// Whether what is written there is gone with the power.
+fn is_in_memory(directory: &Path) -> io::Result<bool> {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let kind = u64::try_from(rustix::fs::statfs(directory)?.f_type).unwrap_or(0);
+    Ok([TMPFS, RAMFS].contains(&kind))
+}

@@ -1,0 +1,212 @@
+//! The runtime directory: closed to others, and of one daemon at a time, whose state is in it.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::info;
+use tracing::warn;
+
+use super::Error;
+use super::build::Secrets;
+use anchord_core::failure::system_reason;
+use anchord_core::private_file;
+use anchord_core::private_file::Lock;
+
+/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
+/// a socket of his own in the place of ours.
+///
+/// # Errors
+/// When it cannot be made, or others may write into it.
+pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
+    let failed =
+        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let found = fs_err::metadata(path).map_err(failed)?;
+    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if is_trusted && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
+}
+
+/// A runtime directory that no other daemon uses.
+#[derive(Debug)]
+pub(super) struct RuntimeDirectory {
+    /// `None` for a daemon that needs no files and may write none.
+    path: Option<PathBuf>,
+    /// Held as long as the daemon lives; `None` where the file system has no locks.
+    lock: Mutex<Option<Lock>>,
+    made_anew: Arc<Notify>,
+}
+
+impl RuntimeDirectory {
+    /// Takes the one at `path`. A daemon that is stopping has it for a few seconds more, which are waited for.
+    ///
+    /// # Errors
+    /// When another daemon uses it.
+    pub(super) async fn take(path: &Path) -> Result<Self, Error> {
+        let gives_up_at = Instant::now() + PATIENCE;
+        let mut is_told = false;
+        loop {
+            match lock(path) {
+                Ok(lock) => {
+                    let (path, lock) = (Some(path.into()), Mutex::new(lock));
+                    return Ok(Self { path, lock, made_anew: Arc::default() });
+                }
+                Err(error) if Instant::now() >= gives_up_at => return Err(error),
+                Err(_) => {}
+            }
+            if !is_told {
+                info!(path = %path.display(), "Another daemon uses the runtime directory; waiting for it to end");
+                is_told = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// No directory: nothing is written, and there is nothing to look after.
+    pub(super) fn none() -> Self {
+        Self { path: None, lock: Mutex::new(None), made_anew: Arc::default() }
+    }
+
+    /// Whether files can be kept.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Makes and locks it again if it was deleted, with the `secrets` in force, and notifies `made_anew`. May block.
+    ///
+    /// The lock tells whether that is needed: its file goes with the directory, even if another directory is there by
+    /// now. A secret's file that was removed alone stays away; that is how an operator changes it.
+    ///
+    /// # Errors
+    /// As when it was made first, when another daemon has taken it meanwhile, or when a file cannot be written. The
+    /// next call tries again.
+    pub(super) fn restore(&self, secrets: &Secrets) -> Result<(), Error> {
+        let Some(path) = &self.path else { return Ok(()) };
+        // Held to the end: the look and a reload may come at once, and the second must find the files of the first.
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gone = match held.as_ref() {
+            Some(lock) => !lock.is_at(&lock_path(path)),
+            None => !path.exists(),
+        };
+        make_runtime_directory(path)?;
+        if !is_gone {
+            return Ok(());
+        }
+        let locked = lock(path)?;
+        secrets.restore()?;
+        *held = locked;
+        let path = path.display();
+        warn!(%path, "The runtime directory was deleted or emptied; its files are written again");
+        self.made_anew.notify_one();
+        Ok(())
+    }
+
+    /// Notified each time the directory was made anew, for what others keep in it.
+    pub(super) fn made_anew(&self) -> Arc<Notify> {
+        Arc::clone(&self.made_anew)
+    }
+}
+
+/// What is lost without a lock is only that another daemon would not be noticed.
+fn lock(path: &Path) -> Result<Option<Lock>, Error> {
+    match private_file::lock(&lock_path(path)) {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(Error::InUse { path: path.into() }),
+        Err(error) => {
+            let path = path.display();
+            warn!(%path, %error, "The runtime directory cannot be locked; another daemon there would go unnoticed");
+            Ok(None)
+        }
+    }
+}
+
+fn lock_path(directory: &Path) -> PathBuf {
+    directory.join("daemon.lock")
+}
+
+/// A little longer than a daemon takes to finish the requests under way.
+const PATIENCE: Duration = Duration::from_secs(7);
+const POLL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchord_core::failure::Failure;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_another_daemon_uses_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = RuntimeDirectory::take(folder.path()).await.unwrap();
+
+        let refused = RuntimeDirectory::take(folder.path()).await.unwrap_err();
+
+        let text = Failure::from(refused).to_string();
+        let path = folder.path().display();
+        assert!(text.starts_with(&format!("another daemon uses the runtime directory `{path}`")), "{text}");
+        assert!(text.contains("hint: stop it first") && text.contains("`runtime_directory`"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_is_about_to_end_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = RuntimeDirectory::take(folder.path()).await.unwrap();
+        let ending = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            drop(first);
+        };
+
+        let (second, ()) = tokio::join!(RuntimeDirectory::take(folder.path()), ending);
+
+        assert!(second.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_was_deleted_is_made_and_locked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let directory = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+
+        directory.restore(&Secrets::default()).unwrap();
+
+        assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(RuntimeDirectory::take(&path).await.is_err(), "it is still this one's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_another_daemon_has_made_meanwhile_is_not_taken_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        make_runtime_directory(&path).unwrap();
+        let first = RuntimeDirectory::take(&path).await.unwrap();
+        fs_err::remove_dir_all(&path).unwrap();
+        make_runtime_directory(&path).unwrap();
+        let _second = RuntimeDirectory::take(&path).await.unwrap();
+
+        assert!(matches!(first.restore(&Secrets::default()), Err(Error::InUse { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_cannot_be_locked_is_used_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(lock_path(folder.path())).unwrap();
+
+        assert!(RuntimeDirectory::take(folder.path()).await.is_ok());
+    }
+}

@@ -1,0 +1,408 @@
+//! Writes what happens to a session into the log, once for each thing a person should know.
+//!
+//! A failure that repeats is told three times, then only at `debug`, until it changes, the credentials run low
+//! or out, or an attempt succeeds. Nothing secret is ever written: of credentials, the public key id and the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing::debug;
+use tracing::error;
+use tracing::field::display;
+use tracing::info;
+use tracing::warn;
+
+use super::Phase;
+use super::Snapshot;
+use anchord_core::clock::Moment;
+use anchord_core::clock::rfc3339;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+
+/// What has been told of a session so far.
+#[derive(Debug)]
+pub(super) struct Diary {
+    session: Arc<str>,
+    failures: u32,
+    failing_since: Option<Moment>,
+    told: Option<Told>,
+    times_told: u32,
+    left: Left,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    class: Class,
+    gist: String,
+    left: Left,
+}
+
+/// How much of the credentials' life is left to the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Plenty,
+    Little,
+    /// Less than the reserve: no client gets them any more, though they have not ended.
+    Reserve,
+    Nothing,
+}
+
+impl Diary {
+    pub(super) fn new(session: &str) -> Self {
+        Self {
+            session: session.into(),
+            failures: 0,
+            failing_since: None,
+            told: None,
+            times_told: 0,
+            left: Left::Nothing,
+        }
+    }
+
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Notes the state after an event; `ended` says whether that event was the end of an attempt, `spare` when the
+    /// credentials end that it brought and that were not needed.
+    pub(super) fn note(
+        &mut self,
+        ended: bool,
+        snapshot: &Snapshot,
+        (retry_in, spare): (Duration, Option<OffsetDateTime>),
+        now: Moment,
+    ) {
+        let (left, before) = (Left::of(snapshot, now), self.left);
+        self.left = left;
+        match (ended, &snapshot.trouble, &snapshot.credentials) {
+            (true, Some(trouble), _) => self.failed(trouble, snapshot, retry_in, now),
+            (true, None, Some(held)) => self.renewed(held, spare, retry_in, now),
+            (_, trouble, Some(held)) if left != before => self.ran_out(held, trouble.as_ref()),
+            _ => {}
+        }
+    }
+
+    fn renewed(&mut self, held: &Credentials, spare: Option<OffsetDateTime>, next_in: Duration, now: Moment) {
+        let session = &*self.session;
+        if let Some(since) = self.failing_since {
+            let failing_for_seconds = (now.up - since.up).whole_seconds();
+            info!(session, failures = self.failures, failing_for_seconds, "Recovered");
+        }
+        (self.failures, self.failing_since, self.told, self.times_told) = (0, None, None, 0);
+        let expires_at = rfc3339(held.expires_at());
+        match spare {
+            Some(end) => info!(
+                session, %expires_at, granted_until = rfc3339(end), next_in_seconds = seconds(next_in),
+                "AWS granted credentials that end before those held; keeping the ones that live longer"
+            ),
+            None => info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed"),
+        }
+    }
+
+    fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
+        let told = Told { class: trouble.class(), gist: gist(trouble.message()), left: self.left };
+        if self.told.as_ref() != Some(&told) {
+            (self.told, self.times_told) = (Some(told), 0);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+        self.times_told = self.times_told.saturating_add(1);
+
+        let (session, failures) = (&*self.session, self.failures);
+        let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
+        let retry_in_seconds = seconds(retry_in);
+        // When what is held ends or has ended.
+        let expires_at = snapshot.credentials.as_ref().map(|held| display(rfc3339(held.expires_at())));
+        let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
+        if self.times_told > TOLD_ALOUD {
+            debug!(session, %class, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
+        } else if snapshot.inherited && self.left.is_handed_out() {
+            warn!(
+                session, %class, error, hint, retry_in_seconds, expires_at,
+                "No credentials by the new settings; handing out those of the earlier ones until they expire"
+            );
+        } else if self.left.is_handed_out() {
+            warn!(
+                session, %class, error, hint, retry_in_seconds, expires_at,
+                "Renewal failed; keeping credentials until they expire"
+            );
+        } else if needs_a_person {
+            error!(session, %class, error, hint, retry_in_seconds, expires_at, "No valid credentials");
+        } else {
+            warn!(
+                session, %class, error, hint, retry_in_seconds, expires_at,
+                "No valid credentials; trying again"
+            );
+        }
+    }
+
+    /// Tells that what is held is too near its end to be handed out, or has ended.
+    fn ran_out(&self, held: &Credentials, trouble: Option<&Failure>) {
+        let (session, expires_at) = (&*self.session, rfc3339(held.expires_at()));
+        let trouble = trouble.map(|trouble| (trouble.class(), trouble.message(), trouble.hint()));
+        match (self.left, trouble) {
+            (Left::Plenty | Left::Little, _) => {}
+            (Left::Reserve, Some((class, error, hint))) => error!(
+                session, %class, error, hint, %expires_at,
+                "Credentials are about to expire and are not handed out any more; no renewal has succeeded"
+            ),
+            (Left::Reserve, None) => info!(
+                session, %expires_at,
+                "Credentials are about to expire and are not handed out any more; renewing"
+            ),
+            (Left::Nothing, Some((class, error, hint))) => error!(
+                session, %class, error, hint, %expires_at,
+                "Credentials have expired; no renewal has succeeded"
+            ),
+            (Left::Nothing, None) => info!(session, %expires_at, "Credentials have expired; renewing"),
+        }
+    }
+}
+
+/// In whole seconds, the nearest.
+fn seconds(span: Duration) -> u64 {
+    (span + Duration::from_millis(500)).as_secs()
+}
+
+/// Notes, once for all sessions, that the wall clock was set by `step`.
+pub(super) fn clock_was_set(step: time::Duration) {
+    let direction = if step.is_negative() { "back" } else { "forward" };
+    warn!(
+        seconds = step.abs().whole_seconds(),
+        "The local clock was set {direction}; renewing, and judging credentials by the time since boot too"
+    );
+}
+
+const TOLD_ALOUD: u32 = 3;
+
+impl Left {
+    fn of(snapshot: &Snapshot, now: Moment) -> Self {
+        match &snapshot.credentials {
+            Some(held) if snapshot.phase == Phase::Live => {
+                if held.remaining(now) < LITTLE {
+                    Self::Little
+                } else {
+                    Self::Plenty
+                }
+            }
+            Some(held) if held.remaining(now).is_positive() => Self::Reserve,
+            _ => Self::Nothing,
+        }
+    }
+
+    fn is_handed_out(self) -> bool {
+        matches!(self, Self::Plenty | Self::Little)
+    }
+}
+
+/// Less than this is soon felt by clients: some SDKs ask on every call by then.
+const LITTLE: time::Duration = time::Duration::minutes(10);
+
+/// The words of a message that stay the same from one failure to the next: request ids, times and counts have
+/// digits.
+fn gist(message: &str) -> String {
+    let constant = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
+    message.split_whitespace().filter(constant).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::Log;
+    use crate::support::NOON;
+    use crate::support::SECRET_KEY;
+    use crate::support::TOKEN;
+    use crate::support::credentials;
+    use crate::support::failure;
+
+    /// What `write` logs at any level, a line an event.
+    fn logged(write: impl FnOnce(&mut Diary)) -> Vec<String> {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.subscriber(), || write(&mut Diary::new("web")));
+        log.lines()
+    }
+
+    fn state(held: Option<&Arc<Credentials>>, trouble: Option<&Failure>) -> Snapshot {
+        let live = held.is_some_and(|held| held.remaining(NOON) > time::Duration::MINUTE);
+        Snapshot {
+            phase: if live { Phase::Live } else { Phase::Lapsed },
+            credentials: held.cloned(),
+            inherited: false,
+            trouble: trouble.cloned(),
+            fetching: false,
+            next_attempt_at: NOON,
+            ..Snapshot::first(NOON)
+        }
+    }
+
+    const RETRY_IN: Duration = Duration::from_secs(7);
+
+    fn fail(diary: &mut Diary, held: Option<&Arc<Credentials>>, failure: &Failure) {
+        diary.note(true, &state(held, Some(failure)), (RETRY_IN, None), NOON);
+    }
+
+    fn renew(diary: &mut Diary, held: &Arc<Credentials>) {
+        diary.note(true, &state(Some(held), None), (RETRY_IN, None), NOON);
+    }
+
+    fn levels(lines: &[String]) -> Vec<&str> {
+        lines.iter().filter_map(|line| line.split_whitespace().next()).collect()
+    }
+
+    #[test]
+    fn a_renewal_is_told_with_its_end_and_without_its_secrets() {
+        let held = credentials(NOON, time::Duration::HOUR);
+
+        let lines = logged(|diary| renew(diary, &held));
+
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("INFO Credentials renewed session=\"web\""), "{lines:?}");
+        assert!(lines[0].contains("expires_at=2026-03-11T13:00:00Z"), "{lines:?}");
+        assert!(lines[0].contains("access_key_id=\"ASIA"), "{lines:?}");
+        assert!(!lines[0].contains(SECRET_KEY) && !lines[0].contains(TOKEN), "{lines:?}");
+    }
+
+    #[test]
+    fn the_same_failure_is_a_warning_three_times_then_debug_then_one_recovery() {
+        let held = credentials(NOON, time::Duration::HOUR);
+        let refusal = |id: u32| Failure::of(Class::Transient, format!("no route; request {id}ab"), None);
+
+        let lines = logged(|diary| {
+            (0..5).for_each(|id| fail(diary, Some(&held), &refusal(id)));
+            renew(diary, &held);
+            renew(diary, &held);
+        });
+
+        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "DEBUG", "INFO", "INFO", "INFO"]);
+        assert!(lines[0].contains("Renewal failed; keeping credentials until they expire"), "{lines:?}");
+        assert!(
+            lines[0].contains(
+                "class=transient error=\"no route; request 0ab\" retry_in_seconds=7 expires_at=2026-03-11T13:00:00Z"
+            ),
+            "{lines:?}"
+        );
+        assert!(lines[4].contains("failures=5"), "{lines:?}");
+        assert!(lines[5].contains("Recovered session=\"web\" failures=5 failing_for_seconds=0"), "{lines:?}");
+        assert!(lines[7].contains("Credentials renewed"), "{lines:?}");
+    }
+
+    #[test]
+    fn another_failure_is_told_aloud_again() {
+        let held = credentials(NOON, time::Duration::HOUR);
+
+        let lines = logged(|diary| {
+            (0..4).for_each(|_| fail(diary, Some(&held), &failure(Class::Transient)));
+            fail(diary, Some(&held), &Failure::of(Class::Transient, "another failure", None));
+            (0..3).for_each(|_| fail(diary, Some(&held), &Failure::of(Class::Transient, "one word", None)));
+            fail(diary, Some(&held), &Failure::of(Class::Denied, "one word", None));
+        });
+
+        let loud_after_quiet = ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "WARN", "WARN"];
+        assert_eq!(levels(&lines), loud_after_quiet);
+    }
+
+    #[test]
+    fn a_failure_is_told_aloud_again_when_credentials_run_low() {
+        let plenty = credentials(NOON, time::Duration::HOUR);
+        let enough = credentials(NOON, LITTLE);
+        let little = credentials(NOON, LITTLE - time::Duration::SECOND);
+
+        let lines = logged(|diary| {
+            (0..3).for_each(|_| fail(diary, Some(&plenty), &failure(Class::Transient)));
+            fail(diary, Some(&enough), &failure(Class::Transient));
+            (0..4).for_each(|_| fail(diary, Some(&little), &failure(Class::Transient)));
+        });
+
+        assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "DEBUG"]);
+    }
+
+    #[test]
+    fn without_valid_credentials_only_what_a_person_must_mend_is_an_error() {
+        let level = |class| {
+            let lines = logged(|diary| fail(diary, None, &failure(class)));
+            levels(&lines)[0].to_owned()
+        };
+
+        assert_eq!(level(Class::Denied), "ERROR");
+        assert_eq!(level(Class::Misconfigured), "ERROR");
+        assert_eq!(level(Class::Broken), "ERROR");
+        assert_eq!(level(Class::Transient), "WARN");
+        assert_eq!(level(Class::Throttled), "WARN");
+    }
+
+    #[test]
+    fn credentials_of_earlier_settings_are_told_of_while_they_live() {
+        let (held, dead) =
+            (credentials(NOON, time::Duration::HOUR), credentials(NOON, time::Duration::SECOND));
+        let refused = |held| Snapshot { inherited: true, ..state(Some(held), Some(&failure(Class::Denied))) };
+
+        let lines = logged(|diary| {
+            diary.note(true, &refused(&held), (RETRY_IN, None), NOON);
+            diary.note(true, &refused(&dead), (RETRY_IN, None), NOON);
+        });
+
+        assert!(lines[0].starts_with("WARN No credentials by the new settings; handing out"), "{lines:?}");
+        assert!(lines[1].starts_with("ERROR No valid credentials"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_reserve_and_the_end_are_told_once_each_with_cause_and_time() {
+        let held = credentials(NOON, time::Duration::HOUR);
+        let refused = Failure::of(Class::Denied, "refused", Some("enable the profile".into()));
+        let at = |seconds: i64, diary: &mut Diary, trouble: Option<&Failure>| {
+            let now = NOON + time::Duration::HOUR - time::Duration::seconds(seconds);
+            let snapshot = Snapshot { phase: Phase::Lapsed, ..state(Some(&held), trouble) };
+            diary.note(false, &snapshot, (RETRY_IN, None), now);
+        };
+        let told = |trouble: Option<&Failure>| {
+            logged(|diary| {
+                renew(diary, &held);
+                for seconds in [60, 30, 1, 0, -30, -60] {
+                    at(seconds, diary, trouble);
+                }
+            })
+        };
+
+        let (failing, renewing) = (told(Some(&refused)), told(None));
+
+        assert_eq!(levels(&failing), ["INFO", "ERROR", "ERROR"], "{failing:?}");
+        assert!(failing[1].contains("are about to expire and are not handed out any more"), "{failing:?}");
+        assert!(failing[2].contains("Credentials have expired; no renewal has succeeded"), "{failing:?}");
+        for line in &failing[1..] {
+            assert!(line.contains("hint=\"enable the profile\""), "{line}");
+            assert!(line.contains("expires_at=2026-03-11T13:00:00Z"), "{line}");
+        }
+        assert_eq!(levels(&renewing), ["INFO", "INFO", "INFO"], "{renewing:?}");
+    }
+
+    #[test]
+    fn a_recovery_tells_how_long_nothing_succeeded() {
+        let held = credentials(NOON, time::Duration::HOUR);
+        let later = NOON + time::Duration::seconds(754);
+
+        let lines = logged(|diary| {
+            fail(diary, Some(&held), &failure(Class::Transient));
+            diary.note(true, &state(Some(&held), Some(&failure(Class::Denied))), (RETRY_IN, None), later);
+            diary.note(true, &state(Some(&held), None), (RETRY_IN, None), later);
+        });
+
+        assert!(
+            lines[2].contains("Recovered session=\"web\" failures=2 failing_for_seconds=754"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn looks_at_the_clock_are_not_told() {
+        let held = credentials(NOON, time::Duration::HOUR);
+
+        let lines = logged(|diary| {
+            diary.note(false, &Snapshot::first(NOON), (RETRY_IN, None), NOON);
+            diary.note(false, &state(Some(&held), Some(&failure(Class::Denied))), (RETRY_IN, None), NOON);
+        });
+
+        assert_eq!(levels(&lines), [""; 0]);
+    }
+}

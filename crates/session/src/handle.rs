@@ -1,0 +1,357 @@
+//! Hands a session's credentials to callers.
+//!
+//! A handle judges expiry itself at the moment it hands out, so a late keeper can cost freshness, never truth.
+
+use std::sync::Arc;
+
+use time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use super::Policy;
+use super::Snapshot;
+use anchord_core::clock::Clock;
+use anchord_core::clock::Moment;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+
+/// A session, as its callers see it. Clones freely; a thousand callers share one attempt.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    name: Arc<str>,
+    snapshots: watch::Receiver<Snapshot>,
+    nudge: Arc<Notify>,
+    clock: Clock,
+    policy: Policy,
+}
+
+/// How much life credentials must have left to be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// More than 60 s: with less they count as expired, since a call that starts now must not die of them.
+    Full,
+    /// More than 30 s: for a client that was told within the last 30 s that credentials are available.
+    Promised,
+}
+
+impl Freshness {
+    /// The life that must be left unless a [`Policy`] says otherwise.
+    pub fn reserve(self) -> Duration {
+        match self {
+            Self::Full => Duration::seconds(60),
+            Self::Promised => Duration::seconds(30),
+        }
+    }
+}
+
+impl Handle {
+    /// A handle on what a keeper publishes; `nudge` wakes that keeper.
+    pub fn new(name: &str, snapshots: watch::Receiver<Snapshot>, nudge: Arc<Notify>, clock: Clock) -> Self {
+        Self { name: name.into(), snapshots, nudge, clock, policy: Policy::default() }
+    }
+
+    /// The same handle with the reserves of `policy`, which must be the keeper's.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The session's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the keeper publishes from now on, for whoever waits for more than credentials.
+    pub fn snapshots(&self) -> watch::Receiver<Snapshot> {
+        self.snapshots.clone()
+    }
+
+    /// Whether both are of one keeper.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.snapshots.same_channel(&other.snapshots)
+    }
+
+    /// Whether nobody keeps this session any more; another of its name may have taken its place.
+    pub fn has_ended(&self) -> bool {
+        self.snapshots.has_changed().is_err()
+    }
+
+    /// What the keeper last published.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshots.borrow().clone()
+    }
+
+    /// The same for people: with times as the clock shows them now, which may have been set since.
+    pub fn shown(&self) -> Snapshot {
+        let (snapshot, now) = (self.snapshot(), self.clock.moment());
+        Snapshot {
+            credentials: snapshot.credentials.as_ref().map(|held| as_of(held, now)),
+            next_attempt_at: now.when_up(snapshot.next_attempt_at.up),
+            record: snapshot.record.as_of(now),
+            ..snapshot
+        }
+    }
+
+    /// Credentials with at least `freshness` left, waiting for an attempt no longer than `patience`; on `Err`
+    /// the cause of the last failed attempt.
+    pub async fn hand_out(
+        &self,
+        freshness: Freshness,
+        patience: std::time::Duration,
+    ) -> Result<Arc<Credentials>, Failure> {
+        let reserve = match freshness {
+            Freshness::Full => self.policy.reserve,
+            // A promise asks for less than the offer did, even if only one of the two was configured.
+            Freshness::Promised => self.policy.promised_reserve.min(self.policy.reserve),
+        };
+        let gives_up_at = tokio::time::Instant::now() + patience;
+        let mut snapshots = self.snapshots.clone();
+        loop {
+            let snapshot = snapshots.borrow_and_update().clone();
+            let now = self.clock.moment();
+            let usable = |held: &&Arc<Credentials>| held.remaining(now) > reserve;
+            if let Some(credentials) = snapshot.credentials.as_ref().filter(usable) {
+                return Ok(as_of(credentials, now));
+            }
+            if !snapshot.fetching {
+                if now.up < snapshot.nudge_from.up {
+                    return Err(self.unavailable(&snapshot));
+                }
+                self.nudge.notify_one();
+            }
+            match tokio::time::timeout_at(gives_up_at, snapshots.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Failure::of(Class::Broken, "the session's keeper has ended", None)),
+                Err(_) => return Err(self.unavailable(&snapshot)),
+            }
+        }
+    }
+
+    fn unavailable(&self, snapshot: &Snapshot) -> Failure {
+        snapshot.trouble.clone().unwrap_or_else(|| {
+            Failure::of(Class::Transient, format!("session `{}` has no credentials yet", self.name), None)
+        })
+    }
+}
+
+/// The clock may have been set since the keeper last looked.
+pub(super) fn as_of(credentials: &Arc<Credentials>, now: Moment) -> Arc<Credentials> {
+    match credentials.are_shown_wrong(now) {
+        true => Arc::new(Credentials::clone(credentials).as_of(now)),
+        false => Arc::clone(credentials),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration as Patience;
+
+    use super::*;
+    use crate::Phase;
+    use crate::support::NOON;
+    use crate::support::credentials;
+    use crate::support::failure;
+
+    const PATIENCE: Patience = Patience::from_secs(1);
+
+    struct Rig {
+        clock: Clock,
+        published: watch::Sender<Snapshot>,
+        nudge: Arc<Notify>,
+        handle: Handle,
+    }
+
+    fn rig(snapshot: Snapshot) -> Rig {
+        let clock = Clock::manual(NOON.wall);
+        let (published, snapshots) = watch::channel(snapshot);
+        let nudge = Arc::new(Notify::new());
+        let handle = Handle::new("web", snapshots, Arc::clone(&nudge), clock.clone());
+        Rig { clock, published, nudge, handle }
+    }
+
+    /// As a keeper publishes it at noon with credentials that end after `left`.
+    fn live(left: Duration) -> Snapshot {
+        Snapshot {
+            phase: Phase::Live,
+            credentials: Some(credentials(NOON, left)),
+            fetching: false,
+            next_attempt_at: NOON + left,
+            ..Snapshot::first(NOON)
+        }
+    }
+
+    fn lapsed(nudge_after: Duration) -> Snapshot {
+        Snapshot {
+            phase: Phase::Lapsed,
+            trouble: Some(failure(Class::Denied)),
+            fetching: false,
+            nudge_from: NOON + nudge_after,
+            ..Snapshot::first(NOON)
+        }
+    }
+
+    async fn is_nudged(nudge: &Notify) -> bool {
+        tokio::time::timeout(Patience::ZERO, nudge.notified()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn valid_credentials_are_handed_out_without_waiting_or_nudging() {
+        let rig = rig(live(Duration::HOUR));
+
+        let held = rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.unwrap();
+
+        assert_eq!(held.expires_at(), NOON.wall + Duration::HOUR);
+        assert!(!is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_depends_on_what_the_client_was_told() {
+        let full = async |left| {
+            rig(live(Duration::seconds(left))).handle.hand_out(Freshness::Full, Patience::ZERO).await.is_ok()
+        };
+        let promised = async |left| {
+            let rig = rig(live(Duration::seconds(left)));
+            rig.handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok()
+        };
+
+        assert!(full(61).await && !full(60).await);
+        assert!(promised(31).await && !promised(30).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_may_shorten_the_reserves() {
+        let rig = rig(live(Duration::seconds(3)));
+        let policy = Policy {
+            reserve: Patience::from_secs(2),
+            promised_reserve: Patience::from_secs(1),
+            ..Policy::default()
+        };
+        let handle = rig.handle.with_policy(policy);
+
+        assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_ok());
+        rig.clock.jump(Duration::seconds(1));
+        assert!(handle.hand_out(Freshness::Full, Patience::ZERO).await.is_err());
+        assert!(handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_promise_never_asks_for_more_than_the_offer_did() {
+        let rig = rig(live(Duration::seconds(3)));
+        let handle = rig.handle.with_policy(Policy { reserve: Patience::from_secs(2), ..Policy::default() });
+
+        assert!(handle.hand_out(Freshness::Promised, Patience::ZERO).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dead_are_never_handed_out_however_late_the_keeper_is() {
+        let rig = rig(live(Duration::HOUR));
+        rig.clock.jump(Duration::hours(8));
+
+        assert_eq!(rig.handle.snapshot().phase, Phase::Live);
+        let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!(refused.message(), "session `web` has no credentials yet");
+        assert!(is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dead_are_not_handed_out_though_the_clock_is_set_back_and_the_keeper_is_late() {
+        let rig = rig(live(Duration::HOUR));
+        rig.clock.suspend(Patience::from_secs(50 * 60));
+        rig.clock.jump(-Duration::hours(2));
+
+        let handed = rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.unwrap();
+        assert_eq!(handed.expires_at(), NOON.wall - Duration::HOUR, "as a client's clock has to see it");
+        rig.clock.suspend(Patience::from_secs(9 * 60));
+
+        assert!(rig.handle.hand_out(Freshness::Full, Patience::ZERO).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn people_are_shown_times_as_the_clock_is_now() {
+        let rig = rig(live(Duration::HOUR));
+        let before = rig.handle.shown();
+
+        rig.clock.jump(-Duration::hours(2));
+
+        let after = rig.handle.shown();
+        let end = |shown: &Snapshot| shown.credentials.as_ref().unwrap().expires_at();
+        assert_eq!(end(&after), end(&before) - Duration::hours(2));
+        assert_eq!(after.next_attempt_at.wall, before.next_attempt_at.wall - Duration::hours(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_gives_up_when_its_patience_ends() {
+        let rig = rig(Snapshot::first(NOON));
+        let started = tokio::time::Instant::now();
+
+        let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!(started.elapsed(), PATIENCE);
+        assert_eq!(refused.class(), Class::Transient);
+        assert!(!is_nudged(&rig.nudge).await, "an attempt is under way already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_gets_what_an_attempt_brings_while_it_waits() {
+        let rig = rig(Snapshot::first(NOON));
+        let bring = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            rig.published.send_replace(live(Duration::HOUR));
+        };
+
+        let (handed, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), bring);
+
+        assert!(handed.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_hears_the_cause_as_soon_as_the_attempt_has_failed() {
+        let rig = rig(Snapshot::first(NOON));
+        let fail = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            rig.published.send_replace(lapsed(Duration::MINUTE));
+        };
+        let started = tokio::time::Instant::now();
+
+        let (refused, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), fail);
+
+        assert_eq!(refused.unwrap_err(), failure(Class::Denied));
+        assert_eq!(started.elapsed(), PATIENCE / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_nudges_only_when_that_is_allowed() {
+        let rig = rig(lapsed(Duration::seconds(5)));
+
+        rig.clock.suspend(Patience::from_millis(4999));
+        assert!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.is_err());
+        assert!(!is_nudged(&rig.nudge).await);
+
+        rig.clock.suspend(Patience::from_millis(1));
+        assert_eq!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err(), failure(Class::Denied));
+        assert!(is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handle_knows_its_keeper_and_whether_that_has_ended() {
+        let (one, other) = (rig(Snapshot::first(NOON)), rig(Snapshot::first(NOON)));
+        let clone = one.handle.clone();
+
+        assert!(one.handle.is_same(&clone) && !one.handle.is_same(&other.handle));
+        one.published.send_replace(live(Duration::HOUR));
+        assert!(!clone.has_ended());
+        drop(one.published);
+        assert!(clone.has_ended() && !other.handle.has_ended());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_keeper_has_ended_says_so_at_once() {
+        let Rig { published, handle, clock: _, nudge: _ } = rig(Snapshot::first(NOON));
+        drop(published);
+
+        let refused = handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
+
+        assert_eq!((refused.class(), refused.message()), (Class::Broken, "the session's keeper has ended"));
+    }
+}
