@@ -14,6 +14,12 @@ const RELOADED: &str = "Configuration reloaded";
 const MADE_ANEW: &str = "The runtime directory was deleted or emptied; its files are written again";
 const KEPT: &str = "Credentials are kept for a successor";
 
+/// In one step: the daemon makes its directory again as soon as the lock's file is gone, also in the middle of a removal.
+fn delete_runtime_directory(stage: &Stage) {
+    fs_err::rename(stage.path("run"), stage.path("run.deleted")).unwrap();
+    fs_err::remove_dir_all(stage.path("run.deleted")).unwrap();
+}
+
 #[tokio::test]
 async fn a_socket_that_was_deleted_comes_back_by_itself_with_its_mode() {
     let stage = Stage::new().await;
@@ -37,7 +43,7 @@ async fn a_reload_makes_a_runtime_directory_that_was_deleted_again() {
     let daemon = stage.daemon().await;
     let before = client::imds(&daemon.http().await).await.key_id();
     let token = client::imds_token(&daemon.http().await).await;
-    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    delete_runtime_directory(&stage);
 
     daemon.signal(Signal::HUP);
     daemon.wait_for(RELOADED).await;
@@ -65,7 +71,7 @@ async fn a_runtime_directory_that_was_deleted_comes_back_with_the_secrets_in_for
     let files = ["bedrock.token", "bedrock.token.previous", "imds-token.key"];
     let files = files.map(|name| stage.path("run").join(name));
     let before = files.each_ref().map(|path| fs_err::read(path).unwrap());
-    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    delete_runtime_directory(&stage);
 
     let line = daemon.wait_for(MADE_ANEW).await;
 
@@ -88,7 +94,7 @@ async fn a_bearer_that_programs_hold_survives_a_reload_after_its_directory_was_d
     let stage = Stage::new().await;
     let daemon = stage.daemon().await;
     let bearer = stage.bearer("bedrock");
-    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    delete_runtime_directory(&stage);
 
     daemon.signal(Signal::HUP);
     daemon.wait_for(RELOADED).await;
@@ -119,7 +125,7 @@ async fn a_restart_after_the_runtime_directory_was_deleted_goes_on_though_aws_is
     let bearer = stage.bearer("bedrock");
     let before = client::container(&daemon.http().await, "bedrock", &bearer).await.key_id();
     daemon.wait_for(KEPT).await;
-    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    delete_runtime_directory(&stage);
 
     daemon.wait_for_nth(KEPT, 2).await;
     daemon.stop().await;
@@ -134,7 +140,7 @@ async fn a_restart_after_the_runtime_directory_was_deleted_goes_on_though_aws_is
 async fn a_runtime_directory_that_was_deleted_is_locked_again() {
     let stage = Stage::new().await;
     let daemon = stage.daemon().await;
-    fs_err::remove_dir_all(stage.path("run")).unwrap();
+    delete_runtime_directory(&stage);
     daemon.signal(Signal::HUP);
     daemon.wait_for(LISTENING).await;
 
