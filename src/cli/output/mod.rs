@@ -1,5 +1,6 @@
 //! What people and programs are told: exit codes, printing, questions on the terminal, and the texts that are rendered.
 
+pub(super) mod check;
 mod exit;
 mod printing;
 pub(super) mod prompt;

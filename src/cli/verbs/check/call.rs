@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::network::Endpoint;
-use super::report::Subject;
+use crate::cli::output::check::report::Subject;
 use anchord_config as config;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::host;

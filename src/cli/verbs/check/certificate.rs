@@ -2,8 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::report::Step;
-use super::report::Subject;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use anchord_core::clock;
 use anchord_core::failure::Failure;
 use anchord_identity::Inspection;

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::certificate::Sent;
 use super::explain;
 use super::network::Way;
-use super::report::Step;
+use crate::cli::output::check::report::Step;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;

@@ -9,8 +9,8 @@ use http::Uri;
 
 use super::profiles::Profile;
 use super::profiles::Profiles;
-use super::report::Step;
-use super::report::Subject;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use anchord_config::Environment;
 use anchord_core::content;
 
@@ -446,7 +446,7 @@ fn listed(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::verbs::check::report::State;
+    use crate::cli::output::check::report::State;
 
     /// The findings where these variables are set, and these files are at home.
     fn found(variables: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<Step> {

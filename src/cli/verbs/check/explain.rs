@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::certificate::Sent;
-use super::report::Step;
+use crate::cli::output::check::report::Step;
 use anchord_aws::upstream::Foreign;
 use anchord_config::RolesAnywhere;
 use anchord_core::failure::Failure;

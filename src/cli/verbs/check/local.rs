@@ -1,9 +1,9 @@
 //! The steps about the daemon that runs here.
 
 use super::environment::Door;
-use super::report::Step;
-use super::report::Subject;
 use crate::cli::output;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use crate::cli::running::Running;
 use anchord_config::Session;
 use anchord_config::Settings;
@@ -79,8 +79,8 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::check::report::State;
     use crate::cli::running::Held;
-    use crate::cli::verbs::check::report::State;
 
     #[test]
     fn a_daemon_of_another_version_is_a_warning() {

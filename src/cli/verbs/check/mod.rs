@@ -11,8 +11,6 @@ mod local;
 mod models;
 mod network;
 mod profiles;
-mod render;
-mod report;
 mod roles;
 mod session;
 
@@ -25,16 +23,16 @@ pub(super) use profiles::Profiles;
 use self::environment::Door;
 use self::models::Models;
 use self::network::Way;
-use self::report::Report;
-use self::report::Session;
-use self::report::Step;
-use self::report::Subject;
 use self::session::Patient;
 use super::bedrock;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::grammar::misuse;
 use crate::cli::output;
+use crate::cli::output::check::report::Report;
+use crate::cli::output::check::report::Session;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use crate::cli::output::prompt;
 use crate::cli::running;
 use crate::cli::threads;
@@ -93,7 +91,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let report = report.without_keys();
     let text = match matches.get_flag("json") {
         true => format!("{:#}\n", report.json()),
-        false => render::text(&report),
+        false => output::check::text(&report),
     };
     match output::print(surroundings, &text) {
         Exit::Done => report.exit(),

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::network::Endpoint;
 use super::network::Way;
-use super::report::Step;
-use super::report::Subject;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use crate::cli::verbs::bedrock;
 use anchord_aws::bedrock::Client;
 use anchord_aws::bedrock::EndpointUrl;

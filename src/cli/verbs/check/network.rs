@@ -10,8 +10,8 @@ use http::Request;
 use http::Uri;
 use tokio::net::TcpStream;
 
-use super::report::Step;
-use super::report::Subject;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use anchord_aws::upstream;
 use anchord_aws::upstream::Transport;
 use anchord_config as config;
@@ -224,7 +224,7 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::verbs::check::report::State;
+    use crate::cli::output::check::report::State;
     use anchord_core::endpoint::Variant;
     use anchord_core::secret::Secret;
 

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json::json;
 
-use super::report::Step;
-use super::report::Subject;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
 use anchord_config as config;
 use anchord_core::failure::Failure;
 

@@ -9,7 +9,7 @@ use super::report::State;
 use super::report::Step;
 
 /// Without colours, so that it can be pasted into a ticket. What to do first comes last, where it is seen.
-pub(super) fn text(report: &Report) -> String {
+pub(in crate::cli) fn text(report: &Report) -> String {
     let width = report.all().map(|step| step.subject.title().chars().count()).max().unwrap_or(0);
     let headings: Vec<_> =
         report.sessions.iter().map(|session| format!("session {}", session.name)).collect();
@@ -216,8 +216,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::verbs::check::report::Session;
-    use crate::cli::verbs::check::report::Subject;
+    use crate::cli::output::check::report::Session;
+    use crate::cli::output::check::report::Subject;
     use anchord_core::failure::Class;
     use anchord_core::failure::Failure;
 

@@ -11,30 +11,30 @@ use anchord_core::failure::Failure;
 
 /// Everything that was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     /// What is of no session: the configuration, the daemon, the environment.
-    pub(super) steps: Vec<Step>,
+    pub(in crate::cli) steps: Vec<Step>,
     /// In the order of the configuration.
-    pub(super) sessions: Vec<Session>,
+    pub(in crate::cli) sessions: Vec<Session>,
 }
 
 /// What was looked at for one session.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) name: String,
-    pub(super) steps: Vec<Step>,
+pub(in crate::cli) struct Session {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) steps: Vec<Step>,
 }
 
 /// What a step is about; its id never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
+pub(in crate::cli) struct Subject {
     id: String,
     title: String,
 }
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
+pub(in crate::cli) enum State {
     Ok,
     Skipped,
     Warning,
@@ -43,49 +43,49 @@ pub(super) enum State {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step {
-    pub(super) subject: Subject,
-    pub(super) state: State,
+pub(in crate::cli) struct Step {
+    pub(in crate::cli) subject: Subject,
+    pub(in crate::cli) state: State,
     /// What was found.
-    pub(super) detail: String,
+    pub(in crate::cli) detail: String,
     /// Why it is so, where it is not as it should be.
-    pub(super) reason: Option<String>,
+    pub(in crate::cli) reason: Option<String>,
     /// What to do about it.
-    pub(super) hint: Option<String>,
+    pub(in crate::cli) hint: Option<String>,
     /// What may be pasted, by what it is.
-    pub(super) suggestions: Map<String, Value>,
+    pub(in crate::cli) suggestions: Map<String, Value>,
     /// What kept it from being looked at.
-    pub(super) blocked_by: Option<Subject>,
+    pub(in crate::cli) blocked_by: Option<Subject>,
     class: Option<Class>,
     is_needed: bool,
 }
 
 impl Subject {
-    pub(super) fn new(id: impl Into<String>, title: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(id: impl Into<String>, title: impl Into<String>) -> Self {
         Self { id: id.into(), title: title.into() }
     }
 
-    pub(super) fn title(&self) -> &str {
+    pub(in crate::cli) fn title(&self) -> &str {
         &self.title
     }
 
-    pub(super) fn ok(&self, detail: impl Into<String>) -> Step {
+    pub(in crate::cli) fn ok(&self, detail: impl Into<String>) -> Step {
         self.step(State::Ok, detail)
     }
 
-    pub(super) fn warning(&self, detail: impl Into<String>, hint: impl Into<String>) -> Step {
+    pub(in crate::cli) fn warning(&self, detail: impl Into<String>, hint: impl Into<String>) -> Step {
         Step { hint: Some(hint.into()), ..self.step(State::Warning, detail) }
     }
 
     /// A warning in one of the program's own sentences, which may end in a hint.
-    pub(super) fn warned(&self, sentence: &str) -> Step {
+    pub(in crate::cli) fn warned(&self, sentence: &str) -> Step {
         match sentence.split_once("; hint: ") {
             Some((what, hint)) => self.warning(what, hint),
             None => self.step(State::Warning, sentence),
         }
     }
 
-    pub(super) fn failed(&self, detail: impl Into<String>, failure: &Failure) -> Step {
+    pub(in crate::cli) fn failed(&self, detail: impl Into<String>, failure: &Failure) -> Step {
         Step {
             reason: Some(failure.message().to_owned()),
             hint: failure.hint().map(str::to_owned),
@@ -95,12 +95,12 @@ impl Subject {
     }
 
     /// Not looked at, because `other` failed.
-    pub(super) fn skipped_after(&self, other: &Self) -> Step {
+    pub(in crate::cli) fn skipped_after(&self, other: &Self) -> Step {
         let blocked_by = Some(other.clone());
         Step { blocked_by, ..self.skipped(format!("after `{}`, which did not succeed", other.title)) }
     }
 
-    pub(super) fn skipped(&self, detail: impl Into<String>) -> Step {
+    pub(in crate::cli) fn skipped(&self, detail: impl Into<String>) -> Step {
         self.step(State::Skipped, detail)
     }
 
@@ -120,7 +120,7 @@ impl Subject {
 }
 
 impl State {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::cli) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Skipped => "skipped",
@@ -131,24 +131,24 @@ impl State {
 }
 
 impl Step {
-    pub(super) fn is_failed(&self) -> bool {
+    pub(in crate::cli) fn is_failed(&self) -> bool {
         self.state == State::Failed
     }
 
     #[must_use]
-    pub(super) fn hinting(self, hint: impl Into<String>) -> Self {
+    pub(in crate::cli) fn hinting(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     #[must_use]
-    pub(super) fn suggesting(mut self, what: &str, value: Value) -> Self {
+    pub(in crate::cli) fn suggesting(mut self, what: &str, value: Value) -> Self {
         self.suggestions.insert(what.into(), value);
         self
     }
 
     /// The same where nothing depends on it that was asked about: a failure is something to look at.
     #[must_use]
-    pub(super) fn not_needed(self) -> Self {
+    pub(in crate::cli) fn not_needed(self) -> Self {
         match self.state {
             State::Failed => Self { state: State::Warning, class: None, is_needed: false, ..self },
             _ => self,
@@ -157,7 +157,7 @@ impl Step {
 
     /// The lower, the sooner it is to be seen to. What is said of the environment is about programs that are started in
     /// it, and what is not needed can wait.
-    pub(super) fn rank(&self) -> u8 {
+    pub(in crate::cli) fn rank(&self) -> u8 {
         match self.subject.id.split('.').next() {
             _ if !self.is_needed => 2,
             Some("environment") => 1,
@@ -184,7 +184,7 @@ impl Step {
 
 impl Report {
     /// The same without the content of a key that a variable had in the place of a path or a name.
-    pub(super) fn without_keys(mut self) -> Self {
+    pub(in crate::cli) fn without_keys(mut self) -> Self {
         for step in
             self.steps.iter_mut().chain(self.sessions.iter_mut().flat_map(|session| &mut session.steps))
         {
@@ -197,28 +197,28 @@ impl Report {
         self
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Step> {
+    pub(in crate::cli) fn all(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().chain(self.sessions.iter().flat_map(|session| &session.steps))
     }
 
-    pub(super) fn count(&self, state: State) -> usize {
+    pub(in crate::cli) fn count(&self, state: State) -> usize {
         self.all().filter(|step| step.state == state).count()
     }
 
     /// `ok`, `warning` or `failed`.
-    pub(super) fn outcome(&self) -> State {
+    pub(in crate::cli) fn outcome(&self) -> State {
         let worst = self.all().map(|step| step.state).max().unwrap_or(State::Ok);
         // What is skipped without a failure was not needed.
         if worst == State::Skipped { State::Ok } else { worst }
     }
 
     /// Of the worst failure: a bug before a refusal, a refusal before what this host can mend.
-    pub(super) fn exit(&self) -> Exit {
+    pub(in crate::cli) fn exit(&self) -> Exit {
         let exits = self.all().filter_map(|step| step.class).map(Exit::from);
         exits.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::cli) fn json(&self) -> Value {
         let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
         let sessions = self.sessions.iter();
         let sessions =
