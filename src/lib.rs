@@ -14,7 +14,7 @@
 //! `cli`: the program `anchord` and what only its verbs need.
 //!
 //! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md describes
-//! each, and `tests/architecture.rs` lists what each may name.
+//! each, and `tests/architecture` lists what each may name.
 
 #[cfg(feature = "aws-config")]
 pub mod provider;

@@ -1,36 +1,21 @@
-//! The command line: one file a verb; nobody names it.
+//! The command line: `grammar` says what may be written, `verbs` do what it asks for, `output` tells what came of it.
 
-mod bedrock;
-mod certificate;
-mod check;
-mod command_line;
-mod config_check;
-mod credential_process;
-mod exec;
-mod exit;
-mod help;
-mod helper;
-mod misuse;
-#[cfg(feature = "pkcs11")]
-mod pkcs11_host;
-mod prompt;
-mod read_certificate_data;
-mod run;
+mod grammar;
+mod output;
 mod running;
-mod serve;
-mod sign_string;
-mod status;
 mod threads;
-mod update;
+mod verbs;
 
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::ArgMatches;
+use grammar::CommandLine;
+use grammar::Unparsed;
+use grammar::helper::Name;
+pub(crate) use output::Exit;
 
-use command_line::CommandLine;
-pub(crate) use exit::Exit;
-
+use anchord_config as config;
+use anchord_config::Arguments;
 use anchord_config::Environment;
 
 /// What a verb may touch besides its arguments.
@@ -41,7 +26,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) stdout: &'a mut dyn Write,
     /// Everything else.
     pub(crate) stderr: &'a mut dyn Write,
-    name: helper::Name,
+    name: Name,
 }
 
 impl<'a> Surroundings<'a> {
@@ -51,7 +36,7 @@ impl<'a> Surroundings<'a> {
         stdout: &'a mut dyn Write,
         stderr: &'a mut dyn Write,
     ) -> Self {
-        Self { environment, stdout, stderr, name: helper::Name::Anchord }
+        Self { environment, stdout, stderr, name: Name::Anchord }
     }
 
     /// The same with another place for everything but data.
@@ -66,48 +51,44 @@ pub(crate) fn main(
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    surroundings.name = helper::Name::of(&arguments);
-    let name = surroundings.name;
-    let grammar = match name {
-        helper::Name::Anchord => help::command(),
-        helper::Name::Helper => helper::command(),
-    };
-    let line = CommandLine::of(grammar, arguments);
+    let name = Name::of(&arguments);
+    surroundings.name = name;
+    let line = CommandLine::of(grammar::of(name), arguments);
     let environment = surroundings.environment;
-    let matches = match help::parse(&line, &|| help::sessions(&line, environment)) {
-        Ok(matches) => matches,
-        Err(unparsed) => return help::explain(unparsed, &line, surroundings),
-    };
-    match name {
-        helper::Name::Anchord => obey(&matches, surroundings),
-        helper::Name::Helper => helper::main(&matches, surroundings),
+    match grammar::parse(&line, &|| sessions(&line, environment)) {
+        Ok(matches) => verbs::dispatch(&matches, surroundings),
+        Err(unparsed) => explain(unparsed, &line, surroundings),
     }
 }
 
-fn obey(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    match matches.subcommand() {
-        Some(("run", matches)) => run::run(matches, surroundings),
-        Some((
-            verb @ ("credential-process" | "serve" | "update" | "read-certificate-data" | "sign-string"),
-            matches,
-        )) => helper::run(verb, matches, helper::Name::Anchord, surroundings),
-        Some(("status", matches)) => status::run(matches, surroundings),
-        Some(("check", matches)) => check::run(matches, surroundings),
-        Some(("exec", matches)) => exec::run(matches, surroundings),
-        Some(("config", matches)) => match matches.subcommand() {
-            Some(("check", matches)) => config_check::run(matches, surroundings),
-            _ => Exit::Usage,
-        },
-        #[cfg(feature = "pkcs11")]
-        Some((pkcs11_host::VERB, matches)) => pkcs11_host::run(matches, surroundings),
-        Some(("bedrock", matches)) => bedrock::run(matches, surroundings),
-        Some(("certificate", matches)) => match matches.subcommand() {
-            Some(("show", matches)) => certificate::show(matches, surroundings),
-            _ => Exit::Usage,
-        },
-        Some(("version", _)) => {
-            exit::print(surroundings, concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"))
+/// Prints it where it belongs: help and version are data, the rest is a mistake.
+fn explain(unparsed: Unparsed, line: &CommandLine, surroundings: &mut Surroundings<'_>) -> Exit {
+    let (failure, exit) = match unparsed {
+        Unparsed::Shown { text, is_asked_for: true } => return output::print(surroundings, &text),
+        Unparsed::Shown { text, is_asked_for: false } => {
+            // Nobody is left to tell if stderr is closed.
+            let _ = surroundings.stderr.write_all(text.as_bytes());
+            return Exit::Usage;
         }
-        _ => Exit::Usage,
-    }
+        // As a mistake in a setting ends, which it is in a file.
+        Unparsed::HoldsPem(failure) => (failure, Exit::Failed),
+        Unparsed::Misused(failure) => (failure, Exit::Usage),
+    };
+    match line.verbs == ["credential-process"] {
+        true => output::report_on_one_line(&failure, surroundings),
+        false => output::report(&failure, surroundings),
+    };
+    exit
+}
+
+/// The names of the sessions that a line may mean: those of its settings and those of the daemon.
+fn sessions(line: &CommandLine, environment: &Environment) -> Vec<String> {
+    let places = ["config", "socket-path", "runtime-directory"];
+    let given = places.into_iter().filter_map(|flag| Some((flag, line.value_of(flag)?)));
+    let Ok(arguments) = Arguments::given(given) else { return Vec::new() };
+    let Ok(settings) = config::load_for_client(arguments, environment) else { return Vec::new() };
+    let own = settings.sessions.iter().map(|session| session.name.clone());
+    let running = threads::runtime().and_then(|runtime| runtime.block_on(running::find(&settings, None)));
+    let held = running.ok().flatten().into_iter().flat_map(|running| running.sessions);
+    own.chain(held.map(|held| held.name)).collect()
 }

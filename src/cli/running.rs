@@ -79,6 +79,28 @@ pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<O
     Ok(first)
 }
 
+/// The session that is meant, if the daemon has it.
+pub(super) fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
+    let known = || running.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
+    let hint = || match running.sessions.as_slice() {
+        [] => "no sessions are configured".to_owned(),
+        _ => format!("the sessions are {}", known()),
+    };
+    match (named, running.sessions.as_slice()) {
+        (Some(name), _) if running.holds(&name) => Ok(name),
+        (Some(name), _) => {
+            let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
+            Err(Failure::of(Class::Misconfigured, message, Some(hint())))
+        }
+        (None, [only]) => Ok(only.name.clone()),
+        (None, _) => {
+            let message = "there is not exactly one session to choose";
+            let hint = format!("name one with --session; {}", hint());
+            Err(Failure::of(Class::Misconfigured, message, Some(hint)))
+        }
+    }
+}
+
 async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     let places = [place];
     let body = match client::ask(&places, "/v1/status", PATIENCE).await {

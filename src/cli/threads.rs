@@ -1,13 +1,19 @@
-//! Threads, which a limit of processes may refuse: `RLIMIT_NPROC`, or `pids.max` of a control group.
+//! Runtimes, and their threads, which a limit of processes may refuse: `RLIMIT_NPROC`, or `pids.max` of a control group.
 //!
 //! tokio panics where it can have no thread at all, so it is asked for none before they are known to be there.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
@@ -17,22 +23,22 @@ pub(super) const HINT: &str = "raise the limit of processes and threads: `ulimit
                                or pids.max of the container";
 
 /// The threads besides the workers that a runtime needs: one for calls that block.
-pub(super) const SPARE: usize = 1;
+const SPARE: usize = 1;
 
 /// How many threads there may be, and why there are no more.
-pub(super) struct Obtained {
-    pub(super) count: usize,
+struct Obtained {
+    count: usize,
     refusal: Option<io::Error>,
 }
 
 impl Obtained {
-    pub(super) fn reason(&self) -> String {
+    fn reason(&self) -> String {
         self.refusal.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 }
 
 /// How many threads this process may start now, up to `wanted`.
-pub(super) fn obtainable(wanted: usize) -> Obtained {
+fn obtainable(wanted: usize) -> Obtained {
     let gate = Arc::new(Mutex::new(()));
     // They are there at once, for each waits until this is let go.
     let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +71,7 @@ pub(super) fn one_more() -> Result<(), Failure> {
 }
 
 /// Says that there are too few threads to work with.
-pub(super) fn none(obtained: &Obtained) -> Failure {
+fn none(obtained: &Obtained) -> Failure {
     refused(&obtained.reason())
 }
 
@@ -77,12 +83,64 @@ pub(super) fn refused(reason: &str) -> Failure {
 
 /// Keeps one of tokio's threads for calls that block, which would end after 10 idle seconds. Where no other can be had
 /// such calls wait for it, and tokio panics only where there is none.
-pub(super) async fn keep_a_spare() {
+async fn keep_a_spare() {
     const SHORTER_THAN_A_THREAD_IDLES: Duration = Duration::from_secs(5);
     loop {
         let _ = tokio::task::spawn_blocking(|| ()).await;
         tokio::time::sleep(SHORTER_THAN_A_THREAD_IDLES).await;
     }
+}
+
+/// A runtime for verbs that ask a question and end.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    built(&mut Builder::new_current_thread())
+}
+
+/// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
+/// Where a limit allows fewer threads it has fewer.
+pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
+    /// For what blocks: files, keys and name lookups. Tokio's 512 would all be started by a thousand sessions that begin at
+    /// once, and wait for two processors.
+    const MOST_BLOCKING: usize = 128;
+    let usual = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let obtained = obtainable(usual + SPARE);
+    let workers = match obtained.count.saturating_sub(SPARE) {
+        0 => return Err(none(&obtained)),
+        workers => workers,
+    };
+    let mut builder = Builder::new_multi_thread();
+    builder.max_blocking_threads(MOST_BLOCKING);
+    if workers < usual {
+        let (error, hint) = (obtained.reason(), HINT);
+        tracing::warn!(
+            workers,
+            usual,
+            error,
+            hint,
+            "There are fewer threads than usual; serving more slowly"
+        );
+        builder.worker_threads(workers);
+    }
+    let runtime = built(&mut builder)?;
+    // From the start, for a limit may be reached later.
+    runtime.spawn(keep_a_spare());
+    Ok(runtime)
+}
+
+fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
+    let broken = |error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
+    let runtime = builder.enable_all().build().map_err(broken)?;
+    survive_size_limit(&runtime);
+    Ok(runtime)
+}
+
+/// Has a write beyond `RLIMIT_FSIZE` fail, where the signal would end the process before it could say why. A handler, not
+/// `SIG_IGN`, which commands that are run here would inherit.
+fn survive_size_limit(runtime: &Runtime) {
+    let _inside = runtime.enter();
+    let size_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when what is returned is dropped. Without one all else works as before.
+    let _ = signal(size_limit);
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_WAITING: Duration = Duration::from_secs(60);
 
 /// How many places are read at once, those that hang included. Together they leave a quarter of the threads that the
-/// runtime has for what blocks (`cli::exit`).
+/// runtime has for what blocks (`cli::threads`).
 const MOST_FILES: usize = 48;
 const MOST_OTHERS: usize = 48;
 /// How many of the others may be the same agent, token or TPM.

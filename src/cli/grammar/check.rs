@@ -1,0 +1,36 @@
+//! The grammar of `anchord check`.
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command;
+
+use anchord_config as config;
+
+/// The verb and what it takes.
+pub(super) fn command() -> Command {
+    Command::new("check")
+        .about("Find out what is wrong: configuration, certificate, network, AWS, environment")
+        .long_about(
+            "Find out what is wrong, step by step: the configuration, the certificate and its key, each endpoint, this \
+             host's clock, what AWS answers, and which variables and files keep SDKs away from the daemon.\n\n\
+             It makes real calls, which CloudTrail shows: CreateSession for each trust anchor, GetCallerIdentity, AssumeRole \
+             for each role of a chain, ListFoundationModels; with --model-id it calls that model, which is billed. What \
+             Bedrock refuses is a warning, unless --model-id says that it is needed. It changes nothing \
+             on this host, and neither uses nor writes the credentials that the daemon or `credential-process` keep.\n\n\
+             Exit codes: 0 nothing failed, 1 this host or the network, 3 AWS refused, 70 a bug.",
+        )
+        .arg(
+            Arg::new("name")
+                .value_name("SESSION")
+                .conflicts_with("session")
+                .help("The session to look at [default: all of them]"),
+        )
+        .arg(
+            Arg::new("model-id")
+                .long("model-id")
+                .value_name("ID|ARN")
+                .help("Call this model too, for one token at most, which is billed"),
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
+        .args(config::arguments::all())
+}

@@ -1,0 +1,88 @@
+//! The grammar under the program's own name. Options come from `config`, where each is declared once.
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::Command;
+
+use super::bedrock;
+use super::check;
+use super::exec;
+use super::helper;
+use super::helper::Name;
+#[cfg(feature = "pkcs11")]
+use super::pkcs11_host;
+use anchord_config as config;
+use anchord_config::arguments::Use;
+
+/// The whole grammar.
+pub(super) fn command() -> Command {
+    let command = for_people();
+    #[cfg(feature = "pkcs11")]
+    let command = command.subcommand(pkcs11_host::command());
+    command
+}
+
+fn for_people() -> Command {
+    Command::new("anchord")
+        .about("Turns an X.509 certificate into AWS credentials every SDK can use (IAM Roles Anywhere)")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(110)
+        .subcommand(
+            Command::new("run")
+                .about("Keep sessions renewed and serve their credentials until told to stop")
+                .args(config::arguments::all()),
+        )
+        .subcommand(credential_process())
+        .subcommand(helper::subcommand("serve", Name::Anchord))
+        .subcommand(helper::subcommand("update", Name::Anchord))
+        .subcommand(helper::subcommand("read-certificate-data", Name::Anchord))
+        .subcommand(helper::subcommand("sign-string", Name::Anchord))
+        .subcommand(
+            Command::new("status")
+                .about("Show what a running daemon holds and what ails it")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the daemon's answer as it is"),
+                )
+                .args(config::arguments::of(Use::Daemon)),
+        )
+        .subcommand(check::command())
+        .subcommand(exec::command())
+        .subcommand(
+            Command::new("config").about("Look at the configuration").subcommand_required(true).subcommand(
+                Command::new("check")
+                    .about("Report every mistake in the configuration, or each setting and its origin")
+                    .args(config::arguments::all()),
+            ),
+        )
+        .subcommand(
+            Command::new("certificate").about("Look at certificates").subcommand_required(true).subcommand(
+                Command::new("show")
+                    .about(
+                        "Show what a file, token or agent holds, and whether Roles Anywhere would accept it",
+                    )
+                    .arg(
+                        Arg::new("place")
+                            .value_name("PATH|URI")
+                            .conflicts_with_all(["certificate", "session"])
+                            .help("Where the certificate is [default: where each session has its own]"),
+                    )
+                    .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
+                    .args(config::arguments::of(Use::Certificates)),
+            ),
+        )
+        .subcommand(bedrock::command())
+        .subcommand(Command::new("version").about("Print the version"))
+}
+
+fn credential_process() -> Command {
+    helper::subcommand("credential-process", Name::Anchord).long_about(
+        "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's socket, or with a \
+         CreateSession of its own when no daemon runs, or when its session is another than flags, ANCHORD_ variables and a \
+         settings file other than /etc/anchord's describe. The daemon's is taken as it is where only its name is given.",
+    )
+}

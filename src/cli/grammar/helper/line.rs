@@ -1,0 +1,303 @@
+//! A command line of AWS's tool, put into anchord's own words.
+
+use clap::ArgMatches;
+use clap::Command;
+
+use super::Name;
+use super::collisions;
+use super::fit::Fit;
+use super::flags::FLAGS;
+use super::flags::Meaning;
+use super::selector::Selector;
+use super::words::Words;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Origin;
+use anchord_config::Problem;
+use anchord_config::Problems;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Locator;
+use anchord_identity::Source;
+
+/// What a command line says, in anchord's own flags.
+#[derive(Clone)]
+pub(in crate::cli) struct Line {
+    matches: ArgMatches,
+    environment: Environment,
+    name: Name,
+    /// Flags that stand for others: ours, and what was written.
+    renamed: Vec<(&'static str, &'static str)>,
+    fit: Fit,
+    /// What is allowed and unwise, and to be told at once.
+    pub(in crate::cli) warnings: Vec<String>,
+    /// Whether more is to be logged.
+    pub(in crate::cli) debug: bool,
+    verifies_servers: bool,
+}
+
+/// Every mistake, each a line.
+pub(in crate::cli) type Mistakes = Vec<String>;
+
+const NO_VERIFY: &str = "--no-verify-ssl lets anybody on the way to AWS read the credentials, or hand out others; \
+                         hint: trust the proxy's authority with --ca-file or AWS_CA_BUNDLE instead";
+
+/// The variable in which AWS's tool looks for another TPM than the first.
+const TPM_DEVICE: &str = "TPM_DEVICE";
+
+/// The store of Linux: all tokens.
+const ANY_TOKEN: &str = "pkcs11:";
+
+impl Line {
+    /// Reads a verb's flags. `more` are flags of ours that the verb itself gives.
+    pub(in crate::cli) fn read(
+        matches: &ArgMatches,
+        name: Name,
+        environment: &Environment,
+        more: &[String],
+    ) -> Result<Self, Mistakes> {
+        let words = Words(matches);
+        let mut mistakes = collisions::of(&words, name);
+        mistakes.extend(refused(&words));
+        let mut own = Own { arguments: more.to_vec(), renamed: Vec::new() };
+        own.take_ours(matches, name);
+        own.take_theirs(&words);
+        if name == Name::Helper {
+            own.take_device(matches, environment);
+        }
+        if let Some(text) = words.get("cert-selector") {
+            match Selector::read(text, environment.current_dir()) {
+                Ok(selector) => own.take_selector(selector),
+                Err(line) => mistakes.push(line),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let verifies_servers = !words.has("no-verify-ssl");
+        Ok(Self {
+            matches: own.parse()?,
+            environment: surroundings(environment, name),
+            name,
+            renamed: own.renamed,
+            fit: Fit::of(&words),
+            warnings: (!verifies_servers).then(|| NO_VERIFY.to_owned()).into_iter().collect(),
+            debug: words.has("debug"),
+            verifies_servers,
+        })
+    }
+
+    /// Settings for a daemon that these flags alone describe.
+    pub(in crate::cli) fn settings(&self) -> Result<Settings, Mistakes> {
+        self.finish(config::load_flags(&self.matches, &self.environment))
+    }
+
+    /// The same for a call of its own.
+    pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
+        let mut settings = self.finish(config::load_flags_for_client(&self.matches, &self.environment))?;
+        let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
+        settings.warnings.extend(pins.unwrap_or_default());
+        Ok(settings)
+    }
+
+    /// Settings of flags, variables and the file, as every verb of anchord's own reads them.
+    pub(in crate::cli) fn settings_for_client(&self) -> Result<Settings, Mistakes> {
+        self.finish(config::load_for_asking(&self.matches, &self.environment))
+    }
+
+    /// The certificate and key, and what is unwise about them; `place` stands for a certificate that was not named.
+    pub(in crate::cli) fn source(&self, place: &str) -> Result<(Source, Vec<String>), Mistakes> {
+        let place = (!Words(&self.matches).has("certificate")).then_some(place);
+        let (source, warnings) = config::load_source(&self.matches, &self.environment, place)
+            .map_err(|problems| self.told(&problems))?;
+        let mut warnings: Vec<_> = warnings.iter().map(|warning| self.in_their_words(warning)).collect();
+        warnings.extend(self.fit.judge(&source)?);
+        warnings.extend(pins_in_the_open(&source));
+        Ok((source, warnings))
+    }
+
+    fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
+        let mut settings = settings.map_err(|problems| self.told(&problems))?;
+        settings.upstream.verifies_servers = self.verifies_servers;
+        if self.name == Name::Helper {
+            let given = settings.upstream.no_proxy.take();
+            settings.upstream.no_proxy =
+                Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
+        }
+        let source = settings.the_session().and_then(Session::identity);
+        let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
+        let warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning));
+        settings.warnings = warnings.chain(idle).collect();
+        Ok(settings)
+    }
+
+    fn told(&self, problems: &Problems) -> Mistakes {
+        problems.iter().map(|problem| self.tell(problem)).collect()
+    }
+
+    /// A mistake is told of the flag that was written.
+    fn tell(&self, problem: &Problem) -> String {
+        let written =
+            |flag: &str| self.renamed.iter().find(|(ours, _)| *ours == flag).map(|(_, theirs)| *theirs);
+        match &problem.origin {
+            Origin::Argument(flag) => {
+                let origin = match written(flag) {
+                    Some(TPM_DEVICE) => Origin::Variable(TPM_DEVICE.into()),
+                    theirs => Origin::Argument(theirs.unwrap_or(flag)),
+                };
+                Problem { origin, ..problem.clone() }.to_string()
+            }
+            _ => problem.to_string(),
+        }
+    }
+
+    fn in_their_words(&self, warning: &str) -> String {
+        // Once: a hint may name the flag that is better.
+        let rename = |text: String, (ours, theirs): &(&str, &str)| {
+            text.replacen(&format!("--{ours} "), &format!("--{theirs} "), 1)
+                .replace(&format!("`{}`", ours.replace('-', "_")), &format!("`--{theirs}`"))
+        };
+        self.renamed.iter().fold(warning.to_owned(), rename)
+    }
+}
+
+/// What a daemon's log says when it loads an identity, for verbs without one.
+fn pins_in_the_open(source: &Source) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for place in source.private_key.iter().chain([&source.certificate]) {
+        if let Locator::Token(uri) = place {
+            warnings.extend(uri.warnings());
+        }
+    }
+    warnings.dedup();
+    warnings
+}
+
+/// A command line of anchord's own, as it grows.
+struct Own {
+    arguments: Vec<String>,
+    renamed: Vec<(&'static str, &'static str)>,
+}
+
+impl Own {
+    fn add(&mut self, flag: &str, value: &str) {
+        self.arguments.push(format!("--{flag}={value}"));
+    }
+
+    fn rename(&mut self, ours: &'static str, theirs: &'static str, value: &str) {
+        self.add(ours, value);
+        self.renamed.push((ours, theirs));
+    }
+
+    /// Flags that anchord has itself. One of them has another meaning under the other name.
+    fn take_ours(&mut self, matches: &ArgMatches, name: Name) {
+        for option in config::SELECTORS.iter().chain(config::OPTIONS) {
+            let values = match name {
+                Name::Anchord => matches.try_get_many::<String>(option.flag).ok().flatten(),
+                Name::Helper => None,
+            };
+            let values: Vec<&str> = match values {
+                Some(values) => values.map(String::as_str).collect(),
+                None => Words(matches).all(option.flag),
+            };
+            for value in values {
+                match (name, option.flag) {
+                    (Name::Helper, "region") => self.rename("roles-anywhere-region", "region", value),
+                    (_, flag) => self.add(flag, value),
+                }
+            }
+        }
+    }
+
+    fn take_theirs(&mut self, words: &Words<'_>) {
+        for (theirs, ours) in [("session-duration", "duration"), ("pkcs11-lib", "pkcs11-module")] {
+            if let Some(value) = words.get(theirs) {
+                self.rename(ours, theirs, value);
+            }
+        }
+        for theirs in ["tpm-key-password", "pkcs8-password"] {
+            if let Some(value) = words.get(theirs) {
+                self.rename("passphrase", theirs, &format!("pass:{value}"));
+            }
+        }
+        if words.has("debug") {
+            self.rename("log-level", "debug", "debug");
+        }
+    }
+
+    /// What AWS's tool does on Unix.
+    fn take_device(&mut self, matches: &ArgMatches, environment: &Environment) {
+        let has_tpm = matches.try_contains_id("tpm").is_ok();
+        if let Some(device) = environment.get(TPM_DEVICE).filter(|_| has_tpm && !Words(matches).has("tpm")) {
+            self.rename("tpm", TPM_DEVICE, device);
+        }
+    }
+
+    fn take_selector(&mut self, selector: Selector) {
+        const THEIRS: &str = "cert-selector";
+        self.rename("certificate", THEIRS, ANY_TOKEN);
+        let Selector { subject, issuer, serial } = selector;
+        let parts = [
+            ("certificate-subject", subject),
+            ("certificate-issuer", issuer),
+            ("certificate-serial", serial),
+        ];
+        for (flag, value) in parts {
+            if let Some(value) = value {
+                self.rename(flag, THEIRS, &value);
+            }
+        }
+    }
+
+    fn parse(&self) -> Result<ArgMatches, Mistakes> {
+        let grammar = Command::new("anchord").no_binary_name(true).args_override_self(true);
+        // All of it went through a grammar before; nothing of it is repeated, for it may be a password.
+        let broken =
+            |_| vec!["the command line cannot be put into anchord's own words; this is a bug".to_owned()];
+        grammar.args(config::arguments::all()).try_get_matches_from(&self.arguments).map_err(broken)
+    }
+}
+
+fn refused(words: &Words<'_>) -> Vec<String> {
+    let given = FLAGS.iter().filter(|flag| flag.meaning == Meaning::Refused && words.has(flag.name));
+    let line = |name: &str| {
+        format!("--{name} names a store of Windows, which this host does not have; hint: leave it out")
+    };
+    given.map(|flag| line(flag.name)).collect()
+}
+
+/// Under the other name nothing of anchord's holds but what flags say, and of the proxies' variables those of AWS's tool.
+fn surroundings(environment: &Environment, name: Name) -> Environment {
+    if name == Name::Anchord {
+        return environment.clone();
+    }
+    environment.clone().without(|name| name.starts_with("ANCHORD_") || name.eq_ignore_ascii_case("all_proxy"))
+}
+
+/// What is never reached through a proxy there.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// Mistakes as one failure, for callers that show one line.
+pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
+    Failure::of(Class::Misconfigured, mistakes.join("; "), None)
+}
+
+/// What a session cannot be without, as far as the flags of AWS's tool go.
+pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<String> {
+    let words = Words(matches);
+    // Whoever names a source speaks anchord's own words.
+    if words.has("source") {
+        return None;
+    }
+    let is_missing = |flag: &&str| match *flag {
+        "certificate" => !words.has("certificate") && !words.has("cert-selector"),
+        flag => !words.has(flag),
+    };
+    let flags = ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"];
+    let missing: Vec<_> =
+        flags.iter().filter(|flag| is_missing(flag)).map(|flag| format!("--{flag}")).collect();
+    let hint = "give them all, and --private-key where the key is in another file";
+    (!missing.is_empty()).then(|| format!("there is no {}; hint: {hint}", missing.join(", no ")))
+}

@@ -1,0 +1,55 @@
+//! What may be written on the command line, under both names of the program, and what a line that cannot be read is
+//! answered. It runs nothing.
+
+pub(super) mod bedrock;
+mod check;
+mod command_line;
+mod exec;
+mod help;
+pub(super) mod helper;
+pub(super) mod misuse;
+#[cfg(feature = "pkcs11")]
+pub(super) mod pkcs11_host;
+
+use clap::ArgMatches;
+use clap::Command;
+use clap::error::ErrorKind;
+
+pub(super) use command_line::CommandLine;
+
+use helper::Name;
+
+use anchord_core::failure::Failure;
+
+/// The whole grammar under a name.
+pub(super) fn of(name: Name) -> Command {
+    match name {
+        Name::Anchord => help::command(),
+        Name::Helper => helper::command(),
+    }
+}
+
+/// Why there is nothing to run.
+pub(super) enum Unparsed {
+    /// Help or a version was asked for, or is the best answer: this text.
+    Shown { text: String, is_asked_for: bool },
+    /// A key or a certificate stands where its path belongs.
+    HoldsPem(Failure),
+    /// The line is wrong.
+    Misused(Failure),
+}
+
+/// What a line asks for, read with the grammar of a name.
+pub(super) fn parse(line: &CommandLine, sessions: misuse::Sessions<'_>) -> Result<ArgMatches, Unparsed> {
+    if let Some(failure) = misuse::pem_in(line) {
+        return Err(Unparsed::HoldsPem(failure));
+    }
+    line.parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Unparsed::Shown { text: error.render().to_string(), is_asked_for: !error.use_stderr() }
+        }
+        _ => Unparsed::Misused(misuse::answer(&error, line, sessions)),
+    })
+}

@@ -1,0 +1,283 @@
+//! What the doctor found: steps in their order, and the worst of them.
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cli::Exit;
+use crate::cli::output;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+
+/// Everything that was looked at.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Report {
+    /// What is of no session: the configuration, the daemon, the environment.
+    pub(in crate::cli) steps: Vec<Step>,
+    /// In the order of the configuration.
+    pub(in crate::cli) sessions: Vec<Session>,
+}
+
+/// What was looked at for one session.
+#[derive(Debug)]
+pub(in crate::cli) struct Session {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) steps: Vec<Step>,
+}
+
+/// What a step is about; its id never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Subject {
+    id: String,
+    title: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cli) enum State {
+    Ok,
+    Skipped,
+    Warning,
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cli) struct Step {
+    pub(in crate::cli) subject: Subject,
+    pub(in crate::cli) state: State,
+    /// What was found.
+    pub(in crate::cli) detail: String,
+    /// Why it is so, where it is not as it should be.
+    pub(in crate::cli) reason: Option<String>,
+    /// What to do about it.
+    pub(in crate::cli) hint: Option<String>,
+    /// What may be pasted, by what it is.
+    pub(in crate::cli) suggestions: Map<String, Value>,
+    /// What kept it from being looked at.
+    pub(in crate::cli) blocked_by: Option<Subject>,
+    class: Option<Class>,
+    is_needed: bool,
+}
+
+impl Subject {
+    pub(in crate::cli) fn new(id: impl Into<String>, title: impl Into<String>) -> Self {
+        Self { id: id.into(), title: title.into() }
+    }
+
+    pub(in crate::cli) fn title(&self) -> &str {
+        &self.title
+    }
+
+    pub(in crate::cli) fn ok(&self, detail: impl Into<String>) -> Step {
+        self.step(State::Ok, detail)
+    }
+
+    pub(in crate::cli) fn warning(&self, detail: impl Into<String>, hint: impl Into<String>) -> Step {
+        Step { hint: Some(hint.into()), ..self.step(State::Warning, detail) }
+    }
+
+    /// A warning in one of the program's own sentences, which may end in a hint.
+    pub(in crate::cli) fn warned(&self, sentence: &str) -> Step {
+        match sentence.split_once("; hint: ") {
+            Some((what, hint)) => self.warning(what, hint),
+            None => self.step(State::Warning, sentence),
+        }
+    }
+
+    pub(in crate::cli) fn failed(&self, detail: impl Into<String>, failure: &Failure) -> Step {
+        Step {
+            reason: Some(failure.message().to_owned()),
+            hint: failure.hint().map(str::to_owned),
+            class: Some(failure.class()),
+            ..self.step(State::Failed, detail)
+        }
+    }
+
+    /// Not looked at, because `other` failed.
+    pub(in crate::cli) fn skipped_after(&self, other: &Self) -> Step {
+        let blocked_by = Some(other.clone());
+        Step { blocked_by, ..self.skipped(format!("after `{}`, which did not succeed", other.title)) }
+    }
+
+    pub(in crate::cli) fn skipped(&self, detail: impl Into<String>) -> Step {
+        self.step(State::Skipped, detail)
+    }
+
+    fn step(&self, state: State, detail: impl Into<String>) -> Step {
+        Step {
+            subject: self.clone(),
+            state,
+            detail: detail.into(),
+            reason: None,
+            hint: None,
+            suggestions: Map::new(),
+            blocked_by: None,
+            class: None,
+            is_needed: true,
+        }
+    }
+}
+
+impl State {
+    pub(in crate::cli) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skipped",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Step {
+    pub(in crate::cli) fn is_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    #[must_use]
+    pub(in crate::cli) fn hinting(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    #[must_use]
+    pub(in crate::cli) fn suggesting(mut self, what: &str, value: Value) -> Self {
+        self.suggestions.insert(what.into(), value);
+        self
+    }
+
+    /// The same where nothing depends on it that was asked about: a failure is something to look at.
+    #[must_use]
+    pub(in crate::cli) fn not_needed(self) -> Self {
+        match self.state {
+            State::Failed => Self { state: State::Warning, class: None, is_needed: false, ..self },
+            _ => self,
+        }
+    }
+
+    /// The lower, the sooner it is to be seen to. What is said of the environment is about programs that are started in
+    /// it, and what is not needed can wait.
+    pub(in crate::cli) fn rank(&self) -> u8 {
+        match self.subject.id.split('.').next() {
+            _ if !self.is_needed => 2,
+            Some("environment") => 1,
+            _ => 0,
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut shown = json!({
+            "id": self.subject.id,
+            "title": self.subject.title,
+            "state": self.state.as_str(),
+            "detail": self.detail,
+            "reason": self.reason,
+            "hint": self.hint,
+            "class": self.class.map(Class::as_str),
+        });
+        if !self.suggestions.is_empty() {
+            shown["suggestions"] = Value::Object(self.suggestions.clone());
+        }
+        shown
+    }
+}
+
+impl Report {
+    /// The same without the content of a key that a variable had in the place of a path or a name.
+    pub(in crate::cli) fn without_keys(mut self) -> Self {
+        for step in
+            self.steps.iter_mut().chain(self.sessions.iter_mut().flat_map(|session| &mut session.steps))
+        {
+            for text in
+                [Some(&mut step.detail), step.reason.as_mut(), step.hint.as_mut()].into_iter().flatten()
+            {
+                *text = output::without_pem(text).into_owned();
+            }
+        }
+        self
+    }
+
+    pub(in crate::cli) fn all(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(self.sessions.iter().flat_map(|session| &session.steps))
+    }
+
+    pub(in crate::cli) fn count(&self, state: State) -> usize {
+        self.all().filter(|step| step.state == state).count()
+    }
+
+    /// `ok`, `warning` or `failed`.
+    pub(in crate::cli) fn outcome(&self) -> State {
+        let worst = self.all().map(|step| step.state).max().unwrap_or(State::Ok);
+        // What is skipped without a failure was not needed.
+        if worst == State::Skipped { State::Ok } else { worst }
+    }
+
+    /// Of the worst failure: a bug before a refusal, a refusal before what this host can mend.
+    pub(in crate::cli) fn exit(&self) -> Exit {
+        let exits = self.all().filter_map(|step| step.class).map(Exit::from);
+        exits.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
+    }
+
+    pub(in crate::cli) fn json(&self) -> Value {
+        let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
+        let sessions = self.sessions.iter();
+        let sessions =
+            sessions.map(|session| json!({ "name": session.name, "steps": steps(&session.steps) }));
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "steps": steps(&self.steps),
+            "sessions": sessions.collect::<Vec<_>>(),
+            "outcome": self.outcome().as_str(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(classes: &[Class]) -> Report {
+        let failed = |class: &Class| Subject::new("a", "a").failed("x", &Failure::of(*class, "why", None));
+        let steps = classes.iter().map(failed).collect();
+        Report { steps, sessions: Vec::new() }
+    }
+
+    #[test]
+    fn the_worst_failure_decides_the_exit_code() {
+        assert_eq!(report(&[]).exit(), Exit::Done);
+        assert_eq!(report(&[Class::Throttled, Class::Transient]).exit(), Exit::Failed);
+        assert_eq!(report(&[Class::Denied, Class::Misconfigured]).exit(), Exit::Refused);
+        assert_eq!(report(&[Class::Denied, Class::Broken, Class::Transient]).exit(), Exit::Broken);
+    }
+
+    #[test]
+    fn warnings_and_what_was_skipped_are_no_failure() {
+        let subject = Subject::new("proxy", "proxy");
+        let steps = vec![subject.ok("fine"), subject.skipped("not needed")];
+        let skipped = Report { steps, sessions: Vec::new() };
+        let steps = vec![subject.warned("the key is open to others; hint: chmod 0600 it")];
+        let warned = Report { steps, sessions: Vec::new() };
+
+        assert_eq!((skipped.outcome(), skipped.exit()), (State::Ok, Exit::Done));
+        assert_eq!((warned.outcome(), warned.exit()), (State::Warning, Exit::Done));
+        assert_eq!(warned.steps[0].detail, "the key is open to others");
+        assert_eq!(warned.steps[0].hint.as_deref(), Some("chmod 0600 it"));
+    }
+
+    #[test]
+    fn machines_find_each_step_by_its_id() {
+        let mut report = report(&[]);
+        let failure = Failure::of(Class::Denied, "AWS says no", Some("ask".into()));
+        let step = Subject::new("create-session", "CreateSession").failed("refused", &failure);
+        report.sessions.push(Session { name: "web".into(), steps: vec![step] });
+
+        let json = report.json();
+
+        assert_eq!(json["outcome"], "failed");
+        let expected = json!({
+            "id": "create-session", "title": "CreateSession", "state": "failed", "detail": "refused",
+            "reason": "AWS says no", "hint": "ask", "class": "denied",
+        });
+        assert_eq!(json["sessions"][0], json!({ "name": "web", "steps": [expected] }));
+    }
+}

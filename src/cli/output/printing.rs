@@ -1,0 +1,142 @@
+//! The one way to print.
+
+use std::borrow::Cow;
+
+use super::Exit;
+use crate::cli::Surroundings;
+use crate::cli::grammar::helper;
+use crate::cli::grammar::helper::Mistakes;
+use crate::cli::grammar::helper::Name;
+use anchord_config::Environment;
+use anchord_config::Problems;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::client;
+
+/// Prints data. A reader that has gone away (`| head`) is not our failure.
+pub(in crate::cli) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
+    match print_bytes(surroundings, text.as_bytes()) {
+        Ok(_) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+/// Whether anybody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Reader {
+    There,
+    Gone,
+}
+
+/// The same for data of any kind, and for whoever has more to come.
+pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Reader, Exit> {
+    let printed = surroundings.stdout.write_all(bytes).and_then(|()| surroundings.stdout.flush());
+    match printed {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => {
+            let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: {error}");
+            Err(Exit::Failed)
+        }
+    }
+}
+
+/// Prints a failure as `anchord: …` with its hint on a line of its own, and chooses the exit code.
+pub(in crate::cli) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    let failure = for_clients(in_words_of(surroundings.name, failure), surroundings.environment);
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: {}", without_pem(failure.message()));
+    if let Some(hint) = failure.hint() {
+        let _ = writeln!(surroundings.stderr, "  hint: {}", without_pem(hint));
+    }
+    failure.class().into()
+}
+
+/// A text without the key that a variable may have brought into it, such as in the place of a path. The settings refuse
+/// that; this is for the variables of others.
+pub(in crate::cli) fn without_pem(text: &str) -> Cow<'_, str> {
+    let armored = text.find("PRIVATE KEY-----").and_then(|key| text[..key].rfind("-----BEGIN "));
+    // The same in Base64.
+    let begin = armored.or_else(|| text.find("LS0tLS1CRUdJTi"));
+    match begin {
+        Some(at) => format!("{}(PEM text, which is not shown)", &text[..at]).into(),
+        None => text.into(),
+    }
+}
+
+/// As the program speaks under this name.
+fn in_words_of(name: Name, failure: &Failure) -> Failure {
+    match name {
+        Name::Anchord => failure.clone(),
+        Name::Helper => helper::in_flags(failure),
+    }
+}
+
+/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+pub(in crate::cli) fn for_clients(failure: Failure, environment: &Environment) -> Failure {
+    let is_about_reading = failure.hint().is_some_and(|hint| hint.starts_with(identity::LET_IT_BE_READ));
+    match is_about_reading && client::is_there(environment) {
+        true => Failure::of(failure.class(), failure.message(), Some(LEAVE_IT_CLOSED.into())),
+        false => failure,
+    }
+}
+
+/// What a user whom a daemon serves can do about a file that is closed to them.
+pub(in crate::cli) const LEAVE_IT_CLOSED: &str =
+    "the daemon reads it, and its clients need not: run this as the daemon's user to look at it";
+
+/// Prints every mistake of a configuration on a line of its own.
+pub(in crate::cli) fn report_problems(problems: &Problems, surroundings: &mut Surroundings<'_>) -> Exit {
+    for problem in problems.iter() {
+        let _ = writeln!(surroundings.stderr, "anchord: {}", without_pem(&problem.to_string()));
+    }
+    Exit::Failed
+}
+
+/// Prints each mistake on a line of its own.
+pub(in crate::cli) fn report_mistakes(mistakes: &Mistakes, surroundings: &mut Surroundings<'_>) -> Exit {
+    for mistake in mistakes {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: {mistake}");
+    }
+    Exit::Failed
+}
+
+/// Prints what is unwise.
+pub(in crate::cli) fn warn(warnings: &[String], surroundings: &mut Surroundings<'_>) {
+    for warning in warnings {
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
+    }
+}
+
+/// Some SDKs keep stderr in a pipe that nobody drains (Java), and quote it in their errors.
+const MAX_LINE_BYTES: usize = 2000;
+
+/// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
+pub(in crate::cli) fn report_on_one_line(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
+    let failure = in_words_of(surroundings.name, failure);
+    let failure = for_clients(failure, surroundings.environment);
+    let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");
+    let end = (0..=MAX_LINE_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    line.truncate(end.unwrap_or(0));
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "{line}");
+    Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_came_in_by_a_variable_is_cut_off_and_other_words_about_pem_are_not() {
+        let shown = |text: &'static str| without_pem(text).into_owned();
+
+        let key = "cannot read `/-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----`";
+        assert_eq!(shown(key), "cannot read `/(PEM text, which is not shown)");
+        let base64 = "cannot read `/tmp/LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0hunter2`: File name too long";
+        assert_eq!(shown(base64), "cannot read `/tmp/(PEM text, which is not shown)");
+        let hint = "PEM is text with `-----BEGIN …-----` lines";
+        assert_eq!(shown(hint), hint);
+    }
+}

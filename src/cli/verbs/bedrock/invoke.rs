@@ -1,0 +1,444 @@
+//! `anchord bedrock invoke`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use serde_json::Value;
+
+use super::Ended;
+use super::body;
+use super::destination::Destination;
+use super::selection::Selection;
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::output;
+use crate::cli::output::Reader;
+use crate::cli::threads;
+use anchord_aws::bedrock;
+use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::Content;
+use anchord_aws::bedrock::Event;
+use anchord_aws::bedrock::Events;
+use anchord_aws::bedrock::ModelId;
+use anchord_aws::bedrock::Reply;
+use anchord_aws::bedrock::Request;
+use anchord_config as config;
+use anchord_core::credentials::Keys;
+use anchord_core::entropy::Entropy;
+use anchord_core::entropy::Jitter;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify as _;
+use anchord_core::failure::Failure;
+
+const JSON: &str = "application/json";
+
+/// A call that has been checked, and what becomes of its answer.
+struct Plan {
+    request: Request,
+    is_stream: bool,
+    is_converse: bool,
+    retries: u32,
+    shown: Shown,
+    destination: Option<Destination>,
+}
+
+/// What is printed of an answer.
+enum Shown {
+    /// All of it; of a stream, its text.
+    Whole,
+    /// Each event of a stream.
+    Events,
+    Selected(Selection),
+}
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Exit, Ended> {
+    let model = matches.get_one::<String>("model-id").map_or("", String::as_str);
+    let model = super::model(model).map_err(Ended::Misused)?;
+    let shown = shown(matches)?;
+    let patience = matches.get_one::<String>("timeout").map_or("", String::as_str);
+    let patience = config::arguments::limit("timeout", patience).map_err(Ended::Misused)?;
+    let settings = super::settings(matches, surroundings)?;
+    let region = super::region(matches, &settings, surroundings)?;
+    if let Some(of_arn) = model.region().filter(|of_arn| *of_arn != region) {
+        super::warn_of(&of_arn, surroundings);
+    }
+    model.check_region(&region).map_err(Ended::misused)?;
+    let target = super::target(matches, &settings, region, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", surroundings)?;
+    let request = request(matches, &model, surroundings)?;
+    let folder = surroundings.environment.current_dir();
+    let destination =
+        matches.get_one::<String>("output-file").map(|path| Destination::open(&folder.join(path)));
+    let plan = Plan {
+        request,
+        is_stream: matches.get_flag("stream"),
+        is_converse: is_converse(matches),
+        retries: matches.get_one("retries").copied().unwrap_or(0),
+        shown,
+        destination: destination.transpose()?,
+    };
+    let client = super::client(&settings, target, patience)?;
+    let credentials = super::credentials(&settings, surroundings)?;
+
+    let runtime = threads::runtime()?;
+    let ended = runtime.block_on(plan.carry_out(&client, credentials.keys(), surroundings));
+    // A name lookup may still block a thread.
+    runtime.shutdown_background();
+    ended
+}
+
+fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
+    if matches.get_flag("json") {
+        return Ok(Shown::Events);
+    }
+    match matches.get_many::<String>("output") {
+        Some(paths) => {
+            Ok(Shown::Selected(Selection::parse(paths.map(String::as_str)).map_err(Ended::Misused)?))
+        }
+        None => Ok(Shown::Whole),
+    }
+}
+
+/// What a user says makes a body for Converse alone: other bodies differ from model to model.
+fn is_converse(matches: &ArgMatches) -> bool {
+    matches.get_flag("converse") || matches.contains_id("message")
+}
+
+fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_>) -> Result<Request, Ended> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let content = Content { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
+    for (flag, value) in [("content-type", Some(content.content_type)), ("accept", content.accept)] {
+        if value.is_some_and(|value| !is_header_value(value)) {
+            let what = format!("--{flag}: not a type such as `{JSON}`");
+            return Err(Ended::Misused(Failure::of(Class::Misconfigured, what, None)));
+        }
+    }
+    // Before the body, for which stdin may have to be waited for.
+    let headers = matches.get_many::<String>("header").into_iter().flatten();
+    let mut request = match (is_converse(matches), matches.get_flag("stream")) {
+        (false, false) => Request::invoke_model(model, content),
+        (false, true) => Request::invoke_model_with_response_stream(model, content),
+        (true, false) => Request::converse(model),
+        (true, true) => Request::converse_stream(model),
+    };
+    for header in headers {
+        request = request.with_header(header).map_err(Ended::misused)?;
+    }
+    Ok(request.with_body(body::read(matches, content.content_type, surroundings)?))
+}
+
+fn is_header_value(text: &str) -> bool {
+    !text.trim().is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+impl Plan {
+    async fn carry_out(
+        self,
+        client: &Client,
+        keys: &Keys,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Result<Exit, Ended> {
+        let jitter = Jitter::uniform(Entropy::system());
+        if self.is_stream {
+            let events =
+                repeated(self.retries, &jitter, async || client.stream(keys, &self.request).await).await?;
+            return Ok(Printer::new(self.shown).print_all(events, surroundings).await);
+        }
+        let reply = repeated(self.retries, &jitter, async || client.call(keys, &self.request).await).await?;
+        Ok(self.show(&reply, surroundings))
+    }
+
+    /// Puts the answer where it is to go, or on stderr where that fails.
+    fn show(mut self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Exit {
+        let destination = self.destination.take();
+        let is_written = destination.is_some();
+        let checked = if self.is_converse { check_converse_answer(reply) } else { Ok(()) };
+        let written = checked.and_then(|()| destination.map_or(Ok(()), |it| it.write(&reply.body)));
+        if let Err(failure) = written {
+            return left_over(&failure, &reply.body, surroundings);
+        }
+        let (printed, missed) = match self.shown {
+            Shown::Selected(mut selection) => match reply.json::<Value>() {
+                Ok(answer) => {
+                    let lines = selection.lines(&answer);
+                    (hand_over(lines.as_bytes(), is_written, surroundings), selection.missed())
+                }
+                Err(error) => (Ok(()), Some(error.into())),
+            },
+            _ if is_written => return Exit::Done,
+            _ => {
+                // A model's own answer may be an image; Converse's is a line of JSON.
+                let end = if self.is_converse { "\n" } else { "" };
+                (hand_over(&[&reply.body, end.as_bytes()].concat(), false, surroundings), None)
+            }
+        };
+        match (printed, missed) {
+            (Ok(()), None) => Exit::Done,
+            (_, Some(failure)) if is_written => output::report(&failure, surroundings),
+            (_, Some(failure)) => left_over(&failure, &reply.body, surroundings),
+            // Why has been told.
+            (Err(exit), None) => {
+                if !is_written {
+                    leave(&reply.body, surroundings);
+                }
+                exit
+            }
+        }
+    }
+}
+
+/// Prints an answer, or a part of one that `is_kept` in a file. A reader that has gone after it took some has what it
+/// wanted; one that was gone before has nothing, and the answer is billed all the same.
+fn hand_over(answer: &[u8], is_kept: bool, surroundings: &mut Surroundings<'_>) -> Result<(), Exit> {
+    let (first, rest) = answer.split_at(answer.len().min(1));
+    if output::print_bytes(surroundings, first)? == Reader::Gone && !is_kept {
+        // If stderr is closed too, there is no place left.
+        let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: nothing reads it any more");
+        return Err(Exit::Failed);
+    }
+    output::print_bytes(surroundings, rest).map(drop)
+}
+
+/// Reports why an answer is not where it was to go, and prints it on stderr: it is billed all the same.
+fn left_over(failure: &Failure, answer: &[u8], surroundings: &mut Surroundings<'_>) -> Exit {
+    let exit = output::report(failure, surroundings);
+    leave(answer, surroundings);
+    exit
+}
+
+/// Prints an answer on stderr as it is.
+fn leave(answer: &[u8], surroundings: &mut Surroundings<'_>) {
+    let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+    // If stderr is closed too, there is no place left.
+    let _ = surroundings.stderr.write_all(answer).and_then(|()| surroundings.stderr.write_all(end));
+}
+
+/// Nothing else is to be printed on stdout, or put over a file, as a success.
+fn check_converse_answer(reply: &Reply) -> Result<(), Failure> {
+    if reply.json::<Value>()?.get("output").is_some() {
+        return Ok(());
+    }
+    let hint = Some("see whether a proxy or portal on the way answers in AWS's place".into());
+    Err(Failure::of(Class::Transient, "the answer is none of Converse's: it has no `output`", hint))
+}
+
+/// Prints a stream.
+struct Printer {
+    shown: Shown,
+    /// Text was printed whose line has not ended.
+    open_line: bool,
+    any: bool,
+    /// The events, a line of JSON each, for as long as the answer may be one of which nothing is shown.
+    unshown: String,
+}
+
+impl Printer {
+    fn new(shown: Shown) -> Self {
+        Self { shown, open_line: false, any: false, unshown: String::new() }
+    }
+
+    async fn print_all(mut self, mut events: Events, surroundings: &mut Surroundings<'_>) -> Exit {
+        let broken_off = loop {
+            match events.next().await {
+                Ok(Some(event)) => match self.print(&event, surroundings) {
+                    Ok(Reader::There) => {}
+                    Ok(Reader::Gone) => return Exit::Done,
+                    Err(exit) => {
+                        leave(event.value.to_string().as_bytes(), surroundings);
+                        while let Ok(Some(event)) = events.next().await {
+                            leave(event.value.to_string().as_bytes(), surroundings);
+                        }
+                        return exit;
+                    }
+                },
+                Ok(None) => break None,
+                Err(error) => break Some(error.into()),
+            }
+        };
+        let printed = self.end_line(surroundings);
+        self.verdict(printed, broken_off, surroundings)
+    }
+
+    fn print(&mut self, event: &Event, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
+        let text = match &mut self.shown {
+            Shown::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
+            Shown::Events => format!("{}\n", event.value),
+            Shown::Selected(selection) => selection.lines(&event.value),
+        };
+        self.any |= !text.is_empty();
+        if self.lacks_something() {
+            // Writing into a String cannot fail.
+            let _ = writeln!(self.unshown, "{}", event.value);
+        }
+        if text.is_empty() {
+            return Ok(Reader::There);
+        }
+        self.open_line = !text.ends_with('\n');
+        output::print_bytes(surroundings, text.as_bytes())
+    }
+
+    /// Whether what was asked for has not come yet, as far as that can be known.
+    fn lacks_something(&self) -> bool {
+        match &self.shown {
+            Shown::Selected(_) => true,
+            Shown::Whole => !self.any,
+            Shown::Events => false,
+        }
+    }
+
+    fn end_line(&self, surroundings: &mut Surroundings<'_>) -> Exit {
+        if self.open_line { output::print(surroundings, "\n") } else { Exit::Done }
+    }
+
+    /// What the stream amounts to; `broken_off` is why it did not come whole.
+    fn verdict(
+        &self,
+        printed: Exit,
+        broken_off: Option<Failure>,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Exit {
+        let missed = match &self.shown {
+            Shown::Selected(selection) => selection.missed(),
+            _ => None,
+        };
+        let is_lost = missed.is_some() || matches!(self.shown, Shown::Whole) && !self.any;
+        let exit = match broken_off.or(missed) {
+            Some(failure) => output::report(&failure, surroundings),
+            None if is_lost => {
+                // Not a failure: a model may call a tool and say nothing. Nobody is left to tell if stderr is closed.
+                let _ = writeln!(
+                    surroundings.stderr,
+                    "anchord: the answer held no text; these are its events, as `--json` shows them"
+                );
+                printed
+            }
+            None => printed,
+        };
+        if is_lost && !self.unshown.is_empty() {
+            leave(self.unshown.as_bytes(), surroundings);
+        }
+        exit
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Whoever is told to wait longer is not served by a program that seems to hang.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Calls once, and up to `times` more where the failure may pass by itself.
+async fn repeated<T>(
+    times: u32,
+    jitter: &Jitter,
+    call: impl AsyncFn() -> Result<T, bedrock::Error>,
+) -> Result<T, bedrock::Error> {
+    let mut ceiling = FIRST_PAUSE;
+    for _ in 0..times {
+        let error = match call().await {
+            Ok(done) => return Ok(done),
+            Err(error) if matches!(error.class(), Class::Transient | Class::Throttled) => error,
+            Err(error) => return Err(error),
+        };
+        let asked = error.retry_after().unwrap_or_default();
+        if asked > LONGEST_WAIT {
+            return Err(error);
+        }
+        // A quarter to the whole of the ceiling. A server that asks for less is no reason to hammer it.
+        let grown = ceiling.mul_f64(jitter.draw().mul_add(0.75, 0.25));
+        tokio::time::sleep(grown.max(asked)).await;
+        ceiling = (ceiling * 2).min(LONGEST_PAUSE);
+    }
+    call().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use http::StatusCode;
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use anchord_config::Environment;
+
+    fn refused(status: u16, retry_after: Option<u64>) -> bedrock::Error {
+        bedrock::Error::Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            kind: "-".into(),
+            message: "-".into(),
+            request_id: "-".into(),
+            retry_after: retry_after.map(Duration::from_secs),
+            clock_off_by: 0,
+        }
+    }
+
+    /// What is printed of these events on stdout and stderr.
+    fn printed(shown: Shown, values: &[Value]) -> (String, String) {
+        let environment = Environment::from_iter(std::iter::empty::<(String, String)>());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
+        let mut printer = Printer::new(shown);
+        for value in values {
+            let event = Event { kind: "chunk".into(), value: value.clone() };
+            assert_eq!(printer.print(&event, &mut surroundings), Ok(Reader::There));
+        }
+        let ended = printer.end_line(&mut surroundings);
+        assert_eq!(printer.verdict(ended, None, &mut surroundings), Exit::Done);
+        (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    #[test]
+    fn text_ends_its_line_once_and_an_answer_without_text_is_told() {
+        let says = |text: &str| json!({"delta": {"text": text}});
+
+        assert_eq!(printed(Shown::Whole, &[says("a"), json!({}), says("b")]), ("ab\n".into(), String::new()));
+        assert_eq!(printed(Shown::Whole, &[says("a\n")]), ("a\n".into(), String::new()));
+        let (stdout, stderr) = printed(Shown::Whole, &[json!({"unheard": "of"})]);
+        assert_eq!((stdout.as_str(), stderr.contains("`--json`")), ("", true), "{stderr}");
+        assert!(stderr.ends_with("\n{\"unheard\":\"of\"}\n"), "{stderr}");
+        assert_eq!(printed(Shown::Events, &[json!({}), json!("x")]), ("{}\n\"x\"\n".into(), String::new()));
+    }
+
+    /// How often the call is made when it goes like this, how it ends, and how long that takes.
+    async fn calls(
+        times: u32,
+        answers: impl IntoIterator<Item = Result<(), bedrock::Error>>,
+    ) -> (usize, bool, Duration) {
+        let started = Instant::now();
+        let answers: RefCell<Vec<_>> = RefCell::new(answers.into_iter().collect());
+        let made = RefCell::new(0);
+        let call = async || {
+            *made.borrow_mut() += 1;
+            answers.borrow_mut().remove(0)
+        };
+        let ended = repeated(times, &Jitter::fixed(1.0), call).await;
+        (made.into_inner(), ended.is_ok(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_is_repeated_unasked() {
+        assert_eq!(calls(0, [Err(refused(503, None))]).await, (1, false, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_tried_again_after_a_pause_that_grows_or_that_aws_names() {
+        let answers = [Err(refused(503, None)), Err(refused(429, None)), Err(refused(429, Some(7))), Ok(())];
+
+        assert_eq!(calls(3, answers).await, (4, true, Duration::from_secs(1 + 2 + 7)));
+        assert_eq!(calls(1, [Err(refused(503, None)), Err(refused(503, None))]).await.0, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_grows_where_aws_asks_for_less() {
+        let answers = [0, 1, 0, 3].map(|seconds| Err(refused(503, Some(seconds))));
+
+        assert_eq!(calls(3, answers).await, (4, false, Duration::from_secs(1 + 2 + 4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_or_a_long_wait_ends_it() {
+        assert_eq!(calls(3, [Err(refused(400, None))]).await, (1, false, Duration::ZERO));
+        assert_eq!(calls(3, [Err(refused(429, Some(61)))]).await, (1, false, Duration::ZERO));
+    }
+}

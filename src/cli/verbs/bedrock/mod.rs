@@ -1,0 +1,233 @@
+//! `anchord bedrock`: calls of models with a session's credentials.
+//!
+//! What is sent and what comes back may be anybody's data: both go where they were asked to, and nowhere else.
+
+mod api_key;
+mod body;
+mod destination;
+mod invoke;
+mod models;
+mod selection;
+mod template;
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+pub(super) use api_key::lifetime;
+
+use super::credential_process;
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::grammar::bedrock::REGION;
+use crate::cli::output;
+use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::EndpointUrl;
+use anchord_aws::bedrock::ModelId;
+use anchord_aws::bedrock::Target;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Settings;
+use anchord_core::arn::Region;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let ended = match matches.subcommand() {
+        Some(("invoke", matches)) => invoke::run(matches, surroundings),
+        Some(("models", matches)) => models::run(matches, surroundings),
+        Some(("api-key", matches)) => api_key::run(matches, surroundings),
+        _ => Ok(Exit::Usage),
+    };
+    match ended {
+        Ok(exit) | Err(Ended::Told(exit)) => exit,
+        Err(Ended::Misused(failure)) => {
+            output::report(&failure, surroundings);
+            Exit::Usage
+        }
+        Err(Ended::Failed(failure)) => output::report(&failure, surroundings),
+    }
+}
+
+/// Why a verb ends early.
+#[derive(Debug)]
+enum Ended {
+    /// Whoever runs it has been told why.
+    Told(Exit),
+    /// What was given on the command line is wrong.
+    Misused(Failure),
+    Failed(Failure),
+}
+
+impl Ended {
+    fn misused(mistake: impl Into<Failure>) -> Self {
+        Self::Misused(mistake.into())
+    }
+}
+
+impl<F: Into<Failure>> From<F> for Ended {
+    fn from(failure: F) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Settings, Ended> {
+    config::load_for_asking(matches, surroundings.environment)
+        .map_err(|problems| Ended::Told(output::report_problems(&problems, surroundings)))
+}
+
+/// The Region that is called, with a warning if AWS seems to have none of that name.
+fn region(
+    matches: &ArgMatches,
+    settings: &Settings,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<Region, Ended> {
+    let region = region_given(matches, settings, surroundings)?;
+    warn_of(&region, surroundings);
+    let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
+    doubts.iter().filter(|doubt| doubt.region != region).for_each(|doubt| warn(doubt, surroundings));
+    Ok(region)
+}
+
+fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
+    if let Some(doubt) = config::doubt_about(region) {
+        warn(&doubt, surroundings);
+    }
+}
+
+fn warn(doubt: &config::Doubt, surroundings: &mut Surroundings<'_>) {
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+}
+
+fn region_given(
+    matches: &ArgMatches,
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Region, Ended> {
+    if let Some(text) = matches.get_one::<String>(REGION) {
+        return parse_region("--region", text);
+    }
+    if let Some(session) = settings.the_session() {
+        return Ok(session.region.clone());
+    }
+    if settings.picked.is_none() && !settings.sessions.is_empty() {
+        let hint = Some("name one with --session".into());
+        let what = "there is not exactly one session to choose";
+        return Err(Failure::of(Class::Misconfigured, what, hint).into());
+    }
+    // The daemon knows the session and its Region, and this user's settings do not.
+    if let Some(region) = region_of_the_sdks(surroundings)? {
+        return Ok(region);
+    }
+    let hint = Some("give `--region`, or set AWS_REGION".into());
+    let what = "no settings of this user define the session, so its Region is not known";
+    Err(Failure::of(Class::Misconfigured, what, hint).into())
+}
+
+/// What SDKs in this environment would call.
+fn region_of_the_sdks(surroundings: &Surroundings<'_>) -> Result<Option<Region>, Ended> {
+    let given = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter();
+    let mut given = given.filter_map(|name| Some((name, surroundings.environment.get(name)?)));
+    given.next().map(|(variable, text)| parse_region(variable, text)).transpose()
+}
+
+/// The model that `--model-id` names.
+pub(super) fn model(text: &str) -> Result<ModelId, Failure> {
+    if config::is_key_material(text) {
+        let what = "--model-id: holds the content of a key or certificate";
+        let hint = "give an id as `anchord bedrock models` lists it, or an ARN";
+        return Err(Failure::of(Class::Misconfigured, what, Some(hint.into())));
+    }
+    ModelId::parse(text).map_err(Failure::from)
+}
+
+fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
+    Region::parse(text).map_err(|error| {
+        // What stands on the command line is not repeated: it may be a secret in the wrong place.
+        let why = error.to_string().replace(&format!("`{text}`"), "the value");
+        Ended::Misused(Failure::of(Class::Misconfigured, format!("{origin}: {why}"), None))
+    })
+}
+
+/// The endpoint that the environment names for a service whose own variable is `own`, and that variable's name. As in
+/// SDKs, one for all services counts too, and none does where they are told to ignore them.
+pub(super) fn endpoint_in<'a>(
+    environment: &'a Environment,
+    own: &'static str,
+) -> Option<(&'static str, &'a str)> {
+    let ignored = environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    if ignored.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    [own, "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, environment.get(name)?)))
+}
+
+/// Where calls go; `variable` names an endpoint where no flag does.
+fn target(
+    matches: &ArgMatches,
+    settings: &Settings,
+    region: Region,
+    variable: &'static str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Target, Ended> {
+    let flag = matches.get_one::<String>("endpoint-url").map(|text| ("--endpoint-url", text.as_str()));
+    let given = flag.or_else(|| endpoint_in(surroundings.environment, variable));
+    let endpoint = given.map(|(origin, text)| {
+        text.parse::<EndpointUrl>().map_err(|error| {
+            let failure = Failure::from(error);
+            // What stands on the command line is not repeated.
+            let why = match flag {
+                Some((_, text)) => failure.message().replace(&format!("`{text}`"), "the value"),
+                None => failure.message().to_owned(),
+            };
+            let what = format!("{origin}: {why}");
+            Ended::Misused(Failure::of(failure.class(), what, failure.hint().map(str::to_owned)))
+        })
+    });
+    let endpoint = endpoint.transpose()?;
+    Ok(Target { region, variant: settings.upstream.variant, endpoint })
+}
+
+/// What calls go through; `patience` is how long AWS may be silent.
+fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Result<Client, Ended> {
+    let clock = Clock::system();
+    Ok(Client::new(daemon::https(settings, patience, &clock)?, clock, target))
+}
+
+/// The session's credentials, alive.
+fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Credentials, Ended> {
+    let credentials = credential_process::credentials(settings, surroundings)?;
+    if credentials.remaining(Clock::system().moment()).is_positive() {
+        return Ok(credentials);
+    }
+    let hint = Some("see `anchord status`, and whether this host's clock is right".into());
+    Err(Failure::of(Class::Misconfigured, "the session's credentials have ended", hint).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_the_environment_is_the_services_own_or_that_of_all_unless_they_are_ignored() {
+        const OWN: &str = "AWS_ENDPOINT_URL_BEDROCK";
+        let found = |variables: &[(&str, &str)]| {
+            let environment = Environment::from_iter(variables.iter().copied());
+            endpoint_in(&environment, OWN).map(|(name, url)| (name, url.to_owned()))
+        };
+        let (own, all) = ((OWN, "https://own"), ("AWS_ENDPOINT_URL", "https://all"));
+
+        assert_eq!(found(&[all, own]), Some((own.0, own.1.into())));
+        assert_eq!(found(&[all]), Some((all.0, all.1.into())));
+        assert_eq!(found(&[all, own, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "TRUE")]), None);
+        assert_eq!(
+            found(&[all, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false")]),
+            Some((all.0, all.1.into()))
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! `anchord certificate show`: what a file, a token or an agent holds, and whether Roles Anywhere would accept it.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+use serde_json::Value;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::output;
+use crate::cli::output::prompt;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Inspection;
+use anchord_identity::Passphrase;
+use anchord_identity::Pipes;
+use anchord_identity::Role;
+use anchord_identity::Seen;
+use anchord_identity::Source;
+use anchord_identity::days_left;
+use anchord_identity::life_left;
+
+/// What is shown, under a heading.
+struct Shown {
+    heading: String,
+    inspected: Result<Inspection, Failure>,
+}
+
+pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let sources = match sources(matches, surroundings) {
+        Ok(sources) => sources,
+        Err(exit) => return exit,
+    };
+    let now = Clock::system().now();
+    let mut pipes = Pipes::default();
+    let look = |(heading, mut source): (String, Source)| {
+        source.read_pipes(&mut pipes);
+        if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
+            prompt::ask_for(&heading, answer);
+        }
+        let closed = |failure: Failure| output::for_clients(failure, surroundings.environment);
+        let inspected = match source.inspect(now) {
+            Ok(Inspection { refusals, certificates, key, ends_at, warnings }) => {
+                let refusals = refusals.into_iter().map(closed).collect();
+                Ok(Inspection { refusals, certificates, key, ends_at, warnings })
+            }
+            Err(error) => Err(closed(error.into())),
+        };
+        Shown { heading, inspected }
+    };
+    let shown: Vec<_> = sources.into_iter().map(look).collect();
+    let text = if matches.get_flag("json") {
+        let all: Vec<_> = shown.iter().map(|shown| shown.json(now)).collect();
+        format!("{:#}\n", json!(all))
+    } else {
+        let texts: Vec<_> = shown.iter().map(|shown| shown.text(now)).collect();
+        texts.join("\n")
+    };
+    match output::print(surroundings, &text) {
+        Exit::Done if shown.iter().all(Shown::is_good) => Exit::Done,
+        Exit::Done => Exit::Failed,
+        other => other,
+    }
+}
+
+/// The place that is named, else the certificates of the sessions.
+fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Vec<(String, Source)>, Exit> {
+    let place = matches.get_one::<String>("place").map(String::as_str);
+    if let Some(failure) = place.and_then(|place| no_file_but_a_session(place, matches, surroundings)) {
+        output::report(&failure, surroundings);
+        return Err(Exit::Usage);
+    }
+    if place.is_some() || matches.contains_id("certificate") {
+        let (source, warnings) = config::load_source(matches, surroundings.environment, place)
+            .map_err(|problems| output::report_problems(&problems, surroundings))?;
+        tell(&warnings, surroundings);
+        return Ok(vec![(source.name(), source)]);
+    }
+    let settings = config::load_for_client(matches, surroundings.environment)
+        .map_err(|problems| output::report_problems(&problems, surroundings))?;
+    tell(&settings.warnings, surroundings);
+    if settings.sessions.is_empty() {
+        let hint =
+            Some("name a file or a URI: `anchord certificate show leaf.pem --private-key key.pem`".into());
+        let what = match &settings.unread_file {
+            Some(unread) => format!("this user may not read `{}`, and has no session", unread.display()),
+            None => "no session is configured here".into(),
+        };
+        let failure = Failure::of(Class::Misconfigured, what, hint);
+        return Err(output::report(&failure, surroundings));
+    }
+    let sessions = settings.sessions.into_iter();
+    let is_meant = |name: &str| settings.picked.as_deref().is_none_or(|picked| picked == name);
+    Ok(sessions
+        .filter(|session| is_meant(&session.name))
+        .filter_map(|session| Some((format!("session {}", session.name), session.identity()?.clone())))
+        .collect())
+}
+
+/// What to answer where a session's name stands in the place of a path.
+fn no_file_but_a_session(
+    place: &str,
+    matches: &ArgMatches,
+    surroundings: &Surroundings<'_>,
+) -> Option<Failure> {
+    let environment = surroundings.environment;
+    if place.contains(['/', ':']) || fs_err::symlink_metadata(environment.current_dir().join(place)).is_ok() {
+        return None;
+    }
+    let settings = config::load_for_client(matches, environment).ok()?;
+    let session = settings.sessions.iter().find(|session| session.name == place)?;
+    let hint =
+        format!("a session is named by its flag: `anchord certificate show --session {}`", session.name);
+    let what = "there is no such file, and a session has that name";
+    Some(Failure::of(Class::Misconfigured, what, Some(hint)))
+}
+
+fn tell(warnings: &[String], surroundings: &mut Surroundings<'_>) {
+    for warning in warnings {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
+    }
+}
+
+impl Shown {
+    fn is_good(&self) -> bool {
+        self.inspected.as_ref().is_ok_and(|inspection| inspection.refusals.is_empty())
+    }
+
+    fn text(&self, now: OffsetDateTime) -> String {
+        let mut text = format!("{}\n", self.heading);
+        // Writing into a String cannot fail.
+        let _ = match &self.inspected {
+            Ok(inspection) => write_inspection(&mut text, inspection, now),
+            Err(failure) => write_failure(&mut text, "unreadable", failure),
+        };
+        text
+    }
+
+    fn json(&self, now: OffsetDateTime) -> Value {
+        match &self.inspected {
+            Ok(inspection) => json!({
+                "place": self.heading,
+                "certificates": inspection.certificates.iter().map(|seen| certificate_json(seen, now)).collect::<Vec<_>>(),
+                "key": inspection.key.as_ref().and_then(|key| key.as_ref().ok()),
+                "ends_at": inspection.ends_at,
+                "acceptable": inspection.refusals.is_empty(),
+                "refusals": inspection.refusals.iter().map(failure_json).collect::<Vec<_>>(),
+                "warnings": warnings(inspection, now),
+            }),
+            Err(failure) => json!({
+                "place": self.heading,
+                "acceptable": false,
+                "refusals": [failure_json(failure)],
+            }),
+        }
+    }
+}
+
+fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateTime) -> std::fmt::Result {
+    for certificate in &inspection.certificates {
+        write_certificate(text, certificate, now)?;
+    }
+    match &inspection.key {
+        Some(Ok(key)) => writeln!(text, "  key           {key}")?,
+        Some(Err(_)) => {}
+        None => writeln!(
+            text,
+            "  key           none was named; give --private-key to see whether it belongs to the leaf"
+        )?,
+    }
+    if let Some(anchors) = inspection.anchors() {
+        writeln!(text, "  trust anchor  must be {anchors}, or lead to it")?;
+    }
+    for warning in warnings(inspection, now) {
+        writeln!(text, "  warning       {warning}")?;
+    }
+    for refusal in &inspection.refusals {
+        write_failure(text, "refused", refusal)?;
+    }
+    if inspection.refusals.is_empty() {
+        writeln!(
+            text,
+            "  acceptable    nothing here speaks against it; not looked at: the chain's signatures, and what AWS knows (revocation, the profile, the role)"
+        )?;
+    }
+    Ok(())
+}
+
+/// What should be known of the files, and of the ends of what they hold.
+fn warnings(inspection: &Inspection, now: OffsetDateTime) -> Vec<String> {
+    let mut warnings = inspection.warnings.clone();
+    warnings.extend(inspection.endings(now));
+    warnings
+}
+
+fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std::fmt::Result {
+    writeln!(text, "  {:13} {}", seen.role.to_string(), seen.subject)?;
+    writeln!(text, "    from        {}", seen.origin)?;
+    writeln!(text, "    issuer      {}", seen.issuer)?;
+    writeln!(text, "    serial      {} ({})", seen.serial, seen.serial_hex)?;
+    writeln!(text, "    fingerprint {}", seen.fingerprint)?;
+    writeln!(
+        text,
+        "    valid       {} to {}, {}",
+        clock::rfc3339(seen.not_before),
+        clock::rfc3339(seen.not_after),
+        life(seen, now)
+    )?;
+    writeln!(text, "    public key  {}", seen.key)?;
+    writeln!(text, "    usage       {}", seen.usage.join(", "))?;
+    if !seen.names.is_empty() {
+        writeln!(text, "    names       {}", seen.names.join(", "))?;
+    }
+    Ok(())
+}
+
+fn life(seen: &Seen, now: OffsetDateTime) -> String {
+    if now < seen.not_before {
+        return "not yet".into();
+    }
+    if now > seen.not_after {
+        return "expired".into();
+    }
+    format!("{} left", life_left(seen.not_after, now))
+}
+
+fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::Result {
+    writeln!(text, "  {what:13} {}", failure.message())?;
+    match failure.hint() {
+        Some(hint) => writeln!(text, "    hint: {hint}"),
+        None => Ok(()),
+    }
+}
+
+fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
+    json!({
+        "role": match seen.role {
+            Role::Leaf => "leaf",
+            Role::Intermediate => "intermediate",
+            Role::NotSent => "not-sent",
+        },
+        "origin": seen.origin,
+        "subject": seen.subject,
+        "issuer": seen.issuer,
+        "serial": seen.serial,
+        "serial_hex": seen.serial_hex,
+        "fingerprint": seen.fingerprint.to_string(),
+        "not_before": clock::rfc3339(seen.not_before),
+        "not_after": clock::rfc3339(seen.not_after),
+        "days_left": days_left(seen.not_after, now),
+        "public_key": seen.key,
+        "usage": seen.usage,
+        "names": seen.names,
+    })
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({
+        "class": failure.class().as_str(),
+        "message": failure.message(),
+        "hint": failure.hint(),
+    })
+}

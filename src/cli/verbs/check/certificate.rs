@@ -1,0 +1,116 @@
+//! The steps about a session's certificate and key, which need no network.
+
+use time::OffsetDateTime;
+
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
+use anchord_core::clock;
+use anchord_core::failure::Failure;
+use anchord_identity::Inspection;
+use anchord_identity::Role;
+use anchord_identity::Seen;
+use anchord_identity::Source;
+use anchord_identity::life_left;
+
+/// What was found, and what later steps tell of it.
+pub(super) struct Examined {
+    pub(super) steps: Vec<Step>,
+    /// What would be sent; `None` where nothing can be signed.
+    pub(super) sent: Option<Sent>,
+}
+
+/// The certificates that AWS is shown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent {
+    /// As settings take it.
+    pub(super) subject: String,
+    pub(super) issuer: String,
+    /// `DNS:…`, `URI:…` and others.
+    pub(super) names: Vec<String>,
+    /// The subjects of the intermediates.
+    pub(super) intermediates: Vec<String>,
+    /// The issuers at which they end, in words.
+    pub(super) ends_at: String,
+}
+
+/// What the others need.
+pub(super) fn subject() -> Subject {
+    Subject::new("certificate", "certificate")
+}
+
+/// Loads the identity and looks at what it is made of. Blocks.
+pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
+    let inspection = match source.inspect(now) {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            let step = subject().failed("cannot be read", &error.into());
+            return Examined { steps: vec![step], sent: None };
+        }
+    };
+    let mut steps = described(&inspection, now);
+    steps.extend(inspection.refusals.iter().map(|refusal| acceptance().failed("cannot be used", refusal)));
+    match source.load(now) {
+        Ok(loaded) => {
+            let warnings = loaded.warnings;
+            steps.extend(warnings.iter().map(|text| acceptance().warned(text)));
+            if warnings.is_empty() && inspection.refusals.is_empty() {
+                steps.push(acceptance().ok("belong together, and nothing speaks against them"));
+            }
+        }
+        Err(error) if inspection.refusals.is_empty() => {
+            steps.push(acceptance().failed("cannot be used", &Failure::from(error)));
+        }
+        // It has been said.
+        Err(_) => {}
+    }
+    let is_good = !steps.iter().any(Step::is_failed);
+    Examined { sent: sent(&inspection).filter(|_| is_good), steps }
+}
+
+fn acceptance() -> Subject {
+    Subject::new("identity", "certificate and key")
+}
+
+fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let sent = || inspection.certificates.iter().filter(|seen| seen.role != Role::NotSent);
+    if let Some(leaf) = sent().find(|seen| seen.role == Role::Leaf) {
+        steps.push(subject().ok(format!("{} from {}, {}", leaf.subject, leaf.origin, leaf.key)));
+    }
+    let validity = Subject::new("validity", "validity");
+    let endings = inspection.endings(now);
+    steps.extend(endings.iter().map(|text| validity.warned(text)));
+    // What is over, or has not begun, is told as what would be refused.
+    let is_alive = |seen: &Seen| seen.not_before <= now && now <= seen.not_after;
+    if let Some(first) = sent().min_by_key(|seen| seen.not_after)
+        && sent().all(is_alive)
+        && endings.is_empty()
+    {
+        let (end, role) = (clock::rfc3339(first.not_after), first.role);
+        let left = life_left(first.not_after, now);
+        steps.push(validity.ok(format!("{left} left, the {role} ends at {end}")));
+    }
+    if let Some(anchors) = inspection.anchors() {
+        let intermediates: Vec<_> = sent().filter(|seen| seen.role == Role::Intermediate).collect();
+        let subjects: Vec<_> = intermediates.iter().map(|seen| format!("`{}`", seen.subject)).collect();
+        let list = match subjects.as_slice() {
+            [] => "no intermediate is sent".to_owned(),
+            subjects => format!("sent with {}", subjects.join(", ")),
+        };
+        let chain = Subject::new("chain", "chain");
+        steps.push(chain.ok(format!("{list}; the trust anchor must be {anchors} or lead to it")));
+    }
+    steps
+}
+
+fn sent(inspection: &Inspection) -> Option<Sent> {
+    let of = |role| inspection.certificates.iter().filter(move |seen| seen.role == role);
+    let leaf = of(Role::Leaf).next()?;
+    Some(Sent {
+        subject: leaf.subject.clone(),
+        issuer: leaf.issuer.clone(),
+        names: leaf.names.clone(),
+        intermediates: of(Role::Intermediate).map(|seen| seen.subject.clone()).collect(),
+        ends_at: inspection.anchors()?,
+    })
+}

@@ -1,0 +1,68 @@
+//! The step that asks Roles Anywhere for credentials, as the daemon does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::Call;
+use super::certificate::Sent;
+use super::explain;
+use super::network::Way;
+use crate::cli::output::check::report::Step;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+use anchord_session::Freshness;
+
+/// For an attempt with all its calls, where settings have no limits or large ones.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks once, and explains a refusal.
+pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
+    let (identity, transport) = (daemon::identity(&call.session), Arc::clone(&way.transport));
+    let issuer = daemon::issuer(&call.session, identity, transport, way.clock, None);
+    let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
+        Ok(issued) => issued,
+        Err(_) => {
+            let hint = Some("see whether AWS can be reached from here".to_owned());
+            let message = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(Failure::of(Class::Transient, message, hint))
+        }
+    };
+    match issued {
+        Ok(credentials) => {
+            let found = described(&credentials, call.session.duration);
+            match is_alive(&credentials, way.clock) {
+                Ok(()) => (call.subject.ok(found), Some(credentials)),
+                Err(failure) => (call.subject.failed(found, &failure), None),
+            }
+        }
+        Err(failure) => (explain::create_session(call, sent, &failure), None),
+    }
+}
+
+/// Whether any client could use them, as the daemon judges it.
+pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), Failure> {
+    if credentials.remaining(clock.moment()) > Freshness::Full.reserve() {
+        return Ok(());
+    }
+    let message = "AWS's credentials have ended, or end within a minute, by this host's clock";
+    Err(Failure::of(Class::Misconfigured, message, Some("synchronise this host's clock".into())))
+}
+
+/// What was obtained; `duration` was asked for.
+pub(super) fn described(credentials: &Credentials, duration: Duration) -> String {
+    let end = clock::rfc3339(credentials.expires_at());
+    if !credentials.life().is_positive() {
+        return format!("{} until {end}, which this host's clock has passed", credentials.access_key_id());
+    }
+    let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
+    let asked = i64::try_from(duration.as_secs() / 60).unwrap_or(i64::MAX);
+    let shortened = match asked > minutes {
+        true => format!("; {asked} min were asked for, and AWS grants no more"),
+        false => String::new(),
+    };
+    format!("{} until {end} ({minutes} min{shortened})", credentials.access_key_id())
+}

@@ -1,0 +1,204 @@
+//! What a refusal means here, with this session's ARNs and this certificate's names: more than a log line can hold.
+
+use std::time::Duration;
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::call::Call;
+use super::certificate::Sent;
+use crate::cli::output::check::report::Step;
+use anchord_aws::upstream::Foreign;
+use anchord_config::RolesAnywhere;
+use anchord_core::failure::Failure;
+use anchord_identity::Attributes;
+
+/// A step that failed for `failure`, which CreateSession gave.
+pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
+    let (subject, source) = (&call.subject, &call.source);
+    if Foreign::is_told_by(failure.message()) {
+        return subject.failed("the call did not reach AWS", failure);
+    }
+    let message = failure.message().to_ascii_lowercase();
+    let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
+    if message.contains("unable to assume role") {
+        return refused("the role does not let this certificate in", of_role(source))
+            .suggesting("trust_policy_statement", trust_policy_statement(source, sent))
+            .suggesting("conditions_may_name", Value::Object(condition_keys(sent)));
+    }
+    if message.contains("untrusted signing certificate") {
+        return refused("the certificate does not lead to the trust anchor", of_chain(source, sent));
+    }
+    if message.contains("rolesessionname") || message.contains("role session name") {
+        return refused("the session may not be named", of_session_name(source, call.session()));
+    }
+    if message.contains("invalid signature") {
+        return refused("the signature is not accepted", of_signature(source));
+    }
+    if message.contains("resourcenotfound") {
+        return refused("the trust anchor or the profile is not there", of_resource(source, &message));
+    }
+    if message.contains("validationexception") {
+        return refused("AWS does not take the request", of_validation(source, call.duration()));
+    }
+    if message.contains("throttl") || message.contains("rate exceeded") {
+        return refused("AWS asks for fewer calls", of_throttling(source, failure));
+    }
+    subject.failed("no credentials", failure)
+}
+
+fn of_role(source: &RolesAnywhere) -> String {
+    format!(
+        "add the statement below to the trust policy of {}, or see why its conditions do not hold for this \
+         certificate; also see that {} lists the role",
+        source.role.as_str(),
+        source.profile.as_str()
+    )
+}
+
+/// What lets exactly this certificate's subject in, by exactly this trust anchor.
+fn trust_policy_statement(source: &RolesAnywhere, sent: &Sent) -> Value {
+    let mut condition = json!({ "ArnEquals": { "aws:SourceArn": source.trust_anchor.as_str() } });
+    let keys = condition_keys(sent);
+    let name = "aws:PrincipalTag/x509Subject/CN";
+    if let Some(common_name) = keys.get(name) {
+        condition["StringEquals"] = json!({ name: common_name });
+    }
+    json!({
+        "Effect": "Allow",
+        "Principal": { "Service": "rolesanywhere.amazonaws.com" },
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+        "Condition": condition,
+    })
+}
+
+/// The attributes of the leaf that Roles Anywhere makes tags of (user guide, trust model).
+fn condition_keys(sent: &Sent) -> Map<String, Value> {
+    let mut keys = Map::new();
+    let name = sent.names.iter().find_map(|name| name.strip_prefix("Name:"));
+    let names = [
+        ("x509Subject", &*sent.subject),
+        ("x509Issuer", &sent.issuer),
+        ("x509SAN/Name", name.unwrap_or_default()),
+    ];
+    for (kind, name) in names {
+        let attributes = name.parse::<Attributes>().ok();
+        for (attribute, value) in attributes.iter().flat_map(Attributes::iter) {
+            // Of several with one name the first is enough to see what is meant.
+            keys.entry(format!("aws:PrincipalTag/{kind}/{attribute}")).or_insert_with(|| value.into());
+        }
+    }
+    for (kind, prefix) in [("DNS", "DNS:"), ("URI", "URI:")] {
+        let found = sent.names.iter().find_map(|name| name.strip_prefix(prefix));
+        if let Some(found) = found {
+            keys.insert(format!("aws:PrincipalTag/x509SAN/{kind}"), found.into());
+        }
+    }
+    keys
+}
+
+fn of_chain(source: &RolesAnywhere, sent: &Sent) -> String {
+    let intermediates: Vec<_> = sent.intermediates.iter().map(|name| format!("`{name}`")).collect();
+    let issued = match intermediates.as_slice() {
+        [] => format!("the leaf `{}`, issued by {}, was sent alone", sent.subject, sent.ends_at),
+        intermediates => format!(
+            "the leaf `{}` was sent with {}, which end at {}",
+            sent.subject,
+            intermediates.join(", "),
+            sent.ends_at
+        ),
+    };
+    format!(
+        "{issued}: {} must hold the certificate of that CA, with the same key; else give the intermediates between the \
+         two (`intermediates`), or see whether the leaf is on a CRL that was imported into Roles Anywhere",
+        source.trust_anchor.as_str()
+    )
+}
+
+fn of_session_name(source: &RolesAnywhere, session: &str) -> String {
+    format!(
+        "remove `role_session_name` (now `{}`) from session `{}`, or have {} accept it: \
+         aws rolesanywhere update-profile --accept-role-session-name",
+        source.role_session_name.as_deref().unwrap_or_default(),
+        session,
+        source.profile.as_str()
+    )
+}
+
+fn of_signature(source: &RolesAnywhere) -> String {
+    let target = match &source.endpoint {
+        Some(endpoint) => format!("{endpoint}, which `endpoint` names, and it must be that Region's"),
+        None => "that Region's usual endpoint".to_owned(),
+    };
+    format!(
+        "key and leaf belong together (see above), so something else differs: the request is signed for {} and sent to \
+         {target}; a proxy on the way may change headers or the host; see this host's clock above",
+        source.region
+    )
+}
+
+fn of_resource(source: &RolesAnywhere, message: &str) -> String {
+    let (anchor, profile) = (source.trust_anchor.as_str(), source.profile.as_str());
+    let which = match (message.contains("anchor"), message.contains("profile")) {
+        (true, false) => anchor.to_owned(),
+        (false, true) => profile.to_owned(),
+        _ => format!("{anchor} and {profile}"),
+    };
+    format!(
+        "compare {which} with what Roles Anywhere shows in {} of account {}, and see that it is enabled there",
+        source.region,
+        source.trust_anchor.account_id()
+    )
+}
+
+fn of_validation(source: &RolesAnywhere, duration: Duration) -> String {
+    format!(
+        "`duration` is {} s: the role's maximum session duration (MaxSessionDuration of {}) must allow it; \
+         {} may also demand instance properties, which anchord does not send",
+        duration.as_secs(),
+        source.role.as_str(),
+        source.profile.as_str()
+    )
+}
+
+fn of_throttling(source: &RolesAnywhere, failure: &Failure) -> String {
+    let wait = failure.retry_after().map_or(60, |wait| wait.as_secs());
+    format!(
+        "wait {wait} s and try again; account {} may make ten CreateSession calls a second in {}, and there are limits \
+         for each certificate and address: find out who else calls",
+        source.trust_anchor.account_id(),
+        source.region
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_may_name_what_roles_anywhere_makes_tags_of() {
+        let sent = Sent {
+            subject: "CN=robot-7,O=Acme\\, Inc,O=Other".into(),
+            issuer: "CN=Issuing CA".into(),
+            names: vec![
+                "email:a@b.example".into(),
+                "Name:CN=Robot,O=Acme".into(),
+                "DNS:robot-7.example".into(),
+                "URI:spiffe://acme/r".into(),
+            ],
+            ..Sent::default()
+        };
+
+        let expected = json!({
+            "aws:PrincipalTag/x509Subject/CN": "robot-7",
+            "aws:PrincipalTag/x509Subject/O": "Acme, Inc",
+            "aws:PrincipalTag/x509Issuer/CN": "Issuing CA",
+            "aws:PrincipalTag/x509SAN/Name/CN": "Robot",
+            "aws:PrincipalTag/x509SAN/Name/O": "Acme",
+            "aws:PrincipalTag/x509SAN/DNS": "robot-7.example",
+            "aws:PrincipalTag/x509SAN/URI": "spiffe://acme/r",
+        });
+        assert_eq!(Value::Object(condition_keys(&sent)), expected);
+    }
+}

@@ -1,0 +1,108 @@
+//! The steps about the daemon that runs here.
+
+use super::environment::Door;
+use crate::cli::output;
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
+use crate::cli::running::Running;
+use anchord_config::Session;
+use anchord_config::Settings;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::client;
+
+/// Whether a daemon runs, is this version, and holds what was asked about.
+pub(super) fn daemon_steps(
+    found: &Result<Option<Running>, Failure>,
+    settings: &Settings,
+    chosen: &[&Session],
+) -> Vec<Step> {
+    let daemon = Subject::new("daemon", "daemon");
+    let running = match found {
+        Ok(Some(running)) => running,
+        Ok(None) => return vec![daemon.skipped(client::nobody(&client::places(settings)).message())],
+        Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
+    };
+    let place = running.socket.display();
+    let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
+    let found = format!("version {} at `{place}` holds {}", running.version, names.join(", "));
+    let mut steps = vec![match running.version == env!("CARGO_PKG_VERSION") {
+        true => daemon.ok(found),
+        false => daemon
+            .warning(found, format!("this is version {}; restart the daemon", env!("CARGO_PKG_VERSION"))),
+    }];
+    for session in chosen {
+        let name = &session.name;
+        let held = running.sessions.iter().find(|held| held.name == *name);
+        match held.map(|held| held.phase.as_str()) {
+            Some("live") => {}
+            Some(phase) => steps.push(daemon.warning(
+                format!("its session `{name}` is {phase}: clients get nothing"),
+                "see `anchord status` and the steps below",
+            )),
+            None => steps.push(daemon.warning(
+                format!("it has no session `{name}`"),
+                "have it read its settings again: SIGHUP, or `systemctl reload anchord`",
+            )),
+        }
+    }
+    steps
+}
+
+/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+pub(super) fn leave_files_closed(steps: &mut [Step]) {
+    for step in steps {
+        if let Some(hint) = &mut step.hint
+            && hint.starts_with(identity::LET_IT_BE_READ)
+        {
+            *hint = output::LEAVE_IT_CLOSED.into();
+        }
+    }
+}
+
+/// How clients would find the daemon that runs, or that would run with these settings.
+pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Session]) -> Door {
+    let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
+    let listeners = match running {
+        Some(running) => running.http.iter().filter_map(bound).collect(),
+        None => settings.http.listen.clone(),
+    };
+    let sessions = match running {
+        Some(running) => running.sessions.iter().map(|held| held.name.clone()).collect(),
+        None => settings.sessions.iter().map(|session| session.name.clone()).collect(),
+    };
+    let region = chosen.first().map(|session| session.region.to_string());
+    let (has_imds, has_container) = (settings.imds.is_some(), settings.container);
+    Door { listeners, sessions, has_imds, has_container, region }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::check::report::State;
+    use crate::cli::running::Held;
+
+    #[test]
+    fn a_daemon_of_another_version_is_a_warning() {
+        let command = clap::Command::new("test").args(anchord_config::arguments::all());
+        let environment = anchord_config::Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let matches = command.get_matches_from(["test", "--config", path]);
+        let settings = anchord_config::load_for_client(&matches, &environment).unwrap();
+        let steps = |version: &str| {
+            let held = Held { name: "web".into(), phase: "live".into() };
+            let running = Running {
+                socket: "/run/anchord/anchord.sock".into(),
+                version: version.into(),
+                sessions: vec![held],
+                http: Vec::new(),
+            };
+            daemon_steps(&Ok(Some(running)), &settings, &[])
+        };
+
+        assert_eq!(steps(env!("CARGO_PKG_VERSION"))[0].state, State::Ok);
+        assert_eq!(steps("0.0.1")[0].state, State::Warning);
+        assert_eq!(daemon_steps(&Ok(None), &settings, &[])[0].state, State::Skipped);
+    }
+}

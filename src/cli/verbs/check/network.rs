@@ -1,0 +1,283 @@
+//! The steps from here to an endpoint: its name, a connection, TLS and one request; and what time it is there.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::Uri;
+use tokio::net::TcpStream;
+
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
+use anchord_aws::upstream;
+use anchord_aws::upstream::Transport;
+use anchord_config as config;
+use anchord_core::clock;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+
+/// How AWS is reached.
+pub(super) struct Way<'a> {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) settings: &'a config::Upstream,
+    pub(super) clock: &'a Clock,
+}
+
+/// Something that a session calls.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// Before the dot in the ids of its steps.
+    pub(super) id: String,
+    /// As people know it.
+    pub(super) name: String,
+    /// `https://host[:port]`.
+    pub(super) url: String,
+}
+
+/// What came of asking an endpoint.
+#[derive(Default)]
+pub(super) struct Probed {
+    pub(super) steps: Vec<Step>,
+    /// AWS's time minus this host's, where a reply told it.
+    pub(super) skew: Option<time::Duration>,
+}
+
+/// Where nobody has set a limit.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Endpoint {
+    fn request(&self) -> Subject {
+        self.subject("https", "HTTPS")
+    }
+
+    fn subject(&self, id: &str, what: &str) -> Subject {
+        Subject::new(format!("{}.{id}", self.id), format!("{}: {what}", self.name))
+    }
+}
+
+impl Probed {
+    /// Whether it may be called.
+    pub(super) fn is_reached(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// What keeps calls from it.
+    pub(super) fn obstacle(&self) -> Option<Subject> {
+        self.steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone())
+    }
+}
+
+impl Way<'_> {
+    /// Looks the endpoint's name up, connects, and sends one request whose answer may be anything.
+    pub(super) async fn probe(&self, endpoint: &Endpoint) -> Probed {
+        let (name, connect) = (endpoint.subject("name", "name"), endpoint.subject("connect", "connection"));
+        let mut probed = Probed::default();
+        let uri: Uri = endpoint.url.parse().unwrap_or_default();
+        let Some(host) = uri.host() else {
+            let error = upstream::Error::Endpoint { endpoint: endpoint.url.clone() };
+            probed.steps.push(name.failed("cannot be called", &error.into()));
+            return probed;
+        };
+        let port = uri.port_u16().unwrap_or(443);
+        let first = match self.proxy(&uri) {
+            Some((proxy, port)) => {
+                probed.steps.push(name.skipped("the proxy looks it up"));
+                self.connected(&proxy, port, "the proxy ").await
+            }
+            None => {
+                probed.steps.push(looked_up(&name, host, port).await);
+                match probed.is_reached() {
+                    true => self.connected(host, port, "").await,
+                    false => Err(None),
+                }
+            }
+        };
+        probed.steps.push(match first {
+            Ok(found) => connect.ok(found),
+            Err(Some(failure)) => connect.failed("nobody answers", &failure),
+            Err(None) => connect.skipped_after(&name),
+        });
+        match probed.obstacle() {
+            None => self.ask(endpoint, host, port, &mut probed).await,
+            Some(obstacle) => probed.steps.push(endpoint.request().skipped_after(&obstacle)),
+        }
+        probed
+    }
+
+    /// The proxy's host and port, if this URI is reached through one.
+    fn proxy(&self, uri: &Uri) -> Option<(String, u16)> {
+        let url = self.settings.proxy.clone()?;
+        let proxy = upstream::Proxy { url, exceptions: self.settings.no_proxy.clone() };
+        proxy.is_for(uri).then(|| proxy.place())?
+    }
+
+    async fn connected(&self, host: &str, port: u16, whose: &str) -> Result<String, Option<Failure>> {
+        let limit = self.settings.connect_timeout.unwrap_or(PATIENCE);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let failed = |why: String| {
+            let hint =
+                "see that this host may reach it: routes, firewalls, and HTTPS_PROXY where there is a proxy";
+            let message = format!("cannot connect to {whose}{host}:{port}: {why}");
+            Some(Failure::of(Class::Transient, message, Some(hint.into())))
+        };
+        match tokio::time::timeout(limit, TcpStream::connect((bare, port))).await {
+            Ok(Ok(stream)) => {
+                let address =
+                    stream.peer_addr().map_or_else(|_| format!("{host}:{port}"), |peer| peer.to_string());
+                Ok(format!("{whose}{address} takes connections"))
+            }
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("nothing came within {} s", limit.as_secs()))),
+        }
+    }
+
+    async fn ask(&self, endpoint: &Endpoint, host: &str, port: u16, probed: &mut Probed) {
+        let subject = endpoint.request();
+        let shown = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
+        let failed = |failure: &Failure| subject.failed("no answer over TLS", failure);
+        let request = Request::get(format!("{}/", endpoint.url.trim_end_matches('/'))).body(Bytes::new());
+        let Ok(request) = request else {
+            let error = upstream::Error::Endpoint { endpoint: endpoint.url.clone() };
+            probed.steps.push(failed(&error.into()));
+            return;
+        };
+        let sent_at = self.clock.now();
+        let limit = tokio::time::timeout(PATIENCE, self.transport.send(request)).await;
+        probed.steps.push(match limit {
+            Ok(Ok(reply)) => {
+                let read_at = self.clock.now();
+                let date = reply.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+                let skew = date.and_then(clock::parse_http_date);
+                // What lies between the two is the way's.
+                probed.skew = skew.map(|aws| aws - aws.clamp(sent_at.min(read_at), read_at));
+                subject.ok(format!("{shown} answers"))
+            }
+            Ok(Err(source)) => failed(&upstream::Error::NoAnswer { host: shown, source }.into()),
+            Err(_) => {
+                let message = format!("no answer from {shown} within {} s", PATIENCE.as_secs());
+                let hint = "see whether a firewall or proxy holds the connection";
+                failed(&Failure::of(Class::Transient, message, Some(hint.into())))
+            }
+        });
+    }
+}
+
+async fn looked_up(subject: &Subject, host: &str, port: u16) -> Step {
+    if host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() {
+        return subject.ok(format!("{host} is an address"));
+    }
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port))).await;
+    let why = match found {
+        Ok(Ok(found)) => {
+            let addresses: Vec<String> = found.map(|address: SocketAddr| address.ip().to_string()).collect();
+            if !addresses.is_empty() {
+                return subject.ok(format!("{host} is {}", addresses.join(", ")));
+            }
+            "it has no address".to_owned()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("nothing came within {} s", PATIENCE.as_secs()),
+    };
+    let hint = "see /etc/resolv.conf and that the Region exists; behind a proxy set HTTPS_PROXY";
+    let failure = Failure::of(Class::Transient, format!("cannot look up {host}: {why}"), Some(hint.into()));
+    subject.failed("is not found", &failure)
+}
+
+/// The network's delay, and the whole seconds of `Date`.
+const TOLERANCE: time::Duration = time::Duration::seconds(30);
+
+/// What the replies say at worst of this host's clock.
+fn worst(skews: impl Iterator<Item = time::Duration>) -> Option<time::Duration> {
+    skews.max_by_key(|skew| skew.abs())
+}
+
+/// What to add to this host's clock to have AWS's, as far as the replies tell.
+pub(super) fn correction(skews: impl Iterator<Item = time::Duration>) -> time::Duration {
+    worst(skews).filter(|skew| skew.abs() > TOLERANCE).unwrap_or_default()
+}
+
+/// The step about this host's clock.
+pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
+    let subject = Subject::new("clock", "clock");
+    let Some(skew) = worst(skews) else {
+        return subject.skipped("no reply says what time it is at AWS");
+    };
+    if skew.abs() <= TOLERANCE {
+        return subject.ok(format!("agrees with AWS's, to within {} s", TOLERANCE.whole_seconds()));
+    }
+    let direction = if skew.is_positive() { "behind" } else { "ahead of" };
+    let found = format!("this host's clock is {} s {direction} AWS's", skew.abs().whole_seconds());
+    let hint = "synchronise it (`timedatectl`, chrony, ntpd)";
+    if skew.unsigned_abs() <= upstream::CLOCK_TOLERANCE {
+        return subject.warning(found, format!("{hint}; AWS refuses signatures from 300 s on"));
+    }
+    let why = "AWS refuses signatures whose date is more than 300 s off; anchord corrects the date of its own, but not \
+               every SDK does, and all judge by this clock when credentials end";
+    let failure = Failure::of(Class::Misconfigured, why, Some(hint.into()));
+    subject.failed(found, &failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::check::report::State;
+    use anchord_core::endpoint::Variant;
+    use anchord_core::secret::Secret;
+
+    #[test]
+    fn the_clock_is_judged_by_the_reply_that_is_furthest_off() {
+        let judged = |seconds: &[i64]| {
+            let step = clock_step(seconds.iter().map(|seconds| time::Duration::seconds(*seconds)));
+            (step.state, step.detail)
+        };
+
+        assert_eq!(judged(&[0, -30]), (State::Ok, "agrees with AWS's, to within 30 s".into()));
+        assert_eq!(judged(&[3, 31]), (State::Warning, "this host's clock is 31 s behind AWS's".into()));
+        assert_eq!(judged(&[-301, 2]), (State::Failed, "this host's clock is 301 s ahead of AWS's".into()));
+        assert_eq!(judged(&[]).0, State::Skipped);
+        let corrected = |seconds: &[i64]| {
+            correction(seconds.iter().map(|seconds| time::Duration::seconds(*seconds))).whole_seconds()
+        };
+        assert_eq!((corrected(&[0, -30]), corrected(&[-301, 2]), corrected(&[])), (0, -301, 0));
+    }
+
+    #[test]
+    fn a_proxy_is_asked_except_for_whom_it_is_not() {
+        let settings = |proxy: &str| config::Upstream {
+            connect_timeout: None,
+            read_timeout: None,
+            ca_file: None,
+            proxy: Some(Secret::new(proxy.into())),
+            no_proxy: Some("localhost,.internal".into()),
+            verifies_servers: true,
+            variant: Variant::default(),
+        };
+        let clock = Clock::system();
+        let proxy = |proxy: &str, uri: &str| {
+            let transport = Arc::new(Nobody);
+            let way = Way { transport, settings: &settings(proxy), clock: &clock };
+            way.proxy(&uri.parse().unwrap())
+        };
+        let chosen = Some(("proxy.example".to_owned(), 3128));
+
+        let with_login = "http://user:canary@proxy.example:3128";
+        assert_eq!(proxy(with_login, "https://sts.us-east-1.amazonaws.com"), chosen);
+        assert_eq!(proxy("proxy.example:3128", "https://sts.us-east-1.amazonaws.com"), chosen);
+        assert_eq!(proxy(with_login, "https://vpce.internal"), None);
+    }
+
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn send(
+            &self,
+            _: Request<Bytes>,
+        ) -> upstream::BoxFuture<'_, Result<upstream::Reply, upstream::TransportError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What keeps a role from being assumed with the credentials before it.
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cli::output::check::report::Step;
+use crate::cli::output::check::report::Subject;
+use anchord_config as config;
+use anchord_core::failure::Failure;
+
+/// Whoever assumes a role.
+pub(super) struct Principal {
+    /// The role or the user, where it is known.
+    pub(super) arn: Option<String>,
+    /// Whether it began with a certificate, whose name goes on as the source identity.
+    pub(super) is_certified: bool,
+}
+
+/// The step that AWS refused for `failure`.
+pub(super) fn refused(
+    subject: &Subject,
+    step: &config::Step,
+    principal: &Principal,
+    failure: &Failure,
+) -> Step {
+    let found = format!("{} could not be assumed", step.role.as_str());
+    let failed = subject.failed(found, failure);
+    let message = failure.message();
+    let lacks = message.contains("not authorized to perform") && !message.contains("explicit deny");
+    let Some(arn) = principal.arn.as_ref().filter(|_| lacks) else {
+        return failed;
+    };
+    let hint = format!(
+        "add the statements below: to the trust policy of {}, and to a policy of {arn}; or see why what is there does not \
+         hold",
+        step.role.as_str()
+    );
+    failed
+        .hinting(hint)
+        .suggesting("trust_policy_statement", trust_policy_statement(step, principal, arn))
+        .suggesting("callers_policy_statement", policy_statement(step, principal))
+}
+
+fn actions(step: &config::Step, principal: &Principal) -> Vec<&'static str> {
+    let mut actions = vec!["sts:AssumeRole"];
+    // What a certificate's session carries has to be let through by each role behind it.
+    if principal.is_certified || !step.tags.is_empty() {
+        actions.push("sts:TagSession");
+    }
+    if principal.is_certified || step.source_identity.is_some() {
+        actions.push("sts:SetSourceIdentity");
+    }
+    actions
+}
+
+fn trust_policy_statement(step: &config::Step, principal: &Principal, arn: &str) -> Value {
+    let mut statement = json!({
+        "Effect": "Allow",
+        "Principal": { "AWS": arn },
+        "Action": actions(step, principal),
+    });
+    if let Some(external_id) = &step.external_id {
+        statement["Condition"] = json!({ "StringEquals": { "sts:ExternalId": external_id } });
+    }
+    statement
+}
+
+fn policy_statement(step: &config::Step, principal: &Principal) -> Value {
+    json!({ "Effect": "Allow", "Action": actions(step, principal), "Resource": step.role.as_str() })
+}

@@ -1,0 +1,383 @@
+//! `anchord exec`: a command whose SDKs find the daemon, whatever the environment and its files say.
+
+use std::ffi::OsString;
+use std::io;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use rustix::fs::OFlags;
+use rustix::process::DumpableBehavior;
+
+use super::bedrock;
+use super::check::Profiles;
+use super::credential_process;
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::output;
+use crate::cli::running;
+use crate::cli::running::Running;
+use crate::cli::threads;
+use anchord_aws::signing;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Settings;
+use anchord_core::arn::Region;
+use anchord_core::clock::Clock;
+use anchord_core::content;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::failure::system_reason;
+use anchord_core::secret::Secret;
+use anchord_runtime::client;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let settings = match config::load_for_asking(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => return output::report_problems(&problems, surroundings),
+    };
+    let lifetime = matches.get_one::<String>("ttl").map(|text| bedrock::lifetime(text)).transpose();
+    let lifetime = match lifetime {
+        Ok(lifetime) => lifetime.unwrap_or(signing::LONGEST_API_KEY),
+        Err(failure) => {
+            output::report(&failure, surroundings);
+            return Exit::Usage;
+        }
+    };
+    let key_lifetime = matches.get_flag("bedrock-api-key").then_some(lifetime);
+    let asked = Asked { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
+    let changes = match changes(&asked, settings, surroundings) {
+        Ok(changes) => changes,
+        Err(failure) => return output::report(&failure, surroundings),
+    };
+    warn_of_regions(&changes, surroundings);
+    let mut words = matches.get_many::<OsString>("command").into_iter().flatten();
+    let Some(program) = words.next() else { return Exit::Usage };
+    let mut command = Command::new(program);
+    command.args(words).envs(changes.set);
+    changes.removed.iter().for_each(|name| _ = command.env_remove(name));
+    // Comes back only if it went wrong.
+    let error = command.exec();
+    let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
+    let program = program.to_string_lossy();
+    let program = match config::is_key_material(&program) {
+        true => "the command, which holds the content of a key or certificate".to_owned(),
+        false => format!("`{}`", program.escape_debug()),
+    };
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(surroundings.stderr, "anchord: cannot run {program}: {error}");
+    exit
+}
+
+/// The command's SDKs would call a host that does not exist.
+fn warn_of_regions(changes: &Changes, surroundings: &mut Surroundings<'_>) {
+    let set = changes.set.iter().filter(|(name, _)| REGIONS.contains(name));
+    let mut regions: Vec<String> = set.map(|(_, region)| region.to_string_lossy().into_owned()).collect();
+    regions.extend(REGIONS.iter().filter_map(|name| surroundings.environment.get(name)).map(str::to_owned));
+    regions.sort();
+    regions.dedup();
+    let known = regions.iter().filter_map(|region| Region::parse(region).ok());
+    for doubt in known.filter_map(|region| config::doubt_about(&region)) {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+    }
+}
+
+/// What the command finds otherwise than we have.
+#[derive(Debug, Default)]
+struct Changes {
+    set: Vec<(&'static str, OsString)>,
+    removed: Vec<&'static str>,
+}
+
+/// What flags say of the variables.
+struct Asked {
+    /// For an API key of Bedrock.
+    key_lifetime: Option<Duration>,
+    /// Whether the bearer stays out of the environment.
+    token_file_only: bool,
+}
+
+fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -> Result<Changes, Failure> {
+    let environment = surroundings.environment;
+    let named =
+        settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
+    let runtime = threads::runtime()?;
+    let running = runtime.block_on(running::find(&settings, named.as_deref()))?;
+    let running = running.ok_or_else(|| client::nobody(&client::places(&settings)))?;
+    let name = running::which(&running, named)?;
+    let settings = Settings { picked: Some(name.clone()), ..settings };
+    runtime.block_on(running.confirm(&settings, &name))?;
+    let region = settings.the_session().map(|session| session.region.clone());
+    not_dumpable();
+    let (token_file, bearer) = token_file(&settings, &running, &name)?;
+    let found = Found {
+        uri: format!("{}/v1/credentials/{name}", listener(&running)?),
+        token_file,
+        bearer: Some(bearer).filter(|_| !asked.token_file_only),
+        region: region.clone(),
+    };
+    let mut changes = found.changes(environment, &Profiles::read(environment));
+    if let Some(lifetime) = asked.key_lifetime {
+        let key = bedrock_api_key(&settings, region, lifetime, surroundings)?;
+        changes.removed.retain(|name| *name != API_KEY);
+        changes.set.push((API_KEY, key.expose().into()));
+    }
+    Ok(changes)
+}
+
+/// A listener that every SDK takes for container credentials without TLS: on loopback, IPv4 where there is one.
+fn listener(running: &Running) -> Result<&str, Failure> {
+    let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
+    let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
+    let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
+    let chosen = running.http.iter().filter(on_loopback).min_by_key(is_v6);
+    chosen.map(String::as_str).ok_or_else(|| {
+        let message = "the daemon serves no HTTP on loopback";
+        let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
+        Failure::of(Class::Misconfigured, message, Some(hint.into()))
+    })
+}
+
+/// Keeps other processes from the secrets that the command gets, for as long as this is not yet the command.
+fn not_dumpable() {
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// The bearer's file, which SDKs read again for each request, and what is in it. It is in the daemon's runtime directory: where the
+/// settings have it, if it is the daemon of these settings, else beside the socket.
+fn token_file(
+    settings: &Settings,
+    running: &Running,
+    session: &str,
+) -> Result<(PathBuf, Secret<String>), Failure> {
+    let is_own = settings.socket.as_ref().is_some_and(|socket| socket.path == running.socket);
+    let own = is_own.then_some(settings.runtime_directory.as_path());
+    let folders = own.into_iter().chain(running.socket.parent());
+    let mut paths: Vec<PathBuf> = folders.map(|folder| folder.join(format!("{session}.token"))).collect();
+    paths.dedup();
+    let mut fault = None;
+    for path in paths {
+        match bearer(&path) {
+            Ok(Some(bearer)) => return Ok((path, bearer)),
+            Ok(None) => fault = fault.or(Some(no_bearer(&path))),
+            Err(why) => fault = fault.or(Some(unreadable(&path, session, &why))),
+        }
+    }
+    Err(fault.unwrap_or_else(|| Failure::of(Class::Broken, "the socket has no folder", None)))
+}
+
+/// What a header can carry as it is; `None` where the file holds anything else.
+///
+/// Its owner and mode are the daemon's affair, which may open it to a group. Only what is no file is refused.
+fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::Fault> {
+    /// Far above a bearer's length. Room for all of it at once: a buffer that grows leaves copies behind.
+    const LONGEST: u64 = 4096;
+    let (file, _) = content::open(path, OFlags::NOFOLLOW)?;
+    let mut read = Secret::new(String::with_capacity(8192));
+    let length = match read.change(|text| file.take(LONGEST + 1).read_to_string(text)) {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(content::Fault::System(system_reason(&error))),
+    };
+    let fits = (1..=4096).contains(&length) && read.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    Ok(fits.then_some(read))
+}
+
+fn no_bearer(path: &Path) -> Failure {
+    let message = format!("the token file `{}` holds no bearer", path.display());
+    Failure::of(Class::Misconfigured, message, Some(NEW_ONE.into()))
+}
+
+const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
+
+fn unreadable(path: &Path, session: &str, why: &content::Fault) -> Failure {
+    let hint = match why {
+        content::Fault::System(error) if error.kind() == io::ErrorKind::NotFound => {
+            "see that the daemon serves container credentials (`enabled` in [container]), and name its \
+             --runtime-directory if that is elsewhere"
+                .to_owned()
+        }
+        content::Fault::System(_) => format!(
+            "only the daemon's user may read it: run the command as that user, or give an AWS profile \
+             `credential_process = anchord credential-process --session {session}`"
+        ),
+        _ => NEW_ONE.to_owned(),
+    };
+    let message = format!("cannot read the token file `{}`: {why}", path.display());
+    Failure::of(Class::Misconfigured, message, Some(hint))
+}
+
+fn bedrock_api_key(
+    settings: &Settings,
+    region: Option<Region>,
+    lifetime: Duration,
+    surroundings: &Surroundings<'_>,
+) -> Result<Secret<String>, Failure> {
+    let environment = surroundings.environment;
+    let Some(region) = region_of(environment)?.or(region) else {
+        let message = "no Region is known for the API key";
+        return Err(Failure::of(Class::Misconfigured, message, Some("set AWS_REGION".into())));
+    };
+    let credentials = credential_process::credentials(settings, surroundings)?;
+    let now = Clock::system().now();
+    let lifetime = signing::api_key_lifetime(&credentials, now, lifetime);
+    signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)
+        .map_err(|_| Failure::of(Class::Broken, "no API key can be made of these credentials", None))
+}
+
+/// The Region that a variable names; one that no Region can have is told, for the command's SDKs would take it too.
+fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
+    let Some((variable, text)) = REGIONS.iter().find_map(|name| Some((name, environment.get(name)?))) else {
+        return Ok(None);
+    };
+    Region::parse(text).map(Some).map_err(|error| {
+        let hint = format!("set {variable} to a Region, such as eu-west-1, or unset it");
+        Failure::of(Class::Misconfigured, format!("{variable}: {error}"), Some(hint))
+    })
+}
+
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
+/// Python asks the second, most SDKs the first, Go and the CLI both.
+const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// What SDKs take before container credentials, or in their place.
+const SHADOWS: [&str; 17] = [
+    // Go's and Ruby's other names for keys.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AMAZON_ACCESS_KEY_ID",
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    TOKEN,
+    API_KEY,
+];
+const PROXIES: [&str; 6] =
+    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+/// What the daemon has for the command.
+struct Found {
+    uri: String,
+    token_file: PathBuf,
+    /// For SDKs that do not know the file.
+    bearer: Option<Secret<String>>,
+    /// Known to whoever has the session's settings.
+    region: Option<Region>,
+}
+
+impl Found {
+    fn changes(&self, environment: &Environment, profiles: &Profiles) -> Changes {
+        let mut set: Vec<(&'static str, OsString)> = vec![
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into()),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", self.token_file.as_os_str().into()),
+        ];
+        let given = REGIONS.iter().find_map(|name| environment.get(name));
+        let region = given.or(self.region.as_ref().map(Region::as_str));
+        for name in REGIONS.into_iter().filter(|name| environment.get(name).is_none()) {
+            set.extend(region.map(|region| (name, region.into())));
+        }
+        if PROXIES.iter().any(|name| environment.get(name).is_some()) {
+            let all = ["no_proxy", "NO_PROXY"];
+            let any = || all.iter().find_map(|name| environment.get(name));
+            for name in all {
+                set.push((name, with_loopback(environment.get(name).or_else(any)).into()));
+            }
+        }
+        let files =
+            [("AWS_SHARED_CREDENTIALS_FILE", &profiles.credentials), ("AWS_CONFIG_FILE", &profiles.config)];
+        for (name, file) in files {
+            if file.profile("default").and_then(|profile| profile.gives()).is_some() {
+                set.push((name, "/dev/null".into()));
+            }
+        }
+        let mut removed = SHADOWS.to_vec();
+        if let Some(bearer) = &self.bearer {
+            removed.retain(|name| *name != TOKEN);
+            set.push((TOKEN, bearer.expose().into()));
+        }
+        Changes { set, removed }
+    }
+}
+
+/// A list of exceptions with loopback in it.
+fn with_loopback(given: Option<&str>) -> String {
+    let given: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).collect();
+    if given.contains(&"*") {
+        return "*".into();
+    }
+    let more = LOOPBACK.into_iter().filter(|name| !given.contains(name));
+    let all: Vec<_> = given.iter().copied().filter(|name| !name.is_empty()).chain(more).collect();
+    all.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(environment: &Environment, name: &str) -> Option<String> {
+        let found = Found {
+            uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
+            token_file: "/run/anchord/web.token".into(),
+            bearer: None,
+            region: Region::parse("eu-west-1").ok(),
+        };
+        let changes = found.changes(environment, &Profiles::read(environment));
+        let found = changes.set.iter().find(|(set, _)| *set == name);
+        found.map(|(_, value)| value.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn a_region_that_is_set_is_the_one_for_all() {
+        let none = Environment::from_iter([("A", "b")]);
+        let one = Environment::from_iter([("AWS_DEFAULT_REGION", "us-west-2")]);
+
+        assert_eq!(changed(&none, "AWS_REGION").as_deref(), Some("eu-west-1"));
+        assert_eq!(changed(&none, "AWS_DEFAULT_REGION").as_deref(), Some("eu-west-1"));
+        assert_eq!(changed(&one, "AWS_REGION").as_deref(), Some("us-west-2"));
+        assert_eq!(changed(&one, "AWS_DEFAULT_REGION"), None);
+    }
+
+    #[test]
+    fn loopback_is_no_proxys_business() {
+        let none = Environment::from_iter([("NO_PROXY", ".internal")]);
+        let proxied =
+            Environment::from_iter([("HTTPS_PROXY", "http://p"), ("NO_PROXY", ".internal, localhost")]);
+        let all = Environment::from_iter([("http_proxy", "http://p"), ("no_proxy", "*")]);
+
+        assert_eq!(changed(&none, "NO_PROXY"), None);
+        for name in ["NO_PROXY", "no_proxy"] {
+            assert_eq!(changed(&proxied, name).as_deref(), Some(".internal,localhost,127.0.0.1,::1"));
+            assert_eq!(changed(&all, name).as_deref(), Some("*"));
+        }
+    }
+
+    #[test]
+    fn the_listener_is_one_that_every_sdk_takes() {
+        let running = |http: &[&str]| Running {
+            socket: "/run/anchord/anchord.sock".into(),
+            version: "1".into(),
+            sessions: Vec::new(),
+            http: http.iter().map(ToString::to_string).collect(),
+        };
+        let chosen = |http: &[&str]| listener(&running(http)).map(str::to_owned).ok();
+
+        assert_eq!(chosen(&["http://169.254.169.254:80"]), None);
+        assert_eq!(chosen(&["http://[::1]:1", "http://127.0.0.1:2"]).as_deref(), Some("http://127.0.0.1:2"));
+    }
+}

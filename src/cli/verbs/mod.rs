@@ -1,0 +1,72 @@
+//! What the program does: a file or a folder for each verb, chosen here under both names of the program.
+
+mod bedrock;
+mod certificate;
+mod check;
+mod config_check;
+mod credential_process;
+mod exec;
+#[cfg(feature = "pkcs11")]
+mod pkcs11_host;
+mod read_certificate_data;
+mod run;
+mod serve;
+mod sign_string;
+mod status;
+mod update;
+
+use clap::ArgMatches;
+
+use super::Exit;
+use super::Surroundings;
+use super::grammar;
+use super::grammar::helper;
+use super::grammar::helper::Name;
+#[cfg(feature = "pkcs11")]
+use super::grammar::pkcs11_host::VERB as PKCS11_HOST;
+use super::output;
+
+/// Runs the verb that was asked for. The grammar of the name has let no other verb through.
+pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let name = surroundings.name;
+    let Some((verb, matches)) = matches.subcommand() else {
+        // As AWS's tool does. anchord's own grammar demands a verb.
+        return output::print(surroundings, &grammar::of(name).render_help().to_string());
+    };
+    if let (Name::Helper, "credential-process" | "serve" | "update", Some(mistake)) =
+        (name, verb, helper::missing(matches))
+    {
+        return output::report_mistakes(&vec![mistake], surroundings);
+    }
+    match verb {
+        "run" => run::run(matches, surroundings),
+        "credential-process" => credential_process::run(matches, name, surroundings),
+        "serve" => serve::run(matches, name, surroundings),
+        "update" => update::run(matches, name, surroundings),
+        "read-certificate-data" => read_certificate_data::run(matches, name, surroundings),
+        "sign-string" => sign_string::run(matches, name, surroundings),
+        "status" => status::run(matches, surroundings),
+        "check" => check::run(matches, surroundings),
+        "exec" => exec::run(matches, surroundings),
+        "bedrock" => bedrock::run(matches, surroundings),
+        "config" => match matches.subcommand() {
+            Some(("check", matches)) => config_check::run(matches, surroundings),
+            _ => Exit::Usage,
+        },
+        "certificate" => match matches.subcommand() {
+            Some(("show", matches)) => certificate::show(matches, surroundings),
+            _ => Exit::Usage,
+        },
+        #[cfg(feature = "pkcs11")]
+        PKCS11_HOST => pkcs11_host::run(matches, surroundings),
+        "version" => output::print(surroundings, version(name)),
+        _ => Exit::Usage,
+    }
+}
+
+fn version(name: Name) -> &'static str {
+    match name {
+        Name::Anchord => concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"),
+        Name::Helper => concat!(env!("CARGO_PKG_VERSION"), "\n"),
+    }
+}

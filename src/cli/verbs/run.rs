@@ -1,0 +1,189 @@
+//! `anchord run`: the daemon.
+
+use std::io::LineWriter;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use futures_util::future::join_all;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tracing::Level;
+use tracing::info;
+use tracing::warn;
+
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::output;
+use crate::cli::output::prompt;
+use crate::cli::threads;
+use crate::telemetry;
+use anchord_config as config;
+use anchord_config::Environment;
+use anchord_config::Problems;
+use anchord_config::Settings;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+use anchord_runtime::daemon::Reload;
+use anchord_runtime::daemon::Seams;
+use anchord_session::Freshness;
+use anchord_session::Sessions;
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let settings = match config::load(matches, surroundings.environment) {
+        Ok(settings) => settings,
+        Err(problems) => return output::report_problems(&problems, surroundings),
+    };
+    // Before anything else is opened: the descriptors that systemd passed have fixed numbers.
+    let passed = match daemon::passed_descriptors(surroundings.environment.get("FDSTORE")) {
+        Ok(passed) => passed,
+        Err(error) => return output::report(&daemon::Error::Passed(error).into(), surroundings),
+    };
+    let (matches, environment) = (matches.clone(), surroundings.environment.clone());
+    let read = move || config::load(&matches, &environment);
+    let hangup = Hangup::Reloads;
+    start(Start { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hangup {
+    /// Settings are read again, as of daemons.
+    Reloads,
+    /// The terminal is gone, and whoever was at it.
+    Ends,
+}
+
+/// What a daemon starts with.
+pub(super) struct Start {
+    pub(super) settings: Settings,
+    /// Listeners that it does not bind itself.
+    pub(super) passed: daemon::Passed,
+    /// How its settings are read again.
+    pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
+    /// What stderr is told once there are credentials, or a reason why not.
+    pub(super) announce: fn(&daemon::Bound) -> Option<String>,
+    pub(super) hangup: Hangup,
+}
+
+/// A daemon, to its end.
+pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
+    let Start { settings, passed, read, announce, hangup } = start;
+    prompt::ask_for_all(&settings);
+    let queue = match log_queue() {
+        Ok(queue) => queue,
+        Err(failure) => return output::report(&failure, surroundings),
+    };
+    let logs = start_logs(&settings, surroundings.environment, &queue);
+    // Behind the logs, and without waiting for a reader that hangs.
+    let mut stderr = LineWriter::new(queue.writer());
+    let surroundings = &mut surroundings.with_stderr(&mut stderr);
+    daemon::no_core_files();
+    daemon::raise_descriptor_limit();
+    let runtime = match threads::runtime_with_threads() {
+        Ok(runtime) => runtime,
+        Err(failure) => return output::report(&failure, surroundings),
+    };
+    let first = settings.clone();
+    let read = Arc::new(move || {
+        let settings = read()?;
+        prompt::answer_as_before(&settings, &first);
+        Ok(settings)
+    });
+    let taken = Box::new(move |settings: &Settings| logs.set_level(level(settings)));
+    let mut announced = |bound: &daemon::Bound| {
+        if let Some(text) = announce(bound) {
+            let _ = surroundings.stderr.write_all(text.as_bytes());
+        }
+    };
+    let outcome = runtime.block_on(serve(&settings, passed, read, taken, &mut announced, hangup));
+    // A name lookup may still block a thread; the process need not wait for it.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(failure) => output::report(&failure, surroundings),
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    passed: daemon::Passed,
+    read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
+    taken: Box<dyn FnMut(&Settings) + Send>,
+    announce: &mut dyn FnMut(&daemon::Bound),
+    meaning: Hangup,
+) -> Result<(), Failure> {
+    let cannot_listen =
+        |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
+
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
+    info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
+    let daemon = daemon::build(settings, &Seams::real(), passed).await?;
+    // Signals that come while one is being obeyed are one more, together.
+    let (ask, asked) = mpsc::channel(1);
+    let stop = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                Some(()) = hangup.recv() => {
+                    if meaning == Hangup::Ends {
+                        return;
+                    }
+                    // Full means that a reading is asked for already.
+                    let _ = ask.try_send(());
+                }
+            }
+        }
+    };
+    let (bound, sessions) = (daemon.bound().clone(), daemon.sessions());
+    let mut running = std::pin::pin!(daemon.with_reload(Reload { asked, read, taken }).run(stop));
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        () = first_credentials(&sessions) => announce(&bound),
+    }
+    Ok(running.await?)
+}
+
+/// Ends when each session has credentials, or a reason why not, or has been waited for long enough.
+async fn first_credentials(sessions: &Sessions) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    join_all(sessions.iter().map(|session| session.hand_out(Freshness::Full, PATIENCE))).await;
+}
+
+fn level(settings: &Settings) -> Level {
+    match settings.log.level {
+        config::Level::Error => Level::ERROR,
+        config::Level::Warn => Level::WARN,
+        config::Level::Info => Level::INFO,
+        config::Level::Debug => Level::DEBUG,
+        config::Level::Trace => Level::TRACE,
+    }
+}
+
+/// What a verb that goes on logs through; its end waits for what is queued.
+pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
+    telemetry::Queue::start().map_err(|error| {
+        let message = format!("cannot start a thread: {error}");
+        Failure::of(Class::Misconfigured, message, Some(threads::HINT.into()))
+    })
+}
+
+pub(super) fn start_logs(
+    settings: &Settings,
+    environment: &Environment,
+    queue: &telemetry::Queue,
+) -> telemetry::Logs {
+    let format = match settings.log.format {
+        config::Format::Text => telemetry::Format::Text,
+        config::Format::Json => telemetry::Format::Json,
+    };
+    // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
+    let under_journal = environment.get("JOURNAL_STREAM").is_some();
+    telemetry::init(level(settings), format, !under_journal, queue.writer())
+}

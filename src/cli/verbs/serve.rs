@@ -1,0 +1,206 @@
+//! `anchord serve`: the daemon with one session and without a configuration file, as AWS's tool has it.
+//!
+//! It imitates the metadata service on one port of 127.0.0.1 and, unless told to, nothing else: no Unix socket, no
+//! container credentials, no file that anybody has to know.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use rustix::fs::Access;
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
+use tempfile::TempDir;
+
+use super::run;
+use super::run::Hangup;
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::grammar::helper::Line;
+use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::OFF_UNLESS_GIVEN;
+use crate::cli::grammar::helper::Words;
+use crate::cli::output;
+use anchord_config::Environment;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_runtime::daemon;
+
+const PORT: u16 = 9911;
+const HOP_LIMIT: u32 = 64;
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = Words(matches);
+    let port = words.get("port").and_then(|text| text.parse().ok()).unwrap_or(PORT);
+    let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
+    let (folder, temporary) = folder(&words, port, surroundings.environment);
+    let own = own_flags(&words, port, folder.as_deref());
+    let settled = Line::read(matches, name, surroundings.environment, &own)
+        .and_then(|line| line.settings().map(|settings| (line, settings)));
+    let (line, settings) = match settled {
+        Ok(settled) => settled,
+        Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
+    };
+    output::warn(&line.warnings, surroundings);
+    if let (Some(kept), Some(_)) = (kept_folder(port, surroundings.environment), &temporary) {
+        output::warn(&[cannot_keep(&kept)], surroundings);
+    }
+    let listener = match listen(port, hop_limit) {
+        Ok(listener) => listener,
+        Err(error) => return output::report(&cannot_listen(port, &error), surroundings),
+    };
+    let passed = daemon::Passed { tcp: vec![listener], ..daemon::Passed::default() };
+    let again = settings.clone();
+    let read = Box::new(move || Ok(again.clone()));
+    let hangup = if is_hangup_ignored() { Hangup::Reloads } else { Hangup::Ends };
+    run::start(run::Start { settings, passed, read, announce, hangup }, surroundings)
+}
+
+/// Whether whoever started this wants it to outlive the terminal, as nohup does.
+fn is_hangup_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & HANGUP != 0))
+}
+
+/// What it serves, in flags of ours; those that were given hold.
+fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String> {
+    let mut flags = vec!["--imds-enabled=true".to_owned(), format!("--listen=127.0.0.1:{port}")];
+    for (flag, _) in OFF_UNLESS_GIVEN {
+        if words.get(flag).is_none() {
+            flags.push(format!("--{flag}=false"));
+        }
+    }
+    flags.extend(folder.map(|folder| format!("--runtime-directory={}", folder.display())));
+    flags
+}
+
+/// Where it keeps the key of its tokens: a folder of its own for each port, in the user's runtime directory, or one that
+/// goes with the process, where there is no such directory or it is not this user's. Where nothing can be written it is
+/// one that does not exist, and the daemon keeps the key in memory. `None` where a folder was named.
+fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<PathBuf>, Option<TempDir>) {
+    if words.has("runtime-directory") {
+        return (None, None);
+    }
+    let kept = kept_folder(port, environment);
+    if let Some(kept) = kept.clone().filter(|kept| is_usable(kept)) {
+        return (Some(kept), None);
+    }
+    match temporary() {
+        Ok(temporary) => (Some(temporary.path().to_owned()), Some(temporary)),
+        Err(_) => (Some(kept.unwrap_or_else(|| Path::new(ROOTS).join(format!("serve-{port}")))), None),
+    }
+}
+
+const ROOTS: &str = "/run/anchord";
+
+/// The folder that outlives the process; none for a port that the kernel chooses, which the next process does not have.
+fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
+    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
+    let base = first("RUNTIME_DIRECTORY")
+        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
+        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
+        .filter(|base| base.is_absolute() && port != 0);
+    base.map(|base| base.join(format!("serve-{port}")))
+}
+
+/// The daemon says the like of a key in memory alone.
+fn cannot_keep(folder: &Path) -> String {
+    format!(
+        "`{}` cannot be made or written to; a restart ends the tokens of IMDS clients (--runtime-directory names another)",
+        folder.display()
+    )
+}
+
+/// Whether the folder is there, or can be made, and can be written to.
+fn is_usable(folder: &Path) -> bool {
+    daemon::make_runtime_directory(folder).is_ok()
+        && rustix::fs::accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
+fn temporary() -> io::Result<TempDir> {
+    // What can be written in a container whose root file system is read-only.
+    const SHARED_MEMORY: &str = "/dev/shm";
+    let mut private = tempfile::Builder::new();
+    private.prefix("anchord-").permissions(Permissions::from_mode(0o700));
+    private.tempdir().or_else(|error| private.tempdir_in(SHARED_MEMORY).map_err(|_| error))
+}
+
+/// Responses carry `hop_limit` as their time to live, which connections have from their listener.
+fn listen(port: u16, hop_limit: u32) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_ttl(hop_limit)?;
+    Ok(listener)
+}
+
+fn cannot_listen(port: u16, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("`ss -ltnp` shows who uses port {port}; name another with --port")
+        }
+        _ => "name another with --port".into(),
+    };
+    let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
+    Failure::of(Class::Misconfigured, message, Some(hint))
+}
+
+/// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.
+fn announce(bound: &daemon::Bound) -> Option<String> {
+    let address = bound.http.first()?;
+    Some(format!("SDKs find it with\nexport AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::cli::grammar::helper;
+
+    #[test]
+    fn responses_have_the_hop_limit_that_was_asked_for() {
+        let listener = listen(0, 2).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+
+        let (accepted, _) = listener.accept().unwrap();
+
+        assert_eq!(accepted.ttl().unwrap(), 2);
+    }
+
+    #[test]
+    fn each_port_has_a_folder_of_its_own_and_a_free_port_a_temporary_one() {
+        let own = tempfile::tempdir().unwrap();
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", own.path().to_str().unwrap())]);
+        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
+        let words = Words(&matches);
+
+        let (named, none) = folder(&words, 9911, &environment);
+        let (made, temporary) = folder(&words, 0, &environment);
+
+        assert_eq!(named.unwrap(), own.path().join("anchord/serve-9911"));
+        assert!(none.is_none());
+        let temporary = temporary.unwrap();
+        assert_eq!(made.unwrap(), temporary.path());
+        // Whatever the umask: a daemon refuses a folder that others may write to.
+        assert_eq!(fs_err::metadata(temporary.path()).unwrap().mode() & 0o777, 0o700);
+    }
+
+    /// After `su` the variable names another user's folder; in a container `/run` may be read-only.
+    #[test]
+    fn where_the_usual_folder_cannot_be_made_a_temporary_one_does() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let environment = Environment::from_iter([("XDG_RUNTIME_DIR", file.path().to_str().unwrap())]);
+        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
+
+        let (made, temporary) = folder(&Words(&matches), 9911, &environment);
+
+        assert_eq!(made.unwrap(), temporary.expect("one that goes with the process").path());
+    }
+}

@@ -1,0 +1,100 @@
+//! `anchord sign-string`: signs a text that is the same for a key each time, to see whether the key can sign.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+use tracing::debug;
+
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::grammar::helper::Line;
+use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::Words;
+use crate::cli::output;
+use crate::cli::output::prompt;
+use crate::telemetry;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity::Algorithm;
+use anchord_identity::Hash;
+use anchord_identity::Passphrase;
+use anchord_identity::Pipes;
+use anchord_identity::Source;
+use anchord_runtime::daemon;
+
+/// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
+/// begins like this, so the signature is good for nothing else.
+const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
+const OF_KEY: &[u8] = b"IAM RA";
+
+pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+    daemon::no_core_files();
+    let words = Words(matches);
+    let hash = match words.get("digest") {
+        Some("SHA384") => Hash::Sha384,
+        Some("SHA512") => Hash::Sha512,
+        _ => Hash::Sha256,
+    };
+    if !["certificate", "private-key", "cert-selector"].iter().any(|flag| words.has(flag)) {
+        let mistake =
+            "there is no --private-key; hint: name the key, or with --certificate the place that has it";
+        return output::report_mistakes(&vec![mistake.into()], surroundings);
+    }
+    // A key needs no certificate to sign.
+    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("/dev/null")?)))
+    {
+        Ok(read) => read,
+        Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
+    };
+    output::warn(&warnings, surroundings);
+    if line.debug {
+        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    }
+    match signature(&source, words.has("certificate"), hash) {
+        Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),
+        Err(failure) => output::report(&failure, surroundings),
+    }
+}
+
+fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>, Failure> {
+    let mut source = source.clone();
+    source.read_pipes(&mut Pipes::default());
+    if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
+        prompt::ask_for("the private key", answer);
+    }
+    // A certificate that was named for nothing would be a mistake that nobody is told of.
+    let key = if is_certified { source.certified_key() } else { source.signing_key() }?;
+    debug!(algorithm = ?key.algorithm(), guarded_by = ?source.guard(), ?hash, "Signing");
+    let mut text = TEXT.to_vec();
+    if key.algorithm() != Algorithm::MlDsa {
+        let of_key = [OF_KEY, key.public_key()].concat();
+        text.extend(ring::digest::digest(&ring::digest::SHA256, &of_key).as_ref());
+    }
+    match key.sign_with(hash, &text) {
+        Some(signature) => signature.map_err(Failure::from),
+        None => Err(Failure::of(
+            Class::Misconfigured,
+            "this key signs with SHA256 alone, as Roles Anywhere has it",
+            Some("leave out --digest".into()),
+        )),
+    }
+}
+
+fn print(signature: &[u8], format: &str, surroundings: &mut Surroundings<'_>) -> Exit {
+    let mut digits = String::new();
+    for byte in signature {
+        // Writing into a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    let bytes = match format {
+        "bin" => signature.to_vec(),
+        "text" => digits.into_bytes(),
+        _ => format!("\"{digits}\"").into_bytes(),
+    };
+    // No line break at the end: programs compare what they read.
+    match output::print_bytes(surroundings, &bytes) {
+        Ok(_) => Exit::Done,
+        Err(exit) => exit,
+    }
+}

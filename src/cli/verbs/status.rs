@@ -1,0 +1,96 @@
+//! `anchord status`: what a running daemon holds and what ails it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use serde_json::Value;
+
+use crate::cli::Exit;
+use crate::cli::Surroundings;
+use crate::cli::output;
+use crate::cli::output::status::Status;
+use crate::cli::running;
+use crate::cli::threads;
+use anchord_config as config;
+use anchord_config::Settings;
+use anchord_core::clock::Clock;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_core::secret::Secret;
+use anchord_runtime::client;
+use anchord_runtime::client::Asked;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
+    let environment = surroundings.environment;
+    // A mistake in a settings file does not hide a daemon that is named.
+    let settled = match matches.contains_id("socket-path") {
+        true => config::load_place(matches, environment),
+        false => config::load_for_asking(matches, environment),
+    };
+    let settings = match settled {
+        Ok(settings) => settings,
+        Err(problems) => return output::report_problems(&problems, surroundings),
+    };
+    let session = settings.picked.as_deref();
+    let mut places = client::places(&settings);
+    let asked = threads::runtime().and_then(|runtime| {
+        if let Some(socket) = runtime.block_on(socket_of(&settings, session))? {
+            places.retain(|place| place.path == socket);
+        }
+        Ok(runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)))
+    });
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(failure) => return output::report(&failure, surroundings),
+    };
+    let body = match asked {
+        Asked::Answered(body) => only(body, session),
+        Asked::Refused(failure)
+        | Asked::Unknown(failure)
+        | Asked::Differs(failure)
+        | Asked::Forbidden(failure) => {
+            return output::report(&failure, surroundings);
+        }
+        Asked::NoDaemon => {
+            let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+            let message = format!("no daemon listens on {}", paths.join(" or "));
+            let hint = Some("start it with `anchord run`, or name its socket with --socket-path".into());
+            return output::report(&Failure::of(Class::Transient, message, hint), surroundings);
+        }
+    };
+    let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
+        let failure = Failure::of(Class::Transient, "the daemon's status cannot be read", None);
+        return output::report(&failure, surroundings);
+    };
+    let text = if matches.get_flag("json") {
+        format!("{}\n", String::from_utf8_lossy(body.expose()).trim_end())
+    } else {
+        output::status::text(&status, &Clock::system())
+    };
+    match output::print(surroundings, &text) {
+        Exit::Done => output::status::worst(&status),
+        other => other,
+    }
+}
+
+/// The socket of the daemon that has the session that is meant, where one is meant and a daemon runs.
+async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    let Some(name) = session else { return Ok(None) };
+    let Some(running) = running::find(settings, session).await? else { return Ok(None) };
+    running::which(&running, Some(name.to_owned()))?;
+    Ok(Some(running.socket))
+}
+
+/// The daemon's answer without what it says of other sessions than the one that is meant.
+fn only(body: Secret<Vec<u8>>, session: Option<&str>) -> Secret<Vec<u8>> {
+    let Some(name) = session else { return body };
+    // What is no status is told by whoever reads it.
+    let Ok(mut status) = serde_json::from_slice::<Value>(body.expose()) else { return body };
+    if let Some(sessions) = status["sessions"].as_array_mut() {
+        sessions.retain(|held| held["name"] == name);
+    }
+    Secret::new(status.to_string().into_bytes())
+}
