@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|text: &str| anchord_identity::fuzzing::access_keys(text));
+libfuzzer_sys::fuzz_target!(|text: &str| anchord_aws::access_keys::fuzzing::access_keys(text));

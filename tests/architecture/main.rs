@@ -22,10 +22,11 @@ const WORDS: &[&str] = &[
     "failure",
     "private_file",
     "profile",
+    "reported",
     "secret",
 ];
 
-/// Words, and the stage whose option types settings hold.
+/// Words, and the stages whose option types settings hold.
 const OPTIONS_OF_STAGES: &[&str] = &[
     "arn",
     "clock",
@@ -36,8 +37,10 @@ const OPTIONS_OF_STAGES: &[&str] = &[
     "failure",
     "private_file",
     "profile",
+    "reported",
     "secret",
     "identity",
+    "access_keys",
 ];
 
 const EVERYTHING_ABOVE: &[&str] = &["*"];
@@ -50,15 +53,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("entropy", &[]),
     ("failure", &[]),
     ("profile", &[]),
+    ("reported", &[]),
     ("secret", &[]),
     ("content", &["failure", "secret"]),
     ("private_file", &["content", "failure", "secret"]),
     ("credentials", &["arn", "clock", "secret"]),
-    ("identity", &["clock", "content", "credentials", "failure", "secret"]),
+    ("identity", &["clock", "content", "failure", "reported", "secret"]),
+    ("access_keys", &["credentials", "failure", "identity", "reported", "secret"]),
     ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
     (
         "upstream",
         &[
+            "access_keys",
             "arn",
             "clock",
             "content",

@@ -1,5 +1,6 @@
-//! What anchord says to AWS: signed requests, the calls that give credentials, and calls of models.
+//! What anchord says to AWS: signed requests, the calls that give credentials, a user's access keys, and calls of models.
 
+pub mod access_keys;
 pub mod signing;
 pub mod upstream;
 

@@ -18,10 +18,10 @@ use super::step::Around;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_aws::access_keys;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Variant;
 use anchord_core::secret::Secret;
-use anchord_identity as identity;
 
 const ACCESS_KEYS: &str = "session.access_keys";
 const GET_SESSION_TOKEN: &str = "session.get_session_token";
@@ -86,7 +86,7 @@ impl Check<'_> {
         }
     }
 
-    fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<identity::AccessKeys> {
+    fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<access_keys::AccessKeys> {
         let given = match self.layers.find(option(ACCESS_KEYS), Some(layer)) {
             Found::Absent => return Value::Absent,
             Found::Broken => return Value::Broken,
@@ -105,7 +105,7 @@ impl Check<'_> {
         }
     }
 
-    fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<identity::AccessKeys, Fault> {
+    fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<access_keys::AccessKeys, Fault> {
         let environment = self.layers.environment;
         // What has no known form may be a key itself, so it is not repeated.
         let unknown = || {
@@ -120,24 +120,24 @@ impl Check<'_> {
             |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         match text.split_once(':') {
             // The keys themselves after the form, as whoever writes `env:ID:SECRET` has it.
-            Some((_, rest)) if identity::AccessKeys::parse(rest).is_ok() => Err(unknown()),
+            Some((_, rest)) if access_keys::AccessKeys::parse(rest).is_ok() => Err(unknown()),
             Some(("env", rest)) if !is_variable(rest) => Err(unknown()),
             Some(("credential", rest)) if !is_credential(rest) => Err(unknown()),
             None if text == "env" => Ok(self.keys_of_the_sdks()),
             Some(("file", path)) if !path.is_empty() => {
-                Ok(identity::AccessKeys::file(self.start_of(origin).join(path)))
+                Ok(access_keys::AccessKeys::file(self.start_of(origin).join(path)))
             }
             Some(("credential", name)) => Ok(match self.credential_path(name)? {
-                Some(path) => identity::AccessKeys::file(path),
+                Some(path) => access_keys::AccessKeys::file(path),
                 None => {
                     let (why, hint) = no_credential(name);
-                    identity::AccessKeys::absent(why, hint)
+                    access_keys::AccessKeys::absent(why, hint)
                 }
             }),
             Some(("env", variable)) => match environment.get(variable) {
                 None => Ok(absent(variable, environment)),
-                Some(value) => identity::AccessKeys::parse(value)
-                    .map(|keys| identity::AccessKeys::given(keys, format!("the variable {variable}")))
+                Some(value) => access_keys::AccessKeys::parse(value)
+                    .map(|keys| access_keys::AccessKeys::given(keys, format!("the variable {variable}")))
                     .map_err(|fault| {
                         Fault::new(format!("the variable {} {fault}", echo(variable))).hint(fault.hint())
                     }),
@@ -146,7 +146,7 @@ impl Check<'_> {
         }
     }
 
-    fn keys_of_the_sdks(&self) -> identity::AccessKeys {
+    fn keys_of_the_sdks(&self) -> access_keys::AccessKeys {
         let [id, secret, token] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
             .map(|name| self.layers.environment.get(name));
         match (id, secret) {
@@ -156,7 +156,7 @@ impl Check<'_> {
                     secret_access_key: Secret::new(secret.into()),
                     session_token: token.map(|token| Secret::new(token.into())),
                 };
-                identity::AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
+                access_keys::AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
             }
             (None, _) => absent("AWS_ACCESS_KEY_ID", self.layers.environment),
             (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
@@ -164,7 +164,7 @@ impl Check<'_> {
     }
 }
 
-fn absent(variable: &str, environment: &Environment) -> identity::AccessKeys {
+fn absent(variable: &str, environment: &Environment) -> access_keys::AccessKeys {
     let (why, hint) = no_variable(variable, environment, "the keys");
-    identity::AccessKeys::absent(why, hint)
+    access_keys::AccessKeys::absent(why, hint)
 }

@@ -23,6 +23,7 @@ use super::Source;
 use super::Step;
 use super::Sts;
 use super::file::SYSTEM_CONFIGURATION;
+use anchord_aws::access_keys;
 use anchord_identity as identity;
 use anchord_identity::Locator;
 use anchord_identity::Selection;
@@ -291,7 +292,7 @@ fn without_links(session: &Session) -> Session {
         }
         Source::AccessKeys(source) => {
             if let Some(other) = source.keys.path().and_then(in_folder_without_links) {
-                source.keys = identity::AccessKeys::file(other);
+                source.keys = access_keys::AccessKeys::file(other);
             }
         }
     }

@@ -326,7 +326,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessKeys {
     /// Where they are.
-    pub keys: anchord_identity::AccessKeys,
+    pub keys: anchord_aws::access_keys::AccessKeys,
     /// Whether they are exchanged for temporary credentials where no role is assumed with them.
     pub get_session_token: bool,
 }

@@ -11,4 +11,5 @@ pub mod entropy;
 pub mod failure;
 pub mod private_file;
 pub mod profile;
+pub mod reported;
 pub mod secret;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::Error;
+use super::FileContent;
+use super::FileError;
 use super::pem;
 use super::pem::stranger;
 use anchord_core::failure::Classify as _;
@@ -23,10 +24,10 @@ impl Authorities {
     ///
     /// # Errors
     /// If the file cannot be read, or is no text that could be PEM.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub fn read(path: &Path) -> Result<Self, FileError> {
         /// Far above any bundle of all known roots.
         const MAX_BYTES: u64 = 16 << 20;
-        let file = pem::read_up_to(path, MAX_BYTES)?;
+        let file = FileContent::read_up_to(path, MAX_BYTES)?;
         let (mut certificates, mut unusable) = (Vec::new(), Vec::new());
         let mut damaged = |line: usize, damage: pem::Damage| {
             unusable.push(format!("line {line}: {damage}; hint: {}", damage.hint(&file.origin)));

@@ -8,12 +8,12 @@ use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
-use super::Error;
 use super::MAX_INTERMEDIATES;
 use super::SigningKey;
 use super::leaf;
 use super::name;
 use super::pem::Certificate;
+use super::pem::Error;
 
 /// Each certificate that carries the public key of one of the keys, with that key.
 pub(super) fn pairs<'a>(

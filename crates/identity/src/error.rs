@@ -1,138 +1,44 @@
-//! What can be wrong with an identity: which file, what, and what to do.
-
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
+//! What can be wrong with an identity: which place, what, and what to do.
+//!
+//! What reads places, keys and certificates has errors of its own; this one gathers them, and adds what can only be
+//! said of the whole.
 
 use time::OffsetDateTime;
 
+use super::FileError;
 use super::Origin;
+use super::key;
 use super::leaf::Fault;
-use super::pem::Damage;
+use super::passphrase;
+use super::pem;
 use super::pkcs11;
 #[cfg(feature = "pkcs12")]
-use super::pkcs12::Fault as Pkcs12Fault;
+use super::pkcs12;
+use super::reading;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
-use anchord_core::content;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 
 /// Why an identity could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A directory, a pipe, a device.
-    #[error("`{}` is {kind}, not a regular file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        kind: content::Kind,
-    },
-    /// Text that nothing here reads.
-    #[error("{origin} cannot be used: {source}")]
-    WideText {
-        /// Where.
-        origin: Origin,
-        /// What it is.
-        source: content::WideText,
-    },
-    /// A place that this process was not given.
-    #[error("{origin} gives nothing: {why}")]
-    Absent {
-        /// The place.
-        origin: Origin,
-        /// What is missing.
-        why: String,
-        /// What to do.
-        hint: String,
-    },
-    /// The system does not answer.
-    #[error("{origin} could not be read within {} s", patience.as_secs())]
-    Hanging {
-        /// Where.
-        origin: Origin,
-        /// How long it was waited for.
-        patience: Duration,
-    },
-    /// Too much else is being read.
-    #[error("{origin} was not read: too many readings are under way")]
-    Crowded {
-        /// Where.
-        origin: Origin,
-    },
-    /// Reading panicked, which is a bug.
-    #[error("reading {origin} panicked")]
-    Panicked {
-        /// Where.
-        origin: Origin,
-    },
-    /// A file holds nothing.
-    #[error("{origin} is empty")]
-    Empty {
-        /// The file.
-        origin: Origin,
-    },
-    /// A file is larger than any certificate chain.
-    #[error("{origin} is larger than {limit} bytes")]
-    TooLarge {
-        /// The file.
-        origin: Origin,
-        /// The most that is read.
-        limit: u64,
-    },
-    /// A file holds no section of the kind that is needed.
-    #[error("{origin} holds no {wanted}{}", found_text(found))]
-    Missing {
-        /// The file.
-        origin: Origin,
-        /// What was looked for.
-        wanted: &'static str,
-        /// The labels of the PEM sections that were found instead.
-        found: Vec<String>,
-        /// What to do.
-        hint: String,
-    },
-    /// A PEM section cannot be decoded.
-    #[error("{origin} is damaged in line {line}: {damage}")]
-    BadPem {
-        /// The file.
-        origin: Origin,
-        /// From 1.
-        line: usize,
-        /// How.
-        damage: Damage,
-    },
-    /// A certificate cannot be parsed.
-    #[error("certificate {position} in {origin} cannot be parsed: {why}")]
-    BadCertificate {
-        /// Where.
-        origin: Origin,
-        /// Which certificate of the file, from 1.
-        position: usize,
-        /// What the parser said.
-        why: String,
-    },
-    /// A key of a kind that cannot be used.
-    #[error("the private key in {origin} {what}")]
-    UnusableKey {
-        /// Where.
-        origin: Origin,
-        /// What is wrong with it, completing "the private key …".
-        what: String,
-        /// What to do.
-        hint: &'static str,
-    },
+    /// A file, or what stands in its place.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// PEM, or a certificate in it.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// A key that cannot be used.
+    #[error(transparent)]
+    Key(key::Error),
+    /// What unlocks a key is missing.
+    #[error(transparent)]
+    Passphrase(#[from] passphrase::Error),
+    /// Nothing was read.
+    #[error(transparent)]
+    Reading(#[from] reading::Error),
     /// An agent gave no SVID.
     #[error(transparent)]
     Agent(#[from] spiffe::Error),
@@ -147,20 +53,15 @@ pub enum Error {
         /// Why.
         source: tpm::Error,
     },
+    /// A PKCS#12 file that cannot be opened.
+    #[cfg(feature = "pkcs12")]
+    #[error(transparent)]
+    Pkcs12(#[from] pkcs12::Error),
     /// A place that has keys alone.
     #[error("{origin} holds no certificates")]
     NoCertificates {
         /// Where they were looked for.
         origin: Origin,
-    },
-    /// A PKCS#12 file that cannot be opened.
-    #[cfg(feature = "pkcs12")]
-    #[error("the PKCS#12 file {origin} {fault}")]
-    Pkcs12 {
-        /// The file.
-        origin: Origin,
-        /// Why.
-        fault: Pkcs12Fault,
     },
     /// No certificate belongs to the key.
     #[error("no certificate in {certificate} belongs to the private key in {private_key}")]
@@ -170,17 +71,6 @@ pub enum Error {
         /// Where the key is.
         private_key: Origin,
     },
-    /// What should hold the passphrase is not there.
-    #[error("there is no passphrase: {why}")]
-    NoPassphrase {
-        /// What is missing.
-        why: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A passphrase that is to be typed in was not.
-    #[error("the private key's passphrase has not been asked for")]
-    NotAsked,
     /// Certificates that belong to the key are not the ones that are meant.
     #[error(
         "no certificate of the private key in {origin} has the subject, issuer or serial number that is asked for"
@@ -234,21 +124,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why a file's content is not to be had.
-    pub(super) fn of_file(path: &Path, fault: content::Fault) -> Self {
-        let origin = Origin::file(path);
-        match fault {
-            content::Fault::System(source) => Self::Read { path: path.into(), source },
-            content::Fault::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
-            content::Fault::TooLarge { limit } => Self::TooLarge { origin, limit },
-            content::Fault::WideText(source) => Self::WideText { origin, source },
-            content::Fault::Silent(why) => {
-                let source = io::Error::new(io::ErrorKind::TimedOut, format!("it is a pipe, and {why}"));
-                Self::Read { path: path.into(), source }
-            }
-        }
-    }
-
     /// An instant at which the certificate would do, where time alone speaks against it.
     pub(super) fn would_do_at(&self) -> Option<OffsetDateTime> {
         match self {
@@ -257,62 +132,51 @@ impl Error {
             _ => None,
         }
     }
+
+    /// The error of the part that failed, which knows its class and hint.
+    fn of_part(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Pem(error) => Some(error),
+            Self::Key(error) => Some(error),
+            Self::Passphrase(error) => Some(error),
+            Self::Reading(error) => Some(error),
+            Self::Agent(error) => Some(error),
+            Self::Token(error) => Some(error),
+            Self::Tpm { source, .. } => Some(source),
+            #[cfg(feature = "pkcs12")]
+            Self::Pkcs12(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
-fn found_text(labels: &[String]) -> String {
-    match labels {
-        [] => ": it has no PEM section at all".into(),
-        labels => format!(", only {}", labels.join(", ")),
+/// What keeps a key from being read is often not the key's own fault.
+impl From<key::Error> for Error {
+    fn from(error: key::Error) -> Self {
+        match error {
+            key::Error::Pem(error) => error.into(),
+            key::Error::Passphrase(error) => error.into(),
+            key::Error::Unusable { .. } => Self::Key(error),
+        }
     }
 }
 
 impl Classify for Error {
     fn class(&self) -> Class {
-        match self {
-            Self::Panicked { .. } => Class::Broken,
-            Self::Hanging { origin, .. } if !origin.is_file() => Class::Transient,
-            Self::Crowded { .. } => Class::Transient,
-            Self::Agent(error) => error.class(),
-            Self::Token(error) => error.class(),
-            Self::Tpm { source, .. } => source.class(),
-            _ => Class::Misconfigured,
-        }
+        self.of_part().map_or(Class::Misconfigured, Classify::class)
     }
 
     fn hint(&self) -> Option<String> {
+        if let Some(part) = self.of_part() {
+            return part.hint();
+        }
         let hint = match self {
-            Self::Agent(error) => return error.hint(),
-            Self::Token(error) => return error.hint(),
-            Self::Tpm { source, .. } => return source.hint(),
             Self::NoCertificates { .. } => {
                 "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
             }
-            Self::Read { source, path } => return Some(read_hint(source, path)),
-            Self::Hanging { origin, .. } if origin.is_file() => "see whether its file system still answers",
-            Self::Hanging { .. } => "see whether it is there and answers; it is asked again",
-            Self::Crowded { .. } => {
-                "see whether what the other sessions read still answers; this is read again by itself"
-            }
-            Self::Panicked { .. } => return None,
-            Self::NotAFile { kind: content::Kind::Pipe, .. } => content::PIPE_HINT,
-            Self::NotAFile { .. } => "name the file itself",
-            Self::WideText { source, .. } => return Some(source.hint()),
-            Self::Empty { .. } => "it may still be being written; otherwise fill it",
-            Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
-            Self::Missing { hint, .. } => return Some(hint.clone()),
-            Self::BadPem { damage, origin, .. } => damage.hint(origin),
-            Self::BadCertificate { .. } => {
-                "copy the file again, complete from the BEGIN line to the END line"
-            }
-            Self::UnusableKey { hint, .. } => hint,
-            #[cfg(feature = "pkcs12")]
-            Self::Pkcs12 { fault, .. } => fault.hint(),
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
-            }
-            Self::NoPassphrase { hint, .. } | Self::Absent { hint, .. } => return Some(hint.clone()),
-            Self::NotAsked => {
-                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
             }
             Self::NotSelected { .. } => {
                 "compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
@@ -326,22 +190,8 @@ impl Classify for Error {
             }
             Self::NoCertSign { .. } => "have the CA's certificate issued with keyUsage keyCertSign",
             Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",
+            _ => return None,
         };
         Some(hint.into())
-    }
-}
-
-/// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
-pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
-
-fn read_hint(source: &io::Error, path: &Path) -> String {
-    match source.kind() {
-        io::ErrorKind::NotFound => {
-            content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
-        }
-        _ => "check the path and its file system".into(),
     }
 }

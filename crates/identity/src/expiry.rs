@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use tracing::error;
 use tracing::warn;
 
-use super::Inspection;
 use super::Origin;
-use super::Role;
-use super::Seen;
+use super::leaf;
+use super::name;
+use super::pem;
 use anchord_core::clock;
 
 /// One of the certificates that are sent, and how long it is valid.
@@ -44,6 +44,19 @@ pub(super) enum Nearness {
 }
 
 impl Link {
+    /// What people should know of a certificate.
+    pub(super) fn of(certificate: &pem::Certificate, place: Place) -> Result<Self, pem::Error> {
+        let parsed = certificate.parse()?;
+        Ok(Self {
+            place,
+            origin: certificate.origin.clone(),
+            subject: name::shown(parsed.subject()),
+            serial: leaf::serial(&parsed),
+            not_before: parsed.validity().not_before.to_datetime(),
+            not_after: parsed.validity().not_after.to_datetime(),
+        })
+    }
+
     /// What should be known of its end, as a sentence without a full stop, if it is near or past.
     pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
         self.ending().warning(now)
@@ -99,25 +112,6 @@ impl Link {
     }
 }
 
-impl Inspection {
-    /// What should be known of the ends of the certificates that are sent, as of those of an identity that is in use. A
-    /// leaf that has ended is among the refusals.
-    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
-        let mut endings = Vec::new();
-        for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
-            let place = match role {
-                Role::Leaf if now > *not_after => continue,
-                Role::Leaf => Place::Leaf,
-                Role::Intermediate => Place::Intermediate,
-                Role::NotSent => continue,
-            };
-            let ending = Ending { place, origin, subject, not_before: *not_before, not_after: *not_after };
-            endings.extend(ending.warning(now));
-        }
-        endings
-    }
-}
-
 /// How many whole days it is until `not_after`; negative after it.
 pub fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
     (not_after - now).whole_seconds().div_euclid(Duration::DAY.whole_seconds())
@@ -134,16 +128,16 @@ pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
 }
 
 /// What decides how near a certificate's end is, and what is said of it: the one judgement for log, status and checks.
-struct Ending<'a> {
-    place: Place,
-    origin: &'a dyn fmt::Display,
-    subject: &'a str,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
+pub(super) struct Ending<'a> {
+    pub(super) place: Place,
+    pub(super) origin: &'a dyn fmt::Display,
+    pub(super) subject: &'a str,
+    pub(super) not_before: OffsetDateTime,
+    pub(super) not_after: OffsetDateTime,
 }
 
 impl Ending<'_> {
-    fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<String> {
         let end = match self.nearness(now)? {
             Nearness::Past => "has expired".to_owned(),
             _ => format!(

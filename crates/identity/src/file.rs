@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
-use super::Guard;
+use super::FileContent;
 use super::Origin;
 use super::Passphrase;
 use super::SigningKey;
@@ -14,16 +14,31 @@ use super::pem::Certificate;
 use super::pkcs12;
 use anchord_core::secret::Secret;
 
+/// What stands between a key and whoever can reach it, and so what a secret that unlocks it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// A token, which has a PIN.
+    Token,
+    /// A TPM, which has an authorization value for each key.
+    Tpm,
+    /// A SPIFFE agent, which asks for nothing.
+    Agent,
+    /// The passphrase of a file that may be encrypted.
+    Passphrase,
+    /// Nothing: a file that is not encrypted.
+    Nothing,
+}
+
 /// A file that has been read, once for both what it is asked for.
 pub(super) struct File {
-    content: pem::File,
+    content: FileContent,
     #[cfg(feature = "pkcs12")]
     pkcs12: Option<pkcs12::Contents>,
 }
 
 impl File {
     /// Opens what has been read if it is PKCS#12; keys in PEM are decrypted when they are asked for.
-    pub(super) fn of(content: pem::File, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
+    pub(super) fn of(content: FileContent, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
         #[cfg(feature = "pkcs12")]
         return Ok(Self { pkcs12: open_pkcs12(&content, passphrase)?, content });
         #[cfg(not(feature = "pkcs12"))]
@@ -48,12 +63,12 @@ impl File {
     }
 
     /// A key that only the TPM which it was made in can use, DER.
-    pub(super) fn tss2(&self) -> Result<Option<Secret<Vec<u8>>>, Error> {
+    pub(super) fn tss2(&self) -> Result<Option<Secret<Vec<u8>>>, pem::Error> {
         self.content.labelled("TSS2 PRIVATE KEY")
     }
 
     /// The certificates, of which there must be one at least.
-    pub(super) fn certificates(&self) -> Result<Vec<Certificate>, Error> {
+    pub(super) fn certificates(&self) -> Result<Vec<Certificate>, pem::Error> {
         #[cfg(feature = "pkcs12")]
         if let Some(contents) = &self.pkcs12 {
             return self.pkcs12_certificates(contents);
@@ -72,14 +87,14 @@ impl File {
 
     /// A sentence if others may read it, for a file with a key in it.
     pub(super) fn mode_warning(&self) -> Option<String> {
-        open_to_others(&self.content, "private key")
+        self.content.open_to_others("private key")
     }
 }
 
 /// What guards the key in a file; `None` where that cannot be told, which whoever loads it tells better.
-pub(super) fn guard(content: &pem::File) -> Option<Guard> {
+pub(super) fn guard(content: &FileContent) -> Option<Guard> {
     #[cfg(feature = "pkcs12")]
-    if pkcs12::is_pfx(content.content().expose()) {
+    if pkcs12::is_pfx(content.bytes().expose()) {
         return Some(Guard::Passphrase);
     }
     let labels = content.labels();
@@ -96,17 +111,6 @@ pub(super) fn guard(content: &pem::File) -> Option<Guard> {
     }
 }
 
-/// A sentence if a file's mode lets others read what only this user should.
-pub(super) fn open_to_others(file: &pem::File, what: &str) -> Option<String> {
-    (file.mode & 0o027 != 0).then(|| {
-        format!(
-            "the {what} {} is open to others (mode {:04o}); hint: chmod 0600 it",
-            file.origin,
-            file.mode & 0o7777,
-        )
-    })
-}
-
 #[cfg(feature = "pkcs12")]
 impl File {
     fn pkcs12_keys(&self, contents: &pkcs12::Contents) -> Result<Vec<Arc<dyn SigningKey>>, Error> {
@@ -121,12 +125,12 @@ impl File {
         }
         match refused {
             _ if !keys.is_empty() => Ok(keys),
-            Some(error) => Err(error),
-            None => Err(self.missing("private key", "PKCS#12 with certificates")),
+            Some(error) => Err(error.into()),
+            None => Err(self.missing("private key", "PKCS#12 with certificates").into()),
         }
     }
 
-    fn pkcs12_certificates(&self, contents: &pkcs12::Contents) -> Result<Vec<Certificate>, Error> {
+    fn pkcs12_certificates(&self, contents: &pkcs12::Contents) -> Result<Vec<Certificate>, pem::Error> {
         let origin = self.content.origin.clone();
         let certificate = |(index, der): (usize, &Vec<u8>)| Certificate {
             origin: origin.clone(),
@@ -140,22 +144,22 @@ impl File {
         Ok(certificates)
     }
 
-    fn missing(&self, wanted: &'static str, found: &str) -> Error {
+    fn missing(&self, wanted: &'static str, found: &str) -> pem::Error {
         let found = vec![found.to_owned()];
         let hint = pem::stranger::hint(wanted, &found, &[]);
-        Error::Missing { origin: self.origin(), wanted, found, hint }
+        pem::Error::Missing { origin: self.origin(), wanted, found, hint }
     }
 }
 
 #[cfg(feature = "pkcs12")]
 fn open_pkcs12(
-    content: &pem::File,
+    content: &FileContent,
     passphrase: Option<&Passphrase>,
 ) -> Result<Option<pkcs12::Contents>, Error> {
-    let bytes = content.content().expose();
+    let bytes = content.bytes().expose();
     if !pkcs12::is_pfx(bytes) {
         return Ok(None);
     }
     let passphrase = passphrase.map(Passphrase::read).transpose()?;
-    pkcs12::open(&content.origin, bytes, passphrase.as_ref()).map(Some)
+    Ok(Some(pkcs12::open(&content.origin, bytes, passphrase.as_ref())?))
 }

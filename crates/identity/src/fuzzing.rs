@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-use super::AccessKeys;
+use super::Error;
+use super::FileContent;
 use super::Fingerprint;
 use super::Locator;
 use super::Origin;
@@ -18,7 +19,6 @@ use super::Passphrase;
 use super::Source;
 use super::file::File;
 use super::key;
-use super::pem;
 use super::selection::Attributes;
 use super::selection::Serial;
 use super::source::Material;
@@ -52,17 +52,20 @@ fn now() -> OffsetDateTime {
 /// A PEM or PKCS#12 file with certificates and keys, up to the identity that they make and what people are shown.
 pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
-    let file = pem::File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
-    let Ok(file) = file.and_then(|file| File::of(file, Some(&passphrase))).map_err(tell) else { return };
+    let file = FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
+    let Ok(file) = file.map_err(tell) else { return };
+    let Ok(file) = File::of(file, Some(&passphrase)).map_err(tell) else { return };
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
     }
     let source = Source { private_key: None, ..Source::of_files("leaf.pem", "") };
     let keys = file.keys(Some(&passphrase));
-    let shown = Material { certificates: file.certificates(), keys, warnings: file.warnings() };
+    let shown =
+        Material { certificates: file.certificates().map_err(Error::from), keys, warnings: file.warnings() };
     let _ = source.view(shown, now()).map(|inspection| format!("{inspection:?}")).map_err(tell);
     let keys = file.keys(Some(&passphrase));
-    let material = Material { certificates: file.certificates(), keys, warnings: file.warnings() };
+    let material =
+        Material { certificates: file.certificates().map_err(Error::from), keys, warnings: file.warnings() };
     if let Ok(loaded) = source.prove(material, now()).map_err(tell) {
         loaded.identity.key().sign(b"string to sign").expect("a key that was taken signs");
     }
@@ -102,14 +105,6 @@ pub fn tss2(der: &[u8]) {
     }
 }
 
-/// What holds a user's access keys.
-pub fn access_keys(text: &str) {
-    match AccessKeys::parse(text) {
-        Ok(keys) => keys.check().expect("keys that were taken are complete"),
-        Err(fault) => drop((fault.to_string(), fault.hint())),
-    }
-}
-
 /// What settings say of places, devices and leaves.
 pub fn settings(text: &str) {
     let device = text.parse::<tpm::Device>();
@@ -129,9 +124,9 @@ pub fn settings(text: &str) {
 }
 
 /// A file with one section.
-fn section(label: &str, der: &[u8]) -> pem::File {
+fn section(label: &str, der: &[u8]) -> FileContent {
     let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
-    let file = pem::File::new(Origin::file("key.pem".as_ref()), 0o600, Secret::new(text.into_bytes()));
+    let file = FileContent::new(Origin::file("key.pem".as_ref()), 0o600, Secret::new(text.into_bytes()));
     file.expect("an input of libFuzzer's length makes a file of a permitted one")
 }
 

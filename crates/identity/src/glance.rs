@@ -77,7 +77,7 @@ impl Source {
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {
             Locator::File(_) | Locator::Handed(_) => place.read().is_some_and(|file| {
-                file.and_then(|file| file.labelled("TSS2 PRIVATE KEY")).is_ok_and(|key| key.is_some())
+                file.is_ok_and(|file| matches!(file.labelled("TSS2 PRIVATE KEY"), Ok(Some(_))))
             }),
             Locator::Token(_) | Locator::Tpm(_) => true,
             Locator::Agent(_) => false,
@@ -87,8 +87,8 @@ impl Source {
     fn leaf_seen(&self) -> Option<String> {
         let file = self.certificate.read()?.ok()?;
         #[cfg(feature = "pkcs12")]
-        if pkcs12::is_pfx(file.content().expose()) {
-            return Some(sha256(file.content().expose()));
+        if pkcs12::is_pfx(file.bytes().expose()) {
+            return Some(sha256(file.bytes().expose()));
         }
         let certificates = pem::certificates(&file).ok()?;
         let may_be_leaf = |certificate: &&pem::Certificate| {
@@ -109,7 +109,7 @@ impl Source {
             if let Locator::Handed(_) = place
                 && let Some(Ok(file)) = place.read()
             {
-                stamps.push(sha256(file.content().expose()));
+                stamps.push(sha256(file.bytes().expose()));
             }
         }
         sha256(stamps.join("\n").as_bytes())

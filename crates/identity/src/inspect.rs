@@ -14,9 +14,13 @@ use super::MAX_INTERMEDIATES;
 use super::SigningKey;
 use super::Source;
 use super::chain;
+use super::expiry::Ending;
+use super::expiry::Place;
 use super::leaf;
 use super::name::plain;
 use super::name::shown;
+use super::passphrase;
+use super::pem;
 use super::pem::Certificate;
 use super::source::Material;
 use super::source::gather;
@@ -96,10 +100,13 @@ impl Source {
     /// The same for what was gathered before.
     pub(super) fn view(&self, material: Material, now: OffsetDateTime) -> Result<Inspection, Error> {
         let Material { certificates, keys, warnings } = material;
-        let has_key_place = self.private_key.is_some() || !matches!(keys, Err(Error::Missing { .. }));
+        let has_key_place =
+            self.private_key.is_some() || !matches!(keys, Err(Error::Pem(pem::Error::Missing { .. })));
         let certificates = match (certificates, &keys) {
             // The key's fault, such as a wrong passphrase, explains why there are none.
-            (Ok(none), Err(_)) if none.is_empty() => return Err(keys.err().unwrap_or(Error::NotAsked)),
+            (Ok(none), Err(_)) if none.is_empty() => {
+                return Err(keys.err().unwrap_or(passphrase::Error::NotAsked.into()));
+            }
             (certificates, _) => certificates?,
         };
         let (mut refusals, mut leaf) = (Vec::new(), None);
@@ -168,6 +175,23 @@ impl Source {
 }
 
 impl Inspection {
+    /// What should be known of the ends of the certificates that are sent, as of those of an identity that is in use. A
+    /// leaf that has ended is among the refusals.
+    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut endings = Vec::new();
+        for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
+            let place = match role {
+                Role::Leaf if now > *not_after => continue,
+                Role::Leaf => Place::Leaf,
+                Role::Intermediate => Place::Intermediate,
+                Role::NotSent => continue,
+            };
+            let ending = Ending { place, origin, subject, not_before: *not_before, not_after: *not_after };
+            endings.extend(ending.warning(now));
+        }
+        endings
+    }
+
     /// What the trust anchor has to be or to lead to, in words; `None` without a leaf.
     pub fn anchors(&self) -> Option<String> {
         let names: Vec<_> = self.ends_at.iter().map(|name| format!("`{name}`")).collect();

@@ -3,16 +3,17 @@
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
 //! leaf now; whoever holds one need not check again.
 
-mod access_keys;
 mod authorities;
 mod chain;
 mod current;
 mod error;
 mod expiry;
 mod file;
+mod file_content;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod given;
 mod glance;
 mod inspect;
 mod key;
@@ -24,7 +25,7 @@ mod pem;
 pub mod pkcs11;
 #[cfg(feature = "pkcs12")]
 mod pkcs12;
-mod reading;
+pub mod reading;
 mod selection;
 mod source;
 pub mod spiffe;
@@ -34,18 +35,19 @@ mod watch;
 use std::fmt;
 use std::sync::Arc;
 
-pub use access_keys::AccessKeys;
-pub use access_keys::AccessKeysError;
-pub use access_keys::Fault as AccessKeysFault;
 pub use authorities::Authorities;
 pub use current::Current;
-pub use current::Found;
 pub use error::Error;
-pub use error::LET_IT_BE_READ;
 pub use expiry::Link;
 use expiry::Place;
 pub use expiry::days_left;
 pub use expiry::life_left;
+pub use file::Guard;
+pub use file_content::FileContent;
+pub use file_content::FileError;
+pub use file_content::LET_IT_BE_READ;
+pub use given::Found;
+pub use given::Given;
 pub use glance::Glance;
 pub use inspect::Inspection;
 pub use inspect::Role;
@@ -60,6 +62,7 @@ pub use leaf::NEGATIVE_SERIAL;
 pub use leaf::has_negative_serial;
 pub use name::attribute_text;
 pub use origin::Origin;
+pub use passphrase::Error as PassphraseError;
 pub use passphrase::Passphrase;
 pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
@@ -69,12 +72,12 @@ pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;
 pub use source::FirstCertificate;
-pub use source::Guard;
 pub use source::Handed;
 pub use source::Locator;
 pub use source::Pipes;
 pub use source::Source;
 use time::OffsetDateTime;
+pub use watch::Watched;
 pub use watch::Watcher;
 pub use watch::Watches;
 
@@ -106,13 +109,13 @@ impl Identity {
         leaf: &pem::Certificate,
         chain: &[&pem::Certificate],
         key: Arc<dyn SigningKey>,
-    ) -> Result<Self, Error> {
-        let links_above = chain.iter().map(|issuer| issuer.link(Place::Intermediate));
+    ) -> Result<Self, pem::Error> {
+        let links_above = chain.iter().map(|issuer| Link::of(issuer, Place::Intermediate));
         Ok(Self {
             leaf: leaf.der.clone(),
             intermediates: chain.iter().map(|certificate| certificate.der.clone()).collect(),
             key,
-            own_link: leaf.link(Place::Leaf)?,
+            own_link: Link::of(leaf, Place::Leaf)?,
             links_above: links_above.collect::<Result<_, _>>()?,
         })
     }

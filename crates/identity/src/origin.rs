@@ -18,12 +18,12 @@ enum Kind {
 
 impl Origin {
     /// A file.
-    pub(super) fn file(path: &Path) -> Self {
+    pub fn file(path: &Path) -> Self {
         Self(Kind::File(path.into()))
     }
 
     /// A place that has no path.
-    pub(super) fn named(words: impl Into<Arc<str>>) -> Self {
+    pub fn named(words: impl Into<Arc<str>>) -> Self {
         Self(Kind::Named(words.into()))
     }
 
@@ -33,7 +33,7 @@ impl Origin {
     }
 
     /// The path of a file, or the words; for fields of a log, which need no backticks.
-    pub(super) fn bare(&self) -> String {
+    pub fn bare(&self) -> String {
         match &self.0 {
             Kind::File(path) => path.display().to_string(),
             Kind::Named(words) => words.to_string(),

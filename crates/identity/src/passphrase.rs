@@ -5,10 +5,47 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use super::Error;
-use super::Handed;
-use super::pem;
+use super::FileContent;
+use super::FileError;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
 use anchord_core::secret::Secret;
+
+/// Why there is no passphrase.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What should hold it is not there.
+    #[error("there is no passphrase: {why}")]
+    Absent {
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// One that is to be typed in was not.
+    #[error("the private key's passphrase has not been asked for")]
+    NotAsked,
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Absent { hint, .. } => Some(hint.clone()),
+            Self::NotAsked => Some(
+                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
+                    .into(),
+            ),
+        }
+    }
+}
 
 /// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
 #[derive(Clone)]
@@ -29,25 +66,12 @@ pub enum Passphrase {
 }
 
 impl Passphrase {
-    /// What came out of a pipe.
-    pub(super) fn of_pipe(handed: Handed) -> Self {
-        match handed.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
-            Ok(Ok(text)) => Self::Given(Secret::new(text)),
-            Ok(Err(_)) => Self::absent(&handed, "it is not UTF-8", "name a regular file"),
-            Err(error) => Self::absent(&handed, &error.to_string(), "see what should write into it"),
-        }
-    }
-
-    fn absent(handed: &Handed, why: &str, hint: &str) -> Self {
-        Self::Absent { why: format!("`{}`: {why}", handed.spelled()), hint: hint.into() }
-    }
-
     /// The passphrase itself.
     pub(super) fn read(&self) -> Result<Secret<Vec<u8>>, Error> {
         match self {
-            Self::File(path) => Ok(line_of(&pem::read(path)?)),
+            Self::File(path) => Ok(line_of(&FileContent::read(path)?)),
             Self::Given(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
-            Self::Absent { why, hint } => Err(Error::NoPassphrase { why: why.clone(), hint: hint.clone() }),
+            Self::Absent { why, hint } => Err(Error::Absent { why: why.clone(), hint: hint.clone() }),
             Self::Prompted(answer) => match answer.get() {
                 Some(text) => Ok(Secret::new(text.expose().as_bytes().to_vec())),
                 None => Err(Error::NotAsked),
@@ -56,7 +80,8 @@ impl Passphrase {
     }
 }
 
-fn line_of(file: &pem::File) -> Secret<Vec<u8>> {
+/// A text of one line.
+pub(super) fn line_of(file: &FileContent) -> Secret<Vec<u8>> {
     let text = file.text();
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())

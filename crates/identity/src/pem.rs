@@ -1,10 +1,9 @@
-//! Reads PEM files and tells their sections apart.
+//! Tells the sections of PEM files apart.
 //!
 //! Not by `rustls-pki-types`, as elsewhere: it leaves the text of keys in memory, and passes over labels that it does
 //! not know, while an error must say what the file holds and not only what it lacks.
 
 use std::fmt;
-use std::path::Path;
 
 use base64ct::Base64Unpadded;
 use base64ct::Encoding as _;
@@ -12,28 +11,14 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 use zeroize::Zeroizing;
 
-use super::Error;
+use super::FileContent;
 use super::Origin;
-use super::expiry::Link;
-use super::expiry::Place;
-use super::leaf;
-use super::name;
-use anchord_core::content;
 use anchord_core::content::BYTE_ORDER_MARK;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
 use anchord_core::secret::Secret;
 
 pub(super) mod stranger;
-
-/// Far above any chain with its key, far below what would hurt.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
-
-/// A PEM file's content; secret, because keys and certificates may share a file.
-#[derive(Debug)]
-pub(super) struct File {
-    pub(super) origin: Origin,
-    pub(super) mode: u32,
-    content: Secret<Vec<u8>>,
-}
 
 /// What stands around a section's label (RFC 7468, section 2).
 const BEGIN: &[u8] = b"-----BEGIN ";
@@ -58,19 +43,6 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// What people should know of it.
-    pub(super) fn link(&self, place: Place) -> Result<Link, Error> {
-        let parsed = self.parse()?;
-        Ok(Link {
-            place,
-            origin: self.origin.clone(),
-            subject: name::shown(parsed.subject()),
-            serial: leaf::serial(&parsed),
-            not_before: parsed.validity().not_before.to_datetime(),
-            not_after: parsed.validity().not_after.to_datetime(),
-        })
-    }
-
     /// The parsed form, which borrows from the DER.
     pub(super) fn parse(&self) -> Result<X509Certificate<'_>, Error> {
         let bad =
@@ -82,6 +54,66 @@ impl Certificate {
         }
     }
 }
+
+/// Why a file in PEM does not give what is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file holds no section of the kind that is needed.
+    #[error("{origin} holds no {wanted}{}", found_text(found))]
+    Missing {
+        /// The file.
+        origin: Origin,
+        /// What was looked for.
+        wanted: &'static str,
+        /// The labels of the PEM sections that were found instead.
+        found: Vec<String>,
+        /// What to do.
+        hint: String,
+    },
+    /// A section cannot be decoded.
+    #[error("{origin} is damaged in line {line}: {damage}")]
+    Damaged {
+        /// The file.
+        origin: Origin,
+        /// From 1.
+        line: usize,
+        /// How.
+        damage: Damage,
+    },
+    /// A certificate cannot be parsed.
+    #[error("certificate {position} in {origin} cannot be parsed: {why}")]
+    BadCertificate {
+        /// Where.
+        origin: Origin,
+        /// Which certificate of the file, from 1.
+        position: usize,
+        /// What the parser said.
+        why: String,
+    },
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { hint, .. } => hint.clone(),
+            Self::Damaged { damage, origin, .. } => damage.hint(origin).into(),
+            Self::BadCertificate { .. } => COPY_AGAIN.into(),
+        })
+    }
+}
+
+fn found_text(labels: &[String]) -> String {
+    match labels {
+        [] => ": it has no PEM section at all".into(),
+        labels => format!(", only {}", labels.join(", ")),
+    }
+}
+
+const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
 /// What keeps a section from being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +136,7 @@ impl Damage {
     /// What to do about it.
     pub(super) fn hint(self, origin: &Origin) -> &'static str {
         match (self, origin.is_file()) {
-            (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => {
-                "copy the file again, complete from the BEGIN line to the END line"
-            }
+            (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => COPY_AGAIN,
             (Self::Preceded, _) => stranger::PRECEDED,
             (Self::Joined, true) => {
                 "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
@@ -131,43 +161,12 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Reads a file whole, up to a limit.
-pub(super) fn read(path: &Path) -> Result<File, Error> {
-    read_up_to(path, MAX_BYTES)
-}
-
-/// The same with another limit.
-pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<File, Error> {
-    let content = content::read(path, limit).map_err(|fault| Error::of_file(path, fault))?;
-    File::new(Origin::file(path), content.mode, content.bytes)
-}
-
-impl File {
-    /// What was read from `origin`, unless there is nothing in it.
-    pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, Error> {
-        match content::text(content.expose()) {
-            Err(source) => Err(Error::WideText { origin, source }),
-            Ok(text) if text.trim_ascii().is_empty() => Err(Error::Empty { origin }),
-            Ok(_) => Ok(Self { origin, mode, content }),
-        }
-    }
-
-    /// All of it.
-    pub(super) fn content(&self) -> &Secret<Vec<u8>> {
-        &self.content
-    }
-
-    /// All of it as text.
-    pub(super) fn text(&self) -> &[u8] {
-        let content = self.content.expose().as_slice();
-        content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
-    }
-
+impl FileContent {
     /// Each line and its number. Files that were joined may have a byte order mark in their middle.
     fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let mut number = 1;
         let mut is_after_return = false;
-        self.content.expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).filter_map(move |line| {
+        self.bytes().expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).filter_map(move |line| {
             // The second half of CR LF.
             if std::mem::take(&mut is_after_return) && line == b"\n" {
                 return None;
@@ -183,7 +182,7 @@ impl File {
 
     /// All sections in their order; what is between them is passed over.
     pub(super) fn sections(&self) -> Result<Vec<Section<'_>>, Error> {
-        let damaged = |(line, damage)| Error::BadPem { origin: self.origin.clone(), line, damage };
+        let damaged = |(line, damage)| Error::Damaged { origin: self.origin.clone(), line, damage };
         self.sections_and_damage().into_iter().map(|found| found.map_err(damaged)).collect()
     }
 
@@ -332,7 +331,7 @@ impl Section<'_> {
         let mut der = Zeroizing::new(vec![0; text.len()]);
         // What the library says of faults could quote the input, and the input may be a key.
         let damaged =
-            |_| Error::BadPem { origin: self.origin.clone(), line: self.line, damage: Damage::NotBase64 };
+            |_| Error::Damaged { origin: self.origin.clone(), line: self.line, damage: Damage::NotBase64 };
         let length = Base64Unpadded::decode(text, &mut der).map_err(damaged)?.len();
         der.truncate(length);
         Ok(Secret::new(std::mem::take(&mut *der)))
@@ -340,7 +339,7 @@ impl Section<'_> {
 }
 
 /// The certificates of a file, of which there must be one at least.
-pub(super) fn certificates(file: &File) -> Result<Vec<Certificate>, Error> {
+pub(super) fn certificates(file: &FileContent) -> Result<Vec<Certificate>, Error> {
     let sections = file.sections()?;
     let sections = sections.iter().filter(|section| section.label == b"CERTIFICATE");
     let certificate = |(index, section): (usize, &Section<'_>)| {

@@ -8,6 +8,7 @@
 //! nothing but what they read themselves.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,11 +26,12 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Error;
 use super::Origin;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
 
 /// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a reader waits for its turn and for room, even while others get through. It asks again later.
 const MOST_WAITING: Duration = Duration::from_secs(60);
@@ -95,7 +97,7 @@ struct Room {
 
 /// What is read as one.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     files: Vec<PathBuf>,
     lane: Arc<Lane>,
     /// Held by the reader to its end, even if nobody waits for it any more.
@@ -112,7 +114,7 @@ enum State {
 
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub enum Failed {
     /// It takes too long, now or since somebody else began.
     Hangs,
     /// Reading did not begin: others took all the room.
@@ -123,18 +125,58 @@ pub(super) enum Failed {
 
 impl Failed {
     /// As an error about `origin`.
-    pub(super) fn at(self, origin: Origin) -> Error {
-        match self {
-            Self::Hangs => Error::Hanging { origin, patience: PATIENCE },
-            Self::Crowded => Error::Crowded { origin },
-            Self::Panicked => Error::Panicked { origin },
+    pub fn at(self, origin: Origin) -> Error {
+        Error { origin, failed: self }
+    }
+}
+
+/// A place that was not read.
+#[derive(Debug)]
+pub struct Error {
+    origin: Origin,
+    failed: Failed,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = &self.origin;
+        match self.failed {
+            Failed::Hangs => write!(formatter, "{origin} could not be read within {} s", PATIENCE.as_secs()),
+            Failed::Crowded => {
+                write!(formatter, "{origin} was not read: too many readings are under way")
+            }
+            Failed::Panicked => write!(formatter, "reading {origin} panicked"),
         }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self.failed {
+            Failed::Panicked => Class::Broken,
+            Failed::Hangs if self.origin.is_file() => Class::Misconfigured,
+            Failed::Hangs | Failed::Crowded => Class::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self.failed {
+            Failed::Hangs if self.origin.is_file() => "see whether its file system still answers",
+            Failed::Hangs => "see whether it is there and answers; it is asked again",
+            Failed::Crowded => {
+                "see whether what the other sessions read still answers; this is read again by itself"
+            }
+            Failed::Panicked => return None,
+        };
+        Some(hint.into())
     }
 }
 
 impl Place {
     /// The place of these files, the same one for everybody who reads them.
-    pub(super) fn of(files: Vec<PathBuf>) -> Arc<Self> {
+    pub fn of(files: Vec<PathBuf>) -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = shared.get(&files).and_then(Weak::upgrade) {
             return place;
@@ -154,7 +196,7 @@ impl Place {
     }
 
     /// What `read` gives, on a thread where it may block, and the right to be the only reader until that is dropped.
-    pub(super) async fn read<T: Send + 'static>(
+    pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         patience: Duration,
         read: impl FnOnce() -> T + Send + 'static,

@@ -14,6 +14,9 @@ pub use handed::Pipes;
 use time::OffsetDateTime;
 
 use super::Error;
+use super::FileContent;
+use super::FileError;
+use super::Guard;
 use super::Identity;
 use super::Loaded;
 use super::MAX_INTERMEDIATES;
@@ -24,7 +27,6 @@ use super::SigningKey;
 use super::chain;
 use super::file;
 use super::leaf;
-use super::pem;
 use super::pem::Certificate;
 use super::pkcs11;
 use super::selection::Fingerprint;
@@ -65,21 +67,6 @@ pub enum Locator {
     Agent(spiffe::Agent),
 }
 
-/// What stands between a key and whoever can reach it, and so what a secret that unlocks it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// A token, which has a PIN.
-    Token,
-    /// A TPM, which has an authorization value for each key.
-    Tpm,
-    /// A SPIFFE agent, which asks for nothing.
-    Agent,
-    /// The passphrase of a file that may be encrypted.
-    Passphrase,
-    /// Nothing: a file that is not encrypted.
-    Nothing,
-}
-
 impl Locator {
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
@@ -102,9 +89,9 @@ impl Locator {
     }
 
     /// What is in a file or in what was handed to this process; `None` for a token, a TPM and an agent.
-    pub(super) fn read(&self) -> Option<Result<pem::File, Error>> {
+    pub(super) fn read(&self) -> Option<Result<FileContent, FileError>> {
         match self {
-            Self::File(path) => Some(pem::read(path)),
+            Self::File(path) => Some(FileContent::read(path)),
             Self::Handed(handed) => Some(handed.read()),
             Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
@@ -171,7 +158,7 @@ impl Source {
 
     /// The first certificate of its place, if it is in PEM; `None` for tokens, TPMs and agents.
     pub fn first_certificate(&self) -> Option<Result<FirstCertificate, Error>> {
-        Some(self.certificate.read()?.and_then(|file| first_certificate(&file)))
+        Some(self.certificate.read()?.map_err(Error::from).and_then(|file| first_certificate(&file)))
     }
 
     /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
@@ -321,7 +308,7 @@ pub struct FirstCertificate {
     pub warnings: Vec<String>,
 }
 
-fn first_certificate(file: &pem::File) -> Result<FirstCertificate, Error> {
+fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
     let mut warnings = Vec::new();
     for found in file.sections_and_damage() {
         match found {
@@ -337,5 +324,6 @@ fn first_certificate(file: &pem::File) -> Result<FirstCertificate, Error> {
         }
     }
     // Says what is damaged, or what the file holds instead.
-    file.sections().and_then(|_| Err(file.lacks("certificate")))
+    file.sections()?;
+    Err(file.lacks("certificate").into())
 }

@@ -319,7 +319,8 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
         "cannot read `key.pem`: No such file or directory (os error 2); hint: put the file there, or set the right path"
     );
     // Tests may run as root, who may read every file but no directory; so the refusal itself is made up.
-    let denied = Error::Read { path: "/keys/key.pem".into(), source: std::io::Error::from_raw_os_error(13) };
+    let denied =
+        FileError::Read { path: "/keys/key.pem".into(), source: std::io::Error::from_raw_os_error(13) };
     assert_eq!(
         Failure::from(denied).to_string(),
         "cannot read `/keys/key.pem`: Permission denied (os error 13); \

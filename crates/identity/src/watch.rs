@@ -1,9 +1,10 @@
-//! Watches the places of an identity, so that a renewed certificate is used at once; the file of access keys likewise.
+//! Watches the places of an identity, so that a renewed certificate is used at once; other files that a session signs
+//! with likewise.
 //!
 //! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
 //! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
 //! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
-//! to say that it is time to look; what the files hold, [`Current`] finds out by loading them.
+//! to say that it is time to look; what the files hold, [`Watched::look`] finds out by loading them.
 
 mod inotify;
 mod shared;
@@ -21,11 +22,9 @@ use tracing::warn;
 use self::inotify::Deaf;
 use self::shared::Ear;
 pub use self::shared::Watches;
-use self::subject::Subject;
+pub use self::subject::Watched;
 use self::survey::Stamp;
 use self::survey::Survey;
-use super::AccessKeys;
-use super::Current;
 use super::Found;
 use super::expiry::Reminders;
 use super::reading;
@@ -33,10 +32,11 @@ use super::reading::PATIENCE;
 use super::spiffe::Stream;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Chain;
+use anchord_core::reported::Reported;
 
 /// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
 pub struct Watcher {
-    subject: Subject,
+    subject: Arc<dyn Watched>,
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
@@ -65,23 +65,8 @@ impl Default for Pace {
 }
 
 impl Watcher {
-    /// A watcher that notifies `changed` when there is another identity than the session has signed with.
-    pub fn new(current: Arc<Current>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
-        Self::of(Subject::Identity(current), clock, changed, watches)
-    }
-
-    /// The same for the file of access keys of which the session's issuer has a clone.
-    pub fn of_access_keys(
-        session: &str,
-        keys: AccessKeys,
-        clock: Clock,
-        changed: Arc<Notify>,
-        watches: Watches,
-    ) -> Self {
-        Self::of(Subject::AccessKeys { session: session.into(), keys }, clock, changed, watches)
-    }
-
-    fn of(subject: Subject, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+    /// A watcher that notifies `changed` when there is something else than the session has signed with.
+    pub fn new(subject: Arc<dyn Watched>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
         Self { subject, clock, changed, pace: Pace::default(), watches }
     }
 
@@ -162,7 +147,7 @@ struct Lookout {
     place: Arc<reading::Place>,
     pace: Pace,
     ear: Arc<Ear>,
-    told_trouble: Option<String>,
+    trouble: Reported,
 }
 
 impl Lookout {
@@ -174,7 +159,7 @@ impl Lookout {
             place: Arc::clone(watcher.subject.place()),
             pace: watcher.pace,
             ear: watcher.watches.listen(),
-            told_trouble: None,
+            trouble: Reported::default(),
         }
     }
 
@@ -202,14 +187,15 @@ impl Lookout {
 
     /// Tells once why changes may be noticed late.
     fn tell(&mut self, trouble: Option<Deaf>) {
-        let text = trouble.as_ref().map(|trouble| Chain(trouble).to_string());
-        if let (Some(trouble), Some(error)) = (&trouble, &text)
-            && self.told_trouble != text
-        {
+        let Some(trouble) = trouble else {
+            self.trouble.clear();
+            return;
+        };
+        let error = Chain(&trouble).to_string();
+        if self.trouble.is_new(error.clone()) {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
             warn!(session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words);
         }
-        self.told_trouble = text;
     }
 
     async fn wait(&self) -> Woken {

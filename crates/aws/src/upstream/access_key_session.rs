@@ -9,12 +9,12 @@ use super::Issuer;
 use super::Operation;
 use super::Sts;
 use super::sts::Form;
+use crate::access_keys::AccessKeys;
 use anchord_core::clock::Reading;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::credentials::Origin;
 use anchord_core::failure::Failure;
-use anchord_identity::AccessKeys;
 
 /// What becomes of a user's keys before anybody gets them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,12 +15,12 @@ use http::StatusCode;
 
 use super::TransportError;
 use super::tls::NotInFile;
+use crate::access_keys::AccessKeysError;
 use crate::signing::Unsignable;
 use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_identity as identity;
-use anchord_identity::AccessKeysError;
 
 /// What was asked of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,8 +28,8 @@ use anchord_core::clock::Clock;
 use anchord_core::content;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
-use anchord_identity as identity;
 use anchord_identity::Authorities;
+use anchord_identity::FileError;
 
 /// No trusted roots.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum RootsError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: identity::Error,
+        source: FileError,
     },
     /// The file holds no usable certificate.
     #[error("the CA file `{}` holds no certificate in PEM{}", path.display(), behind(unusable))]
@@ -87,7 +87,7 @@ impl Classify for RootsError {
         let usual =
             "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
         match self {
-            Self::Unreadable { source: source @ identity::Error::WideText { .. }, .. } => source.hint(),
+            Self::Unreadable { source: source @ FileError::WideText { .. }, .. } => source.hint(),
             Self::Unreadable { path, .. } => {
                 Some(content::spelling_hint(path).unwrap_or_else(|| usual.into()))
             }

@@ -6,6 +6,7 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 
 use super::*;
+use crate::FileError;
 use crate::support::Folder;
 use crate::support::Log;
 use crate::support::leaf_of;
@@ -179,7 +180,7 @@ async fn an_identity_that_has_ended_is_not_kept() {
 
     assert!(bench.current.load(not_after).await.is_ok());
     let error = bench.current.load(not_after + time::Duration::SECOND).await.unwrap_err();
-    assert!(matches!(error, Error::Read { .. }), "{error}");
+    assert!(matches!(error, Error::File(FileError::Read { .. })), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,9 +14,10 @@ use pkcs8::ObjectIdentifier;
 use pkcs8::PrivateKeyInfoRef;
 
 use self::encrypted::Encrypted;
-use super::Error;
+use super::FileContent;
 use super::Origin;
 use super::Passphrase;
+use super::passphrase;
 use super::pem;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
@@ -93,9 +94,44 @@ impl Classify for SignFailure {
     }
 }
 
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// PEM that does not give one.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// There is nothing to decrypt it with.
+    #[error(transparent)]
+    Passphrase(#[from] passphrase::Error),
+    /// A key of a kind that cannot be used.
+    #[error("the private key in {origin} {what}")]
+    Unusable {
+        /// Where.
+        origin: Origin,
+        /// What is wrong with it, completing "the private key …".
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pem(error) => error.hint(),
+            Self::Passphrase(error) => error.hint(),
+            Self::Unusable { hint, .. } => Some((*hint).into()),
+        }
+    }
+}
+
 /// The first private key of a PEM file, one that needs no passphrase before one that does.
 pub(super) fn from_pem(
-    file: &pem::File,
+    file: &FileContent,
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     let origin = file.origin.clone();
@@ -114,7 +150,7 @@ pub(super) fn from_pem(
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
-        None => Err(file.lacks("private key")),
+        None => Err(file.lacks("private key").into()),
     }
 }
 
@@ -164,7 +200,7 @@ const SUPPORTED: &str =
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
 fn unusable(origin: &Origin, what: impl Into<String>, hint: &'static str) -> Error {
-    Error::UnusableKey { origin: origin.clone(), what: what.into(), hint }
+    Error::Unusable { origin: origin.clone(), what: what.into(), hint }
 }
 
 #[cfg(test)]

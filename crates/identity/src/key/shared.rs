@@ -14,8 +14,8 @@ use std::sync::Weak;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
+use super::Error;
 use super::SigningKey;
-use crate::Error;
 
 /// Of this process alone: a passphrase may be short enough to be guessed from a plain hash.
 static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
@@ -110,7 +110,7 @@ mod tests {
 
         let result = folder.load(other.certificate_pem(), key(&leaf));
 
-        assert!(matches!(result, Err(Error::Mismatch { .. })), "{result:?}");
+        assert!(matches!(result, Err(crate::Error::Mismatch { .. })), "{result:?}");
     }
 
     #[test]

@@ -5,10 +5,9 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::pem::SectionKind;
 
 use super::*;
-use anchord_core::failure::Classify as _;
 
-fn file(text: &str) -> File {
-    File::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(text.into())).unwrap()
+fn file(text: &str) -> FileContent {
+    FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(text.into())).unwrap()
 }
 
 /// Label and content of each section.

@@ -172,7 +172,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<crate::Error>,
+        source: Box<crate::PassphraseError>,
     },
     /// What is to be done with a PIN.
     #[error("the token {token} {trouble}")]

@@ -21,10 +21,11 @@ use self::cipher::Algorithm;
 use self::cipher::Budget;
 use self::cipher::Mac;
 use self::password::Password;
-use super::Error;
 use super::Origin;
 use super::key::encrypted;
 use super::key::encrypted::MAX_ITERATIONS;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
 use anchord_core::secret::Secret;
 
 /// What is in a file, in its order.
@@ -36,6 +37,24 @@ pub(super) struct Contents {
     pub(super) certificates: Vec<Vec<u8>>,
     /// Sentences without a full stop, each naming the file.
     pub(super) warnings: Vec<String>,
+}
+
+/// A file that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the PKCS#12 file {origin} {fault}")]
+pub struct Error {
+    origin: Origin,
+    fault: Fault,
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.fault.hint().into())
+    }
 }
 
 /// What is wrong with a file, completing "the PKCS#12 file …".
@@ -60,7 +79,7 @@ pub enum Fault {
 
 impl Fault {
     /// What to do about it.
-    pub(super) fn hint(&self) -> &'static str {
+    fn hint(&self) -> &'static str {
         match self {
             Self::Damaged => "copy the file again, as binary",
             Self::Unsupported(_) | Self::TooCostly => {
@@ -100,7 +119,7 @@ pub(super) fn open(
     bytes: &[u8],
     password: Option<&Secret<Vec<u8>>>,
 ) -> Result<Contents, Error> {
-    let fault = |fault| Error::Pkcs12 { origin: origin.clone(), fault };
+    let fault = |fault| Error { origin: origin.clone(), fault };
     let file = Pfx::parse(bytes).ok_or(Fault::Damaged).map_err(fault)?;
     let mut budget = Budget::new();
     let mut contents = Err(Fault::WrongPassword);

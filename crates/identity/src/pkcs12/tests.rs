@@ -215,7 +215,7 @@ fn contents_print_no_key() {
 }
 
 /// A source of files that hold what these fixtures do; PEM where the name says so.
-fn load(certificate: &str, private_key: Option<&str>) -> Result<Loaded, Error> {
+fn load(certificate: &str, private_key: Option<&str>) -> Result<Loaded, crate::Error> {
     let folder = Folder::new();
     let place = |name: &str| {
         let content = match name.strip_suffix(".pem") {
@@ -266,7 +266,7 @@ fn of_several_keys_the_one_of_the_best_leaf_signs() {
 
 #[test]
 fn a_file_that_lacks_what_it_is_named_for_is_refused() {
-    let text = |result: Result<Loaded, Error>| {
+    let text = |result: Result<Loaded, crate::Error>| {
         let text = Failure::from(result.unwrap_err()).to_string();
         text.split_once("` ").unwrap().1.to_owned()
     };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::Locator;
 use super::Source;
 use crate::Error;
+use crate::FileContent;
 use crate::Origin;
 use crate::Passphrase;
 use crate::SigningKey;
-use crate::file;
 use crate::file::File;
 use crate::key;
 use crate::pem;
@@ -43,7 +43,9 @@ pub(crate) fn gather(source: &Source) -> Material {
         },
         (place @ (Locator::File(_) | Locator::Handed(_)), key_place) if place == key_place => {
             match open(place, passphrase) {
-                Ok(file) => (file.certificates(), source.keys_of_file(&file, &mut warnings)),
+                Ok(file) => {
+                    (file.certificates().map_err(Error::from), source.keys_of_file(&file, &mut warnings))
+                }
                 Err(error) => (Ok(Vec::new()), Err(error)),
             }
         }
@@ -54,8 +56,7 @@ pub(crate) fn gather(source: &Source) -> Material {
         }
     };
     if let (Ok(certificates), Some(place)) = (&mut certificates, &source.intermediates) {
-        let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }));
-        match file.and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
+        match read(place).and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
             Ok((more, told)) => {
                 certificates.extend(more);
                 warnings.extend(told);
@@ -69,8 +70,14 @@ pub(crate) fn gather(source: &Source) -> Material {
 
 /// What a place of bytes holds.
 fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<File, Error> {
-    let file = place.read().unwrap_or_else(|| Err(Error::NoCertificates { origin: place.origin() }))?;
-    File::of(file, passphrase)
+    File::of(read(place)?, passphrase)
+}
+
+fn read(place: &Locator) -> Result<FileContent, Error> {
+    match place.read() {
+        Some(file) => Ok(file?),
+        None => Err(Error::NoCertificates { origin: place.origin() }),
+    }
 }
 
 impl Source {
@@ -83,7 +90,7 @@ impl Source {
             Locator::File(_) | Locator::Handed(_) => {
                 let file = open(place, self.passphrase.as_ref())?;
                 warnings.extend(file.warnings());
-                file.certificates()
+                Ok(file.certificates()?)
             }
             Locator::Token(uri) => {
                 let found = pkcs11::certificates(&self.token(uri)?)?;
@@ -162,7 +169,7 @@ impl Source {
             _ => None,
         });
         // What cannot be read was told by whoever needed it.
-        let warning = |path: &PathBuf| file::open_to_others(&pem::read(path).ok()?, "passphrase");
+        let warning = |path: &PathBuf| FileContent::read(path).ok()?.open_to_others("passphrase");
         passphrase.into_iter().chain(pins).filter_map(warning).collect()
     }
 }
@@ -172,7 +179,7 @@ fn certificates_of(origin: &Origin, svid: &Svid) -> Vec<Certificate> {
 }
 
 fn key_of(origin: &Origin, svid: &Svid) -> Result<Arc<dyn SigningKey>, Error> {
-    key::from_pkcs8(origin, svid.key.expose())
+    Ok(key::from_pkcs8(origin, svid.key.expose())?)
 }
 
 fn numbered(origin: &Origin, ders: impl Iterator<Item = Vec<u8>>) -> Vec<Certificate> {

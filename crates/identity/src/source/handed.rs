@@ -10,10 +10,12 @@ use tokio::time::Instant;
 
 use super::Locator;
 use super::Source;
-use crate::Error;
+use crate::FileContent;
+use crate::FileError;
 use crate::Origin;
 use crate::Passphrase;
-use crate::pem;
+use crate::file_content::MAX_BYTES;
+use crate::passphrase::line_of;
 use anchord_core::content;
 use anchord_core::secret::Secret;
 
@@ -65,12 +67,12 @@ impl Handed {
     }
 
     /// A credential that is not there, by its name: no one has put it where its path leads.
-    fn missing(&self, error: Error) -> Error {
+    fn missing(&self, error: FileError) -> FileError {
         match (&error, self.spelled.strip_prefix("credential:")) {
-            (Error::Read { source, .. }, Some(name)) if source.kind() == io::ErrorKind::NotFound => {
+            (FileError::Read { source, .. }, Some(name)) if source.kind() == io::ErrorKind::NotFound => {
                 let why = format!("systemd has passed no credential `{name}` to this process");
                 let hint = format!("add `LoadCredential={name}:/path/to/it` to the unit");
-                Error::Absent { origin: Origin::named(format!("`{}`", self.spelled)), why, hint }
+                FileError::Absent { origin: Origin::named(format!("`{}`", self.spelled)), why, hint }
             }
             _ => error,
         }
@@ -92,16 +94,26 @@ impl Handed {
     }
 
     /// What it holds.
-    pub(crate) fn read(&self) -> Result<pem::File, Error> {
+    pub(crate) fn read(&self) -> Result<FileContent, FileError> {
         /// Only the process has it.
         const PRIVATE: u32 = 0o600;
         match &self.holds {
-            Holds::File(path) => pem::read(path).map_err(|error| self.missing(error)),
-            Holds::Content(content) => pem::File::new(self.origin(), PRIVATE, content.clone()),
+            Holds::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
+            Holds::Content(content) => FileContent::new(self.origin(), PRIVATE, content.clone()),
             Holds::Nothing { why, hint } => {
-                Err(Error::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
+                Err(FileError::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
             }
         }
+    }
+
+    /// The passphrase that came out of a pipe.
+    fn into_passphrase(self) -> Passphrase {
+        let (why, hint) = match self.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
+            Ok(Ok(text)) => return Passphrase::Given(Secret::new(text)),
+            Ok(Err(_)) => ("it is not UTF-8".to_owned(), "name a regular file"),
+            Err(error) => (error.to_string(), "see what should write into it"),
+        };
+        Passphrase::Absent { why: format!("`{}`: {why}", self.spelled), hint: hint.into() }
     }
 }
 
@@ -126,7 +138,7 @@ impl Source {
         if let Some(Passphrase::File(path)) = &self.passphrase
             && let Some(handed) = pipes.take(path)
         {
-            self.passphrase = Some(Passphrase::of_pipe(handed));
+            self.passphrase = Some(handed.into_passphrase());
         }
     }
 }
@@ -159,7 +171,7 @@ impl Pipes {
             return None;
         }
         let left = self.gives_up_at.saturating_duration_since(Instant::now());
-        let handed = match content::read_pipe(path, pem::MAX_BYTES, left) {
+        let handed = match content::read_pipe(path, MAX_BYTES, left) {
             Ok(content) => Handed::content(spelled, content.bytes),
             Err(fault) => {
                 Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")

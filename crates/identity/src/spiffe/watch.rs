@@ -18,6 +18,7 @@ use super::Fault;
 use super::agent;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
+use anchord_core::reported::Reported;
 
 /// An agent that is listened to, until this is dropped.
 pub struct Stream {
@@ -38,7 +39,7 @@ impl Stream {
             session: session.into(),
             pushed: Arc::clone(&pushed),
             failures: 0,
-            has_told: false,
+            trouble: Reported::default(),
         };
         let listener = tokio::spawn(listener.listen()).abort_handle();
         Self { pushed, listener, rests_until: Instant::now() }
@@ -65,7 +66,7 @@ struct Listener {
     pushed: Arc<Notify>,
     /// In a row.
     failures: u32,
-    has_told: bool,
+    trouble: Reported<()>,
 }
 
 /// An agent answers at once (SPIFFE Workload API, section 4.3).
@@ -107,7 +108,7 @@ impl Listener {
 
     fn heard(&mut self) {
         self.failures = 0;
-        if std::mem::take(&mut self.has_told) {
+        if self.trouble.clear() {
             info!(session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again");
         }
         self.pushed.notify_one();
@@ -119,11 +120,10 @@ impl Listener {
         self.failures = self.failures.saturating_add(1);
         let error = Error { endpoint: self.endpoint.clone(), fault };
         let (session, hint, text) = (&*self.session, error.hint(), Chain(&error).to_string());
-        if self.failures < PATIENT || self.has_told {
+        if self.failures < PATIENT || !self.trouble.is_new(()) {
             debug!(session, error = text, "The stream of SVIDs has ended; opening another one");
             return;
         }
-        self.has_told = true;
         warn!(session, error = text, hint, "Cannot hear of new SVIDs; trying again until the agent answers");
     }
 }

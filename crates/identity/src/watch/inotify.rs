@@ -21,10 +21,29 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::shared::Event;
-
 /// The entries that matter in each watched directory, by the kernel's number for it.
 pub(super) type Watched = HashMap<i32, HashSet<OsString>>;
+
+/// What the kernel tells of an entry of a directory, or of the directory itself.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) number: i32,
+    pub(super) name: Option<OsString>,
+    /// Whether the directory is not watched any more.
+    pub(super) is_last: bool,
+}
+
+impl Event {
+    /// In the place of events that were lost.
+    pub(super) const LOST: Self = Self { number: -1, name: None, is_last: false };
+
+    /// Without a name it is about the directory itself.
+    pub(super) fn concerns(&self, watched: &Watched) -> bool {
+        let is_in =
+            |entries: &HashSet<OsString>| self.name.as_ref().is_none_or(|name| entries.contains(name));
+        self.number == Self::LOST.number || watched.get(&self.number).is_some_and(is_in)
+    }
+}
 
 /// A queue of events.
 pub(super) struct Queue(AsyncFd<Arc<OwnedFd>>);

@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,10 +26,12 @@ use tracing::warn;
 
 use super::inotify;
 use super::inotify::Deaf;
+use super::inotify::Event;
 use super::inotify::Queue;
 use super::inotify::Watched;
 use crate::reading::PATIENCE;
 use anchord_core::failure::Chain;
+use anchord_core::reported::Reported;
 
 /// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ struct State {
     /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
     idle: Vec<i32>,
     next_id: Id,
-    told_trouble: Option<String>,
+    trouble: Reported,
 }
 
 type Id = u64;
@@ -72,27 +73,6 @@ struct Reader {
 struct Listener {
     woken: Arc<Notify>,
     watched: Watched,
-}
-
-/// What the kernel tells of an entry of a directory, or of the directory itself.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) number: i32,
-    pub(super) name: Option<OsString>,
-    /// Whether the directory is not watched any more.
-    pub(super) is_last: bool,
-}
-
-impl Event {
-    /// In the place of events that were lost.
-    pub(super) const LOST: Self = Self { number: -1, name: None, is_last: false };
-
-    /// Without a name it is about the directory itself.
-    fn concerns(&self, watched: &Watched) -> bool {
-        let is_in =
-            |entries: &HashSet<OsString>| self.name.as_ref().is_none_or(|name| entries.contains(name));
-        self.number == Self::LOST.number || watched.get(&self.number).is_some_and(is_in)
-    }
 }
 
 impl Default for Watches {
@@ -136,11 +116,12 @@ impl Ear {
 
     /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
     pub(super) fn tell(&self, trouble: Option<&Deaf>, every: Duration) {
-        let error = trouble.map(|trouble| Chain(trouble).to_string());
-        let told = std::mem::replace(&mut self.shared.lock().told_trouble, error.clone());
-        if let (Some(trouble), Some(error)) = (trouble, &error)
-            && told.as_ref() != Some(error)
-        {
+        let Some(trouble) = trouble else {
+            self.shared.lock().trouble.clear();
+            return;
+        };
+        let error = Chain(trouble).to_string();
+        if self.shared.lock().trouble.is_new(error.clone()) {
             let every_seconds = every.as_secs();
             warn!(error, hint = trouble.hint(), every_seconds, "Cannot watch files; looking at intervals");
         }

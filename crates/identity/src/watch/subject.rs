@@ -1,92 +1,89 @@
-//! What is watched: an identity, or the file of a user's access keys.
+//! What a watcher looks after.
 
-use std::path::Path;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::AccessKeys;
 use crate::Current;
 use crate::Found;
 use crate::Link;
 use crate::reading;
 use crate::spiffe::Agent;
 
-/// What one session signs with, shared with it.
-pub(super) enum Subject {
-    Identity(Arc<Current>),
-    AccessKeys { session: String, keys: AccessKeys },
-}
-
-impl Subject {
-    pub(super) fn session(&self) -> &str {
-        match self {
-            Self::Identity(current) => current.session(),
-            Self::AccessKeys { session, .. } => session,
-        }
-    }
+/// What one session signs with, shared with it: an identity, or something else that is read from files.
+pub trait Watched: Send + Sync {
+    /// The session's name.
+    fn session(&self) -> &str;
 
     /// What people call its files.
-    pub(super) fn words(&self) -> &'static str {
-        match self {
-            Self::Identity(_) => "the certificate's files",
-            Self::AccessKeys { .. } => "the file of the access keys",
-        }
-    }
+    fn words(&self) -> &'static str;
 
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Identity(current) => current.source().paths(),
-            Self::AccessKeys { keys, .. } => keys.path().map(Path::to_owned).into_iter().collect(),
-        }
-    }
+    /// The files it is read from.
+    fn paths(&self) -> Vec<PathBuf>;
 
     /// What reads its files, one at a time.
-    pub(super) fn place(&self) -> &Arc<reading::Place> {
-        match self {
-            Self::Identity(current) => current.place(),
-            Self::AccessKeys { keys, .. } => keys.reading(),
-        }
+    fn place(&self) -> &Arc<reading::Place>;
+
+    /// Reads it, and reports what there is to report.
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>>;
+
+    /// The agent that sends word of changes, if there is one.
+    fn agent(&self) -> Option<&Agent> {
+        None
     }
 
-    /// The agent that tells of changes, if there is one.
-    pub(super) fn agent(&self) -> Option<&Agent> {
-        match self {
-            Self::Identity(current) => current.source().agent(),
-            Self::AccessKeys { .. } => None,
-        }
-    }
-
-    /// Whether a change may show in no file and nobody tells of it.
-    pub(super) fn is_silent(&self) -> bool {
-        match self {
-            Self::Identity(current) => current.source().is_silent(),
-            Self::AccessKeys { .. } => false,
-        }
-    }
-
-    /// Reads it, and tells what there is to tell of it.
-    pub(super) async fn look(&self, now: OffsetDateTime) -> Found {
-        match self {
-            Self::Identity(current) => current.look(now).await,
-            Self::AccessKeys { session, keys } => keys.look(session).await,
-        }
+    /// Whether a change may show in no file, and nothing sends word of it.
+    fn is_silent(&self) -> bool {
+        false
     }
 
     /// What time it is where its certificates are judged.
-    pub(super) fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
-            Self::Identity(current) => current.at_aws(now),
-            Self::AccessKeys { .. } => now,
-        }
+    fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
+        now
     }
 
     /// The certificates whose end matters.
-    pub(super) fn links(&self) -> Vec<Link> {
-        match self {
-            Self::Identity(current) => current.links(),
-            Self::AccessKeys { .. } => Vec::new(),
-        }
+    fn links(&self) -> Vec<Link> {
+        Vec::new()
+    }
+}
+
+impl Watched for Current {
+    fn session(&self) -> &str {
+        self.session()
+    }
+
+    fn words(&self) -> &'static str {
+        "the certificate's files"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.source().paths()
+    }
+
+    fn place(&self) -> &Arc<reading::Place> {
+        self.place()
+    }
+
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+        Box::pin(self.look(now))
+    }
+
+    fn agent(&self) -> Option<&Agent> {
+        self.source().agent()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.source().is_silent()
+    }
+
+    fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.at_aws(now)
+    }
+
+    fn links(&self) -> Vec<Link> {
+        self.links()
     }
 }

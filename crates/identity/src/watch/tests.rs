@@ -9,6 +9,7 @@ use anchord_emulator::Leaf;
 use rustix::io::Errno;
 
 use super::*;
+use crate::Current;
 use crate::Source;
 use crate::support::Folder;
 use crate::support::Log;
@@ -550,4 +551,3 @@ async fn a_new_certificate_that_ends_soon_is_told_with_it() {
 
 #[cfg(feature = "spiffe")]
 mod agents;
-mod keys;

@@ -15,6 +15,7 @@ use super::handover::Aside;
 use super::handover::Kept;
 use super::issuer::issuer;
 use super::supervise;
+use anchord_aws::access_keys::WatchedKeys;
 use anchord_aws::upstream::Transport;
 use anchord_config as config;
 use anchord_config::Settings;
@@ -248,10 +249,13 @@ pub(super) fn watcher(
 ) -> Option<Watcher> {
     let (clock, watches) = (seams.clock.clone(), seams.watches.clone());
     match (&settings.source, identity) {
-        (_, Some(identity)) => Some(Watcher::new(Arc::clone(identity), clock, changed, watches)),
+        (_, Some(identity)) => {
+            Some(Watcher::new(Arc::<identity::Current>::clone(identity), clock, changed, watches))
+        }
         (config::Source::AccessKeys(source), None) => {
             source.keys.path()?;
-            Some(Watcher::of_access_keys(&settings.name, source.keys.clone(), clock, changed, watches))
+            let keys = WatchedKeys::new(&settings.name, source.keys.clone());
+            Some(Watcher::new(Arc::new(keys), clock, changed, watches))
         }
         (config::Source::RolesAnywhere(_), None) => None,
     }

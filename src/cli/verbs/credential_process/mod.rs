@@ -79,7 +79,7 @@ pub(super) fn credentials_by(
 fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
     match obtained {
         Obtained::Line(line) => read_line(line, &Clock::system()),
-        Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
+        Obtained::AfterAnAnswer => Err(identity::PassphraseError::NotAsked.into()),
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     }
     let line = obtained.and_then(|obtained| match obtained {
         Obtained::Line(line) => Ok(line),
-        Obtained::AfterAnAnswer => Err(identity::Error::NotAsked.into()),
+        Obtained::AfterAnAnswer => Err(identity::PassphraseError::NotAsked.into()),
     });
     shown(line.map_err(|failure| with_doubt(failure, &settings)), surroundings)
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Error;
+use crate::FileContent;
 use crate::Passphrase;
 use crate::SigningKey;
 use crate::key;
-use crate::pem;
+use crate::key::Error;
 use crate::support::Folder;
 use anchord_core::failure::Failure;
 
@@ -32,7 +32,7 @@ fn given(passphrase: &str) -> Passphrase {
 fn load(pem: &str, passphrase: Option<&Passphrase>) -> Result<Arc<dyn SigningKey>, Error> {
     let folder = Folder::new();
     let path = folder.write("key.pem", pem);
-    key::from_pem(&pem::read(&path).unwrap(), passphrase)
+    key::from_pem(&FileContent::read(&path).unwrap(), passphrase)
 }
 
 /// What the log would say, with the folder cut out.
@@ -198,7 +198,7 @@ fn a_file_that_is_cut_or_continued_is_damaged() {
 /// The DER of a file.
 fn pkcs8_of(pem: &str) -> Vec<u8> {
     let folder = Folder::new();
-    let file = pem::read(&folder.write("key.pem", pem)).unwrap();
+    let file = FileContent::read(&folder.write("key.pem", pem)).unwrap();
     file.labelled("ENCRYPTED PRIVATE KEY").unwrap().unwrap().expose().clone()
 }
 

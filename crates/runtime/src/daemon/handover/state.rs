@@ -492,7 +492,7 @@ mod tests {
         };
         let through = |step| fingerprint(&config::Session { chain: vec![step], ..session() });
         let of_keys = |change: fn(&mut config::Session)| {
-            let keys = anchord_identity::AccessKeys::file("/etc/anchord/keys".into());
+            let keys = anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into());
             let source = config::Source::AccessKeys(config::AccessKeys { keys, get_session_token: true });
             let mut session = config::Session { source, ..session() };
             change(&mut session);

@@ -1,6 +1,17 @@
 //! Access keys that are rotated in their file, seen by the watcher.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anchord_identity::Watcher;
+use anchord_identity::Watches;
+use tokio::sync::Notify;
+
 use super::*;
+use anchord_core::clock::Clock;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const QUIET: Duration = Duration::from_millis(250);
 
 struct KeysBench {
     folder: Folder,
@@ -11,7 +22,7 @@ struct KeysBench {
 }
 
 impl KeysBench {
-    /// A session that has signed with what is in its file, if anything, and is watched by events alone.
+    /// A session that has signed with what is in its file, if anything, and is watched.
     async fn new(content: Option<&str>) -> Self {
         let folder = Folder::new();
         if let Some(content) = content {
@@ -20,14 +31,8 @@ impl KeysBench {
         let keys = AccessKeys::file(folder.path("keys"));
         let _ = keys.load().await;
         let (changed, log) = (Arc::default(), Log::start());
-        let watcher = Watcher::of_access_keys(
-            "web",
-            keys.clone(),
-            Clock::system(),
-            Arc::clone(&changed),
-            Watches::default(),
-        );
-        let watcher = Watcher { pace: EVENTS_ALONE, ..watcher };
+        let subject = Arc::new(WatchedKeys::new("web", keys.clone()));
+        let watcher = Watcher::new(subject, Clock::system(), Arc::clone(&changed), Watches::default());
         let watching = tokio::spawn(async move { watcher.run().await });
         tokio::time::sleep(QUIET * 2).await;
         Self { folder, keys, changed, log, watching }

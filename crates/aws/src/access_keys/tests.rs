@@ -1,13 +1,16 @@
 //! Access keys in every form that people have them in, and in some that they should not.
 
+mod support;
+mod watched;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::support::Folder;
-use crate::support::Log;
 use anchord_core::secret::Secret;
+use support::Folder;
+use support::Log;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "canary/K7MDENG+bPxRfiCYEXAMPLEKEY=";

@@ -3,30 +3,37 @@
 //! They are read anew whenever they are asked for, so that a file that was changed is used. They are kept nowhere: of
 //! those in a file a digest alone, to tell others from them.
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod parse;
 
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use time::OffsetDateTime;
 use tracing::info;
 use tracing::warn;
 
-use super::Error;
-use super::Found;
-use super::Origin;
-use super::file::open_to_others;
-use super::pem;
-use super::reading;
-use super::reading::PATIENCE;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::reported::Reported;
+use anchord_identity::FileContent;
+use anchord_identity::FileError;
+use anchord_identity::Found;
+use anchord_identity::Given;
+use anchord_identity::Origin;
+use anchord_identity::Watched;
+use anchord_identity::reading;
+use anchord_identity::reading::PATIENCE;
 
 pub use parse::Fault;
 
@@ -43,18 +50,9 @@ pub struct AccessKeys {
 
 #[derive(Default)]
 struct State {
-    told_warning: Option<String>,
-    told_fault: Option<String>,
-    last_given: Given,
-}
-
-/// What the session's last attempt had to sign with.
-#[derive(Default)]
-enum Given {
-    #[default]
-    NothingYet,
-    NoKeys,
-    Keys(Mark),
+    warning: Reported,
+    fault: Reported,
+    given: Given<Mark>,
 }
 
 /// Tells keys from others.
@@ -77,7 +75,10 @@ enum Place {
 pub enum AccessKeysError {
     /// The file cannot be read.
     #[error(transparent)]
-    File(#[from] Error),
+    File(#[from] FileError),
+    /// The file was not read.
+    #[error(transparent)]
+    Reading(#[from] reading::Error),
     /// The file is larger than any that holds keys.
     #[error("`{}` is larger than {MAX_BYTES} bytes", path.display())]
     TooLarge {
@@ -130,14 +131,18 @@ impl AccessKeys {
     pub async fn load(&self) -> Result<Keys, AccessKeysError> {
         let result = self.read().await;
         let mut state = self.lock();
-        state.told_fault = result.as_ref().err().map(|error| Chain(error).to_string());
-        state.last_given = result.as_ref().map_or(Given::NoKeys, |keys| Given::Keys(Mark::of(keys)));
+        match &result {
+            Ok(_) => _ = state.fault.clear(),
+            // The caller reports it.
+            Err(error) => _ = state.fault.is_new(Chain(error).to_string()),
+        }
+        state.given = Given::of(result.as_ref().ok().map(Mark::of));
         drop(state);
         result
     }
 
     /// Reads them for whoever does not sign but watches; all there is to tell is told here.
-    pub(super) async fn look(&self, session: &str) -> Found {
+    async fn look(&self, session: &str) -> Found {
         let keys = match self.read().await {
             Ok(keys) => keys,
             Err(error) => {
@@ -147,14 +152,8 @@ impl AccessKeys {
         };
         let mark = Mark::of(&keys);
         let mut state = self.lock();
-        let has_recovered = state.told_fault.take().is_some();
-        let is_news = match &state.last_given {
-            Given::NothingYet => false,
-            Given::NoKeys => true,
-            Given::Keys(given) => *given != mark,
-        };
-        // From here on the session is compared with what it was told.
-        state.last_given = Given::Keys(mark);
+        let has_recovered = state.fault.clear();
+        let is_news = state.given.is_outdated_by(Some(mark), Mark::eq);
         drop(state);
         let access_key_id = &*keys.access_key_id;
         if is_news {
@@ -196,11 +195,6 @@ impl AccessKeys {
         }
     }
 
-    /// What reads the file, one at a time.
-    pub(super) fn reading(&self) -> &Arc<reading::Place> {
-        &self.reading
-    }
-
     /// What people call their place, without any secret.
     pub fn name(&self) -> String {
         self.origin().bare()
@@ -228,22 +222,60 @@ impl AccessKeys {
     }
 
     fn tell(&self, warning: Option<String>) {
-        let told = std::mem::replace(&mut self.lock().told_warning, warning.clone());
-        if let Some(warning) = warning.filter(|warning| told.as_ref() != Some(warning)) {
-            warn!("{warning}");
+        match warning {
+            None => _ = self.lock().warning.clear(),
+            Some(warning) => {
+                if self.lock().warning.is_new(warning.clone()) {
+                    warn!("{warning}");
+                }
+            }
         }
     }
 
     fn tell_fault(&self, session: &str, error: &AccessKeysError) {
         let fault = Chain(error).to_string();
-        let told = self.lock().told_fault.replace(fault.clone());
-        if told.as_ref() != Some(&fault) {
+        if self.lock().fault.is_new(fault.clone()) {
             warn!(session, error = fault, hint = error.hint(), "The access keys cannot be read");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The access keys of one session, for its watcher.
+pub struct WatchedKeys {
+    session: String,
+    keys: AccessKeys,
+}
+
+impl WatchedKeys {
+    /// `keys` is a clone of what the session's issuer has.
+    pub fn new(session: &str, keys: AccessKeys) -> Self {
+        Self { session: session.into(), keys }
+    }
+}
+
+impl Watched for WatchedKeys {
+    fn session(&self) -> &str {
+        &self.session
+    }
+
+    fn words(&self) -> &'static str {
+        "the file of the access keys"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.keys.path().map(Path::to_owned).into_iter().collect()
+    }
+
+    fn place(&self) -> &Arc<reading::Place> {
+        &self.keys.reading
+    }
+
+    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+        Box::pin(self.keys.look(&self.session))
     }
 }
 
@@ -258,8 +290,8 @@ impl Mark {
 /// The keys, and what their owner should know of the file.
 fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
     let too_large = || AccessKeysError::TooLarge { path: path.into() };
-    let file = match pem::read(path) {
-        Err(Error::TooLarge { .. }) => return Err(too_large()),
+    let file = match FileContent::read(path) {
+        Err(FileError::TooLarge { .. }) => return Err(too_large()),
         result => result?,
     };
     let content = file.text();
@@ -270,13 +302,14 @@ fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
     let keys = text
         .and_then(parse::parse)
         .map_err(|fault| AccessKeysError::Unusable { origin: Origin::file(path), fault })?;
-    Ok((keys, open_to_others(&file, "file of access keys")))
+    Ok((keys, file.open_to_others("file of access keys")))
 }
 
 impl Classify for AccessKeysError {
     fn class(&self) -> Class {
         match self {
             Self::File(error) => error.class(),
+            Self::Reading(error) => error.class(),
             Self::TooLarge { .. } | Self::Absent { .. } | Self::Unusable { .. } => Class::Misconfigured,
         }
     }
@@ -284,6 +317,7 @@ impl Classify for AccessKeysError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::Reading(error) => error.hint(),
             Self::TooLarge { .. } => Some("name the file that has the access keys, and nothing else".into()),
             Self::Absent { hint, .. } => Some(hint.clone()),
             Self::Unusable { fault, .. } => Some(fault.hint().into()),

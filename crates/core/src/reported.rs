@@ -1,0 +1,44 @@
+//! Remembers what was reported last, so that a state that lasts is reported once.
+
+/// What was reported last, if anything.
+#[derive(Debug)]
+pub struct Reported<T = String>(Option<T>);
+
+impl<T> Default for Reported<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: PartialEq> Reported<T> {
+    /// Remembers `state`, and says whether it differs from what was reported last.
+    pub fn is_new(&mut self, state: T) -> bool {
+        let differs = self.0.as_ref() != Some(&state);
+        self.0 = Some(state);
+        differs
+    }
+
+    /// Forgets what was reported, and says whether there was anything: then the end of it may be reported too.
+    pub fn clear(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_lasts_is_new_once_and_again_after_its_end() {
+        let mut reported = Reported::default();
+
+        assert!(!reported.clear(), "nothing was reported yet");
+        assert!(reported.is_new("down"));
+        assert!(!reported.is_new("down"));
+        assert!(reported.is_new("out of reach"));
+        assert!(reported.is_new("down"), "another state came between");
+        assert!(reported.clear());
+        assert!(!reported.clear());
+        assert!(reported.is_new("down"));
+    }
+}

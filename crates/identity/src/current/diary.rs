@@ -1,0 +1,138 @@
+//! What the log says of a session's identity: each state once, however often it is found.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+use crate::Error;
+use crate::Identity;
+use anchord_core::clock;
+use anchord_core::failure::Chain;
+use anchord_core::failure::Classify as _;
+use anchord_core::failure::Failure;
+use anchord_core::reported::Reported;
+
+/// Writes the log of one session's identity.
+#[derive(Debug)]
+pub(super) struct Diary {
+    session: String,
+    reports: Mutex<Reports>,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    fault: Reported,
+    doubt: Reported,
+    /// Several may hold at a time.
+    warnings: Vec<String>,
+}
+
+/// Who reports a fault when there is no identity to go on with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reporter {
+    Diary,
+    Caller,
+}
+
+impl Diary {
+    pub(super) fn new(session: &str) -> Self {
+        Self { session: session.into(), reports: Mutex::default() }
+    }
+
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    pub(super) fn loaded(&self, identity: &Identity, is_new: bool, warnings: Vec<String>) {
+        let mut reports = self.reports();
+        reports.doubt.clear();
+        let recovered = reports.fault.clear();
+        let known = std::mem::replace(&mut reports.warnings, warnings.clone());
+        drop(reports);
+
+        let session = self.session();
+        if is_new {
+            info!(
+                session,
+                subject = identity.subject(),
+                serial = identity.serial(),
+                intermediates = identity.intermediates().len(),
+                not_after = %clock::rfc3339(identity.not_after()),
+                "Using certificate"
+            );
+        } else if recovered {
+            info!(session, "The certificate can be loaded again");
+        }
+        for warning in warnings {
+            if is_new || !known.contains(&warning) {
+                warn!(session, "{warning}");
+            }
+        }
+    }
+
+    /// `is_kept` says whether there is an identity to go on with.
+    pub(super) fn not_loaded(&self, error: &Error, is_kept: bool, reporter: Reporter) {
+        let fault = Chain(error).to_string();
+        let (session, hint) = (self.session(), error.hint());
+        if !self.reports().fault.is_new(fault.clone()) {
+            debug!(session, error = fault, "The certificate still cannot be loaded");
+        } else if is_kept {
+            warn!(session, error = fault, hint, "The certificate cannot be loaded; keeping the one in use");
+        } else if reporter == Reporter::Diary {
+            warn!(session, error = fault, hint, "The certificate cannot be loaded");
+        }
+    }
+
+    pub(super) fn in_doubt(&self, error: &Error) {
+        let doubt = Chain(error).to_string();
+        if self.reports().doubt.is_new(doubt.clone()) {
+            let (session, hint) = (self.session(), error.hint());
+            warn!(
+                session,
+                error = doubt,
+                hint,
+                "The certificate is not valid by this host's clock; asking AWS, which judges by its own"
+            );
+        }
+    }
+
+    pub(super) fn key_did_not_sign(&self, used: &Identity, why: &Failure, is_new: bool) {
+        let (session, error) = (self.session(), why.message());
+        if !is_new {
+            debug!(session, error, "The key still does not sign");
+            return;
+        }
+        let (hint, in_use) = (why.hint(), used.serial());
+        warn!(session, error, hint, in_use, "The key does not sign; going on with the one before");
+    }
+
+    pub(super) fn refused(&self, refused: &Identity, used: &Identity, why: &Failure, is_new: bool) {
+        let (session, serial, error) = (self.session(), refused.serial(), why.message());
+        if !is_new {
+            debug!(session, serial, error, "AWS still refuses the new certificate");
+            return;
+        }
+        warn!(
+            session,
+            serial,
+            error,
+            hint = why.hint(),
+            in_use = used.serial(),
+            in_use_not_after = %clock::rfc3339(used.not_after()),
+            "AWS refuses the new certificate; going on with the previous one"
+        );
+    }
+
+    pub(super) fn accepted_after_refusal(&self, identity: &Identity) {
+        let (session, serial) = (self.session(), identity.serial());
+        info!(session, serial, "AWS accepts the new certificate now");
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,114 @@
+//! Which identity is in use, and what is wrong with the others. Decides without files, clock or log.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::aws_time::AwsTime;
+use crate::Error;
+use crate::Identity;
+use crate::Link;
+use crate::given::Given;
+use anchord_core::clock;
+use anchord_core::failure::Failure;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Loaded last.
+    pub(super) held: Option<Arc<Identity>>,
+    /// What credentials were obtained with last.
+    pub(super) accepted: Option<Arc<Identity>>,
+    refusal: Option<Refusal>,
+    /// Why the key on hand did not sign, while the one before does.
+    mute: Option<Failure>,
+    pub(super) given: Given<Arc<Identity>>,
+    fault: Option<Failure>,
+    pub(super) aws_time: AwsTime,
+}
+
+/// A new certificate that AWS refuses while the previous one goes on.
+#[derive(Debug)]
+struct Refusal {
+    refused: Arc<Identity>,
+    in_use_not_after: OffsetDateTime,
+    why: Failure,
+}
+
+impl State {
+    /// Takes what was loaded, and says whether it is another identity than before.
+    pub(super) fn take(&mut self, identity: Identity) -> (Arc<Identity>, bool) {
+        let is_new = !self.held.as_ref().is_some_and(|held| held.is_same(&identity));
+        // Even if the certificate is the one that is known: its key may be unlocked by another passphrase now.
+        let identity = Arc::new(identity);
+        self.held = Some(Arc::clone(&identity));
+        self.fault = None;
+        (identity, is_new)
+    }
+
+    /// What to go on with although nothing could be loaded at `now`, AWS's time.
+    pub(super) fn keep(&mut self, error: &Error, now: OffsetDateTime) -> Option<Arc<Identity>> {
+        self.fault = Some(Failure::new(error));
+        let mut kept = self.held.iter().chain(&self.accepted).filter(|identity| !identity.has_ended(now));
+        kept.next().cloned()
+    }
+
+    /// Notes that AWS has given credentials for `identity`, and says whether it had refused it before.
+    pub(super) fn accept(&mut self, identity: &Arc<Identity>) -> bool {
+        let is_known = self.held.iter().chain(&self.accepted).any(|known| known.is_same(identity));
+        if !is_known {
+            // It was given in doubt of its time, which AWS has settled.
+            self.fault = None;
+        }
+        self.accepted = Some(Arc::clone(identity));
+        if matches!(self.given, Given::Nothing) {
+            self.given = Given::Something(Arc::clone(identity));
+        }
+        self.mute = None;
+        self.refusal.take().is_some_and(|refusal| refusal.refused.is_same(identity))
+    }
+
+    /// Notes that `used` was accepted in the place of `refused`, and says whether that is new.
+    pub(super) fn refuse(&mut self, refused: &Arc<Identity>, used: &Identity, why: &Failure) -> bool {
+        let refusal =
+            Refusal { refused: Arc::clone(refused), in_use_not_after: used.not_after(), why: why.clone() };
+        let before = self.refusal.replace(refusal);
+        !before.is_some_and(|before| before.refused.is_same(refused))
+    }
+
+    /// Notes why the key on hand did not sign, and says whether that is new.
+    pub(super) fn fall_mute(&mut self, why: &Failure) -> bool {
+        let before = self.mute.replace(why.clone());
+        !before.is_some_and(|before| before.message() == why.message())
+    }
+
+    /// The certificates whose end matters: of what is loaded, and of what is used while AWS refuses that.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let used_instead = self.accepted.as_ref().filter(|_| self.refusal.is_some());
+        let mut links: Vec<Link> = Vec::new();
+        for link in self.held.iter().chain(used_instead).flat_map(|identity| identity.links()) {
+            if !links.contains(link) {
+                links.push(link.clone());
+            }
+        }
+        links
+    }
+
+    /// Why the newest identity is not in use.
+    pub(super) fn fault(&self) -> Option<Failure> {
+        let is_held = |refusal: &&Refusal| self.held.iter().any(|held| held.is_same(&refusal.refused));
+        if self.fault.is_some() {
+            return self.fault.clone();
+        }
+        if let Some(Refusal { refused, in_use_not_after, why }) = self.refusal.as_ref().filter(is_held) {
+            let (serial, end) = (refused.serial(), clock::rfc3339(*in_use_not_after));
+            let message = format!(
+                "AWS refuses the new certificate with serial {serial}; the previous one, which ends at {end}, goes on: {}",
+                why.message()
+            );
+            return Some(Failure::of(why.class(), message, why.hint().map(Into::into)));
+        }
+        let why = self.mute.as_ref()?;
+        let message = format!("the key does not sign, and the one before goes on: {}", why.message());
+        Some(Failure::of(why.class(), message, why.hint().map(Into::into)))
+    }
+}

@@ -1,0 +1,170 @@
+//! The content of a file, or of a variable or a pipe in a file's place.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::Origin;
+use anchord_core::content;
+use anchord_core::content::BYTE_ORDER_MARK;
+use anchord_core::failure::Class;
+use anchord_core::failure::Classify;
+use anchord_core::secret::Secret;
+
+/// Far above any chain with its key, far below what would hurt.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// What was read, and where; secret, because keys and certificates may share a file.
+#[derive(Debug)]
+pub struct FileContent {
+    pub(super) origin: Origin,
+    pub(super) mode: u32,
+    content: Secret<Vec<u8>>,
+}
+
+impl FileContent {
+    /// Reads a file whole, up to a limit.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        Self::read_up_to(path, MAX_BYTES)
+    }
+
+    /// The same with another limit.
+    pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<Self, FileError> {
+        let content = content::read(path, limit).map_err(|fault| FileError::of(path, fault))?;
+        Self::new(Origin::file(path), content.mode, content.bytes)
+    }
+
+    /// What was read from `origin`, unless there is nothing in it.
+    pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, FileError> {
+        match content::text(content.expose()) {
+            Err(source) => Err(FileError::WideText { origin, source }),
+            Ok(text) if text.trim_ascii().is_empty() => Err(FileError::Empty { origin }),
+            Ok(_) => Ok(Self { origin, mode, content }),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn bytes(&self) -> &Secret<Vec<u8>> {
+        &self.content
+    }
+
+    /// All of it as text.
+    pub fn text(&self) -> &[u8] {
+        let content = self.content.expose().as_slice();
+        content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
+    }
+
+    /// A sentence if its mode lets others read what only this user should; `what` is what the file holds.
+    pub fn open_to_others(&self, what: &str) -> Option<String> {
+        (self.mode & 0o027 != 0).then(|| {
+            format!(
+                "the {what} {} is open to others (mode {:04o}); hint: chmod 0600 it",
+                self.origin,
+                self.mode & 0o7777,
+            )
+        })
+    }
+}
+
+/// Why a file's content cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A directory, a pipe, a device.
+    #[error("`{}` is {kind}, not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: content::Kind,
+    },
+    /// Text that nothing here reads.
+    #[error("{origin} cannot be used: {source}")]
+    WideText {
+        /// Where.
+        origin: Origin,
+        /// What it is.
+        source: content::WideText,
+    },
+    /// A place that this process was not given.
+    #[error("{origin} gives nothing: {why}")]
+    Absent {
+        /// The place.
+        origin: Origin,
+        /// What is missing.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file holds nothing.
+    #[error("{origin} is empty")]
+    Empty {
+        /// The file.
+        origin: Origin,
+    },
+    /// A file is larger than any certificate chain.
+    #[error("{origin} is larger than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        origin: Origin,
+        /// The most that is read.
+        limit: u64,
+    },
+}
+
+impl FileError {
+    fn of(path: &Path, fault: content::Fault) -> Self {
+        let origin = Origin::file(path);
+        match fault {
+            content::Fault::System(source) => Self::Read { path: path.into(), source },
+            content::Fault::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
+            content::Fault::TooLarge { limit } => Self::TooLarge { origin, limit },
+            content::Fault::WideText(source) => Self::WideText { origin, source },
+            content::Fault::Silent(why) => {
+                let source = io::Error::new(io::ErrorKind::TimedOut, format!("it is a pipe, and {why}"));
+                Self::Read { path: path.into(), source }
+            }
+        }
+    }
+}
+
+impl Classify for FileError {
+    fn class(&self) -> Class {
+        Class::Misconfigured
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Read { source, path } => return Some(read_hint(source, path)),
+            Self::NotAFile { kind: content::Kind::Pipe, .. } => content::PIPE_HINT,
+            Self::NotAFile { .. } => "name the file itself",
+            Self::WideText { source, .. } => return Some(source.hint()),
+            Self::Absent { hint, .. } => return Some(hint.clone()),
+            Self::Empty { .. } => "it may still be being written; otherwise fill it",
+            Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
+        };
+        Some(hint.into())
+    }
+}
+
+/// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
+pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
+
+fn read_hint(source: &io::Error, path: &Path) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
+        }
+        _ => "check the path and its file system".into(),
+    }
+}
