@@ -38,7 +38,7 @@ use super::exit;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_identity::pkcs11;
-use anchord_runtime::daemon;
+use anchord_runtime::process_limits;
 
 pub(super) const VERB: &str = "pkcs11-host";
 
@@ -52,7 +52,7 @@ pub(super) fn command() -> Command {
 const GUARD: &str = "guard";
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     if matches.get_flag(GUARD) {
         return guard();
     }

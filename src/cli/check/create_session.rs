@@ -17,7 +17,7 @@ use anchord_core::endpoint::Service;
 use anchord_core::endpoint::host;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
 use anchord_session::Freshness;
 
 /// For an attempt with all its calls, where settings have no limits or large ones.
@@ -62,8 +62,8 @@ pub(super) fn calls(session: &config::Session, source: &config::RolesAnywhere) -
 impl Call {
     /// Asks once, and explains a refusal.
     pub(super) async fn step(&self, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
-        let (identity, transport) = (daemon::identity(&self.session), Arc::clone(&way.transport));
-        let issuer = daemon::issuer(&self.session, identity, transport, way.clock, None);
+        let (identity, transport) = (assembly::identity(&self.session), Arc::clone(&way.transport));
+        let issuer = assembly::issuer(&self.session, identity, transport, way.clock, None);
         let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
             Ok(issued) => issued,
             Err(_) => {
