@@ -27,7 +27,7 @@
 //! [handles](anchord_session::Handle). `examples/with_aws_sdk` is a whole program.
 //!
 //! What happens is told through `tracing`, never with a secret in it. Whoever keeps keys in a process of their own may
-//! want [`no_core_files`](anchord_runtime::daemon::no_core_files) too.
+//! want [`no_core_files`](anchord_runtime::process_limits::no_core_files) too.
 
 use std::fmt;
 use std::path::Path;
@@ -42,8 +42,6 @@ use aws_credential_types::provider::future;
 use tokio::sync::watch;
 use tracing::warn;
 
-use anchord_aws::upstream::BoxFuture;
-use anchord_aws::upstream::Issuer;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::OPTIONS;
@@ -54,14 +52,16 @@ use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
+use anchord_runtime::assembly::KeptSession;
+use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
 use anchord_runtime::client::Place;
 use anchord_runtime::client::Question;
-use anchord_runtime::daemon::Embedded;
-use anchord_runtime::daemon::Seams;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 use anchord_session::Policy;
@@ -78,7 +78,7 @@ const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
 pub struct Provider {
     handle: Handle,
     /// `None` where somebody else keeps it.
-    _kept: Option<Arc<Embedded>>,
+    _kept: Option<Arc<KeptSession>>,
 }
 
 /// Says which session a [`Provider`] is to keep.
@@ -119,8 +119,8 @@ impl From<Handle> for Provider {
     }
 }
 
-impl From<Embedded> for Provider {
-    fn from(kept: Embedded) -> Self {
+impl From<KeptSession> for Provider {
+    fn from(kept: KeptSession) -> Self {
         Self { handle: kept.handle().clone(), _kept: Some(Arc::new(kept)) }
     }
 }
@@ -220,7 +220,7 @@ impl Builder {
         let settings = self.settings()?;
         in_a_runtime()?;
         let session = settings.the_session().ok_or_else(|| not_chosen(&settings))?;
-        Ok(Embedded::start(&settings, session, &Seams::real())?.into())
+        Ok(KeptSession::start(&settings, session, &Seams::real())?.into())
     }
 
     /// Starts a session that takes what a running daemon holds under the name [`Builder::session`]. The daemon is asked
@@ -252,7 +252,7 @@ impl Builder {
         };
         // The daemon renews earlier by a jitter of its own: whoever asks before that gets the same.
         let seams = Seams { jitter: Jitter::fixed(0.0), ..Seams::real() };
-        Ok(Embedded::of(&session, Arc::new(issuer), Policy::default(), &seams).0.into())
+        Ok(KeptSession::of(&session, Arc::new(issuer), Policy::default(), &seams).into())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {

@@ -13,8 +13,8 @@ use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_identity::Watches;
-use anchord_runtime::daemon::Embedded;
-use anchord_runtime::daemon::Seams;
+use anchord_runtime::assembly::KeptSession;
+use anchord_runtime::assembly::Seams;
 use anchord_session::Phase;
 use anchord_session::Snapshot;
 use aws_credential_types::Credentials;
@@ -61,7 +61,7 @@ async fn key_id(provider: &Provider) -> String {
 }
 
 /// On a clock that is ours.
-fn kept_inside(stage: &Stage, clock: &Clock) -> Embedded {
+fn kept_inside(stage: &Stage, clock: &Clock) -> KeptSession {
     let settings = settings(stage);
     let seams = Seams {
         clock: clock.clone(),
@@ -70,7 +70,7 @@ fn kept_inside(stage: &Stage, clock: &Clock) -> Embedded {
         transport: None,
         watches: Watches::default(),
     };
-    Embedded::start(&settings, &settings.sessions[0], &seams).unwrap()
+    KeptSession::start(&settings, &settings.sessions[0], &seams).unwrap()
 }
 
 #[tokio::test]

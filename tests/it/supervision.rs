@@ -5,13 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anchord_aws::upstream::BoxFuture;
 use anchord_aws::upstream::Reply;
 use anchord_aws::upstream::Transport;
 use anchord_aws::upstream::TransportError;
+use anchord_core::issuer::BoxFuture;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
 use anchord_runtime::daemon::Passed;
-use anchord_runtime::daemon::Seams;
 use anchord_session::Freshness;
 use anchord_session::Phase;
 use bytes::Bytes;
@@ -43,7 +44,7 @@ async fn a_panic_in_one_session_is_reported_and_repaired_and_no_other_session_no
     stage.configure(&format!("[imds]\nsession = \"good\"\n{}{bad}", stage.session("good")));
     let settings = settings(&stage);
     let mut seams = Seams::real();
-    let real = daemon::transport(&settings, &seams.clock).unwrap();
+    let real = assembly::transport(&settings, &seams).unwrap();
     let panicking = Arc::new(Panicking { real, armed: AtomicBool::new(true) });
     seams.transport = Some(Arc::clone(&panicking) as Arc<dyn Transport>);
     let daemon = daemon::build(&settings, &seams, Passed::default()).await.unwrap();

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anchord_aws::upstream::Issuer;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_emulator::Authority;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyKind;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::Seams;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -27,8 +28,14 @@ use crate::support::process;
 
 fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
     let clock = Clock::system();
-    let transport = daemon::transport(settings, &clock).unwrap();
-    daemon::issuer(&settings.sessions[0], daemon::identity(&settings.sessions[0]), transport, &clock, None)
+    let transport = assembly::transport(settings, &Seams::real()).unwrap();
+    assembly::issuer(
+        &settings.sessions[0],
+        assembly::identity(&settings.sessions[0]),
+        transport,
+        &clock,
+        None,
+    )
 }
 
 pub(crate) async fn issue(stage: &Stage, change: impl FnOnce(&mut Settings)) -> Result<Credentials, Failure> {
@@ -56,11 +63,12 @@ async fn many_calls_at_once_wait_for_few_connections() {
     let stage = Stage::new().await;
     let settings = settings(&stage);
     let clock = Clock::system();
-    let transport = daemon::transport(&settings, &clock).unwrap();
+    let transport = assembly::transport(&settings, &Seams::real()).unwrap();
     let session = &settings.sessions[0];
 
     let calls = (0..CALLS).map(|_| {
-        let issuer = daemon::issuer(session, daemon::identity(session), Arc::clone(&transport), &clock, None);
+        let issuer =
+            assembly::issuer(session, assembly::identity(session), Arc::clone(&transport), &clock, None);
         async move { issuer.issue().await }
     });
     let made = futures_util::future::join_all(calls).await;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anchord_aws::upstream::BoxFuture;
 use anchord_aws::upstream::Error;
-use anchord_aws::upstream::Issuer;
 use anchord_aws::upstream::Operation;
 use anchord_aws::upstream::TransportError;
 use anchord_core::clock::CLOCK_STEP;
@@ -18,6 +16,8 @@ use anchord_core::credentials::Keys;
 use anchord_core::credentials::Origin;
 use anchord_core::credentials::end_by_wall;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use http::StatusCode;
 use time::Duration as Span;

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anchord_aws::upstream::Issuer;
 use anchord_core::clock::Clock;
 use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_frontend::Bearer;
 use anchord_frontend::Container;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anchord_aws::upstream::Issuer;
 use anchord_core::credentials::Stored;
+use anchord_core::issuer::Issuer;
 use anchord_identity::Current;
 use anchord_session::Freshness;
 use anchord_session::Phase;

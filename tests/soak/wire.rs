@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anchord_aws::upstream::BoxFuture;
 use anchord_aws::upstream::Caller;
-use anchord_aws::upstream::Issuer;
 use anchord_aws::upstream::Options;
 use anchord_aws::upstream::Reply;
 use anchord_aws::upstream::RolesAnywhere;
@@ -17,6 +15,8 @@ use anchord_core::arn::RoleArn;
 use anchord_core::arn::TrustAnchorArn;
 use anchord_core::clock::rfc3339;
 use anchord_core::endpoint::Variant;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_identity::Current;
 use anchord_identity::Source;

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod entropy;
 pub mod failure;
+pub mod issuer;
 pub mod private_file;
 pub mod profile;
 pub mod reported;

@@ -1,4 +1,6 @@
-//! Puts the stages together: the daemon, a session in a program of its own, and the client of a running daemon.
+//! Puts the stages together: sessions from settings, the daemon that runs them, and the client of a running daemon.
 
+pub mod assembly;
 pub mod client;
 pub mod daemon;
+pub mod process_limits;

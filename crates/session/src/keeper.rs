@@ -19,13 +19,13 @@ use super::Policy;
 use super::Snapshot;
 use super::diary;
 use super::diary::Diary;
-use anchord_aws::upstream::Issuer;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::Issuer;
 
 /// What keeps one session's credentials fresh while [`Keeper::run`] is polled.
 ///

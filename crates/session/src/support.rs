@@ -11,8 +11,6 @@ use std::time::Duration;
 use time::Duration as Span;
 use time::macros::datetime;
 
-use anchord_aws::upstream::BoxFuture;
-use anchord_aws::upstream::Issuer;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
@@ -22,6 +20,8 @@ use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 
 pub(super) const NOON: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Span::HOUR };

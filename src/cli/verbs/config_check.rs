@@ -15,7 +15,8 @@ use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_identity::Loaded;
 use anchord_identity::life_left;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::Seams;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load(matches, surroundings.environment) {
@@ -32,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         let _ = writeln!(notes, "# warning: {doubt}");
     }
     let mut failures: Vec<Failure> = Vec::new();
-    failures.extend(daemon::transport(&settings, &Clock::system()).err().map(Failure::from));
+    failures.extend(assembly::transport(&settings, &Seams::real()).err().map(Failure::from));
     // Held to the end: sessions that name the same key then have it read and checked once.
     let mut identities = Vec::new();
     for session in &settings.sessions {

@@ -36,10 +36,10 @@ use crate::cli::output;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_identity::pkcs11;
-use anchord_runtime::daemon;
+use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     if matches.get_flag(GUARD) {
         return guard();
     }

@@ -25,9 +25,10 @@ use anchord_config::Problems;
 use anchord_config::Settings;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
 use anchord_runtime::daemon::Reload;
-use anchord_runtime::daemon::Seams;
+use anchord_runtime::process_limits;
 use anchord_session::Freshness;
 use anchord_session::Sessions;
 
@@ -80,8 +81,8 @@ pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
     // Behind the logs, and without waiting for a reader that hangs.
     let mut stderr = LineWriter::new(queue.writer());
     let surroundings = &mut surroundings.with_stderr(&mut stderr);
-    daemon::no_core_files();
-    daemon::raise_descriptor_limit();
+    process_limits::no_core_files();
+    process_limits::raise_descriptor_limit();
     let runtime = match threads::runtime_with_threads() {
         Ok(runtime) => runtime,
         Err(failure) => return output::report(&failure, surroundings),

@@ -20,7 +20,7 @@ use anchord_identity::Hash;
 use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
 use anchord_identity::Source;
-use anchord_runtime::daemon;
+use anchord_runtime::process_limits;
 
 /// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
 /// begins like this, so the signature is good for nothing else.
@@ -28,7 +28,7 @@ const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
 const OF_KEY: &[u8] = b"IAM RA";
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     let words = Words(matches);
     let hash = match words.get("digest") {
         Some("SHA384") => Hash::Sha384,

@@ -26,18 +26,19 @@ use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::cli::threads;
 use crate::telemetry;
-use anchord_aws::upstream::Issuer;
 use anchord_config as config;
 use anchord_config::CredentialsFile;
 use anchord_config::Environment;
 use anchord_config::Settings;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::Issuer;
 use anchord_core::profile::Profile;
 use anchord_frontend::credentials_file;
-use anchord_runtime::daemon;
-use anchord_runtime::daemon::Embedded;
-use anchord_runtime::daemon::Seams;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::KeptSession;
+use anchord_runtime::assembly::Seams;
+use anchord_runtime::process_limits;
 use anchord_session::Policy;
 
 /// Which profile of which file is written.
@@ -104,7 +105,7 @@ pub(super) fn update(
     (term, way): (Term, Way),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     let session = match session_in_logs(settings, (term, way)) {
         Ok(name) => name,
         Err(failure) => return output::report(&failure, surroundings),
@@ -187,11 +188,11 @@ async fn keep(
         session,
     };
     let own = settings.the_session();
-    let policy = own.map_or_else(Policy::default, |session| daemon::policy(settings, session));
+    let policy = own.map_or_else(Policy::default, |session| assembly::policy(settings, session));
     let issuer: Arc<dyn Issuer> = Arc::clone(&renewal) as _;
-    let (kept, changed) = Embedded::of(&file.session, issuer, policy, &seams);
+    let kept = KeptSession::of(&file.session, issuer, policy, &seams);
     tokio::select! {
-        () = daemon::keep_credentials_file(file, kept.handle().clone(), seams.clock) => {}
-        never = renewal.watch(changed) => match never {},
+        () = assembly::keep_credentials_file(file, kept.handle().clone(), seams.clock) => {}
+        never = renewal.watch(Arc::clone(kept.identity_changed())) => match never {},
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::BoxFuture;
 use super::Caller;
 use super::Error;
-use super::Issuer;
 use super::Operation;
 use super::Sts;
 use super::sts::Form;
@@ -15,6 +13,8 @@ use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::credentials::Origin;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 
 /// What becomes of a user's keys before anybody gets them.
 #[derive(Clone, Debug, PartialEq, Eq)]

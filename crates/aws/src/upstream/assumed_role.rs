@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::BoxFuture;
 use super::Caller;
 use super::Error;
-use super::Issuer;
 use super::Operation;
 use super::Sts;
 use super::sts::Form;
@@ -20,6 +18,8 @@ use anchord_core::credentials::Keys;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 
 /// One role of a chain, and how it is assumed.
 #[derive(Clone, PartialEq, Eq)]

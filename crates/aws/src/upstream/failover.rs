@@ -22,8 +22,6 @@ use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
-use super::BoxFuture;
-use super::Issuer;
 use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Reading;
@@ -33,6 +31,8 @@ use anchord_core::credentials::Origin;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 
 /// Two issuers of the same role's credentials, of which the second stands in for the first.
 pub struct Failover {

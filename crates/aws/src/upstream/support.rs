@@ -10,7 +10,6 @@ use ring::hmac;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use super::BoxFuture;
 use super::Caller;
 use super::Reply;
 use super::Sts;
@@ -20,6 +19,7 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Variant;
+use anchord_core::issuer::BoxFuture;
 use anchord_core::secret::Secret;
 
 pub(super) const NOW: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);

@@ -21,10 +21,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::BoxFuture;
 use super::NoTunnel;
 use super::Proxy;
 use anchord_core::failure::Chain;
+use anchord_core::issuer::BoxFuture;
 use anchord_core::secret::Secret;
 
 /// A reply whose body may hold credentials, and so cannot be printed.

@@ -7,22 +7,23 @@ use tokio::sync::watch;
 
 use super::Bound;
 use super::Error;
-use super::Seams;
-use super::build;
-use super::build::Secrets;
 use super::credentials_files;
 use super::credentials_files::Followed;
+use super::front_ends::FrontEnds;
+use super::front_ends::front_ends;
 use super::roster;
 use super::roster::Difference;
 use super::roster::Roster;
 use super::roster::Workshop;
 use super::runtime_directory::RuntimeDirectory;
+use super::secrets::Secrets;
+use crate::assembly;
+use crate::assembly::Seams;
 use anchord_aws::upstream::Replaceable;
 use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
 use anchord_frontend::Imds;
 use anchord_frontend::Route;
-use anchord_frontend::Router;
 
 /// The sessions, what serves them, and what both were made from.
 pub(super) struct Engine {
@@ -43,13 +44,6 @@ pub(super) struct Routes {
     pub(super) tcp: watch::Sender<Arc<dyn Route>>,
     pub(super) unix: watch::Sender<Arc<dyn Route>>,
     imds: Option<Imds>,
-}
-
-/// The same before it is served.
-pub(super) struct FrontEnds {
-    pub(super) tcp: Router,
-    pub(super) unix: Router,
-    pub(super) imds: Option<Imds>,
 }
 
 impl Routes {
@@ -93,13 +87,11 @@ impl Preparation {
     /// Reads what `settings` name. On `Err` nothing has changed, here or on disk.
     pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
         let waiting = self.keep_what_is_bound(&mut settings);
-        let transport = match &self.seams.transport {
-            Some(transport) => Arc::clone(transport),
-            None => build::transport(&settings, &self.seams.clock)?,
-        };
+        let transport = assembly::transport(&settings, &self.seams)?;
         // It may have been deleted since the start. Without the secrets in force others would be made below.
         self.directory.restore(&self.secrets)?;
-        let secrets = Secrets::load(&settings, &self.seams, &self.directory, self.secrets.token_key.clone())?;
+        let key = self.secrets.token_key.clone();
+        let secrets = Secrets::load(&settings, &self.seams, self.directory.is_there(), key)?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
 
@@ -157,8 +149,7 @@ impl Engine {
     fn show_listeners(&mut self) -> Result<(), Error> {
         let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
         let before = self.routes.imds.as_ref();
-        let front_ends =
-            build::front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
         self.routes.replace(front_ends);
         Ok(())
     }
@@ -173,7 +164,7 @@ impl Engine {
         let before = self.roster.borrow().clone();
         let (roster, sessions) = roster::follow(&before, &settings, shop);
         let before = self.routes.imds.as_ref();
-        let front_ends = build::front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
 
         self.routes.replace(front_ends);
         self.credentials_files

@@ -4,8 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::SocketError;
-use anchord_aws::upstream::RootsError;
-use anchord_aws::upstream::TransportError;
+use crate::assembly;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_frontend::files;
@@ -43,20 +42,9 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// There are no roots to trust.
+    /// The way to AWS cannot be set up.
     #[error(transparent)]
-    Roots(#[from] RootsError),
-    /// The HTTPS client cannot be set up.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The proxy of the environment cannot be used. Its text is left out: it may hold a password.
-    #[error("HTTPS_PROXY or ALL_PROXY {what}")]
-    Proxy {
-        /// What is wrong with it.
-        what: String,
-        /// What to do.
-        hint: Option<String>,
-    },
+    Assembly(#[from] assembly::Error),
     /// The sockets that systemd passed cannot be taken.
     #[error("cannot take the sockets that systemd passed")]
     Passed(#[source] io::Error),
@@ -70,12 +58,10 @@ impl Classify for Error {
         match self {
             Self::Socket(error) => error.class(),
             Self::File(error) => error.class(),
-            Self::Roots(error) => error.class(),
+            Self::Assembly(error) => error.class(),
             Self::RuntimeDirectory { .. }
             | Self::OpenDirectory { .. }
             | Self::InUse { .. }
-            | Self::Transport(_)
-            | Self::Proxy { .. }
             | Self::Passed(_) => Class::Misconfigured,
             Self::Broken(_) => Class::Broken,
         }
@@ -85,7 +71,7 @@ impl Classify for Error {
         match self {
             Self::Socket(error) => error.hint(),
             Self::File(error) => error.hint(),
-            Self::Roots(error) => error.hint(),
+            Self::Assembly(error) => error.hint(),
             Self::RuntimeDirectory { .. } => {
                 Some("set `runtime_directory` to a folder that the daemon's user may write".into())
             }
@@ -97,8 +83,6 @@ impl Classify for Error {
                 "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set `runtime_directory` to another folder",
                 path.display()
             )),
-            Self::Transport(_) => Some("check HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too".into()),
-            Self::Proxy { hint, .. } => hint.clone(),
             Self::Passed(_) | Self::Broken(_) => None,
         }
     }

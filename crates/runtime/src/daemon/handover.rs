@@ -1,14 +1,6 @@
-//! What a daemon leaves to its successor, so that no client notices a restart: the credentials that live, and the
-//! key of the IMDS tokens.
+//! Writes what a successor needs, so that no client notices a restart.
 //!
-//! It is written at each renewal, for a process that is killed has no last words, and once more at an orderly end. Where systemd keeps
-//! descriptors (`FileDescriptorStoreMax=`, sd_notify(3)) it is a sealed memfd in its hands; else a private file in
-//! the runtime directory, if that is in memory. Credentials must never reach a disk this way, and a state that is
-//! damaged, or of other settings, costs one CreateSession and nothing else.
-
-mod aside;
-mod state;
-mod store;
+//! It is written at each renewal, because a process that is killed writes nothing more, and once more at an orderly end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,17 +15,13 @@ use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
-pub(super) use aside::Aside;
-pub(super) use state::Kept;
-pub(super) use state::State;
-pub(super) use state::base64;
-pub(super) use state::fingerprint;
-pub(super) use state::hash;
-pub(super) use store::Store;
-
-use super::build::Secrets;
 use super::roster::Member;
 use super::roster::Roster;
+use super::secrets::Secrets;
+use super::state::Id;
+use super::state::Kept;
+use super::state::State;
+use super::state::Store;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
@@ -42,29 +30,6 @@ use anchord_session::Snapshot;
 
 /// What seals the IMDS tokens; `None` while there is no IMDS.
 type TokenKey = Option<Secret<[u8; 32]>>;
-
-/// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
-pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
-    let mut newest: Option<State> = None;
-    for (place, found) in store.read() {
-        let state = found
-            .map_err(Failure::from)
-            .and_then(|bytes| State::decode(&bytes, clock).map_err(Failure::from));
-        match state {
-            Ok(state) if newest.as_ref().is_none_or(|known| known.saved.up <= state.saved.up) => {
-                newest = Some(state);
-            }
-            Ok(_) => {}
-            Err(failure) => warn!(
-                place,
-                error = failure.message(),
-                hint = failure.hint(),
-                "What the previous run left cannot be used; sessions are created anew"
-            ),
-        }
-    }
-    newest
-}
 
 /// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
 /// the sender of `ending` is gone.
@@ -143,7 +108,7 @@ async fn any_change(watched: &mut [Watched]) {
 type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
 
 /// What was written last, by which a state is recognized.
-type Saved = (TokenKey, Vec<state::Id>);
+type Saved = (TokenKey, Vec<Id>);
 
 struct Writer {
     write: Write,

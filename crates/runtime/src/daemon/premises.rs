@@ -11,8 +11,8 @@ use tracing::info;
 use tracing::warn;
 
 use super::Error;
-use super::build::Secrets;
 use super::runtime_directory::RuntimeDirectory;
+use super::secrets::Secrets;
 use super::sockets::SocketFile;
 use super::sockets::Spot;
 use anchord_core::failure::Failure;

@@ -3,19 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::info;
 use tracing::warn;
 
-use super::Seams;
-use super::build;
-use super::handover;
-use super::handover::Aside;
-use super::handover::Kept;
-use super::issuer::issuer;
-use super::supervise;
-use anchord_aws::access_keys::WatchedKeys;
+use super::state;
+use super::state::Aside;
+use super::state::Kept;
+use crate::assembly;
+use crate::assembly::Beginning;
+use crate::assembly::KeptSession;
+use crate::assembly::Seams;
 use anchord_aws::upstream::Transport;
 use anchord_config as config;
 use anchord_config::Settings;
@@ -24,8 +22,6 @@ use anchord_core::clock::Moment;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_identity as identity;
-use anchord_identity::Watcher;
-use anchord_session as session;
 use anchord_session::Handle;
 use anchord_session::Policy;
 use anchord_session::Sessions;
@@ -40,7 +36,7 @@ pub(super) struct Member {
     terms: Terms,
     /// `None` where no certificate is behind it.
     identity: Option<Arc<identity::Current>>,
-    handle: Handle,
+    session: KeptSession,
     /// What a predecessor with the same settings left for it.
     kept: Option<Kept>,
     /// What it held under other settings.
@@ -59,8 +55,8 @@ struct Terms {
 impl Terms {
     fn of(settings: &Settings, session: &config::Session) -> Self {
         Self {
-            policy: build::policy(settings, session),
-            fingerprint: handover::fingerprint(session, &settings.upstream),
+            policy: assembly::policy(settings, session),
+            fingerprint: state::fingerprint(session, &settings.upstream),
         }
     }
 }
@@ -98,9 +94,8 @@ impl Member {
     /// Starts a session.
     fn start(settings: &config::Session, terms: Terms, past: Past, aside: Aside, shop: Workshop<'_>) -> Self {
         let Workshop { seams, transport } = shop;
-        let clock = seams.clock.clone();
-        let now = clock.moment();
-        let new = || build::identity(settings);
+        let now = seams.clock.moment();
+        let new = || assembly::identity(settings);
         let (snapshot, identity, kept) = match past {
             Past::None => (Snapshot::first(now), new(), None),
             Past::Kept { kept, identity } => {
@@ -110,20 +105,17 @@ impl Member {
             Past::Inherited { snapshot, identity } => (snapshot, identity.or_else(new), None),
         };
         let holds_any = snapshot.credentials.is_some();
-        let held = snapshot.credentials.as_ref().map(|held| held.end());
-        let issuer = issuer(settings, identity.clone(), Arc::clone(transport), &clock, held);
-        let jitter = seams.jitter.clone();
-        let (handle, keeper) =
-            session::reopen(snapshot, &settings.name, issuer, terms.policy, clock.clone(), jitter);
-        let changed = keeper.identity_changed();
+        let beginning = Beginning { snapshot, identity: identity.clone(), policy: terms.policy };
+        let session = KeptSession::resume(settings, beginning, Arc::clone(transport), seams);
+        let changed = session.identity_changed();
         let mut tasks = JoinSet::new();
         let leaf = kept.as_ref().and_then(|kept| kept.leaf.clone());
         if let Some((identity, leaf)) = identity.clone().zip(leaf) {
-            let (clock, changed) = (clock.clone(), Arc::clone(&changed));
+            let (clock, changed) = (seams.clock.clone(), Arc::clone(changed));
             tasks.spawn(async move {
                 identity.look(clock.now()).await;
                 // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
-                if identity.in_use().is_some_and(|now| handover::hash(now.leaf()) != leaf) {
+                if identity.in_use().is_some_and(|now| state::hash(now.leaf()) != leaf) {
                     changed.notify_one();
                 }
             });
@@ -132,11 +124,7 @@ impl Member {
             // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
             changed.notify_one();
         }
-        if let Some(watcher) = watcher(settings, identity.as_ref(), seams, changed) {
-            tasks.spawn(supervise::watch(watcher));
-        }
-        tasks.spawn(supervise::keep(keeper));
-        Self { settings: settings.clone(), terms, identity, handle, kept, aside, _tasks: tasks }
+        Self { settings: settings.clone(), terms, identity, session, kept, aside, _tasks: tasks }
     }
 
     pub(super) fn settings(&self) -> &config::Session {
@@ -148,7 +136,7 @@ impl Member {
     }
 
     pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+        self.session.handle()
     }
 
     /// Of its settings, as a successor compares it.
@@ -170,7 +158,7 @@ impl Member {
             return kept.leaf.clone();
         }
         let identity = self.identity.as_ref()?.obtained_with()?;
-        Some(handover::hash(identity.leaf()))
+        Some(state::hash(identity.leaf()))
     }
 
     /// Whether clients may have `held` until there is something by the new settings.
@@ -197,7 +185,7 @@ impl Member {
 
     /// What a session of these settings goes on from, if it is to follow this one.
     fn leave_to(&self, settings: &config::Session, terms: &Terms, now: Moment) -> (Past, Aside) {
-        let snapshot = self.handle.snapshot();
+        let snapshot = self.handle().snapshot();
         let is_same = self.settings.identity() == settings.identity();
         if is_same && self.terms.fingerprint == terms.fingerprint {
             let identity = self.identity.clone();
@@ -229,36 +217,19 @@ impl Member {
     /// user's own keys, which do not end and can be read again.
     pub(super) fn own(&self, snapshot: &Snapshot) -> Option<Kept> {
         let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
-        (!snapshot.inherited).then(|| Kept::of(self, Arc::clone(credentials)))
+        (!snapshot.inherited).then(|| Kept {
+            name: self.settings.name.clone(),
+            settings: self.fingerprint().into(),
+            leaf: self.leaf_of(credentials),
+            credentials: Arc::clone(credentials),
+        })
     }
 }
 
 /// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
 fn is_pinned(leaf: Option<&String>, settings: &config::Session) -> bool {
     let pins = settings.identity().map_or(&[][..], |identity| &identity.selection.fingerprints);
-    pins.is_empty()
-        || leaf.is_some_and(|leaf| pins.iter().any(|pin| handover::base64(pin.as_bytes()) == *leaf))
-}
-
-/// Looks after the files of what the session signs with; `None` where it has no files.
-pub(super) fn watcher(
-    settings: &config::Session,
-    identity: Option<&Arc<identity::Current>>,
-    seams: &Seams,
-    changed: Arc<Notify>,
-) -> Option<Watcher> {
-    let (clock, watches) = (seams.clock.clone(), seams.watches.clone());
-    match (&settings.source, identity) {
-        (_, Some(identity)) => {
-            Some(Watcher::new(Arc::<identity::Current>::clone(identity), clock, changed, watches))
-        }
-        (config::Source::AccessKeys(source), None) => {
-            source.keys.path()?;
-            let keys = WatchedKeys::new(&settings.name, source.keys.clone());
-            Some(Watcher::new(Arc::new(keys), clock, changed, watches))
-        }
-        (config::Source::RolesAnywhere(_), None) => None,
-    }
+    pins.is_empty() || leaf.is_some_and(|leaf| pins.iter().any(|pin| state::base64(pin.as_bytes()) == *leaf))
 }
 
 /// The same without the attempt that is lost with its task, which is nobody's failure: it is made again at once.
@@ -332,5 +303,5 @@ fn resume(session: &config::Session, terms: &Terms, left: Vec<Kept>, now: Moment
 
 /// The handles, for front ends.
 pub(super) fn sessions(roster: &Roster) -> Sessions {
-    roster.iter().map(|member| member.handle.clone()).collect()
+    roster.iter().map(|member| member.handle().clone()).collect()
 }

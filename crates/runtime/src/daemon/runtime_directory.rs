@@ -15,7 +15,7 @@ use tracing::info;
 use tracing::warn;
 
 use super::Error;
-use super::build::Secrets;
+use super::secrets::Secrets;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;

@@ -33,10 +33,11 @@ use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
+use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     let ended = match matches.subcommand() {
         Some(("invoke", matches)) => invoke::run(matches, surroundings),
         Some(("models", matches)) => models::run(matches, surroundings),
@@ -196,7 +197,7 @@ fn target(
 /// What calls go through; `patience` is how long AWS may be silent.
 fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Result<Client, Ended> {
     let clock = Clock::system();
-    Ok(Client::new(daemon::https(settings, patience, &clock)?, clock, target))
+    Ok(Client::new(assembly::https(settings, patience, &clock)?, clock, target))
 }
 
 /// The session's credentials, alive.

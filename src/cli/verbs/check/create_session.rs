@@ -13,7 +13,7 @@ use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
 use anchord_session::Freshness;
 
 /// For an attempt with all its calls, where settings have no limits or large ones.
@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Asks once, and explains a refusal.
 pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
-    let (identity, transport) = (daemon::identity(&call.session), Arc::clone(&way.transport));
-    let issuer = daemon::issuer(&call.session, identity, transport, way.clock, None);
+    let (identity, transport) = (assembly::identity(&call.session), Arc::clone(&way.transport));
+    let issuer = assembly::issuer(&call.session, identity, transport, way.clock, None);
     let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
         Ok(issued) => issued,
         Err(_) => {

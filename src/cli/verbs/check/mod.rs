@@ -46,11 +46,12 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_runtime::assembly;
 use anchord_runtime::client;
-use anchord_runtime::daemon;
+use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     let model = matches.get_one::<String>("model-id").map(|text| bedrock::model(text)).transpose();
     let model = match model {
         Ok(model) => model,
@@ -201,11 +202,11 @@ fn examine(
     report.steps.extend(environment_steps(environment, &door));
 
     let clock = Clock::system();
-    match daemon::https(settings, settings.upstream.read_timeout, &clock) {
+    match assembly::https(settings, settings.upstream.read_timeout, &clock) {
         Ok(https) => {
             let doubts = settings.upstream.ca_file.iter().flat_map(|path| upstream::ca_file_doubts(path));
             report.steps.extend(doubts.map(|doubt| Subject::new("tls", "TLS").warned(&doubt)));
-            let thinking = daemon::https(settings, Some(models::PATIENCE), &clock)?;
+            let thinking = assembly::https(settings, Some(models::PATIENCE), &clock)?;
             let models = Models::new(thinking, model, environment);
             let way = Way { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };
             for session in chosen {
@@ -218,7 +219,7 @@ fn examine(
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
-        Err(error @ daemon::Error::Proxy { .. }) => {
+        Err(error @ assembly::Error::Proxy { .. }) => {
             report.steps.push(Subject::new("proxy", "proxy").failed("cannot be used", &error.into()));
         }
         Err(error) => report.steps.push(Subject::new("tls", "TLS").failed("cannot be set up", &error.into())),

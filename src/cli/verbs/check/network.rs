@@ -226,6 +226,7 @@ mod tests {
     use super::*;
     use crate::cli::output::check::report::State;
     use anchord_core::endpoint::Variant;
+    use anchord_core::issuer::BoxFuture;
     use anchord_core::secret::Secret;
 
     #[test]
@@ -276,7 +277,7 @@ mod tests {
         fn send(
             &self,
             _: Request<Bytes>,
-        ) -> upstream::BoxFuture<'_, Result<upstream::Reply, upstream::TransportError>> {
+        ) -> BoxFuture<'_, Result<upstream::Reply, upstream::TransportError>> {
             Box::pin(std::future::pending())
         }
     }

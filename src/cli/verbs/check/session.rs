@@ -27,7 +27,7 @@ use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::host;
 use anchord_core::failure::Failure;
-use anchord_runtime::daemon;
+use anchord_runtime::assembly;
 
 /// A session, and all that is needed to look at it.
 #[derive(Clone, Copy)]
@@ -131,7 +131,7 @@ impl Walk<'_> {
             return Err(obstacle);
         }
         let way = self.patient.way;
-        let issued = daemon::issuer(session, None, way.transport.clone(), way.clock, None).issue().await;
+        let issued = assembly::issuer(session, None, way.transport.clone(), way.clock, None).issue().await;
         self.steps.push(match &issued {
             Ok(credentials) => found(&subject, credentials, session.duration, "", way.clock),
             Err(failure) => subject.failed("no credentials", failure),
@@ -171,7 +171,7 @@ impl Walk<'_> {
         let arn =
             self.identity(Subject::new("caller-identity", "GetCallerIdentity"), &held, &session.sts).await;
         principal.arn = principal.arn.or(arn);
-        let steps = daemon::steps(session);
+        let steps = assembly::steps(session);
         for ((number, step), settings) in (1..).zip(&steps).zip(&session.chain) {
             let subject = Subject::new(format!("assume-role.{number}"), format!("AssumeRole {number}"));
             held = match self.ready(held, &sts_url(session, &settings.sts)) {
@@ -221,7 +221,8 @@ impl Walk<'_> {
                 return None;
             }
         };
-        match anchord_aws::upstream::caller_identity(&self.caller, &daemon::sts(session, sts), &keys).await {
+        match anchord_aws::upstream::caller_identity(&self.caller, &assembly::sts(session, sts), &keys).await
+        {
             Ok(identity) => {
                 self.steps.push(subject.ok(&identity.arn));
                 Some(identity.arn)

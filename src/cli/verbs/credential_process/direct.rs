@@ -9,7 +9,6 @@ use super::cache::Cache;
 use super::entry::Entry;
 use super::entry::sha256;
 use crate::cli::output::prompt;
-use anchord_aws::upstream::Issuer;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::Session;
@@ -19,13 +18,14 @@ use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_identity as identity;
 use anchord_identity::Glance;
 use anchord_identity::Passphrase;
-use anchord_runtime::daemon;
-use anchord_runtime::daemon::Seams;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::Seams;
 use anchord_session as session;
 use anchord_session::Freshness;
 
@@ -243,8 +243,8 @@ async fn issued(
     seams: &Seams,
     patience: Duration,
 ) -> Result<Credentials, Failure> {
-    let transport = daemon::transport(settings, &seams.clock)?;
-    let issuer = daemon::issuer(session, daemon::identity(session), transport, &seams.clock, None);
+    let transport = assembly::transport(settings, seams)?;
+    let issuer = assembly::issuer(session, assembly::identity(session), transport, &seams.clock, None);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
         let hint = Some("see whether AWS can be reached from here".into());
         Failure::of(Class::Transient, format!("no credentials within {} s", patience.as_secs()), hint)

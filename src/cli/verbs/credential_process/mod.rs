@@ -42,11 +42,11 @@ use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_identity as identity;
+use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
 use anchord_runtime::client::Question;
-use anchord_runtime::daemon;
-use anchord_runtime::daemon::Seams;
+use anchord_runtime::process_limits;
 
 /// The daemon itself waits 8 s for a first attempt.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
@@ -121,7 +121,7 @@ impl Caching {
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    daemon::no_core_files();
+    process_limits::no_core_files();
     let ends_at = Instant::now() + PATIENCE;
     let named = daemon_named_by_flags(matches, name, surroundings.environment);
     if let Some(line) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {

@@ -15,18 +15,18 @@ use super::from_daemon;
 use super::no_daemon_and_no_session;
 use super::read_line;
 use super::with_reason;
-use anchord_aws::upstream::BoxFuture;
-use anchord_aws::upstream::Issuer;
 use anchord_config::Environment;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Failure;
+use anchord_core::issuer::BoxFuture;
+use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
+use anchord_runtime::assembly;
+use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
-use anchord_runtime::daemon;
-use anchord_runtime::daemon::Seams;
 
 /// Asks the daemon, or else AWS through the cache that parallel processes share.
 pub(in crate::cli) struct Renewal {
@@ -55,7 +55,7 @@ impl Renewal {
             environment: environment.clone(),
             seams: seams.clone(),
             own: OnceLock::new(),
-            identity: settings.the_session().and_then(daemon::identity),
+            identity: settings.the_session().and_then(assembly::identity),
             asks_aws: watch::Sender::new(false),
             given: watch::Sender::new(None),
         }
@@ -84,7 +84,7 @@ impl Renewal {
 
     async fn watch_files(&self, changed: Arc<Notify>) -> Infallible {
         if let Some(session) = self.settings.the_session() {
-            daemon::watch(session, self.identity.as_ref(), &self.seams, changed).await;
+            assembly::watch(session, self.identity.as_ref(), &self.seams, changed).await;
         }
         std::future::pending().await
     }
@@ -120,8 +120,8 @@ impl Renewal {
         let issuer = match self.own.get() {
             Some(issuer) => issuer,
             None => {
-                let transport = daemon::transport(&self.settings, clock)?;
-                let made = daemon::issuer(session, self.identity.clone(), transport, clock, None);
+                let transport = assembly::transport(&self.settings, &self.seams)?;
+                let made = assembly::issuer(session, self.identity.clone(), transport, clock, None);
                 self.own.get_or_init(|| made)
             }
         };

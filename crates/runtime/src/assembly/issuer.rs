@@ -1,4 +1,4 @@
-//! What makes a session's credentials, from its settings.
+//! What makes a session's credentials, and what it signs with, from its settings.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use anchord_aws::upstream::AssumedRole;
 use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::Exchange;
 use anchord_aws::upstream::Failover;
-use anchord_aws::upstream::Issuer;
 use anchord_aws::upstream::Options;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Step;
@@ -16,9 +15,16 @@ use anchord_aws::upstream::Transport;
 use anchord_config as config;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::End;
+use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// What makes a session's credentials; `identity` is [`super::identity`] of the same session, and `held` the end of the
+/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has none.
+pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
+    let source = session.identity()?.clone();
+    Some(Arc::new(identity::Current::new(&session.name, source)))
+}
+
+/// What makes a session's credentials; `identity` is [`identity()`] of the same session, and `held` the end of the
 /// credentials that it holds already.
 pub fn issuer(
     session: &config::Session,

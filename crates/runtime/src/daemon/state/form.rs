@@ -11,7 +11,6 @@ use serde::Serialize;
 use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
-use crate::daemon::roster::Member;
 use anchord_config as config;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
@@ -70,17 +69,8 @@ impl Classify for Unusable {
 }
 
 impl Kept {
-    pub(in crate::daemon) fn of(member: &Member, credentials: Arc<Credentials>) -> Self {
-        Self {
-            name: member.settings().name.clone(),
-            settings: member.fingerprint().into(),
-            leaf: member.leaf_of(&credentials),
-            credentials,
-        }
-    }
-
     /// What tells one renewal from another.
-    pub(super) fn id(&self) -> Id {
+    pub(in crate::daemon) fn id(&self) -> Id {
         let end = self.credentials.end();
         let ends = (end.wall.unix_timestamp(), end.up.whole_seconds());
         (self.name.clone(), self.credentials.access_key_id().to_owned(), ends)
@@ -88,7 +78,7 @@ impl Kept {
 }
 
 /// A session's name, its access key id, and when the credentials end: AWS's clock may date them anew.
-pub(super) type Id = (String, String, (i64, i64));
+pub(in crate::daemon) type Id = (String, String, (i64, i64));
 
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.

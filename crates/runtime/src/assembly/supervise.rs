@@ -50,14 +50,14 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use anchord_aws::upstream::BoxFuture;
-    use anchord_aws::upstream::Issuer;
     use anchord_core::clock::Clock;
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
     use anchord_core::entropy::Entropy;
     use anchord_core::entropy::Jitter;
     use anchord_core::failure::Failure;
+    use anchord_core::issuer::BoxFuture;
+    use anchord_core::issuer::Issuer;
     use anchord_core::secret::Secret;
     use anchord_session as session;
     use anchord_session::Freshness;

@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// Puts `content` in the place of what was kept before.
-    pub(super) fn write(&self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
+    pub(in crate::daemon) fn write(&self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
         match self {
             Self::Descriptors { next, .. } => {
                 let descriptor = sealed(content).map_err(Error::Descriptor)?;

@@ -1,0 +1,45 @@
+//! The way to AWS as the settings say: trusted authorities, time-outs, a proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use super::Seams;
+use anchord_aws::upstream;
+use anchord_aws::upstream::Https;
+use anchord_aws::upstream::Limits;
+use anchord_aws::upstream::Proxy;
+use anchord_aws::upstream::Transport;
+use anchord_config::Settings;
+use anchord_core::clock::Clock;
+
+/// The transport of the `seams`, or HTTPS as the settings say.
+///
+/// # Errors
+/// When the authorities or the proxy of the settings cannot be used.
+pub fn transport(settings: &Settings, seams: &Seams) -> Result<Arc<dyn Transport>, Error> {
+    match &seams.transport {
+        Some(transport) => Ok(Arc::clone(transport)),
+        None => Ok(Arc::new(https(settings, settings.upstream.read_timeout, &seams.clock)?)),
+    }
+}
+
+/// HTTPS as the settings say, but for the limit `read` on AWS's silence: some calls take AWS longer.
+///
+/// # Errors
+/// As [`transport`].
+pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
+    let upstream = &settings.upstream;
+    // The HTTP client would ignore a scheme that it does not know, and connect directly.
+    if let Some((what, hint)) = upstream.proxy_fault() {
+        return Err(Error::Proxy { what, hint });
+    }
+    let tls = if upstream.verifies_servers {
+        upstream::client_config(upstream.ca_file.as_deref(), clock)?
+    } else {
+        upstream::client_config_for_anybody(clock)?
+    };
+    let limits = Limits { connect: upstream.connect_timeout, read };
+    let proxy = upstream.proxy.clone().map(|url| Proxy { url, exceptions: upstream.no_proxy.clone() });
+    Ok(Https::new(tls, limits, proxy.as_ref())?)
+}

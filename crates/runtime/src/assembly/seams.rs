@@ -1,0 +1,38 @@
+//! What comes from outside the process, and what tests replace.
+
+use std::sync::Arc;
+
+use anchord_aws::upstream::Transport;
+use anchord_core::clock::Clock;
+use anchord_core::entropy::Entropy;
+use anchord_core::entropy::Jitter;
+use anchord_identity as identity;
+
+/// The clock, randomness, the way to AWS and file events. Tests replace them.
+#[derive(Clone)]
+pub struct Seams {
+    /// Wall time.
+    pub clock: Clock,
+    /// Random bytes for tokens and bearers.
+    pub entropy: Entropy,
+    /// Spread for renewals and retries.
+    pub jitter: Jitter,
+    /// The way to AWS; `None` for HTTPS as the settings say.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// How changes of files are noticed.
+    pub watches: identity::Watches,
+}
+
+impl Seams {
+    /// The operating system's clock and randomness, and HTTPS.
+    pub fn real() -> Self {
+        let entropy = Entropy::system();
+        Self {
+            clock: Clock::system(),
+            jitter: Jitter::uniform(entropy.clone()),
+            entropy,
+            transport: None,
+            watches: identity::Watches::default(),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The front ends: what TCP and the Unix socket serve, from the settings, the sessions and the secrets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tracing::info;
+
+use super::Error;
+use super::roster;
+use super::roster::Roster;
+use super::secrets::Secrets;
+use super::secrets::token_file;
+use crate::assembly::Seams;
+use anchord_config as config;
+use anchord_config::Settings;
+use anchord_core::arn::RoleArn;
+use anchord_core::clock::Clock;
+use anchord_core::clock::rfc3339;
+use anchord_core::secret::Secret;
+use anchord_frontend::ApiKeys;
+use anchord_frontend::Background;
+use anchord_frontend::Certificate;
+use anchord_frontend::Container;
+use anchord_frontend::Door;
+use anchord_frontend::Imds;
+use anchord_frontend::RoleName;
+use anchord_frontend::Router;
+use anchord_frontend::Socket;
+use anchord_frontend::TokenAuthority;
+use anchord_identity as identity;
+use anchord_session::Sessions;
+
+/// Where the daemon can be reached.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The addresses of IMDS and container credentials, with the ports that were given for port 0.
+    pub http: Vec<SocketAddr>,
+    /// Addresses that are listened on once that is possible, each with why it is not though this host has it by now;
+    /// without a reason the host does not have it yet.
+    pub waiting: BTreeMap<SocketAddr, Option<String>>,
+    /// The Unix socket.
+    pub socket: Option<PathBuf>,
+}
+
+/// What each kind of listener is to serve.
+pub(super) struct FrontEnds {
+    pub(super) tcp: Router,
+    pub(super) unix: Router,
+    pub(super) imds: Option<Imds>,
+}
+
+/// What TCP and the Unix socket serve; `before` is the IMDS that is served now.
+pub(super) fn front_ends(
+    settings: &Settings,
+    seams: &Seams,
+    roster: &Roster,
+    bound: &Bound,
+    secrets: &Secrets,
+    before: Option<&Imds>,
+) -> Result<FrontEnds, Error> {
+    let sessions = roster::sessions(roster);
+    let door = Door::new(bound.http.iter().map(SocketAddr::ip));
+    let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
+    let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
+    let imds = imds.transpose()?;
+    let imds = match before {
+        Some(before) => imds.map(|imds| imds.in_place_of(before)),
+        None => imds,
+    };
+    let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
+    let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
+    let mut listeners = serde_json::json!({ "http": http, "socket": bound.socket });
+    if !bound.waiting.is_empty() {
+        let waiting: Vec<String> = bound.waiting.keys().map(|address| format!("http://{address}")).collect();
+        listeners["waiting"] = waiting.into();
+    }
+    for (address, trouble) in &bound.waiting {
+        if let Some(trouble) = trouble {
+            listeners["troubles"][format!("http://{address}")] = trouble.as_str().into();
+        }
+    }
+    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners);
+    socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));
+    for session in &settings.sessions {
+        let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
+        socket = socket.with_settings(&session.name, facts);
+    }
+    let unix = Router::unix(socket);
+    Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
+}
+
+/// What stands behind each session of `roster`. It must not hold the roster: the tasks of sessions end with it.
+fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + Send + Sync + 'static {
+    let mut behind = Vec::new();
+    for member in roster.iter() {
+        let settings = member.settings();
+        let role_arn = settings.role().map(|role| role.as_str().to_owned());
+        let region = Some(settings.region.as_str().to_owned());
+        let background = Background { role_arn, region, ..Background::default() };
+        behind.push((background, member.identity().cloned()));
+    }
+    move |number| match behind.get(number) {
+        None => Background::default(),
+        Some((background, None)) => background.clone(),
+        Some((background, Some(identity))) => {
+            let now = clock.now();
+            let certificate = identity.in_use().map(|used| Certificate {
+                subject: used.subject().into(),
+                serial: used.serial().into(),
+                not_after: rfc3339(used.not_after()),
+                days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
+                warnings: identity.warnings(now),
+            });
+            Background { certificate, fault: identity.fault(now), ..background.clone() }
+        }
+    }
+}
+
+fn imds_frontend(
+    settings: &Settings,
+    seams: &Seams,
+    sessions: &Sessions,
+    name: &str,
+    key: &Secret<[u8; 32]>,
+) -> Result<Imds, Error> {
+    let session = settings.sessions.iter().find(|session| session.name == name);
+    let (session, handle) = session
+        .zip(sessions.get(name))
+        .ok_or_else(|| Error::Broken(format!("the session `{name}` of IMDS does not exist")))?;
+    let role = session.role().map_or(name, RoleArn::name);
+    let role = RoleName::parse(role).map_err(|error| Error::Broken(error.to_string()))?;
+    let tokens = TokenAuthority::new(key, seams.clock.clone(), seams.entropy.clone());
+    let imds = Imds::new(handle.clone(), role, tokens);
+    Ok(imds.at(session.region.as_str(), session.role().map(RoleArn::account_id)))
+}
+
+fn container_frontend(
+    settings: &Settings,
+    seams: &Seams,
+    sessions: &Sessions,
+    secrets: &Secrets,
+) -> Container {
+    let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
+    each.fold(Container::new(), |container, ((session, settled), bearers)| {
+        let token_file = token_file(settings, session.name());
+        info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
+        let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
+        container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
+    })
+}
