@@ -1,4 +1,4 @@
-//! The command line: `grammar` says what may be written, `verbs` do what it asks for, `output` tells what came of it.
+//! The command line: `grammar` says what may be written, `verbs` runs it, `output` prints what it found.
 
 mod grammar;
 mod output;

@@ -10,6 +10,8 @@ use std::path::Path;
 /// Files and folders in circles that are not mended yet, by crate. This list must shrink, and must not grow.
 const KNOWN: &[(&str, &[&str])] = &[
     ("config", &["check", "credentials_file", "file", "layers"]),
+    ("emulator", &["answer", "bedrock", "ca", "chain", "keyring", "log", "readings", "route", "service"]),
+    ("emulator", &["setup", "sigv4", "sts", "verify"]),
     ("identity", &["name", "selection"]),
     ("identity", &["tpm::client", "tpm::tss2"]),
     ("identity", &["tpm::device", "tpm::error", "tpm::turn"]),
@@ -150,7 +152,8 @@ fn what_stands_side_by_side_forms_no_circle() {
         known.extend(places.iter().map(|place| format!("{name}::{place}")));
     }
     let mut new = Vec::new();
-    for (name, folder) in super::crates() {
+    let emulator = ("emulator".to_owned(), super::root().join("emulator/src"));
+    for (name, folder) in super::crates().into_iter().chain([emulator]) {
         for (place, others) in Crate::read(&folder).circles() {
             if !known.remove(&format!("{name}::{place}")) {
                 new.push(format!("{name}::{place} names {others:?}, which lead back to it"));

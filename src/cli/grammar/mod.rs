@@ -1,5 +1,5 @@
-//! What may be written on the command line, under both names of the program, and what a line that cannot be read is
-//! answered. It runs nothing.
+//! What may be written on the command line, under both names of the program, and the answer to a line that cannot be
+//! read. It runs nothing.
 
 pub(super) mod bedrock;
 mod check;

@@ -1,4 +1,5 @@
-//! What people and programs are told: exit codes, printing, questions on the terminal, and the texts that are rendered.
+//! What verbs print, and how: exit codes, failures and warnings, questions on the terminal, and the texts of `check` and
+//! `status`.
 
 pub(super) mod check;
 mod exit;

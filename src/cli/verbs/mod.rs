@@ -1,4 +1,4 @@
-//! What the program does: a file or a folder for each verb, chosen here under both names of the program.
+//! A file or a folder for each verb. The verb is chosen here, under both names of the program.
 
 mod bedrock;
 mod certificate;
@@ -26,7 +26,7 @@ use super::grammar::helper::Name;
 use super::grammar::pkcs11_host::VERB as PKCS11_HOST;
 use super::output;
 
-/// Runs the verb that was asked for. The grammar of the name has let no other verb through.
+/// Runs the verb that was asked for. The grammar of the name accepts no other.
 pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let name = surroundings.name;
     let Some((verb, matches)) = matches.subcommand() else {
