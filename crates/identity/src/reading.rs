@@ -414,7 +414,7 @@ mod tests {
         let failed = (waiting.0.map(|(read, _)| read), waiting.1.map(|(read, _)| read));
         assert_eq!(failed, (Err(Failed::Crowded), Err(Failed::Crowded)));
         drop(room);
-        assert_eq!(place.read(SHORT, || 7).await.map(|(read, _)| read), Ok(7));
+        assert_eq!(place.read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
