@@ -16,7 +16,7 @@ mod softhsm;
 
 #[cfg(feature = "spiffe")]
 mod grpc_go;
-#[cfg(feature = "pkcs11")]
+#[cfg(all(feature = "pkcs11", feature = "tpm"))]
 mod helper;
 mod pinned;
 #[cfg(feature = "pkcs11")]
@@ -24,4 +24,5 @@ mod pkcs11;
 mod prompt;
 #[cfg(feature = "spiffe")]
 mod spiffe;
+#[cfg(feature = "tpm")]
 mod tpm;

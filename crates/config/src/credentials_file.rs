@@ -7,37 +7,11 @@ use std::path::PathBuf;
 use super::CredentialsFile;
 use super::check::Check;
 use super::environment::Environment;
-use super::file::FileStep;
+use super::file::FileTable;
 use super::file::Given;
-use super::options::Fallback;
-use super::options::Kind;
-use super::options::OptionSpec;
 use super::values;
 use super::values::Fault;
 use anchord_core::profile::Profile;
-
-/// A `[credentials_file.NAME]`.
-#[derive(Debug)]
-pub(super) struct FileTable {
-    pub(super) name: String,
-    pub(super) table: FileStep,
-}
-
-/// The keys of a `[credentials_file.NAME]`. They have no flags and no variables.
-pub(super) const KEYS: &[OptionSpec] = &[
-    key(
-        "path",
-        Kind::Path,
-        "\"/home/app/.aws/credentials\"",
-        "else AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials",
-    ),
-    key("profile", Kind::Text("NAME"), "\"bedrock\"", "else `default`"),
-    key("session", Kind::Text("NAME"), "\"bedrock\"", "whose credentials it gets; else the only session"),
-];
-
-const fn key(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
-    OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
-}
 
 impl Check<'_> {
     /// All tables; `None` when something is wrong with one.

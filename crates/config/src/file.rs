@@ -14,9 +14,8 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::Caller;
-use super::credentials_file;
-use super::credentials_file::FileTable;
 use super::environment::Environment;
+use super::options::CREDENTIALS_FILE_KEYS;
 use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
@@ -55,6 +54,13 @@ pub(super) struct FileSession {
 pub(super) struct FileStep {
     pub(super) line: usize,
     pub(super) values: Values,
+}
+
+/// A `[credentials_file.NAME]`.
+#[derive(Debug)]
+pub(super) struct FileTable {
+    pub(super) name: String,
+    pub(super) table: FileStep,
 }
 
 /// What a file gives.
@@ -350,10 +356,10 @@ impl Walk<'_> {
             let mut table = FileStep { line, values: Values::new() };
             let mut is_whole = true;
             for (key, value) in entries {
-                match credentials_file::KEYS.iter().find(|spec| spec.key == key.get_ref().as_ref()) {
+                match CREDENTIALS_FILE_KEYS.iter().find(|spec| spec.key == key.get_ref().as_ref()) {
                     Some(spec) => self.value(spec, &place, value, &mut table.values),
                     None => {
-                        let keys: Vec<_> = credentials_file::KEYS.iter().map(|spec| spec.key).collect();
+                        let keys: Vec<_> = CREDENTIALS_FILE_KEYS.iter().map(|spec| spec.key).collect();
                         let what = format!("unknown key {} in {place}", echo(key.get_ref()));
                         let quotes = quotes_needed(&place, key.get_ref(), value.get_ref(), &keys);
                         is_whole &= quotes.is_none();

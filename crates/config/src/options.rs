@@ -107,25 +107,37 @@ pub(super) fn option(key: &str) -> &'static OptionSpec {
 
 /// The keys of a `[[session.NAME.assume_role]]`. They have no flags and no variables.
 pub(super) const STEP_OPTIONS: &[OptionSpec] = &[
-    step("role_arn", Kind::Text("ARN"), "\"arn:aws:iam::210987654321:role/models\"", "required"),
-    step("session_name", Kind::Text("NAME"), "\"robot-7\"", "what CloudTrail shows; else anchord-SESSION"),
-    step("external_id", Kind::Text("ID"), "\"7d2f\"", "what the role's owner asks for in the trust policy"),
-    step("duration", Kind::Span, "\"1h\"", "the longest after another role; 12h after access keys"),
-    step("policy", Kind::Text("JSON"), "'{\"Version\": …}'", "a session policy"),
-    step("policy_arns", Kind::List("ARN"), "[\"arn:aws:iam::…\"]", "managed policies, as limits"),
-    step("tags", Kind::Table, "{ project = \"robots\" }", "session tags"),
-    step("transitive_tags", Kind::List("NAME"), "[\"project\"]", "tags that go on through further roles"),
-    step(
+    key("role_arn", Kind::Text("ARN"), "\"arn:aws:iam::210987654321:role/models\"", "required"),
+    key("session_name", Kind::Text("NAME"), "\"robot-7\"", "what CloudTrail shows; else anchord-SESSION"),
+    key("external_id", Kind::Text("ID"), "\"7d2f\"", "what the role's owner asks for in the trust policy"),
+    key("duration", Kind::Span, "\"1h\"", "the longest after another role; 12h after access keys"),
+    key("policy", Kind::Text("JSON"), "'{\"Version\": …}'", "a session policy"),
+    key("policy_arns", Kind::List("ARN"), "[\"arn:aws:iam::…\"]", "managed policies, as limits"),
+    key("tags", Kind::Table, "{ project = \"robots\" }", "session tags"),
+    key("transitive_tags", Kind::List("NAME"), "[\"project\"]", "tags that go on through further roles"),
+    key(
         "source_identity",
         Kind::Text("NAME"),
         "\"robot-7\"",
         "who is behind it; a certificate's is set already",
     ),
-    step("sts_region", Kind::Text("REGION"), "\"us-east-1\"", "else the session's"),
-    step("sts_endpoint", Kind::Text("URL"), "\"https://…\"", "else the session's, or AWS's own"),
+    key("sts_region", Kind::Text("REGION"), "\"us-east-1\"", "else the session's"),
+    key("sts_endpoint", Kind::Text("URL"), "\"https://…\"", "else the session's, or AWS's own"),
 ];
 
-const fn step(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
+/// The keys of a `[credentials_file.NAME]`. They have no flags and no variables.
+pub(super) const CREDENTIALS_FILE_KEYS: &[OptionSpec] = &[
+    key(
+        "path",
+        Kind::Path,
+        "\"/home/app/.aws/credentials\"",
+        "else AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials",
+    ),
+    key("profile", Kind::Text("NAME"), "\"bedrock\"", "else `default`"),
+    key("session", Kind::Text("NAME"), "\"bedrock\"", "whose credentials it gets; else the only session"),
+];
+
+const fn key(key: &'static str, kind: Kind, sample: &'static str, doc: &'static str) -> OptionSpec {
     OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
 }
 

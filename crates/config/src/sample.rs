@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::credentials_file;
+use super::options::CREDENTIALS_FILE_KEYS;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
@@ -41,7 +41,7 @@ fn push_credentials_files(text: &mut String) {
         "# The unit of systemd lets no daemon write into homes; README.md, \"Programs that read a file\", has what does.",
     );
     push(text, "#     [credentials_file.legacy]");
-    for spec in credentials_file::KEYS {
+    for spec in CREDENTIALS_FILE_KEYS {
         push(text, &format!("#     {:42}  # {}", format!("{} = {}", spec.name(), spec.sample), spec.doc));
     }
 }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
+use super::Attributes;
 use super::Error;
 use super::FileContent;
 use super::Fingerprint;
@@ -19,7 +20,6 @@ use super::Passphrase;
 use super::Source;
 use super::file::File;
 use super::key;
-use super::selection::Attributes;
 use super::selection::Serial;
 use super::source::Material;
 use super::spiffe;
@@ -33,6 +33,7 @@ pub use super::pkcs11::fuzzing::uri as pkcs11_uri;
 pub use super::spiffe::fuzzing::message as spiffe_message;
 #[cfg(feature = "spiffe")]
 pub use super::spiffe::fuzzing::stream as spiffe_stream;
+#[cfg(feature = "tpm")]
 pub use super::tpm::fuzzing::responses as tpm_responses;
 
 /// The passphrases of the committed fixtures.
@@ -55,6 +56,7 @@ pub fn file(content: &[u8]) {
     let file = FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
     let Ok(file) = file.map_err(tell) else { return };
     let Ok(file) = File::of(file, Some(&passphrase)).map_err(tell) else { return };
+    #[cfg(feature = "tpm")]
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
     }
@@ -99,6 +101,7 @@ pub fn pkcs12(content: &[u8]) {
 }
 
 /// A key file of a TPM.
+#[cfg(feature = "tpm")]
 pub fn tss2(der: &[u8]) {
     if let Ok(file) = tpm::tss2::File::from_der(der).map_err(tell) {
         tpm::fuzzing::public(&file);

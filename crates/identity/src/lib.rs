@@ -60,6 +60,7 @@ pub use leaf::Fault;
 pub use leaf::KeyKind;
 pub use leaf::NEGATIVE_SERIAL;
 pub use leaf::has_negative_serial;
+pub use name::Attributes;
 pub use name::attribute_text;
 pub use origin::Origin;
 pub use passphrase::Error as PassphraseError;
@@ -67,7 +68,6 @@ pub use passphrase::Passphrase;
 pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
 pub use pkcs12::Fault as Pkcs12Fault;
-pub use selection::Attributes;
 pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;

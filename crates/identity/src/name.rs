@@ -1,13 +1,13 @@
 //! Names of certificates as text, whatever kind of string a CA wrote them in.
 
+use std::fmt;
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use x509_parser::asn1_rs::Tag;
 use x509_parser::asn1_rs::ToDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 use x509_parser::x509::X509Name;
-
-use super::Attributes;
 
 /// The text of an attribute's value; of what is no text `#` and its DER in hexadecimal, as RFC 4514 (2.4) writes it.
 ///
@@ -37,6 +37,75 @@ pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
         text
     })
 }
+
+/// Attributes of a distinguished name: `CN=robot-7,O=Acme`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes(pub(super) Vec<(String, String)>);
+
+impl Attributes {
+    /// All of a name's.
+    pub(super) fn of(name: &X509Name<'_>) -> Self {
+        Self(name.iter_attributes().map(attribute).collect())
+    }
+
+    /// Name and value of each, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether all of them are in `name`, wherever in it they stand.
+    pub(super) fn are_in(&self, name: &X509Name<'_>) -> bool {
+        let own = Self::of(name);
+        self.0.iter().all(|wanted| own.0.contains(wanted))
+    }
+}
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
+    let oid = attribute.attr_type();
+    let registry = x509_parser::objects::oid_registry();
+    let name = x509_parser::objects::oid2abbrev(oid, registry);
+    let name = name.map_or_else(|_| oid.to_id_string(), |name| name.to_ascii_uppercase());
+    (name, attribute_text(attribute))
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(formatter, "{comma}{name}={}", value.replace('\\', "\\\\").replace(',', "\\,"))?;
+        }
+        Ok(())
+    }
+}
+
+/// As RFC 4514 writes names: a comma between attributes, a backslash before a comma of a value.
+impl FromStr for Attributes {
+    type Err = MalformedName;
+
+    fn from_str(text: &str) -> Result<Self, MalformedName> {
+        let mut parts = vec![String::new()];
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            let part = parts.last_mut().ok_or(MalformedName)?;
+            match letter {
+                '\\' => part.push(letters.next().ok_or(MalformedName)?),
+                ',' => parts.push(String::new()),
+                other => part.push(other),
+            }
+        }
+        let split = |part: &String| {
+            let (name, value) = part.split_once('=')?;
+            let (name, value) = (name.trim().to_ascii_uppercase(), value.trim().to_owned());
+            (!name.is_empty() && !value.is_empty()).then_some((name, value))
+        };
+        parts.iter().map(split).collect::<Option<_>>().map(Self).ok_or(MalformedName)
+    }
+}
+
+/// A text that is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
+pub struct MalformedName;
 
 /// A name as settings take it, on one line: its CA chose it, and it must not write lines of its own.
 pub(super) fn shown(name: &X509Name<'_>) -> String {

@@ -6,10 +6,9 @@ use std::str::FromStr;
 
 use ring::digest;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::x509::AttributeTypeAndValue;
 use x509_parser::x509::X509Name;
 
-use super::name::attribute_text;
+use super::name::Attributes;
 
 /// What a leaf must be to be used. Empty means that any leaf may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,70 +94,6 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Attributes of a distinguished name: `CN=robot-7,O=Acme`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes(Vec<(String, String)>);
-
-impl Attributes {
-    /// All of a name's.
-    pub(super) fn of(name: &X509Name<'_>) -> Self {
-        Self(name.iter_attributes().map(attribute).collect())
-    }
-
-    /// Name and value of each, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// Whether all of them are in `name`, wherever in it they stand.
-    fn are_in(&self, name: &X509Name<'_>) -> bool {
-        let own = Self::of(name);
-        self.0.iter().all(|wanted| own.0.contains(wanted))
-    }
-}
-
-fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
-    let oid = attribute.attr_type();
-    let registry = x509_parser::objects::oid_registry();
-    let name = x509_parser::objects::oid2abbrev(oid, registry);
-    let name = name.map_or_else(|_| oid.to_id_string(), |name| name.to_ascii_uppercase());
-    (name, attribute_text(attribute))
-}
-
-impl fmt::Display for Attributes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(formatter, "{comma}{name}={}", value.replace('\\', "\\\\").replace(',', "\\,"))?;
-        }
-        Ok(())
-    }
-}
-
-/// As RFC 4514 writes names: a comma between attributes, a backslash before a comma of a value.
-impl FromStr for Attributes {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let mut parts = vec![String::new()];
-        let mut letters = text.chars();
-        while let Some(letter) = letters.next() {
-            let part = parts.last_mut().ok_or(Malformed::Attributes)?;
-            match letter {
-                '\\' => part.push(letters.next().ok_or(Malformed::Attributes)?),
-                ',' => parts.push(String::new()),
-                other => part.push(other),
-            }
-        }
-        let split = |part: &String| {
-            let (name, value) = part.split_once('=')?;
-            let (name, value) = (name.trim().to_ascii_uppercase(), value.trim().to_owned());
-            (!name.is_empty() && !value.is_empty()).then_some((name, value))
-        };
-        parts.iter().map(split).collect::<Option<_>>().map(Self).ok_or(Malformed::Attributes)
-    }
-}
-
 /// A serial number, without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serial(Vec<u8>);
@@ -194,9 +129,6 @@ pub enum Malformed {
     /// Not a fingerprint.
     #[error("is not a fingerprint: it is `sha256:` and 64 hexadecimal digits")]
     Fingerprint,
-    /// Not attributes of a name.
-    #[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
-    Attributes,
     /// Not a serial number.
     #[error("is not a serial number: it is decimal, or hexadecimal after 0x")]
     Serial,

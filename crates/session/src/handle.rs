@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
+use super::Freshness;
 use super::Policy;
 use super::Snapshot;
+use super::snapshot::as_of;
 use anchord_core::clock::Clock;
-use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
@@ -24,25 +24,6 @@ pub struct Handle {
     nudge: Arc<Notify>,
     clock: Clock,
     policy: Policy,
-}
-
-/// How much life credentials must have left to be handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// More than 60 s: with less they count as expired, since a call that starts now must not die of them.
-    Full,
-    /// More than 30 s: for a client that was told within the last 30 s that credentials are available.
-    Promised,
-}
-
-impl Freshness {
-    /// The life that must be left unless a [`Policy`] says otherwise.
-    pub fn reserve(self) -> Duration {
-        match self {
-            Self::Full => Duration::seconds(60),
-            Self::Promised => Duration::seconds(30),
-        }
-    }
 }
 
 impl Handle {
@@ -134,17 +115,11 @@ impl Handle {
     }
 }
 
-/// The clock may have been set since the keeper last looked.
-pub(super) fn as_of(credentials: &Arc<Credentials>, now: Moment) -> Arc<Credentials> {
-    match credentials.are_shown_wrong(now) {
-        true => Arc::new(Credentials::clone(credentials).as_of(now)),
-        false => Arc::clone(credentials),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration as Patience;
+
+    use time::Duration;
 
     use super::*;
     use crate::Phase;

@@ -8,22 +8,23 @@ mod diary;
 mod handle;
 mod keeper;
 mod plan;
+mod policy;
 mod registry;
 mod snapshot;
 #[cfg(test)]
 mod support;
 
-pub use handle::Freshness;
 pub use handle::Handle;
 pub use keeper::Keeper;
 pub use keeper::open;
 pub use keeper::reopen;
 pub use plan::Event;
 pub use plan::Machine;
-pub use plan::Policy;
 pub use plan::SHORTEST_GRANT;
 pub use plan::Step;
 pub use plan::left_when_due;
+pub use policy::Freshness;
+pub use policy::Policy;
 pub use registry::Sessions;
 pub use snapshot::Phase;
 pub use snapshot::Record;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use time::Duration as Span;
 use time::OffsetDateTime;
 
-use super::Freshness;
 use super::Phase;
+use super::Policy;
 use super::Record;
 use super::Snapshot;
-use super::handle::as_of;
+use super::snapshot::as_of;
 use anchord_core::clock::CLOCK_STEP;
 use anchord_core::clock::Moment;
 use anchord_core::clock::Reading;
@@ -24,31 +24,6 @@ use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-
-/// What a session's operator may choose. The defaults suit sessions of 15 minutes and more; tests with
-/// sessions of seconds shorten the reserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Credentials with this much life or less count as expired; [`Freshness::Full`] by default.
-    pub reserve: Duration,
-    /// The same for clients that were just told of credentials; [`Freshness::Promised`] by default.
-    pub promised_reserve: Duration,
-    /// How long one attempt may take: 60 s by default.
-    pub attempt_limit: Duration,
-    /// The longest the keeper sleeps without looking at the clocks: 30 s by default.
-    pub look_again: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            reserve: Freshness::Full.reserve().unsigned_abs(),
-            promised_reserve: Freshness::Promised.reserve().unsigned_abs(),
-            attempt_limit: Duration::from_secs(60),
-            look_again: Duration::from_secs(30),
-        }
-    }
-}
 
 /// What can happen to a session.
 #[derive(Clone, Debug)]

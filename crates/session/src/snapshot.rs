@@ -121,6 +121,14 @@ fn is_same(one: Moment, other: Moment) -> bool {
     one.up == other.up && (one.wall - other.wall).abs() < time::Duration::SECOND
 }
 
+/// The clock may have been set since the keeper last looked.
+pub(super) fn as_of(credentials: &Arc<Credentials>, now: Moment) -> Arc<Credentials> {
+    match credentials.are_shown_wrong(now) {
+        true => Arc::new(Credentials::clone(credentials).as_of(now)),
+        false => Arc::clone(credentials),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,13 +72,13 @@ impl State {
         let refusal =
             Refusal { refused: Arc::clone(refused), in_use_not_after: used.not_after(), why: why.clone() };
         let before = self.refusal.replace(refusal);
-        !before.is_some_and(|before| before.refused.is_same(refused))
+        before.is_none_or(|before| !before.refused.is_same(refused))
     }
 
     /// Notes why the key on hand did not sign, and says whether that is new.
     pub(super) fn fall_mute(&mut self, why: &Failure) -> bool {
         let before = self.mute.replace(why.clone());
-        !before.is_some_and(|before| before.message() == why.message())
+        before.is_none_or(|before| before.message() != why.message())
     }
 
     /// The certificates whose end matters: of what is loaded, and of what is used while AWS refuses that.

@@ -12,11 +12,13 @@ use crate::Passphrase;
 use crate::SigningKey;
 use crate::file::File;
 use crate::key;
+use crate::passphrase;
 use crate::pem;
 use crate::pem::Certificate;
 use crate::pkcs11;
 use crate::spiffe::Svid;
 use crate::tpm;
+use anchord_core::secret::Secret;
 
 /// What the places of a source hold, before anything is proven.
 pub(crate) struct Material {
@@ -117,7 +119,8 @@ impl Source {
                 let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
                 pkcs11::open_key(&self.token(uri)?, &candidates)?
             }
-            Locator::Tpm(handle) => self.key_of_tpm(&place.origin(), &tpm::Key::Persistent(*handle))?,
+            Locator::Tpm(handle) => tpm::open_persistent(&self.tpm, *handle, self.auth()?.as_ref())
+                .map_err(|source| Error::Tpm { origin: place.origin(), source })?,
             Locator::Agent(agent) => key_of(&place.origin(), &agent.fetch()?)?,
         };
         Ok(vec![key])
@@ -127,10 +130,8 @@ impl Source {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {
-                let origin = file.origin();
-                let key = tpm::tss2::File::from_der(der.expose())
-                    .map_err(|source| Error::Tpm { origin: origin.clone(), source })?;
-                vec![self.key_of_tpm(&origin, &tpm::Key::File(key))?]
+                let key = tpm::open_file(&self.tpm, der.expose(), self.auth()?.as_ref());
+                vec![key.map_err(|source| Error::Tpm { origin: file.origin(), source })?]
             }
             None => file.keys(self.passphrase.as_ref())?,
         };
@@ -145,10 +146,9 @@ impl Source {
         is_meant.then(|| parsed.public_key().raw.to_vec())
     }
 
-    fn key_of_tpm(&self, origin: &Origin, key: &tpm::Key) -> Result<Arc<dyn SigningKey>, Error> {
-        let auth = self.passphrase.as_ref().map(Passphrase::read).transpose()?;
-        tpm::open(&self.tpm, key, auth.as_ref())
-            .map_err(|source| Error::Tpm { origin: origin.clone(), source })
+    /// What a TPM asks for before a key signs.
+    fn auth(&self) -> Result<Option<Secret<Vec<u8>>>, passphrase::Error> {
+        self.passphrase.as_ref().map(Passphrase::read).transpose()
     }
 
     fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {

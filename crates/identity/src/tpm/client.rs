@@ -6,14 +6,15 @@ use tokio::time::Instant;
 
 use super::Device;
 use super::Error;
+use super::address::PERSISTENT;
 use super::code::Code;
 use super::code::TPM_1_2_TAG;
-use super::device::Transport;
-use super::device::pause;
 use super::public::Public;
 use super::public::ecdsa_signature;
 use super::public::pad;
 use super::public::sha256;
+use super::transport::Transport;
+use super::transport::pause;
 use super::tss2;
 use super::turn::GRACE;
 use super::turn::Limit;
@@ -23,9 +24,6 @@ use super::wire::SESSIONS;
 use super::wire::Writer;
 use crate::Algorithm;
 use anchord_core::failure::system_reason;
-
-/// The first byte of a persistent handle.
-pub(super) const PERSISTENT: u32 = 0x81;
 
 /// `TPM_RH_NULL`
 const NULL_HIERARCHY: u32 = 0x4000_0007;
@@ -267,7 +265,7 @@ impl Client {
 
     /// Fails if too little time is left to hear a refusal.
     pub(super) fn check_time_for_an_answer(&self) -> Result<(), Error> {
-        if self.limit.remaining() < FOR_AN_ANSWER { Err(self.device.silent(self.limit)) } else { Ok(()) }
+        if self.limit.remaining() < FOR_AN_ANSWER { Err(self.limit.passed(&self.device)) } else { Ok(()) }
     }
 
     fn may_pause(&self, command: Command, pause: Duration) -> bool {
@@ -279,7 +277,7 @@ impl Client {
             self.is_broken = true;
             match source.kind() {
                 std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
-                    self.device.silent(self.limit)
+                    self.limit.passed(&self.device)
                 }
                 _ => Error::BrokeOff { device: self.device.clone(), source: system_reason(&source) },
             }

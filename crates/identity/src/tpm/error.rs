@@ -11,20 +11,9 @@ use anchord_core::failure::Classify;
 /// Why a key in a TPM cannot be used, or did not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting that names no TPM.
-    #[error("`{text}` names no TPM: {why}")]
-    Address {
-        /// What was set.
-        text: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A setting that is no persistent handle.
-    #[error("`{text}` is no persistent handle")]
-    Handle {
-        /// What was set.
-        text: String,
-    },
+    /// Another build could.
+    #[error("this build of anchord cannot use TPMs")]
+    NotBuilt,
     /// The TPM cannot be reached.
     #[error("cannot open the TPM `{device}`")]
     Unreachable {
@@ -222,12 +211,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Address { .. } => {
-                "use `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321` or `swtpm:path=/run/swtpm.sock`"
-            }
-            Self::Handle { .. } => {
-                "they are 0x81000000 to 0x81ffffff; `tpm2_getcap handles-persistent` lists them"
-            }
+            Self::NotBuilt => "use a build that has the feature `tpm`",
             Self::Unreachable { device, source } => return Some(unreachable_hint(device, source)),
             Self::NotADevice { .. } => "name the TPM's resource manager, `device:/dev/tpmrm0`",
             Self::BrokeOff { .. } | Self::Broken { .. } => return None,

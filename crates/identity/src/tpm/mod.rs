@@ -5,7 +5,8 @@
 //! Part 3 (commands), by the Trusted Computing Group; key files are those of draft-bottomley-tpm2-keys.
 //!
 //! ```text
-//!   device     where the TPM is, and how its bytes are carried
+//!   address    where the TPM is
+//!   transport  how its bytes are carried
 //!   wire       numbers and sized buffers, as they travel
 //!   code       what a response code means
 //!   client     the commands; ends with every object flushed that it loaded
@@ -19,28 +20,50 @@
 //! Nothing stays loaded between two signatures: a TPM without resource manager has three slots, and what is not
 //! kept cannot be lost when the TPM is reset, its driver restarted or its emulator replaced.
 
+#[cfg(not(feature = "tpm"))]
+mod absent;
+mod address;
+#[cfg(feature = "tpm")]
 mod client;
+#[cfg_attr(not(feature = "tpm"), expect(dead_code, reason = "only a client gets codes"))]
 mod code;
-mod device;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(all(fuzzing, feature = "tpm"))]
 pub(super) mod fuzzing;
+#[cfg(feature = "tpm")]
 mod key;
+#[cfg(feature = "tpm")]
 mod memory;
+#[cfg(feature = "tpm")]
 mod public;
+#[cfg(feature = "tpm")]
+mod transport;
+#[cfg(feature = "tpm")]
 pub mod tss2;
+#[cfg(feature = "tpm")]
 mod turn;
+#[cfg(feature = "tpm")]
 mod wire;
 
+#[cfg(feature = "tpm")]
 use std::sync::Arc;
 
-pub use device::Device;
+#[cfg(not(feature = "tpm"))]
+pub(super) use absent::open_file;
+#[cfg(not(feature = "tpm"))]
+pub(super) use absent::open_persistent;
+pub use address::Device;
+pub use address::Malformed;
+pub use address::handle;
 pub use error::Error;
 
+#[cfg(feature = "tpm")]
 use super::SigningKey;
+#[cfg(feature = "tpm")]
 use anchord_core::secret::Secret;
 
 /// A key that a TPM holds, or that it alone can unwrap.
+#[cfg(feature = "tpm")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     /// At a persistent handle, `0x81000000` to `0x81ffffff`.
@@ -49,27 +72,37 @@ pub enum Key {
     File(tss2::File),
 }
 
-/// A persistent handle written as `0x81000001`.
-pub fn handle(text: &str) -> Result<u32, Error> {
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    // `from_str_radix` takes a sign.
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match u32::from_str_radix(digits, 16) {
-        Ok(handle) if is_plain && handle >> 24 == client::PERSISTENT => Ok(handle),
-        _ => Err(Error::Handle { text: text.to_owned() }),
-    }
-}
-
 /// Finds `key` in the TPM at `device` and sees whether it can sign for Roles Anywhere. `auth` is its authorization
 /// value, asked for when it signs; it is not tried here.
 ///
 /// Blocks for at most five seconds.
+#[cfg(feature = "tpm")]
 pub fn open(
     device: &Device,
     key: &Key,
     auth: Option<&Secret<Vec<u8>>>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     Ok(Arc::new(key::TpmKey::open(device, key, auth)?))
+}
+
+/// The same for a key at a persistent handle.
+#[cfg(feature = "tpm")]
+pub(super) fn open_persistent(
+    device: &Device,
+    handle: u32,
+    auth: Option<&Secret<Vec<u8>>>,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    open(device, &Key::Persistent(handle), auth)
+}
+
+/// The same for the content of a key file, DER.
+#[cfg(feature = "tpm")]
+pub(super) fn open_file(
+    device: &Device,
+    der: &[u8],
+    auth: Option<&Secret<Vec<u8>>>,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    open(device, &Key::File(tss2::File::from_der(der)?), auth)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::Error;
-use super::client::PERSISTENT;
+use super::address::PERSISTENT;
 use super::wire::Reader;
 
 /// The label of the PEM section.

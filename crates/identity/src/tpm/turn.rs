@@ -43,6 +43,11 @@ impl Limit {
     pub(super) fn remaining(self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+
+    /// That it has passed without an answer of `device`.
+    pub(super) fn passed(self, device: &Device) -> Error {
+        Error::Silent { device: device.clone(), patience: self.patience }
+    }
 }
 
 /// Whose turn it is, for each TPM that was ever asked: as many as the settings ever named.
@@ -91,7 +96,7 @@ pub(super) fn run<T: Send + 'static>(
     operation: impl FnOnce(&Device, Limit) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let limit = Limit::of(patience);
-    let turn = Turn::take(device, limit).ok_or_else(|| device.silent(limit))?;
+    let turn = Turn::take(device, limit).ok_or_else(|| limit.passed(device))?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let on_thread = device.clone();
     let work = move || {
@@ -103,7 +108,7 @@ pub(super) fn run<T: Send + 'static>(
         return Err(Error::Broken { device: device.clone() });
     }
     receiver.recv_timeout(limit.remaining() + GRACE).unwrap_or_else(|error| match error {
-        mpsc::RecvTimeoutError::Timeout => Err(device.silent(limit)),
+        mpsc::RecvTimeoutError::Timeout => Err(limit.passed(device)),
         mpsc::RecvTimeoutError::Disconnected => Err(Error::Broken { device: device.clone() }),
     })
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::Freshness;
 use crate::support::NOON;
 use crate::support::counted;
 use crate::support::credentials;

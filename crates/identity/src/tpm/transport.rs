@@ -1,9 +1,7 @@
-//! Where a TPM is, and how its bytes are carried.
+//! How a TPM's bytes are carried.
 //!
-//! Addresses are written as tpm2-tss writes them (TCTI configuration strings). A resource manager's device and
-//! `swtpm socket --server` carry the same: a command whole, then its response whole.
+//! A resource manager's device and `swtpm socket --server` carry the same: a command whole, then its response whole.
 
-use std::fmt;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -13,8 +11,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
@@ -31,95 +27,13 @@ use rustix::net::sockopt::Timeout;
 use rustix::net::sockopt::set_socket_timeout;
 use tokio::time::Instant;
 
+use super::Device;
 use super::Error;
 use super::turn::Limit;
 use super::wire::HEADER;
 use super::wire::MAX_SIZE;
 use super::wire::announced_size;
 use anchord_core::failure::system_reason;
-
-/// The kernel's resource manager for the first TPM.
-const DEFAULT: &str = "/dev/tpmrm0";
-
-/// Where `swtpm socket` listens unless told otherwise.
-const SWTPM_HOST: &str = "127.0.0.1";
-const SWTPM_PORT: u16 = 2321;
-
-/// Where a TPM is reached; prints as it is written in settings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Device {
-    /// A character device: `device:/dev/tpmrm0`.
-    Character(PathBuf),
-    /// An emulator over TCP: `swtpm:host=127.0.0.1,port=2321`. Nothing on the way is encrypted.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port of the data channel.
-        port: u16,
-    },
-    /// An emulator on a Unix socket: `swtpm:path=/run/swtpm.sock`.
-    Unix(PathBuf),
-}
-
-impl Default for Device {
-    fn default() -> Self {
-        Self::Character(DEFAULT.into())
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Character(path) => write!(formatter, "device:{}", path.display()),
-            Self::Tcp { host, port } => write!(formatter, "swtpm:host={host},port={port}"),
-            Self::Unix(path) => write!(formatter, "swtpm:path={}", path.display()),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |why| Error::Address { text: text.to_owned(), why };
-        if text.starts_with('/') {
-            return Ok(Self::Character(text.into()));
-        }
-        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-        match kind {
-            "device" if rest.is_empty() => Ok(Self::default()),
-            "device" if rest.starts_with('/') => Ok(Self::Character(rest.into())),
-            "device" => Err(wrong("the path is not absolute")),
-            "swtpm" => swtpm(rest).map_err(wrong),
-            "mssim" => Err(wrong("the protocol of Microsoft's simulator is not supported")),
-            "tabrmd" => Err(wrong("tpm2-abrmd is not supported; the kernel has a resource manager")),
-            _ => Err(wrong("it begins with neither `device:` nor `swtpm:`")),
-        }
-    }
-}
-
-fn swtpm(options: &str) -> Result<Device, &'static str> {
-    let (mut host, mut port, mut path) = (None, None, None);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
-            Some(("host", value)) if !value.is_empty() => host = Some(value.to_owned()),
-            Some(("port", value)) => {
-                port = Some(value.parse().map_err(|_| "the port is no number up to 65535")?);
-            }
-            Some(("path", value)) if value.starts_with('/') => path = Some(PathBuf::from(value)),
-            Some(("path", _)) => return Err("the path is not absolute"),
-            _ => return Err("after `swtpm:` come `host=…`, `port=…` or `path=…`"),
-        }
-    }
-    match (path, host, port) {
-        (Some(path), None, None) => Ok(Device::Unix(path)),
-        (Some(_), ..) => Err("it is either a `path` or a `host` and a `port`"),
-        (None, host, port) => Ok(Device::Tcp {
-            host: host.unwrap_or_else(|| SWTPM_HOST.to_owned()),
-            port: port.unwrap_or(SWTPM_PORT),
-        }),
-    }
-}
 
 /// A way to a TPM that is open.
 pub(super) trait Transport: Send {
@@ -130,7 +44,7 @@ pub(super) trait Transport: Send {
 impl Device {
     pub(super) fn connect(&self, limit: Limit) -> Result<Box<dyn Transport>, Error> {
         let unreachable = |source: io::Error| match source.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => self.silent(limit),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => limit.passed(self),
             _ => Error::Unreachable { device: self.clone(), source: system_reason(&source) },
         };
         match self {
@@ -159,10 +73,6 @@ impl Device {
         }
         let file = fs_err::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
         Ok(Box::new(Character(file.map_err(unreachable)?)))
-    }
-
-    pub(super) fn silent(&self, limit: Limit) -> Error {
-        Error::Silent { device: self.clone(), patience: limit.patience }
     }
 }
 

@@ -1,0 +1,49 @@
+//! How fresh credentials must be, and what an operator may choose of it.
+
+use std::time::Duration;
+
+use time::Duration as Span;
+
+/// How much life credentials must have left to be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// More than 60 s: with less they count as expired, since a call that starts now must not die of them.
+    Full,
+    /// More than 30 s: for a client that was told within the last 30 s that credentials are available.
+    Promised,
+}
+
+impl Freshness {
+    /// The life that must be left unless a [`Policy`] says otherwise.
+    pub fn reserve(self) -> Span {
+        match self {
+            Self::Full => Span::seconds(60),
+            Self::Promised => Span::seconds(30),
+        }
+    }
+}
+
+/// What a session's operator may choose. The defaults suit sessions of 15 minutes and more; tests with
+/// sessions of seconds shorten the reserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Credentials with this much life or less count as expired; [`Freshness::Full`] by default.
+    pub reserve: Duration,
+    /// The same for clients that were just told of credentials; [`Freshness::Promised`] by default.
+    pub promised_reserve: Duration,
+    /// How long one attempt may take: 60 s by default.
+    pub attempt_limit: Duration,
+    /// The longest the keeper sleeps without looking at the clocks: 30 s by default.
+    pub look_again: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            reserve: Freshness::Full.reserve().unsigned_abs(),
+            promised_reserve: Freshness::Promised.reserve().unsigned_abs(),
+            attempt_limit: Duration::from_secs(60),
+            look_again: Duration::from_secs(30),
+        }
+    }
+}
