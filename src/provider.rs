@@ -55,7 +55,6 @@ use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
-use anchord_frontend::process;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
@@ -305,18 +304,14 @@ impl FromDaemon {
             (&self.settings, &self.places),
             DAEMON_PATIENCE,
         );
-        let line = match asked.await {
-            Asked::Answered(body) => body,
+        match asked.await {
+            Asked::Answered(body) => client::credentials(&body, self.clock.moment()),
             Asked::Refused(failure)
             | Asked::Unknown(failure)
             | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => {
-                return Err(failure);
-            }
-            Asked::NoDaemon => return Err(client::nobody(&self.places)),
-        };
-        process::read(line.expose(), self.clock.moment())
-            .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+            | Asked::Forbidden(failure) => Err(failure),
+            Asked::NoDaemon => Err(client::nobody(&self.places)),
+        }
     }
 }
 

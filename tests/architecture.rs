@@ -95,8 +95,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
-    ("client", &["clock", "config", "content", "credentials", "failure", "secret"]),
-    ("process_limits", &[]),
+    ("client", &["clock", "config", "content", "credentials", "failure", "frontend", "secret"]),
+    ("process_limits", &["failure"]),
     (
         "assembly",
         &[
@@ -115,6 +115,24 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("daemon", EVERYTHING_ABOVE),
     (
+        "daemonless",
+        &[
+            "assembly",
+            "client",
+            "clock",
+            "config",
+            "credentials",
+            "entropy",
+            "failure",
+            "identity",
+            "issuer",
+            "private_file",
+            "process_limits",
+            "secret",
+            "session",
+        ],
+    ),
+    (
         "provider",
         &[
             "assembly",
@@ -124,7 +142,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "credentials",
             "entropy",
             "failure",
-            "frontend",
             "issuer",
             "secret",
             "session",

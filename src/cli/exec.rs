@@ -22,8 +22,6 @@ use super::bedrock;
 use super::check::Profiles;
 use super::credential_process;
 use super::exit;
-use super::running;
-use super::running::Running;
 use anchord_aws::signing;
 use anchord_config as config;
 use anchord_config::Environment;
@@ -38,6 +36,8 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::system_reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
+use anchord_runtime::client::running;
+use anchord_runtime::client::running::Running;
 
 /// The verb and what it takes.
 pub(super) fn command() -> clap::Command {

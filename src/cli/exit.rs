@@ -18,6 +18,7 @@ use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_identity as identity;
 use anchord_runtime::client;
+use anchord_runtime::process_limits;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     builder.max_blocking_threads(MOST_BLOCKING);
     if workers < usual {
-        let (error, hint) = (obtained.reason(), threads::HINT);
+        let (error, hint) = (obtained.reason(), process_limits::RAISE_THREADS);
         tracing::warn!(
             workers,
             usual,

@@ -14,12 +14,12 @@ use super::exit;
 use super::helper;
 use super::helper::Name;
 use super::misuse;
-use super::running;
 use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
 use anchord_config::arguments::Use;
 use anchord_core::failure::Failure;
+use anchord_runtime::client::running;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {

@@ -16,7 +16,6 @@ mod pkcs11_host;
 mod prompt;
 mod read_certificate_data;
 mod run;
-mod running;
 mod serve;
 mod sign_string;
 mod status;

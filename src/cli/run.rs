@@ -17,7 +17,6 @@ use super::Exit;
 use super::Surroundings;
 use super::exit;
 use super::prompt;
-use super::threads;
 use crate::telemetry;
 use anchord_config as config;
 use anchord_config::Environment;
@@ -171,7 +170,7 @@ fn level(settings: &Settings) -> Level {
 pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
     telemetry::Queue::start().map_err(|error| {
         let message = format!("cannot start a thread: {error}");
-        Failure::of(Class::Misconfigured, message, Some(threads::HINT.into()))
+        Failure::of(Class::Misconfigured, message, Some(process_limits::RAISE_THREADS.into()))
     })
 }
 

@@ -13,7 +13,6 @@ use super::Exit;
 use super::Surroundings;
 use super::exec;
 use super::exit;
-use super::running;
 use anchord_config as config;
 use anchord_config::Settings;
 use anchord_core::clock;
@@ -23,6 +22,7 @@ use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
+use anchord_runtime::client::running;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

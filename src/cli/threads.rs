@@ -9,12 +9,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-
-/// What a person can do.
-pub(super) const HINT: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \
-                               or pids.max of the container";
+use anchord_runtime::process_limits;
 
 /// The threads besides the workers that a runtime needs: one for calls that block.
 pub(super) const SPARE: usize = 1;
@@ -55,24 +51,9 @@ pub(super) fn obtainable(wanted: usize) -> Obtained {
     Obtained { count, refusal }
 }
 
-/// Says that there may be one more thread, which calls that block need.
-///
-/// # Errors
-/// When a limit is reached.
-pub(super) fn one_more() -> Result<(), Failure> {
-    let obtained = obtainable(1);
-    if obtained.count == 1 { Ok(()) } else { Err(none(&obtained)) }
-}
-
 /// Says that there are too few threads to work with.
 pub(super) fn none(obtained: &Obtained) -> Failure {
-    refused(&obtained.reason())
-}
-
-/// Says that the system has refused a thread.
-pub(super) fn refused(reason: &str) -> Failure {
-    let message = format!("cannot start a thread: {reason}");
-    Failure::of(Class::Misconfigured, message, Some(HINT.into()))
+    process_limits::thread_refused(&obtained.reason())
 }
 
 /// Keeps one of tokio's threads for calls that block, which would end after 10 idle seconds. Where no other can be had
@@ -88,13 +69,14 @@ pub(super) async fn keep_a_spare() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchord_core::failure::Class;
 
     #[test]
     fn without_a_limit_there_are_as_many_threads_as_wanted() {
         let obtained = obtainable(8);
 
         assert_eq!((obtained.count, obtained.reason().as_str()), (8, ""));
-        assert!(one_more().is_ok());
+        assert!(process_limits::one_more_thread().is_ok());
     }
 
     #[test]

@@ -17,9 +17,6 @@ use tracing::info;
 use super::Exit;
 use super::Surroundings;
 use super::credential_process;
-use super::credential_process::Caching;
-use super::credential_process::Renewal;
-use super::credential_process::Way;
 use super::exit;
 use super::helper;
 use super::helper::Line;
@@ -40,6 +37,9 @@ use anchord_frontend::credentials_file;
 use anchord_runtime::assembly;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
+use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::Renewal;
+use anchord_runtime::daemonless::Way;
 use anchord_runtime::process_limits;
 use anchord_session::Policy;
 
@@ -74,7 +74,7 @@ pub(super) enum Term {
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let words = Words(matches);
-    let caching = Caching::of(matches);
+    let caching = credential_process::caching(matches);
     let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
         let settled = match name {
             Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
@@ -160,7 +160,7 @@ pub(super) fn update(
 fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
     let named = match (term, way) {
         (Term::Forever, Way::DaemonFirst(_)) => {
-            exit::runtime()?.block_on(credential_process::session_meant(settings))?
+            exit::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
     };

@@ -37,8 +37,6 @@ use super::bedrock;
 use super::exit;
 use super::misuse;
 use super::prompt;
-use super::running;
-use super::threads;
 use anchord_aws::bedrock::ModelId;
 use anchord_aws::upstream;
 use anchord_config as config;
@@ -51,6 +49,7 @@ use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_runtime::assembly;
 use anchord_runtime::client;
+use anchord_runtime::client::running;
 use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -194,7 +193,7 @@ fn examine(
     model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {
-    threads::one_more()?;
+    process_limits::one_more_thread()?;
     let runtime = exit::runtime()?;
     let mut report = Report { steps: configuration_steps(settings), sessions: Vec::new() };
     let name = chosen.first().map(|session| session.name.as_str());
