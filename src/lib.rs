@@ -1,22 +1,39 @@
-//! One daemon turns an X.509 certificate into AWS credentials every SDK can use.
+//! Credentials for a Rust program's own AWS clients, from an X.509 certificate or from a running anchord daemon.
 //!
-//! ```text
-//!            config ────────────► daemon ◄──────────── cli · provider
-//!        (text → Settings)   (builds, supervises)   (verbs, exit codes · for Rust programs)
-//!                                   │ builds in this order
-//!   identity ──► signing ──► upstream ──► session ──► frontend ──► SDKs, tools
-//!                    telemetry (logs; known only to cli)
+//! [`provider::Provider`] is what a program needs: `aws-config` and every client of the AWS SDK for Rust take it as
+//! `credentials_provider`. Its [builder](provider::Builder) has a method for each common setting and
+//! [`option`](provider::Builder::option) for all others. It needs the feature `aws-config` (on by default).
 //!
-//!   words: arn  clock  content  credentials  endpoint  entropy  failure  private_file  profile  secret
-//! ```
+//! | type | what it is |
+//! |---|---|
+//! | [`Failure`], [`Class`] | why no credentials are to be had, who can change that, and a hint |
+//! | [`Credentials`] | one complete set with its end, for programs that sign without the SDK |
+//! | [`Handle`], [`Snapshot`], [`Phase`] | the session as its callers see it, for programs that watch it |
+//! | [`Environment`] | the variables and the current folder in place of the process's own |
+//! | [`Secret`] | a value that is never printed and is wiped from memory |
 //!
-//! Programs that want credentials, not a daemon, begin at `provider` (feature `aws-config`), and do without the feature
-//! `cli`: the program `anchord` and what only its verbs need.
+//! Without the feature `cli` a program brings nothing that only the command line needs. The features `pkcs12`, `spiffe` and
+//! `ml-dsa` are kinds of keys.
 //!
-//! A folder of `src` is a stage of the flow, a single file a word that all stages share. ARCHITECTURE.md describes
-//! each, and `tests/architecture` lists what each may name.
+//! The crates named `anchord-…` are the stages behind this one and change without notice. ARCHITECTURE.md of the
+//! repository describes them.
 
 #[cfg(feature = "aws-config")]
 pub mod provider;
 
-pub use anchord_core::failure;
+#[doc(inline)]
+pub use anchord_config::Environment;
+#[doc(inline)]
+pub use anchord_core::credentials::Credentials;
+#[doc(inline)]
+pub use anchord_core::failure::Class;
+#[doc(inline)]
+pub use anchord_core::failure::Failure;
+#[doc(inline)]
+pub use anchord_core::secret::Secret;
+#[doc(inline)]
+pub use anchord_session::Handle;
+#[doc(inline)]
+pub use anchord_session::Phase;
+#[doc(inline)]
+pub use anchord_session::Snapshot;

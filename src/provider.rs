@@ -1,12 +1,11 @@
-//! Credentials for a Rust program's own AWS clients, kept in the program itself.
+//! A credentials provider for the AWS SDK for Rust, whose session the program keeps itself.
 //!
-//! A [`Provider`] is what `aws-config` and every client of the AWS SDK for Rust take as `credentials_provider`. It keeps
-//! its session as the daemon does: renewed ahead of its end in the background, one attempt at a time however many
-//! clients ask, what is held outliving every failure of AWS. No request passes a socket; clients that share a provider
-//! share the session.
+//! A [`Provider`] renews its credentials in the background, ahead of their end, with one attempt at a time however many
+//! clients ask. Failures of AWS do not remove credentials that are still valid. Clients that share a provider share the
+//! session. No request passes a socket.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), anchord::failure::Failure> {
+//! # async fn example() -> Result<(), anchord::Failure> {
 //! use anchord::provider::Provider;
 //!
 //! let provider = Provider::builder()
@@ -22,12 +21,11 @@
 //! # }
 //! ```
 //!
-//! Where a daemon runs, [`Builder::start_with_daemon`] takes its session from there instead, so that the program needs
-//! neither key nor certificate; and a program that is the daemon itself makes a provider of one of its own
-//! [handles](anchord_session::Handle). `examples/with_aws_sdk` is a whole program.
+//! Where a daemon runs, [`Builder::start_with_daemon`] takes the session from the daemon, so that the program needs neither
+//! key nor certificate. `examples/with_aws_sdk` is a whole program.
 //!
-//! What happens is told through `tracing`, never with a secret in it. Whoever keeps keys in a process of their own may
-//! want [`no_core_files`](anchord_runtime::process_limits::no_core_files) too.
+//! Renewals and failures are logged through `tracing`, never with a secret. A program that keeps a private key may want to
+//! forbid core files, as the daemon does ([`no_core_files`](anchord_runtime::process_limits::no_core_files)).
 
 use std::fmt;
 use std::path::Path;
@@ -55,7 +53,6 @@ use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
-use anchord_frontend::process;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
@@ -81,7 +78,8 @@ pub struct Provider {
     _kept: Option<Arc<KeptSession>>,
 }
 
-/// Says which session a [`Provider`] is to keep.
+/// The settings of a [`Provider`]'s session. What is not given here may come from the option's environment variable, then
+/// from the [configuration file](Builder::configuration_file).
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
@@ -91,21 +89,21 @@ pub struct Builder {
 }
 
 impl Provider {
-    /// A provider that is yet to be told of its session.
+    /// Begins the settings of a provider.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The session, for who wants to watch it: its phase, and why an attempt failed.
+    /// The session, for programs that watch it: its phase, and why an attempt failed.
     pub fn session(&self) -> &Handle {
         &self.handle
     }
 
-    /// Credentials with more than 60 s of life left, at once if there are any; waits for an attempt under way no longer than
-    /// `patience`. For who wants to know at the start whether all is well, or signs without the SDK.
+    /// Credentials with more than 60 s of life left. Returns immediately if there are any, and else waits for the attempt
+    /// under way, at most for `patience`. For programs that check at the start whether all is well, or sign without the SDK.
     ///
     /// # Errors
-    /// Why the last attempt failed, while nothing is held that lives.
+    /// Why the last attempt failed, while there are no valid credentials.
     pub async fn credentials(&self, patience: Duration) -> Result<Arc<Credentials>, Failure> {
         self.handle.hand_out(Freshness::Full, patience).await
     }
@@ -163,14 +161,24 @@ fn error_for_sdk(failure: Failure) -> CredentialsError {
 }
 
 impl Builder {
-    /// The certificate and its chain: a file, or a `pkcs11:`, `tpm:` or `spiffe:` place as README.md has them.
+    /// The certificate and its chain: a file, or a `tpm:` or `spiffe:` place as README.md describes them.
     pub fn certificate(self, place: impl AsRef<Path>) -> Self {
-        self.option("certificate", &place.as_ref().to_string_lossy())
+        self.path("certificate", place)
     }
 
-    /// The certificate's private key, where it is elsewhere than the certificate.
+    /// The certificate's private key: a file or a `tpm:` place. Not needed if the certificate's place holds it too.
     pub fn private_key(self, place: impl AsRef<Path>) -> Self {
-        self.option("private-key", &place.as_ref().to_string_lossy())
+        self.path("private-key", place)
+    }
+
+    /// A file of intermediate certificates, if the certificate's own file has none.
+    pub fn intermediates(self, path: impl AsRef<Path>) -> Self {
+        self.path("intermediates", path)
+    }
+
+    /// A file with the passphrase of the private key. For other places give the option `passphrase`.
+    pub fn passphrase_file(self, path: impl AsRef<Path>) -> Self {
+        self.option("passphrase", &format!("file:{}", path.as_ref().to_string_lossy()))
     }
 
     /// The trust anchor that vouches for the certificate.
@@ -188,22 +196,50 @@ impl Builder {
         self.option("role-arn", arn)
     }
 
-    /// The daemon's configuration file, or one like it. Nothing else is looked for: without this no file is read.
-    pub fn configuration_file(self, path: impl AsRef<Path>) -> Self {
-        self.option("config", &path.as_ref().to_string_lossy())
+    /// How long each set of credentials is to live, in whole seconds.
+    pub fn duration(self, duration: Duration) -> Self {
+        self.option("duration", &format!("{}s", duration.as_secs()))
     }
 
-    /// Which session, where the configuration file or the daemon has several.
+    /// The session name that CloudTrail shows, if the profile accepts one.
+    pub fn role_session_name(self, name: &str) -> Self {
+        self.option("role-session-name", name)
+    }
+
+    /// The Region in which clients use the credentials. STS is called there too. The default is the trust anchor's.
+    pub fn region(self, region: &str) -> Self {
+        self.option("region", region)
+    }
+
+    /// The CA bundle (PEM) that verifies AWS's servers, in place of the system's.
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Self {
+        self.path("ca-file", path)
+    }
+
+    /// The socket of the daemon, for [`Builder::start_with_daemon`].
+    pub fn socket_path(self, path: impl AsRef<Path>) -> Self {
+        self.path("socket-path", path)
+    }
+
+    /// A configuration file like the daemon's. No other configuration file is read.
+    pub fn configuration_file(self, path: impl AsRef<Path>) -> Self {
+        self.path("config", path)
+    }
+
+    /// The name of the session, if the configuration file or the daemon has several.
     pub fn session(self, name: &str) -> Self {
         self.option("session", name)
     }
 
-    /// Any option of the reference (`anchord run --help`), by its flag without the dashes: `("duration", "30m")`. Lists
-    /// are given an item at a time; of anything else the last value holds. What is not given here may come from
-    /// the option's environment variable, then from the configuration file.
+    /// Any other option of `anchord run --help`, by its flag without the dashes: `("endpoint", "https://…")`. Give a list one
+    /// item at a time. Of an option that is no list, the last value counts.
     pub fn option(mut self, flag: &str, value: &str) -> Self {
         self.given.push((flag.into(), Secret::new(value.into())));
         self
+    }
+
+    fn path(self, flag: &str, path: impl AsRef<Path>) -> Self {
+        self.option(flag, &path.as_ref().to_string_lossy())
     }
 
     /// The variables and the current folder in place of the process's own.
@@ -211,11 +247,11 @@ impl Builder {
         Self { environment: Some(environment), ..self }
     }
 
-    /// Starts the session, which calls AWS from this process. Does not wait for its first credentials: clients do,
-    /// or [`Provider::credentials`].
+    /// Starts the session, which calls AWS from this process. Does not wait for the first credentials: clients do, and
+    /// [`Provider::credentials`] does.
     ///
     /// # Errors
-    /// Every mistake in the settings at once; or there is no tokio runtime around the call.
+    /// All mistakes in the settings; or there is no tokio runtime around the call.
     pub fn start(&self) -> Result<Provider, Failure> {
         let settings = self.settings()?;
         in_a_runtime()?;
@@ -223,14 +259,14 @@ impl Builder {
         Ok(KeptSession::start(&settings, session, &Seams::real())?.into())
     }
 
-    /// Starts a session that takes what a running daemon holds under the name [`Builder::session`]. The daemon is asked
-    /// ahead of each end; while it is away, what is held goes on. It is looked for where `credential-process` does:
-    /// at the option `socket-path`, else in the user's runtime directory, then at `/run/anchord/anchord.sock`.
+    /// Starts a session that takes the credentials of a running daemon's session, by its name ([`Builder::session`]). The
+    /// daemon is asked ahead of each end; while it is away, valid credentials stay in use. The daemon is looked for at
+    /// [`Builder::socket_path`], else in the user's runtime directory, then at `/run/anchord/anchord.sock`.
     ///
     /// # Errors
-    /// Every mistake in the settings at once, a session without a name, an option in code that says what the session is,
-    /// which the daemon knows by itself; or there is no tokio runtime around the call. What `ANCHORD_` variables and the
-    /// configuration file say of the session goes with each request: a daemon with another session of that name refuses it.
+    /// All mistakes in the settings; there is no name; a method or option says what only the daemon decides, such as the
+    /// certificate; or there is no tokio runtime around the call. If `ANCHORD_` variables or the configuration file
+    /// describe the session, the description goes with each request, and a daemon whose session differs refuses it.
     pub fn start_with_daemon(&self) -> Result<Provider, Failure> {
         let decides =
             |flag: &&String| OPTIONS.iter().any(|spec| spec.flag == **flag && spec.decides_credentials());
@@ -305,18 +341,14 @@ impl FromDaemon {
             (&self.settings, &self.places),
             DAEMON_PATIENCE,
         );
-        let line = match asked.await {
-            Asked::Answered(body) => body,
+        match asked.await {
+            Asked::Answered(body) => client::credentials(&body, self.clock.moment()),
             Asked::Refused(failure)
             | Asked::Unknown(failure)
             | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => {
-                return Err(failure);
-            }
-            Asked::NoDaemon => return Err(client::nobody(&self.places)),
-        };
-        process::read(line.expose(), self.clock.moment())
-            .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+            | Asked::Forbidden(failure) => Err(failure),
+            Asked::NoDaemon => Err(client::nobody(&self.places)),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod grammar;
 mod output;
-mod running;
 mod threads;
 mod verbs;
 
@@ -17,6 +16,7 @@ pub(crate) use output::Exit;
 use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
+use anchord_runtime::client::running;
 
 /// What a verb may touch besides its arguments.
 pub(crate) struct Surroundings<'a> {

@@ -17,10 +17,7 @@ use tokio::signal::unix::signal;
 
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-
-/// What a person can do.
-pub(super) const HINT: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \
-                               or pids.max of the container";
+use anchord_runtime::process_limits;
 
 /// The threads besides the workers that a runtime needs: one for calls that block.
 const SPARE: usize = 1;
@@ -61,24 +58,9 @@ fn obtainable(wanted: usize) -> Obtained {
     Obtained { count, refusal }
 }
 
-/// Says that there may be one more thread, which calls that block need.
-///
-/// # Errors
-/// When a limit is reached.
-pub(super) fn one_more() -> Result<(), Failure> {
-    let obtained = obtainable(1);
-    if obtained.count == 1 { Ok(()) } else { Err(none(&obtained)) }
-}
-
 /// Says that there are too few threads to work with.
 fn none(obtained: &Obtained) -> Failure {
-    refused(&obtained.reason())
-}
-
-/// Says that the system has refused a thread.
-pub(super) fn refused(reason: &str) -> Failure {
-    let message = format!("cannot start a thread: {reason}");
-    Failure::of(Class::Misconfigured, message, Some(HINT.into()))
+    process_limits::thread_refused(&obtained.reason())
 }
 
 /// Keeps one of tokio's threads for calls that block, which would end after 10 idle seconds. Where no other can be had
@@ -111,7 +93,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     builder.max_blocking_threads(MOST_BLOCKING);
     if workers < usual {
-        let (error, hint) = (obtained.reason(), HINT);
+        let (error, hint) = (obtained.reason(), process_limits::RAISE_THREADS);
         tracing::warn!(
             workers,
             usual,
@@ -146,13 +128,14 @@ fn survive_size_limit(runtime: &Runtime) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchord_core::failure::Class;
 
     #[test]
     fn without_a_limit_there_are_as_many_threads_as_wanted() {
         let obtained = obtainable(8);
 
         assert_eq!((obtained.count, obtained.reason().as_str()), (8, ""));
-        assert!(one_more().is_ok());
+        assert!(process_limits::one_more_thread().is_ok());
     }
 
     #[test]

@@ -9,13 +9,8 @@ use std::path::Path;
 
 /// Files and folders in circles that are not mended yet, by crate. This list must shrink, and must not grow.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("config", &["check", "credentials_file", "file", "layers"]),
     ("emulator", &["answer", "bedrock", "ca", "chain", "keyring", "log", "readings", "route", "service"]),
     ("emulator", &["setup", "sigv4", "sts", "verify"]),
-    ("identity", &["name", "selection"]),
-    ("identity", &["tpm::client", "tpm::tss2"]),
-    ("identity", &["tpm::device", "tpm::error", "tpm::turn"]),
-    ("session", &["handle", "plan"]),
 ];
 
 /// Where a file is in its crate, such as `["daemon", "handover"]`; `lib.rs` and `main.rs` are at `[]`.

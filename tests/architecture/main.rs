@@ -103,8 +103,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
-    ("client", &["clock", "config", "content", "credentials", "failure", "secret"]),
-    ("process_limits", &[]),
+    ("client", &["clock", "config", "content", "credentials", "failure", "frontend", "secret"]),
+    ("process_limits", &["failure"]),
     (
         "assembly",
         &[
@@ -124,6 +124,24 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("daemon", EVERYTHING_ABOVE),
     (
+        "daemonless",
+        &[
+            "assembly",
+            "client",
+            "clock",
+            "config",
+            "credentials",
+            "entropy",
+            "failure",
+            "identity",
+            "issuer",
+            "private_file",
+            "process_limits",
+            "secret",
+            "session",
+        ],
+    ),
+    (
         "provider",
         &[
             "assembly",
@@ -133,7 +151,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "credentials",
             "entropy",
             "failure",
-            "frontend",
             "issuer",
             "secret",
             "session",

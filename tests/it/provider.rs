@@ -48,7 +48,7 @@ fn in_code(stage: &Stage) -> Builder {
         .profile_arn(&value("profile_arn"))
         .role_arn(&value("role_arn"))
         .option("endpoint", &value("endpoint"))
-        .option("ca-file", "tls-ca.pem")
+        .ca_file("tls-ca.pem")
 }
 
 /// As a client of the SDK asks.
@@ -108,7 +108,7 @@ async fn a_session_may_come_from_the_daemons_file_and_what_code_says_goes_before
     let builder = program(&stage).configuration_file(stage.path("anchord.toml"));
 
     let undecided = builder.clone().start().unwrap_err();
-    let decided = builder.session("batch").option("role-session-name", "nightly").start().unwrap();
+    let decided = builder.session("batch").role_session_name("nightly").start().unwrap();
 
     assert_eq!(undecided.hint(), Some("name one with `session`: web, batch"));
     key_id(&decided).await;
@@ -222,7 +222,7 @@ async fn a_daemons_session_needs_no_key_here_and_outlives_the_daemon() {
     let mut daemon = stage.daemon().await;
     let of = |name: &str| {
         let socket = stage.socket();
-        program(&stage).option("socket-path", socket.to_str().unwrap()).session(name).start_with_daemon()
+        program(&stage).socket_path(&socket).session(name).start_with_daemon()
     };
     let provider = of("bedrock").unwrap();
     let daemons = client::socket(&stage.socket(), "bedrock").await.key_id();

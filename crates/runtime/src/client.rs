@@ -1,6 +1,7 @@
 //! Asks a running daemon through its Unix socket: what the verbs and embedding programs have in common.
 
 mod locked_out;
+pub mod running;
 
 use std::io;
 use std::path::Path;
@@ -27,6 +28,7 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
+use anchord_frontend::process;
 
 /// Far above any answer, which is a set of credentials or the status of a few sessions.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -150,6 +152,15 @@ pub async fn ask_for(
         Ok(more) if more != stated => ask(places, &path_of(session, question, &more), limit).await,
         _ => asked,
     }
+}
+
+/// The credentials of a daemon's answer to [`Question::Credentials`], as received at `now`.
+///
+/// # Errors
+/// When the answer is not a set of credentials.
+pub fn credentials(answer: &Secret<Vec<u8>>, now: Moment) -> Result<Credentials, Failure> {
+    process::read(answer.expose(), now)
+        .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
 }
 
 fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {

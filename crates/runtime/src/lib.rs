@@ -1,6 +1,7 @@
-//! Puts the stages together: sessions from settings, the daemon that runs them, and the client of a running daemon.
+//! Puts the stages together: sessions from settings, the daemon that runs them, and credentials for processes beside it.
 
 pub mod assembly;
 pub mod client;
 pub mod daemon;
+pub mod daemonless;
 pub mod process_limits;

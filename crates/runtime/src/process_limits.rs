@@ -1,10 +1,15 @@
-//! What the process asks of the kernel for itself: no core files, and descriptors enough for its clients.
+//! What the process asks of the kernel for itself: no core files, descriptors enough for its clients, and threads.
+
+use std::thread;
 
 use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use tracing::debug;
 use tracing::warn;
+
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
 
 /// Forbids core files of this process, and with them that other processes of its user attach to it.
 pub fn no_core_files() {
@@ -21,6 +26,27 @@ pub fn raise_descriptor_limit() {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         debug!(%error, "The limit of open descriptors could not be raised");
     }
+}
+
+/// What a person can do where there are too few threads.
+pub const RAISE_THREADS: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \
+                                 or pids.max of the container";
+
+/// Says that there may be one more thread. Calls that block need one, and tokio panics where it can have none.
+///
+/// # Errors
+/// When a limit is reached.
+pub fn one_more_thread() -> Result<(), Failure> {
+    let started = thread::Builder::new().spawn(|| ()).map_err(|error| thread_refused(&error.to_string()))?;
+    // It does nothing that could fail.
+    let _ = started.join();
+    Ok(())
+}
+
+/// Says that the system has refused a thread.
+pub fn thread_refused(reason: &str) -> Failure {
+    let message = format!("cannot start a thread: {reason}");
+    Failure::of(Class::Misconfigured, message, Some(RAISE_THREADS.into()))
 }
 
 #[cfg(test)]

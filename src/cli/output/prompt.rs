@@ -56,11 +56,6 @@ pub(in crate::cli) fn answer_as_before(settings: &Settings, before: &Settings) {
     }
 }
 
-/// Whether a passphrase is still to be typed in.
-pub(in crate::cli) fn is_needed(session: &Session) -> bool {
-    unanswered(session).is_some()
-}
-
 fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
     match &session.identity()?.passphrase {
         Some(Passphrase::Prompted(answer)) if answer.get().is_none() => Some(answer),

@@ -20,8 +20,6 @@ use super::credential_process;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::output;
-use crate::cli::running;
-use crate::cli::running::Running;
 use crate::cli::threads;
 use anchord_aws::signing;
 use anchord_config as config;
@@ -35,6 +33,8 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::system_reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
+use anchord_runtime::client::running;
+use anchord_runtime::client::running::Running;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load_for_asking(matches, surroundings.environment) {

@@ -171,7 +171,7 @@ fn level(settings: &Settings) -> Level {
 pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
     telemetry::Queue::start().map_err(|error| {
         let message = format!("cannot start a thread: {error}");
-        Failure::of(Class::Misconfigured, message, Some(threads::HINT.into()))
+        Failure::of(Class::Misconfigured, message, Some(process_limits::RAISE_THREADS.into()))
     })
 }
 

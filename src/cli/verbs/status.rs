@@ -10,7 +10,6 @@ use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::output;
 use crate::cli::output::status::Status;
-use crate::cli::running;
 use crate::cli::threads;
 use anchord_config as config;
 use anchord_config::Settings;
@@ -20,6 +19,7 @@ use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
+use anchord_runtime::client::running;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

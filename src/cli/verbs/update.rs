@@ -13,9 +13,6 @@ use tokio::signal::unix::signal;
 use tracing::info;
 
 use super::credential_process;
-use super::credential_process::Caching;
-use super::credential_process::Renewal;
-use super::credential_process::Way;
 use super::run;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
@@ -38,6 +35,9 @@ use anchord_frontend::credentials_file;
 use anchord_runtime::assembly;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
+use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::Renewal;
+use anchord_runtime::daemonless::Way;
 use anchord_runtime::process_limits;
 use anchord_session::Policy;
 
@@ -58,7 +58,7 @@ pub(super) enum Term {
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let words = Words(matches);
-    let caching = Caching::of(matches);
+    let caching = credential_process::caching(matches);
     let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
         let settled = match name {
             Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
@@ -144,7 +144,7 @@ pub(super) fn update(
 fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
     let named = match (term, way) {
         (Term::Forever, Way::DaemonFirst(_)) => {
-            threads::runtime()?.block_on(credential_process::session_meant(settings))?
+            threads::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
     };

@@ -4,12 +4,12 @@ use super::environment::Door;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
-use crate::cli::running::Running;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_identity as identity;
 use anchord_runtime::client;
+use anchord_runtime::client::running::Running;
 
 /// Whether a daemon runs, is this version, and holds what was asked about.
 pub(super) fn daemon_steps(
@@ -80,7 +80,7 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
 mod tests {
     use super::*;
     use crate::cli::output::check::report::State;
-    use crate::cli::running::Held;
+    use anchord_runtime::client::running::Held;
 
     #[test]
     fn a_daemon_of_another_version_is_a_warning() {

@@ -34,7 +34,6 @@ use crate::cli::output::check::report::Session;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::output::prompt;
-use crate::cli::running;
 use crate::cli::threads;
 use anchord_aws::bedrock::ModelId;
 use anchord_aws::upstream;
@@ -48,6 +47,7 @@ use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_runtime::assembly;
 use anchord_runtime::client;
+use anchord_runtime::client::running;
 use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -191,7 +191,7 @@ fn examine(
     model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {
-    threads::one_more()?;
+    process_limits::one_more_thread()?;
     let runtime = threads::runtime()?;
     let mut report = Report { steps: configuration_steps(settings), sessions: Vec::new() };
     let name = chosen.first().map(|session| session.name.as_str());

@@ -4,20 +4,18 @@
 //! processes share. stdin is never read, nothing is written to stderr on success, and it all ends within ten
 //! seconds: SDKs wait without a limit, or up to a minute (Go).
 
-mod cache;
-mod direct;
-mod entry;
-mod renewal;
+mod in_time;
 
 use std::io::IsTerminal as _;
-use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use clap::ArgMatches;
 use tokio::time::Instant;
 
-pub(super) use self::renewal::Renewal;
+use self::in_time::PATIENCE;
+pub(super) use self::in_time::credentials;
+pub(super) use self::in_time::credentials_by;
+use self::in_time::obtained;
+use self::in_time::within;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::grammar::helper;
@@ -25,107 +23,32 @@ use crate::cli::grammar::helper::Line;
 use crate::cli::grammar::helper::NO_CACHE;
 use crate::cli::grammar::helper::Name;
 use crate::cli::output;
-use crate::cli::output::prompt;
-use crate::cli::running;
-use crate::cli::running::Running;
 use crate::cli::threads;
 use crate::telemetry;
 use anchord_config as config;
 use anchord_config::Environment;
-use anchord_config::Partial;
-use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
-use anchord_identity as identity;
-use anchord_runtime::assembly::Seams;
-use anchord_runtime::client;
-use anchord_runtime::client::Asked;
-use anchord_runtime::client::Question;
+use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::Caching;
+use anchord_runtime::daemonless::Way;
 use anchord_runtime::process_limits;
 
-/// The daemon itself waits 8 s for a first attempt.
-const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
-/// For everything together.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The credentials of the session that `settings` mean: the daemon's, or else its own as [`run`] would print them. For
-/// verbs that use them; a passphrase may be asked for.
-pub(super) fn credentials(
-    settings: &Settings,
-    surroundings: &Surroundings<'_>,
-) -> Result<Credentials, Failure> {
-    credentials_by(Way::DaemonFirst(Caching::On), settings, surroundings)
-}
-
-/// The same, where it matters who may be asked.
-pub(super) fn credentials_by(
-    way: Way,
-    settings: &Settings,
-    surroundings: &Surroundings<'_>,
-) -> Result<Credentials, Failure> {
-    let settings = &settings.with_pipes_read();
-    let mut obtained = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
-    if let (Obtained::AfterAnAnswer, Some(session)) = (&obtained, settings.the_session()) {
-        prompt::ask(session);
-        obtained = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
-    }
-    read(&obtained)
-}
-
-fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
-    match obtained {
-        Obtained::Line(line) => read_line(line, &Clock::system()),
-        Obtained::AfterAnAnswer => Err(identity::PassphraseError::NotAsked.into()),
-    }
-}
-
-fn read_line(line: &Secret<String>, clock: &Clock) -> Result<Credentials, Failure> {
-    process::read(line.expose().as_bytes(), clock.moment())
-        .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
-}
-
-/// Who may be asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// A daemon, and AWS where there is none.
-    DaemonFirst(Caching),
-    /// AWS alone.
-    Direct(Caching),
-}
-
-impl Way {
-    fn caching(self) -> Caching {
-        match self {
-            Self::DaemonFirst(caching) | Self::Direct(caching) => caching,
-        }
-    }
-}
-
-/// Whether what AWS gives is kept for processes to come, and what they left is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caching {
-    On,
-    /// Without the lock either: nobody behind it would find anything, and a process that hangs would keep others.
-    Off,
-}
-
-impl Caching {
-    /// As the verb's own flag says.
-    pub(super) fn of(matches: &ArgMatches) -> Self {
-        if matches.get_flag(NO_CACHE) { Self::Off } else { Self::On }
-    }
+/// As the verb's own flag says.
+pub(super) fn caching(matches: &ArgMatches) -> Caching {
+    if matches.get_flag(NO_CACHE) { Caching::Off } else { Caching::On }
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     process_limits::no_core_files();
     let ends_at = Instant::now() + PATIENCE;
     let named = daemon_named_by_flags(matches, name, surroundings.environment);
-    if let Some(line) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
-        return shown(line, surroundings);
+    if let Some(held) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
+        return shown(held, surroundings);
     }
     let (settings, way) = match settings(matches, name, ends_at, surroundings) {
         Ok((mut settings, way)) => {
@@ -134,21 +57,12 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         }
         Err(failure) => {
             let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
-            let line = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose());
-            return shown(line.unwrap_or(Err(failure)), surroundings);
+            let held = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose());
+            return shown(held.unwrap_or(Err(failure)), surroundings);
         }
     };
-    let mut obtained = in_time(&settings, way, ends_at, surroundings);
-    if let (Ok(Obtained::AfterAnAnswer), Some(session)) = (&obtained, settings.the_session()) {
-        // Outside of every limit: a person types.
-        prompt::ask(session);
-        obtained = in_time(&settings, way, Instant::now() + PATIENCE, surroundings);
-    }
-    let line = obtained.and_then(|obtained| match obtained {
-        Obtained::Line(line) => Ok(line),
-        Obtained::AfterAnAnswer => Err(identity::PassphraseError::NotAsked.into()),
-    });
-    shown(line.map_err(|failure| with_doubt(failure, &settings)), surroundings)
+    let obtained = obtained(&settings, way, ends_at, surroundings);
+    shown(obtained.map_err(|failure| with_doubt(failure, &settings)), surroundings)
 }
 
 /// A failure with what is doubtful about a Region of the session: it is the likely cause, and SDKs show stderr only of a
@@ -161,9 +75,12 @@ fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     Failure::of(failure.class(), format!("{}; {}", failure.message(), doubt.what), Some(hint))
 }
 
-fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
-    match line {
-        Ok(line) => output::print(surroundings, line.expose()),
+fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
+    match obtained {
+        Ok(credentials) => {
+            let line = Secret::new(format!("{}\n", process::render(&credentials).expose()));
+            output::print(surroundings, line.expose())
+        }
         Err(failure) => output::report_on_one_line(&failure, surroundings),
     }
 }
@@ -199,17 +116,10 @@ fn beside_the_systems_file(
     named.ok().flatten()
 }
 
-/// The line of a daemon's session that is known by its name alone; `None` where no daemon has it.
-fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Secret<String>>, Failure> {
-    let Some(session) = settings.picked.clone() else { return Ok(None) };
+/// The credentials of a daemon's session that is known by its name alone; `None` where no daemon has it.
+fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Credentials>, Failure> {
     within(ends_at, move || {
-        let places = client::places(&settings);
-        let asked = client::ask_for(&session, Question::Credentials, (&settings, &places), DAEMON_PATIENCE);
-        match threads::runtime()?.block_on(asked) {
-            Asked::Answered(body) => as_line(&body).map(Some),
-            Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => Err(failure),
-            Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
-        }
+        threads::runtime()?.block_on(daemonless::from_daemon_alone(&settings, &Clock::system()))
     })
 }
 
@@ -220,7 +130,7 @@ fn settings(
     ends_at: Instant,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<(Settings, Way), Failure> {
-    let caching = Caching::of(matches);
+    let caching = caching(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let (line, settings, way) = within(ends_at, move || {
         let line = Line::read(&matches, name, &environment, &[]);
@@ -242,264 +152,4 @@ fn settings(
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
     Ok((settings, way))
-}
-
-/// What one round has brought.
-enum Obtained {
-    Line(Secret<String>),
-    /// Nothing, before a passphrase is typed in.
-    AfterAnAnswer,
-}
-
-fn in_time(
-    settings: &Settings,
-    way: Way,
-    ends_at: Instant,
-    surroundings: &Surroundings<'_>,
-) -> Result<Obtained, Failure> {
-    let (settings, environment) = (settings.clone(), surroundings.environment.clone());
-    within(ends_at, move || {
-        let runtime = threads::runtime()?;
-        let line = runtime.block_on(obtain(&settings, way, &environment));
-        // A name lookup may still block a thread.
-        runtime.shutdown_background();
-        line
-    })
-}
-
-/// What `work` gives in time. It has a thread of its own, which is left behind: no timer ends a call to a file system
-/// that hangs.
-fn within<T: Send + 'static>(
-    ends_at: Instant,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let started = std::thread::Builder::new().spawn(move || sender.send(work()));
-    started.map_err(|error| threads::refused(&error.to_string()))?;
-    let left = ends_at.saturating_duration_since(Instant::now());
-    receiver.recv_timeout(left).unwrap_or_else(|error| {
-        Err(match error {
-            RecvTimeoutError::Timeout => {
-                let message = format!("no credentials within {} s", PATIENCE.as_secs());
-                let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
-                Failure::of(Class::Transient, message, Some(hint.into()))
-            }
-            RecvTimeoutError::Disconnected => {
-                Failure::of(Class::Broken, "asking for credentials panicked; this is a bug", None)
-            }
-        })
-    })
-}
-
-async fn obtain(settings: &Settings, way: Way, environment: &Environment) -> Result<Obtained, Failure> {
-    let daemons = match way {
-        Way::DaemonFirst(_) => from_daemon(settings).await?,
-        Way::Direct(_) => Daemons::Nothing(Unused::Absent),
-    };
-    match (daemons, settings.the_session()) {
-        (Daemons::Line(line), _) => Ok(Obtained::Line(line)),
-        (Daemons::Nothing(why), Some(session)) => {
-            threads::one_more()?;
-            let obtained = direct(settings, session, way.caching(), environment).await;
-            obtained.map_err(|failure| with_reason(&failure, &why))
-        }
-        (Daemons::Nothing(_), None) => {
-            Err(no_daemon_and_no_session(settings, settings.picked.as_deref().unwrap_or_default()))
-        }
-    }
-}
-
-/// What a daemon has for the session that the settings mean.
-enum Daemons {
-    Line(Secret<String>),
-    /// Nothing, and why.
-    Nothing(Unused),
-}
-
-/// Why a daemon gave nothing for a session that the settings define.
-enum Unused {
-    /// There is no daemon.
-    Absent,
-    /// Its session is another, or it has none of that name.
-    Other(Failure),
-    /// This user may not use it.
-    Forbidden(Failure),
-}
-
-/// Asks a daemon. What the settings themselves say of the session goes with the request: a daemon with other settings
-/// refuses, and the credentials are got here.
-async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
-    let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
-        Some(name) => name.clone(),
-        None => the_daemons_only(settings).await?,
-    };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Answered(body) => as_line(&body).map(Daemons::Line),
-        Asked::Unknown(why) | Asked::Differs(why)
-            if settings.the_session().is_some() && !settings.stated().is_empty() =>
-        {
-            Ok(Daemons::Nothing(Unused::Other(why)))
-        }
-        Asked::Forbidden(why) if settings.the_session().is_some() => {
-            Ok(Daemons::Nothing(Unused::Forbidden(why)))
-        }
-        Asked::Refused(failure)
-        | Asked::Unknown(failure)
-        | Asked::Differs(failure)
-        | Asked::Forbidden(failure) => Err(failure),
-        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon => Ok(Daemons::Nothing(Unused::Absent)),
-    }
-}
-
-/// A failure of a call made here, and why the daemon that runs was not used. A user whom the daemon keeps out, and who cannot
-/// read the host's key either, needs the daemon and not the key.
-fn with_reason(failure: &Failure, why: &Unused) -> Failure {
-    let (message, hint) = match why {
-        Unused::Absent => return failure.clone(),
-        Unused::Forbidden(why) if failure.is_local() => {
-            (format!("{}; without it: {}", why.message(), failure.message()), why.hint())
-        }
-        Unused::Other(why) | Unused::Forbidden(why) => {
-            let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
-            (message, failure.hint())
-        }
-    };
-    let told = Failure::of(failure.class(), message, hint.map(str::to_owned));
-    failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
-}
-
-async fn direct(
-    settings: &Settings,
-    session: &Session,
-    caching: Caching,
-    environment: &Environment,
-) -> Result<Obtained, Failure> {
-    let obtained = direct::obtain(settings, session, caching, &Seams::real(), environment).await?;
-    Ok(obtained.map_or(Obtained::AfterAnAnswer, Obtained::Line))
-}
-
-/// The name of the session that a verb means that goes on until it is stopped; `None` where a daemon will know it that
-/// does not run yet.
-///
-/// # Errors
-/// Why no later attempt could give its credentials: neither the settings nor the daemon that runs have it, or there is
-/// no sign of a daemon.
-pub(super) async fn session_meant(settings: &Settings) -> Result<Option<String>, Failure> {
-    if let Some(session) = settings.the_session() {
-        return Ok(Some(session.name.clone()));
-    }
-    // What a file that this user may not read defines is the daemon's to know.
-    let says_something =
-        settings.picked.is_some() || settings.partial.is_some() || settings.unread_file.is_some();
-    let is_awaited = says_something && client::is_awaited(settings);
-    let name = match &settings.picked {
-        Some(name) => name.clone(),
-        None => {
-            let Ok(running) = the_daemon_for_all(settings).await else { return Ok(None) };
-            match only(settings, running.as_ref()) {
-                Ok(name) => name,
-                Err(_) if running.is_none() && is_awaited => return Ok(None),
-                Err(failure) => return Err(failure),
-            }
-        }
-    };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Settings, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
-        Asked::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon | Asked::Answered(_) | Asked::Refused(_) | Asked::Forbidden(_) => Ok(Some(name)),
-    }
-}
-
-/// The daemon's only session, for a user without any of their own.
-async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
-    only(settings, the_daemon_for_all(settings).await?.as_ref())
-}
-
-/// The daemon that has the sessions of a user without any of their own.
-async fn the_daemon_for_all(settings: &Settings) -> Result<Option<Running>, Failure> {
-    if settings.sessions.is_empty() { running::find(settings, None).await } else { Ok(None) }
-}
-
-fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failure> {
-    let names: Vec<&str> = match running {
-        Some(running) => running.sessions.iter().map(|held| held.name.as_str()).collect(),
-        None => settings.sessions.iter().map(|session| session.name.as_str()).collect(),
-    };
-    let (message, hint) = match names.as_slice() {
-        [only] if running.is_some() => return Ok((*only).to_owned()),
-        [] if settings.partial.is_some() || settings.unread_file.is_some() => {
-            return Err(no_daemon_and_no_session(settings, "default"));
-        }
-        [] => (
-            "no session is defined here, and no daemon runs",
-            "start the daemon and name its session with --session, or define one in a settings file or by \
-             --certificate, --private-key, --trust-anchor-arn, --profile-arn, --role-arn"
-                .to_owned(),
-        ),
-        names => {
-            let hint = format!("name one with --session: {}", names.join(", "));
-            ("there is not exactly one session to choose", hint)
-        }
-    };
-    Err(Failure::of(Class::Misconfigured, message, Some(hint)))
-}
-
-fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
-    if let Some(Partial { origins, missing, flags, stated: _ }) = &settings.partial {
-        let missing: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
-        let message = format!(
-            "no daemon runs, and what {} says of session `{name}` lacks {}",
-            origins.join(", "),
-            missing.join(", ")
-        );
-        let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
-        return Failure::of(Class::Misconfigured, message, Some(hint));
-    }
-    let hint = "start the daemon, name its socket with --socket-path, or define the session for this user";
-    let mut message = format!("no daemon runs and no configuration defines session `{name}`");
-    if let Some(unread) = &settings.unread_file {
-        message = format!("{message} (this user may not read `{}`)", unread.display());
-    }
-    Failure::of(Class::Misconfigured, message, Some(hint.into()))
-}
-
-fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
-    let text = std::str::from_utf8(body.expose()).map(str::trim_end).unwrap_or_default();
-    if text.is_empty() || text.contains('\n') {
-        return Err(Failure::of(Class::Transient, "the daemon's answer is not one line", None));
-    }
-    Ok(Secret::new(format!("{text}\n")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_hangs_or_panics_keeps_nobody_waiting() {
-        let (release, released) = mpsc::channel::<()>();
-        let hung = within(Instant::now(), move || released.recv().map_err(|_| unreachable!()));
-        assert!(hung.unwrap_err().message().starts_with("no credentials within"));
-        drop(release);
-
-        let ends_at = Instant::now() + PATIENCE;
-        let panicked: Result<(), Failure> = within(ends_at, || panic!("of the test"));
-        assert_eq!(panicked.unwrap_err().class(), Class::Broken);
-        assert_eq!(within(ends_at, || Ok(7)).unwrap(), 7);
-    }
-
-    #[tokio::test]
-    async fn the_daemon_of_a_file_that_this_user_may_not_read_is_waited_for() {
-        let nowhere = [("socket-path", "/nowhere/anchord.sock")];
-        let arguments = config::Arguments::given(nowhere).unwrap();
-        let environment = Environment::from_iter([("HOME", "/nowhere")]).with_uid(7);
-        let mut settings = config::load_flags_for_client(arguments, &environment).unwrap();
-
-        assert!(session_meant(&settings).await.is_err());
-        settings.unread_file = Some("/etc/anchord/anchord.toml".into());
-        assert_eq!(session_meant(&settings).await.unwrap(), None);
-    }
 }

@@ -8,7 +8,8 @@ use super::Caching;
 use super::cache::Cache;
 use super::entry::Entry;
 use super::entry::sha256;
-use crate::cli::output::prompt;
+use crate::assembly;
+use crate::assembly::Seams;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::Session;
@@ -20,12 +21,9 @@ use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
-use anchord_frontend::process;
 use anchord_identity as identity;
 use anchord_identity::Glance;
 use anchord_identity::Passphrase;
-use anchord_runtime::assembly;
-use anchord_runtime::assembly::Seams;
 use anchord_session as session;
 use anchord_session::Freshness;
 
@@ -36,7 +34,7 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 /// As far as a clock may be set back before what is cached is doubted; the reserve that a renewal leaves is longer.
 const SMALL_STEP: time::Duration = time::Duration::minutes(5);
 
-/// The line for `session`, made with at most one call to AWS among all processes that ask at once. What is cached
+/// Credentials of `session`, made with at most one call to AWS among all processes that ask at once. What is cached
 /// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business. `None` when a
 /// passphrase has to be typed in first, for which nobody waits who holds something alive.
 ///
@@ -49,29 +47,28 @@ pub(super) async fn obtain(
     caching: Caching,
     seams: &Seams,
     environment: &Environment,
-) -> Result<Option<Secret<String>>, Failure> {
+) -> Result<Option<Credentials>, Failure> {
     let cache = cache(settings, session, caching, environment).await?;
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let clock = &seams.clock;
     if let Some(credentials) = fresh(&held, clock)
         && held.is_of(&glance(session).await)
     {
-        return line(&credentials).map(Some);
+        return Ok(Some(credentials));
     }
     let alive = usable(&held, clock);
-    if prompt::is_needed(session) {
-        return alive.map(|alive| line(&alive)).transpose();
+    if waits_for_passphrase(session) {
+        return Ok(alive);
     }
     let Some(alive) = alive else {
-        return line(&renewed(settings, session, seams, cache.as_ref(), PATIENCE).await?).map(Some);
+        return renewed(settings, session, seams, cache.as_ref(), PATIENCE).await.map(Some);
     };
     let renewal = renewed(settings, session, seams, cache.as_ref(), RENEWAL_PATIENCE);
     // The lock's holder may take longer than this process would.
     match tokio::time::timeout(RENEWAL_PATIENCE + Duration::from_secs(1), renewal).await {
-        Ok(Ok(credentials)) => line(&credentials),
-        Ok(Err(_)) | Err(_) => line(&alive),
+        Ok(Ok(credentials)) => Ok(Some(credentials)),
+        Ok(Err(_)) | Err(_) => Ok(Some(alive)),
     }
-    .map(Some)
 }
 
 /// Credentials other than `than`, which a keeper holds and is to replace: from `issuer`, at no more than one call to
@@ -160,6 +157,12 @@ async fn glance(session: &Session) -> Glance {
         Some(identity) => identity.glance().await,
         None => Glance::default(),
     }
+}
+
+/// Whether a passphrase is to be typed in before the key can be used.
+fn waits_for_passphrase(session: &Session) -> bool {
+    let passphrase = session.identity().and_then(|identity| identity.passphrase.as_ref());
+    matches!(passphrase, Some(Passphrase::Prompted(answer)) if answer.get().is_none())
 }
 
 /// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
@@ -278,9 +281,4 @@ fn usable(entry: &Entry, clock: &Clock) -> Option<Credentials> {
 
 fn is_usable(credentials: &Credentials, now: Moment) -> bool {
     credentials.remaining(now) > Freshness::Full.reserve()
-}
-
-fn line(credentials: &Credentials) -> Result<Secret<String>, Failure> {
-    let line = process::render(credentials);
-    Ok(Secret::new(format!("{}\n", line.expose().trim_end())))
 }

@@ -258,10 +258,9 @@ mod tests {
     fn settings(folder: &Path, text: &str, variables: &[(&str, &str)]) -> Settings {
         let file = folder.join("anchord.toml");
         fs_err::write(&file, text).unwrap();
-        let command = clap::Command::new("anchord").no_binary_name(true).args(config::arguments::all());
-        let matches = command.get_matches_from(["--config", file.to_str().unwrap()]);
+        let given = config::Arguments::given([("config", file.to_str().unwrap())]).unwrap();
         let environment = Environment::from_iter(variables.iter().copied()).with_current_dir("/there");
-        config::load_for_client(&matches, &environment).unwrap_or_else(|error| panic!("{text}: {error}"))
+        config::load_for_client(given, &environment).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     /// What the name is made of under these settings, whatever else stands in the file's folder.

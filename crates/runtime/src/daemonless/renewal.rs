@@ -1,4 +1,4 @@
-//! One renewal for a verb that goes on: what `credential-process` would print, as a session's keeper asks for it.
+//! The issuer of a session that a process keeps beside a daemon: the daemon's credentials, or AWS's through the cache.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use std::sync::OnceLock;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use super::Daemons;
-use super::Unused;
 use super::Way;
 use super::direct;
-use super::from_daemon;
-use super::no_daemon_and_no_session;
-use super::read_line;
-use super::with_reason;
+use super::from_daemon::FromDaemon;
+use super::from_daemon::from_daemon;
+use super::from_daemon::no_daemon_and_no_session;
+use super::from_daemon::with_reason;
+use crate::assembly;
+use crate::assembly::Seams;
+use crate::client;
 use anchord_config::Environment;
 use anchord_config::Session;
 use anchord_config::Settings;
@@ -24,12 +25,9 @@ use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
-use anchord_runtime::assembly;
-use anchord_runtime::assembly::Seams;
-use anchord_runtime::client;
 
 /// Asks the daemon, or else AWS through the cache that parallel processes share.
-pub(in crate::cli) struct Renewal {
+pub struct Renewal {
     settings: Settings,
     way: Way,
     environment: Environment,
@@ -43,12 +41,8 @@ pub(in crate::cli) struct Renewal {
 }
 
 impl Renewal {
-    pub(in crate::cli) fn new(
-        settings: &Settings,
-        way: Way,
-        environment: &Environment,
-        seams: &Seams,
-    ) -> Self {
+    /// Renews the session that `settings` mean.
+    pub fn new(settings: &Settings, way: Way, environment: &Environment, seams: &Seams) -> Self {
         Self {
             settings: settings.clone(),
             way,
@@ -63,14 +57,14 @@ impl Renewal {
 
     /// Spreads the calls to AWS. A daemon's credentials are asked for when they are due, for it renews them earlier by
     /// a jitter of its own: whoever asks before that gets the same.
-    pub(in crate::cli) fn jitter(&self) -> Jitter {
+    pub fn jitter(&self) -> Jitter {
         let asks_aws = self.asks_aws.subscribe();
         self.seams.jitter.clone().while_true(move || *asks_aws.borrow())
     }
 
     /// Notifies `changed` when there is another certificate than before, while AWS is asked. Where a daemon answers it may
     /// be the only one that can read it, and has nothing newer to give yet.
-    pub(in crate::cli) async fn watch(&self, changed: Arc<Notify>) -> Infallible {
+    pub async fn watch(&self, changed: Arc<Notify>) -> Infallible {
         let mut asks_aws = self.asks_aws.subscribe();
         let mut until = async |asks: bool| _ = asks_aws.wait_for(|now| *now == asks).await;
         loop {
@@ -91,22 +85,18 @@ impl Renewal {
 
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
-        let daemons = match self.way {
-            Way::DaemonFirst(_) => from_daemon(&self.settings).await,
-            Way::Direct(_) => Ok(Daemons::Nothing(Unused::Absent)),
-        };
-        self.asks_aws.send_replace(matches!(daemons, Ok(Daemons::Nothing(_))));
+        let daemons = from_daemon(&self.settings, self.way, &self.seams.clock).await;
+        self.asks_aws.send_replace(matches!(daemons, Ok(FromDaemon::Nothing(_))));
         let renewed = match (daemons, self.settings.the_session()) {
             (Err(failure), _) => client::renewed(Err(failure), given.as_ref(), self.seams.clock.moment())?,
-            (Ok(Daemons::Line(line)), _) => {
-                let clock = &self.seams.clock;
-                client::renewed(read_line(&line, clock), given.as_ref(), clock.moment())?
+            (Ok(FromDaemon::Credentials(credentials)), _) => {
+                client::renewed(Ok(*credentials), given.as_ref(), self.seams.clock.moment())?
             }
-            (Ok(Daemons::Nothing(why)), Some(session)) => {
+            (Ok(FromDaemon::Nothing(unused)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
-                renewed.map_err(|failure| with_reason(&failure, &why))?
+                renewed.map_err(|failure| with_reason(&failure, &unused))?
             }
-            (Ok(Daemons::Nothing(_)), None) => {
+            (Ok(FromDaemon::Nothing(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
                 return Err(no_daemon_and_no_session(&self.settings, name));
             }
@@ -158,8 +148,8 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::cli::verbs::credential_process::Caching;
-    use crate::cli::verbs::credential_process::cache::Cache;
+    use crate::daemonless::Caching;
+    use crate::daemonless::cache::Cache;
     use anchord_config as config;
     use anchord_core::clock::Clock;
     use anchord_core::clock::Moment;
@@ -224,10 +214,8 @@ mod tests {
             fs_err::write(&file, SESSION).unwrap();
             let environment = Environment::from_iter([("XDG_RUNTIME_DIR", folder.path().to_str().unwrap())])
                 .with_uid(rustix::process::geteuid().as_raw());
-            let command = clap::Command::new("anchord").args(config::arguments::all());
-            let matches =
-                command.get_matches_from(["anchord".as_ref(), "--config".as_ref(), file.as_os_str()]);
-            let settings = config::load_for_client(&matches, &environment).unwrap();
+            let given = config::Arguments::given([("config", file.to_str().unwrap())]).unwrap();
+            let settings = config::load_for_client(given, &environment).unwrap();
             let clock = Clock::manual(NOON);
             let aws = Aws {
                 clock: clock.clone(),

@@ -5,33 +5,36 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::client;
+use crate::client::Asked;
+use crate::client::Place;
+use crate::client::Question;
 use anchord_config::Settings;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_runtime::client;
-use anchord_runtime::client::Asked;
-use anchord_runtime::client::Place;
-use anchord_runtime::client::Question;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A daemon that answers.
 #[derive(Debug)]
-pub(super) struct Running {
+pub struct Running {
     /// Where it was asked.
-    pub(super) socket: PathBuf,
-    pub(super) version: String,
-    pub(super) sessions: Vec<Held>,
+    pub socket: PathBuf,
+    /// Its version.
+    pub version: String,
+    /// The sessions that it holds.
+    pub sessions: Vec<Held>,
     /// `http://address:port` of each listener.
-    pub(super) http: Vec<String>,
+    pub http: Vec<String>,
 }
 
 /// A session that it holds.
 #[derive(Debug, Deserialize)]
-pub(super) struct Held {
-    pub(super) name: String,
+pub struct Held {
+    /// Its name.
+    pub name: String,
     /// `pending`, `live` or `lapsed`.
-    pub(super) phase: String,
+    pub phase: String,
 }
 
 #[derive(Deserialize)]
@@ -47,12 +50,13 @@ struct Listeners {
 }
 
 impl Running {
-    pub(super) fn holds(&self, session: &str) -> bool {
+    /// Whether it holds a session of this name.
+    pub fn holds(&self, session: &str) -> bool {
         self.sessions.iter().any(|held| held.name == session)
     }
 
     /// Refuses where its session is another than the one that `settings` describe.
-    pub(super) async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
+    pub async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
         let mut places = client::places(settings);
         places.retain(|place| place.path == self.socket);
         match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
@@ -67,7 +71,7 @@ impl Running {
 }
 
 /// The first daemon that has `session`, else the first that answers; `None` where there is none.
-pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
+pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
     let mut first = None;
     for place in client::places(settings) {
         let Some(running) = ask(place).await? else { continue };
@@ -80,7 +84,7 @@ pub(super) async fn find(settings: &Settings, session: Option<&str>) -> Result<O
 }
 
 /// The session that is meant, if the daemon has it.
-pub(super) fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
+pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
     let known = || running.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
     let hint = || match running.sessions.as_slice() {
         [] => "no sessions are configured".to_owned(),

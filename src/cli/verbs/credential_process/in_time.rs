@@ -1,0 +1,118 @@
+//! Credentials for a verb, within the time that SDKs wait for it.
+
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cli::Surroundings;
+use crate::cli::output::prompt;
+use crate::cli::threads;
+use anchord_config::Settings;
+use anchord_core::credentials::Credentials;
+use anchord_core::failure::Class;
+use anchord_core::failure::Failure;
+use anchord_identity as identity;
+use anchord_runtime::assembly::Seams;
+use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::Caching;
+use anchord_runtime::daemonless::Way;
+use anchord_runtime::process_limits;
+
+/// For everything together.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The credentials of the session that `settings` mean, the daemon's or else AWS's, for verbs that use them. A passphrase
+/// may be asked for.
+pub(in crate::cli) fn credentials(
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    credentials_by(Way::DaemonFirst(Caching::On), settings, surroundings)
+}
+
+/// The same, where it matters who may be asked.
+pub(in crate::cli) fn credentials_by(
+    way: Way,
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    obtained(&settings.with_pipes_read(), way, Instant::now() + PATIENCE, surroundings)
+}
+
+/// The same for settings whose pipes have been read, until `ends_at`. What a person types takes as long as it takes.
+pub(super) fn obtained(
+    settings: &Settings,
+    way: Way,
+    ends_at: Instant,
+    surroundings: &Surroundings<'_>,
+) -> Result<Credentials, Failure> {
+    if let Some(credentials) = in_time(settings, way, ends_at, surroundings)? {
+        return Ok(credentials);
+    }
+    if let Some(session) = settings.the_session() {
+        prompt::ask(session);
+    }
+    let after_the_answer = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
+    after_the_answer.ok_or_else(|| identity::PassphraseError::NotAsked.into())
+}
+
+/// `None` where a passphrase has to be typed in first.
+fn in_time(
+    settings: &Settings,
+    way: Way,
+    ends_at: Instant,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Credentials>, Failure> {
+    let (settings, environment) = (settings.clone(), surroundings.environment.clone());
+    within(ends_at, move || {
+        let runtime = threads::runtime()?;
+        let obtained = runtime.block_on(daemonless::obtain(&settings, way, &environment, &Seams::real()));
+        // A name lookup may still block a thread.
+        runtime.shutdown_background();
+        obtained
+    })
+}
+
+/// What `work` gives in time. It has a thread of its own, which is left behind: no timer ends a call to a file system
+/// that hangs.
+pub(super) fn within<T: Send + 'static>(
+    ends_at: Instant,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let started = std::thread::Builder::new().spawn(move || sender.send(work()));
+    started.map_err(|error| process_limits::thread_refused(&error.to_string()))?;
+    let left = ends_at.saturating_duration_since(Instant::now());
+    receiver.recv_timeout(left).unwrap_or_else(|error| {
+        Err(match error {
+            RecvTimeoutError::Timeout => {
+                let message = format!("no credentials within {} s", PATIENCE.as_secs());
+                let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
+                Failure::of(Class::Transient, message, Some(hint.into()))
+            }
+            RecvTimeoutError::Disconnected => {
+                Failure::of(Class::Broken, "asking for credentials panicked; this is a bug", None)
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_or_panics_keeps_nobody_waiting() {
+        let (release, released) = mpsc::channel::<()>();
+        let hung = within(Instant::now(), move || released.recv().map_err(|_| unreachable!()));
+        assert!(hung.unwrap_err().message().starts_with("no credentials within"));
+        drop(release);
+
+        let ends_at = Instant::now() + PATIENCE;
+        let panicked: Result<(), Failure> = within(ends_at, || panic!("of the test"));
+        assert_eq!(panicked.unwrap_err().class(), Class::Broken);
+        assert_eq!(within(ends_at, || Ok(7)).unwrap(), 7);
+    }
+}
