@@ -14,6 +14,7 @@ use super::helper::Name;
 use super::threads;
 use anchord_config::Environment;
 use anchord_config::Problems;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_identity as identity;
@@ -165,6 +166,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
     if workers < usual {
         let (error, hint) = (obtained.reason(), threads::HINT);
         tracing::warn!(
+            event = event::DAEMON_FEW_THREADS,
             workers,
             usual,
             error,

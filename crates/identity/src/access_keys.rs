@@ -24,6 +24,7 @@ use super::pem;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::credentials::Keys;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
@@ -158,9 +159,12 @@ impl AccessKeys {
         drop(state);
         let access_key_id = &*keys.access_key_id;
         if is_news {
-            info!(session, access_key_id, "Using other access keys");
+            info!(event = event::ACCESS_KEYS_REPLACED, session, access_key_id, "Using other access keys");
         } else if has_recovered {
-            info!(session, access_key_id, "The access keys can be read again");
+            info!(
+                event = event::ACCESS_KEYS_RECOVERED,
+                session, access_key_id, "The access keys can be read again"
+            );
         }
         if is_news { Found::News } else { Found::Known }
     }
@@ -230,7 +234,7 @@ impl AccessKeys {
     fn tell(&self, warning: Option<String>) {
         let told = std::mem::replace(&mut self.lock().told_warning, warning.clone());
         if let Some(warning) = warning.filter(|warning| told.as_ref() != Some(warning)) {
-            warn!("{warning}");
+            warn!(event = event::ACCESS_KEYS_WARNING, "{warning}");
         }
     }
 
@@ -238,7 +242,13 @@ impl AccessKeys {
         let fault = Chain(error).to_string();
         let told = self.lock().told_fault.replace(fault.clone());
         if told.as_ref() != Some(&fault) {
-            warn!(session, error = fault, hint = error.hint(), "The access keys cannot be read");
+            warn!(
+                event = event::ACCESS_KEYS_REFUSED,
+                session,
+                error = fault,
+                hint = error.hint(),
+                "The access keys cannot be read"
+            );
         }
     }
 

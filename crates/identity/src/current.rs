@@ -24,6 +24,7 @@ use super::Source;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::clock;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
@@ -125,6 +126,7 @@ impl Current {
         if self.lock().told_doubt.replace(doubt.clone()).as_ref() != Some(&doubt) {
             let (session, hint) = (&*self.session, error.hint());
             warn!(
+                event = event::CERTIFICATE_NOT_VALID_LOCALLY,
                 session,
                 error = doubt,
                 hint,
@@ -210,6 +212,7 @@ impl Current {
         drop(state);
         if was_refused {
             info!(
+                event = event::CERTIFICATE_ACCEPTED,
                 session = &*self.session,
                 serial = identity.serial(),
                 "AWS accepts the new certificate now"
@@ -242,7 +245,10 @@ impl Current {
             return;
         }
         let (hint, in_use) = (why.hint(), used.serial());
-        warn!(session, error, hint, in_use, "The key does not sign; going on with the one before");
+        warn!(
+            event = event::CERTIFICATE_UNUSABLE,
+            session, error, hint, in_use, "The key does not sign; going on with the one before"
+        );
     }
 
     /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
@@ -256,6 +262,7 @@ impl Current {
             return;
         }
         warn!(
+            event = event::CERTIFICATE_DENIED,
             session,
             serial,
             error,
@@ -352,10 +359,10 @@ impl Current {
         if is_new {
             self.tell_of(&identity);
         } else if recovered {
-            info!(session, "The certificate can be loaded again");
+            info!(event = event::CERTIFICATE_RECOVERED, session, "The certificate can be loaded again");
         }
         for warning in warnings.iter().filter(|warning| is_new || !told.contains(warning)) {
-            warn!(session, "{warning}");
+            warn!(event = event::CERTIFICATE_WARNING, session, "{warning}");
         }
         identity
     }
@@ -376,15 +383,25 @@ impl Current {
             debug!(session, error = fault, "The certificate still cannot be loaded");
         } else if held.is_some() {
             let error = fault;
-            warn!(session, error, hint, "The certificate cannot be loaded; keeping the one in use");
+            warn!(
+                event = event::CERTIFICATE_REFUSED,
+                session, error, hint, "The certificate cannot be loaded; keeping the one in use"
+            );
         } else if teller == Teller::Here {
-            warn!(session, error = fault, hint, "The certificate cannot be loaded");
+            warn!(
+                event = event::CERTIFICATE_UNAVAILABLE,
+                session,
+                error = fault,
+                hint,
+                "The certificate cannot be loaded"
+            );
         }
         held.ok_or(error)
     }
 
     fn tell_of(&self, identity: &Identity) {
         info!(
+            event = event::CERTIFICATE_LOADED,
             session = &*self.session,
             subject = identity.subject(),
             serial = identity.serial(),

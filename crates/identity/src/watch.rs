@@ -32,6 +32,7 @@ use super::reading;
 use super::reading::PATIENCE;
 use super::spiffe::Stream;
 use anchord_core::clock::Clock;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 
 /// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
@@ -207,7 +208,10 @@ impl Lookout {
             && self.told_trouble != text
         {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
-            warn!(session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words);
+            warn!(
+                event = event::WATCH_UNAVAILABLE,
+                session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words
+            );
         }
         self.told_trouble = text;
     }

@@ -16,6 +16,7 @@ use super::Endpoint;
 use super::Error;
 use super::Fault;
 use super::agent;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
 
@@ -108,7 +109,10 @@ impl Listener {
     fn heard(&mut self) {
         self.failures = 0;
         if std::mem::take(&mut self.has_told) {
-            info!(session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again");
+            info!(
+                event = event::SPIFFE_RECOVERED,
+                session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again"
+            );
         }
         self.pushed.notify_one();
     }
@@ -124,7 +128,13 @@ impl Listener {
             return;
         }
         self.has_told = true;
-        warn!(session, error = text, hint, "Cannot hear of new SVIDs; trying again until the agent answers");
+        warn!(
+            event = event::SPIFFE_UNREACHABLE,
+            session,
+            error = text,
+            hint,
+            "Cannot hear of new SVIDs; trying again until the agent answers"
+        );
     }
 }
 

@@ -30,6 +30,7 @@ use super::inotify::Deaf;
 use super::inotify::Queue;
 use super::inotify::Watched;
 use crate::reading::PATIENCE;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 
 /// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
@@ -142,7 +143,13 @@ impl Ear {
             && told.as_ref() != Some(error)
         {
             let every_seconds = every.as_secs();
-            warn!(error, hint = trouble.hint(), every_seconds, "Cannot watch files; looking at intervals");
+            warn!(
+                event = event::WATCH_UNAVAILABLE,
+                error,
+                hint = trouble.hint(),
+                every_seconds,
+                "Cannot watch files; looking at intervals"
+            );
         }
     }
 
@@ -282,7 +289,10 @@ impl Reading {
                 Ok(events) => events.iter().for_each(|event| shared.lock().dispatch(event)),
                 Err(error) => {
                     let (error, hint) = (error.to_string(), "it is opened anew");
-                    warn!(error, hint, "The system's queue of file events has failed");
+                    warn!(
+                        event = event::WATCH_QUEUE_FAILED,
+                        error, hint, "The system's queue of file events has failed"
+                    );
                     return;
                 }
             }

@@ -47,6 +47,7 @@ use anchord_core::clock::Clock;
 use anchord_core::clock::rfc3339;
 use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
+use anchord_core::event;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
 use anchord_frontend::ApiKeys;
@@ -235,7 +236,10 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
         Err(error) => return Err(error),
     };
     let path = path.display();
-    warn!(%path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients");
+    warn!(
+        event = event::RUNTIME_DIRECTORY_MISSING,
+        %path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients"
+    );
     Ok(false)
 }
 
@@ -403,7 +407,10 @@ fn container_frontend(
     let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
     each.fold(Container::new(), |container, ((session, settled), bearers)| {
         let token_file = token_file(settings, session.name());
-        info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
+        info!(
+            event = event::CONTAINER_SERVING,
+            session = session.name(), token_file = %token_file.display(), "Serving container credentials"
+        );
         let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
         container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
     })
