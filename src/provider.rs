@@ -48,6 +48,7 @@ use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
@@ -296,7 +297,7 @@ impl Builder {
         let given = self.given.iter().map(|(flag, value)| (flag.as_str(), value.expose().as_str()));
         let settings = config::load_given(given, &environment).map_err(|problems| on_one_line(&problems))?;
         for warning in &settings.warnings {
-            warn!("{warning}");
+            warn!(event = event::CONFIG_WARNING, "{warning}");
         }
         Ok(settings)
     }

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_runtime::process_limits;
@@ -95,6 +96,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
     if workers < usual {
         let (error, hint) = (obtained.reason(), process_limits::RAISE_THREADS);
         tracing::warn!(
+            event = event::DAEMON_FEW_THREADS,
             workers,
             usual,
             error,

@@ -19,6 +19,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use anchord_core::event;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -64,7 +66,7 @@ where
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(place, "A task panicked; this is a bug");
+        error!(event = event::TASK_PANICKED, place, "A task panicked; this is a bug");
     }));
     Logs(Some(handle))
 }

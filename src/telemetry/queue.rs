@@ -30,6 +30,8 @@ use tracing::Metadata;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
+use anchord_core::event;
+
 /// Several thousand lines: enough for the start of a thousand sessions, and for a reader that pauses.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -181,7 +183,7 @@ impl Shared {
 }
 
 fn tell(lines: u64) {
-    warn!(lines, "Log lines were lost, because stderr took no more");
+    warn!(event = event::LOG_LOST, lines, "Log lines were lost, because stderr took no more");
 }
 
 impl Write for Writer {

@@ -138,9 +138,9 @@ class Log(threading.Thread):
         try:
             event = json.loads(line)
             level, message = event["level"], event["message"]
+            self.seen[event.get("event")] += 1
         except (ValueError, KeyError):
             level, message = "OTHER", line.decode(errors="replace")
-        self.seen[message] += 1
         if level in ("WARN", "ERROR", "OTHER") or "bug" in message or "panic" in message:
             self.totals[f"{level} {message[:110]}"] += 1
 
@@ -178,10 +178,10 @@ class Daemon:
         self.launches += 1
         self.launched_at = time.time()
 
-    async def until(self, message, count=1, limit=15):
-        """Whether the log has shown a message so often within the limit."""
+    async def until(self, event, count=1, limit=15):
+        """Whether the log has shown an event so often within the limit."""
         end = time.time() + limit
-        while self.log.seen[message] < count:
+        while self.log.seen[event] < count:
             if time.time() > end:
                 return False
             await asyncio.sleep(0.02)
@@ -203,7 +203,7 @@ class Daemon:
         log.flows.set()
         self.launch()
         # The socket is bound after the port, so both are there.
-        if not await self.until("Listening", 2):
+        if not await self.until("listener.started", 2):
             self.messages["OTHER the daemon did not listen within 15 s"] += 1
         gap[1] = time.time()
         return took
@@ -214,14 +214,14 @@ class Daemon:
     async def reload(self, wait=True):
         """Whether new settings were taken; None if nobody waits for it."""
         seen = self.log.seen
-        words = ("Configuration reloaded", "The new configuration is refused; the one in force goes on")
-        before = [seen[word] for word in words]
+        events = ("config.reloaded", "config.refused")
+        before = [seen[event] for event in events]
         self.process.send_signal(signal.SIGHUP)
         end = time.time() + 15
         while wait and time.time() < end:
-            if seen[words[0]] > before[0]:
+            if seen[events[0]] > before[0]:
                 return True
-            if seen[words[1]] > before[1]:
+            if seen[events[1]] > before[1]:
                 return False
             await asyncio.sleep(0.02)
         return None

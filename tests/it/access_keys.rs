@@ -1,5 +1,6 @@
 //! Sessions that begin with a user's own access keys.
 
+use anchord_core::event;
 use anchord_emulator::Service;
 
 use crate::support::Stage;
@@ -145,11 +146,11 @@ async fn keys_that_aws_does_not_take_are_refused_with_what_to_do() {
 async fn a_file_without_keys_is_told_by_name_and_mended_without_a_restart() {
     let stage = stage("nothing of use\n", "").await;
     let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
-    daemon.wait_for("Listening").await;
+    daemon.wait_for(event::LISTENER_STARTED).await;
     let told = daemon.wait_for_line("a fault", 1, |line| line["class"] == "misconfigured").await;
     stage.write("keys", &csv());
 
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
 
     assert!(told.to_string().contains("/keys"), "{told}");
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
@@ -164,10 +165,10 @@ async fn keys_that_are_exchanged_in_their_file_are_used_at_once() {
     assert_eq!(key_id().await, ID);
 
     stage.write("keys", "AKIAI44QH8DHBEXAMPLE:another/secret");
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     assert_eq!(key_id().await, "AKIAI44QH8DHBEXAMPLE");
-    daemon.wait_for("Using other access keys").await;
+    daemon.wait_for(event::ACCESS_KEYS_REPLACED).await;
     stage.assert_no_secrets(&daemon.output(), &[SECRET.into(), "another/secret".into()]);
 }
 
@@ -195,7 +196,7 @@ async fn after_a_restart_the_keys_that_are_there_now_are_used_while_the_old_sess
 
     let second = stage.daemon().await;
     stage.emulator.wait_for_requests(2).await;
-    second.wait_for("Credentials renewed").await;
+    second.wait_for(event::CREDENTIALS_RENEWED).await;
 
     let issued = stage.emulator.issued();
     assert_eq!(issued[0].access_key_id, held);
@@ -204,7 +205,7 @@ async fn after_a_restart_the_keys_that_are_there_now_are_used_while_the_old_sess
 
 async fn reload(daemon: &crate::support::Daemon) {
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for("Configuration reloaded").await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
 }
 
 #[tokio::test]

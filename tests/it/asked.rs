@@ -1,5 +1,6 @@
 //! Which session a daemon's client gets: the one that it asked for, or none of the daemon's.
 
+use anchord_core::event;
 use std::process::Command;
 
 use anchord_emulator::Fault;
@@ -138,11 +139,7 @@ async fn what_a_daemon_still_holds_of_an_earlier_role_is_given_to_no_client_that
     stage.emulator.always(Some(Fault::Denied { message: "not authorized".into() }));
     stage.configure(&stage.session("bedrock").replace(&stage.role, &other));
     daemon.signal(Signal::HUP);
-    daemon
-        .wait_for(
-            "No credentials by the new settings; handing out those of the earlier ones until they expire",
-        )
-        .await;
+    daemon.wait_for(event::CREDENTIALS_INHERITED).await;
     let mut unstated = process::anchord();
     unstated.args(ASK).arg("--socket-path").arg(stage.socket()).envs(process::home(stage.path("nowhere")));
     let mut by_flags = process::anchord();
@@ -485,7 +482,7 @@ async fn a_client_with_another_certificate_in_the_variable_gets_none_of_the_daem
     let mut run = process::anchord();
     run.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(with(run, &own));
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     let without = key_id(&process::to_the_end(asking()).await);
     let same = key_id(&process::to_the_end(with(asking(), &own)).await);

@@ -1,5 +1,6 @@
 //! stderr that takes nothing: a hung journal, docker's blocking log driver, a reader that has gone.
 
+use anchord_core::event;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::PipeReader;
@@ -42,18 +43,18 @@ impl Piped {
         command.args(["run", "--config"]).arg(stage.path("anchord.toml")).stderr(writer);
         let child = command.spawn().unwrap();
         let mut daemon = Self { child, stderr: BufReader::new(reader), http: String::new() };
-        daemon.http = daemon.read_until("Listening")["address"].as_str().unwrap().into();
-        daemon.read_until("Ready");
+        daemon.http = daemon.read_until(event::LISTENER_STARTED)["address"].as_str().unwrap().into();
+        daemon.read_until(event::DAEMON_READY);
         daemon
     }
 
-    fn read_until(&mut self, message: &str) -> Value {
+    fn read_until(&mut self, event: &str) -> Value {
         let mut lines = self.stderr.by_ref().lines().map_while(Result::ok);
         let found = lines.find_map(|line| {
             let line: Value = serde_json::from_str(&line).ok()?;
-            (line["message"] == message).then_some(line)
+            (line["event"] == event).then_some(line)
         });
-        found.unwrap_or_else(|| panic!("the daemon never said {message:?}"))
+        found.unwrap_or_else(|| panic!("the daemon never said {event}"))
     }
 
     /// Fills the pipe up, by another door than the daemon's, for that must not find its own non-blocking.
@@ -121,7 +122,7 @@ async fn lines_that_nobody_read_are_counted_when_somebody_reads_again() {
     let answered = futures_util::StreamExt::count(asked);
     assert_eq!(tokio::time::timeout(PATIENCE, answered).await.expect("nothing answers"), CONNECTIONS);
 
-    let lost = daemon.read_until("Log lines were lost, because stderr took no more");
+    let lost = daemon.read_until(event::LOG_LOST);
     assert_eq!(lost["level"], "WARN");
     assert!(lost["lines"].as_u64().is_some_and(|lines| lines > 0), "{lost}");
     every_channel_answers(&stage, &daemon.http).await;

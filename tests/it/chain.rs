@@ -1,5 +1,6 @@
 //! Sessions that go on from their first role to others.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use anchord_emulator::LoggedRequest;
 use anchord_emulator::Role;
@@ -89,7 +90,7 @@ async fn a_role_that_is_refused_is_named_and_its_owner_told_what_it_needs() {
     stage.emulator.set_trust_policy_refusal(BATCH, true);
     stage.configure(&steps(&stage, ""));
     let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
-    daemon.wait_for("Listening").await;
+    daemon.wait_for(event::LISTENER_STARTED).await;
     stage.emulator.wait_for_requests(3).await;
     daemon.wait_for_line("a failed attempt", 1, |line| line["class"] == "denied").await;
 
@@ -182,7 +183,7 @@ async fn credentials_of_another_account_do_not_outlive_the_reload_that_changes_i
     stage.configure(&steps(&stage, ""));
 
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for("Configuration reloaded").await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
 
     assert_eq!(client::imds(&http).await.status, 503);
 }

@@ -2,6 +2,7 @@
 
 use crate::support::Stage;
 use crate::support::client;
+use anchord_core::event;
 
 #[tokio::test]
 async fn every_channel_hands_out_the_same_session() {
@@ -168,7 +169,7 @@ async fn every_algorithm_and_a_chain_are_accepted_by_the_emulators_own_verifier(
 
     let daemon = stage.daemon().await;
 
-    let ready = daemon.wait_for("Ready").await;
+    let ready = daemon.wait_for(event::DAEMON_READY).await;
     assert_eq!(
         (ready["live"].as_u64(), ready["sessions"].as_u64()),
         (Some(21), Some(21)),

@@ -1,5 +1,6 @@
 //! What somebody meets who has not configured anything yet, or one thing wrongly: a way out, in the last line.
 
+use anchord_core::event;
 use std::path::Path;
 use std::process::Command;
 
@@ -71,7 +72,7 @@ async fn update_goes_on_with_the_daemons_only_session() {
     let mut command = updater(&stage);
     command.args(["--log-format", "json"]);
 
-    let written = Daemon::of(command).wait_for("Credentials file written").await;
+    let written = Daemon::of(command).wait_for(event::FILE_WRITTEN).await;
 
     assert_eq!(written["session"], "bedrock");
     assert!(stage.path("newcomer/.aws/credentials").exists());
@@ -108,7 +109,7 @@ async fn update_ends_where_no_daemon_is_meant_and_waits_for_one_that_is() {
         command.args(arguments).args(["--log-format", "json"]);
         let updater = Daemon::of(command);
 
-        let told = updater.wait_for("No valid credentials").await;
+        let told = updater.wait_for(event::CREDENTIALS_UNAVAILABLE).await;
 
         assert_eq!(told["session"], "bedrock");
         assert!(told["error"].as_str().unwrap().starts_with("no daemon runs"), "{told}");

@@ -1,5 +1,6 @@
 //! What is deleted under a running daemon, by a cleaner of old files or by hand.
 
+use anchord_core::event;
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::Signal;
@@ -7,12 +8,7 @@ use rustix::process::Signal;
 use crate::support::Stage;
 use crate::support::Systemd;
 use crate::support::client;
-
-const LISTENING: &str = "The Unix socket was deleted; listening on a new one";
-const TROUBLE: &str = "The runtime directory or the Unix socket was deleted and cannot be made again";
-const RELOADED: &str = "Configuration reloaded";
-const MADE_ANEW: &str = "The runtime directory was deleted or emptied; its files are written again";
-const KEPT: &str = "Credentials are kept for a successor";
+use crate::support::process::count_of;
 
 /// In one step: the daemon makes its directory again as soon as the lock's file is gone, also in the middle of a removal.
 fn delete_runtime_directory(stage: &Stage) {
@@ -28,7 +24,7 @@ async fn a_socket_that_was_deleted_comes_back_by_itself_with_its_mode() {
     let before = client::socket(&stage.socket(), "bedrock").await.key_id();
     fs_err::remove_file(stage.socket()).unwrap();
 
-    daemon.wait_for(LISTENING).await;
+    daemon.wait_for(event::LISTENER_SOCKET_REPLACED).await;
 
     assert_eq!(client::socket(&stage.socket(), "bedrock").await.key_id(), before);
     assert_eq!(fs_err::metadata(stage.socket()).unwrap().mode() & 0o777, 0o660);
@@ -46,8 +42,8 @@ async fn a_reload_makes_a_runtime_directory_that_was_deleted_again() {
     delete_runtime_directory(&stage);
 
     daemon.signal(Signal::HUP);
-    daemon.wait_for(RELOADED).await;
-    daemon.wait_for(LISTENING).await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
+    daemon.wait_for(event::LISTENER_SOCKET_REPLACED).await;
 
     assert_eq!(client::socket(&stage.socket(), "bedrock").await.key_id(), before);
     assert_eq!(fs_err::metadata(stage.path("run")).unwrap().mode() & 0o777, 0o700);
@@ -66,26 +62,26 @@ async fn a_runtime_directory_that_was_deleted_comes_back_with_the_secrets_in_for
     let previous = stage.bearer("bedrock");
     fs_err::rename(stage.path("run/bedrock.token"), stage.path("run/bedrock.token.previous")).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_for(RELOADED).await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
     let bearer = stage.bearer("bedrock");
     let files = ["bedrock.token", "bedrock.token.previous", "imds-token.key"];
     let files = files.map(|name| stage.path("run").join(name));
     let before = files.each_ref().map(|path| fs_err::read(path).unwrap());
     delete_runtime_directory(&stage);
 
-    let line = daemon.wait_for(MADE_ANEW).await;
+    let line = daemon.wait_for(event::RUNTIME_DIRECTORY_RESTORED).await;
 
     assert_eq!(line["level"], "WARN", "{line}");
     assert_eq!(line["path"], stage.path("run").to_str().unwrap(), "{line}");
     assert_eq!(files.each_ref().map(|path| fs_err::read(path).unwrap()), before);
     assert!(files.iter().all(|path| fs_err::metadata(path).unwrap().mode() & 0o777 == 0o600));
     daemon.signal(Signal::HUP);
-    daemon.wait_for_nth(RELOADED, 2).await;
+    daemon.wait_for_nth(event::CONFIG_RELOADED, 2).await;
     for held in [&bearer, &previous] {
         assert_eq!(client::container(&daemon.http().await, "bedrock", held).await.status, 200);
     }
     let (_, output) = daemon.stop().await;
-    assert_eq!(output.matches(MADE_ANEW).count(), 1, "{output}");
+    assert_eq!(count_of(event::RUNTIME_DIRECTORY_RESTORED, &output), 1, "{output}");
     stage.assert_no_secrets(&output, &[bearer.clone(), previous.clone()]);
 }
 
@@ -97,7 +93,7 @@ async fn a_bearer_that_programs_hold_survives_a_reload_after_its_directory_was_d
     delete_runtime_directory(&stage);
 
     daemon.signal(Signal::HUP);
-    daemon.wait_for(RELOADED).await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
 
     assert_eq!(stage.bearer("bedrock"), bearer);
     assert_eq!(client::container(&daemon.http().await, "bedrock", &bearer).await.status, 200);
@@ -111,11 +107,11 @@ async fn a_bearers_file_that_is_removed_alone_changes_that_bearer_at_the_next_re
     fs_err::remove_file(stage.path("run/bedrock.token")).unwrap();
 
     daemon.signal(Signal::HUP);
-    daemon.wait_for(RELOADED).await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
 
     assert_ne!(stage.bearer("bedrock"), bearer);
     assert_eq!(client::container(&daemon.http().await, "bedrock", &bearer).await.status, 401);
-    assert!(!daemon.output().contains(MADE_ANEW), "{}", daemon.output());
+    assert_eq!(daemon.count(event::RUNTIME_DIRECTORY_RESTORED), 0, "{}", daemon.output());
 }
 
 #[tokio::test]
@@ -124,10 +120,10 @@ async fn a_restart_after_the_runtime_directory_was_deleted_goes_on_though_aws_is
     let daemon = stage.daemon().await;
     let bearer = stage.bearer("bedrock");
     let before = client::container(&daemon.http().await, "bedrock", &bearer).await.key_id();
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     delete_runtime_directory(&stage);
 
-    daemon.wait_for_nth(KEPT, 2).await;
+    daemon.wait_for_nth(event::HANDOVER_WRITTEN, 2).await;
     daemon.stop().await;
     stage.emulator.stop().await;
     let successor = stage.daemon().await;
@@ -142,7 +138,7 @@ async fn a_runtime_directory_that_was_deleted_is_locked_again() {
     let daemon = stage.daemon().await;
     delete_runtime_directory(&stage);
     daemon.signal(Signal::HUP);
-    daemon.wait_for(LISTENING).await;
+    daemon.wait_for(event::LISTENER_SOCKET_REPLACED).await;
 
     let ran = stage.run(&["run"]).await;
 
@@ -159,12 +155,12 @@ async fn another_programs_socket_in_the_place_of_a_deleted_one_is_left_alone_and
 
     for nth in 1..=3 {
         daemon.signal(Signal::HUP);
-        daemon.wait_for_nth(RELOADED, nth).await;
+        daemon.wait_for_nth(event::CONFIG_RELOADED, nth).await;
     }
-    let line = daemon.wait_for(TROUBLE).await;
+    let line = daemon.wait_for(event::RUNTIME_DIRECTORY_NOT_RESTORED).await;
 
     assert!(line["error"].as_str().unwrap().starts_with("another file is at"), "{line}");
-    assert_eq!(daemon.output().matches(TROUBLE).count(), 1, "{}", daemon.output());
+    assert_eq!(daemon.count(event::RUNTIME_DIRECTORY_NOT_RESTORED), 1, "{}", daemon.output());
     let (code, output) = daemon.stop().await;
     assert_eq!(code, 0, "{output}");
     std::os::unix::net::UnixStream::connect(stage.socket()).unwrap();
@@ -180,9 +176,9 @@ async fn a_socket_of_systemd_is_not_made_again() {
     fs_err::remove_file(&systemd.socket).unwrap();
 
     daemon.signal(Signal::HUP);
-    daemon.wait_for(RELOADED).await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
     daemon.signal(Signal::HUP);
-    daemon.wait_for_nth(RELOADED, 2).await;
+    daemon.wait_for_nth(event::CONFIG_RELOADED, 2).await;
 
     assert!(!systemd.socket.exists() && !stage.socket().exists());
 }

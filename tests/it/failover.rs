@@ -1,5 +1,6 @@
 //! Two Regions: the first refuses, goes away or never was there, and clients get credentials of the second.
 
+use anchord_core::event;
 use std::time::Duration;
 
 use anchord_core::clock::Clock;
@@ -15,8 +16,6 @@ use crate::outage::Inside;
 use crate::outage::StillTime;
 use crate::support::Stage;
 use crate::support::client;
-
-const DETOUR: &str = "The first endpoint fails; asking the second endpoint";
 
 /// A stage in `us-east-1` whose session has a second endpoint, in `eu-west-1`.
 async fn regions(clock: Option<&Clock>) -> (Stage, Emulator) {
@@ -72,7 +71,7 @@ async fn a_first_region_that_is_down_at_boot_costs_clients_nothing() {
 
     let daemon = stage.daemon().await;
     let document = client::imds(&daemon.http().await).await;
-    let line = daemon.wait_for(DETOUR).await;
+    let line = daemon.wait_for(event::UPSTREAM_FALLBACK).await;
     let (_, log) = daemon.stop().await;
 
     let issued = &second.issued()[0];
@@ -101,7 +100,7 @@ async fn a_key_that_cannot_be_read_is_not_taken_to_the_second_region() {
     fs_err::remove_file(stage.path("key.pem")).unwrap();
 
     let daemon = stage.daemon().await;
-    let line = daemon.wait_for("No valid credentials").await;
+    let line = daemon.wait_for(event::CREDENTIALS_UNAVAILABLE).await;
     let (_, log) = daemon.stop().await;
 
     assert!(line["error"].as_str().unwrap().starts_with("cannot read"), "{line}");

@@ -1,5 +1,6 @@
 //! What a restart leaves as it was: credentials and IMDS tokens, in systemd's hands or in a file in memory.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
@@ -7,8 +8,6 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::Systemd;
 use crate::support::client;
-
-const KEPT: &str = "Credentials are kept for a successor";
 
 async fn key_id(stage: &Stage, daemon: &Daemon) -> String {
     client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.key_id()
@@ -19,14 +18,14 @@ async fn a_successor_serves_the_same_credentials_without_asking_aws() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
 
     let successor = stage.daemon().await;
 
     assert_eq!(key_id(&stage, &successor).await, before);
     assert_eq!(stage.emulator.sessions_created(), 1);
-    successor.wait_for("Going on with the previous run's credentials").await;
+    successor.wait_for(event::HANDOVER_TAKEN).await;
 }
 
 /// A process that is killed has no last words: what is left is written at each renewal.
@@ -35,7 +34,7 @@ async fn a_daemon_that_was_killed_leaves_as_much_as_one_that_was_stopped() {
     let mut stage = Stage::in_memory().await;
     let mut daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.kill();
     stage.emulator.stop().await;
 
@@ -71,7 +70,7 @@ async fn only_its_owner_can_read_what_a_daemon_leaves_in_a_file() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
 
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
 
     assert_eq!(fs_err::metadata(stage.path("run/state")).unwrap().mode() & 0o777, 0o600);
     let (_, output) = daemon.stop().await;
@@ -84,7 +83,7 @@ async fn credentials_are_not_left_on_a_disk() {
     assert!(!stage.is_in_memory(), "this test needs a disk under the temporary folder");
     let daemon = stage.daemon().await;
 
-    let line = daemon.wait_for("Credentials are not kept across restarts").await;
+    let line = daemon.wait_for(event::HANDOVER_OFF).await;
 
     assert!(line["why"].as_str().unwrap().ends_with("is on a disk"), "{line}");
     daemon.stop().await;
@@ -95,7 +94,7 @@ async fn credentials_are_not_left_on_a_disk() {
 async fn what_is_damaged_is_told_and_costs_one_create_session() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     let good = fs_err::read(stage.path("run/state")).unwrap();
     let mut flipped = good.clone();
@@ -113,8 +112,7 @@ async fn what_is_damaged_is_told_and_costs_one_create_session() {
 
         let daemon = stage.daemon().await;
 
-        let line =
-            daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
+        let line = daemon.wait_for(event::HANDOVER_LOST).await;
         assert!(line["error"].as_str().unwrap().starts_with(message), "{line}");
         assert!(line["place"].as_str().unwrap().ends_with("run/state"), "{line}");
         assert!(!line["hint"].as_str().unwrap().is_empty(), "{line}");
@@ -130,13 +128,13 @@ async fn what_others_could_have_written_is_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     fs_err::set_permissions(stage.path("run/state"), std::fs::Permissions::from_mode(0o666)).unwrap();
 
     let daemon = stage.daemon().await;
 
-    let line = daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
+    let line = daemon.wait_for(event::HANDOVER_LOST).await;
     assert!(line["error"].as_str().unwrap().contains("is open to others (mode 666)"), "{line}");
     assert_eq!(stage.emulator.sessions_created(), 2);
 }
@@ -146,13 +144,13 @@ async fn credentials_of_other_settings_are_not_used() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
 
     let daemon = stage.daemon().await;
 
-    daemon.wait_for("The previous run's credentials are of other settings and are not used").await;
+    daemon.wait_for(event::HANDOVER_OTHER_SETTINGS).await;
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
@@ -162,7 +160,7 @@ async fn credentials_that_were_obtained_through_other_authorities_are_not_used()
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     stage.write("other-ca.pem", stage.emulator.tls_ca_pem());
     let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
@@ -170,7 +168,7 @@ async fn credentials_that_were_obtained_through_other_authorities_are_not_used()
 
     let daemon = stage.daemon().await;
 
-    daemon.wait_for("The previous run's credentials are of other settings and are not used").await;
+    daemon.wait_for(event::HANDOVER_OTHER_SETTINGS).await;
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
@@ -190,7 +188,7 @@ async fn a_reload_with_other_authorities_obtains_credentials_through_them() {
 
     assert_eq!(key_id(&stage, &daemon).await, before, "while AWS is asked");
     stage.emulator.release();
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
@@ -199,7 +197,7 @@ async fn where_clients_use_the_credentials_makes_no_other_session() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     stage.configure(&format!("{}region = \"us-west-2\"\n", stage.session("bedrock")));
 
@@ -213,7 +211,7 @@ async fn a_certificate_that_was_renewed_meanwhile_is_used_though_the_old_credent
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     stage.install(&stage.leaf());
     stage.emulator.script([Fault::Hold]);
@@ -223,7 +221,7 @@ async fn a_certificate_that_was_renewed_meanwhile_is_used_though_the_old_credent
 
     assert_eq!(key_id(&stage, &daemon).await, before, "served while AWS is asked");
     stage.emulator.release();
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert_ne!(key_id(&stage, &daemon).await, before);
 }
 
@@ -233,7 +231,7 @@ async fn a_certificate_that_was_renewed_before_a_second_restart_is_used_too() {
     let stage = Stage::in_memory().await;
     for _ in 0..2 {
         let daemon = stage.daemon().await;
-        daemon.wait_for(KEPT).await;
+        daemon.wait_for(event::HANDOVER_WRITTEN).await;
         daemon.stop().await;
     }
     assert_eq!(stage.emulator.sessions_created(), 1);
@@ -243,7 +241,7 @@ async fn a_certificate_that_was_renewed_before_a_second_restart_is_used_too() {
 
     let daemon = stage.daemon().await;
 
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert_eq!(stage.emulator.sessions_created(), 2, "{}", daemon.output());
 }
 
@@ -252,7 +250,7 @@ async fn removing_the_token_key_ends_all_imds_tokens_at_the_next_restart() {
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let token = client::imds_token(&daemon.http().await).await;
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     fs_err::remove_file(stage.path("run/imds-token.key")).unwrap();
 
@@ -266,7 +264,7 @@ async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
     let mut stage = Stage::new().await;
     let systemd = Systemd::new(&stage);
     let daemon = systemd.start(&stage);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     let token = client::imds_token(&systemd.http()).await;
     let before = client::imds(&systemd.http()).await.key_id();
     systemd.wait_for_kept(1).await;
@@ -276,7 +274,7 @@ async fn systemd_keeps_credentials_and_tokens_for_the_successor() {
     fs_err::remove_dir_all(stage.path("run")).unwrap();
 
     let successor = systemd.start(&stage);
-    successor.wait_for("Ready").await;
+    successor.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(client::imds(&systemd.http()).await.key_id(), before);
     assert_eq!(client::imds_list(&systemd.http(), &token).await.status, 200, "clients keep tokens for hours");
@@ -292,7 +290,7 @@ async fn tokens_of_an_imds_that_a_reload_switched_on_survive_a_restart() {
     stage.configure(&with_imds(false));
     let systemd = Systemd::new(&stage);
     let daemon = systemd.start(&stage);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     stage.configure(&with_imds(true));
     daemon.signal(Signal::HUP);
     systemd.wait_for("; configuration reloaded").await;
@@ -303,7 +301,7 @@ async fn tokens_of_an_imds_that_a_reload_switched_on_survive_a_restart() {
     fs_err::remove_dir_all(stage.path("run")).unwrap();
 
     let successor = systemd.start(&stage);
-    successor.wait_for("Ready").await;
+    successor.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(
         client::imds_list(&systemd.http(), &token).await.status,
@@ -323,7 +321,7 @@ async fn systemd_is_asked_to_forget_what_was_renewed() {
 
     assert_eq!(systemd.kept().len(), 1, "one state, whatever the moment of the end: {:?}", systemd.kept());
     let successor = systemd.start(&stage);
-    successor.wait_for("Going on with the previous run's credentials").await;
+    successor.wait_for(event::HANDOVER_TAKEN).await;
     systemd.wait_for_kept(3).await;
     assert_eq!(systemd.kept().len(), 1, "{:?}", systemd.kept());
 }
@@ -339,8 +337,8 @@ async fn a_damaged_descriptor_is_told_and_replaced() {
 
     let daemon = systemd.start(&stage);
 
-    daemon.wait_for("What the previous run left cannot be used; sessions are created anew").await;
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::HANDOVER_LOST).await;
+    daemon.wait_for(event::DAEMON_READY).await;
     assert_eq!(client::imds(&systemd.http()).await.status, 200);
     systemd.wait_for_kept(2).await;
 }
@@ -352,14 +350,14 @@ async fn an_older_systemd_finds_the_state_in_the_runtime_directory() {
     let mut systemd = Systemd::new(&stage);
     systemd.store = None;
     let daemon = systemd.start(&stage);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     let before = client::imds(&systemd.http()).await.key_id();
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.signal(Signal::TERM);
     daemon.ended().await;
 
     let successor = systemd.start(&stage);
-    successor.wait_for("Ready").await;
+    successor.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(client::imds(&systemd.http()).await.key_id(), before);
 }

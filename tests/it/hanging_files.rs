@@ -4,6 +4,7 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process::with_a_home_that_hangs;
+use anchord_core::event;
 
 /// Moves the link that the settings name to another folder, at once as tools do.
 fn point_to(stage: &Stage, folder: &str) {
@@ -38,13 +39,12 @@ async fn a_certificate_folder_that_hangs_is_reported_while_what_lives_is_served(
     stage.configure(&tables);
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     let issued = client::socket(&stage.socket(), "s0").await.key_id();
 
     point_to(&stage, "home");
 
-    let told = "The certificate cannot be loaded; keeping the one in use";
-    let line = daemon.wait_for_nth(told, SESSIONS).await;
+    let line = daemon.wait_for_nth(event::CERTIFICATE_REFUSED, SESSIONS).await;
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("now/leaf.pem") && error.contains("could not be read within 5 s"), "{line}");
     assert_eq!(line["hint"], "see whether its file system still answers");

@@ -1,5 +1,6 @@
 //! The command lines of AWS's `aws_signing_helper`, under its name and under ours.
 
+use anchord_core::event;
 use std::process::Command;
 
 use anchord_emulator::KeyForm;
@@ -187,14 +188,14 @@ async fn serve_ends_with_its_terminal_unless_hangups_are_ignored() {
 
     // These tests may have been started by `nohup` themselves.
     let plain = serve("exec env --default-signal=HUP");
-    plain.wait_for("Ready").await;
+    plain.wait_for(event::DAEMON_READY).await;
     plain.signal(Signal::HUP);
     assert_eq!(plain.ended().await.0, 0);
 
     let stays = serve("trap '' HUP; exec");
-    stays.wait_for("Ready").await;
+    stays.wait_for(event::DAEMON_READY).await;
     stays.signal(Signal::HUP);
-    assert_eq!(stays.wait_for("Configuration reloaded").await["unchanged"], 1);
+    assert_eq!(stays.wait_for(event::CONFIG_RELOADED).await["unchanged"], 1);
     assert_eq!(stays.stop().await.0, 0);
 }
 
@@ -254,12 +255,10 @@ async fn serve_needs_no_folder_that_can_be_written() {
     let mut command = in_it(env!("CARGO_BIN_EXE_anchord"));
     command.arg("serve").args(flags(&stage)).args(["--port=0", "--log-format=json", "--ca-file=tls-ca.pem"]);
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
-    daemon
-        .wait_for("There is no runtime directory to write to; a restart ends the tokens of IMDS clients")
-        .await;
+    daemon.wait_for(event::RUNTIME_DIRECTORY_MISSING).await;
 }
 
 /// A taken port ends it before it serves.
@@ -314,7 +313,7 @@ async fn a_server_that_proves_nothing_is_taken_with_a_warning_only_where_it_was_
     let mut command = called(&stage, OTHER_NAME);
     command.arg("serve").args(flags(&stage)).args(["--no-verify-ssl", "--port=0", "--log-format=json"]);
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     let output = daemon.output();
     assert!(output.starts_with("anchord: warning: --no-verify-ssl lets anybody"), "{output}");
 }
@@ -697,10 +696,10 @@ async fn debug_makes_each_verb_say_more() {
     let certificate = ["read-certificate-data", "--certificate=leaf.pem", "--debug"];
     let sign = ["sign-string", "--private-key=key.pem", "--debug"];
     for (ran, says) in [
-        (run(&stage, OTHER_NAME, "credential-process", &["--debug"]).await, "Using certificate"),
+        (run(&stage, OTHER_NAME, "credential-process", &["--debug"]).await, event::CERTIFICATE_LOADED),
         (
             run(&stage, OTHER_NAME, "update", &["--once", "--debug", "--session-duration=900"]).await,
-            "Using certificate",
+            event::CERTIFICATE_LOADED,
         ),
         (run_alone(&stage, OTHER_NAME, &certificate).await, "leaf.pem"),
         (run_alone(&stage, OTHER_NAME, &sign).await, "algorithm="),

@@ -1,5 +1,6 @@
 //! Start, stop, and what a restart leaves as it was.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
@@ -7,6 +8,7 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process::anchord;
+use crate::support::process::count_of;
 
 #[tokio::test]
 async fn sigterm_and_sigint_end_the_daemon_cleanly() {
@@ -18,7 +20,7 @@ async fn sigterm_and_sigint_end_the_daemon_cleanly() {
         let (code, output) = daemon.ended().await;
 
         assert_eq!(code, 0, "{output}");
-        assert!(output.contains("Stopped"), "{output}");
+        assert_eq!(count_of(event::DAEMON_STOPPED, &output), 1, "{output}");
         assert!(!stage.socket().exists());
     }
 }
@@ -91,7 +93,7 @@ async fn short_sessions_are_renewed_by_themselves() {
     let daemon = stage.daemon().await;
 
     // Nobody asks; a 64-second session is due 60 s before its end.
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     let served = client::imds(&daemon.http().await).await.key_id();
     assert_ne!(served, stage.emulator.issued()[0].access_key_id, "{}", daemon.output());
@@ -134,7 +136,7 @@ async fn a_second_daemon_in_one_runtime_directory_says_which_and_what_to_do() {
     let mut first = stage.daemon().await;
 
     let second = Daemon::unready(&stage.path("anchord.toml"));
-    second.wait_for("Another daemon uses the runtime directory; waiting for it to end").await;
+    second.wait_for(event::RUNTIME_DIRECTORY_IN_USE).await;
     let (code, output) = second.ended().await;
 
     assert_eq!(code, 1, "{output}");

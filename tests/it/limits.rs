@@ -1,5 +1,6 @@
 //! Limits that an operator or a container runtime has set too low: what is missing is told, and what can go on does.
 
+use anchord_core::event;
 use std::path::Path;
 use std::process::Command;
 
@@ -72,12 +73,12 @@ async fn a_daemon_serves_with_four_threads() {
     let Some(command) = with_threads(&stage, 4, &["run"]) else { return };
 
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     let before = client::imds(&daemon.http().await).await.key_id();
     stage.install(&stage.leaf());
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     assert_ne!(client::imds(&daemon.http().await).await.key_id(), before, "the watcher works too");
     let (code, output) = daemon.stop().await;
     assert_eq!(code, 0, "{output}");
@@ -111,17 +112,16 @@ fn with_file_size(blocks: u32, script: &str, arguments: &[&str]) -> Command {
 async fn a_daemon_that_may_write_no_file_goes_on_with_those_that_are_there() {
     let stage = Stage::in_memory().await;
     let first = stage.daemon().await;
-    first.wait_for("Credentials are kept for a successor").await;
+    first.wait_for(event::HANDOVER_WRITTEN).await;
     first.stop().await;
     fs_err::remove_file(stage.path("run/state")).unwrap();
     let configuration = stage.path("anchord.toml");
     let arguments = ["run", "--config", configuration.to_str().unwrap()];
 
     let daemon = Daemon::of(with_file_size(0, r#"exec "$0" "$@""#, &arguments));
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
-    let told = "Credentials cannot be kept for a successor; a restart would lose them";
-    let line = daemon.wait_for(told).await;
+    let line = daemon.wait_for(event::HANDOVER_NOT_WRITTEN).await;
     assert!(line["error"].as_str().unwrap().contains("File too large"), "{line}");
     assert!(line["hint"].as_str().unwrap().contains("ulimit -f"), "{line}");
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
@@ -135,12 +135,12 @@ async fn a_daemon_of_systemd_that_may_write_no_file_goes_on() {
     let stage = Stage::new().await;
     let mut systemd = Systemd::new(&stage);
     let first = systemd.start(&stage);
-    first.wait_for("Ready").await;
+    first.wait_for(event::DAEMON_READY).await;
     first.stop().await;
     systemd.prelude = "ulimit -f 0; ";
 
     let daemon = systemd.start(&stage);
-    daemon.wait_for("Credentials cannot be kept for a successor; a restart would lose them").await;
+    daemon.wait_for(event::HANDOVER_NOT_WRITTEN).await;
 
     assert_eq!(client::imds(&systemd.http()).await.status, 200);
     daemon.stop().await;

@@ -11,6 +11,7 @@ use anchord_config::Environment;
 use anchord_core::clock::Clock;
 use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
+use anchord_core::event;
 use anchord_identity::Watches;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
@@ -196,11 +197,8 @@ async fn a_clock_that_is_wrong_does_not_keep_clients_without_credentials() {
 
     let daemon = stage.daemon().await;
 
-    let line = daemon
-        .wait_for(
-            "The local clock is behind AWS's; signing with AWS's time; hint: synchronise this host's clock",
-        )
-        .await;
+    let line = daemon.wait_for(event::CLOCK_WRONG).await;
+    assert!(line["message"].as_str().unwrap().starts_with("The local clock is behind AWS's"), "{line}");
     assert!((1190..=1210).contains(&line["seconds"].as_i64().unwrap()), "{line}");
     let document = client::imds(&daemon.http().await).await.json();
     let statuses: Vec<_> = stage.emulator.requests().iter().map(|request| request.status).collect();

@@ -1,5 +1,6 @@
 //! A daemon on a host that lacks what its settings name: an address, a place to write to.
 
+use anchord_core::event;
 use std::process::Command;
 
 use crate::support::Daemon;
@@ -23,7 +24,7 @@ async fn an_address_that_the_host_lacks_is_waited_for_while_the_others_serve() {
     listening_on(&stage, &format!("\"127.0.0.1:0\", \"{MISSING}\""));
     let daemon = stage.daemon().await;
 
-    let line = daemon.wait_for("This host does not have the address; listening on it once it appears").await;
+    let line = daemon.wait_for(event::LISTENER_ADDRESS_MISSING).await;
     let status = stage.run(&["status"]).await;
     let json = stage.run(&["status", "--json"]).await;
 
@@ -82,7 +83,7 @@ async fn an_address_that_appears_is_served() {
     let mut command = in_a_network(env!("CARGO_BIN_EXE_anchord"));
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
-    daemon.wait_for("This host does not have the address; listening on it once it appears").await;
+    daemon.wait_for(event::LISTENER_ADDRESS_MISSING).await;
 
     let id = daemon.id().to_string();
     let mut up = Command::new("nsenter");
@@ -91,7 +92,7 @@ async fn an_address_that_appears_is_served() {
     let up = process::to_the_end(up).await;
     assert_eq!(up.code, 0, "{up:?}");
 
-    daemon.wait_for("The address has appeared; listening on it").await;
+    daemon.wait_for(event::LISTENER_ADDRESS_APPEARED).await;
     let status = stage.run(&["status", "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     assert!(json["listeners"].get("waiting").is_none(), "{json}");
@@ -114,15 +115,14 @@ async fn imds_alone_is_served_where_nothing_can_be_written() {
     let mut command = process::anchord();
     command.arg("run").args(IMDS_ALONE).arg("--config").arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     let address = daemon.http().await;
     let token = client::imds_token(&address).await;
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for("Configuration reloaded").await;
+    daemon.wait_for(event::CONFIG_RELOADED).await;
 
-    let told = "There is no runtime directory to write to; a restart ends the tokens of IMDS clients";
-    assert_eq!(daemon.wait_for(told).await["level"], "WARN");
+    assert_eq!(daemon.wait_for(event::RUNTIME_DIRECTORY_MISSING).await["level"], "WARN");
     assert_eq!(client::imds_list(&address, &token).await.status, 200, "the key outlives a reload");
 }
 
@@ -145,7 +145,7 @@ async fn imds_alone_is_served_where_the_folder_is_read_only() {
     let mut command = in_it(env!("CARGO_BIN_EXE_anchord"));
     command.arg("run").args(IMDS_ALONE).arg("--config").arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
 }

@@ -1,5 +1,6 @@
 //! SIGHUP: new settings take the place of old ones, and no client notices.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,12 +11,9 @@ use crate::support::Systemd;
 use crate::support::client;
 use crate::support::process::anchord;
 
-const RELOADED: &str = "Configuration reloaded";
-const REFUSED: &str = "The new configuration is refused; the one in force goes on";
-
 async fn reload(daemon: &Daemon, nth: usize) -> Value {
     daemon.signal(Signal::HUP);
-    daemon.wait_for_nth(RELOADED, nth).await
+    daemon.wait_for_nth(event::CONFIG_RELOADED, nth).await
 }
 
 async fn key_id(stage: &Stage, daemon: &Daemon, session: &str) -> String {
@@ -90,13 +88,13 @@ async fn every_mistake_of_a_new_configuration_is_told_and_the_old_one_goes_on() 
     stage.configure("[session.bedrock]\nduration = \"1s\"\ncolour = \"red\"\n");
     daemon.signal(Signal::HUP);
     let mistakes = [
-        daemon.wait_for_nth(REFUSED, 1).await,
-        daemon.wait_for_nth(REFUSED, 2).await,
-        daemon.wait_for_nth(REFUSED, 3).await,
+        daemon.wait_for_nth(event::CONFIG_REFUSED, 1).await,
+        daemon.wait_for_nth(event::CONFIG_REFUSED, 2).await,
+        daemon.wait_for_nth(event::CONFIG_REFUSED, 3).await,
     ];
     stage.write("anchord.toml", "[session.bedrock\n");
     daemon.signal(Signal::HUP);
-    let unparsable = daemon.wait_for_nth(REFUSED, 4).await;
+    let unparsable = daemon.wait_for_nth(event::CONFIG_REFUSED, 4).await;
 
     let text = format!("{mistakes:?}");
     for part in
@@ -121,7 +119,7 @@ async fn a_configuration_file_that_is_gone_is_told_and_changes_nothing() {
     fs_err::remove_file(stage.path("anchord.toml")).unwrap();
 
     daemon.signal(Signal::HUP);
-    let line = daemon.wait_for(REFUSED).await;
+    let line = daemon.wait_for(event::CONFIG_REFUSED).await;
 
     assert!(line["mistake"].as_str().unwrap().contains("anchord.toml"), "{line}");
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
@@ -137,7 +135,7 @@ async fn settings_that_cannot_be_applied_change_nothing() {
     stage.configure(&two);
 
     daemon.signal(Signal::HUP);
-    let line = daemon.wait_for(REFUSED).await;
+    let line = daemon.wait_for(event::CONFIG_REFUSED).await;
 
     let mistake = line["mistake"].as_str().unwrap();
     assert!(mistake.contains("run/batch.token") && mistake.contains("hint: remove"), "{mistake}");
@@ -160,7 +158,7 @@ async fn clients_of_a_changed_session_get_the_old_credentials_until_there_are_ne
     assert_eq!(line["changed"], "bedrock", "{line}");
     assert_eq!(key_id(&stage, &daemon, "bedrock").await, before, "while AWS is asked");
     stage.emulator.release();
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     let after = key_id(&stage, &daemon, "bedrock").await;
     assert_ne!(after, before, "though they end earlier than the old ones");
     let issued = stage.emulator.issued();
@@ -176,7 +174,7 @@ async fn an_attempt_that_a_reload_interrupts_is_made_again_at_once() {
     let mut command = anchord();
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     stage.emulator.wait_for_held(1).await;
     let text = fs_err::read_to_string(stage.path("anchord.toml")).unwrap();
     stage.write("anchord.toml", &text.replace("[upstream]", "[upstream]\nread_timeout = \"30s\""));
@@ -184,7 +182,7 @@ async fn an_attempt_that_a_reload_interrupts_is_made_again_at_once() {
     let line = reload(&daemon, 1).await;
 
     assert_eq!(line["changed"], "bedrock", "{line}");
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
     stage.emulator.release();
 }
@@ -197,7 +195,7 @@ async fn a_client_that_waits_during_a_reload_gets_what_the_new_session_brings() 
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
     stage.emulator.wait_for_held(1).await;
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     let (sent, arrived) = tokio::sync::oneshot::channel();
     let socket = stage.socket();
     let waiting =
@@ -261,8 +259,7 @@ async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
     stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
 
     reload(&daemon, 1).await;
-    let told = "No credentials by the new settings; handing out those of the earlier ones until they expire";
-    daemon.wait_for(told).await;
+    daemon.wait_for(event::CREDENTIALS_INHERITED).await;
 
     assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
     let status = stage.run(&["status"]).await.stdout;
@@ -289,9 +286,7 @@ async fn a_new_pin_ends_what_was_obtained_with_another_certificate() {
     stage.configure(&pinned_to(&format!("sha256:{}", "00".repeat(32))));
     reload(&daemon, 2).await;
 
-    daemon
-        .wait_for("Dropping credentials that were obtained with a certificate that is not pinned now")
-        .await;
+    daemon.wait_for(event::CREDENTIALS_DROPPED).await;
     let status = client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.status;
     assert_eq!(status, 503);
 }
@@ -306,7 +301,7 @@ async fn what_cannot_change_while_clients_know_it_is_named() {
     stage.write("anchord.toml", &text);
 
     reload(&daemon, 1).await;
-    let line = daemon.wait_for("These settings hold after a restart only").await;
+    let line = daemon.wait_for(event::CONFIG_RESTART_NEEDED).await;
 
     assert_eq!(line["settings"], "runtime_directory, http.listen, socket", "{line}");
     assert_eq!(client::imds(&daemon.http().await).await.status, 200);
@@ -329,9 +324,9 @@ async fn the_authorities_and_the_log_level_are_read_again() {
     let line = reload(&daemon, 1).await;
 
     assert_eq!(line["unchanged"], 1, "{line}");
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     client::imds(&daemon.http().await).await.key_id();
-    daemon.wait_for("Answered").await;
+    daemon.wait_for_line("Answered", 1, |line| line["message"] == "Answered").await;
 }
 
 /// Renamed to `.previous` it stays good for the clients that have it.

@@ -1,5 +1,6 @@
 //! Restarts under load, with sockets that systemd holds: not one request fails.
 
+use anchord_core::event;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -84,7 +85,7 @@ async fn restarts_under_load_fail_no_request() {
     let stage = Stage::new().await;
     let systemd = Systemd::new(&stage);
     let mut daemon = systemd.start(&stage);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
     systemd.wait_for_kept(1).await;
     let (http, bearer) = (systemd.http(), stage.bearer("bedrock"));
     let key = client::container(&http, "bedrock", &bearer).await.key_id();

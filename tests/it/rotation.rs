@@ -1,5 +1,6 @@
 //! The certificate is renewed under a running daemon.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
@@ -10,10 +11,6 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process::PATIENCE;
-
-const RENEWED: &str = "Credentials renewed";
-const USING: &str = "Using certificate";
-const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 /// A leaf whose serial number is `serial`.
 fn leaf(stage: &Stage, serial: u8) -> Leaf {
@@ -77,7 +74,7 @@ async fn each_renewed_certificate_renews_the_session_once() {
 
     for (serial, nth) in [(2, 2), (3, 3)] {
         renew(&stage, serial);
-        daemon.wait_for_nth(RENEWED, nth).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, nth).await;
         ids.push(key_id(&stage, &daemon).await);
     }
 
@@ -100,7 +97,7 @@ async fn old_credentials_are_handed_out_until_there_are_new_ones() {
     aws_is_asked(&stage).await;
     assert_eq!(key_id(&stage, &daemon).await, first);
     stage.emulator.release();
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     assert_ne!(key_id(&stage, &daemon).await, first);
 }
@@ -114,12 +111,12 @@ async fn a_half_written_pair_is_told_and_taken_when_it_is_whole() {
     a_while_passes(&stage, 2);
 
     stage.write("leaf.pem", renewed.certificate_pem());
-    let line = daemon.wait_for(KEEPING).await;
+    let line = daemon.wait_for(event::CERTIFICATE_REFUSED).await;
     assert!(line["error"].as_str().unwrap().contains("belongs to the private key"), "{line}");
     assert!(line["hint"].as_str().unwrap().contains("must come from the same request"), "{line}");
     assert_eq!(key_id(&stage, &daemon).await, first);
     stage.write("key.pem", &renewed.key_pem(KeyForm::Pkcs8).unwrap());
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     assert_ne!(key_id(&stage, &daemon).await, first);
     assert_eq!(signed_with(&stage), made(&["1", "2"]));
@@ -142,19 +139,19 @@ async fn a_certificate_directory_that_disappears_is_told_and_service_goes_on() {
     let id = key_id(&stage, &daemon).await;
 
     fs_err::remove_dir_all(stage.path("pki")).unwrap();
-    let line = daemon.wait_for(KEEPING).await;
+    let line = daemon.wait_for(event::CERTIFICATE_REFUSED).await;
     assert!(line["error"].as_str().unwrap().contains("pki/key.pem`: No such file or directory"), "{line}");
     assert_eq!(line["session"], "bedrock");
     assert_eq!(key_id(&stage, &daemon).await, id);
     publish(&first);
-    daemon.wait_for("The certificate can be loaded again").await;
+    daemon.wait_for(event::CERTIFICATE_RECOVERED).await;
     assert_eq!(key_id(&stage, &daemon).await, id);
 
     fs_err::remove_dir_all(stage.path("pki")).unwrap();
-    daemon.wait_for_nth(KEEPING, 2).await;
+    daemon.wait_for_nth(event::CERTIFICATE_REFUSED, 2).await;
     a_while_passes(&stage, 2);
     publish(&leaf(&stage, 2));
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     assert_eq!(signed_with(&stage), made(&["1", "2"]));
 }
 
@@ -180,7 +177,7 @@ async fn a_kubernetes_secret_that_is_renewed_is_used() {
 
     publish(2);
     fs_err::remove_dir_all(stage.path("..2026_03_11_12_00_01.1")).unwrap();
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     assert_eq!(signed_with(&stage), made(&["1", "2"]));
 }
@@ -194,8 +191,8 @@ async fn a_daemon_without_a_certificate_starts_and_uses_the_one_that_comes() {
     assert_eq!(client::imds(&http).await.status, 503);
 
     stage.install(&leaf(&stage, 1));
-    daemon.wait_for(USING).await;
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CERTIFICATE_LOADED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
 
     assert_eq!(client::imds(&http).await.status, 200);
     assert_eq!(signed_with(&stage), made(&["1"]));
@@ -215,11 +212,11 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
     ids.push(key_id(&stage, &daemon).await);
     assert_eq!(ids[0], ids[1]);
     stage.emulator.release();
-    let line = daemon.wait_for("AWS refuses the new certificate; going on with the previous one").await;
+    let line = daemon.wait_for(event::CERTIFICATE_DENIED).await;
     assert!(line["error"].as_str().unwrap().contains("Untrusted Signing Certificate"), "{line}");
     assert!(line["hint"].as_str().unwrap().contains("does not lead to the trust anchor"), "{line}");
     assert_eq!((&line["serial"], &line["in_use"]), (&"2".into(), &"1".into()), "{line}");
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     ids.push(key_id(&stage, &daemon).await);
     assert_ne!(ids[1], ids[2]);
 
@@ -227,7 +224,7 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
     a_while_passes(&stage, 3);
     stage.configure(&format!("{}duration = \"30m\"\n", stage.session("bedrock")));
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
 
     let outcome = |serial: &str, status| (serial.to_owned(), Some(status));
     let both = [outcome("2", 403), outcome("1", 201)];
@@ -258,7 +255,7 @@ async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goe
     stage.emulator.set_revoked("2", true);
 
     renew(&stage, 2);
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     let (code, ailing) = shown(&stage).await;
     assert_eq!((code, &ailing["phase"], &ailing["trouble"]), (3, &"live".into(), &().into()), "{ailing}");
@@ -281,7 +278,7 @@ async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goe
 
     stage.emulator.set_revoked("2", false);
     renew(&stage, 3);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
     assert_eq!(shown(&stage).await.0, 0);
 }
 
@@ -291,7 +288,7 @@ async fn status_tells_that_the_new_certificate_cannot_be_read_while_the_old_one_
     let daemon = started(&stage).await;
 
     stage.write("leaf.pem", "");
-    daemon.wait_for(KEEPING).await;
+    daemon.wait_for(event::CERTIFICATE_REFUSED).await;
 
     let (code, ailing) = shown(&stage).await;
     assert_eq!((code, &ailing["phase"]), (1, &"live".into()), "{ailing}");
@@ -310,7 +307,7 @@ async fn status_tells_that_a_live_session_will_get_no_more_credentials() {
     stage.emulator.set_revoked("2", true);
 
     renew(&stage, 2);
-    daemon.wait_for("Renewal failed; keeping credentials until they expire").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWAL_FAILED).await;
 
     let (code, ailing) = shown(&stage).await;
     assert_eq!((code, &ailing["phase"], &ailing["consecutive_failures"]), (3, &"live".into(), &1.into()));
@@ -325,16 +322,16 @@ async fn a_successor_says_that_its_certificate_is_bad_while_old_credentials_live
     let stage = Stage::in_memory().await;
     let mut daemon = started(&stage).await;
     let before = key_id(&stage, &daemon).await;
-    daemon.wait_for("Credentials are kept for a successor").await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.kill();
     fs_err::remove_file(stage.path("key.pem")).unwrap();
 
     let successor = stage.daemon().await;
-    let line = successor.wait_for("The certificate cannot be loaded").await;
+    let line = successor.wait_for(event::CERTIFICATE_UNAVAILABLE).await;
     assert!(line["error"].as_str().unwrap().contains("key.pem`: No such file"), "{line}");
     assert_eq!(key_id(&stage, &successor).await, before);
     renew(&stage, 2);
-    successor.wait_for(RENEWED).await;
+    successor.wait_for(event::CREDENTIALS_RENEWED).await;
 
     assert_ne!(key_id(&stage, &successor).await, before);
     assert_eq!(signed_with(&stage), made(&["1", "2"]));
@@ -359,7 +356,7 @@ async fn clients_that_never_stop_asking_notice_no_rotation() {
 
     for (serial, nth) in [(2, 2), (3, 3), (4, 4)] {
         renew(&stage, serial);
-        daemon.wait_for_nth(RENEWED, nth).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, nth).await;
     }
     let last = key_id(&stage, &daemon).await;
     stop.send(()).unwrap();
@@ -381,7 +378,7 @@ async fn a_certificate_that_ends_soon_is_told_by_daemon_and_check() {
     stage.install(&stage.root.leaf(&request).unwrap());
 
     let daemon = stage.daemon().await;
-    let line = daemon.wait_for("The certificate expires soon").await;
+    let line = daemon.wait_for(event::CERTIFICATE_ENDING).await;
     let checked = stage.run(&["config", "check"]).await;
 
     assert_eq!((&line["level"], &line["session"]), (&"WARN".into(), &"bedrock".into()));

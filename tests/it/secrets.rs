@@ -1,5 +1,6 @@
 //! The canary: nothing that opens a door may be in any output, however talkative the log.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use anchord_emulator::Service;
 
@@ -66,7 +67,7 @@ async fn a_refusal_that_quotes_the_session_token_is_passed_on_without_it() {
     daemon
         .wait_for_line("a refused role", 1, |line| line.to_string().contains("SignatureDoesNotMatch"))
         .await;
-    daemon.wait_for("Credentials renewed").await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
 
     let call = ["bedrock", "invoke", "--session", "bedrock", "--endpoint-url", &endpoint, "--converse"];
     let invoked =

@@ -1,5 +1,6 @@
 //! What passes between the daemon and systemd. A shell stands in for systemd's part of the protocol.
 
+use anchord_core::event;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -59,7 +60,7 @@ async fn sockets_from_systemd_are_served_and_left_alone() {
     command.stdin(Stdio::from(OwnedFd::from(tcp))).stdout(Stdio::from(OwnedFd::from(unix)));
 
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     assert_eq!(daemon.http().await, address);
     assert_eq!(client::imds(&address).await.status, 200);

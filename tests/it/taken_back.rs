@@ -1,16 +1,12 @@
 //! A mistake in the settings that an operator takes back: what the right settings had made is found again.
 
+use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
 use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
-
-const KEPT: &str = "Credentials are kept for a successor";
-const RELOADED: &str = "Configuration reloaded";
-const GOING_ON: &str =
-    "No credentials by the new settings; handing out those of the earlier ones until they expire";
 
 /// A session's table with a trust anchor that AWS does not know.
 fn mistaken(stage: &Stage) -> String {
@@ -20,7 +16,7 @@ fn mistaken(stage: &Stage) -> String {
 async fn reload(stage: &Stage, daemon: &Daemon, tables: &str, nth: usize) {
     stage.configure(tables);
     daemon.signal(Signal::HUP);
-    daemon.wait_for_nth(RELOADED, nth).await;
+    daemon.wait_for_nth(event::CONFIG_RELOADED, nth).await;
 }
 
 async fn ask(stage: &Stage, daemon: &Daemon) -> client::Reply {
@@ -32,9 +28,9 @@ async fn a_mistake_that_is_taken_back_by_a_restart_costs_no_client_its_credentia
     let stage = Stage::in_memory().await;
     let mut daemon = stage.daemon().await;
     let before = ask(&stage, &daemon).await.key_id();
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     reload(&stage, &daemon, &mistaken(&stage), 1).await;
-    daemon.wait_for(GOING_ON).await;
+    daemon.wait_for(event::CREDENTIALS_INHERITED).await;
     assert_eq!(ask(&stage, &daemon).await.key_id(), before);
     daemon.kill();
 
@@ -53,11 +49,11 @@ async fn a_mistake_that_is_taken_back_by_a_reload_costs_no_call() {
     let daemon = stage.daemon().await;
     let before = ask(&stage, &daemon).await.key_id();
     reload(&stage, &daemon, &mistaken(&stage), 1).await;
-    daemon.wait_for(GOING_ON).await;
+    daemon.wait_for(event::CREDENTIALS_INHERITED).await;
 
     reload(&stage, &daemon, &stage.session("bedrock"), 2).await;
 
-    daemon.wait_for("Going on with credentials that these settings made before").await;
+    daemon.wait_for(event::CREDENTIALS_RESUMED).await;
     assert_eq!(ask(&stage, &daemon).await.key_id(), before);
     let status = stage.run(&["status"]).await.stdout;
     assert!(!status.contains("of earlier settings"), "{status}");
@@ -70,13 +66,13 @@ async fn a_daemon_that_starts_with_the_mistake_keeps_them_without_handing_them_o
     let stage = Stage::in_memory().await;
     let daemon = stage.daemon().await;
     let before = ask(&stage, &daemon).await.key_id();
-    daemon.wait_for(KEPT).await;
+    daemon.wait_for(event::HANDOVER_WRITTEN).await;
     daemon.stop().await;
     stage.configure(&mistaken(&stage));
     for _ in 0..2 {
         let daemon = stage.daemon().await;
         assert_eq!(ask(&stage, &daemon).await.status, 503);
-        daemon.wait_for(KEPT).await;
+        daemon.wait_for(event::HANDOVER_WRITTEN).await;
         daemon.stop().await;
     }
     let daemon = stage.daemon().await;
@@ -96,7 +92,7 @@ async fn credentials_of_another_account_wait_for_their_own_settings() {
     let elsewhere = stage.session("bedrock").replace(&stage.role, "arn:aws:iam::999999999999:role/other");
 
     reload(&stage, &daemon, &elsewhere, 1).await;
-    daemon.wait_for("Dropping credentials of another account than the session's now").await;
+    daemon.wait_for(event::CREDENTIALS_DROPPED).await;
     assert_eq!(ask(&stage, &daemon).await.status, 503);
     reload(&stage, &daemon, &stage.session("bedrock"), 2).await;
 

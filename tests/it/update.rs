@@ -1,5 +1,6 @@
 //! `update`: a profile of the shared credentials file.
 
+use anchord_core::event;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::support::Ran;
 use crate::support::Stage;
 use crate::support::process::PATIENCE;
 use crate::support::process::anchord;
+use crate::support::process::count_of;
 use crate::support::process::home;
 use crate::support::process::to_the_end;
 use crate::support::process::with_a_home_that_hangs;
@@ -29,8 +31,6 @@ fn key_id(path: &Path, profile: &str) -> Option<String> {
 const ONCE: [&str; 4] = ["update", "--once", "--session", "bedrock"];
 
 /// What the log says when the reserve of a minute begins.
-const WITHHELD: &str =
-    "Credentials are about to expire and are not handed out any more; no renewal has succeeded";
 
 #[tokio::test]
 async fn once_writes_the_file_in_a_folder_of_its_own_and_says_nothing() {
@@ -93,8 +93,6 @@ fn updater(stage: &Stage, configuration: &str, more: &[&str]) -> Daemon {
     Daemon::of(command)
 }
 
-const WRITTEN: &str = "Credentials file written";
-
 /// Eight seconds more than those of the end in which nothing is handed out: a renewal is due after two of them.
 async fn stage_of_short_lives() -> Stage {
     Stage::with(|setup| setup.profiles[0].duration_seconds = 68).await
@@ -106,7 +104,7 @@ async fn in_the_foreground_it_writes_and_ends_at_sigterm_and_at_ctrl_c() {
         let stage = Stage::new().await;
         let updater = updater(&stage, "anchord.toml", &[]);
 
-        updater.wait_for(WRITTEN).await;
+        updater.wait_for(event::FILE_WRITTEN).await;
 
         assert!(key_id(&stage.path(".aws/credentials"), "work").unwrap().starts_with("ASIA"));
         updater.signal(signal);
@@ -121,7 +119,7 @@ async fn in_the_foreground_the_file_is_renewed_ahead_of_its_end() {
     let stage = stage_of_short_lives().await;
     let updater = updater(&stage, "anchord.toml", &[]);
 
-    updater.wait_for_nth(WRITTEN, 3).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 3).await;
 
     let (code, output) = updater.stop().await;
     assert_eq!(code, 0, "{output}");
@@ -134,8 +132,8 @@ async fn in_the_foreground_the_file_is_renewed_ahead_of_its_end() {
         let between = pair[1].expires_at - pair[0].expires_at;
         assert!((1..=7).contains(&between.whole_seconds()), "not at once, and in time: {between}");
     }
-    for trouble in ["Renewal failed", "expired"] {
-        assert!(!output.contains(trouble), "{output}");
+    for trouble in [event::CREDENTIALS_RENEWAL_FAILED, event::CREDENTIALS_EXPIRED] {
+        assert_eq!(count_of(trouble, &output), 0, "{output}");
     }
 }
 
@@ -144,23 +142,23 @@ async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back(
     let mut stage = stage_of_short_lives().await;
     let file = stage.path(".aws/credentials");
     let updater = updater(&stage, "anchord.toml", &[]);
-    updater.wait_for(WRITTEN).await;
+    updater.wait_for(event::FILE_WRITTEN).await;
     stage.emulator.stop().await;
 
-    let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
+    let told = updater.wait_for(event::CREDENTIALS_RENEWAL_FAILED).await;
     let before = fs_err::read(&file).unwrap();
-    let expired = updater.wait_for(WITHHELD).await;
+    let expired = updater.wait_for(event::CREDENTIALS_WITHHELD).await;
 
     assert_eq!((told["class"].as_str(), told["session"].as_str()), (Some("transient"), Some("bedrock")));
     assert_eq!(expired["class"], "transient");
     assert_eq!(fs_err::read(&file).unwrap(), before);
     stage.emulator.restart().await.unwrap();
-    updater.wait_for("Recovered").await;
+    updater.wait_for(event::CREDENTIALS_RECOVERED).await;
     updater
-        .wait_for_line(WRITTEN, 1, |line| {
+        .wait_for_line(event::FILE_WRITTEN, 1, |line| {
             let last =
                 stage.emulator.issued().last().map(|issued| anchord_core::clock::rfc3339(issued.expires_at));
-            line["message"] == WRITTEN && line["ends_at"].as_str() == last.as_deref()
+            line["event"] == event::FILE_WRITTEN && line["ends_at"].as_str() == last.as_deref()
         })
         .await;
     assert_ne!(fs_err::read(&file).unwrap(), before);
@@ -171,18 +169,18 @@ async fn in_the_foreground_an_outage_leaves_the_file_as_it_is_until_aws_is_back(
 async fn in_the_foreground_a_refusal_is_told_once_with_what_to_do() {
     let stage = stage_of_short_lives().await;
     let updater = updater(&stage, "anchord.toml", &[]);
-    updater.wait_for(WRITTEN).await;
+    updater.wait_for(event::FILE_WRITTEN).await;
     let before = fs_err::read(stage.path(".aws/credentials")).unwrap();
     stage.emulator.set_trust_policy_refusal(&stage.role, true);
 
-    let told = updater.wait_for("Renewal failed; keeping credentials until they expire").await;
-    updater.wait_for(WITHHELD).await;
+    let told = updater.wait_for(event::CREDENTIALS_RENEWAL_FAILED).await;
+    updater.wait_for(event::CREDENTIALS_WITHHELD).await;
 
     assert_eq!(told["class"], "denied");
     assert!(told["error"].as_str().unwrap().contains("Unable to assume role"), "{told}");
     assert!(told["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{told}");
     let (code, output) = updater.stop().await;
-    assert_eq!((code, output.matches("Renewal failed").count()), (0, 1), "{output}");
+    assert_eq!((code, count_of(event::CREDENTIALS_RENEWAL_FAILED, &output)), (0, 1), "{output}");
     let refusals = stage.emulator.requests().iter().filter(|request| request.status == Some(403)).count();
     assert_eq!(refusals, 1, "an administrator is given time");
     assert_eq!(fs_err::read(stage.path(".aws/credentials")).unwrap(), before);
@@ -195,14 +193,14 @@ async fn in_the_foreground_another_certificate_is_used_as_soon_as_it_is_there() 
     let leaf = |root: &Authority| root.leaf(&LeafRequest::new("robot-7", KeyKind::P256)).unwrap();
     stage.install(&leaf(&Authority::root("nobody's", KeyKind::P256).unwrap()));
     let updater = updater(&stage, "anchord.toml", &[]);
-    updater.wait_for("No valid credentials").await;
+    updater.wait_for(event::CREDENTIALS_UNAVAILABLE).await;
 
     stage.install(&leaf(&stage.root));
-    updater.wait_for(WRITTEN).await;
+    updater.wait_for(event::FILE_WRITTEN).await;
     // Later credentials end later: AWS's dates have whole seconds.
     stage.emulator.set_clock_offset(time::Duration::seconds(2));
     stage.install(&leaf(&stage.root));
-    updater.wait_for_nth(WRITTEN, 2).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 2).await;
 
     let issued = stage.emulator.issued();
     assert_eq!(issued.len(), 2);
@@ -219,7 +217,7 @@ async fn in_the_foreground_it_follows_the_daemon_and_calls_nobody_else() {
     let socket = stage.socket();
     let updater = updater(&stage, "client.toml", &["--socket-path", socket.to_str().unwrap()]);
 
-    updater.wait_for_nth(WRITTEN, 3).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 3).await;
 
     let written = key_id(&stage.path(".aws/credentials"), "work").unwrap();
     assert!(stage.emulator.issued().iter().any(|issued| issued.access_key_id == written));
@@ -241,7 +239,7 @@ async fn in_the_foreground_nobody_looks_at_a_certificate_while_a_daemon_answers(
     let socket = stage.socket();
     let updater = updater(&stage, "anchord.toml", &["--socket-path", socket.to_str().unwrap()]);
 
-    updater.wait_for_nth(WRITTEN, 3).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 3).await;
 
     let output = updater.stop().await.1;
     assert!(!output.contains("leaf.pem"), "{output}");
@@ -254,17 +252,21 @@ async fn in_the_foreground_certificates_are_the_daemons_again_once_it_is_back() 
     let stage = stage_of_short_lives().await;
     let socket = stage.socket();
     let updater = updater(&stage, "anchord.toml", &["--socket-path", socket.to_str().unwrap()]);
-    updater.wait_for("Using certificate").await;
-    updater.wait_for(WRITTEN).await;
+    updater.wait_for(event::CERTIFICATE_LOADED).await;
+    updater.wait_for(event::FILE_WRITTEN).await;
     let daemon = stage.daemon().await;
-    updater.wait_for_nth(WRITTEN, 3).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 3).await;
 
     stage.write("leaf.pem", "half a certificate");
-    daemon.wait_for("The certificate cannot be loaded; keeping the one in use").await;
-    updater.wait_for_nth(WRITTEN, 5).await;
+    daemon.wait_for(event::CERTIFICATE_REFUSED).await;
+    updater.wait_for_nth(event::FILE_WRITTEN, 5).await;
 
     let output = updater.stop().await.1;
-    assert!(!output.contains("cannot be loaded") && !output.contains("Renewal failed"), "{output}");
+    for trouble in
+        [event::CERTIFICATE_REFUSED, event::CERTIFICATE_UNAVAILABLE, event::CREDENTIALS_RENEWAL_FAILED]
+    {
+        assert_eq!(count_of(trouble, &output), 0, "{output}");
+    }
     assert_eq!(daemon.stop().await.0, 0);
 }
 
@@ -295,7 +297,7 @@ async fn in_the_foreground_it_ends_at_sigterm_while_the_home_hangs() {
 
     let (code, output) = updater.ended().await;
     assert_eq!(code, 0, "{output}");
-    assert!(output.contains("Stopped"), "{output}");
+    assert_eq!(count_of(event::UPDATE_STOPPED, &output), 1, "{output}");
 }
 
 #[tokio::test]
@@ -307,13 +309,13 @@ async fn the_daemon_writes_several_profiles_and_follows_a_reload() {
     stage.configure(&format!("{session}{}{}", file("one", "profile = \"work\""), file("two", "")));
     let daemon = stage.daemon().await;
 
-    daemon.wait_for_nth("Credentials file written", 2).await;
+    daemon.wait_for_nth(event::FILE_WRITTEN, 2).await;
     assert!(key_id(&stage.path("aws/one"), "work").unwrap().starts_with("ASIA"));
     assert_eq!(key_id(&stage.path("aws/one"), "work"), key_id(&stage.path("aws/two"), "default"));
 
     stage.configure(&format!("{session}{}", file("three", "session = \"bedrock\"")));
     daemon.signal(Signal::HUP);
-    daemon.wait_for_nth("Credentials file written", 3).await;
+    daemon.wait_for_nth(event::FILE_WRITTEN, 3).await;
     assert_eq!(key_id(&stage.path("aws/three"), "default"), key_id(&stage.path("aws/two"), "default"));
     let (code, output) = daemon.stop().await;
     assert_eq!(code, 0);
@@ -329,8 +331,8 @@ async fn a_file_that_cannot_be_written_costs_the_daemon_nothing() {
     ));
     let daemon = stage.daemon().await;
 
-    daemon.wait_for("Credentials file written").await;
-    let told = daemon.wait_for("The credentials file is not written; it stays as it is").await;
+    daemon.wait_for(event::FILE_WRITTEN).await;
+    let told = daemon.wait_for(event::FILE_NOT_WRITTEN).await;
 
     assert!(told.to_string().contains("is not a regular file"), "{told}");
     assert!(key_id(&stage.path("good"), "default").is_some());

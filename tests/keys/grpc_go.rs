@@ -1,6 +1,7 @@
 //! A SPIFFE agent whose HTTP/2 and gRPC are Google's for Go, as SPIRE's agent's are: the fake in the emulator has the same
 //! HTTP/2 as the daemon, and might share its faults.
 
+use anchord_core::event;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
@@ -18,7 +19,6 @@ use crate::load::Load;
 use crate::support::Stage;
 
 const ROBOT: &str = "spiffe://example.org/robot-7";
-const RENEWED: &str = "Credentials renewed";
 
 /// Where `tests/run` puts what it builds; `None` where it may be missing and is.
 fn program() -> Option<PathBuf> {
@@ -96,14 +96,14 @@ async fn an_agent_on_grpc_go_gives_rotates_and_restarts_without_a_client_noticin
     let mut load = Load::start(&stage, &daemon).await;
 
     agent.rotate(svid(&stage, 2));
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     load.answered(50).await;
     agent.kill();
     give(&agent.response, svid(&stage, 3));
     agent = Agent::start(&program, &stage);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
     agent.rotate(svid(&stage, 4));
-    daemon.wait_for_nth(RENEWED, 4).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 4).await;
 
     load.end().await;
     let requests = stage.emulator.requests();

@@ -1,11 +1,10 @@
 //! A pinned certificate under load: whatever turns up in its place is refused, and no client notices.
 
+use anchord_core::event;
 use anchord_emulator::Leaf;
 
 use crate::load::Load;
 use crate::support::Stage;
-
-const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 fn fingerprint(leaf: &Leaf) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, leaf.certificate_der());
@@ -30,12 +29,12 @@ async fn a_certificate_that_is_not_pinned_never_takes_the_place_of_one_that_is()
             line["error"].as_str().is_some_and(|error| error.contains("is not pinned"))
         })
         .await;
-    assert_eq!(refused["message"], KEEPING);
+    assert_eq!(refused["event"], event::CERTIFICATE_REFUSED);
     assert!(refused["hint"].as_str().unwrap().contains("certificate_fingerprint"), "{refused}");
     load.answered(100).await;
     stage.emulator.set_clock_offset(time::Duration::seconds(2));
     stage.install(&second);
-    daemon.wait_for_nth("Credentials renewed", 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     load.answered(100).await;
 
     load.end().await;

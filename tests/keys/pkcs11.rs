@@ -2,6 +2,7 @@
 
 mod ends;
 
+use anchord_core::event;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -16,8 +17,6 @@ use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
 use crate::support::process::PATIENCE;
-
-const RENEWED: &str = "Credentials renewed";
 
 /// The lines of a session whose certificate is in `leaf.pem` and whose key a URI names.
 fn lines(key: &str) -> String {
@@ -124,7 +123,7 @@ async fn a_wrong_pin_is_given_to_the_token_once_by_all_sessions_together() {
     assert!(hsm.listed().contains("user PIN count low"), "{}", hsm.listed());
 
     stage.write("pin", PIN);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
     assert_eq!(hsm.logins(), ["1", "1"]);
     assert!(!hsm.listed().contains("user PIN count low"));
     stage.assert_no_secrets(&daemon.stop().await.1, &[PIN.into(), WRONG_PIN.into()]);
@@ -143,7 +142,7 @@ async fn no_pin_at_all_is_tried_where_a_wrong_one_would_lock_the_token() {
     assert_hint(&told, "pkcs11-tool --login --test");
     assert!(hsm.logins().is_empty());
     hsm.let_shim("final-try", false);
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
 }
 
 #[tokio::test]
@@ -174,7 +173,7 @@ async fn a_key_of_another_certificate_is_told_until_the_right_one_is_there() {
         daemon.wait_for_line(session, 1, is_told).await;
         stage.write(&format!("{session}.pem"), leaf(&stage, public_key, 2).pem());
     }
-    daemon.wait_for_nth(RENEWED, own.len()).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, own.len()).await;
     stage.assert_no_secrets(&daemon.stop().await.1, &[PIN.into()]);
 }
 
@@ -235,7 +234,7 @@ async fn a_module_that_is_installed_later_is_used_without_a_restart() {
     fs_err::remove_file(&path).unwrap();
     fs_err::os::unix::fs::symlink(hsm.module(), &path).unwrap();
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +252,7 @@ async fn a_token_may_be_taken_out_and_put_back_under_load() {
     load.answered(100).await;
     hsm.put_back();
     stage.write("leaf.pem", leaf(&stage, &public_key, 3).pem());
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     load.answered(100).await;
 
     load.end().await;
@@ -274,14 +273,14 @@ async fn a_pin_that_is_spoiled_under_load_is_told_and_costs_no_client_anything()
     let mut load = Load::start(&stage, &daemon).await;
 
     stage.write("pin", WRONG_PIN);
-    let line = daemon.wait_for("The certificate cannot be loaded; keeping the one in use").await;
+    let line = daemon.wait_for(event::CERTIFICATE_REFUSED).await;
     assert_hint(&line, "set the right PIN");
     load.answered(50).await;
     stage.write("pin", PIN);
-    daemon.wait_for("The certificate can be loaded again").await;
+    daemon.wait_for(event::CERTIFICATE_RECOVERED).await;
     stage.emulator.set_clock_offset(time::Duration::seconds(2));
     stage.write("leaf.pem", leaf(&stage, &public_key, 2).pem());
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
     load.end().await;
 }
@@ -351,7 +350,7 @@ async fn a_new_key_and_certificate_in_the_token_are_used_under_load() {
             hsm.remove("robots", kind, "leaf");
         }
         put(serial);
-        daemon.wait_for_nth(RENEWED, usize::from(serial)).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, usize::from(serial)).await;
         load.answered(50).await;
     }
 
@@ -390,7 +389,7 @@ async fn the_process_that_holds_the_module_may_be_killed_under_load() {
         rustix::process::kill_process(holders[0], Signal::KILL).unwrap();
         stage.emulator.set_clock_offset(time::Duration::seconds(i64::from(round) * 2));
         stage.write("leaf.pem", leaf(&stage, &public_key, round).pem());
-        daemon.wait_for_nth(RENEWED, usize::from(round)).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, usize::from(round)).await;
         load.answered(50).await;
     }
 
@@ -440,7 +439,7 @@ async fn a_module_that_crashes_or_hangs_costs_its_own_session_alone() {
         assert_eq!(status(&stage, &daemon, "file").await, 200, "{behave}");
         trouble(&daemon, said).await;
         hsm.let_shim(behave, false);
-        daemon.wait_for_nth(RENEWED, 2).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
         assert_eq!(status(&stage, &daemon, "token").await, 200, "{behave}");
     }
 }
@@ -459,7 +458,7 @@ async fn sixty_four_sessions_sign_at_once_in_four_tokens() {
     configure(&stage, &(0..64).map(session).collect::<String>());
 
     let daemon = hsm.daemon(&stage).await;
-    daemon.wait_for_nth(RENEWED, 64).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 64).await;
 
     for number in 0..64 {
         assert_eq!(status(&stage, &daemon, &format!("s{number}")).await, 200, "s{number}");
@@ -493,7 +492,7 @@ async fn a_key_that_always_wants_the_pin_is_given_it_for_each_signature() {
         let daemon = hsm.daemon(&stage).await;
         stage.emulator.set_clock_offset(time::Duration::seconds(2));
         stage.write("leaf.pem", leaf(&stage, &public_key, 2).pem());
-        daemon.wait_for_nth(RENEWED, 2).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
 
         assert_eq!(hsm.logins(), ["1", "2", "2"], "{kind:?}");
     }

@@ -1,5 +1,6 @@
 //! A passphrase that is typed in.
 
+use anchord_core::event;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::process::Child;
@@ -117,12 +118,12 @@ async fn update_asks_for_the_passphrase_once_and_ctrl_c_ends_it() {
     terminal.shows(": ");
     terminal.hit(&format!("{PASSPHRASE}\n"));
     // The second needs the key again.
-    terminal.shows("Credentials file written");
-    terminal.shows("Credentials file written");
+    terminal.shows(event::FILE_WRITTEN);
+    terminal.shows(event::FILE_WRITTEN);
     terminal.hit("\u{3}");
 
     let (shown, status) = terminal.ended();
-    assert!(status.success() && shown.contains("\"Stopped"), "{status}: {shown}");
+    assert!(status.success() && shown.contains(event::UPDATE_STOPPED), "{status}: {shown}");
     assert_eq!(shown.matches("Passphrase of").count(), 1, "{shown}");
     assert!(!shown.contains(PASSPHRASE) && stage.emulator.sessions_created() >= 2, "{shown}");
     let written = fs_err::read_to_string(stage.path(".aws/credentials")).unwrap();

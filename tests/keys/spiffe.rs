@@ -1,5 +1,6 @@
 //! A SPIFFE agent in place of files: the fake one, which speaks gRPC with another implementation than the daemon.
 
+use anchord_core::event;
 use std::time::Duration;
 
 use anchord_emulator::Authority;
@@ -19,9 +20,6 @@ use crate::support::process;
 
 const ROBOT: &str = "spiffe://example.org/robot-7";
 const OTHER: &str = "spiffe://example.org/robot-8";
-const RENEWED: &str = "Credentials renewed";
-const WITHOUT: &str = "The certificate cannot be loaded";
-const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 const ASK: [&str; 3] = ["credential-process", "--session", "bedrock"];
 
 /// What an agent gives for a leaf below the trust anchor, whose serial number is `serial`.
@@ -104,7 +102,7 @@ async fn svids_with_every_kind_of_key_give_credentials() {
 
         let daemon = stage.daemon().await;
 
-        let using = daemon.wait_for("Using certificate").await;
+        let using = daemon.wait_for(event::CERTIFICATE_LOADED).await;
         assert_eq!(using["subject"], "CN=robot", "{using}");
         client::imds(&daemon.http().await).await.key_id();
         assert_eq!(serials(&stage), ["7"], "{key}");
@@ -147,7 +145,7 @@ async fn an_id_that_is_not_given_is_told_with_those_that_are_and_taken_once_it_i
     assert!(line["hint"].as_str().unwrap().starts_with("name one of those that are there"), "{line}");
     agent.rotate(vec![svid(&stage.root, "spiffe://example.org/robot-9", KeyKind::P256, 9)]);
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert_eq!(serials(&stage), ["9"]);
     end(&stage, daemon, &given).await;
 }
@@ -166,7 +164,7 @@ async fn a_daemon_without_an_agent_lives_and_asks_it_when_it_appears() {
     let svid = svid(&stage.root, ROBOT, KeyKind::P256, 7);
     let _agent = agent(&stage, vec![svid.clone()]).await;
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     client::imds(&daemon.http().await).await.key_id();
     end(&stage, daemon, &[svid]).await;
 }
@@ -183,7 +181,7 @@ async fn what_the_agent_does_not_allow_is_told_and_used_as_soon_as_it_does() {
 
     agent.feel(Mood::Gives);
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert_eq!(serials(&stage), ["7"]);
     end(&stage, daemon, &[svid]).await;
 }
@@ -205,14 +203,14 @@ async fn a_wrong_key_never_takes_the_place_of_the_right_one() {
         [(foreign, "belongs to the private key"), (broken, "PKCS#8")].into_iter().enumerate()
     {
         agent.rotate(vec![bad]);
-        let line = daemon.wait_for_nth(KEEPING, nth + 1).await;
+        let line = daemon.wait_for_nth(event::CERTIFICATE_REFUSED, nth + 1).await;
         assert!(line["error"].as_str().unwrap().contains(text), "{line}");
         load.answered(50).await;
     }
     a_while_passes(&stage, 2);
     agent.rotate(vec![svid(&stage.root, ROBOT, KeyKind::P256, 4)]);
 
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     load.end().await;
     assert_eq!(serials(&stage), ["1", "4"]);
     end(&stage, daemon, &[good]).await;
@@ -234,13 +232,14 @@ async fn an_agent_that_restarts_with_another_svid_costs_no_client_anything() {
         a_while_passes(&stage, i64::from(serial) * 2);
         agent.rotate(vec![svid(&stage.root, ROBOT, KeyKind::P256, serial)]);
         agent.restart().await.unwrap();
-        daemon.wait_for_nth(RENEWED, usize::from(serial)).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, usize::from(serial)).await;
         load.answered(50).await;
     }
 
     load.end().await;
     assert_eq!(serials(&stage), ["1", "2", "3", "4"]);
-    assert!(!daemon.output().contains(WITHOUT), "{}", daemon.output());
+    assert_eq!(daemon.count(event::CERTIFICATE_REFUSED), 0, "{}", daemon.output());
+    assert_eq!(daemon.count(event::CERTIFICATE_UNAVAILABLE), 0, "{}", daemon.output());
     end(&stage, daemon, &[]).await;
 }
 
@@ -266,7 +265,8 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
         }
     }
     let number = number.to_string();
-    let last = |line: &serde_json::Value| line["message"] == "Using certificate" && line["serial"] == *number;
+    let last =
+        |line: &serde_json::Value| line["event"] == event::CERTIFICATE_LOADED && line["serial"] == *number;
     daemon.wait_for_line("the last certificate", 1, last).await;
     load.answered(200).await;
 
@@ -276,7 +276,8 @@ async fn rotations_every_few_milliseconds_cost_no_client_anything() {
     assert!(used.len() > 3, "{used:?}");
     // Each attempt asks the agent anew: what is older than an attempt is not used in it.
     assert!(used.is_sorted_by_key(|serial| serial.parse::<u8>().unwrap()), "{used:?}");
-    assert!(!daemon.output().contains(WITHOUT), "{}", daemon.output());
+    assert_eq!(daemon.count(event::CERTIFICATE_REFUSED), 0, "{}", daemon.output());
+    assert_eq!(daemon.count(event::CERTIFICATE_UNAVAILABLE), 0, "{}", daemon.output());
     end(&stage, daemon, &[]).await;
 }
 

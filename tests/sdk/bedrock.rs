@@ -1,6 +1,7 @@
 //! SDKs that talk to models, and to STS, with what the daemon gives them. Roles Anywhere is in one Region, and what they
 //! talk to in another.
 
+use anchord_core::event;
 use std::process::Command;
 
 use anchord_emulator::AccessKey;
@@ -214,7 +215,7 @@ async fn a_stream_goes_on_while_the_daemon_renews_its_credentials() {
     let renew = async {
         emulator.wait_for_held(1).await;
         scene.stage.install(&scene.stage.leaf());
-        scene.daemon.wait_for_nth("Credentials renewed", 2).await;
+        scene.daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
         emulator.release();
     };
     let (came, ()) = tokio::join!(scene.with_boto3(Channel::ContainerFile, HAIKU), renew);

@@ -1,5 +1,6 @@
 //! The daemon as systemd runs it, on a stage of its own.
 
+use anchord_core::event;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Host {
 
     async fn start_ready(&mut self) {
         self.start();
-        self.daemon().wait_for("Ready").await;
+        self.daemon().wait_for(event::DAEMON_READY).await;
         self.systemd.wait_for_kept(1).await;
     }
 
@@ -102,7 +103,7 @@ impl Host {
 
     /// Waits until the daemon has renewed its credentials for the `nth` time, from 1.
     pub(crate) async fn renewed(&self, nth: usize) -> IssuedCredentials {
-        let line = self.daemon().wait_for_nth("Credentials renewed", nth).await;
+        let line = self.daemon().wait_for_nth(event::CREDENTIALS_RENEWED, nth).await;
         let mut issued = self.stage.emulator.issued().into_iter();
         issued.find(|set| line["access_key_id"] == *set.access_key_id).unwrap()
     }

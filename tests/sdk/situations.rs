@@ -1,5 +1,6 @@
 //! What happens to an SDK and to the daemon that it asks, and what must come of it.
 
+use anchord_core::event;
 use std::net::TcpListener;
 
 use anchord_emulator::IssuedCredentials;
@@ -175,7 +176,7 @@ impl Cell {
         let mut program = self.started(&host, &host.address().to_string()).await?;
         host.stage.emulator.stop().await;
         host.renew_certificate();
-        host.daemon().wait_for("Renewal failed; keeping credentials until they expire").await;
+        host.daemon().wait_for(event::CREDENTIALS_RENEWAL_FAILED).await;
 
         program.move_clock_to(host.first().expires_at - self.sdk.asks_again_with(self.channel));
         expect(&program.get().await?, &host.first(), "what is still valid")?;
@@ -192,7 +193,7 @@ impl Cell {
         let mut host = Host::asleep(&self.log).await;
         host.stage.emulator.stop().await;
         host.start();
-        host.daemon().wait_for("Listening").await;
+        host.daemon().wait_for(event::LISTENER_STARTED).await;
         let variables = self.channel.variables(&host.stage, &host.address().to_string(), "");
         let mut program = self.start(&host.stage, variables).await?;
         if let Ok(shown) = program.get().await {

@@ -22,6 +22,7 @@ use tracing::info;
 use tracing::warn;
 
 use anchord_core::credentials::Keys;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
@@ -157,9 +158,12 @@ impl AccessKeys {
         drop(state);
         let access_key_id = &*keys.access_key_id;
         if is_news {
-            info!(session, access_key_id, "Using other access keys");
+            info!(event = event::ACCESS_KEYS_REPLACED, session, access_key_id, "Using other access keys");
         } else if has_recovered {
-            info!(session, access_key_id, "The access keys can be read again");
+            info!(
+                event = event::ACCESS_KEYS_RECOVERED,
+                session, access_key_id, "The access keys can be read again"
+            );
         }
         if is_news { Found::News } else { Found::Known }
     }
@@ -226,7 +230,7 @@ impl AccessKeys {
             None => _ = self.lock().warning.clear(),
             Some(warning) => {
                 if self.lock().warning.is_new(warning.clone()) {
-                    warn!("{warning}");
+                    warn!(event = event::ACCESS_KEYS_WARNING, "{warning}");
                 }
             }
         }
@@ -235,7 +239,13 @@ impl AccessKeys {
     fn tell_fault(&self, session: &str, error: &AccessKeysError) {
         let fault = Chain(error).to_string();
         if self.lock().fault.is_new(fault.clone()) {
-            warn!(session, error = fault, hint = error.hint(), "The access keys cannot be read");
+            warn!(
+                event = event::ACCESS_KEYS_REFUSED,
+                session,
+                error = fault,
+                hint = error.hint(),
+                "The access keys cannot be read"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ pub mod content;
 pub mod credentials;
 pub mod endpoint;
 pub mod entropy;
+pub mod event;
 pub mod failure;
 pub mod issuer;
 pub mod private_file;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Reply;
 use anchord_core::clock;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_core::secret::Secret;
 
 /// The C runtime behind several SDKs refuses longer answers of the container provider (aws-c-auth, ECS provider).
@@ -36,7 +37,12 @@ pub(super) fn reply(credentials: &Credentials) -> Reply {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             let limit = SHORTEST_LIMIT_OF_ANY_CLIENT;
-            tracing::warn!(bytes, limit, "Credentials are longer than some SDKs accept");
+            tracing::warn!(
+                event = event::CREDENTIALS_TOO_LONG,
+                bytes,
+                limit,
+                "Credentials are longer than some SDKs accept"
+            );
         });
     }
     Reply::json(http::StatusCode::OK, body)

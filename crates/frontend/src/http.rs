@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 
 use super::Peer;
 use super::Route;
+use anchord_core::event;
 use exchange::Exchange;
 pub use listen::Listen;
 use listen::Trouble;
@@ -230,7 +231,10 @@ impl Shared {
         // Each connection ends itself within `drain`; a second more catches those that cannot even do that.
         let limit = self.limits.drain + Duration::from_secs(1);
         if tokio::time::timeout(limit, finished).await.is_err() {
-            tracing::warn!(listener = %self.name, connections = connections.len(), "Ended without draining");
+            tracing::warn!(
+                event = event::LISTENER_NOT_DRAINED,
+                listener = %self.name, connections = connections.len(), "Ended without draining"
+            );
             connections.shutdown().await;
         }
     }
@@ -250,7 +254,11 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 fn report(listener: &str, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
-        tracing::error!(listener, "A connection's task panicked; the listener goes on");
+        tracing::error!(
+            event = event::CONNECTION_PANICKED,
+            listener,
+            "A connection's task panicked; the listener goes on"
+        );
     }
 }
 

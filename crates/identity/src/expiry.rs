@@ -15,6 +15,7 @@ use super::leaf;
 use super::name;
 use super::pem;
 use anchord_core::clock;
+use anchord_core::event;
 
 /// One of the certificates that are sent, and how long it is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,22 +83,39 @@ impl Link {
         let not_after = clock::rfc3339(self.not_after);
         match (self.place, nearness) {
             (Place::Leaf, Nearness::Past) => {
-                error!(session, subject, serial, file, not_after, hint, "The certificate has expired");
+                error!(
+                    event = event::CERTIFICATE_ENDED,
+                    session, subject, serial, file, not_after, hint, "The certificate has expired"
+                );
             }
             (Place::Leaf, _) => {
                 warn!(
+                    event = event::CERTIFICATE_ENDING,
                     session,
-                    subject, serial, file, not_after, left_seconds, hint, "The certificate expires soon"
+                    subject,
+                    serial,
+                    file,
+                    not_after,
+                    left_seconds,
+                    hint,
+                    "The certificate expires soon"
                 );
             }
             (Place::Intermediate, Nearness::Past) => {
                 error!(
+                    event = event::CERTIFICATE_ENDED,
                     session,
-                    subject, serial, file, not_after, hint, "An intermediate certificate has expired"
+                    subject,
+                    serial,
+                    file,
+                    not_after,
+                    hint,
+                    "An intermediate certificate has expired"
                 );
             }
             (Place::Intermediate, _) => {
                 warn!(
+                    event = event::CERTIFICATE_ENDING,
                     session,
                     subject,
                     serial,
@@ -315,6 +333,7 @@ mod tests {
         reminders.tell("web", &both, END - Duration::days(6));
         reminders.tell("web", &both, END + Duration::SECOND);
 
+        let (ending, ended) = ("event=\"certificate.ending\"", "event=\"certificate.ended\"");
         let about = "session=\"web\" subject=\"CN=robot-7\" serial=\"17\" file=\"/etc/anchord/leaf.pem\" \
                      not_after=\"2026-03-11T12:00:00Z\"";
         let (leaf, ca) = (
@@ -324,10 +343,12 @@ mod tests {
         assert_eq!(
             log.news(),
             [
-                format!("WARN The certificate expires soon {about} left_seconds=518400 {leaf}"),
-                format!("WARN An intermediate certificate expires soon {about} left_seconds=518400 {ca}"),
-                format!("ERROR The certificate has expired {about} {leaf}"),
-                format!("ERROR An intermediate certificate has expired {about} {ca}"),
+                format!("WARN The certificate expires soon {ending} {about} left_seconds=518400 {leaf}"),
+                format!(
+                    "WARN An intermediate certificate expires soon {ending} {about} left_seconds=518400 {ca}"
+                ),
+                format!("ERROR The certificate has expired {ended} {about} {leaf}"),
+                format!("ERROR An intermediate certificate has expired {ended} {about} {ca}"),
             ]
         );
     }

@@ -31,6 +31,7 @@ use super::reading;
 use super::reading::PATIENCE;
 use super::spiffe::Stream;
 use anchord_core::clock::Clock;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::reported::Reported;
 
@@ -194,7 +195,10 @@ impl Lookout {
         let error = Chain(&trouble).to_string();
         if self.trouble.is_new(error.clone()) {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
-            warn!(session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words);
+            warn!(
+                event = event::WATCH_UNAVAILABLE,
+                session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words
+            );
         }
     }
 

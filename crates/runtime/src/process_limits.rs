@@ -8,6 +8,7 @@ use rustix::process::Rlimit;
 use tracing::debug;
 use tracing::warn;
 
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 
@@ -16,7 +17,10 @@ pub fn no_core_files() {
     let limit = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let dumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if let Err(error) = limit.and(dumpable) {
-        warn!(%error, "Core files could not be forbidden; a crash may leave secrets on disk");
+        warn!(
+            event = event::DAEMON_CORE_FILES_ALLOWED,
+            %error, "Core files could not be forbidden; a crash may leave secrets on disk"
+        );
     }
 }
 

@@ -18,6 +18,7 @@ use super::Snapshot;
 use anchord_core::clock::Moment;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 
@@ -88,16 +89,26 @@ impl Diary {
         let session = &*self.session;
         if let Some(since) = self.failing_since {
             let failing_for_seconds = (now.up - since.up).whole_seconds();
-            info!(session, failures = self.failures, failing_for_seconds, "Recovered");
+            info!(
+                event = event::CREDENTIALS_RECOVERED,
+                session,
+                failures = self.failures,
+                failing_for_seconds,
+                "Recovered"
+            );
         }
         (self.failures, self.failing_since, self.told, self.times_told) = (0, None, None, 0);
         let expires_at = rfc3339(held.expires_at());
         match spare {
             Some(end) => info!(
+                event = event::CREDENTIALS_KEPT,
                 session, %expires_at, granted_until = rfc3339(end), next_in_seconds = seconds(next_in),
                 "AWS granted credentials that end before those held; keeping the ones that live longer"
             ),
-            None => info!(session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed"),
+            None => info!(
+                event = event::CREDENTIALS_RENEWED,
+                session, %expires_at, access_key_id = held.access_key_id(), "Credentials renewed"
+            ),
         }
     }
 
@@ -120,18 +131,24 @@ impl Diary {
             debug!(session, %class, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
         } else if snapshot.inherited && self.left.is_handed_out() {
             warn!(
+                event = event::CREDENTIALS_INHERITED,
                 session, %class, error, hint, retry_in_seconds, expires_at,
                 "No credentials by the new settings; handing out those of the earlier ones until they expire"
             );
         } else if self.left.is_handed_out() {
             warn!(
+                event = event::CREDENTIALS_RENEWAL_FAILED,
                 session, %class, error, hint, retry_in_seconds, expires_at,
                 "Renewal failed; keeping credentials until they expire"
             );
         } else if needs_a_person {
-            error!(session, %class, error, hint, retry_in_seconds, expires_at, "No valid credentials");
+            error!(
+                event = event::CREDENTIALS_UNAVAILABLE,
+                session, %class, error, hint, retry_in_seconds, expires_at, "No valid credentials"
+            );
         } else {
             warn!(
+                event = event::CREDENTIALS_UNAVAILABLE,
                 session, %class, error, hint, retry_in_seconds, expires_at,
                 "No valid credentials; trying again"
             );
@@ -145,18 +162,24 @@ impl Diary {
         match (self.left, trouble) {
             (Left::Plenty | Left::Little, _) => {}
             (Left::Reserve, Some((class, error, hint))) => error!(
+                event = event::CREDENTIALS_WITHHELD,
                 session, %class, error, hint, %expires_at,
                 "Credentials are about to expire and are not handed out any more; no renewal has succeeded"
             ),
             (Left::Reserve, None) => info!(
+                event = event::CREDENTIALS_WITHHELD,
                 session, %expires_at,
                 "Credentials are about to expire and are not handed out any more; renewing"
             ),
             (Left::Nothing, Some((class, error, hint))) => error!(
+                event = event::CREDENTIALS_EXPIRED,
                 session, %class, error, hint, %expires_at,
                 "Credentials have expired; no renewal has succeeded"
             ),
-            (Left::Nothing, None) => info!(session, %expires_at, "Credentials have expired; renewing"),
+            (Left::Nothing, None) => info!(
+                event = event::CREDENTIALS_EXPIRED,
+                session, %expires_at, "Credentials have expired; renewing"
+            ),
         }
     }
 }
@@ -170,6 +193,7 @@ fn seconds(span: Duration) -> u64 {
 pub(super) fn clock_was_set(step: time::Duration) {
     let direction = if step.is_negative() { "back" } else { "forward" };
     warn!(
+        event = event::CLOCK_SET,
         seconds = step.abs().whole_seconds(),
         "The local clock was set {direction}; renewing, and judging credentials by the time since boot too"
     );
@@ -216,6 +240,7 @@ mod tests {
     use crate::support::TOKEN;
     use crate::support::credentials;
     use crate::support::failure;
+    use crate::support::is_of;
 
     /// What `write` logs at any level, a line an event.
     fn logged(write: impl FnOnce(&mut Diary)) -> Vec<String> {
@@ -258,7 +283,8 @@ mod tests {
         let lines = logged(|diary| renew(diary, &held));
 
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].starts_with("INFO Credentials renewed session=\"web\""), "{lines:?}");
+        assert!(is_of(&lines[0], "INFO", event::CREDENTIALS_RENEWED), "{lines:?}");
+        assert!(lines[0].contains("session=\"web\""), "{lines:?}");
         assert!(lines[0].contains("expires_at=2026-03-11T13:00:00Z"), "{lines:?}");
         assert!(lines[0].contains("access_key_id=\"ASIA"), "{lines:?}");
         assert!(!lines[0].contains(SECRET_KEY) && !lines[0].contains(TOKEN), "{lines:?}");
@@ -276,7 +302,7 @@ mod tests {
         });
 
         assert_eq!(levels(&lines), ["WARN", "WARN", "WARN", "DEBUG", "DEBUG", "INFO", "INFO", "INFO"]);
-        assert!(lines[0].contains("Renewal failed; keeping credentials until they expire"), "{lines:?}");
+        assert!(is_of(&lines[0], "WARN", event::CREDENTIALS_RENEWAL_FAILED), "{lines:?}");
         assert!(
             lines[0].contains(
                 "class=transient error=\"no route; request 0ab\" retry_in_seconds=7 expires_at=2026-03-11T13:00:00Z"
@@ -284,8 +310,9 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[4].contains("failures=5"), "{lines:?}");
-        assert!(lines[5].contains("Recovered session=\"web\" failures=5 failing_for_seconds=0"), "{lines:?}");
-        assert!(lines[7].contains("Credentials renewed"), "{lines:?}");
+        assert!(is_of(&lines[5], "INFO", event::CREDENTIALS_RECOVERED), "{lines:?}");
+        assert!(lines[5].contains("session=\"web\" failures=5 failing_for_seconds=0"), "{lines:?}");
+        assert!(is_of(&lines[7], "INFO", event::CREDENTIALS_RENEWED), "{lines:?}");
     }
 
     #[test]
@@ -343,8 +370,8 @@ mod tests {
             diary.note(true, &refused(&dead), (RETRY_IN, None), NOON);
         });
 
-        assert!(lines[0].starts_with("WARN No credentials by the new settings; handing out"), "{lines:?}");
-        assert!(lines[1].starts_with("ERROR No valid credentials"), "{lines:?}");
+        assert!(is_of(&lines[0], "WARN", event::CREDENTIALS_INHERITED), "{lines:?}");
+        assert!(is_of(&lines[1], "ERROR", event::CREDENTIALS_UNAVAILABLE), "{lines:?}");
     }
 
     #[test]
@@ -368,8 +395,8 @@ mod tests {
         let (failing, renewing) = (told(Some(&refused)), told(None));
 
         assert_eq!(levels(&failing), ["INFO", "ERROR", "ERROR"], "{failing:?}");
-        assert!(failing[1].contains("are about to expire and are not handed out any more"), "{failing:?}");
-        assert!(failing[2].contains("Credentials have expired; no renewal has succeeded"), "{failing:?}");
+        assert!(is_of(&failing[1], "ERROR", event::CREDENTIALS_WITHHELD), "{failing:?}");
+        assert!(is_of(&failing[2], "ERROR", event::CREDENTIALS_EXPIRED), "{failing:?}");
         for line in &failing[1..] {
             assert!(line.contains("hint=\"enable the profile\""), "{line}");
             assert!(line.contains("expires_at=2026-03-11T13:00:00Z"), "{line}");
@@ -388,10 +415,8 @@ mod tests {
             diary.note(true, &state(Some(&held), None), (RETRY_IN, None), later);
         });
 
-        assert!(
-            lines[2].contains("Recovered session=\"web\" failures=2 failing_for_seconds=754"),
-            "{lines:?}"
-        );
+        assert!(is_of(&lines[2], "INFO", event::CREDENTIALS_RECOVERED), "{lines:?}");
+        assert!(lines[2].contains("session=\"web\" failures=2 failing_for_seconds=754"), "{lines:?}");
     }
 
     #[test]

@@ -171,6 +171,16 @@ impl Log {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
+
+    /// How many lines there are of `event` at `level`.
+    pub(super) fn count(&self, level: &str, event: &str) -> usize {
+        self.lines().iter().filter(|line| is_of(line, level, event)).count()
+    }
+}
+
+/// Whether `line` of a log is one of `event` at `level`.
+pub(super) fn is_of(line: &str, level: &str, event: &str) -> bool {
+    line.starts_with(level) && line.contains(&format!("event={event:?}"))
 }
 
 impl io::Write for Log {

@@ -23,6 +23,7 @@ use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_config::Settings;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_runtime::assembly::Seams;
@@ -122,8 +123,13 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
 
-    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
-    info!(version = env!("CARGO_PKG_VERSION"), sessions = settings.sessions.len(), "Starting");
+    settings.warnings.iter().for_each(|warning| warn!(event = event::CONFIG_WARNING, "{warning}"));
+    info!(
+        event = event::DAEMON_STARTED,
+        version = env!("CARGO_PKG_VERSION"),
+        sessions = settings.sessions.len(),
+        "Starting"
+    );
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
     // Signals that come while one is being obeyed are one more, together.
     let (ask, asked) = mpsc::channel(1);

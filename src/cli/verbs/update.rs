@@ -27,6 +27,7 @@ use anchord_config as config;
 use anchord_config::CredentialsFile;
 use anchord_config::Environment;
 use anchord_config::Settings;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::Issuer;
@@ -167,7 +168,7 @@ async fn until_told_to_stop(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    info!("Stopped; the file stays as it is");
+    info!(event = event::UPDATE_STOPPED, "Stopped; the file stays as it is");
     Ok(())
 }
 

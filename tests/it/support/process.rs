@@ -1,5 +1,6 @@
 //! The shipped binary as child processes, whose output is waited for instead of slept on.
 
+use anchord_core::event;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::path::Path;
@@ -91,6 +92,11 @@ pub(crate) async fn to_the_end(mut command: Command) -> Ran {
     }
 }
 
+/// How many lines of `output`, which is a log, are of `event`.
+pub(crate) fn count_of(event: &str, output: &str) -> usize {
+    output.matches(&format!("{event:?}")).count()
+}
+
 /// A running daemon; killed with the value.
 pub(crate) struct Daemon {
     child: Child,
@@ -107,7 +113,7 @@ impl Drop for Daemon {
 impl Daemon {
     pub(crate) async fn start(configuration: &Path) -> Self {
         let daemon = Self::unready(configuration);
-        daemon.wait_for("Ready").await;
+        daemon.wait_for(event::DAEMON_READY).await;
         daemon
     }
 
@@ -140,14 +146,19 @@ impl Daemon {
         self.lines.borrow().lock().unwrap().join("\n")
     }
 
-    /// The first log line whose message is `message`.
-    pub(crate) async fn wait_for(&self, message: &str) -> Value {
-        self.wait_for_nth(message, 1).await
+    /// The first log line of `event`, an id of `anchord_core::event`.
+    pub(crate) async fn wait_for(&self, event: &str) -> Value {
+        self.wait_for_nth(event, 1).await
     }
 
-    /// The log line in which `message` stands for the `nth` time, from 1.
-    pub(crate) async fn wait_for_nth(&self, message: &str, nth: usize) -> Value {
-        self.wait_for_line(&format!("{message:?}"), nth, |line| line["message"] == message).await
+    /// The `nth` log line of `event`, from 1.
+    pub(crate) async fn wait_for_nth(&self, event: &str, nth: usize) -> Value {
+        self.wait_for_line(event, nth, |line| line["event"] == event).await
+    }
+
+    /// How many log lines of `event` there are so far.
+    pub(crate) fn count(&self, event: &str) -> usize {
+        count_of(event, &self.output())
     }
 
     /// The `nth` log line, from 1, that is `wanted`; `what` names it where it never comes.
@@ -199,7 +210,7 @@ impl Daemon {
 
     /// `host:port` of its HTTP listener.
     pub(crate) async fn http(&self) -> String {
-        let line = self.wait_for("Listening").await;
+        let line = self.wait_for(event::LISTENER_STARTED).await;
         line["address"].as_str().unwrap().to_owned()
     }
 

@@ -2,6 +2,7 @@
 
 mod made;
 
+use anchord_core::event;
 use anchord_emulator::KeyKind;
 use anchord_emulator::Leaf;
 use anchord_emulator::LeafRequest;
@@ -59,7 +60,7 @@ async fn every_kind_of_key_in_every_form_has_a_session() {
 
     let daemon = stage.daemon().await;
 
-    let ready = daemon.wait_for("Ready").await;
+    let ready = daemon.wait_for(event::DAEMON_READY).await;
     let live = (ready["live"].as_u64(), ready["sessions"].as_u64());
     assert_eq!(live, (Some(sessions), Some(sessions)), "{}", daemon.output());
     assert_eq!(stage.emulator.sessions_created() as u64, sessions);
@@ -78,7 +79,7 @@ async fn scrypt_at_openssls_cost_is_no_reason_to_be_late() {
 
     let daemon = stage.daemon().await;
 
-    assert_eq!(daemon.wait_for("Ready").await["live"], 1, "{}", daemon.output());
+    assert_eq!(daemon.wait_for(event::DAEMON_READY).await["live"], 1, "{}", daemon.output());
 }
 
 async fn complaint(daemon: &Daemon, session: &str, error: &str) -> Value {
@@ -178,7 +179,7 @@ async fn what_ails_a_file_is_told_with_what_to_do_and_mended_under_the_daemon() 
     for ill in ills() {
         daemon
             .wait_for_line(ill.name, 1, |line| {
-                line["session"] == ill.name && line["message"] == "Credentials renewed"
+                line["session"] == ill.name && line["event"] == event::CREDENTIALS_RENEWED
             })
             .await;
     }
@@ -199,7 +200,7 @@ async fn renewals_that_nobody_notices(form: Form, kind: KeyKind) {
         load.answered(50).await;
         stage.emulator.set_clock_offset(time::Duration::seconds(2 * i64::try_from(renewal).unwrap()));
         form.write(&stage, "robot", &leaf_of(&stage, kind));
-        daemon.wait_for_nth("Credentials renewed", renewal).await;
+        daemon.wait_for_nth(event::CREDENTIALS_RENEWED, renewal).await;
     }
     load.answered(50).await;
 

@@ -1,5 +1,6 @@
 //! The process that holds a module ends with its parent, whatever the module does.
 
+use anchord_core::event;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -332,7 +333,7 @@ async fn a_module_does_not_see_the_secrets_in_the_daemons_environment() {
     hsm.tell(command.envs(secrets)).args(["run", "--config"]).arg(stage.path("anchord.toml"));
 
     let daemon = Daemon::of(command);
-    daemon.wait_for("Ready").await;
+    daemon.wait_for(event::DAEMON_READY).await;
 
     let holder = holders(&daemon)[0].as_raw_pid();
     let variables = fs_err::read_to_string(format!("/proc/{holder}/environ")).unwrap();

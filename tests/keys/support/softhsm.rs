@@ -1,5 +1,6 @@
 //! SoftHSM 2 with tokens of one test's own, and a module in front of it that misbehaves on request.
 
+use anchord_core::event;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -212,7 +213,7 @@ impl SoftHsm {
         let mut command = process::anchord();
         self.tell(&mut command).args(["run", "--config"]).arg(stage.path("anchord.toml"));
         let daemon = Daemon::of(command);
-        daemon.wait_for("Ready").await;
+        daemon.wait_for(event::DAEMON_READY).await;
         daemon
     }
 

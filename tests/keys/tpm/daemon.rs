@@ -1,5 +1,6 @@
 //! The daemon with keys in swtpm: credentials from the emulator, whatever happens to the TPM.
 
+use anchord_core::event;
 use anchord_emulator::Certificate;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
@@ -14,9 +15,6 @@ use crate::load::Load;
 use crate::support::Daemon;
 use crate::support::Stage;
 use crate::support::client;
-
-const RENEWED: &str = "Credentials renewed";
-const KEEPING: &str = "The certificate cannot be loaded; keeping the one in use";
 
 /// A certificate for a key of the TPM; each with another serial number.
 fn certify(stage: &Stage, made: &Made) -> Certificate {
@@ -96,7 +94,7 @@ async fn every_kind_of_key_gives_credentials_from_a_handle_and_from_a_file() {
     stage.configure(&format!("{tables}[imds]\nenabled = false\n"));
 
     let daemon = stage.daemon().await;
-    daemon.wait_for_nth(RENEWED, names.len()).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, names.len()).await;
 
     for name in &names {
         let reply = client::container(&daemon.http().await, name, &stage.bearer(name)).await;
@@ -121,7 +119,7 @@ async fn a_wrong_passphrase_costs_one_attempt_and_a_corrected_one_is_taken() {
     assert!(!scene.is_served(&daemon).await);
     assert_eq!(scene.tpm.lockout_counter(), 1);
     scene.stage.write("passphrase", "s3cret\n");
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert!(scene.is_served(&daemon).await);
     assert_eq!(scene.tpm.lockout_counter(), 1);
 }
@@ -136,7 +134,7 @@ async fn the_certificate_of_another_key_is_refused_and_the_right_one_taken() {
     error(&daemon, "belongs to the private key").await;
     scene.renew(1);
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert!(scene.is_served(&daemon).await);
 }
 
@@ -150,7 +148,7 @@ async fn a_tpm_that_comes_late_is_waited_for() {
     assert!(line["hint"].as_str().unwrap().contains("start the emulator"), "{line}");
     scene.tpm.restart();
 
-    daemon.wait_for(RENEWED).await;
+    daemon.wait_for(event::CREDENTIALS_RENEWED).await;
     assert!(scene.is_served(&daemon).await);
 }
 
@@ -174,7 +172,7 @@ async fn no_client_notices_that_certificates_are_renewed_or_that_the_tpm_went_an
     let mut load = Load::start(&scene.stage, &daemon).await;
 
     scene.renew(1);
-    daemon.wait_for_nth(RENEWED, 2).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     load.answered(100).await;
     // Looked at before the power cut, for a TPM counts that as an attempt too.
     assert_eq!(scene.tpm.lockout_counter(), 0);
@@ -184,10 +182,10 @@ async fn no_client_notices_that_certificates_are_renewed_or_that_the_tpm_went_an
     load.answered(100).await;
     scene.tpm.restart();
     scene.renew(3);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
     load.answered(100).await;
 
-    assert_eq!(line["message"], KEEPING);
+    assert_eq!(line["event"], event::CERTIFICATE_REFUSED);
     load.end().await;
 }
 
@@ -216,12 +214,12 @@ async fn a_passphrase_that_is_spoiled_under_load_costs_no_client_anything() {
 
     scene.stage.write("passphrase", "mistyped\n");
     scene.renew(1);
-    let line = daemon.wait_for("The key does not sign; going on with the one before").await;
+    let line = daemon.wait_for(event::CERTIFICATE_UNUSABLE).await;
     assert!(line["error"].as_str().unwrap().contains("authorization value"), "{line}");
     load.answered(50).await;
     scene.stage.write("passphrase", "s3cret\n");
     scene.renew(2);
-    daemon.wait_for_nth(RENEWED, 3).await;
+    daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 3).await;
 
     load.end().await;
     assert_eq!(scene.tpm.lockout_counter(), 1);

@@ -28,6 +28,7 @@ use anchord_core::clock::Reading;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::End;
 use anchord_core::credentials::Origin;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
@@ -171,7 +172,11 @@ impl Failover {
             Ok(_) => {
                 state.failures = 0;
                 if std::mem::take(&mut state.on_detour) {
-                    info!(session = self.session, "The first endpoint works again");
+                    info!(
+                        event = event::UPSTREAM_FIRST_AGAIN,
+                        session = self.session,
+                        "The first endpoint works again"
+                    );
                 }
             }
             // A file that cannot be read says nothing about the endpoint.
@@ -199,6 +204,7 @@ impl Failover {
             return;
         }
         warn!(
+            event = event::UPSTREAM_FALLBACK,
             session = self.session,
             region = self.region.as_str(),
             class = %failure.class(),

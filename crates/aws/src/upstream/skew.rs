@@ -13,6 +13,7 @@ use anchord_core::clock::CLOCK_STEP;
 use anchord_core::clock::Moment;
 use anchord_core::clock::Reading;
 use anchord_core::clock::near_zero_is_zero;
+use anchord_core::event;
 
 /// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
 const TOLERANCE: Duration = CLOCK_STEP;
@@ -73,11 +74,12 @@ impl Skew {
 
 fn log(ahead: Duration) {
     if ahead.is_zero() {
-        info!("The local clock agrees with AWS again");
+        info!(event = event::CLOCK_RIGHT, "The local clock agrees with AWS again");
         return;
     }
     let direction = if ahead.is_positive() { "behind" } else { "ahead of" };
     warn!(
+        event = event::CLOCK_WRONG,
         seconds = ahead.abs().whole_seconds(),
         "The local clock is {direction} AWS's; signing with AWS's time; hint: synchronise this host's clock"
     );
@@ -179,7 +181,8 @@ mod tests {
         assert!(learn(&skew, LOCAL.wall));
 
         let lines = log.lines();
-        let told: Vec<_> = lines.iter().map(|line| line.split(&[';', '"']).next().unwrap()).collect();
+        let told = lines.iter().map(|line| line.split(" event=").next().unwrap().split(';').next().unwrap());
+        let told: Vec<_> = told.collect();
         assert_eq!(
             told,
             [

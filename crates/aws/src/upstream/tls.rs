@@ -26,6 +26,7 @@ use tracing::warn;
 
 use anchord_core::clock::Clock;
 use anchord_core::content;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_identity::Authorities;
@@ -108,7 +109,10 @@ pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConf
     };
     let verifier = OfFile::new(path)?;
     for told in &verifier.unusable {
-        warn!(ca_file = %path.display(), "A part of the CA file is not used: {told}");
+        warn!(
+            event = event::UPSTREAM_CA_FILE_WARNING,
+            ca_file = %path.display(), "A part of the CA file is not used: {told}"
+        );
     }
     Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
@@ -303,7 +307,10 @@ fn system_roots() -> RootCertStore {
     let (added, _) = roots.add_parsable_certificates(native.certs);
     if added == 0 {
         // An image made from scratch has none; AWS's public endpoints chain to Mozilla's.
-        warn!("The system has no trusted roots; using the built-in ones");
+        warn!(
+            event = event::UPSTREAM_BUILT_IN_ROOTS,
+            "The system has no trusted roots; using the built-in ones"
+        );
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots

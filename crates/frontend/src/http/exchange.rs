@@ -31,6 +31,7 @@ use crate::Peer;
 use crate::Reply;
 use crate::Route;
 use crate::router;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 
@@ -68,7 +69,10 @@ impl Exchange {
             Ok(Ok(reply)) => reply,
             Ok(Err(_panic)) => {
                 let path = loggable(head.uri.path());
-                tracing::error!(listener = %self.listener, request = number, path, "A request's handler panicked");
+                tracing::error!(
+                    event = event::REQUEST_PANICKED,
+                    listener = %self.listener, request = number, path, "A request's handler panicked"
+                );
                 failing(&head, StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled")
             }
             Err(_) => closing(&head, StatusCode::SERVICE_UNAVAILABLE, "the request took too long"),
@@ -116,7 +120,10 @@ impl Exchange {
         tracing::debug!(listener, request = number, %peer, method, path, status, "Answered");
         let Some(why) = reply.denial() else { return };
         if let Some(untold) = self.refusals.again(Instant::now()) {
-            tracing::warn!(listener, request = number, %peer, path, status, why, untold, "Refused a request");
+            tracing::warn!(
+                event = event::REQUEST_REFUSED,
+                listener, request = number, %peer, path, status, why, untold, "Refused a request"
+            );
         } else {
             tracing::debug!(listener, request = number, %peer, path, status, why, "Refused a request");
         }

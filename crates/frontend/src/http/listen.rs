@@ -17,6 +17,7 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
 use crate::Peer;
+use anchord_core::event;
 
 /// Where connections come from.
 pub trait Listen: Send + Sync + 'static {
@@ -90,7 +91,10 @@ impl Trouble {
     fn failed(&mut self, error: &io::Error) -> Duration {
         let listener = &*self.listener;
         if self.failures == 0 {
-            tracing::warn!(listener, %error, "Cannot accept connections for now");
+            tracing::warn!(
+                event = event::LISTENER_FAILING,
+                listener, %error, "Cannot accept connections for now"
+            );
         } else {
             tracing::debug!(listener, %error, failures = self.failures, "Still cannot accept connections");
         }
@@ -102,7 +106,12 @@ impl Trouble {
     fn over(&mut self) {
         if self.failures > 0 {
             let listener = &*self.listener;
-            tracing::info!(listener, failures = self.failures, "Accepting connections again");
+            tracing::info!(
+                event = event::LISTENER_RECOVERED,
+                listener,
+                failures = self.failures,
+                "Accepting connections again"
+            );
             self.failures = 0;
         }
     }

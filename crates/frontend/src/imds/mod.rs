@@ -26,6 +26,7 @@ use super::Reply;
 use super::document;
 use super::guard;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_session::Freshness;
@@ -124,7 +125,7 @@ impl Imds {
         match self.tokens.issue(life) {
             Ok(token) => Reply::text(token.expose()).header(TTL.clone(), HeaderValue::from(life.seconds())),
             Err(error) => {
-                tracing::error!(%error, "Cannot make an IMDS token");
+                tracing::error!(event = event::IMDS_TOKEN_FAILED, %error, "Cannot make an IMDS token");
                 Reply::empty(StatusCode::SERVICE_UNAVAILABLE)
             }
         }

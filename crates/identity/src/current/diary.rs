@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::Error;
 use crate::Identity;
 use anchord_core::clock;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
@@ -56,7 +57,7 @@ impl Diary {
 
         let session = self.session();
         if is_new {
-            info!(
+            info!(event = event::CERTIFICATE_LOADED,
                 session,
                 subject = identity.subject(),
                 serial = identity.serial(),
@@ -65,11 +66,11 @@ impl Diary {
                 "Using certificate"
             );
         } else if recovered {
-            info!(session, "The certificate can be loaded again");
+            info!(event = event::CERTIFICATE_RECOVERED, session, "The certificate can be loaded again");
         }
         for warning in warnings {
             if is_new || !known.contains(&warning) {
-                warn!(session, "{warning}");
+                warn!(event = event::CERTIFICATE_WARNING, session, "{warning}");
             }
         }
     }
@@ -81,9 +82,21 @@ impl Diary {
         if !self.reports().fault.is_new(fault.clone()) {
             debug!(session, error = fault, "The certificate still cannot be loaded");
         } else if is_kept {
-            warn!(session, error = fault, hint, "The certificate cannot be loaded; keeping the one in use");
+            warn!(
+                event = event::CERTIFICATE_REFUSED,
+                session,
+                error = fault,
+                hint,
+                "The certificate cannot be loaded; keeping the one in use"
+            );
         } else if reporter == Reporter::Diary {
-            warn!(session, error = fault, hint, "The certificate cannot be loaded");
+            warn!(
+                event = event::CERTIFICATE_UNAVAILABLE,
+                session,
+                error = fault,
+                hint,
+                "The certificate cannot be loaded"
+            );
         }
     }
 
@@ -92,6 +105,7 @@ impl Diary {
         if self.reports().doubt.is_new(doubt.clone()) {
             let (session, hint) = (self.session(), error.hint());
             warn!(
+                event = event::CERTIFICATE_NOT_VALID_LOCALLY,
                 session,
                 error = doubt,
                 hint,
@@ -107,7 +121,10 @@ impl Diary {
             return;
         }
         let (hint, in_use) = (why.hint(), used.serial());
-        warn!(session, error, hint, in_use, "The key does not sign; going on with the one before");
+        warn!(
+            event = event::CERTIFICATE_UNUSABLE,
+            session, error, hint, in_use, "The key does not sign; going on with the one before"
+        );
     }
 
     pub(super) fn refused(&self, refused: &Identity, used: &Identity, why: &Failure, is_new: bool) {
@@ -116,7 +133,7 @@ impl Diary {
             debug!(session, serial, error, "AWS still refuses the new certificate");
             return;
         }
-        warn!(
+        warn!(event = event::CERTIFICATE_DENIED,
             session,
             serial,
             error,
@@ -129,7 +146,7 @@ impl Diary {
 
     pub(super) fn accepted_after_refusal(&self, identity: &Identity) {
         let (session, serial) = (self.session(), identity.serial());
-        info!(session, serial, "AWS accepts the new certificate now");
+        info!(event = event::CERTIFICATE_ACCEPTED, session, serial, "AWS accepts the new certificate now");
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {

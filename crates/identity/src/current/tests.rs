@@ -9,9 +9,11 @@ use super::*;
 use crate::FileError;
 use crate::support::Folder;
 use crate::support::Log;
+use crate::support::is_of;
 use crate::support::leaf_of;
 use crate::support::now;
 use crate::support::root;
+use anchord_core::event;
 
 struct Bench {
     folder: Folder,
@@ -48,7 +50,9 @@ impl Bench {
 async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
     let bench = Bench::new();
     let mut used = bench.load().await.unwrap();
-    assert!(bench.log.news()[0].starts_with("INFO Using certificate session=\"web\" subject=\"CN=robot-7\""));
+    let told = bench.log.news();
+    assert!(is_of(&told[0], "INFO", event::CERTIFICATE_LOADED), "{told:?}");
+    assert!(told[0].contains("session=\"web\" subject=\"CN=robot-7\""), "{told:?}");
     let certificate = fs_err::read(bench.folder.path("leaf.pem")).unwrap();
 
     for _ in 0..2 {
@@ -59,7 +63,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         let told = bench.log.news();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].starts_with("WARN The certificate cannot be loaded; keeping the one in use")
+            is_of(&told[0], "WARN", event::CERTIFICATE_REFUSED)
                 && told[0].contains("leaf.pem` is damaged in line 1: a section has no END line\"")
                 && told[0].contains("hint=\"copy the file again"),
             "{told:?}"
@@ -68,7 +72,8 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         bench.folder.write("leaf.pem", &certificate);
         assert_eq!(bench.current.look(now()).await, Found::Known);
         used = bench.load().await.unwrap();
-        assert_eq!(bench.log.news(), ["INFO The certificate can be loaded again session=\"web\""]);
+        let told = bench.log.news();
+        assert!(told.len() == 1 && is_of(&told[0], "INFO", event::CERTIFICATE_RECOVERED), "{told:?}");
     }
 }
 
@@ -116,7 +121,7 @@ async fn without_an_identity_the_attempts_error_is_not_told_twice() {
     bench.folder.write("leaf.pem", "garbage");
     bench.current.look(now()).await;
     let told = bench.log.news();
-    assert!(told[0].starts_with("WARN The certificate cannot be loaded session=\"web\""), "{told:?}");
+    assert!(is_of(&told[0], "WARN", event::CERTIFICATE_UNAVAILABLE), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +224,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
         tokio::task::yield_now().await;
     }
     bench.load().await.unwrap();
-    assert!(bench.log.news()[0].contains("can be loaded again"));
+    assert!(is_of(&bench.log.news()[0], "INFO", event::CERTIFICATE_RECOVERED));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,9 +283,8 @@ async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].starts_with(
-            "WARN AWS refuses the new certificate; going on with the previous one session=\"web\""
-        ) && told[0].contains(&format!("serial=\"{}\"", second.serial()))
+        is_of(&told[0], "WARN", event::CERTIFICATE_DENIED)
+            && told[0].contains(&format!("serial=\"{}\"", second.serial()))
             && told[0].contains(&format!("in_use=\"{}\"", first.serial()))
             && told[0].contains("error=\"AWS answered 403 (0)\" hint=\"name the right CA\""),
         "{told:?}"
@@ -290,7 +294,7 @@ async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
     bench.current.accepted(&second);
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("INFO AWS accepts the new certificate now"), "{told:?}");
+    assert!(is_of(&told[0], "INFO", event::CERTIFICATE_ACCEPTED), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,9 @@ use super::frames::Frames;
 use super::*;
 use crate::support::Folder;
 use crate::support::Log;
+use crate::support::is_of;
 use crate::support::root;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
@@ -453,13 +455,13 @@ async fn an_agent_that_is_away_is_told_once_and_looked_for_every_half_minute() {
     assert!(!hears(&mut stream, HOUR * 3).await);
     let told = log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("WARN Cannot hear of new SVIDs"), "{told:?}");
+    assert!(is_of(&told[0], "WARN", event::SPIFFE_UNREACHABLE), "{told:?}");
     assert!(told[0].contains("session=\"web\"") && told[0].contains("is not there"), "{told:?}");
     bench.agent.restart().await.unwrap();
 
     assert!(hears(&mut stream, Duration::from_secs(31)).await);
     let told = log.news();
-    assert!(told.len() == 1 && told[0].starts_with("INFO The SPIFFE agent is heard again"), "{told:?}");
+    assert!(told.len() == 1 && is_of(&told[0], "INFO", event::SPIFFE_RECOVERED), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use super::Endpoint;
 use super::Error;
 use super::Fault;
 use super::agent;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
 use anchord_core::reported::Reported;
@@ -109,7 +110,7 @@ impl Listener {
     fn heard(&mut self) {
         self.failures = 0;
         if self.trouble.clear() {
-            info!(session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again");
+            info!(event = event::SPIFFE_RECOVERED, session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again");
         }
         self.pushed.notify_one();
     }
@@ -124,7 +125,13 @@ impl Listener {
             debug!(session, error = text, "The stream of SVIDs has ended; opening another one");
             return;
         }
-        warn!(session, error = text, hint, "Cannot hear of new SVIDs; trying again until the agent answers");
+        warn!(
+            event = event::SPIFFE_UNREACHABLE,
+            session,
+            error = text,
+            hint,
+            "Cannot hear of new SVIDs; trying again until the agent answers"
+        );
     }
 }
 

@@ -30,6 +30,7 @@ use super::inotify::Event;
 use super::inotify::Queue;
 use super::inotify::Watched;
 use crate::reading::PATIENCE;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::reported::Reported;
 
@@ -123,7 +124,13 @@ impl Ear {
         let error = Chain(trouble).to_string();
         if self.shared.lock().trouble.is_new(error.clone()) {
             let every_seconds = every.as_secs();
-            warn!(error, hint = trouble.hint(), every_seconds, "Cannot watch files; looking at intervals");
+            warn!(
+                event = event::WATCH_UNAVAILABLE,
+                error,
+                hint = trouble.hint(),
+                every_seconds,
+                "Cannot watch files; looking at intervals"
+            );
         }
     }
 
@@ -263,7 +270,10 @@ impl Reading {
                 Ok(events) => events.iter().for_each(|event| shared.lock().dispatch(event)),
                 Err(error) => {
                     let (error, hint) = (error.to_string(), "it is opened anew");
-                    warn!(error, hint, "The system's queue of file events has failed");
+                    warn!(
+                        event = event::WATCH_QUEUE_FAILED,
+                        error, hint, "The system's queue of file events has failed"
+                    );
                     return;
                 }
             }

@@ -13,6 +13,7 @@ use crate::Current;
 use crate::Source;
 use crate::support::Folder;
 use crate::support::Log;
+use crate::support::is_of;
 use crate::support::key;
 use crate::support::leaf_of;
 use crate::support::now;
@@ -108,7 +109,7 @@ async fn a_new_pair_is_taken_and_told_once() {
     bench.assert_taken(&renewed).await;
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("INFO Using certificate"), "{told:?}");
+    assert!(is_of(&told[0], "INFO", event::CERTIFICATE_LOADED), "{told:?}");
     assert!(!bench.is_told_within(HOUR * 3).await, "once is enough");
 }
 
@@ -136,7 +137,10 @@ async fn a_certificate_whose_key_comes_seconds_later_is_taken_with_it() {
     assert!(!bench.is_told_within(Duration::from_secs(5)).await);
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("keeping the one in use") && told[0].contains("belongs to"), "{told:?}");
+    assert!(
+        is_of(&told[0], "WARN", event::CERTIFICATE_REFUSED) && told[0].contains("belongs to"),
+        "{told:?}"
+    );
     bench.folder.write("key.pem", key(&renewed));
 
     bench.assert_taken(&renewed).await;
@@ -155,7 +159,7 @@ async fn a_pair_is_looked_at_when_it_has_been_left_alone() {
 
     bench.assert_taken(&renewed).await;
     let told = bench.log.news();
-    assert!(told.len() == 1 && told[0].starts_with("INFO Using certificate"), "{told:?}");
+    assert!(told.len() == 1 && is_of(&told[0], "INFO", event::CERTIFICATE_LOADED), "{told:?}");
 }
 
 /// The writer has the file open for half a minute.
@@ -209,7 +213,7 @@ async fn a_kubernetes_volume_that_is_swapped_is_taken_every_time() {
         fs_err::remove_dir_all(bench.folder.path(&format!("..2026_03_11_{}", round - 1))).unwrap();
         bench.assert_taken(&renewed).await;
     }
-    assert!(bench.log.news().iter().all(|line| line.starts_with("INFO Using certificate")));
+    assert!(bench.log.news().iter().all(|line| is_of(line, "INFO", event::CERTIFICATE_LOADED)));
 }
 
 /// certbot: `live/name/cert.pem` is a link to `../../archive/name/cert1.pem`, replaced file by file.
@@ -284,7 +288,7 @@ async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
     assert!(!bench.is_told_within(Duration::from_secs(5)).await);
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("WARN The certificate cannot be loaded; keeping the one in use"), "{told:?}");
+    assert!(is_of(&told[0], "WARN", event::CERTIFICATE_REFUSED), "{told:?}");
     assert!(told[0].contains("a/b/key.pem`: No such file or directory"), "{told:?}");
     assert!(told[0].contains("hint=\"put the file there"), "{told:?}");
 
@@ -292,7 +296,8 @@ async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
     bench.folder.write("a/b/leaf.pem", first.certificate_pem());
     bench.folder.write("a/b/key.pem", key(&first));
     assert!(!bench.is_told_within(Duration::from_secs(5)).await, "the same certificate is back");
-    assert_eq!(bench.log.news(), ["INFO The certificate can be loaded again session=\"web\""]);
+    let told = bench.log.news();
+    assert!(told.len() == 1 && is_of(&told[0], "INFO", event::CERTIFICATE_RECOVERED), "{told:?}");
 
     fs_err::remove_dir_all(bench.folder.path("a")).unwrap();
     let renewed = publish(&bench);
@@ -333,7 +338,7 @@ async fn a_file_that_is_removed_is_told() {
 
     let told = bench.log.news();
     assert!(
-        told[0].contains("keeping the one in use") && told[0].contains("leaf.pem`: No such file"),
+        is_of(&told[0], "WARN", event::CERTIFICATE_REFUSED) && told[0].contains("leaf.pem`: No such file"),
         "{told:?}"
     );
 }
@@ -360,7 +365,10 @@ async fn a_change_of_permissions_is_noticed() {
     if rustix::process::geteuid().is_root() {
         assert_eq!(told, [""; 0]);
     } else {
-        assert!(told[0].contains("Permission denied") && told[0].contains("keeping the one"), "{told:?}");
+        assert!(
+            told[0].contains("Permission denied") && is_of(&told[0], "WARN", event::CERTIFICATE_REFUSED),
+            "{told:?}"
+        );
     }
 }
 
@@ -406,7 +414,7 @@ async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].starts_with("WARN Cannot watch files; looking at intervals error=")
+        is_of(&told[0], "WARN", event::WATCH_UNAVAILABLE)
             && told[0].contains("Too many open files")
             && told[0].contains("max_user_instances")
             && told[0].contains("every_seconds=30"),
@@ -447,12 +455,7 @@ async fn files_that_could_not_be_used_are_tried_again_at_each_look() {
     let clock = Clock::manual(now());
     bench.current.load(clock.now()).await.unwrap();
     let told = bench.log.news();
-    assert!(
-        told[0].starts_with(
-            "WARN The certificate is not valid by this host's clock; asking AWS, which judges by its own"
-        ),
-        "{told:?}"
-    );
+    assert!(is_of(&told[0], "WARN", event::CERTIFICATE_NOT_VALID_LOCALLY), "{told:?}");
     let watchers = clock.clone();
     bench.watch(|watcher| watcher.clock = watchers).await;
 
@@ -518,13 +521,17 @@ async fn the_end_of_a_certificate_is_told_by_wall_time() {
     bench.watch(|watcher| watcher.clock = watchers).await;
     assert_eq!(bench.log.news(), [""; 0]);
 
-    let expected = ["WARN The certificate expires soon", "WARN The certificate expires soon"];
-    for (days, expected) in [(11, expected[0]), (24, expected[1]), (6, "ERROR The certificate has expired")] {
+    let expected = [
+        (11, "WARN", event::CERTIFICATE_ENDING),
+        (24, "WARN", event::CERTIFICATE_ENDING),
+        (6, "ERROR", event::CERTIFICATE_ENDED),
+    ];
+    for (days, level, event) in expected {
         clock.jump(time::Duration::days(days));
         tokio::time::sleep(HOUR).await;
         let told = bench.log.news();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with(expected), "{told:?}");
+        assert!(is_of(&told[0], level, event), "{told:?}");
     }
 }
 
@@ -542,9 +549,9 @@ async fn a_new_certificate_that_ends_soon_is_told_with_it() {
     bench.assert_taken(&ending).await;
     tokio::task::yield_now().await;
     let told = bench.log.news();
-    assert!(told[0].starts_with("INFO Using certificate"), "{told:?}");
+    assert!(is_of(&told[0], "INFO", event::CERTIFICATE_LOADED), "{told:?}");
     assert!(
-        told[1].starts_with("WARN The certificate expires soon") && told[1].contains("left_seconds=518"),
+        is_of(&told[1], "WARN", event::CERTIFICATE_ENDING) && told[1].contains("left_seconds=518"),
         "{told:?}"
     );
 }

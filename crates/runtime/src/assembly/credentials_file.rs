@@ -14,6 +14,7 @@ use anchord_config::CredentialsFile;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_core::failure::Failure;
 use anchord_frontend::credentials_file;
 use anchord_session::Freshness;
@@ -57,7 +58,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Err(failure) => {
                 let (name, class) = (file.name.as_str(), failure.class());
                 let (error, hint) = (failure.message(), failure.hint());
-                warn!(file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
+                warn!(event = event::FILE_NOT_WRITTEN, file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
                 told = Some(failure);
             }
         }
@@ -81,7 +82,7 @@ async fn write(
 async fn tell_doubt(file: &CredentialsFile, told: &mut Option<String>) {
     let doubt = credentials_file::doubt(&file.path).await;
     if let Some(doubt) = doubt.as_ref().filter(|doubt| told.as_ref() != Some(doubt)) {
-        warn!(file = &*file.name, "{doubt}");
+        warn!(event = event::FILE_WARNING, file = &*file.name, "{doubt}");
     }
     *told = doubt;
 }
@@ -91,11 +92,19 @@ fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
     let (file, profile, session) = (&*file.name, file.profile.as_str(), &*file.session);
     match news {
         News::None => {}
-        News::Written => info!(file, profile, session, ends_at, "Credentials file written"),
-        News::PutBack => info!(file, profile, session, ends_at, "Credentials file put back as it was"),
+        News::Written => {
+            info!(event = event::FILE_WRITTEN, file, profile, session, ends_at, "Credentials file written")
+        }
+        News::PutBack => info!(
+            event = event::FILE_PUT_BACK,
+            file, profile, session, ends_at, "Credentials file put back as it was"
+        ),
         News::Contended => {
             let hint = "let each program write a profile of its own";
-            warn!(file, profile, session, hint, "Another program keeps changing this profile");
+            warn!(
+                event = event::FILE_FOUGHT_OVER,
+                file, profile, session, hint, "Another program keeps changing this profile"
+            );
         }
     }
 }

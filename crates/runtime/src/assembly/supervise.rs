@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tracing::error;
 
+use anchord_core::event;
 use anchord_identity::Watcher;
 use anchord_session::Keeper;
 
@@ -18,7 +19,11 @@ pub(super) async fn keep(mut keeper: Keeper) {
         // What a panic may leave half done is dropped with the future: the keeper itself holds only what was
         // published.
         let Err(_panic) = AssertUnwindSafe(keeper.run()).catch_unwind().await;
-        error!(session = keeper.name(), "The session's keeper ended by a panic; starting it again");
+        error!(
+            event = event::TASK_RESTARTED,
+            session = keeper.name(),
+            "The session's keeper ended by a panic; starting it again"
+        );
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
@@ -28,6 +33,7 @@ pub(super) async fn watch(watcher: Watcher) {
     loop {
         let Err(_panic) = AssertUnwindSafe(watcher.run()).catch_unwind().await;
         error!(
+            event = event::TASK_RESTARTED,
             session = watcher.session(),
             "Watching what the session signs with ended by a panic; starting it again"
         );
@@ -38,7 +44,10 @@ pub(super) async fn watch(watcher: Watcher) {
 /// Runs what writes a credentials file until it ends by itself, anew after each panic.
 pub(super) async fn write<F: Future<Output = ()>>(file: &str, follow: impl Fn() -> F) {
     while AssertUnwindSafe(follow()).catch_unwind().await.is_err() {
-        error!(file, "Writing the credentials file ended by a panic; starting it again");
+        error!(
+            event = event::TASK_RESTARTED,
+            file, "Writing the credentials file ended by a panic; starting it again"
+        );
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

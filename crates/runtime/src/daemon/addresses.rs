@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::sockets;
 use super::sockets::Error;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 
 /// The addresses that are waited for.
@@ -59,7 +60,10 @@ pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>
         match sockets::tcp(address).await {
             Ok(listener) => listeners.push(listener),
             Err(Error::Tcp { source, .. }) if is_missing(&source) => {
-                warn!(%address, error = %source, "This host does not have the address; listening on it once it appears");
+                warn!(
+                    event = event::LISTENER_ADDRESS_MISSING,
+                    %address, error = %source, "This host does not have the address; listening on it once it appears"
+                );
                 waiting.push(address);
             }
             Err(error) => return Err(error),
@@ -119,7 +123,10 @@ impl Missing {
                 continue;
             }
             if let Some(error) = &trouble {
-                warn!(%address, error, "The address has appeared and cannot be listened on; trying again");
+                warn!(
+                    event = event::LISTENER_ADDRESS_UNUSABLE,
+                    %address, error, "The address has appeared and cannot be listened on; trying again"
+                );
             }
             waiting.trouble.clone_from(&trouble);
             return Some(News::Trouble(address, trouble));

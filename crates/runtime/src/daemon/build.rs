@@ -36,6 +36,7 @@ use crate::assembly::Seams;
 use anchord_aws::upstream::Replaceable;
 use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
+use anchord_core::event;
 use anchord_core::private_file;
 use anchord_frontend::Server;
 
@@ -118,7 +119,10 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
         Err(error) => return Err(error),
     };
     let path = path.display();
-    warn!(%path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients");
+    warn!(
+        event = event::RUNTIME_DIRECTORY_MISSING,
+        %path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients"
+    );
     Ok(false)
 }
 

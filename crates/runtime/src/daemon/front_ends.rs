@@ -17,6 +17,7 @@ use anchord_config::Settings;
 use anchord_core::arn::RoleArn;
 use anchord_core::clock::Clock;
 use anchord_core::clock::rfc3339;
+use anchord_core::event;
 use anchord_core::secret::Secret;
 use anchord_frontend::ApiKeys;
 use anchord_frontend::Background;
@@ -144,7 +145,7 @@ fn container_frontend(
     let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
     each.fold(Container::new(), |container, ((session, settled), bearers)| {
         let token_file = token_file(settings, session.name());
-        info!(session = session.name(), token_file = %token_file.display(), "Serving container credentials");
+        info!(event = event::CONTAINER_SERVING, session = session.name(), token_file = %token_file.display(), "Serving container credentials");
         let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
         container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
     })

@@ -23,6 +23,7 @@ use super::state::Kept;
 use super::state::State;
 use super::state::Store;
 use anchord_core::clock::Clock;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
@@ -42,7 +43,7 @@ pub(super) async fn keep(
     clock: Clock,
 ) {
     if let Store::Nowhere { why } = &store {
-        info!(why, "Credentials are not kept across restarts");
+        info!(event = event::HANDOVER_OFF, why, "Credentials are not kept across restarts");
         return;
     }
     // Beside a file there is the key's own, which may be removed to end all tokens.
@@ -133,12 +134,19 @@ impl Writer {
         let state = State { saved: self.clock.moment(), token_key: token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
-                debug!(sessions = ids.len(), "Credentials are kept for a successor");
+                debug!(
+                    event = event::HANDOVER_WRITTEN,
+                    sessions = ids.len(),
+                    "Credentials are kept for a successor"
+                );
                 (self.saved, self.failing) = ((token_key, ids), false);
             }
             Err(failure) if !self.failing => {
                 let (error, hint) = (failure.message(), failure.hint());
-                warn!(error, hint, "Credentials cannot be kept for a successor; a restart would lose them");
+                warn!(
+                    event = event::HANDOVER_NOT_WRITTEN,
+                    error, hint, "Credentials cannot be kept for a successor; a restart would lose them"
+                );
                 self.failing = true;
             }
             Err(_) => {}

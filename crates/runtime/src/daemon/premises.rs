@@ -15,6 +15,7 @@ use super::runtime_directory::RuntimeDirectory;
 use super::secrets::Secrets;
 use super::sockets::SocketFile;
 use super::sockets::Spot;
+use anchord_core::event;
 use anchord_core::failure::Failure;
 
 /// The runtime directory, and the socket where the daemon has bound one itself.
@@ -65,7 +66,10 @@ impl Premises {
         if let (Some((listener, spot)), Some(socket)) = (bound, &mut self.socket) {
             socket.move_to(listener, spot)?;
             let path = socket.spot().path().display();
-            info!(%path, "The Unix socket was deleted; listening on a new one");
+            info!(
+                event = event::LISTENER_SOCKET_REPLACED,
+                %path, "The Unix socket was deleted; listening on a new one"
+            );
         }
         Ok(())
     }
@@ -74,8 +78,8 @@ impl Premises {
         if let Some(failure) = failure.as_ref().filter(|failure| self.told.as_ref() != Some(failure)) {
             let (error, hint) = (failure.message(), failure.hint());
             warn!(
-                error,
-                hint, "The runtime directory or the Unix socket was deleted and cannot be made again"
+                event = event::RUNTIME_DIRECTORY_NOT_RESTORED,
+                error, hint, "The runtime directory or the Unix socket was deleted and cannot be made again"
             );
         }
         self.told = failure;

@@ -21,6 +21,7 @@ use anchord_core::arn::RoleArn;
 use anchord_core::clock::Moment;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_identity as identity;
 use anchord_session::Handle;
 use anchord_session::Policy;
@@ -165,18 +166,24 @@ impl Member {
     fn may_go_on(&self, held: &Credentials, settings: &config::Session) -> bool {
         let session = &*settings.name;
         if held.session_token().is_none() && settings.has_session_token() {
-            warn!(session, "Dropping a user's own keys, which are not to be handed out any more");
+            warn!(
+                event = event::CREDENTIALS_DROPPED,
+                session, "Dropping a user's own keys, which are not to be handed out any more"
+            );
             return false;
         }
         let account = settings.role().map(RoleArn::account_id);
         if account.zip(held.account_id()).is_some_and(|(wanted, held)| wanted != held) {
-            warn!(session, "Dropping credentials of another account than the session's now");
+            warn!(
+                event = event::CREDENTIALS_DROPPED,
+                session, "Dropping credentials of another account than the session's now"
+            );
             return false;
         }
         if !is_pinned(self.leaf_of(held).as_ref(), settings) {
             warn!(
-                session,
-                "Dropping credentials that were obtained with a certificate that is not pinned now"
+                event = event::CREDENTIALS_DROPPED,
+                session, "Dropping credentials that were obtained with a certificate that is not pinned now"
             );
             return false;
         }
@@ -203,8 +210,10 @@ impl Member {
         if let Some(kept) = found.filter(lives) {
             let expires_at = rfc3339(kept.credentials.expires_at());
             info!(
+                event = event::CREDENTIALS_RESUMED,
                 session = settings.name,
-                expires_at, "Going on with credentials that these settings made before"
+                expires_at,
+                "Going on with credentials that these settings made before"
             );
             return (Past::Kept { kept, identity }, aside);
         }
@@ -293,11 +302,14 @@ fn resume(session: &config::Session, terms: &Terms, left: Vec<Kept>, now: Moment
     aside.retain(|kept| is_pinned(kept.leaf.as_ref(), session));
     let session = &*session.name;
     if left_any && !is_left {
-        info!(session, "The previous run's credentials are of other settings and are not used");
+        info!(
+            event = event::HANDOVER_OTHER_SETTINGS,
+            session, "The previous run's credentials are of other settings and are not used"
+        );
     }
     let Some(kept) = found else { return (Past::None, aside) };
     let expires_at = rfc3339(kept.credentials.expires_at());
-    info!(session, expires_at, "Going on with the previous run's credentials");
+    info!(event = event::HANDOVER_TAKEN, session, expires_at, "Going on with the previous run's credentials");
     (Past::Kept { kept, identity: None }, aside)
 }
 

@@ -35,6 +35,7 @@ use super::state::Store;
 use super::systemd;
 use anchord_config::Problems;
 use anchord_config::Settings;
+use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Failure;
 use anchord_frontend::Server;
@@ -137,7 +138,7 @@ impl Daemon {
                 news = missing.next() => match take_note(&mut engine, news) {
                     Ok(Some(server)) => _ = servers.spawn(server.run(stopped.clone())),
                     Ok(None) => {}
-                    Err(error) => error!(error = %Chain(&error), "An address that has appeared is not served"),
+                    Err(error) => tell_unserved(&error),
                 },
                 prepared = next(&mut reading) => {
                     reading = None;
@@ -152,21 +153,21 @@ impl Daemon {
             }
         };
         systemd::stopping();
-        info!("Stopping; finishing requests under way");
+        info!(event = event::DAEMON_STOPPING, "Stopping; finishing requests under way");
         stopping.send_replace(true);
         while servers.join_next().await.is_some() {}
         leave(keeper, end).await;
-        info!("Stopped");
+        info!(event = event::DAEMON_STOPPED, "Stopped");
         if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
     }
 }
 
 fn announce(bound: &Bound) {
     for address in &bound.http {
-        info!(%address, "Listening");
+        info!(event = event::LISTENER_STARTED, %address, "Listening");
     }
     if let Some(path) = &bound.socket {
-        info!(path = %path.display(), "Listening");
+        info!(event = event::LISTENER_STARTED, path = %path.display(), "Listening");
     }
 }
 
@@ -177,8 +178,13 @@ fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListene
         News::Trouble(address, trouble) => return engine.note_trouble(address, trouble).map(|()| None),
     };
     engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
-    info!(%address, "The address has appeared; listening on it");
+    info!(event = event::LISTENER_ADDRESS_APPEARED, %address, "The address has appeared; listening on it");
     Ok(Some(Server::new("http", listener, engine.routes.tcp.subscribe())))
+}
+
+fn tell_unserved(error: &Error) {
+    let error = Chain(error);
+    error!(event = event::LISTENER_NOT_SERVED, %error, "An address that has appeared is not served");
 }
 
 /// What keeps state for a successor, until a last time when the sender of `ending` is gone.
@@ -241,6 +247,7 @@ fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
         Ok(Applied { sessions, waiting }) => {
             let list = |names: &[String]| names.join(", ");
             info!(
+                event = event::CONFIG_RELOADED,
                 unchanged = sessions.unchanged,
                 changed = list(&sessions.changed),
                 added = list(&sessions.added),
@@ -248,13 +255,20 @@ fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
                 "Configuration reloaded"
             );
             if !waiting.is_empty() {
-                warn!(settings = waiting.join(", "), "These settings hold after a restart only");
+                warn!(
+                    event = event::CONFIG_RESTART_NEEDED,
+                    settings = waiting.join(", "),
+                    "These settings hold after a restart only"
+                );
             }
             systemd::ready(&format!("{status}; configuration reloaded"));
         }
         Err(mistakes) => {
             for mistake in mistakes {
-                error!(mistake, "The new configuration is refused; the one in force goes on");
+                error!(
+                    event = event::CONFIG_REFUSED,
+                    mistake, "The new configuration is refused; the one in force goes on"
+                );
             }
             let first = mistakes.first().map_or("", String::as_str);
             systemd::ready(&format!("The new configuration is refused: {first}"));
@@ -272,7 +286,7 @@ async fn tell_systemd(rosters: watch::Receiver<Roster>, ready: oneshot::Sender<(
     let first = rosters.borrow().clone();
     let asked = first.iter().map(|member| member.handle().hand_out(Freshness::Full, READY_PATIENCE));
     let live = join_all(asked).await.into_iter().filter(Result::is_ok).count();
-    info!(live, sessions = first.len(), "Ready");
+    info!(event = event::DAEMON_READY, live, sessions = first.len(), "Ready");
     drop(first);
     systemd::ready(&status(&rosters.borrow()));
     let _ = ready.send(());

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::Error;
 use super::secrets::Secrets;
+use anchord_core::event;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
@@ -65,7 +66,10 @@ impl RuntimeDirectory {
                 Err(_) => {}
             }
             if !is_told {
-                info!(path = %path.display(), "Another daemon uses the runtime directory; waiting for it to end");
+                info!(
+                    event = event::RUNTIME_DIRECTORY_IN_USE,
+                    path = %path.display(), "Another daemon uses the runtime directory; waiting for it to end"
+                );
                 is_told = true;
             }
             tokio::time::sleep(POLL).await;
@@ -111,7 +115,10 @@ impl RuntimeDirectory {
         secrets.restore()?;
         *held = locked;
         let path = path.display();
-        warn!(%path, "The runtime directory was deleted or emptied; its files are written again");
+        warn!(
+            event = event::RUNTIME_DIRECTORY_RESTORED,
+            %path, "The runtime directory was deleted or emptied; its files are written again"
+        );
         self.made_anew.notify_one();
         Ok(())
     }
@@ -129,7 +136,10 @@ fn lock(path: &Path) -> Result<Option<Lock>, Error> {
         Ok(None) => Err(Error::InUse { path: path.into() }),
         Err(error) => {
             let path = path.display();
-            warn!(%path, %error, "The runtime directory cannot be locked; another daemon there would go unnoticed");
+            warn!(
+                event = event::RUNTIME_DIRECTORY_NOT_LOCKED,
+                %path, %error, "The runtime directory cannot be locked; another daemon there would go unnoticed"
+            );
             Ok(None)
         }
     }

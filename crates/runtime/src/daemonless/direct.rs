@@ -17,6 +17,7 @@ use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
+use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::Issuer;
@@ -116,7 +117,10 @@ pub(super) async fn renew(
     };
     let Some(alive) = alive else { return Err(failure) };
     let (class, error) = (failure.class(), failure.message());
-    warn!(session = session.name, %class, error, hint = failure.hint(), "Going on with credentials that are due");
+    warn!(
+        event = event::CREDENTIALS_RENEWAL_FAILED,
+        session = session.name, %class, error, hint = failure.hint(), "Going on with credentials that are due"
+    );
     Ok(alive)
 }
 

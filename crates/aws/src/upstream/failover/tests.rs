@@ -489,9 +489,9 @@ async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
     assert_eq!(
         log.lines(),
         [
-            "WARN The first endpoint fails; asking the second endpoint session=\"bedrock\" region=\"eu-west-1\" \
-         class=denied error=\"the profile is disabled\" hint=\"enable it\"",
-            "INFO The first endpoint works again session=\"bedrock\"",
+            "WARN The first endpoint fails; asking the second endpoint event=\"upstream.fallback\" session=\"bedrock\" \
+         region=\"eu-west-1\" class=denied error=\"the profile is disabled\" hint=\"enable it\"",
+            "INFO The first endpoint works again event=\"upstream.first_again\" session=\"bedrock\"",
         ]
     );
 }

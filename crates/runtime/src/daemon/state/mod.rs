@@ -20,6 +20,7 @@ pub(super) use form::hash;
 pub(super) use store::Store;
 
 use anchord_core::clock::Clock;
+use anchord_core::event;
 use anchord_core::failure::Failure;
 
 /// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
@@ -35,6 +36,7 @@ pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<State> {
             }
             Ok(_) => {}
             Err(failure) => warn!(
+                event = event::HANDOVER_LOST,
                 place,
                 error = failure.message(),
                 hint = failure.hint(),

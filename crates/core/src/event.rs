@@ -1,0 +1,286 @@
+//! The events that the log tells, each with an id that never changes.
+//!
+//! An id is `area.what`. Programs and tests find a log line by its field `event`, whose value is the id; the text of the
+//! line may change. A line of level `info`, `warn` or `error` has an id of this table (`tests/events.rs`), and
+//! docs/reference/events.md is made from it.
+
+/// What the table tells of an event.
+#[derive(Debug)]
+pub struct Event {
+    /// The constant of this module.
+    pub constant: &'static str,
+    /// The value of the field `event`.
+    pub id: &'static str,
+    /// The levels of its log lines.
+    pub levels: &'static [&'static str],
+    /// What has happened, for an operator.
+    pub meaning: &'static str,
+    /// What an operator does then.
+    pub action: &'static str,
+}
+
+macro_rules! events {
+    ($($constant:ident = $id:literal [$($level:ident)+] $meaning:literal $action:literal)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $constant: &str = $id;
+        )*
+
+        /// Each event, in the order of the ids.
+        pub const TABLE: &[Event] = &[$(
+            Event {
+                constant: stringify!($constant),
+                id: $id,
+                levels: &[$(stringify!($level)),+],
+                meaning: $meaning,
+                action: $action,
+            },
+        )*];
+    };
+}
+
+events! {
+    ACCESS_KEYS_RECOVERED = "access_keys.recovered" [info]
+        "The access keys can be read again."
+        "Nothing."
+    ACCESS_KEYS_REFUSED = "access_keys.refused" [warn]
+        "The access keys of a session cannot be read or used."
+        "Do what `hint` says."
+    ACCESS_KEYS_REPLACED = "access_keys.replaced" [info]
+        "A session signs with other access keys from now on."
+        "Nothing."
+    ACCESS_KEYS_WARNING = "access_keys.warning" [warn]
+        "The access keys are used, but something about their file is wrong, such as who may read it."
+        "Do what the text says."
+    CERTIFICATE_ACCEPTED = "certificate.accepted" [info]
+        "AWS accepts a certificate that it refused before."
+        "Nothing."
+    CERTIFICATE_DENIED = "certificate.denied" [warn]
+        "AWS refuses a new certificate. The session goes on with the previous one until that ends."
+        "Do what `hint` says before `in_use_not_after`."
+    CERTIFICATE_ENDED = "certificate.ended" [error]
+        "A certificate of the chain has expired."
+        "Renew it."
+    CERTIFICATE_ENDING = "certificate.ending" [warn]
+        "A certificate of the chain expires soon."
+        "Renew it before `not_after`."
+    CERTIFICATE_LOADED = "certificate.loaded" [info]
+        "A session uses this certificate from now on."
+        "Nothing."
+    CERTIFICATE_NOT_VALID_LOCALLY = "certificate.not_valid_locally" [warn]
+        "The certificate is not valid by this host's clock. AWS is asked in spite of it, because AWS judges by its own."
+        "See whether this host's clock is right, then whether the certificate is."
+    CERTIFICATE_RECOVERED = "certificate.recovered" [info]
+        "The certificate can be loaded again."
+        "Nothing."
+    CERTIFICATE_REFUSED = "certificate.refused" [warn]
+        "The certificate or its key cannot be loaded. The session goes on with the certificate it has."
+        "Do what `hint` says before that one ends; put a certificate there with the key that fits."
+    CERTIFICATE_UNAVAILABLE = "certificate.unavailable" [warn]
+        "The certificate or its key cannot be loaded, and the session has no earlier one that is valid."
+        "Do what `hint` says; put a certificate there with the key that fits."
+    CERTIFICATE_UNUSABLE = "certificate.unusable" [warn]
+        "The key of a new certificate does not sign. The session goes on with the previous certificate."
+        "Do what `hint` says; see whether the token, TPM or agent that holds the key works."
+    CERTIFICATE_WARNING = "certificate.warning" [warn]
+        "The certificate is used, but something about it or its files is wrong, such as who may read the key."
+        "Do what the text says."
+    CLOCK_RIGHT = "clock.right" [info]
+        "The local clock agrees with AWS's again."
+        "Nothing."
+    CLOCK_SET = "clock.set" [warn]
+        "The local clock was set by more than a little. All sessions renew."
+        "If nobody set it on purpose, see what sets this host's clock."
+    CLOCK_WRONG = "clock.wrong" [warn]
+        "The local clock differs from AWS's. Requests are signed with AWS's time."
+        "Synchronise this host's clock."
+    CONFIG_REFUSED = "config.refused" [error]
+        "New settings have a mistake and are not used. The settings in force stay. There is a line for each mistake."
+        "Mend `mistake`, try it with `anchord config check`, and reload."
+    CONFIG_RELOADED = "config.reloaded" [info]
+        "New settings are in force."
+        "Nothing."
+    CONFIG_RESTART_NEEDED = "config.restart_needed" [warn]
+        "Some of the new settings hold only after a restart."
+        "Restart the daemon."
+    CONFIG_WARNING = "config.warning" [warn]
+        "The settings are used, but something about them is doubtful."
+        "Do what the text says."
+    CONNECTION_PANICKED = "connection.panicked" [error]
+        "The task of a client's connection has panicked. The listener goes on."
+        "Report it as a bug, with the event `task.panicked` before it."
+    CONTAINER_SERVING = "container.serving" [info]
+        "Container credentials of a session are served to clients that have the token in `token_file`."
+        "Nothing."
+    CREDENTIALS_DROPPED = "credentials.dropped" [warn]
+        "After a reload, what a session held may not be handed out by its new settings."
+        "Nothing, if the settings were changed on purpose. Clients wait until AWS has answered."
+    CREDENTIALS_EXPIRED = "credentials.expired" [info error]
+        "The credentials that a session held have expired by AWS's time."
+        "At `error`: do what `hint` says. At `info`: nothing, a renewal is under way."
+    CREDENTIALS_INHERITED = "credentials.inherited" [warn]
+        "After a reload, AWS gives nothing by the new settings. What the earlier ones obtained is handed out until it expires."
+        "Do what `hint` says before `expires_at`, or take the new settings back."
+    CREDENTIALS_KEPT = "credentials.kept" [info]
+        "AWS has granted credentials that end before those held. Those that live longer stay."
+        "Nothing."
+    CREDENTIALS_RECOVERED = "credentials.recovered" [info]
+        "A renewal has succeeded after failures."
+        "Nothing."
+    CREDENTIALS_RENEWAL_FAILED = "credentials.renewal_failed" [warn]
+        "A renewal has failed. The credentials held are handed out until they expire."
+        "Do what `hint` says before `expires_at`. A `class` of transient or throttled often passes by itself."
+    CREDENTIALS_RENEWED = "credentials.renewed" [info]
+        "A session has new credentials."
+        "Nothing."
+    CREDENTIALS_RESUMED = "credentials.resumed" [info]
+        "After a reload, a session goes on with credentials that the same settings had obtained before."
+        "Nothing."
+    CREDENTIALS_TOO_LONG = "credentials.too_long" [warn]
+        "Credentials are longer than some SDKs accept. Told once."
+        "If a client cannot read them, make the session's policy or its tags shorter."
+    CREDENTIALS_UNAVAILABLE = "credentials.unavailable" [warn error]
+        "A renewal has failed, and the session has nothing to hand out."
+        "Do what `hint` says. At `warn` it may pass by itself; at `error` it needs a person."
+    CREDENTIALS_WITHHELD = "credentials.withheld" [info error]
+        "The credentials that a session holds are so near their end that they are not handed out any more."
+        "At `error`: do what `hint` says. At `info`: nothing, a renewal is under way."
+    DAEMON_CORE_FILES_ALLOWED = "daemon.core_files_allowed" [warn]
+        "Core files could not be forbidden. After a crash, one may have secrets in it."
+        "Forbid core files on this host, such as with `LimitCORE=0` in the unit."
+    DAEMON_FEW_THREADS = "daemon.few_threads" [warn]
+        "The system allows fewer threads than usual. Requests are served more slowly."
+        "Do what `hint` says."
+    DAEMON_READY = "daemon.ready" [info]
+        "Each session has credentials, or a reason why it has none."
+        "Nothing; if `live` is less than `sessions`, read the events of the sessions."
+    DAEMON_STARTED = "daemon.started" [info]
+        "The daemon starts."
+        "Nothing."
+    DAEMON_STOPPED = "daemon.stopped" [info]
+        "The daemon has ended."
+        "Nothing."
+    DAEMON_STOPPING = "daemon.stopping" [info]
+        "The daemon was asked to end and finishes the requests under way."
+        "Nothing."
+    FILE_FOUGHT_OVER = "file.fought_over" [warn]
+        "Another program keeps changing the profile that a credentials file has from anchord."
+        "Let each program write a profile of its own."
+    FILE_NOT_WRITTEN = "file.not_written" [warn]
+        "A credentials file is not written and stays as it is."
+        "Do what `hint` says."
+    FILE_PUT_BACK = "file.put_back" [info]
+        "Another program had changed the profile in a credentials file, and it has its credentials again."
+        "Nothing, if it happens once."
+    FILE_WARNING = "file.warning" [warn]
+        "A credentials file is written, but something about it is wrong, such as who may read it."
+        "Do what the text says."
+    FILE_WRITTEN = "file.written" [info]
+        "A credentials file has new credentials."
+        "Nothing."
+    HANDOVER_LOST = "handover.lost" [warn]
+        "What the previous run left cannot be used. All sessions start without credentials."
+        "Nothing after an upgrade; else do what `hint` says."
+    HANDOVER_NOT_WRITTEN = "handover.not_written" [warn]
+        "Credentials cannot be kept for the next run. A restart would lose them."
+        "Do what `hint` says."
+    HANDOVER_OFF = "handover.off" [info]
+        "Credentials are not kept across restarts."
+        "Nothing; `why` says what would have to be there."
+    HANDOVER_OTHER_SETTINGS = "handover.other_settings" [info]
+        "The previous run left credentials of a session, but other settings had obtained them. They are not used."
+        "Nothing."
+    HANDOVER_TAKEN = "handover.taken" [info]
+        "A session goes on with the credentials of the previous run."
+        "Nothing."
+    HANDOVER_WRITTEN = "handover.written" [debug]
+        "Credentials are kept for the next run."
+        "Nothing."
+    IMDS_TOKEN_FAILED = "imds.token_failed" [error]
+        "No token could be made for a client of IMDS."
+        "See why the system gives no random bytes."
+    LISTENER_ADDRESS_APPEARED = "listener.address_appeared" [info]
+        "This host has an address now that the settings name, and the daemon listens on it."
+        "Nothing."
+    LISTENER_ADDRESS_MISSING = "listener.address_missing" [warn]
+        "This host does not have an address that the settings name. The daemon listens on it as soon as the host has it."
+        "Give the host the address, or correct `http.listen`."
+    LISTENER_ADDRESS_UNUSABLE = "listener.address_unusable" [warn]
+        "This host has the address now, but the daemon cannot listen on it. It tries again."
+        "See in `error` what is in the way, such as another program on the port."
+    LISTENER_FAILING = "listener.failing" [warn]
+        "No connections can be accepted for now. The listener tries again."
+        "See in `error` what is short, such as file descriptors."
+    LISTENER_NOT_DRAINED = "listener.not_drained" [warn]
+        "At the end, some connections did not finish in time and were closed."
+        "Nothing, if the clients try again."
+    LISTENER_NOT_SERVED = "listener.not_served" [error]
+        "This host has the address now, but the daemon cannot serve it."
+        "Do what `error` says, and restart the daemon."
+    LISTENER_RECOVERED = "listener.recovered" [info]
+        "Connections are accepted again."
+        "Nothing."
+    LISTENER_SOCKET_REPLACED = "listener.socket_replaced" [info]
+        "The file of the Unix socket was deleted, and the daemon listens on a new one."
+        "See what deletes it, if it happens again."
+    LISTENER_STARTED = "listener.started" [info]
+        "The daemon listens on `address` or `path`."
+        "Nothing."
+    LOG_LOST = "log.lost" [warn]
+        "Log lines were dropped, because the reader of stderr took no more."
+        "See whether the journal or the program that reads stderr hangs."
+    REQUEST_PANICKED = "request.panicked" [error]
+        "The answer to a request has panicked. The client got status 500."
+        "Report it as a bug, with the event `task.panicked` before it."
+    REQUEST_REFUSED = "request.refused" [warn]
+        "A client was refused. `untold` is the number of further refusals since the line before."
+        "See in `peer` and `why` who asks, and whether that client may."
+    RUNTIME_DIRECTORY_IN_USE = "runtime_directory.in_use" [info]
+        "Another daemon uses the runtime directory, and this one waits a while for it to end."
+        "Nothing in a restart; else give each daemon a runtime directory of its own."
+    RUNTIME_DIRECTORY_MISSING = "runtime_directory.missing" [warn]
+        "There is no runtime directory to write to. Clients of IMDS need new tokens after a restart."
+        "Set `runtime_directory` to a folder that the daemon may write to."
+    RUNTIME_DIRECTORY_NOT_LOCKED = "runtime_directory.not_locked" [warn]
+        "The runtime directory cannot be locked. A second daemon there would not be noticed."
+        "See that only one daemon uses it; put it on a local file system."
+    RUNTIME_DIRECTORY_NOT_RESTORED = "runtime_directory.not_restored" [warn]
+        "The runtime directory or the Unix socket was deleted and cannot be made again."
+        "Do what `hint` says."
+    RUNTIME_DIRECTORY_RESTORED = "runtime_directory.restored" [warn]
+        "The runtime directory was deleted or emptied, and its files were written again."
+        "See what deletes it."
+    SPIFFE_RECOVERED = "spiffe.recovered" [info]
+        "The SPIFFE agent answers again."
+        "Nothing."
+    SPIFFE_UNREACHABLE = "spiffe.unreachable" [warn]
+        "The SPIFFE agent tells of no new SVIDs. The daemon tries again until it answers."
+        "Do what `hint` says; see whether the agent runs."
+    TASK_PANICKED = "task.panicked" [error]
+        "A part of the program has panicked at `place`. The rest goes on."
+        "Report it as a bug, with `place`."
+    TASK_RESTARTED = "task.restarted" [error]
+        "A task of a session or a credentials file ended by a panic and was started again."
+        "Report it as a bug, with the event `task.panicked` before it."
+    UPDATE_STOPPED = "update.stopped" [info]
+        "`anchord update` was asked to end. The credentials file stays as it is."
+        "Nothing."
+    UPSTREAM_BUILT_IN_ROOTS = "upstream.built_in_roots" [warn]
+        "The system has no trusted roots. The program's own list is used to verify AWS's servers."
+        "Install the system's list (`ca-certificates`), or set `ca_file`."
+    UPSTREAM_CA_FILE_WARNING = "upstream.ca_file_warning" [warn]
+        "A part of the CA file cannot be used. The rest is."
+        "Mend or remove the part that the text names."
+    UPSTREAM_FALLBACK = "upstream.fallback" [warn]
+        "The first endpoint fails, and the session asks the second one."
+        "Do what `hint` says, if it stays so."
+    UPSTREAM_FIRST_AGAIN = "upstream.first_again" [info]
+        "The first endpoint works again, and the session is back on it."
+        "Nothing."
+    WATCH_QUEUE_FAILED = "watch.queue_failed" [warn]
+        "The system's queue of file events has failed."
+        "Nothing, if no event `watch.unavailable` follows; else do what `hint` says."
+    WATCH_UNAVAILABLE = "watch.unavailable" [warn]
+        "Changes of files are not noticed as they happen. The daemon looks every `every_seconds` instead."
+        "Do what `hint` says."
+}
