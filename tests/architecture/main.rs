@@ -157,6 +157,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "config",
             "credentials",
             "entropy",
+            "event",
             "failure",
             "issuer",
             "secret",

@@ -54,6 +54,11 @@ impl Log {
     }
 }
 
+/// Whether `line` of a log is one of `event` at `level`.
+pub(super) fn is_of(line: &str, level: &str, event: &str) -> bool {
+    line.starts_with(level) && line.contains(&format!("event={event:?}"))
+}
+
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -7,6 +7,7 @@ use anchord_identity::Watcher;
 use anchord_identity::Watches;
 use tokio::sync::Notify;
 
+use super::support::is_of;
 use super::*;
 use anchord_core::clock::Clock;
 
