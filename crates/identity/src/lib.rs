@@ -3,6 +3,8 @@
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
 //! leaf now; whoever holds one need not check again.
 
+#[cfg_attr(not(feature = "pkcs12"), expect(dead_code, reason = "PKCS#12 alone needs BER"))]
+mod asn1;
 mod authorities;
 mod chain;
 mod current;

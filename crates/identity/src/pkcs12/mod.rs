@@ -5,18 +5,11 @@
 //! here and not by a library: those that exist leave plaintext keys in memory, know neither PBMAC1 nor what browsers
 //! write, and limit the work that a part may ask for but not that of all parts.
 
-mod ber;
 mod cipher;
 mod password;
 
 use zeroize::Zeroizing;
 
-use self::ber::CONTEXT_0;
-use self::ber::CONTEXT_0_PRIMITIVE;
-use self::ber::Element;
-use self::ber::INTEGER;
-use self::ber::OBJECT_IDENTIFIER;
-use self::ber::SEQUENCE;
 use self::cipher::Algorithm;
 use self::cipher::Budget;
 use self::cipher::Mac;
@@ -24,6 +17,12 @@ use self::password::Password;
 use super::Origin;
 use super::key::encrypted;
 use super::key::encrypted::MAX_ITERATIONS;
+use crate::asn1::CONTEXT_0;
+use crate::asn1::CONTEXT_0_PRIMITIVE;
+use crate::asn1::Element;
+use crate::asn1::INTEGER;
+use crate::asn1::OBJECT_IDENTIFIER;
+use crate::asn1::SEQUENCE;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::secret::Secret;

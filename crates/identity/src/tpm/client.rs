@@ -10,7 +10,6 @@ use super::address::PERSISTENT;
 use super::code::Code;
 use super::code::TPM_1_2_TAG;
 use super::public::Public;
-use super::public::ecdsa_signature;
 use super::public::pad;
 use super::public::sha256;
 use super::transport::Transport;
@@ -23,6 +22,7 @@ use super::wire::Response;
 use super::wire::SESSIONS;
 use super::wire::Writer;
 use crate::Algorithm;
+use crate::asn1::two_numbers;
 use anchord_core::failure::system_reason;
 
 /// `TPM_RH_NULL`
@@ -343,7 +343,7 @@ fn signature(response: &mut Response<'_>, public: &Public) -> Option<Vec<u8>> {
         Algorithm::RsaSha256 => pad(rest.sized()?, public.width),
         _ => {
             let (r, s) = (pad(rest.sized()?, public.width)?, pad(rest.sized()?, public.width)?);
-            Some(ecdsa_signature(&r, &s))
+            Some(two_numbers(&r, &s))
         }
     }
 }

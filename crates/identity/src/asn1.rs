@@ -1,11 +1,11 @@
-//! As much of BER (X.690, section 8) as PKCS#12 files need.
+//! As much of ASN.1's encodings (X.690) as keys need: BER (section 8) and DER (section 10) read, DER written.
 //!
-//! OpenSSL and Windows write DER; browsers and macOS write lengths that are open (indefinite) and strings in pieces.
-//! Both are read here, and nothing is decoded that is not asked for.
+//! Of PKCS#12 files, OpenSSL and Windows write DER; browsers and macOS write lengths that are open (indefinite) and
+//! strings in pieces. Key files of TPMs have a BOOLEAN that is not DER. Nothing is decoded that is not asked for.
 
 use zeroize::Zeroizing;
 
-/// Deeper than any PKCS#12 file, and shallow enough for any stack.
+/// Deeper than any file, and shallow enough for any stack.
 const MAX_DEPTH: usize = 32;
 
 pub(super) const INTEGER: u8 = 0x02;
@@ -30,6 +30,12 @@ impl<'a> Element<'a> {
     /// The element that `bytes` begin with, and what follows it.
     pub(super) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         Self::at_depth(bytes, 0)
+    }
+
+    /// The same without open lengths.
+    pub(super) fn definite(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let is_open = |(element, _): &(Self, &[u8])| element.whole.get(1) == Some(&0x80);
+        Self::first(bytes).filter(|found| !is_open(found))
     }
 
     fn at_depth(bytes: &'a [u8], depth: usize) -> Option<(Self, &'a [u8])> {
@@ -131,5 +137,62 @@ impl<'a> Members<'a> {
     /// The next one, if it is there.
     pub(super) fn optional(&mut self) -> Option<Option<Element<'a>>> {
         if self.is_empty() { Some(None) } else { self.any().map(Some) }
+    }
+}
+
+/// A SEQUENCE of two INTEGERs, DER: an RSA public key (RFC 8017, A.1.1), or an ECDSA signature (RFC 3279, 2.2.3).
+pub(super) fn two_numbers(first: &[u8], second: &[u8]) -> Vec<u8> {
+    element(SEQUENCE, &[integer(first), integer(second)].concat())
+}
+
+/// A non-negative INTEGER from big-endian bytes with any number of zeros in front.
+fn integer(number: &[u8]) -> Vec<u8> {
+    let digits = without_zeros(number);
+    // Zero has a byte, and a first bit that is set would mean a negative number.
+    let lead: &[u8] = if digits.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
+    element(INTEGER, &[lead, digits].concat())
+}
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let mut der = vec![tag];
+    match without_zeros(&length) {
+        [] => der.push(0),
+        [short] if *short < 0x80 => der.push(*short),
+        long => {
+            der.push(0x80 | u8::try_from(long.len()).expect("a length has at most eight bytes"));
+            der.extend_from_slice(long);
+        }
+    }
+    der.extend_from_slice(content);
+    der
+}
+
+/// A big-endian number without the zeros in front of it.
+pub(super) fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_of_definite_lengths_refuses_open_ones() {
+        let open = b"\x30\x80\x02\x01\x07\x00\x00";
+        let definite = b"\x30\x81\x03\x02\x01\x07";
+
+        assert_eq!(Element::first(open).unwrap().0.content, b"\x02\x01\x07");
+        assert_eq!(Element::definite(open), None);
+        assert_eq!(Element::definite(definite).unwrap().0.content, b"\x02\x01\x07");
+        assert_eq!(Element::definite(b"\x04\x84\xff\xff\xff\xff\x00"), None);
+    }
+
+    #[test]
+    fn numbers_are_written_as_der_has_them() {
+        assert_eq!(two_numbers(&[0, 0, 1], &[0x80]), b"\x30\x07\x02\x01\x01\x02\x02\x00\x80");
+        assert_eq!(two_numbers(&[0], &[]), b"\x30\x06\x02\x01\x00\x02\x01\x00");
+        assert!(two_numbers(&[1; 256], &[3]).starts_with(b"\x30\x82\x01\x07\x02\x82\x01\x00\x01"));
     }
 }
