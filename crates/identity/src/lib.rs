@@ -4,8 +4,6 @@
 //! leaf now; whoever holds one need not check again.
 
 mod access_keys;
-#[cfg_attr(not(feature = "pkcs12"), allow(dead_code, reason = "PKCS#12 files need more of it than the rest"))]
-mod asn1;
 mod authorities;
 mod chain;
 mod current;

@@ -23,13 +23,13 @@ use ring::pbkdf2;
 use zeroize::Zeroizing;
 
 use super::Fault;
+use super::ber::Element;
+use super::ber::INTEGER;
+use super::ber::OBJECT_IDENTIFIER;
+use super::ber::OCTET_STRING;
+use super::ber::SEQUENCE;
 use super::password::Password;
 use super::password::Purpose;
-use crate::asn1::Element;
-use crate::asn1::INTEGER;
-use crate::asn1::OBJECT_IDENTIFIER;
-use crate::asn1::OCTET_STRING;
-use crate::asn1::SEQUENCE;
 use crate::key::encrypted;
 use crate::key::encrypted::Encrypted;
 use crate::key::encrypted::MAX_ITERATIONS;

@@ -5,23 +5,24 @@
 //! here and not by a library: those that exist leave plaintext keys in memory, know neither PBMAC1 nor what browsers
 //! write, and limit the work that a part may ask for but not that of all parts.
 
+mod ber;
 mod cipher;
 mod password;
 
 use zeroize::Zeroizing;
 
+use self::ber::CONTEXT_0;
+use self::ber::CONTEXT_0_PRIMITIVE;
+use self::ber::Element;
+use self::ber::INTEGER;
+use self::ber::OBJECT_IDENTIFIER;
+use self::ber::SEQUENCE;
 use self::cipher::Algorithm;
 use self::cipher::Budget;
 use self::cipher::Mac;
 use self::password::Password;
 use super::Error;
 use super::Origin;
-use super::asn1::CONTEXT_0;
-use super::asn1::CONTEXT_0_PRIMITIVE;
-use super::asn1::Element;
-use super::asn1::INTEGER;
-use super::asn1::OBJECT_IDENTIFIER;
-use super::asn1::SEQUENCE;
 use super::key::encrypted;
 use super::key::encrypted::MAX_ITERATIONS;
 use anchord_core::secret::Secret;

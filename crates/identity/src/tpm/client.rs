@@ -11,6 +11,7 @@ use super::code::TPM_1_2_TAG;
 use super::device::Transport;
 use super::device::pause;
 use super::public::Public;
+use super::public::ecdsa_signature;
 use super::public::pad;
 use super::public::sha256;
 use super::tss2;
@@ -21,7 +22,6 @@ use super::wire::Response;
 use super::wire::SESSIONS;
 use super::wire::Writer;
 use crate::Algorithm;
-use crate::asn1::two_numbers;
 use anchord_core::failure::system_reason;
 
 /// The first byte of a persistent handle.
@@ -345,7 +345,7 @@ fn signature(response: &mut Response<'_>, public: &Public) -> Option<Vec<u8>> {
         Algorithm::RsaSha256 => pad(rest.sized()?, public.width),
         _ => {
             let (r, s) = (pad(rest.sized()?, public.width)?, pad(rest.sized()?, public.width)?);
-            two_numbers(&r, &s)
+            Some(ecdsa_signature(&r, &s))
         }
     }
 }

@@ -4,7 +4,6 @@
 use super::Error;
 use super::wire::Reader;
 use crate::Algorithm;
-use crate::asn1::two_numbers;
 
 const ALG_NULL: u16 = 0x0010;
 const ALG_RSA: u16 = 0x0001;
@@ -160,8 +159,13 @@ fn rsa(reader: &mut Reader<'_>) -> Result<Option<Unique>, Error> {
         });
     }
     let exponent = if exponent == 0 { DEFAULT_EXPONENT } else { exponent };
-    let Some(subject_public_key) = two_numbers(modulus, &exponent.to_be_bytes()) else { return Ok(None) };
-    Ok(Some(Unique { algorithm: Algorithm::RsaSha256, scheme, subject_public_key, width: modulus.len() }))
+    let body = [integer(modulus), integer(&exponent.to_be_bytes())].concat();
+    Ok(Some(Unique {
+        algorithm: Algorithm::RsaSha256,
+        scheme,
+        subject_public_key: tlv(0x30, &body),
+        width: modulus.len(),
+    }))
 }
 
 fn rsa_parts<'a>(reader: &mut Reader<'a>) -> Option<(Scheme, u32, &'a [u8])> {
@@ -211,4 +215,33 @@ pub(super) fn pad(number: &[u8], width: usize) -> Option<Vec<u8>> {
     let number = strip_zeros(number);
     let missing = width.checked_sub(number.len())?;
     Some([&vec![0; missing], number].concat())
+}
+
+/// `Ecdsa-Sig-Value` (RFC 3279, 2.2.3).
+pub(super) fn ecdsa_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
+    tlv(0x30, &[integer(r), integer(s)].concat())
+}
+
+/// A positive INTEGER, in DER.
+fn integer(number: &[u8]) -> Vec<u8> {
+    let number = strip_zeros(number);
+    // Zero has a byte, and a first bit that is set would mean a negative number.
+    let lead: &[u8] = if number.first().is_none_or(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
+    tlv(0x02, &[lead, number].concat())
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length = strip_zeros(&length);
+    let mut der = vec![tag];
+    match length {
+        [] => der.push(0),
+        [short] if *short < 0x80 => der.push(*short),
+        long => {
+            der.push(0x80 | u8::try_from(long.len()).expect("a length has at most eight bytes"));
+            der.extend_from_slice(long);
+        }
+    }
+    der.extend_from_slice(content);
+    der
 }

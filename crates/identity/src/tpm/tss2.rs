@@ -8,12 +8,6 @@ use std::fmt;
 use super::Error;
 use super::client::PERSISTENT;
 use super::wire::Reader;
-use crate::asn1::BOOLEAN;
-use crate::asn1::Element;
-use crate::asn1::INTEGER;
-use crate::asn1::OBJECT_IDENTIFIER;
-use crate::asn1::OCTET_STRING;
-use crate::asn1::SEQUENCE;
 
 /// The label of the PEM section.
 pub const PEM_LABEL: &str = "TSS2 PRIVATE KEY";
@@ -30,6 +24,11 @@ const TYPES: &[u8] = &[0x67, 0x81, 0x05, 0x0a, 0x01];
 /// More than any key's public area and private blob together.
 const MAX_PARTS: usize = 3072;
 
+const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
 const POLICY: u8 = 0xa1;
 const AUTH_POLICY: u8 = 0xa3;
 const RSA_PARENT: u8 = 0xa5;
@@ -52,11 +51,10 @@ impl File {
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         let damaged = Error::KeyFile { what: "is damaged", hint: COPY_AGAIN };
         // What follows the structure is padding or a comment of its writer.
-        let (file, _) = Element::first(der).ok_or(damaged)?;
-        if file.tag != SEQUENCE {
+        let (SEQUENCE, body, _) = element(der).ok_or(damaged)? else {
             return Err(Error::KeyFile { what: "holds no TPM key", hint: COPY_AGAIN });
-        }
-        Members::read(&file).ok_or(Error::KeyFile { what: "is damaged", hint: COPY_AGAIN })?.check()
+        };
+        Members::read(body).ok_or(Error::KeyFile { what: "is damaged", hint: COPY_AGAIN })?.check()
     }
 
     /// Whether the primary key above it is RSA.
@@ -105,11 +103,11 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn read(file: &Element<'a>) -> Option<Self> {
+    fn read(mut rest: &'a [u8]) -> Option<Self> {
         let mut members = Self::default();
-        let mut elements = file.members();
-        while !elements.is_empty() {
-            let Element { tag, content, .. } = elements.any()?;
+        while !rest.is_empty() {
+            let (tag, content, after) = element(rest)?;
+            rest = after;
             match tag {
                 OBJECT_IDENTIFIER if members.kind.is_empty() => members.kind = content,
                 POLICY | AUTH_POLICY => members.has_policy |= !is_empty_sequence(content),
@@ -163,16 +161,32 @@ fn is_sized(bytes: &[u8]) -> bool {
     reader.sized().is_some_and(|content| !content.is_empty()) && reader.is_empty()
 }
 
+/// Tag, content and what follows, of a length that is definite.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
 /// A BOOLEAN inside of an explicit tag; whatever is not zero is true.
 fn boolean(explicit: &[u8]) -> Option<bool> {
-    match Element::first(explicit)? {
-        (Element { tag: BOOLEAN, content: [value], .. }, _) => Some(*value != 0),
+    match element(explicit)? {
+        (BOOLEAN, [value], _) => Some(*value != 0),
         _ => None,
     }
 }
 
 fn is_empty_sequence(explicit: &[u8]) -> bool {
-    matches!(Element::first(explicit), Some((Element { tag: SEQUENCE, content: [], .. }, _)))
+    matches!(element(explicit), Some((SEQUENCE, [], _)))
 }
 
 /// A handle of 32 bits, whatever its sign was taken for.

@@ -1,39 +1,34 @@
-//! ASN.1: one lenient reader, and the one form that is written.
+//! As much of BER (X.690, section 8) as PKCS#12 files need.
 //!
-//! The reader knows as much of BER (X.690, section 8) as key files and tokens need. OpenSSL and Windows write DER.
-//! Browsers and macOS write open (indefinite) lengths and strings in pieces, and some TPM tools write a BOOLEAN or an
-//! INTEGER that DER forbids. Where a file is certain to be DER, `pkcs8::der` reads it. Its BER mode does not serve here:
-//! it refuses lengths with more digits than needed, and leaves the pieces of a string in memory.
+//! OpenSSL and Windows write DER; browsers and macOS write lengths that are open (indefinite) and strings in pieces.
+//! Both are read here, and nothing is decoded that is not asked for.
 
-use pkcs8::der::Encode as _;
-use pkcs8::der::asn1::UintRef;
 use zeroize::Zeroizing;
 
-/// Deeper than any file with keys, and shallow enough for any stack.
+/// Deeper than any PKCS#12 file, and shallow enough for any stack.
 const MAX_DEPTH: usize = 32;
 
-pub(crate) const BOOLEAN: u8 = 0x01;
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(crate) const SEQUENCE: u8 = 0x30;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 /// `[0]` around something, or the pieces of an implicitly tagged string.
-pub(crate) const CONTEXT_0: u8 = 0xa0;
+pub(super) const CONTEXT_0: u8 = 0xa0;
 /// `[0] IMPLICIT` in place of a string's own tag.
-pub(crate) const CONTEXT_0_PRIMITIVE: u8 = 0x80;
+pub(super) const CONTEXT_0_PRIMITIVE: u8 = 0x80;
 const CONSTRUCTED: u8 = 0x20;
 
 /// One element: its tag, what it holds, and all of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Element<'a> {
-    pub(crate) tag: u8,
-    pub(crate) content: &'a [u8],
-    pub(crate) whole: &'a [u8],
+pub(super) struct Element<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 impl<'a> Element<'a> {
     /// The element that `bytes` begin with, and what follows it.
-    pub(crate) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(super) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         Self::at_depth(bytes, 0)
     }
 
@@ -70,7 +65,7 @@ impl<'a> Element<'a> {
     }
 
     /// The only element of `bytes`, if it has this tag.
-    pub(crate) fn only(bytes: &'a [u8], tag: u8) -> Option<Self> {
+    pub(super) fn only(bytes: &'a [u8], tag: u8) -> Option<Self> {
         match Self::first(bytes)? {
             (element, []) if element.tag == tag => Some(element),
             _ => None,
@@ -78,12 +73,12 @@ impl<'a> Element<'a> {
     }
 
     /// What it holds, element by element.
-    pub(crate) fn members(&self) -> Members<'a> {
+    pub(super) fn members(&self) -> Members<'a> {
         Members(self.content)
     }
 
     /// The bytes of a string, put together where it is in pieces.
-    pub(crate) fn octets(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn octets(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut octets = Zeroizing::new(Vec::with_capacity(self.content.len()));
         match self.tag {
             OCTET_STRING | CONTEXT_0_PRIMITIVE => octets.extend_from_slice(self.content),
@@ -100,7 +95,7 @@ impl<'a> Element<'a> {
     }
 
     /// A number that fits.
-    pub(crate) fn number(&self) -> Option<u64> {
+    pub(super) fn number(&self) -> Option<u64> {
         let digits = match self.content {
             [0, digits @ ..] => digits,
             [first, ..] if *first < 0x80 => self.content,
@@ -113,52 +108,28 @@ impl<'a> Element<'a> {
 
 /// Reads the elements of a sequence one after another.
 #[derive(Clone, Debug)]
-pub(crate) struct Members<'a>(&'a [u8]);
+pub(super) struct Members<'a>(&'a [u8]);
 
 impl<'a> Members<'a> {
     /// Whether there are no more.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The next one, whatever it is.
-    pub(crate) fn any(&mut self) -> Option<Element<'a>> {
+    pub(super) fn any(&mut self) -> Option<Element<'a>> {
         let (element, rest) = Element::first(self.0)?;
         self.0 = rest;
         Some(element)
     }
 
     /// The next one, which must have this tag.
-    pub(crate) fn next(&mut self, tag: u8) -> Option<Element<'a>> {
+    pub(super) fn next(&mut self, tag: u8) -> Option<Element<'a>> {
         self.any().filter(|element| element.tag == tag)
     }
 
     /// The next one, if it is there.
-    pub(crate) fn optional(&mut self) -> Option<Option<Element<'a>>> {
+    pub(super) fn optional(&mut self) -> Option<Option<Element<'a>>> {
         if self.is_empty() { Some(None) } else { self.any().map(Some) }
-    }
-}
-
-/// The DER of a SEQUENCE of two numbers that are not negative, given with the most significant byte first. A signature
-/// (`Ecdsa-Sig-Value`; RFC 3279, 2.2.3) and an `RSAPublicKey` (RFC 8017, A.1.1) are of this form.
-pub(crate) fn two_numbers(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
-    // `der` writes no bytes at all as a number that has none, which is no INTEGER.
-    if first.is_empty() || second.is_empty() {
-        return None;
-    }
-    [UintRef::new(first).ok()?, UintRef::new(second).ok()?].to_der().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_without_spare_zeros_and_never_negative() {
-        let pair = |first: &[u8], second: &[u8]| two_numbers(first, second).unwrap();
-        assert_eq!(pair(&[0, 0, 0x80], &[0x7f]), b"\x30\x07\x02\x02\x00\x80\x02\x01\x7f");
-        assert_eq!(pair(&[0], &[0, 0]), b"\x30\x06\x02\x01\x00\x02\x01\x00");
-        assert_eq!((two_numbers(&[], &[1]), two_numbers(&[1], &[])), (None, None));
-        assert_eq!(pair(&[0xff; 256], &[1, 0, 1])[..9], *b"\x30\x82\x01\x0a\x02\x82\x01\x01\x00");
     }
 }
