@@ -1,6 +1,6 @@
 //! A call to an agent: gRPC over HTTP/2 in clear, as the Workload Endpoint is served.
 //!
-//! Not tonic, which is built on the same HTTP/2 and would add ten crates, one of them in a second version.
+//! Not tonic, which is built on the same HTTP/2 and would add twelve crates, one of them in a second version.
 
 use std::io;
 use std::io::ErrorKind;

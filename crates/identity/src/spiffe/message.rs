@@ -1,6 +1,6 @@
 //! The one message that is read, `X509SVIDResponse`, from its Protocol Buffers encoding.
 //!
-//! By hand, because five fields of two messages do not need a library that would add five crates; what the
+//! By hand, because five fields of two messages do not need a library that would add four crates; what the
 //! encoding says is in <https://protobuf.dev/programming-guides/encoding/>. Nothing is copied: keys stay where they
 //! arrived.
 
