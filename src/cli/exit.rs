@@ -16,7 +16,7 @@ use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_identity as identity;
+use anchord_core::failure::Reason;
 use anchord_runtime::client;
 
 /// How a verb ended.
@@ -124,9 +124,8 @@ pub(super) fn in_words_of(name: Name, failure: &Failure) -> Failure {
 
 /// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
 pub(super) fn for_clients(failure: Failure, environment: &Environment) -> Failure {
-    let is_about_reading = failure.hint().is_some_and(|hint| hint.starts_with(identity::LET_IT_BE_READ));
-    match is_about_reading && client::is_there(environment) {
-        true => Failure::of(failure.class(), failure.message(), Some(LEAVE_IT_CLOSED.into())),
+    match failure.reason() == Reason::FileForbidden && client::is_there(environment) {
+        true => failure.with_hint(Some(LEAVE_IT_CLOSED.into())),
         false => failure,
     }
 }
@@ -180,7 +179,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
 }
 
 fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
-    let broken = |error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
+    let broken = |error| Failure::of(Reason::Bug, format!("cannot start the runtime: {error}"), None);
     let runtime = builder.enable_all().build().map_err(broken)?;
     survive_size_limit(&runtime);
     Ok(runtime)

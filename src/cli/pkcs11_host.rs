@@ -35,8 +35,8 @@ use tokio::signal::unix::signal;
 use super::Exit;
 use super::Surroundings;
 use super::exit;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::pkcs11;
 use anchord_runtime::daemon;
 
@@ -72,7 +72,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
 fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
     let message = format!("cannot serve a PKCS#11 module: {error}");
-    exit::report(&Failure::of(Class::Broken, message, None), surroundings)
+    exit::report(&Failure::of(Reason::Bug, message, None), surroundings)
 }
 
 /// All that must be done before the module may run.

@@ -19,8 +19,8 @@ use super::helper;
 use super::helper::Line;
 use super::helper::Name;
 use crate::telemetry;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity as identity;
 use anchord_identity::FirstCertificate;
 use anchord_identity::Locator;
@@ -76,7 +76,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 
 fn neither_file_nor_token() -> Failure {
     Failure::of(
-        Class::Misconfigured,
+        Reason::InvalidSetting,
         "--certificate names neither a file nor a token",
         Some("`anchord certificate show` looks at SPIFFE agents too".into()),
     )
@@ -91,13 +91,13 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
     helper::warn(&warnings, surroundings);
     let unreadable = |what: &str| {
         let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
-        Failure::of(Class::Misconfigured, format!("`{}` {what}", source.name()), hint)
+        Failure::of(Reason::FileUnusable, format!("`{}` {what}", source.name()), hint)
     };
     let (_, parsed) =
         X509Certificate::from_der(&der).map_err(|_| unreadable("holds a certificate that cannot be read"))?;
     if identity::has_negative_serial(&parsed) {
         return Err(Failure::of(
-            Class::Misconfigured,
+            Reason::CertificateUnusable,
             format!("`{}` holds a certificate with a negative serial number", source.name()),
             Some(identity::NEGATIVE_SERIAL.into()),
         ));
@@ -108,7 +108,7 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         "1.2.840.10045.2.1" if is_on_a_known_curve(algorithm) => "EC",
         "1.2.840.10045.2.1" => {
             return Err(Failure::of(
-                Class::Misconfigured,
+                Reason::CertificateUnusable,
                 format!("`{}` holds a certificate with a key on a curve that is not known", source.name()),
                 Some("Roles Anywhere takes P-256, P-384 and P-521".into()),
             ));
@@ -131,7 +131,7 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         algorithms,
     };
     serde_json::to_string(&data)
-        .map_err(|_| Failure::of(Class::Broken, "the certificate cannot be written as JSON", None))
+        .map_err(|_| Failure::of(Reason::Bug, "the certificate cannot be written as JSON", None))
 }
 
 /// Whether it is one that AWS's tool reads, named by its identifier: P-224, P-256, P-384 or P-521.

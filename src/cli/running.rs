@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use anchord_config::Settings;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
 use anchord_runtime::client::Place;
@@ -88,7 +88,7 @@ async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     };
     let [place] = places;
     let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
-        return Err(Failure::of(Class::Transient, "the daemon's status cannot be read", None));
+        return Err(Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None));
     };
     let Status { version, sessions, listeners } = status;
     Ok(Some(Running { socket: place.path, version, sessions, http: listeners.http }))

@@ -28,8 +28,8 @@ use super::helper::Words;
 use super::run;
 use super::run::Hangup;
 use anchord_config::Environment;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::daemon;
 
 const PORT: u16 = 9911;
@@ -162,7 +162,7 @@ fn cannot_listen(port: u16, error: &io::Error) -> Failure {
         _ => "name another with --port".into(),
     };
     let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
-    Failure::of(Class::Misconfigured, message, Some(hint))
+    Failure::of(Reason::InvalidSetting, message, Some(hint))
 }
 
 /// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.

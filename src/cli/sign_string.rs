@@ -14,8 +14,8 @@ use super::helper::Name;
 use super::helper::Words;
 use super::prompt;
 use crate::telemetry;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Algorithm;
 use anchord_identity::Hash;
 use anchord_identity::Passphrase;
@@ -75,7 +75,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     match key.sign_with(hash, &text) {
         Some(signature) => signature.map_err(Failure::from),
         None => Err(Failure::of(
-            Class::Misconfigured,
+            Reason::InvalidSetting,
             "this key signs with SHA256 alone, as Roles Anywhere has it",
             Some("leave out --digest".into()),
         )),

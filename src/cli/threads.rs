@@ -9,8 +9,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// What a person can do.
 pub(super) const HINT: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \
@@ -72,7 +72,7 @@ pub(super) fn none(obtained: &Obtained) -> Failure {
 /// Says that the system has refused a thread.
 pub(super) fn refused(reason: &str) -> Failure {
     let message = format!("cannot start a thread: {reason}");
-    Failure::of(Class::Misconfigured, message, Some(HINT.into()))
+    Failure::of(Reason::Misconfigured, message, Some(HINT.into()))
 }
 
 /// Keeps one of tokio's threads for calls that block, which would end after 10 idle seconds. Where no other can be had
@@ -87,6 +87,8 @@ pub(super) async fn keep_a_spare() {
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
 
     #[test]

@@ -25,8 +25,8 @@ use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Chain;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 pub use parse::Fault;
 
@@ -274,10 +274,11 @@ fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
 }
 
 impl Classify for AccessKeysError {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::File(error) => error.class(),
-            Self::TooLarge { .. } | Self::Absent { .. } | Self::Unusable { .. } => Class::Misconfigured,
+            Self::File(error) => error.reason(),
+            Self::Absent { .. } => Reason::FileUnreadable,
+            Self::TooLarge { .. } | Self::Unusable { .. } => Reason::FileUnusable,
         }
     }
 

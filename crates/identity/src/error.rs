@@ -17,8 +17,8 @@ use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
 use anchord_core::content;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why an identity could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -267,15 +267,28 @@ fn found_text(labels: &[String]) -> String {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Panicked { .. } => Class::Broken,
-            Self::Hanging { origin, .. } if !origin.is_file() => Class::Transient,
-            Self::Crowded { .. } => Class::Transient,
-            Self::Agent(error) => error.class(),
-            Self::Token(error) => error.class(),
-            Self::Tpm { source, .. } => source.class(),
-            _ => Class::Misconfigured,
+            Self::Agent(error) => error.reason(),
+            Self::Token(error) => error.reason(),
+            Self::Tpm { source, .. } => source.reason(),
+            Self::Hanging { origin, .. } if !origin.is_file() => Reason::KeySourceUnavailable,
+            Self::Crowded { .. } => Reason::Busy,
+            Self::Panicked { .. } => Reason::Bug,
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Reason::FileForbidden
+            }
+            Self::Read { .. } | Self::Absent { .. } | Self::Hanging { .. } => Reason::FileUnreadable,
+            Self::NoPassphrase { .. } | Self::NotAsked => Reason::SecretRefused,
+            Self::Mismatch { .. } => Reason::KeyMismatch,
+            Self::NotSelected { .. }
+            | Self::NotPinned { .. }
+            | Self::Leaf { .. }
+            | Self::Intermediate { .. }
+            | Self::NoCertSign { .. }
+            | Self::ChainTooLong { .. } => Reason::CertificateUnusable,
+            Self::NoCertificates { .. } => Reason::InvalidSetting,
+            _ => Reason::FileUnusable,
         }
     }
 
@@ -331,16 +344,13 @@ impl Classify for Error {
     }
 }
 
-/// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
-pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
-
 fn read_hint(source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => {
             content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
+            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
         }
         _ => "check the path and its file system".into(),
     }

@@ -41,7 +41,6 @@ pub use authorities::Authorities;
 pub use current::Current;
 pub use current::Found;
 pub use error::Error;
-pub use error::LET_IT_BE_READ;
 pub use expiry::Link;
 use expiry::Place;
 pub use expiry::days_left;

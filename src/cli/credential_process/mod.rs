@@ -39,8 +39,8 @@ use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_identity as identity;
@@ -90,7 +90,7 @@ fn read(obtained: &Obtained) -> Result<Credentials, Failure> {
 
 fn read_line(line: &Secret<String>, clock: &Clock) -> Result<Credentials, Failure> {
     process::read(line.expose().as_bytes(), clock.moment())
-        .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+        .ok_or_else(|| Failure::of(Reason::DaemonUnavailable, "the daemon's answer cannot be read", None))
 }
 
 /// Who may be asked.
@@ -171,7 +171,8 @@ fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     let Some(doubt) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else { return failure };
     let hint =
         [Some(doubt.hint.as_str()), failure.hint()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Failure::of(failure.class(), format!("{}; {}", failure.message(), doubt.what), Some(hint))
+    let message = format!("{}; {}", failure.message(), doubt.what);
+    failure.with_message(message).with_hint(Some(hint))
 }
 
 fn shown(line: Result<Secret<String>, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -295,10 +296,10 @@ fn within<T: Send + 'static>(
             RecvTimeoutError::Timeout => {
                 let message = format!("no credentials within {} s", PATIENCE.as_secs());
                 let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
-                Failure::of(Class::Transient, message, Some(hint.into()))
+                Failure::of(Reason::NoAnswer, message, Some(hint.into()))
             }
             RecvTimeoutError::Disconnected => {
-                Failure::of(Class::Broken, "asking for credentials panicked; this is a bug", None)
+                Failure::of(Reason::Bug, "asking for credentials panicked; this is a bug", None)
             }
         })
     })
@@ -369,18 +370,18 @@ async fn from_daemon(settings: &Settings) -> Result<Daemons, Failure> {
 /// A failure of a call made here, and why the daemon that runs was not used. A user whom the daemon keeps out, and who cannot
 /// read the host's key either, needs the daemon and not the key.
 fn with_reason(failure: &Failure, why: &Unused) -> Failure {
-    let (message, hint) = match why {
-        Unused::Absent => return failure.clone(),
+    match why {
+        Unused::Absent => failure.clone(),
         Unused::Forbidden(why) if failure.is_local() => {
-            (format!("{}; without it: {}", why.message(), failure.message()), why.hint())
+            let message = format!("{}; without it: {}", why.message(), failure.message());
+            let hint = why.hint().map(str::to_owned);
+            failure.clone().with_message(message).with_hint(hint)
         }
         Unused::Other(why) | Unused::Forbidden(why) => {
             let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
-            (message, failure.hint())
+            failure.clone().with_message(message)
         }
-    };
-    let told = Failure::of(failure.class(), message, hint.map(str::to_owned));
-    failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
+    }
 }
 
 async fn direct(
@@ -457,7 +458,7 @@ fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failur
             ("there is not exactly one session to choose", hint)
         }
     };
-    Err(Failure::of(Class::Misconfigured, message, Some(hint)))
+    Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
 }
 
 fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
@@ -469,20 +470,20 @@ fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
             missing.join(", ")
         );
         let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
-        return Failure::of(Class::Misconfigured, message, Some(hint));
+        return Failure::of(Reason::UnknownSession, message, Some(hint));
     }
     let hint = "start the daemon, name its socket with --socket-path, or define the session for this user";
     let mut message = format!("no daemon runs and no configuration defines session `{name}`");
     if let Some(unread) = &settings.unread_file {
         message = format!("{message} (this user may not read `{}`)", unread.display());
     }
-    Failure::of(Class::Misconfigured, message, Some(hint.into()))
+    Failure::of(Reason::UnknownSession, message, Some(hint.into()))
 }
 
 fn as_line(body: &Secret<Vec<u8>>) -> Result<Secret<String>, Failure> {
     let text = std::str::from_utf8(body.expose()).map(str::trim_end).unwrap_or_default();
     if text.is_empty() || text.contains('\n') {
-        return Err(Failure::of(Class::Transient, "the daemon's answer is not one line", None));
+        return Err(Failure::of(Reason::DaemonUnavailable, "the daemon's answer is not one line", None));
     }
     Ok(Secret::new(format!("{text}\n")))
 }
@@ -501,6 +502,8 @@ pub(super) fn refuse(failure: &Failure, surroundings: &mut Surroundings<'_>) -> 
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
 
     #[test]

@@ -17,8 +17,8 @@ use anchord_config::Problem;
 use anchord_config::Problems;
 use anchord_config::Session;
 use anchord_config::Settings;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Locator;
 use anchord_identity::Source;
 
@@ -281,7 +281,7 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Mistakes as one failure, for callers that show one line.
 pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
-    Failure::of(Class::Misconfigured, mistakes.join("; "), None)
+    Failure::of(Reason::InvalidSetting, mistakes.join("; "), None)
 }
 
 /// What a session cannot be without, as far as the flags of AWS's tool go.

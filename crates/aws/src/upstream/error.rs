@@ -19,6 +19,7 @@ use crate::signing::Unsignable;
 use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_identity as identity;
 use anchord_identity::AccessKeysError;
 
@@ -177,19 +178,21 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Identity(error) => error.class(),
-            Self::InDoubt { failure, .. } => failure.class(),
-            Self::AccessKeys(error) => error.class(),
-            Self::Signing(error) => error.class(),
-            Self::Unsignable(error) => error.class(),
-            Self::AnotherRole { .. } | Self::Broken(_) => Class::Broken,
-            Self::Endpoint { .. } => Class::Misconfigured,
-            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
-            Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
-            Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message),
-            Self::Foreign { foreign, .. } => foreign.class(),
+            Self::Identity(error) => error.reason(),
+            Self::InDoubt { failure, .. } => failure.reason(),
+            Self::AccessKeys(error) => error.reason(),
+            Self::Signing(error) => error.reason(),
+            Self::Unsignable(error) => error.reason(),
+            Self::AnotherRole { .. } => Reason::WrongRole,
+            Self::Broken(_) => Reason::Bug,
+            Self::Endpoint { .. } => Reason::InvalidSetting,
+            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Reason::ServerUntrusted,
+            Self::NoAnswer { .. } => Reason::NoAnswer,
+            Self::NotUnderstood { .. } => Reason::AnswerUnusable,
+            Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message).into(),
+            Self::Foreign { foreign, .. } => foreign.reason(),
         }
     }
 

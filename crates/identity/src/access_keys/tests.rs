@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::support::Folder;
 use crate::support::Log;
+use anchord_core::failure::Class;
 use anchord_core::secret::Secret;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";

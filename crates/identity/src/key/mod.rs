@@ -18,9 +18,9 @@ use super::Error;
 use super::Origin;
 use super::Passphrase;
 use super::pem;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -79,13 +79,13 @@ impl SignFailure {
 
     /// For a key in memory, which can always sign.
     fn unexpected() -> Self {
-        Self(Failure::of(Class::Broken, "the private key did not sign", None))
+        Self(Failure::of(Reason::Bug, "the private key did not sign", None))
     }
 }
 
 impl Classify for SignFailure {
-    fn class(&self) -> Class {
-        self.0.class()
+    fn reason(&self) -> Reason {
+        self.0.reason()
     }
 
     fn hint(&self) -> Option<String> {

@@ -106,9 +106,9 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Ok(()) => told = None,
             Err(failure) if told.as_ref() == Some(&failure) => {}
             Err(failure) => {
-                let (name, class) = (file.name.as_str(), failure.class());
+                let (name, class, reason) = (file.name.as_str(), failure.class(), failure.reason());
                 let (error, hint) = (failure.message(), failure.hint());
-                warn!(file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
+                warn!(file = name, %class, %reason, error, hint, "The credentials file is not written; it stays as it is");
                 told = Some(failure);
             }
         }

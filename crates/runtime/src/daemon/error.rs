@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::SocketError;
 use anchord_aws::upstream::RootsError;
 use anchord_aws::upstream::TransportError;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_frontend::files;
 
 /// Why the daemon could not be built.
@@ -66,18 +66,17 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Socket(error) => error.class(),
-            Self::File(error) => error.class(),
-            Self::Roots(error) => error.class(),
-            Self::RuntimeDirectory { .. }
-            | Self::OpenDirectory { .. }
-            | Self::InUse { .. }
-            | Self::Transport(_)
-            | Self::Proxy { .. }
-            | Self::Passed(_) => Class::Misconfigured,
-            Self::Broken(_) => Class::Broken,
+            Self::Socket(error) => error.reason(),
+            Self::File(error) => error.reason(),
+            Self::Roots(error) => error.reason(),
+            Self::RuntimeDirectory { .. } => Reason::FileUnwritable,
+            Self::OpenDirectory { .. } => Reason::FileInsecure,
+            Self::InUse { .. } | Self::Passed(_) => Reason::AddressUnusable,
+            Self::Transport(_) => Reason::Misconfigured,
+            Self::Proxy { .. } => Reason::InvalidSetting,
+            Self::Broken(_) => Reason::Bug,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::support::SECRET_KEY;
 use crate::support::TOKEN;
 use crate::support::failure;
 use anchord_core::entropy::Entropy;
+use anchord_core::failure::Class;
 
 const HOUR: Act = Act::Issue(Span::HOUR);
 const DELAY: Duration = Duration::from_millis(200);
@@ -488,7 +489,11 @@ async fn the_life_of_a_session_can_be_read_in_the_log_without_its_secrets() {
     let told = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
     assert_eq!(told("INFO Credentials renewed session=\"web\""), 2, "{lines:#?}");
     assert_eq!(told("WARN Renewal failed; keeping credentials until they expire"), 1 + 3 + 3, "{lines:#?}");
-    assert_eq!(told("class=denied error=\"a denied failure\" retry_in_seconds=270"), 1, "{lines:#?}");
+    assert_eq!(
+        told("class=denied reason=refused error=\"a denied failure\" retry_in_seconds=270"),
+        1,
+        "{lines:#?}"
+    );
     assert_eq!(
         told("ERROR Credentials are about to expire and are not handed out any more; no renewal"),
         1,
