@@ -74,6 +74,10 @@ reasons! {
     SignatureExpired = "signature_expired", Denied;
     /// What was named does not exist at AWS, or is disabled.
     ResourceNotFound = "resource_not_found", Denied;
+    /// The trust anchor does not exist, or is disabled.
+    TrustAnchorNotFound = "trust_anchor_not_found", Denied;
+    /// The Roles Anywhere profile does not exist, or is disabled.
+    ProfileNotFound = "profile_not_found", Denied;
     /// AWS does not take a value of the request.
     RequestInvalid = "request_invalid", Denied;
     /// A policy denies the call.

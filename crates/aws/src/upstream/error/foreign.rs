@@ -53,11 +53,6 @@ impl Foreign {
             || begins_with(body, "<html")
     }
 
-    /// Whether the message of a failure says that such an answer came.
-    pub fn is_told_by(message: &str) -> bool {
-        message.starts_with(WHO)
-    }
-
     /// Whether what was sent is too large for it: a longer chain of certificates may be why.
     pub fn finds_it_too_large(&self) -> bool {
         is_about_size(self.status)
