@@ -44,7 +44,7 @@ struct Data {
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let read = Line::read(matches, name, surroundings.environment, Vec::new());
     // Without a certificate or a selector: everything that there is.
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,

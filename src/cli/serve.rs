@@ -41,7 +41,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
     let (folder, temporary) = folder(&words, port, surroundings.environment);
     let own = own_flags(&words, port, folder.as_deref());
-    let settled = Line::read(matches, name, surroundings.environment, &own)
+    let settled = Line::read(matches, name, surroundings.environment, own)
         .and_then(|line| line.settings().map(|settings| (line, settings)));
     let (line, settings) = match settled {
         Ok(settled) => settled,
@@ -85,14 +85,14 @@ pub(super) fn with_defaults(command: Command) -> Command {
 }
 
 /// What it serves, in flags of ours; those that were given hold.
-fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String> {
-    let mut flags = vec!["--imds-enabled=true".to_owned(), format!("--listen=127.0.0.1:{port}")];
+fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
+    let mut flags = vec![("imds-enabled", "true".to_owned()), ("listen", format!("127.0.0.1:{port}"))];
     for (flag, _) in OFF {
         if words.get(flag).is_none() {
-            flags.push(format!("--{flag}=false"));
+            flags.push((flag, "false".to_owned()));
         }
     }
-    flags.extend(folder.map(|folder| format!("--runtime-directory={}", folder.display())));
+    flags.extend(folder.map(|folder| ("runtime-directory", folder.display().to_string())));
     flags
 }
 

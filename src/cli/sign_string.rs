@@ -42,7 +42,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         return helper::refuse(&vec![mistake.into()], surroundings);
     }
     // A key needs no certificate to sign.
-    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let read = Line::read(matches, name, surroundings.environment, Vec::new());
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("/dev/null")?)))
     {
         Ok(read) => read,

@@ -74,7 +74,7 @@ pub(super) enum Term {
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let words = Words(matches);
     let caching = Caching::of(matches);
-    let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
+    let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
             Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
             Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),

@@ -237,7 +237,7 @@ fn settings(
     let caching = Caching::of(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let (line, settings, way) = within(ends_at, move || {
-        let line = Line::read(&matches, name, &environment, &[]);
+        let line = Line::read(&matches, name, &environment, Vec::new());
         let settled = line.and_then(|line| {
             let (settings, way) = match name {
                 Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
