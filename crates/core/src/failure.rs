@@ -111,6 +111,12 @@ impl Failure {
         Self(Arc::new(Record { reason, message, hint, retry_after: None, is_local: false }))
     }
 
+    /// The same failure for another reason.
+    #[must_use]
+    pub fn with_reason(self, reason: Reason) -> Self {
+        Self(Arc::new(Record { reason, ..(*self.0).clone() }))
+    }
+
     /// The same failure with another message.
     #[must_use]
     pub fn with_message(self, message: impl Into<String>) -> Self {

@@ -375,7 +375,7 @@ fn with_reason(failure: &Failure, why: &Unused) -> Failure {
         Unused::Forbidden(why) if failure.is_local() => {
             let message = format!("{}; without it: {}", why.message(), failure.message());
             let hint = why.hint().map(str::to_owned);
-            failure.clone().with_message(message).with_hint(hint)
+            failure.clone().with_reason(why.reason()).with_message(message).with_hint(hint)
         }
         Unused::Other(why) | Unused::Forbidden(why) => {
             let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
