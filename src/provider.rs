@@ -51,6 +51,7 @@ use anchord_core::entropy::Jitter;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
@@ -274,7 +275,7 @@ impl Builder {
         if let Some(flag) = self.given.iter().map(|(flag, _)| flag).find(decides) {
             let hint = Some("leave it out, or `start` the session in this program".into());
             let message = format!("`{flag}` does not change the daemon's session");
-            return Err(Failure::of(Class::Misconfigured, message, hint));
+            return Err(Failure::of(Reason::InvalidSetting, message, hint));
         }
         let settings = self.settings()?;
         in_a_runtime()?;
@@ -305,13 +306,13 @@ impl Builder {
 
 fn on_one_line(problems: &Problems) -> Failure {
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    Failure::of(Class::Misconfigured, problems.join("; "), None)
+    Failure::of(Reason::InvalidSetting, problems.join("; "), None)
 }
 
 fn in_a_runtime() -> Result<(), Failure> {
     tokio::runtime::Handle::try_current().map(|_| ()).map_err(|_| {
         let hint = Some("call it from an async function, or enter a runtime first".into());
-        Failure::of(Class::Misconfigured, "there is no tokio runtime to keep the session in", hint)
+        Failure::of(Reason::Misconfigured, "there is no tokio runtime to keep the session in", hint)
     })
 }
 
@@ -321,7 +322,7 @@ fn not_chosen(settings: &Settings) -> Failure {
         [] => "name one with `session`, or give the options of one".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
-    Failure::of(Class::Misconfigured, "there is not exactly one session to choose", Some(hint))
+    Failure::of(Reason::UnknownSession, "there is not exactly one session to choose", Some(hint))
 }
 
 /// A daemon's session, as a source of credentials.

@@ -16,8 +16,8 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::process_limits;
 
 /// The threads besides the workers that a runtime needs: one for calls that block.
@@ -112,7 +112,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
 }
 
 fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
-    let broken = |error| Failure::of(Class::Broken, format!("cannot start the runtime: {error}"), None);
+    let broken = |error| Failure::of(Reason::Bug, format!("cannot start the runtime: {error}"), None);
     let runtime = builder.enable_all().build().map_err(broken)?;
     survive_size_limit(&runtime);
     Ok(runtime)
@@ -129,8 +129,9 @@ fn survive_size_limit(runtime: &Runtime) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use anchord_core::failure::Class;
+
+    use super::*;
 
     #[test]
     fn without_a_limit_there_are_as_many_threads_as_wanted() {

@@ -155,6 +155,7 @@ async fn machines_read_it_as_json() {
     let steps = report["sessions"][0]["steps"].as_array().unwrap();
     let call = steps.iter().find(|step| step["id"] == "create-session").unwrap();
     assert_eq!((&call["state"], &call["class"]), (&"failed".into(), &"denied".into()));
+    assert_eq!(call["reason_code"], "role_refused");
     let statement = &call["suggestions"]["trust_policy_statement"];
     assert_eq!(statement["Principal"]["Service"], "rolesanywhere.amazonaws.com");
 }

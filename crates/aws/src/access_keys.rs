@@ -24,8 +24,8 @@ use tracing::warn;
 use anchord_core::credentials::Keys;
 use anchord_core::event;
 use anchord_core::failure::Chain;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
@@ -316,11 +316,12 @@ fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
 }
 
 impl Classify for AccessKeysError {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::File(error) => error.class(),
-            Self::Reading(error) => error.class(),
-            Self::TooLarge { .. } | Self::Absent { .. } | Self::Unusable { .. } => Class::Misconfigured,
+            Self::File(error) => error.reason(),
+            Self::Reading(error) => error.reason(),
+            Self::Absent { .. } => Reason::FileUnreadable,
+            Self::TooLarge { .. } | Self::Unusable { .. } => Reason::FileUnusable,
         }
     }
 

@@ -12,8 +12,8 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
 use super::values;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// The flags of all options, for verbs that serve what settings say, or judge it.
 pub fn all() -> Vec<Arg> {
@@ -101,7 +101,7 @@ pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
 }
 
 fn of_flag(flag: &str, fault: values::Fault) -> Failure {
-    Failure::of(Class::Misconfigured, format!("--{flag}: {}", fault.what), fault.hint)
+    Failure::of(Reason::InvalidSetting, format!("--{flag}: {}", fault.what), fault.hint)
 }
 
 fn argument(spec: &OptionSpec) -> Arg {

@@ -30,7 +30,7 @@ pub(super) struct Layers<'a> {
 }
 
 /// What a command line or a program gave, by flag. Values may be passphrases.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Arguments(BTreeMap<&'static str, Vec<String>>);
 
 /// What the layers say about an option.
@@ -85,6 +85,11 @@ impl Arguments {
     /// What was given of an option.
     pub(super) fn of(&self, spec: &OptionSpec) -> Option<&[String]> {
         self.0.get(spec.flag).map(Vec::as_slice)
+    }
+
+    /// Whether anything was given of the option with this flag.
+    pub fn has(&self, flag: &str) -> bool {
+        self.0.contains_key(flag)
     }
 
     /// The values of the option with this flag.

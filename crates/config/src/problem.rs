@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Where a value came from. Ordered as mistakes are reported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +98,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Classify for Problems {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 }

@@ -1,12 +1,16 @@
-//! What an error means for whoever must act.
+//! What an error means for the person who must act.
 //!
-//! An error knows its class where it is born; retry pauses, exit codes, HTTP statuses and log levels follow
-//! from the class and from nothing else. Causes are printed once, by [`Chain`].
+//! An error knows its reason where it is born, and its class follows from the reason. Retry pauses, exit codes, HTTP
+//! statuses and log levels follow from the class and from nothing else. Causes are printed once, by [`Chain`].
+
+mod reason;
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use reason::Reason;
 
 /// Who or what has to change before a retry can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +52,15 @@ impl fmt::Display for Class {
     }
 }
 
-/// An error that knows its class and, where a person can act, what to do.
+/// An error that knows its reason and, where a person can act, what to do.
 pub trait Classify: Error {
-    /// Who or what has to change before a retry can succeed.
-    fn class(&self) -> Class;
+    /// What went wrong, in one word.
+    fn reason(&self) -> Reason;
+
+    /// Who or what has to change before a retry can succeed. It follows from the reason: leave it as it is.
+    fn class(&self) -> Class {
+        self.reason().class()
+    }
 
     /// What a person can do, as a sentence without a full stop.
     fn hint(&self) -> Option<String> {
@@ -69,15 +78,15 @@ pub trait Classify: Error {
     }
 }
 
-/// A failure that can be kept, cloned and shown to many: the printed error with its class and hint.
+/// A failure that can be kept, cloned and shown to many: the printed error with its reason and hint.
 ///
 /// It holds text only, so a failure never keeps a secret-bearing error alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(Arc<Record>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
-    class: Class,
+    reason: Reason,
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
@@ -85,39 +94,62 @@ struct Record {
 }
 
 impl Failure {
-    /// Prints `error` with all its causes and remembers its class.
+    /// Prints `error` with all its causes and remembers its reason.
     pub fn new(error: &dyn Classify) -> Self {
-        let message = chain_text(error.to_string(), error.source());
-        let (class, hint, retry_after) = (error.class(), error.hint(), error.retry_after());
-        Self(Arc::new(Record { class, message, hint, retry_after, is_local: error.is_local() }))
+        Self(Arc::new(Record {
+            reason: error.reason(),
+            message: chain_text(error.to_string(), error.source()),
+            hint: error.hint(),
+            retry_after: error.retry_after(),
+            is_local: error.is_local(),
+        }))
     }
 
     /// A failure that no error value stands behind.
-    pub fn of(class: Class, message: impl Into<String>, hint: Option<String>) -> Self {
+    pub fn of(reason: Reason, message: impl Into<String>, hint: Option<String>) -> Self {
         let message = message.into();
-        Self(Arc::new(Record { class, message, hint, retry_after: None, is_local: false }))
+        Self(Arc::new(Record { reason, message, hint, retry_after: None, is_local: false }))
+    }
+
+    /// The same failure for another reason.
+    #[must_use]
+    pub fn with_reason(self, reason: Reason) -> Self {
+        Self(Arc::new(Record { reason, ..(*self.0).clone() }))
+    }
+
+    /// The same failure with another message.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        Self(Arc::new(Record { message: message.into(), ..(*self.0).clone() }))
+    }
+
+    /// The same failure with another hint.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<String>) -> Self {
+        Self(Arc::new(Record { hint, ..(*self.0).clone() }))
     }
 
     /// The same failure, after which to wait for `pause`.
     #[must_use]
     pub fn with_retry_after(self, pause: Duration) -> Self {
-        let Record { class, message, hint, is_local, .. } = &*self.0;
-        let (message, hint) = (message.clone(), hint.clone());
-        Self(Arc::new(Record { class: *class, message, hint, retry_after: Some(pause), is_local: *is_local }))
+        Self(Arc::new(Record { retry_after: Some(pause), ..(*self.0).clone() }))
     }
 
     /// The same failure, of a process on this host that may be asked again after exactly `pause`: it keeps the pauses
     /// that others ask for itself.
     #[must_use]
     pub fn asked_here_again_in(self, pause: Duration) -> Self {
-        let Record { class, message, hint, .. } = &*self.0;
-        let (message, hint) = (message.clone(), hint.clone());
-        Self(Arc::new(Record { class: *class, message, hint, retry_after: Some(pause), is_local: true }))
+        Self(Arc::new(Record { retry_after: Some(pause), is_local: true, ..(*self.0).clone() }))
+    }
+
+    /// What went wrong, in one word.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
     }
 
     /// Who or what has to change before a retry can succeed.
     pub fn class(&self) -> Class {
-        self.0.class
+        self.0.reason.class()
     }
 
     /// What went wrong, causes included.
@@ -202,8 +234,8 @@ mod tests {
     struct Unreadable(#[source] std::io::Error);
 
     impl Classify for Unreadable {
-        fn class(&self) -> Class {
-            Class::Misconfigured
+        fn reason(&self) -> Reason {
+            Reason::FileUnreadable
         }
 
         fn hint(&self) -> Option<String> {
@@ -232,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_class_text_and_hint() {
+    fn a_failure_keeps_reason_text_and_hint() {
         let failure = Failure::from(unreadable("denied"));
 
-        assert_eq!(failure.class(), Class::Misconfigured);
+        assert_eq!((failure.reason(), failure.class()), (Reason::FileUnreadable, Class::Misconfigured));
         assert_eq!(
             failure.to_string(),
             "cannot read `leaf.pem`: denied; hint: let the daemon's user read it"

@@ -16,8 +16,8 @@ use rustix::fs::FlockOperation;
 use time::OffsetDateTime;
 
 use crate::content;
-use crate::failure::Class;
 use crate::failure::Classify;
+use crate::failure::Reason;
 use crate::failure::system_reason;
 use crate::secret::Secret;
 
@@ -65,8 +65,13 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Unreadable { .. } => Reason::FileUnreadable,
+            Self::Unwritable { .. } => Reason::FileUnwritable,
+            Self::NotAFile { .. } => Reason::FileUnusable,
+            Self::Foreign { .. } | Self::TooOpen { .. } => Reason::FileInsecure,
+        }
     }
 
     fn hint(&self) -> Option<String> {

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::Bearer;
 use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Exhausted;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
 
@@ -37,11 +37,11 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::File(error) => error.class(),
-            Self::Content { .. } => Class::Misconfigured,
-            Self::Entropy(_) => Class::Broken,
+            Self::File(error) => error.reason(),
+            Self::Content { .. } => Reason::FileUnusable,
+            Self::Entropy(_) => Reason::Bug,
         }
     }
 

@@ -13,8 +13,8 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Freshness;
 use anchord_session::Handle;
@@ -92,7 +92,7 @@ impl Reply {
 
     /// What ails a session, whole, for those who may know.
     pub fn failed(status: StatusCode, code: &str, failure: &Failure) -> Self {
-        Self::explained(status, code, failure.message(), failure.hint(), Some(failure.class()))
+        Self::explained(status, code, failure.message(), failure.hint(), Some(failure.reason()))
     }
 
     /// An error that also says what a person can do.
@@ -101,7 +101,7 @@ impl Reply {
         code: &str,
         message: &str,
         hint: Option<&str>,
-        class: Option<Class>,
+        reason: Option<Reason>,
     ) -> Self {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -111,8 +111,11 @@ impl Reply {
             hint: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             class: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason_code: Option<&'static str>,
         }
-        let body = Body { code, message, hint, class: class.map(Class::as_str) };
+        let class = reason.map(|reason| reason.class().as_str());
+        let body = Body { code, message, hint, class, reason_code: reason.map(Reason::as_str) };
         let body = serde_json::to_vec(&body).expect("strings are always JSON");
         Self::json(status, Secret::new(body))
     }
@@ -180,12 +183,12 @@ mod tests {
     fn an_error_names_code_and_message_and_a_hint_only_if_there_is_one() {
         let plain = Reply::error(StatusCode::NOT_FOUND, "NotFound", "no such \"session\"");
         let explained =
-            Reply::explained(StatusCode::SERVICE_UNAVAILABLE, "U", "m", Some("wait"), Some(Class::Denied));
+            Reply::explained(StatusCode::SERVICE_UNAVAILABLE, "U", "m", Some("wait"), Some(Reason::Refused));
 
         assert_eq!(plain.body().expose(), br#"{"code":"NotFound","message":"no such \"session\""}"#);
         assert_eq!(
             explained.body().expose(),
-            br#"{"code":"U","message":"m","hint":"wait","class":"denied"}"#
+            br#"{"code":"U","message":"m","hint":"wait","class":"denied","reason_code":"refused"}"#
         );
         assert_eq!(plain.header_value(&header::CONTENT_TYPE), Some("application/json"));
     }

@@ -24,8 +24,8 @@ use super::Decision;
 use super::Hand;
 use super::Reply;
 use super::process;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Freshness;
 use anchord_session::Handle;
@@ -155,7 +155,13 @@ fn other_settings(name: &str, options: &[&str]) -> Reply {
         format!("the daemon's session `{name}` has other settings than asked for: {}", options.join(", "));
     let hint = "leave them out of flags, ANCHORD_ variables and the settings file here, or set the daemon's session so \
                 and reload it";
-    Reply::explained(StatusCode::CONFLICT, "OtherSettings", &message, Some(hint), Some(Class::Misconfigured))
+    Reply::explained(
+        StatusCode::CONFLICT,
+        "OtherSettings",
+        &message,
+        Some(hint),
+        Some(Reason::InvalidSetting),
+    )
 }
 
 fn earlier_settings(name: &str) -> Reply {
@@ -167,7 +173,7 @@ fn earlier_settings(name: &str) -> Reply {
         "EarlierSettings",
         &message,
         Some(hint),
-        Some(Class::Misconfigured),
+        Some(Reason::InvalidSetting),
     )
 }
 
@@ -244,7 +250,7 @@ mod tests {
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             text(&reply),
-            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate","class":"denied"}"#
+            r#"{"code":"Unavailable","message":"AWS refused the certificate","hint":"renew the certificate","class":"denied","reason_code":"refused"}"#
         );
     }
 
@@ -271,7 +277,7 @@ mod tests {
         let background = |number: usize| {
             let message = ["it hangs", "AWS refused the certificate"].get(number);
             let fault =
-                message.map(|message| Failure::of(Class::Misconfigured, *message, Some("look".into())));
+                message.map(|message| Failure::of(Reason::InvalidSetting, *message, Some("look".into())));
             Background { fault, ..Background::default() }
         };
         let socket = socket(&sessions.each_ref()).with_backgrounds(background);
@@ -280,7 +286,10 @@ mod tests {
 
         let shown: serde_json::Value = serde_json::from_str(text(&reply)).unwrap();
         let of = |number: usize| shown["sessions"][number]["certificate_trouble"].clone();
-        assert_eq!(of(0), json!({ "class": "misconfigured", "message": "it hangs", "hint": "look" }));
+        assert_eq!(
+            of(0),
+            json!({ "class": "misconfigured", "reason_code": "invalid_setting", "message": "it hangs", "hint": "look" })
+        );
         assert!(of(1).is_null() && of(2).is_null(), "{shown}");
     }
 
@@ -320,7 +329,7 @@ mod tests {
                     "name": "batch", "phase": "lapsed", "fetching": false,
                     "next_attempt_at": "2026-03-11T12:01:00Z", "consecutive_failures": 0,
                     "trouble": {
-                        "class": "denied", "message": "AWS refused the certificate",
+                        "class": "denied", "reason_code": "refused", "message": "AWS refused the certificate",
                         "hint": "renew the certificate",
                     },
                 },
@@ -388,7 +397,7 @@ mod tests {
                 concat!(
                     r#"{"code":"EarlierSettings","message":"the daemon still hands out credentials of its earlier "#,
                     r#"settings of session `app`","hint":"see what keeps the new ones from working: anchord status","#,
-                    r#""class":"misconfigured"}"#
+                    r#""class":"misconfigured","reason_code":"invalid_setting"}"#
                 )
             );
         }

@@ -24,8 +24,8 @@ use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Handle;
 use anchord_session::Phase;
@@ -97,7 +97,7 @@ impl Session {
             snapshot.next_attempt_at = AT + Duration::MINUTE;
             snapshot.nudge_from = AT + Duration::HOUR;
             let hint = Some("renew the certificate".into());
-            snapshot.trouble = Some(Failure::of(Class::Denied, "AWS refused the certificate", hint));
+            snapshot.trouble = Some(Failure::of(Reason::Refused, "AWS refused the certificate", hint));
         });
         session
     }

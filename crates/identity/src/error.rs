@@ -18,8 +18,8 @@ use super::reading;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why an identity could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,16 @@ impl Error {
         }
     }
 
-    /// The error of the part that failed, which knows its class and hint.
+    /// The reason where no part has its own error.
+    fn own_reason(&self) -> Reason {
+        match self {
+            Self::Mismatch { .. } => Reason::KeyMismatch,
+            Self::NoCertificates { .. } => Reason::InvalidSetting,
+            _ => Reason::CertificateUnusable,
+        }
+    }
+
+    /// The error of the part that failed, which knows its reason and hint.
     fn of_part(&self) -> Option<&dyn Classify> {
         match self {
             Self::File(error) => Some(error),
@@ -163,8 +172,8 @@ impl From<key::Error> for Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        self.of_part().map_or(Class::Misconfigured, Classify::class)
+    fn reason(&self) -> Reason {
+        self.of_part().map_or_else(|| self.own_reason(), Classify::reason)
     }
 
     fn hint(&self) -> Option<String> {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::Origin;
 use anchord_core::content;
 use anchord_core::content::BYTE_ORDER_MARK;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// Far above any chain with its key, far below what would hurt.
@@ -136,8 +136,16 @@ impl FileError {
 }
 
 impl Classify for FileError {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Reason::FileForbidden
+            }
+            Self::Read { .. } | Self::Absent { .. } => Reason::FileUnreadable,
+            Self::NotAFile { .. } | Self::WideText { .. } | Self::Empty { .. } | Self::TooLarge { .. } => {
+                Reason::FileUnusable
+            }
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -154,16 +162,13 @@ impl Classify for FileError {
     }
 }
 
-/// How the hint about a file that may not be read begins. It is meant for a daemon's user, and for no one whom a daemon serves.
-pub const LET_IT_BE_READ: &str = "let the daemon's user read it";
-
 fn read_hint(source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => {
             content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{LET_IT_BE_READ} (and enter {})", path.parent().unwrap_or(path).display())
+            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
         }
         _ => "check the path and its file system".into(),
     }

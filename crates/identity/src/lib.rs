@@ -47,7 +47,6 @@ pub use expiry::life_left;
 pub use file::Guard;
 pub use file_content::FileContent;
 pub use file_content::FileError;
-pub use file_content::LET_IT_BE_READ;
 pub use given::Found;
 pub use given::Given;
 pub use glance::Glance;

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use super::FileContent;
 use super::FileError;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// Why there is no passphrase.
@@ -31,8 +31,11 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        match self {
+            Self::File(error) => error.reason(),
+            Self::Absent { .. } | Self::NotAsked => Reason::SecretRefused,
+        }
     }
 
     fn hint(&self) -> Option<String> {

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use super::FileContent;
 use super::Origin;
 use anchord_core::content::BYTE_ORDER_MARK;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 pub(super) mod stranger;
@@ -93,8 +93,8 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::FileUnusable
     }
 
     fn hint(&self) -> Option<String> {

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Origin;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -153,11 +153,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self.failed {
-            Failed::Panicked => Class::Broken,
-            Failed::Hangs if self.origin.is_file() => Class::Misconfigured,
-            Failed::Hangs | Failed::Crowded => Class::Transient,
+            Failed::Panicked => Reason::Bug,
+            Failed::Hangs if self.origin.is_file() => Reason::FileUnreadable,
+            Failed::Hangs => Reason::KeySourceUnavailable,
+            Failed::Crowded => Reason::Busy,
         }
     }
 

@@ -25,8 +25,8 @@ use anchord_config::Origin;
 use anchord_config::Settings;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 
@@ -55,6 +55,7 @@ struct Refusal {
     message: String,
     hint: Option<String>,
     class: Option<String>,
+    reason_code: Option<String>,
 }
 
 /// A place where a daemon may listen.
@@ -160,7 +161,7 @@ pub async fn ask_for(
 /// When the answer is not a set of credentials.
 pub fn credentials(answer: &Secret<Vec<u8>>, now: Moment) -> Result<Credentials, Failure> {
     process::read(answer.expose(), now)
-        .ok_or_else(|| Failure::of(Class::Transient, "the daemon's answer cannot be read", None))
+        .ok_or_else(|| Failure::of(Reason::DaemonUnavailable, "the daemon's answer cannot be read", None))
 }
 
 fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
@@ -236,8 +237,11 @@ pub fn renewed(
         Some(given) if given.access_key_id() == credentials.access_key_id() => {
             let left = Duration::try_from(credentials.remaining(now)).unwrap_or_default();
             let hint = "see what keeps the daemon from renewing: anchord status";
-            let same =
-                Failure::of(Class::Transient, "the daemon has no newer credentials yet", Some(hint.into()));
+            let same = Failure::of(
+                Reason::NoCredentialsYet,
+                "the daemon has no newer credentials yet",
+                Some(hint.into()),
+            );
             Err(same.asked_here_again_in(PAUSE.max(left / 20)))
         }
         Some(given) => Ok(credentials.known_to_outlive(given)),
@@ -253,7 +257,7 @@ pub fn nobody(places: &[Place]) -> Failure {
     let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
     let message = format!("no daemon listens on {}", paths.join(" or "));
     let hint = "start it with `anchord run`, or name its socket with --socket-path";
-    Failure::of(Class::Transient, message, Some(hint.into()))
+    Failure::of(Reason::NoDaemon, message, Some(hint.into()))
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -265,12 +269,12 @@ fn crowded(socket: &Path, limit: Duration) -> Failure {
     let (socket, seconds) = (socket.display(), limit.as_secs());
     let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
     let hint = format!("see whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
-    Failure::of(Class::Transient, message, Some(hint))
+    Failure::of(Reason::DaemonUnavailable, message, Some(hint))
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let message = format!("cannot reach the daemon at `{}`: {error}", socket.display());
-    Failure::of(Class::Misconfigured, message, None)
+    Failure::of(Reason::DaemonForbidden, message, None)
 }
 
 async fn answer(
@@ -282,16 +286,16 @@ async fn answer(
 ) -> Asked {
     let failed = |what: &str| {
         let message = format!("the daemon at `{}` {what}", socket.display());
-        Asked::Refused(Failure::of(Class::Transient, message, None))
+        Asked::Refused(Failure::of(Reason::DaemonUnavailable, message, None))
     };
     match tokio::time::timeout_at(gives_up_at, exchange(stream, path)).await {
         Err(_) => failed(&format!("did not answer within {} s", limit.as_secs())),
         Ok(None) => failed("broke off its answer"),
         Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
         Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
-            Ok(Refusal { message, hint, class }) => {
-                let class = class.as_deref().and_then(Class::of_word).unwrap_or(Class::Transient);
-                let failure = Failure::of(class, message, hint);
+            Ok(Refusal { message, hint, class, reason_code }) => {
+                let reason = Reason::of_words(reason_code.as_deref(), class.as_deref());
+                let failure = Failure::of(reason, message, hint);
                 match status {
                     StatusCode::NOT_FOUND => Asked::Unknown(failure),
                     StatusCode::CONFLICT => Asked::Differs(failure),
@@ -320,6 +324,8 @@ async fn exchange(stream: UnixStream, path: &str) -> Option<(StatusCode, Secret<
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
     use anchord_config as config;
     use anchord_config::Arguments;

@@ -9,8 +9,8 @@ use tracing::debug;
 use tracing::warn;
 
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Forbids core files of this process, and with them that other processes of its user attach to it.
 pub fn no_core_files() {
@@ -50,7 +50,7 @@ pub fn one_more_thread() -> Result<(), Failure> {
 /// Says that the system has refused a thread.
 pub fn thread_refused(reason: &str) -> Failure {
     let message = format!("cannot start a thread: {reason}");
-    Failure::of(Class::Misconfigured, message, Some(RAISE_THREADS.into()))
+    Failure::of(Reason::Misconfigured, message, Some(RAISE_THREADS.into()))
 }
 
 #[cfg(test)]

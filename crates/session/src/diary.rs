@@ -21,6 +21,7 @@ use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// What has been told of a session so far.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct Diary {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
-    class: Class,
+    reason: Reason,
     gist: String,
     left: Left,
 }
@@ -113,7 +114,7 @@ impl Diary {
     }
 
     fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
-        let told = Told { class: trouble.class(), gist: gist(trouble.message()), left: self.left };
+        let told = Told { reason: trouble.reason(), gist: gist(trouble.message()), left: self.left };
         if self.told.as_ref() != Some(&told) {
             (self.told, self.times_told) = (Some(told), 0);
         }
@@ -122,34 +123,35 @@ impl Diary {
         self.times_told = self.times_told.saturating_add(1);
 
         let (session, failures) = (&*self.session, self.failures);
-        let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
+        let (class, reason) = (trouble.class(), trouble.reason());
+        let (error, hint) = (trouble.message(), trouble.hint());
         let retry_in_seconds = seconds(retry_in);
         // When what is held ends or has ended.
         let expires_at = snapshot.credentials.as_ref().map(|held| display(rfc3339(held.expires_at())));
         let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
         if self.times_told > TOLD_ALOUD {
-            debug!(session, %class, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
+            debug!(session, %class, %reason, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
         } else if snapshot.inherited && self.left.is_handed_out() {
             warn!(
                 event = event::CREDENTIALS_INHERITED,
-                session, %class, error, hint, retry_in_seconds, expires_at,
+                session, %class, %reason, error, hint, retry_in_seconds, expires_at,
                 "No credentials by the new settings; handing out those of the earlier ones until they expire"
             );
         } else if self.left.is_handed_out() {
             warn!(
                 event = event::CREDENTIALS_RENEWAL_FAILED,
-                session, %class, error, hint, retry_in_seconds, expires_at,
+                session, %class, %reason, error, hint, retry_in_seconds, expires_at,
                 "Renewal failed; keeping credentials until they expire"
             );
         } else if needs_a_person {
             error!(
                 event = event::CREDENTIALS_UNAVAILABLE,
-                session, %class, error, hint, retry_in_seconds, expires_at, "No valid credentials"
+                session, %class, %reason, error, hint, retry_in_seconds, expires_at, "No valid credentials"
             );
         } else {
             warn!(
                 event = event::CREDENTIALS_UNAVAILABLE,
-                session, %class, error, hint, retry_in_seconds, expires_at,
+                session, %class, %reason, error, hint, retry_in_seconds, expires_at,
                 "No valid credentials; trying again"
             );
         }
@@ -158,12 +160,13 @@ impl Diary {
     /// Tells that what is held is too near its end to be handed out, or has ended.
     fn ran_out(&self, held: &Credentials, trouble: Option<&Failure>) {
         let (session, expires_at) = (&*self.session, rfc3339(held.expires_at()));
-        let trouble = trouble.map(|trouble| (trouble.class(), trouble.message(), trouble.hint()));
+        let trouble =
+            trouble.map(|trouble| (trouble.class(), trouble.reason(), trouble.message(), trouble.hint()));
         match (self.left, trouble) {
             (Left::Plenty | Left::Little, _) => {}
-            (Left::Reserve, Some((class, error, hint))) => error!(
+            (Left::Reserve, Some((class, reason, error, hint))) => error!(
                 event = event::CREDENTIALS_WITHHELD,
-                session, %class, error, hint, %expires_at,
+                session, %class, %reason, error, hint, %expires_at,
                 "Credentials are about to expire and are not handed out any more; no renewal has succeeded"
             ),
             (Left::Reserve, None) => info!(
@@ -171,9 +174,9 @@ impl Diary {
                 session, %expires_at,
                 "Credentials are about to expire and are not handed out any more; renewing"
             ),
-            (Left::Nothing, Some((class, error, hint))) => error!(
+            (Left::Nothing, Some((class, reason, error, hint))) => error!(
                 event = event::CREDENTIALS_EXPIRED,
-                session, %class, error, hint, %expires_at,
+                session, %class, %reason, error, hint, %expires_at,
                 "Credentials have expired; no renewal has succeeded"
             ),
             (Left::Nothing, None) => info!(
@@ -293,7 +296,7 @@ mod tests {
     #[test]
     fn the_same_failure_is_a_warning_three_times_then_debug_then_one_recovery() {
         let held = credentials(NOON, time::Duration::HOUR);
-        let refusal = |id: u32| Failure::of(Class::Transient, format!("no route; request {id}ab"), None);
+        let refusal = |id: u32| Failure::of(Reason::Unavailable, format!("no route; request {id}ab"), None);
 
         let lines = logged(|diary| {
             (0..5).for_each(|id| fail(diary, Some(&held), &refusal(id)));
@@ -305,7 +308,7 @@ mod tests {
         assert!(is_of(&lines[0], "WARN", event::CREDENTIALS_RENEWAL_FAILED), "{lines:?}");
         assert!(
             lines[0].contains(
-                "class=transient error=\"no route; request 0ab\" retry_in_seconds=7 expires_at=2026-03-11T13:00:00Z"
+                "class=transient reason=unavailable error=\"no route; request 0ab\" retry_in_seconds=7 expires_at=2026-03-11T13:00:00Z"
             ),
             "{lines:?}"
         );
@@ -321,9 +324,10 @@ mod tests {
 
         let lines = logged(|diary| {
             (0..4).for_each(|_| fail(diary, Some(&held), &failure(Class::Transient)));
-            fail(diary, Some(&held), &Failure::of(Class::Transient, "another failure", None));
-            (0..3).for_each(|_| fail(diary, Some(&held), &Failure::of(Class::Transient, "one word", None)));
-            fail(diary, Some(&held), &Failure::of(Class::Denied, "one word", None));
+            fail(diary, Some(&held), &Failure::of(Reason::Unavailable, "another failure", None));
+            (0..3)
+                .for_each(|_| fail(diary, Some(&held), &Failure::of(Reason::Unavailable, "one word", None)));
+            fail(diary, Some(&held), &Failure::of(Reason::Refused, "one word", None));
         });
 
         let loud_after_quiet = ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "WARN", "WARN"];
@@ -377,7 +381,7 @@ mod tests {
     #[test]
     fn the_reserve_and_the_end_are_told_once_each_with_cause_and_time() {
         let held = credentials(NOON, time::Duration::HOUR);
-        let refused = Failure::of(Class::Denied, "refused", Some("enable the profile".into()));
+        let refused = Failure::of(Reason::Refused, "refused", Some("enable the profile".into()));
         let at = |seconds: i64, diary: &mut Diary, trouble: Option<&Failure>| {
             let now = NOON + time::Duration::HOUR - time::Duration::seconds(seconds);
             let snapshot = Snapshot { phase: Phase::Lapsed, ..state(Some(&held), trouble) };

@@ -13,8 +13,8 @@ use super::Snapshot;
 use super::snapshot::as_of;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// A session, as its callers see it. Clones freely; a thousand callers share one attempt.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Handle {
             }
             match tokio::time::timeout_at(gives_up_at, snapshots.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Failure::of(Class::Broken, "the session's keeper has ended", None)),
+                Ok(Err(_)) => return Err(Failure::of(Reason::Bug, "the session's keeper has ended", None)),
                 Err(_) => return Err(self.unavailable(&snapshot)),
             }
         }
@@ -110,7 +110,11 @@ impl Handle {
 
     fn unavailable(&self, snapshot: &Snapshot) -> Failure {
         snapshot.trouble.clone().unwrap_or_else(|| {
-            Failure::of(Class::Transient, format!("session `{}` has no credentials yet", self.name), None)
+            Failure::of(
+                Reason::NoCredentialsYet,
+                format!("session `{}` has no credentials yet", self.name),
+                None,
+            )
         })
     }
 }
@@ -126,6 +130,7 @@ mod tests {
     use crate::support::NOON;
     use crate::support::credentials;
     use crate::support::failure;
+    use anchord_core::failure::Class;
 
     const PATIENCE: Patience = Patience::from_secs(1);
 

@@ -23,8 +23,8 @@ use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 
 /// What keeps one session's credentials fresh while [`Keeper::run`] is polled.
@@ -123,7 +123,7 @@ impl Keeper {
         let limit = self.policy.attempt_limit;
         attempt.spawn(async move {
             tokio::time::timeout(limit, issuer.issue()).await.unwrap_or_else(|_| {
-                Err(Failure::of(Class::Transient, format!("no answer within {limit:?}"), None))
+                Err(Failure::of(Reason::NoAnswer, format!("no answer within {limit:?}"), None))
             })
         });
     }
@@ -161,8 +161,8 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 fn outcome(ended: Result<Result<Credentials, Failure>, JoinError>) -> Result<Arc<Credentials>, Failure> {
     match ended {
         Ok(result) => result.map(Arc::new),
-        Err(error) if error.is_panic() => Err(Failure::of(Class::Broken, "the attempt panicked", None)),
-        Err(_) => Err(Failure::of(Class::Broken, "the attempt was aborted", None)),
+        Err(error) if error.is_panic() => Err(Failure::of(Reason::Bug, "the attempt panicked", None)),
+        Err(_) => Err(Failure::of(Reason::Bug, "the attempt was aborted", None)),
     }
 }
 

@@ -24,6 +24,7 @@ use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// What can happen to a session.
 #[derive(Clone, Debug)]
@@ -130,8 +131,7 @@ impl Machine {
         match (&last.credentials, &last.trouble) {
             (None, None) => {}
             (_, trouble) if last.fetching => {
-                let lost =
-                    || Failure::of(Class::Broken, "the session's keeper ended during an attempt", None);
+                let lost = || Failure::of(Reason::Bug, "the session's keeper ended during an attempt", None);
                 machine.pause_after(trouble.clone().unwrap_or_else(lost), jitter);
             }
             (Some(_), None) if last.inherited => {}
@@ -364,7 +364,7 @@ impl Machine {
     fn too_short(&self, end: &str) -> Failure {
         let reserve = self.policy.reserve.as_secs();
         Failure::of(
-            Class::Misconfigured,
+            Reason::ClockOff,
             format!("the new credentials end at {end}, less than {reserve} s from now by this host's clock"),
             Some("see this host's clock, and how long the profile's sessions may last".into()),
         )

@@ -20,6 +20,7 @@ use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
@@ -39,7 +40,7 @@ pub(super) fn credentials(now: Moment, life: Span) -> Arc<Credentials> {
 }
 
 pub(super) fn failure(class: Class) -> Failure {
-    Failure::of(class, format!("a {class} failure"), None)
+    Failure::of(class.into(), format!("a {class} failure"), None)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +48,8 @@ pub(super) fn failure(class: Class) -> Failure {
 struct SlowDown(Class, Duration);
 
 impl Classify for SlowDown {
-    fn class(&self) -> Class {
-        self.0
+    fn reason(&self) -> Reason {
+        self.0.into()
     }
 
     fn retry_after(&self) -> Option<Duration> {

@@ -18,8 +18,8 @@ use super::help;
 use super::helper;
 use anchord_config as config;
 use anchord_config::nearest;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Where the names of sessions come from: looking them up takes time.
 pub(in crate::cli) type Sessions<'a> = &'a dyn Fn() -> Vec<String>;
@@ -51,7 +51,7 @@ pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions
         ErrorKind::InvalidUtf8 => ("an argument is not text".into(), "write it in UTF-8".into()),
         _ => ("the command line cannot be read".into(), lists),
     };
-    Failure::of(Class::Misconfigured, what, Some(hint))
+    Failure::of(Reason::InvalidSetting, what, Some(hint))
 }
 
 /// The answer to a line in which a key or a certificate itself stands where its path belongs. What a model is asked, and a
@@ -69,7 +69,7 @@ pub(super) fn pem_in(line: &CommandLine) -> Option<Failure> {
         if holds(word) && !flag.as_deref().is_some_and(|flag| FREE.contains(&flag)) {
             let place = flag.map_or_else(|| "an argument".into(), |flag| format!("--{flag}:"));
             let what = format!("{place} holds PEM text");
-            return Some(Failure::of(Class::Misconfigured, what, Some("give the path of a file".into())));
+            return Some(Failure::of(Reason::InvalidSetting, what, Some("give the path of a file".into())));
         }
         if own.is_none() {
             flag = None;

@@ -10,7 +10,7 @@ use crate::cli::grammar::helper::Name;
 use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_core::failure::Failure;
-use anchord_identity as identity;
+use anchord_core::failure::Reason;
 use anchord_runtime::client;
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
@@ -74,9 +74,8 @@ fn in_words_of(name: Name, failure: &Failure) -> Failure {
 
 /// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
 pub(in crate::cli) fn for_clients(failure: Failure, environment: &Environment) -> Failure {
-    let is_about_reading = failure.hint().is_some_and(|hint| hint.starts_with(identity::LET_IT_BE_READ));
-    match is_about_reading && client::is_there(environment) {
-        true => Failure::of(failure.class(), failure.message(), Some(LEAVE_IT_CLOSED.into())),
+    match failure.reason() == Reason::FileForbidden && client::is_there(environment) {
+        true => failure.with_hint(Some(LEAVE_IT_CLOSED.into())),
         false => failure,
     }
 }

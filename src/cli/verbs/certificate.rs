@@ -14,8 +14,8 @@ use crate::cli::output::prompt;
 use anchord_config as config;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Inspection;
 use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
@@ -91,7 +91,7 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
             Some(unread) => format!("this user may not read `{}`, and has no session", unread.display()),
             None => "no session is configured here".into(),
         };
-        let failure = Failure::of(Class::Misconfigured, what, hint);
+        let failure = Failure::of(Reason::UnknownSession, what, hint);
         return Err(output::report(&failure, surroundings));
     }
     let sessions = settings.sessions.into_iter();
@@ -117,7 +117,7 @@ fn no_file_but_a_session(
     let hint =
         format!("a session is named by its flag: `anchord certificate show --session {}`", session.name);
     let what = "there is no such file, and a session has that name";
-    Some(Failure::of(Class::Misconfigured, what, Some(hint)))
+    Some(Failure::of(Reason::InvalidSetting, what, Some(hint)))
 }
 
 fn tell(warnings: &[String], surroundings: &mut Surroundings<'_>) {
@@ -263,6 +263,7 @@ fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
 fn failure_json(failure: &Failure) -> Value {
     json!({
         "class": failure.class().as_str(),
+        "reason_code": failure.reason().as_str(),
         "message": failure.message(),
         "hint": failure.hint(),
     })

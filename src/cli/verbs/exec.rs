@@ -28,8 +28,8 @@ use anchord_config::Settings;
 use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::content;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
@@ -140,7 +140,7 @@ fn listener(running: &Running) -> Result<&str, Failure> {
     chosen.map(String::as_str).ok_or_else(|| {
         let message = "the daemon serves no HTTP on loopback";
         let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
-        Failure::of(Class::Misconfigured, message, Some(hint.into()))
+        Failure::of(Reason::InvalidSetting, message, Some(hint.into()))
     })
 }
 
@@ -169,7 +169,7 @@ fn token_file(
             Err(why) => fault = fault.or(Some(unreadable(&path, session, &why))),
         }
     }
-    Err(fault.unwrap_or_else(|| Failure::of(Class::Broken, "the socket has no folder", None)))
+    Err(fault.unwrap_or_else(|| Failure::of(Reason::Bug, "the socket has no folder", None)))
 }
 
 /// What a header can carry as it is; `None` where the file holds anything else.
@@ -191,7 +191,7 @@ fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::Fault> {
 
 fn no_bearer(path: &Path) -> Failure {
     let message = format!("the token file `{}` holds no bearer", path.display());
-    Failure::of(Class::Misconfigured, message, Some(NEW_ONE.into()))
+    Failure::of(Reason::FileUnusable, message, Some(NEW_ONE.into()))
 }
 
 const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
@@ -210,7 +210,7 @@ fn unreadable(path: &Path, session: &str, why: &content::Fault) -> Failure {
         _ => NEW_ONE.to_owned(),
     };
     let message = format!("cannot read the token file `{}`: {why}", path.display());
-    Failure::of(Class::Misconfigured, message, Some(hint))
+    Failure::of(Reason::FileUnreadable, message, Some(hint))
 }
 
 fn bedrock_api_key(
@@ -222,13 +222,13 @@ fn bedrock_api_key(
     let environment = surroundings.environment;
     let Some(region) = region_of(environment)?.or(region) else {
         let message = "no Region is known for the API key";
-        return Err(Failure::of(Class::Misconfigured, message, Some("set AWS_REGION".into())));
+        return Err(Failure::of(Reason::InvalidSetting, message, Some("set AWS_REGION".into())));
     };
     let credentials = credential_process::credentials(settings, surroundings)?;
     let now = Clock::system().now();
     let lifetime = signing::api_key_lifetime(&credentials, now, lifetime);
     signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)
-        .map_err(|_| Failure::of(Class::Broken, "no API key can be made of these credentials", None))
+        .map_err(|_| Failure::of(Reason::Bug, "no API key can be made of these credentials", None))
 }
 
 /// The Region that a variable names; one that no Region can have is told, for the command's SDKs would take it too.
@@ -238,7 +238,7 @@ fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
     };
     Region::parse(text).map(Some).map_err(|error| {
         let hint = format!("set {variable} to a Region, such as eu-west-1, or unset it");
-        Failure::of(Class::Misconfigured, format!("{variable}: {error}"), Some(hint))
+        Failure::of(Reason::InvalidSetting, format!("{variable}: {error}"), Some(hint))
     })
 }
 

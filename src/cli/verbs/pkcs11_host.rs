@@ -33,8 +33,8 @@ use crate::cli::Surroundings;
 use crate::cli::grammar::pkcs11_host::GUARD;
 use crate::cli::grammar::pkcs11_host::VERB;
 use crate::cli::output;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::pkcs11;
 use anchord_runtime::process_limits;
 
@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
 fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
     let message = format!("cannot serve a PKCS#11 module: {error}");
-    output::report(&Failure::of(Class::Broken, message, None), surroundings)
+    output::report(&Failure::of(Reason::Bug, message, None), surroundings)
 }
 
 /// All that must be done before the module may run.

@@ -18,8 +18,8 @@ use crate::cli::grammar::helper::Line;
 use crate::cli::grammar::helper::Name;
 use crate::cli::output;
 use crate::telemetry;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity as identity;
 use anchord_identity::FirstCertificate;
 use anchord_identity::Locator;
@@ -43,7 +43,7 @@ struct Data {
 }
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let read = Line::read(matches, name, surroundings.environment, Vec::new());
     // Without a certificate or a selector: everything that there is.
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,
@@ -75,7 +75,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 
 fn neither_file_nor_token() -> Failure {
     Failure::of(
-        Class::Misconfigured,
+        Reason::InvalidSetting,
         "--certificate names neither a file nor a token",
         Some("`anchord certificate show` looks at SPIFFE agents too".into()),
     )
@@ -90,13 +90,13 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
     output::warn(&warnings, surroundings);
     let unreadable = |what: &str| {
         let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
-        Failure::of(Class::Misconfigured, format!("`{}` {what}", source.name()), hint)
+        Failure::of(Reason::FileUnusable, format!("`{}` {what}", source.name()), hint)
     };
     let (_, parsed) =
         X509Certificate::from_der(&der).map_err(|_| unreadable("holds a certificate that cannot be read"))?;
     if identity::has_negative_serial(&parsed) {
         return Err(Failure::of(
-            Class::Misconfigured,
+            Reason::CertificateUnusable,
             format!("`{}` holds a certificate with a negative serial number", source.name()),
             Some(identity::NEGATIVE_SERIAL.into()),
         ));
@@ -107,7 +107,7 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         "1.2.840.10045.2.1" if is_on_a_known_curve(algorithm) => "EC",
         "1.2.840.10045.2.1" => {
             return Err(Failure::of(
-                Class::Misconfigured,
+                Reason::CertificateUnusable,
                 format!("`{}` holds a certificate with a key on a curve that is not known", source.name()),
                 Some("Roles Anywhere takes P-256, P-384 and P-521".into()),
             ));
@@ -130,7 +130,7 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         algorithms,
     };
     serde_json::to_string(&data)
-        .map_err(|_| Failure::of(Class::Broken, "the certificate cannot be written as JSON", None))
+        .map_err(|_| Failure::of(Reason::Bug, "the certificate cannot be written as JSON", None))
 }
 
 /// Whether it is one that AWS's tool reads, named by its identifier: P-224, P-256, P-384 or P-521.

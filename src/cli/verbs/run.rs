@@ -24,8 +24,8 @@ use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_config::Settings;
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
 use anchord_runtime::daemon::Reload;
@@ -118,7 +118,7 @@ async fn serve(
     meaning: Hangup,
 ) -> Result<(), Failure> {
     let cannot_listen =
-        |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
+        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot take signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
@@ -177,7 +177,7 @@ fn level(settings: &Settings) -> Level {
 pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
     telemetry::Queue::start().map_err(|error| {
         let message = format!("cannot start a thread: {error}");
-        Failure::of(Class::Misconfigured, message, Some(process_limits::RAISE_THREADS.into()))
+        Failure::of(Reason::Misconfigured, message, Some(process_limits::RAISE_THREADS.into()))
     })
 }
 

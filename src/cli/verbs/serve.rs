@@ -27,8 +27,8 @@ use crate::cli::grammar::helper::OFF_UNLESS_GIVEN;
 use crate::cli::grammar::helper::Words;
 use crate::cli::output;
 use anchord_config::Environment;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::daemon;
 
 const PORT: u16 = 9911;
@@ -40,7 +40,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
     let (folder, temporary) = folder(&words, port, surroundings.environment);
     let own = own_flags(&words, port, folder.as_deref());
-    let settled = Line::read(matches, name, surroundings.environment, &own)
+    let settled = Line::read(matches, name, surroundings.environment, own)
         .and_then(|line| line.settings().map(|settings| (line, settings)));
     let (line, settings) = match settled {
         Ok(settled) => settled,
@@ -70,14 +70,14 @@ fn is_hangup_ignored() -> bool {
 }
 
 /// What it serves, in flags of ours; those that were given hold.
-fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<String> {
-    let mut flags = vec!["--imds-enabled=true".to_owned(), format!("--listen=127.0.0.1:{port}")];
+fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
+    let mut flags = vec![("imds-enabled", "true".to_owned()), ("listen", format!("127.0.0.1:{port}"))];
     for (flag, _) in OFF_UNLESS_GIVEN {
         if words.get(flag).is_none() {
-            flags.push(format!("--{flag}=false"));
+            flags.push((flag, "false".to_owned()));
         }
     }
-    flags.extend(folder.map(|folder| format!("--runtime-directory={}", folder.display())));
+    flags.extend(folder.map(|folder| ("runtime-directory", folder.display().to_string())));
     flags
 }
 
@@ -147,7 +147,7 @@ fn cannot_listen(port: u16, error: &io::Error) -> Failure {
         _ => "name another with --port".into(),
     };
     let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
-    Failure::of(Class::Misconfigured, message, Some(hint))
+    Failure::of(Reason::InvalidSetting, message, Some(hint))
 }
 
 /// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.

@@ -13,8 +13,8 @@ use crate::cli::grammar::helper::Words;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::telemetry;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Algorithm;
 use anchord_identity::Hash;
 use anchord_identity::Passphrase;
@@ -41,7 +41,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         return output::report_mistakes(&vec![mistake.into()], surroundings);
     }
     // A key needs no certificate to sign.
-    let read = Line::read(matches, name, surroundings.environment, &[]);
+    let read = Line::read(matches, name, surroundings.environment, Vec::new());
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("/dev/null")?)))
     {
         Ok(read) => read,
@@ -74,7 +74,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     match key.sign_with(hash, &text) {
         Some(signature) => signature.map_err(Failure::from),
         None => Err(Failure::of(
-            Class::Misconfigured,
+            Reason::InvalidSetting,
             "this key signs with SHA256 alone, as Roles Anywhere has it",
             Some("leave out --digest".into()),
         )),

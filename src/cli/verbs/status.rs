@@ -14,8 +14,8 @@ use crate::cli::threads;
 use anchord_config as config;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
@@ -55,14 +55,11 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             return output::report(&failure, surroundings);
         }
         Asked::NoDaemon => {
-            let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
-            let message = format!("no daemon listens on {}", paths.join(" or "));
-            let hint = Some("start it with `anchord run`, or name its socket with --socket-path".into());
-            return output::report(&Failure::of(Class::Transient, message, hint), surroundings);
+            return output::report(&client::nobody(&places), surroundings);
         }
     };
     let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
-        let failure = Failure::of(Class::Transient, "the daemon's status cannot be read", None);
+        let failure = Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None);
         return output::report(&failure, surroundings);
     };
     let text = if matches.get_flag("json") {

@@ -28,8 +28,8 @@ use anchord_config::CredentialsFile;
 use anchord_config::Environment;
 use anchord_config::Settings;
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 use anchord_core::profile::Profile;
 use anchord_frontend::credentials_file;
@@ -60,7 +60,7 @@ pub(super) enum Term {
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let words = Words(matches);
     let caching = credential_process::caching(matches);
-    let read = Line::read(matches, name, surroundings.environment, &[]).and_then(|line| {
+    let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
             Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
             Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
@@ -89,7 +89,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 
 /// The profile called `name` of `file`, or else of the file that SDKs read.
 pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) -> Result<Target, Failure> {
-    let misconfigured = |message, hint: &str| Failure::of(Class::Misconfigured, message, Some(hint.into()));
+    let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
     let profile = Profile::parse(name)
         .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
     let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
@@ -160,7 +160,7 @@ async fn until_told_to_stop(
     environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
-        |error: std::io::Error| Failure::of(Class::Broken, format!("cannot take signals: {error}"), None);
+        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot take signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {

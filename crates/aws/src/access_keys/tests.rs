@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use proptest::prelude::*;
 
 use super::*;
+use anchord_core::failure::Class;
 use anchord_core::secret::Secret;
 use support::Folder;
 use support::Log;

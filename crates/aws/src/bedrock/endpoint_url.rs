@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// `https://host[:port][/prefix]`, such as that of a VPC endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct EndpointUrl {
 pub struct NoEndpoint(String);
 
 impl Classify for NoEndpoint {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 
     fn hint(&self) -> Option<String> {

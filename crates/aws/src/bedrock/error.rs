@@ -14,8 +14,8 @@ use crate::upstream::Foreign;
 use crate::upstream::TransportError;
 use anchord_core::clock;
 use anchord_core::endpoint::Service;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why a call brought nothing, or not everything.
 #[derive(Debug, thiserror::Error)]
@@ -126,15 +126,16 @@ impl Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unsignable(error) => error.class(),
-            Self::Unsendable => Class::Broken,
-            Self::NoAnswer(error) => error.class(),
-            Self::TooQuiet { .. } | Self::NotUnderstood { .. } | Self::Cut { .. } => Class::Transient,
-            Self::Refused { status, kind, message, .. } => refusal::class(Some(*status), kind, message),
-            Self::BrokenOff { kind, message, .. } => refusal::class(None, kind, message),
-            Self::Foreign { foreign, .. } => foreign.class(),
+            Self::Unsignable(error) => error.reason(),
+            Self::Unsendable => Reason::Bug,
+            Self::NoAnswer(error) => error.reason(),
+            Self::TooQuiet { .. } | Self::Cut { .. } => Reason::NoAnswer,
+            Self::NotUnderstood { .. } => Reason::AnswerUnusable,
+            Self::Refused { status, kind, message, .. } => refusal::reason(Some(*status), kind, message),
+            Self::BrokenOff { kind, message, .. } => refusal::reason(None, kind, message),
+            Self::Foreign { foreign, .. } => foreign.reason(),
         }
     }
 
@@ -206,6 +207,8 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
+
+    use anchord_core::failure::Class;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 
 use anchord_core::arn::Region;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// The id of a foundation model or an inference profile, or the ARN of whatever Bedrock calls a model: an inference
 /// profile, provisioned throughput, a custom or imported model, a deployment, a prompt, a prompt router, a
@@ -51,8 +51,8 @@ pub enum NotAModel {
 }
 
 impl Classify for NotAModel {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 
     fn hint(&self) -> Option<String> {

@@ -5,13 +5,13 @@
 
 use http::StatusCode;
 
-use anchord_core::failure::Class;
+use anchord_core::failure::Reason;
 
-/// The class of a refusal; `status` is `None` where it came within a stream.
-pub(super) fn class(status: Option<StatusCode>, kind: &str, message: &str) -> Class {
+/// The reason of a refusal; `status` is `None` where it came within a stream.
+pub(super) fn reason(status: Option<StatusCode>, kind: &str, message: &str) -> Reason {
     match kind {
         "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" => {
-            return Class::Throttled;
+            return Reason::Throttled;
         }
         // Most of these come with a status of 4xx, and none of them is the caller's fault.
         "ModelNotReadyException"
@@ -21,17 +21,30 @@ pub(super) fn class(status: Option<StatusCode>, kind: &str, message: &str) -> Cl
         | "InternalServerException"
         | "InternalFailure"
         | "ServiceUnavailableException"
-        | "ServiceUnavailable" => return Class::Transient,
-        _ if message.contains("Rate exceeded") => return Class::Throttled,
+        | "ServiceUnavailable" => return Reason::AwsUnavailable,
+        _ if message.contains("Rate exceeded") => return Reason::Throttled,
         _ => {}
     }
     match status {
-        Some(StatusCode::TOO_MANY_REQUESTS) => Class::Throttled,
-        Some(StatusCode::REQUEST_TIMEOUT) => Class::Transient,
-        Some(status) if status.is_client_error() => Class::Denied,
+        Some(StatusCode::TOO_MANY_REQUESTS) => Reason::Throttled,
+        Some(StatusCode::REQUEST_TIMEOUT) => Reason::AwsUnavailable,
+        Some(status) if status.is_client_error() => denial(kind),
         // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
-        Some(_) => Class::Transient,
-        None => Class::Denied,
+        Some(_) => Reason::AwsUnavailable,
+        None => denial(kind),
+    }
+}
+
+/// What a refusal of the call itself is about.
+fn denial(kind: &str) -> Reason {
+    match kind {
+        "AccessDeniedException" => Reason::AccessDenied,
+        "ValidationException" => Reason::RequestInvalid,
+        "ResourceNotFoundException" => Reason::ResourceNotFound,
+        "ExpiredTokenException" | "ExpiredToken" => Reason::CredentialsExpired,
+        "UnrecognizedClientException" | "InvalidClientTokenId" => Reason::KeysUnknown,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => Reason::SignatureRefused,
+        _ => Reason::Refused,
     }
 }
 
@@ -129,6 +142,8 @@ fn not_found(message: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
 
     /// Status, type, message as AWS words it; class, and a part of the hint.
@@ -163,7 +178,7 @@ mod tests {
     fn every_refusal_has_its_class_and_says_what_to_do() {
         for (status, kind, message, expected, part) in TABLE {
             let status = StatusCode::from_u16(*status).unwrap();
-            assert_eq!(class(Some(status), kind, message), *expected, "{kind}: {message}");
+            assert_eq!(reason(Some(status), kind, message).class(), *expected, "{kind}: {message}");
             let hint = hint(kind, message);
             assert_eq!(hint.is_some(), !part.is_empty(), "{kind}: {message}");
             assert!(hint.unwrap_or_default().contains(part), "{kind}: {message}");
@@ -172,8 +187,8 @@ mod tests {
 
     #[test]
     fn an_exception_within_a_stream_has_the_class_of_its_type() {
-        assert_eq!(class(None, "ThrottlingException", ""), Class::Throttled);
-        assert_eq!(class(None, "ModelStreamErrorException", ""), Class::Transient);
-        assert_eq!(class(None, "ValidationException", ""), Class::Denied);
+        assert_eq!(reason(None, "ThrottlingException", "").class(), Class::Throttled);
+        assert_eq!(reason(None, "ModelStreamErrorException", "").class(), Class::Transient);
+        assert_eq!(reason(None, "ValidationException", "").class(), Class::Denied);
     }
 }

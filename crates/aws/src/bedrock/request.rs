@@ -6,8 +6,8 @@ use percent_encoding::utf8_percent_encode;
 
 use super::ModelId;
 use anchord_core::endpoint::Service;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// One call of Bedrock's API. Its body may be anybody's data: there is no way to print it.
 #[derive(Clone)]
@@ -48,8 +48,8 @@ pub enum HeaderRefused {
 }
 
 impl Classify for HeaderRefused {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 
     fn hint(&self) -> Option<String> {

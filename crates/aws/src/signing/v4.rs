@@ -14,8 +14,8 @@ use aws_sigv4::sign::v4::SigningParams;
 use super::Headers;
 use super::Scope;
 use anchord_core::credentials::Keys;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// A request as it will be sent, before it is signed.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,8 @@ pub struct Call<'a> {
 pub struct Unsignable(String);
 
 impl Classify for Unsignable {
-    fn class(&self) -> Class {
-        Class::Broken
+    fn reason(&self) -> Reason {
+        Reason::Bug
     }
 }
 

@@ -15,9 +15,9 @@ use anchord_core::arn::RoleArn;
 use anchord_core::clock::Reading;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 
@@ -132,8 +132,8 @@ impl fmt::Debug for Step {
 }
 
 impl Classify for Broken {
-    fn class(&self) -> Class {
-        self.source.class()
+    fn reason(&self) -> Reason {
+        self.source.reason()
     }
 
     fn hint(&self) -> Option<String> {

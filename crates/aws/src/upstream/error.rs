@@ -1,11 +1,10 @@
 //! What a refused or failed call means, and what a person can do about it.
 //!
-//! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
-//! "troubleshooting"); STS's are in [`sts`]. What is not AWS's word at all is in [`foreign`].
+//! AWS's own words are read in [`refusal`] alone. What is not AWS's word at all is in [`foreign`].
 
 mod foreign;
 mod proxy;
-mod sts;
+mod refusal;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 pub use foreign::Foreign;
 use http::StatusCode;
 
+use self::refusal::Refusal;
 use super::TransportError;
 use super::tls::NotInFile;
 use crate::access_keys::AccessKeysError;
@@ -20,6 +20,7 @@ use crate::signing::Unsignable;
 use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_identity as identity;
 
 /// What was asked of AWS.
@@ -177,19 +178,23 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Identity(error) => error.class(),
-            Self::InDoubt { failure, .. } => failure.class(),
-            Self::AccessKeys(error) => error.class(),
-            Self::Signing(error) => error.class(),
-            Self::Unsignable(error) => error.class(),
-            Self::AnotherRole { .. } | Self::Broken(_) => Class::Broken,
-            Self::Endpoint { .. } => Class::Misconfigured,
-            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Class::Misconfigured,
-            Self::NoAnswer { .. } | Self::NotUnderstood { .. } => Class::Transient,
-            Self::Refused { status, kind, message, .. } => refusal_class(*status, kind, message),
-            Self::Foreign { foreign, .. } => foreign.class(),
+            Self::Identity(error) => error.reason(),
+            Self::InDoubt { failure, .. } => failure.reason(),
+            Self::AccessKeys(error) => error.reason(),
+            Self::Signing(error) => error.reason(),
+            Self::Unsignable(error) => error.reason(),
+            Self::AnotherRole { .. } => Reason::WrongRole,
+            Self::Broken(_) => Reason::Bug,
+            Self::Endpoint { .. } => Reason::InvalidSetting,
+            Self::NoAnswer { source, .. } if certificate_fault(source).is_some() => Reason::ServerUntrusted,
+            Self::NoAnswer { .. } => Reason::NoAnswer,
+            Self::NotUnderstood { .. } => Reason::AnswerUnusable,
+            Self::Refused { operation, status, kind, message, .. } => {
+                refusal::of(*operation, *status, kind, message).reason
+            }
+            Self::Foreign { foreign, .. } => foreign.reason(),
         }
     }
 
@@ -202,11 +207,11 @@ impl Classify for Error {
             Self::NoAnswer { source, .. } => {
                 certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
             }
-            Self::Refused { status, kind, .. } if kind == "-" && foreign::is_about_size(*status) => {
-                Some(foreign::TOO_LARGE.into())
-            }
-            Self::Refused { operation, kind, message, clock_off_by, .. } => {
-                clock_hint(*clock_off_by).or_else(|| refusal_hint(*operation, kind, message))
+            Self::Refused { operation, status, kind, message, clock_off_by, .. } => {
+                let Refusal { hint, .. } = refusal::of(*operation, *status, kind, message);
+                // A chain that is too large is so by any clock.
+                let clock = clock_hint(*clock_off_by).filter(|_| hint != Some(foreign::TOO_LARGE));
+                clock.or_else(|| hint.map(Into::into))
             }
             Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
@@ -258,21 +263,6 @@ impl Error {
     }
 }
 
-fn refusal_class(status: StatusCode, kind: &str, message: &str) -> Class {
-    let throttled = kind.starts_with("Throttl")
-        || kind.starts_with("TooManyRequests")
-        || kind == "RequestLimitExceeded"
-        || message.contains("Rate exceeded");
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => Class::Throttled,
-        _ if throttled => Class::Throttled,
-        StatusCode::REQUEST_TIMEOUT => Class::Transient,
-        status if status.is_client_error() => Class::Denied,
-        // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
-        _ => Class::Transient,
-    }
-}
-
 /// AWS accepts a signature whose date is this far off, either way.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -280,41 +270,6 @@ fn clock_hint(off_by: i64) -> Option<String> {
     let off_by = off_by.unsigned_abs();
     (off_by > CLOCK_TOLERANCE.as_secs())
         .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
-}
-
-fn refusal_hint(operation: Operation, kind: &str, message: &str) -> Option<String> {
-    let message = message.to_ascii_lowercase();
-    let hint = match operation {
-        Operation::CreateSession => create_session_hint(kind, &message),
-        _ => sts::hint(operation, kind, &message),
-    };
-    let nameless = || {
-        let hint =
-            "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place";
-        (kind == "-").then_some(hint)
-    };
-    hint.or_else(nameless).map(Into::into)
-}
-
-fn create_session_hint(kind: &str, message: &str) -> Option<&'static str> {
-    let hint = if message.contains("untrusted signing certificate") {
-        "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)"
-    } else if message.contains("rolesessionname") || message.contains("role session name") {
-        "remove `role_session_name`, or let the profile accept it (acceptRoleSessionName)"
-    } else if message.contains("unable to assume role") {
-        "the role's trust policy refuses: it must allow rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity, and its conditions (aws:SourceArn, certificate attributes) must match; the profile must list the role"
-    } else if message.contains("invalid signature") {
-        "key and leaf match, so look at the Region (the trust anchor's), a proxy that rewrites headers, and this host's clock"
-    } else if kind.starts_with("ResourceNotFound") {
-        "the trust anchor or profile does not exist in this Region, or is disabled: compare the ARNs and `roles_anywhere_region`"
-    } else if kind.starts_with("Validation") {
-        "compare the ARNs and `duration` with what the profile and the role's maximum session duration allow"
-    } else if kind.starts_with("AccessDenied") {
-        "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled"
-    } else {
-        return None;
-    };
-    Some(hint)
 }
 
 fn no_answer_hint(source: &TransportError) -> Option<String> {

@@ -32,6 +32,7 @@ use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 
@@ -111,7 +112,7 @@ impl Failover {
             Some(result) => self.of_first(result),
             None => {
                 let silent = format!("no answer for {HEAD_START:?}");
-                let silent = Failure::of(Class::Transient, silent, None);
+                let silent = Failure::of(Reason::NoAnswer, silent, None);
                 self.tell_detour(&silent);
                 self.race(first, &silent).await
             }
@@ -208,6 +209,7 @@ impl Failover {
             session = self.session,
             region = self.region.as_str(),
             class = %failure.class(),
+            reason = %failure.reason(),
             error = failure.message(),
             hint = failure.hint(),
             "The first endpoint fails; asking the second endpoint"
@@ -316,8 +318,8 @@ struct LeftAlone {
 }
 
 impl Classify for LeftAlone {
-    fn class(&self) -> Class {
-        self.failure.class()
+    fn reason(&self) -> Reason {
+        self.failure.reason()
     }
 
     fn hint(&self) -> Option<String> {
@@ -339,12 +341,13 @@ struct Neither<'a> {
 }
 
 impl Classify for Neither<'_> {
-    /// Since either would do, the class that is tried again sooner decides. Throttled goes before all the same: both
-    /// are asked in each attempt, and one that throttles is not to be asked whenever a client wants it.
-    fn class(&self) -> Class {
-        let classes = [self.first.class(), self.second.class()];
-        let soonest_first = [Class::Throttled, Class::Transient, Class::Broken, Class::Misconfigured];
-        soonest_first.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Denied)
+    /// Since either would do, the one whose class is tried again sooner decides. Throttled goes before all the same:
+    /// both are asked in each attempt, and one that throttles is not to be asked whenever a client wants it.
+    fn reason(&self) -> Reason {
+        let soonest_first =
+            [Class::Throttled, Class::Transient, Class::Broken, Class::Misconfigured, Class::Denied];
+        let rank = |failure: &&Failure| soonest_first.iter().position(|class| *class == failure.class());
+        [&self.first, &self.second].into_iter().min_by_key(rank).unwrap_or(&self.first).reason()
     }
 
     fn hint(&self) -> Option<String> {

@@ -27,8 +27,8 @@ use tracing::warn;
 use anchord_core::clock::Clock;
 use anchord_core::content;
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_identity::Authorities;
 use anchord_identity::FileError;
 
@@ -77,10 +77,11 @@ fn without_hint(told: &str) -> &str {
 const HINT: &str = "; hint: ";
 
 impl Classify for RootsError {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unreadable { .. } | Self::Empty { .. } => Class::Misconfigured,
-            Self::Setup(_) => Class::Broken,
+            Self::Unreadable { .. } => Reason::FileUnreadable,
+            Self::Empty { .. } => Reason::FileUnusable,
+            Self::Setup(_) => Reason::Bug,
         }
     }
 

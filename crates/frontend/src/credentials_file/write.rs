@@ -24,8 +24,8 @@ use super::doubts;
 use super::edit;
 use anchord_core::content;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::profile::Profile;
@@ -113,11 +113,17 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Locked { .. } | Self::Restless { .. } => Class::Transient,
-            Self::Broken => Class::Broken,
-            _ => Class::Misconfigured,
+            Self::Locked { .. } | Self::Restless { .. } => Reason::Busy,
+            Self::Unreadable { .. } => Reason::FileUnreadable,
+            Self::Unwritable { .. } => Reason::FileUnwritable,
+            Self::Foreign { .. } | Self::ForeignLink { .. } | Self::ForeignGroup { .. } => {
+                Reason::FileInsecure
+            }
+            Self::NotAFile { .. } | Self::NotText { .. } | Self::TooLarge { .. } => Reason::FileUnusable,
+            Self::LongTerm => Reason::InvalidSetting,
+            Self::Broken => Reason::Bug,
         }
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 
 fn folder() -> tempfile::TempDir {

@@ -32,8 +32,8 @@ use crate::Reply;
 use crate::Route;
 use crate::router;
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Answers the requests of one listener.
 pub(super) struct Exchange {
@@ -143,8 +143,8 @@ async fn hand_out(hand: Hand, number: u64, stop: watch::Receiver<bool>) -> Reply
     match handed {
         Ok(credentials) => answer(Ok(&credentials)),
         Err(failure) => {
-            let (session, class) = (session.name(), failure.class());
-            tracing::debug!(request = number, session, %class, %failure, "No credentials for a caller");
+            let (session, class, reason) = (session.name(), failure.class(), failure.reason());
+            tracing::debug!(request = number, session, %class, %reason, %failure, "No credentials for a caller");
             answer(Err(&failure))
         }
     }
@@ -152,7 +152,7 @@ async fn hand_out(hand: Hand, number: u64, stop: watch::Receiver<bool>) -> Reply
 
 fn stopping() -> Failure {
     let hint = "ask again when it has been started again".to_owned();
-    Failure::of(Class::Transient, "the daemon is stopping", Some(hint))
+    Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint))
 }
 
 /// Reads a body to its end, so that the connection can be used again, unless it is longer than `limit`.

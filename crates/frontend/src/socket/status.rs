@@ -79,6 +79,7 @@ pub(super) struct Line {
 #[derive(Serialize)]
 struct Trouble {
     class: &'static str,
+    reason_code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -121,6 +122,7 @@ impl Trouble {
     fn of(failure: &Failure) -> Self {
         Self {
             class: failure.class().as_str(),
+            reason_code: failure.reason().as_str(),
             message: failure.message().into(),
             hint: failure.hint().map(Into::into),
         }

@@ -105,10 +105,10 @@ impl State {
                 "AWS refuses the new certificate with serial {serial}; the previous one, which ends at {end}, goes on: {}",
                 why.message()
             );
-            return Some(Failure::of(why.class(), message, why.hint().map(Into::into)));
+            return Some(why.clone().with_message(message));
         }
         let why = self.mute.as_ref()?;
         let message = format!("the key does not sign, and the one before goes on: {}", why.message());
-        Some(Failure::of(why.class(), message, why.hint().map(Into::into)))
+        Some(why.clone().with_message(message))
     }
 }

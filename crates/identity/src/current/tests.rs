@@ -14,6 +14,7 @@ use crate::support::leaf_of;
 use crate::support::now;
 use crate::support::root;
 use anchord_core::event;
+use anchord_core::failure::Reason;
 
 struct Bench {
     folder: Folder,
@@ -267,11 +268,7 @@ async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
     let first = bench.load().await.unwrap();
     bench.current.accepted(&first);
     let refusal = |id: u32| {
-        Failure::of(
-            anchord_core::failure::Class::Denied,
-            format!("AWS answered 403 ({id})"),
-            Some("name the right CA".into()),
-        )
+        Failure::of(Reason::Refused, format!("AWS answered 403 ({id})"), Some("name the right CA".into()))
     };
     bench.renew();
     let second = bench.load().await.unwrap();
@@ -307,7 +304,7 @@ async fn while_the_new_certificate_is_refused_the_end_of_both_matters() {
     let second = bench.load().await.unwrap();
     assert_eq!(serials(), [second.serial()]);
 
-    let refusal = Failure::of(anchord_core::failure::Class::Denied, "no", None);
+    let refusal = Failure::of(Reason::Refused, "no", None);
     bench.current.passed_over(&second, &first, &refusal);
     assert_eq!(serials(), [second.serial(), first.serial()]);
     bench.current.accepted(&second);
@@ -349,8 +346,7 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     let ailment = || bench.current.fault(now()).map(|fault| (fault.class(), fault.to_string()));
     assert_eq!(ailment(), None);
 
-    let refusal =
-        Failure::of(anchord_core::failure::Class::Denied, "AWS answered 403", Some("name its CA".into()));
+    let refusal = Failure::of(Reason::Refused, "AWS answered 403", Some("name its CA".into()));
     bench.current.passed_over(&second, &first, &refusal);
     let (class, told) = ailment().unwrap();
     let serial = second.serial();
@@ -377,9 +373,7 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     bench.current.accepted(&second);
     assert_eq!(ailment(), None);
 
-    bench
-        .current
-        .signed_instead(&first, &Failure::of(anchord_core::failure::Class::Misconfigured, "wrong PIN", None));
+    bench.current.signed_instead(&first, &Failure::of(Reason::InvalidSetting, "wrong PIN", None));
     assert!(ailment().unwrap().1.contains("the key does not sign, and the one before goes on: wrong PIN"));
     bench.current.accepted(&second);
     assert_eq!(ailment(), None);

@@ -19,9 +19,9 @@ use super::Origin;
 use super::Passphrase;
 use super::passphrase;
 use super::pem;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -80,13 +80,13 @@ impl SignFailure {
 
     /// For a key in memory, which can always sign.
     fn unexpected() -> Self {
-        Self(Failure::of(Class::Broken, "the private key did not sign", None))
+        Self(Failure::of(Reason::Bug, "the private key did not sign", None))
     }
 }
 
 impl Classify for SignFailure {
-    fn class(&self) -> Class {
-        self.0.class()
+    fn reason(&self) -> Reason {
+        self.0.reason()
     }
 
     fn hint(&self) -> Option<String> {
@@ -116,8 +116,12 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Pem(error) => error.reason(),
+            Self::Passphrase(error) => error.reason(),
+            Self::Unusable { .. } => Reason::FileUnusable,
+        }
     }
 
     fn hint(&self) -> Option<String> {

@@ -10,8 +10,8 @@ use super::protocol::MAX_OBJECTS;
 use super::protocol::TokenName;
 use super::remote::Remote;
 use super::remote::Trouble;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why a token gave no certificate, key or signature.
 #[derive(Debug, thiserror::Error)]
@@ -282,14 +282,16 @@ impl Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
             Self::Crashed { .. }
             | Self::NoAnswer { .. }
             | Self::Failed { .. }
             | Self::Lost { .. }
-            | Self::NoSignature { .. } => Class::Transient,
-            _ => Class::Misconfigured,
+            | Self::NoSignature { .. } => Reason::KeySourceUnavailable,
+            Self::PinFile { .. } => Reason::FileUnreadable,
+            Self::Pin { .. } => Reason::SecretRefused,
+            _ => Reason::KeySourceUnusable,
         }
     }
 

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::protocol::Library;
 use super::protocol::Token;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// A parsed `pkcs11:` URI. Prints as it was written, the PIN left out.
@@ -393,8 +393,8 @@ pub enum UriError {
 }
 
 impl Classify for UriError {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 
     fn hint(&self) -> Option<String> {

@@ -23,8 +23,8 @@ use crate::asn1::Element;
 use crate::asn1::INTEGER;
 use crate::asn1::OBJECT_IDENTIFIER;
 use crate::asn1::SEQUENCE;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// What is in a file, in its order.
@@ -47,8 +47,8 @@ pub struct Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::FileUnusable
     }
 
     fn hint(&self) -> Option<String> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Choice;
 use super::Endpoint;
 use super::endpoint::Place;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why an agent gave no SVID.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +174,7 @@ const UNIMPLEMENTED: u16 = 12;
 const UNAUTHENTICATED: u16 = 16;
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match &self.fault {
             Fault::NoSocket
             | Fault::NotListening
@@ -187,14 +187,14 @@ impl Classify for Error {
             | Fault::Garbled { .. }
             | Fault::Incomplete { .. }
             | Fault::NotOffered { .. }
-            | Fault::NotBuilt => Class::Misconfigured,
-            Fault::Malformed { .. } => Class::Broken,
+            | Fault::NotBuilt => Reason::KeySourceUnusable,
+            Fault::Malformed { .. } => Reason::Bug,
             Fault::Unavailable { .. }
             | Fault::Status { .. }
             | Fault::Silent { .. }
             | Fault::Ended
             | Fault::Broken(_)
-            | Fault::NoQueue(_) => Class::Transient,
+            | Fault::NoQueue(_) => Reason::KeySourceUnavailable,
         }
     }
 

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,8 @@ pub enum Malformed {
 }
 
 impl Classify for Malformed {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::InvalidSetting
     }
 
     fn hint(&self) -> Option<String> {

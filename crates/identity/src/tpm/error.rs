@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Device;
 use super::code::Code;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why a key in a TPM cannot be used, or did not sign.
 #[derive(Debug, thiserror::Error)]
@@ -200,12 +200,18 @@ fn words(code: u32) -> String {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::BrokeOff { .. } | Self::Silent { .. } | Self::Full { .. } => Class::Transient,
-            Self::Refused { code, .. } if Code(*code).is_warning() => Class::Transient,
-            Self::Broken { .. } => Class::Broken,
-            _ => Class::Misconfigured,
+            Self::BrokeOff { .. } | Self::Silent { .. } | Self::Full { .. } => Reason::KeySourceUnavailable,
+            Self::Refused { code, .. } if Code(*code).is_warning() => Reason::KeySourceUnavailable,
+            Self::WrongAuth { .. }
+            | Self::Lockout { .. }
+            | Self::RefusedBefore { .. }
+            | Self::NoAuth { .. }
+            | Self::AuthTooLong { .. } => Reason::SecretRefused,
+            Self::KeyFile { .. } => Reason::FileUnusable,
+            Self::Broken { .. } => Reason::Bug,
+            _ => Reason::KeySourceUnusable,
         }
     }
 

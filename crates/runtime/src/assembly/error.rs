@@ -2,8 +2,8 @@
 
 use anchord_aws::upstream::RootsError;
 use anchord_aws::upstream::TransportError;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 
 /// Why the way to AWS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +25,11 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Roots(error) => error.class(),
-            Self::Transport(_) | Self::Proxy { .. } => Class::Misconfigured,
+            Self::Roots(error) => error.reason(),
+            Self::Transport(_) => Reason::Misconfigured,
+            Self::Proxy { .. } => Reason::InvalidSetting,
         }
     }
 

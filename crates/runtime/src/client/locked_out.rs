@@ -5,8 +5,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anchord_core::content;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// What the file system says of the way to a socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn failure(socket: &Path) -> Failure {
             format!("let an administrator see whether the daemon runs; {hint}"),
         ),
     };
-    Failure::of(Class::Misconfigured, format!("{what}: permission denied"), Some(hint))
+    Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint))
 }
 
 /// Whether a daemon is seen at work there. The kernel shows every user the locks and sockets of its own namespaces alone,

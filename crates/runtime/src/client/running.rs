@@ -10,8 +10,8 @@ use crate::client::Asked;
 use crate::client::Place;
 use crate::client::Question;
 use anchord_config::Settings;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -94,13 +94,13 @@ pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure
         (Some(name), _) if running.holds(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
-            Err(Failure::of(Class::Misconfigured, message, Some(hint())))
+            Err(Failure::of(Reason::UnknownSession, message, Some(hint())))
         }
         (None, [only]) => Ok(only.name.clone()),
         (None, _) => {
             let message = "there is not exactly one session to choose";
             let hint = format!("name one with --session; {}", hint());
-            Err(Failure::of(Class::Misconfigured, message, Some(hint)))
+            Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
         }
     }
 }
@@ -114,7 +114,7 @@ async fn ask(place: Place) -> Result<Option<Running>, Failure> {
     };
     let [place] = places;
     let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
-        return Err(Failure::of(Class::Transient, "the daemon's status cannot be read", None));
+        return Err(Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None));
     };
     let Status { version, sessions, listeners } = status;
     Ok(Some(Running { socket: place.path, version, sessions, http: listeners.http }))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::SocketError;
 use crate::assembly;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_frontend::files;
 
 /// Why the daemon could not be built.
@@ -54,16 +54,15 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Socket(error) => error.class(),
-            Self::File(error) => error.class(),
-            Self::Assembly(error) => error.class(),
-            Self::RuntimeDirectory { .. }
-            | Self::OpenDirectory { .. }
-            | Self::InUse { .. }
-            | Self::Passed(_) => Class::Misconfigured,
-            Self::Broken(_) => Class::Broken,
+            Self::Socket(error) => error.reason(),
+            Self::File(error) => error.reason(),
+            Self::Assembly(error) => error.reason(),
+            Self::RuntimeDirectory { .. } => Reason::FileUnwritable,
+            Self::OpenDirectory { .. } => Reason::FileInsecure,
+            Self::InUse { .. } | Self::Passed(_) => Reason::AddressUnusable,
+            Self::Broken(_) => Reason::Bug,
         }
     }
 

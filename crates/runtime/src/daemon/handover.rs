@@ -24,8 +24,8 @@ use super::state::State;
 use super::state::Store;
 use anchord_core::clock::Clock;
 use anchord_core::event;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Snapshot;
 
@@ -155,7 +155,7 @@ impl Writer {
 
     /// Files and systemd's socket may block.
     async fn write(&mut self, state: State) -> Result<(), Failure> {
-        let hangs = || Failure::of(Class::Transient, format!("it was not written within {WRITING:?}"), None);
+        let hangs = || Failure::of(Reason::Busy, format!("it was not written within {WRITING:?}"), None);
         if let Some(hanging) = self.hanging.take() {
             // What it wrote is older than `state`, so its outcome does not matter.
             _ = self.outcome(hanging).await.ok_or_else(hangs)?;
@@ -169,7 +169,7 @@ impl Writer {
     async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
         match tokio::time::timeout(WRITING, &mut writing).await {
             Ok(Ok(outcome)) => Some(outcome),
-            Ok(Err(_)) => Some(Err(Failure::of(Class::Broken, "writing the state panicked", None))),
+            Ok(Err(_)) => Some(Err(Failure::of(Reason::Bug, "writing the state panicked", None))),
             Err(_) => {
                 self.hanging = Some(writing);
                 None

@@ -19,8 +19,8 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
@@ -67,8 +67,8 @@ pub enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::AddressUnusable
     }
 
     fn hint(&self) -> Option<String> {

@@ -20,8 +20,8 @@ use anchord_config::Environment;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
 use anchord_core::secret::Secret;
@@ -91,7 +91,7 @@ impl Cache {
         let seconds = LOCK_PATIENCE.as_secs();
         let message = format!("another process has been at these credentials for {seconds} s");
         let hint = format!("see which, and whether it is stopped: fuser -v `{}`", self.lock_path().display());
-        Failure::of(Class::Transient, message, Some(hint))
+        Failure::of(Reason::Busy, message, Some(hint))
     }
 
     /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with another identity.

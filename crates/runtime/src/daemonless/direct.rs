@@ -20,6 +20,7 @@ use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_identity as identity;
@@ -116,10 +117,10 @@ pub(super) async fn renew(
         },
     };
     let Some(alive) = alive else { return Err(failure) };
-    let (class, error) = (failure.class(), failure.message());
+    let (class, reason, error) = (failure.class(), failure.reason(), failure.message());
     warn!(
         event = event::CREDENTIALS_RENEWAL_FAILED,
-        session = session.name, %class, error, hint = failure.hint(), "Going on with credentials that are due"
+        session = session.name, %class, %reason, error, hint = failure.hint(), "Going on with credentials that are due"
     );
     Ok(alive)
 }
@@ -254,13 +255,13 @@ async fn issued(
     let issuer = assembly::issuer(session, assembly::identity(session), transport, &seams.clock, None);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
         let hint = Some("see whether AWS can be reached from here".into());
-        Failure::of(Class::Transient, format!("no credentials within {} s", patience.as_secs()), hint)
+        Failure::of(Reason::NoAnswer, format!("no credentials within {} s", patience.as_secs()), hint)
     })??;
     if is_usable(&credentials, seams.clock.moment()) {
         return Ok(credentials);
     }
     let hint = Some("synchronise this host's clock".into());
-    Err(Failure::of(Class::Misconfigured, "AWS's credentials have ended by this host's clock", hint))
+    Err(Failure::of(Reason::ClockOff, "AWS's credentials have ended by this host's clock", hint))
 }
 
 /// Not yet due for renewal, by the daemon's own rules, and shown as clients have to see them now.

@@ -11,8 +11,8 @@ use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Stored;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_identity::Glance;
 use anchord_session as session;
@@ -37,6 +37,9 @@ struct Failed {
     message: String,
     hint: Option<String>,
     class: String,
+    /// Absent in entries of earlier versions.
+    #[serde(default)]
+    reason: Option<String>,
     /// The identity's files as they were.
     files: String,
 }
@@ -70,6 +73,7 @@ impl Entry {
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
             class: failure.class().as_str().to_owned(),
+            reason: Some(failure.reason().as_str().to_owned()),
             files: seen.files.clone(),
         });
         self
@@ -100,8 +104,8 @@ impl Entry {
     /// for nothing.
     pub(super) fn failure(&self, seen: &Glance, now: OffsetDateTime) -> Option<Failure> {
         self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
-            let class = Class::of_word(&failed.class).unwrap_or(Class::Transient);
-            Failure::of(class, failed.message.clone(), failed.hint.clone())
+            let reason = Reason::of_words(failed.reason.as_deref(), Some(&failed.class));
+            Failure::of(reason, failed.message.clone(), failed.hint.clone())
         })
     }
 

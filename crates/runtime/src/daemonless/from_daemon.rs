@@ -12,8 +12,8 @@ use anchord_config::Partial;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// The daemon itself waits 8 s for a first attempt.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
@@ -70,18 +70,18 @@ pub(super) async fn from_daemon(settings: &Settings, way: Way, clock: &Clock) ->
 /// A failure of a call made here, and why the daemon that runs was not used. A user whom the daemon keeps out, and who cannot
 /// read the host's key either, needs the daemon and not the key.
 pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
-    let (message, hint) = match why {
-        Unused::Absent => return failure.clone(),
+    match why {
+        Unused::Absent => failure.clone(),
         Unused::Forbidden(why) if failure.is_local() => {
-            (format!("{}; without it: {}", why.message(), failure.message()), why.hint())
+            let message = format!("{}; without it: {}", why.message(), failure.message());
+            let hint = why.hint().map(str::to_owned);
+            failure.clone().with_reason(why.reason()).with_message(message).with_hint(hint)
         }
         Unused::Other(why) | Unused::Forbidden(why) => {
             let message = format!("{}; the daemon was not used: {}", failure.message(), why.message());
-            (message, failure.hint())
+            failure.clone().with_message(message)
         }
-    };
-    let told = Failure::of(failure.class(), message, hint.map(str::to_owned));
-    failure.retry_after().map_or(told.clone(), |pause| told.with_retry_after(pause))
+    }
 }
 
 /// The credentials of a daemon's session that is known by its name alone; `None` where no daemon has it.
@@ -162,7 +162,7 @@ fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failur
             ("there is not exactly one session to choose", hint)
         }
     };
-    Err(Failure::of(Class::Misconfigured, message, Some(hint)))
+    Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
 }
 
 pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
@@ -174,14 +174,14 @@ pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failu
             missing.join(", ")
         );
         let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
-        return Failure::of(Class::Misconfigured, message, Some(hint));
+        return Failure::of(Reason::UnknownSession, message, Some(hint));
     }
     let hint = "start the daemon, name its socket with --socket-path, or define the session for this user";
     let mut message = format!("no daemon runs and no configuration defines session `{name}`");
     if let Some(unread) = &settings.unread_file {
         message = format!("{message} (this user may not read `{}`)", unread.display());
     }
-    Failure::of(Class::Misconfigured, message, Some(hint.into()))
+    Failure::of(Reason::UnknownSession, message, Some(hint.into()))
 }
 
 #[cfg(test)]

@@ -155,6 +155,7 @@ mod tests {
     use anchord_core::clock::Moment;
     use anchord_core::credentials::Keys;
     use anchord_core::failure::Class;
+    use anchord_core::failure::Reason;
     use anchord_core::secret::Secret;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -192,7 +193,8 @@ mod tests {
     impl Issuer for Aws {
         fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
             let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-            let refused = self.refuses.load(Ordering::SeqCst).then(|| Failure::of(Class::Denied, "no", None));
+            let refused =
+                self.refuses.load(Ordering::SeqCst).then(|| Failure::of(Reason::Refused, "no", None));
             let life = time::Duration::hours(self.hours.load(Ordering::SeqCst));
             let made = made_for(&format!("ASIA{number}"), self.clock.moment(), life);
             Box::pin(async move { refused.map_or(Ok(made), Err) })

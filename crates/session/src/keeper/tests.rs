@@ -22,6 +22,7 @@ use crate::support::TOKEN;
 use crate::support::failure;
 use anchord_core::entropy::Entropy;
 use anchord_core::event;
+use anchord_core::failure::Class;
 
 const HOUR: Act = Act::Issue(Span::HOUR);
 const DELAY: Duration = Duration::from_millis(200);
@@ -487,7 +488,11 @@ async fn the_life_of_a_session_can_be_read_in_the_log_without_its_secrets() {
     let told = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
     assert_eq!(log.count("INFO", event::CREDENTIALS_RENEWED), 2, "{lines:#?}");
     assert_eq!(log.count("WARN", event::CREDENTIALS_RENEWAL_FAILED), 1 + 3 + 3, "{lines:#?}");
-    assert_eq!(told("class=denied error=\"a denied failure\" retry_in_seconds=270"), 1, "{lines:#?}");
+    assert_eq!(
+        told("class=denied reason=refused error=\"a denied failure\" retry_in_seconds=270"),
+        1,
+        "{lines:#?}"
+    );
     assert_eq!(log.count("ERROR", event::CREDENTIALS_WITHHELD), 1, "{lines:#?}");
     assert_eq!(log.count("INFO", event::CREDENTIALS_RECOVERED), 1, "{lines:#?}");
     assert_eq!(told(SECRET_KEY) + told(TOKEN), 0);

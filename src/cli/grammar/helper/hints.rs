@@ -6,8 +6,7 @@ use anchord_core::failure::Failure;
 
 /// `failure` with the settings that its hint names by their flags: `passphrase` is `--passphrase`.
 pub(in crate::cli) fn in_flags(failure: &Failure) -> Failure {
-    let hint = failure.hint().map(flags_for_settings);
-    Failure::of(failure.class(), failure.message(), hint)
+    failure.clone().with_hint(failure.hint().map(flags_for_settings))
 }
 
 /// Settings stand between backticks, alone or as `key = "value"`; so do commands and paths, which stay.

@@ -1,7 +1,6 @@
 //! A command line of AWS's tool, put into anchord's own words.
 
 use clap::ArgMatches;
-use clap::Command;
 
 use super::Name;
 use super::collisions;
@@ -11,21 +10,22 @@ use super::flags::Meaning;
 use super::selector::Selector;
 use super::words::Words;
 use anchord_config as config;
+use anchord_config::Arguments;
 use anchord_config::Environment;
 use anchord_config::Origin;
 use anchord_config::Problem;
 use anchord_config::Problems;
 use anchord_config::Session;
 use anchord_config::Settings;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Locator;
 use anchord_identity::Source;
 
 /// What a command line says, in anchord's own flags.
 #[derive(Clone)]
 pub(in crate::cli) struct Line {
-    matches: ArgMatches,
+    arguments: Arguments,
     environment: Environment,
     name: Name,
     /// Flags that stand for others: ours, and what was written.
@@ -56,12 +56,12 @@ impl Line {
         matches: &ArgMatches,
         name: Name,
         environment: &Environment,
-        more: &[String],
+        more: Vec<(&str, String)>,
     ) -> Result<Self, Mistakes> {
         let words = Words(matches);
         let mut mistakes = collisions::of(&words, name);
         mistakes.extend(refused(&words));
-        let mut own = Own { arguments: more.to_vec(), renamed: Vec::new() };
+        let mut own = Own { given: more, renamed: Vec::new() };
         own.take_ours(matches, name);
         own.take_theirs(&words);
         if name == Name::Helper {
@@ -78,7 +78,7 @@ impl Line {
         }
         let verifies_servers = !words.has("no-verify-ssl");
         Ok(Self {
-            matches: own.parse()?,
+            arguments: own.arguments()?,
             environment: surroundings(environment, name),
             name,
             renamed: own.renamed,
@@ -91,12 +91,13 @@ impl Line {
 
     /// Settings for a daemon that these flags alone describe.
     pub(in crate::cli) fn settings(&self) -> Result<Settings, Mistakes> {
-        self.finish(config::load_flags(&self.matches, &self.environment))
+        self.finish(config::load_flags(self.arguments.clone(), &self.environment))
     }
 
     /// The same for a call of its own.
     pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
-        let mut settings = self.finish(config::load_flags_for_client(&self.matches, &self.environment))?;
+        let mut settings =
+            self.finish(config::load_flags_for_client(self.arguments.clone(), &self.environment))?;
         let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
         settings.warnings.extend(pins.unwrap_or_default());
         Ok(settings)
@@ -104,13 +105,13 @@ impl Line {
 
     /// Settings of flags, variables and the file, as every verb of anchord's own reads them.
     pub(in crate::cli) fn settings_for_client(&self) -> Result<Settings, Mistakes> {
-        self.finish(config::load_for_asking(&self.matches, &self.environment))
+        self.finish(config::load_for_asking(self.arguments.clone(), &self.environment))
     }
 
     /// The certificate and key, and what is unwise about them; `place` stands for a certificate that was not named.
     pub(in crate::cli) fn source(&self, place: &str) -> Result<(Source, Vec<String>), Mistakes> {
-        let place = (!Words(&self.matches).has("certificate")).then_some(place);
-        let (source, warnings) = config::load_source(&self.matches, &self.environment, place)
+        let place = (!self.arguments.has("certificate")).then_some(place);
+        let (source, warnings) = config::load_source(self.arguments.clone(), &self.environment, place)
             .map_err(|problems| self.told(&problems))?;
         let mut warnings: Vec<_> = warnings.iter().map(|warning| self.in_their_words(warning)).collect();
         warnings.extend(self.fit.judge(&source)?);
@@ -175,15 +176,15 @@ fn pins_in_the_open(source: &Source) -> Vec<String> {
     warnings
 }
 
-/// A command line of anchord's own, as it grows.
-struct Own {
-    arguments: Vec<String>,
+/// Values of anchord's own flags, as they are found.
+struct Own<'a> {
+    given: Vec<(&'a str, String)>,
     renamed: Vec<(&'static str, &'static str)>,
 }
 
-impl Own {
-    fn add(&mut self, flag: &str, value: &str) {
-        self.arguments.push(format!("--{flag}={value}"));
+impl<'a> Own<'a> {
+    fn add(&mut self, flag: &'a str, value: &str) {
+        self.given.push((flag, value.to_owned()));
     }
 
     fn rename(&mut self, ours: &'static str, theirs: &'static str, value: &str) {
@@ -251,12 +252,12 @@ impl Own {
         }
     }
 
-    fn parse(&self) -> Result<ArgMatches, Mistakes> {
-        let grammar = Command::new("anchord").no_binary_name(true).args_override_self(true);
+    fn arguments(&self) -> Result<Arguments, Mistakes> {
+        let given = self.given.iter().map(|(flag, value)| (*flag, value.as_str()));
         // All of it went through a grammar before; nothing of it is repeated, for it may be a password.
-        let broken =
-            |_| vec!["the command line cannot be put into anchord's own words; this is a bug".to_owned()];
-        grammar.args(config::arguments::all()).try_get_matches_from(&self.arguments).map_err(broken)
+        Arguments::given(given).map_err(|_| {
+            vec!["the command line cannot be put into anchord's own words; this is a bug".to_owned()]
+        })
     }
 }
 
@@ -281,7 +282,7 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Mistakes as one failure, for callers that show one line.
 pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
-    Failure::of(Class::Misconfigured, mistakes.join("; "), None)
+    Failure::of(Reason::InvalidSetting, mistakes.join("; "), None)
 }
 
 /// What a session cannot be without, as far as the flags of AWS's tool go.

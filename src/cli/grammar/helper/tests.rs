@@ -143,7 +143,7 @@ fn parse(verb: &'static str, name: Name, arguments: &[String]) -> Result<ArgMatc
 
 fn read(verb: &'static str, name: Name, arguments: &[String]) -> Result<Line, Mistakes> {
     let matches = parse(verb, name, arguments).map_err(|error| vec![error.to_string()])?;
-    Line::read(&matches, name, &Environment::from_iter([("A", "")]), &[])
+    Line::read(&matches, name, &Environment::from_iter([("A", "")]), Vec::new())
 }
 
 fn verbs_of(flag: &Flag) -> impl Iterator<Item = &'static str> {
@@ -379,7 +379,7 @@ fn the_tpm_is_the_one_that_tpm_device_names_under_the_other_name() {
     let environment = Environment::from_iter([("TPM_DEVICE", "/dev/tpmrm1")]);
     let tpm = |name, more: &[&str]| {
         let matches = parse("serve", name, &line_with("handle:81000001", more)).unwrap();
-        let line = Line::read(&matches, name, &environment, &[]).unwrap();
+        let line = Line::read(&matches, name, &environment, Vec::new()).unwrap();
         line.settings_of_one_call().unwrap().sessions[0].identity().unwrap().tpm.to_string()
     };
 
@@ -390,7 +390,7 @@ fn the_tpm_is_the_one_that_tpm_device_names_under_the_other_name() {
     let wrong = Environment::from_iter([("TPM_DEVICE", "tpm0")]);
     let told = |key: &str| {
         let matches = parse("serve", Name::Helper, &line_with(key, &[])).unwrap();
-        Line::read(&matches, Name::Helper, &wrong, &[]).unwrap().settings_of_one_call().unwrap_err()
+        Line::read(&matches, Name::Helper, &wrong, Vec::new()).unwrap().settings_of_one_call().unwrap_err()
     };
     assert!(told("handle:81000001")[0].starts_with("TPM_DEVICE: "), "{:?}", told("handle:81000001"));
 }
@@ -438,7 +438,7 @@ fn the_proxys_variables_hold_under_the_other_name_as_in_awss_tool() {
             line.push(format!("--{needed}={}", sample(needed)));
         }
         let matches = parse("serve", name, &line).unwrap();
-        let line = Line::read(&matches, name, &environment, &[]).unwrap();
+        let line = Line::read(&matches, name, &environment, Vec::new()).unwrap();
         let upstream = line.settings_of_one_call().unwrap().upstream;
         (upstream.proxy.is_some(), upstream.no_proxy)
     };

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::cli::Exit;
 use crate::cli::output;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Everything that was looked at.
 #[derive(Debug, Default)]
@@ -56,7 +56,8 @@ pub(in crate::cli) struct Step {
     pub(in crate::cli) suggestions: Map<String, Value>,
     /// What kept it from being looked at.
     pub(in crate::cli) blocked_by: Option<Subject>,
-    class: Option<Class>,
+    /// What went wrong, in one word; its class decides the exit code.
+    pub(in crate::cli) reason_code: Option<Reason>,
     is_needed: bool,
 }
 
@@ -89,7 +90,7 @@ impl Subject {
         Step {
             reason: Some(failure.message().to_owned()),
             hint: failure.hint().map(str::to_owned),
-            class: Some(failure.class()),
+            reason_code: Some(failure.reason()),
             ..self.step(State::Failed, detail)
         }
     }
@@ -113,7 +114,7 @@ impl Subject {
             hint: None,
             suggestions: Map::new(),
             blocked_by: None,
-            class: None,
+            reason_code: None,
             is_needed: true,
         }
     }
@@ -150,7 +151,7 @@ impl Step {
     #[must_use]
     pub(in crate::cli) fn not_needed(self) -> Self {
         match self.state {
-            State::Failed => Self { state: State::Warning, class: None, is_needed: false, ..self },
+            State::Failed => Self { state: State::Warning, is_needed: false, ..self },
             _ => self,
         }
     }
@@ -165,6 +166,10 @@ impl Step {
         }
     }
 
+    fn failed_for(&self) -> Option<Reason> {
+        self.reason_code.filter(|_| self.is_failed())
+    }
+
     fn json(&self) -> Value {
         let mut shown = json!({
             "id": self.subject.id,
@@ -173,7 +178,8 @@ impl Step {
             "detail": self.detail,
             "reason": self.reason,
             "hint": self.hint,
-            "class": self.class.map(Class::as_str),
+            "class": self.failed_for().map(|reason| reason.class().as_str()),
+            "reason_code": self.failed_for().map(Reason::as_str),
         });
         if !self.suggestions.is_empty() {
             shown["suggestions"] = Value::Object(self.suggestions.clone());
@@ -214,7 +220,7 @@ impl Report {
 
     /// Of the worst failure: a bug before a refusal, a refusal before what this host can mend.
     pub(in crate::cli) fn exit(&self) -> Exit {
-        let exits = self.all().filter_map(|step| step.class).map(Exit::from);
+        let exits = self.all().filter_map(Step::failed_for).map(|reason| Exit::from(reason.class()));
         exits.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
     }
 
@@ -234,10 +240,13 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
 
     fn report(classes: &[Class]) -> Report {
-        let failed = |class: &Class| Subject::new("a", "a").failed("x", &Failure::of(*class, "why", None));
+        let failed =
+            |class: &Class| Subject::new("a", "a").failed("x", &Failure::of((*class).into(), "why", None));
         let steps = classes.iter().map(failed).collect();
         Report { steps, sessions: Vec::new() }
     }
@@ -267,7 +276,7 @@ mod tests {
     #[test]
     fn machines_find_each_step_by_its_id() {
         let mut report = report(&[]);
-        let failure = Failure::of(Class::Denied, "AWS says no", Some("ask".into()));
+        let failure = Failure::of(Reason::Refused, "AWS says no", Some("ask".into()));
         let step = Subject::new("create-session", "CreateSession").failed("refused", &failure);
         report.sessions.push(Session { name: "web".into(), steps: vec![step] });
 
@@ -276,7 +285,7 @@ mod tests {
         assert_eq!(json["outcome"], "failed");
         let expected = json!({
             "id": "create-session", "title": "CreateSession", "state": "failed", "detail": "refused",
-            "reason": "AWS says no", "hint": "ask", "class": "denied",
+            "reason": "AWS says no", "hint": "ask", "class": "denied", "reason_code": "refused",
         });
         assert_eq!(json["sessions"][0], json!({ "name": "web", "steps": [expected] }));
     }

@@ -218,14 +218,14 @@ mod tests {
     use super::*;
     use crate::cli::output::check::report::Session;
     use crate::cli::output::check::report::Subject;
-    use anchord_core::failure::Class;
     use anchord_core::failure::Failure;
+    use anchord_core::failure::Reason;
 
     #[test]
     fn each_step_is_a_line_with_why_and_what_to_do_below_it() {
         let certificate = Subject::new("certificate", "certificate");
         let call = Subject::new("create-session", "CreateSession");
-        let failure = Failure::of(Class::Denied, "AWS says no", Some("ask the account's owner".into()));
+        let failure = Failure::of(Reason::Refused, "AWS says no", Some("ask the account's owner".into()));
         let steps = vec![
             certificate.ok("CN=robot-7"),
             call.failed("refused", &failure).suggesting("trust_policy", json!({ "Effect": "Allow" })),
@@ -255,7 +255,7 @@ mod tests {
         for (id, title) in [("roles-anywhere", "Roles Anywhere"), ("sts", "STS"), ("bedrock", "Bedrock")] {
             let name = Subject::new(format!("{id}.name"), format!("{title}: name"));
             let hint = Some("see this host's resolver".to_owned());
-            let failure = Failure::of(Class::Transient, format!("cannot look up {id}.example"), hint);
+            let failure = Failure::of(Reason::Unavailable, format!("cannot look up {id}.example"), hint);
             steps.push(name.failed("is not known", &failure));
             for what in ["connection", "HTTPS"] {
                 steps.push(
@@ -295,7 +295,7 @@ mod tests {
     fn each_mistake_of_the_settings_keeps_its_own_lines() {
         let mistake = |what: &str| {
             let hint = Some("did you mean `certificate`?".to_owned());
-            let failure = Failure::of(Class::Misconfigured, what, hint);
+            let failure = Failure::of(Reason::InvalidSetting, what, hint);
             Subject::new("configuration", "configuration").failed("a setting is wrong", &failure)
         };
         let steps = vec![mistake("unknown key `certifcate`"), mistake("unknown key `certificat`")];
@@ -316,7 +316,7 @@ mod tests {
         let here =
             Subject::new("environment.region", "environment: Region").warning("no Region", "set AWS_REGION");
         let tls = Subject::new("tls", "TLS").warning("a part is not used", "copy it again");
-        let failure = Failure::of(Class::Transient, "no answer", Some("see the firewall".into()));
+        let failure = Failure::of(Reason::Unavailable, "no answer", Some("see the firewall".into()));
         let spare = Subject::new("sts.name", "STS: name").failed("is not found", &failure).not_needed();
         let last = |steps: &[&Step]| {
             let steps = steps.iter().map(|step| (*step).clone()).collect();

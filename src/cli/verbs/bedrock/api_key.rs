@@ -15,8 +15,8 @@ use anchord_aws::signing::LONGEST_API_KEY;
 use anchord_config as config;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 #[derive(Serialize)]
@@ -63,9 +63,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let mut json = Secret::new(Vec::with_capacity(key.expose().len() + 256));
     json.change(|json| serde_json::to_writer(json, &printed))
-        .map_err(|_| Failure::of(Class::Broken, "the key cannot be written as JSON", None))?;
+        .map_err(|_| Failure::of(Reason::Bug, "the key cannot be written as JSON", None))?;
     let json = String::from_utf8(json.expose().clone())
-        .map_err(|_| Failure::of(Class::Broken, "the key is not text", None))?;
+        .map_err(|_| Failure::of(Reason::Bug, "the key is not text", None))?;
     Ok(print(&Secret::new(json), surroundings))
 }
 
@@ -76,7 +76,7 @@ pub(in crate::cli) fn lifetime(text: &str) -> Result<Duration, Failure> {
         return Ok(lifetime);
     }
     let what = format!("--ttl: `{text}` is not a life that a key can have");
-    Err(Failure::of(Class::Misconfigured, what, Some("whole seconds, 1s to 12h".into())))
+    Err(Failure::of(Reason::InvalidSetting, what, Some("whole seconds, 1s to 12h".into())))
 }
 
 fn print(line: &Secret<String>, surroundings: &mut Surroundings<'_>) -> Exit {

@@ -14,8 +14,8 @@ use super::template::Form;
 use super::template::Variables;
 use crate::cli::Surroundings;
 use anchord_core::content;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Above what Bedrock takes (25 MB), below what would hurt.
 const LARGEST: u64 = 64 << 20;
@@ -33,7 +33,7 @@ pub(super) fn read(
         let text = if is_literal { text.clone() } else { rendered(text, Form::Text, &variables)? };
         if text.trim().is_empty() {
             let hint = Some("Bedrock takes no message without text".into());
-            return Err(Ended::Misused(Failure::of(Class::Misconfigured, "the message is empty", hint)));
+            return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "the message is empty", hint)));
         }
         let body = json!({"messages": [{"role": "user", "content": [{"text": text}]}]});
         return Ok(body.to_string().into());
@@ -51,7 +51,7 @@ pub(super) fn read(
             let hint =
                 Some("JSON and placeholders are text; what is neither needs its own `--content-type`".into());
             let what = format!("the body is not UTF-8 from byte {at} on");
-            return Err(Ended::Misused(Failure::of(Class::Misconfigured, what, hint)));
+            return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, what, hint)));
         }
     };
     if form == Form::Json {
@@ -80,7 +80,7 @@ fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
         None if matches.contains_id("body-file") => stdin(),
         None if rustix::termios::isatty(std::io::stdin()) => {
             let hint = "give `--body`, `--body-file` or `--message`; `--body -` reads the terminal";
-            Err(Ended::Misused(Failure::of(Class::Misconfigured, "there is no body", Some(hint.into()))))
+            Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "there is no body", Some(hint.into()))))
         }
         None => stdin(),
     }
@@ -90,7 +90,7 @@ fn stdin() -> Result<Vec<u8>, Ended> {
     let mut content = Vec::new();
     let length =
         std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut content).map_err(|error| {
-            Failure::of(Class::Misconfigured, format!("cannot read stdin: {error}"), None)
+            Failure::of(Reason::FileUnreadable, format!("cannot read stdin: {error}"), None)
         })?;
     if length as u64 > LARGEST { Err(too_large("stdin").into()) } else { Ok(content) }
 }
@@ -107,7 +107,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Ended> {
         Err(content::Fault::TooLarge { .. }) => Err(too_large(&shown).into()),
         Err(fault) => {
             let hint = fault.hint(path);
-            Err(Failure::of(Class::Misconfigured, format!("cannot read {shown}: {fault}"), hint).into())
+            Err(Failure::of(Reason::FileUnreadable, format!("cannot read {shown}: {fault}"), hint).into())
         }
     }
 }
@@ -117,7 +117,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 fn too_large(name: &str) -> Failure {
     let hint = Some("Bedrock takes 25 MB".into());
-    Failure::of(Class::Misconfigured, format!("{name} is larger than 64 MiB"), hint)
+    Failure::of(Reason::FileUnusable, format!("{name} is larger than 64 MiB"), hint)
 }
 
 fn variables(matches: &ArgMatches, folder: &Path) -> Result<Variables, Ended> {
@@ -129,7 +129,7 @@ fn variables(matches: &ArgMatches, folder: &Path) -> Result<Variables, Ended> {
     for text in matches.get_many::<String>("var-file").into_iter().flatten() {
         let (name, path) = pair("var-file", text)?;
         let content = String::from_utf8(file(&folder.join(path))?).map_err(|_| {
-            Failure::of(Class::Misconfigured, format!("`{path}` of variable `{name}` is not UTF-8"), None)
+            Failure::of(Reason::FileUnusable, format!("`{path}` of variable `{name}` is not UTF-8"), None)
         })?;
         add(&mut variables, name, content)?;
     }
@@ -144,7 +144,7 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Ended> {
             "the form is `--{flag} NAME={}`, the name of letters, digits, `_`, `-` and `.`",
             if flag == "var" { "VALUE" } else { "PATH" }
         ));
-        Ended::Misused(Failure::of(Class::Misconfigured, format!("--{flag}: there is no name"), hint))
+        Ended::Misused(Failure::of(Reason::InvalidSetting, format!("--{flag}: there is no name"), hint))
     })
 }
 
@@ -153,7 +153,11 @@ fn add(variables: &mut Variables, name: &str, value: String) -> Result<(), Ended
         None => Ok(()),
         Some(_) => {
             let what = format!("variable `{name}` is given twice");
-            Err(Ended::Misused(Failure::of(Class::Misconfigured, what, Some("leave one of them out".into()))))
+            Err(Ended::Misused(Failure::of(
+                Reason::InvalidSetting,
+                what,
+                Some("leave one of them out".into()),
+            )))
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use rustix::fs::Access;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 
 /// Where the answer goes, found writable before the model is asked: an answer that cannot be written is paid for all
@@ -29,7 +29,7 @@ impl Destination {
         let existing = fs_err::metadata(&path).ok();
         if existing.as_ref().is_some_and(std::fs::Metadata::is_dir) {
             return Err(Failure::of(
-                Class::Misconfigured,
+                Reason::InvalidSetting,
                 format!("`{}` is a directory", path.display()),
                 None,
             ));
@@ -65,7 +65,7 @@ impl Destination {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let what = format!("cannot write `{}`: {}", path.display(), system_reason(error));
-    Failure::of(Class::Misconfigured, what, None)
+    Failure::of(Reason::InvalidSetting, what, None)
 }
 
 #[cfg(test)]

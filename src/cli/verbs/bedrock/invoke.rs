@@ -30,6 +30,7 @@ use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 const JSON: &str = "application/json";
 
@@ -110,7 +111,7 @@ fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_
     for (flag, value) in [("content-type", Some(content.content_type)), ("accept", content.accept)] {
         if value.is_some_and(|value| !is_header_value(value)) {
             let what = format!("--{flag}: not a type such as `{JSON}`");
-            return Err(Ended::Misused(Failure::of(Class::Misconfigured, what, None)));
+            return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, what, None)));
         }
     }
     // Before the body, for which stdin may have to be waited for.
@@ -219,7 +220,7 @@ fn check_converse_answer(reply: &Reply) -> Result<(), Failure> {
         return Ok(());
     }
     let hint = Some("see whether a proxy or portal on the way answers in AWS's place".into());
-    Err(Failure::of(Class::Transient, "the answer is none of Converse's: it has no `output`", hint))
+    Err(Failure::of(Reason::AnswerUnusable, "the answer is none of Converse's: it has no `output`", hint))
 }
 
 /// Prints a stream.

@@ -31,8 +31,8 @@ use anchord_config::Settings;
 use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::assembly;
 use anchord_runtime::process_limits;
 
@@ -119,7 +119,7 @@ fn region_given(
     if settings.picked.is_none() && !settings.sessions.is_empty() {
         let hint = Some("name one with --session".into());
         let what = "there is not exactly one session to choose";
-        return Err(Failure::of(Class::Misconfigured, what, hint).into());
+        return Err(Failure::of(Reason::UnknownSession, what, hint).into());
     }
     // The daemon knows the session and its Region, and this user's settings do not.
     if let Some(region) = region_of_the_sdks(surroundings)? {
@@ -127,7 +127,7 @@ fn region_given(
     }
     let hint = Some("give `--region`, or set AWS_REGION".into());
     let what = "no settings of this user define the session, so its Region is not known";
-    Err(Failure::of(Class::Misconfigured, what, hint).into())
+    Err(Failure::of(Reason::InvalidSetting, what, hint).into())
 }
 
 /// What SDKs in this environment would call.
@@ -142,7 +142,7 @@ pub(super) fn model(text: &str) -> Result<ModelId, Failure> {
     if config::is_key_material(text) {
         let what = "--model-id: holds the content of a key or certificate";
         let hint = "give an id as `anchord bedrock models` lists it, or an ARN";
-        return Err(Failure::of(Class::Misconfigured, what, Some(hint.into())));
+        return Err(Failure::of(Reason::InvalidSetting, what, Some(hint.into())));
     }
     ModelId::parse(text).map_err(Failure::from)
 }
@@ -151,7 +151,7 @@ fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
     Region::parse(text).map_err(|error| {
         // What stands on the command line is not repeated: it may be a secret in the wrong place.
         let why = error.to_string().replace(&format!("`{text}`"), "the value");
-        Ended::Misused(Failure::of(Class::Misconfigured, format!("{origin}: {why}"), None))
+        Ended::Misused(Failure::of(Reason::InvalidSetting, format!("{origin}: {why}"), None))
     })
 }
 
@@ -187,7 +187,7 @@ fn target(
                 None => failure.message().to_owned(),
             };
             let what = format!("{origin}: {why}");
-            Ended::Misused(Failure::of(failure.class(), what, failure.hint().map(str::to_owned)))
+            Ended::Misused(failure.with_message(what))
         })
     });
     let endpoint = endpoint.transpose()?;
@@ -207,7 +207,7 @@ fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<C
         return Ok(credentials);
     }
     let hint = Some("see `anchord status`, and whether this host's clock is right".into());
-    Err(Failure::of(Class::Misconfigured, "the session's credentials have ended", hint).into())
+    Err(Failure::of(Reason::ClockOff, "the session's credentials have ended", hint).into())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// A program's own arguments; nobody writes a path this long.
 const LONGEST: usize = 4096;
@@ -26,10 +26,10 @@ impl Selection {
             let malformed = |why: String| {
                 let hint = "a path is written as in RFC 9535, such as `$.output.message.content[0].text`";
                 let what = format!("--output: the value is not a JSONPath: {why}");
-                Failure::of(Class::Misconfigured, what, Some(hint.into()))
+                Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
             };
             if text.len() > LONGEST {
-                return Err(Failure::of(Class::Misconfigured, "--output: the path is too long", None));
+                return Err(Failure::of(Reason::InvalidSetting, "--output: the path is too long", None));
             }
             let path = JsonPath::parse(text).map_err(|error| malformed(error.to_string()))?;
             Ok(Wanted { text: text.to_owned(), path, found: false })
@@ -58,7 +58,7 @@ impl Selection {
         let missed = self.0.iter().find(|wanted| !wanted.found)?;
         let hint = "without `--output` the whole answer is shown (with `--stream`, by `--json`), as `--output-file` keeps it";
         let what = format!("the answer holds nothing at `{}`", missed.text);
-        Some(Failure::of(Class::Misconfigured, what, Some(hint.into())))
+        Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
     }
 }
 

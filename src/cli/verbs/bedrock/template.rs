@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::de::IgnoredAny;
 
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Values by name.
 pub(super) type Variables = BTreeMap<String, String>;
@@ -155,7 +155,7 @@ impl Strings {
 }
 
 fn mistake(what: String, hint: impl Into<String>) -> Failure {
-    Failure::of(Class::Misconfigured, what, Some(hint.into()))
+    Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
 }
 
 #[cfg(test)]

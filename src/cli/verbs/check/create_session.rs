@@ -11,8 +11,8 @@ use crate::cli::output::check::report::Step;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::assembly;
 use anchord_session::Freshness;
 
@@ -28,7 +28,7 @@ pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Opti
         Err(_) => {
             let hint = Some("see whether AWS can be reached from here".to_owned());
             let message = format!("no answer within {} s", PATIENCE.as_secs());
-            Err(Failure::of(Class::Transient, message, hint))
+            Err(Failure::of(Reason::NoAnswer, message, hint))
         }
     };
     match issued {
@@ -49,7 +49,7 @@ pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), F
         return Ok(());
     }
     let message = "AWS's credentials have ended, or end within a minute, by this host's clock";
-    Err(Failure::of(Class::Misconfigured, message, Some("synchronise this host's clock".into())))
+    Err(Failure::of(Reason::ClockOff, message, Some("synchronise this host's clock".into())))
 }
 
 /// What was obtained; `duration` was asked for.

@@ -9,43 +9,38 @@ use serde_json::json;
 use super::call::Call;
 use super::certificate::Sent;
 use crate::cli::output::check::report::Step;
-use anchord_aws::upstream::Foreign;
 use anchord_config::RolesAnywhere;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity::Attributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
     let (subject, source) = (&call.subject, &call.source);
-    if Foreign::is_told_by(failure.message()) {
-        return subject.failed("the call did not reach AWS", failure);
-    }
-    let message = failure.message().to_ascii_lowercase();
     let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
-    if message.contains("unable to assume role") {
-        return refused("the role does not let this certificate in", of_role(source))
+    match failure.reason() {
+        Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
+            subject.failed("the call did not reach AWS", failure)
+        }
+        Reason::RoleRefused => refused("the role does not let this certificate in", of_role(source))
             .suggesting("trust_policy_statement", trust_policy_statement(source, sent))
-            .suggesting("conditions_may_name", Value::Object(condition_keys(sent)));
+            .suggesting("conditions_may_name", Value::Object(condition_keys(sent))),
+        Reason::UntrustedCertificate => {
+            refused("the certificate does not lead to the trust anchor", of_chain(source, sent))
+        }
+        Reason::SessionNameRefused => {
+            refused("the session may not be named", of_session_name(source, call.session()))
+        }
+        Reason::SignatureRefused => refused("the signature is not accepted", of_signature(source)),
+        reason @ (Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound) => {
+            refused("the trust anchor or the profile is not there", of_resource(source, reason))
+        }
+        Reason::RequestInvalid => {
+            refused("AWS does not take the request", of_validation(source, call.duration()))
+        }
+        Reason::Throttled => refused("AWS asks for fewer calls", of_throttling(source, failure)),
+        _ => subject.failed("no credentials", failure),
     }
-    if message.contains("untrusted signing certificate") {
-        return refused("the certificate does not lead to the trust anchor", of_chain(source, sent));
-    }
-    if message.contains("rolesessionname") || message.contains("role session name") {
-        return refused("the session may not be named", of_session_name(source, call.session()));
-    }
-    if message.contains("invalid signature") {
-        return refused("the signature is not accepted", of_signature(source));
-    }
-    if message.contains("resourcenotfound") {
-        return refused("the trust anchor or the profile is not there", of_resource(source, &message));
-    }
-    if message.contains("validationexception") {
-        return refused("AWS does not take the request", of_validation(source, call.duration()));
-    }
-    if message.contains("throttl") || message.contains("rate exceeded") {
-        return refused("AWS asks for fewer calls", of_throttling(source, failure));
-    }
-    subject.failed("no credentials", failure)
 }
 
 fn of_role(source: &RolesAnywhere) -> String {
@@ -138,11 +133,11 @@ fn of_signature(source: &RolesAnywhere) -> String {
     )
 }
 
-fn of_resource(source: &RolesAnywhere, message: &str) -> String {
+fn of_resource(source: &RolesAnywhere, reason: Reason) -> String {
     let (anchor, profile) = (source.trust_anchor.as_str(), source.profile.as_str());
-    let which = match (message.contains("anchor"), message.contains("profile")) {
-        (true, false) => anchor.to_owned(),
-        (false, true) => profile.to_owned(),
+    let which = match reason {
+        Reason::TrustAnchorNotFound => anchor.to_owned(),
+        Reason::ProfileNotFound => profile.to_owned(),
         _ => format!("{anchor} and {profile}"),
     };
     format!(

@@ -7,7 +7,7 @@ use crate::cli::output::check::report::Subject;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
-use anchord_identity as identity;
+use anchord_core::failure::Reason;
 use anchord_runtime::client;
 use anchord_runtime::client::running::Running;
 
@@ -52,10 +52,8 @@ pub(super) fn daemon_steps(
 /// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
 pub(super) fn leave_files_closed(steps: &mut [Step]) {
     for step in steps {
-        if let Some(hint) = &mut step.hint
-            && hint.starts_with(identity::LET_IT_BE_READ)
-        {
-            *hint = output::LEAVE_IT_CLOSED.into();
+        if step.reason_code == Some(Reason::FileForbidden) {
+            step.hint = Some(output::LEAVE_IT_CLOSED.into());
         }
     }
 }

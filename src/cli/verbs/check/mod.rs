@@ -43,8 +43,8 @@ use anchord_config::Problems;
 use anchord_config::Settings;
 use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_runtime::assembly;
 use anchord_runtime::client;
 use anchord_runtime::client::running;
@@ -153,7 +153,7 @@ const FILE_BY_FLAG: &str = "a settings file is named by its flag: `anchord check
 
 /// What was written is not repeated: it may be a secret in the wrong place.
 fn no_such_session(hint: String) -> Failure {
-    Failure::of(Class::Misconfigured, "there is no such session", Some(hint))
+    Failure::of(Reason::UnknownSession, "there is no such session", Some(hint))
 }
 
 fn configuration() -> Subject {
@@ -167,7 +167,7 @@ fn problem_steps(problems: &Problems) -> Vec<Step> {
             origin => format!("{origin}: "),
         };
         let why = format!("{origin}{}", problem.what);
-        let failure = Failure::of(Class::Misconfigured, why, problem.hint.clone());
+        let failure = Failure::of(Reason::InvalidSetting, why, problem.hint.clone());
         configuration().failed("a setting is wrong or missing", &failure)
     };
     problems.iter().map(step).collect()

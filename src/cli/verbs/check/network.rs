@@ -17,8 +17,8 @@ use anchord_aws::upstream::Transport;
 use anchord_config as config;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// How AWS is reached.
 pub(super) struct Way<'a> {
@@ -122,7 +122,7 @@ impl Way<'_> {
             let hint =
                 "see that this host may reach it: routes, firewalls, and HTTPS_PROXY where there is a proxy";
             let message = format!("cannot connect to {whose}{host}:{port}: {why}");
-            Some(Failure::of(Class::Transient, message, Some(hint.into())))
+            Some(Failure::of(Reason::NoAnswer, message, Some(hint.into())))
         };
         match tokio::time::timeout(limit, TcpStream::connect((bare, port))).await {
             Ok(Ok(stream)) => {
@@ -160,7 +160,7 @@ impl Way<'_> {
             Err(_) => {
                 let message = format!("no answer from {shown} within {} s", PATIENCE.as_secs());
                 let hint = "see whether a firewall or proxy holds the connection";
-                failed(&Failure::of(Class::Transient, message, Some(hint.into())))
+                failed(&Failure::of(Reason::NoAnswer, message, Some(hint.into())))
             }
         });
     }
@@ -183,7 +183,7 @@ async fn looked_up(subject: &Subject, host: &str, port: u16) -> Step {
         Err(_) => format!("nothing came within {} s", PATIENCE.as_secs()),
     };
     let hint = "see /etc/resolv.conf and that the Region exists; behind a proxy set HTTPS_PROXY";
-    let failure = Failure::of(Class::Transient, format!("cannot look up {host}: {why}"), Some(hint.into()));
+    let failure = Failure::of(Reason::NoAnswer, format!("cannot look up {host}: {why}"), Some(hint.into()));
     subject.failed("is not found", &failure)
 }
 
@@ -217,7 +217,7 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     }
     let why = "AWS refuses signatures whose date is more than 300 s off; anchord corrects the date of its own, but not \
                every SDK does, and all judge by this clock when credentials end";
-    let failure = Failure::of(Class::Misconfigured, why, Some(hint.into()));
+    let failure = Failure::of(Reason::ClockOff, why, Some(hint.into()));
     subject.failed(found, &failure)
 }
 

@@ -11,8 +11,8 @@ use crate::cli::output::prompt;
 use crate::cli::threads;
 use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
-use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 use anchord_identity as identity;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
@@ -90,10 +90,10 @@ pub(super) fn within<T: Send + 'static>(
             RecvTimeoutError::Timeout => {
                 let message = format!("no credentials within {} s", PATIENCE.as_secs());
                 let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
-                Failure::of(Class::Transient, message, Some(hint.into()))
+                Failure::of(Reason::NoAnswer, message, Some(hint.into()))
             }
             RecvTimeoutError::Disconnected => {
-                Failure::of(Class::Broken, "asking for credentials panicked; this is a bug", None)
+                Failure::of(Reason::Bug, "asking for credentials panicked; this is a bug", None)
             }
         })
     })
@@ -102,6 +102,7 @@ pub(super) fn within<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchord_core::failure::Class;
 
     #[test]
     fn what_hangs_or_panics_keeps_nobody_waiting() {

@@ -72,7 +72,8 @@ fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     let Some(doubt) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else { return failure };
     let hint =
         [Some(doubt.hint.as_str()), failure.hint()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Failure::of(failure.class(), format!("{}; {}", failure.message(), doubt.what), Some(hint))
+    let message = format!("{}; {}", failure.message(), doubt.what);
+    failure.with_message(message).with_hint(Some(hint))
 }
 
 fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -133,7 +134,7 @@ fn settings(
     let caching = caching(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let (line, settings, way) = within(ends_at, move || {
-        let line = Line::read(&matches, name, &environment, &[]);
+        let line = Line::read(&matches, name, &environment, Vec::new());
         let settled = line.and_then(|line| {
             let (settings, way) = match name {
                 Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),

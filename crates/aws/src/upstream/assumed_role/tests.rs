@@ -20,6 +20,7 @@ use crate::upstream::support::reply;
 use crate::upstream::support::sent_header;
 use crate::upstream::support::sts;
 use anchord_core::clock::Moment;
+use anchord_core::failure::Class;
 
 /// Makes the same credentials whenever it is asked, or fails.
 struct Base(Mutex<Result<Credentials, Failure>>);
@@ -239,7 +240,7 @@ async fn no_answer_is_told_with_the_step_that_got_none() {
 
 #[tokio::test(start_paused = true)]
 async fn without_credentials_to_begin_with_no_role_is_assumed() {
-    let failed = Failure::of(Class::Misconfigured, "no key", Some("put it there".into()));
+    let failed = Failure::of(Reason::InvalidSetting, "no key", Some("put it there".into()));
     let script = Script::new([]);
     let base = Arc::new(Base(Mutex::new(Err(failed.clone()))));
     let issuer = AssumedRole::new("app", base, two_steps(), script.caller());

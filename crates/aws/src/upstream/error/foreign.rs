@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http::StatusCode;
 use http::header;
 
-use anchord_core::failure::Class;
+use anchord_core::failure::Reason;
 
 /// An answer that something other than AWS gave in AWS's place. It says nothing about certificates and roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,22 +53,17 @@ impl Foreign {
             || begins_with(body, "<html")
     }
 
-    /// Whether the message of a failure says that such an answer came.
-    pub fn is_told_by(message: &str) -> bool {
-        message.starts_with(WHO)
-    }
-
     /// Whether what was sent is too large for it: a longer chain of certificates may be why.
     pub fn finds_it_too_large(&self) -> bool {
         is_about_size(self.status)
     }
 
     /// A page may stand there for a minute or a week; what asks to wait, or cannot take what is sent, means it.
-    pub fn class(&self) -> Class {
+    pub fn reason(&self) -> Reason {
         match self.status {
-            StatusCode::TOO_MANY_REQUESTS => Class::Throttled,
-            status if is_about_size(status) => Class::Misconfigured,
-            _ => Class::Transient,
+            StatusCode::TOO_MANY_REQUESTS => Reason::ForeignThrottled,
+            status if is_about_size(status) => Reason::RequestTooLarge,
+            _ => Reason::ForeignAnswer,
         }
     }
 
@@ -142,6 +137,8 @@ fn is_query_error(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use anchord_core::failure::Class;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -214,7 +211,7 @@ mod tests {
             let foreign =
                 Foreign::of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), b"", "").unwrap();
 
-            assert_eq!(foreign.class(), class, "{status}");
+            assert_eq!(foreign.reason().class(), class, "{status}");
             assert!(foreign.hint().contains(hint), "{status}: {}", foreign.hint());
         }
     }

@@ -120,8 +120,8 @@ impl Trouble {
 }
 
 impl Classify for Trouble {
-    fn class(&self) -> Class {
-        self.class
+    fn reason(&self) -> Reason {
+        self.class.into()
     }
 
     fn hint(&self) -> Option<String> {
@@ -490,7 +490,7 @@ async fn a_detour_is_told_once_when_it_begins_and_once_when_it_ends() {
         log.lines(),
         [
             "WARN The first endpoint fails; asking the second endpoint event=\"upstream.fallback\" session=\"bedrock\" \
-         region=\"eu-west-1\" class=denied error=\"the profile is disabled\" hint=\"enable it\"",
+         region=\"eu-west-1\" class=denied reason=refused error=\"the profile is disabled\" hint=\"enable it\"",
             "INFO The first endpoint works again event=\"upstream.first_again\" session=\"bedrock\"",
         ]
     );

@@ -7,6 +7,7 @@ use time::macros::datetime;
 
 use super::*;
 use anchord_core::credentials::Keys;
+use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 
 fn made(id: &str) -> Credentials {

@@ -18,8 +18,8 @@ use anchord_core::clock::parse_rfc3339;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Stored;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// What a daemon leaves.
@@ -54,8 +54,8 @@ pub(in crate::daemon) enum Unusable {
 }
 
 impl Classify for Unusable {
-    fn class(&self) -> Class {
-        Class::Misconfigured
+    fn reason(&self) -> Reason {
+        Reason::FileUnusable
     }
 
     fn hint(&self) -> Option<String> {

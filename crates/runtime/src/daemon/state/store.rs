@@ -14,8 +14,8 @@ use rustix::fs::SealFlags;
 
 use crate::daemon::systemd;
 use crate::daemon::systemd::Passed;
-use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
 
@@ -63,10 +63,10 @@ pub(in crate::daemon) enum Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn reason(&self) -> Reason {
         match self {
-            Self::File(error) => error.class(),
-            _ => Class::Broken,
+            Self::File(error) => error.reason(),
+            _ => Reason::Bug,
         }
     }
 
