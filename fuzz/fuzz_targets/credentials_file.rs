@@ -1,12 +1,13 @@
 #![no_main]
 //! Shared credentials files, which anybody's tool may have written.
 
+use anchord_core::clock::Moment;
 use anchord_core::clock::parse_rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_frontend::credentials_file::edit;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
+use anchord_frontend::credentials_file::edit;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let keys = Keys {
@@ -16,7 +17,13 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     };
     let at = |text| parse_rfc3339(text).expect("it is a date");
     let (from, to) = (at("2026-03-11T12:00:00Z"), at("2026-03-11T13:00:00Z"));
-    let credentials = Credentials::new(keys, from, to, Some("123456789012".into())).expect("they are complete");
+    let credentials = Credentials::new(
+        keys,
+        Moment { wall: from, up: Default::default() },
+        to,
+        Some("123456789012".into()),
+    )
+    .expect("they are complete");
     let profile = Profile::parse("a").expect("it is a name");
 
     let Some(once) = edit(text, &profile, &credentials) else { return };

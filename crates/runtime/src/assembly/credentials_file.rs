@@ -93,7 +93,7 @@ fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
     match news {
         News::None => {}
         News::Written => {
-            info!(event = event::FILE_WRITTEN, file, profile, session, ends_at, "Credentials file written")
+            info!(event = event::FILE_WRITTEN, file, profile, session, ends_at, "Credentials file written");
         }
         News::PutBack => info!(
             event = event::FILE_PUT_BACK,
