@@ -6,14 +6,14 @@
 //!
 //! | type | what it is |
 //! |---|---|
-//! | [`Failure`], [`Class`] | why no credentials are to be had, who can change that, and a hint |
+//! | [`Failure`], [`Reason`], [`Class`] | why there are no credentials, who can change that, and a hint |
 //! | [`Credentials`] | one complete set with its end, for programs that sign without the SDK |
 //! | [`Handle`], [`Snapshot`], [`Phase`] | the session as its callers see it, for programs that watch it |
 //! | [`Environment`] | the variables and the current folder in place of the process's own |
 //! | [`Secret`] | a value that is never printed and is wiped from memory |
 //!
-//! Without the feature `cli` a program brings nothing that only the command line needs. The features `pkcs12`, `spiffe` and
-//! `ml-dsa` are kinds of keys.
+//! Without the feature `cli` a program brings nothing that only the command line needs. The features `pkcs11`,
+//! `pkcs12`, `spiffe`, `tpm` and `ml-dsa` are kinds of keys. With `pkcs11`, `hold_pkcs11_modules` comes first in `main`.
 //!
 //! The crates named `anchord-…` are the stages behind this one and change without notice. ARCHITECTURE.md of the
 //! repository describes them.
@@ -30,7 +30,12 @@ pub use anchord_core::failure::Class;
 #[doc(inline)]
 pub use anchord_core::failure::Failure;
 #[doc(inline)]
+pub use anchord_core::failure::Reason;
+#[doc(inline)]
 pub use anchord_core::secret::Secret;
+#[cfg(feature = "pkcs11")]
+#[doc(inline)]
+pub use anchord_identity::pkcs11::hold_modules as hold_pkcs11_modules;
 #[doc(inline)]
 pub use anchord_session::Handle;
 #[doc(inline)]

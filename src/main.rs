@@ -12,7 +12,7 @@ use anchord_config::Environment;
 
 fn main() -> ExitCode {
     #[cfg(feature = "pkcs11")]
-    anchord_identity::pkcs11::this_program_holds_modules(Environment::inherited());
+    anchord_identity::pkcs11::hold_modules(std::env::args_os(), Environment::inherited());
     let environment = Environment::capture();
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let mut closed = Closed;

@@ -18,7 +18,7 @@ use tokio::signal::unix::signal;
 use anchord_core::event;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
-use anchord_runtime::process_limits;
+use anchord_core::process_limits;
 
 /// The threads besides the workers that a runtime needs: one for calls that block.
 const SPARE: usize = 1;

@@ -23,6 +23,7 @@ const WORDS: &[&str] = &[
     "failure",
     "issuer",
     "private_file",
+    "process_limits",
     "profile",
     "reported",
     "secret",
@@ -39,6 +40,7 @@ const OPTIONS_OF_STAGES: &[&str] = &[
     "event",
     "failure",
     "private_file",
+    "process_limits",
     "profile",
     "reported",
     "secret",
@@ -62,8 +64,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("content", &["failure", "secret"]),
     ("private_file", &["content", "failure", "secret"]),
     ("credentials", &["arn", "clock", "secret"]),
+    ("process_limits", &["event", "failure"]),
     ("issuer", &["clock", "credentials", "failure"]),
-    ("identity", &["clock", "content", "event", "failure", "reported", "secret"]),
+    ("identity", &["clock", "content", "event", "failure", "process_limits", "reported", "secret"]),
     ("access_keys", &["credentials", "event", "failure", "identity", "reported", "secret"]),
     ("signing", &["arn", "clock", "credentials", "failure", "identity", "secret"]),
     (
@@ -109,7 +112,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
     ("client", &["clock", "config", "content", "credentials", "failure", "frontend", "secret"]),
-    ("process_limits", &["event", "failure"]),
     (
         "assembly",
         &[

@@ -12,6 +12,7 @@ pub mod event;
 pub mod failure;
 pub mod issuer;
 pub mod private_file;
+pub mod process_limits;
 pub mod profile;
 pub mod reported;
 pub mod secret;

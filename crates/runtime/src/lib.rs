@@ -4,4 +4,3 @@ pub mod assembly;
 pub mod client;
 pub mod daemon;
 pub mod daemonless;
-pub mod process_limits;

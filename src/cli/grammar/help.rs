@@ -9,17 +9,12 @@ use super::check;
 use super::exec;
 use super::helper;
 use super::helper::Name;
-#[cfg(feature = "pkcs11")]
-use super::pkcs11_host;
 use anchord_config as config;
 use anchord_config::arguments::Use;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
-    let command = for_people();
-    #[cfg(feature = "pkcs11")]
-    let command = command.subcommand(pkcs11_host::command());
-    command
+    for_people()
 }
 
 fn for_people() -> Command {

@@ -8,8 +8,6 @@ mod exec;
 mod help;
 pub(super) mod helper;
 pub(super) mod misuse;
-#[cfg(feature = "pkcs11")]
-pub(super) mod pkcs11_host;
 
 use clap::ArgMatches;
 use clap::Command;

@@ -6,8 +6,6 @@ mod check;
 mod config_check;
 mod credential_process;
 mod exec;
-#[cfg(feature = "pkcs11")]
-mod pkcs11_host;
 mod read_certificate_data;
 mod run;
 mod serve;
@@ -22,8 +20,6 @@ use super::Surroundings;
 use super::grammar;
 use super::grammar::helper;
 use super::grammar::helper::Name;
-#[cfg(feature = "pkcs11")]
-use super::grammar::pkcs11_host::VERB as PKCS11_HOST;
 use super::output;
 
 /// Runs the verb that was asked for. The grammar of the name accepts no other.
@@ -57,8 +53,6 @@ pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>
             Some(("show", matches)) => certificate::show(matches, surroundings),
             _ => Exit::Usage,
         },
-        #[cfg(feature = "pkcs11")]
-        PKCS11_HOST => pkcs11_host::run(matches, surroundings),
         "version" => output::print(surroundings, version(name)),
         _ => Exit::Usage,
     }

@@ -26,10 +26,10 @@ use anchord_config::Settings;
 use anchord_core::event;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::process_limits;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
 use anchord_runtime::daemon::Reload;
-use anchord_runtime::process_limits;
 use anchord_session::Freshness;
 use anchord_session::Sessions;
 

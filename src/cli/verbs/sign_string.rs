@@ -15,12 +15,12 @@ use crate::cli::output::prompt;
 use crate::telemetry;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::process_limits;
 use anchord_identity::Algorithm;
 use anchord_identity::Hash;
 use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
 use anchord_identity::Source;
-use anchord_runtime::process_limits;
 
 /// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
 /// begins like this, so the signature is good for nothing else.

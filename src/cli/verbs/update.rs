@@ -31,6 +31,7 @@ use anchord_core::event;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
+use anchord_core::process_limits;
 use anchord_core::profile::Profile;
 use anchord_frontend::credentials_file;
 use anchord_runtime::assembly;
@@ -39,7 +40,6 @@ use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Renewal;
 use anchord_runtime::daemonless::Way;
-use anchord_runtime::process_limits;
 use anchord_session::Policy;
 
 /// Which profile of which file is written.

@@ -45,7 +45,11 @@ use anchord_core::secret::Secret;
 /// Serves requests for the module at `path` until `requests` ends, which is when the daemon does.
 ///
 /// A request that cannot be read ends it too: the two sides are the same program, so something is badly wrong.
-pub fn serve(path: &Path, mut requests: impl Read, replies: impl Write + Send + 'static) -> io::Result<()> {
+pub(super) fn serve(
+    path: &Path,
+    mut requests: impl Read,
+    replies: impl Write + Send + 'static,
+) -> io::Result<()> {
     let module = Arc::new(Module { path: path.into(), loaded: OnceLock::new(), started: OnceLock::new() });
     let replies: Arc<Mutex<dyn Write + Send>> = Arc::new(Mutex::new(replies));
     let mut workers: HashMap<Option<u64>, mpsc::Sender<Job>> = HashMap::new();

@@ -10,6 +10,8 @@ mod error;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 #[cfg(feature = "pkcs11")]
+mod holder;
+#[cfg(feature = "pkcs11")]
 mod host;
 mod key;
 mod module;
@@ -27,13 +29,12 @@ use candidate::Candidate;
 pub use error::Error;
 pub use error::PinTrouble;
 #[cfg(feature = "pkcs11")]
-pub use host::serve;
+pub use holder::hold_modules;
 use open::Search;
 use protocol::Object;
 use protocol::Place;
 pub use remote::Launcher;
 use remote::Remote;
-pub use remote::this_program_holds_modules;
 use tokens::Viewer;
 use tokens::Wanted;
 pub use uri::Kind;

@@ -4,6 +4,7 @@
 //! mistaken for a module that hangs. Whoever asks is answered in time in any case.
 
 mod process;
+#[cfg(feature = "pkcs11")]
 mod variables;
 
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ use std::time::Duration;
 pub use process::Launcher;
 use process::Process;
 use process::Unanswered;
-pub use process::this_program_holds_modules;
+#[cfg(feature = "pkcs11")]
+pub(super) use process::this_program_holds_modules;
 
 use super::pins;
 use super::pins::Permission;

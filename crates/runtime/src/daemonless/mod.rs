@@ -17,11 +17,11 @@ pub use from_daemon::session_meant;
 pub use renewal::Renewal;
 
 use crate::assembly::Seams;
-use crate::process_limits;
 use anchord_config::Environment;
 use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
+use anchord_core::process_limits;
 
 /// Who may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,10 +45,10 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::process_limits;
 use anchord_runtime::assembly;
 use anchord_runtime::client;
 use anchord_runtime::client::running;
-use anchord_runtime::process_limits;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     process_limits::no_core_files();

@@ -13,12 +13,12 @@ use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::process_limits;
 use anchord_identity as identity;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
 use anchord_runtime::daemonless::Way;
-use anchord_runtime::process_limits;
 
 /// For everything together.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -31,12 +31,12 @@ use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
+use anchord_core::process_limits;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
 use anchord_runtime::daemonless::Way;
-use anchord_runtime::process_limits;
 
 /// As the verb's own flag says.
 pub(super) fn caching(matches: &ArgMatches) -> Caching {

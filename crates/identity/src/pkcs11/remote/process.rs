@@ -24,6 +24,7 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::WaitOptions;
 
+#[cfg(feature = "pkcs11")]
 use super::variables;
 use crate::pkcs11::pins::lock;
 use crate::pkcs11::protocol;
@@ -57,13 +58,14 @@ pub(super) struct Started {
 /// The variables that modules see; none are set while this program holds no modules.
 static VARIABLES: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 
-/// Says that this program, started with the arguments `pkcs11-host` and a module, does nothing but hold it, as
-/// `cli::main` does with these arguments. Any other would begin its own work a second time, so tokens are refused in a
-/// program that has not said so.
+/// Says that this program holds modules where its first argument is `pkcs11-host`, as [`hold_modules`] does. Any other
+/// would begin its own work a second time, so tokens are refused in a program that has not said so.
 ///
-/// `variables` are those of this program. A module gets those among them that modules need, and those that
-/// `ANCHORD_PKCS11_ENVIRONMENT` names.
-pub fn this_program_holds_modules(variables: impl IntoIterator<Item = (OsString, OsString)>) {
+/// [`hold_modules`]: crate::pkcs11::hold_modules
+#[cfg(feature = "pkcs11")]
+pub(in crate::pkcs11) fn this_program_holds_modules(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) {
     // Later calls say the same.
     let _ = VARIABLES.set(variables::for_modules(variables));
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use crate::pkcs11::host::serve;
 use crate::pkcs11::protocol;
 use crate::pkcs11::protocol::Fault;
 use crate::pkcs11::protocol::PinOutcome;
 use crate::pkcs11::protocol::Reply;
 use crate::pkcs11::protocol::Request;
 use crate::pkcs11::protocol::Task;
-use crate::pkcs11::serve;
 use crate::support::Folder;
 
 fn asked() -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! `anchord pkcs11-host`: the process that holds a PKCS#11 module for the daemon, which alone starts it.
+//! The process that holds a PKCS#11 module for a daemon: the daemon's own program, started again as `pkcs11-host MODULE`.
 //!
 //! It ends when the daemon does, whatever the module does. Two ways lead there: the connection ends, which a thread
 //! reads that the module never runs in; and the kernel kills it when the thread that started it ends. The first holds
@@ -7,15 +7,16 @@
 //! What a module has forked is in the process's group and ends with it. A process that is killed ends nothing any more, so
 //! a guard, which is this program too and never runs a module, waits for its end and then kills the group.
 
+use std::ffi::OsString;
 use std::io;
+use std::io::Write as _;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process;
 use std::process::Stdio;
 
-use clap::ArgMatches;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -28,38 +29,42 @@ use rustix::process::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-use crate::cli::Exit;
-use crate::cli::Surroundings;
-use crate::cli::grammar::pkcs11_host::GUARD;
-use crate::cli::grammar::pkcs11_host::VERB;
-use crate::cli::output;
-use anchord_core::failure::Failure;
-use anchord_core::failure::Reason;
-use anchord_identity::pkcs11;
-use anchord_runtime::process_limits;
+use super::host;
+use super::remote;
+use anchord_core::process_limits;
 
-pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
-    process_limits::no_core_files();
-    if matches.get_flag(GUARD) {
-        return guard();
+/// The first argument of the processes that a program starts to hold modules.
+pub(super) const VERB: &str = "pkcs11-host";
+const GUARD: &str = "--guard";
+
+/// Where this process was started to hold a PKCS#11 module, does so and never returns. Otherwise says that this program can
+/// be started so: PKCS#11 tokens are refused in a program that has not called this.
+///
+/// Call it first in `main`, before any thread is started. `arguments` begin with the program's name. A module sees those of
+/// `variables` that modules need, and those that `ANCHORD_PKCS11_ENVIRONMENT` names.
+pub fn hold_modules(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) {
+    let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
+    match arguments.as_slice() {
+        [verb, guard] if verb == VERB && guard == GUARD => self::guard(),
+        [verb, module] if verb == VERB => hold(Path::new(module)),
+        _ => remote::this_program_holds_modules(variables),
     }
-    let Some(module) = matches.get_one::<PathBuf>("module") else { return Exit::Usage };
-    let connection = match prepare() {
-        Ok(connection) => connection,
-        Err(error) => return refuse(&error, surroundings),
-    };
-    let served = connection.try_clone().and_then(|requests| pkcs11::serve(module, requests, connection));
+}
+
+/// Serves the module to the daemon at the other end of stdin.
+fn hold(module: &Path) -> ! {
+    process_limits::no_core_files();
+    let served = prepare().and_then(|connection| host::serve(module, connection.try_clone()?, connection));
     if let Err(error) = served {
-        refuse(&error, surroundings);
+        // The daemon has led stderr nowhere; a person who tries this sees it.
+        let _ = writeln!(io::stderr(), "cannot serve a PKCS#11 module: {error}");
     }
     // With what the module has started. Not an orderly exit, in which the module would run code once more and might
     // never come back.
     end()
-}
-
-fn refuse(error: &io::Error, surroundings: &mut Surroundings<'_>) -> Exit {
-    let message = format!("cannot serve a PKCS#11 module: {error}");
-    output::report(&Failure::of(Reason::Bug, message, None), surroundings)
 }
 
 /// All that must be done before the module may run.
@@ -130,24 +135,25 @@ fn lead_a_group() -> io::Result<()> {
 /// It has none of the connection, which would not end with this process then.
 fn start_guard() -> io::Result<()> {
     let mut command = process::Command::new("/proc/self/exe");
-    command.arg0("anchord").args([VERB, "--guard"]).env_clear();
+    command.arg0("anchord").args([VERB, GUARD]).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // It is never waited for here, because it ends after this process.
     command.spawn().map(drop)
 }
 
 /// Waits for the end of the process that leads the group, and ends the group.
-fn guard() -> Exit {
+fn guard() -> ! {
     let leader = rustix::process::getpgrp();
     if leader == rustix::process::getpid() {
-        return Exit::Usage;
+        // Started by a person, whose processes are not to be ended.
+        process::exit(2);
     }
     // Signals that systemd sends to all processes must not end this one before the leader.
     if outlive_signals().is_ok() {
         wait_for_the_end_of(leader);
     }
     let _ = rustix::process::kill_process_group(leader, Signal::KILL);
-    Exit::Done
+    process::exit(0);
 }
 
 /// The number stays the leader's: the kernel gives it to no other process while a group has it.
@@ -165,9 +171,9 @@ fn wait_for_the_end_of(leader: Pid) {
     }
 }
 
-fn end() -> Exit {
+fn end() -> ! {
     let _ = rustix::process::kill_process_group(rustix::process::getpid(), Signal::KILL);
     // A process may always kill itself, even where the module took it out of its group.
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-    Exit::Done
+    process::abort();
 }

@@ -8,9 +8,9 @@ use rustix::process::Rlimit;
 use tracing::debug;
 use tracing::warn;
 
-use anchord_core::event;
-use anchord_core::failure::Failure;
-use anchord_core::failure::Reason;
+use crate::event;
+use crate::failure::Failure;
+use crate::failure::Reason;
 
 /// Forbids core files of this process, and with them that other processes of its user attach to it.
 pub fn no_core_files() {
