@@ -326,7 +326,7 @@ async fn nobody_there_is_told_with_the_endpoint() {
 
     let (line, hint) = told(&ran, 1);
     assert!(line.starts_with(&format!("no answer from {address}: ")), "{line}");
-    assert!(hint.starts_with("see that this host may reach the endpoint"), "{hint}");
+    assert!(hint.starts_with("make sure that this host may reach the endpoint"), "{hint}");
 }
 
 #[tokio::test]

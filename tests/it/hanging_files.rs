@@ -47,12 +47,12 @@ async fn a_certificate_folder_that_hangs_is_reported_while_what_lives_is_served(
     let line = daemon.wait_for_nth(event::CERTIFICATE_REFUSED, SESSIONS).await;
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("now/leaf.pem") && error.contains("could not be read within 5 s"), "{line}");
-    assert_eq!(line["hint"], "see whether its file system still answers");
+    assert_eq!(line["hint"], "check whether its file system still answers");
     let status = stage.run(&["status"]).await;
     assert_eq!(status.code, 1, "they live, and their certificate cannot be read: {status:?}");
     assert_eq!(status.stdout.matches("could not be read within 5 s").count(), SESSIONS, "{}", status.stdout);
     assert!(
-        status.stdout.contains("\n  hint: see whether its file system still answers\n"),
+        status.stdout.contains("\n  hint: check whether its file system still answers\n"),
         "{}",
         status.stdout
     );

@@ -627,7 +627,7 @@ async fn what_may_be_a_part_of_a_password_is_not_repeated() {
             let ran = run_alone(&stage, name, &[verb, "--pkcs8-password", "correct", "hunter2"]).await;
 
             assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
-            assert!(ran.stderr.contains("values with spaces need quotes"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("quote values that contain spaces"), "{}", ran.stderr);
             assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
         }
     }

@@ -549,7 +549,7 @@ async fn a_proxy_that_cannot_be_reached_is_named() {
     let text = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err().to_string();
 
     assert!(text.contains(&format!("through the proxy {address}")), "{text}");
-    assert!(text.contains("hint: see that HTTPS_PROXY names the proxy's host and port"), "{text}");
+    assert!(text.contains("hint: make sure that HTTPS_PROXY names the proxy's host and port"), "{text}");
 }
 
 #[tokio::test]

@@ -419,7 +419,7 @@ impl<'a> Check<'a> {
         }
         let origin = self.origins.of("http.listen").cloned().unwrap_or(Origin::Default);
         let fault =
-            Fault::new("`listen` in [http]: is empty, so nobody can reach IMDS or container credentials")
+            Fault::new("`listen` in [http]: is empty, so no client can reach IMDS or container credentials")
                 .hint("give an address, or set `enabled = false` in [imds] and [container]");
         self.report(origin, fault);
     }
@@ -454,7 +454,7 @@ impl<'a> Check<'a> {
         {
             let name = &session.name;
             let fault = Fault::new(format!(
-                "IMDS would hand out session {name}, whose keys have no session token"
+                "IMDS would serve session {name}, and its keys have no session token"
             ))
             .hint("set `get_session_token = true` or `assume_role` for it, or `enabled = false` in [imds]");
             let origin = self.origins.of(&format!("session.{name}.get_session_token")).cloned();

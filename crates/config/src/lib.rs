@@ -78,7 +78,7 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The host's file, where this user may not read it and goes on without it, as a client does.
     pub unread_file: Option<PathBuf>,
-    /// The folder of the socket, the bearer files and the token key.
+    /// Directory of the socket, the bearer files and the token key.
     pub runtime_directory: PathBuf,
     /// What is logged, and how it looks.
     pub log: Log,
@@ -86,7 +86,7 @@ pub struct Settings {
     pub http: Http,
     /// The imitated EC2 instance metadata service; `None` when disabled.
     pub imds: Option<Imds>,
-    /// Whether container credentials are served.
+    /// Serve container credentials.
     pub container: bool,
     /// The Unix socket; `None` when disabled.
     pub socket: Option<Socket>,
@@ -275,7 +275,7 @@ pub struct Session {
     pub chain: Vec<Step>,
     /// How long the first credentials are to last, 900 to 43200 whole seconds.
     pub duration: Duration,
-    /// The Region that clients use the credentials in.
+    /// Region in which clients use the credentials.
     pub region: Region,
     /// Where STS is asked, unless a step says otherwise.
     pub sts: Sts,
@@ -336,7 +336,7 @@ pub struct AccessKeys {
 pub struct RolesAnywhere {
     /// The certificate and its key.
     pub identity: anchord_identity::Source,
-    /// The trust anchor that the certificate leads to.
+    /// ARN of the trust anchor that issued the certificate.
     pub trust_anchor: TrustAnchorArn,
     /// The profile, in the trust anchor's Region and account.
     pub profile: ProfileArn,

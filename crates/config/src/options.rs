@@ -161,7 +161,7 @@ pub const SELECTORS: &[OptionSpec] = &[
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("the file's only session, or `default` when flags define it"),
         sample: "",
-        doc: "The session that is meant, and that the session options below change",
+        doc: "The session to use, and the one that the session options below change",
     },
 ];
 
@@ -176,7 +176,7 @@ pub const OPTIONS: &[OptionSpec] = &[
             "$RUNTIME_DIRECTORY, else /run/anchord for root, else $XDG_RUNTIME_DIR/anchord",
         ),
         sample: "\"/run/anchord\"",
-        doc: "The folder of the socket, the bearer files and the token key",
+        doc: "Directory of the socket, the bearer files and the token key",
     },
     OptionSpec {
         key: "log.level",
@@ -185,7 +185,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("error|warn|info|debug|trace"),
         fallback: Fallback::Value("info"),
         sample: "\"info\"",
-        doc: "The least important messages that are logged: error, warn, info, debug or trace",
+        doc: "Log level: error, warn, info, debug or trace",
     },
     OptionSpec {
         key: "log.format",
@@ -194,7 +194,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("text|json"),
         fallback: Fallback::Value("text"),
         sample: "\"text\"",
-        doc: "How log lines look: text for people, json for machines",
+        doc: "Log format: text for people, json for machines",
     },
     OptionSpec {
         key: "http.listen",
@@ -203,7 +203,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::List("ADDRESS:PORT"),
         fallback: Fallback::Value("127.0.0.1:9911"),
         sample: "[\"127.0.0.1:9911\"]",
-        doc: "The loopback or link-local addresses that serve IMDS and container credentials",
+        doc: "Loopback or link-local addresses that serve IMDS and container credentials",
     },
     OptionSpec {
         key: "imds.enabled",
@@ -212,7 +212,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
-        doc: "Whether the EC2 instance metadata service is imitated",
+        doc: "Serve credentials as the EC2 instance metadata service (IMDS) does",
     },
     OptionSpec {
         key: "imds.session",
@@ -221,7 +221,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("the only session; required when there are several"),
         sample: "\"bedrock\"",
-        doc: "The session whose credentials IMDS hands out",
+        doc: "The session that IMDS serves",
     },
     OptionSpec {
         key: "container.enabled",
@@ -230,7 +230,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
-        doc: "Whether container credentials are served",
+        doc: "Serve container credentials",
     },
     OptionSpec {
         key: "socket.enabled",
@@ -239,7 +239,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
-        doc: "Whether the Unix socket is served",
+        doc: "Serve the Unix socket",
     },
     OptionSpec {
         key: "socket.path",
@@ -248,7 +248,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Path,
         fallback: Fallback::Rule("anchord.sock in the runtime directory"),
         sample: "\"/run/anchord/anchord.sock\"",
-        doc: "Where the Unix socket is",
+        doc: "Path of the Unix socket",
     },
     OptionSpec {
         key: "socket.mode",
@@ -257,7 +257,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("OCTAL"),
         fallback: Fallback::Value("0600"),
         sample: "\"0600\"",
-        doc: "The permissions of the Unix socket, in octal; whoever may write to it may connect",
+        doc: "Permissions of the Unix socket, in octal; a user with write permission can connect",
     },
     OptionSpec {
         key: "upstream.connect_timeout",
@@ -266,7 +266,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Limit,
         fallback: Fallback::Value("5s"),
         sample: "\"5s\"",
-        doc: "How long a connection to AWS may take to open; none or -1 for no limit",
+        doc: "Time limit to connect to AWS; none or -1 for no limit",
     },
     OptionSpec {
         key: "upstream.read_timeout",
@@ -275,7 +275,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Limit,
         fallback: Fallback::Value("10s"),
         sample: "\"10s\"",
-        doc: "How long AWS may be silent while we wait for its answer; none or -1 for no limit",
+        doc: "Time limit without data while waiting for AWS's answer; none or -1 for no limit",
     },
     OptionSpec {
         key: "upstream.ca_file",
@@ -284,7 +284,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Path,
         fallback: Fallback::Rule("AWS_CA_BUNDLE, else the system's"),
         sample: "\"/etc/anchord/proxy-ca.pem\"",
-        doc: "The PEM file of the authorities that TLS servers are judged by",
+        doc: "CA bundle (PEM) used to verify TLS servers",
     },
     OptionSpec {
         key: "upstream.use_fips_endpoint",
@@ -293,7 +293,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Rule("AWS_USE_FIPS_ENDPOINT, else false"),
         sample: "false",
-        doc: "Whether AWS's endpoints with cryptography validated under FIPS 140 are called",
+        doc: "Use FIPS endpoints (cryptography validated under FIPS 140)",
     },
     OptionSpec {
         key: "upstream.use_dualstack_endpoint",
@@ -302,7 +302,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Rule("AWS_USE_DUALSTACK_ENDPOINT, else false"),
         sample: "false",
-        doc: "Whether AWS's endpoints that have IPv6 as well are called",
+        doc: "Use dual-stack (IPv4 and IPv6) endpoints",
     },
     OptionSpec {
         key: "session.source",
@@ -311,7 +311,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("roles-anywhere|access-keys"),
         fallback: Fallback::Value("roles-anywhere"),
         sample: "\"roles-anywhere\"",
-        doc: "What the session begins with: roles-anywhere for a certificate, access-keys for a user's own keys",
+        doc: "What the session starts from: roles-anywhere (a certificate) or access-keys (a user's own keys)",
     },
     OptionSpec {
         key: "session.certificate",
@@ -320,7 +320,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Place,
         fallback: Fallback::Required,
         sample: "\"/etc/anchord/leaf.pem\"",
-        doc: "Where the certificate is, with or without intermediates: a PEM or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, spiffe: or spiffe://ID",
+        doc: "Certificate, with or without intermediates: a PEM or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, spiffe: or spiffe://ID",
     },
     OptionSpec {
         key: "session.private_key",
@@ -329,7 +329,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Place,
         fallback: Fallback::Rule("where the certificate is"),
         sample: "\"/etc/anchord/key.pem\"",
-        doc: "Where its private key is: a PEM (also TSS2) or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
+        doc: "Private key of the certificate: a PEM (also TSS2) or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
     },
     OptionSpec {
         key: "session.intermediates",
@@ -338,7 +338,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Place,
         fallback: Fallback::Rule("none"),
         sample: "\"/etc/anchord/chain.pem\"",
-        doc: "Where the certificates between the leaf and the trust anchor are: a PEM file, credential:NAME or env:VARIABLE",
+        doc: "Intermediate certificates between the leaf and the trust anchor: a PEM file, credential:NAME or env:VARIABLE",
     },
     OptionSpec {
         key: "session.passphrase",
@@ -347,7 +347,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|prompt|pass:TEXT"),
         fallback: Fallback::Rule("none"),
         sample: "\"file:/etc/anchord/passphrase\"",
-        doc: "Where the key's passphrase, PIN or authorization value is; credential is systemd's LoadCredential",
+        doc: "Source of the key's passphrase, PIN or authorization value; credential is systemd's LoadCredential",
     },
     OptionSpec {
         key: "session.certificate_fingerprint",
@@ -356,7 +356,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::List("sha256:HEX"),
         fallback: Fallback::Rule("any"),
         sample: "[\"sha256:6f1d4c0e8f4be0d5b1f0b6d2a7c39c0a5d2f8e7b1a4c3d6e9f0a1b2c3d4e5f60\"]",
-        doc: "The only certificates that may be used, as `openssl x509 -fingerprint -sha256` prints them",
+        doc: "Fingerprints of the only certificates to accept, as `openssl x509 -fingerprint -sha256` prints them",
     },
     OptionSpec {
         key: "session.certificate_subject",
@@ -365,7 +365,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("any"),
         sample: "\"CN=robot-7,O=Acme\"",
-        doc: "Attributes that the certificate's subject must have, where there are several certificates",
+        doc: "Attributes that the certificate's subject must have; selects one of several certificates",
     },
     OptionSpec {
         key: "session.certificate_issuer",
@@ -374,7 +374,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("any"),
         sample: "\"CN=Factory CA\"",
-        doc: "Attributes that the name of the certificate's issuer must have",
+        doc: "Attributes that the certificate's issuer must have",
     },
     OptionSpec {
         key: "session.certificate_serial",
@@ -383,7 +383,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("SERIAL"),
         fallback: Fallback::Rule("any"),
         sample: "\"0x1a2b3c\"",
-        doc: "The certificate's serial number, hexadecimal after 0x, else decimal",
+        doc: "Serial number of the certificate: hexadecimal after 0x, else decimal",
     },
     OptionSpec {
         key: "session.pkcs11_module",
@@ -392,7 +392,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Path,
         fallback: Fallback::Rule("p11-kit's, for all modules of this host"),
         sample: "\"/usr/lib/softhsm/libsofthsm2.so\"",
-        doc: "The library that speaks for tokens, where a pkcs11: URI names none in module-path",
+        doc: "PKCS#11 module to use if a pkcs11: URI has no module-path",
     },
     OptionSpec {
         key: "session.tpm",
@@ -401,7 +401,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("device:PATH|swtpm:host=HOST,port=PORT|swtpm:path=PATH"),
         fallback: Fallback::Value("device:/dev/tpmrm0"),
         sample: "\"device:/dev/tpmrm0\"",
-        doc: "The TPM that holds the key, as TPM2TOOLS_TCTI writes it",
+        doc: "TPM that holds the key, in the form of TPM2TOOLS_TCTI",
     },
     OptionSpec {
         key: "session.spiffe_socket",
@@ -410,7 +410,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("unix:///PATH|tcp://ADDRESS:PORT"),
         fallback: Fallback::Rule("SPIFFE_ENDPOINT_SOCKET"),
         sample: "\"unix:///run/spire/agent/public/api.sock\"",
-        doc: "The Workload API of the SPIFFE agent, for a certificate that is spiffe: or spiffe://trust.domain/path",
+        doc: "Workload API address of the SPIFFE agent, for a certificate spiffe: or spiffe://trust.domain/path",
     },
     OptionSpec {
         key: "session.spiffe_hint",
@@ -419,7 +419,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("HINT"),
         fallback: Fallback::Rule("any"),
         sample: "\"internal\"",
-        doc: "The hint of the SVID that is meant, where the agent gives several",
+        doc: "Hint of the SVID to use if the agent offers several",
     },
     OptionSpec {
         key: "session.trust_anchor_arn",
@@ -428,7 +428,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae-3fc2-4a1c-9d0c-3a5f8d2b7c11\"",
-        doc: "The trust anchor that the certificate leads to",
+        doc: "ARN of the trust anchor that issued the certificate",
     },
     OptionSpec {
         key: "session.profile_arn",
@@ -437,7 +437,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70-58b1-4a0e-8f57-0c6d1e2b3a44\"",
-        doc: "The Roles Anywhere profile, in the trust anchor's account and Region",
+        doc: "ARN of the Roles Anywhere profile, in the trust anchor's account and Region",
     },
     OptionSpec {
         key: "session.role_arn",
@@ -446,7 +446,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:iam::123456789012:role/bedrock\"",
-        doc: "The role whose credentials are asked for",
+        doc: "ARN of the role to assume",
     },
     OptionSpec {
         key: "session.duration",
@@ -455,7 +455,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Span,
         fallback: Fallback::Value("1h"),
         sample: "\"1h\"",
-        doc: "How long credentials are to last, 15m to 12h; the profile may shorten it",
+        doc: "Life of the credentials, 15m to 12h; the profile may shorten it",
     },
     OptionSpec {
         key: "session.role_session_name",
@@ -464,7 +464,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("AWS takes the certificate's serial number"),
         sample: "\"build-host-7\"",
-        doc: "The name CloudTrail shows; refused unless the profile accepts role session names",
+        doc: "Role session name that CloudTrail shows; refused unless the profile accepts role session names",
     },
     OptionSpec {
         key: "session.region",
@@ -473,7 +473,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("REGION"),
         fallback: Fallback::Rule("the trust anchor's; required with access keys"),
         sample: "\"us-east-1\"",
-        doc: "The Region that clients use the credentials in",
+        doc: "Region in which clients use the credentials",
     },
     OptionSpec {
         key: "session.roles_anywhere_region",
@@ -482,7 +482,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("REGION"),
         fallback: Fallback::Value("auto"),
         sample: "\"auto\"",
-        doc: "The Region that is asked for credentials; auto takes it from the ARNs",
+        doc: "Region of the Roles Anywhere endpoint; auto takes it from the ARNs",
     },
     OptionSpec {
         key: "session.endpoint",
@@ -491,7 +491,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, by Region"),
         sample: "\"https://rolesanywhere.us-east-1.amazonaws.com\"",
-        doc: "The https:// address that is asked instead of AWS's usual one, such as a VPC endpoint",
+        doc: "Roles Anywhere endpoint (https://) in place of AWS's usual one, such as a VPC endpoint",
     },
     OptionSpec {
         key: "session.fallback_trust_anchor_arn",
@@ -500,7 +500,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("ARN"),
         fallback: Fallback::Rule("no second endpoint"),
         sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:trust-anchor/7d3e9f21-6a4b-4c58-8e1f-2b9c0d4a6e53\"",
-        doc: "The trust anchor, usually of another Region, that is asked when the first endpoint fails for good",
+        doc: "ARN of a second trust anchor, usually in another Region, used while the first endpoint fails",
     },
     OptionSpec {
         key: "session.fallback_profile_arn",
@@ -509,7 +509,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("ARN"),
         fallback: Fallback::Rule("no second endpoint"),
         sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:profile/5b8c1d60-9e2f-4a73-b6d4-8f0a3c7e1d92\"",
-        doc: "The profile for the same role, in the fallback trust anchor's account and Region",
+        doc: "ARN of the profile for the same role, in the fallback trust anchor's account and Region",
     },
     OptionSpec {
         key: "session.fallback_endpoint",
@@ -518,7 +518,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, in the fallback trust anchor's Region"),
         sample: "\"https://rolesanywhere.us-west-2.amazonaws.com\"",
-        doc: "The https:// address that is asked instead of the second Region's usual one",
+        doc: "Roles Anywhere endpoint (https://) in place of the second Region's usual one",
     },
     OptionSpec {
         key: "session.access_keys",
@@ -527,7 +527,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|env"),
         fallback: Fallback::Rule("none; needed by source = access-keys"),
         sample: "\"file:/etc/anchord/access-keys\"",
-        doc: "Where a user's access keys are, in a form of the SDKs', IAM's or as ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        doc: "Source of a user's access keys: a file of the SDKs or IAM, or ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     },
     OptionSpec {
         key: "session.get_session_token",
@@ -536,7 +536,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
-        doc: "Whether access keys without assume_role are exchanged for temporary credentials, which IMDS needs, or are handed out themselves",
+        doc: "Exchange access keys for temporary credentials (IMDS needs them); false hands out the keys themselves",
     },
     OptionSpec {
         key: "session.assume_role",
@@ -545,7 +545,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Steps,
         fallback: Fallback::Rule("none"),
         sample: "[\"arn:aws:iam::210987654321:role/models\"]",
-        doc: "The roles that are assumed with these credentials, one after the other, for what clients get",
+        doc: "Roles to assume one after the other; clients get the credentials of the last",
     },
     OptionSpec {
         key: "session.sts_region",
@@ -554,7 +554,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("REGION"),
         fallback: Fallback::Rule("`region`"),
         sample: "\"us-east-1\"",
-        doc: "The Region whose STS is asked",
+        doc: "Region of the STS endpoint",
     },
     OptionSpec {
         key: "session.sts_endpoint",
@@ -563,6 +563,6 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, by Region"),
         sample: "\"https://sts.us-east-1.amazonaws.com\"",
-        doc: "The https:// address that is asked instead of STS's usual one",
+        doc: "STS endpoint (https://) in place of AWS's usual one",
     },
 ];

@@ -323,7 +323,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
         return Ok(address);
     }
     Err(Fault::new(format!(
-        "{} can be reached from other hosts, and whoever reaches it gets credentials",
+        "{} can be reached from other hosts, and any client there would get credentials",
         echo(text)
     ))
     .hint("take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))

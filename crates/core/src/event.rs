@@ -81,7 +81,7 @@ events! {
         "Do what `hint` says; put a certificate there with the key that fits."
     CERTIFICATE_UNUSABLE = "certificate.unusable" [warn]
         "The key of a new certificate does not sign. The session goes on with the previous certificate."
-        "Do what `hint` says; see whether the token, TPM or agent that holds the key works."
+        "Do what `hint` says; check whether the token, TPM or agent that holds the key works."
     CERTIFICATE_WARNING = "certificate.warning" [warn]
         "The certificate is used, but something about it or its files is wrong, such as who may read the key."
         "Do what the text says."
@@ -90,7 +90,7 @@ events! {
         "Nothing."
     CLOCK_SET = "clock.set" [warn]
         "The local clock was set by more than a little. All sessions renew."
-        "If nobody set it on purpose, see what sets this host's clock."
+        "If this was not on purpose, find out what sets this host's clock."
     CLOCK_WRONG = "clock.wrong" [warn]
         "The local clock differs from AWS's. Requests are signed with AWS's time."
         "Synchronise this host's clock."
@@ -137,7 +137,7 @@ events! {
         "After a reload, a session goes on with credentials that the same settings had obtained before."
         "Nothing."
     CREDENTIALS_TOO_LONG = "credentials.too_long" [warn]
-        "Credentials are longer than some SDKs accept. Told once."
+        "Credentials are longer than some SDKs accept. Logged once."
         "If a client cannot read them, make the session's policy or its tags shorter."
     CREDENTIALS_UNAVAILABLE = "credentials.unavailable" [warn error]
         "A renewal has failed, and the session has nothing to hand out."
@@ -254,8 +254,8 @@ events! {
         "The SPIFFE agent answers again."
         "Nothing."
     SPIFFE_UNREACHABLE = "spiffe.unreachable" [warn]
-        "The SPIFFE agent tells of no new SVIDs. The daemon tries again until it answers."
-        "Do what `hint` says; see whether the agent runs."
+        "Lost the SPIFFE agent. The daemon keeps retrying until the agent answers."
+        "Do what `hint` says; check whether the agent runs."
     TASK_PANICKED = "task.panicked" [error]
         "A part of the program has panicked at `place`. The rest goes on."
         "Report it as a bug, with `place`."

@@ -88,7 +88,9 @@ impl Classify for Error {
             }
             Self::TooOpen { path, .. } => {
                 let path = path.display();
-                Some(format!("remove `{path}` to get a new one, or `chmod 600 {path}` if nobody has read it"))
+                Some(format!(
+                    "remove `{path}` to get a new one, or `chmod 600 {path}` if no one else has read it"
+                ))
             }
             Self::NotAFile { path } | Self::Foreign { path, .. } => {
                 Some(format!("remove `{}` to get a new one, or choose another path", path.display()))

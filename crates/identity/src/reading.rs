@@ -164,10 +164,10 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self.failed {
-            Failed::Hangs if self.origin.is_file() => "see whether its file system still answers",
-            Failed::Hangs => "see whether it is there and answers; it is asked again",
+            Failed::Hangs if self.origin.is_file() => "check whether its file system still answers",
+            Failed::Hangs => "check whether it is there and answers; it is asked again",
             Failed::Crowded => {
-                "see whether what the other sessions read still answers; this is read again by itself"
+                "check whether what the other sessions read still answers; this is read again by itself"
             }
             Failed::Panicked => return None,
         };

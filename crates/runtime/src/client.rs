@@ -268,7 +268,7 @@ fn is_absence(error: &io::Error) -> bool {
 fn crowded(socket: &Path, limit: Duration) -> Failure {
     let (socket, seconds) = (socket.display(), limit.as_secs());
     let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
-    let hint = format!("see whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
+    let hint = format!("check whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
     Failure::of(Reason::DaemonUnavailable, message, Some(hint))
 }
 
@@ -467,7 +467,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         assert_eq!((failure.class(), started.elapsed()), (Class::Transient, Duration::from_secs(5)));
         let text = failure.to_string();
         assert!(
-            text.contains("crowded.sock` accepted no connection within 5 s; hint: see whether"),
+            text.contains("crowded.sock` accepted no connection within 5 s; hint: check whether"),
             "{text}"
         );
     }

@@ -97,7 +97,7 @@ fn body_arguments() -> [Arg; 8] {
             .long("var-file")
             .value_name("NAME=PATH")
             .action(ArgAction::Append)
-            .help("The file whose text stands for {{NAME}}; may be repeated"),
+            .help("The file with the text for {{NAME}}; may be repeated"),
         switch("literal", "Send the body as it is, braces and all: look for no placeholders")
             .conflicts_with_all(["var", "var-file"]),
         Arg::new("content-type")
@@ -109,7 +109,7 @@ fn body_arguments() -> [Arg; 8] {
             .long("accept")
             .value_name("TYPE")
             .conflicts_with_all(["converse", "message"])
-            .help("What the answer shall be [default: the model's own, usually application/json]"),
+            .help("Type of the answer [default: the model's own, usually application/json]"),
     ]
 }
 
@@ -156,7 +156,7 @@ fn api_key() -> Command {
             Arg::new("ttl")
                 .long("ttl")
                 .value_name("DURATION")
-                .help("How long it shall live, 1s to 12h [default: 12h, or as long as the credentials]"),
+                .help("Life of the key, 1s to 12h [default: 12h, or as long as the credentials]"),
             switch("json", "Print it as JSON, with its end and its Region"),
         ])
         .arg(region(ENVIRONMENT_FIRST))

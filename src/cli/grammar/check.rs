@@ -9,7 +9,7 @@ use anchord_config as config;
 /// The verb and what it takes.
 pub(super) fn command() -> Command {
     Command::new("check")
-        .about("Find out what is wrong: configuration, certificate, network, AWS, environment")
+        .about("Diagnose problems: configuration, certificate, network, AWS, environment")
         .long_about(
             "Find out what is wrong, step by step: the configuration, the certificate and its key, each endpoint, this \
              host's clock, what AWS answers, and which variables and files keep SDKs away from the daemon.\n\n\
@@ -23,13 +23,13 @@ pub(super) fn command() -> Command {
             Arg::new("name")
                 .value_name("SESSION")
                 .conflicts_with("session")
-                .help("The session to look at [default: all of them]"),
+                .help("The session to check [default: all sessions]"),
         )
         .arg(
             Arg::new("model-id")
                 .long("model-id")
                 .value_name("ID|ARN")
-                .help("Call this model too, for one token at most, which is billed"),
+                .help("Also call this model, for at most one token (billed)"),
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
         .args(config::arguments::all())

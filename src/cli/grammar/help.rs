@@ -26,7 +26,7 @@ fn for_people() -> Command {
         .max_term_width(110)
         .subcommand(
             Command::new("run")
-                .about("Keep sessions renewed and serve their credentials until told to stop")
+                .about("Keep sessions renewed and serve their credentials until stopped")
                 .args(config::arguments::all()),
         )
         .subcommand(credential_process())
@@ -36,26 +36,26 @@ fn for_people() -> Command {
         .subcommand(helper::subcommand("sign-string", Name::Anchord))
         .subcommand(
             Command::new("status")
-                .about("Show what a running daemon holds and what ails it")
+                .about("Show the running daemon's sessions and their problems")
                 .arg(
                     Arg::new("json")
                         .long("json")
                         .action(ArgAction::SetTrue)
-                        .help("Print the daemon's answer as it is"),
+                        .help("Print the daemon's answer unchanged"),
                 )
                 .args(config::arguments::of(Use::Daemon)),
         )
         .subcommand(check::command())
         .subcommand(exec::command())
         .subcommand(
-            Command::new("config").about("Look at the configuration").subcommand_required(true).subcommand(
+            Command::new("config").about("Check the configuration").subcommand_required(true).subcommand(
                 Command::new("check")
                     .about("Report every mistake in the configuration, or each setting and its origin")
                     .args(config::arguments::all()),
             ),
         )
         .subcommand(
-            Command::new("certificate").about("Look at certificates").subcommand_required(true).subcommand(
+            Command::new("certificate").about("Inspect certificates").subcommand_required(true).subcommand(
                 Command::new("show")
                     .about(
                         "Show what a file, token or agent holds, and whether Roles Anywhere would accept it",

@@ -145,15 +145,13 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
     (what, format!("leave it out, or add {flag}; `{called} --help` tells what each is for"))
 }
 
-const SECRET: &str = "it is not shown, for it may be secret";
+const SECRET: &str = "not shown; it may be a secret";
 
 /// What is no flag of the verb, or no flag at all.
 fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, String) {
     let called = line.called();
     if !text.starts_with('-') {
-        let what = format!(
-            "a word is neither a flag nor the value of one: values with spaces need quotes ({SECRET})"
-        );
+        let what = format!("unexpected argument ({SECRET}): quote values that contain spaces");
         return (what, nearest_line(text, line, sessions));
     }
     let lacks_a_verb = line.command().has_subcommands();
@@ -442,7 +440,7 @@ mod tests {
         for (words, expected) in [
             (
                 "run --sesion x",
-                "`anchord run` has no such flag (it is not shown, for it may be secret); hint: did you mean --session?",
+                "`anchord run` has no such flag (not shown; it may be a secret); hint: did you mean --session?",
             ),
             ("run --session", "--session has no value; hint: write `--session VALUE`"),
             ("run --certificate --private-key k", "--certificate has no value; hint: "),

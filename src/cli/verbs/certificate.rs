@@ -186,7 +186,7 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
     if inspection.refusals.is_empty() {
         writeln!(
             text,
-            "  acceptable    nothing here speaks against it; not looked at: the chain's signatures, and what AWS knows (revocation, the profile, the role)"
+            "  acceptable    no problems found; not checked: the chain's signatures, and what AWS knows (revocation, the profile, the role)"
         )?;
     }
     Ok(())

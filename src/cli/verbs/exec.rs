@@ -199,7 +199,7 @@ const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
 fn unreadable(path: &Path, session: &str, why: &content::Fault) -> Failure {
     let hint = match why {
         content::Fault::System(error) if error.kind() == io::ErrorKind::NotFound => {
-            "see that the daemon serves container credentials (`enabled` in [container]), and name its \
+            "make sure that the daemon serves container credentials (`enabled` in [container]), and name its \
              --runtime-directory if that is elsewhere"
                 .to_owned()
         }

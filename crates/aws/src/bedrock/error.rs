@@ -156,7 +156,7 @@ impl Classify for Error {
             }
             Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
-                Some("see whether a proxy or portal on the way answers in AWS's place".into())
+                Some("check whether a proxy or portal answers in place of AWS".into())
             }
             Self::Cut { .. } => Some("what has come so far is not the whole answer: call again".into()),
             Self::Unsignable(_) | Self::Unsendable => None,
@@ -172,7 +172,7 @@ impl Classify for Error {
 }
 
 const TOO_QUIET: &str =
-    "models may think for minutes: raise `--timeout`, or see whether a proxy holds the connection";
+    "models may think for minutes: raise `--timeout`, or check whether a proxy holds the connection";
 
 #[derive(Default, Deserialize)]
 struct Body {

@@ -68,7 +68,7 @@ impl Classify for NotAModel {
                 format!("call the model's own Region: `--region {of_arn}`")
             }
             Self::Region { of_arn, .. } => {
-                format!("mend the Region in the ARN, or call it: `--region {of_arn}`")
+                format!("correct the Region in the ARN, or call it: `--region {of_arn}`")
             }
             Self::Partition { .. } => {
                 "credentials of one partition are worth nothing in another: choose a model and a `--region` of the session's".into()
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(refusal.to_string(), "the model is in partition `aws`, and cn-north-1 is in `aws-cn`");
         let slip = ModelId::parse("arn:aws:bedrock:us-east1::foundation-model/a.b").unwrap();
         let refusal = slip.check_region(&region("us-east-1")).unwrap_err();
-        assert_eq!(refusal.hint().unwrap(), "mend the Region in the ARN, or call it: `--region us-east1`");
+        assert_eq!(refusal.hint().unwrap(), "correct the Region in the ARN, or call it: `--region us-east1`");
         let id = ModelId::parse("us.anthropic.claude").unwrap();
         assert_eq!(id.check_region(&region("eu-west-1")), Ok(()));
     }

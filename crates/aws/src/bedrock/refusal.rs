@@ -78,7 +78,7 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
             "the call was signed for another Region than the endpoint's: see `--region` and `--endpoint-url`"
         }
         "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            "see whether this host's clock is right, and whether a proxy on the way rewrites requests"
+            "check whether this host's clock is right, and whether a proxy on the way rewrites requests"
         }
         "MissingAuthenticationTokenException" | "IncompleteSignatureException" => {
             "a proxy on the way may have removed the Authorization header"
@@ -90,7 +90,7 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
             "Bedrock is unwell: try again later; `bedrock invoke --retries` repeats a call"
         }
         "-" => {
-            "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place"
+            "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place"
         }
         _ => return None,
     };
@@ -99,7 +99,7 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
 
 fn access_denied(message: &str) -> &'static str {
     if message.contains("service control policy") {
-        "a service control policy of the organization denies it: ask whoever runs the organization"
+        "a service control policy of the organization denies it: ask the organization's administrators"
     } else if message.contains("session policy") {
         "the session's policy (the Roles Anywhere profile's, or a step's) must allow the action as well as the role's own"
     } else if message.contains("permissions boundary") {

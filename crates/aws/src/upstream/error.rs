@@ -215,10 +215,10 @@ impl Classify for Error {
             }
             Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
-                Some("see whether a proxy or portal on the way answers in AWS's place".into())
+                Some("check whether a proxy or portal answers in place of AWS".into())
             }
             Self::AnotherRole { .. } => Some(
-                "its credentials are not used: see whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
+                "its credentials are not used: check whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
                     .into(),
             ),
             Self::Signing(error) => error.hint(),
@@ -282,17 +282,17 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
         }
     };
     if timed_out {
-        return Some("see whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
+        return Some("check whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
     }
     if unconnected && matches!(source, TransportError::Through { .. }) {
         return Some(
-            "see that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
+            "make sure that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
              reached directly in NO_PROXY"
                 .into(),
         );
     }
     unconnected.then(|| {
-        "see that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+        "make sure that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
     })
 }
 

@@ -72,8 +72,7 @@ fn imds_refuses_keys_without_a_session_token() {
     let role = format!("{bare}assume_role = [\"{ROLE}\"]\n");
 
     assert!(
-        refusal
-            .starts_with("anchord.toml:5: IMDS would hand out session a, whose keys have no session token"),
+        refusal.starts_with("anchord.toml:5: IMDS would serve session a, and its keys have no session token"),
         "{refusal}"
     );
     settled(&format!("[imds]\nenabled = false\n{bare}"));

@@ -37,7 +37,7 @@ ANCHORD_LISTENN: unknown variable; hint: did you mean `ANCHORD_LISTEN`?
 anchord.toml:2: `runtime_directory` in the file: expected a string, found an integer
 anchord.toml:4: `level` in [log]: `loud` is none of error, warn, info, debug, trace
 anchord.toml:6: `listen` in [http]: expected a string, found an integer
-anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and whoever reaches it gets credentials; hint: take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
+anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and any client there would get credentials; hint: take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
 anchord.toml:8: `session` in [imds]: `bedrok` is not the name of a session; hint: did you mean `bedrock`?
 anchord.toml:9: unknown table [sokcet]; hint: did you mean [socket]?
 anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`

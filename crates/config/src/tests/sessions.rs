@@ -131,7 +131,7 @@ fn disabled_front_ends_are_absent() {
 fn a_front_end_over_http_needs_an_address() {
     let refusal = refusal(&format!("[http]\nlisten = []\n{}", session("a")));
 
-    assert!(refusal.contains("is empty, so nobody can reach IMDS"), "{refusal}");
+    assert!(refusal.contains("is empty, so no client can reach IMDS"), "{refusal}");
 }
 
 #[test]

@@ -218,7 +218,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
     let told = bench.log.news();
     assert!(told[0].contains("could not be read within 5 s"), "{told:?}");
-    assert!(told[0].contains("hint=\"see whether its file system still answers\""), "{told:?}");
+    assert!(told[0].contains("hint=\"check whether its file system still answers\""), "{told:?}");
 
     drop(end);
     while bench.current.place.read(PATIENCE, || ()).await.is_err() {

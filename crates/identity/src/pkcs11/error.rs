@@ -303,16 +303,16 @@ impl Classify for Error {
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
-                "see whether its own configuration and service (pcscd, a network HSM) are well; variables that it needs and \
+                "check whether its own configuration and service (pcscd, a network HSM) are well; variables that it needs and \
                  README.md does not list are named in `ANCHORD_PKCS11_ENVIRONMENT`"
             }
             Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
                 "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"
             }
-            Self::Start { .. } => "see whether /proc is mounted and processes may be started",
+            Self::Start { .. } => "check whether /proc is mounted and processes may be started",
             Self::Crashed { .. } => "it is started again at the next use; if it goes on, tell its vendor",
-            Self::NoAnswer { .. } => "see whether the token, its reader or its network answers",
-            Self::Failed { .. } | Self::Lost { .. } => "see whether the token is still plugged in and well",
+            Self::NoAnswer { .. } => "check whether the token, its reader or its network answers",
+            Self::Failed { .. } | Self::Lost { .. } => "check whether the token is still plugged in and well",
             Self::Gone { .. } => "plug it in again; it is found then without a restart",
             Self::AnotherKey { .. } => {
                 "give each key in the token an id of its own, and its certificate the same"
@@ -323,7 +323,7 @@ impl Classify for Error {
             Self::NoToken { .. } => "plug it in, or set `token`, `serial` or `slot-id` of the URI right",
             Self::SeveralTokens { .. } => "add `serial=` or `token=` to the URI",
             Self::NoCertificate { found, .. } | Self::NoKey { found, .. } if found.is_empty() => {
-                "see whether it is the right token, and whether it shows its objects after a PIN only"
+                "check whether it is the right token, and whether it shows its objects after a PIN only"
             }
             Self::NoCertificate { .. } | Self::NoKey { .. } => "set `object` or `id` of the URI right",
             Self::SeveralKeys { .. } => "add `id=` to the URI",
@@ -335,7 +335,7 @@ impl Classify for Error {
             Self::PinFile { source, .. } => return source.hint(),
             Self::Pin { trouble, .. } => return Some(trouble.hint().into()),
             Self::Mechanism { .. } => {
-                "see whether the key may sign (CKA_SIGN) and which mechanisms the token has"
+                "check whether the key may sign (CKA_SIGN) and which mechanisms the token has"
             }
             Self::NoSignature { .. } => return None,
         };

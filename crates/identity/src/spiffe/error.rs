@@ -27,7 +27,7 @@ pub enum Fault {
     #[error("is not there: its socket does not exist")]
     NoSocket,
     /// A socket that nobody accepts connections on.
-    #[error("is not running: nobody listens")]
+    #[error("is not running: no process listens")]
     NotListening,
     /// The system does not let this user connect.
     #[error("may not be reached by this user")]

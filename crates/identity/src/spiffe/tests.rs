@@ -198,7 +198,7 @@ async fn an_agent_that_is_not_there_or_not_running_is_told_apart() {
 
     bench.agent.crash().await;
     let failure = bench.failure(Choice::default()).await;
-    assert!(failure.message().ends_with("is not running: nobody listens"), "{failure}");
+    assert!(failure.message().ends_with("is not running: no process listens"), "{failure}");
     assert!(failure.hint().unwrap().starts_with("start the agent"), "{failure}");
 
     bench.agent.stop().await;

@@ -110,7 +110,7 @@ impl Listener {
     fn heard(&mut self) {
         self.failures = 0;
         if self.trouble.clear() {
-            info!(event = event::SPIFFE_RECOVERED, session = &*self.session, agent = %self.endpoint, "The SPIFFE agent is heard again");
+            info!(event = event::SPIFFE_RECOVERED, session = &*self.session, agent = %self.endpoint, "Connected to the SPIFFE agent again");
         }
         self.pushed.notify_one();
     }
@@ -130,7 +130,7 @@ impl Listener {
             session,
             error = text,
             hint,
-            "Cannot hear of new SVIDs; trying again until the agent answers"
+            "Lost the SPIFFE agent; retrying until it answers"
         );
     }
 }

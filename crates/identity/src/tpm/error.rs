@@ -252,7 +252,7 @@ impl Classify for Error {
                 "correct `passphrase`; the same value is not tried twice, so restart if it was changed in the TPM instead"
             }
             Self::Lost { parent: None, .. } => {
-                "see whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
+                "check whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
             }
             Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"

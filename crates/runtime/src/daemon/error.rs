@@ -74,10 +74,9 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => {
                 Some("set `runtime_directory` to a folder that the daemon's user may write".into())
             }
-            Self::OpenDirectory { .. } => Some(
-                "set `runtime_directory` to a folder of the daemon's own, which nobody else may write to"
-                    .into(),
-            ),
+            Self::OpenDirectory { .. } => {
+                Some("set `runtime_directory` to a directory that only the daemon's user can write to".into())
+            }
             Self::InUse { path } => Some(format!(
                 "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set `runtime_directory` to another folder",
                 path.display()

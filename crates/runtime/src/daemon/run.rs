@@ -236,7 +236,7 @@ async fn read_new_settings(read: Read, preparation: Preparation) -> Result<Prepa
         Ok(Ok(prepared)) => prepared,
         Ok(Err(_)) => Err(vec!["reading it panicked; this is a bug".into()]),
         Err(_) => {
-            let hint = "hint: see that each file it names is on a file system that answers";
+            let hint = "hint: make sure that each file it names is on a file system that answers";
             Err(vec![format!("its files were not read within {READING:?}; {hint}")])
         }
     }

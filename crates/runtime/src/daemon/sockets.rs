@@ -85,7 +85,7 @@ impl Classify for Error {
             }
             Self::NotASocket { .. } => "move it away, or set `socket.path` to another place".into(),
             Self::Unix { path, .. } => format!(
-                "see that {} exists and may be written by the daemon's user",
+                "make sure that {} exists and may be written by the daemon's user",
                 path.parent().unwrap_or(path).display()
             ),
         })

@@ -66,7 +66,7 @@ pub(super) fn forget_descriptor(name: &str) -> io::Result<()> {
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(error) => debug!(%error, "systemd was not told of the reload"),
+        Err(error) => debug!(%error, "Could not notify systemd of the reload"),
     }
 }
 

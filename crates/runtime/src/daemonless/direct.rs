@@ -254,7 +254,7 @@ async fn issued(
     let transport = assembly::transport(settings, seams)?;
     let issuer = assembly::issuer(session, assembly::identity(session), transport, &seams.clock, None);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
-        let hint = Some("see whether AWS can be reached from here".into());
+        let hint = Some("check whether AWS can be reached from here".into());
         Failure::of(Reason::NoAnswer, format!("no credentials within {} s", patience.as_secs()), hint)
     })??;
     if is_usable(&credentials, seams.clock.moment()) {

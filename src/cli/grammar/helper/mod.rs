@@ -95,8 +95,7 @@ pub(in crate::cli) fn subcommand(verb: &'static str, name: Name) -> Command {
     }
 }
 
-const CERTIFICATE: &str =
-    "Where the certificate is: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID";
+const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID";
 
 /// Ours as far as the verb has a use for them, then theirs.
 fn arguments(verb: &str, name: Name) -> Vec<Arg> {
@@ -126,8 +125,8 @@ fn arguments(verb: &str, name: Name) -> Vec<Arg> {
 
 /// Front ends that `serve` leaves off unless a flag turns them on, and what help says of them.
 pub(in crate::cli) const OFF_UNLESS_GIVEN: [(&str, &str); 2] = [
-    ("socket-enabled", "Whether the Unix socket is served [default: false]"),
-    ("container-enabled", "Whether container credentials are served [default: false]"),
+    ("socket-enabled", "Serve the Unix socket [default: false]"),
+    ("container-enabled", "Serve container credentials [default: false]"),
 ];
 const FOLDER: &str = "The folder of the token key [default: serve-PORT in $RUNTIME_DIRECTORY, /run/anchord (for root) or \
                       $XDG_RUNTIME_DIR/anchord, else a temporary one]";
@@ -145,11 +144,11 @@ fn with_file(command: Command) -> Command {
     let help = "The file to write [default: AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials]";
     command
         .long_about(
-            "Write credentials into a profile of the shared credentials file, and renew them ahead of their end until \
-             told to stop. No failure ends it: it is told, the file stays as it is, and it is tried again. SIGTERM and \
-             SIGINT do. It does not start where nothing says which session is meant, or where neither the settings nor the \
-             daemon have it; a daemon that does not run yet is waited for. All else in the file stays as it is. Programs notice when they start; some SDKs also when \
-             what they have read ends.",
+            "Write credentials into a profile of the shared credentials file, and renew them before they expire, until \
+             stopped. Keeps retrying after errors (they are logged; the file is left unchanged). Stop it with SIGTERM or \
+             SIGINT. It does not start if nothing names a session, or if neither the settings nor the daemon have the \
+             session; it waits for a daemon that does not run yet. The rest of the file is left unchanged. Programs read \
+             the credentials when they start; some SDKs also read them again when the old ones expire.",
         )
         .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))
 }

@@ -219,7 +219,7 @@ fn check_converse_answer(reply: &Reply) -> Result<(), Failure> {
     if reply.json::<Value>()?.get("output").is_some() {
         return Ok(());
     }
-    let hint = Some("see whether a proxy or portal on the way answers in AWS's place".into());
+    let hint = Some("check whether a proxy or portal answers in place of AWS".into());
     Err(Failure::of(Reason::AnswerUnusable, "the answer is none of Converse's: it has no `output`", hint))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
             let warnings = loaded.warnings;
             steps.extend(warnings.iter().map(|text| acceptance().warned(text)));
             if warnings.is_empty() && inspection.refusals.is_empty() {
-                steps.push(acceptance().ok("belong together, and nothing speaks against them"));
+                steps.push(acceptance().ok("match; no problems found"));
             }
         }
         Err(error) if inspection.refusals.is_empty() => {

@@ -26,7 +26,7 @@ pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Opti
     let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
         Ok(issued) => issued,
         Err(_) => {
-            let hint = Some("see whether AWS can be reached from here".to_owned());
+            let hint = Some("check whether AWS can be reached from here".to_owned());
             let message = format!("no answer within {} s", PATIENCE.as_secs());
             Err(Failure::of(Reason::NoAnswer, message, hint))
         }

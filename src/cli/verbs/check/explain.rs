@@ -106,7 +106,7 @@ fn of_chain(source: &RolesAnywhere, sent: &Sent) -> String {
     };
     format!(
         "{issued}: {} must hold the certificate of that CA, with the same key; else give the intermediates between the \
-         two (`intermediates`), or see whether the leaf is on a CRL that was imported into Roles Anywhere",
+         two (`intermediates`), or check whether the leaf is on a CRL that was imported into Roles Anywhere",
         source.trust_anchor.as_str()
     )
 }

@@ -119,8 +119,7 @@ impl Way<'_> {
         let limit = self.settings.connect_timeout.unwrap_or(PATIENCE);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let failed = |why: String| {
-            let hint =
-                "see that this host may reach it: routes, firewalls, and HTTPS_PROXY where there is a proxy";
+            let hint = "make sure that this host may reach it: routes, firewalls, and HTTPS_PROXY where there is a proxy";
             let message = format!("cannot connect to {whose}{host}:{port}: {why}");
             Some(Failure::of(Reason::NoAnswer, message, Some(hint.into())))
         };
@@ -159,7 +158,7 @@ impl Way<'_> {
             Ok(Err(source)) => failed(&upstream::Error::NoAnswer { host: shown, source }.into()),
             Err(_) => {
                 let message = format!("no answer from {shown} within {} s", PATIENCE.as_secs());
-                let hint = "see whether a firewall or proxy holds the connection";
+                let hint = "check whether a firewall or proxy holds the connection";
                 failed(&Failure::of(Reason::NoAnswer, message, Some(hint.into())))
             }
         });

@@ -89,7 +89,7 @@ pub(super) fn within<T: Send + 'static>(
         Err(match error {
             RecvTimeoutError::Timeout => {
                 let message = format!("no credentials within {} s", PATIENCE.as_secs());
-                let hint = "see whether AWS, and the folder of this user's home, can be reached from here";
+                let hint = "check whether AWS, and the folder of this user's home, can be reached from here";
                 Failure::of(Reason::NoAnswer, message, Some(hint.into()))
             }
             RecvTimeoutError::Disconnected => {

@@ -73,7 +73,7 @@ impl Foreign {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
             status if is_about_size(status) => TOO_LARGE,
             StatusCode::BAD_REQUEST => {
-                "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place, or \
+                "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place, or \
                  whether it takes no headers as large as the certificates are"
             }
             StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
@@ -83,7 +83,7 @@ impl Foreign {
                 "a proxy or portal on the way, or a load balancer of AWS's, is unwell: the call is tried again"
             }
             _ => {
-                "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place \
+                "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place \
                  (open a web page from this host; look at HTTPS_PROXY)"
             }
         }

@@ -25,7 +25,7 @@ pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
         }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
         StatusCode::UNAUTHORIZED => {
-            "a web server that wants a login answers there, for a proxy says 407: see that HTTPS_PROXY names a proxy for \
+            "a web server that wants a login answers there, for a proxy says 407: make sure that HTTPS_PROXY names a proxy for \
              HTTPS, and its port"
         }
         StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => {
@@ -37,11 +37,11 @@ pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
         | StatusCode::BAD_REQUEST
         | StatusCode::NOT_FOUND
         | StatusCode::METHOD_NOT_ALLOWED => {
-            "whatever answers there opens no tunnels (CONNECT): see that HTTPS_PROXY names a proxy for HTTPS, and its port"
+            "whatever answers there opens no tunnels (CONNECT): make sure that HTTPS_PROXY names a proxy for HTTPS, and its port"
         }
         status if status.is_redirection() || status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED => PORTAL,
         status if status.is_server_error() => {
-            "the proxy does not reach the endpoint: see that it knows the name and has a way to it; name a VPC endpoint in \
+            "the proxy does not reach the endpoint: make sure that it knows the name and has a way to it; name a VPC endpoint in \
              NO_PROXY"
         }
         _ => "the proxy opens no tunnel to the endpoint: let it, or name another in HTTPS_PROXY",
@@ -50,4 +50,4 @@ pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
 
 /// What to do where a login page answers.
 const PORTAL: &str =
-    "a portal stands in the way: log in to it, or see that HTTPS_PROXY names a proxy and no web server";
+    "a portal stands in the way: log in to it, or make sure that HTTPS_PROXY names a proxy and no web server";

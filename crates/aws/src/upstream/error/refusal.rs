@@ -42,7 +42,7 @@ const REFUSALS: &[Row] = &[
         kinds: &[""],
         says: &["untrusted signing certificate"],
         reason: Reason::UntrustedCertificate,
-        hint: "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or see whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)",
+        hint: "the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or check whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)",
     },
     Row {
         of: CREATE_SESSION,
@@ -84,14 +84,14 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDenied"],
         says: &[""],
         reason: Reason::AccessDenied,
-        hint: "see that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled",
+        hint: "make sure that the profile lists the role, the role trusts the trust anchor, and profile and trust anchor are enabled",
     },
     Row {
         of: STS,
         kinds: &["InvalidClientTokenId", "UnrecognizedClientException"],
         says: &[""],
         reason: Reason::KeysUnknown,
-        hint: "these keys do not exist here: see whether they were deleted or deactivated, and whether `sts_region` is of their partition (China, GovCloud)",
+        hint: "these keys do not exist here: check whether they were deleted or deactivated, and whether `sts_region` is of their partition (China, GovCloud)",
     },
     Row {
         of: STS,
@@ -119,7 +119,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["SignatureDoesNotMatch", "IncompleteSignature"],
         says: &[""],
         reason: Reason::SignatureRefused,
-        hint: "see whether the secret access key belongs to the access key ID, and whether a proxy on the way rewrites requests",
+        hint: "check whether the secret access key belongs to the access key ID, and whether a proxy on the way rewrites requests",
     },
     Row {
         of: STS,
@@ -257,7 +257,7 @@ const REFUSALS: &[Row] = &[
 ];
 
 const NAMELESS: &str =
-    "AWS names a type in each refusal: see whether a proxy or portal on the way answers in its place";
+    "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place";
 
 /// What AWS means by `status`, its type and its message. The type is `-` where the answer names none.
 pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: &str) -> Refusal {
