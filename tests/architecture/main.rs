@@ -430,3 +430,18 @@ fn the_architecture_page_stays_short() {
     let bytes = page.len();
     assert!(bytes <= MOST_BYTES, "ARCHITECTURE.md has {bytes} bytes; decisions go to {DECISIONS}");
 }
+
+/// Pages name files by their paths from the root; braces name several at once, and are looked at by their folder.
+#[test]
+fn each_file_that_a_decision_names_exists() {
+    for (name, page) in decisions() {
+        let quoted = page.split('`').skip(1).step_by(2);
+        let paths = quoted.filter(|text| {
+            ["crates/", "docs/", "emulator/", "src/", "tests/"].iter().any(|folder| text.starts_with(folder))
+        });
+        for path in paths {
+            let path = path.split('{').next().unwrap();
+            assert!(root().join(path).exists(), "{name} names {path}, which does not exist");
+        }
+    }
+}
