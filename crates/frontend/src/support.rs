@@ -31,6 +31,11 @@ use anchord_session::Handle;
 use anchord_session::Phase;
 use anchord_session::Snapshot;
 
+/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
+/// first is wanted, and keeps the answer for all threads.
+static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
+    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+
 pub(super) const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 /// The same by both clocks, as a manual clock has it that starts then.
 pub(super) const AT: Moment = Moment { wall: NOON, up: Duration::HOUR };
@@ -168,6 +173,7 @@ pub(super) fn capture_logs() -> (Logs, tracing::subscriber::DefaultGuard) {
         .with_ansi(false)
         .with_writer(logs.clone())
         .finish();
+    std::sync::LazyLock::force(&ANOTHER);
     (logs, tracing::subscriber::set_default(subscriber))
 }
 

@@ -73,6 +73,11 @@ pub(super) fn key(leaf: &Leaf) -> String {
     leaf.key_pem(KeyForm::Pkcs8).unwrap()
 }
 
+/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
+/// first is wanted, and keeps the answer for all threads.
+static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
+    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+
 /// All that this thread logs at `info` and above until the value is dropped, a line an event.
 pub(super) struct Log {
     written: Written,
@@ -83,6 +88,7 @@ impl Log {
     pub(super) fn start() -> Self {
         let written = Written::default();
         let writer = written.clone();
+        std::sync::LazyLock::force(&ANOTHER);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
             .with_ansi(false)

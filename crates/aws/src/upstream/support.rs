@@ -146,6 +146,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
+/// first is wanted, and keeps the answer for all threads.
+static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
+    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+
 /// All that this thread logs at `info` and above until the value is dropped, a line an event.
 pub(super) struct Log {
     file: tempfile::NamedTempFile,
@@ -155,6 +160,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn start() -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
+        std::sync::LazyLock::force(&ANOTHER);
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .without_time()
