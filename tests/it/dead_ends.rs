@@ -211,3 +211,15 @@ async fn check_doubts_a_region_of_the_environment_that_no_partition_knows() {
         assert!(step.to_string().contains("did you mean us-east-1?"), "{step}");
     }
 }
+
+/// The daemon alone starts it so. It leads no group of its own yet, so it ends none.
+#[cfg(feature = "pkcs11")]
+#[tokio::test]
+async fn a_person_who_starts_the_process_that_holds_modules_is_told_why_it_ends() {
+    let stage = Stage::new().await;
+
+    let ran = process::to_the_end(newcomer(&stage, &["pkcs11-host", "module.so"])).await;
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (70, ""), "{ran:?}");
+    assert!(ran.stderr.starts_with("cannot serve a PKCS#11 module: "), "{ran:?}");
+}

@@ -57,14 +57,26 @@ pub fn hold_modules(
 /// Serves the module to the daemon at the other end of stdin.
 fn hold(module: &Path) -> ! {
     process_limits::no_core_files();
-    let served = prepare().and_then(|connection| host::serve(module, connection.try_clone()?, connection));
+    let connection = prepare().unwrap_or_else(|error| {
+        // Nothing of a module's is in the group yet, which may be that of a person's own processes.
+        tell(&error);
+        process::exit(BROKEN)
+    });
+    let served = connection.try_clone().and_then(|requests| host::serve(module, requests, connection));
     if let Err(error) = served {
-        // The daemon has led stderr nowhere; a person who tries this sees it.
-        let _ = writeln!(io::stderr(), "cannot serve a PKCS#11 module: {error}");
+        tell(&error);
     }
     // With what the module has started. Not an orderly exit, in which the module would run code once more and might
     // never come back.
     end()
+}
+
+/// What the program's own verbs end with after a bug.
+const BROKEN: i32 = 70;
+
+/// The daemon has led stderr nowhere; a person who starts this by hand sees it.
+fn tell(error: &io::Error) {
+    let _ = writeln!(io::stderr(), "cannot serve a PKCS#11 module: {error}");
 }
 
 /// All that must be done before the module may run.
