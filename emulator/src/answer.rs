@@ -5,8 +5,6 @@ use time::OffsetDateTime;
 
 use crate::encode;
 use crate::reply::Refusal;
-use crate::route::Service;
-use crate::sts::xml;
 
 /// What the connection shall do.
 #[derive(Debug)]
@@ -93,18 +91,14 @@ impl Answer {
         Self { headers: vec![("server", "proxy".to_owned())], ..answer }
     }
 
-    /// A refusal in the service's language.
-    pub(crate) fn refused(service: Service, refusal: &Refusal) -> Self {
-        let answer = match service {
-            Service::RolesAnywhere | Service::Bedrock => Self::json(refusal.status, &refusal.body()),
-            Service::Sts => Self::xml(refusal.status, |request_id| xml::refusal(refusal, request_id)),
-        };
-        Self { error_type: Some(refusal.kind), ..answer }
+    /// A refusal of a service that speaks JSON.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        Self { error_type: Some(refusal.kind), ..Self::json(refusal.status, &refusal.body()) }
     }
 
     /// 413, before anything is read into memory without end.
     pub(crate) fn too_large(at: OffsetDateTime) -> Self {
         let refusal = Refusal::new(413, "RequestEntityTooLargeException", "Request entity too large", "body");
-        Self { at: Some(at), ..Self::refused(Service::RolesAnywhere, &refusal) }
+        Self { at: Some(at), ..Self::refused(&refusal) }
     }
 }

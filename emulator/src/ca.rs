@@ -33,8 +33,8 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::Clock;
 use crate::Error;
+use crate::clock::Clock;
 use crate::encode;
 use crate::keys::KeyForm;
 use crate::keys::KeyKind;

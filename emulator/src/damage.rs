@@ -11,12 +11,12 @@ use crate::answer::Ending;
 use crate::bedrock;
 use crate::bedrock::event_stream;
 use crate::canonical::Incoming;
+use crate::encode;
 use crate::faults::Fault;
 use crate::keyring::Principal;
 use crate::reply::Cause;
 use crate::reply::Refusal;
-use crate::route::Service;
-use crate::service;
+use crate::service::Service;
 use crate::setup::Setup;
 use crate::sigv4;
 use crate::sts;
@@ -77,7 +77,11 @@ pub(crate) fn answer(
 pub(crate) fn refused(setup: &Setup, service: Service, refusal: &Refusal) -> Answer {
     match service {
         Service::RolesAnywhere => setup.readings.refused(refusal),
-        Service::Sts | Service::Bedrock => Answer::refused(service, refusal),
+        Service::Bedrock => Answer::refused(refusal),
+        Service::Sts => {
+            let answer = Answer::xml(refusal.status, |request_id| xml::refusal(refusal, request_id));
+            Answer { error_type: Some(refusal.kind), ..answer }
+        }
     }
 }
 
@@ -132,7 +136,7 @@ fn damaged_session(setup: &Setup, role_arn: Option<&str>, fault: &Fault, now: Of
             }
         }
         Fault::Expired => {
-            let expired_at = service::stamp(now - Duration::HOUR);
+            let expired_at = encode::stamp(now - Duration::HOUR);
             body["credentialSet"][0]["credentials"]["expiration"] = Value::String(expired_at);
         }
         _ => body["padding"] = Value::String("x".repeat(4 << 20)),
@@ -153,7 +157,7 @@ fn unbacked(setup: &Setup, role_arn: &str, now: OffsetDateTime) -> Value {
                 "accessKeyId": "ASIAFAULTFAULTFAULT2",
                 "secretAccessKey": "fault/secret/fault/secret/fault/secret/f",
                 "sessionToken": "fault-session-token",
-                "expiration": service::stamp(now + Duration::HOUR),
+                "expiration": encode::stamp(now + Duration::HOUR),
             },
             "packedPolicySize": 10,
             "roleArn": role_arn,
@@ -170,7 +174,7 @@ fn damaged_assumption(role_arn: Option<&str>, fault: &Fault, now: OffsetDateTime
         access_key_id: "ASIAFAULTFAULTFAULT2",
         secret_access_key: "fault/secret/fault/secret/fault/secret/f",
         session_token: (*fault != Fault::PartialCredentials).then_some("fault-session-token"),
-        expiration: &service::stamp(end),
+        expiration: &encode::stamp(end),
     };
     let credentials = (*fault != Fault::EmptyCredentialSet).then_some(&credentials);
     let answer = Answer::xml(200, |request_id| {

@@ -1,9 +1,11 @@
-//! Hexadecimal, PEM and random text, in the few forms that several modules need.
+//! Hexadecimal, PEM, timestamps and random text, in the few forms that several modules need.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 use crate::Error;
 
@@ -15,6 +17,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// RFC 3339 in whole seconds, as the service writes it.
+pub(crate) fn stamp(instant: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    instant.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
 /// Bytes of lower-case hexadecimal; anything else is `None`, because the service's signatures have one spelling.

@@ -8,13 +8,12 @@ use time::OffsetDateTime;
 
 use crate::Error;
 use crate::encode;
-use crate::log::IssuedCredentials;
 use crate::setup::AccessKey;
 use crate::setup::Setup;
 
 /// What kind of caller it is; some calls are for some kinds alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CallerKind {
     /// A user with its long-term key.
     User,
     /// A user with what `GetSessionToken` gave it.
@@ -26,7 +25,7 @@ pub(crate) enum Kind {
 /// Somebody who may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
-    pub(crate) kind: Kind,
+    pub(crate) kind: CallerKind,
     pub(crate) arn: String,
     pub(crate) user_id: String,
     pub(crate) account_id: String,
@@ -44,7 +43,7 @@ impl Principal {
         let (partition, _, _, account_id, resource) = (part(), part(), part(), part(), part());
         let role_name = resource.rsplit('/').next().unwrap_or_default();
         Self {
-            kind: Kind::RoleSession,
+            kind: CallerKind::RoleSession,
             arn: format!("arn:{partition}:sts::{account_id}:assumed-role/{role_name}/{session_name}"),
             user_id: format!("{}:{session_name}", stable_id("AROA", role_arn)),
             account_id: account_id.to_owned(),
@@ -62,7 +61,7 @@ impl Principal {
     fn user(setup: &Setup, key: &AccessKey) -> Self {
         let arn = format!("arn:{}:iam::{}:user/{}", setup.partition(), setup.account_id, key.user_name);
         Self {
-            kind: Kind::User,
+            kind: CallerKind::User,
             user_id: stable_id("AIDA", &arn),
             arn,
             account_id: setup.account_id.clone(),
@@ -121,6 +120,39 @@ impl Keyring {
             principal: Principal::user(setup, key),
         });
         of_user.or_else(|| self.0.get(access_key_id).cloned())
+    }
+}
+
+/// Credentials that were given out, for comparison with what a client hands on.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IssuedCredentials {
+    /// Which call they answered: `CreateSession`, `AssumeRole` or `GetSessionToken`.
+    pub action: &'static str,
+    /// `ASIA…`
+    pub access_key_id: String,
+    /// Forty characters.
+    pub secret_access_key: String,
+    /// About eight hundred characters.
+    pub session_token: String,
+    /// When they end.
+    pub expires_at: OffsetDateTime,
+    /// The role they are for; empty for a user's session.
+    pub role_arn: String,
+    /// The session's name; empty for a user's session.
+    pub role_session_name: String,
+}
+
+impl fmt::Debug for IssuedCredentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("IssuedCredentials")
+            .field("action", &self.action)
+            .field("access_key_id", &self.access_key_id)
+            .field("expires_at", &self.expires_at)
+            .field("role_arn", &self.role_arn)
+            .field("role_session_name", &self.role_session_name)
+            .finish_non_exhaustive()
     }
 }
 

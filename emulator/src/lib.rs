@@ -9,32 +9,34 @@
 //! The flow of a request, in the order of the modules below:
 //!
 //! ```text
-//!   ca        makes roots, intermediates and leaves for tests, demonstrations and examples
-//!   keys      the kinds and forms of their keys
-//!   readings  the other ways to read AWS's documentation
-//!   setup     what the played account contains: trust anchors, profiles, users, models, refusals, a clock
-//!   canonical the canonical request, rebuilt from what arrived
-//!   route     which service a request is for
+//!   ca              makes roots, intermediates and leaves for tests, demonstrations and examples
+//!   keys            the kinds and forms of their keys
+//!   clock           the time that the services go by
+//!   canonical       the canonical request, rebuilt from what arrived
+//!   reply           a refusal and (for the log only) its reason
+//!   answer          what is sent, and how the connection ends
+//!   readings        the other ways to read AWS's documentation
+//!   setup           what the played account contains: trust anchors, profiles, users, models, refusals, a clock
+//!   keyring         which secret keys are known, and who has them
+//!   log             what was asked and answered; never a signature, never a secret
 //!
 //!   Roles Anywhere
-//!   verify    Authorization, X-Amz-Date and signature, against the leaf that came along
-//!   chain     leaf -> intermediates -> trust anchor
-//!   input     the members of CreateSession, from body or query, within their limits
-//!   service   the decision: request in, grant out, no sockets
+//!   chain           leaf -> intermediates -> trust anchor
+//!   verify          Authorization, X-Amz-Date and signature, against the leaf that came along
+//!   input           the members of CreateSession, from body or query, within their limits
+//!   roles_anywhere  the decision: request in, grant out, no sockets
 //!
 //!   STS and Bedrock
-//!   keyring   whose secret keys are known, and who they are
-//!   sigv4     the signature made with such a key, in header or query
-//!   sts       the decision: caller and form in, identity or grant out, no sockets
-//!   bedrock   the decision: caller and request in, what a model says out, no sockets; API keys
+//!   sigv4           the signature made with such a key, in header or query
+//!   sts             the decision: caller and form in, identity or grant out, no sockets
+//!   bedrock         the decision: caller and request in, what a model says out, no sockets; API keys
 //!
-//!   reply     a refusal and (for the log only) its reason
-//!   answer    what is sent, and how the connection ends
-//!   faults    what goes wrong on purpose
-//!   damage    what a fault makes of an answer
-//!   log       what was asked and answered; never a signature, never a secret
-//!   state     what the services remember between requests; applies the faults
-//!   server    listener, TLS, connections
+//!   service         the services that are played
+//!   route           which service a request is for
+//!   faults          what goes wrong on purpose
+//!   damage          what a fault makes of an answer
+//!   state           what the services remember between requests; applies the faults
+//!   server          listener, TLS, connections
 //! ```
 //!
 //! Apart from that flow `spiffe` plays the agent that a client may have its certificates from.
@@ -49,6 +51,7 @@ mod answer;
 mod bedrock;
 mod canonical;
 mod chain;
+mod clock;
 mod damage;
 mod encode;
 mod faults;
@@ -59,6 +62,7 @@ mod log;
 mod names;
 mod readings;
 mod reply;
+mod roles_anywhere;
 mod route;
 mod server;
 mod service;
@@ -74,10 +78,11 @@ pub use ca::AuthorityRequest;
 pub use ca::Certificate;
 pub use ca::Leaf;
 pub use ca::LeafRequest;
+pub use clock::Clock;
 pub use faults::Fault;
+pub use keyring::IssuedCredentials;
 pub use keys::KeyForm;
 pub use keys::KeyKind;
-pub use log::IssuedCredentials;
 pub use log::LoggedRequest;
 pub use readings::DateHeader;
 pub use readings::Expiration;
@@ -86,10 +91,9 @@ pub use readings::NAMES as READINGS;
 pub use readings::Readings;
 pub use readings::Throttling;
 pub use readings::TypePlace;
-pub use route::Service;
 pub use server::Emulator;
+pub use service::Service;
 pub use setup::AccessKey;
-pub use setup::Clock;
 pub use setup::Model;
 pub use setup::ModelKind;
 pub use setup::Profile;

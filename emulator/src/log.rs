@@ -2,18 +2,12 @@
 //!
 //! Signatures and secrets never enter the log: it is printed by demonstrations and compared with canaries.
 
-use std::fmt;
-
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::bedrock::Target;
-use crate::bedrock::api_key;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
-use crate::route::Service;
-use crate::sigv4::Claim;
-use crate::sts::form::Form;
+use crate::service::Service;
 use crate::verify::Authorization;
 
 /// One request, as the service saw it.
@@ -70,24 +64,34 @@ pub struct LoggedRequest {
     pub access_key_id: Option<String>,
 }
 
+/// What a service reads in a request before it checks anything.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) action: Option<String>,
+    pub(crate) model_id: Option<String>,
+    pub(crate) is_bearer: bool,
+    pub(crate) signer: Option<String>,
+    pub(crate) scope_region: Option<String>,
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) duration_seconds: Option<u64>,
+    pub(crate) role_arn: Option<String>,
+}
+
 impl LoggedRequest {
-    pub(crate) fn new(incoming: &Incoming, service: Service, connection: u64, at: OffsetDateTime) -> Self {
+    pub(crate) fn new(
+        incoming: &Incoming,
+        service: Service,
+        facts: Facts,
+        connection: u64,
+        at: OffsetDateTime,
+    ) -> Self {
         let authorization = Authorization::of(incoming).ok();
-        let claim = Claim::of(incoming).or_else(|| api_key::claim(incoming));
-        let target = Target::of(incoming).filter(|_| service == Service::Bedrock);
-        let body: Option<Value> = serde_json::from_slice(&incoming.body).ok();
-        let form = if service == Service::Sts { Form::of(incoming) } else { Form::default() };
-        let member = |name: &str| body.as_ref().and_then(|body| body.get(name));
-        let in_query = incoming.parameters().into_iter().find(|(name, _)| name == "roleArn");
-        let in_body = member("roleArn").and_then(Value::as_str).or_else(|| form.get("RoleArn"));
-        let in_form = form.get("DurationSeconds").and_then(|seconds| seconds.parse().ok());
-        let with_key = service != Service::RolesAnywhere;
         Self {
             at,
             service,
-            action: action(incoming, service, &form, target.as_ref()),
-            model_id: target.and_then(|target| target.model_id),
-            is_bearer: api_key::bearer(incoming).is_some(),
+            action: facts.action,
+            model_id: facts.model_id,
+            is_bearer: facts.is_bearer,
             connection,
             version: format!("{:?}", incoming.version),
             method: incoming.method.clone(),
@@ -96,12 +100,12 @@ impl LoggedRequest {
             user_agent: incoming.values("user-agent").next().map(str::to_owned),
             algorithm: authorization.as_ref().map(|parts| parts.algorithm.to_owned()),
             credential: authorization.as_ref().map(|parts| parts.credential.to_owned()),
-            signer: claim.as_ref().filter(|_| with_key).map(|claim| claim.access_key_id.clone()),
-            scope_region: claim.map(|claim| claim.region),
-            parameters: form.for_log(),
-            duration_seconds: member("durationSeconds").and_then(Value::as_u64).or(in_form),
-            role_arn: in_body.map(str::to_owned).or(in_query.map(|(_, value)| value)),
-            body,
+            signer: facts.signer,
+            scope_region: facts.scope_region,
+            parameters: facts.parameters,
+            body: serde_json::from_slice(&incoming.body).ok(),
+            duration_seconds: facts.duration_seconds,
+            role_arn: facts.role_arn,
             status: None,
             error_type: None,
             reason: None,
@@ -113,49 +117,5 @@ impl LoggedRequest {
     /// A parameter of a call to STS.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-}
-
-fn action(incoming: &Incoming, service: Service, form: &Form, target: Option<&Target>) -> Option<String> {
-    match service {
-        Service::RolesAnywhere => {
-            let is_known = (incoming.method.as_str(), incoming.path.as_str()) == ("POST", "/sessions");
-            is_known.then(|| "CreateSession".to_owned())
-        }
-        Service::Sts => form.get("Action").map(str::to_owned),
-        Service::Bedrock => target.map(|target| target.action.name().to_owned()),
-    }
-}
-
-/// Credentials that were given out, for comparison with what a client hands on.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IssuedCredentials {
-    /// Which call they answered: `CreateSession`, `AssumeRole` or `GetSessionToken`.
-    pub action: &'static str,
-    /// `ASIA…`
-    pub access_key_id: String,
-    /// Forty characters.
-    pub secret_access_key: String,
-    /// About eight hundred characters.
-    pub session_token: String,
-    /// When they end.
-    pub expires_at: OffsetDateTime,
-    /// The role they are for; empty for a user's session.
-    pub role_arn: String,
-    /// The session's name; empty for a user's session.
-    pub role_session_name: String,
-}
-
-impl fmt::Debug for IssuedCredentials {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("IssuedCredentials")
-            .field("action", &self.action)
-            .field("access_key_id", &self.access_key_id)
-            .field("expires_at", &self.expires_at)
-            .field("role_arn", &self.role_arn)
-            .field("role_session_name", &self.role_session_name)
-            .finish_non_exhaustive()
     }
 }

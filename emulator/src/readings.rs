@@ -10,9 +10,9 @@ use time::macros::format_description;
 
 use crate::answer::Answer;
 use crate::canonical::Incoming;
+use crate::encode;
 use crate::reply::Cause;
 use crate::reply::Refusal;
-use crate::service;
 
 /// Which readings are played; the default is the likelier of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Readings {
         let fraction = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].000Z");
         let offset = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+00:00");
         match self.expiration {
-            Expiration::Seconds => service::stamp(instant),
+            Expiration::Seconds => encode::stamp(instant),
             Expiration::Fraction => instant.format(fraction).unwrap_or_default(),
             Expiration::Offset => instant.format(offset).unwrap_or_default(),
         }

@@ -2,28 +2,15 @@
 
 use crate::bedrock;
 use crate::canonical::Incoming;
+use crate::service::Service;
 use crate::sigv4::Claim;
 use crate::sts;
 
-/// A service that is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Service {
-    /// IAM Roles Anywhere.
-    RolesAnywhere,
-    /// The Security Token Service.
-    Sts,
-    /// Bedrock, control and runtime, which sign alike.
-    Bedrock,
-}
-
-impl Service {
-    /// The path decides; where two services have it, the scope of the signature does.
-    pub(crate) fn of(incoming: &Incoming) -> Self {
-        if bedrock::is_for(incoming) {
-            return Self::Bedrock;
-        }
-        let elsewhere = Claim::of(incoming).is_some_and(|claim| claim.service == "rolesanywhere");
-        if sts::is_for(incoming) && !elsewhere { Self::Sts } else { Self::RolesAnywhere }
+/// The path decides. Where two services have the path, the scope of the signature decides.
+pub(crate) fn service(incoming: &Incoming) -> Service {
+    if bedrock::is_for(incoming) {
+        return Service::Bedrock;
     }
+    let elsewhere = Claim::of(incoming).is_some_and(|claim| claim.service == "rolesanywhere");
+    if sts::is_for(incoming) && !elsewhere { Service::Sts } else { Service::RolesAnywhere }
 }

@@ -50,11 +50,11 @@ use crate::answer::Body;
 use crate::answer::Ending;
 use crate::canonical::Incoming;
 use crate::faults::Fault;
-use crate::log::IssuedCredentials;
+use crate::keyring::IssuedCredentials;
 use crate::log::LoggedRequest;
 use crate::readings::DateHeader;
-use crate::route::Service;
-use crate::service;
+use crate::roles_anywhere;
+use crate::service::Service;
 use crate::setup::Setup;
 use crate::state::State;
 use crate::tls::Tls;
@@ -78,7 +78,7 @@ impl Emulator {
     /// Listens, with a new TLS certificate, and serves until stopped or dropped.
     pub async fn start(setup: Setup) -> Result<Self, Error> {
         for anchor in &setup.trust_anchors {
-            if service::certificates(&anchor.certificate_pem).is_empty() {
+            if roles_anywhere::certificates(&anchor.certificate_pem).is_empty() {
                 return Err(Error::TrustAnchor { arn: anchor.arn.clone() });
             }
         }

@@ -8,11 +8,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
-use std::sync::Arc;
-
-use time::OffsetDateTime;
 
 use crate::ca::Authority;
+use crate::clock::Clock;
 use crate::readings::Readings;
 
 /// The account, its Regions, and where it is played.
@@ -276,44 +274,5 @@ impl Model {
         ];
         all.extend(more.map(|(kind, id, provider)| Self::new(kind, id, provider)));
         all
-    }
-}
-
-/// What time it is, by the system or by whatever a test says.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
-
-impl Clock {
-    /// A clock of the caller's.
-    pub fn new(now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// The system's clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-    pub fn system() -> Self {
-        Self::new(OffsetDateTime::now_utc)
-    }
-
-    /// A clock that stands still.
-    pub fn at(instant: OffsetDateTime) -> Self {
-        Self::new(move || instant)
-    }
-
-    /// What time it is.
-    pub fn now(&self) -> OffsetDateTime {
-        (self.0)()
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::system()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Clock({})", self.now())
     }
 }

@@ -18,13 +18,15 @@ use crate::canonical::Incoming;
 use crate::damage;
 use crate::faults::Fault;
 use crate::keyring;
+use crate::keyring::IssuedCredentials;
 use crate::keyring::Key;
 use crate::keyring::Keyring;
-use crate::log::IssuedCredentials;
+use crate::log::Facts;
 use crate::log::LoggedRequest;
 use crate::reply::Refusal;
-use crate::route::Service;
-use crate::service;
+use crate::roles_anywhere;
+use crate::route;
+use crate::service::Service;
 use crate::setup::Setup;
 use crate::sigv4;
 use crate::sigv4::Complaint;
@@ -69,8 +71,8 @@ impl State {
     /// Decides and logs one request.
     pub(crate) fn take(&mut self, incoming: &Incoming, connection: u64) -> Answer {
         let now = self.now();
-        let service = Service::of(incoming);
-        let mut entry = LoggedRequest::new(incoming, service, connection, now);
+        let service = route::service(incoming);
+        let mut entry = LoggedRequest::new(incoming, service, facts(service, incoming), connection, now);
         entry.fault = self.fault(service);
         let too_large = self.setup.readings.too_large(incoming).filter(|_| service == Service::RolesAnywhere);
         let mut answer = match entry.fault.clone().filter(|fault| !fault.answers_as_usual()) {
@@ -121,7 +123,7 @@ impl State {
         self.admit(service, now)?;
         match service {
             Service::RolesAnywhere => {
-                let mut grant = service::decide(&self.setup, incoming, now)?;
+                let mut grant = roles_anywhere::decide(&self.setup, incoming, now)?;
                 if let Some(Fault::AnotherRole(role_arn)) = &entry.fault {
                     grant.principal.become_session_of(role_arn, &grant.session_name);
                     grant.role_arn.clone_from(role_arn);
@@ -130,7 +132,7 @@ impl State {
                     keyring::issue("CreateSession", &grant.role_arn, &grant.session_name, grant.expires_at)
                         .map_err(|error| damage::internal(service, 500, &error.to_string()))?;
                 let expiration = self.setup.readings.stamp(grant.expires_at);
-                let answer = Answer::json(201, &service::answer(&grant, &issued, &expiration));
+                let answer = Answer::json(201, &roles_anywhere::answer(&grant, &issued, &expiration));
                 entry.access_key_id = Some(issued.access_key_id.clone());
                 self.keyring.add(&issued, grant.principal);
                 self.issued.push(issued);
@@ -209,5 +211,13 @@ impl State {
             return Ok(());
         }
         Err(damage::throttled(service, &format!("there were {recent} requests a second")))
+    }
+}
+
+fn facts(service: Service, incoming: &Incoming) -> Facts {
+    match service {
+        Service::RolesAnywhere => roles_anywhere::facts(incoming),
+        Service::Sts => sts::facts(incoming),
+        Service::Bedrock => bedrock::facts(incoming),
     }
 }

@@ -11,8 +11,10 @@ use crate::bedrock::event_stream::event;
 use crate::canonical;
 use crate::canonical::Incoming;
 use crate::keyring::Principal;
+use crate::log::Facts;
 use crate::reply::Refusal;
 use crate::setup::Setup;
+use crate::sigv4::Claim;
 use crate::sigv4::Complaint;
 use crate::sigv4::ComplaintKind;
 
@@ -103,6 +105,20 @@ pub(crate) enum Content {
 pub(crate) fn is_for(incoming: &Incoming) -> bool {
     let first = incoming.path.split('/').nth(1);
     matches!(first, Some("foundation-models" | "inference-profiles" | "model"))
+}
+
+/// What a request says, for the log.
+pub(crate) fn facts(incoming: &Incoming) -> Facts {
+    let target = Target::of(incoming);
+    let claim = Claim::of(incoming).or_else(|| api_key::claim(incoming));
+    Facts {
+        action: target.as_ref().map(|target| target.action.name().to_owned()),
+        model_id: target.and_then(|target| target.model_id),
+        is_bearer: api_key::bearer(incoming).is_some(),
+        signer: claim.as_ref().map(|claim| claim.access_key_id.clone()),
+        scope_region: claim.map(|claim| claim.region),
+        ..Facts::default()
+    }
 }
 
 /// Decides a call of somebody whose signature or API key was verified.

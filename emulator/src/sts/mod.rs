@@ -5,10 +5,12 @@ use time::Duration;
 use time::OffsetDateTime;
 
 use crate::canonical::Incoming;
-use crate::keyring::Kind;
+use crate::keyring::CallerKind;
 use crate::keyring::Principal;
+use crate::log::Facts;
 use crate::reply::Refusal;
 use crate::setup::Setup;
+use crate::sigv4::Claim;
 use crate::sigv4::Complaint;
 use crate::sigv4::ComplaintKind;
 use crate::sts::form::AssumeRole;
@@ -48,6 +50,21 @@ pub(crate) struct Grant {
 pub(crate) fn is_for(incoming: &Incoming) -> bool {
     incoming.path == "/"
         && (incoming.method == "POST" || incoming.parameters().iter().any(|(name, _)| name == "Action"))
+}
+
+/// What a request says, for the log.
+pub(crate) fn facts(incoming: &Incoming) -> Facts {
+    let form = Form::of(incoming);
+    let claim = Claim::of(incoming);
+    Facts {
+        action: form.get("Action").map(str::to_owned),
+        signer: claim.as_ref().map(|claim| claim.access_key_id.clone()),
+        scope_region: claim.map(|claim| claim.region),
+        duration_seconds: form.get("DurationSeconds").and_then(|seconds| seconds.parse().ok()),
+        role_arn: form.get("RoleArn").map(str::to_owned),
+        parameters: form.for_log(),
+        ..Facts::default()
+    }
 }
 
 /// Decides a call of somebody whose signature was verified.
@@ -104,14 +121,14 @@ fn session_token(
     now: OffsetDateTime,
 ) -> Result<Outcome, Refusal> {
     let seconds = form.duration(900..=129_600)?.unwrap_or(43_200);
-    if caller.kind != Kind::User {
+    if caller.kind != CallerKind::User {
         let message = "Cannot call GetSessionToken with session credentials";
         return Err(Refusal::new(403, "AccessDenied", message, message));
     }
     permit(setup, caller, "sts:GetSessionToken", "*")?;
     Ok(Outcome::Session(Box::new(Grant {
         action: "GetSessionToken",
-        principal: Principal { kind: Kind::UserSession, ..caller.clone() },
+        principal: Principal { kind: CallerKind::UserSession, ..caller.clone() },
         role_arn: String::new(),
         session_name: String::new(),
         expires_at: now + Duration::seconds(seconds),
@@ -125,7 +142,7 @@ fn assume_role(
     input: &AssumeRole,
     now: OffsetDateTime,
 ) -> Result<Outcome, Refusal> {
-    let chained = caller.kind == Kind::RoleSession;
+    let chained = caller.kind == CallerKind::RoleSession;
     if chained && input.seconds > LONGEST_CHAINED {
         let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
         return Err(validation(message));

@@ -1,9 +1,9 @@
 //! What STS answers, as XML.
 
+use crate::encode::stamp;
+use crate::keyring::IssuedCredentials;
 use crate::keyring::Principal;
-use crate::log::IssuedCredentials;
 use crate::reply::Refusal;
-use crate::service::stamp;
 use crate::sts::Grant;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
