@@ -12,6 +12,7 @@ use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
 use anchord_config as config;
+use anchord_config::Provenance;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::clock::parse_rfc3339;
@@ -83,122 +84,15 @@ pub(in crate::daemon) type Id = (String, String, (i64, i64));
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.
 pub(in crate::daemon) fn fingerprint(session: &config::Session, upstream: &config::Upstream) -> String {
-    let of_session = fingerprint_of_session(session);
-    let way = facts_of_the_way(upstream);
-    // As before there were any, where nothing is set.
-    if way.is_empty() { of_session } else { hash(&[vec![of_session.into_bytes()], way].concat().join(&0)) }
-}
-
-/// How AWS is reached, where that decides who may answer in its place. Passwords of proxies decide nothing.
-fn facts_of_the_way(upstream: &config::Upstream) -> Vec<Vec<u8>> {
-    let config::Upstream {
-        connect_timeout: _,
-        read_timeout: _,
-        ca_file,
-        variant: _,
-        proxy: _,
-        no_proxy,
-        verifies_servers,
-    } = upstream;
-    let mut facts = Vec::new();
-    if let Some(path) = ca_file {
-        facts.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
-    }
-    if let Some(proxy) = upstream.proxy_without_login() {
-        facts.extend([text("proxy"), text(proxy), text(no_proxy.as_deref().unwrap_or_default())]);
-    }
-    if !verifies_servers {
-        facts.push(text("anybody may answer"));
-    }
-    facts
-}
-
-fn fingerprint_of_session(session: &config::Session) -> String {
-    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
-    // and neither does which of AWS's own endpoints is asked; another address may be another AWS.
-    let config::Session { name, source, chain, duration, region, sts, variant: _ } = session;
-    let mut facts = vec![name.as_bytes().to_vec()];
-    let of_source = match source {
-        config::Source::RolesAnywhere(source) => facts_of_roles_anywhere(source, *duration),
-        config::Source::AccessKeys(config::AccessKeys { keys, get_session_token }) => vec![
-            text("access_keys"),
-            keys.fact(),
-            text(&get_session_token.to_string()),
-            text(&duration.as_secs().to_string()),
-            text(region.partition().as_str()),
-            text(sts.endpoint.as_deref().unwrap_or_default()),
-        ],
-    };
-    facts.extend(of_source);
-    facts.extend(chain.iter().flat_map(facts_of_step));
+    let Provenance { session, way, conditions: _ } = Provenance::of(session, upstream);
     // No value holds this byte, so that no two lists look alike.
-    hash(&facts.join(&0))
-}
-
-fn facts_of_roles_anywhere(source: &config::RolesAnywhere, duration: std::time::Duration) -> Vec<Vec<u8>> {
-    let config::RolesAnywhere {
-        identity,
-        trust_anchor,
-        profile,
-        role,
-        role_session_name,
-        region,
-        endpoint,
-        fallback,
-    } = source;
-    // Files have three facts, which stand where they always stood; what other places add comes last.
-    let mut facts = identity.facts();
-    let more = facts.split_off(3);
-    facts.extend([
-        text(trust_anchor.as_str()),
-        text(profile.as_str()),
-        text(role.as_str()),
-        text(&duration.as_secs().to_string()),
-        text(role_session_name.as_deref().unwrap_or_default()),
-        text(region.as_str()),
-        text(endpoint.as_deref().unwrap_or_default()),
-    ]);
-    facts.extend(more);
-    if let Some(config::SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
-        facts.push(text(trust_anchor.as_str()));
-        facts.push(text(profile.as_str()));
-        facts.push(text(endpoint.as_deref().unwrap_or_default()));
+    let of_session = hash(&session.join(&0));
+    if way.is_empty() {
+        return of_session;
     }
-    facts
-}
-
-fn facts_of_step(step: &config::Step) -> Vec<Vec<u8>> {
-    let config::Step {
-        role,
-        session_name,
-        external_id,
-        duration,
-        policy,
-        policy_arns,
-        tags,
-        transitive_tags,
-        source_identity,
-        sts,
-    } = step;
-    let mut facts = vec![
-        text("assume_role"),
-        text(role.as_str()),
-        text(session_name),
-        text(external_id.as_deref().unwrap_or_default()),
-        text(&duration.as_secs().to_string()),
-        text(policy.as_deref().unwrap_or_default()),
-        text(source_identity.as_deref().unwrap_or_default()),
-        text(sts.endpoint.as_deref().unwrap_or_default()),
-        text(&policy_arns.len().to_string()),
-        text(&tags.len().to_string()),
-    ];
-    facts.extend(policy_arns.iter().chain(transitive_tags).map(|item| text(item)));
-    facts.extend(tags.iter().flat_map(|(name, value)| [text(name), text(value)]));
-    facts
-}
-
-fn text(text: &str) -> Vec<u8> {
-    text.as_bytes().to_vec()
+    let mut both = vec![of_session.into_bytes()];
+    both.extend(way);
+    hash(&both.join(&0))
 }
 
 /// SHA-256, as text.
