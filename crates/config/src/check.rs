@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::Caller;
-use super::Http;
-use super::Imds;
 use super::Log;
+use super::Reader;
 use super::Session;
 use super::Settings;
-use super::Socket;
+use super::UnixSocket;
 use super::environment::Environment;
 use super::file;
 use super::file::Given;
@@ -38,21 +36,21 @@ use anchord_identity::Source;
 pub(super) fn settle(
     arguments: Arguments,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let layers = Layers::read(arguments, environment, caller, &mut problems);
-    settle_layers(&layers, caller, problems)
+    let layers = Layers::read(arguments, environment, reader, &mut problems);
+    settle_layers(&layers, reader, problems)
 }
 
 /// Checks what flags and variables say, without a file.
 pub(super) fn settle_flags(
     arguments: Arguments,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
 ) -> Result<Settings, Problems> {
     let layers = Layers::without_file(arguments, environment);
-    settle_layers(&layers, caller, Vec::new())
+    settle_layers(&layers, reader, Vec::new())
 }
 
 /// Checks what flags and variables say of a certificate and its key, without a file.
@@ -63,7 +61,7 @@ pub(super) fn settle_source(
     let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
-        caller: Caller::Client,
+        reader: Reader::Client,
         problems: Vec::new(),
         origins: Origins::default(),
         warnings: Vec::new(),
@@ -79,10 +77,10 @@ pub(super) fn settle_source(
 /// Checks what the layers give; `problems` are those of reading them.
 pub(super) fn settle_layers(
     layers: &Layers<'_>,
-    caller: Caller,
+    reader: Reader,
     problems: Vec<Problem>,
 ) -> Result<Settings, Problems> {
-    let mut check = Check { layers, caller, problems, origins: Origins::default(), warnings: Vec::new() };
+    let mut check = Check { layers, reader, problems, origins: Origins::default(), warnings: Vec::new() };
     layers.check_variables(&mut check.problems);
     let settings = check.settings();
     match (Problems::collect(check.problems), settings) {
@@ -130,7 +128,7 @@ impl<T> Value<T> {
 
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
-    pub(super) caller: Caller,
+    pub(super) reader: Reader,
     pub(super) problems: Vec<Problem>,
     pub(super) origins: Origins,
     /// What is allowed and unwise.
@@ -156,10 +154,10 @@ impl<'a> Check<'a> {
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
         let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
-        let credentials_files = match self.caller {
-            Caller::Daemon => self.credentials_files(&names),
+        let credentials_files = match self.reader {
+            Reader::Daemon => self.credentials_files(&names),
             // A client writes none of them.
-            Caller::Client => Some(Vec::new()),
+            Reader::Client => Some(Vec::new()),
         };
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
@@ -172,7 +170,7 @@ impl<'a> Check<'a> {
             unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
             log: log?,
-            http: Http { listen: listen? },
+            listen: listen?,
             imds: imds?,
             container: container?,
             socket: socket?,
@@ -364,7 +362,7 @@ impl<'a> Check<'a> {
             (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
         };
         let known = origin != Origin::Default || environment.uid() == 0;
-        if self.caller == Caller::Daemon && !known && self.needs_a_place() {
+        if self.reader == Reader::Daemon && !known && self.needs_a_place() {
             let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
                 "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
                  systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
@@ -425,15 +423,15 @@ impl<'a> Check<'a> {
     }
 
     /// `Some(None)` when disabled, `None` when something is wrong.
-    fn imds(&mut self, names: &[&str]) -> Option<Option<Imds>> {
+    fn imds(&mut self, names: &[&str]) -> Option<Option<String>> {
         let enabled = self.one("imds.enabled", None, values::switch);
         let session = self.session_named("imds.session", names);
         if !enabled.required()? {
             return Some(None);
         }
         // A client does not serve IMDS, so it need not know.
-        if self.caller == Caller::Client {
-            return Some(session?.map(|session| Imds { session }));
+        if self.reader == Reader::Client {
+            return session;
         }
         if let (None, several @ [_, _, ..]) = (session.as_ref()?, names) {
             let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
@@ -441,16 +439,15 @@ impl<'a> Check<'a> {
             self.report(self.file_origin(), fault);
             return None;
         }
-        Some(session?.map(|session| Imds { session }))
+        session
     }
 
     /// IMDS clients take no credentials without a session token.
-    fn check_imds_session(&mut self, imds: Option<&Imds>, sessions: &[Option<Session>]) {
-        let shown =
-            imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == imds.session));
+    fn check_imds_session(&mut self, imds: Option<&String>, sessions: &[Option<Session>]) {
+        let shown = imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == *imds));
         if let Some(session) = shown
             && !session.has_session_token()
-            && self.caller == Caller::Daemon
+            && self.reader == Reader::Daemon
         {
             let name = &session.name;
             let fault = Fault::new(format!(
@@ -485,7 +482,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<Socket>> {
+    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<UnixSocket>> {
         let enabled = self.one("socket.enabled", None, values::switch);
         let path = self.path("socket.path", None);
         let mode = self.one("socket.mode", None, values::mode);
@@ -506,7 +503,7 @@ impl<'a> Check<'a> {
             return None;
         }
         let mode = mode.required()?;
-        Some(enabled.required()?.then_some(Socket { path, mode }))
+        Some(enabled.required()?.then_some(UnixSocket { path, mode }))
     }
 
     /// The file as a whole, for what is missing in it.
@@ -528,7 +525,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn sessions_are_needed(&self) -> bool {
-        self.caller == Caller::Daemon
+        self.reader == Reader::Daemon
     }
 
     fn picked(&mut self) -> Value<String> {

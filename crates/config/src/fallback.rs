@@ -1,6 +1,5 @@
 //! The second endpoint of a session, and whether its parts agree with each other and with the first.
 
-use super::SecondEndpoint;
 use super::check::Check;
 use super::check::Value;
 use super::layers::Found;
@@ -8,11 +7,28 @@ use super::layers::SessionLayer;
 use super::options::option;
 use super::values;
 use super::values::Fault;
+use anchord_aws::upstream::CreateSession;
+use anchord_core::arn::ProfileArn;
 use anchord_core::arn::TrustAnchorArn;
 
 const TRUST_ANCHOR: &str = "session.fallback_trust_anchor_arn";
 const PROFILE: &str = "session.fallback_profile_arn";
 const ENDPOINT: &str = "session.fallback_endpoint";
+
+/// What a session says of its second endpoint.
+pub(super) struct SecondEndpoint {
+    trust_anchor: TrustAnchorArn,
+    profile: ProfileArn,
+    endpoint: Option<String>,
+}
+
+impl SecondEndpoint {
+    /// What is asked there: the same as of the `first` endpoint.
+    pub(super) fn call(self, first: &CreateSession) -> CreateSession {
+        let Self { trust_anchor, profile, endpoint } = self;
+        CreateSession { region: trust_anchor.region(), trust_anchor, profile, endpoint, ..first.clone() }
+    }
+}
 
 impl Check<'_> {
     /// `Some(None)` when there is none, `None` when something is wrong with it.

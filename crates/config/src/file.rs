@@ -13,7 +13,7 @@ use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use super::Caller;
+use super::Reader;
 use super::environment::Environment;
 use super::options::CREDENTIALS_FILE_KEYS;
 use super::options::Kind;
@@ -88,7 +88,7 @@ pub(super) struct FileLayer {
 pub(super) fn read(
     named: Option<&Given>,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
     problems: &mut Vec<Problem>,
 ) -> FileLayer {
     let mut unread = None;
@@ -104,7 +104,7 @@ pub(super) fn read(
             Ok(text) => parse(&shown, text.expose(), problems),
             Err(content::Fault::System(error)) if named.is_none() && is_absent(&error) => continue,
             Err(content::Fault::System(error))
-                if named.is_none() && may_be_left_out(caller, &path, &error) =>
+                if named.is_none() && may_be_left_out(reader, &path, &error) =>
             {
                 unread = Some(path);
                 continue;
@@ -126,8 +126,8 @@ pub(super) fn read(
     FileLayer { unread, ..FileLayer::default() }
 }
 
-fn may_be_left_out(caller: Caller, path: &Path, error: &std::io::Error) -> bool {
-    caller == Caller::Client
+fn may_be_left_out(reader: Reader, path: &Path, error: &std::io::Error) -> bool {
+    reader == Reader::Client
         && path.starts_with(SYSTEM_CONFIGURATION)
         && error.kind() == std::io::ErrorKind::PermissionDenied
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Caller;
+use super::Reader;
 use super::environment::Environment;
 use super::file;
 use super::file::FileLayer;
@@ -113,12 +113,12 @@ impl<'a> Layers<'a> {
     pub(super) fn read(
         arguments: Arguments,
         environment: &'a Environment,
-        caller: Caller,
+        reader: Reader,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut layers = Self::without_file(arguments, environment);
         layers.reads_a_file = true;
-        layers.file = file::read(layers.named_file().as_ref(), environment, caller, problems);
+        layers.file = file::read(layers.named_file().as_ref(), environment, reader, problems);
         layers
     }
 

@@ -1,8 +1,8 @@
 //! Options of a session that no settings file defines and that flags and variables do not complete. A daemon may have the
 //! session: what was stated of it can be compared with the daemon's.
 
-use super::Caller;
 use super::Fact;
+use super::Reader;
 use super::Settings;
 use super::check;
 use super::environment::Environment;
@@ -34,8 +34,8 @@ pub struct Partial {
 /// Settings for asking a daemon; those of a part of a session have no session, but [`Settings::partial`].
 pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let mut layers = Layers::read(arguments, environment, Caller::Client, &mut problems);
-    let settled = check::settle_layers(&layers, Caller::Client, problems);
+    let mut layers = Layers::read(arguments, environment, Reader::Client, &mut problems);
+    let settled = check::settle_layers(&layers, Reader::Client, problems);
     let origins = layers.session_flags();
     if settled.is_ok() || origins.is_empty() || !layers.file.sessions.is_empty() || layers.file.incomplete {
         return settled;
@@ -46,7 +46,7 @@ pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<
         layers.arguments.put(spec, vec![value]);
     }
     // Mistakes elsewhere are reported with what is missing.
-    match check::settle_layers(&layers, Caller::Client, Vec::new()) {
+    match check::settle_layers(&layers, Reader::Client, Vec::new()) {
         Ok(whole) if !missing.is_empty() => Ok(part_of(whole, origins, &missing, &layers)),
         _ => settled,
     }

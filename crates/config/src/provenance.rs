@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use super::AccessKeys;
-use super::RolesAnywhere;
-use super::SecondEndpoint;
+use super::AccessKeySource;
+use super::CertificateSource;
 use super::Session;
 use super::Source;
-use super::Step;
-use super::Sts;
 use super::Upstream;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::CreateSession;
+use anchord_aws::upstream::Sts;
 use anchord_core::endpoint::Variant;
 use anchord_identity as identity;
 use anchord_identity::Passphrase;
@@ -43,18 +43,20 @@ impl Provenance {
     // Fields are named one by one, so that a new setting cannot be forgotten.
 
     fn add_session(&mut self, session: &Session) {
-        let Session { name, source, chain, duration, region, sts, variant } = session;
+        let Session { name, source, chain, region, sts, variant } = session;
         self.session.push(text(name));
         match source {
-            Source::RolesAnywhere(source) => self.add_roles_anywhere(source, *duration),
-            Source::AccessKeys(AccessKeys { keys, get_session_token }) => self.session.extend([
-                text("access_keys"),
-                keys.fact(),
-                text(&get_session_token.to_string()),
-                seconds(*duration),
-                text(region.partition().as_str()),
-                maybe(&sts.endpoint),
-            ]),
+            Source::RolesAnywhere(source) => self.add_certificate_source(source),
+            Source::AccessKeys(AccessKeySource { keys, get_session_token, duration }) => {
+                self.session.extend([
+                    text("access_keys"),
+                    keys.fact(),
+                    text(&get_session_token.to_string()),
+                    seconds(*duration),
+                    text(region.partition().as_str()),
+                    maybe(&sts.endpoint),
+                ])
+            }
         }
         for step in chain {
             self.add_step(step);
@@ -69,17 +71,19 @@ impl Provenance {
         self.add_sts(sts);
     }
 
-    fn add_roles_anywhere(&mut self, source: &RolesAnywhere, duration: Duration) {
-        let RolesAnywhere {
-            identity,
+    fn add_certificate_source(&mut self, source: &CertificateSource) {
+        let CertificateSource { identity, first, fallback } = source;
+        let CreateSession {
             trust_anchor,
             profile,
             role,
+            duration,
             role_session_name,
             region,
             endpoint,
-            fallback,
-        } = source;
+            // The session has it.
+            variant: _,
+        } = first;
         // Files have three facts, which stand where they always stood; what other places add comes last.
         let mut of_identity = identity.facts();
         let more = of_identity.split_off(3);
@@ -88,13 +92,14 @@ impl Provenance {
             text(trust_anchor.as_str()),
             text(profile.as_str()),
             text(role.as_str()),
-            seconds(duration),
+            seconds(*duration),
             maybe(role_session_name),
             text(region.as_str()),
             maybe(endpoint),
         ]);
         self.session.extend(more);
-        if let Some(SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
+        // The rest is as at the first.
+        if let Some(CreateSession { trust_anchor, profile, endpoint, .. }) = fallback {
             self.session.extend([text(trust_anchor.as_str()), text(profile.as_str()), maybe(endpoint)]);
         }
         self.add_conditions_of(identity);
@@ -111,8 +116,8 @@ impl Provenance {
         self.conditions.extend([passphrase, text(&identity.handed_contents())]);
     }
 
-    fn add_step(&mut self, step: &Step) {
-        let Step {
+    fn add_step(&mut self, step: &AssumeRole) {
+        let AssumeRole {
             role,
             session_name,
             external_id,
@@ -142,7 +147,7 @@ impl Provenance {
     }
 
     fn add_sts(&mut self, sts: &Sts) {
-        let Sts { region, endpoint } = sts;
+        let Sts { region, endpoint, variant: _ } = sts;
         self.conditions.extend([text(region.as_str()), maybe(endpoint)]);
     }
 

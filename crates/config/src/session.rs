@@ -1,10 +1,8 @@
 //! Which sessions there are, what each is made of, and whether its parts agree.
 
-use super::RolesAnywhere;
+use super::CertificateSource;
 use super::Session;
 use super::Source;
-use super::Step;
-use super::Sts;
 use super::check::Check;
 use super::check::NONE;
 use super::check::Value;
@@ -20,6 +18,9 @@ use super::step::Around;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::CreateSession;
+use anchord_aws::upstream::Sts;
 use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
@@ -108,9 +109,8 @@ impl<'a> Check<'a> {
 
     fn session_of_certificate(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
         let scope = Some(layer);
-        let source = self.roles_anywhere(layer);
+        let source = self.certificate_source(layer, variant);
         let anchor = source.anchor.get().cloned();
-        let duration = self.one("session.duration", scope, values::session_duration);
         let region = self.one("session.region", scope, values::region);
         self.report_missing(layer, &required_options());
         if let (Value::Absent, Some(anchor)) = (&region, &anchor) {
@@ -120,8 +120,8 @@ impl<'a> Check<'a> {
             self.check_region(anchor, &region);
         }
         let region = region.optional()?.or_else(|| anchor.as_ref().map(TrustAnchorArn::region));
-        let sts = self.sts(layer, region.clone());
-        let usual = region.clone().map(|region| Sts { region, endpoint: None });
+        let sts = self.sts(layer, region.clone(), variant);
+        let usual = region.clone().map(|region| Sts { region, endpoint: None, variant });
         let around = Around {
             partition: anchor.as_ref().map(TrustAnchorArn::partition),
             sts: sts.as_ref().or(usual.as_ref())?,
@@ -135,7 +135,6 @@ impl<'a> Check<'a> {
             name: layer.name.into(),
             source: Source::RolesAnywhere(Box::new(source.whole?)),
             chain: chain?,
-            duration: duration.required()?,
             region: region?,
             sts: sts?,
             variant,
@@ -143,7 +142,7 @@ impl<'a> Check<'a> {
     }
 
     /// A second Region helps a chain only if STS of the first is not needed.
-    fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[Step]) {
+    fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[AssumeRole]) {
         let Some(step) = chain.first() else { return };
         self.warnings.push(format!(
             "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}; \
@@ -153,7 +152,7 @@ impl<'a> Check<'a> {
     }
 
     /// The certificate and what it is turned into.
-    fn roles_anywhere(&mut self, layer: &SessionLayer<'_>) -> Certified {
+    fn certificate_source(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Certified {
         let scope = Some(layer);
         let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
@@ -167,19 +166,22 @@ impl<'a> Check<'a> {
         self.check_profile(&trust_anchor, &profile, "");
         self.check_asked_region(layer, &trust_anchor, &asked_region);
         self.check_role(&trust_anchor, &role);
+        let duration = self.one("session.duration", scope, values::session_duration);
         let anchor = trust_anchor.clone();
         let whole = || {
             let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
-            Some(RolesAnywhere {
-                identity: identity?,
+            let first = CreateSession {
+                region: asked_region.unwrap_or_else(|| trust_anchor.region()),
+                trust_anchor,
                 profile: profile.required()?,
                 role: role.required()?,
+                duration: duration.required()?,
                 role_session_name: role_session_name.optional()?,
-                region: asked_region.unwrap_or_else(|| trust_anchor.region()),
                 endpoint: endpoint.optional()?,
-                fallback: fallback?,
-                trust_anchor,
-            })
+                variant,
+            };
+            let fallback = fallback?.map(|second| second.call(&first));
+            Some(CertificateSource { identity: identity?, first, fallback })
         };
         Certified { whole: whole(), anchor }
     }
@@ -282,7 +284,7 @@ impl<'a> Check<'a> {
 
 /// A certificate's part of a session, and its trust anchor even where something else is wrong.
 struct Certified {
-    whole: Option<RolesAnywhere>,
+    whole: Option<CertificateSource>,
     anchor: Value<TrustAnchorArn>,
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::Step;
-use super::Sts;
 use super::check::Check;
 use super::check::NONE;
 use super::check::Value;
@@ -17,8 +15,11 @@ use super::problem::Origin;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::Sts;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
+use anchord_core::endpoint::Variant;
 
 const ASSUME_ROLE: &str = "session.assume_role";
 /// AWS grants no more to a role that is assumed by a role ("role chaining", STS API reference, AssumeRole).
@@ -41,7 +42,12 @@ pub(super) struct Around<'a> {
 
 impl Check<'_> {
     /// Where STS is asked; `None` when something is wrong with it.
-    pub(super) fn sts(&mut self, layer: &SessionLayer<'_>, region: Option<Region>) -> Option<Sts> {
+    pub(super) fn sts(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        region: Option<Region>,
+        variant: Variant,
+    ) -> Option<Sts> {
         let scope = Some(layer);
         let asked = self.one("session.sts_region", scope, values::region);
         let endpoint = self.one("session.sts_endpoint", scope, values::endpoint);
@@ -56,11 +62,11 @@ impl Check<'_> {
         if let (Value::Absent, Some(region)) = (&asked, &region) {
             self.note_default("session.sts_region", scope, &quoted(region.as_str()));
         }
-        Some(Sts { region: asked.optional()?.or(region)?, endpoint: endpoint.optional()? })
+        Some(Sts { region: asked.optional()?.or(region)?, endpoint: endpoint.optional()?, variant })
     }
 
     /// `None` when something is wrong with one of them.
-    pub(super) fn chain(&mut self, layer: &SessionLayer<'_>, around: Around<'_>) -> Option<Vec<Step>> {
+    pub(super) fn chain(&mut self, layer: &SessionLayer<'_>, around: Around<'_>) -> Option<Vec<AssumeRole>> {
         let mut steps = Vec::new();
         for (index, step) in self.steps(layer)?.iter().enumerate() {
             steps.push(StepCheck { check: self, layer, index, step }.step(around));
@@ -99,7 +105,7 @@ struct StepCheck<'c, 'a, 'l> {
 }
 
 impl StepCheck<'_, '_, '_> {
-    fn step(&mut self, around: Around<'_>) -> Option<Step> {
+    fn step(&mut self, around: Around<'_>) -> Option<AssumeRole> {
         let role = self.one("role_arn", values::role);
         let session_name = self.one("session_name", values::role_session_name);
         let external_id = self.one("external_id", external_id);
@@ -117,7 +123,7 @@ impl StepCheck<'_, '_, '_> {
         self.check_number("tags", tags.as_deref(), MOST_TAGS);
         self.check_tag_names(tags.as_deref().unwrap_or_default());
         self.check_transitive(&tags, &transitive_tags);
-        Some(Step {
+        Some(AssumeRole {
             role: role.required()?,
             session_name: session_name.optional()?.unwrap_or_else(|| self.usual_session_name()),
             external_id: external_id.optional()?,
@@ -212,6 +218,7 @@ impl StepCheck<'_, '_, '_> {
         Some(Sts {
             region: region.unwrap_or_else(|| around.sts.region.clone()),
             endpoint: endpoint.or(usual),
+            variant: around.sts.variant,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Caller;
+use super::Reader;
 use super::Upstream;
 use super::check::Check;
 use super::check::NONE;
@@ -97,7 +97,7 @@ impl Check<'_> {
         };
         let origin = Origin::Variable(name.into());
         // A client may never need it: the daemon that it asks has its own way to AWS.
-        let is_needed = self.caller == Caller::Daemon;
+        let is_needed = self.reader == Reader::Daemon;
         let proxy = if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) };
         let is_malformed = proxy.is_err();
         let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });

@@ -208,6 +208,9 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use anchord_aws::upstream::AssumeRole;
+    use anchord_aws::upstream::CreateSession;
+    use anchord_aws::upstream::Sts;
     use anchord_core::arn::ProfileArn;
     use anchord_core::arn::Region;
     use anchord_core::arn::RoleArn;
@@ -262,24 +265,52 @@ mod tests {
     fn session() -> config::Session {
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
         let region = Region::parse("us-east-1").unwrap();
-        let source = config::RolesAnywhere {
-            identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
+        let first = CreateSession {
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::123456789012:role/bedrock").unwrap(),
+            duration: std::time::Duration::from_secs(3600),
             role_session_name: None,
             region: region.clone(),
             endpoint: None,
+            variant: Variant::default(),
+        };
+        let source = config::CertificateSource {
+            identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
+            first,
             fallback: None,
         };
         config::Session {
             name: "bedrock".into(),
             source: config::Source::RolesAnywhere(Box::new(source)),
             chain: Vec::new(),
-            duration: std::time::Duration::from_secs(3600),
             region: region.clone(),
-            sts: config::Sts { region, endpoint: None },
+            sts: Sts { region, endpoint: None, variant: Variant::default() },
             variant: Variant::default(),
+        }
+    }
+
+    fn of_keys() -> config::Session {
+        let source = config::AccessKeySource {
+            keys: anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into()),
+            get_session_token: true,
+            duration: std::time::Duration::from_secs(3600),
+        };
+        config::Session { source: config::Source::AccessKeys(source), ..session() }
+    }
+
+    fn step(sts_endpoint: Option<&str>) -> AssumeRole {
+        AssumeRole {
+            role: RoleArn::parse("arn:aws:iam::210987654321:role/models").unwrap(),
+            session_name: "anchord-bedrock".into(),
+            external_id: None,
+            duration: std::time::Duration::from_secs(3600),
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            source_identity: None,
+            sts: Sts { endpoint: sts_endpoint.map(Into::into), ..session().sts },
         }
     }
 
@@ -299,7 +330,7 @@ mod tests {
         super::fingerprint(session, &upstream())
     }
 
-    fn source(session: &mut config::Session) -> &mut config::RolesAnywhere {
+    fn source(session: &mut config::Session) -> &mut config::CertificateSource {
         match &mut session.source {
             config::Source::RolesAnywhere(source) => source,
             config::Source::AccessKeys(_) => unreachable!(),
@@ -310,6 +341,36 @@ mod tests {
     #[test]
     fn the_same_settings_have_the_same_fingerprint_in_every_version() {
         assert_eq!(fingerprint(&session()), "wLPtGj-XSG2TI0dzwWRbB5wXZ5VnZrsXOyNewlQRoc8");
+        let mut all = session();
+        let west = |rest: &str| format!("arn:aws:rolesanywhere:us-west-2:123456789012:{rest}");
+        source(&mut all).fallback = Some(CreateSession {
+            trust_anchor: TrustAnchorArn::parse(&west("trust-anchor/b")).unwrap(),
+            profile: ProfileArn::parse(&west("profile/q")).unwrap(),
+            region: Region::parse("us-west-2").unwrap(),
+            endpoint: Some("https://127.0.0.1:1".into()),
+            ..source(&mut all).first.clone()
+        });
+        all.chain.push(AssumeRole {
+            session_name: "robot-7".into(),
+            external_id: Some("7d2f".into()),
+            duration: std::time::Duration::from_secs(900),
+            policy: Some("{}".into()),
+            policy_arns: vec!["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],
+            tags: vec![("team".into(), "a".into())],
+            transitive_tags: vec!["team".into()],
+            source_identity: Some("robot".into()),
+            ..step(Some("https://sts.example"))
+        });
+        assert_eq!(fingerprint(&all), "z6szUtCqlfLH3UBfdv4cNTRG7Syk3ANFDoHA9X17Wqg");
+        let way = config::Upstream {
+            ca_file: Some("/etc/ca.pem".into()),
+            proxy: Some(Secret::new("http://proxy:3128".into())),
+            no_proxy: Some("localhost".into()),
+            verifies_servers: false,
+            ..upstream()
+        };
+        assert_eq!(super::fingerprint(&all, &way), "YOSMd8fxLrl9UzaZrwgFj5CrPMXQjD6hEdyXB1w3b9E");
+        assert_eq!(fingerprint(&of_keys()), "C8WSE7HOc9YGOVNcS8NuGYW__1BucLY5vlLFCjCltbA");
     }
 
     #[test]
@@ -324,9 +385,9 @@ mod tests {
         assert!(changed(
             |session| source(session).identity.certificate = Locator::File("/etc/anchord/other.pem".into())
         ));
-        assert!(changed(|session| source(session).role_session_name = Some("robot".into())));
-        assert!(changed(|session| session.duration *= 2));
-        assert!(changed(|session| source(session).endpoint = Some("https://127.0.0.1:1".into())));
+        assert!(changed(|session| source(session).first.role_session_name = Some("robot".into())));
+        assert!(changed(|session| source(session).first.duration *= 2));
+        assert!(changed(|session| source(session).first.endpoint = Some("https://127.0.0.1:1".into())));
         // Of a certificate's session STS is asked for its steps alone.
         assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
@@ -362,23 +423,9 @@ mod tests {
 
     #[test]
     fn another_address_of_sts_may_be_another_aws() {
-        let step = |endpoint: Option<&str>| config::Step {
-            role: RoleArn::parse("arn:aws:iam::210987654321:role/models").unwrap(),
-            session_name: "anchord-bedrock".into(),
-            external_id: None,
-            duration: std::time::Duration::from_secs(3600),
-            policy: None,
-            policy_arns: Vec::new(),
-            tags: Vec::new(),
-            transitive_tags: Vec::new(),
-            source_identity: None,
-            sts: config::Sts { endpoint: endpoint.map(Into::into), ..session().sts },
-        };
         let through = |step| fingerprint(&config::Session { chain: vec![step], ..session() });
         let of_keys = |change: fn(&mut config::Session)| {
-            let keys = anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into());
-            let source = config::Source::AccessKeys(config::AccessKeys { keys, get_session_token: true });
-            let mut session = config::Session { source, ..session() };
+            let mut session = of_keys();
             change(&mut session);
             fingerprint(&session)
         };
