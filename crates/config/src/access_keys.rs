@@ -4,16 +4,16 @@ use super::AccessKeySource;
 use super::Session;
 use super::Source;
 use super::check::Check;
-use super::check::Value;
 use super::environment::Environment;
 use super::identity::no_credential;
 use super::identity::no_variable;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::option;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::step::Around;
 use super::values;
 use super::values::Fault;
@@ -75,8 +75,8 @@ impl Check<'_> {
 
     fn warn_of_other_source(&mut self, layer: &SessionLayer<'_>, is_others: impl Fn(&str) -> bool) {
         let is_given = |spec: &&OptionSpec| match self.layers.find(spec, Some(layer)) {
-            Found::Values(given) => given.iter().any(|given| given.origin != Origin::Default),
-            Found::Absent | Found::Broken => false,
+            Setting::There(given) => given.iter().any(|given| given.origin != Origin::Default),
+            Setting::Absent | Setting::Reported => false,
         };
         let of_session = OPTIONS.iter().filter(|spec| spec.table() == "session" && is_others(spec.key));
         let idle: Vec<_> = of_session.filter(is_given).map(|spec| format!("`{}`", spec.name())).collect();
@@ -88,19 +88,19 @@ impl Check<'_> {
 
     fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<AccessKeys> {
         let given = match self.layers.find(option(ACCESS_KEYS), Some(layer)) {
-            Found::Absent => return Value::Absent,
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return Setting::Absent,
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
-        let Some(given) = given.last() else { return Value::Broken };
+        let Some(given) = given.last() else { return Setting::Reported };
         match values::plain(&given.text).and_then(|text| self.access_keys_of(text, &given.origin)) {
             Ok(keys) => {
                 self.note_secret(ACCESS_KEYS, layer, &given.text, given.origin.clone());
-                Value::Is(keys, given.origin.clone())
+                Setting::There((keys, given.origin.clone()))
             }
             Err(fault) => {
                 self.report_value(option(ACCESS_KEYS), Some(layer), &given.origin, fault);
-                Value::Broken
+                Setting::Reported
             }
         }
     }

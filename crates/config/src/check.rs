@@ -15,7 +15,6 @@ use super::file;
 use super::file::Given;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
-use super::layers::Found;
 use super::layers::Layers;
 use super::layers::SessionLayer;
 use super::options::Fallback;
@@ -27,6 +26,8 @@ use super::problem::Problem;
 use super::problem::Problems;
 use super::regions;
 use super::report::Origins;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -90,39 +91,6 @@ pub(super) fn settle_layers(
         (Some(problems), _) => Err(problems),
         // Every `None` above has been reported; if one was not, say so instead of starting half-configured.
         (None, None) => Err(Problems::unexplained()),
-    }
-}
-
-/// What became of an option.
-#[derive(Clone, Debug)]
-pub(super) enum Value<T> {
-    /// Nobody gave it, and it has no fixed default.
-    Absent,
-    /// It has been reported.
-    Broken,
-    /// It is well formed.
-    Is(T, Origin),
-}
-
-impl<T> Value<T> {
-    pub(super) fn get(&self) -> Option<&T> {
-        match self {
-            Self::Is(value, _) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// `Some(None)` when it may be and is absent; `None` when it is broken.
-    pub(super) fn optional(self) -> Option<Option<T>> {
-        match self {
-            Self::Is(value, _) => Some(Some(value)),
-            Self::Absent => Some(None),
-            Self::Broken => None,
-        }
-    }
-
-    pub(super) fn required(self) -> Option<T> {
-        self.optional().flatten()
     }
 }
 
@@ -241,9 +209,9 @@ impl<'a> Check<'a> {
     ) -> Value<T> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent(spec, scope),
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent(spec, scope),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
         match (self.parse_all(spec, scope, &given, parse).pop().flatten(), given.last()) {
             (Some(value), Some(given)) => {
@@ -252,9 +220,9 @@ impl<'a> Check<'a> {
                     text => quoted(text),
                 };
                 self.origins.note(full_key(spec, scope), shown, given.origin.clone());
-                Value::Is(value, given.origin.clone())
+                Setting::There((value, given.origin.clone()))
             }
-            _ => Value::Broken,
+            _ => Setting::Reported,
         }
     }
 
@@ -267,9 +235,9 @@ impl<'a> Check<'a> {
     ) -> Option<Vec<T>> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
-            Found::Broken => return None,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
+            Setting::Reported => return None,
+            Setting::There(given) => given,
         };
         let parsed: Vec<_> = self.parse_all(spec, scope, &given, parse).into_iter().collect::<Option<_>>()?;
         let shown: Vec<_> = given.iter().map(|given| quoted(&given.text)).collect();
@@ -282,18 +250,18 @@ impl<'a> Check<'a> {
     pub(super) fn path(&mut self, key: &str, scope: Scope<'_, '_>) -> Value<PathBuf> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent(spec, scope),
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent(spec, scope),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
-        let Some(given) = given.last() else { return Value::Broken };
+        let Some(given) = given.last() else { return Setting::Reported };
         if let Err(fault) = values::place(&given.text) {
             self.report_value(spec, scope, &given.origin, fault);
-            return Value::Broken;
+            return Setting::Reported;
         }
         let path = self.start_of(&given.origin).join(&given.text);
         self.note_path(full_key(spec, scope), &path, given.origin.clone());
-        Value::Is(path, given.origin.clone())
+        Setting::There((path, given.origin.clone()))
     }
 
     pub(super) fn start_of(&self, origin: &Origin) -> &'a Path {
@@ -328,7 +296,7 @@ impl<'a> Check<'a> {
         if spec.fallback != Fallback::Required {
             self.origins.note(full_key(spec, scope), NONE, Origin::Default);
         }
-        Value::Absent
+        Setting::Absent
     }
 
     /// Notes the value that a rule gave to an option nobody set.
@@ -346,9 +314,9 @@ impl<'a> Check<'a> {
 
     fn runtime_directory(&mut self) -> Option<PathBuf> {
         match self.path("runtime_directory", None) {
-            Value::Is(path, _) => return Some(path),
-            Value::Broken => return None,
-            Value::Absent => {}
+            Setting::There((path, _)) => return Some(path),
+            Setting::Reported => return None,
+            Setting::Absent => {}
         }
         let environment = self.layers.environment;
         let folder = |name| environment.get(name).and_then(|text| text.split(':').next());
@@ -382,7 +350,7 @@ impl<'a> Check<'a> {
     fn needs_a_place(&self) -> bool {
         ["socket.enabled", "container.enabled"].iter().any(|key| {
             let found = self.layers.find(option(key), None);
-            !matches!(found, Found::Values(given) if given.last().is_some_and(|given| given.text == "false"))
+            !matches!(found, Setting::There(given) if given.last().is_some_and(|given| given.text == "false"))
         })
     }
 
@@ -394,7 +362,7 @@ impl<'a> Check<'a> {
 
     fn listen(&mut self) -> Option<Vec<SocketAddr>> {
         let spec = option("http.listen");
-        let Found::Values(given) = self.layers.find(spec, None) else { return None };
+        let Setting::There(given) = self.layers.find(spec, None) else { return None };
         let parsed = self.parse_all(spec, None, &given, values::listen);
         let mut seen = BTreeSet::new();
         for (address, given) in parsed.iter().zip(&given) {
@@ -462,17 +430,17 @@ impl<'a> Check<'a> {
     /// The session that a front end names, else the only one. `None` when something is wrong.
     fn session_named(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
         match self.one(key, None, values::text) {
-            Value::Is(name, _) if names.contains(&name.as_str()) => Some(Some(name)),
-            Value::Is(_, _) if self.layers.file.incomplete => None,
+            Setting::There((name, _)) if names.contains(&name.as_str()) => Some(Some(name)),
+            Setting::There((_, _)) if self.layers.file.incomplete => None,
             // That there are no sessions at all has been said.
-            Value::Is(_, _) if names.is_empty() && self.sessions_are_needed() => None,
-            Value::Is(name, origin) => {
+            Setting::There((_, _)) if names.is_empty() && self.sessions_are_needed() => None,
+            Setting::There((name, origin)) => {
                 let fault = no_session(&name, names);
                 self.report_value(option(key), None, &origin, fault);
                 None
             }
-            Value::Broken => None,
-            Value::Absent => match names {
+            Setting::Reported => None,
+            Setting::Absent => match names {
                 [only] => {
                     self.note_default(key, None, &quoted(only));
                     Some(Some((*only).into()))
@@ -487,9 +455,9 @@ impl<'a> Check<'a> {
         let path = self.path("socket.path", None);
         let mode = self.one("socket.mode", None, values::mode);
         let (path, origin) = match path {
-            Value::Is(path, origin) => (path, origin),
-            Value::Broken => return None,
-            Value::Absent => {
+            Setting::There((path, origin)) => (path, origin),
+            Setting::Reported => return None,
+            Setting::Absent => {
                 let path = runtime_directory?.join("anchord.sock");
                 self.note_path("socket.path".into(), &path, Origin::Default);
                 (path, self.origins.of("runtime_directory").cloned().unwrap_or(Origin::Default))
@@ -530,10 +498,10 @@ impl<'a> Check<'a> {
 
     fn picked(&mut self) -> Value<String> {
         let spec = &SELECTORS[1];
-        let Some(given) = self.layers.given_outside_file(spec) else { return Value::Absent };
+        let Some(given) = self.layers.given_outside_file(spec) else { return Setting::Absent };
         match (self.parse_all(spec, None, &given, values::session_name).pop().flatten(), given.last()) {
-            (Some(name), Some(given)) => Value::Is(name, given.origin.clone()),
-            _ => Value::Broken,
+            (Some(name), Some(given)) => Setting::There((name, given.origin.clone())),
+            _ => Setting::Reported,
         }
     }
 }

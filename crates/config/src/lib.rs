@@ -28,6 +28,7 @@ mod regions;
 mod report;
 mod sample;
 mod session;
+mod setting;
 mod step;
 #[cfg(test)]
 #[cfg(feature = "cli")]

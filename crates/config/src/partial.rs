@@ -8,7 +8,6 @@ use super::check;
 use super::environment::Environment;
 use super::facts::facts_of_caller;
 use super::layers::Arguments;
-use super::layers::Found;
 use super::layers::Layers;
 use super::layers::SessionLayer;
 use super::options::Fallback;
@@ -17,6 +16,7 @@ use super::options::OptionSpec;
 use super::options::option;
 use super::problem::Origin;
 use super::problem::Problems;
+use super::setting::Setting;
 
 /// A part of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<
 fn missing(layers: &Layers<'_>) -> Vec<&'static OptionSpec> {
     let layer = SessionLayer { name: "", table: None, takes_flags: true };
     let is_missing = |spec: &&OptionSpec| {
-        spec.fallback == Fallback::Required && matches!(layers.find(spec, Some(&layer)), Found::Absent)
+        spec.fallback == Fallback::Required && matches!(layers.find(spec, Some(&layer)), Setting::Absent)
     };
     OPTIONS.iter().filter(|spec| spec.table() == "session").filter(is_missing).collect()
 }

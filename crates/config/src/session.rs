@@ -5,15 +5,15 @@ use super::Session;
 use super::Source;
 use super::check::Check;
 use super::check::NONE;
-use super::check::Value;
 use super::check::no_session;
 use super::check::quoted;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::step::Around;
 use super::values;
 use super::values::Fault;
@@ -44,7 +44,7 @@ impl<'a> Check<'a> {
             self.report_no_sessions();
         }
         let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
-        if let (Value::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
+        if let (Setting::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
             let given: Vec<_> = flags.iter().map(Origin::to_string).collect();
             let fault = Fault::new(format!(
                 "{} could be about any of the sessions {}",
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn check_picked(&mut self, picked: &Value<String>, names: &[&str]) {
-        if let Value::Is(name, origin) = picked
+        if let Setting::There((name, origin)) = picked
             && !names.contains(&name.as_str())
             && !names.is_empty()
             && !self.layers.file.incomplete
@@ -98,12 +98,12 @@ impl<'a> Check<'a> {
             self.note_default(spec.key, scope, NONE);
         }
         match self.one("session.source", scope, values::source) {
-            Value::Is(values::SourceKind::AccessKeys, _) => self.session_of_keys(layer, variant),
-            Value::Is(values::SourceKind::RolesAnywhere, _) => {
+            Setting::There((values::SourceKind::AccessKeys, _)) => self.session_of_keys(layer, variant),
+            Setting::There((values::SourceKind::RolesAnywhere, _)) => {
                 self.warn_of_keys(layer);
                 self.session_of_certificate(layer, variant)
             }
-            Value::Absent | Value::Broken => None,
+            Setting::Absent | Setting::Reported => None,
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> Check<'a> {
         let anchor = source.anchor.get().cloned();
         let region = self.one("session.region", scope, values::region);
         self.report_missing(layer, &required_options());
-        if let (Value::Absent, Some(anchor)) = (&region, &anchor) {
+        if let (Setting::Absent, Some(anchor)) = (&region, &anchor) {
             self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
         }
         if let Some(anchor) = &anchor {
@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn report_missing(&mut self, layer: &SessionLayer<'_>, required: &[&OptionSpec]) {
-        let is_missing = |spec: &&&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Found::Absent);
+        let is_missing = |spec: &&&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Setting::Absent);
         let missing: Vec<_> = required.iter().filter(is_missing).collect();
         if missing.is_empty() || self.layers.file.incomplete {
             return;
@@ -217,7 +217,7 @@ impl<'a> Check<'a> {
         profile: &Value<ProfileArn>,
         which: &str,
     ) {
-        let (Some(anchor), Value::Is(profile, origin)) = (trust_anchor.get(), profile) else { return };
+        let (Some(anchor), Setting::There((profile, origin))) = (trust_anchor.get(), profile) else { return };
         let pairs = [
             ("partition", profile.partition().to_owned(), anchor.partition().to_owned()),
             ("Region", profile.region().to_string(), anchor.region().to_string()),
@@ -238,9 +238,9 @@ impl<'a> Check<'a> {
         trust_anchor: &Value<TrustAnchorArn>,
         asked: &Value<Option<Region>>,
     ) {
-        let Value::Is(anchor, anchor_origin) = trust_anchor else { return };
+        let Setting::There((anchor, anchor_origin)) = trust_anchor else { return };
         let (home, partition) = (anchor.region(), anchor.partition());
-        if let Value::Is(Some(asked), origin) = asked
+        if let Setting::There((Some(asked), origin)) = asked
             && *asked != home
         {
             let fault = Fault::new(format!(
@@ -260,7 +260,7 @@ impl<'a> Check<'a> {
     fn check_region(&mut self, anchor: &TrustAnchorArn, region: &Value<Region>) {
         let (home, partition) = (anchor.region(), anchor.partition());
         if home.partition().as_str() == partition
-            && let Value::Is(region, origin) = region
+            && let Setting::There((region, origin)) = region
             && region.partition().as_str() != partition
         {
             let fault = Fault::new(format!("Region {region} is in partition {}", region.partition()))
@@ -270,7 +270,7 @@ impl<'a> Check<'a> {
     }
 
     fn check_role(&mut self, trust_anchor: &Value<TrustAnchorArn>, role: &Value<RoleArn>) {
-        let (Some(anchor), Value::Is(role, origin)) = (trust_anchor.get(), role) else { return };
+        let (Some(anchor), Setting::There((role, origin))) = (trust_anchor.get(), role) else { return };
         if role.partition() != anchor.partition() {
             let fault = Fault::new("the role and the trust anchor must share their partition").hint(format!(
                 "the role's is {}, the trust anchor's {}",

@@ -6,10 +6,10 @@ use super::Reader;
 use super::Upstream;
 use super::check::Check;
 use super::check::NONE;
-use super::check::Value;
 use super::check::quoted;
 use super::problem::Origin;
 use super::report::without_login;
+use super::setting::Setting;
 use super::values;
 use anchord_core::endpoint::Variant;
 use anchord_core::secret::Secret;
@@ -48,7 +48,7 @@ impl Check<'_> {
         const SHARED: &str = "AWS_CA_BUNDLE";
         let own = self.path("upstream.ca_file", None);
         match (own, self.layers.environment.get(SHARED)) {
-            (Value::Absent, Some(text)) => {
+            (Setting::Absent, Some(text)) => {
                 let origin = Origin::Variable(SHARED.into());
                 if let Err(fault) = values::place(text) {
                     self.report(origin, fault);
@@ -66,7 +66,7 @@ impl Check<'_> {
     fn endpoint_switch(&mut self, key: &str, shared: &str) -> Option<bool> {
         let own = self.one(key, None, values::switch);
         match (own, self.layers.environment.get(shared)) {
-            (Value::Absent, Some(text)) => {
+            (Setting::Absent, Some(text)) => {
                 let origin = Origin::Variable(shared.into());
                 let parsed = values::plain(text).and_then(|text| values::switch(&text.to_ascii_lowercase()));
                 match parsed {
@@ -80,7 +80,7 @@ impl Check<'_> {
                     }
                 }
             }
-            (Value::Absent, None) => {
+            (Setting::Absent, None) => {
                 self.note_default(key, None, "false");
                 Some(false)
             }
