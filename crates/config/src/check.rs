@@ -117,7 +117,7 @@ impl<'a> Check<'a> {
         self.check_picked(&picked, &names);
         let imds = self.imds(&names);
         let container = self.one("container.enabled", None, values::switch).required();
-        let (imds_on, container_on) = (matches!(imds, Some(Some(_))), container == Some(true));
+        let (imds_on, container_on) = (matches!(imds, Setting::There(_)), container == Some(true));
         self.check_listen(listen.as_deref(), imds_on, container_on);
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
@@ -132,14 +132,14 @@ impl<'a> Check<'a> {
         for session in sessions.iter().flatten() {
             self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
         }
-        self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
+        self.check_imds_session(&imds, &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),
             unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
             log: log?,
             listen: listen?,
-            imds: imds?,
+            imds: imds.settled()?,
             container: container?,
             socket: socket?,
             upstream: upstream?,
@@ -235,7 +235,7 @@ impl<'a> Check<'a> {
     ) -> Option<Vec<T>> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Setting::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
+            Setting::Absent => return self.absent(spec, scope).settled().map(Option::unwrap_or_default),
             Setting::Reported => return None,
             Setting::There(given) => given,
         };
@@ -292,7 +292,7 @@ impl<'a> Check<'a> {
     }
 
     /// Reports show an option in its place even when nobody gave it; what a rule then gives is noted over it.
-    fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Value<T> {
+    pub(super) fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Setting<T> {
         if spec.fallback != Fallback::Required {
             self.origins.note(full_key(spec, scope), NONE, Origin::Default);
         }
@@ -390,30 +390,32 @@ impl<'a> Check<'a> {
         self.report(origin, fault);
     }
 
-    /// `Some(None)` when disabled, `None` when something is wrong.
-    fn imds(&mut self, names: &[&str]) -> Option<Option<String>> {
+    /// The session that IMDS serves; absent when it is disabled.
+    fn imds(&mut self, names: &[&str]) -> Setting<String> {
         let enabled = self.one("imds.enabled", None, values::switch);
         let session = self.session_named("imds.session", names);
-        if !enabled.required()? {
-            return Some(None);
+        match enabled.required() {
+            Some(true) => {}
+            Some(false) => return Setting::Absent,
+            None => return Setting::Reported,
         }
         // A client does not serve IMDS, so it need not know.
         if self.reader == Reader::Client {
             return session;
         }
-        if let (None, several @ [_, _, ..]) = (session.as_ref()?, names) {
+        if let (Setting::Absent, several @ [_, _, ..]) = (&session, names) {
             let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
                 .hint("set `session` or `enabled = false` in [imds]");
             self.report(self.file_origin(), fault);
-            return None;
+            return Setting::Reported;
         }
         session
     }
 
     /// IMDS clients take no credentials without a session token.
-    fn check_imds_session(&mut self, imds: Option<&String>, sessions: &[Option<Session>]) {
-        let shown = imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == *imds));
-        if let Some(session) = shown
+    fn check_imds_session(&mut self, imds: &Setting<String>, sessions: &[Option<Session>]) {
+        let Setting::There(imds) = imds else { return };
+        if let Some(session) = sessions.iter().flatten().find(|session| session.name == *imds)
             && !session.has_session_token()
             && self.reader == Reader::Daemon
         {
@@ -427,25 +429,25 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The session that a front end names, else the only one. `None` when something is wrong.
-    fn session_named(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+    /// The session that a front end names, else the only one.
+    fn session_named(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         match self.one(key, None, values::text) {
-            Setting::There((name, _)) if names.contains(&name.as_str()) => Some(Some(name)),
-            Setting::There((_, _)) if self.layers.file.incomplete => None,
+            Setting::There((name, _)) if names.contains(&name.as_str()) => Setting::There(name),
+            Setting::There((_, _)) if self.layers.file.incomplete => Setting::Reported,
             // That there are no sessions at all has been said.
-            Setting::There((_, _)) if names.is_empty() && self.sessions_are_needed() => None,
+            Setting::There((_, _)) if names.is_empty() && self.sessions_are_needed() => Setting::Reported,
             Setting::There((name, origin)) => {
                 let fault = no_session(&name, names);
                 self.report_value(option(key), None, &origin, fault);
-                None
+                Setting::Reported
             }
-            Setting::Reported => None,
+            Setting::Reported => Setting::Reported,
             Setting::Absent => match names {
                 [only] => {
                     self.note_default(key, None, &quoted(only));
-                    Some(Some((*only).into()))
+                    Setting::There((*only).into())
                 }
-                _ => Some(None),
+                _ => Setting::Absent,
             },
         }
     }

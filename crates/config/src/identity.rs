@@ -67,7 +67,7 @@ impl Check<'_> {
             certificate: certificate.required()?,
             private_key: private_key.optional()?,
             intermediates: intermediates.optional()?,
-            passphrase: passphrase?,
+            passphrase: passphrase.settled()?,
             selection: selection?,
             pkcs11_module: pkcs11_module.optional()?,
             tpm: tpm.optional()?.unwrap_or_default(),
@@ -156,16 +156,15 @@ impl Check<'_> {
         }
     }
 
-    /// `Some(None)` when there is none. Noted without what it may hold.
-    fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Option<Option<Passphrase>> {
-        let given = match self.layers.find(option(PASSPHRASE), Some(layer)) {
-            Setting::Absent => {
-                return self.one(PASSPHRASE, Some(layer), values::text).optional().map(|_| None);
-            }
-            Setting::Reported => return None,
-            Setting::There(mut given) => given.pop()?,
-        };
+    /// Noted without what it may hold.
+    fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Setting<Passphrase> {
         let spec = option(PASSPHRASE);
+        let given = match self.layers.find(spec, Some(layer)) {
+            Setting::Absent => return self.absent(spec, Some(layer)),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(mut given) => given.pop(),
+        };
+        let Some(given) = given else { return Setting::Reported };
         let parsed = values::plain(&given.text).and_then(|text| self.passphrase_of(text, &given.origin));
         match parsed {
             Ok((passphrase, shown)) => {
@@ -179,11 +178,11 @@ impl Check<'_> {
                         spec.flag
                     ));
                 }
-                Some(Some(passphrase))
+                Setting::There(passphrase)
             }
             Err(fault) => {
                 self.report_value(spec, Some(layer), &given.origin, fault);
-                None
+                Setting::Reported
             }
         }
     }

@@ -10,6 +10,7 @@ use super::check::quoted;
 use super::problem::Origin;
 use super::report::without_login;
 use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use anchord_core::endpoint::Variant;
 use anchord_core::secret::Secret;
@@ -27,10 +28,10 @@ impl Check<'_> {
         Some(Upstream {
             connect_timeout: connect_timeout.required()?,
             read_timeout: read_timeout.required()?,
-            ca_file: ca_file?,
+            ca_file: ca_file.optional()?,
             variant: variant?,
-            proxy: proxy?.map(Secret::new),
-            no_proxy: no_proxy?,
+            proxy: proxy.settled()?.map(Secret::new),
+            no_proxy: no_proxy.settled()?,
             verifies_servers: true,
         })
     }
@@ -44,7 +45,7 @@ impl Check<'_> {
     }
 
     /// The SDKs' variable holds where nobody gave a file.
-    fn ca_file(&mut self) -> Option<Option<PathBuf>> {
+    fn ca_file(&mut self) -> Value<PathBuf> {
         const SHARED: &str = "AWS_CA_BUNDLE";
         let own = self.path("upstream.ca_file", None);
         match (own, self.layers.environment.get(SHARED)) {
@@ -52,13 +53,13 @@ impl Check<'_> {
                 let origin = Origin::Variable(SHARED.into());
                 if let Err(fault) = values::place(text) {
                     self.report(origin, fault);
-                    return None;
+                    return Setting::Reported;
                 }
                 let path = self.layers.environment.current_dir().join(text);
-                self.note_path("upstream.ca_file".into(), &path, origin);
-                Some(Some(path))
+                self.note_path("upstream.ca_file".into(), &path, origin.clone());
+                Setting::There((path, origin))
             }
-            (own, _) => own.optional(),
+            (own, _) => own,
         }
     }
 
@@ -89,11 +90,11 @@ impl Check<'_> {
     }
 
     /// A variable that all tools share. It may hold a password, so no message repeats it.
-    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         let environment = self.layers.environment;
         let Some((name, text)) = names.iter().find_map(|name| Some((*name, environment.get(name)?))) else {
             self.origins.note(key, NONE, Origin::Default);
-            return Some(None);
+            return Setting::Absent;
         };
         let origin = Origin::Variable(name.into());
         // A client may never need it: the daemon that it asks has its own way to AWS.
@@ -103,10 +104,10 @@ impl Check<'_> {
         let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });
         if let Err(fault) = checked {
             self.report(origin, fault);
-            return None;
+            return Setting::Reported;
         }
         let shown = if is_malformed { "[redacted]".into() } else { without_login(text) };
         self.origins.note(key, quoted(&shown), origin);
-        Some(Some(text.into()))
+        Setting::There(text.into())
     }
 }
