@@ -46,6 +46,7 @@ const OPTIONS_OF_STAGES: &[&str] = &[
     "secret",
     "identity",
     "access_keys",
+    "upstream",
 ];
 
 const EVERYTHING_ABOVE: &[&str] = &["*"];

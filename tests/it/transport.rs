@@ -245,7 +245,7 @@ async fn a_connection_that_is_not_made_ends_with_the_connect_time_out() {
         s.upstream.connect_timeout = Some(Duration::from_millis(100));
         s.upstream.read_timeout = None;
         if let anchord_config::Source::RolesAnywhere(source) = &mut s.sessions[0].source {
-            source.endpoint = Some(endpoint);
+            source.first.endpoint = Some(endpoint);
         }
     })
     .await

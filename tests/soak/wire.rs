@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anchord_aws::upstream::Caller;
-use anchord_aws::upstream::Options;
+use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Reply;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Transport;
@@ -101,8 +101,7 @@ impl Files {
 /// The issuer of one session; `identity` outlives it where the process does.
 pub(crate) fn issuer(world: &Arc<World>, files: &Arc<Files>, identity: Arc<Current>) -> Arc<dyn Issuer> {
     let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
-    let options = Options {
-        identity,
+    let asked = CreateSession {
         trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
         profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
         role: RoleArn::parse("arn:aws:iam::123456789012:role/app").unwrap(),
@@ -113,7 +112,8 @@ pub(crate) fn issuer(world: &Arc<World>, files: &Arc<Files>, identity: Arc<Curre
         variant: Variant::default(),
     };
     let wire = Wire { world: Arc::clone(world), files: Arc::clone(files) };
-    Arc::new(RolesAnywhere::new(options, Caller::new(Arc::new(wire), world.times.clock.clone())))
+    let caller = Caller::new(Arc::new(wire), world.times.clock.clone());
+    Arc::new(RolesAnywhere::new(identity, asked, caller))
 }
 
 struct Wire {

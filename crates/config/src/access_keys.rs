@@ -1,24 +1,24 @@
 //! Sessions that begin with a user's own access keys.
 
-use super::AccessKeys;
+use super::AccessKeySource;
 use super::Session;
 use super::Source;
 use super::check::Check;
-use super::check::Value;
 use super::environment::Environment;
 use super::identity::no_credential;
 use super::identity::no_variable;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::option;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::step::Around;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
-use anchord_aws::access_keys;
+use anchord_aws::access_keys::AccessKeys;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Variant;
 use anchord_core::secret::Secret;
@@ -48,18 +48,18 @@ impl Check<'_> {
             !OF_EVERY_SOURCE.contains(&key) && ![ACCESS_KEYS, GET_SESSION_TOKEN].contains(&key)
         });
         let region = region.required()?;
-        let sts = self.sts(layer, Some(region.clone()))?;
+        let sts = self.sts(layer, Some(region.clone()), variant)?;
         let around =
             Around { partition: Some(region.partition().as_str()), sts: &sts, begins_with_a_user: true };
         let chain = self.chain(layer, around);
         Some(Session {
             name: layer.name.into(),
-            source: Source::AccessKeys(AccessKeys {
+            source: Source::AccessKeys(AccessKeySource {
                 keys: keys.required()?,
                 get_session_token: get_session_token.required()?,
+                duration: duration.required()?,
             }),
             chain: chain?,
-            duration: duration.required()?,
             region,
             sts,
             variant,
@@ -75,8 +75,8 @@ impl Check<'_> {
 
     fn warn_of_other_source(&mut self, layer: &SessionLayer<'_>, is_others: impl Fn(&str) -> bool) {
         let is_given = |spec: &&OptionSpec| match self.layers.find(spec, Some(layer)) {
-            Found::Values(given) => given.iter().any(|given| given.origin != Origin::Default),
-            Found::Absent | Found::Broken => false,
+            Setting::There(given) => given.iter().any(|given| given.origin != Origin::Default),
+            Setting::Absent | Setting::Reported => false,
         };
         let of_session = OPTIONS.iter().filter(|spec| spec.table() == "session" && is_others(spec.key));
         let idle: Vec<_> = of_session.filter(is_given).map(|spec| format!("`{}`", spec.name())).collect();
@@ -86,26 +86,26 @@ impl Check<'_> {
         }
     }
 
-    fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<access_keys::AccessKeys> {
+    fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<AccessKeys> {
         let given = match self.layers.find(option(ACCESS_KEYS), Some(layer)) {
-            Found::Absent => return Value::Absent,
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return Setting::Absent,
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
-        let Some(given) = given.last() else { return Value::Broken };
+        let Some(given) = given.last() else { return Setting::Reported };
         match values::plain(&given.text).and_then(|text| self.access_keys_of(text, &given.origin)) {
             Ok(keys) => {
                 self.note_secret(ACCESS_KEYS, layer, &given.text, given.origin.clone());
-                Value::Is(keys, given.origin.clone())
+                Setting::There((keys, given.origin.clone()))
             }
             Err(fault) => {
                 self.report_value(option(ACCESS_KEYS), Some(layer), &given.origin, fault);
-                Value::Broken
+                Setting::Reported
             }
         }
     }
 
-    fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<access_keys::AccessKeys, Fault> {
+    fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<AccessKeys, Fault> {
         let environment = self.layers.environment;
         // What has no known form may be a key itself, so it is not repeated.
         let unknown = || {
@@ -120,24 +120,24 @@ impl Check<'_> {
             |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         match text.split_once(':') {
             // The keys themselves after the form, as whoever writes `env:ID:SECRET` has it.
-            Some((_, rest)) if access_keys::AccessKeys::parse(rest).is_ok() => Err(unknown()),
+            Some((_, rest)) if AccessKeys::parse(rest).is_ok() => Err(unknown()),
             Some(("env", rest)) if !is_variable(rest) => Err(unknown()),
             Some(("credential", rest)) if !is_credential(rest) => Err(unknown()),
             None if text == "env" => Ok(self.keys_of_the_sdks()),
             Some(("file", path)) if !path.is_empty() => {
-                Ok(access_keys::AccessKeys::file(self.start_of(origin).join(path)))
+                Ok(AccessKeys::file(self.start_of(origin).join(path)))
             }
             Some(("credential", name)) => Ok(match self.credential_path(name)? {
-                Some(path) => access_keys::AccessKeys::file(path),
+                Some(path) => AccessKeys::file(path),
                 None => {
                     let (why, hint) = no_credential(name);
-                    access_keys::AccessKeys::absent(why, hint)
+                    AccessKeys::absent(why, hint)
                 }
             }),
             Some(("env", variable)) => match environment.get(variable) {
                 None => Ok(absent(variable, environment)),
-                Some(value) => access_keys::AccessKeys::parse(value)
-                    .map(|keys| access_keys::AccessKeys::given(keys, format!("the variable {variable}")))
+                Some(value) => AccessKeys::parse(value)
+                    .map(|keys| AccessKeys::given(keys, format!("the variable {variable}")))
                     .map_err(|fault| {
                         Fault::new(format!("the variable {} {fault}", echo(variable))).hint(fault.hint())
                     }),
@@ -146,7 +146,7 @@ impl Check<'_> {
         }
     }
 
-    fn keys_of_the_sdks(&self) -> access_keys::AccessKeys {
+    fn keys_of_the_sdks(&self) -> AccessKeys {
         let [id, secret, token] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
             .map(|name| self.layers.environment.get(name));
         match (id, secret) {
@@ -156,7 +156,7 @@ impl Check<'_> {
                     secret_access_key: Secret::new(secret.into()),
                     session_token: token.map(|token| Secret::new(token.into())),
                 };
-                access_keys::AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
+                AccessKeys::given(keys, "the variable AWS_ACCESS_KEY_ID")
             }
             (None, _) => absent("AWS_ACCESS_KEY_ID", self.layers.environment),
             (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
@@ -164,7 +164,7 @@ impl Check<'_> {
     }
 }
 
-fn absent(variable: &str, environment: &Environment) -> access_keys::AccessKeys {
+fn absent(variable: &str, environment: &Environment) -> AccessKeys {
     let (why, hint) = no_variable(variable, environment, "the keys");
-    access_keys::AccessKeys::absent(why, hint)
+    AccessKeys::absent(why, hint)
 }

@@ -1,11 +1,11 @@
 //! The SPIFFE agent that a session has its certificate and key from.
 
 use super::check::Check;
-use super::check::Value;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -43,23 +43,23 @@ impl Check<'_> {
         let choice = self.one(key, Some(layer), |text| {
             Choice::of_uri(text).map_err(|why| Fault::new(format!("{} {why}", echo(text))))
         });
-        let Value::Is(mut choice, origin) = choice else { return Value::Broken };
+        let Setting::There((mut choice, origin)) = choice else { return Setting::Reported };
         choice.hint = match &workload.hint {
-            Value::Is(hint, _) => Some(hint.clone()),
-            Value::Absent => None,
-            Value::Broken => return Value::Broken,
+            Setting::There((hint, _)) => Some(hint.clone()),
+            Setting::Absent => None,
+            Setting::Reported => return Setting::Reported,
         };
         match self.endpoint(key, layer, workload) {
-            Some(endpoint) => Value::Is(Locator::Agent(Agent { endpoint, choice }), origin),
-            None => Value::Broken,
+            Some(endpoint) => Setting::There((Locator::Agent(Agent { endpoint, choice }), origin)),
+            None => Setting::Reported,
         }
     }
 
     fn endpoint(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Option<Endpoint> {
         match &workload.socket {
-            Value::Is(endpoint, _) => return Some(endpoint.clone()),
-            Value::Broken => return None,
-            Value::Absent => {}
+            Setting::There((endpoint, _)) => return Some(endpoint.clone()),
+            Setting::Reported => return None,
+            Setting::Absent => {}
         }
         if let Some(text) = self.layers.environment.get(VARIABLE) {
             let origin = Origin::Variable(VARIABLE.into());
@@ -75,7 +75,7 @@ impl Check<'_> {
                 }
             };
         }
-        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else { return None };
+        let Setting::There(given) = self.layers.find(option(key), Some(layer)) else { return None };
         let fault = Fault::new("needs the socket of a SPIFFE agent, which nothing names").hint(
             "set `spiffe_socket` or the variable SPIFFE_ENDPOINT_SOCKET, such as to unix:///run/spire/agent/public/api.sock",
         );

@@ -5,19 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::Caller;
-use super::Http;
-use super::Imds;
 use super::Log;
+use super::Reader;
 use super::Session;
 use super::Settings;
-use super::Socket;
+use super::UnixSocket;
 use super::environment::Environment;
 use super::file;
 use super::file::Given;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
-use super::layers::Found;
 use super::layers::Layers;
 use super::layers::SessionLayer;
 use super::options::Fallback;
@@ -29,6 +26,8 @@ use super::problem::Problem;
 use super::problem::Problems;
 use super::regions;
 use super::report::Origins;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -38,21 +37,21 @@ use anchord_identity::Source;
 pub(super) fn settle(
     arguments: Arguments,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let layers = Layers::read(arguments, environment, caller, &mut problems);
-    settle_layers(&layers, caller, problems)
+    let layers = Layers::read(arguments, environment, reader, &mut problems);
+    settle_layers(&layers, reader, problems)
 }
 
 /// Checks what flags and variables say, without a file.
 pub(super) fn settle_flags(
     arguments: Arguments,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
 ) -> Result<Settings, Problems> {
     let layers = Layers::without_file(arguments, environment);
-    settle_layers(&layers, caller, Vec::new())
+    settle_layers(&layers, reader, Vec::new())
 }
 
 /// Checks what flags and variables say of a certificate and its key, without a file.
@@ -63,7 +62,7 @@ pub(super) fn settle_source(
     let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
-        caller: Caller::Client,
+        reader: Reader::Client,
         problems: Vec::new(),
         origins: Origins::default(),
         warnings: Vec::new(),
@@ -79,10 +78,10 @@ pub(super) fn settle_source(
 /// Checks what the layers give; `problems` are those of reading them.
 pub(super) fn settle_layers(
     layers: &Layers<'_>,
-    caller: Caller,
+    reader: Reader,
     problems: Vec<Problem>,
 ) -> Result<Settings, Problems> {
-    let mut check = Check { layers, caller, problems, origins: Origins::default(), warnings: Vec::new() };
+    let mut check = Check { layers, reader, problems, origins: Origins::default(), warnings: Vec::new() };
     layers.check_variables(&mut check.problems);
     let settings = check.settings();
     match (Problems::collect(check.problems), settings) {
@@ -95,42 +94,9 @@ pub(super) fn settle_layers(
     }
 }
 
-/// What became of an option.
-#[derive(Clone, Debug)]
-pub(super) enum Value<T> {
-    /// Nobody gave it, and it has no fixed default.
-    Absent,
-    /// It has been reported.
-    Broken,
-    /// It is well formed.
-    Is(T, Origin),
-}
-
-impl<T> Value<T> {
-    pub(super) fn get(&self) -> Option<&T> {
-        match self {
-            Self::Is(value, _) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// `Some(None)` when it may be and is absent; `None` when it is broken.
-    pub(super) fn optional(self) -> Option<Option<T>> {
-        match self {
-            Self::Is(value, _) => Some(Some(value)),
-            Self::Absent => Some(None),
-            Self::Broken => None,
-        }
-    }
-
-    pub(super) fn required(self) -> Option<T> {
-        self.optional().flatten()
-    }
-}
-
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
-    pub(super) caller: Caller,
+    pub(super) reader: Reader,
     pub(super) problems: Vec<Problem>,
     pub(super) origins: Origins,
     /// What is allowed and unwise.
@@ -151,29 +117,29 @@ impl<'a> Check<'a> {
         self.check_picked(&picked, &names);
         let imds = self.imds(&names);
         let container = self.one("container.enabled", None, values::switch).required();
-        let (imds_on, container_on) = (matches!(imds, Some(Some(_))), container == Some(true));
+        let (imds_on, container_on) = (matches!(imds, Setting::There(_)), container == Some(true));
         self.check_listen(listen.as_deref(), imds_on, container_on);
         let socket = self.socket(runtime_directory.as_deref());
         let upstream = self.upstream();
         let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
-        let credentials_files = match self.caller {
-            Caller::Daemon => self.credentials_files(&names),
+        let credentials_files = match self.reader {
+            Reader::Daemon => self.credentials_files(&names),
             // A client writes none of them.
-            Caller::Client => Some(Vec::new()),
+            Reader::Client => Some(Vec::new()),
         };
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
             self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
         }
-        self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
+        self.check_imds_session(&imds, &sessions);
         Some(Settings {
             file: self.layers.file.path.clone(),
             unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
             log: log?,
-            http: Http { listen: listen? },
-            imds: imds?,
+            listen: listen?,
+            imds: imds.settled()?,
             container: container?,
             socket: socket?,
             upstream: upstream?,
@@ -243,9 +209,9 @@ impl<'a> Check<'a> {
     ) -> Value<T> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent(spec, scope),
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent(spec, scope),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
         match (self.parse_all(spec, scope, &given, parse).pop().flatten(), given.last()) {
             (Some(value), Some(given)) => {
@@ -254,9 +220,9 @@ impl<'a> Check<'a> {
                     text => quoted(text),
                 };
                 self.origins.note(full_key(spec, scope), shown, given.origin.clone());
-                Value::Is(value, given.origin.clone())
+                Setting::There((value, given.origin.clone()))
             }
-            _ => Value::Broken,
+            _ => Setting::Reported,
         }
     }
 
@@ -269,9 +235,9 @@ impl<'a> Check<'a> {
     ) -> Option<Vec<T>> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent::<T>(spec, scope).optional().map(|_| Vec::new()),
-            Found::Broken => return None,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent(spec, scope).settled().map(Option::unwrap_or_default),
+            Setting::Reported => return None,
+            Setting::There(given) => given,
         };
         let parsed: Vec<_> = self.parse_all(spec, scope, &given, parse).into_iter().collect::<Option<_>>()?;
         let shown: Vec<_> = given.iter().map(|given| quoted(&given.text)).collect();
@@ -284,18 +250,18 @@ impl<'a> Check<'a> {
     pub(super) fn path(&mut self, key: &str, scope: Scope<'_, '_>) -> Value<PathBuf> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
-            Found::Absent => return self.absent(spec, scope),
-            Found::Broken => return Value::Broken,
-            Found::Values(given) => given,
+            Setting::Absent => return self.absent(spec, scope),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(given) => given,
         };
-        let Some(given) = given.last() else { return Value::Broken };
+        let Some(given) = given.last() else { return Setting::Reported };
         if let Err(fault) = values::place(&given.text) {
             self.report_value(spec, scope, &given.origin, fault);
-            return Value::Broken;
+            return Setting::Reported;
         }
         let path = self.start_of(&given.origin).join(&given.text);
         self.note_path(full_key(spec, scope), &path, given.origin.clone());
-        Value::Is(path, given.origin.clone())
+        Setting::There((path, given.origin.clone()))
     }
 
     pub(super) fn start_of(&self, origin: &Origin) -> &'a Path {
@@ -326,11 +292,11 @@ impl<'a> Check<'a> {
     }
 
     /// Reports show an option in its place even when nobody gave it; what a rule then gives is noted over it.
-    fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Value<T> {
+    pub(super) fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Setting<T> {
         if spec.fallback != Fallback::Required {
             self.origins.note(full_key(spec, scope), NONE, Origin::Default);
         }
-        Value::Absent
+        Setting::Absent
     }
 
     /// Notes the value that a rule gave to an option nobody set.
@@ -348,9 +314,9 @@ impl<'a> Check<'a> {
 
     fn runtime_directory(&mut self) -> Option<PathBuf> {
         match self.path("runtime_directory", None) {
-            Value::Is(path, _) => return Some(path),
-            Value::Broken => return None,
-            Value::Absent => {}
+            Setting::There((path, _)) => return Some(path),
+            Setting::Reported => return None,
+            Setting::Absent => {}
         }
         let environment = self.layers.environment;
         let folder = |name| environment.get(name).and_then(|text| text.split(':').next());
@@ -364,7 +330,7 @@ impl<'a> Check<'a> {
             (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
         };
         let known = origin != Origin::Default || environment.uid() == 0;
-        if self.caller == Caller::Daemon && !known && self.needs_a_place() {
+        if self.reader == Reader::Daemon && !known && self.needs_a_place() {
             let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
                 "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
                  systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
@@ -384,7 +350,7 @@ impl<'a> Check<'a> {
     fn needs_a_place(&self) -> bool {
         ["socket.enabled", "container.enabled"].iter().any(|key| {
             let found = self.layers.find(option(key), None);
-            !matches!(found, Found::Values(given) if given.last().is_some_and(|given| given.text == "false"))
+            !matches!(found, Setting::There(given) if given.last().is_some_and(|given| given.text == "false"))
         })
     }
 
@@ -396,7 +362,7 @@ impl<'a> Check<'a> {
 
     fn listen(&mut self) -> Option<Vec<SocketAddr>> {
         let spec = option("http.listen");
-        let Found::Values(given) = self.layers.find(spec, None) else { return None };
+        let Setting::There(given) = self.layers.find(spec, None) else { return None };
         let parsed = self.parse_all(spec, None, &given, values::listen);
         let mut seen = BTreeSet::new();
         for (address, given) in parsed.iter().zip(&given) {
@@ -424,33 +390,34 @@ impl<'a> Check<'a> {
         self.report(origin, fault);
     }
 
-    /// `Some(None)` when disabled, `None` when something is wrong.
-    fn imds(&mut self, names: &[&str]) -> Option<Option<Imds>> {
+    /// The session that IMDS serves; absent when it is disabled.
+    fn imds(&mut self, names: &[&str]) -> Setting<String> {
         let enabled = self.one("imds.enabled", None, values::switch);
         let session = self.session_named("imds.session", names);
-        if !enabled.required()? {
-            return Some(None);
+        match enabled.required() {
+            Some(true) => {}
+            Some(false) => return Setting::Absent,
+            None => return Setting::Reported,
         }
         // A client does not serve IMDS, so it need not know.
-        if self.caller == Caller::Client {
-            return Some(session?.map(|session| Imds { session }));
+        if self.reader == Reader::Client {
+            return session;
         }
-        if let (None, several @ [_, _, ..]) = (session.as_ref()?, names) {
+        if let (Setting::Absent, several @ [_, _, ..]) = (&session, names) {
             let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
                 .hint("set `session` or `enabled = false` in [imds]");
             self.report(self.file_origin(), fault);
-            return None;
+            return Setting::Reported;
         }
-        Some(session?.map(|session| Imds { session }))
+        session
     }
 
     /// IMDS clients take no credentials without a session token.
-    fn check_imds_session(&mut self, imds: Option<&Imds>, sessions: &[Option<Session>]) {
-        let shown =
-            imds.and_then(|imds| sessions.iter().flatten().find(|session| session.name == imds.session));
-        if let Some(session) = shown
+    fn check_imds_session(&mut self, imds: &Setting<String>, sessions: &[Option<Session>]) {
+        let Setting::There(imds) = imds else { return };
+        if let Some(session) = sessions.iter().flatten().find(|session| session.name == *imds)
             && !session.has_session_token()
-            && self.caller == Caller::Daemon
+            && self.reader == Reader::Daemon
         {
             let name = &session.name;
             let fault = Fault::new(format!(
@@ -462,37 +429,37 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The session that a front end names, else the only one. `None` when something is wrong.
-    fn session_named(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+    /// The session that a front end names, else the only one.
+    fn session_named(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         match self.one(key, None, values::text) {
-            Value::Is(name, _) if names.contains(&name.as_str()) => Some(Some(name)),
-            Value::Is(_, _) if self.layers.file.incomplete => None,
+            Setting::There((name, _)) if names.contains(&name.as_str()) => Setting::There(name),
+            Setting::There((_, _)) if self.layers.file.incomplete => Setting::Reported,
             // That there are no sessions at all has been said.
-            Value::Is(_, _) if names.is_empty() && self.sessions_are_needed() => None,
-            Value::Is(name, origin) => {
+            Setting::There((_, _)) if names.is_empty() && self.sessions_are_needed() => Setting::Reported,
+            Setting::There((name, origin)) => {
                 let fault = no_session(&name, names);
                 self.report_value(option(key), None, &origin, fault);
-                None
+                Setting::Reported
             }
-            Value::Broken => None,
-            Value::Absent => match names {
+            Setting::Reported => Setting::Reported,
+            Setting::Absent => match names {
                 [only] => {
                     self.note_default(key, None, &quoted(only));
-                    Some(Some((*only).into()))
+                    Setting::There((*only).into())
                 }
-                _ => Some(None),
+                _ => Setting::Absent,
             },
         }
     }
 
-    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<Socket>> {
+    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<UnixSocket>> {
         let enabled = self.one("socket.enabled", None, values::switch);
         let path = self.path("socket.path", None);
         let mode = self.one("socket.mode", None, values::mode);
         let (path, origin) = match path {
-            Value::Is(path, origin) => (path, origin),
-            Value::Broken => return None,
-            Value::Absent => {
+            Setting::There((path, origin)) => (path, origin),
+            Setting::Reported => return None,
+            Setting::Absent => {
                 let path = runtime_directory?.join("anchord.sock");
                 self.note_path("socket.path".into(), &path, Origin::Default);
                 (path, self.origins.of("runtime_directory").cloned().unwrap_or(Origin::Default))
@@ -506,7 +473,7 @@ impl<'a> Check<'a> {
             return None;
         }
         let mode = mode.required()?;
-        Some(enabled.required()?.then_some(Socket { path, mode }))
+        Some(enabled.required()?.then_some(UnixSocket { path, mode }))
     }
 
     /// The file as a whole, for what is missing in it.
@@ -528,15 +495,15 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn sessions_are_needed(&self) -> bool {
-        self.caller == Caller::Daemon
+        self.reader == Reader::Daemon
     }
 
     fn picked(&mut self) -> Value<String> {
         let spec = &SELECTORS[1];
-        let Some(given) = self.layers.given_outside_file(spec) else { return Value::Absent };
+        let Some(given) = self.layers.given_outside_file(spec) else { return Setting::Absent };
         match (self.parse_all(spec, None, &given, values::session_name).pop().flatten(), given.last()) {
-            (Some(name), Some(given)) => Value::Is(name, given.origin.clone()),
-            _ => Value::Broken,
+            (Some(name), Some(given)) => Setting::There((name, given.origin.clone())),
+            _ => Setting::Reported,
         }
     }
 }

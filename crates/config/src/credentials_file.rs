@@ -9,6 +9,7 @@ use super::check::Check;
 use super::environment::Environment;
 use super::file::FileTable;
 use super::file::Given;
+use super::setting::Setting;
 use super::values;
 use super::values::Fault;
 use anchord_core::profile::Profile;
@@ -41,7 +42,7 @@ impl Check<'_> {
         let path = self.text_of(table, "path");
         let profile = self.text_of(table, "profile");
         let session = self.text_of(table, "session");
-        let (path, profile, session) = (path?, profile?, session?);
+        let (path, profile, session) = (path.settled()?, profile.settled()?, session.settled()?);
         let path = match path.map(|given| self.start_of(&given.origin).join(&given.text)) {
             Some(path) => Some(path),
             None => shared_credentials_file(None, self.layers.environment),
@@ -87,21 +88,19 @@ impl Check<'_> {
         Some(CredentialsFile { name: table.name.clone(), path, profile, session })
     }
 
-    /// `Some(None)` where it is absent; `None` where it has been reported.
-    fn text_of(&mut self, table: &FileTable, key: &str) -> Option<Option<Given>> {
-        match table.table.values.get(key) {
-            None => Some(None),
-            Some(None) => None,
-            Some(Some(given)) => {
-                let given = given.last()?.clone();
-                match values::plain(&given.text) {
-                    Ok(_) => Some(Some(given)),
-                    Err(fault) => {
-                        let what = format!("`{key}` in {}: {}", place(table), fault.what);
-                        self.report(given.origin, Fault { what, hint: fault.hint });
-                        None
-                    }
-                }
+    fn text_of(&mut self, table: &FileTable, key: &str) -> Setting<Given> {
+        let given = match table.table.values.get(key) {
+            None | Some(Setting::Absent) => return Setting::Absent,
+            Some(Setting::Reported) => return Setting::Reported,
+            Some(Setting::There(given)) => given.last(),
+        };
+        let Some(given) = given.cloned() else { return Setting::Reported };
+        match values::plain(&given.text) {
+            Ok(_) => Setting::There(given),
+            Err(fault) => {
+                let what = format!("`{key}` in {}: {}", place(table), fault.what);
+                self.report(given.origin, Fault { what, hint: fault.hint });
+                Setting::Reported
             }
         }
     }

@@ -13,17 +13,17 @@ use std::path::PathBuf;
 
 use ring::digest;
 
-use super::AccessKeys;
+use super::AccessKeySource;
+use super::CertificateSource;
 use super::Origin;
-use super::RolesAnywhere;
-use super::SecondEndpoint;
 use super::Session;
 use super::Settings;
 use super::Source;
-use super::Step;
-use super::Sts;
 use super::file::SYSTEM_CONFIGURATION;
-use anchord_aws::access_keys;
+use anchord_aws::access_keys::AccessKeys;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::CreateSession;
+use anchord_aws::upstream::Sts;
 use anchord_identity as identity;
 use anchord_identity::Locator;
 use anchord_identity::Selection;
@@ -99,15 +99,15 @@ pub(super) fn facts_of_caller(session: &Session) -> Vec<Fact> {
 fn gathered(session: &Session, mut facts: Facts) -> Vec<Fact> {
     // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
     // and neither does which of AWS's own endpoints is asked.
-    let Session { name: _, source, chain, duration, region: _, sts, variant: _ } = session;
-    facts.add("duration", duration.as_secs());
+    let Session { name: _, source, chain, region: _, sts, variant: _ } = session;
+    facts.add("duration", session.duration().as_secs());
     // Without a chain a certificate's session does not ask STS.
     if !chain.is_empty() || matches!(source, Source::AccessKeys(_)) {
         facts.add_sts(sts);
     }
     match source {
-        Source::RolesAnywhere(source) => facts.add_roles_anywhere(source),
-        Source::AccessKeys(AccessKeys { keys, get_session_token }) => {
+        Source::RolesAnywhere(source) => facts.add_certificate_source(source),
+        Source::AccessKeys(AccessKeySource { keys, get_session_token, duration: _ }) => {
             facts.add("source", "access-keys");
             facts.add("get_session_token", get_session_token);
             let place = keys.path().map(text_of).unwrap_or_else(|| keys.fact());
@@ -152,21 +152,22 @@ impl Facts {
     }
 
     fn add_sts(&mut self, sts: &Sts) {
-        let Sts { region: _, endpoint } = sts;
+        let Sts { region: _, endpoint, variant: _ } = sts;
         self.add_any("sts_endpoint", endpoint.as_ref());
     }
 
-    fn add_roles_anywhere(&mut self, source: &RolesAnywhere) {
-        let RolesAnywhere {
-            identity,
+    fn add_certificate_source(&mut self, source: &CertificateSource) {
+        let CertificateSource { identity, first, fallback } = source;
+        let CreateSession {
             trust_anchor,
             profile,
             role,
+            duration: _,
             role_session_name,
             region,
             endpoint,
-            fallback,
-        } = source;
+            variant: _,
+        } = first;
         self.add("source", "roles-anywhere");
         self.add_identity(identity);
         self.add("trust_anchor_arn", trust_anchor.as_str());
@@ -175,7 +176,7 @@ impl Facts {
         self.add_any("role_session_name", role_session_name.as_ref());
         self.add("roles_anywhere_region", region);
         self.add_any("endpoint", endpoint.as_ref());
-        if let Some(SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
+        if let Some(CreateSession { trust_anchor, profile, endpoint, .. }) = fallback {
             self.add("fallback_trust_anchor_arn", trust_anchor.as_str());
             self.add("fallback_profile_arn", profile.as_str());
             self.add_any("fallback_endpoint", endpoint.as_ref());
@@ -239,8 +240,8 @@ impl Facts {
 }
 
 /// No value holds the bytes that end one here, so no two steps look alike.
-fn text_of_step(step: &Step) -> Vec<u8> {
-    let Step {
+fn text_of_step(step: &AssumeRole) -> Vec<u8> {
+    let AssumeRole {
         role,
         session_name,
         external_id: _,
@@ -292,7 +293,7 @@ fn without_links(session: &Session) -> Session {
         }
         Source::AccessKeys(source) => {
             if let Some(other) = source.keys.path().and_then(in_folder_without_links) {
-                source.keys = access_keys::AccessKeys::file(other);
+                source.keys = AccessKeys::file(other);
             }
         }
     }

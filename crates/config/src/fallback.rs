@@ -1,18 +1,34 @@
 //! The second endpoint of a session, and whether its parts agree with each other and with the first.
 
-use super::SecondEndpoint;
 use super::check::Check;
-use super::check::Value;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
+use anchord_aws::upstream::CreateSession;
+use anchord_core::arn::ProfileArn;
 use anchord_core::arn::TrustAnchorArn;
 
 const TRUST_ANCHOR: &str = "session.fallback_trust_anchor_arn";
 const PROFILE: &str = "session.fallback_profile_arn";
 const ENDPOINT: &str = "session.fallback_endpoint";
+
+/// What a session says of its second endpoint.
+pub(super) struct SecondEndpoint {
+    trust_anchor: TrustAnchorArn,
+    profile: ProfileArn,
+    endpoint: Option<String>,
+}
+
+impl SecondEndpoint {
+    /// What is asked there: the same as of the `first` endpoint.
+    pub(super) fn call(self, first: &CreateSession) -> CreateSession {
+        let Self { trust_anchor, profile, endpoint } = self;
+        CreateSession { region: trust_anchor.region(), trust_anchor, profile, endpoint, ..first.clone() }
+    }
+}
 
 impl Check<'_> {
     /// `Some(None)` when there is none, `None` when something is wrong with it.
@@ -40,10 +56,10 @@ impl Check<'_> {
     fn check_fallback_is_whole(&mut self, layer: &SessionLayer<'_>) {
         let find = |key: &str| self.layers.find(option(key), Some(layer));
         let given = [TRUST_ANCHOR, PROFILE, ENDPOINT].into_iter().find_map(|key| match find(key) {
-            Found::Values(values) => values.last().map(|value| value.origin.clone()),
-            Found::Absent | Found::Broken => None,
+            Setting::There(values) => values.last().map(|value| value.origin.clone()),
+            Setting::Absent | Setting::Reported => None,
         });
-        let is_lacking = |key: &&str| matches!(find(key), Found::Absent);
+        let is_lacking = |key: &&str| matches!(find(key), Setting::Absent);
         let lacking: Vec<_> = [TRUST_ANCHOR, PROFILE].into_iter().filter(is_lacking).collect();
         let Some(origin) = given.filter(|_| !lacking.is_empty() && !self.layers.file.incomplete) else {
             return;
@@ -55,7 +71,7 @@ impl Check<'_> {
     }
 
     fn check_fallback_anchor(&mut self, first: &Value<TrustAnchorArn>, fallback: &Value<TrustAnchorArn>) {
-        let Value::Is(fallback, origin) = fallback else { return };
+        let Setting::There((fallback, origin)) = fallback else { return };
         let (home, partition) = (fallback.region(), fallback.partition());
         if home.partition().as_str() != partition {
             let fault = Fault::new(format!("the fallback trust anchor's ARN names partition {partition}"))

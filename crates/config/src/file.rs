@@ -13,7 +13,7 @@ use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use super::Caller;
+use super::Reader;
 use super::environment::Environment;
 use super::options::CREDENTIALS_FILE_KEYS;
 use super::options::Kind;
@@ -22,6 +22,7 @@ use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
 use super::problem::Origin;
 use super::problem::Problem;
+use super::setting::Setting;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -36,8 +37,8 @@ pub(super) struct Given {
     pub(super) origin: Origin,
 }
 
-/// What a table gives, by the option's key; `None` for a value that has been reported already.
-pub(super) type Values = BTreeMap<&'static str, Option<Vec<Given>>>;
+/// What a table gives, by the option's key. What it does not give is absent from the map.
+pub(super) type Values = BTreeMap<&'static str, Setting<Vec<Given>>>;
 
 /// A `[session.NAME]`.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub(super) struct FileLayer {
 pub(super) fn read(
     named: Option<&Given>,
     environment: &Environment,
-    caller: Caller,
+    reader: Reader,
     problems: &mut Vec<Problem>,
 ) -> FileLayer {
     let mut unread = None;
@@ -104,7 +105,7 @@ pub(super) fn read(
             Ok(text) => parse(&shown, text.expose(), problems),
             Err(content::Fault::System(error)) if named.is_none() && is_absent(&error) => continue,
             Err(content::Fault::System(error))
-                if named.is_none() && may_be_left_out(caller, &path, &error) =>
+                if named.is_none() && may_be_left_out(reader, &path, &error) =>
             {
                 unread = Some(path);
                 continue;
@@ -126,8 +127,8 @@ pub(super) fn read(
     FileLayer { unread, ..FileLayer::default() }
 }
 
-fn may_be_left_out(caller: Caller, path: &Path, error: &std::io::Error) -> bool {
-    caller == Caller::Client
+fn may_be_left_out(reader: Reader, path: &Path, error: &std::io::Error) -> bool {
+    reader == Reader::Client
         && path.starts_with(SYSTEM_CONFIGURATION)
         && error.kind() == std::io::ErrorKind::PermissionDenied
 }
@@ -398,7 +399,7 @@ impl Walk<'_> {
             let header = place.replace('[', "[[").replace(']', ".assume_role]]");
             let what = format!("`{name}` in {place}: expected an array, found a table");
             self.report(self.line_of(value), Fault::new(what).hint(format!("write {header}")));
-            values.insert(spec.key, None);
+            values.insert(spec.key, Setting::Reported);
             return;
         }
         self.value(spec, place, value, values);
@@ -410,7 +411,7 @@ impl Walk<'_> {
             true => None,
             false => self.texts(spec, place, value),
         };
-        values.insert(spec.key, texts);
+        values.insert(spec.key, texts.map_or(Setting::Reported, Setting::There));
     }
 
     /// Each an ARN or a table; an ARN is a table with nothing else.
@@ -433,13 +434,13 @@ impl Walk<'_> {
                 }
                 DeValue::String(text) => {
                     let role = Given { text: text.as_ref().into(), origin: self.origin(line) };
-                    step.values.insert("role_arn", Some(vec![role]));
+                    step.values.insert("role_arn", Setting::There(vec![role]));
                 }
                 other => {
                     let found = found(other);
                     let fault = Fault::new(format!("{place}: expected an ARN or a table, found {found}"));
                     self.report(line, fault);
-                    values.insert("session.assume_role", None);
+                    values.insert("session.assume_role", Setting::Reported);
                 }
             }
             self.steps.push(step);

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 
 use super::agent::Workload;
 use super::check::Check;
-use super::check::Value;
 use super::environment::Environment;
 use super::file::Given;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -47,13 +47,13 @@ impl Check<'_> {
         let tpm = self.one("session.tpm", scope, |text| {
             text.parse::<tpm::Device>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
         });
-        if let Value::Is(Locator::Tpm(_), origin) = &certificate {
+        if let Setting::There((Locator::Tpm(_), origin)) = &certificate {
             let fault = Fault::new("`certificate` names a key in a TPM, which holds no certificates")
                 .hint("name the file that has the certificate, and the TPM's handle in `private_key`");
             self.report(origin.clone(), fault);
             return None;
         }
-        if let Value::Is(Locator::Agent(_), origin) = &private_key
+        if let Setting::There((Locator::Agent(_), origin)) = &private_key
             && private_key.get() != certificate.get()
         {
             let fault =
@@ -67,7 +67,7 @@ impl Check<'_> {
             certificate: certificate.required()?,
             private_key: private_key.optional()?,
             intermediates: intermediates.optional()?,
-            passphrase: passphrase?,
+            passphrase: passphrase.settled()?,
             selection: selection?,
             pkcs11_module: pkcs11_module.optional()?,
             tpm: tpm.optional()?.unwrap_or_default(),
@@ -84,7 +84,7 @@ impl Check<'_> {
             ("session.spiffe_socket", agent),
             ("session.spiffe_hint", agent),
         ] {
-            let is_given = matches!(self.layers.find(option(key), Some(layer)), Found::Values(_));
+            let is_given = matches!(self.layers.find(option(key), Some(layer)), Setting::There(_));
             if is_given && !is_used {
                 let what = if key == "session.pkcs11_module" { "token" } else { "SPIFFE agent" };
                 let key = option(key).name();
@@ -96,7 +96,7 @@ impl Check<'_> {
 
     /// A path, made absolute, or a URI of a place that has none.
     fn place(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Value<Locator> {
-        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+        let Setting::There(given) = self.layers.find(option(key), Some(layer)) else {
             return self.bytes(key, layer);
         };
         let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Check<'_> {
 
     /// A path, or what this process may have been handed. A file that is called so is `./env:NAME`.
     fn bytes(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
-        let Found::Values(given) = self.layers.find(option(key), Some(layer)) else {
+        let Setting::There(given) = self.layers.find(option(key), Some(layer)) else {
             return self.file(key, layer);
         };
         let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
@@ -132,38 +132,39 @@ impl Check<'_> {
 
     fn file(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
         match self.path(key, Some(layer)) {
-            Value::Is(path, origin) => Value::Is(Locator::File(path), origin),
-            Value::Absent => Value::Absent,
-            Value::Broken => Value::Broken,
+            Setting::There((path, origin)) => Setting::There((Locator::File(path), origin)),
+            Setting::Absent => Setting::Absent,
+            Setting::Reported => Setting::Reported,
         }
     }
 
     /// A token's URI may hold its PIN: it is neither repeated nor reported as it was written.
     fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[Given]) -> Value<Locator> {
-        let Some(given) = given.last() else { return Value::Broken };
+        let Some(given) = given.last() else { return Setting::Reported };
         let parsed = values::plain(&given.text).and_then(|text| {
             text.parse::<pkcs11::Uri>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
         });
         match parsed {
             Ok(uri) => {
                 self.note_secret(key, layer, &uri.to_string(), given.origin.clone());
-                Value::Is(Locator::Token(Box::new(uri)), given.origin.clone())
+                Setting::There((Locator::Token(Box::new(uri)), given.origin.clone()))
             }
             Err(fault) => {
                 self.report_value(option(key), Some(layer), &given.origin, fault);
-                Value::Broken
+                Setting::Reported
             }
         }
     }
 
-    /// `Some(None)` when there is none. Noted without what it may hold.
-    fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Option<Option<Passphrase>> {
-        let given = match self.layers.find(option(PASSPHRASE), Some(layer)) {
-            Found::Absent => return self.one(PASSPHRASE, Some(layer), values::text).optional().map(|_| None),
-            Found::Broken => return None,
-            Found::Values(mut given) => given.pop()?,
-        };
+    /// Noted without what it may hold.
+    fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Setting<Passphrase> {
         let spec = option(PASSPHRASE);
+        let given = match self.layers.find(spec, Some(layer)) {
+            Setting::Absent => return self.absent(spec, Some(layer)),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(mut given) => given.pop(),
+        };
+        let Some(given) = given else { return Setting::Reported };
         let parsed = values::plain(&given.text).and_then(|text| self.passphrase_of(text, &given.origin));
         match parsed {
             Ok((passphrase, shown)) => {
@@ -177,11 +178,11 @@ impl Check<'_> {
                         spec.flag
                     ));
                 }
-                Some(Some(passphrase))
+                Setting::There(passphrase)
             }
             Err(fault) => {
                 self.report_value(spec, Some(layer), &given.origin, fault);
-                None
+                Setting::Reported
             }
         }
     }
@@ -243,7 +244,7 @@ impl Check<'_> {
     /// A list without any would pin nothing, which nobody means who writes one.
     fn pins(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<Fingerprint>> {
         const KEY: &str = "session.certificate_fingerprint";
-        let is_given = matches!(self.layers.find(option(KEY), Some(layer)), Found::Values(_));
+        let is_given = matches!(self.layers.find(option(KEY), Some(layer)), Setting::There(_));
         let pins = self.many(KEY, Some(layer), parsed::<Fingerprint>)?;
         if is_given && pins.is_empty() {
             let fault = Fault::new("`certificate_fingerprint` is empty, so nothing would be pinned")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Caller;
+use super::Reader;
 use super::environment::Environment;
 use super::file;
 use super::file::FileLayer;
@@ -17,6 +17,7 @@ use super::options::SELECTORS;
 use super::problem::Origin;
 use super::problem::Problem;
 use super::problem::Problems;
+use super::setting::Setting;
 use super::values::echo;
 use super::values::nearest;
 
@@ -32,16 +33,6 @@ pub(super) struct Layers<'a> {
 /// What a command line or a program gave, by flag. Values may be passphrases.
 #[derive(Clone, Default)]
 pub struct Arguments(BTreeMap<&'static str, Vec<String>>);
-
-/// What the layers say about an option.
-pub(super) enum Found {
-    /// Nothing, and there is no fixed default.
-    Absent,
-    /// Something that has been reported already.
-    Broken,
-    /// These values; exactly one unless the option is a list.
-    Values(Vec<Given>),
-}
 
 /// A session of the settings to be.
 #[derive(Clone, Copy)]
@@ -113,12 +104,12 @@ impl<'a> Layers<'a> {
     pub(super) fn read(
         arguments: Arguments,
         environment: &'a Environment,
-        caller: Caller,
+        reader: Reader,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut layers = Self::without_file(arguments, environment);
         layers.reads_a_file = true;
-        layers.file = file::read(layers.named_file().as_ref(), environment, caller, problems);
+        layers.file = file::read(layers.named_file().as_ref(), environment, reader, problems);
         layers
     }
 
@@ -132,25 +123,24 @@ impl<'a> Layers<'a> {
         self.given_outside_file(&SELECTORS[0]).and_then(|mut values| values.pop())
     }
 
-    /// The values of an option, from the first layer that has any. `session` is for options of sessions.
-    pub(super) fn find(&self, spec: &OptionSpec, session: Option<&SessionLayer<'_>>) -> Found {
+    /// The values of an option, from the first layer that has any; exactly one unless the option is a list. `session` is
+    /// for options of sessions.
+    pub(super) fn find(&self, spec: &OptionSpec, session: Option<&SessionLayer<'_>>) -> Setting<Vec<Given>> {
         if session.is_none_or(|session| session.takes_flags)
             && let Some(values) = self.given_outside_file(spec)
         {
-            return Found::Values(values);
+            return Setting::There(values);
         }
         let in_file: Option<&Values> = match session {
             Some(session) => session.table.map(|table| &table.values),
             None => Some(&self.file.values),
         };
-        match in_file.and_then(|values| values.get(spec.key)) {
-            Some(Some(values)) => return Found::Values(values.clone()),
-            Some(None) => return Found::Broken,
-            None => {}
+        if let Some(found) = in_file.and_then(|values| values.get(spec.key)) {
+            return found.clone();
         }
         match spec.fallback {
-            Fallback::Value(text) => Found::Values(split(spec, text, &Origin::Default)),
-            Fallback::Rule(_) | Fallback::Required => Found::Absent,
+            Fallback::Value(text) => Setting::There(split(spec, text, &Origin::Default)),
+            Fallback::Rule(_) | Fallback::Required => Setting::Absent,
         }
     }
 

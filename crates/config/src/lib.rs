@@ -2,7 +2,7 @@
 //!
 //! An option is declared once, in [`OPTIONS`]. Its value comes from the first of four layers that gives one:
 //! argument, variable, file, default. Nothing here opens a certificate, a socket or a connection, and no
-//! stage knows these types: the daemon maps [`Settings`] to what each stage takes.
+//! stage knows these types. Where a stage has a type for what it is asked, [`Settings`] hold that type.
 //!
 //! Flags and variables of sessions are about one session: the one that `--session` names, or else the only
 //! one. When the file defines none, they define it, as `default` unless `--session` says otherwise. When the
@@ -23,10 +23,12 @@ mod layers;
 mod options;
 mod partial;
 mod problem;
+mod provenance;
 mod regions;
 mod report;
 mod sample;
 mod session;
+mod setting;
 mod step;
 #[cfg(test)]
 #[cfg(feature = "cli")]
@@ -52,6 +54,7 @@ pub use partial::Partial;
 pub use problem::Origin;
 pub use problem::Problem;
 pub use problem::Problems;
+pub use provenance::Provenance;
 pub use regions::Doubt;
 pub use regions::doubt_about;
 pub use regions::doubts_of;
@@ -62,10 +65,12 @@ pub use sample::sample;
 pub use values::is_key_material;
 pub use values::nearest;
 
-use anchord_core::arn::ProfileArn;
+use anchord_aws::access_keys::AccessKeys;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::CreateSession;
+use anchord_aws::upstream::Sts;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
-use anchord_core::arn::TrustAnchorArn;
 use anchord_core::endpoint::Variant;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
@@ -82,14 +87,15 @@ pub struct Settings {
     pub runtime_directory: PathBuf,
     /// What is logged, and how it looks.
     pub log: Log,
-    /// Where HTTP is served.
-    pub http: Http,
-    /// The imitated EC2 instance metadata service; `None` when disabled.
-    pub imds: Option<Imds>,
+    /// Where HTTP is served: loopback or link-local addresses; not empty when IMDS or container credentials are enabled.
+    pub listen: Vec<SocketAddr>,
+    /// The session whose credentials the imitated EC2 instance metadata service hands out; one of `sessions`. `None` when
+    /// the service is disabled.
+    pub imds: Option<String>,
     /// Serve container credentials.
     pub container: bool,
     /// The Unix socket; `None` when disabled.
-    pub socket: Option<Socket>,
+    pub socket: Option<UnixSocket>,
     /// How AWS is reached.
     pub upstream: Upstream,
     /// In the order of the file. Never empty after [`load`].
@@ -194,23 +200,9 @@ impl Format {
     }
 }
 
-/// Where HTTP is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http {
-    /// Loopback or link-local addresses; not empty when IMDS or container credentials are enabled.
-    pub listen: Vec<SocketAddr>,
-}
-
-/// The imitated EC2 instance metadata service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imds {
-    /// The session whose credentials it hands out; one of [`Settings::sessions`].
-    pub session: String,
-}
-
 /// The Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Socket {
+pub struct UnixSocket {
     /// Where it is; at most 107 bytes.
     pub path: PathBuf,
     /// Its permissions.
@@ -271,10 +263,8 @@ pub struct Session {
     pub name: String,
     /// Where its first credentials come from.
     pub source: Source,
-    /// The roles that are assumed from there on, in this order.
-    pub chain: Vec<Step>,
-    /// How long the first credentials are to last, 900 to 43200 whole seconds.
-    pub duration: Duration,
+    /// The roles that are assumed from there on, in this order. Each is in the session's partition.
+    pub chain: Vec<AssumeRole>,
     /// Region in which clients use the credentials.
     pub region: Region,
     /// Where STS is asked, unless a step says otherwise.
@@ -292,6 +282,14 @@ impl Session {
         }
     }
 
+    /// How long the first credentials are to last, 900 to 43200 whole seconds.
+    pub fn duration(&self) -> Duration {
+        match &self.source {
+            Source::RolesAnywhere(source) => source.first.duration,
+            Source::AccessKeys(source) => source.duration,
+        }
+    }
+
     /// Whether another Region's Roles Anywhere is asked when the first fails.
     pub fn has_second_endpoint(&self) -> bool {
         matches!(&self.source, Source::RolesAnywhere(source) if source.fallback.is_some())
@@ -300,7 +298,7 @@ impl Session {
     /// The role whose credentials clients get; `None` for a user's own.
     pub fn role(&self) -> Option<&RoleArn> {
         let own = match &self.source {
-            Source::RolesAnywhere(source) => Some(&source.role),
+            Source::RolesAnywhere(source) => Some(&source.first.role),
             Source::AccessKeys(_) => None,
         };
         self.chain.last().map(|step| &step.role).or(own)
@@ -317,84 +315,32 @@ impl Session {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// A certificate, by CreateSession.
-    RolesAnywhere(Box<RolesAnywhere>),
+    RolesAnywhere(Box<CertificateSource>),
     /// A user's own keys.
-    AccessKeys(AccessKeys),
+    AccessKeys(AccessKeySource),
 }
 
 /// A user's own keys, and what is made of them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AccessKeys {
+pub struct AccessKeySource {
     /// Where they are.
-    pub keys: anchord_aws::access_keys::AccessKeys,
+    pub keys: AccessKeys,
     /// Whether they are exchanged for temporary credentials where no role is assumed with them.
     pub get_session_token: bool,
+    /// How long what is made of them is to last.
+    pub duration: Duration,
 }
 
 /// One certificate and the role it is turned into.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RolesAnywhere {
+pub struct CertificateSource {
     /// The certificate and its key.
     pub identity: anchord_identity::Source,
-    /// ARN of the trust anchor that issued the certificate.
-    pub trust_anchor: TrustAnchorArn,
-    /// The profile, in the trust anchor's Region and account.
-    pub profile: ProfileArn,
-    /// The role, in the same partition.
-    pub role: RoleArn,
-    /// The name CloudTrail shows.
-    pub role_session_name: Option<String>,
-    /// The Region that is asked for credentials.
-    pub region: Region,
-    /// `https://host[:port]` to ask instead of AWS's usual endpoint.
-    pub endpoint: Option<String>,
-    /// Who is asked when that endpoint fails for good.
-    pub fallback: Option<SecondEndpoint>,
-}
-
-/// Another Region's Roles Anywhere, with a trust anchor and a profile of its own for the same role.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SecondEndpoint {
-    /// Another than the session's, in the same partition; its Region is asked.
-    pub trust_anchor: TrustAnchorArn,
-    /// The profile, in this trust anchor's Region and account.
-    pub profile: ProfileArn,
-    /// `https://host[:port]` to ask instead of the Region's usual endpoint.
-    pub endpoint: Option<String>,
-}
-
-/// One role more, assumed with the credentials before it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// The role, in the session's partition.
-    pub role: RoleArn,
-    /// The name CloudTrail shows.
-    pub session_name: String,
-    /// What the role's owner asks for in the trust policy.
-    pub external_id: Option<String>,
-    /// 900 to 43200 whole seconds; 3600 at most where the credentials before it are a role's.
-    pub duration: Duration,
-    /// A session policy in JSON.
-    pub policy: Option<String>,
-    /// Managed policies that make the session's permissions smaller.
-    pub policy_arns: Vec<String>,
-    /// Session tags: names and values.
-    pub tags: Vec<(String, String)>,
-    /// The tags that go on through further roles.
-    pub transitive_tags: Vec<String>,
-    /// What CloudTrail shows of the person or program behind the session.
-    pub source_identity: Option<String>,
-    /// Where STS is asked.
-    pub sts: Sts,
-}
-
-/// Where STS is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sts {
-    /// The Region, which is signed for.
-    pub region: Region,
-    /// `https://host[:port]` to ask instead of the Region's usual endpoint.
-    pub endpoint: Option<String>,
+    /// What is asked for credentials.
+    pub first: CreateSession,
+    /// What is asked when that endpoint fails for good: another Region's Roles Anywhere, in the same partition, with a
+    /// trust anchor and a profile of its own for the same role.
+    pub fallback: Option<CreateSession>,
 }
 
 /// Settings for the daemon.
@@ -402,7 +348,7 @@ pub struct Sts {
 /// # Errors
 /// All mistakes of all layers.
 pub fn load(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle(arguments.into(), environment, Caller::Daemon)
+    check::settle(arguments.into(), environment, Reader::Daemon)
 }
 
 /// Settings for a verb that may run beside a daemon or without one, such as `credential-process`.
@@ -416,7 +362,7 @@ pub fn load_for_client(
     arguments: impl Into<Arguments>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    check::settle(arguments.into(), environment, Caller::Client)
+    check::settle(arguments.into(), environment, Reader::Client)
 }
 
 /// The same for a verb that asks a daemon first: a session of which flags and variables give a part is no mistake.
@@ -435,7 +381,7 @@ pub fn load_for_asking(
 /// # Errors
 /// All mistakes of both layers; having no session is one.
 pub fn load_flags(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle_flags(arguments.into(), environment, Caller::Daemon)
+    check::settle_flags(arguments.into(), environment, Reader::Daemon)
 }
 
 /// The same for a verb that calls AWS itself, which has no runtime directory and may have no session.
@@ -446,13 +392,13 @@ pub fn load_flags_for_client(
     arguments: impl Into<Arguments>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    check::settle_flags(arguments.into(), environment, Caller::Client)
+    check::settle_flags(arguments.into(), environment, Reader::Client)
 }
 
 /// Settings for asking a daemon for a session by its name, without a look into any file. `None` where flags or variables
 /// say more of the session, or anything is wrong with them.
 pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> Option<Settings> {
-    let settings = check::settle_flags(arguments.into(), environment, Caller::Client).ok()?;
+    let settings = check::settle_flags(arguments.into(), environment, Reader::Client).ok()?;
     (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
 }
 
@@ -471,7 +417,7 @@ pub fn load_place(arguments: impl Into<Arguments>, environment: &Environment) ->
         others.push(spec.variable);
     }
     let environment = environment.clone().without(|name| others.contains(&name));
-    check::settle_flags(arguments, &environment, Caller::Client)
+    check::settle_flags(arguments, &environment, Reader::Client)
 }
 
 /// Whether flags or variables name a settings file.
@@ -496,8 +442,8 @@ pub fn load_given<'a>(
 ) -> Result<Settings, Problems> {
     let arguments = Arguments::given(given)?;
     match arguments.of(&SELECTORS[0]).is_some() {
-        true => check::settle(arguments, environment, Caller::Client),
-        false => check::settle_flags(arguments, environment, Caller::Client),
+        true => check::settle(arguments, environment, Reader::Client),
+        false => check::settle_flags(arguments, environment, Reader::Client),
     }
 }
 
@@ -520,7 +466,7 @@ pub fn load_source(
 
 /// Who wants settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Caller {
+enum Reader {
     Daemon,
     Client,
 }

@@ -8,9 +8,9 @@
 pub struct OptionSpec {
     /// Where the file has it: `table.key`, or `key` at the top. `session.key` stands for `[session.NAME]`.
     pub key: &'static str,
-    /// The long flag, without dashes.
+    /// The long flag, without dashes; made from the key.
     pub flag: &'static str,
-    /// The environment variable.
+    /// The environment variable; made from the key.
     pub variable: &'static str,
     /// What its values look like.
     pub kind: Kind,
@@ -141,12 +141,73 @@ const fn key(key: &'static str, kind: Kind, sample: &'static str, doc: &'static 
     OptionSpec { key, flag: "", variable: "", kind, fallback: Fallback::Rule("none"), sample, doc }
 }
 
+/// An option whose flag and variable follow from its key.
+macro_rules! row {
+    (key: $key:literal, $($field:ident: $value:expr,)*) => {
+        OptionSpec {
+            key: $key,
+            flag: {
+                const FLAG: [u8; named($key).len()] = name("", $key, b'-');
+                text(&FLAG)
+            },
+            variable: {
+                const VARIABLE: [u8; PREFIX.len() + named($key).len()] = variable($key);
+                text(&VARIABLE)
+            },
+            $($field: $value,)*
+        }
+    };
+}
+
+/// What variables begin with.
+const PREFIX: &str = "ANCHORD_";
+
+/// What flags and variables name of a key: all of it, but not the tables that go without saying. `upstream.read_timeout`
+/// is `--read-timeout`, and `log.level` is `--log-level`.
+const fn named(key: &str) -> &[u8] {
+    let key = key.as_bytes();
+    let mut dot = 0;
+    while dot < key.len() && key[dot] != b'.' {
+        dot += 1;
+    }
+    match key.split_at(dot) {
+        (b"http" | b"session" | b"upstream", [b'.', name @ ..]) => name,
+        _ => key,
+    }
+}
+
+/// `prefix`, and what is named of the key with `between` the words.
+const fn name<const LENGTH: usize>(prefix: &str, key: &str, between: u8) -> [u8; LENGTH] {
+    let (prefix, key) = (prefix.as_bytes(), named(key));
+    let mut name = [between; LENGTH];
+    let mut at = 0;
+    while at < LENGTH {
+        let letter = if at < prefix.len() { prefix[at] } else { key[at - prefix.len()] };
+        if letter.is_ascii_alphanumeric() {
+            name[at] = letter;
+        }
+        at += 1;
+    }
+    name
+}
+
+const fn variable<const LENGTH: usize>(key: &str) -> [u8; LENGTH] {
+    let mut variable = name(PREFIX, key, b'_');
+    variable.make_ascii_uppercase();
+    variable
+}
+
+const fn text(name: &[u8]) -> &str {
+    match std::str::from_utf8(name) {
+        Ok(text) => text,
+        Err(_) => panic!("keys are ASCII"),
+    }
+}
+
 /// Tells where to read and which session is meant; has no key in the file.
 pub const SELECTORS: &[OptionSpec] = &[
-    OptionSpec {
+    row! {
         key: "config",
-        flag: "config",
-        variable: "ANCHORD_CONFIG",
         kind: Kind::Path,
         fallback: Fallback::Rule(
             "$XDG_CONFIG_HOME/anchord/anchord.toml (~/.config without it), else /etc/anchord/anchord.toml, else no file",
@@ -154,10 +215,8 @@ pub const SELECTORS: &[OptionSpec] = &[
         sample: "",
         doc: "The settings file",
     },
-    OptionSpec {
+    row! {
         key: "session",
-        flag: "session",
-        variable: "ANCHORD_SESSION",
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("the file's only session, or `default` when flags define it"),
         sample: "",
@@ -167,10 +226,8 @@ pub const SELECTORS: &[OptionSpec] = &[
 
 /// Every option that the file knows, in the order in which the sample has them.
 pub const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
+    row! {
         key: "runtime_directory",
-        flag: "runtime-directory",
-        variable: "ANCHORD_RUNTIME_DIRECTORY",
         kind: Kind::Path,
         fallback: Fallback::Rule(
             "$RUNTIME_DIRECTORY, else /run/anchord for root, else $XDG_RUNTIME_DIR/anchord",
@@ -178,388 +235,302 @@ pub const OPTIONS: &[OptionSpec] = &[
         sample: "\"/run/anchord\"",
         doc: "Directory of the socket, the bearer files and the token key",
     },
-    OptionSpec {
+    row! {
         key: "log.level",
-        flag: "log-level",
-        variable: "ANCHORD_LOG_LEVEL",
         kind: Kind::Text("error|warn|info|debug|trace"),
         fallback: Fallback::Value("info"),
         sample: "\"info\"",
         doc: "Log level: error, warn, info, debug or trace",
     },
-    OptionSpec {
+    row! {
         key: "log.format",
-        flag: "log-format",
-        variable: "ANCHORD_LOG_FORMAT",
         kind: Kind::Text("text|json"),
         fallback: Fallback::Value("text"),
         sample: "\"text\"",
         doc: "Log format: text for people, json for machines",
     },
-    OptionSpec {
+    row! {
         key: "http.listen",
-        flag: "listen",
-        variable: "ANCHORD_LISTEN",
         kind: Kind::List("ADDRESS:PORT"),
         fallback: Fallback::Value("127.0.0.1:9911"),
         sample: "[\"127.0.0.1:9911\"]",
         doc: "Loopback or link-local addresses that serve IMDS and container credentials",
     },
-    OptionSpec {
+    row! {
         key: "imds.enabled",
-        flag: "imds-enabled",
-        variable: "ANCHORD_IMDS_ENABLED",
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
         doc: "Serve credentials as the EC2 instance metadata service (IMDS) does",
     },
-    OptionSpec {
+    row! {
         key: "imds.session",
-        flag: "imds-session",
-        variable: "ANCHORD_IMDS_SESSION",
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("the only session; required when there are several"),
         sample: "\"bedrock\"",
         doc: "The session that IMDS serves",
     },
-    OptionSpec {
+    row! {
         key: "container.enabled",
-        flag: "container-enabled",
-        variable: "ANCHORD_CONTAINER_ENABLED",
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
         doc: "Serve container credentials",
     },
-    OptionSpec {
+    row! {
         key: "socket.enabled",
-        flag: "socket-enabled",
-        variable: "ANCHORD_SOCKET_ENABLED",
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
         doc: "Serve the Unix socket",
     },
-    OptionSpec {
+    row! {
         key: "socket.path",
-        flag: "socket-path",
-        variable: "ANCHORD_SOCKET_PATH",
         kind: Kind::Path,
         fallback: Fallback::Rule("anchord.sock in the runtime directory"),
         sample: "\"/run/anchord/anchord.sock\"",
         doc: "Path of the Unix socket",
     },
-    OptionSpec {
+    row! {
         key: "socket.mode",
-        flag: "socket-mode",
-        variable: "ANCHORD_SOCKET_MODE",
         kind: Kind::Text("OCTAL"),
         fallback: Fallback::Value("0600"),
         sample: "\"0600\"",
         doc: "Permissions of the Unix socket, in octal; a user with write permission can connect",
     },
-    OptionSpec {
+    row! {
         key: "upstream.connect_timeout",
-        flag: "connect-timeout",
-        variable: "ANCHORD_CONNECT_TIMEOUT",
         kind: Kind::Limit,
         fallback: Fallback::Value("5s"),
         sample: "\"5s\"",
         doc: "Time limit to connect to AWS; none or -1 for no limit",
     },
-    OptionSpec {
+    row! {
         key: "upstream.read_timeout",
-        flag: "read-timeout",
-        variable: "ANCHORD_READ_TIMEOUT",
         kind: Kind::Limit,
         fallback: Fallback::Value("10s"),
         sample: "\"10s\"",
         doc: "Time limit without data while waiting for AWS's answer; none or -1 for no limit",
     },
-    OptionSpec {
+    row! {
         key: "upstream.ca_file",
-        flag: "ca-file",
-        variable: "ANCHORD_CA_FILE",
         kind: Kind::Path,
         fallback: Fallback::Rule("AWS_CA_BUNDLE, else the system's"),
         sample: "\"/etc/anchord/proxy-ca.pem\"",
         doc: "CA bundle (PEM) used to verify TLS servers",
     },
-    OptionSpec {
+    row! {
         key: "upstream.use_fips_endpoint",
-        flag: "use-fips-endpoint",
-        variable: "ANCHORD_USE_FIPS_ENDPOINT",
         kind: Kind::Switch,
         fallback: Fallback::Rule("AWS_USE_FIPS_ENDPOINT, else false"),
         sample: "false",
         doc: "Use FIPS endpoints (cryptography validated under FIPS 140)",
     },
-    OptionSpec {
+    row! {
         key: "upstream.use_dualstack_endpoint",
-        flag: "use-dualstack-endpoint",
-        variable: "ANCHORD_USE_DUALSTACK_ENDPOINT",
         kind: Kind::Switch,
         fallback: Fallback::Rule("AWS_USE_DUALSTACK_ENDPOINT, else false"),
         sample: "false",
         doc: "Use dual-stack (IPv4 and IPv6) endpoints",
     },
-    OptionSpec {
+    row! {
         key: "session.source",
-        flag: "source",
-        variable: "ANCHORD_SOURCE",
         kind: Kind::Text("roles-anywhere|access-keys"),
         fallback: Fallback::Value("roles-anywhere"),
         sample: "\"roles-anywhere\"",
         doc: "What the session starts from: roles-anywhere (a certificate) or access-keys (a user's own keys)",
     },
-    OptionSpec {
+    row! {
         key: "session.certificate",
-        flag: "certificate",
-        variable: "ANCHORD_CERTIFICATE",
         kind: Kind::Place,
         fallback: Fallback::Required,
         sample: "\"/etc/anchord/leaf.pem\"",
         doc: "Certificate, with or without intermediates: a PEM or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, spiffe: or spiffe://ID",
     },
-    OptionSpec {
+    row! {
         key: "session.private_key",
-        flag: "private-key",
-        variable: "ANCHORD_PRIVATE_KEY",
         kind: Kind::Place,
         fallback: Fallback::Rule("where the certificate is"),
         sample: "\"/etc/anchord/key.pem\"",
         doc: "Private key of the certificate: a PEM (also TSS2) or PKCS#12 file, credential:NAME, env:VARIABLE, pkcs11:URI, or tpm:0x81000001 for a TPM's handle",
     },
-    OptionSpec {
+    row! {
         key: "session.intermediates",
-        flag: "intermediates",
-        variable: "ANCHORD_INTERMEDIATES",
         kind: Kind::Place,
         fallback: Fallback::Rule("none"),
         sample: "\"/etc/anchord/chain.pem\"",
         doc: "Intermediate certificates between the leaf and the trust anchor: a PEM file, credential:NAME or env:VARIABLE",
     },
-    OptionSpec {
+    row! {
         key: "session.passphrase",
-        flag: "passphrase",
-        variable: "ANCHORD_PASSPHRASE",
         kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|prompt|pass:TEXT"),
         fallback: Fallback::Rule("none"),
         sample: "\"file:/etc/anchord/passphrase\"",
         doc: "Source of the key's passphrase, PIN or authorization value; credential is systemd's LoadCredential",
     },
-    OptionSpec {
+    row! {
         key: "session.certificate_fingerprint",
-        flag: "certificate-fingerprint",
-        variable: "ANCHORD_CERTIFICATE_FINGERPRINT",
         kind: Kind::List("sha256:HEX"),
         fallback: Fallback::Rule("any"),
         sample: "[\"sha256:6f1d4c0e8f4be0d5b1f0b6d2a7c39c0a5d2f8e7b1a4c3d6e9f0a1b2c3d4e5f60\"]",
         doc: "Fingerprints of the only certificates to accept, as `openssl x509 -fingerprint -sha256` prints them",
     },
-    OptionSpec {
+    row! {
         key: "session.certificate_subject",
-        flag: "certificate-subject",
-        variable: "ANCHORD_CERTIFICATE_SUBJECT",
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("any"),
         sample: "\"CN=robot-7,O=Acme\"",
         doc: "Attributes that the certificate's subject must have; selects one of several certificates",
     },
-    OptionSpec {
+    row! {
         key: "session.certificate_issuer",
-        flag: "certificate-issuer",
-        variable: "ANCHORD_CERTIFICATE_ISSUER",
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("any"),
         sample: "\"CN=Factory CA\"",
         doc: "Attributes that the certificate's issuer must have",
     },
-    OptionSpec {
+    row! {
         key: "session.certificate_serial",
-        flag: "certificate-serial",
-        variable: "ANCHORD_CERTIFICATE_SERIAL",
         kind: Kind::Text("SERIAL"),
         fallback: Fallback::Rule("any"),
         sample: "\"0x1a2b3c\"",
         doc: "Serial number of the certificate: hexadecimal after 0x, else decimal",
     },
-    OptionSpec {
+    row! {
         key: "session.pkcs11_module",
-        flag: "pkcs11-module",
-        variable: "ANCHORD_PKCS11_MODULE",
         kind: Kind::Path,
         fallback: Fallback::Rule("p11-kit's, for all modules of this host"),
         sample: "\"/usr/lib/softhsm/libsofthsm2.so\"",
         doc: "PKCS#11 module to use if a pkcs11: URI has no module-path",
     },
-    OptionSpec {
+    row! {
         key: "session.tpm",
-        flag: "tpm",
-        variable: "ANCHORD_TPM",
         kind: Kind::Text("device:PATH|swtpm:host=HOST,port=PORT|swtpm:path=PATH"),
         fallback: Fallback::Value("device:/dev/tpmrm0"),
         sample: "\"device:/dev/tpmrm0\"",
         doc: "TPM that holds the key, in the form of TPM2TOOLS_TCTI",
     },
-    OptionSpec {
+    row! {
         key: "session.spiffe_socket",
-        flag: "spiffe-socket",
-        variable: "ANCHORD_SPIFFE_SOCKET",
         kind: Kind::Text("unix:///PATH|tcp://ADDRESS:PORT"),
         fallback: Fallback::Rule("SPIFFE_ENDPOINT_SOCKET"),
         sample: "\"unix:///run/spire/agent/public/api.sock\"",
         doc: "Workload API address of the SPIFFE agent, for a certificate spiffe: or spiffe://trust.domain/path",
     },
-    OptionSpec {
+    row! {
         key: "session.spiffe_hint",
-        flag: "spiffe-hint",
-        variable: "ANCHORD_SPIFFE_HINT",
         kind: Kind::Text("HINT"),
         fallback: Fallback::Rule("any"),
         sample: "\"internal\"",
         doc: "Hint of the SVID to use if the agent offers several",
     },
-    OptionSpec {
+    row! {
         key: "session.trust_anchor_arn",
-        flag: "trust-anchor-arn",
-        variable: "ANCHORD_TRUST_ANCHOR_ARN",
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae-3fc2-4a1c-9d0c-3a5f8d2b7c11\"",
         doc: "ARN of the trust anchor that issued the certificate",
     },
-    OptionSpec {
+    row! {
         key: "session.profile_arn",
-        flag: "profile-arn",
-        variable: "ANCHORD_PROFILE_ARN",
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70-58b1-4a0e-8f57-0c6d1e2b3a44\"",
         doc: "ARN of the Roles Anywhere profile, in the trust anchor's account and Region",
     },
-    OptionSpec {
+    row! {
         key: "session.role_arn",
-        flag: "role-arn",
-        variable: "ANCHORD_ROLE_ARN",
         kind: Kind::Text("ARN"),
         fallback: Fallback::Required,
         sample: "\"arn:aws:iam::123456789012:role/bedrock\"",
         doc: "ARN of the role to assume",
     },
-    OptionSpec {
+    row! {
         key: "session.duration",
-        flag: "duration",
-        variable: "ANCHORD_DURATION",
         kind: Kind::Span,
         fallback: Fallback::Value("1h"),
         sample: "\"1h\"",
         doc: "Life of the credentials, 15m to 12h; the profile may shorten it",
     },
-    OptionSpec {
+    row! {
         key: "session.role_session_name",
-        flag: "role-session-name",
-        variable: "ANCHORD_ROLE_SESSION_NAME",
         kind: Kind::Text("NAME"),
         fallback: Fallback::Rule("AWS takes the certificate's serial number"),
         sample: "\"build-host-7\"",
         doc: "Role session name that CloudTrail shows; refused unless the profile accepts role session names",
     },
-    OptionSpec {
+    row! {
         key: "session.region",
-        flag: "region",
-        variable: "ANCHORD_REGION",
         kind: Kind::Text("REGION"),
         fallback: Fallback::Rule("the trust anchor's; required with access keys"),
         sample: "\"us-east-1\"",
         doc: "Region in which clients use the credentials",
     },
-    OptionSpec {
+    row! {
         key: "session.roles_anywhere_region",
-        flag: "roles-anywhere-region",
-        variable: "ANCHORD_ROLES_ANYWHERE_REGION",
         kind: Kind::Text("REGION"),
         fallback: Fallback::Value("auto"),
         sample: "\"auto\"",
         doc: "Region of the Roles Anywhere endpoint; auto takes it from the ARNs",
     },
-    OptionSpec {
+    row! {
         key: "session.endpoint",
-        flag: "endpoint",
-        variable: "ANCHORD_ENDPOINT",
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, by Region"),
         sample: "\"https://rolesanywhere.us-east-1.amazonaws.com\"",
         doc: "Roles Anywhere endpoint (https://) in place of AWS's usual one, such as a VPC endpoint",
     },
-    OptionSpec {
+    row! {
         key: "session.fallback_trust_anchor_arn",
-        flag: "fallback-trust-anchor-arn",
-        variable: "ANCHORD_FALLBACK_TRUST_ANCHOR_ARN",
         kind: Kind::Text("ARN"),
         fallback: Fallback::Rule("no second endpoint"),
         sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:trust-anchor/7d3e9f21-6a4b-4c58-8e1f-2b9c0d4a6e53\"",
         doc: "ARN of a second trust anchor, usually in another Region, used while the first endpoint fails",
     },
-    OptionSpec {
+    row! {
         key: "session.fallback_profile_arn",
-        flag: "fallback-profile-arn",
-        variable: "ANCHORD_FALLBACK_PROFILE_ARN",
         kind: Kind::Text("ARN"),
         fallback: Fallback::Rule("no second endpoint"),
         sample: "\"arn:aws:rolesanywhere:us-west-2:123456789012:profile/5b8c1d60-9e2f-4a73-b6d4-8f0a3c7e1d92\"",
         doc: "ARN of the profile for the same role, in the fallback trust anchor's account and Region",
     },
-    OptionSpec {
+    row! {
         key: "session.fallback_endpoint",
-        flag: "fallback-endpoint",
-        variable: "ANCHORD_FALLBACK_ENDPOINT",
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, in the fallback trust anchor's Region"),
         sample: "\"https://rolesanywhere.us-west-2.amazonaws.com\"",
         doc: "Roles Anywhere endpoint (https://) in place of the second Region's usual one",
     },
-    OptionSpec {
+    row! {
         key: "session.access_keys",
-        flag: "access-keys",
-        variable: "ANCHORD_ACCESS_KEYS",
         kind: Kind::Text("file:PATH|credential:NAME|env:VARIABLE|env"),
         fallback: Fallback::Rule("none; needed by source = access-keys"),
         sample: "\"file:/etc/anchord/access-keys\"",
         doc: "Source of a user's access keys: a file of the SDKs or IAM, or ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     },
-    OptionSpec {
+    row! {
         key: "session.get_session_token",
-        flag: "get-session-token",
-        variable: "ANCHORD_GET_SESSION_TOKEN",
         kind: Kind::Switch,
         fallback: Fallback::Value("true"),
         sample: "true",
         doc: "Exchange access keys for temporary credentials (IMDS needs them); false hands out the keys themselves",
     },
-    OptionSpec {
+    row! {
         key: "session.assume_role",
-        flag: "assume-role",
-        variable: "ANCHORD_ASSUME_ROLE",
         kind: Kind::Steps,
         fallback: Fallback::Rule("none"),
         sample: "[\"arn:aws:iam::210987654321:role/models\"]",
         doc: "Roles to assume one after the other; clients get the credentials of the last",
     },
-    OptionSpec {
+    row! {
         key: "session.sts_region",
-        flag: "sts-region",
-        variable: "ANCHORD_STS_REGION",
         kind: Kind::Text("REGION"),
         fallback: Fallback::Rule("`region`"),
         sample: "\"us-east-1\"",
         doc: "Region of the STS endpoint",
     },
-    OptionSpec {
+    row! {
         key: "session.sts_endpoint",
-        flag: "sts-endpoint",
-        variable: "ANCHORD_STS_ENDPOINT",
         kind: Kind::Text("URL"),
         fallback: Fallback::Rule("AWS's own, by Region"),
         sample: "\"https://sts.us-east-1.amazonaws.com\"",

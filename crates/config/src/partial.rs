@@ -1,14 +1,13 @@
 //! Options of a session that no settings file defines and that flags and variables do not complete. A daemon may have the
 //! session: what was stated of it can be compared with the daemon's.
 
-use super::Caller;
 use super::Fact;
+use super::Reader;
 use super::Settings;
 use super::check;
 use super::environment::Environment;
 use super::facts::facts_of_caller;
 use super::layers::Arguments;
-use super::layers::Found;
 use super::layers::Layers;
 use super::layers::SessionLayer;
 use super::options::Fallback;
@@ -17,6 +16,7 @@ use super::options::OptionSpec;
 use super::options::option;
 use super::problem::Origin;
 use super::problem::Problems;
+use super::setting::Setting;
 
 /// A part of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Partial {
 /// Settings for asking a daemon; those of a part of a session have no session, but [`Settings::partial`].
 pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let mut layers = Layers::read(arguments, environment, Caller::Client, &mut problems);
-    let settled = check::settle_layers(&layers, Caller::Client, problems);
+    let mut layers = Layers::read(arguments, environment, Reader::Client, &mut problems);
+    let settled = check::settle_layers(&layers, Reader::Client, problems);
     let origins = layers.session_flags();
     if settled.is_ok() || origins.is_empty() || !layers.file.sessions.is_empty() || layers.file.incomplete {
         return settled;
@@ -46,7 +46,7 @@ pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<
         layers.arguments.put(spec, vec![value]);
     }
     // Mistakes elsewhere are reported with what is missing.
-    match check::settle_layers(&layers, Caller::Client, Vec::new()) {
+    match check::settle_layers(&layers, Reader::Client, Vec::new()) {
         Ok(whole) if !missing.is_empty() => Ok(part_of(whole, origins, &missing, &layers)),
         _ => settled,
     }
@@ -55,7 +55,7 @@ pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<
 fn missing(layers: &Layers<'_>) -> Vec<&'static OptionSpec> {
     let layer = SessionLayer { name: "", table: None, takes_flags: true };
     let is_missing = |spec: &&OptionSpec| {
-        spec.fallback == Fallback::Required && matches!(layers.find(spec, Some(&layer)), Found::Absent)
+        spec.fallback == Fallback::Required && matches!(layers.find(spec, Some(&layer)), Setting::Absent)
     };
     OPTIONS.iter().filter(|spec| spec.table() == "session").filter(is_missing).collect()
 }

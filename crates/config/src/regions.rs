@@ -42,8 +42,8 @@ pub fn doubt_about(region: &Region) -> Option<Doubt> {
 pub fn doubts_of(session: &Session) -> Vec<Doubt> {
     let mut regions: Vec<(&str, Region)> = Vec::new();
     if let Source::RolesAnywhere(source) = &session.source {
-        regions.push(("trust_anchor_arn", source.trust_anchor.region()));
-        regions.push(("roles_anywhere_region", source.region.clone()));
+        regions.push(("trust_anchor_arn", source.first.trust_anchor.region()));
+        regions.push(("roles_anywhere_region", source.first.region.clone()));
         let fallback = source.fallback.as_ref();
         regions.extend(fallback.map(|second| ("fallback_trust_anchor_arn", second.trust_anchor.region())));
     }

@@ -1,25 +1,26 @@
 //! Which sessions there are, what each is made of, and whether its parts agree.
 
-use super::RolesAnywhere;
+use super::CertificateSource;
 use super::Session;
 use super::Source;
-use super::Step;
-use super::Sts;
 use super::check::Check;
 use super::check::NONE;
-use super::check::Value;
 use super::check::no_session;
 use super::check::quoted;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::step::Around;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::CreateSession;
+use anchord_aws::upstream::Sts;
 use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
@@ -43,7 +44,7 @@ impl<'a> Check<'a> {
             self.report_no_sessions();
         }
         let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
-        if let (Value::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
+        if let (Setting::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
             let given: Vec<_> = flags.iter().map(Origin::to_string).collect();
             let fault = Fault::new(format!(
                 "{} could be about any of the sessions {}",
@@ -80,7 +81,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn check_picked(&mut self, picked: &Value<String>, names: &[&str]) {
-        if let Value::Is(name, origin) = picked
+        if let Setting::There((name, origin)) = picked
             && !names.contains(&name.as_str())
             && !names.is_empty()
             && !self.layers.file.incomplete
@@ -97,31 +98,30 @@ impl<'a> Check<'a> {
             self.note_default(spec.key, scope, NONE);
         }
         match self.one("session.source", scope, values::source) {
-            Value::Is(values::SourceKind::AccessKeys, _) => self.session_of_keys(layer, variant),
-            Value::Is(values::SourceKind::RolesAnywhere, _) => {
+            Setting::There((values::SourceKind::AccessKeys, _)) => self.session_of_keys(layer, variant),
+            Setting::There((values::SourceKind::RolesAnywhere, _)) => {
                 self.warn_of_keys(layer);
                 self.session_of_certificate(layer, variant)
             }
-            Value::Absent | Value::Broken => None,
+            Setting::Absent | Setting::Reported => None,
         }
     }
 
     fn session_of_certificate(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
         let scope = Some(layer);
-        let source = self.roles_anywhere(layer);
+        let source = self.certificate_source(layer, variant);
         let anchor = source.anchor.get().cloned();
-        let duration = self.one("session.duration", scope, values::session_duration);
         let region = self.one("session.region", scope, values::region);
         self.report_missing(layer, &required_options());
-        if let (Value::Absent, Some(anchor)) = (&region, &anchor) {
+        if let (Setting::Absent, Some(anchor)) = (&region, &anchor) {
             self.note_default("session.region", scope, &quoted(anchor.region().as_str()));
         }
         if let Some(anchor) = &anchor {
             self.check_region(anchor, &region);
         }
         let region = region.optional()?.or_else(|| anchor.as_ref().map(TrustAnchorArn::region));
-        let sts = self.sts(layer, region.clone());
-        let usual = region.clone().map(|region| Sts { region, endpoint: None });
+        let sts = self.sts(layer, region.clone(), variant);
+        let usual = region.clone().map(|region| Sts { region, endpoint: None, variant });
         let around = Around {
             partition: anchor.as_ref().map(TrustAnchorArn::partition),
             sts: sts.as_ref().or(usual.as_ref())?,
@@ -135,7 +135,6 @@ impl<'a> Check<'a> {
             name: layer.name.into(),
             source: Source::RolesAnywhere(Box::new(source.whole?)),
             chain: chain?,
-            duration: duration.required()?,
             region: region?,
             sts: sts?,
             variant,
@@ -143,7 +142,7 @@ impl<'a> Check<'a> {
     }
 
     /// A second Region helps a chain only if STS of the first is not needed.
-    fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[Step]) {
+    fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[AssumeRole]) {
         let Some(step) = chain.first() else { return };
         self.warnings.push(format!(
             "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}; \
@@ -153,7 +152,7 @@ impl<'a> Check<'a> {
     }
 
     /// The certificate and what it is turned into.
-    fn roles_anywhere(&mut self, layer: &SessionLayer<'_>) -> Certified {
+    fn certificate_source(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Certified {
         let scope = Some(layer);
         let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
@@ -167,25 +166,28 @@ impl<'a> Check<'a> {
         self.check_profile(&trust_anchor, &profile, "");
         self.check_asked_region(layer, &trust_anchor, &asked_region);
         self.check_role(&trust_anchor, &role);
+        let duration = self.one("session.duration", scope, values::session_duration);
         let anchor = trust_anchor.clone();
         let whole = || {
             let (trust_anchor, asked_region) = (trust_anchor.required()?, asked_region.required()?);
-            Some(RolesAnywhere {
-                identity: identity?,
+            let first = CreateSession {
+                region: asked_region.unwrap_or_else(|| trust_anchor.region()),
+                trust_anchor,
                 profile: profile.required()?,
                 role: role.required()?,
+                duration: duration.required()?,
                 role_session_name: role_session_name.optional()?,
-                region: asked_region.unwrap_or_else(|| trust_anchor.region()),
                 endpoint: endpoint.optional()?,
-                fallback: fallback?,
-                trust_anchor,
-            })
+                variant,
+            };
+            let fallback = fallback?.map(|second| second.call(&first));
+            Some(CertificateSource { identity: identity?, first, fallback })
         };
         Certified { whole: whole(), anchor }
     }
 
     pub(super) fn report_missing(&mut self, layer: &SessionLayer<'_>, required: &[&OptionSpec]) {
-        let is_missing = |spec: &&&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Found::Absent);
+        let is_missing = |spec: &&&OptionSpec| matches!(self.layers.find(spec, Some(layer)), Setting::Absent);
         let missing: Vec<_> = required.iter().filter(is_missing).collect();
         if missing.is_empty() || self.layers.file.incomplete {
             return;
@@ -215,7 +217,7 @@ impl<'a> Check<'a> {
         profile: &Value<ProfileArn>,
         which: &str,
     ) {
-        let (Some(anchor), Value::Is(profile, origin)) = (trust_anchor.get(), profile) else { return };
+        let (Some(anchor), Setting::There((profile, origin))) = (trust_anchor.get(), profile) else { return };
         let pairs = [
             ("partition", profile.partition().to_owned(), anchor.partition().to_owned()),
             ("Region", profile.region().to_string(), anchor.region().to_string()),
@@ -236,9 +238,9 @@ impl<'a> Check<'a> {
         trust_anchor: &Value<TrustAnchorArn>,
         asked: &Value<Option<Region>>,
     ) {
-        let Value::Is(anchor, anchor_origin) = trust_anchor else { return };
+        let Setting::There((anchor, anchor_origin)) = trust_anchor else { return };
         let (home, partition) = (anchor.region(), anchor.partition());
-        if let Value::Is(Some(asked), origin) = asked
+        if let Setting::There((Some(asked), origin)) = asked
             && *asked != home
         {
             let fault = Fault::new(format!(
@@ -258,7 +260,7 @@ impl<'a> Check<'a> {
     fn check_region(&mut self, anchor: &TrustAnchorArn, region: &Value<Region>) {
         let (home, partition) = (anchor.region(), anchor.partition());
         if home.partition().as_str() == partition
-            && let Value::Is(region, origin) = region
+            && let Setting::There((region, origin)) = region
             && region.partition().as_str() != partition
         {
             let fault = Fault::new(format!("Region {region} is in partition {}", region.partition()))
@@ -268,7 +270,7 @@ impl<'a> Check<'a> {
     }
 
     fn check_role(&mut self, trust_anchor: &Value<TrustAnchorArn>, role: &Value<RoleArn>) {
-        let (Some(anchor), Value::Is(role, origin)) = (trust_anchor.get(), role) else { return };
+        let (Some(anchor), Setting::There((role, origin))) = (trust_anchor.get(), role) else { return };
         if role.partition() != anchor.partition() {
             let fault = Fault::new("the role and the trust anchor must share their partition").hint(format!(
                 "the role's is {}, the trust anchor's {}",
@@ -282,7 +284,7 @@ impl<'a> Check<'a> {
 
 /// A certificate's part of a session, and its trust anchor even where something else is wrong.
 struct Certified {
-    whole: Option<RolesAnywhere>,
+    whole: Option<CertificateSource>,
     anchor: Value<TrustAnchorArn>,
 }
 

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use super::Step;
-use super::Sts;
 use super::check::Check;
 use super::check::NONE;
-use super::check::Value;
 use super::check::quoted;
 use super::file::FileStep;
 use super::file::Given;
-use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
 use super::problem::Origin;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_aws::upstream::AssumeRole;
+use anchord_aws::upstream::Sts;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
+use anchord_core::endpoint::Variant;
 
 const ASSUME_ROLE: &str = "session.assume_role";
 /// AWS grants no more to a role that is assumed by a role ("role chaining", STS API reference, AssumeRole).
@@ -41,11 +42,16 @@ pub(super) struct Around<'a> {
 
 impl Check<'_> {
     /// Where STS is asked; `None` when something is wrong with it.
-    pub(super) fn sts(&mut self, layer: &SessionLayer<'_>, region: Option<Region>) -> Option<Sts> {
+    pub(super) fn sts(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        region: Option<Region>,
+        variant: Variant,
+    ) -> Option<Sts> {
         let scope = Some(layer);
         let asked = self.one("session.sts_region", scope, values::region);
         let endpoint = self.one("session.sts_endpoint", scope, values::endpoint);
-        if let (Value::Is(asked, origin), Some(region)) = (&asked, &region)
+        if let (Setting::There((asked, origin)), Some(region)) = (&asked, &region)
             && asked.partition() != region.partition()
         {
             let fault = Fault::new(format!("`sts_region` {asked} is in partition {}", asked.partition()))
@@ -53,14 +59,14 @@ impl Check<'_> {
             self.report(origin.clone(), fault);
             return None;
         }
-        if let (Value::Absent, Some(region)) = (&asked, &region) {
+        if let (Setting::Absent, Some(region)) = (&asked, &region) {
             self.note_default("session.sts_region", scope, &quoted(region.as_str()));
         }
-        Some(Sts { region: asked.optional()?.or(region)?, endpoint: endpoint.optional()? })
+        Some(Sts { region: asked.optional()?.or(region)?, endpoint: endpoint.optional()?, variant })
     }
 
     /// `None` when something is wrong with one of them.
-    pub(super) fn chain(&mut self, layer: &SessionLayer<'_>, around: Around<'_>) -> Option<Vec<Step>> {
+    pub(super) fn chain(&mut self, layer: &SessionLayer<'_>, around: Around<'_>) -> Option<Vec<AssumeRole>> {
         let mut steps = Vec::new();
         for (index, step) in self.steps(layer)?.iter().enumerate() {
             steps.push(StepCheck { check: self, layer, index, step }.step(around));
@@ -72,17 +78,17 @@ impl Check<'_> {
     fn steps(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<FileStep>> {
         let of_role = |role: &Given| FileStep {
             line: 0,
-            values: [("role_arn", Some(vec![role.clone()]))].into_iter().collect(),
+            values: [("role_arn", Setting::There(vec![role.clone()]))].into_iter().collect(),
         };
         let tables = layer.table.map(|table| table.steps.as_slice()).unwrap_or_default();
         match self.layers.find(option(ASSUME_ROLE), Some(layer)) {
-            Found::Values(given) => {
+            Setting::There(given) => {
                 // Notes them; what is wrong with one is told with its step.
                 self.many(ASSUME_ROLE, Some(layer), values::text)?;
                 Some(given.iter().map(of_role).collect())
             }
-            Found::Broken => None,
-            Found::Absent => {
+            Setting::Reported => None,
+            Setting::Absent => {
                 self.note_default(ASSUME_ROLE, Some(layer), NONE);
                 Some(tables.to_vec())
             }
@@ -99,7 +105,7 @@ struct StepCheck<'c, 'a, 'l> {
 }
 
 impl StepCheck<'_, '_, '_> {
-    fn step(&mut self, around: Around<'_>) -> Option<Step> {
+    fn step(&mut self, around: Around<'_>) -> Option<AssumeRole> {
         let role = self.one("role_arn", values::role);
         let session_name = self.one("session_name", values::role_session_name);
         let external_id = self.one("external_id", external_id);
@@ -117,7 +123,7 @@ impl StepCheck<'_, '_, '_> {
         self.check_number("tags", tags.as_deref(), MOST_TAGS);
         self.check_tag_names(tags.as_deref().unwrap_or_default());
         self.check_transitive(&tags, &transitive_tags);
-        Some(Step {
+        Some(AssumeRole {
             role: role.required()?,
             session_name: session_name.optional()?.unwrap_or_else(|| self.usual_session_name()),
             external_id: external_id.optional()?,
@@ -136,33 +142,32 @@ impl StepCheck<'_, '_, '_> {
         format!("anchord-{}", self.layer.name).chars().take(LONGEST).collect()
     }
 
-    fn given(&self, key: &'static str) -> Option<Option<Vec<Given>>> {
-        self.step.values.get(key).cloned()
+    fn given(&self, key: &'static str) -> Setting<Vec<Given>> {
+        self.step.values.get(key).cloned().unwrap_or(Setting::Absent)
     }
 
     fn one<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Value<T> {
         let given = match self.given(key) {
-            None => return Value::Absent,
-            Some(None) => return Value::Broken,
-            Some(Some(mut given)) => given.pop(),
+            Setting::Absent => return Setting::Absent,
+            Setting::Reported => return Setting::Reported,
+            Setting::There(mut given) => given.pop(),
         };
-        let Some(given) = given else { return Value::Broken };
+        let Some(given) = given else { return Setting::Reported };
         match values::plain(&given.text).and_then(&parse) {
             Ok(value) => {
                 let shown = if key == "external_id" { "[redacted]" } else { &given.text };
                 self.note(key, quoted(shown), &given.origin);
-                Value::Is(value, given.origin)
+                Setting::There((value, given.origin))
             }
             Err(fault) => {
                 self.report(key, &given.origin, fault);
-                Value::Broken
+                Setting::Reported
             }
         }
     }
 
     fn many<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<Vec<T>> {
-        let Some(given) = self.given(key) else { return Some(Vec::new()) };
-        let given = given?;
+        let Some(given) = self.given(key).settled()? else { return Some(Vec::new()) };
         let mut parsed = Vec::new();
         for value in &given {
             match values::plain(&value.text).and_then(&parse) {
@@ -198,7 +203,7 @@ impl StepCheck<'_, '_, '_> {
     fn sts(&mut self, around: Around<'_>) -> Option<Sts> {
         let region = self.one("sts_region", values::region);
         let endpoint = self.one("sts_endpoint", values::endpoint);
-        if let (Value::Is(region, origin), Some(partition)) = (&region, around.partition)
+        if let (Setting::There((region, origin)), Some(partition)) = (&region, around.partition)
             && region.partition().as_str() != partition
         {
             let (fault, origin) =
@@ -212,19 +217,20 @@ impl StepCheck<'_, '_, '_> {
         Some(Sts {
             region: region.unwrap_or_else(|| around.sts.region.clone()),
             endpoint: endpoint.or(usual),
+            variant: around.sts.variant,
         })
     }
 
     fn check_role(&mut self, role: &Value<RoleArn>, around: Around<'_>) {
         match (role, around.partition) {
-            (Value::Absent, _) => {
+            (Setting::Absent, _) => {
                 let origin =
                     Origin::File { path: self.check.layers.file.shown.clone(), line: self.step.line };
                 let fault =
                     Fault::new(format!("[[session.{}.assume_role]] lacks `role_arn`", self.layer.name));
                 self.check.report(origin, fault);
             }
-            (Value::Is(role, origin), Some(partition)) if role.partition() != partition => {
+            (Setting::There((role, origin)), Some(partition)) if role.partition() != partition => {
                 let fault = Fault::new(format!("the role is of partition {}", role.partition()))
                     .hint(format!("the session is of {partition}, whose credentials hold nowhere else"));
                 self.report("role_arn", &origin.clone(), fault);
@@ -236,7 +242,7 @@ impl StepCheck<'_, '_, '_> {
     fn duration(&mut self, duration: Value<Duration>, around: Around<'_>) -> Option<Duration> {
         let is_free = around.begins_with_a_user && self.index == 0;
         match duration {
-            Value::Is(duration, origin) if duration > LONGEST_OF_A_CHAIN && !is_free => {
+            Setting::There((duration, origin)) if duration > LONGEST_OF_A_CHAIN && !is_free => {
                 let fault = Fault::new("AWS grants 1h at most to a role that is assumed by a role")
                     .hint("leave `duration` out, or make it 1h or less; sessions are renewed in any case");
                 self.report("duration", &origin, fault);
@@ -271,7 +277,10 @@ impl StepCheck<'_, '_, '_> {
 
     /// What is wrong with a list as a whole is told where it begins.
     fn report_list(&mut self, key: &'static str, fault: Fault) {
-        let origin = self.given(key).flatten().and_then(|given| Some(given.first()?.origin.clone()));
+        let origin = match self.given(key) {
+            Setting::There(given) => given.first().map(|given| given.origin.clone()),
+            Setting::Absent | Setting::Reported => None,
+        };
         self.report(key, &origin.unwrap_or(Origin::Default), fault);
     }
 

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::Caller;
+use super::Reader;
 use super::Upstream;
 use super::check::Check;
 use super::check::NONE;
-use super::check::Value;
 use super::check::quoted;
 use super::problem::Origin;
 use super::report::without_login;
+use super::setting::Setting;
+use super::setting::Value;
 use super::values;
 use anchord_core::endpoint::Variant;
 use anchord_core::secret::Secret;
@@ -27,10 +28,10 @@ impl Check<'_> {
         Some(Upstream {
             connect_timeout: connect_timeout.required()?,
             read_timeout: read_timeout.required()?,
-            ca_file: ca_file?,
+            ca_file: ca_file.optional()?,
             variant: variant?,
-            proxy: proxy?.map(Secret::new),
-            no_proxy: no_proxy?,
+            proxy: proxy.settled()?.map(Secret::new),
+            no_proxy: no_proxy.settled()?,
             verifies_servers: true,
         })
     }
@@ -44,21 +45,21 @@ impl Check<'_> {
     }
 
     /// The SDKs' variable holds where nobody gave a file.
-    fn ca_file(&mut self) -> Option<Option<PathBuf>> {
+    fn ca_file(&mut self) -> Value<PathBuf> {
         const SHARED: &str = "AWS_CA_BUNDLE";
         let own = self.path("upstream.ca_file", None);
         match (own, self.layers.environment.get(SHARED)) {
-            (Value::Absent, Some(text)) => {
+            (Setting::Absent, Some(text)) => {
                 let origin = Origin::Variable(SHARED.into());
                 if let Err(fault) = values::place(text) {
                     self.report(origin, fault);
-                    return None;
+                    return Setting::Reported;
                 }
                 let path = self.layers.environment.current_dir().join(text);
-                self.note_path("upstream.ca_file".into(), &path, origin);
-                Some(Some(path))
+                self.note_path("upstream.ca_file".into(), &path, origin.clone());
+                Setting::There((path, origin))
             }
-            (own, _) => own.optional(),
+            (own, _) => own,
         }
     }
 
@@ -66,7 +67,7 @@ impl Check<'_> {
     fn endpoint_switch(&mut self, key: &str, shared: &str) -> Option<bool> {
         let own = self.one(key, None, values::switch);
         match (own, self.layers.environment.get(shared)) {
-            (Value::Absent, Some(text)) => {
+            (Setting::Absent, Some(text)) => {
                 let origin = Origin::Variable(shared.into());
                 let parsed = values::plain(text).and_then(|text| values::switch(&text.to_ascii_lowercase()));
                 match parsed {
@@ -80,7 +81,7 @@ impl Check<'_> {
                     }
                 }
             }
-            (Value::Absent, None) => {
+            (Setting::Absent, None) => {
                 self.note_default(key, None, "false");
                 Some(false)
             }
@@ -89,24 +90,24 @@ impl Check<'_> {
     }
 
     /// A variable that all tools share. It may hold a password, so no message repeats it.
-    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Option<Option<String>> {
+    fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         let environment = self.layers.environment;
         let Some((name, text)) = names.iter().find_map(|name| Some((*name, environment.get(name)?))) else {
             self.origins.note(key, NONE, Origin::Default);
-            return Some(None);
+            return Setting::Absent;
         };
         let origin = Origin::Variable(name.into());
         // A client may never need it: the daemon that it asks has its own way to AWS.
-        let is_needed = self.caller == Caller::Daemon;
+        let is_needed = self.reader == Reader::Daemon;
         let proxy = if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) };
         let is_malformed = proxy.is_err();
         let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });
         if let Err(fault) = checked {
             self.report(origin, fault);
-            return None;
+            return Setting::Reported;
         }
         let shown = if is_malformed { "[redacted]".into() } else { without_login(text) };
         self.origins.note(key, quoted(&shown), origin);
-        Some(Some(text.into()))
+        Setting::There(text.into())
     }
 }

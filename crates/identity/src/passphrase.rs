@@ -105,7 +105,7 @@ impl PartialEq for Passphrase {
 
 impl Eq for Passphrase {}
 
-/// As they are compared: before and after an answer the same, for caches are named after settings.
+/// As they are compared: the same before and after an answer.
 impl fmt::Debug for Passphrase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

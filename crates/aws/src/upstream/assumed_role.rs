@@ -23,7 +23,7 @@ use anchord_core::issuer::Issuer;
 
 /// One role of a chain, and how it is assumed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct AssumeRole {
     /// The role.
     pub role: RoleArn,
     /// The name CloudTrail shows: 2 to 64 of `[A-Za-z0-9_+=,.@-]`.
@@ -52,7 +52,7 @@ pub struct Step {
 pub struct AssumedRole {
     session: String,
     base: Arc<dyn Issuer>,
-    steps: Vec<Step>,
+    steps: Vec<AssumeRole>,
     caller: Caller,
 }
 
@@ -68,7 +68,7 @@ struct Broken {
 
 impl AssumedRole {
     /// Assumes the roles of `steps` in their order, the first one with what `base` makes; `session` is for the log.
-    pub fn new(session: &str, base: Arc<dyn Issuer>, steps: Vec<Step>, caller: Caller) -> Self {
+    pub fn new(session: &str, base: Arc<dyn Issuer>, steps: Vec<AssumeRole>, caller: Caller) -> Self {
         Self { session: session.into(), base, steps, caller }
     }
 
@@ -89,7 +89,7 @@ impl AssumedRole {
     }
 }
 
-impl Step {
+impl AssumeRole {
     /// Assumes the role as the owner of `keys`.
     pub async fn take(&self, caller: &Caller, keys: &Keys) -> Result<Credentials, Error> {
         let account_id = self.role.account_id();
@@ -119,11 +119,11 @@ impl Step {
 }
 
 /// Without the external ID, which some keep secret though AWS does not.
-impl fmt::Debug for Step {
+impl fmt::Debug for AssumeRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (role, session_name) = (self.role.as_str(), &self.session_name);
         formatter
-            .debug_struct("Step")
+            .debug_struct("AssumeRole")
             .field("role", &role)
             .field("session_name", session_name)
             .field("sts", &self.sts)

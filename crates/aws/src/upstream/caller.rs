@@ -140,6 +140,15 @@ pub(super) struct Target {
     pub(super) host: String,
 }
 
+/// The URL of `endpoint`, or else of the host that is AWS's own for the service.
+pub(super) fn url_of(
+    endpoint: Option<&str>,
+    (service, region, variant): (Service, &Region, Variant),
+) -> String {
+    let own = || format!("https://{}", endpoint::host(service, region, variant));
+    endpoint.map_or_else(own, str::to_owned)
+}
+
 impl Target {
     /// A path of `service` at `endpoint`, or else at the host that is AWS's own for it.
     pub(super) fn new(
@@ -147,8 +156,7 @@ impl Target {
         (service, region, variant): (Service, &Region, Variant),
         path: &str,
     ) -> Result<Self, Error> {
-        let own = || format!("https://{}", endpoint::host(service, region, variant));
-        let endpoint = endpoint.map_or_else(own, str::to_owned);
+        let endpoint = url_of(endpoint, (service, region, variant));
         let uri: Option<Uri> = format!("{}{path}", endpoint.trim_end_matches('/')).parse().ok();
         let uri = uri.filter(|uri| uri.scheme_str() == Some("https"));
         let host = uri.as_ref().and_then(|uri| match uri.port_u16() {

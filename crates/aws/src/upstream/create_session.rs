@@ -15,6 +15,7 @@ use super::answer::Answer;
 use super::answer::Granted;
 use super::caller::Signed;
 use super::caller::Target;
+use super::caller::url_of;
 use crate::signing;
 use crate::signing::Scope;
 use crate::signing::Unsigned;
@@ -45,11 +46,9 @@ const OPERATION: Operation = Operation::CreateSession;
 /// How far a `Date` may be from AWS's time as it is known: whole seconds, and what the answer took.
 const BELIEVED: time::Duration = time::Duration::MINUTE;
 
-/// What a session asks of Roles Anywhere.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The certificate and its key.
-    pub identity: Arc<Current>,
+/// What is asked of Roles Anywhere, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSession {
     /// Which CA vouches for the leaf.
     pub trust_anchor: TrustAnchorArn,
     /// What the session may do at most.
@@ -73,7 +72,8 @@ pub struct Options {
 /// The certificate is read again for each call, so a renewed one is used without a restart. While AWS refuses it, the
 /// one that it accepted before is used.
 pub struct RolesAnywhere {
-    options: Options,
+    identity: Arc<Current>,
+    asked: CreateSession,
     caller: Caller,
 }
 
@@ -124,14 +124,21 @@ struct Refusal {
     message: Option<String>,
 }
 
+impl CreateSession {
+    /// The endpoint that is called.
+    pub fn url(&self) -> String {
+        url_of(self.endpoint.as_deref(), (Service::RolesAnywhere, &self.region, self.variant))
+    }
+}
+
 impl RolesAnywhere {
     /// An issuer; nothing is read or sent before the first call.
-    pub fn new(options: Options, caller: Caller) -> Self {
-        Self { options, caller }
+    pub fn new(identity: Arc<Current>, asked: CreateSession, caller: Caller) -> Self {
+        Self { identity, asked, caller }
     }
 
     async fn create_session(&self) -> Result<Credentials, Error> {
-        let current = &self.options.identity;
+        let current = &self.identity;
         let now = self.caller.now().wall;
         let identity = current.load(now).await?;
         let doubt = current.doubt(&identity, now);
@@ -174,7 +181,7 @@ impl RolesAnywhere {
     /// What a failed call means for `identity`, of which there was a `doubt` whether it is its time.
     fn settled(&self, identity: &Identity, doubt: Option<identity::Error>, refusal: Error) -> Error {
         if refusal.class() == Class::Denied
-            && let Some(fault) = self.options.identity.verdict(identity, self.caller.now().wall)
+            && let Some(fault) = self.identity.verdict(identity, self.caller.now().wall)
         {
             return fault.into();
         }
@@ -189,7 +196,7 @@ impl RolesAnywhere {
         let (now, now_at_aws) = (self.caller.now().wall, self.caller.now_at_aws());
         let date = answer.header("date").and_then(clock::parse_http_date);
         if date.is_some_and(|date| (date - now_at_aws).abs() <= BELIEVED) {
-            self.options.identity.told_time(now_at_aws - now, now);
+            self.identity.told_time(now_at_aws - now, now);
         }
     }
 
@@ -210,7 +217,7 @@ impl RolesAnywhere {
     }
 
     async fn signed_request(&self, identity: Arc<Identity>) -> Result<Signed, Error> {
-        let Options { region, endpoint, variant, .. } = &self.options;
+        let CreateSession { region, endpoint, variant, .. } = &self.asked;
         let Target { uri, host } =
             Target::new(endpoint.as_deref(), (Service::RolesAnywhere, region, *variant), PATH)?;
         let body = self.body()?;
@@ -234,11 +241,11 @@ impl RolesAnywhere {
 
     fn body(&self) -> Result<Bytes, Error> {
         let body = Body {
-            duration_seconds: self.options.duration.as_secs(),
-            profile_arn: self.options.profile.as_str(),
-            role_arn: self.options.role.as_str(),
-            trust_anchor_arn: self.options.trust_anchor.as_str(),
-            role_session_name: self.options.role_session_name.as_deref(),
+            duration_seconds: self.asked.duration.as_secs(),
+            profile_arn: self.asked.profile.as_str(),
+            role_arn: self.asked.role.as_str(),
+            trust_anchor_arn: self.asked.trust_anchor.as_str(),
+            role_session_name: self.asked.role_session_name.as_deref(),
         };
         serde_json::to_vec(&body)
             .map(Bytes::from)
@@ -263,12 +270,12 @@ impl RolesAnywhere {
         let granted = Granted {
             keys,
             expiration: &raw.expiration,
-            asked: self.options.duration,
-            account_id: Some(self.options.role.account_id().to_owned()),
+            asked: self.asked.duration,
+            account_id: Some(self.asked.role.account_id().to_owned()),
         };
         let credentials = reply.credentials(OPERATION, granted)?;
         let assumed = assumed_role_user.and_then(|user| user.arn);
-        reply.check_role(OPERATION, &self.options.role, (role_arn.as_deref(), assumed.as_deref()))?;
+        reply.check_role(OPERATION, &self.asked.role, (role_arn.as_deref(), assumed.as_deref()))?;
         Ok(credentials)
     }
 }
@@ -287,7 +294,7 @@ impl Issuer for RolesAnywhere {
     }
 
     fn signs_with(&self) -> Option<Origin> {
-        self.options.identity.loaded().map(|identity| Origin::of(identity.leaf()))
+        self.identity.loaded().map(|identity| Origin::of(identity.leaf()))
     }
 }
 

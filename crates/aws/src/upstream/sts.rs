@@ -14,6 +14,7 @@ use super::Operation;
 use super::answer::Answer;
 use super::caller::Signed;
 use super::caller::Target;
+use super::caller::url_of;
 use crate::signing;
 use crate::signing::Call;
 use crate::signing::Scope;
@@ -60,6 +61,11 @@ pub async fn caller_identity(caller: &Caller, sts: &Sts, keys: &Keys) -> Result<
 }
 
 impl Sts {
+    /// The endpoint that is called.
+    pub fn url(&self) -> String {
+        url_of(self.endpoint.as_deref(), (Service::Sts, &self.region, self.variant))
+    }
+
     /// One call as the owner of `keys`; `read` makes of its result what it is asked for.
     pub(super) async fn ask<T>(
         &self,

@@ -8,7 +8,7 @@ fn with(lines: &str) -> String {
     format!("[session.a]\nsource = \"access-keys\"\nregion = \"eu-west-1\"\n{lines}")
 }
 
-fn keys(settings: &Settings) -> &AccessKeys {
+fn keys(settings: &Settings) -> &AccessKeySource {
     match &settings.sessions[0].source {
         Source::AccessKeys(keys) => keys,
         Source::RolesAnywhere(_) => panic!("{settings:?}"),

@@ -42,6 +42,23 @@ fn flags_variables_and_keys_are_unique_and_agree() {
     assert_eq!(keys.len(), OPTIONS.len());
 }
 
+/// The shipped sample holds the names of all others.
+#[test]
+fn flags_and_variables_follow_from_keys() {
+    let names: Vec<_> = all().map(|spec| (spec.key, spec.flag, spec.variable)).collect();
+    for expected in [
+        ("config", "config", "ANCHORD_CONFIG"),
+        ("session", "session", "ANCHORD_SESSION"),
+        ("log.level", "log-level", "ANCHORD_LOG_LEVEL"),
+        ("http.listen", "listen", "ANCHORD_LISTEN"),
+        ("imds.session", "imds-session", "ANCHORD_IMDS_SESSION"),
+        ("upstream.read_timeout", "read-timeout", "ANCHORD_READ_TIMEOUT"),
+        ("session.pkcs11_module", "pkcs11-module", "ANCHORD_PKCS11_MODULE"),
+    ] {
+        assert!(names.contains(&expected), "{expected:?}");
+    }
+}
+
 #[test]
 fn the_shipped_sample_is_the_one_that_the_options_make() {
     let shipped = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/anchord.toml"));

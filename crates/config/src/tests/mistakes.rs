@@ -117,7 +117,7 @@ fn a_variable_that_is_not_text_is_reported_when_it_is_ours() {
     let pairs = [("ANCHORD_LISTEN".into(), garbage()), ("LS_COLORS".into(), garbage())];
     let environment = Environment::copy_of(pairs.into_iter()).with_uid(0);
 
-    let problems = settle_as(Caller::Daemon, session("a").as_bytes(), Default::default(), &environment);
+    let problems = settle_as(Reader::Daemon, session("a").as_bytes(), Default::default(), &environment);
 
     assert_eq!(problems.unwrap_err().to_string(), "ANCHORD_LISTEN: is not UTF-8");
 }
@@ -267,7 +267,7 @@ fn having_no_session_says_how_to_define_one() {
 #[test]
 fn a_file_that_is_not_text_is_refused_with_the_line() {
     let problems =
-        settle_as(Caller::Daemon, b"[log]\nlevel = \"\xff\"", Default::default(), &root()).unwrap_err();
+        settle_as(Reader::Daemon, b"[log]\nlevel = \"\xff\"", Default::default(), &root()).unwrap_err();
 
     assert_eq!(problems.to_string(), "anchord.toml:2: the file is not UTF-8");
 }

@@ -29,7 +29,7 @@ fn session(name: &str) -> String {
     )
 }
 
-fn certified(session: &Session) -> &RolesAnywhere {
+fn certified(session: &Session) -> &CertificateSource {
     match &session.source {
         Source::RolesAnywhere(source) => source,
         Source::AccessKeys(keys) => panic!("{keys:?}"),
@@ -54,7 +54,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 /// Settles the text of a file `/etc/anchord/anchord.toml` that was not read from anywhere.
 fn settle_as(
-    caller: Caller,
+    reader: Reader,
     file: &[u8],
     arguments: Arguments,
     environment: &Environment,
@@ -65,14 +65,14 @@ fn settle_as(
     file.chosen_by = Some(Origin::Default);
     check::settle_layers(
         &layers::Layers { arguments, environment, file, reads_a_file: true },
-        caller,
+        reader,
         problems,
     )
 }
 
 fn settle(file: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Problems> {
     let arguments = Arguments::from(&matches(arguments));
-    settle_as(Caller::Daemon, file.as_bytes(), arguments, &environment(variables))
+    settle_as(Reader::Daemon, file.as_bytes(), arguments, &environment(variables))
 }
 
 /// Settings of a file alone.

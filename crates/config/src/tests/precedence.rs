@@ -53,7 +53,7 @@ fn an_empty_variable_leaves_the_file_in_charge() {
 
     let settings = settle(&file, &[], &[("ANCHORD_DURATION", "")]).unwrap();
 
-    assert_eq!(settings.sessions[0].duration, Duration::from_secs(7200));
+    assert_eq!(settings.sessions[0].duration(), Duration::from_secs(7200));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_lists_flag_takes_commas_and_repetition() {
 
     let settings = settle(&session("a"), &arguments, &[]).unwrap();
 
-    let shown: Vec<_> = settings.http.listen.iter().map(ToString::to_string).collect();
+    let shown: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["127.0.0.1:1", "[::1]:2", "169.254.1.2:3"]);
 }
 
@@ -128,29 +128,29 @@ fn a_named_file_must_be_there_and_nothing_is_called_missing_without_it() {
 
 #[test]
 fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
-    let settle = |caller, value: &str| {
+    let settle = |reader, value: &str| {
         let environment = environment(&[("ALL_PROXY", value)]);
         let file = format!("runtime_directory = \"/run/anchord\"\n{}", session("a"));
-        settle_as(caller, file.as_bytes(), Default::default(), &environment)
+        settle_as(reader, file.as_bytes(), Default::default(), &environment)
             .map_err(|problems| problems.to_string())
     };
 
     assert_eq!(
-        settle(Caller::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
+        settle(Reader::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
         "ALL_PROXY: names a proxy that is neither http nor https; hint: SOCKS is not supported"
     );
     for bad in ["htp://127.0.0.1:9", "ftp://x:1"] {
-        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        let refused = settle(Reader::Daemon, bad).unwrap_err();
         let told =
             "ALL_PROXY: names a proxy that is neither http nor https; hint: the form is http://host:port";
         assert_eq!(refused, told, "{bad}");
     }
     for bad in ["http://", "http://:3128", "http://user@/", "http://[::1:9", "http://a b:1"] {
-        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        let refused = settle(Reader::Daemon, bad).unwrap_err();
         assert_eq!(refused, "ALL_PROXY: names no proxy host; hint: the form is http://host:port", "{bad}");
     }
     for bad in ["http://u:p", "u:p", "http://h:99999", "::1", "socks5h:127.0.0.1:9"] {
-        let refused = settle(Caller::Daemon, bad).unwrap_err();
+        let refused = settle(Reader::Daemon, bad).unwrap_err();
         assert!(!refused.contains(bad) && refused.contains("ALL_PROXY: names "), "{bad}: {refused}");
     }
     for good in [
@@ -162,10 +162,10 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
         "bücher.example:80",
         " 10.0.0.1:3128 ",
     ] {
-        assert!(settle(Caller::Daemon, good).is_ok(), "{good}");
+        assert!(settle(Reader::Daemon, good).is_ok(), "{good}");
     }
     assert!(
-        settle(Caller::Client, "socks5://127.0.0.1:1080").is_ok(),
+        settle(Reader::Client, "socks5://127.0.0.1:1080").is_ok(),
         "whoever asks a daemon needs no proxy"
     );
 }
@@ -174,7 +174,7 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
 fn the_runtime_directory_is_systemds_or_roots_or_the_users() {
     let of = |variables: &[(&str, &str)], uid| {
         let environment = environment(variables).with_uid(uid);
-        let settings = settle_as(Caller::Daemon, session("a").as_bytes(), Default::default(), &environment);
+        let settings = settle_as(Reader::Daemon, session("a").as_bytes(), Default::default(), &environment);
         settings.map(|settings| settings.runtime_directory.display().to_string()).map_err(|p| p.to_string())
     };
     let both = [("RUNTIME_DIRECTORY", "/run/one:/run/two"), ("XDG_RUNTIME_DIR", "/run/user/1000")];
@@ -193,7 +193,7 @@ fn the_runtime_directory_is_systemds_or_roots_or_the_users() {
 fn a_client_needs_neither_sessions_nor_a_runtime_directory() {
     let environment = root().with_uid(1000);
 
-    let settings = settle_as(Caller::Client, b"", Default::default(), &environment).unwrap();
+    let settings = settle_as(Reader::Client, b"", Default::default(), &environment).unwrap();
 
     assert_eq!((settings.sessions.as_slice(), &settings.imds), ([].as_slice(), &None));
     assert_eq!(settings.socket.unwrap().path, Path::new("/run/user/1000/anchord/anchord.sock"));
@@ -202,8 +202,8 @@ fn a_client_needs_neither_sessions_nor_a_runtime_directory() {
 #[test]
 fn a_client_may_pick_a_session_that_only_the_daemon_knows() {
     let picked = Arguments::from(&matches(&["--session=bedrock"]));
-    let settings = settle_as(Caller::Client, b"", picked, &root()).unwrap();
-    let served = settle_as(Caller::Client, b"[imds]\nsession = \"b\"", Default::default(), &root());
+    let settings = settle_as(Reader::Client, b"", picked, &root()).unwrap();
+    let served = settle_as(Reader::Client, b"[imds]\nsession = \"b\"", Default::default(), &root());
 
     assert_eq!((settings.picked.as_deref(), settings.the_session()), (Some("bedrock"), None));
     assert_eq!(

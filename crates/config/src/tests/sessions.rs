@@ -27,7 +27,7 @@ fn flags_alone_define_a_session() {
     let named = settle_flags(&["--session=bedrock"]).unwrap();
 
     assert_eq!(unnamed.sessions[0].name, "default");
-    assert_eq!(unnamed.imds, Some(Imds { session: "default".into() }));
+    assert_eq!(unnamed.imds.as_deref(), Some("default"));
     assert_eq!(unnamed.sessions[0].identity().unwrap().certificate, Locator::File("/there/leaf.pem".into()));
     assert_eq!(named.sessions[0].name, "bedrock");
     assert_eq!(named.the_session().map(|session| session.name.as_str()), Some("bedrock"));
@@ -49,9 +49,9 @@ fn flags_that_define_half_a_session_are_told_the_other_half() {
 fn flags_change_the_only_session() {
     let settings = settle(&session("a"), &["--duration=2h"], &[("ANCHORD_REGION", "eu-west-1")]).unwrap();
 
-    assert_eq!(settings.sessions[0].duration, Duration::from_secs(7200));
+    assert_eq!(settings.sessions[0].duration(), Duration::from_secs(7200));
     assert_eq!(settings.sessions[0].region.as_str(), "eu-west-1");
-    assert_eq!(certified(&settings.sessions[0]).region.as_str(), "us-east-1");
+    assert_eq!(certified(&settings.sessions[0]).first.region.as_str(), "us-east-1");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn flags_are_refused_until_one_of_several_sessions_is_picked() {
         "--duration: --duration, ANCHORD_REGION could be about any of the sessions a, b; \
          hint: pick one with --session or ANCHORD_SESSION"
     );
-    let durations: Vec<_> = picked.sessions.iter().map(|session| session.duration.as_secs()).collect();
+    let durations: Vec<_> = picked.sessions.iter().map(|session| session.duration().as_secs()).collect();
     assert_eq!(durations, [3600, 7200]);
     assert_eq!(picked.the_session().map(|session| session.name.as_str()), Some("b"));
 }
@@ -102,7 +102,7 @@ fn imds_needs_to_know_which_of_several_sessions_it_serves() {
 fn a_client_does_not_care_which_session_imds_serves() {
     let both = format!("{}{}", session("a"), session("b"));
 
-    let settings = settle_as(Caller::Client, both.as_bytes(), Default::default(), &root()).unwrap();
+    let settings = settle_as(Reader::Client, both.as_bytes(), Default::default(), &root()).unwrap();
 
     assert_eq!(settings.sessions.len(), 2);
 }
@@ -177,7 +177,7 @@ fn auto_and_the_right_name_both_mean_the_trust_anchors_region() {
         let session = settled(&file).sessions.remove(0);
 
         assert_eq!(
-            (session.region.as_str(), certified(&session).region.as_str()),
+            (session.region.as_str(), certified(&session).first.region.as_str()),
             ("eu-west-1", "us-east-1")
         );
     }
@@ -198,7 +198,7 @@ fn a_second_endpoint_is_a_trust_anchor_and_a_profile_of_another_region() {
     assert_eq!((plain.trust_anchor.region().as_str(), plain.endpoint.as_deref()), ("eu-west-1", None));
     assert_eq!(plain.profile.as_str(), "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/f2");
     assert_eq!(certified(&named).fallback.clone().unwrap().endpoint.as_deref(), Some("https://127.0.0.1:1"));
-    assert_eq!(certified(&named).region.as_str(), "us-east-1");
+    assert_eq!(certified(&named).first.region.as_str(), "us-east-1");
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn with_step(lines: &str) -> String {
     format!("{}[[session.a.assume_role]]\nrole_arn = \"{MODELS}\"\n{lines}\n", session("a"))
 }
 
-fn steps(file: &str) -> Vec<Step> {
+fn steps(file: &str) -> Vec<AssumeRole> {
     settled(file).sessions[0].chain.clone()
 }
 

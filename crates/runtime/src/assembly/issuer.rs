@@ -5,12 +5,10 @@ use std::sync::Arc;
 use anchord_aws::upstream::AccessKeySession;
 use anchord_aws::upstream::AssumedRole;
 use anchord_aws::upstream::Caller;
+use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Exchange;
 use anchord_aws::upstream::Failover;
-use anchord_aws::upstream::Options;
 use anchord_aws::upstream::RolesAnywhere;
-use anchord_aws::upstream::Step;
-use anchord_aws::upstream::Sts;
 use anchord_aws::upstream::Transport;
 use anchord_config as config;
 use anchord_core::clock::Clock;
@@ -43,69 +41,35 @@ pub fn issuer(
             Arc::new(AccessKeySession::new(source.keys.clone(), exchange(session, source), caller.clone()))
         }
     };
-    let steps = steps(session);
-    if steps.is_empty() { first } else { Arc::new(AssumedRole::new(&session.name, first, steps, caller)) }
-}
-
-/// The roles that the session goes through after its first credentials.
-pub fn steps(session: &config::Session) -> Vec<Step> {
-    let step = |step: &config::Step| Step {
-        role: step.role.clone(),
-        session_name: step.session_name.clone(),
-        external_id: step.external_id.clone(),
-        duration: step.duration,
-        policy: step.policy.clone(),
-        policy_arns: step.policy_arns.clone(),
-        tags: step.tags.clone(),
-        transitive_tags: step.transitive_tags.clone(),
-        source_identity: step.source_identity.clone(),
-        sts: sts(session, &step.sts),
-    };
-    session.chain.iter().map(step).collect()
-}
-
-/// Where STS is asked for this session, or for one of its steps.
-pub fn sts(session: &config::Session, sts: &config::Sts) -> Sts {
-    Sts { region: sts.region.clone(), endpoint: sts.endpoint.clone(), variant: session.variant }
+    if session.chain.is_empty() {
+        return first;
+    }
+    Arc::new(AssumedRole::new(&session.name, first, session.chain.clone(), caller))
 }
 
 /// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
-fn exchange(session: &config::Session, source: &config::AccessKeys) -> Exchange {
+fn exchange(session: &config::Session, source: &config::AccessKeySource) -> Exchange {
     if source.get_session_token && session.chain.is_empty() {
-        return Exchange::SessionToken { duration: session.duration, sts: sts(session, &session.sts) };
+        return Exchange::SessionToken { duration: source.duration, sts: session.sts.clone() };
     }
-    Exchange::None { life: session.duration }
+    Exchange::None { life: source.duration }
 }
 
 fn roles_anywhere(
     session: &config::Session,
-    source: &config::RolesAnywhere,
+    source: &config::CertificateSource,
     identity: Option<Arc<identity::Current>>,
     caller: &Caller,
     (clock, held): (&Clock, Option<End>),
 ) -> Arc<dyn Issuer> {
     let new = || Arc::new(identity::Current::new(&session.name, source.identity.clone()));
-    let options = Options {
-        identity: identity.unwrap_or_else(new),
-        trust_anchor: source.trust_anchor.clone(),
-        profile: source.profile.clone(),
-        role: source.role.clone(),
-        duration: session.duration,
-        role_session_name: source.role_session_name.clone(),
-        region: source.region.clone(),
-        endpoint: source.endpoint.clone(),
-        variant: session.variant,
+    let identity = identity.unwrap_or_else(new);
+    let of = |asked: &CreateSession| {
+        Arc::new(RolesAnywhere::new(Arc::clone(&identity), asked.clone(), caller.clone()))
     };
-    let of = |options| Arc::new(RolesAnywhere::new(options, caller.clone()));
-    let Some(second) = &source.fallback else { return of(options) };
-    let region = second.trust_anchor.region();
-    let fallback = Options {
-        trust_anchor: second.trust_anchor.clone(),
-        profile: second.profile.clone(),
-        region: region.clone(),
-        endpoint: second.endpoint.clone(),
-        ..options.clone()
-    };
-    let both = Failover::new(&session.name, of(options), of(fallback), region, clock.clone());
+    let first = of(&source.first);
+    let Some(fallback) = &source.fallback else { return first };
+    let region = fallback.region.clone();
+    let both = Failover::new(&session.name, first, of(fallback), region, clock.clone());
     Arc::new(both.holding(held))
 }

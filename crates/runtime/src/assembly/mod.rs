@@ -17,8 +17,6 @@ pub use https::https;
 pub use https::transport;
 pub use issuer::identity;
 pub use issuer::issuer;
-pub use issuer::steps;
-pub use issuer::sts;
 pub use kept_session::Beginning;
 pub use kept_session::KeptSession;
 pub use kept_session::watch;

@@ -98,7 +98,7 @@ async fn tcp_listeners(
         listeners.push(TcpListener::from_std(listener).map_err(Error::Passed)?);
     }
     if listeners.is_empty() && (settings.imds.is_some() || settings.container) {
-        return Ok(addresses::listen(&settings.http.listen).await?);
+        return Ok(addresses::listen(&settings.listen).await?);
     }
     Ok((listeners, Missing::new([])))
 }

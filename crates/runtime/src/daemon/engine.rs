@@ -105,7 +105,7 @@ impl Preparation {
             }
         };
         keep("runtime_directory", settings.runtime_directory == before.runtime_directory);
-        keep("http.listen", settings.http == before.http);
+        keep("http.listen", settings.listen == before.listen);
         keep("socket", settings.socket == before.socket);
         keep("log.format", settings.log.format == before.log.format);
         // Nothing was bound for them at the start.
@@ -114,7 +114,7 @@ impl Preparation {
             keep("container", !settings.container);
         }
         settings.runtime_directory.clone_from(&before.runtime_directory);
-        settings.http.clone_from(&before.http);
+        settings.listen.clone_from(&before.listen);
         settings.socket.clone_from(&before.socket);
         settings.log.format = before.log.format;
         waiting

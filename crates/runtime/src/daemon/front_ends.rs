@@ -63,7 +63,7 @@ pub(super) fn front_ends(
     let sessions = roster::sessions(roster);
     let door = Door::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
-    let imds = imds.map(|(imds, key)| imds_frontend(settings, seams, &sessions, &imds.session, key));
+    let imds = imds.map(|(session, key)| imds_frontend(settings, seams, &sessions, session, key));
     let imds = imds.transpose()?;
     let imds = match before {
         Some(before) => imds.map(|imds| imds.in_place_of(before)),

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use super::entry::Entry;
 use super::entry::sha256;
 use anchord_config::Environment;
+use anchord_config::Provenance;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
@@ -24,8 +25,6 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
-use anchord_core::secret::Secret;
-use anchord_identity as identity;
 
 /// Where one session's credentials are kept.
 pub(super) struct Cache {
@@ -62,7 +61,7 @@ impl Cache {
             return None;
         }
         let host = &sha256(environment.host().as_bytes())[..16];
-        let digest = &sha256(facts(settings, session, environment.host()).expose().as_bytes())[..16];
+        let digest = &sha256(&facts(settings, session, environment.host()))[..16];
         Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 
@@ -169,19 +168,17 @@ const ABANDONED_AFTER: time::Duration = time::Duration::minutes(1);
 /// Longer than credentials of a role live.
 const OTHERS_ABANDONED_AFTER: time::Duration = time::Duration::DAY;
 
-/// Every setting that the credentials depend on, and the host. Some change no credentials, but whether they can be had: a
-/// failure is kept too.
-fn facts(settings: &Settings, session: &Session, host: &str) -> Secret<String> {
-    let facts = [
-        host,
-        format!("{session:?} {:?}", settings.upstream.ca_file).as_str(),
-        session.identity().map(identity::Source::handed_contents).unwrap_or_default().as_str(),
-        if settings.upstream.verifies_servers { "" } else { "anybody may answer" },
-        settings.upstream.proxy_without_login().unwrap_or_default(),
-        settings.upstream.no_proxy.as_deref().unwrap_or_default(),
-    ]
-    .join("\n");
-    Secret::new(facts)
+/// Every setting that the credentials depend on, and the host. Conditions change no credentials, but whether they can be
+/// had: a failure is kept too.
+fn facts(settings: &Settings, session: &Session, host: &str) -> Vec<u8> {
+    let Provenance { session, way, conditions } = Provenance::of(session, &settings.upstream);
+    let mut facts = vec![host.as_bytes().to_vec()];
+    for list in [session, way, conditions] {
+        // Where one list ends, another begins.
+        facts.push(list.len().to_string().into_bytes());
+        facts.extend(list);
+    }
+    facts.join(&0)
 }
 
 fn read(file: &Path) -> Entry {
@@ -240,6 +237,7 @@ mod tests {
     use anchord_config as config;
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
+    use anchord_core::secret::Secret;
     use anchord_identity::Glance;
     use anchord_identity::Handed;
     use anchord_identity::Locator;
@@ -271,7 +269,7 @@ mod tests {
         let there = folder.path().to_str().unwrap();
         let session = settings.sessions.remove(0);
         let facts = facts(&settings, &session, "host");
-        facts.expose().replace(there, "/there")
+        String::from_utf8(facts).unwrap().replace(there, "/there")
     }
 
     /// `SESSION` with one value in the place of another.
@@ -354,7 +352,7 @@ mod tests {
             let content = Secret::new(content.as_bytes().to_vec());
             source.identity.certificate = Locator::Handed(Handed::content("/dev/fd/63", content));
             let facts = facts(&settings, &settings.sessions[0], "host");
-            facts.expose().replace(folder.path().to_str().unwrap(), "/there")
+            String::from_utf8(facts).unwrap().replace(folder.path().to_str().unwrap(), "/there")
         };
 
         let one = of("a", "a's key");

@@ -33,7 +33,7 @@ pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Opti
     };
     match issued {
         Ok(credentials) => {
-            let found = described(&credentials, call.session.duration);
+            let found = described(&credentials, call.asked.duration);
             match is_alive(&credentials, way.clock) {
                 Ok(()) => (call.subject.ok(found), Some(credentials)),
                 Err(failure) => (call.subject.failed(found, &failure), None),

@@ -1,7 +1,5 @@
 //! What a refusal means here, with this session's ARNs and this certificate's names: more than a log line can hold.
 
-use std::time::Duration;
-
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -9,14 +7,14 @@ use serde_json::json;
 use super::call::Call;
 use super::certificate::Sent;
 use crate::cli::output::check::report::Step;
-use anchord_config::RolesAnywhere;
+use anchord_aws::upstream::CreateSession;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_identity::Attributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
-    let (subject, source) = (&call.subject, &call.source);
+    let (subject, source) = (&call.subject, &call.asked);
     let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
     match failure.reason() {
         Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
@@ -29,21 +27,19 @@ pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Ste
             refused("the certificate does not lead to the trust anchor", of_chain(source, sent))
         }
         Reason::SessionNameRefused => {
-            refused("the session may not be named", of_session_name(source, call.session()))
+            refused("the session may not be named", of_session_name(source, &call.session.name))
         }
         Reason::SignatureRefused => refused("the signature is not accepted", of_signature(source)),
         reason @ (Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound) => {
             refused("the trust anchor or the profile is not there", of_resource(source, reason))
         }
-        Reason::RequestInvalid => {
-            refused("AWS does not take the request", of_validation(source, call.duration()))
-        }
+        Reason::RequestInvalid => refused("AWS does not take the request", of_validation(source)),
         Reason::Throttled => refused("AWS asks for fewer calls", of_throttling(source, failure)),
         _ => subject.failed("no credentials", failure),
     }
 }
 
-fn of_role(source: &RolesAnywhere) -> String {
+fn of_role(source: &CreateSession) -> String {
     format!(
         "add the statement below to the trust policy of {}, or see why its conditions do not hold for this \
          certificate; also see that {} lists the role",
@@ -53,7 +49,7 @@ fn of_role(source: &RolesAnywhere) -> String {
 }
 
 /// What lets exactly this certificate's subject in, by exactly this trust anchor.
-fn trust_policy_statement(source: &RolesAnywhere, sent: &Sent) -> Value {
+fn trust_policy_statement(source: &CreateSession, sent: &Sent) -> Value {
     let mut condition = json!({ "ArnEquals": { "aws:SourceArn": source.trust_anchor.as_str() } });
     let keys = condition_keys(sent);
     let name = "aws:PrincipalTag/x509Subject/CN";
@@ -93,7 +89,7 @@ fn condition_keys(sent: &Sent) -> Map<String, Value> {
     keys
 }
 
-fn of_chain(source: &RolesAnywhere, sent: &Sent) -> String {
+fn of_chain(source: &CreateSession, sent: &Sent) -> String {
     let intermediates: Vec<_> = sent.intermediates.iter().map(|name| format!("`{name}`")).collect();
     let issued = match intermediates.as_slice() {
         [] => format!("the leaf `{}`, issued by {}, was sent alone", sent.subject, sent.ends_at),
@@ -111,7 +107,7 @@ fn of_chain(source: &RolesAnywhere, sent: &Sent) -> String {
     )
 }
 
-fn of_session_name(source: &RolesAnywhere, session: &str) -> String {
+fn of_session_name(source: &CreateSession, session: &str) -> String {
     format!(
         "remove `role_session_name` (now `{}`) from session `{}`, or have {} accept it: \
          aws rolesanywhere update-profile --accept-role-session-name",
@@ -121,7 +117,7 @@ fn of_session_name(source: &RolesAnywhere, session: &str) -> String {
     )
 }
 
-fn of_signature(source: &RolesAnywhere) -> String {
+fn of_signature(source: &CreateSession) -> String {
     let target = match &source.endpoint {
         Some(endpoint) => format!("{endpoint}, which `endpoint` names, and it must be that Region's"),
         None => "that Region's usual endpoint".to_owned(),
@@ -133,7 +129,7 @@ fn of_signature(source: &RolesAnywhere) -> String {
     )
 }
 
-fn of_resource(source: &RolesAnywhere, reason: Reason) -> String {
+fn of_resource(source: &CreateSession, reason: Reason) -> String {
     let (anchor, profile) = (source.trust_anchor.as_str(), source.profile.as_str());
     let which = match reason {
         Reason::TrustAnchorNotFound => anchor.to_owned(),
@@ -147,17 +143,17 @@ fn of_resource(source: &RolesAnywhere, reason: Reason) -> String {
     )
 }
 
-fn of_validation(source: &RolesAnywhere, duration: Duration) -> String {
+fn of_validation(source: &CreateSession) -> String {
     format!(
         "`duration` is {} s: the role's maximum session duration (MaxSessionDuration of {}) must allow it; \
          {} may also demand instance properties, which anchord does not send",
-        duration.as_secs(),
+        source.duration.as_secs(),
         source.role.as_str(),
         source.profile.as_str()
     )
 }
 
-fn of_throttling(source: &RolesAnywhere, failure: &Failure) -> String {
+fn of_throttling(source: &CreateSession, failure: &Failure) -> String {
     let wait = failure.retry_after().map_or(60, |wait| wait.as_secs());
     format!(
         "wait {wait} s and try again; account {} may make ten CreateSession calls a second in {}, and there are limits \

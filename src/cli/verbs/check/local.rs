@@ -63,7 +63,7 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
     let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
         Some(running) => running.http.iter().filter_map(bound).collect(),
-        None => settings.http.listen.clone(),
+        None => settings.listen.clone(),
     };
     let sessions = match running {
         Some(running) => running.sessions.iter().map(|held| held.name.clone()).collect(),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
-use anchord_config as config;
+use anchord_aws::upstream::AssumeRole;
 use anchord_core::failure::Failure;
 
 /// Whoever assumes a role.
@@ -19,7 +19,7 @@ pub(super) struct Principal {
 /// The step that AWS refused for `failure`.
 pub(super) fn refused(
     subject: &Subject,
-    step: &config::Step,
+    step: &AssumeRole,
     principal: &Principal,
     failure: &Failure,
 ) -> Step {
@@ -41,7 +41,7 @@ pub(super) fn refused(
         .suggesting("callers_policy_statement", policy_statement(step, principal))
 }
 
-fn actions(step: &config::Step, principal: &Principal) -> Vec<&'static str> {
+fn actions(step: &AssumeRole, principal: &Principal) -> Vec<&'static str> {
     let mut actions = vec!["sts:AssumeRole"];
     // What a certificate's session carries has to be let through by each role behind it.
     if principal.is_certified || !step.tags.is_empty() {
@@ -53,7 +53,7 @@ fn actions(step: &config::Step, principal: &Principal) -> Vec<&'static str> {
     actions
 }
 
-fn trust_policy_statement(step: &config::Step, principal: &Principal, arn: &str) -> Value {
+fn trust_policy_statement(step: &AssumeRole, principal: &Principal, arn: &str) -> Value {
     let mut statement = json!({
         "Effect": "Allow",
         "Principal": { "AWS": arn },
@@ -65,6 +65,6 @@ fn trust_policy_statement(step: &config::Step, principal: &Principal, arn: &str)
     statement
 }
 
-fn policy_statement(step: &config::Step, principal: &Principal) -> Value {
+fn policy_statement(step: &AssumeRole, principal: &Principal) -> Value {
     json!({ "Effect": "Allow", "Action": actions(step, principal), "Resource": step.role.as_str() })
 }

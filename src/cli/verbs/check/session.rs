@@ -19,13 +19,13 @@ use super::roles::Principal;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_aws::upstream::Caller;
+use anchord_aws::upstream::Sts;
+use anchord_aws::upstream::caller_identity;
 use anchord_config as config;
 use anchord_config::Source;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::endpoint::Service;
-use anchord_core::endpoint::host;
 use anchord_core::failure::Failure;
 use anchord_runtime::assembly;
 
@@ -50,7 +50,8 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
             let examined = certificate::examine(&source.identity, patient.way.clock.now() + skew);
             runtime.block_on(async {
                 let held = walk.certified(&calls, examined).await;
-                let principal = Principal { arn: Some(source.role.as_str().into()), is_certified: true };
+                let principal =
+                    Principal { arn: Some(source.first.role.as_str().into()), is_certified: true };
                 walk.go_on(held, principal).await;
             });
         }
@@ -99,7 +100,7 @@ impl Walk<'_> {
     }
 
     /// The first credentials of a user.
-    async fn keyed(&mut self, source: &config::AccessKeys) -> Held<Credentials> {
+    async fn keyed(&mut self, source: &config::AccessKeySource) -> Held<Credentials> {
         let subject = Subject::new("access-keys", "access keys");
         let keys = match source.keys.load().await {
             Ok(keys) => {
@@ -126,14 +127,14 @@ impl Walk<'_> {
     async fn session_token(&mut self) -> Held<Credentials> {
         let subject = Subject::new("session-token", "GetSessionToken");
         let session = self.patient.session;
-        if let Some(obstacle) = self.obstacle(&sts_url(session, &session.sts)) {
+        if let Some(obstacle) = self.obstacle(&session.sts.url()) {
             self.steps.push(subject.skipped_after(&obstacle));
             return Err(obstacle);
         }
         let way = self.patient.way;
         let issued = assembly::issuer(session, None, way.transport.clone(), way.clock, None).issue().await;
         self.steps.push(match &issued {
-            Ok(credentials) => found(&subject, credentials, session.duration, "", way.clock),
+            Ok(credentials) => found(&subject, credentials, session.duration(), "", way.clock),
             Err(failure) => subject.failed("no credentials", failure),
         });
         let alive = issued.ok().filter(|issued| create_session::is_alive(issued, way.clock).is_ok());
@@ -171,10 +172,9 @@ impl Walk<'_> {
         let arn =
             self.identity(Subject::new("caller-identity", "GetCallerIdentity"), &held, &session.sts).await;
         principal.arn = principal.arn.or(arn);
-        let steps = assembly::steps(session);
-        for ((number, step), settings) in (1..).zip(&steps).zip(&session.chain) {
+        for (number, step) in (1..).zip(&session.chain) {
             let subject = Subject::new(format!("assume-role.{number}"), format!("AssumeRole {number}"));
-            held = match self.ready(held, &sts_url(session, &settings.sts)) {
+            held = match self.ready(held, &step.sts.url()) {
                 Err(obstacle) => {
                     self.steps.push(subject.skipped_after(&obstacle));
                     Err(obstacle)
@@ -182,22 +182,22 @@ impl Walk<'_> {
                 Ok(keys) => match step.take(&self.caller, &keys).await {
                     Ok(credentials) => {
                         let clock = self.patient.way.clock;
-                        let role = format!("{}: ", settings.role.as_str());
-                        self.steps.push(found(&subject, &credentials, settings.duration, &role, clock));
+                        let role = format!("{}: ", step.role.as_str());
+                        self.steps.push(found(&subject, &credentials, step.duration, &role, clock));
                         let alive = create_session::is_alive(&credentials, clock);
                         alive.map(|()| credentials.keys().clone()).map_err(|_| subject)
                     }
                     Err(error) => {
                         let failure = Failure::from(error);
-                        self.steps.push(roles::refused(&subject, settings, &principal, &failure));
+                        self.steps.push(roles::refused(&subject, step, &principal, &failure));
                         Err(subject)
                     }
                 },
             };
-            principal.arn = Some(settings.role.as_str().to_owned());
+            principal.arn = Some(step.role.as_str().to_owned());
             let after =
                 Subject::new(format!("caller-identity.{number}"), format!("GetCallerIdentity {number}"));
-            self.identity(after, &held, &settings.sts).await;
+            self.identity(after, &held, &step.sts).await;
         }
         let obstacles = &self.obstacles;
         let obstacle_of = |url: &str| obstacles.iter().find(|(of, _)| of == url).map(|(_, it)| it.clone());
@@ -212,24 +212,22 @@ impl Walk<'_> {
     }
 
     /// Whose credentials they are, as AWS says.
-    async fn identity(&mut self, subject: Subject, held: &Held<Keys>, sts: &config::Sts) -> Option<String> {
-        let session = self.patient.session;
-        let keys = match self.ready(held.clone(), &sts_url(session, sts)) {
+    async fn identity(&mut self, subject: Subject, held: &Held<Keys>, sts: &Sts) -> Option<String> {
+        let keys = match self.ready(held.clone(), &sts.url()) {
             Ok(keys) => keys,
             Err(obstacle) => {
                 self.steps.push(subject.skipped_after(&obstacle));
                 return None;
             }
         };
-        match anchord_aws::upstream::caller_identity(&self.caller, &assembly::sts(session, sts), &keys).await
-        {
+        match caller_identity(&self.caller, sts, &keys).await {
             Ok(identity) => {
                 self.steps.push(subject.ok(&identity.arn));
                 Some(identity.arn)
             }
             Err(error) => {
                 let step = subject.failed("AWS does not say whose credentials these are", &error.into());
-                self.steps.push(if needs_sts(session) { step } else { step.not_needed() });
+                self.steps.push(if needs_sts(self.patient.session) { step } else { step.not_needed() });
                 None
             }
         }
@@ -257,16 +255,11 @@ fn found(
     }
 }
 
-fn sts_url(session: &config::Session, sts: &config::Sts) -> String {
-    let own = || format!("https://{}", host(Service::Sts, &sts.region, session.variant));
-    sts.endpoint.clone().unwrap_or_else(own)
-}
-
 /// Each STS that is asked, once.
 fn sts_endpoints(session: &config::Session) -> Vec<Endpoint> {
-    let mut urls = vec![sts_url(session, &session.sts)];
+    let mut urls = vec![session.sts.url()];
     for step in &session.chain {
-        let url = sts_url(session, &step.sts);
+        let url = step.sts.url();
         if !urls.contains(&url) {
             urls.push(url);
         }

@@ -44,8 +44,8 @@ fn base() -> Arc<dyn Issuer> {
     Arc::new(Base(Mutex::new(Ok(made))))
 }
 
-fn step(account: &str, role: &str) -> Step {
-    Step {
+fn step(account: &str, role: &str) -> AssumeRole {
+    AssumeRole {
         role: RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}")).unwrap(),
         session_name: "robot-7".into(),
         external_id: None,
@@ -65,7 +65,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(replies: impl IntoIterator<Item = Reply>, steps: Vec<Step>) -> Self {
+    fn new(replies: impl IntoIterator<Item = Reply>, steps: Vec<AssumeRole>) -> Self {
         let script = Script::new(replies);
         let issuer = AssumedRole::new("app", base(), steps, script.caller());
         Self { script, issuer }
@@ -76,7 +76,7 @@ impl Bench {
     }
 }
 
-fn two_steps() -> Vec<Step> {
+fn two_steps() -> Vec<AssumeRole> {
     vec![step("111111111111", "hop"), step("222222222222", "path/target")]
 }
 
@@ -152,7 +152,7 @@ async fn each_role_is_assumed_with_the_credentials_of_the_one_before() {
 async fn all_that_is_set_is_sent() {
     let policy = r#"{"Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
     let tags = [("project", "a & b=c"), ("Kosten stelle", "münchen+1"), ("empty", "")];
-    let full = Step {
+    let full = AssumeRole {
         external_id: Some("ex/ternal:id".into()),
         duration: Duration::from_secs(900),
         policy: Some(policy.into()),

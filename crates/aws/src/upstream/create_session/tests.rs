@@ -50,13 +50,12 @@ impl Bench {
         Self::with(replies, |_| {})
     }
 
-    fn with(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut Options)) -> Self {
+    fn with(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut CreateSession)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         install("rsa2048/doc", folder.path());
         let source = Source::of_files(folder.path().join("leaf.pem"), folder.path().join("key.pem"));
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:000000000000:{rest}");
-        let mut options = Options {
-            identity: Arc::new(Current::new("bedrock", source)),
+        let mut options = CreateSession {
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::000000000000:role/r").unwrap(),
@@ -68,7 +67,7 @@ impl Bench {
         };
         change(&mut options);
         let script = Script::new(replies);
-        let issuer = RolesAnywhere::new(options, script.caller());
+        let issuer = RolesAnywhere::new(Arc::new(Current::new("bedrock", source)), options, script.caller());
         Self { folder, script, issuer }
     }
 

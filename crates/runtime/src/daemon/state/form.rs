@@ -12,6 +12,7 @@ use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
 use anchord_config as config;
+use anchord_config::Provenance;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::clock::parse_rfc3339;
@@ -83,122 +84,15 @@ pub(in crate::daemon) type Id = (String, String, (i64, i64));
 /// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
 /// an upgrade would lose them.
 pub(in crate::daemon) fn fingerprint(session: &config::Session, upstream: &config::Upstream) -> String {
-    let of_session = fingerprint_of_session(session);
-    let way = facts_of_the_way(upstream);
-    // As before there were any, where nothing is set.
-    if way.is_empty() { of_session } else { hash(&[vec![of_session.into_bytes()], way].concat().join(&0)) }
-}
-
-/// How AWS is reached, where that decides who may answer in its place. Passwords of proxies decide nothing.
-fn facts_of_the_way(upstream: &config::Upstream) -> Vec<Vec<u8>> {
-    let config::Upstream {
-        connect_timeout: _,
-        read_timeout: _,
-        ca_file,
-        variant: _,
-        proxy: _,
-        no_proxy,
-        verifies_servers,
-    } = upstream;
-    let mut facts = Vec::new();
-    if let Some(path) = ca_file {
-        facts.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
-    }
-    if let Some(proxy) = upstream.proxy_without_login() {
-        facts.extend([text("proxy"), text(proxy), text(no_proxy.as_deref().unwrap_or_default())]);
-    }
-    if !verifies_servers {
-        facts.push(text("anybody may answer"));
-    }
-    facts
-}
-
-fn fingerprint_of_session(session: &config::Session) -> String {
-    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
-    // and neither does which of AWS's own endpoints is asked; another address may be another AWS.
-    let config::Session { name, source, chain, duration, region, sts, variant: _ } = session;
-    let mut facts = vec![name.as_bytes().to_vec()];
-    let of_source = match source {
-        config::Source::RolesAnywhere(source) => facts_of_roles_anywhere(source, *duration),
-        config::Source::AccessKeys(config::AccessKeys { keys, get_session_token }) => vec![
-            text("access_keys"),
-            keys.fact(),
-            text(&get_session_token.to_string()),
-            text(&duration.as_secs().to_string()),
-            text(region.partition().as_str()),
-            text(sts.endpoint.as_deref().unwrap_or_default()),
-        ],
-    };
-    facts.extend(of_source);
-    facts.extend(chain.iter().flat_map(facts_of_step));
+    let Provenance { session, way, conditions: _ } = Provenance::of(session, upstream);
     // No value holds this byte, so that no two lists look alike.
-    hash(&facts.join(&0))
-}
-
-fn facts_of_roles_anywhere(source: &config::RolesAnywhere, duration: std::time::Duration) -> Vec<Vec<u8>> {
-    let config::RolesAnywhere {
-        identity,
-        trust_anchor,
-        profile,
-        role,
-        role_session_name,
-        region,
-        endpoint,
-        fallback,
-    } = source;
-    // Files have three facts, which stand where they always stood; what other places add comes last.
-    let mut facts = identity.facts();
-    let more = facts.split_off(3);
-    facts.extend([
-        text(trust_anchor.as_str()),
-        text(profile.as_str()),
-        text(role.as_str()),
-        text(&duration.as_secs().to_string()),
-        text(role_session_name.as_deref().unwrap_or_default()),
-        text(region.as_str()),
-        text(endpoint.as_deref().unwrap_or_default()),
-    ]);
-    facts.extend(more);
-    if let Some(config::SecondEndpoint { trust_anchor, profile, endpoint }) = fallback {
-        facts.push(text(trust_anchor.as_str()));
-        facts.push(text(profile.as_str()));
-        facts.push(text(endpoint.as_deref().unwrap_or_default()));
+    let of_session = hash(&session.join(&0));
+    if way.is_empty() {
+        return of_session;
     }
-    facts
-}
-
-fn facts_of_step(step: &config::Step) -> Vec<Vec<u8>> {
-    let config::Step {
-        role,
-        session_name,
-        external_id,
-        duration,
-        policy,
-        policy_arns,
-        tags,
-        transitive_tags,
-        source_identity,
-        sts,
-    } = step;
-    let mut facts = vec![
-        text("assume_role"),
-        text(role.as_str()),
-        text(session_name),
-        text(external_id.as_deref().unwrap_or_default()),
-        text(&duration.as_secs().to_string()),
-        text(policy.as_deref().unwrap_or_default()),
-        text(source_identity.as_deref().unwrap_or_default()),
-        text(sts.endpoint.as_deref().unwrap_or_default()),
-        text(&policy_arns.len().to_string()),
-        text(&tags.len().to_string()),
-    ];
-    facts.extend(policy_arns.iter().chain(transitive_tags).map(|item| text(item)));
-    facts.extend(tags.iter().flat_map(|(name, value)| [text(name), text(value)]));
-    facts
-}
-
-fn text(text: &str) -> Vec<u8> {
-    text.as_bytes().to_vec()
+    let mut both = vec![of_session.into_bytes()];
+    both.extend(way);
+    hash(&both.join(&0))
 }
 
 /// SHA-256, as text.
@@ -314,6 +208,9 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use anchord_aws::upstream::AssumeRole;
+    use anchord_aws::upstream::CreateSession;
+    use anchord_aws::upstream::Sts;
     use anchord_core::arn::ProfileArn;
     use anchord_core::arn::Region;
     use anchord_core::arn::RoleArn;
@@ -368,24 +265,52 @@ mod tests {
     fn session() -> config::Session {
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
         let region = Region::parse("us-east-1").unwrap();
-        let source = config::RolesAnywhere {
-            identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
+        let first = CreateSession {
             trust_anchor: TrustAnchorArn::parse(&arn("trust-anchor/a")).unwrap(),
             profile: ProfileArn::parse(&arn("profile/p")).unwrap(),
             role: RoleArn::parse("arn:aws:iam::123456789012:role/bedrock").unwrap(),
+            duration: std::time::Duration::from_secs(3600),
             role_session_name: None,
             region: region.clone(),
             endpoint: None,
+            variant: Variant::default(),
+        };
+        let source = config::CertificateSource {
+            identity: Source::of_files("/etc/anchord/leaf.pem", "/etc/anchord/key.pem"),
+            first,
             fallback: None,
         };
         config::Session {
             name: "bedrock".into(),
             source: config::Source::RolesAnywhere(Box::new(source)),
             chain: Vec::new(),
-            duration: std::time::Duration::from_secs(3600),
             region: region.clone(),
-            sts: config::Sts { region, endpoint: None },
+            sts: Sts { region, endpoint: None, variant: Variant::default() },
             variant: Variant::default(),
+        }
+    }
+
+    fn of_keys() -> config::Session {
+        let source = config::AccessKeySource {
+            keys: anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into()),
+            get_session_token: true,
+            duration: std::time::Duration::from_secs(3600),
+        };
+        config::Session { source: config::Source::AccessKeys(source), ..session() }
+    }
+
+    fn step(sts_endpoint: Option<&str>) -> AssumeRole {
+        AssumeRole {
+            role: RoleArn::parse("arn:aws:iam::210987654321:role/models").unwrap(),
+            session_name: "anchord-bedrock".into(),
+            external_id: None,
+            duration: std::time::Duration::from_secs(3600),
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            source_identity: None,
+            sts: Sts { endpoint: sts_endpoint.map(Into::into), ..session().sts },
         }
     }
 
@@ -405,7 +330,7 @@ mod tests {
         super::fingerprint(session, &upstream())
     }
 
-    fn source(session: &mut config::Session) -> &mut config::RolesAnywhere {
+    fn source(session: &mut config::Session) -> &mut config::CertificateSource {
         match &mut session.source {
             config::Source::RolesAnywhere(source) => source,
             config::Source::AccessKeys(_) => unreachable!(),
@@ -416,6 +341,36 @@ mod tests {
     #[test]
     fn the_same_settings_have_the_same_fingerprint_in_every_version() {
         assert_eq!(fingerprint(&session()), "wLPtGj-XSG2TI0dzwWRbB5wXZ5VnZrsXOyNewlQRoc8");
+        let mut all = session();
+        let west = |rest: &str| format!("arn:aws:rolesanywhere:us-west-2:123456789012:{rest}");
+        source(&mut all).fallback = Some(CreateSession {
+            trust_anchor: TrustAnchorArn::parse(&west("trust-anchor/b")).unwrap(),
+            profile: ProfileArn::parse(&west("profile/q")).unwrap(),
+            region: Region::parse("us-west-2").unwrap(),
+            endpoint: Some("https://127.0.0.1:1".into()),
+            ..source(&mut all).first.clone()
+        });
+        all.chain.push(AssumeRole {
+            session_name: "robot-7".into(),
+            external_id: Some("7d2f".into()),
+            duration: std::time::Duration::from_secs(900),
+            policy: Some("{}".into()),
+            policy_arns: vec!["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],
+            tags: vec![("team".into(), "a".into())],
+            transitive_tags: vec!["team".into()],
+            source_identity: Some("robot".into()),
+            ..step(Some("https://sts.example"))
+        });
+        assert_eq!(fingerprint(&all), "z6szUtCqlfLH3UBfdv4cNTRG7Syk3ANFDoHA9X17Wqg");
+        let way = config::Upstream {
+            ca_file: Some("/etc/ca.pem".into()),
+            proxy: Some(Secret::new("http://proxy:3128".into())),
+            no_proxy: Some("localhost".into()),
+            verifies_servers: false,
+            ..upstream()
+        };
+        assert_eq!(super::fingerprint(&all, &way), "YOSMd8fxLrl9UzaZrwgFj5CrPMXQjD6hEdyXB1w3b9E");
+        assert_eq!(fingerprint(&of_keys()), "C8WSE7HOc9YGOVNcS8NuGYW__1BucLY5vlLFCjCltbA");
     }
 
     #[test]
@@ -430,9 +385,9 @@ mod tests {
         assert!(changed(
             |session| source(session).identity.certificate = Locator::File("/etc/anchord/other.pem".into())
         ));
-        assert!(changed(|session| source(session).role_session_name = Some("robot".into())));
-        assert!(changed(|session| session.duration *= 2));
-        assert!(changed(|session| source(session).endpoint = Some("https://127.0.0.1:1".into())));
+        assert!(changed(|session| source(session).first.role_session_name = Some("robot".into())));
+        assert!(changed(|session| source(session).first.duration *= 2));
+        assert!(changed(|session| source(session).first.endpoint = Some("https://127.0.0.1:1".into())));
         // Of a certificate's session STS is asked for its steps alone.
         assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
@@ -468,23 +423,9 @@ mod tests {
 
     #[test]
     fn another_address_of_sts_may_be_another_aws() {
-        let step = |endpoint: Option<&str>| config::Step {
-            role: RoleArn::parse("arn:aws:iam::210987654321:role/models").unwrap(),
-            session_name: "anchord-bedrock".into(),
-            external_id: None,
-            duration: std::time::Duration::from_secs(3600),
-            policy: None,
-            policy_arns: Vec::new(),
-            tags: Vec::new(),
-            transitive_tags: Vec::new(),
-            source_identity: None,
-            sts: config::Sts { endpoint: endpoint.map(Into::into), ..session().sts },
-        };
         let through = |step| fingerprint(&config::Session { chain: vec![step], ..session() });
         let of_keys = |change: fn(&mut config::Session)| {
-            let keys = anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into());
-            let source = config::Source::AccessKeys(config::AccessKeys { keys, get_session_token: true });
-            let mut session = config::Session { source, ..session() };
+            let mut session = of_keys();
             change(&mut session);
             fingerprint(&session)
         };
