@@ -11,8 +11,6 @@ use std::fmt::Display;
 use std::path::Path;
 use std::path::PathBuf;
 
-use ring::digest;
-
 use super::AccessKeys;
 use super::Origin;
 use super::RolesAnywhere;
@@ -24,6 +22,7 @@ use super::Step;
 use super::Sts;
 use super::file::SYSTEM_CONFIGURATION;
 use anchord_aws::access_keys;
+use anchord_core::digest::sha256;
 use anchord_identity as identity;
 use anchord_identity::Locator;
 use anchord_identity::Selection;
@@ -129,9 +128,8 @@ struct Facts {
 
 impl Facts {
     fn add_bytes(&mut self, option: &'static str, value: &[u8]) {
-        let digest = digest::digest(&digest::SHA256, value);
         let mut first = [0; 8];
-        first.copy_from_slice(&digest.as_ref()[..8]);
+        first.copy_from_slice(&sha256(value)[..8]);
         self.facts.push(Fact { option, digest: u64::from_be_bytes(first) });
     }
 

@@ -15,11 +15,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::entry::Entry;
-use super::entry::sha256;
 use anchord_config::Environment;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
+use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
@@ -61,8 +61,8 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
-        let host = &sha256(environment.host().as_bytes())[..16];
-        let digest = &sha256(facts(settings, session, environment.host()).expose().as_bytes())[..16];
+        let host = &sha256_hex(environment.host().as_bytes())[..16];
+        let digest = &sha256_hex(facts(settings, session, environment.host()).expose().as_bytes())[..16];
         Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ring::digest;
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -11,6 +10,7 @@ use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Stored;
+use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
@@ -125,7 +125,7 @@ impl Entry {
     /// The written form.
     pub(super) fn encode(&self) -> Option<Secret<Vec<u8>>> {
         let json = serde_json::to_vec(self).map(Secret::new).ok()?;
-        let head = format!("{TITLE}\n{}\n", sha256(json.expose()));
+        let head = format!("{TITLE}\n{}\n", sha256_hex(json.expose()));
         Some(Secret::new([head.as_bytes(), json.expose()].concat()))
     }
 
@@ -134,12 +134,6 @@ impl Entry {
         let rest = bytes.expose().strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         let (stated, json) = (&rest[..end], &rest[end + 1..]);
-        (sha256(json).as_bytes() == stated).then(|| serde_json::from_slice(json).ok()).flatten()
+        (sha256_hex(json).as_bytes() == stated).then(|| serde_json::from_slice(json).ok()).flatten()
     }
-}
-
-/// SHA-256, as text.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest::SHA256;
-use ring::digest::digest;
 use serde::Deserialize;
 use serde::Serialize;
 use zeroize::Zeroize as _;
@@ -18,6 +16,7 @@ use anchord_core::clock::parse_rfc3339;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Stored;
+use anchord_core::digest::sha256;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
@@ -203,7 +202,7 @@ fn text(text: &str) -> Vec<u8> {
 
 /// SHA-256, as text.
 pub(in crate::daemon) fn hash(bytes: &[u8]) -> String {
-    base64(digest(&SHA256, bytes).as_ref())
+    base64(&sha256(bytes))
 }
 
 /// A digest as text.
