@@ -86,6 +86,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "failure",
             "identity",
             "issuer",
+            "reported",
             "secret",
             "signing",
         ],
@@ -94,7 +95,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "bedrock",
         &["arn", "clock", "credentials", "endpoint", "failure", "issuer", "secret", "signing", "upstream"],
     ),
-    ("session", &["clock", "credentials", "entropy", "event", "failure", "issuer"]),
+    ("session", &["clock", "credentials", "entropy", "event", "failure", "issuer", "reported"]),
     (
         "frontend",
         &[
@@ -114,6 +115,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", OPTIONS_OF_STAGES),
     ("telemetry", WORDS),
+    ("checksummed", &["digest", "failure", "secret"]),
     ("client", &["clock", "config", "content", "credentials", "failure", "frontend", "secret"]),
     (
         "assembly",
@@ -128,6 +130,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "frontend",
             "identity",
             "issuer",
+            "reported",
             "secret",
             "session",
             "upstream",
@@ -138,6 +141,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "daemonless",
         &[
             "assembly",
+            "checksummed",
             "client",
             "clock",
             "config",

@@ -102,7 +102,7 @@ impl Cache {
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
-        let Some(bytes) = entry.clone().with_identity(self.identity.as_deref()).encode() else { return };
+        let bytes = entry.clone().with_identity(self.identity.as_deref()).encode();
         let _ = private_file::replace(&self.file, bytes.expose());
     }
 
@@ -186,7 +186,7 @@ fn facts(settings: &Settings, session: &Session, host: &str) -> Secret<String> {
 
 fn read(file: &Path) -> Entry {
     let found = private_file::read(file, MAX_BYTES).ok().flatten();
-    found.and_then(|bytes| Entry::decode(&bytes)).unwrap_or_default()
+    found.and_then(|bytes| Entry::decode(&bytes).ok()).unwrap_or_default()
 }
 
 /// What came of trying to lock.
