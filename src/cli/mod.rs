@@ -89,6 +89,6 @@ fn sessions(line: &CommandLine, environment: &Environment) -> Vec<String> {
     let Ok(settings) = config::load_for_client(arguments, environment) else { return Vec::new() };
     let own = settings.sessions.iter().map(|session| session.name.clone());
     let running = threads::runtime().and_then(|runtime| runtime.block_on(running::find(&settings, None)));
-    let held = running.ok().flatten().into_iter().flat_map(|running| running.sessions);
+    let held = running.ok().flatten().into_iter().flat_map(|running| running.status.sessions);
     own.chain(held.map(|held| held.name)).collect()
 }

@@ -103,9 +103,9 @@ async fn what_is_damaged_is_told_and_costs_one_create_session() {
     let cases: [(&[u8], &str); 5] = [
         (&flipped, "it is damaged: its digest does not match"),
         (&good[..good.len() - 1], "it is damaged: its digest does not match"),
-        (b"", "it is not the state of an anchord of this version"),
+        (b"", "it is not in the format of this version"),
         (b"anchord state 1\n", "it is damaged"),
-        (b"anchord state 2\n{}", "it is not the state of an anchord of this version"),
+        (b"anchord state 2\n{}", "it is not in the format of this version"),
     ];
     for (asked, (content, message)) in cases.into_iter().enumerate() {
         fs_err::write(stage.path("run/state"), content).unwrap();

@@ -105,7 +105,7 @@ fn tcp(handle: &Handle, clock: Clock, seed: u64) -> Router {
 }
 
 fn unix(handle: &Handle) -> Router {
-    Router::unix(Socket::new(vec![handle.clone()], serde_json::Value::Null))
+    Router::unix(Socket::new(vec![handle.clone()], anchord_frontend::ListenerStatus::default()))
 }
 
 /// As the daemon's supervisor does: a keeper that panics goes on after a second.

@@ -22,6 +22,7 @@ use tracing::info;
 use tracing::warn;
 
 use anchord_core::credentials::Keys;
+use anchord_core::digest::sha256;
 use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify;
@@ -61,7 +62,7 @@ struct State {
 struct Mark {
     access_key_id: String,
     /// SHA-256 of the secret, which has too many bits to be guessed.
-    secret: Vec<u8>,
+    secret: [u8; 32],
 }
 
 #[derive(Clone)]
@@ -292,8 +293,7 @@ impl Watched for WatchedKeys {
 impl Mark {
     fn of(keys: &Keys) -> Self {
         let secret = keys.secret_access_key.expose().as_bytes();
-        let secret = ring::digest::digest(&ring::digest::SHA256, secret).as_ref().to_vec();
-        Self { access_key_id: keys.access_key_id.clone(), secret }
+        Self { access_key_id: keys.access_key_id.clone(), secret: sha256(secret) }
     }
 }
 

@@ -11,8 +11,6 @@ use std::fmt::Display;
 use std::path::Path;
 use std::path::PathBuf;
 
-use ring::digest;
-
 use super::AccessKeySource;
 use super::CertificateSource;
 use super::Origin;
@@ -24,6 +22,7 @@ use anchord_aws::access_keys::AccessKeys;
 use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
+use anchord_core::digest::sha256;
 use anchord_identity as identity;
 use anchord_identity::Locator;
 use anchord_identity::Selection;
@@ -129,9 +128,8 @@ struct Facts {
 
 impl Facts {
     fn add_bytes(&mut self, option: &'static str, value: &[u8]) {
-        let digest = digest::digest(&digest::SHA256, value);
         let mut first = [0; 8];
-        first.copy_from_slice(&digest.as_ref()[..8]);
+        first.copy_from_slice(&sha256(value)[..8]);
         self.facts.push(Fact { option, digest: u64::from_be_bytes(first) });
     }
 

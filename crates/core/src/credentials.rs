@@ -11,6 +11,7 @@ use zeroize::Zeroize as _;
 use crate::clock;
 use crate::clock::Clock;
 use crate::clock::Moment;
+use crate::digest::sha256;
 use crate::secret::Secret;
 
 /// Temporary AWS credentials. A value of this type is complete: no part is empty, and all are plain ASCII.
@@ -65,9 +66,7 @@ pub struct Origin {
 impl Origin {
     /// Of the leaf certificate with this DER form, or of the access key with this id.
     pub fn of(bytes: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-        let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        Self { digest, stood_in: false }
+        Self { digest: sha256(bytes), stood_in: false }
     }
 
     /// The same, which stood in for a newer one that AWS refuses.

@@ -6,6 +6,7 @@ pub mod arn;
 pub mod clock;
 pub mod content;
 pub mod credentials;
+pub mod digest;
 pub mod endpoint;
 pub mod entropy;
 pub mod event;

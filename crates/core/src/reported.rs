@@ -1,4 +1,7 @@
 //! Remembers what was reported last, so that a state that lasts is reported once.
+//!
+//! It holds one state at a time. What counts repetitions, keeps several states, or decides more than the report has a
+//! memory of its own.
 
 /// What was reported last, if anything.
 #[derive(Debug)]

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
 use http::header;
@@ -77,9 +76,7 @@ impl Container {
     /// Decides a request.
     pub fn route(&self, head: &Parts) -> Decision {
         if head.method != Method::GET {
-            let reply =
-                Reply::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
-            return reply.header(header::ALLOW, HeaderValue::from_static("GET")).into();
+            return Reply::only_get().into();
         }
         let opened = self.opened_by(head);
         if opened.is_empty() {

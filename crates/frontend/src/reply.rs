@@ -90,6 +90,13 @@ impl Reply {
         Self::explained(status, code, message, None, None)
     }
 
+    /// The answer to a method other than GET.
+    pub fn only_get() -> Self {
+        let reply =
+            Self::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
+        reply.header(header::ALLOW, HeaderValue::from_static("GET"))
+    }
+
     /// What ails a session, whole, for those who may know.
     pub fn failed(status: StatusCode, code: &str, failure: &Failure) -> Self {
         Self::explained(status, code, failure.message(), failure.hint(), Some(failure.reason()))

@@ -185,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_operators_channel_is_not_served_over_tcp() {
-        let router = Router::unix(Socket::new(Vec::new(), serde_json::Value::Null));
+        let router = Router::unix(Socket::new(Vec::new(), crate::ListenerStatus::default()));
         let head = support::head("GET", "/v1/status", &[("host", "localhost")]);
 
         assert_eq!(settle(router.route(&head, &support::UNIX_PEER)).await.status(), StatusCode::OK);

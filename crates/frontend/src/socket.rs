@@ -9,16 +9,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
-use http::header;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 pub use status::Background;
-pub use status::Certificate;
-use status::Line;
-use status::Status;
+pub use status::CertificateStatus;
+pub use status::FailureStatus;
+pub use status::ListenerStatus;
+pub use status::SessionStatus;
+pub use status::StatusDocument;
 
 use super::Decision;
 use super::Hand;
@@ -35,7 +35,7 @@ use anchord_session::Handle;
 pub struct Socket {
     sessions: Vec<Handle>,
     settings: BTreeMap<String, Vec<Digest>>,
-    listeners: serde_json::Value,
+    listeners: ListenerStatus,
     backgrounds: Backgrounds,
 }
 
@@ -53,8 +53,8 @@ impl fmt::Debug for Backgrounds {
 pub type Digest = (&'static str, u64);
 
 impl Socket {
-    /// Serves `sessions`; `listeners` is shown in the status as it is.
-    pub fn new(sessions: Vec<Handle>, listeners: serde_json::Value) -> Self {
+    /// Serves `sessions`; `listeners` is shown in the status.
+    pub fn new(sessions: Vec<Handle>, listeners: ListenerStatus) -> Self {
         let backgrounds = Backgrounds(Arc::new(|_| Background::default()));
         Self { sessions, settings: BTreeMap::new(), listeners, backgrounds }
     }
@@ -75,9 +75,7 @@ impl Socket {
     /// Decides a request.
     pub fn route(&self, head: &Parts) -> Decision {
         if head.method != Method::GET {
-            let reply =
-                Reply::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
-            return reply.header(header::ALLOW, HeaderValue::from_static("GET")).into();
+            return Reply::only_get().into();
         }
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -134,13 +132,13 @@ impl Socket {
     }
 
     fn status(&self) -> Reply {
-        let line = |(number, session)| Line::of(session, (self.backgrounds.0)(number));
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION"),
-            sessions: self.sessions.iter().enumerate().map(line).collect(),
-            listeners: &self.listeners,
+        let of_session = |(number, session)| SessionStatus::of(session, (self.backgrounds.0)(number));
+        let status = StatusDocument {
+            version: env!("CARGO_PKG_VERSION").into(),
+            sessions: self.sessions.iter().enumerate().map(of_session).collect(),
+            listeners: self.listeners.clone(),
         };
-        let body = serde_json::to_vec(&status).expect("strings, booleans and a JSON value are always JSON");
+        let body = serde_json::to_vec(&status).expect("strings, numbers and booleans are always JSON");
         Reply::json(StatusCode::OK, Secret::new(body))
     }
 }
@@ -212,7 +210,8 @@ mod tests {
 
     fn socket(sessions: &[&Session]) -> Socket {
         let handles = sessions.iter().map(|session| session.handle.clone()).collect();
-        Socket::new(handles, json!(["127.0.0.1:9911"]))
+        let http = vec!["http://127.0.0.1:9911".into()];
+        Socket::new(handles, ListenerStatus { http, ..ListenerStatus::default() })
     }
 
     #[tokio::test]
@@ -300,7 +299,7 @@ mod tests {
         let background = |number: usize| Background {
             role_arn: (number == 0).then(|| "arn:aws:iam::123456789012:role/r".into()),
             region: (number == 0).then(|| "us-east-1".into()),
-            certificate: (number == 0).then(|| Certificate {
+            certificate: (number == 0).then(|| CertificateStatus {
                 subject: "CN=robot-7".into(),
                 serial: "17".into(),
                 not_after: "2026-03-15T13:00:00Z".into(),
@@ -334,7 +333,7 @@ mod tests {
                     },
                 },
             ],
-            "listeners": ["127.0.0.1:9911"],
+            "listeners": { "http": ["http://127.0.0.1:9911"], "socket": null },
         });
         assert_eq!(shown, expected);
     }

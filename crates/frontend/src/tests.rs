@@ -40,7 +40,7 @@ impl FrontEnds {
         let address = tcp.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = UnixListener::bind(folder.path().join("socket")).unwrap();
-        let socket = Socket::new(vec![session.handle.clone()], serde_json::json!([address.to_string()]));
+        let socket = Socket::new(vec![session.handle.clone()], ListenerStatus::default());
         let (stop, stopping) = watch::channel(false);
         let tasks = [
             tokio::spawn(Server::new("tcp", tcp, router::fixed(tcp_router(session))).run(stopping.clone())),

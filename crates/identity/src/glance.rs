@@ -4,14 +4,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ring::digest;
-
 use super::Error;
 use super::Locator;
 use super::Source;
 use super::pem;
 #[cfg(feature = "pkcs12")]
 use super::pkcs12;
+use anchord_core::digest::sha256_hex;
 
 /// What tells whether files have changed since they were looked at before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl Source {
     /// from its digest.
     pub fn handed_contents(&self) -> String {
         let places = self.places().chain(&self.intermediates);
-        places.filter_map(Locator::content).map(|content| format!("{}\n", sha256(content))).collect()
+        places.filter_map(Locator::content).map(|content| format!("{}\n", sha256_hex(content))).collect()
     }
 
     /// Stands for the leaf as [`Glance::leaf`] does, where this process itself was handed the certificate. `None` where it
@@ -88,7 +87,7 @@ impl Source {
         let file = self.certificate.read()?.ok()?;
         #[cfg(feature = "pkcs12")]
         if pkcs12::is_pfx(file.bytes().expose()) {
-            return Some(sha256(file.bytes().expose()));
+            return Some(sha256_hex(file.bytes().expose()));
         }
         let certificates = pem::certificates(&file).ok()?;
         let may_be_leaf = |certificate: &&pem::Certificate| {
@@ -99,7 +98,7 @@ impl Source {
         let leaves: Vec<&[u8]> =
             certificates.iter().filter(may_be_leaf).map(|certificate| certificate.der.as_slice()).collect();
         // DER says where it ends: no two lists look alike.
-        (!leaves.is_empty()).then(|| sha256(&leaves.concat()))
+        (!leaves.is_empty()).then(|| sha256_hex(&leaves.concat()))
     }
 
     pub(super) fn stamps(&self) -> String {
@@ -109,10 +108,10 @@ impl Source {
             if let Locator::Handed(_) = place
                 && let Some(Ok(file)) = place.read()
             {
-                stamps.push(sha256(file.bytes().expose()));
+                stamps.push(sha256_hex(file.bytes().expose()));
             }
         }
-        sha256(stamps.join("\n").as_bytes())
+        sha256_hex(stamps.join("\n").as_bytes())
     }
 }
 
@@ -126,11 +125,6 @@ fn stamp(path: &Path) -> String {
             format!("{} {} {} {changed:?} {modified:?}", found.dev(), found.ino(), found.len())
         },
     )
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

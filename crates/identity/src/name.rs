@@ -1,13 +1,14 @@
 //! Names of certificates as text, whatever kind of string a CA wrote them in.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use x509_parser::asn1_rs::Tag;
 use x509_parser::asn1_rs::ToDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 use x509_parser::x509::X509Name;
+
+use anchord_core::digest::hex;
 
 /// The text of an attribute's value; of what is no text `#` and its DER in hexadecimal, as RFC 4514 (2.4) writes it.
 ///
@@ -29,13 +30,7 @@ pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
         | Tag::ObjectDescriptor => Some(utf8_or_latin1(value.data)),
         _ => None,
     };
-    text.unwrap_or_else(|| {
-        let der = value.to_der_vec().unwrap_or_default();
-        let mut text = String::from("#");
-        // Writing into a String cannot fail.
-        der.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
-        text
-    })
+    text.unwrap_or_else(|| format!("#{}", hex(&value.to_der_vec().unwrap_or_default())))
 }
 
 /// Attributes of a distinguished name: `CN=robot-7,O=Acme`.

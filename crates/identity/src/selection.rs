@@ -1,14 +1,14 @@
 //! Which leaf may be used, of those that a place holds.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::str::FromStr;
 
-use ring::digest;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::x509::X509Name;
 
 use super::name::Attributes;
+use anchord_core::digest::hex;
+use anchord_core::digest::sha256;
 
 /// What a leaf must be to be used. Empty means that any leaf may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,10 +62,7 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Of a certificate, DER.
     pub fn of(der: &[u8]) -> Self {
-        let digest = digest::digest(&digest::SHA256, der);
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
+        Self(sha256(der))
     }
 
     /// The digest itself.
@@ -76,8 +73,7 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        write!(formatter, "sha256:{}", hex(&self.0))
     }
 }
 
@@ -100,9 +96,7 @@ pub struct Serial(Vec<u8>);
 
 impl fmt::Display for Serial {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::from("0x");
-        self.0.iter().try_for_each(|byte| write!(text, "{byte:02x}"))?;
-        formatter.write_str(&text)
+        write!(formatter, "0x{}", hex(&self.0))
     }
 }
 

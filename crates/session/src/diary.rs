@@ -22,6 +22,7 @@ use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::reported::Reported;
 
 /// What has been told of a session so far.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Diary {
     session: Arc<str>,
     failures: u32,
     failing_since: Option<Moment>,
-    told: Option<Told>,
+    told: Reported<Told>,
     times_told: u32,
     left: Left,
 }
@@ -57,7 +58,7 @@ impl Diary {
             session: session.into(),
             failures: 0,
             failing_since: None,
-            told: None,
+            told: Reported::default(),
             times_told: 0,
             left: Left::Nothing,
         }
@@ -98,7 +99,8 @@ impl Diary {
                 "Recovered"
             );
         }
-        (self.failures, self.failing_since, self.told, self.times_told) = (0, None, None, 0);
+        self.told.clear();
+        (self.failures, self.failing_since, self.times_told) = (0, None, 0);
         let expires_at = rfc3339(held.expires_at());
         match spare {
             Some(end) => info!(
@@ -115,8 +117,8 @@ impl Diary {
 
     fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
         let told = Told { reason: trouble.reason(), gist: gist(trouble.message()), left: self.left };
-        if self.told.as_ref() != Some(&told) {
-            (self.told, self.times_told) = (Some(told), 0);
+        if self.told.is_new(told) {
+            self.times_told = 0;
         }
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);

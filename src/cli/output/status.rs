@@ -1,88 +1,21 @@
 //! The status of a daemon as people read it, and the exit code that follows from it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-
-use serde::Deserialize;
 
 use super::Exit;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Class;
-
-/// What the daemon answers.
-#[derive(Deserialize)]
-pub(in crate::cli) struct Status {
-    version: String,
-    sessions: Vec<Line>,
-    #[serde(default)]
-    listeners: Listeners,
-}
-
-#[derive(Default, Deserialize)]
-struct Listeners {
-    /// `http://address:port` of each that is to be listened on once the host has it.
-    #[serde(default)]
-    waiting: Vec<String>,
-    /// By the address: why it is not listened on though the host has it.
-    #[serde(default)]
-    troubles: HashMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    name: String,
-    phase: String,
-    #[serde(default)]
-    role_arn: Option<String>,
-    #[serde(default)]
-    region: Option<String>,
-    #[serde(default)]
-    access_key_id: Option<String>,
-    #[serde(default)]
-    expires_at: Option<String>,
-    #[serde(default)]
-    of_earlier_settings: bool,
-    fetching: bool,
-    #[serde(default)]
-    next_attempt_at: Option<String>,
-    #[serde(default)]
-    last_success_at: Option<String>,
-    #[serde(default)]
-    consecutive_failures: u32,
-    #[serde(default)]
-    failing_since: Option<String>,
-    #[serde(default)]
-    certificate: Option<Certificate>,
-    #[serde(default)]
-    trouble: Option<Trouble>,
-    #[serde(default)]
-    certificate_trouble: Option<Trouble>,
-}
-
-#[derive(Deserialize)]
-struct Certificate {
-    subject: String,
-    serial: String,
-    not_after: String,
-    days_left: i64,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Trouble {
-    class: String,
-    message: String,
-    #[serde(default)]
-    hint: Option<String>,
-}
+use anchord_frontend::CertificateStatus;
+use anchord_frontend::FailureStatus;
+use anchord_frontend::SessionStatus;
+use anchord_frontend::StatusDocument;
 
 /// Refused if AWS refuses what any session asks for, failed if anything else ails one.
-pub(in crate::cli) fn worst(status: &Status) -> Exit {
+pub(in crate::cli) fn worst(status: &StatusDocument) -> Exit {
     let mut worst = Exit::Done;
-    for line in &status.sessions {
-        match line.exit() {
+    for session in &status.sessions {
+        match exit_of(session) {
             Exit::Done => {}
             Exit::Refused => return Exit::Refused,
             failed => worst = failed,
@@ -91,52 +24,51 @@ pub(in crate::cli) fn worst(status: &Status) -> Exit {
     worst
 }
 
-impl Line {
-    fn exit(&self) -> Exit {
-        let troubles = || self.trouble.iter().chain(&self.certificate_trouble);
-        if troubles().any(|trouble| trouble.class == Class::Denied.as_str()) {
-            return Exit::Refused;
-        }
-        // While credentials live, an outage passes by itself; what a person has to mend does not.
-        let passes = |trouble: &Trouble| {
-            [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
-        };
-        let is_well = self.phase == "live"
-            && self.trouble.as_ref().is_none_or(passes)
-            && self.certificate_trouble.is_none();
-        if is_well { Exit::Done } else { Exit::Failed }
+fn exit_of(session: &SessionStatus) -> Exit {
+    let troubles = || session.trouble.iter().chain(&session.certificate_trouble);
+    if troubles().any(|trouble| trouble.class == Class::Denied.as_str()) {
+        return Exit::Refused;
     }
+    // While credentials live, an outage passes by itself; what a person has to mend does not.
+    let passes = |trouble: &FailureStatus| {
+        [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
+    };
+    let is_well = session.phase == "live"
+        && session.trouble.as_ref().is_none_or(passes)
+        && session.certificate_trouble.is_none();
+    if is_well { Exit::Done } else { Exit::Failed }
+}
 
-    fn write_background(&self, text: &mut String) -> std::fmt::Result {
-        match (&self.role_arn, &self.region) {
-            (Some(role), Some(region)) => writeln!(text, "  role: {role}, Region {region}")?,
-            (Some(role), None) => writeln!(text, "  role: {role}")?,
-            (None, Some(region)) => writeln!(text, "  Region: {region}")?,
-            (None, None) => {}
+fn write_background(session: &SessionStatus, text: &mut String) -> std::fmt::Result {
+    match (&session.role_arn, &session.region) {
+        (Some(role), Some(region)) => writeln!(text, "  role: {role}, Region {region}")?,
+        (Some(role), None) => writeln!(text, "  role: {role}")?,
+        (None, Some(region)) => writeln!(text, "  Region: {region}")?,
+        (None, None) => {}
+    }
+    if let Some(CertificateStatus { subject, serial, not_after, days_left, warnings }) = &session.certificate
+    {
+        let (end, left) = match days_left {
+            ..=-1 => ("ended", String::new()),
+            1 => ("ends", " (1 day left)".to_owned()),
+            days => ("ends", format!(" ({days} days left)")),
+        };
+        writeln!(text, "  certificate: {subject}, serial {serial}, {end} at {not_after}{left}")?;
+        for warning in warnings {
+            writeln!(text, "  warning: {warning}")?;
         }
-        if let Some(Certificate { subject, serial, not_after, days_left, warnings }) = &self.certificate {
-            let (end, left) = match days_left {
-                ..=-1 => ("ended", String::new()),
-                1 => ("ends", " (1 day left)".to_owned()),
-                days => ("ends", format!(" ({days} days left)")),
-            };
-            writeln!(text, "  certificate: {subject}, serial {serial}, {end} at {not_after}{left}")?;
-            for warning in warnings {
-                writeln!(text, "  warning: {warning}")?;
-            }
-        }
-        if let Some(at) = &self.last_success_at {
-            writeln!(text, "  last success: {at}")?;
-        }
-        match (&self.failing_since, self.consecutive_failures) {
-            (_, 0) => Ok(()),
-            (Some(since), count) => writeln!(text, "  failures in a row: {count}, since {since}"),
-            (None, count) => writeln!(text, "  failures in a row: {count}"),
-        }
+    }
+    if let Some(at) = &session.last_success_at {
+        writeln!(text, "  last success: {at}")?;
+    }
+    match (&session.failing_since, session.consecutive_failures) {
+        (_, 0) => Ok(()),
+        (Some(since), count) => writeln!(text, "  failures in a row: {count}, since {since}"),
+        (None, count) => writeln!(text, "  failures in a row: {count}"),
     }
 }
 
-pub(in crate::cli) fn text(status: &Status, clock: &Clock) -> String {
+pub(in crate::cli) fn text(status: &StatusDocument, clock: &Clock) -> String {
     let plural = if status.sessions.len() == 1 { "" } else { "s" };
     let mut text = format!("anchord {}, {} session{plural}\n", status.version, status.sessions.len());
     for address in &status.listeners.waiting {
@@ -144,13 +76,13 @@ pub(in crate::cli) fn text(status: &Status, clock: &Clock) -> String {
         let why = why.map_or("this host does not have the address yet", String::as_str);
         let _ = writeln!(text, "{address} is not served: {why}");
     }
-    for line in &status.sessions {
+    for session in &status.sessions {
         // Writing into a String cannot fail.
-        let _ = write!(text, "{}: {}", line.name, line.phase);
-        let expires_at = line.expires_at.as_deref().and_then(clock::parse_rfc3339);
-        if let (Some(id), Some(expires_at)) = (&line.access_key_id, expires_at) {
+        let _ = write!(text, "{}: {}", session.name, session.phase);
+        let expires_at = session.expires_at.as_deref().and_then(clock::parse_rfc3339);
+        if let (Some(id), Some(expires_at)) = (&session.access_key_id, expires_at) {
             let (end, left) = (clock::rfc3339(expires_at), expires_at - clock.now());
-            let _ = match line.phase.as_str() {
+            let _ = match session.phase.as_str() {
                 "live" => write!(text, ", {id} until {end} ({} min)", left.whole_minutes()),
                 // The last minute is kept back.
                 _ if left.is_positive() => {
@@ -159,17 +91,17 @@ pub(in crate::cli) fn text(status: &Status, clock: &Clock) -> String {
                 _ => write!(text, ", the last credentials ended at {end}"),
             };
         }
-        if line.of_earlier_settings {
+        if session.of_earlier_settings {
             text.push_str(", of earlier settings");
         }
-        match &line.next_attempt_at {
-            _ if line.fetching => text.push_str(", an attempt is under way"),
+        match &session.next_attempt_at {
+            _ if session.fetching => text.push_str(", an attempt is under way"),
             Some(at) => _ = write!(text, ", next attempt at {at}"),
             None => {}
         }
         text.push('\n');
-        let _ = line.write_background(&mut text);
-        for (trouble, what) in [(&line.trouble, ""), (&line.certificate_trouble, "certificate, ")] {
+        let _ = write_background(session, &mut text);
+        for (trouble, what) in [(&session.trouble, ""), (&session.certificate_trouble, "certificate, ")] {
             let Some(trouble) = trouble else { continue };
             let _ = writeln!(text, "  {what}{}: {}", trouble.class, trouble.message);
             if let Some(hint) = &trouble.hint {

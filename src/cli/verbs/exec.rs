@@ -136,7 +136,7 @@ fn listener(running: &Running) -> Result<&str, Failure> {
     let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
     let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
     let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
-    let chosen = running.http.iter().filter(on_loopback).min_by_key(is_v6);
+    let chosen = running.status.listeners.http.iter().filter(on_loopback).min_by_key(is_v6);
     chosen.map(String::as_str).ok_or_else(|| {
         let message = "the daemon serves no HTTP on loopback";
         let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
@@ -369,11 +369,10 @@ mod tests {
 
     #[test]
     fn the_listener_is_one_that_every_sdk_takes() {
-        let running = |http: &[&str]| Running {
-            socket: "/run/anchord/anchord.sock".into(),
-            version: "1".into(),
-            sessions: Vec::new(),
-            http: http.iter().map(ToString::to_string).collect(),
+        let running = |http: &[&str]| {
+            let status = serde_json::json!({ "version": "1", "sessions": [], "listeners": { "http": http } });
+            let status = serde_json::from_value(status).unwrap();
+            Running { socket: "/run/anchord/anchord.sock".into(), status }
         };
         let chosen = |http: &[&str]| listener(&running(http)).map(str::to_owned).ok();
 

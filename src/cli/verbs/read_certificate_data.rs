@@ -18,6 +18,7 @@ use crate::cli::grammar::helper::Line;
 use crate::cli::grammar::helper::Name;
 use crate::cli::output;
 use crate::telemetry;
+use anchord_core::digest::hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_identity as identity;
@@ -164,7 +165,7 @@ fn entry(found: &TokenCertificate, selection: &Selection) -> Option<String> {
         return None;
     }
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &found.der);
-    let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = hex(digest.as_ref());
     let serial = format!("{:X}", parsed.tbs_certificate.serial);
     let (subject, issuer) = (name(parsed.subject()), name(parsed.issuer()));
     // As AWS's tool prints it since its version 1.7, an empty line at the end included.
@@ -203,10 +204,7 @@ fn name(name: &X509Name<'_>) -> String {
         parts.extend((!values.is_empty()).then(|| values.join("+")));
     }
     let others = attributes.iter().rev().filter(|(own, _)| !KNOWN.iter().any(|(oid, _)| own == oid));
-    parts.extend(others.map(|(oid, value)| {
-        let der: String = value.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{oid}=#{der}")
-    }));
+    parts.extend(others.map(|(oid, value)| format!("{oid}=#{}", hex(value.as_slice()))));
     parts.join(",")
 }
 

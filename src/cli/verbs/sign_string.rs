@@ -1,7 +1,5 @@
 //! `anchord sign-string`: signs a text that is the same for a key each time, to see whether the key can sign.
 
-use std::fmt::Write as _;
-
 use clap::ArgMatches;
 use tracing::debug;
 
@@ -13,6 +11,8 @@ use crate::cli::grammar::helper::Words;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::telemetry;
+use anchord_core::digest::hex;
+use anchord_core::digest::sha256;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::process_limits;
@@ -69,7 +69,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     let mut text = TEXT.to_vec();
     if key.algorithm() != Algorithm::MlDsa {
         let of_key = [OF_KEY, key.public_key()].concat();
-        text.extend(ring::digest::digest(&ring::digest::SHA256, &of_key).as_ref());
+        text.extend(sha256(&of_key));
     }
     match key.sign_with(hash, &text) {
         Some(signature) => signature.map_err(Failure::from),
@@ -82,15 +82,10 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
 }
 
 fn print(signature: &[u8], format: &str, surroundings: &mut Surroundings<'_>) -> Exit {
-    let mut digits = String::new();
-    for byte in signature {
-        // Writing into a String cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
     let bytes = match format {
         "bin" => signature.to_vec(),
-        "text" => digits.into_bytes(),
-        _ => format!("\"{digits}\"").into_bytes(),
+        "text" => hex(signature).into_bytes(),
+        _ => format!("\"{}\"", hex(signature)).into_bytes(),
     };
     // No line break at the end: programs compare what they read.
     match output::print_bytes(surroundings, &bytes) {

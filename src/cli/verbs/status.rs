@@ -9,13 +9,11 @@ use serde_json::Value;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::output;
-use crate::cli::output::status::Status;
 use crate::cli::threads;
 use anchord_config as config;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
-use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::Asked;
@@ -58,9 +56,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             return output::report(&client::nobody(&places), surroundings);
         }
     };
-    let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
-        let failure = Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None);
-        return output::report(&failure, surroundings);
+    let status = match running::read(body.expose()) {
+        Ok(status) => status,
+        Err(failure) => return output::report(&failure, surroundings),
     };
     let text = if matches.get_flag("json") {
         format!("{}\n", String::from_utf8_lossy(body.expose()).trim_end())

@@ -1,6 +1,6 @@
 //! The canonical request: what both sides hash, so that both hash the same.
 
-use super::sha256_hex;
+use anchord_core::digest::sha256_hex;
 
 /// A canonical request (Signature Version 4), for a path and query that are canonical already.
 #[derive(Clone, Debug, PartialEq, Eq)]

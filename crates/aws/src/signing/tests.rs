@@ -17,6 +17,7 @@ use time::macros::datetime;
 
 use super::*;
 use anchord_core::arn::Region;
+use anchord_core::digest::hex;
 use anchord_identity::Source;
 
 const SIGNED_AT: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);

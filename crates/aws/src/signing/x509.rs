@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::CanonicalRequest;
 use super::Scope;
-use super::hex;
+use anchord_core::digest::hex;
 use anchord_identity::Algorithm;
 use anchord_identity::Identity;
 use anchord_identity::SignFailure;

@@ -35,6 +35,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
+use anchord_core::reported::Reported;
 
 /// Two issuers of the same role's credentials, of which the second stands in for the first.
 pub struct Failover {
@@ -52,7 +53,7 @@ struct State {
     /// Of the first, in a row.
     failures: u32,
     /// Whether the second has been asked since the first worked.
-    on_detour: bool,
+    detour: Reported<()>,
     /// When the credentials end that were made last.
     lasts_until: Option<End>,
 }
@@ -172,7 +173,7 @@ impl Failover {
         match &result {
             Ok(_) => {
                 state.failures = 0;
-                if std::mem::take(&mut state.on_detour) {
+                if state.detour.clear() {
                     info!(
                         event = event::UPSTREAM_FIRST_AGAIN,
                         session = self.session,
@@ -201,7 +202,7 @@ impl Failover {
 
     /// Once for each detour; the session's diary tells how attempts end.
     fn tell_detour(&self, failure: &Failure) {
-        if std::mem::replace(&mut self.state().on_detour, true) {
+        if !self.state().detour.is_new(()) {
             return;
         }
         warn!(

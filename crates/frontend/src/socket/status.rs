@@ -1,5 +1,8 @@
-//! What `GET /v1/status` shows: public parts only, with causes and hints.
+//! The document that `GET /v1/status` answers and clients read: public parts only, with causes and hints.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde::Serialize;
 
 use anchord_core::clock;
@@ -16,15 +19,75 @@ pub struct Background {
     /// The Region of its clients.
     pub region: Option<String>,
     /// The certificate in use, where there is one.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<CertificateStatus>,
     /// What ails the certificate or its key, while the credentials may be good.
     pub fault: Option<Failure>,
 }
 
-/// A leaf as the status shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Certificate {
-    /// Whose it is.
+/// The whole answer. The client may be of another version than the daemon: it ignores fields that it does not know, and
+/// fields that earlier versions did not write are optional.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct StatusDocument {
+    /// Of the daemon.
+    pub version: String,
+    /// Every session of its settings.
+    pub sessions: Vec<SessionStatus>,
+    /// Where it can be reached.
+    #[serde(default)]
+    pub listeners: ListenerStatus,
+}
+
+/// A session.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SessionStatus {
+    /// Its name.
+    pub name: String,
+    /// `pending`, `live` or `lapsed`.
+    pub phase: String,
+    /// The role that the credentials are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// The Region of its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The public part of the credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// When the credentials end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Whether the credentials were obtained with earlier settings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_earlier_settings: bool,
+    /// Whether an attempt is under way.
+    #[serde(default)]
+    pub fetching: bool,
+    /// When the next attempt begins.
+    pub next_attempt_at: Option<String>,
+    /// When the last attempt ended that brought credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<String>,
+    /// How many attempts have failed since then.
+    #[serde(default)]
+    pub consecutive_failures: u32,
+    /// When the first of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<String>,
+    /// The certificate in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<FailureStatus>,
+    /// What is wrong with the certificate or its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_trouble: Option<FailureStatus>,
+}
+
+/// A leaf.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CertificateStatus {
+    /// Its distinguished name.
     pub subject: String,
     /// Decimal, as AWS shows it.
     pub serial: String,
@@ -33,59 +96,42 @@ pub struct Certificate {
     /// Whole days until then, negative after it.
     pub days_left: i64,
     /// What should be known of its end and of its intermediates' ends.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// The program.
-#[derive(Serialize)]
-pub(super) struct Status<'a> {
-    pub(super) version: &'static str,
-    pub(super) sessions: Vec<Line>,
-    pub(super) listeners: &'a serde_json::Value,
-}
-
-/// A session.
-#[derive(Serialize)]
-pub(super) struct Line {
-    name: String,
-    phase: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_key_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    of_earlier_settings: bool,
-    fetching: bool,
-    next_attempt_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_success_at: Option<String>,
-    consecutive_failures: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failing_since: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<Certificate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<Trouble>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate_trouble: Option<Trouble>,
-}
-
 /// A failure.
-#[derive(Serialize)]
-struct Trouble {
-    class: &'static str,
-    reason_code: &'static str,
-    message: String,
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct FailureStatus {
+    /// Its class, by which programs decide.
+    pub class: String,
+    /// Its reason, finer than the class.
+    #[serde(default)]
+    pub reason_code: String,
+    /// What failed.
+    pub message: String,
+    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    pub hint: Option<String>,
 }
 
-impl Line {
+/// The addresses of a daemon.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ListenerStatus {
+    /// `http://address:port` of each.
+    #[serde(default)]
+    pub http: Vec<String>,
+    /// The path of the Unix socket.
+    pub socket: Option<String>,
+    /// Why an address of `waiting` is not listened on though the host has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, String>,
+    /// `http://address:port` of each that is listened on once the host has the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
+}
+
+impl SessionStatus {
     pub(super) fn of(session: &Handle, background: Background) -> Self {
         let Background { role_arn, region, certificate, fault } = background;
         let Snapshot { phase, credentials, inherited, trouble, fetching, next_attempt_at, record, .. } =
@@ -93,13 +139,13 @@ impl Line {
         // Where there is no other certificate to go on with, the last attempt failed for the same reason.
         let is_known =
             |fault: &Failure| trouble.as_ref().is_some_and(|trouble| trouble.message() == fault.message());
-        let certificate_trouble = fault.as_ref().filter(|fault| !is_known(fault)).map(Trouble::of);
+        let certificate_trouble = fault.as_ref().filter(|fault| !is_known(fault)).map(FailureStatus::of);
         Self {
             name: session.name().into(),
             phase: match phase {
-                Phase::Pending => "pending",
-                Phase::Live => "live",
-                Phase::Lapsed => "lapsed",
+                Phase::Pending => "pending".into(),
+                Phase::Live => "live".into(),
+                Phase::Lapsed => "lapsed".into(),
             },
             role_arn,
             region,
@@ -107,24 +153,51 @@ impl Line {
             expires_at: credentials.as_ref().map(|held| clock::rfc3339(held.expires_at())),
             of_earlier_settings: inherited,
             fetching,
-            next_attempt_at: clock::rfc3339(next_attempt_at.wall),
+            next_attempt_at: Some(clock::rfc3339(next_attempt_at.wall)),
             last_success_at: record.last_success_at.map(|at| clock::rfc3339(at.wall)),
             consecutive_failures: record.failures,
             failing_since: record.failing_since.map(|at| clock::rfc3339(at.wall)),
             certificate,
-            trouble: trouble.as_ref().map(Trouble::of),
+            trouble: trouble.as_ref().map(FailureStatus::of),
             certificate_trouble,
         }
     }
 }
 
-impl Trouble {
+impl FailureStatus {
     fn of(failure: &Failure) -> Self {
         Self {
-            class: failure.class().as_str(),
-            reason_code: failure.reason().as_str(),
+            class: failure.class().as_str().into(),
+            reason_code: failure.reason().as_str().into(),
             message: failure.message().into(),
             hint: failure.hint().map(Into::into),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_of_older_and_of_newer_daemons_are_read() {
+        let old =
+            json!({ "version": "0.1.0", "sessions": [{ "name": "s", "phase": "live", "fetching": false }] });
+        let new = json!({
+            "version": "9.0.0", "uptime": 7, "listeners": { "http": [], "socket": null, "vsock": [3] },
+            "sessions": [{
+                "name": "s", "phase": "resting", "mood": "good",
+                "trouble": { "class": "denied", "message": "no", "since": "noon" },
+            }],
+        });
+
+        let old: StatusDocument = serde_json::from_value(old).unwrap();
+        let new: StatusDocument = serde_json::from_value(new).unwrap();
+
+        assert!(old.listeners.http.is_empty() && old.sessions[0].next_attempt_at.is_none());
+        assert_eq!(new.sessions[0].phase, "resting");
+        assert_eq!(new.sessions[0].trouble.as_ref().map(|failure| failure.class.as_str()), Some("denied"));
     }
 }

@@ -16,6 +16,7 @@ use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Failure;
+use anchord_core::reported::Reported;
 use anchord_frontend::credentials_file;
 use anchord_session::Freshness;
 use anchord_session::Handle;
@@ -33,8 +34,8 @@ pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock:
 /// Ends when nobody keeps the session any more.
 async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let mut snapshots = handle.snapshots();
-    let mut told: Option<Failure> = None;
-    let mut told_doubt = None;
+    let mut fault: Reported<Failure> = Reported::default();
+    let mut doubt = Reported::default();
     let mut ours = Ours::default();
     loop {
         let credentials = snapshots.borrow_and_update().credentials.clone();
@@ -45,7 +46,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Some(credentials) => {
                 let news = write(file, credentials, &mut ours).await;
                 if matches!(news, Ok(News::Written | News::PutBack)) {
-                    tell_doubt(file, &mut told_doubt).await;
+                    tell_doubt(file, &mut doubt).await;
                 }
                 news.map(|news| tell(news, file, credentials))
             }
@@ -53,14 +54,13 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         };
         let pause = if written.is_ok() { LOOK } else { RETRY };
         match written {
-            Ok(()) => told = None,
-            Err(failure) if told.as_ref() == Some(&failure) => {}
-            Err(failure) => {
+            Ok(()) => _ = fault.clear(),
+            Err(failure) if fault.is_new(failure.clone()) => {
                 let (name, class) = (file.name.as_str(), failure.class());
                 let (error, hint) = (failure.message(), failure.hint());
                 warn!(event = event::FILE_NOT_WRITTEN, file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
-                told = Some(failure);
             }
+            Err(_) => {}
         }
         tokio::select! {
             changed = snapshots.changed() => if changed.is_err() { return },
@@ -79,12 +79,14 @@ async fn write(
 }
 
 /// Once for each fault of the file.
-async fn tell_doubt(file: &CredentialsFile, told: &mut Option<String>) {
-    let doubt = credentials_file::doubt(&file.path).await;
-    if let Some(doubt) = doubt.as_ref().filter(|doubt| told.as_ref() != Some(doubt)) {
-        warn!(event = event::FILE_WARNING, file = &*file.name, "{doubt}");
+async fn tell_doubt(file: &CredentialsFile, reported: &mut Reported) {
+    match credentials_file::doubt(&file.path).await {
+        Some(doubt) if reported.is_new(doubt.clone()) => {
+            warn!(event = event::FILE_WARNING, file = &*file.name, "{doubt}");
+        }
+        Some(_) => {}
+        None => _ = reported.clear(),
     }
-    *told = doubt;
 }
 
 fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {

@@ -1,9 +1,7 @@
-//! The daemon that runs here, as its socket tells of it.
+//! The daemon that runs here, as its status describes it.
 
 use std::path::PathBuf;
 use std::time::Duration;
-
-use serde::Deserialize;
 
 use crate::client;
 use crate::client::Asked;
@@ -12,6 +10,7 @@ use crate::client::Question;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_frontend::StatusDocument;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -20,39 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Running {
     /// Where it was asked.
     pub socket: PathBuf,
-    /// Its version.
-    pub version: String,
-    /// The sessions that it holds.
-    pub sessions: Vec<Held>,
-    /// `http://address:port` of each listener.
-    pub http: Vec<String>,
-}
-
-/// A session that it holds.
-#[derive(Debug, Deserialize)]
-pub struct Held {
-    /// Its name.
-    pub name: String,
-    /// `pending`, `live` or `lapsed`.
-    pub phase: String,
-}
-
-#[derive(Deserialize)]
-struct Status {
-    version: String,
-    sessions: Vec<Held>,
-    listeners: Listeners,
-}
-
-#[derive(Deserialize)]
-struct Listeners {
-    http: Vec<String>,
+    /// What it answered.
+    pub status: StatusDocument,
 }
 
 impl Running {
     /// Whether it holds a session of this name.
     pub fn holds(&self, session: &str) -> bool {
-        self.sessions.iter().any(|held| held.name == session)
+        self.status.sessions.iter().any(|held| held.name == session)
     }
 
     /// Refuses where its session is another than the one that `settings` describe.
@@ -85,12 +59,13 @@ pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<R
 
 /// The session that is meant, if the daemon has it.
 pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
-    let known = || running.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
-    let hint = || match running.sessions.as_slice() {
+    let known =
+        || running.status.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
+    let hint = || match running.status.sessions.as_slice() {
         [] => "no sessions are configured".to_owned(),
         _ => format!("the sessions are {}", known()),
     };
-    match (named, running.sessions.as_slice()) {
+    match (named, running.status.sessions.as_slice()) {
         (Some(name), _) if running.holds(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
@@ -113,9 +88,11 @@ async fn ask(place: Place) -> Result<Option<Running>, Failure> {
         Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
     };
     let [place] = places;
-    let Ok(status) = serde_json::from_slice::<Status>(body.expose()) else {
-        return Err(Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None));
-    };
-    let Status { version, sessions, listeners } = status;
-    Ok(Some(Running { socket: place.path, version, sessions, http: listeners.http }))
+    Ok(Some(Running { socket: place.path, status: read(body.expose())? }))
+}
+
+/// The status in an answer.
+pub fn read(body: &[u8]) -> Result<StatusDocument, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|_| Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None))
 }

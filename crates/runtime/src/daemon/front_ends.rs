@@ -21,10 +21,11 @@ use anchord_core::event;
 use anchord_core::secret::Secret;
 use anchord_frontend::ApiKeys;
 use anchord_frontend::Background;
-use anchord_frontend::Certificate;
+use anchord_frontend::CertificateStatus;
 use anchord_frontend::Container;
 use anchord_frontend::Door;
 use anchord_frontend::Imds;
+use anchord_frontend::ListenerStatus;
 use anchord_frontend::RoleName;
 use anchord_frontend::Router;
 use anchord_frontend::Socket;
@@ -70,18 +71,7 @@ pub(super) fn front_ends(
         None => imds,
     };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
-    let http: Vec<String> = bound.http.iter().map(|address| format!("http://{address}")).collect();
-    let mut listeners = serde_json::json!({ "http": http, "socket": bound.socket });
-    if !bound.waiting.is_empty() {
-        let waiting: Vec<String> = bound.waiting.keys().map(|address| format!("http://{address}")).collect();
-        listeners["waiting"] = waiting.into();
-    }
-    for (address, trouble) in &bound.waiting {
-        if let Some(trouble) = trouble {
-            listeners["troubles"][format!("http://{address}")] = trouble.as_str().into();
-        }
-    }
-    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners);
+    let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners(bound));
     socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));
     for session in &settings.sessions {
         let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
@@ -89,6 +79,23 @@ pub(super) fn front_ends(
     }
     let unix = Router::unix(socket);
     Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
+}
+
+/// What the status shows of the addresses.
+fn listeners(bound: &Bound) -> ListenerStatus {
+    let url = |address: &SocketAddr| format!("http://{address}");
+    let mut troubles = BTreeMap::new();
+    for (address, trouble) in &bound.waiting {
+        if let Some(trouble) = trouble {
+            troubles.insert(url(address), trouble.clone());
+        }
+    }
+    ListenerStatus {
+        http: bound.http.iter().map(url).collect(),
+        socket: bound.socket.as_ref().map(|path| path.display().to_string()),
+        troubles,
+        waiting: bound.waiting.keys().map(url).collect(),
+    }
 }
 
 /// What stands behind each session of `roster`. It must not hold the roster: the tasks of sessions end with it.
@@ -106,7 +113,7 @@ fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + 
         Some((background, None)) => background.clone(),
         Some((background, Some(identity))) => {
             let now = clock.now();
-            let certificate = identity.in_use().map(|used| Certificate {
+            let certificate = identity.in_use().map(|used| CertificateStatus {
                 subject: used.subject().into(),
                 serial: used.serial().into(),
                 not_after: rfc3339(used.not_after()),

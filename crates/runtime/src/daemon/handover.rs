@@ -115,6 +115,7 @@ struct Writer {
     write: Write,
     clock: Clock,
     saved: Saved,
+    /// Whether the last write failed: that is reported once, and tried again even if nothing changes.
     failing: bool,
     /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
     hanging: Option<JoinHandle<Result<(), Failure>>>,

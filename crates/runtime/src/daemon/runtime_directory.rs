@@ -20,6 +20,7 @@ use anchord_core::event;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
+use anchord_core::reported::Reported;
 
 /// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
 /// a socket of his own in the place of ours.
@@ -55,7 +56,7 @@ impl RuntimeDirectory {
     /// When another daemon uses it.
     pub(super) async fn take(path: &Path) -> Result<Self, Error> {
         let gives_up_at = Instant::now() + PATIENCE;
-        let mut is_told = false;
+        let mut waiting = Reported::default();
         loop {
             match lock(path) {
                 Ok(lock) => {
@@ -65,12 +66,11 @@ impl RuntimeDirectory {
                 Err(error) if Instant::now() >= gives_up_at => return Err(error),
                 Err(_) => {}
             }
-            if !is_told {
+            if waiting.is_new(()) {
                 info!(
                     event = event::RUNTIME_DIRECTORY_IN_USE,
                     path = %path.display(), "Another daemon uses the runtime directory; waiting for it to end"
                 );
-                is_told = true;
             }
             tokio::time::sleep(POLL).await;
         }

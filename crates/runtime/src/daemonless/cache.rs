@@ -15,12 +15,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::entry::Entry;
-use super::entry::sha256;
 use anchord_config::Environment;
 use anchord_config::Provenance;
 use anchord_config::Session;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
+use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
@@ -60,8 +60,8 @@ impl Cache {
         if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
             return None;
         }
-        let host = &sha256(environment.host().as_bytes())[..16];
-        let digest = &sha256(&facts(settings, session, environment.host()))[..16];
+        let host = &sha256_hex(environment.host().as_bytes())[..16];
+        let digest = &sha256_hex(&facts(settings, session, environment.host()))[..16];
         Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 
@@ -101,7 +101,7 @@ impl Cache {
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
     pub(super) fn write(&self, entry: &Entry) {
-        let Some(bytes) = entry.clone().with_identity(self.identity.as_deref()).encode() else { return };
+        let bytes = entry.clone().with_identity(self.identity.as_deref()).encode();
         let _ = private_file::replace(&self.file, bytes.expose());
     }
 
@@ -183,7 +183,7 @@ fn facts(settings: &Settings, session: &Session, host: &str) -> Vec<u8> {
 
 fn read(file: &Path) -> Entry {
     let found = private_file::read(file, MAX_BYTES).ok().flatten();
-    found.and_then(|bytes| Entry::decode(&bytes)).unwrap_or_default()
+    found.and_then(|bytes| Entry::decode(&bytes).ok()).unwrap_or_default()
 }
 
 /// What came of trying to lock.

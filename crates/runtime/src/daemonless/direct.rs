@@ -7,7 +7,6 @@ use tracing::warn;
 use super::Caching;
 use super::cache::Cache;
 use super::entry::Entry;
-use super::entry::sha256;
 use crate::assembly;
 use crate::assembly::Seams;
 use anchord_config as config;
@@ -17,6 +16,7 @@ use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
+use anchord_core::digest::sha256_hex;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
@@ -150,7 +150,7 @@ async fn identity(session: &Session) -> Result<Option<String>, Failure> {
         config::Source::AccessKeys(source) => {
             let Ok(keys) = source.keys.load().await else { return Ok(None) };
             let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
-            Ok(Some(sha256(text.expose().as_bytes())))
+            Ok(Some(sha256_hex(text.expose().as_bytes())))
         }
         config::Source::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
     }

@@ -1,16 +1,18 @@
-//! What the cache keeps of one session, and its written form: a line that says what it is, a digest, JSON.
+//! What the cache keeps of one session, and its written form.
 
 use std::time::Duration;
 
-use ring::digest;
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::checksummed::Format;
+use crate::checksummed::Unusable;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Stored;
+use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
@@ -46,7 +48,7 @@ struct Failed {
 
 /// How long a failure is shared with processes that come after it.
 const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
-const TITLE: &str = "anchord cache 1";
+const FORMAT: Format = Format { title: "anchord cache 1", checksum: sha256_hex };
 
 impl Entry {
     /// Fresh credentials, and no failure.
@@ -123,23 +125,30 @@ impl Entry {
     }
 
     /// The written form.
-    pub(super) fn encode(&self) -> Option<Secret<Vec<u8>>> {
-        let json = serde_json::to_vec(self).map(Secret::new).ok()?;
-        let head = format!("{TITLE}\n{}\n", sha256(json.expose()));
-        Some(Secret::new([head.as_bytes(), json.expose()].concat()))
+    pub(super) fn encode(&self) -> Secret<Vec<u8>> {
+        FORMAT.encode(self)
     }
 
-    /// Reads the written form; `None` if it is not whole, or of another version.
-    pub(super) fn decode(bytes: &Secret<Vec<u8>>) -> Option<Self> {
-        let rest = bytes.expose().strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let (stated, json) = (&rest[..end], &rest[end + 1..]);
-        (sha256(json).as_bytes() == stated).then(|| serde_json::from_slice(json).ok()).flatten()
+    /// Reads the written form.
+    pub(super) fn decode(bytes: &Secret<Vec<u8>>) -> Result<Self, Unusable> {
+        FORMAT.decode(bytes)
     }
 }
 
-/// SHA-256, as text.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another alphabet of the checksum would lose the cache in an upgrade.
+    #[test]
+    fn an_entry_that_an_earlier_version_wrote_is_read() {
+        let text = concat!(
+            "anchord cache 1\ne85b475fce03ef51466f89b596bd686a85f3a9db78b92416d4a51a2daa3a82c2\n",
+            r#"{"made":null,"leaf":null,"failed":null,"identity":"robot"}"#
+        );
+
+        let read = Entry::decode(&Secret::new(text.into())).unwrap();
+
+        assert!(read.is_with(Some("robot")) && !read.is_with(Some("other")));
+    }
 }

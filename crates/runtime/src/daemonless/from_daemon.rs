@@ -143,7 +143,7 @@ async fn the_daemon_for_all(settings: &Settings) -> Result<Option<Running>, Fail
 
 fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failure> {
     let names: Vec<&str> = match running {
-        Some(running) => running.sessions.iter().map(|held| held.name.as_str()).collect(),
+        Some(running) => running.status.sessions.iter().map(|held| held.name.as_str()).collect(),
         None => settings.sessions.iter().map(|session| session.name.as_str()).collect(),
     };
     let (message, hint) = match names.as_slice() {

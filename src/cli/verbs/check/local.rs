@@ -24,16 +24,16 @@ pub(super) fn daemon_steps(
         Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
     };
     let place = running.socket.display();
-    let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
-    let found = format!("version {} at `{place}` holds {}", running.version, names.join(", "));
-    let mut steps = vec![match running.version == env!("CARGO_PKG_VERSION") {
+    let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
+    let found = format!("version {} at `{place}` holds {}", running.status.version, names.join(", "));
+    let mut steps = vec![match running.status.version == env!("CARGO_PKG_VERSION") {
         true => daemon.ok(found),
         false => daemon
             .warning(found, format!("this is version {}; restart the daemon", env!("CARGO_PKG_VERSION"))),
     }];
     for session in chosen {
         let name = &session.name;
-        let held = running.sessions.iter().find(|held| held.name == *name);
+        let held = running.status.sessions.iter().find(|held| held.name == *name);
         match held.map(|held| held.phase.as_str()) {
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
@@ -62,11 +62,11 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Session]) -> Door {
     let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
-        Some(running) => running.http.iter().filter_map(bound).collect(),
+        Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
         None => settings.listen.clone(),
     };
     let sessions = match running {
-        Some(running) => running.sessions.iter().map(|held| held.name.clone()).collect(),
+        Some(running) => running.status.sessions.iter().map(|held| held.name.clone()).collect(),
         None => settings.sessions.iter().map(|session| session.name.clone()).collect(),
     };
     let region = chosen.first().map(|session| session.region.to_string());
@@ -78,7 +78,6 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
 mod tests {
     use super::*;
     use crate::cli::output::check::report::State;
-    use anchord_runtime::client::running::Held;
 
     #[test]
     fn a_daemon_of_another_version_is_a_warning() {
@@ -89,13 +88,11 @@ mod tests {
         let matches = command.get_matches_from(["test", "--config", path]);
         let settings = anchord_config::load_for_client(&matches, &environment).unwrap();
         let steps = |version: &str| {
-            let held = Held { name: "web".into(), phase: "live".into() };
-            let running = Running {
-                socket: "/run/anchord/anchord.sock".into(),
-                version: version.into(),
-                sessions: vec![held],
-                http: Vec::new(),
-            };
+            let status = serde_json::json!({
+                "version": version, "sessions": [{ "name": "web", "phase": "live" }],
+            });
+            let status = serde_json::from_value(status).unwrap();
+            let running = Running { socket: "/run/anchord/anchord.sock".into(), status };
             daemon_steps(&Ok(Some(running)), &settings, &[])
         };
 

@@ -125,7 +125,7 @@ fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option
             return Some(Report { steps, sessions: Vec::new() });
         }
     };
-    let names: Vec<_> = running.sessions.iter().map(|held| held.name.as_str()).collect();
+    let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
     let what = format!("this user defines no session; the daemon's are {}", names.join(", "));
     let mut steps = vec![configuration().ok(what)];
     let door = local::door(Some(&running), settings, &[]);
