@@ -147,8 +147,9 @@ fn what_stands_side_by_side_forms_no_circle() {
         known.extend(places.iter().map(|place| format!("{name}::{place}")));
     }
     let mut new = Vec::new();
-    let emulator = ("emulator".to_owned(), super::root().join("emulator/src"));
-    for (name, folder) in super::crates().into_iter().chain([emulator]) {
+    let of_tests = [("emulator", "emulator/src"), ("testing", "crates/testing/src")];
+    let of_tests = of_tests.map(|(name, folder)| (name.to_owned(), super::root().join(folder)));
+    for (name, folder) in super::crates().into_iter().chain(of_tests) {
         for (place, others) in Crate::read(&folder).circles() {
             if !known.remove(&format!("{name}::{place}")) {
                 new.push(format!("{name}::{place} names {others:?}, which lead back to it"));
