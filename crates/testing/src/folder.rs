@@ -17,6 +17,11 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// An empty folder in `parent`.
+    pub fn within(parent: &Path) -> Self {
+        Self(tempfile::tempdir_in(parent).unwrap())
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         self.0.path()
