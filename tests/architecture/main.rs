@@ -205,12 +205,18 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// Crates that hold several modules of the table; each other crate is one module.
 const CRATES_OF_MODULES: &[&str] = &["aws", "core", "runtime"];
 
-/// The folders of code, with the names of their crates; `src` is the program and the library's public face.
+/// The crate that tests share.
+const OF_TESTS: &str = "testing";
+
+/// The folders of shipped code, with the names of their crates; `src` is the program and the library's public face.
 fn crates() -> Vec<(String, PathBuf)> {
     let mut crates = vec![("anchord".to_owned(), root().join("src"))];
     for entry in fs_err::read_dir(root().join("crates")).unwrap() {
         let entry = entry.unwrap();
-        crates.push((entry.file_name().to_string_lossy().into_owned(), entry.path().join("src")));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != OF_TESTS {
+            crates.push((name, entry.path().join("src")));
+        }
     }
     crates
 }
@@ -295,7 +301,10 @@ fn each_module_names_only_what_its_row_allows() {
         for path in paths {
             // A test may make any word's values, whatever its module may know of them.
             let is_allowed = |name: &str| {
-                name == "emulator" || allowed.contains(&name) || (is_of_tests(&path) && WORDS.contains(&name))
+                // Shipped code cannot name these two, which are dev-dependencies.
+                ["emulator", OF_TESTS].contains(&name)
+                    || allowed.contains(&name)
+                    || (is_of_tests(&path) && WORDS.contains(&name))
             };
             let strays: Vec<_> = names(&module, &code(&path))
                 .into_iter()
@@ -345,9 +354,27 @@ fn the_emulator_names_nothing_of_ours() {
     assert!(!manifest.lines().any(|line| line.starts_with("anchord")));
 }
 
+/// A build without tests does not have a dev-dependency, so that no shipped code can name it.
+#[test]
+fn the_emulator_and_what_tests_share_are_dev_dependencies_alone() {
+    for (_, folder) in crates() {
+        let path = folder.parent().unwrap().join("Cargo.toml");
+        let manifest = fs_err::read_to_string(&path).unwrap();
+        for table in manifest.split("\n[") {
+            let is_shipped = !["dev-dependencies]", "workspace.dependencies]"]
+                .iter()
+                .any(|heading| table.starts_with(heading));
+            let names = |name: &&str| table.contains(&format!("\nanchord-{name}"));
+            let named = ["emulator", OF_TESTS].into_iter().find(names);
+            assert!(named.is_none() || !is_shipped, "{} ships {named:?}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
-    for path in all_sources().into_iter().chain(sources(&root().join("emulator/src"))) {
+    let of_tests = ["emulator/src", "crates/testing/src"].map(|folder| sources(&root().join(folder)));
+    for path in all_sources().into_iter().chain(of_tests.concat()) {
         let text = fs_err::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!"), "{} opens without a module doc", path.display());
     }

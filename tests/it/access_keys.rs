@@ -3,8 +3,8 @@
 use anchord_core::event;
 use anchord_emulator::Service;
 
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -145,7 +145,7 @@ async fn keys_that_aws_does_not_take_are_refused_with_what_to_do() {
 #[tokio::test]
 async fn a_file_without_keys_is_told_by_name_and_mended_without_a_restart() {
     let stage = stage("nothing of use\n", "").await;
-    let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
+    let daemon = anchord_testing::stage::Daemon::unready(&stage.path("anchord.toml"));
     daemon.wait_for(event::LISTENER_STARTED).await;
     let told = daemon.wait_for_line("a fault", 1, |line| line["class"] == "misconfigured").await;
     stage.write("keys", &csv());
@@ -203,7 +203,7 @@ async fn after_a_restart_the_keys_that_are_there_now_are_used_while_the_old_sess
     assert_eq!(client::imds(&second.http().await).await.key_id(), issued[1].access_key_id);
 }
 
-async fn reload(daemon: &crate::support::Daemon) {
+async fn reload(daemon: &anchord_testing::stage::Daemon) {
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait_for(event::CONFIG_RELOADED).await;
 }
@@ -273,7 +273,7 @@ async fn a_refusal_ends_with_the_same_code_whichever_way_it_came() {
 
     let made = stage.run(&key).await;
     let shared = stage.run(&key).await;
-    let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
+    let daemon = anchord_testing::stage::Daemon::unready(&stage.path("anchord.toml"));
     daemon.wait_for_line("a refusal", 1, |line| line["class"] == "denied").await;
     let by_daemon = stage.run(&key).await;
 

@@ -10,11 +10,11 @@ use rustix::process::Signal;
 
 use crate::daemonless::ASK;
 use crate::daemonless::key_id;
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::not_played;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process;
 
 /// A daemon with the stage's session, and another role that AWS would give.
 async fn start() -> (Stage, Daemon, String) {

@@ -6,11 +6,11 @@ use anchord_emulator::KeyForm;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process;
-use crate::support::process::anchord;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process;
+use anchord_testing::stage::process::anchord;
 
 /// A daemon with a good session beside one whose files are as `spoil` leaves them: the message about the bad
 /// one, after the good one has been seen to work.

@@ -11,9 +11,9 @@ use anchord_emulator::LoggedRequest;
 use anchord_emulator::Service;
 use serde_json::Value;
 
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const OPUS: &str = "anthropic.claude-3-opus-20240229-v1:0";

@@ -16,10 +16,10 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
-use crate::support::process::anchord;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
+use anchord_testing::stage::process::anchord;
 
 /// A daemon with a pipe as stderr, which is read only when the test says so; killed with the value.
 struct Piped {

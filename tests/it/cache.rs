@@ -20,9 +20,9 @@ use crate::daemonless::change;
 use crate::daemonless::key_id;
 use crate::daemonless::make_due;
 use crate::daemonless::wait_for_processes;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 async fn ask(stage: &Stage) -> String {
     key_id(&stage.run(&ASK).await)

@@ -7,8 +7,8 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use time::Duration;
 
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 #[tokio::test]
 async fn each_session_shows_its_certificate_and_whether_it_would_do() {
@@ -34,9 +34,9 @@ async fn a_file_is_shown_without_any_configuration() {
     let leaf = stage.path("leaf.pem");
     fs_err::remove_file(stage.path("anchord.toml")).unwrap();
     let show = |more: &[&str]| {
-        let mut command = crate::support::process::anchord();
+        let mut command = anchord_testing::stage::process::anchord();
         command.args(["certificate", "show"]).arg(&leaf).args(more);
-        crate::support::process::to_the_end(command)
+        anchord_testing::stage::process::to_the_end(command)
     };
 
     let alone = show(&[]).await;

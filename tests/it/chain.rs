@@ -6,8 +6,8 @@ use anchord_emulator::LoggedRequest;
 use anchord_emulator::Role;
 use anchord_emulator::Service;
 
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 const MODELS: &str = "arn:aws:iam::210987654321:role/team/models";
 const BATCH: &str = "arn:aws:iam::333333333333:role/batch";
@@ -89,7 +89,7 @@ async fn a_role_that_is_refused_is_named_and_its_owner_told_what_it_needs() {
     let stage = Stage::new().await;
     stage.emulator.set_trust_policy_refusal(BATCH, true);
     stage.configure(&steps(&stage, ""));
-    let daemon = crate::support::Daemon::unready(&stage.path("anchord.toml"));
+    let daemon = anchord_testing::stage::Daemon::unready(&stage.path("anchord.toml"));
     daemon.wait_for(event::LISTENER_STARTED).await;
     stage.emulator.wait_for_requests(3).await;
     daemon.wait_for_line("a failed attempt", 1, |line| line["class"] == "denied").await;

@@ -1,8 +1,8 @@
 //! The main job: one session through every channel.
 
-use crate::support::Stage;
-use crate::support::client;
 use anchord_core::event;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 #[tokio::test]
 async fn every_channel_hands_out_the_same_session() {
@@ -85,18 +85,18 @@ async fn status_of_one_session_tells_of_no_other_and_ends_as_that_one_is() {
     stage.emulator.set_trust_policy_refusal(&role, true);
     stage.configure(&format!("[imds]\nenabled = false\n{}{refused}", stage.session("good")));
     let _daemon = stage.daemon().await;
-    let mut named = crate::support::process::anchord();
+    let mut named = anchord_testing::stage::process::anchord();
     named.args(["status", "--session", "good", "--socket-path"]).arg(stage.socket());
 
     let good = stage.run(&["status", "--session", "good"]).await;
     let bad = stage.run(&["status", "--session=bad"]).await;
     let json = stage.run(&["status", "--json", "--session", "good"]).await;
     let unknown = stage.run(&["status", "--session", "other"]).await;
-    let named = crate::support::process::to_the_end(named).await;
+    let named = anchord_testing::stage::process::to_the_end(named).await;
     let stray = stage.run(&["status", "good"]).await;
-    let mut command = crate::support::process::anchord();
+    let mut command = anchord_testing::stage::process::anchord();
     command.args(["exec", "--config"]).arg(stage.path("anchord.toml")).args(["good", "--", "true"]);
-    let command = crate::support::process::to_the_end(command).await;
+    let command = anchord_testing::stage::process::to_the_end(command).await;
 
     for ran in [&good, &named] {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
@@ -118,14 +118,14 @@ async fn status_of_one_session_tells_of_no_other_and_ends_as_that_one_is() {
 async fn variables_that_a_verb_does_not_use_are_no_mistake() {
     let stage = Stage::new().await;
     let _daemon = stage.daemon().await;
-    let mut command = crate::support::process::anchord();
+    let mut command = anchord_testing::stage::process::anchord();
     command.args(["status", "--config"]).arg(stage.path("anchord.toml"));
     command
         .env("ANCHORD_DURATION", "2h")
         .env("ANCHORD_LISTEN", "127.0.0.1:1")
         .env("ANCHORD_LOG_LEVEL", "debug");
 
-    let ran = crate::support::process::to_the_end(command).await;
+    let ran = anchord_testing::stage::process::to_the_end(command).await;
 
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
 }

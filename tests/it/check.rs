@@ -13,10 +13,10 @@ use anchord_emulator::LeafRequest;
 use anchord_emulator::Service;
 use serde_json::Value;
 
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
 use crate::transport::ConnectProxy;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 /// Fails unless `ran` is what is kept under `name`, as far as it is the same each time.
 fn assert_snapshot(name: &str, stage: &Stage, ran: &Ran) {

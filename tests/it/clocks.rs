@@ -15,8 +15,8 @@ use crate::outage::Inside;
 use crate::outage::StillTime;
 use crate::outage::in_order;
 use crate::outage::what_blocks_ends;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 const HOUR: time::Duration = time::Duration::HOUR;
 

@@ -7,11 +7,11 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use tokio::sync::Semaphore;
 
-use crate::support::Daemon;
-use crate::support::Reply;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::anchord;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Reply;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::anchord;
 
 const CLIENTS: u32 = 1000;
 

@@ -4,10 +4,10 @@ use anchord_core::event;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 /// The program where this user has nothing, and where no daemon is but at this stage's socket.
 fn newcomer(stage: &Stage, arguments: &[&str]) -> Command {
@@ -119,7 +119,9 @@ async fn update_ends_where_no_daemon_is_meant_and_waits_for_one_that_is() {
     // A folder that this user may not enter may hold one.
     let may_be_here = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
     if let Some(path) = signs.iter().find(may_be_here) {
-        return crate::support::not_played(&format!("update without a sign of a daemon: {path} may be here"));
+        return anchord_testing::stage::not_played(&format!(
+            "update without a sign of a daemon: {path} may be here"
+        ));
     }
     for arguments in [&half[..2], &half] {
         let mut command = newcomer(&stage, &["update"]);

@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::Signal;
 
-use crate::support::Stage;
-use crate::support::Systemd;
-use crate::support::client;
-use crate::support::process::count_of;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::count_of;
 
 /// In one step: the daemon makes its directory again as soon as the lock's file is gone, also in the middle of a removal.
 fn delete_runtime_directory(stage: &Stage) {

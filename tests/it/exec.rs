@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process;
 
 /// `anchord exec` with these flags and variables, becoming `command`.
 async fn exec(stage: &Stage, flags: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Ran {

@@ -14,8 +14,8 @@ use anchord_session::Snapshot;
 
 use crate::outage::Inside;
 use crate::outage::StillTime;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// A stage in `us-east-1` whose session has a second endpoint, in `eu-west-1`.
 async fn regions(clock: Option<&Clock>) -> (Stage, Emulator) {

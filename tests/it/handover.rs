@@ -4,10 +4,10 @@ use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::Systemd;
-use crate::support::client;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
+use anchord_testing::stage::client;
 
 async fn key_id(stage: &Stage, daemon: &Daemon) -> String {
     client::container(&daemon.http().await, "bedrock", &stage.bearer("bedrock")).await.key_id()

@@ -1,10 +1,10 @@
 //! A certificate on a file system whose server is gone.
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::with_a_home_that_hangs;
 use anchord_core::event;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::with_a_home_that_hangs;
 
 /// Moves the link that the settings name to another folder, at once as tools do.
 fn point_to(stage: &Stage, folder: &str) {

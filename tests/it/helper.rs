@@ -11,12 +11,12 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::not_played;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process;
 
 const OTHER_NAME: &str = "aws_signing_helper";
 const NAMES: [&str; 2] = [OTHER_NAME, "anchord"];

@@ -8,10 +8,10 @@ use anchord_emulator::LeafRequest;
 
 use crate::daemonless::ASK;
 use crate::daemonless::key_id;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::not_played;
-use crate::support::process;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process;
 
 /// What a host has that the others do not.
 struct Host {

@@ -4,11 +4,11 @@ use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::anchord;
-use crate::support::process::count_of;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::anchord;
+use anchord_testing::stage::process::count_of;
 
 #[tokio::test]
 async fn sigterm_and_sigint_end_the_daemon_cleanly() {

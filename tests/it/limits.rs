@@ -4,13 +4,13 @@ use anchord_core::event;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::Systemd;
-use crate::support::client;
-use crate::support::not_played;
-use crate::support::process::anchord;
-use crate::support::process::to_the_end;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
+use anchord_testing::stage::client;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process::anchord;
+use anchord_testing::stage::process::to_the_end;
 
 /// The program, which may have `threads` threads. `None` where this host has no such limits for this user.
 ///
@@ -167,7 +167,7 @@ async fn a_log_file_that_may_not_grow_ends_no_daemon() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::support::process::PATIENCE, asked).await.unwrap();
+    tokio::time::timeout(anchord_testing::stage::process::PATIENCE, asked).await.unwrap();
 
     let (code, _) = daemon.stop().await;
     assert_eq!(code, 0);

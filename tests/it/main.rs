@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own environment")]
 
-mod support;
-
 mod access_keys;
 mod asked;
 mod bad_input;

@@ -4,7 +4,7 @@ use anchord_core::event;
 use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 /// The kernel gives a user 128 queues of file events, for all of the user's programs.
 #[tokio::test]

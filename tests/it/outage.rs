@@ -20,9 +20,9 @@ use anchord_session::Sessions;
 use anchord_session::Snapshot;
 use tokio::sync::oneshot;
 
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// While a blocking task runs, paused time moves only when it is told to; sockets need real time to answer.
 pub(crate) struct StillTime(Option<std::sync::mpsc::Sender<()>>);

@@ -3,11 +3,11 @@
 use anchord_core::event;
 use std::process::Command;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::not_played;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process;
 
 /// No host of the tests has it.
 const MISSING: &str = "169.254.170.23:9";

@@ -24,9 +24,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use crate::outage::Inside;
 use crate::outage::StillTime;
 use crate::outage::settings;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
 
 /// A program in the stage's folder that has no variables of its own.
 fn program(stage: &Stage) -> Builder {

@@ -18,9 +18,9 @@ use crate::clocks::attempts_for;
 use crate::outage::Inside;
 use crate::outage::StillTime;
 use crate::outage::in_order;
-use crate::support::Stage;
-use crate::support::client;
 use crate::transport;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// What has to be there for a reading to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

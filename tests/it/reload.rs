@@ -5,11 +5,11 @@ use anchord_emulator::Fault;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::Systemd;
-use crate::support::client;
-use crate::support::process::anchord;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::anchord;
 
 async fn reload(daemon: &Daemon, nth: usize) -> Value {
     daemon.signal(Signal::HUP);

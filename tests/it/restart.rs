@@ -11,10 +11,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::support::Stage;
-use crate::support::Systemd;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
 
 const CLIENTS: usize = 64;
 const RESTARTS: usize = 3;

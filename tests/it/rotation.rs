@@ -7,10 +7,10 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::Leaf;
 use anchord_emulator::LeafRequest;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
 
 /// A leaf whose serial number is `serial`.
 fn leaf(stage: &Stage, serial: u8) -> Leaf {

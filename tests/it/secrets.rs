@@ -4,9 +4,9 @@ use anchord_core::event;
 use anchord_emulator::Fault;
 use anchord_emulator::Service;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 #[tokio::test]
 async fn no_output_at_trace_holds_a_secret() {

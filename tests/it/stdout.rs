@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 /// Every verb that prints data.

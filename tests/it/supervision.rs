@@ -19,9 +19,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::outage::settings;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
 
 /// Panics for calls to `localhost` while `armed`, and passes everything else on.
 struct Panicking {

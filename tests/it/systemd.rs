@@ -10,11 +10,11 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::anchord;
-use crate::support::process::home;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::anchord;
+use anchord_testing::stage::process::home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_watchdog_and_stopping_are_notified() {
@@ -25,7 +25,7 @@ async fn ready_watchdog_and_stopping_are_notified() {
     command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     let daemon = Daemon::of(command);
-    notifications.set_read_timeout(Some(crate::support::process::PATIENCE)).unwrap();
+    notifications.set_read_timeout(Some(anchord_testing::stage::process::PATIENCE)).unwrap();
     let receive = || {
         let mut buffer = [0; 256];
         let length = notifications.recv(&mut buffer).unwrap();

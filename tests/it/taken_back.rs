@@ -4,9 +4,9 @@ use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// A session's table with a trust anchor that AWS does not know.
 fn mistaken(stage: &Stage) -> String {

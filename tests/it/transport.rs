@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 
 use crate::outage::settings;
 use crate::outage::what_blocks_ends;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 fn issuer(settings: &Settings) -> Arc<dyn Issuer> {
     let clock = Clock::system();

@@ -11,15 +11,16 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use rustix::process::Signal;
 
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process::PATIENCE;
-use crate::support::process::anchord;
-use crate::support::process::count_of;
-use crate::support::process::home;
-use crate::support::process::to_the_end;
-use crate::support::process::with_a_home_that_hangs;
+use anchord_testing::names_in;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process::PATIENCE;
+use anchord_testing::stage::process::anchord;
+use anchord_testing::stage::process::count_of;
+use anchord_testing::stage::process::home;
+use anchord_testing::stage::process::to_the_end;
+use anchord_testing::stage::process::with_a_home_that_hangs;
 
 fn key_id(path: &Path, profile: &str) -> Option<String> {
     let text = fs_err::read_to_string(path).ok()?;
@@ -397,15 +398,6 @@ async fn a_killed_update_leaves_a_whole_file() {
     assert_eq!(left.count(), 0, "what killed writers left is swept away");
 }
 
-/// What is beside the file when all is over.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 /// `update --once` into `file`, as a user whom permissions bind: root without its capabilities is one.
 async fn run_bound(stage: &Stage, file: &Path) -> Ran {
     let anchord = anchord();
@@ -452,7 +444,7 @@ async fn where_there_is_no_room_the_old_file_is_whole_and_nothing_lies_about() {
     assert!(ran.stderr.starts_with(&told), "{}", ran.stderr);
     assert!(ran.stderr.contains("hint: raise the limit on the size of files"), "{}", ran.stderr);
     assert_eq!(fs_err::read_to_string(&file).unwrap(), old);
-    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 
 /// A disk that only this test sees, of four pages.
@@ -513,7 +505,7 @@ async fn a_folder_that_may_not_be_written_to_is_named() {
         let hint = format!("hint: let this user write into `{}`", folder.display());
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
         assert_eq!(fs_err::read_to_string(&file).unwrap(), OLD);
-        assert!(names(&folder).iter().all(|name| !name.contains(".anchord-")), "{:?}", names(&folder));
+        assert!(names_in(&folder).iter().all(|name| !name.contains(".anchord-")), "{:?}", names_in(&folder));
     }
 }
 
@@ -539,7 +531,7 @@ async fn another_users_file_is_left_to_them() {
         (fs_err::read_to_string(&file).unwrap().as_str(), fs_err::metadata(&file).unwrap().uid()),
         (OLD, 12345)
     );
-    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 
 /// In a group of its own it would be closed to those who read it.
@@ -562,7 +554,7 @@ async fn a_file_whose_group_cannot_be_kept_stays_as_it_is() {
     assert!(ran.stderr.contains("hint: make this user a member of group 12345"), "{}", ran.stderr);
     let kept = fs_err::metadata(&file).unwrap();
     assert_eq!((fs_err::read_to_string(&file).unwrap().as_str(), kept.gid()), (OLD, 12345));
-    assert_eq!(names(&stage.path("aws")), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(&stage.path("aws")), [".credentials.lock", "credentials"]);
 }
 
 /// Programs of theirs have to read the file, and their own `update` has to take the lock.
@@ -613,7 +605,7 @@ async fn a_link_is_followed_and_a_folder_in_the_files_place_is_left_alone() {
             format!("anchord: `{}` is not a regular file\n  hint: choose another path\n", folder.display());
         assert_eq!(ran.stderr, told);
     }
-    assert_eq!(names(&stage.path("aws")), ["credentials", "pipe"], "not even a lock");
+    assert_eq!(names_in(&stage.path("aws")), ["credentials", "pipe"], "not even a lock");
     assert!(!Path::new("..lock").exists());
 }
 

@@ -16,7 +16,7 @@ use anchord_emulator::LeafRequest;
 use anchord_emulator::spiffe;
 
 use crate::load::Load;
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 const ROBOT: &str = "spiffe://example.org/robot-7";
 

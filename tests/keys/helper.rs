@@ -9,13 +9,13 @@ use crate::softhsm::PIN;
 use crate::softhsm::SoftHsm;
 use crate::softhsm::WRONG_PIN;
 use crate::softhsm::leaf;
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process;
 use crate::tpm::swtpm;
 use crate::tpm::swtpm::Swtpm;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process;
 
 fn called(stage: &Stage) -> Command {
     let link = stage.path("aws_signing_helper");

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::Daemon;
-use crate::support::Reply;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Reply;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process::PATIENCE;
 
 const CLIENTS: usize = 12;
 

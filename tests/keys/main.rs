@@ -3,15 +3,10 @@
 //! Not part of `cargo test --workspace`, because it needs programs of other people: `tests/run` installs them and runs it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own environment and files")]
-#![allow(dead_code, unused_imports, reason = "the stage is shared with tests/it, which uses all of it")]
-
-#[path = "../it/support/mod.rs"]
-mod support;
 
 #[cfg(all(feature = "pkcs12", feature = "ml-dsa"))]
 mod files;
 mod load;
-#[path = "support/softhsm.rs"]
 mod softhsm;
 
 #[cfg(feature = "spiffe")]

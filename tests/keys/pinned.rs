@@ -4,7 +4,7 @@ use anchord_core::event;
 use anchord_emulator::Leaf;
 
 use crate::load::Load;
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 fn fingerprint(leaf: &Leaf) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, leaf.certificate_der());

@@ -13,10 +13,9 @@ use crate::softhsm::PIN;
 use crate::softhsm::SoftHsm;
 use crate::softhsm::WRONG_PIN;
 use crate::softhsm::leaf;
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// The lines of a session whose certificate is in `leaf.pem` and whose key a URI names.
 fn lines(key: &str) -> String {

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 
-use crate::support::Stage;
-use crate::support::process;
-use crate::support::terminal;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
+use anchord_testing::stage::terminal;
 
 const PASSPHRASE: &str = "typed-5b1c-of-tests";
 

@@ -12,11 +12,11 @@ use anchord_emulator::spiffe::Mood;
 use anchord_emulator::spiffe::Svid;
 
 use crate::load::Load;
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process;
 
 const ROBOT: &str = "spiffe://example.org/robot-7";
 const OTHER: &str = "spiffe://example.org/robot-8";

@@ -16,11 +16,11 @@ use crate::channels::Channel;
 use crate::programs::Variables;
 use crate::sdks;
 use crate::sdks::Sdk;
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::client;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
+use anchord_testing::stage::process;
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const PROFILE: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::programs::Variables;
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {

@@ -13,7 +13,7 @@ use crate::programs::Program;
 use crate::programs::Shown;
 use crate::programs::Variables;
 use crate::sdks::Sdk;
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 /// What only a person writes, and every SDK reads. `{end}` is a line break.
 const AWKWARD: &str = "\u{23} Schlüssel für Bücher 🔑 — do not touch{end}\

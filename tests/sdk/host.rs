@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use anchord_emulator::IssuedCredentials;
 use serde_json::Value;
 
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::Systemd;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::Systemd;
 
 /// What the daemons of one cell said, for whoever has to find out why it failed.
 pub(crate) type Log = Arc<Mutex<String>>;

@@ -6,8 +6,8 @@ use anchord_emulator::Service;
 
 use crate::ROOM;
 use crate::sdks;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const SAID: &str = "Converse:       You said: Who is there?\nConverseStream: You said: Who is there?\n";

@@ -5,10 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 #![allow(clippy::print_stdout, reason = "the table is to be seen")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own environment and clock")]
-#![allow(dead_code, unused_imports, reason = "the stage is shared with tests/it, which uses all of it")]
-
-#[path = "../it/support/mod.rs"]
-mod support;
 
 mod bedrock;
 mod channels;

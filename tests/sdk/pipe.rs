@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::process::PATIENCE;
 
 pub(crate) struct Pipe {
     address: SocketAddr,

@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 
 use crate::presigned;
 use crate::sdks::Sdk;
-use crate::support::process;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::process;
+use anchord_testing::stage::process::PATIENCE;
 
 /// What an SDK would sign with.
 pub(crate) enum Shown {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::process::PATIENCE;
 
 pub(crate) struct Relay {
     address: SocketAddr,

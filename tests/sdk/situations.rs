@@ -18,8 +18,8 @@ use crate::programs::Shown;
 use crate::programs::Variables;
 use crate::relay::Relay;
 use crate::sdks::Sdk;
-use crate::support::Stage;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process::PATIENCE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Situation {

@@ -1,8 +1,6 @@
-//! What the front ends' tests have in common: sessions that tests script, request heads, captured logs.
+//! What the front ends' tests have in common: sessions that tests script, request heads, answers.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
 
 use http::request::Parts;
 use time::Duration;
@@ -14,7 +12,6 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::sync::watch;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::Bearer;
 use super::Decision;
@@ -30,11 +27,6 @@ use anchord_core::secret::Secret;
 use anchord_session::Handle;
 use anchord_session::Phase;
 use anchord_session::Snapshot;
-
-/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
-/// first is wanted, and keeps the answer for all threads.
-static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
-    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
 
 pub(super) const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 /// The same by both clocks, as a manual clock has it that starts then.
@@ -163,50 +155,6 @@ pub(super) async fn settle(decision: Decision) -> Reply {
 
 pub(super) fn text(reply: &Reply) -> &str {
     std::str::from_utf8(reply.body().expose()).unwrap()
-}
-
-/// Everything logged on this thread, at `TRACE`, until the guard goes.
-pub(super) fn capture_logs() -> (Logs, tracing::subscriber::DefaultGuard) {
-    let logs = Logs::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(logs.clone())
-        .finish();
-    std::sync::LazyLock::force(&ANOTHER);
-    (logs, tracing::subscriber::set_default(subscriber))
-}
-
-#[derive(Clone, Default)]
-pub(super) struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Logs {
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    pub(super) fn count(&self, what: &str) -> usize {
-        self.text().matches(what).count()
-    }
-}
-
-impl io::Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
 }
 
 /// What a client read.

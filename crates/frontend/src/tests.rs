@@ -15,6 +15,7 @@ use super::support::exchange;
 use super::*;
 use anchord_core::entropy::Entropy;
 use anchord_core::secret::Secret;
+use anchord_testing::Log;
 
 const KEY: [u8; 32] = *b"canary-key-canary-key-canary-key";
 
@@ -129,7 +130,7 @@ async fn two_hundred_clients_start_at_once_and_each_gets_one_undivided_document(
 
 #[tokio::test]
 async fn no_secret_shows_in_logs_or_debug_output() {
-    let (logs, _guard) = support::capture_logs();
+    let log = Log::verbose();
     let session = Session::live("app");
     let front_ends = FrontEnds::of(&session).await;
     let (token, bearer) = (front_ends.token().await, "c".repeat(Bearer::LENGTH));
@@ -158,8 +159,8 @@ async fn no_secret_shows_in_logs_or_debug_output() {
     let router = tcp_router(&session);
     let headers = [("host", "::1"), ("authorization", bearer.as_str())];
     let decision = router.route(&support::head("GET", "/v1/credentials", &headers), &support::TCP_PEER);
-    let printed = format!("{} {router:?} {decision:?} {:?} {status}", logs.text(), support::bearer('c'));
-    assert_eq!(logs.count("Answered"), 10, "{printed}");
+    let printed = format!("{} {router:?} {decision:?} {:?} {status}", log.text(), support::bearer('c'));
+    assert_eq!(log.text().matches("Answered").count(), 10, "{printed}");
     for canary in [support::SECRET_KEY, support::SESSION_TOKEN, "canary", &token, &bearer] {
         assert!(!printed.contains(canary), "`{canary}` in {printed}");
     }
@@ -169,11 +170,11 @@ async fn no_secret_shows_in_logs_or_debug_output() {
 
 #[tokio::test]
 async fn a_unix_clients_identity_is_in_the_log() {
-    let (logs, _guard) = support::capture_logs();
+    let log = Log::verbose();
     let front_ends = FrontEnds::of(&Session::live("app")).await;
 
     front_ends.unix("/v1/status").await;
 
     let us = format!("uid={} ", rustix::process::geteuid().as_raw());
-    assert!(logs.text().contains(&us), "{}", logs.text());
+    assert!(log.text().contains(&us), "{}", log.text());
 }

@@ -229,7 +229,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::support::Log;
+    use anchord_testing::Log;
 
     const END: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 

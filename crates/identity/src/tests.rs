@@ -21,7 +21,7 @@ use anchord_core::failure::Failure;
 fn refusal(folder: &Folder, result: Result<Loaded, Error>) -> String {
     let failure = Failure::from(result.unwrap_err());
     assert_eq!(failure.class(), Class::Misconfigured);
-    failure.to_string().replace(&format!("{}/", folder.0.path().display()), "")
+    failure.to_string().replace(&format!("{}/", folder.root().display()), "")
 }
 
 fn verify(identity: &Identity, kind: KeyKind) {
@@ -326,7 +326,7 @@ fn a_missing_file_and_an_unreadable_one_are_told_apart() {
         "cannot read `/keys/key.pem`: Permission denied (os error 13); \
          hint: let the daemon's user read it (and enter /keys)"
     );
-    assert!(load(folder.0.path()).contains("is a directory, not a regular file; hint: name the file itself"));
+    assert!(load(folder.root()).contains("is a directory, not a regular file; hint: name the file itself"));
 }
 
 #[test]

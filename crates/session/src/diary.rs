@@ -239,18 +239,18 @@ fn gist(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::Log;
     use crate::support::NOON;
     use crate::support::SECRET_KEY;
     use crate::support::TOKEN;
     use crate::support::credentials;
     use crate::support::failure;
-    use crate::support::is_of;
+    use anchord_testing::Log;
+    use anchord_testing::is_of;
 
     /// What `write` logs at any level, a line an event.
     fn logged(write: impl FnOnce(&mut Diary)) -> Vec<String> {
-        let log = Log::default();
-        tracing::subscriber::with_default(log.subscriber(), || write(&mut Diary::new("web")));
+        let log = Log::verbose();
+        write(&mut Diary::new("web"));
         log.lines()
     }
 

@@ -1,7 +1,6 @@
 //! Fakes and values that the tests of this stage share.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -149,48 +148,5 @@ struct Landing<'a>(&'a AtomicUsize);
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// All that is logged at any level, a line an event.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(super) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
-        let writer = self.clone();
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish()
-    }
-
-    pub(super) fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
-
-    /// How many lines there are of `event` at `level`.
-    pub(super) fn count(&self, level: &str, event: &str) -> usize {
-        self.lines().iter().filter(|line| is_of(line, level, event)).count()
-    }
-}
-
-/// Whether `line` of a log is one of `event` at `level`.
-pub(super) fn is_of(line: &str, level: &str, event: &str) -> bool {
-    line.starts_with(level) && line.contains(&format!("event={event:?}"))
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -16,9 +16,9 @@ use super::invoke;
 use super::invoked;
 use super::told;
 use super::told_with_an_answer;
-use crate::support::Stage;
-use crate::support::process;
-use crate::support::terminal;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
+use anchord_testing::stage::terminal;
 
 #[tokio::test]
 async fn an_answer_is_selected_from_by_json_paths() {

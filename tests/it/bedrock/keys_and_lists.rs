@@ -13,9 +13,9 @@ use super::bedrock;
 use super::calls;
 use super::invoked;
 use super::told;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 #[tokio::test]
 async fn models_and_profiles_are_listed() {

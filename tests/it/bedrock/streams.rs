@@ -13,7 +13,7 @@ use super::HAIKU;
 use super::invoke;
 use super::invoked;
 use super::told_with_an_answer;
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 #[tokio::test]
 async fn a_stream_is_printed_as_text_or_events_or_what_is_selected_of_them() {

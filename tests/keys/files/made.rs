@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
 
-use crate::support::Stage;
+use anchord_testing::stage::Stage;
 
 /// What every file here is encrypted with.
 pub(super) const PASSPHRASE: &str = "Grüße 👋";

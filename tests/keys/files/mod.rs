@@ -12,8 +12,8 @@ use self::made::Form;
 use self::made::PASSPHRASE;
 use self::made::replace;
 use crate::load::Load;
-use crate::support::Daemon;
-use crate::support::Stage;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
 
 const OPENSSL_DEFAULT: Form = Form::Pkcs8(&[]);
 const PKCS12: Form = Form::Pkcs12(&[]);

@@ -8,15 +8,15 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::called;
 use super::flags;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
 use crate::tpm::HANDLE;
 use crate::tpm::OWNER;
 use crate::tpm::swtpm;
 use crate::tpm::swtpm::Kind;
 use crate::tpm::swtpm::Made;
 use crate::tpm::swtpm::Swtpm;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 const PASSWORD: &str = "tpm-2c90-of-tests";
 

@@ -18,11 +18,11 @@ use super::lines;
 use super::one_key;
 use crate::softhsm::Kind;
 use crate::softhsm::SoftHsm;
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::not_played;
-use crate::support::process;
-use crate::support::process::PATIENCE;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::not_played;
+use anchord_testing::stage::process;
+use anchord_testing::stage::process::PATIENCE;
 
 /// Ways in which the shim hangs.
 const WAYS: [&str; 4] = ["hang-loading", "hang", "hang-signing", "stop"];

@@ -12,9 +12,9 @@ use super::swtpm::Kind;
 use super::swtpm::Made;
 use super::swtpm::Swtpm;
 use crate::load::Load;
-use crate::support::Daemon;
-use crate::support::Stage;
-use crate::support::client;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::client;
 
 /// A certificate for a key of the TPM; each with another serial number.
 fn certify(stage: &Stage, made: &Made) -> Certificate {

@@ -1,6 +1,5 @@
 //! Access keys in every form that people have them in, and in some that they should not.
 
-mod support;
 mod watched;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use anchord_core::failure::Class;
 use anchord_core::secret::Secret;
-use support::Folder;
-use support::Log;
+use anchord_testing::Folder;
+use anchord_testing::Log;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "canary/K7MDENG+bPxRfiCYEXAMPLEKEY=";
@@ -143,7 +142,7 @@ async fn each_fault_of_a_file_names_it_and_says_what_to_do() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let cases = [
         (folder.path("none"), "cannot read", "put the file there"),
-        (folder.0.path().into(), "is a directory, not a regular file", "name the file itself"),
+        (folder.root().into(), "is a directory, not a regular file", "name the file itself"),
         (fifo, "is a pipe, not a regular file", "name a regular file"),
         (folder.write("empty", " \n"), "is empty", "being written"),
         (folder.write("large", vec![b'a'; MAX_BYTES + 1]), "is larger than 65536 bytes", "nothing else"),

@@ -90,7 +90,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::upstream::support::Log;
+    use anchord_testing::Log;
 
     const LOCAL: Moment = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: Duration::HOUR };
 

@@ -1,4 +1,4 @@
-//! A transport that follows a script, STS's answers and the log, for the tests of this stage.
+//! A transport that follows a script and STS's answers, for the tests of this stage.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -144,34 +144,4 @@ pub(super) fn is_signed(request: &Request<Bytes>, keys: &Keys) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
-/// first is wanted, and keeps the answer for all threads.
-static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
-    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
-
-/// All that this thread logs at `info` and above until the value is dropped, a line an event.
-pub(super) struct Log {
-    file: tempfile::NamedTempFile,
-    _default: tracing::subscriber::DefaultGuard,
-}
-
-impl Log {
-    pub(super) fn start() -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::sync::LazyLock::force(&ANOTHER);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(Arc::new(file.reopen().unwrap()))
-            .finish();
-        Self { file, _default: tracing::subscriber::set_default(subscriber) }
-    }
-
-    pub(super) fn lines(&self) -> Vec<String> {
-        let text = fs_err::read_to_string(self.file.path()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
 }

@@ -33,6 +33,7 @@ use crate::support::answer;
 use crate::support::exchange;
 use anchord_core::secret::Secret;
 use anchord_session::Freshness;
+use anchord_testing::Log;
 
 mod endings;
 
@@ -334,7 +335,7 @@ async fn nonsense_never_ends_the_listener() {
 
 #[tokio::test(start_paused = true)]
 async fn an_accept_error_does_not_end_the_listener() {
-    let (logs, _guard) = support::capture_logs();
+    let log = Log::verbose();
     let (script, listener) = scripted();
     let (mut client, stream) = tokio::io::duplex(64 * 1024);
     let full = || io::Error::from(rustix::io::Errno::MFILE);
@@ -350,15 +351,15 @@ async fn an_accept_error_does_not_end_the_listener() {
 
     assert_eq!(answered.status, 200);
     assert_eq!(started_at.elapsed().as_millis(), 70, "10 + 20 + 40 ms");
-    assert_eq!(logs.count("WARN"), 1, "one line for the whole burst: {}", logs.text());
-    assert_eq!(logs.count(event::LISTENER_RECOVERED), 1);
+    assert_eq!(log.text().matches("WARN").count(), 1, "one line for the whole burst: {}", log.text());
+    assert_eq!(log.text().matches(event::LISTENER_RECOVERED).count(), 1);
     stop.send(true).unwrap();
     server.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_panic_ends_its_request_only() {
-    let (logs, _guard) = support::capture_logs();
+    let log = Log::verbose();
     let route = |head: &http::request::Parts, _: &Peer| match head.uri.path() {
         "/panic" => panic!("deliberate"),
         _ => Reply::text("hello").into(),
@@ -372,7 +373,7 @@ async fn a_panic_ends_its_request_only() {
 
     assert_eq!((panicked.status, panicked.body.as_str()), (500, ""));
     assert_eq!((same_connection.status, another.status), (200, 200));
-    assert_eq!(logs.count(event::REQUEST_PANICKED), 1);
+    assert_eq!(log.text().matches(event::REQUEST_PANICKED).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -514,7 +515,7 @@ async fn new_routes_hold_from_the_next_request_on_open_connections_too() {
 
 #[tokio::test]
 async fn refusals_are_a_warning_once_and_then_debug() {
-    let (logs, _guard) = support::capture_logs();
+    let log = Log::verbose();
     let route =
         |_: &http::request::Parts, _: &Peer| Reply::empty(StatusCode::FORBIDDEN).denied("why not").into();
     let server = serve(route, Limits::default()).await;
@@ -524,6 +525,6 @@ async fn refusals_are_a_warning_once_and_then_debug() {
         assert_eq!(exchange(&mut client, GET).await.status, 403);
     }
 
-    assert_eq!(logs.count("Refused a request"), 5);
-    assert_eq!(logs.count("WARN"), 1, "{}", logs.text());
+    assert_eq!(log.text().matches("Refused a request").count(), 5);
+    assert_eq!(log.text().matches("WARN").count(), 1, "{}", log.text());
 }

@@ -8,13 +8,13 @@ use anchord_emulator::LeafRequest;
 use super::*;
 use crate::FileError;
 use crate::support::Folder;
-use crate::support::Log;
-use crate::support::is_of;
 use crate::support::leaf_of;
 use crate::support::now;
 use crate::support::root;
 use anchord_core::event;
 use anchord_core::failure::Reason;
+use anchord_testing::Log;
+use anchord_testing::is_of;
 
 struct Bench {
     folder: Folder,

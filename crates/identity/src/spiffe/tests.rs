@@ -24,13 +24,13 @@ use super::fetch::svid;
 use super::frames::Frames;
 use super::*;
 use crate::support::Folder;
-use crate::support::Log;
-use crate::support::is_of;
 use crate::support::root;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
+use anchord_testing::Log;
+use anchord_testing::is_of;
 
 const ROBOT: &str = "spiffe://example.org/robot-7";
 

@@ -12,12 +12,12 @@ use super::*;
 use crate::Current;
 use crate::Source;
 use crate::support::Folder;
-use crate::support::Log;
-use crate::support::is_of;
 use crate::support::key;
 use crate::support::leaf_of;
 use crate::support::now;
 use crate::support::root;
+use anchord_testing::Log;
+use anchord_testing::is_of;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

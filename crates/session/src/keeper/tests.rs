@@ -15,7 +15,6 @@ use crate::Freshness;
 use crate::Phase;
 use crate::support::Act;
 use crate::support::Aws;
-use crate::support::Log;
 use crate::support::NOON;
 use crate::support::SECRET_KEY;
 use crate::support::TOKEN;
@@ -23,11 +22,7 @@ use crate::support::failure;
 use anchord_core::entropy::Entropy;
 use anchord_core::event;
 use anchord_core::failure::Class;
-
-/// A second subscriber beside a test's own. With one alone, tracing asks a thread that has none whether a line that it meets
-/// first is wanted, and keeps the answer for all threads.
-static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
-    std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+use anchord_testing::Log;
 
 const HOUR: Act = Act::Issue(Span::HOUR);
 const DELAY: Duration = Duration::from_millis(200);
@@ -320,9 +315,7 @@ async fn the_dead_are_not_handed_out_though_the_clock_was_set_back_in_an_outage(
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_renews_at_once_and_is_reported_once() {
     for by in [-Span::hours(2), Span::minutes(10)] {
-        let log = Log::default();
-        std::sync::LazyLock::force(&ANOTHER);
-        let _guard = tracing::subscriber::set_default(log.subscriber());
+        let log = Log::verbose();
         rig([], HOUR, Policy::default())
             .during(async |stage| {
                 sleep(MINUTE).await;
@@ -479,9 +472,7 @@ async fn a_certificate_that_came_while_the_keeper_was_down_is_not_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_life_of_a_session_can_be_read_in_the_log_without_its_secrets() {
-    let log = Log::default();
-    std::sync::LazyLock::force(&ANOTHER);
-    let _guard = tracing::subscriber::set_default(log.subscriber());
+    let log = Log::verbose();
 
     rig([HOUR, denied()], unwell(), Policy::default())
         .during(async |stage| {

@@ -7,9 +7,9 @@ use anchord_identity::Watcher;
 use anchord_identity::Watches;
 use tokio::sync::Notify;
 
-use super::support::is_of;
 use super::*;
 use anchord_core::clock::Clock;
+use anchord_testing::is_of;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const QUIET: Duration = Duration::from_millis(250);

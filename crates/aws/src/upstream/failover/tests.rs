@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use time::macros::datetime;
 
 use super::*;
-use crate::upstream::support::Log;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Keys;
 use anchord_core::secret::Secret;
+use anchord_testing::Log;
 
 const NOON: time::OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 

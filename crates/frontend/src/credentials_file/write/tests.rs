@@ -9,6 +9,7 @@ use super::*;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
+use anchord_testing::names_in;
 
 fn made(id: &str) -> Credentials {
     let keys = Keys {
@@ -38,14 +39,6 @@ fn set_mode(path: &Path, mode: u32) {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 #[tokio::test]
 async fn a_new_file_and_its_folder_are_open_to_nobody_else() {
     let home = tempfile::tempdir().unwrap();
@@ -55,7 +48,7 @@ async fn a_new_file_and_its_folder_are_open_to_nobody_else() {
 
     assert_eq!((mode(&path), mode(&home.path().join(".aws"))), (0o600, 0o700));
     assert!(fs_err::read_to_string(&path).unwrap().starts_with("[a]\naws_access_key_id = ASIA1\n"));
-    assert_eq!(names(&home.path().join(".aws")), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(&home.path().join(".aws")), [".credentials.lock", "credentials"]);
 }
 
 #[tokio::test]
@@ -286,7 +279,7 @@ async fn writers_at_once_lose_nothing_of_each_other() {
 
     let text = fs_err::read_to_string(&path).unwrap();
     assert!((0..20).all(|number| text.contains(&format!("[p{number}]\n"))), "{text}");
-    assert_eq!(names(folder.path()), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(folder.path()), [".credentials.lock", "credentials"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +314,7 @@ fn a_file_system_that_hangs_holds_up_no_other_task() {
             _ = &mut written => panic!("it waits for a thread"),
             () = std::future::ready(()) => {}
         }
-        assert_eq!(names(folder.path()), [""; 0]);
+        assert_eq!(names_in(folder.path()), [""; 0]);
 
         drop(release);
         let _ = busy.await.unwrap();
@@ -337,7 +330,7 @@ async fn what_a_killed_writer_left_is_swept_away() {
 
     write(&path, &profile("a"), &made("ASIA1")).await.unwrap();
 
-    assert_eq!(names(folder.path()), [".credentials.lock", "credentials"]);
+    assert_eq!(names_in(folder.path()), [".credentials.lock", "credentials"]);
 }
 
 /// Keys in UTF-8 would be appended to it, and nobody could read either part.

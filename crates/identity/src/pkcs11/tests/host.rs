@@ -308,7 +308,7 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
 fn a_module_that_is_missing_or_no_file_is_told_before_anything_is_started() {
     let bench = Bench::new(vec![]);
     let missing = Options { module: Some(bench.folder.path("none.so")), ..bench.options("pkcs11:") };
-    let folder = Options { module: Some(bench.folder.0.path().into()), ..bench.options("pkcs11:") };
+    let folder = Options { module: Some(bench.folder.root().into()), ..bench.options("pkcs11:") };
     let unnamed = bench.options("pkcs11:?module-name=no-such-module-anywhere");
 
     assert!(matches!(open_key(&missing, &[]).unwrap_err(), Error::ModuleMissing { .. }));

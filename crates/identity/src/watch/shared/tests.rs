@@ -14,8 +14,6 @@ use super::*;
 use crate::Current;
 use crate::Source;
 use crate::support::Folder;
-use crate::support::Log;
-use crate::support::is_of;
 use crate::support::key;
 use crate::support::leaf_of;
 use crate::support::now;
@@ -23,6 +21,8 @@ use crate::support::root;
 use crate::watch::Pace;
 use crate::watch::Watcher;
 use anchord_core::clock::Clock;
+use anchord_testing::Log;
+use anchord_testing::is_of;
 
 const SESSIONS: usize = 40;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -133,10 +133,10 @@ async fn what_changes_between_the_beginning_and_the_end_of_a_survey_is_heard_at_
     let folder = Folder::new();
     let watches = Watches::default();
     let (ear, other) = (watches.listen(), watches.listen());
-    listen_to(&other, folder.0.path(), "leaf.pem");
+    listen_to(&other, folder.root(), "leaf.pem");
 
     let queue = ear.begin().unwrap();
-    let number = inotify::watch(&queue, folder.0.path()).unwrap();
+    let number = inotify::watch(&queue, folder.root()).unwrap();
     folder.write("leaf.pem", "");
     assert!(hears(&other).await, "the event has been read");
     ear.finish(&queue, [(number, HashSet::from(["leaf.pem".into()]))].into());
@@ -149,8 +149,8 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
     let folder = Folder::new();
     let watches = Watches::default();
     let (first, second, third) = (watches.listen(), watches.listen(), watches.listen());
-    listen_to(&first, folder.0.path(), "leaf.pem");
-    listen_to(&second, folder.0.path(), "leaf.pem");
+    listen_to(&first, folder.root(), "leaf.pem");
+    listen_to(&second, folder.root(), "leaf.pem");
 
     drop(first);
     folder.write("leaf.pem", "");
@@ -158,7 +158,7 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
 
     // While another's survey may just have added it, nobody takes it off the queue.
     let queue = third.begin().unwrap();
-    let number = inotify::watch(&queue, folder.0.path()).unwrap();
+    let number = inotify::watch(&queue, folder.root()).unwrap();
     drop(second);
     third.finish(&queue, [(number, HashSet::from(["leaf.pem".into()]))].into());
     while hears(&third).await {}
@@ -200,9 +200,9 @@ async fn a_survey_that_ends_late_is_made_anew_if_its_directory_was_taken_off() {
         let folder = Folder::new();
         let watches = Watches::default();
         let (late, other) = (watches.listen(), watches.listen());
-        listen_to(&other, folder.0.path(), "leaf.pem");
+        listen_to(&other, folder.root(), "leaf.pem");
         let queue = late.begin().unwrap();
-        let number = inotify::watch(&queue, folder.0.path()).unwrap();
+        let number = inotify::watch(&queue, folder.root()).unwrap();
         tokio::time::sleep(PATIENCE).await;
 
         drop(other);
@@ -214,7 +214,7 @@ async fn a_survey_that_ends_late_is_made_anew_if_its_directory_was_taken_off() {
         late.finish(&queue, [(number, HashSet::from(["leaf.pem".into()]))].into());
 
         assert!(hears(&late).await, "{is_read_before_its_end}");
-        listen_to(&late, folder.0.path(), "leaf.pem");
+        listen_to(&late, folder.root(), "leaf.pem");
         while hears(&late).await {}
         folder.write("leaf.pem", "");
         assert!(hears(&late).await, "{is_read_before_its_end}");
@@ -225,8 +225,8 @@ async fn a_survey_that_ends_late_is_made_anew_if_its_directory_was_taken_off() {
 async fn lost_events_wake_everybody() {
     let (folder, watches) = (Folder::new(), Watches::default());
     let (first, second) = (watches.listen(), watches.listen());
-    listen_to(&first, folder.0.path(), "leaf.pem");
-    listen_to(&second, folder.0.path(), "other.pem");
+    listen_to(&first, folder.root(), "leaf.pem");
+    listen_to(&second, folder.root(), "other.pem");
 
     watches.0.lock().dispatch(&Event::LOST);
 
@@ -250,12 +250,12 @@ fn a_runtime_that_ends_meanwhile_stops_no_thread() {
 async fn after_the_queue_has_failed_everybody_looks_and_another_is_opened() {
     let (folder, watches) = (Folder::new(), Watches::default());
     let ear = watches.listen();
-    let before = listen_to(&ear, folder.0.path(), "leaf.pem");
+    let before = listen_to(&ear, folder.root(), "leaf.pem");
 
     watches.0.lock().reader.as_mut().unwrap().task.abort_all();
     assert!(hears(&ear).await);
 
-    let after = listen_to(&ear, folder.0.path(), "leaf.pem");
+    let after = listen_to(&ear, folder.root(), "leaf.pem");
     assert!(!Arc::ptr_eq(&before, &after));
     folder.write("leaf.pem", "");
     assert!(hears(&ear).await);

@@ -29,20 +29,24 @@ struct State {
     times_kept: usize,
 }
 
-pub(crate) struct Systemd {
-    pub(crate) tcp: std::net::TcpListener,
-    pub(crate) socket: PathBuf,
+/// Holds the sockets of one daemon after the other.
+pub struct Systemd {
+    /// The socket of HTTP.
+    pub tcp: std::net::TcpListener,
+    /// The path of the Unix socket.
+    pub socket: PathBuf,
     unix: std::os::unix::net::UnixListener,
     notify: PathBuf,
     /// How many descriptors it keeps for the service; `None` is a systemd before 254, which does not say.
-    pub(crate) store: Option<u32>,
+    pub store: Option<u32>,
     /// What the shell that starts a daemon does before it.
-    pub(crate) prelude: &'static str,
+    pub prelude: &'static str,
     state: watch::Receiver<Arc<Mutex<State>>>,
 }
 
 impl Systemd {
-    pub(crate) fn new(stage: &Stage) -> Self {
+    /// Sockets in the stage's folder and on a free port.
+    pub fn new(stage: &Stage) -> Self {
         let (notify, socket) = (stage.path("notify.sock"), stage.path("passed.sock"));
         let notifications = UnixDatagram::bind(&notify).unwrap();
         let (sender, state) = watch::channel(Arc::new(Mutex::new(State::default())));
@@ -62,14 +66,15 @@ impl Systemd {
         }
     }
 
-    pub(crate) fn http(&self) -> String {
+    /// `host:port` of HTTP.
+    pub fn http(&self) -> String {
         self.tcp.local_addr().unwrap().to_string()
     }
 
     /// Starts the daemon on the sockets, with what it left here before.
     ///
     /// A shell gives the descriptors their numbers; one in memory can be opened by its name.
-    pub(crate) fn start(&self, stage: &Stage) -> Daemon {
+    pub fn start(&self, stage: &Stage) -> Daemon {
         let mut script = format!(r#"{}LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1"#, self.prelude);
         let mut names = vec!["http".to_owned(), "socket".to_owned()];
         let state = self.state.borrow();
@@ -84,7 +89,7 @@ impl Systemd {
         }
         script.push_str(" </dev/null >/dev/null");
         let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_anchord")).args(["run", "--config"]);
+        command.arg("-c").arg(script).arg(process::program()).args(["run", "--config"]);
         command
             .arg(stage.path("anchord.toml"))
             .envs(process::home(stage.path("")))
@@ -99,12 +104,12 @@ impl Systemd {
     }
 
     /// Waits until a state was kept for the `nth` time, from 1.
-    pub(crate) async fn wait_for_kept(&self, nth: usize) {
+    pub async fn wait_for_kept(&self, nth: usize) {
         self.wait(|state| state.times_kept >= nth && state.kept.len() == 1).await;
     }
 
     /// Waits for the first notification in which `text` stands.
-    pub(crate) async fn wait_for(&self, text: &str) -> String {
+    pub async fn wait_for(&self, text: &str) -> String {
         self.wait(|state| state.said.iter().any(|said| said.contains(text))).await;
         let state = self.state.borrow();
         let state = state.lock().unwrap();
@@ -119,17 +124,17 @@ impl Systemd {
     }
 
     /// All that was said so far, in order.
-    pub(crate) fn said(&self) -> Vec<String> {
+    pub fn said(&self) -> Vec<String> {
         self.state.borrow().lock().unwrap().said.clone()
     }
 
     /// What is kept now.
-    pub(crate) fn kept(&self) -> Vec<String> {
+    pub fn kept(&self) -> Vec<String> {
         self.state.borrow().lock().unwrap().kept.keys().cloned().collect()
     }
 
     /// Puts `content` in the place of what was kept.
-    pub(crate) fn keep_instead(&self, content: &[u8]) {
+    pub fn keep_instead(&self, content: &[u8]) {
         use std::io::Write as _;
         let descriptor = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let mut file = std::fs::File::from(descriptor);

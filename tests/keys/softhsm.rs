@@ -10,10 +10,10 @@ use anchord_emulator::KeyKind;
 use anchord_emulator::LeafRequest;
 use tempfile::TempDir;
 
-use crate::support::Daemon;
-use crate::support::Ran;
-use crate::support::Stage;
-use crate::support::process;
+use anchord_testing::stage::Daemon;
+use anchord_testing::stage::Ran;
+use anchord_testing::stage::Stage;
+use anchord_testing::stage::process;
 
 /// Of every token; long enough to be found in a log if it were there.
 pub(crate) const PIN: &str = "pin-7c41a9-of-tests";
@@ -185,7 +185,7 @@ impl SoftHsm {
     /// The module in front of the real one, compiled when it is first asked for.
     pub(crate) fn shim(&self) -> PathBuf {
         let (module, source) =
-            (self.path("shim.so"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/support/shim.c"));
+            (self.path("shim.so"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/softhsm/shim.c"));
         if !module.exists() {
             self.run(
                 Command::new("cc").args(["-std=gnu17", "-shared", "-fPIC", "-o"]).arg(&module).arg(source),

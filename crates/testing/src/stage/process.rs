@@ -1,6 +1,5 @@
 //! The shipped binary as child processes, whose output is waited for instead of slept on.
 
-use anchord_core::event;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::path::Path;
@@ -19,26 +18,33 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Stage;
+use anchord_core::event;
 
 /// No test waits longer for anything; one that gets here has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) fn anchord() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anchord"));
+/// Where cargo has put the program: above the test programs.
+pub fn program() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("anchord")
+}
+
+/// The program, without any variable but `PATH`.
+pub fn anchord() -> Command {
+    let mut command = Command::new(program());
     // Nothing of the machine that runs the tests may reach the program.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
     command
 }
 
 /// Variables by which nothing of this machine's user is found: a home, and the folder of a login session in it.
-pub(crate) fn home(path: impl AsRef<Path>) -> [(&'static str, PathBuf); 2] {
+pub fn home(path: impl AsRef<Path>) -> [(&'static str, PathBuf); 2] {
     let path = path.as_ref();
     [("HOME", path.to_path_buf()), ("XDG_RUNTIME_DIR", path.join(".runtime"))]
 }
 
 /// The program where the server of homes is gone: in the home's place (`home` in the stage's folder) is a file system
 /// that never answers, which nobody else sees. `None` where this user may have no mounts of their own.
-pub(crate) fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
+pub fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
     fs_err::create_dir(stage.path("home")).unwrap();
     let mounted = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hangs home \
                    || exit 99; exec \"$@\"";
@@ -50,15 +56,18 @@ pub(crate) fn with_a_home_that_hangs(stage: &Stage) -> Option<Command> {
         command
     };
     let may_mount = in_it("true").output().is_ok_and(|output| output.status.success());
-    may_mount.then(|| in_it(env!("CARGO_BIN_EXE_anchord")))
+    may_mount.then(|| in_it(program().to_str().unwrap()))
 }
 
 /// How a verb ended.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Ran {
+    /// The exit code, or -1 after a signal.
+    pub code: i32,
+    /// All of stdout.
+    pub stdout: String,
+    /// All of stderr.
+    pub stderr: String,
 }
 
 impl From<Output> for Ran {
@@ -71,14 +80,15 @@ impl From<Output> for Ran {
     }
 }
 
-pub(crate) async fn run(configuration: &Path, folder: &Path, arguments: &[&str]) -> Ran {
+/// Runs a verb with this configuration and home, to its end.
+pub async fn run(configuration: &Path, folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = anchord();
     command.args(arguments).arg("--config").arg(configuration).envs(home(folder));
     to_the_end(command).await
 }
 
 /// What does not end is killed: a test ends only after the threads that wait for it.
-pub(crate) async fn to_the_end(mut command: Command) -> Ran {
+pub async fn to_the_end(mut command: Command) -> Ran {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = Pid::from_child(&child);
     let mut waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
@@ -93,12 +103,12 @@ pub(crate) async fn to_the_end(mut command: Command) -> Ran {
 }
 
 /// How many lines of `output`, which is a log, are of `event`.
-pub(crate) fn count_of(event: &str, output: &str) -> usize {
+pub fn count_of(event: &str, output: &str) -> usize {
     output.matches(&format!("{event:?}")).count()
 }
 
 /// A running daemon; killed with the value.
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     lines: watch::Receiver<Arc<Mutex<Vec<Arc<str>>>>>,
 }
@@ -111,21 +121,22 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    pub(crate) async fn start(configuration: &Path) -> Self {
+    /// Starts `anchord run`, and waits until it is ready.
+    pub async fn start(configuration: &Path) -> Self {
         let daemon = Self::unready(configuration);
         daemon.wait_for(event::DAEMON_READY).await;
         daemon
     }
 
     /// The same, which may never be ready.
-    pub(crate) fn unready(configuration: &Path) -> Self {
+    pub fn unready(configuration: &Path) -> Self {
         let mut command = anchord();
         command.args(["run", "--config"]).arg(configuration);
         Self::of(command)
     }
 
     /// Starts `command`, which ends up as a daemon that logs JSON to stderr.
-    pub(crate) fn of(mut command: Command) -> Self {
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = watch::channel(Arc::new(Mutex::new(Vec::new())));
@@ -137,43 +148,39 @@ impl Daemon {
         Self { child, lines }
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// All that was written so far.
-    pub(crate) fn output(&self) -> String {
+    pub fn output(&self) -> String {
         self.lines.borrow().lock().unwrap().join("\n")
     }
 
     /// The first log line of `event`, an id of `anchord_core::event`.
-    pub(crate) async fn wait_for(&self, event: &str) -> Value {
+    pub async fn wait_for(&self, event: &str) -> Value {
         self.wait_for_nth(event, 1).await
     }
 
     /// The `nth` log line of `event`, from 1.
-    pub(crate) async fn wait_for_nth(&self, event: &str, nth: usize) -> Value {
+    pub async fn wait_for_nth(&self, event: &str, nth: usize) -> Value {
         self.wait_for_line(event, nth, |line| line["event"] == event).await
     }
 
     /// How many log lines of `event` there are so far.
-    pub(crate) fn count(&self, event: &str) -> usize {
+    pub fn count(&self, event: &str) -> usize {
         count_of(event, &self.output())
     }
 
     /// The `nth` log line, from 1, that is `wanted`; `what` names it where it never comes.
-    pub(crate) async fn wait_for_line(
-        &self,
-        what: &str,
-        nth: usize,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
+    pub async fn wait_for_line(&self, what: &str, nth: usize, wanted: impl Fn(&Value) -> bool) -> Value {
         let parsed = |line: &str| serde_json::from_str::<Value>(line).ok().filter(&wanted);
         self.nth_line(nth, parsed).await.unwrap_or_else(|| self.never_said(what))
     }
 
     /// The rest of the first line that begins with `head`, for what is no log.
-    pub(crate) async fn told(&self, head: &str) -> String {
+    pub async fn told(&self, head: &str) -> String {
         let rest = |line: &str| line.strip_prefix(head).map(str::to_owned);
         self.nth_line(1, rest).await.unwrap_or_else(|| self.never_said(head))
     }
@@ -209,23 +216,25 @@ impl Daemon {
     }
 
     /// `host:port` of its HTTP listener.
-    pub(crate) async fn http(&self) -> String {
+    pub async fn http(&self) -> String {
         let line = self.wait_for(event::LISTENER_STARTED).await;
         line["address"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    pub(crate) fn kill(&mut self) {
+    /// Kills it, as the kernel does when memory runs out.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for its end: the exit code and everything it said.
-    pub(crate) async fn ended(mut self) -> (i32, String) {
+    pub async fn ended(mut self) -> (i32, String) {
         let mut lines = self.lines.clone();
         let closed = async { while lines.changed().await.is_ok() {} };
         tokio::time::timeout(PATIENCE, closed).await.expect("the daemon never ended");
@@ -233,7 +242,8 @@ impl Daemon {
         (code, self.output())
     }
 
-    pub(crate) async fn stop(self) -> (i32, String) {
+    /// Ends it with SIGTERM: the exit code and everything it said.
+    pub async fn stop(self) -> (i32, String) {
         self.signal(Signal::TERM);
         self.ended().await
     }

@@ -7,7 +7,7 @@ use rustix::pty;
 use rustix::pty::OpenptFlags;
 
 /// The end where a person sits, and the one where programs are.
-pub(crate) fn pair() -> (std::fs::File, File) {
+pub fn pair() -> (std::fs::File, File) {
     let person = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     pty::grantpt(&person).unwrap();
     pty::unlockpt(&person).unwrap();
