@@ -1,7 +1,9 @@
 //! Loads, proves and watches the certificate chain and its key.
 //!
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
-//! leaf now; whoever holds one need not check again.
+//! leaf now. Code that holds one need not check again.
+
+#![warn(clippy::mod_module_files)]
 
 #[cfg_attr(not(feature = "pkcs12"), expect(dead_code, reason = "PKCS#12 alone needs BER"))]
 mod asn1;
