@@ -151,12 +151,12 @@ impl Source {
         self.passphrase.as_ref().map(Passphrase::read).transpose()
     }
 
-    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {
+    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::TokenQuery, Error> {
         // A passphrase is the key's: a token that has but the certificate would count it as a mistake.
         let passphrase = self.passphrase.as_ref().filter(|_| matches!(self.key_place(), Locator::Token(_)));
         let pin = passphrase.map(Passphrase::read).transpose()?;
         let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
-        Ok(pkcs11::Options { uri: uri.clone(), module, pin, launcher })
+        Ok(pkcs11::TokenQuery { uri: uri.clone(), module, pin, launcher })
     }
 
     fn passphrase_warnings(&self) -> Vec<String> {
