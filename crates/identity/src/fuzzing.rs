@@ -103,7 +103,7 @@ pub fn pkcs12(content: &[u8]) {
 /// A key file of a TPM.
 #[cfg(feature = "tpm")]
 pub fn tss2(der: &[u8]) {
-    if let Ok(file) = tpm::tss2::File::from_der(der).map_err(tell) {
+    if let Ok(file) = tpm::tss2::TpmKeyFile::from_der(der).map_err(tell) {
         tpm::fuzzing::public(&file);
     }
 }
