@@ -70,7 +70,7 @@ pub use passphrase::Error as PassphraseError;
 pub use passphrase::Passphrase;
 pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
-pub use pkcs12::Fault as Pkcs12Fault;
+pub use pkcs12::Pkcs12Fault;
 pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;

@@ -23,12 +23,12 @@ use anchord_core::secret::Secret;
 /// What the places of a source hold, before anything is proven.
 pub(crate) struct Material {
     pub(crate) certificates: Result<Vec<Certificate>, Error>,
-    pub(crate) keys: Result<Keys, Error>,
+    pub(crate) keys: Result<SigningKeys, Error>,
     /// Sentences without a full stop.
     pub(crate) warnings: Vec<String>,
 }
 
-type Keys = Vec<Arc<dyn SigningKey>>;
+type SigningKeys = Vec<Arc<dyn SigningKey>>;
 
 /// Reads what there is to read; a fault of one place says nothing of the others.
 pub(crate) fn gather(source: &Source) -> Material {
@@ -109,7 +109,7 @@ impl Source {
         place: &Locator,
         certificates: &[Certificate],
         warnings: &mut Vec<String>,
-    ) -> Result<Keys, Error> {
+    ) -> Result<SigningKeys, Error> {
         let key = match place {
             Locator::File(_) | Locator::Handed(_) => {
                 return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
@@ -126,7 +126,7 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
+    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {
