@@ -10,7 +10,7 @@ use anchord_core::secret::Secret;
 use anchord_identity::SigningKey;
 use anchord_identity::tpm;
 use anchord_identity::tpm::Device;
-use anchord_identity::tpm::Key;
+use anchord_identity::tpm::KeyLocation;
 use anchord_identity::tpm::tss2;
 use swtpm::Kind;
 use swtpm::Made;
@@ -19,11 +19,11 @@ use swtpm::Swtpm;
 pub(crate) const OWNER: u32 = 0x4000_0001;
 pub(crate) const HANDLE: &str = "0x81000007";
 
-fn file(pem: &str) -> Key {
-    Key::File(tss2::File::from_der(&swtpm::der(pem)).unwrap())
+fn file(pem: &str) -> KeyLocation {
+    KeyLocation::File(tss2::TpmKeyFile::from_der(&swtpm::der(pem)).unwrap())
 }
 
-fn open(address: &str, key: &Key, auth: &str) -> Result<Arc<dyn SigningKey>, tpm::Error> {
+fn open(address: &str, key: &KeyLocation, auth: &str) -> Result<Arc<dyn SigningKey>, tpm::Error> {
     let device: Device = address.parse().unwrap();
     let auth = (!auth.is_empty()).then(|| Secret::new(auth.as_bytes().to_vec()));
     tpm::open(&device, key, auth.as_ref())
@@ -52,7 +52,7 @@ fn every_kind_of_key_signs_from_a_handle_and_from_a_file() {
             tpm.persist(&made, &handle);
 
             let persistent =
-                open(&tpm.address(), &Key::Persistent(tpm::handle(&handle).unwrap()), auth).unwrap();
+                open(&tpm.address(), &KeyLocation::Persistent(tpm::handle(&handle).unwrap()), auth).unwrap();
             let from_file = open(&tpm.address(), &file(&tpm.key_file(&made, OWNER)), auth).unwrap();
 
             assert_signs(&tpm, &*persistent, &made);
@@ -110,7 +110,7 @@ fn a_wrong_authorization_value_costs_one_attempt_however_often_it_is_used() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let handle = Key::Persistent(tpm::handle(HANDLE).unwrap());
+    let handle = KeyLocation::Persistent(tpm::handle(HANDLE).unwrap());
     let from_file = file(&tpm.key_file(&made, OWNER));
 
     for key in [&handle, &from_file, &handle] {
@@ -132,7 +132,7 @@ fn a_tpm_in_lockout_says_so_and_signs_when_it_is_over() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let handle = Key::Persistent(tpm::handle(HANDLE).unwrap());
+    let handle = KeyLocation::Persistent(tpm::handle(HANDLE).unwrap());
     let key = open(&tpm.address(), &handle, "s3cret").unwrap();
     tpm.tool("tpm2_dictionarylockout -s -n 1 -t 1000 -l 1000");
     trouble(&*open(&tpm.address(), &handle, "mistaken").unwrap());
@@ -183,7 +183,7 @@ fn a_tpm_that_is_killed_and_started_again_signs_again_with_the_same_key() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let keys = [Key::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
+    let keys = [KeyLocation::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
         .map(|key| open(&tpm.address(), &key, "s3cret").unwrap());
 
     tpm.kill();
@@ -219,7 +219,8 @@ fn a_key_file_of_another_tpm_and_a_handle_of_nothing_are_said() {
     let made = other.make(Kind::P256, "");
 
     let stranger = open(&tpm.address(), &file(&other.key_file(&made, OWNER)), "").unwrap_err();
-    let nothing = open(&tpm.address(), &Key::Persistent(tpm::handle(HANDLE).unwrap()), "").unwrap_err();
+    let nothing =
+        open(&tpm.address(), &KeyLocation::Persistent(tpm::handle(HANDLE).unwrap()), "").unwrap_err();
 
     assert!(matches!(stranger, tpm::Error::NotLoadable { .. }), "{stranger}");
     assert!(matches!(nothing, tpm::Error::NoSuchHandle { .. }), "{nothing}");
@@ -256,7 +257,7 @@ fn many_signers_share_one_tpm() {
     let mut tpm = Swtpm::start();
     let made = tpm.make(Kind::P256, "s3cret");
     tpm.persist(&made, HANDLE);
-    let keys = [Key::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
+    let keys = [KeyLocation::Persistent(tpm::handle(HANDLE).unwrap()), file(&tpm.key_file(&made, OWNER))]
         .map(|key| open(&tpm.address(), &key, "s3cret").unwrap());
 
     std::thread::scope(|scope| {

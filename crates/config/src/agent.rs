@@ -12,7 +12,7 @@ use super::values::echo;
 use anchord_identity::Locator;
 use anchord_identity::spiffe::Agent;
 use anchord_identity::spiffe::Choice;
-use anchord_identity::spiffe::Endpoint;
+use anchord_identity::spiffe::WorkloadEndpoint;
 
 const SOCKET: &str = "session.spiffe_socket";
 
@@ -21,7 +21,7 @@ const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 /// What a session says of its agent, whether it needs one or not.
 pub(super) struct Workload {
-    socket: Value<Endpoint>,
+    socket: Value<WorkloadEndpoint>,
     hint: Value<String>,
 }
 
@@ -55,7 +55,12 @@ impl Check<'_> {
         }
     }
 
-    fn endpoint(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Option<Endpoint> {
+    fn endpoint(
+        &mut self,
+        key: &str,
+        layer: &SessionLayer<'_>,
+        workload: &Workload,
+    ) -> Option<WorkloadEndpoint> {
         match &workload.socket {
             Setting::There((endpoint, _)) => return Some(endpoint.clone()),
             Setting::Reported => return None,
@@ -84,8 +89,8 @@ impl Check<'_> {
     }
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, Fault> {
-    text.parse().map_err(|why: anchord_identity::spiffe::Malformed| {
+fn endpoint(text: &str) -> Result<WorkloadEndpoint, Fault> {
+    text.parse().map_err(|why: anchord_identity::spiffe::MalformedEndpoint| {
         Fault::new(format!("{} {why}", echo(text))).hint(why.hint())
     })
 }

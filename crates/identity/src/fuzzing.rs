@@ -103,7 +103,7 @@ pub fn pkcs12(content: &[u8]) {
 /// A key file of a TPM.
 #[cfg(feature = "tpm")]
 pub fn tss2(der: &[u8]) {
-    if let Ok(file) = tpm::tss2::File::from_der(der).map_err(tell) {
+    if let Ok(file) = tpm::tss2::TpmKeyFile::from_der(der).map_err(tell) {
         tpm::fuzzing::public(&file);
     }
 }
@@ -116,7 +116,7 @@ pub fn settings(text: &str) {
     }
     let _ = device.map_err(tell);
     let _ = tpm::handle(text).map_err(tell);
-    let _ = text.parse::<spiffe::Endpoint>().map_err(|error| error.to_string());
+    let _ = text.parse::<spiffe::WorkloadEndpoint>().map_err(|error| error.to_string());
     let _ = spiffe::Choice::of_uri(text).map_err(|error| error.to_string());
     let _ = Locator::File(Path::new(text).into()).origin().to_string();
     if let Ok(fingerprint) = text.parse::<Fingerprint>() {

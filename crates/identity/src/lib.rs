@@ -1,7 +1,9 @@
 //! Loads, proves and watches the certificate chain and its key.
 //!
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
-//! leaf now; whoever holds one need not check again.
+//! leaf now. Code that holds one need not check again.
+
+#![warn(clippy::mod_module_files)]
 
 #[cfg_attr(not(feature = "pkcs12"), expect(dead_code, reason = "PKCS#12 alone needs BER"))]
 mod asn1;
@@ -68,7 +70,7 @@ pub use passphrase::Error as PassphraseError;
 pub use passphrase::Passphrase;
 pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
-pub use pkcs12::Fault as Pkcs12Fault;
+pub use pkcs12::Pkcs12Fault;
 pub use selection::Fingerprint;
 pub use selection::Selection;
 pub use selection::Serial;

@@ -29,7 +29,7 @@ use super::Found;
 use super::expiry::Reminders;
 use super::reading;
 use super::reading::PATIENCE;
-use super::spiffe::Stream;
+use super::spiffe::SvidStream;
 use anchord_core::clock::Clock;
 use anchord_core::event;
 use anchord_core::failure::Chain;
@@ -88,7 +88,7 @@ impl Watcher {
     async fn look_out(&self, looked: &Notify) -> Infallible {
         let mut lookout = Lookout::new(self);
         let agent = self.subject.agent();
-        let mut agent = agent.map(|agent| Stream::new(agent.endpoint.clone(), self.session()));
+        let mut agent = agent.map(|agent| SvidStream::new(agent.endpoint.clone(), self.session()));
         let (mut last, mut found) = (None, Found::Fault);
         // The session's own first attempt reads the files now, and tells what it finds.
         tokio::time::sleep(self.pace.quiet).await;
@@ -126,7 +126,7 @@ impl Watcher {
 }
 
 /// Waits until the agent has sent something; for ever where there is none. Cancel-safe.
-async fn changed(agent: &mut Option<Stream>) {
+async fn changed(agent: &mut Option<SvidStream>) {
     match agent {
         Some(stream) => stream.changed().await,
         None => std::future::pending().await,

@@ -63,7 +63,8 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         }
         Locator::Token(uri) => {
             let (uri, module) = ((**uri).clone(), source.pkcs11_module.clone());
-            let options = pkcs11::Options { uri, module, pin: None, launcher: pkcs11::Launcher::default() };
+            let options =
+                pkcs11::TokenQuery { uri, module, pin: None, launcher: pkcs11::Launcher::default() };
             list(&options, &source.selection)
         }
         Locator::Tpm(_) | Locator::Agent(_) => Err(neither_file_nor_token()),
@@ -141,7 +142,7 @@ fn is_on_a_known_curve(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()))
 }
 
-fn list(options: &pkcs11::Options, selection: &Selection) -> Result<String, Failure> {
+fn list(options: &pkcs11::TokenQuery, selection: &Selection) -> Result<String, Failure> {
     let found = match pkcs11::certificates(options) {
         Ok(found) => found,
         Err(pkcs11::Error::NoCertificate { .. }) => Vec::new(),

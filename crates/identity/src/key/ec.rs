@@ -27,7 +27,7 @@ const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 /// A key on one curve. Not one type for all curves: the part of its memory that a larger key would fill is never written,
 /// and holds what was there before, such as a copy of the key.
 struct Ec<K> {
-    /// In memory of its own, which is given back with the key: `shared` keeps the rest a while.
+    /// In memory of its own, which is given back with the key: `cache` keeps the rest a while.
     signer: Box<K>,
     public_key: Vec<u8>,
 }

@@ -32,7 +32,7 @@ const MAX_SCRYPT_STEPS: u64 = 1 << 21;
 
 /// What is wrong with an encrypted key, completing "the private key in …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum DecryptionFault {
     /// Not the structure of RFC 5958.
     #[error("is not valid encrypted PKCS#8")]
     Malformed,
@@ -53,7 +53,7 @@ pub(crate) enum Fault {
     WrongPassphrase,
 }
 
-impl Fault {
+impl DecryptionFault {
     /// What to do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
@@ -108,34 +108,37 @@ pub(crate) struct Encrypted<'a> {
 
 impl<'a> Encrypted<'a> {
     /// Takes the structure apart and judges what it would cost; nothing is computed yet.
-    pub(super) fn parse(der: &'a [u8]) -> Result<Self, Fault> {
-        let (algorithm, data) = outer(der).ok_or(Fault::Malformed)?;
+    pub(super) fn parse(der: &'a [u8]) -> Result<Self, DecryptionFault> {
+        let (algorithm, data) = outer(der).ok_or(DecryptionFault::Malformed)?;
         Self::new(algorithm, data)
     }
 
     /// The same for what PKCS#12 wraps in its own way.
-    pub(crate) fn new(algorithm: AlgorithmIdentifierRef<'_>, data: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn new(
+        algorithm: AlgorithmIdentifierRef<'_>,
+        data: &'a [u8],
+    ) -> Result<Self, DecryptionFault> {
         if algorithm.oid != pbes2::PBES2_OID {
-            return Err(Fault::Unsupported(scheme_name(algorithm.oid)));
+            return Err(DecryptionFault::Unsupported(scheme_name(algorithm.oid)));
         }
-        let parameters = algorithm.parameters.ok_or(Fault::Malformed)?;
+        let parameters = algorithm.parameters.ok_or(DecryptionFault::Malformed)?;
         let parameters = pbes2::Parameters::try_from(parameters).map_err(|error| match error.kind() {
-            ErrorKind::OidUnknown { oid } => Fault::Unsupported(scheme_name(oid)),
-            _ => Fault::Parameters,
+            ErrorKind::OidUnknown { oid } => DecryptionFault::Unsupported(scheme_name(oid)),
+            _ => DecryptionFault::Parameters,
         })?;
         match parameters.encryption {
             EncryptionScheme::Aes128Cbc { .. }
             | EncryptionScheme::Aes192Cbc { .. }
             | EncryptionScheme::Aes256Cbc { .. } => {}
-            other => return Err(Fault::Unsupported(scheme_name(other.oid()))),
+            other => return Err(DecryptionFault::Unsupported(scheme_name(other.oid()))),
         }
         if !is_sane(&parameters.kdf) {
-            return Err(Fault::Parameters);
+            return Err(DecryptionFault::Parameters);
         }
-        check_cost(&parameters.kdf).map_err(Fault::Excessive)?;
+        check_cost(&parameters.kdf).map_err(DecryptionFault::Excessive)?;
         // CBC with padding: whole blocks, and one at least.
         if data.is_empty() || !data.len().is_multiple_of(16) {
-            return Err(Fault::Malformed);
+            return Err(DecryptionFault::Malformed);
         }
         Ok(Self { parameters, data })
     }
@@ -153,21 +156,25 @@ impl<'a> Encrypted<'a> {
     }
 
     /// The PKCS#8 inside. Takes as long as the file asks for, tens of milliseconds commonly.
-    pub(super) fn decrypt(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, Fault> {
+    pub(super) fn decrypt(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, DecryptionFault> {
         let plaintext = self.plaintext(passphrase)?;
         // One wrong passphrase in 256 leaves what looks like padding.
-        if is_sequence_with_version(plaintext.expose()) { Ok(plaintext) } else { Err(Fault::WrongPassphrase) }
+        if is_sequence_with_version(plaintext.expose()) {
+            Ok(plaintext)
+        } else {
+            Err(DecryptionFault::WrongPassphrase)
+        }
     }
 
     /// Whatever is inside, which may be noise if the passphrase is wrong.
-    pub(crate) fn plaintext(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, Fault> {
+    pub(crate) fn plaintext(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, DecryptionFault> {
         let mut buffer = Zeroizing::new(self.data.to_vec());
         let length = self
             .parameters
             .decrypt_in_place(passphrase.expose(), &mut buffer)
             .map_err(|error| match error {
-                Pkcs5Error::DecryptFailed => Fault::WrongPassphrase,
-                _ => Fault::Parameters,
+                Pkcs5Error::DecryptFailed => DecryptionFault::WrongPassphrase,
+                _ => DecryptionFault::Parameters,
             })?
             .len();
         buffer.truncate(length);

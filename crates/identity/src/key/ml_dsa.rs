@@ -77,11 +77,11 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
     info: &PrivateKeyInfoRef<'_>,
     coefficients: Coefficients,
 ) -> Result<Arc<dyn SigningKey>, &'static str> {
-    let form = Form::of(info.private_key.as_bytes()).ok_or(NEITHER_FORM)?;
+    let form = PrivateKeyForm::of(info.private_key.as_bytes()).ok_or(NEITHER_FORM)?;
     let key = match form {
-        Form::Seed(seed) => from_seed::<P>(seed)?,
-        Form::Expanded(expanded) => from_expanded::<P>(expanded, coefficients)?,
-        Form::Both { seed, expanded } => {
+        PrivateKeyForm::Seed(seed) => from_seed::<P>(seed)?,
+        PrivateKeyForm::Expanded(expanded) => from_expanded::<P>(expanded, coefficients)?,
+        PrivateKeyForm::Both { seed, expanded } => {
             let key = from_seed::<P>(seed)?;
             #[expect(deprecated, reason = "it is only compared with what the file holds")]
             let from_seed = Zeroizing::new(key.to_expanded());
@@ -98,13 +98,13 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
 const NEITHER_FORM: &str = "is no valid ML-DSA key: neither seed nor expanded key nor both";
 
 /// What the PKCS#8 `privateKey` holds: a CHOICE (RFC 9881, section 6).
-enum Form<'a> {
+enum PrivateKeyForm<'a> {
     Seed(&'a [u8]),
     Expanded(&'a [u8]),
     Both { seed: &'a [u8], expanded: &'a [u8] },
 }
 
-impl<'a> Form<'a> {
+impl<'a> PrivateKeyForm<'a> {
     fn of(der: &'a [u8]) -> Option<Self> {
         const SEED: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(0) };
         let choice = AnyRef::from_der(der).ok()?;

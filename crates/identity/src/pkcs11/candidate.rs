@@ -10,7 +10,7 @@ use ring::signature::VerificationAlgorithm;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::protocol::KeyKind;
+use super::protocol::TokenKeyType;
 
 pub(super) struct Candidate {
     pub(super) public_key: Vec<u8>,
@@ -43,9 +43,9 @@ impl Candidate {
     }
 
     /// From what a certificate carries as public key, whose length tells a curve.
-    pub(super) fn of_key(kind: KeyKind, public_key: &[u8]) -> Self {
+    pub(super) fn of_key(kind: TokenKeyType, public_key: &[u8]) -> Self {
         let verifier = match (kind, public_key.len()) {
-            (KeyKind::Rsa, _) => Some(Verifier::Ring(&RSA_PKCS1_2048_8192_SHA256)),
+            (TokenKeyType::Rsa, _) => Some(Verifier::Ring(&RSA_PKCS1_2048_8192_SHA256)),
             (_, 65) => Some(Verifier::Ring(&ECDSA_P256_SHA256_ASN1)),
             (_, 97) => Some(Verifier::Ring(&ECDSA_P384_SHA256_ASN1)),
             (_, 133) => Some(Verifier::P521),

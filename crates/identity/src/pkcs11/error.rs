@@ -5,11 +5,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::protocol::Fault;
 use super::protocol::MAX_OBJECTS;
+use super::protocol::ModuleFault;
 use super::protocol::TokenName;
-use super::remote::Remote;
-use super::remote::Trouble;
+use super::remote::CallFailure;
+use super::remote::RemoteModule;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 
@@ -175,12 +175,12 @@ pub enum Error {
         source: Box<crate::PassphraseError>,
     },
     /// What is to be done with a PIN.
-    #[error("the token {token} {trouble}")]
+    #[error("the token {token} {fault}")]
     Pin {
         /// Which.
         token: String,
         /// What is wrong.
-        trouble: PinTrouble,
+        fault: PinFault,
     },
     /// The token cannot sign with this key in the way that AWS wants.
     #[error("the token {token} does not sign with this key as AWS wants it: {why}")]
@@ -214,7 +214,7 @@ pub enum Error {
 
 /// What can be wrong with a PIN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PinTrouble {
+pub enum PinFault {
     /// None was given.
     #[error("wants a PIN")]
     Needed,
@@ -243,37 +243,41 @@ fn listed(only: &str, nothing: &str, found: &[String]) -> String {
 }
 
 impl Error {
-    /// The error that `trouble` with a module is.
-    pub(super) fn of_module(trouble: Trouble, remote: &Remote) -> Self {
+    /// The error that `failure` with a module is.
+    pub(super) fn of_module(failure: CallFailure, remote: &RemoteModule) -> Self {
         let path = remote.module().to_path_buf();
-        match trouble {
-            Trouble::Start(source) => Self::Start { path, source },
-            Trouble::Crashed(how) => Self::Crashed { path, how },
-            Trouble::Silent => Self::NoAnswer { path, patience: remote.launcher().patience() },
-            Trouble::Fault(Fault::NotAModule(why)) => Self::NotAModule { path, why },
-            Trouble::Fault(Fault::Initialize(why)) => Self::Initialize { path, why },
-            Trouble::Fault(Fault::Failed(why) | Fault::Lost(why)) => Self::Failed { path, why },
+        match failure {
+            CallFailure::Start(source) => Self::Start { path, source },
+            CallFailure::Crashed(how) => Self::Crashed { path, how },
+            CallFailure::Silent => Self::NoAnswer { path, patience: remote.launcher().patience() },
+            CallFailure::Fault(ModuleFault::NotAModule(why)) => Self::NotAModule { path, why },
+            CallFailure::Fault(ModuleFault::Initialize(why)) => Self::Initialize { path, why },
+            CallFailure::Fault(ModuleFault::Failed(why) | ModuleFault::Lost(why)) => {
+                Self::Failed { path, why }
+            }
             other => Self::Failed { path, why: format!("{other:?}") },
         }
     }
 
-    /// The error that `trouble` with a token is.
-    pub(super) fn of_token(trouble: Trouble, remote: &Remote, token: &TokenName) -> Self {
-        let pin = |trouble| Self::Pin { token: token.to_string(), trouble };
-        match trouble {
-            Trouble::PinRefusedBefore => pin(PinTrouble::RefusedBefore),
-            Trouble::Fault(Fault::PinNeeded) => pin(PinTrouble::Needed),
-            Trouble::Fault(Fault::PinRefused(why)) => pin(PinTrouble::Refused(why)),
-            Trouble::Fault(Fault::PinLocked) => pin(PinTrouble::Locked),
-            Trouble::Fault(Fault::PinFinalTry) => pin(PinTrouble::FinalTry),
-            Trouble::Fault(Fault::PinUncertain) => pin(PinTrouble::Uncertain),
-            Trouble::Fault(Fault::Mechanism(why)) => Self::Mechanism { token: token.to_string(), why },
-            Trouble::Fault(Fault::TooMany) => Self::TooMany { token: token.to_string() },
-            Trouble::Fault(Fault::Lost(why)) => Self::Lost { token: token.to_string(), why },
-            Trouble::Fault(Fault::TokenGone) => {
+    /// The error that `failure` with a token is.
+    pub(super) fn of_token(failure: CallFailure, remote: &RemoteModule, token: &TokenName) -> Self {
+        let pin = |fault| Self::Pin { token: token.to_string(), fault };
+        match failure {
+            CallFailure::PinRefusedBefore => pin(PinFault::RefusedBefore),
+            CallFailure::Fault(ModuleFault::PinNeeded) => pin(PinFault::Needed),
+            CallFailure::Fault(ModuleFault::PinRefused(why)) => pin(PinFault::Refused(why)),
+            CallFailure::Fault(ModuleFault::PinLocked) => pin(PinFault::Locked),
+            CallFailure::Fault(ModuleFault::PinFinalTry) => pin(PinFault::FinalTry),
+            CallFailure::Fault(ModuleFault::PinUncertain) => pin(PinFault::Uncertain),
+            CallFailure::Fault(ModuleFault::Mechanism(why)) => {
+                Self::Mechanism { token: token.to_string(), why }
+            }
+            CallFailure::Fault(ModuleFault::TooMany) => Self::TooMany { token: token.to_string() },
+            CallFailure::Fault(ModuleFault::Lost(why)) => Self::Lost { token: token.to_string(), why },
+            CallFailure::Fault(ModuleFault::TokenGone) => {
                 Self::Lost { token: token.to_string(), why: "it is not in its slot any more".into() }
             }
-            Trouble::Fault(Fault::KeyGone) => {
+            CallFailure::Fault(ModuleFault::KeyGone) => {
                 Self::Lost { token: token.to_string(), why: "the key is not in it any more".into() }
             }
             other => Self::of_module(other, remote),
@@ -333,7 +337,7 @@ impl Classify for Error {
             }
             Self::TooMany { .. } => "add `object=` or `id=` to the URI",
             Self::PinFile { source, .. } => return source.hint(),
-            Self::Pin { trouble, .. } => return Some(trouble.hint().into()),
+            Self::Pin { fault, .. } => return Some(fault.hint().into()),
             Self::Mechanism { .. } => {
                 "check whether the key may sign (CKA_SIGN) and which mechanisms the token has"
             }
@@ -347,7 +351,7 @@ impl Classify for Error {
     }
 }
 
-impl PinTrouble {
+impl PinFault {
     fn hint(&self) -> &'static str {
         match self {
             Self::Needed => "set `passphrase`, for example to `file:/etc/anchord/pin`",

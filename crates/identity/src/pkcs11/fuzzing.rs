@@ -4,10 +4,10 @@ use super::Uri;
 use super::candidate::Candidate;
 use super::der;
 use super::protocol;
-use super::protocol::Answer;
+use super::protocol::HostReply;
+use super::protocol::HostRequest;
 use super::protocol::Object;
-use super::protocol::Reply;
-use super::protocol::Request;
+use super::protocol::TokenResponse;
 use anchord_core::failure::Classify as _;
 
 /// A URI, which prints as what would be read as the same again, but for its PIN.
@@ -35,24 +35,24 @@ pub fn frames(bytes: &[u8]) {
 
 fn read_all(bytes: &[u8]) {
     let mut rest = bytes;
-    while let Ok(Some(_)) = protocol::read::<Request>(&mut rest) {}
+    while let Ok(Some(_)) = protocol::read::<HostRequest>(&mut rest) {}
     let mut rest = bytes;
-    while let Ok(Some((reply, _))) = protocol::read::<Reply>(&mut rest) {
+    while let Ok(Some((reply, _))) = protocol::read::<HostReply>(&mut rest) {
         match &reply.result {
-            Ok(Answer::Tokens { library, tokens }) => {
+            Ok(TokenResponse::Tokens { library, tokens }) => {
                 let uri = Uri::default();
                 let _ = uri.fits_library(library);
                 for token in tokens {
                     let _ = (uri.fits_token(token), token.place().token.to_string());
                 }
             }
-            Ok(Answer::Objects(objects)) => objects.iter().for_each(convert),
-            Ok(Answer::Signature(signature)) => drop(der::ecdsa_signature(&signature.0)),
+            Ok(TokenResponse::Objects(objects)) => objects.iter().for_each(convert),
+            Ok(TokenResponse::Signature(signature)) => drop(der::ecdsa_signature(&signature.0)),
             Err(fault) => drop(format!("{fault:?}")),
         }
         let mut written = Vec::new();
         protocol::write(&mut written, &reply, None).expect("what was read can be written");
-        let again = protocol::read::<Reply>(&mut &*written).expect("what was written can be read");
+        let again = protocol::read::<HostReply>(&mut &*written).expect("what was written can be read");
         assert_eq!(format!("{reply:?}"), format!("{:?}", again.expect("a frame was written").0));
     }
 }

@@ -31,15 +31,15 @@ use cryptoki::slot::Slot;
 use cryptoki::slot::TokenInfo;
 
 use super::protocol;
-use super::protocol::Answer;
-use super::protocol::Fault;
+use super::protocol::HostReply;
+use super::protocol::HostRequest;
 use super::protocol::Library;
+use super::protocol::ModuleFault;
 use super::protocol::PinOutcome;
-use super::protocol::Reply;
-use super::protocol::Request;
-use super::protocol::Task;
 use super::protocol::Token;
 use super::protocol::TokenName;
+use super::protocol::TokenOperation;
+use super::protocol::TokenResponse;
 use anchord_core::secret::Secret;
 
 /// Serves requests for the module at `path` until `requests` ends, which is when the daemon does.
@@ -50,37 +50,41 @@ pub(super) fn serve(
     mut requests: impl Read,
     replies: impl Write + Send + 'static,
 ) -> io::Result<()> {
-    let module = Arc::new(Module { path: path.into(), loaded: OnceLock::new(), started: OnceLock::new() });
+    let module =
+        Arc::new(HostedModule { path: path.into(), loaded: OnceLock::new(), started: OnceLock::new() });
     let replies: Arc<Mutex<dyn Write + Send>> = Arc::new(Mutex::new(replies));
-    let mut workers: HashMap<Option<u64>, mpsc::Sender<Job>> = HashMap::new();
-    while let Some((request, secret)) = protocol::read::<Request>(&mut requests)? {
+    let mut workers: HashMap<Option<u64>, mpsc::Sender<WorkerJob>> = HashMap::new();
+    while let Some((request, secret)) = protocol::read::<HostRequest>(&mut requests)? {
         let slot = request.task.place().map(|place| place.slot);
         let pin = (!secret.expose().is_empty()).then_some(secret);
         let worker = match workers.entry(slot) {
             Entry::Occupied(there) => there.into_mut(),
             Entry::Vacant(free) => free.insert(start_worker(Arc::clone(&module), Arc::clone(&replies))?),
         };
-        if worker.send(Job { request, pin }).is_err() {
+        if worker.send(WorkerJob { request, pin }).is_err() {
             return Err(io::Error::other("a worker has ended"));
         }
     }
     Ok(())
 }
 
-struct Job {
-    request: Request,
+struct WorkerJob {
+    request: HostRequest,
     pin: Option<Secret<Vec<u8>>>,
 }
 
-fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> io::Result<mpsc::Sender<Job>> {
-    let (sender, jobs) = mpsc::channel::<Job>();
+fn start_worker(
+    module: Arc<HostedModule>,
+    replies: Arc<Mutex<dyn Write + Send>>,
+) -> io::Result<mpsc::Sender<WorkerJob>> {
+    let (sender, jobs) = mpsc::channel::<WorkerJob>();
     std::thread::Builder::new().spawn(move || {
-        let mut view = token::View::default();
-        for Job { request, pin } in jobs {
-            let Request { number, task, careful } = request;
+        let mut worker = token::TokenWorker::default();
+        for WorkerJob { request, pin } in jobs {
+            let HostRequest { number, task, careful } = request;
             let mut login = token::Login { pin: pin.as_ref(), careful, outcome: PinOutcome::Untried };
-            let result = module.perform(&task, &mut view, &mut login);
-            let reply = Reply { number, pin: login.outcome, result };
+            let result = module.perform(&task, &mut worker, &mut login);
+            let reply = HostReply { number, pin: login.outcome, result };
             let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
             if protocol::write(&mut *replies, &reply, None).is_err() {
                 return;
@@ -90,46 +94,46 @@ fn start_worker(module: Arc<Module>, replies: Arc<Mutex<dyn Write + Send>>) -> i
     Ok(sender)
 }
 
-struct Module {
+struct HostedModule {
     path: PathBuf,
     /// By the first worker that needs it: a library may run code, and hang, while it is loaded.
-    loaded: OnceLock<Result<Pkcs11, Fault>>,
-    started: OnceLock<Result<Option<Mutex<()>>, Fault>>,
+    loaded: OnceLock<Result<Pkcs11, ModuleFault>>,
+    started: OnceLock<Result<Option<Mutex<()>>, ModuleFault>>,
 }
 
-impl Module {
+impl HostedModule {
     fn perform(
         &self,
-        task: &Task,
-        view: &mut token::View,
+        task: &TokenOperation,
+        worker: &mut token::TokenWorker,
         login: &mut token::Login<'_>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<TokenResponse, ModuleFault> {
         let load = || Pkcs11::new(&self.path).map_err(not_a_module);
         let module = self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)?;
         let one_at_a_time = self.started.get_or_init(|| start(module)).as_ref().map_err(Clone::clone)?;
         let _turn = one_at_a_time.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
         match task {
-            Task::Tokens => tokens(module),
-            task => view.perform(module, task, login),
+            TokenOperation::Tokens => tokens(module),
+            task => worker.perform(module, task, login),
         }
     }
 }
 
 /// Starts the module: with several threads if it can, else so that it is called by one at a time (PKCS#11 3.1,
 /// 5.4 on `C_Initialize`).
-fn start(module: &Pkcs11) -> Result<Option<Mutex<()>>, Fault> {
+fn start(module: &Pkcs11) -> Result<Option<Mutex<()>>, ModuleFault> {
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => Ok(None),
         Err(CryptokiError::Pkcs11(RvError::CantLock | RvError::NeedToCreateThreads, _)) => module
             .initialize(CInitializeArgs::new(CInitializeFlags::empty()))
             .map(|()| Some(Mutex::new(())))
-            .map_err(|error| Fault::Initialize(describe(&error))),
-        Err(error) => Err(Fault::Initialize(describe(&error))),
+            .map_err(|error| ModuleFault::Initialize(describe(&error))),
+        Err(error) => Err(ModuleFault::Initialize(describe(&error))),
     }
 }
 
-fn not_a_module(error: CryptokiError) -> Fault {
-    Fault::NotAModule(match error {
+fn not_a_module(error: CryptokiError) -> ModuleFault {
+    ModuleFault::NotAModule(match error {
         CryptokiError::LibraryLoading(error) => error.to_string(),
         other => describe(&other),
     })
@@ -143,8 +147,8 @@ fn describe(error: &CryptokiError) -> String {
     }
 }
 
-fn tokens(module: &Pkcs11) -> Result<Answer, Fault> {
-    let failed = |error: CryptokiError| Fault::Failed(describe(&error));
+fn tokens(module: &Pkcs11) -> Result<TokenResponse, ModuleFault> {
+    let failed = |error: CryptokiError| ModuleFault::Failed(describe(&error));
     let info = module.get_library_info().map_err(failed)?;
     let version = info.library_version();
     let library = Library {
@@ -155,7 +159,7 @@ fn tokens(module: &Pkcs11) -> Result<Answer, Fault> {
     let slots = module.get_slots_with_token().map_err(failed)?;
     // A token may be taken out, or break, between two questions; the others are still of use.
     let tokens = slots.into_iter().filter_map(|slot| token_in(module, slot).ok().flatten()).collect();
-    Ok(Answer::Tokens { library, tokens })
+    Ok(TokenResponse::Tokens { library, tokens })
 }
 
 /// `None` for tokens that nobody has initialised: there is nothing in them.

@@ -8,15 +8,15 @@ use super::Error;
 use super::candidate::Candidate;
 use super::der;
 use super::pins::lock;
-use super::protocol::Answer;
 use super::protocol::Bytes;
-use super::protocol::Fault;
-use super::protocol::KeyKind;
 use super::protocol::KeyName;
-use super::protocol::Place;
-use super::protocol::Task;
-use super::remote::Remote;
-use super::remote::Trouble;
+use super::protocol::ModuleFault;
+use super::protocol::TokenKeyType;
+use super::protocol::TokenOperation;
+use super::protocol::TokenResponse;
+use super::protocol::TokenSlot;
+use super::remote::CallFailure;
+use super::remote::RemoteModule;
 use super::tokens;
 use crate::Algorithm;
 use crate::SignFailure;
@@ -24,19 +24,19 @@ use crate::SigningKey;
 use anchord_core::secret::Secret;
 
 /// A key in a token, with what it takes to find it again after the token was taken out or its module crashed.
-pub(super) struct TokenKey {
-    pub(super) remote: Arc<Remote>,
-    pub(super) place: Mutex<Place>,
+pub(super) struct Pkcs11Key {
+    pub(super) remote: Arc<RemoteModule>,
+    pub(super) place: Mutex<TokenSlot>,
     pub(super) name: KeyName,
     pub(super) public_key: Vec<u8>,
     pub(super) pin: Option<Secret<Vec<u8>>>,
 }
 
-impl SigningKey for TokenKey {
+impl SigningKey for Pkcs11Key {
     fn algorithm(&self) -> Algorithm {
         match self.name.kind {
-            KeyKind::Rsa => Algorithm::RsaSha256,
-            KeyKind::Ec | KeyKind::Other => Algorithm::EcdsaSha256,
+            TokenKeyType::Rsa => Algorithm::RsaSha256,
+            TokenKeyType::Ec | TokenKeyType::Other => Algorithm::EcdsaSha256,
         }
     }
 
@@ -49,12 +49,13 @@ impl SigningKey for TokenKey {
     }
 }
 
-impl TokenKey {
+impl Pkcs11Key {
     /// Signs; where the token or the key is not where it was, both are looked for again, once.
     fn sign_or_find(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let place = lock(&self.place).clone();
         match sign(&self.remote, &place, &self.name, message, self.pin.as_ref()) {
-            Err(Trouble::Fault(Fault::TokenGone | Fault::KeyGone | Fault::Lost(_))) => {}
+            Err(CallFailure::Fault(ModuleFault::TokenGone | ModuleFault::KeyGone | ModuleFault::Lost(_))) => {
+            }
             other => return self.finish(message, other, &place),
         }
         let gone = || Error::Gone { token: place.token.to_string() };
@@ -68,10 +69,10 @@ impl TokenKey {
     fn finish(
         &self,
         message: &[u8],
-        signed: Result<Vec<u8>, Trouble>,
-        place: &Place,
+        signed: Result<Vec<u8>, CallFailure>,
+        place: &TokenSlot,
     ) -> Result<Vec<u8>, Error> {
-        let signature = signed.map_err(|trouble| Error::of_token(trouble, &self.remote, &place.token))?;
+        let signature = signed.map_err(|failure| Error::of_token(failure, &self.remote, &place.token))?;
         if signature.is_empty() {
             return Err(Error::NoSignature { token: place.token.to_string() });
         }
@@ -84,27 +85,28 @@ impl TokenKey {
 
 /// The signature as X.509 wants it; empty where the token's answer is none.
 pub(super) fn sign(
-    remote: &Remote,
-    place: &Place,
+    remote: &RemoteModule,
+    place: &TokenSlot,
     key: &KeyName,
     message: &[u8],
     pin: Option<&Secret<Vec<u8>>>,
-) -> Result<Vec<u8>, Trouble> {
-    let task = Task::Sign { place: place.clone(), key: key.clone(), message: Bytes(message.to_vec()) };
+) -> Result<Vec<u8>, CallFailure> {
+    let task =
+        TokenOperation::Sign { place: place.clone(), key: key.clone(), message: Bytes(message.to_vec()) };
     match remote.call(task, pin)? {
-        Answer::Signature(Bytes(raw)) => match key.kind {
-            KeyKind::Rsa => Ok(raw),
-            KeyKind::Ec | KeyKind::Other => Ok(der::ecdsa_signature(&raw).unwrap_or_default()),
+        TokenResponse::Signature(Bytes(raw)) => match key.kind {
+            TokenKeyType::Rsa => Ok(raw),
+            TokenKeyType::Ec | TokenKeyType::Other => Ok(der::ecdsa_signature(&raw).unwrap_or_default()),
         },
-        _ => Err(Trouble::Fault(Fault::Failed("another answer was expected".into()))),
+        _ => Err(CallFailure::Fault(ModuleFault::Failed("another answer was expected".into()))),
     }
 }
 
-impl fmt::Debug for TokenKey {
+impl fmt::Debug for Pkcs11Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.name.kind {
-            KeyKind::Rsa => "RSA",
-            KeyKind::Ec | KeyKind::Other => "EC",
+            TokenKeyType::Rsa => "RSA",
+            TokenKeyType::Ec | TokenKeyType::Other => "EC",
         };
         write!(formatter, "{kind} private key in the token {}", lock(&self.place).token)
     }

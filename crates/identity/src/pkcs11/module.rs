@@ -4,7 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Error;
-use super::uri::Module;
+use super::uri::ModuleReference;
 use super::uri::Uri;
 use anchord_core::failure::system_reason;
 
@@ -14,8 +14,8 @@ const PROXY: &str = "p11-kit-proxy.so";
 /// The file to load.
 pub(super) fn choose(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error> {
     let path = match (uri.module(), setting) {
-        (Some(Module::Path(path)), _) => path.clone(),
-        (Some(Module::Name(name)), _) => {
+        (Some(ModuleReference::Path(path)), _) => path.clone(),
+        (Some(ModuleReference::Name(name)), _) => {
             find(&of_name(name)).ok_or_else(|| Error::NoModuleOfName { name: name.clone() })?
         }
         (None, Some(path)) => path.into(),

@@ -7,16 +7,16 @@ use super::Error;
 use super::candidate::Candidate;
 use super::der;
 use super::key;
-use super::key::TokenKey;
-use super::protocol::KeyKind;
+use super::key::Pkcs11Key;
 use super::protocol::KeyName;
 use super::protocol::Object;
 use super::protocol::ObjectClass;
-use super::protocol::Place;
-use super::remote::Remote;
+use super::protocol::TokenKeyType;
+use super::protocol::TokenSlot;
+use super::remote::RemoteModule;
 use super::tokens;
-use super::tokens::Viewer;
-use super::tokens::Wanted;
+use super::tokens::ObjectFilter;
+use super::tokens::TokenView;
 use super::uri::Uri;
 use crate::SigningKey;
 use anchord_core::secret::Secret;
@@ -24,37 +24,37 @@ use anchord_core::secret::Secret;
 /// What is signed to see whether a key belongs to a certificate.
 const PROBE: &[u8] = b"anchord asks whether this private key belongs to a certificate at hand";
 
-pub(super) struct Search<'a> {
-    pub(super) remote: &'a Arc<Remote>,
+pub(super) struct KeySearch<'a> {
+    pub(super) remote: &'a Arc<RemoteModule>,
     pub(super) uri: &'a Uri,
     pub(super) pin: Option<Secret<Vec<u8>>>,
     pub(super) candidates: &'a [Candidate],
 }
 
 /// A key that was found, and its public key if the token shows it.
-struct Found {
+struct FoundKey {
     object: Object,
     public_key: Option<Vec<u8>>,
 }
 
-impl Search<'_> {
+impl KeySearch<'_> {
     /// The one key that is meant.
     pub(super) fn open(self) -> Result<Arc<dyn SigningKey>, Error> {
         let place = self.token()?;
-        let viewer = Viewer { remote: self.remote, place: &place, pin: self.pin.as_ref(), login: true };
+        let viewer = TokenView { remote: self.remote, place: &place, pin: self.pin.as_ref(), login: true };
         let keys = self.keys(viewer)?;
         if keys.is_empty() {
-            let found = tokens::names(&viewer.find(ObjectClass::PrivateKey, Wanted::default())?);
+            let found = tokens::names(&viewer.find(ObjectClass::PrivateKey, ObjectFilter::default())?);
             return Err(Error::NoKey { uri: self.uri.to_string(), token: place.token.to_string(), found });
         }
         let mut found = Vec::new();
         for object in keys {
             let public_key = shown_key(viewer, &object)?;
-            found.push(Found { object, public_key });
+            found.push(FoundKey { object, public_key });
         }
         let (chosen, public_key) = self.choose(viewer, found)?;
         let name = name_of(&chosen, &place)?;
-        Ok(Arc::new(TokenKey {
+        Ok(Arc::new(Pkcs11Key {
             remote: Arc::clone(self.remote),
             place: Mutex::new(place),
             name,
@@ -65,7 +65,7 @@ impl Search<'_> {
 
     /// The one token that is meant. A PIN is given to no other, so of several the right one is told by what
     /// everybody can see.
-    fn token(&self) -> Result<Place, Error> {
+    fn token(&self) -> Result<TokenSlot, Error> {
         let mut fitting = tokens::fitting(self.remote, self.uri)?;
         if fitting.len() > 1 {
             let mut with_ours = Vec::new();
@@ -87,10 +87,10 @@ impl Search<'_> {
         }
     }
 
-    fn shows_candidate(&self, place: &Place) -> Result<bool, Error> {
-        let viewer = Viewer { remote: self.remote, place, pin: None, login: false };
-        let certificates = viewer.certificates(Wanted::default())?;
-        let public_keys = viewer.find(ObjectClass::PublicKey, Wanted::default())?;
+    fn shows_candidate(&self, place: &TokenSlot) -> Result<bool, Error> {
+        let viewer = TokenView { remote: self.remote, place, pin: None, login: false };
+        let certificates = viewer.certificates(ObjectFilter::default())?;
+        let public_keys = viewer.find(ObjectClass::PublicKey, ObjectFilter::default())?;
         let in_certificates = certificates.iter().filter_map(|found| der::key_of_certificate(&found.value.0));
         let mut shown = in_certificates.chain(public_keys.iter().filter_map(own_key));
         Ok(shown.any(|key| self.is_ours(&key)))
@@ -102,19 +102,19 @@ impl Search<'_> {
 
     /// The keys that the URI names, or else those that belong to the certificates that it names: tools write one
     /// URI for both, and both have the same `CKA_ID` (PKCS#11 3.1, 4.6.3), or else the same label.
-    fn keys(&self, viewer: Viewer<'_>) -> Result<Vec<Object>, Error> {
-        let named = viewer.find(ObjectClass::PrivateKey, Wanted::by_uri(self.uri))?;
+    fn keys(&self, viewer: TokenView<'_>) -> Result<Vec<Object>, Error> {
+        let named = viewer.find(ObjectClass::PrivateKey, ObjectFilter::by_uri(self.uri))?;
         if !named.is_empty() || !self.uri.names_an_object() {
             return Ok(named);
         }
         let mut keys: Vec<Object> = Vec::new();
-        for certificate in viewer.certificates(Wanted::by_uri(self.uri))? {
+        for certificate in viewer.certificates(ObjectFilter::by_uri(self.uri))? {
             let mut of_it = Vec::new();
             if !certificate.id.is_empty() {
-                of_it = viewer.find(ObjectClass::PrivateKey, Wanted::by_id(&certificate.id.0))?;
+                of_it = viewer.find(ObjectClass::PrivateKey, ObjectFilter::by_id(&certificate.id.0))?;
             }
             if of_it.is_empty() && !certificate.label.is_empty() {
-                of_it = viewer.find(ObjectClass::PrivateKey, Wanted::by_label(&certificate.label))?;
+                of_it = viewer.find(ObjectClass::PrivateKey, ObjectFilter::by_label(&certificate.label))?;
             }
             of_it.retain(|key| !keys.contains(key));
             keys.extend(of_it);
@@ -123,9 +123,9 @@ impl Search<'_> {
     }
 
     /// Of several keys the one that belongs to a certificate at hand.
-    fn choose(&self, viewer: Viewer<'_>, mut found: Vec<Found>) -> Result<(Object, Vec<u8>), Error> {
+    fn choose(&self, viewer: TokenView<'_>, mut found: Vec<FoundKey>) -> Result<(Object, Vec<u8>), Error> {
         if found.len() > 1 {
-            let is_ours = |found: &Found| found.public_key.as_deref().is_some_and(|key| self.is_ours(key));
+            let is_ours = |found: &FoundKey| found.public_key.as_deref().is_some_and(|key| self.is_ours(key));
             if found.iter().any(is_ours) {
                 found.retain(is_ours);
             } else {
@@ -138,7 +138,7 @@ impl Search<'_> {
             token: viewer.place.token.to_string(),
             found: tokens::names(&names),
         };
-        let (Some(Found { object, public_key }), None) = (found.pop(), found.pop()) else {
+        let (Some(FoundKey { object, public_key }), None) = (found.pop(), found.pop()) else {
             return Err(several());
         };
         let public_key = match public_key {
@@ -149,7 +149,7 @@ impl Search<'_> {
     }
 
     /// Keeps the key that a probe shows to be ours, where there is one.
-    fn probe_all(&self, viewer: Viewer<'_>, found: &mut Vec<Found>) {
+    fn probe_all(&self, viewer: TokenView<'_>, found: &mut Vec<FoundKey>) {
         let ours = found
             .iter()
             .enumerate()
@@ -157,12 +157,12 @@ impl Search<'_> {
             .find_map(|(index, found)| self.probe(viewer, &found.object).ok().map(|key| (index, key)));
         if let Some((index, key)) = ours {
             let object = found.swap_remove(index).object;
-            *found = vec![Found { object, public_key: Some(key) }];
+            *found = vec![FoundKey { object, public_key: Some(key) }];
         }
     }
 
     /// Lets the key sign something and sees whose key verifies it.
-    fn probe(&self, viewer: Viewer<'_>, object: &Object) -> Result<Vec<u8>, Error> {
+    fn probe(&self, viewer: TokenView<'_>, object: &Object) -> Result<Vec<u8>, Error> {
         let name = name_of(object, viewer.place)?;
         let nobodys = || Error::NoPublicKey {
             key: tokens::names(std::slice::from_ref(object)).concat(),
@@ -172,21 +172,21 @@ impl Search<'_> {
             return Err(nobodys());
         }
         let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
-            .map_err(|trouble| Error::of_token(trouble, self.remote, &viewer.place.token))?;
+            .map_err(|failure| Error::of_token(failure, self.remote, &viewer.place.token))?;
         let owner = self.candidates.iter().find(|candidate| candidate.verifies(PROBE, &signature));
         owner.map(|candidate| candidate.public_key.clone()).ok_or_else(nobodys)
     }
 }
 
-fn name_of(object: &Object, place: &Place) -> Result<KeyName, Error> {
+fn name_of(object: &Object, place: &TokenSlot) -> Result<KeyName, Error> {
     let unusable = |what| Error::UnusableKey {
         key: tokens::names(std::slice::from_ref(object)).concat(),
         token: place.token.to_string(),
         what,
     };
     let kind = match object.kind {
-        Some(kind @ (KeyKind::Rsa | KeyKind::Ec)) => kind,
-        Some(KeyKind::Other) => return Err(unusable("is neither RSA nor EC")),
+        Some(kind @ (TokenKeyType::Rsa | TokenKeyType::Ec)) => kind,
+        Some(TokenKeyType::Other) => return Err(unusable("is neither RSA nor EC")),
         None => return Err(unusable("does not show its kind")),
     };
     Ok(KeyName {
@@ -198,12 +198,12 @@ fn name_of(object: &Object, place: &Place) -> Result<KeyName, Error> {
 }
 
 /// The public key that the token shows for a private key, from the surest place to the least.
-fn shown_key(viewer: Viewer<'_>, key: &Object) -> Result<Option<Vec<u8>>, Error> {
+fn shown_key(viewer: TokenView<'_>, key: &Object) -> Result<Option<Vec<u8>>, Error> {
     let shown = own_key(key);
     if shown.is_some() || key.id.is_empty() {
         return Ok(shown);
     }
-    let same_id = Wanted::by_id(&key.id.0);
+    let same_id = ObjectFilter::by_id(&key.id.0);
     let public_keys = viewer.find(ObjectClass::PublicKey, same_id)?;
     if let Some(public_key) = public_keys.iter().filter(|other| other.kind == key.kind).find_map(own_key) {
         return Ok(Some(public_key));
@@ -215,8 +215,8 @@ fn shown_key(viewer: Viewer<'_>, key: &Object) -> Result<Option<Vec<u8>>, Error>
 /// The public key in an object's own attributes; an RSA private key has both numbers, an EC one may have its point.
 fn own_key(object: &Object) -> Option<Vec<u8>> {
     let numbers = || match object.kind {
-        Some(KeyKind::Rsa) => der::rsa_public_key(&object.modulus.0, &object.exponent.0),
-        Some(KeyKind::Ec) => der::ec_point(&object.point.0),
+        Some(TokenKeyType::Rsa) => der::rsa_public_key(&object.modulus.0, &object.exponent.0),
+        Some(TokenKeyType::Ec) => der::ec_point(&object.point.0),
         _ => None,
     };
     numbers().or_else(|| der::key_of_info(&object.public_key_info.0))

@@ -19,14 +19,14 @@ use super::protocol::PinOutcome;
 use super::protocol::TokenName;
 use anchord_core::secret::Secret;
 
-static MEMORY: LazyLock<Memory> = LazyLock::new(Memory::new);
+static PIN_MEMORY: LazyLock<PinMemory> = LazyLock::new(PinMemory::new);
 
-struct Memory {
+struct PinMemory {
     key: hmac::Key,
-    tokens: Mutex<HashMap<[String; 3], Arc<Mutex<Record>>>>,
+    tokens: Mutex<HashMap<[String; 3], Arc<Mutex<PinRecord>>>>,
 }
 
-impl Memory {
+impl PinMemory {
     fn new() -> Self {
         let mut salt = [0; 32];
         // Without randomness the memory still works, and holds no PIN.
@@ -37,20 +37,20 @@ impl Memory {
 
 /// What one token did with the PINs it was given.
 #[derive(Default)]
-pub(super) struct Record {
-    refused: Vec<Mark>,
+pub(super) struct PinRecord {
+    refused: Vec<PinDigest>,
     /// Given without an answer: the process ended, or the token said something else.
-    open: Vec<Mark>,
+    unanswered: Vec<PinDigest>,
 }
 
-type Mark = [u8; 32];
+type PinDigest = [u8; 32];
 
 /// The record of one token. Whoever gives it a PIN holds it locked until the outcome is known, so that two
 /// sessions with the same wrong PIN cannot give it at the same time.
-pub(super) fn record(token: &TokenName) -> Arc<Mutex<Record>> {
+pub(super) fn record(token: &TokenName) -> Arc<Mutex<PinRecord>> {
     // Not its label, which can be changed while the token stays the same.
     let name = [token.manufacturer.clone(), token.model.clone(), token.serial.clone()];
-    Arc::clone(lock(&MEMORY.tokens).entry(name).or_default())
+    Arc::clone(lock(&PIN_MEMORY.tokens).entry(name).or_default())
 }
 
 /// What it guards is whole after each step, so a panic of another holder changes nothing.
@@ -69,37 +69,37 @@ pub(super) enum Permission {
     Denied,
 }
 
-impl Record {
+impl PinRecord {
     pub(super) fn permission(&self, pin: &Secret<Vec<u8>>) -> Permission {
-        let mark = mark(pin);
-        if self.refused.contains(&mark) {
+        let digest = digest(pin);
+        if self.refused.contains(&digest) {
             return Permission::Denied;
         }
-        if self.open.contains(&mark) { Permission::Careful } else { Permission::Granted }
+        if self.unanswered.contains(&digest) { Permission::Careful } else { Permission::Granted }
     }
 
     pub(super) fn note(&mut self, pin: &Secret<Vec<u8>>, outcome: PinOutcome) {
-        let mark = mark(pin);
+        let digest = digest(pin);
         match outcome {
             PinOutcome::Untried => {}
-            PinOutcome::Unknown if self.open.contains(&mark) => {}
-            PinOutcome::Unknown => self.open.push(mark),
+            PinOutcome::Unknown if self.unanswered.contains(&digest) => {}
+            PinOutcome::Unknown => self.unanswered.push(digest),
             // The token counts from nought again, but what it refused was another PIN: to give that again whenever
             // this one is taken would be to give it for ever.
-            PinOutcome::Taken => self.open.retain(|open| *open != mark),
+            PinOutcome::Taken => self.unanswered.retain(|unanswered| *unanswered != digest),
             PinOutcome::Refused => {
-                self.open.retain(|open| *open != mark);
-                if !self.refused.contains(&mark) {
-                    self.refused.push(mark);
+                self.unanswered.retain(|unanswered| *unanswered != digest);
+                if !self.refused.contains(&digest) {
+                    self.refused.push(digest);
                 }
             }
         }
     }
 }
 
-fn mark(pin: &Secret<Vec<u8>>) -> Mark {
-    let tag = hmac::sign(&MEMORY.key, pin.expose());
-    let mut mark = [0; 32];
-    mark.copy_from_slice(tag.as_ref());
-    mark
+fn digest(pin: &Secret<Vec<u8>>) -> PinDigest {
+    let tag = hmac::sign(&PIN_MEMORY.key, pin.expose());
+    let mut digest = [0; 32];
+    digest.copy_from_slice(tag.as_ref());
+    digest
 }

@@ -31,25 +31,25 @@ pub(super) const MAX_OBJECTS: usize = 1000;
 
 /// Asked by the daemon; the frame's secret is the PIN.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
+pub(super) struct HostRequest {
     pub(super) number: u64,
-    pub(super) task: Task,
+    pub(super) task: TokenOperation,
     /// Whether a PIN was sent before without an answer: it is not tried where the token counts a wrong one.
     pub(super) careful: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Task {
+pub(super) enum TokenOperation {
     /// Which tokens are there?
     Tokens,
     /// Which objects are in a token?
-    Find { place: Place, class: ObjectClass, id: Option<Bytes>, label: Option<String>, login: bool },
+    Find { place: TokenSlot, class: ObjectClass, id: Option<Bytes>, label: Option<String>, login: bool },
     /// Sign this with that.
-    Sign { place: Place, key: KeyName, message: Bytes },
+    Sign { place: TokenSlot, key: KeyName, message: Bytes },
 }
 
-impl Task {
-    pub(super) fn place(&self) -> Option<&Place> {
+impl TokenOperation {
+    pub(super) fn place(&self) -> Option<&TokenSlot> {
         match self {
             Self::Tokens => None,
             Self::Find { place, .. } | Self::Sign { place, .. } => Some(place),
@@ -59,7 +59,7 @@ impl Task {
 
 /// A token, and the slot that it was last seen in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct TokenSlot {
     pub(super) slot: u64,
     pub(super) token: TokenName,
 }
@@ -88,8 +88,8 @@ pub(super) struct Token {
 }
 
 impl Token {
-    pub(super) fn place(&self) -> Place {
-        Place { slot: self.slot, token: self.name.clone() }
+    pub(super) fn place(&self) -> TokenSlot {
+        TokenSlot { slot: self.slot, token: self.name.clone() }
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Object {
     pub(super) id: Bytes,
     /// `CKA_VALUE` of a certificate.
     pub(super) value: Bytes,
-    pub(super) kind: Option<KeyKind>,
+    pub(super) kind: Option<TokenKeyType>,
     pub(super) modulus: Bytes,
     pub(super) exponent: Bytes,
     /// `CKA_EC_PARAMS`
@@ -127,7 +127,7 @@ pub(super) struct Object {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) enum KeyKind {
+pub(super) enum TokenKeyType {
     Rsa,
     Ec,
     Other,
@@ -138,15 +138,15 @@ pub(super) enum KeyKind {
 pub(super) struct KeyName {
     pub(super) id: Bytes,
     pub(super) label: String,
-    pub(super) kind: KeyKind,
+    pub(super) kind: TokenKeyType,
     pub(super) always_authenticate: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Reply {
+pub(super) struct HostReply {
     pub(super) number: u64,
     pub(super) pin: PinOutcome,
-    pub(super) result: Result<Answer, Fault>,
+    pub(super) result: Result<TokenResponse, ModuleFault>,
 }
 
 /// What became of the PIN that came with a request.
@@ -164,7 +164,7 @@ pub(super) enum PinOutcome {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum TokenResponse {
     Tokens {
         library: Library,
         tokens: Vec<Token>,
@@ -176,7 +176,7 @@ pub(super) enum Answer {
 
 /// What a module may do wrong, or say of the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Fault {
+pub(super) enum ModuleFault {
     /// It cannot be loaded, or is no PKCS#11 module.
     NotAModule(String),
     /// It was loaded and does not start.

@@ -19,36 +19,36 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 pub use process::Launcher;
+use process::NoReply;
 use process::Process;
-use process::Unanswered;
 #[cfg(feature = "pkcs11")]
 pub(super) use process::this_program_holds_modules;
 
 use super::pins;
 use super::pins::Permission;
 use super::pins::lock;
-use super::protocol::Answer;
-use super::protocol::Fault;
+use super::protocol::HostReply;
+use super::protocol::ModuleFault;
 use super::protocol::PinOutcome;
-use super::protocol::Reply;
-use super::protocol::Task;
+use super::protocol::TokenOperation;
+use super::protocol::TokenResponse;
 use anchord_core::secret::Secret;
 
 /// A module's slots share so many queues. A module may name any number of slots, and must not get a thread in the
 /// daemon for each.
-const LANES: usize = 8;
+const MAX_QUEUES: usize = 8;
 
 /// How long a process is kept that nobody has a key in: longer than any pause between two attempts, because a
 /// module takes its time to start.
-const WARMTH: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One module's process, shared by all who use the module and ended some time after the last of them.
-static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<Remote>>>> = LazyLock::new(Mutex::default);
+static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<RemoteModule>>>> = LazyLock::new(Mutex::default);
 
 /// A module, wherever it runs.
-pub(super) struct Remote {
+pub(super) struct RemoteModule {
     inner: Arc<Inner>,
-    lanes: Mutex<HashMap<usize, mpsc::Sender<Job>>>,
+    queues: Mutex<HashMap<usize, mpsc::Sender<QueuedCall>>>,
     this: Weak<Self>,
 }
 
@@ -58,19 +58,19 @@ struct Inner {
     process: Mutex<Option<Arc<Process>>>,
 }
 
-struct Job {
-    task: Task,
+struct QueuedCall {
+    task: TokenOperation,
     pin: Option<Secret<Vec<u8>>>,
-    result: mpsc::SyncSender<Result<Answer, Trouble>>,
+    result: mpsc::SyncSender<Result<TokenResponse, CallFailure>>,
     /// Gone when nobody waits any more.
     waiting: Weak<()>,
 }
 
 /// Why a module gave no answer that can be used.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum CallFailure {
     /// It gave one, of this kind.
-    Fault(Fault),
+    Fault(ModuleFault),
     /// The token refused this PIN before, so it was not given.
     PinRefusedBefore,
     /// The process cannot be started.
@@ -81,7 +81,7 @@ pub(super) enum Trouble {
     Silent,
 }
 
-impl Remote {
+impl RemoteModule {
     /// The module at `path`; whoever came first has chosen the launcher.
     pub(super) fn of(path: &Path, launcher: &Launcher) -> Arc<Self> {
         let mut modules = lock(&MODULES);
@@ -91,7 +91,7 @@ impl Remote {
         }
         let inner = Inner { module: path.into(), launcher: launcher.clone(), process: Mutex::default() };
         let inner = Arc::new(inner);
-        let remote = Arc::new_cyclic(|this| Self { inner, lanes: Mutex::default(), this: this.clone() });
+        let remote = Arc::new_cyclic(|this| Self { inner, queues: Mutex::default(), this: this.clone() });
         modules.insert(path.into(), Arc::downgrade(&remote));
         remote
     }
@@ -105,22 +105,26 @@ impl Remote {
     }
 
     /// The answer to `task`, or why there is none, within the launcher's patience.
-    pub(super) fn call(&self, task: Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
+    pub(super) fn call(
+        &self,
+        task: TokenOperation,
+        pin: Option<&Secret<Vec<u8>>>,
+    ) -> Result<TokenResponse, CallFailure> {
         let (result, answer) = mpsc::sync_channel(1);
         let waiting = Arc::new(());
         // Slots are counted, or numbered at random; either way the remainder spreads them.
-        let lane = task.place().map_or(0, |place| 1 + (place.slot % LANES as u64) as usize);
-        let job = Job { task, pin: pin.cloned(), result, waiting: Arc::downgrade(&waiting) };
-        let lane_ended = || Trouble::Crashed("its queue has ended".into());
-        if let Err(mpsc::SendError(job)) = self.lane(lane)?.send(job) {
+        let queue = task.place().map_or(0, |place| 1 + (place.slot % MAX_QUEUES as u64) as usize);
+        let job = QueuedCall { task, pin: pin.cloned(), result, waiting: Arc::downgrade(&waiting) };
+        let queue_ended = || CallFailure::Crashed("its queue has ended".into());
+        if let Err(mpsc::SendError(job)) = self.queue(queue)?.send(job) {
             // Its thread has panicked, which must not cost more than what it had in hand.
-            lock(&self.lanes).remove(&lane);
-            self.lane(lane)?.send(job).map_err(|_| lane_ended())?;
+            lock(&self.queues).remove(&queue);
+            self.queue(queue)?.send(job).map_err(|_| queue_ended())?;
         }
         match answer.recv_timeout(self.inner.launcher.patience()) {
             Ok(result) => result,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(Trouble::Silent),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(lane_ended()),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(CallFailure::Silent),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(queue_ended()),
         }
     }
 
@@ -135,30 +139,30 @@ impl Remote {
         }
     }
 
-    fn lane(&self, number: usize) -> Result<mpsc::Sender<Job>, Trouble> {
-        let mut lanes = lock(&self.lanes);
-        if let Some(lane) = lanes.get(&number) {
-            return Ok(lane.clone());
+    fn queue(&self, number: usize) -> Result<mpsc::Sender<QueuedCall>, CallFailure> {
+        let mut queues = lock(&self.queues);
+        if let Some(queue) = queues.get(&number) {
+            return Ok(queue.clone());
         }
         let (sender, jobs) = mpsc::channel();
         let (inner, remote) = (Arc::clone(&self.inner), Weak::clone(&self.this));
         let thread = std::thread::Builder::new().name("pkcs11".into());
-        thread.spawn(move || inner.work(&jobs, &remote)).map_err(Trouble::Start)?;
-        lanes.insert(number, sender.clone());
+        thread.spawn(move || inner.work(&jobs, &remote)).map_err(CallFailure::Start)?;
+        queues.insert(number, sender.clone());
         Ok(sender)
     }
 }
 
 impl Inner {
     /// Does what comes, until `remote` is dropped; for a while after each job it is not.
-    fn work(&self, jobs: &mpsc::Receiver<Job>, remote: &Weak<Remote>) {
-        let mut warmth = None;
+    fn work(&self, jobs: &mpsc::Receiver<QueuedCall>, remote: &Weak<RemoteModule>) {
+        let mut kept_alive = None;
         loop {
-            let job = match jobs.recv_timeout(WARMTH) {
+            let job = match jobs.recv_timeout(IDLE_TIMEOUT) {
                 Ok(job) => job,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    warmth = None;
+                    kept_alive = None;
                     match jobs.recv() {
                         Ok(job) => job,
                         Err(_) => return,
@@ -170,13 +174,17 @@ impl Inner {
                 // Nobody may be left to take it.
                 let _ = job.result.send(self.perform(&job.task, job.pin.as_ref()));
             }
-            if warmth.is_none() {
-                warmth = remote.upgrade();
+            if kept_alive.is_none() {
+                kept_alive = remote.upgrade();
             }
         }
     }
 
-    fn perform(&self, task: &Task, pin: Option<&Secret<Vec<u8>>>) -> Result<Answer, Trouble> {
+    fn perform(
+        &self,
+        task: &TokenOperation,
+        pin: Option<&Secret<Vec<u8>>>,
+    ) -> Result<TokenResponse, CallFailure> {
         let Some(place) = task.place() else { return self.ask(task, None, false).1 };
         // Where none is given the token may have one of its own (a PIN pad, its software's settings): no less counted.
         let none = Secret::new(Vec::new());
@@ -186,7 +194,7 @@ impl Inner {
         // Held until the outcome is known.
         let mut record = lock(&record);
         let careful = match record.permission(pin) {
-            Permission::Denied => return Err(Trouble::PinRefusedBefore),
+            Permission::Denied => return Err(CallFailure::PinRefusedBefore),
             Permission::Careful => true,
             Permission::Granted => false,
         };
@@ -198,43 +206,43 @@ impl Inner {
     /// Asks the process; one that was well before and ends over this is given a successor, once.
     fn ask(
         &self,
-        task: &Task,
+        task: &TokenOperation,
         pin: Option<&Secret<Vec<u8>>>,
         careful: bool,
-    ) -> (PinOutcome, Result<Answer, Trouble>) {
+    ) -> (PinOutcome, Result<TokenResponse, CallFailure>) {
         let mut unknown = PinOutcome::Untried;
         for is_last in [false, true] {
             let process = match self.process() {
                 Ok(process) => process,
-                Err(error) => return (unknown, Err(Trouble::Start(error))),
+                Err(error) => return (unknown, Err(CallFailure::Start(error))),
             };
             let careful = careful || unknown == PinOutcome::Unknown;
             match process.ask(task, pin, careful, self.launcher.hanging()) {
                 Ok(reply) => return self.take(&process, reply, unknown),
-                Err(Unanswered::Silent) => {
+                Err(NoReply::Silent) => {
                     self.retire(&process);
                     process.end();
-                    return (PinOutcome::Unknown, Err(Trouble::Silent));
+                    return (PinOutcome::Unknown, Err(CallFailure::Silent));
                 }
-                Err(Unanswered::Ended(how)) => {
+                Err(NoReply::Ended(how)) => {
                     self.retire(&process);
                     unknown = PinOutcome::Unknown;
                     if is_last || process.answered() == 0 {
-                        return (unknown, Err(Trouble::Crashed(how)));
+                        return (unknown, Err(CallFailure::Crashed(how)));
                     }
                 }
             }
         }
-        (unknown, Err(Trouble::Crashed("it ended twice".into())))
+        (unknown, Err(CallFailure::Crashed("it ended twice".into())))
     }
 
     fn take(
         &self,
         process: &Arc<Process>,
-        reply: Reply,
+        reply: HostReply,
         before: PinOutcome,
-    ) -> (PinOutcome, Result<Answer, Trouble>) {
-        if let Err(Fault::NotAModule(_) | Fault::Initialize(_)) = reply.result {
+    ) -> (PinOutcome, Result<TokenResponse, CallFailure>) {
+        if let Err(ModuleFault::NotAModule(_) | ModuleFault::Initialize(_)) = reply.result {
             // The file may be another by the time of the next call.
             self.retire(process);
         }
@@ -242,7 +250,7 @@ impl Inner {
             PinOutcome::Untried => before,
             known => known,
         };
-        (outcome, reply.result.map_err(Trouble::Fault))
+        (outcome, reply.result.map_err(CallFailure::Fault))
     }
 
     fn process(&self) -> io::Result<Arc<Process>> {

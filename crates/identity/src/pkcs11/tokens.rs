@@ -1,22 +1,22 @@
 //! Which tokens and objects are there, and which of them a URI means.
 
 use super::Error;
-use super::protocol::Answer;
 use super::protocol::Bytes;
-use super::protocol::Fault;
+use super::protocol::ModuleFault;
 use super::protocol::Object;
 use super::protocol::ObjectClass;
-use super::protocol::Place;
-use super::protocol::Task;
 use super::protocol::Token;
 use super::protocol::TokenName;
-use super::remote::Remote;
-use super::remote::Trouble;
+use super::protocol::TokenOperation;
+use super::protocol::TokenResponse;
+use super::protocol::TokenSlot;
+use super::remote::CallFailure;
+use super::remote::RemoteModule;
 use super::uri::Uri;
 use anchord_core::secret::Secret;
 
 /// The tokens that a URI fits, at least one.
-pub(super) fn fitting(remote: &Remote, uri: &Uri) -> Result<Vec<Place>, Error> {
+pub(super) fn fitting(remote: &RemoteModule, uri: &Uri) -> Result<Vec<TokenSlot>, Error> {
     loop {
         let (library_fits, tokens) = list(remote, uri)?;
         let fitting: Vec<_> =
@@ -32,37 +32,39 @@ pub(super) fn fitting(remote: &Remote, uri: &Uri) -> Result<Vec<Place>, Error> {
 }
 
 /// Where the token of this name is now, if anywhere.
-pub(super) fn find_again(remote: &Remote, name: &TokenName) -> Result<Option<Place>, Error> {
+pub(super) fn find_again(remote: &RemoteModule, name: &TokenName) -> Result<Option<TokenSlot>, Error> {
     // The module has just failed over this token: what it says of it now is worth little.
     remote.refresh();
     let (_, tokens) = list(remote, &Uri::default())?;
     Ok(tokens.iter().find(|token| token.name == *name).map(Token::place))
 }
 
-fn list(remote: &Remote, uri: &Uri) -> Result<(bool, Vec<Token>), Error> {
-    let failed = |trouble| Error::of_module(trouble, remote);
-    let answer = match remote.call(Task::Tokens, None) {
-        Err(Trouble::Fault(Fault::Failed(_))) if remote.refresh() => remote.call(Task::Tokens, None),
+fn list(remote: &RemoteModule, uri: &Uri) -> Result<(bool, Vec<Token>), Error> {
+    let failed = |failure| Error::of_module(failure, remote);
+    let answer = match remote.call(TokenOperation::Tokens, None) {
+        Err(CallFailure::Fault(ModuleFault::Failed(_))) if remote.refresh() => {
+            remote.call(TokenOperation::Tokens, None)
+        }
         other => other,
     };
     match answer.map_err(failed)? {
-        Answer::Tokens { library, tokens } => Ok((uri.fits_library(&library), tokens)),
+        TokenResponse::Tokens { library, tokens } => Ok((uri.fits_library(&library), tokens)),
         _ => Err(failed(unexpected())),
     }
 }
 
-pub(super) fn unexpected() -> Trouble {
-    Trouble::Fault(Fault::Failed("another answer was expected".into()))
+pub(super) fn unexpected() -> CallFailure {
+    CallFailure::Fault(ModuleFault::Failed("another answer was expected".into()))
 }
 
 /// What objects are looked for by.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct ObjectFilter<'a> {
     pub(super) id: Option<&'a [u8]>,
     pub(super) label: Option<&'a str>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> ObjectFilter<'a> {
     pub(super) fn by_uri(uri: &'a Uri) -> Self {
         Self { id: uri.id.as_deref(), label: uri.object.as_deref() }
     }
@@ -78,17 +80,17 @@ impl<'a> Wanted<'a> {
 
 /// One token, seen as its user or as anybody.
 #[derive(Clone, Copy)]
-pub(super) struct Viewer<'a> {
-    pub(super) remote: &'a Remote,
-    pub(super) place: &'a Place,
+pub(super) struct TokenView<'a> {
+    pub(super) remote: &'a RemoteModule,
+    pub(super) place: &'a TokenSlot,
     pub(super) pin: Option<&'a Secret<Vec<u8>>>,
     pub(super) login: bool,
 }
 
-impl Viewer<'_> {
+impl TokenView<'_> {
     /// The objects of a class that are wanted.
-    pub(super) fn find(&self, class: ObjectClass, wanted: Wanted<'_>) -> Result<Vec<Object>, Error> {
-        let task = Task::Find {
+    pub(super) fn find(&self, class: ObjectClass, wanted: ObjectFilter<'_>) -> Result<Vec<Object>, Error> {
+        let task = TokenOperation::Find {
             place: self.place.clone(),
             class,
             id: wanted.id.map(|id| Bytes(id.to_vec())),
@@ -97,13 +99,13 @@ impl Viewer<'_> {
         };
         let pin = self.pin.filter(|_| self.login);
         match self.remote.call(task, pin) {
-            Ok(Answer::Objects(objects)) => Ok(objects),
+            Ok(TokenResponse::Objects(objects)) => Ok(objects),
             Ok(_) => Err(Error::of_module(unexpected(), self.remote)),
-            Err(trouble) => Err(Error::of_token(trouble, self.remote, &self.place.token)),
+            Err(failure) => Err(Error::of_token(failure, self.remote, &self.place.token)),
         }
     }
 
-    pub(super) fn certificates(&self, wanted: Wanted<'_>) -> Result<Vec<Object>, Error> {
+    pub(super) fn certificates(&self, wanted: ObjectFilter<'_>) -> Result<Vec<Object>, Error> {
         let mut found = self.find(ObjectClass::Certificate, wanted)?;
         found.retain(|certificate| !certificate.value.is_empty());
         Ok(found)

@@ -24,10 +24,10 @@ pub struct Uri {
     token: TokenPart,
     pub(super) object: Option<String>,
     pub(super) id: Option<Vec<u8>>,
-    kind: Option<Kind>,
+    kind: Option<ObjectType>,
     pin_value: Option<Secret<Vec<u8>>>,
     pin_source: Option<PathBuf>,
-    module: Option<Module>,
+    module: Option<ModuleReference>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ struct TokenPart {
 
 /// What `type` may say (RFC 7512, 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ObjectType {
     /// A certificate.
     Certificate,
     /// A private key.
@@ -65,7 +65,7 @@ pub enum Kind {
 
 /// The module that a URI asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Module {
+pub(super) enum ModuleReference {
     /// `module-path`.
     Path(PathBuf),
     /// `module-name`, a file's name without folder and ending.
@@ -79,7 +79,7 @@ impl Uri {
     }
 
     /// What `type` says.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<ObjectType> {
         self.kind
     }
 
@@ -93,7 +93,7 @@ impl Uri {
         self.pin_value.as_ref()
     }
 
-    pub(super) fn module(&self) -> Option<&Module> {
+    pub(super) fn module(&self) -> Option<&ModuleReference> {
         self.module.as_ref()
     }
 
@@ -138,26 +138,32 @@ impl Uri {
             && part.slot.is_none_or(|slot| slot == token.slot)
     }
 
-    fn take(&mut self, place: Place, name: &str, value: &[u8]) -> Result<(), UriError> {
+    fn take(&mut self, place: UriComponent, name: &str, value: &[u8]) -> Result<(), UriError> {
         let text = |slot: &mut Option<String>| set(slot, name, utf8(name, value)?);
         match (place, name) {
-            (Place::Path, "token") => text(&mut self.token.label),
-            (Place::Path, "manufacturer") => text(&mut self.token.manufacturer),
-            (Place::Path, "model") => text(&mut self.token.model),
-            (Place::Path, "serial") => text(&mut self.token.serial),
-            (Place::Path, "slot-id") => set(&mut self.token.slot, name, number(name, value)?),
-            (Place::Path, "slot-description") => text(&mut self.token.slot_description),
-            (Place::Path, "slot-manufacturer") => text(&mut self.token.slot_manufacturer),
-            (Place::Path, "library-manufacturer") => text(&mut self.library.manufacturer),
-            (Place::Path, "library-description") => text(&mut self.library.description),
-            (Place::Path, "library-version") => set(&mut self.library.version, name, version(name, value)?),
-            (Place::Path, "object") => text(&mut self.object),
-            (Place::Path, "id") => set(&mut self.id, name, value.to_vec()),
-            (Place::Path, "type") => set(&mut self.kind, name, kind(value)?),
-            (Place::Query, "pin-value") => set(&mut self.pin_value, name, Secret::new(value.to_vec())),
-            (Place::Query, "pin-source") => set(&mut self.pin_source, name, pin_source(value)?),
-            (Place::Query, "module-path") => set(&mut self.module, name, Module::Path(path(name, value)?)),
-            (Place::Query, "module-name") => set(&mut self.module, name, Module::Name(module_name(value)?)),
+            (UriComponent::Path, "token") => text(&mut self.token.label),
+            (UriComponent::Path, "manufacturer") => text(&mut self.token.manufacturer),
+            (UriComponent::Path, "model") => text(&mut self.token.model),
+            (UriComponent::Path, "serial") => text(&mut self.token.serial),
+            (UriComponent::Path, "slot-id") => set(&mut self.token.slot, name, number(name, value)?),
+            (UriComponent::Path, "slot-description") => text(&mut self.token.slot_description),
+            (UriComponent::Path, "slot-manufacturer") => text(&mut self.token.slot_manufacturer),
+            (UriComponent::Path, "library-manufacturer") => text(&mut self.library.manufacturer),
+            (UriComponent::Path, "library-description") => text(&mut self.library.description),
+            (UriComponent::Path, "library-version") => {
+                set(&mut self.library.version, name, version(name, value)?)
+            }
+            (UriComponent::Path, "object") => text(&mut self.object),
+            (UriComponent::Path, "id") => set(&mut self.id, name, value.to_vec()),
+            (UriComponent::Path, "type") => set(&mut self.kind, name, kind(value)?),
+            (UriComponent::Query, "pin-value") => set(&mut self.pin_value, name, Secret::new(value.to_vec())),
+            (UriComponent::Query, "pin-source") => set(&mut self.pin_source, name, pin_source(value)?),
+            (UriComponent::Query, "module-path") => {
+                set(&mut self.module, name, ModuleReference::Path(path(name, value)?))
+            }
+            (UriComponent::Query, "module-name") => {
+                set(&mut self.module, name, ModuleReference::Name(module_name(value)?))
+            }
             (_, vendors) if vendors.starts_with("x-") => Ok(()),
             _ => Err(UriError::Unknown { name: printable(name), place }),
         }
@@ -186,7 +192,7 @@ impl FromStr for Uri {
         };
         let mut uri = Self::default();
         let mut shown = [String::new(), String::new()];
-        let parts = [(Place::Path, ";", path), (Place::Query, "&", query.unwrap_or_default())];
+        let parts = [(UriComponent::Path, ";", path), (UriComponent::Query, "&", query.unwrap_or_default())];
         for (shown, (place, separator, part)) in shown.iter_mut().zip(parts) {
             let mut kept = Vec::new();
             for attribute in part.split(separator).filter(|attribute| !attribute.is_empty()) {
@@ -279,13 +285,13 @@ fn version(name: &str, value: &[u8]) -> Result<(u8, u8), UriError> {
     Ok((part(major)?, part(minor)?))
 }
 
-fn kind(value: &[u8]) -> Result<Kind, UriError> {
+fn kind(value: &[u8]) -> Result<ObjectType, UriError> {
     match value {
-        b"cert" => Ok(Kind::Certificate),
-        b"private" => Ok(Kind::PrivateKey),
-        b"public" => Ok(Kind::PublicKey),
-        b"secret-key" => Ok(Kind::SecretKey),
-        b"data" => Ok(Kind::Data),
+        b"cert" => Ok(ObjectType::Certificate),
+        b"private" => Ok(ObjectType::PrivateKey),
+        b"public" => Ok(ObjectType::PublicKey),
+        b"secret-key" => Ok(ObjectType::SecretKey),
+        b"data" => Ok(ObjectType::Data),
         _ => Err(invalid("type", "cert, private, public, secret-key or data")),
     }
 }
@@ -328,14 +334,14 @@ fn printable(name: &str) -> String {
 
 /// One of the two parts of a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum UriComponent {
     /// Before the question mark: which object.
     Path,
     /// After it: how to get at it.
     Query,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for UriComponent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Path => "path",
@@ -374,7 +380,7 @@ pub enum UriError {
         /// The attribute.
         name: String,
         /// Where it stands.
-        place: Place,
+        place: UriComponent,
     },
     /// A value of another form.
     #[error("the PKCS#11 URI's `{name}` is not {expected}")]
@@ -402,10 +408,10 @@ impl Classify for UriError {
             Self::Scheme | Self::NoValue { .. } => "write it as `pkcs11:token=NAME;object=NAME`",
             Self::Encoding { .. } => "a percent sign itself is written `%25`",
             Self::Twice { .. } => "name each once; `module-path` and `module-name` exclude each other",
-            Self::Unknown { place: Place::Path, .. } => {
+            Self::Unknown { place: UriComponent::Path, .. } => {
                 "attributes are separated by `;`, and `pin-source`, `module-path` and the like follow a `?`"
             }
-            Self::Unknown { place: Place::Query, .. } => {
+            Self::Unknown { place: UriComponent::Query, .. } => {
                 "after the `?` there may be pin-source, pin-value, module-path and module-name, separated by `&`"
             }
             Self::Value { .. } => "see RFC 7512, section 2.3, for what it may be",

@@ -22,7 +22,7 @@ use ring::hmac;
 use ring::pbkdf2;
 use zeroize::Zeroizing;
 
-use super::Fault;
+use super::Pkcs12Fault;
 use super::password::Password;
 use super::password::Purpose;
 use crate::asn1::Element;
@@ -50,20 +50,20 @@ impl Budget {
     }
 
     /// Takes from it before the work is done.
-    pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Fault> {
-        self.0 = self.0.checked_sub(rounds).ok_or(Fault::TooCostly)?;
+    pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Pkcs12Fault> {
+        self.0 = self.0.checked_sub(rounds).ok_or(Pkcs12Fault::TooCostly)?;
         Ok(())
     }
 }
 
 /// An algorithm and its parameters, as they stand in the file.
-pub(super) struct Algorithm<'a> {
+pub(super) struct AlgorithmIdentifier<'a> {
     oid: ObjectIdentifier,
     parameters: Option<Element<'a>>,
     whole: &'a [u8],
 }
 
-impl<'a> Algorithm<'a> {
+impl<'a> AlgorithmIdentifier<'a> {
     pub(super) fn of(element: &Element<'a>) -> Option<Self> {
         if element.tag != SEQUENCE {
             return None;
@@ -73,8 +73,8 @@ impl<'a> Algorithm<'a> {
         Some(Self { oid, parameters: members.optional()?, whole: element.whole })
     }
 
-    fn unsupported(&self) -> Fault {
-        Fault::Unsupported(encrypted::scheme_name(self.oid))
+    fn unsupported(&self) -> Pkcs12Fault {
+        Pkcs12Fault::Unsupported(encrypted::scheme_name(self.oid))
     }
 }
 
@@ -83,13 +83,13 @@ const PBES1: &str = "1.2.840.113549.1.12.1.";
 
 /// Decrypts `data`. What comes out may be noise, if the password was wrong and nobody has noticed so far.
 pub(super) fn decrypt(
-    algorithm: &Algorithm<'_>,
+    algorithm: &AlgorithmIdentifier<'_>,
     data: &[u8],
     password: &Password,
     budget: &mut Budget,
-) -> Result<Secret<Vec<u8>>, Fault> {
+) -> Result<Secret<Vec<u8>>, Pkcs12Fault> {
     if algorithm.oid == PBES2_OID {
-        let parsed = AlgorithmIdentifierRef::from_der(algorithm.whole).map_err(|_| Fault::Damaged)?;
+        let parsed = AlgorithmIdentifierRef::from_der(algorithm.whole).map_err(|_| Pkcs12Fault::Damaged)?;
         let encrypted = Encrypted::new(parsed, data)?;
         budget.spend(encrypted.rounds())?;
         return Ok(encrypted.plaintext(&password.text)?);
@@ -102,14 +102,15 @@ pub(super) fn decrypt(
         Some("6") => Pbes1 { key_length: 5, decrypt: cbc_decrypt::<Rc2> },
         _ => return Err(algorithm.unsupported()),
     };
-    let (salt, rounds) = algorithm.parameters.as_ref().and_then(salt_and_rounds).ok_or(Fault::Damaged)?;
+    let (salt, rounds) =
+        algorithm.parameters.as_ref().and_then(salt_and_rounds).ok_or(Pkcs12Fault::Damaged)?;
     // The key of 3DES takes two turns, its IV another.
     budget.spend(3 * rounds)?;
     let derive =
         |purpose, length| password.derive(&digest::SHA1_FOR_LEGACY_USE_ONLY, purpose, &salt, rounds, length);
     let (key, iv) = (derive(Purpose::Encryption, cipher.key_length), derive(Purpose::Iv, 8));
     let mut buffer = Zeroizing::new(data.to_vec());
-    let length = (cipher.decrypt)(&key, &iv, &mut buffer).ok_or(Fault::WrongPassword)?;
+    let length = (cipher.decrypt)(&key, &iv, &mut buffer).ok_or(Pkcs12Fault::WrongPassword)?;
     buffer.truncate(length);
     Ok(Secret::new(std::mem::take(&mut *buffer)))
 }
@@ -138,7 +139,7 @@ fn salt_and_rounds(parameters: &Element<'_>) -> Option<(Zeroizing<Vec<u8>>, u64)
 
 /// `MacData` (RFC 7292, section 4).
 pub(super) struct Mac<'a> {
-    algorithm: Algorithm<'a>,
+    algorithm: AlgorithmIdentifier<'a>,
     digest: Zeroizing<Vec<u8>>,
     salt: Zeroizing<Vec<u8>>,
     rounds: u64,
@@ -151,7 +152,7 @@ impl<'a> Mac<'a> {
         }
         let mut members = element.members();
         let mut info = members.next(SEQUENCE)?.members();
-        let algorithm = Algorithm::of(&info.any()?)?;
+        let algorithm = AlgorithmIdentifier::of(&info.any()?)?;
         let digest = info.next(OCTET_STRING)?.octets()?;
         let salt = members.next(OCTET_STRING)?.octets()?;
         let rounds = members.optional()?.map_or(Some(1), |rounds| rounds.number())?.max(1);
@@ -164,7 +165,7 @@ impl<'a> Mac<'a> {
         content: &[u8],
         password: &Password,
         budget: &mut Budget,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, Pkcs12Fault> {
         let key = match self.algorithm.oid.to_string().as_str() {
             "1.3.14.3.2.26" => self.key(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password, budget)?,
             "2.16.840.1.101.3.4.2.1" => self.key(hmac::HMAC_SHA256, password, budget)?,
@@ -181,7 +182,7 @@ impl<'a> Mac<'a> {
         algorithm: hmac::Algorithm,
         password: &Password,
         budget: &mut Budget,
-    ) -> Result<hmac::Key, Fault> {
+    ) -> Result<hmac::Key, Pkcs12Fault> {
         budget.spend(self.rounds)?;
         let hash = algorithm.digest_algorithm();
         let key = password.derive(hash, Purpose::Mac, &self.salt, self.rounds, hash.output_len());
@@ -191,24 +192,24 @@ impl<'a> Mac<'a> {
 
 /// PBMAC1 (RFC 9579): salt and rounds are those of its own PBKDF2.
 fn pbmac1_key(
-    algorithm: &Algorithm<'_>,
+    algorithm: &AlgorithmIdentifier<'_>,
     password: &Password,
     budget: &mut Budget,
-) -> Result<hmac::Key, Fault> {
-    let mut members = algorithm.parameters.ok_or(Fault::Damaged)?.members();
-    let mut part = || Algorithm::of(&members.any()?);
-    let (Some(derivation), Some(scheme)) = (part(), part()) else { return Err(Fault::Damaged) };
+) -> Result<hmac::Key, Pkcs12Fault> {
+    let mut members = algorithm.parameters.ok_or(Pkcs12Fault::Damaged)?.members();
+    let mut part = || AlgorithmIdentifier::of(&members.any()?);
+    let (Some(derivation), Some(scheme)) = (part(), part()) else { return Err(Pkcs12Fault::Damaged) };
     if derivation.oid != PBKDF2_OID {
         return Err(derivation.unsupported());
     }
-    let parameters = derivation.parameters.ok_or(Fault::Damaged)?.whole;
-    let parameters = Pbkdf2Params::from_der(parameters).map_err(|_| Fault::Damaged)?;
+    let parameters = derivation.parameters.ok_or(Pkcs12Fault::Damaged)?.whole;
+    let parameters = Pbkdf2Params::from_der(parameters).map_err(|_| Pkcs12Fault::Damaged)?;
     let prf = match parameters.prf {
         Pbkdf2Prf::HmacWithSha1 => pbkdf2::PBKDF2_HMAC_SHA1,
         Pbkdf2Prf::HmacWithSha256 => pbkdf2::PBKDF2_HMAC_SHA256,
         Pbkdf2Prf::HmacWithSha384 => pbkdf2::PBKDF2_HMAC_SHA384,
         Pbkdf2Prf::HmacWithSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
-        other => return Err(Fault::Unsupported(encrypted::scheme_name(other.oid()))),
+        other => return Err(Pkcs12Fault::Unsupported(encrypted::scheme_name(other.oid()))),
     };
     let mac = match scheme.oid.to_string().as_str() {
         "1.2.840.113549.2.9" => hmac::HMAC_SHA256,
@@ -216,9 +217,10 @@ fn pbmac1_key(
         "1.2.840.113549.2.11" => hmac::HMAC_SHA512,
         _ => return Err(scheme.unsupported()),
     };
-    let rounds = NonZeroU32::new(parameters.iteration_count).ok_or(Fault::Damaged)?;
+    let rounds = NonZeroU32::new(parameters.iteration_count).ok_or(Pkcs12Fault::Damaged)?;
     // Required here (RFC 9579, section 5); no MAC has a longer key than its hash's block.
-    let length = parameters.key_length.filter(|length| (1..=128).contains(length)).ok_or(Fault::Damaged)?;
+    let length =
+        parameters.key_length.filter(|length| (1..=128).contains(length)).ok_or(Pkcs12Fault::Damaged)?;
     budget.spend(u64::from(rounds.get()) * u64::from(length.div_ceil(20)))?;
     let mut key = Zeroizing::new(vec![0; length.into()]);
     pbkdf2::derive(prf, rounds, parameters.salt.as_bytes(), password.text.expose(), &mut key);

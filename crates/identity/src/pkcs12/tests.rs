@@ -167,7 +167,7 @@ fn the_limit_is_on_the_sum_of_all_parts() {
     let password = &Password::candidates(Some(&password()))[0];
 
     assert!(pfx.open(password, &mut Budget::of(3 * 2048)).is_ok());
-    assert_eq!(pfx.open(password, &mut Budget::of(3 * 2048 - 1)).unwrap_err(), Fault::TooCostly);
+    assert_eq!(pfx.open(password, &mut Budget::of(3 * 2048 - 1)).unwrap_err(), Pkcs12Fault::TooCostly);
 }
 
 #[test]

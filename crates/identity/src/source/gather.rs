@@ -23,12 +23,12 @@ use anchord_core::secret::Secret;
 /// What the places of a source hold, before anything is proven.
 pub(crate) struct Material {
     pub(crate) certificates: Result<Vec<Certificate>, Error>,
-    pub(crate) keys: Result<Keys, Error>,
+    pub(crate) keys: Result<SigningKeys, Error>,
     /// Sentences without a full stop.
     pub(crate) warnings: Vec<String>,
 }
 
-type Keys = Vec<Arc<dyn SigningKey>>;
+type SigningKeys = Vec<Arc<dyn SigningKey>>;
 
 /// Reads what there is to read; a fault of one place says nothing of the others.
 pub(crate) fn gather(source: &Source) -> Material {
@@ -109,7 +109,7 @@ impl Source {
         place: &Locator,
         certificates: &[Certificate],
         warnings: &mut Vec<String>,
-    ) -> Result<Keys, Error> {
+    ) -> Result<SigningKeys, Error> {
         let key = match place {
             Locator::File(_) | Locator::Handed(_) => {
                 return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
@@ -126,7 +126,7 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<Keys, Error> {
+    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {
@@ -151,12 +151,12 @@ impl Source {
         self.passphrase.as_ref().map(Passphrase::read).transpose()
     }
 
-    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::Options, Error> {
+    fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::TokenQuery, Error> {
         // A passphrase is the key's: a token that has but the certificate would count it as a mistake.
         let passphrase = self.passphrase.as_ref().filter(|_| matches!(self.key_place(), Locator::Token(_)));
         let pin = passphrase.map(Passphrase::read).transpose()?;
         let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
-        Ok(pkcs11::Options { uri: uri.clone(), module, pin, launcher })
+        Ok(pkcs11::TokenQuery { uri: uri.clone(), module, pin, launcher })
     }
 
     fn passphrase_warnings(&self) -> Vec<String> {

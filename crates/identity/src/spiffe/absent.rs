@@ -1,22 +1,22 @@
 //! What a build without gRPC has in place of a client: a refusal that says so.
 
+use super::AgentFault;
 use super::Choice;
-use super::Endpoint;
 use super::Error;
-use super::Fault;
 use super::Svid;
+use super::WorkloadEndpoint;
 
 /// Nobody can be asked.
-pub fn fetch(endpoint: &Endpoint, _choice: &Choice) -> Result<Svid, Error> {
-    Err(Error { endpoint: endpoint.clone(), fault: Fault::NotBuilt })
+pub fn fetch(endpoint: &WorkloadEndpoint, _choice: &Choice) -> Result<Svid, Error> {
+    Err(Error { endpoint: endpoint.clone(), fault: AgentFault::NotBuilt })
 }
 
 /// Nobody is listened to.
-pub struct Stream;
+pub struct SvidStream;
 
-impl Stream {
+impl SvidStream {
     /// Does nothing.
-    pub fn new(_endpoint: Endpoint, _session: &str) -> Self {
+    pub fn new(_endpoint: WorkloadEndpoint, _session: &str) -> Self {
         Self
     }
 

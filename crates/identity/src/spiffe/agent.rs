@@ -27,62 +27,72 @@ use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use super::Endpoint;
-use super::Fault;
-use super::endpoint::Place;
-use super::error::Said;
+use super::AgentFault;
+use super::WorkloadEndpoint;
+use super::endpoint::SocketAddress;
+use super::error::AgentMessage;
 use super::frames;
-use super::frames::Frames;
+use super::frames::GrpcFrames;
 use super::frames::Unreadable;
 
 /// The messages of an open `FetchX509SVID` stream.
 pub(super) struct Messages {
     body: Incoming,
-    frames: Frames,
+    frames: GrpcFrames,
     /// What has come after the end of the last message.
     rest: Bytes,
-    _call: Call,
+    _call: GrpcConnection,
 }
 
 /// Keeps the connection as long as its stream is read, and not longer.
-struct Call {
+struct GrpcConnection {
     connection: AbortHandle,
     sender: http2::SendRequest<Full<Bytes>>,
 }
 
-impl Drop for Call {
+impl Drop for GrpcConnection {
     fn drop(&mut self) {
         self.connection.abort();
     }
 }
 
 /// Connects and calls; waits as long as the agent does.
-pub(super) async fn open(endpoint: &Endpoint) -> Result<Messages, Fault> {
+pub(super) async fn open(endpoint: &WorkloadEndpoint) -> Result<Messages, AgentFault> {
     match &endpoint.place {
-        Place::Unix(path) => call(TokioIo::new(UnixStream::connect(path).await.map_err(unreachable)?)).await,
-        Place::Tcp(address) => {
+        SocketAddress::Unix(path) => {
+            call(TokioIo::new(UnixStream::connect(path).await.map_err(unreachable)?)).await
+        }
+        SocketAddress::Tcp(address) => {
             call(TokioIo::new(TcpStream::connect(address).await.map_err(unreachable)?)).await
         }
     }
 }
 
-pub(super) fn unreachable(error: io::Error) -> Fault {
+pub(super) fn unreachable(error: io::Error) -> AgentFault {
     match error.kind() {
-        ErrorKind::NotFound => Fault::NoSocket,
-        ErrorKind::ConnectionRefused => Fault::NotListening,
-        ErrorKind::PermissionDenied => Fault::Forbidden,
-        _ => Fault::Unreachable(error),
+        ErrorKind::NotFound => AgentFault::NoSocket,
+        ErrorKind::ConnectionRefused => AgentFault::NotListening,
+        ErrorKind::PermissionDenied => AgentFault::Forbidden,
+        _ => AgentFault::Unreachable(error),
     }
 }
 
-pub(super) async fn call<T: Read + Write + Unpin + Send + 'static>(stream: T) -> Result<Messages, Fault> {
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.map_err(Fault::Broken)?;
+pub(super) async fn call<T: Read + Write + Unpin + Send + 'static>(
+    stream: T,
+) -> Result<Messages, AgentFault> {
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), stream).await.map_err(AgentFault::Broken)?;
     // Its errors are the call's as well.
     let connection = tokio::spawn(async { drop(connection.await) }).abort_handle();
-    let mut call = Call { connection, sender };
-    let response = call.sender.send_request(request()).await.map_err(Fault::Broken)?;
+    let mut call = GrpcConnection { connection, sender };
+    let response = call.sender.send_request(request()).await.map_err(AgentFault::Broken)?;
     check(&response)?;
-    Ok(Messages { body: response.into_body(), frames: Frames::default(), rest: Bytes::new(), _call: call })
+    Ok(Messages {
+        body: response.into_body(),
+        frames: GrpcFrames::default(),
+        rest: Bytes::new(),
+        _call: call,
+    })
 }
 
 /// gRPC over HTTP/2, "Requests"; the metadata is the Workload Endpoint's, section 3.
@@ -100,36 +110,36 @@ fn request() -> Request<Full<Bytes>> {
 }
 
 /// gRPC over HTTP/2, "Responses": a refusal may come at once, in the headers.
-fn check(response: &Response<Incoming>) -> Result<(), Fault> {
+fn check(response: &Response<Incoming>) -> Result<(), AgentFault> {
     let headers = response.headers();
     if let Some(fault) = final_word(headers) {
         return Err(fault);
     }
     if response.status() != StatusCode::OK {
-        return Err(Fault::NotGrpc { with: format!("the HTTP status {}", response.status()) });
+        return Err(AgentFault::NotGrpc { with: format!("the HTTP status {}", response.status()) });
     }
     match headers.get(CONTENT_TYPE) {
         Some(kind) if kind.as_bytes().starts_with(b"application/grpc") => Ok(()),
-        Some(kind) => Err(Fault::NotGrpc { with: words(kind.as_bytes()) }),
-        None => Err(Fault::NotGrpc { with: "an HTTP response of no type".into() }),
+        Some(kind) => Err(AgentFault::NotGrpc { with: words(kind.as_bytes()) }),
+        None => Err(AgentFault::NotGrpc { with: "an HTTP response of no type".into() }),
     }
 }
 
 /// What an agent ends a call with (gRPC, "Status codes and their use in gRPC").
-fn final_word(headers: &HeaderMap) -> Option<Fault> {
+fn final_word(headers: &HeaderMap) -> Option<AgentFault> {
     let status = headers.get("grpc-status")?;
     /// `UNKNOWN`, for what is no number (gRPC over HTTP/2, "Status").
     const UNKNOWN: u16 = 2;
     let code = status.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
     let message = headers.get("grpc-message").map_or(&[][..], |message| message.as_bytes());
     let message: Vec<u8> = percent_decode(message).collect();
-    let said = Said(words(&message));
+    let message = AgentMessage(words(&message));
     Some(match code {
-        0 => Fault::Ended,
-        3 => Fault::Malformed { said },
-        7 => Fault::NoIdentity { said },
-        14 => Fault::Unavailable { said },
-        code => Fault::Status { code, said },
+        0 => AgentFault::Ended,
+        3 => AgentFault::Malformed { message },
+        7 => AgentFault::NoIdentity { message },
+        14 => AgentFault::Unavailable { message },
+        code => AgentFault::Status { code, message },
     })
 }
 
@@ -142,23 +152,23 @@ fn words(text: &[u8]) -> String {
 
 impl Messages {
     /// The next one; waits as long as the agent has nothing to say.
-    pub(super) async fn next(&mut self) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Zeroizing<Vec<u8>>, AgentFault> {
         loop {
             let mut unread = &self.rest[..];
             let message = self.frames.take(&mut unread).map_err(|why| match why {
-                Unreadable::TooLarge => Fault::TooLarge { limit: frames::LARGEST },
-                Unreadable::Compressed => Fault::Garbled { why: "it is compressed".into() },
+                Unreadable::TooLarge => AgentFault::TooLarge { limit: frames::LARGEST },
+                Unreadable::Compressed => AgentFault::Garbled { why: "it is compressed".into() },
             });
             self.rest.advance(self.rest.len() - unread.len());
             if let Some(message) = message? {
                 return Ok(message);
             }
-            let frame = self.body.frame().await.ok_or(Fault::Ended)?.map_err(Fault::Broken)?;
+            let frame = self.body.frame().await.ok_or(AgentFault::Ended)?.map_err(AgentFault::Broken)?;
             match frame.into_data() {
                 Ok(data) => self.rest = data,
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    return Err(final_word(&trailers).unwrap_or(Fault::Ended));
+                    return Err(final_word(&trailers).unwrap_or(AgentFault::Ended));
                 }
             }
         }

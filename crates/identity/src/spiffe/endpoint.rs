@@ -13,71 +13,71 @@ use percent_encoding::percent_decode_str;
 
 /// The place of a Workload API (SPIFFE Workload Endpoint, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub(super) place: Place,
+pub struct WorkloadEndpoint {
+    pub(super) place: SocketAddress,
     /// As it was given, which is how messages name it.
     text: String,
 }
 
 /// What to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SocketAddress {
     Unix(PathBuf),
     Tcp(SocketAddr),
 }
 
-impl Endpoint {
+impl WorkloadEndpoint {
     /// A Unix socket's path, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
-            Place::Unix(path) => Some(path),
-            Place::Tcp(_) => None,
+            SocketAddress::Unix(path) => Some(path),
+            SocketAddress::Tcp(_) => None,
         }
     }
 }
 
 /// `unix:///run/spire/agent.sock`, `unix:/run/spire/agent.sock` or `tcp://127.0.0.1:8081`.
-impl FromStr for Endpoint {
-    type Err = Malformed;
+impl FromStr for WorkloadEndpoint {
+    type Err = MalformedEndpoint;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
         let scheme = |scheme: &str| {
             let found = text.get(..scheme.len())?;
             // RFC 3986, 3.1: schemes have no case.
             found.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
         };
         let place = if let Some(rest) = scheme("unix:") {
-            Place::Unix(socket_path(rest)?)
+            SocketAddress::Unix(socket_path(rest)?)
         } else if let Some(rest) = scheme("tcp:") {
-            Place::Tcp(address(rest)?)
+            SocketAddress::Tcp(address(rest)?)
         } else if text.starts_with('/') && !text.contains(['?', '#']) {
-            return Err(Malformed::NoScheme { path: text.into() });
+            return Err(MalformedEndpoint::NoScheme { path: text.into() });
         } else {
-            return Err(Malformed::UnknownScheme);
+            return Err(MalformedEndpoint::UnknownScheme);
         };
         Ok(Self { place, text: text.into() })
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for WorkloadEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
 
-fn socket_path(rest: &str) -> Result<PathBuf, Malformed> {
+fn socket_path(rest: &str) -> Result<PathBuf, MalformedEndpoint> {
     if rest.contains(['?', '#']) {
-        return Err(Malformed::Excess);
+        return Err(MalformedEndpoint::Excess);
     }
     let path = match rest.strip_prefix("//") {
         Some(hierarchy) if hierarchy.starts_with('/') => hierarchy,
-        Some(_) => return Err(Malformed::Authority),
+        Some(_) => return Err(MalformedEndpoint::Authority),
         None if rest.starts_with('/') => rest,
-        None => return Err(Malformed::RelativePath),
+        None => return Err(MalformedEndpoint::RelativePath),
     };
     let decoded: Vec<u8> = percent_decode_str(path).collect();
     if path == "/" || decoded.contains(&0) || decoded.len() > LONGEST_PATH {
-        return Err(Malformed::NotAPath);
+        return Err(MalformedEndpoint::NotAPath);
     }
     Ok(PathBuf::from(OsString::from_vec(decoded)))
 }
@@ -85,24 +85,24 @@ fn socket_path(rest: &str) -> Result<PathBuf, Malformed> {
 /// unix(7): `sun_path` has 108 bytes, of which the last is zero.
 const LONGEST_PATH: usize = 107;
 
-fn address(rest: &str) -> Result<SocketAddr, Malformed> {
-    let authority = rest.strip_prefix("//").ok_or(Malformed::NotAnAddress)?;
+fn address(rest: &str) -> Result<SocketAddr, MalformedEndpoint> {
+    let authority = rest.strip_prefix("//").ok_or(MalformedEndpoint::NotAnAddress)?;
     if authority.contains(['/', '?', '#', '@']) {
-        return Err(Malformed::Excess);
+        return Err(MalformedEndpoint::Excess);
     }
     let address = authority.parse().map_err(|_| match authority.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(_) => Malformed::NoPort,
-        Err(_) => Malformed::NotAnAddress,
+        Ok(_) => MalformedEndpoint::NoPort,
+        Err(_) => MalformedEndpoint::NotAnAddress,
     });
     address.and_then(|address: SocketAddr| match address.port() {
-        0 => Err(Malformed::NoPort),
+        0 => Err(MalformedEndpoint::NoPort),
         _ => Ok(address),
     })
 }
 
 /// A text that is no endpoint, completing "`spiffe_socket` …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedEndpoint {
     /// A plain path.
     #[error("is a path, not a URI")]
     NoScheme {
@@ -132,7 +132,7 @@ pub enum Malformed {
     NoPort,
 }
 
-impl Malformed {
+impl MalformedEndpoint {
     /// What to write instead.
     pub fn hint(&self) -> String {
         match self {

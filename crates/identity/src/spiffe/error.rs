@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use super::Choice;
-use super::Endpoint;
-use super::endpoint::Place;
+use super::WorkloadEndpoint;
+use super::endpoint::SocketAddress;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 
@@ -15,14 +15,14 @@ use anchord_core::failure::Reason;
 #[error("the SPIFFE agent at `{endpoint}` {fault}")]
 pub struct Error {
     /// Where the agent is.
-    pub endpoint: Endpoint,
+    pub endpoint: WorkloadEndpoint,
     /// What is wrong, completing "the SPIFFE agent at … ".
-    pub fault: Fault,
+    pub fault: AgentFault,
 }
 
 /// What is wrong with an agent or its answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum AgentFault {
     /// Nothing is at the socket's path.
     #[error("is not there: its socket does not exist")]
     NoSocket,
@@ -42,30 +42,30 @@ pub enum Fault {
         with: String,
     },
     /// `PERMISSION_DENIED`.
-    #[error("has no identity for this process{said}")]
+    #[error("has no identity for this process{message}")]
     NoIdentity {
         /// Its own words.
-        said: Said,
+        message: AgentMessage,
     },
     /// `INVALID_ARGUMENT`, which an agent says to calls without the security header.
-    #[error("refuses the call as malformed{said}")]
+    #[error("refuses the call as malformed{message}")]
     Malformed {
         /// Its own words.
-        said: Said,
+        message: AgentMessage,
     },
     /// `UNAVAILABLE`.
-    #[error("is not ready{said}")]
+    #[error("is not ready{message}")]
     Unavailable {
         /// Its own words.
-        said: Said,
+        message: AgentMessage,
     },
     /// Any other status.
-    #[error("answers with the gRPC status {}{said}", code_name(*code))]
+    #[error("answers with the gRPC status {}{message}", code_name(*code))]
     Status {
         /// Its number.
         code: u16,
         /// Its own words.
-        said: Said,
+        message: AgentMessage,
     },
     /// Nothing came.
     #[error("did not answer within {} s", patience.as_secs())]
@@ -117,9 +117,9 @@ pub enum Fault {
 
 /// What the agent said beside its status; possibly nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(pub(super) String);
+pub struct AgentMessage(pub(super) String);
 
-impl fmt::Display for Said {
+impl fmt::Display for AgentMessage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_str() {
             "" => Ok(()),
@@ -176,57 +176,62 @@ const UNAUTHENTICATED: u16 = 16;
 impl Classify for Error {
     fn reason(&self) -> Reason {
         match &self.fault {
-            Fault::NoSocket
-            | Fault::NotListening
-            | Fault::Forbidden
-            | Fault::Unreachable(_)
-            | Fault::NotGrpc { .. }
-            | Fault::NoIdentity { .. }
-            | Fault::Status { code: UNIMPLEMENTED, .. }
-            | Fault::TooLarge { .. }
-            | Fault::Garbled { .. }
-            | Fault::Incomplete { .. }
-            | Fault::NotOffered { .. }
-            | Fault::NotBuilt => Reason::KeySourceUnusable,
-            Fault::Malformed { .. } => Reason::Bug,
-            Fault::Unavailable { .. }
-            | Fault::Status { .. }
-            | Fault::Silent { .. }
-            | Fault::Ended
-            | Fault::Broken(_)
-            | Fault::NoQueue(_) => Reason::KeySourceUnavailable,
+            AgentFault::NoSocket
+            | AgentFault::NotListening
+            | AgentFault::Forbidden
+            | AgentFault::Unreachable(_)
+            | AgentFault::NotGrpc { .. }
+            | AgentFault::NoIdentity { .. }
+            | AgentFault::Status { code: UNIMPLEMENTED, .. }
+            | AgentFault::TooLarge { .. }
+            | AgentFault::Garbled { .. }
+            | AgentFault::Incomplete { .. }
+            | AgentFault::NotOffered { .. }
+            | AgentFault::NotBuilt => Reason::KeySourceUnusable,
+            AgentFault::Malformed { .. } => Reason::Bug,
+            AgentFault::Unavailable { .. }
+            | AgentFault::Status { .. }
+            | AgentFault::Silent { .. }
+            | AgentFault::Ended
+            | AgentFault::Broken(_)
+            | AgentFault::NoQueue(_) => Reason::KeySourceUnavailable,
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match &self.fault {
-            Fault::NoSocket => return Some(self.no_socket_hint()),
-            Fault::NotListening => "start the agent; it is asked again by itself",
-            Fault::Forbidden => {
+            AgentFault::NoSocket => return Some(self.no_socket_hint()),
+            AgentFault::NotListening => "start the agent; it is asked again by itself",
+            AgentFault::Forbidden => {
                 "let the daemon's user write to the socket and enter its folders, such as by the unit's SupplementaryGroups="
             }
-            Fault::Unreachable(_) => "check `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET",
-            Fault::NotGrpc { .. } | Fault::Status { code: UNIMPLEMENTED, .. } | Fault::Garbled { .. } => {
+            AgentFault::Unreachable(_) => "check `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET",
+            AgentFault::NotGrpc { .. }
+            | AgentFault::Status { code: UNIMPLEMENTED, .. }
+            | AgentFault::Garbled { .. } => {
                 "name the socket of the Workload API in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET; another service listens there"
             }
-            Fault::NoIdentity { .. } => {
+            AgentFault::NoIdentity { .. } => {
                 "register an entry whose selectors match this process: its user, its binary, its unit or its pod"
             }
-            Fault::NotOffered { wanted, .. } if **wanted == Choice::default() => {
+            AgentFault::NotOffered { wanted, .. } if **wanted == Choice::default() => {
                 "register an entry whose selectors match this process: its user, its binary, its unit or its pod"
             }
-            Fault::NotOffered { .. } => {
+            AgentFault::NotOffered { .. } => {
                 "name one of those that are there (`spiffe:` alone takes the first), or register the entry for this process"
             }
-            Fault::NotBuilt => "use a build that has the feature `spiffe`",
-            Fault::Broken(_) => {
+            AgentFault::NotBuilt => "use a build that has the feature `spiffe`",
+            AgentFault::Broken(_) => {
                 "where it stays so, another service may be listening there: the socket must be the Workload API's"
             }
-            Fault::Silent { .. }
-            | Fault::Unavailable { .. }
-            | Fault::Status { .. }
-            | Fault::Incomplete { .. } => "see the agent's own log",
-            Fault::Malformed { .. } | Fault::Ended | Fault::TooLarge { .. } | Fault::NoQueue(_) => {
+            AgentFault::Silent { .. }
+            | AgentFault::Unavailable { .. }
+            | AgentFault::Status { .. }
+            | AgentFault::Incomplete { .. } => "see the agent's own log",
+            AgentFault::Malformed { .. }
+            | AgentFault::Ended
+            | AgentFault::TooLarge { .. }
+            | AgentFault::NoQueue(_) => {
                 return None;
             }
         };
@@ -243,32 +248,32 @@ impl Error {
     /// about that.
     pub(crate) fn is_refusal(&self) -> bool {
         match &self.fault {
-            Fault::NoIdentity { .. }
-            | Fault::Malformed { .. }
-            | Fault::Status { code: UNAUTHENTICATED, .. }
-            | Fault::TooLarge { .. }
-            | Fault::Garbled { .. }
-            | Fault::Incomplete { .. }
-            | Fault::NotOffered { .. } => true,
-            Fault::NoSocket
-            | Fault::NotListening
-            | Fault::Forbidden
-            | Fault::Unreachable(_)
-            | Fault::NotGrpc { .. }
-            | Fault::Unavailable { .. }
-            | Fault::Status { .. }
-            | Fault::Silent { .. }
-            | Fault::Ended
-            | Fault::Broken(_)
-            | Fault::NotBuilt
-            | Fault::NoQueue(_) => false,
+            AgentFault::NoIdentity { .. }
+            | AgentFault::Malformed { .. }
+            | AgentFault::Status { code: UNAUTHENTICATED, .. }
+            | AgentFault::TooLarge { .. }
+            | AgentFault::Garbled { .. }
+            | AgentFault::Incomplete { .. }
+            | AgentFault::NotOffered { .. } => true,
+            AgentFault::NoSocket
+            | AgentFault::NotListening
+            | AgentFault::Forbidden
+            | AgentFault::Unreachable(_)
+            | AgentFault::NotGrpc { .. }
+            | AgentFault::Unavailable { .. }
+            | AgentFault::Status { .. }
+            | AgentFault::Silent { .. }
+            | AgentFault::Ended
+            | AgentFault::Broken(_)
+            | AgentFault::NotBuilt
+            | AgentFault::NoQueue(_) => false,
         }
     }
 
     fn no_socket_hint(&self) -> String {
         let hint = "start the agent, or name its socket in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET";
         match &self.endpoint.place {
-            Place::Unix(path) if path.starts_with("/tmp") => {
+            SocketAddress::Unix(path) if path.starts_with("/tmp") => {
                 format!("{hint}; a unit with PrivateTmp= does not see the host's /tmp, but /run")
             }
             _ => hint.into(),

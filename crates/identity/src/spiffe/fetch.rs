@@ -7,14 +7,14 @@ use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::asn1_rs::Sequence;
 use zeroize::Zeroizing;
 
+use super::AgentFault;
 use super::Choice;
-use super::Endpoint;
 use super::Error;
-use super::Fault;
 use super::Svid;
+use super::WorkloadEndpoint;
 use super::agent;
 use super::message;
-use super::message::Entry;
+use super::message::X509Svid;
 use anchord_core::secret::Secret;
 
 /// An agent has what it gives in memory, and answers in milliseconds.
@@ -23,33 +23,33 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 /// Asks the agent for the SVID that is meant.
 ///
 /// Blocks, for four seconds at most; must not be called by a task of a runtime.
-pub fn fetch(endpoint: &Endpoint, choice: &Choice) -> Result<Svid, Error> {
+pub fn fetch(endpoint: &WorkloadEndpoint, choice: &Choice) -> Result<Svid, Error> {
     let answer = ask(endpoint).and_then(|message| svid(&message, choice));
     answer.map_err(|fault| Error { endpoint: endpoint.clone(), fault })
 }
 
 /// On a runtime of its own, for loading is blocking work to its callers and may happen where there is none.
-fn ask(endpoint: &Endpoint) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Fault::NoQueue)?;
+fn ask(endpoint: &WorkloadEndpoint) -> Result<Zeroizing<Vec<u8>>, AgentFault> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AgentFault::NoQueue)?;
     runtime.block_on(first_message(endpoint))
 }
 
-pub(super) async fn first_message(endpoint: &Endpoint) -> Result<Zeroizing<Vec<u8>>, Fault> {
+pub(super) async fn first_message(endpoint: &WorkloadEndpoint) -> Result<Zeroizing<Vec<u8>>, AgentFault> {
     let answer = async { agent::open(endpoint).await?.next().await };
     let answer = tokio::time::timeout(PATIENCE, answer).await;
-    answer.unwrap_or(Err(Fault::Silent { patience: PATIENCE }))
+    answer.unwrap_or(Err(AgentFault::Silent { patience: PATIENCE }))
 }
 
-pub(super) fn svid(message: &[u8], choice: &Choice) -> Result<Svid, Fault> {
-    let entries = message::entries(message).map_err(|why| Fault::Garbled { why: why.to_string() })?;
+pub(super) fn svid(message: &[u8], choice: &Choice) -> Result<Svid, AgentFault> {
+    let entries = message::entries(message).map_err(|why| AgentFault::Garbled { why: why.to_string() })?;
     let offered = || entries.iter().map(|entry| (entry.id.to_owned(), entry.hint.to_owned())).collect();
-    let Entry { id, certificates, key, hint } = *among(choice, &entries)
-        .ok_or_else(|| Fault::NotOffered { wanted: Box::new(choice.clone()), offered: offered() })?;
+    let X509Svid { id, certificates, key, hint } = *among(choice, &entries)
+        .ok_or_else(|| AgentFault::NotOffered { wanted: Box::new(choice.clone()), offered: offered() })?;
     // Section 4.5: what lacks a mandatory field is not to be used.
     let fields =
         [("SPIFFE ID", id.is_empty()), ("certificate", certificates.is_empty()), ("key", key.is_empty())];
     if let Some((missing, _)) = fields.into_iter().find(|(_, is_empty)| *is_empty) {
-        return Err(Fault::Incomplete { id: id.into(), missing });
+        return Err(AgentFault::Incomplete { id: id.into(), missing });
     }
     Ok(Svid {
         id: id.into(),
@@ -60,17 +60,17 @@ pub(super) fn svid(message: &[u8], choice: &Choice) -> Result<Svid, Fault> {
 }
 
 /// The first that fits: hints may be there twice, and then the first is meant (section 5.2.1).
-fn among<'a, 'b>(choice: &Choice, entries: &'b [Entry<'a>]) -> Option<&'b Entry<'a>> {
+fn among<'a, 'b>(choice: &Choice, entries: &'b [X509Svid<'a>]) -> Option<&'b X509Svid<'a>> {
     let fits = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|wanted| wanted == found);
     entries.iter().find(|entry| fits(&choice.id, entry.id) && fits(&choice.hint, entry.hint))
 }
 
 /// Certificates that stand one after the other without anything between them.
-pub(super) fn split(mut ders: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+pub(super) fn split(mut ders: &[u8]) -> Result<Vec<Vec<u8>>, AgentFault> {
     let mut certificates = Vec::new();
     while !ders.is_empty() {
         let (rest, _) = Sequence::from_der(ders)
-            .map_err(|_| Fault::Garbled { why: "its certificates are not DER".into() })?;
+            .map_err(|_| AgentFault::Garbled { why: "its certificates are not DER".into() })?;
         certificates.push(ders[..ders.len() - rest.len()].to_vec());
         ders = rest;
     }

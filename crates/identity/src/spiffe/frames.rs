@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// Collects bytes until a message is whole.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct GrpcFrames {
     head: [u8; HEAD],
     read: usize,
     /// Made at its full length: one that grew would leave copies of keys behind.
@@ -27,7 +27,7 @@ pub(super) enum Unreadable {
     Compressed,
 }
 
-impl Frames {
+impl GrpcFrames {
     /// Takes bytes from the front of `data`, at most up to the end of a message, which is returned.
     pub(super) fn take(&mut self, data: &mut &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
         if self.message.is_none() {

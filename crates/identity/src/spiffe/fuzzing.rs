@@ -4,11 +4,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::runtime;
 
+use super::AgentFault;
 use super::Choice;
-use super::Fault;
 use super::agent;
 use super::fetch;
-use super::frames::Frames;
+use super::frames::GrpcFrames;
 use super::frames::LARGEST;
 use super::message;
 use crate::Origin;
@@ -19,7 +19,7 @@ use crate::pem::Certificate;
 pub fn message(bytes: &[u8]) {
     svids(bytes);
     let piece = bytes.first().map_or(1, |first| usize::from(*first).max(1));
-    let (mut frames, mut read) = (Frames::default(), 0);
+    let (mut frames, mut read) = (GrpcFrames::default(), 0);
     for mut piece in bytes.chunks(piece) {
         while !piece.is_empty() {
             match frames.take(&mut piece) {
@@ -54,7 +54,7 @@ fn use_svid(message: &[u8], choice: &Choice) {
     }
 }
 
-fn tell(fault: Fault) -> String {
+fn tell(fault: AgentFault) -> String {
     fault.to_string()
 }
 

@@ -6,7 +6,7 @@
 
 /// One `X509SVID` (SPIFFE Workload API, section 5.1).
 #[derive(Clone, Copy, Default)]
-pub(super) struct Entry<'a> {
+pub(super) struct X509Svid<'a> {
     pub(super) id: &'a str,
     /// The leaf and what leads on from it, DER after DER.
     pub(super) certificates: &'a [u8],
@@ -18,7 +18,7 @@ pub(super) struct Entry<'a> {
 
 /// Bytes that are not the message that they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Garbled {
+pub(super) enum MalformedMessage {
     #[error("it ends within a field")]
     Cut,
     #[error("it has a number of more than 64 bits")]
@@ -30,27 +30,27 @@ pub(super) enum Garbled {
 }
 
 /// The SVIDs of an `X509SVIDResponse`, in their order.
-pub(super) fn entries(response: &[u8]) -> Result<Vec<Entry<'_>>, Garbled> {
+pub(super) fn entries(response: &[u8]) -> Result<Vec<X509Svid<'_>>, MalformedMessage> {
     const SVIDS: u64 = 1;
     let mut entries = Vec::new();
-    for field in Fields(response) {
-        if let (SVIDS, Content::Bytes(bytes)) = field? {
+    for field in MessageFields(response) {
+        if let (SVIDS, FieldContent::Bytes(bytes)) = field? {
             entries.push(entry(bytes)?);
         }
     }
     Ok(entries)
 }
 
-fn entry(message: &[u8]) -> Result<Entry<'_>, Garbled> {
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Garbled::Text);
-    let mut entry = Entry::default();
-    for field in Fields(message) {
+fn entry(message: &[u8]) -> Result<X509Svid<'_>, MalformedMessage> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Text);
+    let mut entry = X509Svid::default();
+    for field in MessageFields(message) {
         // Where a field comes twice the last one counts. Others, such as the bundle (4), are not needed.
         match field? {
-            (1, Content::Bytes(bytes)) => entry.id = text(bytes)?,
-            (2, Content::Bytes(bytes)) => entry.certificates = bytes,
-            (3, Content::Bytes(bytes)) => entry.key = bytes,
-            (5, Content::Bytes(bytes)) => entry.hint = text(bytes)?,
+            (1, FieldContent::Bytes(bytes)) => entry.id = text(bytes)?,
+            (2, FieldContent::Bytes(bytes)) => entry.certificates = bytes,
+            (3, FieldContent::Bytes(bytes)) => entry.key = bytes,
+            (5, FieldContent::Bytes(bytes)) => entry.hint = text(bytes)?,
             _ => {}
         }
     }
@@ -58,16 +58,16 @@ fn entry(message: &[u8]) -> Result<Entry<'_>, Garbled> {
 }
 
 /// A field's content: bytes, or something that no field of ours is.
-enum Content<'a> {
+enum FieldContent<'a> {
     Bytes(&'a [u8]),
     Other,
 }
 
 /// The fields of a message, each with its number; ends with the message or its first fault.
-struct Fields<'a>(&'a [u8]);
+struct MessageFields<'a>(&'a [u8]);
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Content<'a>), Garbled>;
+impl<'a> Iterator for MessageFields<'a> {
+    type Item = Result<(u64, FieldContent<'a>), MalformedMessage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -81,43 +81,43 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl<'a> Fields<'a> {
-    fn field(&mut self) -> Result<(u64, Content<'a>), Garbled> {
+impl<'a> MessageFields<'a> {
+    fn field(&mut self) -> Result<(u64, FieldContent<'a>), MalformedMessage> {
         let tag = self.number()?;
         let content = match tag & 7 {
-            0 => self.number().map(|_| Content::Other)?,
-            1 => self.take(8).map(|_| Content::Other)?,
+            0 => self.number().map(|_| FieldContent::Other)?,
+            1 => self.take(8).map(|_| FieldContent::Other)?,
             2 => {
-                let length = usize::try_from(self.number()?).map_err(|_| Garbled::Cut)?;
-                Content::Bytes(self.take(length)?)
+                let length = usize::try_from(self.number()?).map_err(|_| MalformedMessage::Cut)?;
+                FieldContent::Bytes(self.take(length)?)
             }
-            5 => self.take(4).map(|_| Content::Other)?,
-            _ => return Err(Garbled::Kind),
+            5 => self.take(4).map(|_| FieldContent::Other)?,
+            _ => return Err(MalformedMessage::Kind),
         };
         Ok((tag >> 3, content))
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Garbled> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Garbled::Cut)?;
+    fn take(&mut self, length: usize) -> Result<&'a [u8], MalformedMessage> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(MalformedMessage::Cut)?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// Seven bits a byte, the least significant first.
-    fn number(&mut self) -> Result<u64, Garbled> {
+    fn number(&mut self) -> Result<u64, MalformedMessage> {
         let mut number = 0;
         for shift in (0..u64::BITS).step_by(7) {
             let byte = self.take(1)?[0];
             let bits = u64::from(byte & 0x7f);
             // The tenth byte has room for one bit.
             if bits << shift >> shift != bits {
-                return Err(Garbled::Number);
+                return Err(MalformedMessage::Number);
             }
             number |= bits << shift;
             if byte & 0x80 == 0 {
                 return Ok(number);
             }
         }
-        Err(Garbled::Number)
+        Err(MalformedMessage::Number)
     }
 }

@@ -21,7 +21,7 @@ use super::fetch::PATIENCE;
 use super::fetch::first_message;
 use super::fetch::split;
 use super::fetch::svid;
-use super::frames::Frames;
+use super::frames::GrpcFrames;
 use super::*;
 use crate::support::Folder;
 use crate::support::root;
@@ -57,7 +57,7 @@ impl Bench {
         Self { _folder: folder, agent }
     }
 
-    fn endpoint(&self) -> Endpoint {
+    fn endpoint(&self) -> WorkloadEndpoint {
         self.agent.uri().parse().unwrap()
     }
 
@@ -70,7 +70,7 @@ impl Bench {
     }
 }
 
-async fn fetched(endpoint: &Endpoint, choice: Choice) -> Result<Svid, Error> {
+async fn fetched(endpoint: &WorkloadEndpoint, choice: Choice) -> Result<Svid, Error> {
     let endpoint = endpoint.clone();
     tokio::task::spawn_blocking(move || fetch(&endpoint, &choice)).await.unwrap()
 }
@@ -83,7 +83,7 @@ fn with_hint(hint: &str) -> Choice {
     Choice { id: None, hint: Some(hint.into()) }
 }
 
-fn unix(path: &Path) -> Endpoint {
+fn unix(path: &Path) -> WorkloadEndpoint {
     format!("unix://{}", path.display()).parse().unwrap()
 }
 
@@ -241,7 +241,7 @@ async fn an_agent_that_does_not_answer_is_not_waited_for() {
     let started_at = tokio::time::Instant::now();
     let fault = first_message(&bench.endpoint()).await.unwrap_err();
 
-    assert!(matches!(fault, Fault::Silent { patience: PATIENCE }), "{fault}");
+    assert!(matches!(fault, AgentFault::Silent { patience: PATIENCE }), "{fault}");
     assert_eq!(started_at.elapsed().as_secs(), 4);
 }
 
@@ -274,14 +274,14 @@ async fn a_server_of_another_kind_is_an_error() {
 
         let error = fetched(&unix(&path), Choice::default()).await.unwrap_err();
 
-        assert!(matches!(error.fault, Fault::Broken(_)), "{number}: {error}");
+        assert!(matches!(error.fault, AgentFault::Broken(_)), "{number}: {error}");
         assert!(error.hint().unwrap().contains("must be the Workload API's"));
         serving.await.unwrap();
     }
 }
 
 /// A web server that has HTTP/2: the emulator's, on another path, would answer in gRPC.
-async fn web_server(status: u16, kind: &'static str, body: &'static [u8]) -> Endpoint {
+async fn web_server(status: u16, kind: &'static str, body: &'static [u8]) -> WorkloadEndpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
@@ -351,12 +351,12 @@ fn endpoints_are_read_as_the_specification_says() {
         ("unix:/run/spire/agent.sock", "/run/spire/agent.sock"),
         ("UNIX:///run/a%20b.sock", "/run/a b.sock"),
     ] {
-        let endpoint: Endpoint = text.parse().unwrap();
+        let endpoint: WorkloadEndpoint = text.parse().unwrap();
 
         assert_eq!((endpoint.path(), endpoint.to_string()), (Some(Path::new(path)), text.to_owned()));
     }
     for text in ["tcp://127.0.0.1:8081", "tcp://[::1]:8081"] {
-        let endpoint: Endpoint = text.parse().unwrap();
+        let endpoint: WorkloadEndpoint = text.parse().unwrap();
 
         assert_eq!((endpoint.path(), endpoint.to_string()), (None, text.to_owned()));
     }
@@ -381,7 +381,7 @@ fn what_is_no_endpoint_is_refused_with_what_to_write() {
         ("tcp://[::1]", "has no port", "write an IP address and a port"),
         ("tcp://127.0.0.1:0", "has no port", "write an IP address and a port"),
     ] {
-        let malformed = text.parse::<Endpoint>().unwrap_err();
+        let malformed = text.parse::<WorkloadEndpoint>().unwrap_err();
 
         assert_eq!(malformed.to_string(), fault, "{text}");
         assert!(malformed.hint().starts_with(hint), "{text}: {}", malformed.hint());
@@ -411,14 +411,14 @@ fn a_uri_chooses_any_svid_or_one() {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn hears(stream: &mut Stream, patience: Duration) -> bool {
+async fn hears(stream: &mut SvidStream, patience: Duration) -> bool {
     tokio::time::timeout(patience, stream.changed()).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_answer_and_each_rotation_are_heard_at_once() {
     let bench = Bench::giving(vec![offer(ROBOT)]).await;
-    let mut stream = Stream::new(bench.endpoint(), "web");
+    let mut stream = SvidStream::new(bench.endpoint(), "web");
     assert!(hears(&mut stream, Duration::ZERO).await || hears(&mut stream, Duration::from_millis(1)).await);
 
     for _ in 0..3 {
@@ -433,7 +433,7 @@ async fn the_first_answer_and_each_rotation_are_heard_at_once() {
 async fn an_agent_that_restarts_is_heard_again_within_seconds_and_without_a_word() {
     let log = Log::start();
     let mut bench = Bench::giving(vec![offer(ROBOT)]).await;
-    let mut stream = Stream::new(bench.endpoint(), "web");
+    let mut stream = SvidStream::new(bench.endpoint(), "web");
     assert!(hears(&mut stream, Duration::from_millis(1)).await);
     for _ in 0..5 {
         bench.agent.crash().await;
@@ -450,7 +450,7 @@ async fn an_agent_that_is_away_is_told_once_and_looked_for_every_half_minute() {
     let log = Log::start();
     let mut bench = Bench::giving(vec![offer(ROBOT)]).await;
     bench.agent.stop().await;
-    let mut stream = Stream::new(bench.endpoint(), "web");
+    let mut stream = SvidStream::new(bench.endpoint(), "web");
 
     assert!(!hears(&mut stream, HOUR * 3).await);
     let told = log.news();
@@ -469,7 +469,7 @@ async fn an_agent_that_refuses_or_ends_is_not_asked_in_a_loop() {
     for mood in [Mood::Refuses(Code::PermissionDenied, "no identity issued".into()), Mood::Ends] {
         let bench = Bench::giving(vec![offer(ROBOT)]).await;
         bench.agent.feel(mood);
-        let mut stream = Stream::new(bench.endpoint(), "web");
+        let mut stream = SvidStream::new(bench.endpoint(), "web");
 
         assert!(!hears(&mut stream, HOUR).await);
         assert!((100..130).contains(&bench.agent.streams()), "{}", bench.agent.streams());
@@ -481,7 +481,7 @@ async fn an_agent_that_refuses_or_ends_is_not_asked_in_a_loop() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_agent_is_asked_again_after_an_hour() {
     let bench = Bench::giving(vec![offer(ROBOT)]).await;
-    let mut stream = Stream::new(bench.endpoint(), "web");
+    let mut stream = SvidStream::new(bench.endpoint(), "web");
     assert!(hears(&mut stream, Duration::from_millis(1)).await);
 
     assert!(hears(&mut stream, HOUR + Duration::from_secs(2)).await);
@@ -493,7 +493,7 @@ async fn a_silent_agent_is_asked_again_after_an_hour() {
 async fn a_stream_that_is_dropped_closes_its_connection() {
     let folder = Folder::new();
     let listener = UnixListener::bind(folder.path("agent.sock")).unwrap();
-    let stream = Stream::new(unix(&folder.path("agent.sock")), "web");
+    let stream = SvidStream::new(unix(&folder.path("agent.sock")), "web");
     let (mut connection, _) = listener.accept().await.unwrap();
 
     drop(stream);
@@ -533,7 +533,7 @@ proptest! {
         let Some(theirs) = spiffe::decode(&bytes) else { return Ok(()) };
         match ours {
             // Groups, which nobody has sent for ten years.
-            Err(message::Garbled::Kind) => {}
+            Err(message::MalformedMessage::Kind) => {}
             Err(other) => prop_assert!(false, "{other}"),
             Ok(ours) => {
                 prop_assert_eq!(ours.len(), theirs.len());
@@ -552,7 +552,7 @@ proptest! {
         let _ = message::entries(&bytes);
         let _ = svid(&bytes, &Choice::default());
         let _ = split(&bytes);
-        let _ = Frames::default().take(&mut &bytes[..]);
+        let _ = GrpcFrames::default().take(&mut &bytes[..]);
     }
 
     #[test]
@@ -563,7 +563,7 @@ proptest! {
         let head = |message: &Vec<u8>| u32::try_from(message.len()).unwrap().to_be_bytes();
         let stream: Vec<u8> =
             messages.iter().flat_map(|message| [&[0][..], &head(message), message].concat()).collect();
-        let (mut frames, mut rest, mut found) = (Frames::default(), &stream[..], Vec::new());
+        let (mut frames, mut rest, mut found) = (GrpcFrames::default(), &stream[..], Vec::new());
         for length in lengths {
             let (mut piece, others) = rest.split_at(length.min(rest.len()));
             rest = others;
@@ -576,7 +576,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_reader_of_endpoints_panic(text in "(unix|tcp|[a-z]{0,3}):?/{0,4}\\PC{0,30}") {
-        if let Ok(endpoint) = text.parse::<Endpoint>() {
+        if let Ok(endpoint) = text.parse::<WorkloadEndpoint>() {
             prop_assert_eq!(endpoint.to_string(), text);
         }
     }

@@ -12,9 +12,9 @@ use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
-use super::Endpoint;
+use super::AgentFault;
 use super::Error;
-use super::Fault;
+use super::WorkloadEndpoint;
 use super::agent;
 use anchord_core::event;
 use anchord_core::failure::Chain;
@@ -22,7 +22,7 @@ use anchord_core::failure::Classify as _;
 use anchord_core::reported::Reported;
 
 /// An agent that is listened to, until this is dropped.
-pub struct Stream {
+pub struct SvidStream {
     pushed: Arc<Notify>,
     listener: AbortHandle,
     rests_until: Instant,
@@ -31,11 +31,11 @@ pub struct Stream {
 /// An agent gone wild must not have its host ask AWS without a pause.
 const REST: Duration = Duration::from_millis(250);
 
-impl Stream {
+impl SvidStream {
     /// Listens from now on, in a task of the current runtime; `session` is for the log.
-    pub fn new(endpoint: Endpoint, session: &str) -> Self {
+    pub fn new(endpoint: WorkloadEndpoint, session: &str) -> Self {
         let pushed = Arc::new(Notify::new());
-        let listener = Listener {
+        let listener = SvidListener {
             endpoint,
             session: session.into(),
             pushed: Arc::clone(&pushed),
@@ -55,14 +55,14 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for SvidStream {
     fn drop(&mut self) {
         self.listener.abort();
     }
 }
 
-struct Listener {
-    endpoint: Endpoint,
+struct SvidListener {
+    endpoint: WorkloadEndpoint,
     session: String,
     pushed: Arc<Notify>,
     /// In a row.
@@ -76,7 +76,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// An agent that has said nothing for so long may have vanished without a word, as behind TCP it can.
 const SILENCE: Duration = Duration::from_secs(3600);
 
-impl Listener {
+impl SvidListener {
     async fn listen(mut self) {
         loop {
             match self.hear_out().await {
@@ -90,13 +90,13 @@ impl Listener {
     }
 
     /// One stream to its end; good if it is only silent.
-    async fn hear_out(&mut self) -> Result<(), Fault> {
+    async fn hear_out(&mut self) -> Result<(), AgentFault> {
         let first = async {
             let mut messages = agent::open(&self.endpoint).await?;
             messages.next().await?;
             Ok(messages)
         };
-        let silent = |_| Fault::Silent { patience: ANSWER };
+        let silent = |_| AgentFault::Silent { patience: ANSWER };
         let mut messages = tokio::time::timeout(ANSWER, first).await.map_err(silent)??;
         loop {
             self.heard();
@@ -116,7 +116,7 @@ impl Listener {
     }
 
     /// An agent that restarts is no news; one that stays away is, once.
-    fn failed(&mut self, fault: Fault) {
+    fn failed(&mut self, fault: AgentFault) {
         const PATIENT: u32 = 3;
         self.failures = self.failures.saturating_add(1);
         let error = Error { endpoint: self.endpoint.clone(), fault };

@@ -11,7 +11,7 @@ use anchord_core::failure::Reason;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedAddress {
     /// It names no TPM.
     #[error("`{text}` names no TPM: {why}")]
     Address {
@@ -28,7 +28,7 @@ pub enum Malformed {
     },
 }
 
-impl Classify for Malformed {
+impl Classify for MalformedAddress {
     fn reason(&self) -> Reason {
         Reason::InvalidSetting
     }
@@ -86,10 +86,10 @@ impl fmt::Display for Device {
 }
 
 impl FromStr for Device {
-    type Err = Malformed;
+    type Err = MalformedAddress;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let wrong = |why| Malformed::Address { text: text.to_owned(), why };
+    fn from_str(text: &str) -> Result<Self, MalformedAddress> {
+        let wrong = |why| MalformedAddress::Address { text: text.to_owned(), why };
         if text.starts_with('/') {
             return Ok(Self::Character(text.into()));
         }
@@ -133,12 +133,12 @@ fn swtpm(options: &str) -> Result<Device, &'static str> {
 pub(super) const PERSISTENT: u32 = 0x81;
 
 /// A persistent handle written as `0x81000001`.
-pub fn handle(text: &str) -> Result<u32, Malformed> {
+pub fn handle(text: &str) -> Result<u32, MalformedAddress> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     // `from_str_radix` takes a sign.
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     match u32::from_str_radix(digits, 16) {
         Ok(handle) if is_plain && handle >> 24 == PERSISTENT => Ok(handle),
-        _ => Err(Malformed::Handle { text: text.to_owned() }),
+        _ => Err(MalformedAddress::Handle { text: text.to_owned() }),
     }
 }

@@ -9,18 +9,18 @@ use super::Error;
 use super::address::PERSISTENT;
 use super::code::Code;
 use super::code::TPM_1_2_TAG;
+use super::operation::GRACE;
+use super::operation::Limit;
 use super::public::Public;
 use super::public::pad;
 use super::public::sha256;
-use super::transport::Transport;
+use super::transport::TpmTransport;
 use super::transport::pause;
 use super::tss2;
-use super::turn::GRACE;
-use super::turn::Limit;
+use super::wire::Marshaller;
 use super::wire::NO_SESSIONS;
 use super::wire::Response;
 use super::wire::SESSIONS;
-use super::wire::Writer;
 use crate::Algorithm;
 use crate::asn1::two_numbers;
 use anchord_core::failure::system_reason;
@@ -70,9 +70,9 @@ pub(super) enum Root {
 impl Root {
     /// The `TPMT_PUBLIC`: name hash SHA-256; fixed to this TPM and parent, made by it, used with an authorization
     /// value that does not count towards the lockout, restricted to decryption; no policy; AES-128 in CFB mode.
-    fn template(self) -> Writer {
+    fn template(self) -> Marshaller {
         let kind = if self == Self::Ecc { 0x0023 } else { 0x0001 };
-        let common = Writer::new().u16(kind).u16(sha256()).u32(0x0003_0472).u16(0);
+        let common = Marshaller::new().u16(kind).u16(sha256()).u32(0x0003_0472).u16(0);
         let common = common.u16(0x0006).u16(128).u16(0x0043).u16(0x0010);
         match self {
             // P-256, no key derivation, an empty point.
@@ -84,16 +84,16 @@ impl Root {
 }
 
 /// One conversation with a TPM. Whatever it loaded is flushed when it ends, however it ends.
-pub(super) struct Client {
+pub(super) struct TpmClient {
     device: Device,
-    transport: Box<dyn Transport>,
+    transport: Box<dyn TpmTransport>,
     limit: Limit,
     loaded: Vec<u32>,
     is_broken: bool,
     counted: Option<u32>,
 }
 
-impl Client {
+impl TpmClient {
     /// Connects, and sees that a TPM 2.0 answers.
     ///
     /// The question is harmless on purpose. An emulator serves one connection at a time and reads what was sent on
@@ -104,13 +104,13 @@ impl Client {
         Ok(client)
     }
 
-    pub(super) fn over(device: &Device, transport: Box<dyn Transport>, limit: Limit) -> Self {
+    pub(super) fn over(device: &Device, transport: Box<dyn TpmTransport>, limit: Limit) -> Self {
         Self { device: device.clone(), transport, limit, loaded: Vec::new(), is_broken: false, counted: None }
     }
 
     /// Asks for one of the TPM's properties, how many wrong authorization values it has counted.
     pub(super) fn greet(&mut self) -> Result<(), Error> {
-        let body = Writer::new().u32(PROPERTIES).u32(LOCKOUT_COUNTER).u32(1);
+        let body = Marshaller::new().u32(PROPERTIES).u32(LOCKOUT_COUNTER).u32(1);
         let counted = self.ask(GET_CAPABILITY, NO_SESSIONS, body, |response| Some(counted(response)))?;
         self.counted = counted.map_err(|code| self.refused(GET_CAPABILITY, code))?;
         Ok(())
@@ -132,7 +132,7 @@ impl Client {
 
     /// The `TPMT_PUBLIC` of the key at a persistent handle.
     pub(super) fn read_public(&mut self, handle: u32) -> Result<Vec<u8>, Error> {
-        let area = self.ask(READ_PUBLIC, NO_SESSIONS, Writer::new().u32(handle), |response| {
+        let area = self.ask(READ_PUBLIC, NO_SESSIONS, Marshaller::new().u32(handle), |response| {
             response.rest.sized().map(<[u8]>::to_vec)
         })?;
         area.map_err(|code| match code {
@@ -148,7 +148,11 @@ impl Client {
 
     /// Loads a key file under the parent it names; if that is a hierarchy, under the first of `roots` that fits,
     /// which is returned with the key's handle.
-    pub(super) fn load(&mut self, file: &tss2::File, roots: &[Root]) -> Result<(u32, Option<Root>), Error> {
+    pub(super) fn load(
+        &mut self,
+        file: &tss2::TpmKeyFile,
+        roots: &[Root],
+    ) -> Result<(u32, Option<Root>), Error> {
         let parent = file.parent();
         if parent >> 24 == PERSISTENT {
             let handle = self.load_under(parent, file)?;
@@ -166,8 +170,8 @@ impl Client {
     }
 
     /// None if the key was not made under this parent.
-    fn load_under(&mut self, parent: u32, file: &tss2::File) -> Result<Option<u32>, Error> {
-        let body = Writer::new().u32(parent).password(&[]).bytes(file.private()).bytes(file.public());
+    fn load_under(&mut self, parent: u32, file: &tss2::TpmKeyFile) -> Result<Option<u32>, Error> {
+        let body = Marshaller::new().u32(parent).password(&[]).bytes(file.private()).bytes(file.public());
         match self.load_object(LOAD, body)? {
             Ok(handle) => Ok(Some(handle)),
             Err(code) if code.is_of_other_parent() => Ok(None),
@@ -180,13 +184,13 @@ impl Client {
 
     fn create_primary(&mut self, hierarchy: u32, root: Root) -> Result<u32, Error> {
         // No authorization value of its own and no data; the template; no outside info; no PCRs.
-        let body = Writer::new().u32(hierarchy).password(&[]).u16(4).u16(0).u16(0);
+        let body = Marshaller::new().u32(hierarchy).password(&[]).u16(4).u16(0).u16(0);
         let body = body.sized(root.template().as_slice()).u16(0).u32(0);
         self.load_object(CREATE_PRIMARY, body)?
             .map_err(|code| self.parent_refused(CREATE_PRIMARY, hierarchy, code))
     }
 
-    fn load_object(&mut self, command: Command, body: Writer) -> Result<Result<u32, Code>, Error> {
+    fn load_object(&mut self, command: Command, body: Marshaller) -> Result<Result<u32, Code>, Error> {
         let handle = self.ask(command, SESSIONS, body, |response| response.rest.u32())?;
         // Only handles of transient objects: nothing else may be flushed because of what a response says.
         match handle {
@@ -205,7 +209,7 @@ impl Client {
         public: &Public,
         digest: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        let body = Writer::new().u32(handle).password(auth).sized(digest);
+        let body = Marshaller::new().u32(handle).password(auth).sized(digest);
         let body = body.u16(public.scheme()).u16(sha256());
         // The ticket of a digest that the TPM did not make.
         let body = body.u16(HASH_CHECK).u32(NULL_HIERARCHY).u16(0);
@@ -228,7 +232,7 @@ impl Client {
         self.loaded.retain(|loaded| *loaded != handle);
         if !self.is_broken {
             self.limit.deadline = self.limit.deadline.max(Instant::now() + GRACE);
-            let _ = self.ask(FLUSH_CONTEXT, NO_SESSIONS, Writer::new().u32(handle), |_| Some(()));
+            let _ = self.ask(FLUSH_CONTEXT, NO_SESSIONS, Marshaller::new().u32(handle), |_| Some(()));
         }
     }
 
@@ -237,7 +241,7 @@ impl Client {
         &mut self,
         command: Command,
         tag: u16,
-        body: Writer,
+        body: Marshaller,
         read: impl Fn(&mut Response<'_>) -> Option<T>,
     ) -> Result<Result<T, Code>, Error> {
         let bytes = body.command(tag, command.1).ok_or_else(|| self.garbled(command))?;
@@ -317,7 +321,7 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for TpmClient {
     fn drop(&mut self) {
         while let Some(handle) = self.loaded.last().copied() {
             self.flush(handle);

@@ -6,20 +6,20 @@ use tokio::time::Instant;
 
 use super::Device;
 use super::Error;
-use super::client::Client;
 use super::client::Root;
+use super::client::TpmClient;
+use super::operation::Limit;
 use super::public::Public;
-use super::transport::Transport;
-use super::tss2::File;
-use super::turn::Limit;
+use super::transport::TpmTransport;
+use super::tss2::TpmKeyFile;
 use super::wire::HEADER;
 use super::wire::announced_size;
 
 /// A TPM that has said all it will ever say.
-struct Said(Vec<u8>);
+struct RecordedResponses(Vec<u8>);
 
 /// Reads as a socket is read.
-impl Transport for Said {
+impl TpmTransport for RecordedResponses {
     fn exchange(&mut self, _: &[u8], _: Instant) -> io::Result<Vec<u8>> {
         let header = self.0.get(..HEADER).ok_or(io::ErrorKind::UnexpectedEof)?;
         let size = announced_size(header).ok_or(io::ErrorKind::InvalidData)?;
@@ -35,16 +35,16 @@ impl Transport for Said {
 pub fn responses(bytes: &[u8]) {
     let Some((kind, said)) = bytes.split_first() else { return };
     // Its time is over, so that nothing is waited for.
-    let limit = Limit { deadline: Instant::now(), patience: super::turn::SIGNING };
-    let mut client = Client::over(&Device::default(), Box::new(Said(said.to_vec())), limit);
+    let limit = Limit { deadline: Instant::now(), patience: super::operation::SIGNING };
+    let mut client = TpmClient::over(&Device::default(), Box::new(RecordedResponses(said.to_vec())), limit);
     if let Err(error) = client.greet().and_then(|()| sign(&mut client, kind & 1 == 1)) {
         let _ = error.to_string();
     }
 }
 
-fn sign(client: &mut Client, is_file: bool) -> Result<(), Error> {
+fn sign(client: &mut TpmClient, is_file: bool) -> Result<(), Error> {
     let (handle, public) = if is_file {
-        let file = File::from_der(FILE)?;
+        let file = TpmKeyFile::from_der(FILE)?;
         let public = Public::parse(file.public_area())?.expect("the constant has a public area");
         (client.load(&file, &[Root::Ecc, Root::Rsa])?.0, public)
     } else {
@@ -55,7 +55,7 @@ fn sign(client: &mut Client, is_file: bool) -> Result<(), Error> {
 }
 
 /// What can be told of a key file without a TPM.
-pub(crate) fn public(file: &File) {
+pub(crate) fn public(file: &TpmKeyFile) {
     if let Ok(Some(public)) = Public::parse(file.public_area()).map_err(|error| error.to_string()) {
         assert!(!public.subject_public_key.is_empty() && public.width > 0);
     }

@@ -9,14 +9,14 @@ use ring::digest::digest;
 
 use super::Device;
 use super::Error;
-use super::Key;
+use super::KeyLocation;
 use super::address::PERSISTENT;
-use super::client::Client;
+use super::auth_memory::AuthUse;
 use super::client::Root;
-use super::memory::Use;
+use super::client::TpmClient;
+use super::operation;
 use super::public::Public;
 use super::tss2;
-use super::turn;
 use crate::Algorithm;
 use crate::SignFailure;
 use crate::SigningKey;
@@ -32,7 +32,7 @@ pub(super) struct TpmKey {
 }
 
 struct Opened {
-    key: Key,
+    key: KeyLocation,
     auth: Secret<Vec<u8>>,
     public: Public,
     /// Under which storage root key a file of a hierarchy can be loaded.
@@ -40,15 +40,19 @@ struct Opened {
 }
 
 impl TpmKey {
-    pub(super) fn open(device: &Device, key: &Key, auth: Option<&Secret<Vec<u8>>>) -> Result<Self, Error> {
+    pub(super) fn open(
+        device: &Device,
+        key: &KeyLocation,
+        auth: Option<&Secret<Vec<u8>>>,
+    ) -> Result<Self, Error> {
         let auth = auth_of(auth)?;
         let key = key.clone();
-        if let Key::File(file) = &key {
+        if let KeyLocation::File(file) = &key {
             // What the file itself says of the key needs no TPM.
             public_of(file)?;
         }
-        let opened = turn::run(device, turn::OPENING, move |device, limit| {
-            let mut client = Client::connect(device, limit)?;
+        let opened = operation::run(device, operation::OPENING, move |device, limit| {
+            let mut client = TpmClient::connect(device, limit)?;
             let (public, root) = find(&mut client, &key)?;
             Ok(Opened { key, auth, public, root })
         })?;
@@ -58,8 +62,8 @@ impl TpmKey {
     pub(super) fn sign_within(&self, patience: Duration, message: &[u8]) -> Result<Vec<u8>, Error> {
         let digest = digest(&SHA256, message).as_ref().to_vec();
         let opened = Arc::clone(&self.opened);
-        turn::run(&self.device, patience, move |device, limit| {
-            opened.sign(&mut Client::connect(device, limit)?, device, &digest)
+        operation::run(&self.device, patience, move |device, limit| {
+            opened.sign(&mut TpmClient::connect(device, limit)?, device, &digest)
         })
     }
 }
@@ -74,7 +78,7 @@ impl SigningKey for TpmKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
-        self.sign_within(turn::SIGNING, message).map_err(|error| SignFailure::new(&error))
+        self.sign_within(operation::SIGNING, message).map_err(|error| SignFailure::new(&error))
     }
 }
 
@@ -85,10 +89,10 @@ impl fmt::Debug for TpmKey {
             _ => "EC",
         };
         match &self.opened.key {
-            Key::Persistent(handle) => {
+            KeyLocation::Persistent(handle) => {
                 write!(formatter, "{kind} private key in the TPM at handle {handle:#010x}")
             }
-            Key::File(_) => write!(formatter, "{kind} private key in a file of the TPM's"),
+            KeyLocation::File(_) => write!(formatter, "{kind} private key in a file of the TPM's"),
         }
     }
 }
@@ -106,17 +110,17 @@ fn auth_of(auth: Option<&Secret<Vec<u8>>>) -> Result<Secret<Vec<u8>>, Error> {
     }
 }
 
-fn public_of(file: &tss2::File) -> Result<Public, Error> {
+fn public_of(file: &tss2::TpmKeyFile) -> Result<Public, Error> {
     Public::parse(file.public_area())?.ok_or(Error::KeyFile {
         what: "is damaged: its public part cannot be read",
         hint: "copy the file again, complete from the BEGIN line to the END line",
     })
 }
 
-fn find(client: &mut Client, key: &Key) -> Result<(Public, Option<Root>), Error> {
+fn find(client: &mut TpmClient, key: &KeyLocation) -> Result<(Public, Option<Root>), Error> {
     match key {
-        Key::File(file) => Ok((public_of(file)?, load(client, file, None)?.1)),
-        Key::Persistent(handle) => {
+        KeyLocation::File(file) => Ok((public_of(file)?, load(client, file, None)?.1)),
+        KeyLocation::Persistent(handle) => {
             let area = client.read_public(*handle)?;
             Ok((client.public(&area)?, None))
         }
@@ -124,7 +128,11 @@ fn find(client: &mut Client, key: &Key) -> Result<(Public, Option<Root>), Error>
 }
 
 /// Loads a key file, unless its parent has refused before.
-fn load(client: &mut Client, file: &tss2::File, root: Option<Root>) -> Result<(u32, Option<Root>), Error> {
+fn load(
+    client: &mut TpmClient,
+    file: &tss2::TpmKeyFile,
+    root: Option<Root>,
+) -> Result<(u32, Option<Root>), Error> {
     let parent = file.parent();
     let roots: &[Root] = match root {
         Some(Root::Ecc) => &[Root::Ecc],
@@ -136,14 +144,14 @@ fn load(client: &mut Client, file: &tss2::File, root: Option<Root>) -> Result<(u
     if parent >> 24 != PERSISTENT {
         return client.load(file, roots);
     }
-    Use::of_parent(&client.device(), parent).send(client, |client| client.load(file, roots))
+    AuthUse::of_parent(&client.device(), parent).send(client, |client| client.load(file, roots))
 }
 
 impl Opened {
-    fn sign(&self, client: &mut Client, device: &Device, digest: &[u8]) -> Result<Vec<u8>, Error> {
+    fn sign(&self, client: &mut TpmClient, device: &Device, digest: &[u8]) -> Result<Vec<u8>, Error> {
         let handle = match &self.key {
-            Key::File(file) => load(client, file, self.root)?.0,
-            Key::Persistent(handle) => {
+            KeyLocation::File(file) => load(client, file, self.root)?.0,
+            KeyLocation::Persistent(handle) => {
                 // Another key would sign what the certificate does not prove, and count this one's value as wrong.
                 if client.read_public(*handle)? != self.public.area {
                     return Err(Error::Replaced { device: device.clone(), handle: *handle });
@@ -152,7 +160,7 @@ impl Opened {
             }
         };
         let auth = self.auth.expose();
-        let signature = Use::of_key(&self.public.area, auth).send(client, |client| {
+        let signature = AuthUse::of_key(&self.public.area, auth).send(client, |client| {
             client.check_time_for_an_answer()?;
             client.sign(handle, auth, &self.public, digest)
         });

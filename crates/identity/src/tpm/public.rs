@@ -2,7 +2,7 @@
 //! (`TPMT_PUBLIC`; TPM 2.0 Library, Part 2, "Public Area Structures").
 
 use super::Error;
-use super::wire::Reader;
+use super::wire::Unmarshaller;
 use crate::Algorithm;
 use crate::asn1::two_numbers;
 use crate::asn1::without_zeros;
@@ -55,7 +55,7 @@ struct Scheme {
 impl Public {
     /// `Ok(None)` if `area` is no public area.
     pub(super) fn parse(area: &[u8]) -> Result<Option<Self>, Error> {
-        let mut reader = Reader::new(area);
+        let mut reader = Unmarshaller::new(area);
         let Some((kind, attributes)) = head(&mut reader) else { return Ok(None) };
         check_attributes(kind, attributes)?;
         let unique = match kind {
@@ -87,7 +87,7 @@ pub(super) fn sha256() -> u16 {
 }
 
 /// The type and the attributes; the hash of the name and the policy are passed over.
-fn head(reader: &mut Reader<'_>) -> Option<(u16, u32)> {
+fn head(reader: &mut Unmarshaller<'_>) -> Option<(u16, u32)> {
     let (kind, _name_hash, attributes) = (reader.u16()?, reader.u16()?, reader.u32()?);
     reader.sized()?;
     Some((kind, attributes))
@@ -118,7 +118,7 @@ fn check_attributes(kind: u16, attributes: u32) -> Result<(), Error> {
 
 impl Scheme {
     /// `TPMT_RSA_SCHEME` and `TPMT_ECC_SCHEME`: a hash follows all but two, ECDAA has a counter besides.
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut Unmarshaller<'_>) -> Option<Self> {
         let algorithm = reader.u16()?;
         let hash = if matches!(algorithm, ALG_NULL | ALG_RSAES) { ALG_NULL } else { reader.u16()? };
         if algorithm == ALG_ECDAA {
@@ -144,14 +144,14 @@ impl Scheme {
 }
 
 /// `TPMT_SYM_DEF_OBJECT`, of which only keys that protect others have more than `TPM_ALG_NULL`.
-fn skip_symmetric(reader: &mut Reader<'_>) -> Option<()> {
+fn skip_symmetric(reader: &mut Unmarshaller<'_>) -> Option<()> {
     if reader.u16()? != ALG_NULL {
         reader.bytes(4)?;
     }
     Some(())
 }
 
-fn rsa(reader: &mut Reader<'_>) -> Result<Option<Unique>, Error> {
+fn rsa(reader: &mut Unmarshaller<'_>) -> Result<Option<Unique>, Error> {
     let Some((scheme, exponent, modulus)) = rsa_parts(reader) else { return Ok(None) };
     let modulus = without_zeros(modulus);
     if modulus.len() < 256 {
@@ -169,13 +169,13 @@ fn rsa(reader: &mut Reader<'_>) -> Result<Option<Unique>, Error> {
     }))
 }
 
-fn rsa_parts<'a>(reader: &mut Reader<'a>) -> Option<(Scheme, u32, &'a [u8])> {
+fn rsa_parts<'a>(reader: &mut Unmarshaller<'a>) -> Option<(Scheme, u32, &'a [u8])> {
     skip_symmetric(reader)?;
     let (scheme, _bits) = (Scheme::read(reader)?, reader.u16()?);
     Some((scheme, reader.u32()?, reader.sized()?))
 }
 
-fn ecc(reader: &mut Reader<'_>) -> Result<Option<Unique>, Error> {
+fn ecc(reader: &mut Unmarshaller<'_>) -> Result<Option<Unique>, Error> {
     let Some((scheme, curve, x, y)) = ecc_parts(reader) else { return Ok(None) };
     // TPM_ECC_NIST_P256, _P384 and _P521
     let width = match curve {
@@ -198,7 +198,7 @@ fn ecc(reader: &mut Reader<'_>) -> Result<Option<Unique>, Error> {
     }))
 }
 
-fn ecc_parts<'a>(reader: &mut Reader<'a>) -> Option<(Scheme, u16, &'a [u8], &'a [u8])> {
+fn ecc_parts<'a>(reader: &mut Unmarshaller<'a>) -> Option<(Scheme, u16, &'a [u8], &'a [u8])> {
     skip_symmetric(reader)?;
     let (scheme, curve) = (Scheme::read(reader)?, reader.u16()?);
     // The scheme of key derivation is made like one of signing: an algorithm, and a hash unless it is none.

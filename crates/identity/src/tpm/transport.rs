@@ -29,20 +29,20 @@ use tokio::time::Instant;
 
 use super::Device;
 use super::Error;
-use super::turn::Limit;
+use super::operation::Limit;
 use super::wire::HEADER;
 use super::wire::MAX_SIZE;
 use super::wire::announced_size;
 use anchord_core::failure::system_reason;
 
 /// A way to a TPM that is open.
-pub(super) trait Transport: Send {
+pub(super) trait TpmTransport: Send {
     /// Sends one command and waits for its response, both whole. After an error the way is of no more use.
     fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>>;
 }
 
 impl Device {
-    pub(super) fn connect(&self, limit: Limit) -> Result<Box<dyn Transport>, Error> {
+    pub(super) fn connect(&self, limit: Limit) -> Result<Box<dyn TpmTransport>, Error> {
         let unreachable = |source: io::Error| match source.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => limit.passed(self),
             _ => Error::Unreachable { device: self.clone(), source: system_reason(&source) },
@@ -51,11 +51,11 @@ impl Device {
             Self::Character(path) => self.open(path, unreachable),
             Self::Tcp { host, port } => {
                 let stream = tcp(host, *port, limit.deadline).map_err(unreachable)?;
-                Ok(Box::new(Socket(stream)))
+                Ok(Box::new(SocketTransport(stream)))
             }
             Self::Unix(path) => {
                 let stream = unix(path, limit.deadline).map_err(unreachable)?;
-                Ok(Box::new(Socket(stream)))
+                Ok(Box::new(SocketTransport(stream)))
             }
         }
     }
@@ -64,7 +64,7 @@ impl Device {
         &self,
         path: &Path,
         unreachable: impl Fn(io::Error) -> Error,
-    ) -> Result<Box<dyn Transport>, Error> {
+    ) -> Result<Box<dyn TpmTransport>, Error> {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) fits into its argument");
         // Opening what is no device can have effects (a FIFO, a file); so the kind comes first.
         let metadata = fs_err::metadata(path).map_err(&unreachable)?;
@@ -72,14 +72,14 @@ impl Device {
             return Err(Error::NotADevice { device: self.clone() });
         }
         let file = fs_err::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-        Ok(Box::new(Character(file.map_err(unreachable)?)))
+        Ok(Box::new(DeviceTransport(file.map_err(unreachable)?)))
     }
 }
 
-struct Character(fs_err::File);
+struct DeviceTransport(fs_err::File);
 
 /// A TPM's driver takes a command in one write and gives its response in one read (Linux, `tpm-dev-common.c`).
-impl Transport for Character {
+impl TpmTransport for DeviceTransport {
     fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
         if self.0.write(command)? != command.len() {
             return Err(io::ErrorKind::WriteZero.into());
@@ -93,14 +93,14 @@ impl Transport for Character {
 }
 
 /// The time-outs of a socket are those of each read and write, so they are set anew for what is left.
-trait Stream: Read + Write + Send + AsFd {}
+trait SocketStream: Read + Write + Send + AsFd {}
 
-impl Stream for TcpStream {}
-impl Stream for UnixStream {}
+impl SocketStream for TcpStream {}
+impl SocketStream for UnixStream {}
 
-struct Socket<S>(S);
+struct SocketTransport<S>(S);
 
-impl<S: Stream> Transport for Socket<S> {
+impl<S: SocketStream> TpmTransport for SocketTransport<S> {
     fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
         limit(&self.0, deadline)?;
         self.0.write_all(command)?;
@@ -113,7 +113,7 @@ impl<S: Stream> Transport for Socket<S> {
     }
 }
 
-impl<S: Stream> Socket<S> {
+impl<S: SocketStream> SocketTransport<S> {
     fn fill(&mut self, mut buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
         while !buffer.is_empty() {
             limit(&self.0, deadline)?;

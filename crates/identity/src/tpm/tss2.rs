@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Error;
 use super::address::PERSISTENT;
-use super::wire::Reader;
+use super::wire::Unmarshaller;
 use crate::asn1::Element;
 use crate::asn1::INTEGER;
 use crate::asn1::OBJECT_IDENTIFIER;
@@ -40,14 +40,14 @@ const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to t
 ///
 /// The private part is a secret that only that TPM can read, so it is not kept as one here.
 #[derive(Clone, PartialEq, Eq)]
-pub struct File {
+pub struct TpmKeyFile {
     rsa_parent: bool,
     parent: u32,
     public: Vec<u8>,
     private: Vec<u8>,
 }
 
-impl File {
+impl TpmKeyFile {
     /// Reads the content of the PEM section.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         let damaged = Error::KeyFile { what: "is damaged", hint: COPY_AGAIN };
@@ -56,7 +56,9 @@ impl File {
         if key.tag != SEQUENCE {
             return Err(Error::KeyFile { what: "holds no TPM key", hint: COPY_AGAIN });
         }
-        Members::read(key.content).ok_or(Error::KeyFile { what: "is damaged", hint: COPY_AGAIN })?.check()
+        KeyFileMembers::read(key.content)
+            .ok_or(Error::KeyFile { what: "is damaged", hint: COPY_AGAIN })?
+            .check()
     }
 
     /// Whether the primary key above it is RSA.
@@ -85,10 +87,10 @@ impl File {
     }
 }
 
-impl fmt::Debug for File {
+impl fmt::Debug for TpmKeyFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("File")
+            .debug_struct("TpmKeyFile")
             .field("parent", &format_args!("{:#010x}", self.parent))
             .finish_non_exhaustive()
     }
@@ -96,7 +98,7 @@ impl fmt::Debug for File {
 
 /// The members of `TPMKey` as they stand.
 #[derive(Default)]
-struct Members<'a> {
+struct KeyFileMembers<'a> {
     kind: &'a [u8],
     has_policy: bool,
     rsa_parent: bool,
@@ -104,7 +106,7 @@ struct Members<'a> {
     strings: Vec<&'a [u8]>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> KeyFileMembers<'a> {
     fn read(mut rest: &'a [u8]) -> Option<Self> {
         let mut members = Self::default();
         while !rest.is_empty() {
@@ -122,7 +124,7 @@ impl<'a> Members<'a> {
         Some(members)
     }
 
-    fn check(self) -> Result<File, Error> {
+    fn check(self) -> Result<TpmKeyFile, Error> {
         let wrong = |what, hint| Err(Error::KeyFile { what, hint });
         match self.kind.strip_prefix(TYPES) {
             Some([3]) => {}
@@ -153,13 +155,18 @@ impl<'a> Members<'a> {
         if !is_sized(public) || !is_sized(private) || public.len() + private.len() > MAX_PARTS {
             return wrong("is damaged", COPY_AGAIN);
         }
-        Ok(File { rsa_parent: self.rsa_parent, parent, public: public.to_vec(), private: private.to_vec() })
+        Ok(TpmKeyFile {
+            rsa_parent: self.rsa_parent,
+            parent,
+            public: public.to_vec(),
+            private: private.to_vec(),
+        })
     }
 }
 
 /// Whether it is one `TPM2B` and nothing else.
 fn is_sized(bytes: &[u8]) -> bool {
-    let mut reader = Reader::new(bytes);
+    let mut reader = Unmarshaller::new(bytes);
     reader.sized().is_some_and(|content| !content.is_empty()) && reader.is_empty()
 }
 

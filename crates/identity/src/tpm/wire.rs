@@ -20,9 +20,9 @@ const PASSWORD_SESSION: u32 = 0x4000_0009;
 
 /// A structure under construction, overwritten when dropped because it may hold an authorization value.
 #[derive(Default)]
-pub(super) struct Writer(Zeroizing<Vec<u8>>);
+pub(super) struct Marshaller(Zeroizing<Vec<u8>>);
 
-impl Writer {
+impl Marshaller {
     pub(super) fn new() -> Self {
         // As large as it can get, for a buffer that grows leaves copies behind.
         Self(Zeroizing::new(Vec::with_capacity(MAX_SIZE)))
@@ -76,9 +76,9 @@ impl Writer {
 
 /// What is left of a structure that is being read. Every method is `None` once it is too short.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(super) struct Unmarshaller<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Unmarshaller<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -112,12 +112,12 @@ impl<'a> Reader<'a> {
 pub(super) struct Response<'a> {
     pub(super) tag: u16,
     pub(super) code: u32,
-    pub(super) rest: Reader<'a>,
+    pub(super) rest: Unmarshaller<'a>,
 }
 
 impl<'a> Response<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Unmarshaller::new(bytes);
         let (tag, size, code) = (reader.u16()?, reader.u32()?, reader.u32()?);
         (usize::try_from(size) == Ok(bytes.len())).then_some(Self { tag, code, rest: reader })
     }
@@ -125,7 +125,7 @@ impl<'a> Response<'a> {
 
 /// The size that a response's header says, if a response may have it.
 pub(super) fn announced_size(header: &[u8]) -> Option<usize> {
-    let mut reader = Reader::new(header);
+    let mut reader = Unmarshaller::new(header);
     reader.u16()?;
     let size = usize::try_from(reader.u32()?).ok()?;
     (HEADER..=MAX_SIZE).contains(&size).then_some(size)

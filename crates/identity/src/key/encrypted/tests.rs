@@ -103,7 +103,7 @@ fn no_wrong_passphrase_of_a_thousand_is_taken_for_a_damaged_file() {
     for number in 0..1000_u32 {
         let passphrase = Secret::new(number.to_string().into_bytes());
 
-        assert_eq!(encrypted.decrypt(&passphrase).unwrap_err(), Fault::WrongPassphrase);
+        assert_eq!(encrypted.decrypt(&passphrase).unwrap_err(), DecryptionFault::WrongPassphrase);
     }
 }
 
@@ -191,7 +191,7 @@ fn a_file_that_is_cut_or_continued_is_damaged() {
     longer.push(0);
 
     for damaged in [&der[..der.len() - 1], &longer, &[], b"\x30\x00"] {
-        assert_eq!(Encrypted::parse(damaged).unwrap_err(), Fault::Malformed);
+        assert_eq!(Encrypted::parse(damaged).unwrap_err(), DecryptionFault::Malformed);
     }
 }
 

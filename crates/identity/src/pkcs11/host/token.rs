@@ -21,28 +21,28 @@ use ring::digest;
 
 use super::describe;
 use super::name_of;
-use crate::pkcs11::protocol::Answer;
 use crate::pkcs11::protocol::Bytes;
-use crate::pkcs11::protocol::Fault;
-use crate::pkcs11::protocol::KeyKind;
 use crate::pkcs11::protocol::KeyName;
 use crate::pkcs11::protocol::MAX_OBJECTS;
+use crate::pkcs11::protocol::ModuleFault;
 use crate::pkcs11::protocol::Object;
 use crate::pkcs11::protocol::ObjectClass;
 use crate::pkcs11::protocol::PinOutcome;
-use crate::pkcs11::protocol::Place;
-use crate::pkcs11::protocol::Task;
+use crate::pkcs11::protocol::TokenKeyType;
+use crate::pkcs11::protocol::TokenOperation;
+use crate::pkcs11::protocol::TokenResponse;
+use crate::pkcs11::protocol::TokenSlot;
 use anchord_core::secret::Secret;
 
 /// What a worker keeps between two requests.
 #[derive(Default)]
-pub(super) struct View {
-    open: Option<Open>,
+pub(super) struct TokenWorker {
+    open: Option<OpenSession>,
 }
 
-struct Open {
+struct OpenSession {
     session: Session,
-    place: Place,
+    place: TokenSlot,
     has_logged_in: bool,
     /// The PIN that did it.
     pin: Option<Secret<Vec<u8>>>,
@@ -58,21 +58,21 @@ pub(super) struct Login<'a> {
 }
 
 /// Why a step failed: the session is of no use any more, or for good.
-enum Stop {
+enum StepFailure {
     Lost(String),
-    Fault(Fault),
+    Fault(ModuleFault),
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
+impl From<ModuleFault> for StepFailure {
+    fn from(fault: ModuleFault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl From<CryptokiError> for Stop {
+impl From<CryptokiError> for StepFailure {
     fn from(error: CryptokiError) -> Self {
         let text = describe(&error);
-        let CryptokiError::Pkcs11(code, _) = error else { return Self::Fault(Fault::Failed(text)) };
+        let CryptokiError::Pkcs11(code, _) = error else { return Self::Fault(ModuleFault::Failed(text)) };
         match code {
             RvError::SessionHandleInvalid
             | RvError::SessionClosed
@@ -87,24 +87,24 @@ impl From<CryptokiError> for Stop {
             | RvError::KeyHandleInvalid
             | RvError::ObjectHandleInvalid => Self::Lost(text),
             RvError::MechanismInvalid | RvError::KeyTypeInconsistent | RvError::KeyFunctionNotPermitted => {
-                Self::Fault(Fault::Mechanism(text))
+                Self::Fault(ModuleFault::Mechanism(text))
             }
-            _ => Self::Fault(Fault::Failed(text)),
+            _ => Self::Fault(ModuleFault::Failed(text)),
         }
     }
 }
 
-impl View {
+impl TokenWorker {
     /// Does what is asked; a session that was lost is opened again, once, unless it was lost over a PIN: the token may
     /// have counted that, and is not given it twice in one breath.
     pub(super) fn perform(
         &mut self,
         module: &Pkcs11,
-        task: &Task,
+        task: &TokenOperation,
         login: &mut Login<'_>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<TokenResponse, ModuleFault> {
         let mut result = self.attempt(module, task, login);
-        if matches!(result, Err(Stop::Lost(_))) && login.outcome != PinOutcome::Unknown {
+        if matches!(result, Err(StepFailure::Lost(_))) && login.outcome != PinOutcome::Unknown {
             self.open = None;
             result = self.attempt(module, task, login);
         }
@@ -112,35 +112,40 @@ impl View {
             // Whatever went wrong may have left something half done in it.
             self.open = None;
             match stop {
-                Stop::Lost(why) if login.outcome == PinOutcome::Unknown => Fault::Failed(why),
-                Stop::Lost(why) => Fault::Lost(why),
-                Stop::Fault(fault) => fault,
+                StepFailure::Lost(why) if login.outcome == PinOutcome::Unknown => ModuleFault::Failed(why),
+                StepFailure::Lost(why) => ModuleFault::Lost(why),
+                StepFailure::Fault(fault) => fault,
             }
         })
     }
 
-    fn attempt(&mut self, module: &Pkcs11, task: &Task, login: &mut Login<'_>) -> Result<Answer, Stop> {
+    fn attempt(
+        &mut self,
+        module: &Pkcs11,
+        task: &TokenOperation,
+        login: &mut Login<'_>,
+    ) -> Result<TokenResponse, StepFailure> {
         let Some(place) = task.place() else {
-            return Err(Fault::Failed("a task without a token".into()).into());
+            return Err(ModuleFault::Failed("a task without a token".into()).into());
         };
         let open = self.open_at(module, place)?;
         match task {
-            Task::Tokens => Err(Fault::Failed("a task without a token".into()).into()),
-            Task::Find { class, id, label, login: wanted, .. } => {
+            TokenOperation::Tokens => Err(ModuleFault::Failed("a task without a token".into()).into()),
+            TokenOperation::Find { class, id, label, login: wanted, .. } => {
                 if *wanted {
                     open.log_in(module, login)?;
                 }
-                Ok(Answer::Objects(open.find(*class, id.as_ref(), label.as_deref())?))
+                Ok(TokenResponse::Objects(open.find(*class, id.as_ref(), label.as_deref())?))
             }
-            Task::Sign { key, message, .. } => {
+            TokenOperation::Sign { key, message, .. } => {
                 open.log_in(module, login)?;
-                Ok(Answer::Signature(Bytes(open.sign(module, key, &message.0, login)?)))
+                Ok(TokenResponse::Signature(Bytes(open.sign(module, key, &message.0, login)?)))
             }
         }
     }
 
     /// The session with the token of this name; another one may be in its slot by now.
-    fn open_at(&mut self, module: &Pkcs11, place: &Place) -> Result<&mut Open, Stop> {
+    fn open_at(&mut self, module: &Pkcs11, place: &TokenSlot) -> Result<&mut OpenSession, StepFailure> {
         if self.open.as_ref().is_some_and(|open| open.place != *place) {
             self.open = None;
         }
@@ -149,11 +154,11 @@ impl View {
             empty => {
                 let slot = slot(place)?;
                 if name_of(&module.get_token_info(slot)?) != place.token {
-                    return Err(Fault::TokenGone.into());
+                    return Err(ModuleFault::TokenGone.into());
                 }
                 let session = module.open_ro_session(slot)?;
                 let place = place.clone();
-                Ok(empty.insert(Open {
+                Ok(empty.insert(OpenSession {
                     session,
                     place,
                     has_logged_in: false,
@@ -165,14 +170,14 @@ impl View {
     }
 }
 
-fn slot(place: &Place) -> Result<Slot, Stop> {
-    Slot::try_from(place.slot).map_err(|_| Fault::TokenGone.into())
+fn slot(place: &TokenSlot) -> Result<Slot, StepFailure> {
+    Slot::try_from(place.slot).map_err(|_| ModuleFault::TokenGone.into())
 }
 
-impl Open {
+impl OpenSession {
     /// Logs in where the token wants it and nobody has yet. Who comes with another PIN than the one that was taken has to
     /// prove his own: a wrong one would work until the token is lost and then be all there is.
-    fn log_in(&mut self, module: &Pkcs11, login: &mut Login<'_>) -> Result<(), Stop> {
+    fn log_in(&mut self, module: &Pkcs11, login: &mut Login<'_>) -> Result<(), StepFailure> {
         if self.has_logged_in && self.pin.as_ref() == login.pin {
             return Ok(());
         }
@@ -190,9 +195,9 @@ impl Open {
     }
 
     /// The only place where a PIN is given to a token.
-    fn try_pin(&self, user: UserType, token: &TokenInfo, login: &mut Login<'_>) -> Result<(), Stop> {
+    fn try_pin(&self, user: UserType, token: &TokenInfo, login: &mut Login<'_>) -> Result<(), StepFailure> {
         let has_own_pin = token.protected_authentication_path();
-        let pin = if has_own_pin { None } else { Some(login.pin.ok_or(Fault::PinNeeded)?) };
+        let pin = if has_own_pin { None } else { Some(login.pin.ok_or(ModuleFault::PinNeeded)?) };
         may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
         login.outcome = PinOutcome::Unknown;
         let tried = match pin {
@@ -204,10 +209,10 @@ impl Open {
             // By an earlier session of this process: a login is the token's, not the session's (PKCS#11 3.1, 5.6.8).
             Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => (PinOutcome::Untried, Ok(())),
             Err(CryptokiError::Pkcs11(RvError::PinLocked, _)) => {
-                (PinOutcome::Refused, Err(Fault::PinLocked.into()))
+                (PinOutcome::Refused, Err(ModuleFault::PinLocked.into()))
             }
             Err(error) if is_refusal(&error) => {
-                (PinOutcome::Refused, Err(Fault::PinRefused(describe(&error)).into()))
+                (PinOutcome::Refused, Err(ModuleFault::PinRefused(describe(&error)).into()))
             }
             Err(error) => (PinOutcome::Unknown, Err(error.into())),
         };
@@ -215,7 +220,12 @@ impl Open {
         result
     }
 
-    fn find(&self, class: ObjectClass, id: Option<&Bytes>, label: Option<&str>) -> Result<Vec<Object>, Stop> {
+    fn find(
+        &self,
+        class: ObjectClass,
+        id: Option<&Bytes>,
+        label: Option<&str>,
+    ) -> Result<Vec<Object>, StepFailure> {
         let mut template = match class {
             ObjectClass::Certificate => vec![
                 Attribute::Class(CryptokiClass::CERTIFICATE),
@@ -228,12 +238,12 @@ impl Open {
         template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
         let handles = self.session.find_objects(&template)?;
         if handles.len() > MAX_OBJECTS {
-            return Err(Fault::TooMany.into());
+            return Err(ModuleFault::TooMany.into());
         }
         handles.into_iter().map(|handle| self.read(class, handle)).collect()
     }
 
-    fn read(&self, class: ObjectClass, handle: ObjectHandle) -> Result<Object, Stop> {
+    fn read(&self, class: ObjectClass, handle: ObjectHandle) -> Result<Object, StepFailure> {
         let mut object = Object::default();
         let always = [AttributeType::Label, AttributeType::Id];
         let more: &[AttributeType] = match class {
@@ -252,9 +262,9 @@ impl Open {
         for wanted in always.iter().chain(more) {
             match self.session.get_attributes(handle, &[*wanted]) {
                 Ok(found) => found.into_iter().for_each(|attribute| object.take(attribute)),
-                Err(error) => match Stop::from(error) {
-                    lost @ Stop::Lost(_) => return Err(lost),
-                    Stop::Fault(_) => {}
+                Err(error) => match StepFailure::from(error) {
+                    lost @ StepFailure::Lost(_) => return Err(lost),
+                    StepFailure::Fault(_) => {}
                 },
             }
         }
@@ -267,7 +277,7 @@ impl Open {
         key: &KeyName,
         message: &[u8],
         login: &mut Login<'_>,
-    ) -> Result<Vec<u8>, Stop> {
+    ) -> Result<Vec<u8>, StepFailure> {
         let handle = self.handle(key)?;
         let digest = digest::digest(&digest::SHA256, message);
         if key.always_authenticate {
@@ -275,14 +285,14 @@ impl Open {
         }
         match key.kind {
             // Not CKM_ECDSA_SHA256, which many modules lack; the digest is ours in any case.
-            KeyKind::Ec => Ok(self.session.sign(&Mechanism::Ecdsa, handle, digest.as_ref())?),
-            KeyKind::Rsa => match self.session.sign(&Mechanism::Sha256RsaPkcs, handle, message) {
+            TokenKeyType::Ec => Ok(self.session.sign(&Mechanism::Ecdsa, handle, digest.as_ref())?),
+            TokenKeyType::Rsa => match self.session.sign(&Mechanism::Sha256RsaPkcs, handle, message) {
                 Err(CryptokiError::Pkcs11(RvError::MechanismInvalid, _)) => {
                     Ok(self.session.sign(&Mechanism::RsaPkcs, handle, &digest_info(digest.as_ref()))?)
                 }
                 signed => Ok(signed?),
             },
-            KeyKind::Other => Err(Fault::Mechanism("the key is neither RSA nor EC".into()).into()),
+            TokenKeyType::Other => Err(ModuleFault::Mechanism("the key is neither RSA nor EC".into()).into()),
         }
     }
 
@@ -292,15 +302,15 @@ impl Open {
         &self,
         module: &Pkcs11,
         handle: ObjectHandle,
-        kind: KeyKind,
+        kind: TokenKeyType,
         message: &[u8],
         login: &mut Login<'_>,
-    ) -> Result<Vec<u8>, Stop> {
+    ) -> Result<Vec<u8>, StepFailure> {
         let digest = digest::digest(&digest::SHA256, message);
         let ways: &[(Mechanism<'_>, &[u8])] = match kind {
-            KeyKind::Rsa => &[(Mechanism::Sha256RsaPkcs, message)],
-            KeyKind::Ec => &[(Mechanism::EcdsaSha256, message), (Mechanism::Ecdsa, digest.as_ref())],
-            KeyKind::Other => &[],
+            TokenKeyType::Rsa => &[(Mechanism::Sha256RsaPkcs, message)],
+            TokenKeyType::Ec => &[(Mechanism::EcdsaSha256, message), (Mechanism::Ecdsa, digest.as_ref())],
+            TokenKeyType::Other => &[],
         };
         let token = module.get_token_info(slot(&self.place)?)?;
         for (mechanism, data) in ways {
@@ -321,10 +331,10 @@ impl Open {
             }
             return Ok(self.session.sign_final()?);
         }
-        Err(Fault::Mechanism("the token signs with this key in one part alone".into()).into())
+        Err(ModuleFault::Mechanism("the token signs with this key in one part alone".into()).into())
     }
 
-    fn handle(&mut self, key: &KeyName) -> Result<ObjectHandle, Stop> {
+    fn handle(&mut self, key: &KeyName) -> Result<ObjectHandle, StepFailure> {
         if let Some(handle) = self.keys.get(key) {
             return Ok(*handle);
         }
@@ -332,27 +342,27 @@ impl Open {
         template.extend((!key.id.is_empty()).then(|| Attribute::Id(key.id.0.clone())));
         template.extend((!key.label.is_empty()).then(|| Attribute::Label(key.label.as_bytes().to_vec())));
         match key.kind {
-            KeyKind::Rsa => template.push(Attribute::KeyType(KeyType::RSA)),
-            KeyKind::Ec => template.push(Attribute::KeyType(KeyType::EC)),
-            KeyKind::Other => {}
+            TokenKeyType::Rsa => template.push(Attribute::KeyType(KeyType::RSA)),
+            TokenKeyType::Ec => template.push(Attribute::KeyType(KeyType::EC)),
+            TokenKeyType::Other => {}
         }
         let found = self.session.find_objects(&template)?;
-        let handle = *found.first().ok_or(Fault::KeyGone)?;
+        let handle = *found.first().ok_or(ModuleFault::KeyGone)?;
         self.keys.insert(key.clone(), handle);
         Ok(handle)
     }
 }
 
 /// Whether a wrong PIN would do no lasting harm (PKCS#11 3.1, 3.2: the flags of `CK_TOKEN_INFO`).
-fn may_be_tried(token: &TokenInfo, careful: bool) -> Result<(), Fault> {
+fn may_be_tried(token: &TokenInfo, careful: bool) -> Result<(), ModuleFault> {
     if token.user_pin_locked() {
-        return Err(Fault::PinLocked);
+        return Err(ModuleFault::PinLocked);
     }
     if token.user_pin_final_try() {
-        return Err(Fault::PinFinalTry);
+        return Err(ModuleFault::PinFinalTry);
     }
     if careful && token.user_pin_count_low() {
-        return Err(Fault::PinUncertain);
+        return Err(ModuleFault::PinUncertain);
     }
     Ok(())
 }
@@ -388,9 +398,9 @@ impl Object {
             Attribute::Label(label) => self.label = String::from_utf8_lossy(&label).into_owned(),
             Attribute::Id(id) => self.id = Bytes(id),
             Attribute::Value(value) => self.value = Bytes(value),
-            Attribute::KeyType(KeyType::RSA) => self.kind = Some(KeyKind::Rsa),
-            Attribute::KeyType(KeyType::EC) => self.kind = Some(KeyKind::Ec),
-            Attribute::KeyType(_) => self.kind = Some(KeyKind::Other),
+            Attribute::KeyType(KeyType::RSA) => self.kind = Some(TokenKeyType::Rsa),
+            Attribute::KeyType(KeyType::EC) => self.kind = Some(TokenKeyType::Ec),
+            Attribute::KeyType(_) => self.kind = Some(TokenKeyType::Other),
             Attribute::Modulus(modulus) => self.modulus = Bytes(modulus),
             Attribute::PublicExponent(exponent) => self.exponent = Bytes(exponent),
             Attribute::EcParams(curve) => self.curve = Bytes(curve),

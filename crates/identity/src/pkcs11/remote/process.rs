@@ -28,9 +28,9 @@ use rustix::process::WaitOptions;
 use super::variables;
 use crate::pkcs11::pins::lock;
 use crate::pkcs11::protocol;
-use crate::pkcs11::protocol::Reply;
-use crate::pkcs11::protocol::Request;
-use crate::pkcs11::protocol::Task;
+use crate::pkcs11::protocol::HostReply;
+use crate::pkcs11::protocol::HostRequest;
+use crate::pkcs11::protocol::TokenOperation;
 use anchord_core::secret::Secret;
 
 /// Below the 5 s after which an identity counts as hanging, so that the message is the one that says more.
@@ -43,14 +43,14 @@ const HANGING: u32 = 3;
 /// How the process that holds a module is started.
 #[derive(Clone)]
 pub struct Launcher {
-    start: Arc<Start>,
+    start: Arc<StartProcess>,
     patience: Duration,
 }
 
-type Start = dyn Fn(&Path) -> io::Result<Started> + Send + Sync;
+type StartProcess = dyn Fn(&Path) -> io::Result<StartedProcess> + Send + Sync;
 
 /// The daemon's end of the socket, and the process at the other one.
-pub(super) struct Started {
+pub(super) struct StartedProcess {
     pub(super) stream: UnixStream,
     pub(super) child: Option<Child>,
 }
@@ -100,7 +100,7 @@ impl Launcher {
 
     #[cfg(all(test, feature = "pkcs11"))]
     pub(in crate::pkcs11) fn script(start: impl Fn() -> UnixStream + Send + Sync + 'static) -> Self {
-        let start = move |_: &Path| Ok(Started { stream: start(), child: None });
+        let start = move |_: &Path| Ok(StartedProcess { stream: start(), child: None });
         Self { start: Arc::new(start), patience: PATIENCE }
     }
 }
@@ -113,13 +113,13 @@ impl fmt::Debug for Launcher {
 
 /// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
 /// Its stderr is not kept: a module may print there whatever it was given.
-fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<Started> {
+fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<StartedProcess> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("anchord").arg("pkcs11-host").arg(module).process_group(0);
     command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
     command.env_clear().envs(variables.iter().cloned());
-    Ok(Started { stream: ours, child: Some(command.spawn()?) })
+    Ok(StartedProcess { stream: ours, child: Some(command.spawn()?) })
 }
 
 /// A process that was started; ended when dropped.
@@ -127,13 +127,13 @@ pub(super) struct Process {
     stream: UnixStream,
     /// Held while a request is written.
     writing: Mutex<()>,
-    mail: Arc<Mutex<Mail>>,
+    pending: Arc<Mutex<PendingReplies>>,
     next: AtomicU64,
 }
 
 #[derive(Default)]
-struct Mail {
-    expected: HashMap<u64, mpsc::SyncSender<Reply>>,
+struct PendingReplies {
+    expected: HashMap<u64, mpsc::SyncSender<HostReply>>,
     answered: u64,
     /// How the process ended, as soon as it has.
     end: Option<String>,
@@ -141,7 +141,7 @@ struct Mail {
 
 /// Why there is no reply.
 #[derive(Debug)]
-pub(super) enum Unanswered {
+pub(super) enum NoReply {
     /// The process has ended, in this way.
     Ended(String),
     /// The process lives and says nothing, for long.
@@ -150,35 +150,35 @@ pub(super) enum Unanswered {
 
 impl Process {
     pub(super) fn start(launcher: &Launcher, module: &Path) -> io::Result<Self> {
-        let mail = Arc::new(Mutex::new(Mail::default()));
-        let (start, module, box_of_holder) =
-            (Arc::clone(&launcher.start), module.to_owned(), Arc::clone(&mail));
+        let pending = Arc::new(Mutex::new(PendingReplies::default()));
+        let (start, module, for_thread) =
+            (Arc::clone(&launcher.start), module.to_owned(), Arc::clone(&pending));
         let (starting, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("pkcs11".into());
-        thread.spawn(move || hold(&*start, &module, &starting, &box_of_holder))?;
+        thread.spawn(move || hold(&*start, &module, &starting, &for_thread))?;
         let stream =
             started.recv().map_err(|_| io::Error::other("the thread that starts it has ended"))??;
         stream.set_write_timeout(Some(launcher.patience))?;
-        Ok(Self { stream, writing: Mutex::default(), mail, next: AtomicU64::new(1) })
+        Ok(Self { stream, writing: Mutex::default(), pending, next: AtomicU64::new(1) })
     }
 
     pub(super) fn ask(
         &self,
-        task: &Task,
+        task: &TokenOperation,
         pin: Option<&Secret<Vec<u8>>>,
         careful: bool,
         patience: Duration,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<HostReply, NoReply> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = mpsc::sync_channel(1);
         {
-            let mut mail = lock(&self.mail);
-            if let Some(how) = &mail.end {
-                return Err(Unanswered::Ended(how.clone()));
+            let mut pending = lock(&self.pending);
+            if let Some(how) = &pending.end {
+                return Err(NoReply::Ended(how.clone()));
             }
-            mail.expected.insert(number, sender);
+            pending.expected.insert(number, sender);
         }
-        let request = Request { number, task: task.clone(), careful };
+        let request = HostRequest { number, task: task.clone(), careful };
         let writing = lock(&self.writing);
         if protocol::write(&mut &self.stream, &request, pin).is_err() {
             // Half a request may be on its way: nothing after it would be understood.
@@ -187,20 +187,20 @@ impl Process {
         drop(writing);
         match reply.recv_timeout(patience) {
             Ok(reply) => Ok(reply),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(Unanswered::Silent),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(NoReply::Silent),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                Err(Unanswered::Ended(lock(&self.mail).end.clone().unwrap_or_default()))
+                Err(NoReply::Ended(lock(&self.pending).end.clone().unwrap_or_default()))
             }
         }
     }
 
     /// How many requests it has answered.
     pub(super) fn answered(&self) -> u64 {
-        lock(&self.mail).answered
+        lock(&self.pending).answered
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        lock(&self.mail).end.is_some()
+        lock(&self.pending).end.is_some()
     }
 
     /// Ends it, whoever may still be waiting.
@@ -219,13 +219,13 @@ impl Drop for Process {
 /// Starts the process and stays until it has ended: the kernel ends it together with the thread that started it
 /// (PR_SET_PDEATHSIG in prctl(2); the process asks for that), and any other thread may end earlier.
 fn hold(
-    start: &Start,
+    start: &StartProcess,
     module: &Path,
     starting: &mpsc::SyncSender<io::Result<UnixStream>>,
-    mail: &Mutex<Mail>,
+    pending: &Mutex<PendingReplies>,
 ) {
     match start(module) {
-        Ok(Started { stream, child }) => {
+        Ok(StartedProcess { stream, child }) => {
             let writer = stream.try_clone();
             if writer.is_err() {
                 // There is nothing to read then, and the process is ended.
@@ -233,27 +233,27 @@ fn hold(
             }
             // `start` waits for it.
             let _ = starting.send(writer);
-            read(stream, child, mail);
+            read(stream, child, pending);
         }
         Err(error) => _ = starting.send(Err(error)),
     }
 }
 
 /// Delivers replies until the process ends, or says something that nobody asked for.
-fn read(mut stream: UnixStream, child: Option<Child>, mail: &Mutex<Mail>) {
-    while let Ok(Some((reply, _))) = protocol::read::<Reply>(&mut stream) {
-        let mut mail = lock(mail);
-        let Some(waiting) = mail.expected.remove(&reply.number) else { break };
-        mail.answered += 1;
+fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingReplies>) {
+    while let Ok(Some((reply, _))) = protocol::read::<HostReply>(&mut stream) {
+        let mut pending = lock(pending);
+        let Some(waiting) = pending.expected.remove(&reply.number) else { break };
+        pending.answered += 1;
         // Whoever asked may have given up.
         let _ = waiting.send(reply);
     }
     let _ = stream.shutdown(Shutdown::Both);
     let end = child.map_or_else(|| "its connection was closed".into(), reap);
-    let mut mail = lock(mail);
-    mail.end = Some(end);
+    let mut pending = lock(pending);
+    pending.end = Some(end);
     // This wakes everybody who still waits.
-    mail.expected.clear();
+    pending.expected.clear();
 }
 
 /// Nothing that hangs in a module outlives its use, nor does what the module has started: it is in the group that

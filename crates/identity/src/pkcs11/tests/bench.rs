@@ -20,23 +20,23 @@ use crate::SigningKey;
 use crate::Source;
 use crate::pkcs11::Error;
 use crate::pkcs11::Launcher;
-use crate::pkcs11::Options;
+use crate::pkcs11::TokenQuery;
 use crate::pkcs11::open_key;
 use crate::pkcs11::pins::lock;
 use crate::pkcs11::protocol;
-use crate::pkcs11::protocol::Answer;
 use crate::pkcs11::protocol::Bytes;
-use crate::pkcs11::protocol::Fault;
-use crate::pkcs11::protocol::KeyKind;
+use crate::pkcs11::protocol::HostReply;
+use crate::pkcs11::protocol::HostRequest;
 use crate::pkcs11::protocol::Library;
+use crate::pkcs11::protocol::ModuleFault;
 use crate::pkcs11::protocol::Object;
 use crate::pkcs11::protocol::ObjectClass;
 use crate::pkcs11::protocol::PinOutcome;
-use crate::pkcs11::protocol::Reply;
-use crate::pkcs11::protocol::Request;
-use crate::pkcs11::protocol::Task;
 use crate::pkcs11::protocol::Token;
+use crate::pkcs11::protocol::TokenKeyType;
 use crate::pkcs11::protocol::TokenName;
+use crate::pkcs11::protocol::TokenOperation;
+use crate::pkcs11::protocol::TokenResponse;
 use crate::support::Folder;
 use anchord_core::secret::Secret;
 
@@ -63,7 +63,7 @@ pub(super) struct Module {
     /// The process ends instead of answering so many requests.
     pub(super) crashes: usize,
     /// Faults that come first.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<ModuleFault>,
 }
 
 pub(super) struct Bench {
@@ -79,7 +79,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn options(&self, uri: &str) -> Options {
+    pub(super) fn options(&self, uri: &str) -> TokenQuery {
         let module = Arc::clone(&self.module);
         let launcher = Launcher::script(move || {
             lock(&module).starts += 1;
@@ -91,8 +91,8 @@ impl Bench {
         self.options_with(uri, launcher)
     }
 
-    pub(super) fn options_with(&self, uri: &str, launcher: Launcher) -> Options {
-        Options {
+    pub(super) fn options_with(&self, uri: &str, launcher: Launcher) -> TokenQuery {
+        TokenQuery {
             uri: uri.parse().unwrap(),
             module: Some(self.path()),
             pin: Some(Secret::new(PIN.as_bytes().to_vec())),
@@ -119,7 +119,7 @@ impl Bench {
 }
 
 pub(super) fn play(module: &Mutex<Module>, stream: &UnixStream) {
-    while let Ok(Some((request, pin))) = protocol::read::<Request>(&mut &*stream) {
+    while let Ok(Some((request, pin))) = protocol::read::<HostRequest>(&mut &*stream) {
         let mut module = lock(module);
         if module.crashes > 0 {
             module.crashes -= 1;
@@ -130,17 +130,21 @@ pub(super) fn play(module: &Mutex<Module>, stream: &UnixStream) {
             module.careful.push(request.careful);
         }
         let (pin, result) = module.answer(&request.task, &pin);
-        let _ = protocol::write(&mut &*stream, &Reply { number: request.number, pin, result }, None);
+        let _ = protocol::write(&mut &*stream, &HostReply { number: request.number, pin, result }, None);
     }
 }
 
 impl Module {
-    fn answer(&mut self, task: &Task, pin: &Secret<Vec<u8>>) -> (PinOutcome, Result<Answer, Fault>) {
-        if matches!(task, Task::Tokens) {
+    fn answer(
+        &mut self,
+        task: &TokenOperation,
+        pin: &Secret<Vec<u8>>,
+    ) -> (PinOutcome, Result<TokenResponse, ModuleFault>) {
+        if matches!(task, TokenOperation::Tokens) {
             let library =
                 Library { manufacturer: "us".into(), description: "a thread".into(), version: (1, 0) };
             let tokens = self.tokens.iter().enumerate().map(|(slot, token)| token.shown(slot as u64));
-            return (PinOutcome::Untried, Ok(Answer::Tokens { library, tokens: tokens.collect() }));
+            return (PinOutcome::Untried, Ok(TokenResponse::Tokens { library, tokens: tokens.collect() }));
         }
         if let Some(fault) = self.faults.pop() {
             return (PinOutcome::Untried, Err(fault));
@@ -150,7 +154,10 @@ impl Module {
             let pin = String::from_utf8(pin.expose().clone()).unwrap();
             self.pins.push(pin.clone());
             if pin != PIN {
-                return (PinOutcome::Refused, Err(Fault::PinRefused("C_Login says PinIncorrect".into())));
+                return (
+                    PinOutcome::Refused,
+                    Err(ModuleFault::PinRefused("C_Login says PinIncorrect".into())),
+                );
             }
             outcome = PinOutcome::Taken;
         }
@@ -160,23 +167,23 @@ impl Module {
             .get(slot)
             .filter(|token| token.shown(slot as u64).name == task.place().unwrap().token)
         else {
-            return (outcome, Err(Fault::TokenGone));
+            return (outcome, Err(ModuleFault::TokenGone));
         };
         let answer = match task {
-            Task::Tokens => unreachable!(),
-            Task::Find { class, id, label, .. } => {
-                Ok(Answer::Objects(token.find(*class, id.as_ref(), label.as_deref())))
+            TokenOperation::Tokens => unreachable!(),
+            TokenOperation::Find { class, id, label, .. } => {
+                Ok(TokenResponse::Objects(token.find(*class, id.as_ref(), label.as_deref())))
             }
-            Task::Sign { key, message, .. } => {
+            TokenOperation::Sign { key, message, .. } => {
                 self.signatures += 1;
                 let found = token
                     .private_keys
                     .iter()
                     .find(|(object, _)| object.id == key.id && object.label == key.label);
-                found.ok_or(Fault::KeyGone).map(|(_, signer)| {
+                found.ok_or(ModuleFault::KeyGone).map(|(_, signer)| {
                     let signer = signer.as_ref().unwrap();
                     let signature = signer.sign(&message.0).unwrap();
-                    Answer::Signature(Bytes(as_token(key.kind, signer.public_key().len(), signature)))
+                    TokenResponse::Signature(Bytes(as_token(key.kind, signer.public_key().len(), signature)))
                 })
             }
         };
@@ -185,11 +192,11 @@ impl Module {
 }
 
 /// A DER signature as a token has it: two halves, as long as the curve's numbers.
-fn as_token(kind: KeyKind, point: usize, signature: Vec<u8>) -> Vec<u8> {
+fn as_token(kind: TokenKeyType, point: usize, signature: Vec<u8>) -> Vec<u8> {
     match (kind, point) {
-        (KeyKind::Ec, 65) => p256::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
-        (KeyKind::Ec, 97) => p384::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
-        (KeyKind::Ec, _) => p521::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
+        (TokenKeyType::Ec, 65) => p256::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
+        (TokenKeyType::Ec, 97) => p384::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
+        (TokenKeyType::Ec, _) => p521::ecdsa::Signature::from_der(&signature).unwrap().to_bytes().to_vec(),
         _ => signature,
     }
 }
@@ -251,8 +258,8 @@ impl Pair {
     /// The private key; nothing of the public one shows.
     pub(super) fn hidden(&self, label: &str, id: &[u8]) -> (Object, Option<Arc<dyn SigningKey>>) {
         let kind = match self.key.algorithm() {
-            Algorithm::RsaSha256 => KeyKind::Rsa,
-            _ => KeyKind::Ec,
+            Algorithm::RsaSha256 => TokenKeyType::Rsa,
+            _ => TokenKeyType::Ec,
         };
         let object =
             Object { label: label.into(), id: Bytes(id.to_vec()), kind: Some(kind), ..Object::default() };

@@ -17,16 +17,16 @@ use super::bench::contents;
 use crate::Algorithm;
 use crate::pkcs11::Error;
 use crate::pkcs11::Launcher;
-use crate::pkcs11::Options;
-use crate::pkcs11::PinTrouble;
+use crate::pkcs11::PinFault;
+use crate::pkcs11::TokenQuery;
 use crate::pkcs11::certificates;
 use crate::pkcs11::open_key;
 use crate::pkcs11::pins::lock;
 use crate::pkcs11::protocol;
-use crate::pkcs11::protocol::Answer;
-use crate::pkcs11::protocol::Fault;
+use crate::pkcs11::protocol::HostReply;
+use crate::pkcs11::protocol::ModuleFault;
 use crate::pkcs11::protocol::PinOutcome;
-use crate::pkcs11::protocol::Reply;
+use crate::pkcs11::protocol::TokenResponse;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 use anchord_core::secret::Secret;
@@ -173,17 +173,17 @@ fn a_wrong_pin_is_given_to_the_token_once() {
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
     let with = |pin: &str| {
         let pin = Some(Secret::new(pin.as_bytes().to_vec()));
-        open_key(&Options { pin, ..bench.options("pkcs11:object=leaf") }, &[pair.info()])
+        open_key(&TokenQuery { pin, ..bench.options("pkcs11:object=leaf") }, &[pair.info()])
     };
-    let trouble = |error| match error {
-        Error::Pin { trouble, .. } => trouble,
+    let pin_fault = |error| match error {
+        Error::Pin { fault, .. } => fault,
         other => panic!("{other}"),
     };
 
-    assert!(matches!(trouble(with("0000").unwrap_err()), PinTrouble::Refused(_)));
-    assert_eq!(trouble(with("0000").unwrap_err()), PinTrouble::RefusedBefore);
+    assert!(matches!(pin_fault(with("0000").unwrap_err()), PinFault::Refused(_)));
+    assert_eq!(pin_fault(with("0000").unwrap_err()), PinFault::RefusedBefore);
     assert_eq!(bench.seen().pins, ["0000"]);
-    assert!(matches!(trouble(with("1111").unwrap_err()), PinTrouble::Refused(_)));
+    assert!(matches!(pin_fault(with("1111").unwrap_err()), PinFault::Refused(_)));
     assert_eq!(bench.seen().pins, ["1111"]);
     with(PIN).unwrap();
 }
@@ -198,7 +198,7 @@ fn two_sessions_with_the_same_wrong_pin_give_it_once_together() {
     };
     let benches = [Bench::new(vec![token()]), Bench::new(vec![token()])];
     let wrong =
-        |bench: &Bench| Options { pin: Some(Secret::new(b"0000".to_vec())), ..bench.options("pkcs11:") };
+        |bench: &Bench| TokenQuery { pin: Some(Secret::new(b"0000".to_vec())), ..bench.options("pkcs11:") };
 
     std::thread::scope(|scope| {
         for bench in benches.iter().cycle().take(8) {
@@ -249,7 +249,8 @@ fn a_process_that_says_nothing_is_given_up_in_time() {
         ours
     });
     let options = bench.options_with("pkcs11:", launcher);
-    let options = Options { launcher: options.launcher.with_patience(Duration::from_millis(50)), ..options };
+    let options =
+        TokenQuery { launcher: options.launcher.with_patience(Duration::from_millis(50)), ..options };
 
     let error = open_key(&options, &[]).unwrap_err();
 
@@ -276,23 +277,31 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
     let pair = Pair::new(EmulatorKind::P256);
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
     for (fault, said, class) in [
-        (Fault::NotAModule("no symbol".into()), "is not a PKCS#11 module: no symbol", Class::Misconfigured),
         (
-            Fault::Initialize("C_Initialize says X".into()),
+            ModuleFault::NotAModule("no symbol".into()),
+            "is not a PKCS#11 module: no symbol",
+            Class::Misconfigured,
+        ),
+        (
+            ModuleFault::Initialize("C_Initialize says X".into()),
             "does not start: C_Initialize says X",
             Class::Misconfigured,
         ),
-        (Fault::PinNeeded, "wants a PIN", Class::Misconfigured),
-        (Fault::PinLocked, "has locked its PIN", Class::Misconfigured),
-        (Fault::PinFinalTry, "would lock its PIN at the next wrong one", Class::Misconfigured),
-        (Fault::PinUncertain, "counts a wrong PIN", Class::Misconfigured),
+        (ModuleFault::PinNeeded, "wants a PIN", Class::Misconfigured),
+        (ModuleFault::PinLocked, "has locked its PIN", Class::Misconfigured),
+        (ModuleFault::PinFinalTry, "would lock its PIN at the next wrong one", Class::Misconfigured),
+        (ModuleFault::PinUncertain, "counts a wrong PIN", Class::Misconfigured),
         (
-            Fault::Mechanism("C_SignInit says Y".into()),
+            ModuleFault::Mechanism("C_SignInit says Y".into()),
             "as AWS wants it: C_SignInit says Y",
             Class::Misconfigured,
         ),
-        (Fault::TooMany, "more than 1000 objects", Class::Misconfigured),
-        (Fault::Failed("C_FindObjects says Z".into()), "failed: C_FindObjects says Z", Class::Transient),
+        (ModuleFault::TooMany, "more than 1000 objects", Class::Misconfigured),
+        (
+            ModuleFault::Failed("C_FindObjects says Z".into()),
+            "failed: C_FindObjects says Z",
+            Class::Transient,
+        ),
     ] {
         lock(&bench.module).faults = vec![fault];
 
@@ -307,8 +316,8 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
 #[test]
 fn a_module_that_is_missing_or_no_file_is_told_before_anything_is_started() {
     let bench = Bench::new(vec![]);
-    let missing = Options { module: Some(bench.folder.path("none.so")), ..bench.options("pkcs11:") };
-    let folder = Options { module: Some(bench.folder.root().into()), ..bench.options("pkcs11:") };
+    let missing = TokenQuery { module: Some(bench.folder.path("none.so")), ..bench.options("pkcs11:") };
+    let folder = TokenQuery { module: Some(bench.folder.root().into()), ..bench.options("pkcs11:") };
     let unnamed = bench.options("pkcs11:?module-name=no-such-module-anywhere");
 
     assert!(matches!(open_key(&missing, &[]).unwrap_err(), Error::ModuleMissing { .. }));
@@ -324,11 +333,11 @@ fn the_pin_is_read_from_the_file_that_the_uri_names() {
     let path = bench.folder.write("pin", format!("{PIN}\n"));
     let uri = format!("pkcs11:object=leaf?pin-source=file:{}", path.display());
 
-    open_key(&Options { pin: None, ..bench.options(&uri) }, &[pair.info()]).unwrap();
+    open_key(&TokenQuery { pin: None, ..bench.options(&uri) }, &[pair.info()]).unwrap();
 
     assert!(bench.seen().pins.iter().all(|pin| pin == PIN));
     fs_err::remove_file(path).unwrap();
-    let error = open_key(&Options { pin: None, ..bench.options(&uri) }, &[]).unwrap_err();
+    let error = open_key(&TokenQuery { pin: None, ..bench.options(&uri) }, &[]).unwrap_err();
     assert!(matches!(error, Error::PinFile { .. }), "{error}");
 }
 
@@ -347,7 +356,8 @@ fn against(garbage: &[u8]) -> Error {
 #[test]
 fn garbage_from_the_process_is_a_crash() {
     let huge = [0xff; 64];
-    let unasked = Reply { number: 77, pin: PinOutcome::Taken, result: Ok(Answer::Objects(vec![])) };
+    let unasked =
+        HostReply { number: 77, pin: PinOutcome::Taken, result: Ok(TokenResponse::Objects(vec![])) };
     let mut frame = Vec::new();
     protocol::write(&mut frame, &unasked, None).unwrap();
 
@@ -363,11 +373,11 @@ proptest! {
 
     #[test]
     fn no_bytes_from_the_process_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = protocol::read::<Reply>(&mut bytes.as_slice());
+        let _ = protocol::read::<HostReply>(&mut bytes.as_slice());
         let mut framed = (bytes.len() as u32).to_be_bytes().to_vec();
         framed.extend([0; 4]);
         framed.extend(bytes);
-        let _ = protocol::read::<Reply>(&mut framed.as_slice());
+        let _ = protocol::read::<HostReply>(&mut framed.as_slice());
     }
 
     #[test]
@@ -383,9 +393,9 @@ proptest! {
     #[test]
     fn a_frame_that_is_cut_off_is_no_frame(length in 1..60_usize) {
         let mut frame = Vec::new();
-        let reply = Reply { number: 7, pin: PinOutcome::Untried, result: Ok(Answer::Objects(vec![])) };
+        let reply = HostReply { number: 7, pin: PinOutcome::Untried, result: Ok(TokenResponse::Objects(vec![])) };
         protocol::write(&mut frame, &reply, Some(&Secret::new(b"1234".to_vec()))).unwrap();
         let length = length.min(frame.len() - 1);
-        prop_assert!(protocol::read::<Reply>(&mut &frame[..length]).is_err());
+        prop_assert!(protocol::read::<HostReply>(&mut &frame[..length]).is_err());
     }
 }

@@ -7,16 +7,21 @@ use proptest::prelude::*;
 
 use crate::pkcs11::host::serve;
 use crate::pkcs11::protocol;
-use crate::pkcs11::protocol::Fault;
+use crate::pkcs11::protocol::HostReply;
+use crate::pkcs11::protocol::HostRequest;
+use crate::pkcs11::protocol::ModuleFault;
 use crate::pkcs11::protocol::PinOutcome;
-use crate::pkcs11::protocol::Reply;
-use crate::pkcs11::protocol::Request;
-use crate::pkcs11::protocol::Task;
+use crate::pkcs11::protocol::TokenOperation;
 use crate::support::Folder;
 
 fn asked() -> Vec<u8> {
     let mut frame = Vec::new();
-    protocol::write(&mut frame, &Request { number: 7, task: Task::Tokens, careful: false }, None).unwrap();
+    protocol::write(
+        &mut frame,
+        &HostRequest { number: 7, task: TokenOperation::Tokens, careful: false },
+        None,
+    )
+    .unwrap();
     frame
 }
 
@@ -28,9 +33,9 @@ fn a_file_that_is_no_module_is_an_answer() {
 
     serve(&path, asked().as_slice(), theirs).unwrap();
 
-    let (reply, _) = protocol::read::<Reply>(&mut ours).unwrap().unwrap();
+    let (reply, _) = protocol::read::<HostReply>(&mut ours).unwrap().unwrap();
     assert_eq!((reply.number, reply.pin), (7, PinOutcome::Untried));
-    assert!(matches!(reply.result, Err(Fault::NotAModule(_))), "{reply:?}");
+    assert!(matches!(reply.result, Err(ModuleFault::NotAModule(_))), "{reply:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::pkcs11::Kind;
+use crate::pkcs11::ObjectType;
 use crate::pkcs11::Uri;
 use crate::pkcs11::UriError;
 use crate::pkcs11::protocol::Library;
@@ -54,7 +54,7 @@ fn every_attribute_of_the_standard_is_understood() {
         (uri.object.as_deref(), uri.id.as_deref()),
         (Some("leaf;1"), Some([1, 0xab, b'Z'].as_slice()))
     );
-    assert_eq!(uri.kind(), Some(Kind::PrivateKey));
+    assert_eq!(uri.kind(), Some(ObjectType::PrivateKey));
     assert_eq!(uri.pin_source().unwrap().to_str(), Some("/etc/pin"));
     assert_eq!(uri.to_string(), FULL);
 }

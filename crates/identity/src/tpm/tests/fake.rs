@@ -23,8 +23,8 @@ use rustix::termios::tcsetattr;
 use tempfile::TempDir;
 
 use crate::tpm::Device;
-use crate::tpm::Key;
-use crate::tpm::tss2::File;
+use crate::tpm::KeyLocation;
+use crate::tpm::tss2::TpmKeyFile;
 use anchord_core::secret::Secret;
 
 pub(super) const CREATE_PRIMARY: u32 = 0x131;
@@ -153,17 +153,17 @@ impl Fake {
     }
 
     /// The key as a file under `parent`.
-    pub(super) fn file(&self, parent: u32) -> Key {
+    pub(super) fn file(&self, parent: u32) -> KeyLocation {
         Self::file_of(&public_area(&self.state().point()), parent)
     }
 
     /// Any key as a file under `parent`.
-    pub(super) fn file_of(area: &[u8], parent: u32) -> Key {
+    pub(super) fn file_of(area: &[u8], parent: u32) -> KeyLocation {
         let strings = [tlv(4, &sized(area)), tlv(4, &sized(b"wrapped"))].concat();
         let oid = tlv(6, &[0x67, 0x81, 0x05, 0x0a, 0x01, 0x03]);
         let parent = [&[0][..], &parent.to_be_bytes()].concat();
         let der = tlv(0x30, &[oid, tlv(2, &parent), strings].concat());
-        Key::File(File::from_der(&der).unwrap())
+        KeyLocation::File(TpmKeyFile::from_der(&der).unwrap())
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) {

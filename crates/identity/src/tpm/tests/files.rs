@@ -8,7 +8,7 @@ use super::fake::tlv;
 use crate::Algorithm;
 use crate::tpm::Error;
 use crate::tpm::public::Public;
-use crate::tpm::tss2::File;
+use crate::tpm::tss2::TpmKeyFile;
 use anchord_core::failure::Classify as _;
 
 const LOADABLE: &[u8] = &[0x67, 0x81, 0x05, 0x0a, 0x01, 0x03];
@@ -29,7 +29,7 @@ fn good() -> Vec<u8> {
 }
 
 fn refusal(der: &[u8]) -> String {
-    let error = File::from_der(der).unwrap_err();
+    let error = TpmKeyFile::from_der(der).unwrap_err();
     assert!(error.hint().is_some());
     error.to_string()
 }
@@ -37,7 +37,7 @@ fn refusal(der: &[u8]) -> String {
 #[test]
 fn a_key_file_is_read_however_its_writer_spells_true() {
     for truth in [0x01, 0xff, 0x00] {
-        let read = File::from_der(&file(LOADABLE, &tlv(0xa0, &[1, 1, truth]), OWNER)).unwrap();
+        let read = TpmKeyFile::from_der(&file(LOADABLE, &tlv(0xa0, &[1, 1, truth]), OWNER)).unwrap();
 
         assert_eq!(read.parent(), 0x4000_0001);
         assert_eq!(read.private(), sized(b"wrapped"));
@@ -53,12 +53,12 @@ fn members_that_change_nothing_are_passed_over() {
 
     let members = [empty_policy, description, tlv(0xa5, &[1, 1, 1]), unknown].concat();
 
-    assert!(File::from_der(&file(LOADABLE, &members, OWNER)).unwrap().has_rsa_parent());
+    assert!(TpmKeyFile::from_der(&file(LOADABLE, &members, OWNER)).unwrap().has_rsa_parent());
 }
 
 #[test]
 fn a_parent_is_a_hierarchy_or_persistent_whatever_its_sign() {
-    let parent = |bytes: &[u8]| File::from_der(&file(LOADABLE, b"", bytes)).map(|file| file.parent());
+    let parent = |bytes: &[u8]| TpmKeyFile::from_der(&file(LOADABLE, b"", bytes)).map(|file| file.parent());
 
     assert_eq!(parent(&[0, 0x81, 0, 0, 1]).unwrap(), 0x8100_0001);
     assert_eq!(parent(&[0x81, 0, 0, 1]).unwrap(), 0x8100_0001);
@@ -90,12 +90,15 @@ fn a_file_that_was_cut_off_is_damaged() {
     for length in 0..good.len() {
         assert!(refusal(&good[..length]).contains("damaged"), "{length}");
     }
-    File::from_der(&[&good[..], b"\0\0"].concat()).expect("what follows is not part of it");
+    TpmKeyFile::from_der(&[&good[..], b"\0\0"].concat()).expect("what follows is not part of it");
 }
 
 #[test]
 fn a_files_debug_output_shows_neither_of_its_blobs() {
-    assert_eq!(format!("{:?}", File::from_der(&good()).unwrap()), "File { parent: 0x40000001, .. }");
+    assert_eq!(
+        format!("{:?}", TpmKeyFile::from_der(&good()).unwrap()),
+        "TpmKeyFile { parent: 0x40000001, .. }"
+    );
 }
 
 fn public(area: &[u8]) -> Public {
@@ -165,8 +168,8 @@ fn a_scheme_other_than_ours_is_refused_and_ours_is_taken() {
 proptest! {
     #[test]
     fn whatever_stands_in_a_key_file_reading_it_ends(der in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = File::from_der(&der);
-        let _ = File::from_der(&tlv(0x30, &der));
+        let _ = TpmKeyFile::from_der(&der);
+        let _ = TpmKeyFile::from_der(&tlv(0x30, &der));
     }
 
     #[test]
@@ -178,7 +181,7 @@ proptest! {
             let at = at.index(der.len());
             der[at] = byte;
         }
-        if let Ok(file) = File::from_der(&der) {
+        if let Ok(file) = TpmKeyFile::from_der(&der) {
             let _ = Public::parse(file.public_area());
         }
     }

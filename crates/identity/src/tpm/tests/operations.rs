@@ -25,25 +25,25 @@ use crate::Algorithm;
 use crate::SigningKey;
 use crate::tpm::Device;
 use crate::tpm::Error;
-use crate::tpm::Key;
-use crate::tpm::client::Client;
+use crate::tpm::KeyLocation;
 use crate::tpm::client::Root;
+use crate::tpm::client::TpmClient;
 use crate::tpm::key::TpmKey;
 use crate::tpm::open;
+use crate::tpm::operation::Limit;
 use crate::tpm::public::Public;
-use crate::tpm::transport::Transport;
+use crate::tpm::transport::TpmTransport;
 use crate::tpm::transport::pause;
-use crate::tpm::tss2::File;
-use crate::tpm::turn::Limit;
+use crate::tpm::tss2::TpmKeyFile;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 
 const OWNER: u32 = 0x4000_0001;
-const PERSISTENT: Key = Key::Persistent(HANDLE);
+const PERSISTENT: KeyLocation = KeyLocation::Persistent(HANDLE);
 
-fn opened(fake: &Fake, key: &Key) -> Arc<dyn SigningKey> {
+fn opened(fake: &Fake, key: &KeyLocation) -> Arc<dyn SigningKey> {
     open(&fake.device, key, auth().as_ref()).unwrap()
 }
 
@@ -330,7 +330,7 @@ fn a_tpm_that_never_stops_asking_for_it_is_left_alone() {
 fn a_handle_at_which_nothing_is_has_a_message_of_its_own() {
     let fake = Fake::start(17);
 
-    let error = open(&fake.device, &Key::Persistent(0x8100_0099), None).unwrap_err();
+    let error = open(&fake.device, &KeyLocation::Persistent(0x8100_0099), None).unwrap_err();
 
     assert!(error.to_string().ends_with("holds nothing at 0x81000099"), "{error}");
     assert!(error.hint().unwrap().contains("handles-persistent"));
@@ -444,9 +444,9 @@ fn a_device_that_never_answers_is_not_waited_for_longer_than_allowed() {
 #[test]
 fn an_operation_whose_time_is_over_still_flushes() {
     let fake = Fake::start(27);
-    let Key::File(file) = fake.file(OWNER) else { unreachable!("a file was asked for") };
+    let KeyLocation::File(file) = fake.file(OWNER) else { unreachable!("a file was asked for") };
     let limit = Limit::of(Duration::from_millis(500));
-    let mut client = Client::connect(&fake.device, limit).unwrap();
+    let mut client = TpmClient::connect(&fake.device, limit).unwrap();
     client.load(&file, &[Root::Ecc]).unwrap();
 
     pause(limit.remaining());
@@ -462,7 +462,7 @@ fn a_socket_that_never_answers_is_not_waited_for_longer_than_allowed() {
     let path = folder.path().join("tpm.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
 
-    let outcome = Client::connect(&Device::Unix(path), Limit::of(Duration::from_millis(50)));
+    let outcome = TpmClient::connect(&Device::Unix(path), Limit::of(Duration::from_millis(50)));
 
     assert!(matches!(outcome.err(), Some(Error::Silent { .. })));
 }
@@ -492,7 +492,7 @@ fn neither_debug_output_nor_errors_show_the_value() {
 /// Answers what it was told to, in order, and then breaks off.
 struct Scripted(Vec<Vec<u8>>);
 
-impl Transport for Scripted {
+impl TpmTransport for Scripted {
     fn exchange(&mut self, _: &[u8], _: Instant) -> std::io::Result<Vec<u8>> {
         self.0.pop().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
     }
@@ -518,7 +518,7 @@ proptest! {
         let area = if is_rsa { rsa_area(0, &[0xc1; 256]) } else { public_area(&[4; 65]) };
         let public = Public::parse(&area).unwrap().unwrap();
         // Pauses between attempts are as long as there is time.
-        let client = || Client::over(&Device::default(), Box::new(Scripted(answers.clone())), Limit::of(Duration::ZERO));
+        let client = || TpmClient::over(&Device::default(), Box::new(Scripted(answers.clone())), Limit::of(Duration::ZERO));
 
         let _ = client().greet();
         let _ = client().read_public(HANDLE).and_then(|area| client().public(&area));
@@ -527,11 +527,11 @@ proptest! {
     }
 }
 
-fn file_of_a_fake() -> File {
-    static FILE: OnceLock<File> = OnceLock::new();
+fn file_of_a_fake() -> TpmKeyFile {
+    static FILE: OnceLock<TpmKeyFile> = OnceLock::new();
     FILE.get_or_init(|| match Fake::start(24).file(OWNER) {
-        Key::File(file) => file,
-        Key::Persistent(_) => unreachable!("a file was asked for"),
+        KeyLocation::File(file) => file,
+        KeyLocation::Persistent(_) => unreachable!("a file was asked for"),
     })
     .clone()
 }

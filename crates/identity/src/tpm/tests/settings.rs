@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::tpm::Device;
-use crate::tpm::Malformed;
+use crate::tpm::MalformedAddress;
 use crate::tpm::handle;
 use anchord_core::failure::Classify as _;
 
@@ -55,6 +55,6 @@ fn a_handle_is_persistent_or_refused() {
     assert_eq!(handle("0x81000001").unwrap(), 0x8100_0001);
     assert_eq!(handle("81FFFFFF").unwrap(), 0x81ff_ffff);
     for text in ["", "0x", "0x80000001", "0x40000001", "0x+1000001", "0x8100000100", "key"] {
-        assert!(matches!(handle(text), Err(Malformed::Handle { .. })), "{text}");
+        assert!(matches!(handle(text), Err(MalformedAddress::Handle { .. })), "{text}");
     }
 }

@@ -22,10 +22,10 @@ static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes")
 });
 
-static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
+static KEYS: LazyLock<Mutex<KeyCache>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
-struct Keys {
+struct KeyCache {
     known: HashMap<Vec<u8>, Weak<dyn SigningKey>>,
     /// How many entries there were when those without a key were removed last.
     swept_at: usize,
@@ -33,7 +33,7 @@ struct Keys {
 
 /// The key that `facts` decide (the label of a PEM section, its content, what unlocks it): the one that is in memory, or
 /// else as `read` gives it.
-pub(super) fn shared(
+pub(super) fn cached(
     facts: &[&[u8]],
     read: impl FnOnce() -> Result<Arc<dyn SigningKey>, Error>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
@@ -58,11 +58,11 @@ fn fingerprint(facts: &[&[u8]]) -> Vec<u8> {
     hash.sign().as_ref().to_vec()
 }
 
-fn keys<T>(use_them: impl FnOnce(&mut Keys) -> T) -> T {
+fn keys<T>(use_them: impl FnOnce(&mut KeyCache) -> T) -> T {
     use_them(&mut KEYS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-impl Keys {
+impl KeyCache {
     fn insert(&mut self, fingerprint: Vec<u8>, key: &Arc<dyn SigningKey>) {
         if self.known.len() >= 2 * self.swept_at + 16 {
             self.known.retain(|_, key| key.strong_count() > 0);
@@ -133,7 +133,7 @@ mod tests {
         let of =
             |leaf: &anchord_emulator::Leaf| Folder::new().load(leaf.certificate_pem(), key(leaf)).unwrap();
         let held: Vec<_> = (0..3).map(|_| of(&leaf_of(&root, KeyKind::P256))).collect();
-        let mut keys = Keys::default();
+        let mut keys = KeyCache::default();
 
         for round in 0..100_u8 {
             let gone = of(&leaf_of(&root, KeyKind::P256));

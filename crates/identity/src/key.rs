@@ -1,11 +1,11 @@
 //! Private keys that can sign, and the one seam every key source stands behind.
 
+mod cache;
 mod ec;
 pub(super) mod encrypted;
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
 mod rsa;
-mod shared;
 
 use std::fmt;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub(super) fn from_pem(
             _ => continue,
         };
         let der = section.decode()?;
-        return shared::shared(&[section.label, der.expose()], || read(&origin, der.expose()));
+        return cache::cached(&[section.label, der.expose()], || read(&origin, der.expose()));
     }
     match file.labelled("ENCRYPTED PRIVATE KEY")? {
         Some(der) => from_encrypted_pkcs8(&origin, der.expose(), passphrase),
@@ -163,11 +163,11 @@ fn from_encrypted_pkcs8(
     der: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
-    let refuse = |fault: encrypted::Fault| unusable(origin, fault.to_string(), fault.hint());
+    let refuse = |fault: encrypted::DecryptionFault| unusable(origin, fault.to_string(), fault.hint());
     // A file that cannot be decrypted at all says so whether there is a passphrase or not.
     let encrypted = Encrypted::parse(der).map_err(refuse)?;
-    let passphrase = passphrase.ok_or(encrypted::Fault::NoPassphrase).map_err(refuse)?.read()?;
-    shared::shared(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
+    let passphrase = passphrase.ok_or(encrypted::DecryptionFault::NoPassphrase).map_err(refuse)?.read()?;
+    cache::cached(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
         let der = encrypted.decrypt(&passphrase).map_err(refuse)?;
         from_pkcs8(origin, der.expose())
     })
@@ -175,7 +175,7 @@ fn from_encrypted_pkcs8(
 
 /// A key in PKCS#8 (RFC 5958), DER.
 pub(super) fn from_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
-    shared::shared(&[b"PRIVATE KEY", der], || read_pkcs8(origin, der))
+    cache::cached(&[b"PRIVATE KEY", der], || read_pkcs8(origin, der))
 }
 
 fn read_pkcs8(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {

@@ -27,19 +27,19 @@ use std::sync::Arc;
 
 use candidate::Candidate;
 pub use error::Error;
-pub use error::PinTrouble;
+pub use error::PinFault;
 #[cfg(feature = "pkcs11")]
 pub use holder::hold_modules;
-use open::Search;
+use open::KeySearch;
 use protocol::Object;
-use protocol::Place;
+use protocol::TokenSlot;
 pub use remote::Launcher;
-use remote::Remote;
-use tokens::Viewer;
-use tokens::Wanted;
-pub use uri::Kind;
-pub use uri::Place as UriPlace;
+use remote::RemoteModule;
+use tokens::ObjectFilter;
+use tokens::TokenView;
+pub use uri::ObjectType;
 pub use uri::Uri;
+pub use uri::UriComponent;
 pub use uri::UriError;
 
 use super::Passphrase;
@@ -48,7 +48,7 @@ use anchord_core::secret::Secret;
 
 /// What to look for, where, and with which PIN.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct TokenQuery {
     /// Which token and object.
     pub uri: Uri,
     /// The module, where the URI names none; p11-kit's if neither does.
@@ -78,14 +78,14 @@ pub struct TokenCertificate {
 ///
 /// Certificates are for everybody to see in most tokens; the PIN is given only where none is found without it, and
 /// one token alone is meant.
-pub fn certificates(options: &Options) -> Result<Vec<TokenCertificate>, Error> {
+pub fn certificates(options: &TokenQuery) -> Result<Vec<TokenCertificate>, Error> {
     let remote = options.remote()?;
     let places = tokens::fitting(&remote, &options.uri)?;
     let (mut others, mut failed) = (Vec::new(), None);
     let mut look = |login: Option<&Secret<Vec<u8>>>| {
         let mut found = Vec::new();
         for place in &places {
-            let viewer = Viewer { remote: &remote, place, pin: login, login: login.is_some() };
+            let viewer = TokenView { remote: &remote, place, pin: login, login: login.is_some() };
             match fitting(viewer, &options.uri, &mut others) {
                 Ok(fitting) => {
                     found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
@@ -110,16 +110,16 @@ pub fn certificates(options: &Options) -> Result<Vec<TokenCertificate>, Error> {
 }
 
 /// The certificates of one token that the URI fits; where there are none, `others` names those that are there.
-fn fitting(viewer: Viewer<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Vec<Object>, Error> {
-    let fitting = viewer.certificates(Wanted::by_uri(uri))?;
+fn fitting(viewer: TokenView<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Vec<Object>, Error> {
+    let fitting = viewer.certificates(ObjectFilter::by_uri(uri))?;
     if fitting.is_empty() {
-        *others = tokens::names(&viewer.certificates(Wanted::default())?);
+        *others = tokens::names(&viewer.certificates(ObjectFilter::default())?);
     }
     Ok(fitting)
 }
 
 impl TokenCertificate {
-    fn new(place: &Place, object: Object) -> Self {
+    fn new(place: &TokenSlot, object: Object) -> Self {
         let (token, label, id) = (&place.token, object.label, object.id.0);
         let parts: [(&str, &[u8]); 4] = [
             ("token", token.label.as_bytes()),
@@ -138,20 +138,21 @@ impl TokenCertificate {
 ///
 /// `candidates` are the `SubjectPublicKeyInfo`s of the certificates that it may belong to: they decide where the URI
 /// fits several tokens or keys, and stand in for a public key that the token does not show.
-pub fn open_key(options: &Options, candidates: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, Error> {
+pub fn open_key(options: &TokenQuery, candidates: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, Error> {
     let remote = options.remote()?;
     let candidates: Vec<_> = candidates.iter().filter_map(|info| Candidate::new(info)).collect();
-    let search = Search { remote: &remote, uri: &options.uri, pin: options.pin()?, candidates: &candidates };
+    let search =
+        KeySearch { remote: &remote, uri: &options.uri, pin: options.pin()?, candidates: &candidates };
     search.open()
 }
 
-impl Options {
-    fn remote(&self) -> Result<Arc<Remote>, Error> {
+impl TokenQuery {
+    fn remote(&self) -> Result<Arc<RemoteModule>, Error> {
         if cfg!(not(feature = "pkcs11")) {
             return Err(Error::NotBuilt);
         }
         let module = module::choose(&self.uri, self.module.as_deref())?;
-        Ok(Remote::of(&module, &self.launcher))
+        Ok(RemoteModule::of(&module, &self.launcher))
     }
 
     /// The URI's PIN, or what is in the file that it names, or the one that was given: a URI speaks of its own token

@@ -50,41 +50,41 @@ impl Limit {
     }
 }
 
-/// Whose turn it is, for each TPM that was ever asked: as many as the settings ever named.
-static QUEUES: Mutex<BTreeMap<Device, Arc<Queue>>> = Mutex::new(BTreeMap::new());
+/// The state of each TPM that this process has used, of which there are as many as its settings have named.
+static DEVICES: Mutex<BTreeMap<Device, Arc<DeviceState>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Default)]
-struct Queue {
-    is_taken: Mutex<bool>,
-    left: Condvar,
+struct DeviceState {
+    is_locked: Mutex<bool>,
+    unlocked: Condvar,
 }
 
 /// The right to talk to a TPM, given back when dropped.
-struct Turn(Arc<Queue>);
+struct DeviceLock(Arc<DeviceState>);
 
-impl Turn {
+impl DeviceLock {
     fn take(device: &Device, limit: Limit) -> Option<Self> {
-        let queue = Arc::clone(
-            QUEUES.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_default(),
+        let state = Arc::clone(
+            DEVICES.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_default(),
         );
-        let is_taken = queue.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut is_taken, _) = queue
-            .left
-            .wait_timeout_while(is_taken, limit.patience, |is_taken| *is_taken)
+        let is_locked = state.is_locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut is_locked, _) = state
+            .unlocked
+            .wait_timeout_while(is_locked, limit.patience, |is_locked| *is_locked)
             .unwrap_or_else(PoisonError::into_inner);
-        if *is_taken {
+        if *is_locked {
             return None;
         }
-        *is_taken = true;
-        drop(is_taken);
-        Some(Self(queue))
+        *is_locked = true;
+        drop(is_locked);
+        Some(Self(state))
     }
 }
 
-impl Drop for Turn {
+impl Drop for DeviceLock {
     fn drop(&mut self) {
-        *self.0.is_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.left.notify_one();
+        *self.0.is_locked.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.unlocked.notify_one();
     }
 }
 
@@ -96,11 +96,11 @@ pub(super) fn run<T: Send + 'static>(
     operation: impl FnOnce(&Device, Limit) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let limit = Limit::of(patience);
-    let turn = Turn::take(device, limit).ok_or_else(|| limit.passed(device))?;
+    let lock = DeviceLock::take(device, limit).ok_or_else(|| limit.passed(device))?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let on_thread = device.clone();
     let work = move || {
-        let _turn = turn;
+        let _lock = lock;
         // Nobody listens any more if it took too long.
         let _ = sender.send(operation(&on_thread, limit));
     };

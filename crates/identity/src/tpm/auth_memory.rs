@@ -16,11 +16,11 @@ use ring::rand::SystemRandom;
 
 use super::Device;
 use super::Error;
-use super::client::Client;
+use super::client::TpmClient;
 
 /// Lives as long as the process, for only a person can know that a value was changed in the TPM meanwhile. There are
 /// never many: an entry is a key that signs, or has cost an attempt.
-static KNOWN: Mutex<BTreeMap<Fingerprint, Outcome>> = Mutex::new(BTreeMap::new());
+static KNOWN: Mutex<BTreeMap<AuthDigest, AuthOutcome>> = Mutex::new(BTreeMap::new());
 
 static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     let mut key = [0; 32];
@@ -30,18 +30,18 @@ static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
 });
 
 /// A value and what it was sent for, as a keyed hash: values may be short enough to be guessed from a plain one.
-type Fingerprint = [u8; 32];
+type AuthDigest = [u8; 32];
 
 /// Sending a value.
 #[derive(Clone, Copy)]
-pub(super) struct Use {
-    fingerprint: Fingerprint,
+pub(super) struct AuthUse {
+    fingerprint: AuthDigest,
     /// The parent that the value is for, if it is for one.
     parent: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
-enum Outcome {
+enum AuthOutcome {
     /// It was right: what fails later has another cause, as long as the TPM does not say otherwise.
     Right,
     Refused,
@@ -49,7 +49,7 @@ enum Outcome {
     Lost(Option<u32>),
 }
 
-impl Use {
+impl AuthUse {
     /// Of a value for the key with this public area, wherever it is.
     pub(super) fn of_key(area: &[u8], auth: &[u8]) -> Self {
         Self { fingerprint: fingerprint([b"key", area, auth]), parent: None }
@@ -64,22 +64,22 @@ impl Use {
     /// Runs what sends the value, unless that could add to what the TPM has counted for it already.
     pub(super) fn send<T>(
         self,
-        client: &mut Client,
-        send: impl FnOnce(&mut Client) -> Result<T, Error>,
+        client: &mut TpmClient,
+        send: impl FnOnce(&mut TpmClient) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let before = client.counted();
         match self.outcome() {
-            Some(Outcome::Refused) => return Err(self.refused(client.device())),
-            Some(Outcome::Lost(then)) if !is_no_higher(before, then) => {
+            Some(AuthOutcome::Refused) => return Err(self.refused(client.device())),
+            Some(AuthOutcome::Lost(then)) if !is_no_higher(before, then) => {
                 return Err(Error::Lost { device: client.device(), parent: self.parent });
             }
             _ => {}
         }
         let answer = send(client);
         match &answer {
-            Ok(_) => self.remember(Outcome::Right),
+            Ok(_) => self.remember(AuthOutcome::Right),
             Err(Error::WrongAuth { counted: true, .. } | Error::ParentLocked { counted: true, .. }) => {
-                self.remember(Outcome::Refused);
+                self.remember(AuthOutcome::Refused);
             }
             Err(_) if client.is_broken() => self.lose(before),
             Err(_) => {}
@@ -94,11 +94,11 @@ impl Use {
         }
     }
 
-    fn outcome(self) -> Option<Outcome> {
+    fn outcome(self) -> Option<AuthOutcome> {
         KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&self.fingerprint).copied()
     }
 
-    fn remember(self, outcome: Outcome) {
+    fn remember(self, outcome: AuthOutcome) {
         KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(self.fingerprint, outcome);
     }
 
@@ -108,12 +108,12 @@ impl Use {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(self.fingerprint)
-            .or_insert(Outcome::Lost(before));
+            .or_insert(AuthOutcome::Lost(before));
     }
 }
 
 /// The lengths keep one part from being taken for the end or the beginning of another.
-fn fingerprint(parts: [&[u8]; 3]) -> Fingerprint {
+fn fingerprint(parts: [&[u8]; 3]) -> AuthDigest {
     let mut context = hmac::Context::with_key(&HASH_KEY);
     for part in parts {
         context.update(&part.len().to_be_bytes());

@@ -5,16 +5,16 @@
 //! Part 3 (commands), by the Trusted Computing Group; key files are those of draft-bottomley-tpm2-keys.
 //!
 //! ```text
-//!   address    where the TPM is
-//!   transport  how its bytes are carried
-//!   wire       numbers and sized buffers, as they travel
-//!   code       what a response code means
-//!   client     the commands; ends with every object flushed that it loaded
-//!   public     a key's public area: may it sign for Roles Anywhere, and what a certificate says of it
-//!   tss2       key files
-//!   turn       one operation on a TPM at a time, each within its time
-//!   memory     what became of the authorization values that were sent, so that none leads into the lockout
-//!   key        the `SigningKey`
+//!   address      where the TPM is
+//!   transport    how its bytes are carried
+//!   wire         numbers and sized buffers, as they travel
+//!   code         what a response code means
+//!   client       the commands; ends with every object flushed that it loaded
+//!   public       a key's public area: may it sign for Roles Anywhere, and what a certificate says of it
+//!   tss2         key files
+//!   operation    one operation on a TPM at a time, each within its time limit
+//!   auth_memory  the outcome of each authorization value that was sent, so that none leads to the lockout
+//!   key          the `SigningKey`
 //! ```
 //!
 //! Nothing stays loaded between two signatures: a TPM without resource manager has three slots, and what is not
@@ -23,6 +23,8 @@
 #[cfg(not(feature = "tpm"))]
 mod absent;
 mod address;
+#[cfg(feature = "tpm")]
+mod auth_memory;
 #[cfg(feature = "tpm")]
 mod client;
 #[cfg_attr(not(feature = "tpm"), expect(dead_code, reason = "only a client gets codes"))]
@@ -33,15 +35,13 @@ pub(super) mod fuzzing;
 #[cfg(feature = "tpm")]
 mod key;
 #[cfg(feature = "tpm")]
-mod memory;
+mod operation;
 #[cfg(feature = "tpm")]
 mod public;
 #[cfg(feature = "tpm")]
 mod transport;
 #[cfg(feature = "tpm")]
 pub mod tss2;
-#[cfg(feature = "tpm")]
-mod turn;
 #[cfg(feature = "tpm")]
 mod wire;
 
@@ -53,7 +53,7 @@ pub(super) use absent::open_file;
 #[cfg(not(feature = "tpm"))]
 pub(super) use absent::open_persistent;
 pub use address::Device;
-pub use address::Malformed;
+pub use address::MalformedAddress;
 pub use address::handle;
 pub use error::Error;
 
@@ -65,11 +65,11 @@ use anchord_core::secret::Secret;
 /// A key that a TPM holds, or that it alone can unwrap.
 #[cfg(feature = "tpm")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum KeyLocation {
     /// At a persistent handle, `0x81000000` to `0x81ffffff`.
     Persistent(u32),
     /// In a file that only the TPM it was made in can use.
-    File(tss2::File),
+    File(tss2::TpmKeyFile),
 }
 
 /// Finds `key` in the TPM at `device` and sees whether it can sign for Roles Anywhere. `auth` is its authorization
@@ -79,7 +79,7 @@ pub enum Key {
 #[cfg(feature = "tpm")]
 pub fn open(
     device: &Device,
-    key: &Key,
+    key: &KeyLocation,
     auth: Option<&Secret<Vec<u8>>>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     Ok(Arc::new(key::TpmKey::open(device, key, auth)?))
@@ -92,7 +92,7 @@ pub(super) fn open_persistent(
     handle: u32,
     auth: Option<&Secret<Vec<u8>>>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
-    open(device, &Key::Persistent(handle), auth)
+    open(device, &KeyLocation::Persistent(handle), auth)
 }
 
 /// The same for the content of a key file, DER.
@@ -102,7 +102,7 @@ pub(super) fn open_file(
     der: &[u8],
     auth: Option<&Secret<Vec<u8>>>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
-    open(device, &Key::File(tss2::File::from_der(der)?), auth)
+    open(device, &KeyLocation::File(tss2::TpmKeyFile::from_der(der)?), auth)
 }
 
 #[cfg(test)]

@@ -24,20 +24,20 @@ mod message;
 mod watch;
 
 #[cfg(not(feature = "spiffe"))]
-pub use absent::Stream;
+pub use absent::SvidStream;
 #[cfg(not(feature = "spiffe"))]
 pub use absent::fetch;
 pub use choice::Choice;
 pub use choice::MalformedId;
-pub use endpoint::Endpoint;
-pub use endpoint::Malformed;
+pub use endpoint::MalformedEndpoint;
+pub use endpoint::WorkloadEndpoint;
+pub use error::AgentFault;
+pub use error::AgentMessage;
 pub use error::Error;
-pub use error::Fault;
-pub use error::Said;
 #[cfg(feature = "spiffe")]
 pub use fetch::fetch;
 #[cfg(feature = "spiffe")]
-pub use watch::Stream;
+pub use watch::SvidStream;
 
 use super::Origin;
 use anchord_core::secret::Secret;
@@ -46,7 +46,7 @@ use anchord_core::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
     /// Where it listens.
-    pub endpoint: Endpoint,
+    pub endpoint: WorkloadEndpoint,
     /// Which SVID is meant.
     pub choice: Choice,
 }

@@ -10,7 +10,7 @@ mod password;
 
 use zeroize::Zeroizing;
 
-use self::cipher::Algorithm;
+use self::cipher::AlgorithmIdentifier;
 use self::cipher::Budget;
 use self::cipher::Mac;
 use self::password::Password;
@@ -43,7 +43,7 @@ pub(super) struct Contents {
 #[error("the PKCS#12 file {origin} {fault}")]
 pub struct Error {
     origin: Origin,
-    fault: Fault,
+    fault: Pkcs12Fault,
 }
 
 impl Classify for Error {
@@ -58,7 +58,7 @@ impl Classify for Error {
 
 /// What is wrong with a file, completing "the PKCS#12 file …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum Pkcs12Fault {
     /// Not what RFC 7292 says.
     #[error("is damaged")]
     Damaged,
@@ -76,7 +76,7 @@ pub enum Fault {
     WrongPassword,
 }
 
-impl Fault {
+impl Pkcs12Fault {
     /// What to do about it.
     fn hint(&self) -> &'static str {
         match self {
@@ -92,14 +92,14 @@ impl Fault {
     }
 }
 
-impl From<encrypted::Fault> for Fault {
-    fn from(fault: encrypted::Fault) -> Self {
+impl From<encrypted::DecryptionFault> for Pkcs12Fault {
+    fn from(fault: encrypted::DecryptionFault) -> Self {
         match fault {
-            encrypted::Fault::Unsupported(scheme) => Self::Unsupported(scheme),
-            encrypted::Fault::Excessive(_) => Self::TooCostly,
-            encrypted::Fault::NoPassphrase => Self::NoPassword,
-            encrypted::Fault::WrongPassphrase => Self::WrongPassword,
-            encrypted::Fault::Malformed | encrypted::Fault::Parameters => Self::Damaged,
+            encrypted::DecryptionFault::Unsupported(scheme) => Self::Unsupported(scheme),
+            encrypted::DecryptionFault::Excessive(_) => Self::TooCostly,
+            encrypted::DecryptionFault::NoPassphrase => Self::NoPassword,
+            encrypted::DecryptionFault::WrongPassphrase => Self::WrongPassword,
+            encrypted::DecryptionFault::Malformed | encrypted::DecryptionFault::Parameters => Self::Damaged,
         }
     }
 }
@@ -119,18 +119,18 @@ pub(super) fn open(
     password: Option<&Secret<Vec<u8>>>,
 ) -> Result<Contents, Error> {
     let fault = |fault| Error { origin: origin.clone(), fault };
-    let file = Pfx::parse(bytes).ok_or(Fault::Damaged).map_err(fault)?;
+    let file = Pfx::parse(bytes).ok_or(Pkcs12Fault::Damaged).map_err(fault)?;
     let mut budget = Budget::new();
-    let mut contents = Err(Fault::WrongPassword);
+    let mut contents = Err(Pkcs12Fault::WrongPassword);
     for candidate in Password::candidates(password) {
         contents = file.open(&candidate, &mut budget);
-        if !matches!(contents, Err(Fault::WrongPassword)) {
+        if !matches!(contents, Err(Pkcs12Fault::WrongPassword)) {
             break;
         }
     }
     let mut contents = contents
         .map_err(|refused| match (refused, password) {
-            (Fault::WrongPassword, None) => Fault::NoPassword,
+            (Pkcs12Fault::WrongPassword, None) => Pkcs12Fault::NoPassword,
             (refused, _) => refused,
         })
         .map_err(fault)?;
@@ -146,11 +146,11 @@ pub(super) fn open(
 /// The outermost structure: `PFX ::= SEQUENCE { version, authSafe, macData OPTIONAL }`.
 struct Pfx<'a> {
     /// What is in `authSafe`, which the MAC covers.
-    content: Content,
+    content: SafeContent,
     mac: Option<Mac<'a>>,
 }
 
-enum Content {
+enum SafeContent {
     Data(Zeroizing<Vec<u8>>),
     Other(&'static str),
 }
@@ -168,26 +168,26 @@ impl<'a> Pfx<'a> {
         let version = members.next(INTEGER)?;
         let (kind, explicit) = content_info(&members.next(SEQUENCE)?)?;
         let content = match kind {
-            DATA => Content::Data(explicit.members().any()?.octets()?),
-            SIGNED_DATA => Content::Other("a signature in place of a MAC"),
+            DATA => SafeContent::Data(explicit.members().any()?.octets()?),
+            SIGNED_DATA => SafeContent::Other("a signature in place of a MAC"),
             _ => return None,
         };
         let mac = members.optional()?.map(|mac| Mac::of(&mac)).map_or(Some(None), |mac| mac.map(Some))?;
         (version.number() == Some(3)).then_some(Self { content, mac })
     }
 
-    fn open(&self, password: &Password, budget: &mut Budget) -> Result<Contents, Fault> {
+    fn open(&self, password: &Password, budget: &mut Budget) -> Result<Contents, Pkcs12Fault> {
         let content = match &self.content {
-            Content::Data(content) => content,
-            Content::Other(what) => return Err(Fault::Unsupported((*what).to_owned())),
+            SafeContent::Data(content) => content,
+            SafeContent::Other(what) => return Err(Pkcs12Fault::Unsupported((*what).to_owned())),
         };
         if let Some(mac) = &self.mac
             && !mac.verifies(content, password, budget)?
         {
-            return Err(Fault::WrongPassword);
+            return Err(Pkcs12Fault::WrongPassword);
         }
         let is_proven = self.mac.is_some();
-        let mut reader = Reader { password, is_proven, budget, contents: Contents::default() };
+        let mut reader = BagReader { password, is_proven, budget, contents: Contents::default() };
         reader.safes(content)?;
         Ok(reader.contents)
     }
@@ -208,7 +208,7 @@ const X509_CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01";
 const MAX_NESTING: usize = 4;
 
 /// Collects what the bags of a file hold.
-struct Reader<'a> {
+struct BagReader<'a> {
     password: &'a Password,
     /// Whether the password is known to be right.
     is_proven: bool,
@@ -216,33 +216,33 @@ struct Reader<'a> {
     contents: Contents,
 }
 
-impl Reader<'_> {
+impl BagReader<'_> {
     /// `AuthenticatedSafe ::= SEQUENCE OF ContentInfo`
-    fn safes(&mut self, content: &[u8]) -> Result<(), Fault> {
-        let mut safes = Element::only(content, SEQUENCE).ok_or(Fault::Damaged)?.members();
+    fn safes(&mut self, content: &[u8]) -> Result<(), Pkcs12Fault> {
+        let mut safes = Element::only(content, SEQUENCE).ok_or(Pkcs12Fault::Damaged)?.members();
         while !safes.is_empty() {
-            let info = safes.next(SEQUENCE).ok_or(Fault::Damaged)?;
-            let (kind, explicit) = content_info(&info).ok_or(Fault::Damaged)?;
-            let content = explicit.members().any().ok_or(Fault::Damaged)?;
+            let info = safes.next(SEQUENCE).ok_or(Pkcs12Fault::Damaged)?;
+            let (kind, explicit) = content_info(&info).ok_or(Pkcs12Fault::Damaged)?;
+            let content = explicit.members().any().ok_or(Pkcs12Fault::Damaged)?;
             match kind {
                 DATA => {
-                    let bags = content.octets().ok_or(Fault::Damaged)?;
-                    self.bags(&bags, 0).ok_or(Fault::Damaged)??;
+                    let bags = content.octets().ok_or(Pkcs12Fault::Damaged)?;
+                    self.bags(&bags, 0).ok_or(Pkcs12Fault::Damaged)??;
                 }
                 ENCRYPTED_DATA => {
-                    let (algorithm, data) = encrypted_data(&content).ok_or(Fault::Damaged)?;
+                    let (algorithm, data) = encrypted_data(&content).ok_or(Pkcs12Fault::Damaged)?;
                     let bags = self.decrypt(&algorithm, &data)?;
                     self.bags(bags.expose(), 0).ok_or_else(|| self.noise())??;
                 }
-                ENVELOPED_DATA => return Err(Fault::Unsupported("a public key".into())),
-                _ => return Err(Fault::Damaged),
+                ENVELOPED_DATA => return Err(Pkcs12Fault::Unsupported("a public key".into())),
+                _ => return Err(Pkcs12Fault::Damaged),
             }
         }
         Ok(())
     }
 
     /// `SafeContents ::= SEQUENCE OF SafeBag`; `None` where it is none.
-    fn bags(&mut self, content: &[u8], depth: usize) -> Option<Result<(), Fault>> {
+    fn bags(&mut self, content: &[u8], depth: usize) -> Option<Result<(), Pkcs12Fault>> {
         let mut bags = Element::only(content, SEQUENCE)?.members();
         while !bags.is_empty() {
             let mut bag = bags.next(SEQUENCE)?.members();
@@ -252,7 +252,7 @@ impl Reader<'_> {
                 Some([1]) => self.contents.keys.push(Secret::new(value.whole.to_vec())),
                 Some([2]) => {
                     let mut members = value.members();
-                    let algorithm = Algorithm::of(&members.any()?)?;
+                    let algorithm = AlgorithmIdentifier::of(&members.any()?)?;
                     let data = members.any()?.octets()?;
                     match self.key(&algorithm, &data) {
                         Ok(key) => self.contents.keys.push(key),
@@ -279,33 +279,41 @@ impl Reader<'_> {
         Some(Ok(()))
     }
 
-    fn key(&mut self, algorithm: &Algorithm<'_>, data: &[u8]) -> Result<Secret<Vec<u8>>, Fault> {
+    fn key(
+        &mut self,
+        algorithm: &AlgorithmIdentifier<'_>,
+        data: &[u8],
+    ) -> Result<Secret<Vec<u8>>, Pkcs12Fault> {
         let key = self.decrypt(algorithm, data)?;
         let is_key = encrypted::is_sequence_with_version(key.expose());
         if is_key { Ok(key) } else { Err(self.noise()) }
     }
 
-    fn decrypt(&mut self, algorithm: &Algorithm<'_>, data: &[u8]) -> Result<Secret<Vec<u8>>, Fault> {
+    fn decrypt(
+        &mut self,
+        algorithm: &AlgorithmIdentifier<'_>,
+        data: &[u8],
+    ) -> Result<Secret<Vec<u8>>, Pkcs12Fault> {
         cipher::decrypt(algorithm, data, self.password, self.budget).map_err(|fault| match fault {
-            Fault::WrongPassword => self.noise(),
+            Pkcs12Fault::WrongPassword => self.noise(),
             fault => fault,
         })
     }
 
     /// What it means that something decrypts to nonsense.
-    fn noise(&self) -> Fault {
-        if self.is_proven { Fault::Damaged } else { Fault::WrongPassword }
+    fn noise(&self) -> Pkcs12Fault {
+        if self.is_proven { Pkcs12Fault::Damaged } else { Pkcs12Fault::WrongPassword }
     }
 }
 
 /// `EncryptedData ::= SEQUENCE { version, SEQUENCE { contentType, algorithm, [0] IMPLICIT OCTET STRING } }` (RFC 5652,
 /// section 8).
-fn encrypted_data<'a>(data: &Element<'a>) -> Option<(Algorithm<'a>, Zeroizing<Vec<u8>>)> {
+fn encrypted_data<'a>(data: &Element<'a>) -> Option<(AlgorithmIdentifier<'a>, Zeroizing<Vec<u8>>)> {
     let mut members = data.members();
     members.next(INTEGER)?;
     let mut info = members.next(SEQUENCE)?.members();
     info.next(OBJECT_IDENTIFIER)?;
-    let algorithm = Algorithm::of(&info.any()?)?;
+    let algorithm = AlgorithmIdentifier::of(&info.any()?)?;
     let data = info.any().filter(|data| matches!(data.tag, CONTEXT_0 | CONTEXT_0_PRIMITIVE))?;
     Some((algorithm, data.octets()?))
 }
