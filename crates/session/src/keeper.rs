@@ -90,7 +90,7 @@ impl Keeper {
     pub async fn run(&mut self) -> Infallible {
         let last = self.published.borrow().clone();
         let mut machine = Machine::resume(self.policy, &last, self.clock.moment(), &self.jitter);
-        if let Some(date) = self.issuer.last_date() {
+        if let Some(date) = self.issuer.clock_offset() {
             machine.learn(date, self.clock.moment());
         }
         let mut attempt = JoinSet::new();
@@ -101,7 +101,7 @@ impl Keeper {
                 diary::clock_was_set(step);
             }
             let ended = matches!(event, Event::Fetched(_));
-            if let Some(date) = self.issuer.last_date().filter(|_| ended) {
+            if let Some(date) = self.issuer.clock_offset().filter(|_| ended) {
                 machine.learn(date, now);
             }
             let step = machine.on(event, now, &self.jitter);

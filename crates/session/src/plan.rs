@@ -17,8 +17,8 @@ use super::Record;
 use super::Snapshot;
 use super::snapshot::as_of;
 use anchord_core::clock::CLOCK_STEP;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
@@ -67,7 +67,7 @@ pub struct Machine {
     not_before: Span,
     failures: u32,
     record: Record,
-    last_date: Option<Reading>,
+    clock_offset: Option<ClockOffset>,
     seen: Moment,
     /// The wall time at boot by which the clock was last found to be set.
     booted_at: OffsetDateTime,
@@ -108,7 +108,7 @@ impl Machine {
             not_before: now.up,
             failures: 0,
             record: Record::default(),
-            last_date: None,
+            clock_offset: None,
             seen: now,
             booted_at: now.booted_at(),
             next_step_counts_at: now.up,
@@ -183,11 +183,11 @@ impl Machine {
 
     /// Takes in the `Date` of a reply of AWS, be it a refusal, which dates what is held anew. It holds against the time
     /// since boot, so that it may be old: the wall clock may have been set since.
-    pub fn learn(&mut self, date: Reading, now: Moment) {
-        if self.last_date == Some(date) {
+    pub fn learn(&mut self, date: ClockOffset, now: Moment) {
+        if self.clock_offset == Some(date) {
             return;
         }
-        self.last_date = Some(date);
+        self.clock_offset = Some(date);
         self.redate(date.ahead_at_most(now), now);
         if let Some(held) = self.held.take() {
             self.held = Some(as_of(&held, now));
@@ -255,7 +255,7 @@ impl Machine {
     /// clock that is set again and again hastens an attempt each minute at most.
     fn note_clock(&mut self, jitter: &Jitter) {
         let was_set = (self.seen.booted_at() - self.booted_at).abs() > CLOCK_STEP;
-        if let Some(date) = self.last_date.filter(|_| was_set) {
+        if let Some(date) = self.clock_offset.filter(|_| was_set) {
             // What AWS said of the time still holds, against the time since boot.
             self.redate(date.ahead_at_most(self.seen), self.seen);
         }
@@ -294,8 +294,8 @@ impl Machine {
         part.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
     }
 
-    /// Brings the next attempt forward to somewhere in `spread` from `earliest`, but not into a time that AWS asked for.
-    /// One that comes as soon in any case stays where it is.
+    /// Brings the next attempt forward to somewhere in `spread` from `earliest`, but not into a time that AWS asked
+    /// for. One that comes as soon in any case stays where it is.
     fn hasten(&mut self, earliest: Span, spread: Span, jitter: &Jitter) {
         let earliest = self.not_before.max(earliest);
         if self.attempt > earliest + spread {

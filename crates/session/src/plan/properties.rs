@@ -9,7 +9,7 @@ use crate::support::failure;
 use crate::support::throttled_for;
 use crate::support::told_to_wait;
 use anchord_core::credentials::Keys;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::credentials::end_by_wall;
 
 /// One thing that happens in the world around the machine.
@@ -102,7 +102,7 @@ impl World {
         };
         let end = end_by_wall(at_aws + life, self.ahead());
         let made = Credentials::new(keys, self.now, end, None).unwrap();
-        Arc::new(made.ending_at_aws(at_aws + life).obtained_with(Some(Origin::of(&[leaf]))))
+        Arc::new(made.ending_at_aws(at_aws + life).obtained_with(Some(SignerId::of(&[leaf]))))
     }
 
     fn truly_left(&self, held: &Credentials) -> Span {
@@ -115,7 +115,7 @@ impl World {
         let flew = self.in_flight && !ends;
         if ends {
             self.machine
-                .learn(Reading { ahead: self.ahead(), at_most: self.ahead(), at: self.now }, self.now);
+                .learn(ClockOffset { ahead: self.ahead(), at_most: self.ahead(), at: self.now }, self.now);
         }
         let before = self.machine.snapshot();
 
@@ -141,8 +141,8 @@ impl World {
             let shown = held.expires_at() - self.now.wall;
             assert!(shown <= left + GRAIN, "shown to end in {shown}, and ends in {left}");
         }
-        let origin = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.origin());
-        if origin(&after) == origin(before) {
+        let signer = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.signer());
+        if signer(&after) == signer(before) {
             // A clock that is set may show what it was off by unnoticed.
             let before = remaining(before).map(|left| left - GRAIN);
             assert!(remaining(&after) >= before, "the living are not lost");

@@ -95,8 +95,8 @@ fn a_clock_that_is_set_forward_twice_does_not_leave_the_session_lapsed() {
     assert!(wake(&mut machine, later(20)).fetch, "by the clock as it is now they have ended");
 }
 
-fn date(ahead: Span, at: Moment) -> Reading {
-    Reading { ahead, at_most: ahead, at }
+fn date(ahead: Span, at: Moment) -> ClockOffset {
+    ClockOffset { ahead, at_most: ahead, at }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What becomes of new credentials: held, to spare, or of no use.
 
 use super::*;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 
 #[test]
 fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
@@ -66,8 +66,8 @@ fn credentials_that_come_again_are_not_asked_for_each_second() {
 
 /// What `credentials` makes, obtained with `leaf`.
 fn with(leaf: &[u8], now: Moment, life: Span, stood_in: bool) -> Arc<Credentials> {
-    let origin = Origin { stood_in, ..Origin::of(leaf) };
-    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(origin)))
+    let signer = SignerId { stood_in, ..SignerId::of(leaf) };
+    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(signer)))
 }
 
 #[test]
