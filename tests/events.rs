@@ -7,7 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anchord_core::event;
-use anchord_core::event::Event;
+use anchord_core::event::Definition;
 
 /// A log line in the source.
 struct Line {
@@ -116,7 +116,7 @@ fn each_event_of_the_table_has_a_log_line_at_each_of_its_levels() {
 #[test]
 fn ids_are_an_area_and_a_word_in_order_and_the_constants_follow_from_them() {
     let mut before = "";
-    for Event { id, constant, .. } in event::TABLE {
+    for Definition { id, constant, .. } in event::TABLE {
         assert!(before < *id, "`{id}` does not come after `{before}`");
         before = *id;
         let is_part =
@@ -150,7 +150,7 @@ fn page() -> String {
     page
 }
 
-fn area(event: &Event) -> &'static str {
+fn area(event: &Definition) -> &'static str {
     event.id.split('.').next().unwrap()
 }
 

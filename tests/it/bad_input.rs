@@ -278,7 +278,7 @@ async fn no_verb_waits_for_a_pipe_or_reads_a_device_to_its_end() {
     let pipe = pipe.to_str().unwrap();
 
     for (place, expected) in
-        [(pipe, "it is a pipe, and nothing writes into it"), ("/dev/zero", "is a device, not a regular file")]
+        [(pipe, "it is a pipe, and nothing writes to it"), ("/dev/zero", "is a device, not a regular file")]
     {
         for verb in [&["read-certificate-data", "--certificate"][..], &["certificate", "show"]] {
             let mut command = anchord();

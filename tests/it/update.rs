@@ -82,7 +82,11 @@ async fn what_goes_wrong_is_told_in_a_line_and_the_file_stays() {
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("Unable to assume role"), "{}", refused.stderr);
     assert_eq!(key_id(&file, "default").unwrap(), "AKIAOLD");
-    assert!(unnameable.stderr.contains("--profile: a profile's name has no `]`"), "{}", unnameable.stderr);
+    assert!(
+        unnameable.stderr.contains("--profile: a profile's name must not contain"),
+        "{}",
+        unnameable.stderr
+    );
     assert_ne!(folder.code, 0);
 }
 
@@ -350,7 +354,7 @@ async fn mistakes_in_a_table_are_told_with_their_lines() {
     let ran = stage.run(&["config", "check"]).await;
 
     assert_ne!(ran.code, 0);
-    for told in ["unknown key `profil`", "there is no session `none`", "a profile's name has no"] {
+    for told in ["unknown key `profil`", "there is no session `none`", "a profile's name must not contain"] {
         assert!(ran.stderr.contains(told), "{told}: {}{}", ran.stdout, ran.stderr);
     }
 }

@@ -9,11 +9,11 @@ use anchord_aws::upstream::Error;
 use anchord_aws::upstream::Operation;
 use anchord_aws::upstream::TransportError;
 use anchord_core::clock::CLOCK_STEP;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::credentials::end_by_wall;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
@@ -34,12 +34,12 @@ use crate::world::World;
 
 /// The issuer of one process.
 pub(crate) fn issuer(world: &Arc<World>) -> Arc<dyn Issuer> {
-    Arc::new(Plain { world: Arc::clone(world), last_date: Mutex::default() })
+    Arc::new(Plain { world: Arc::clone(world), clock_offset: Mutex::default() })
 }
 
 struct Plain {
     world: Arc<World>,
-    last_date: Mutex<Option<Reading>>,
+    clock_offset: Mutex<Option<ClockOffset>>,
 }
 
 impl Issuer for Plain {
@@ -53,8 +53,8 @@ impl Issuer for Plain {
         })
     }
 
-    fn last_date(&self) -> Option<Reading> {
-        *self.last_date.lock().unwrap()
+    fn clock_offset(&self) -> Option<ClockOffset> {
+        *self.clock_offset.lock().unwrap()
     }
 }
 
@@ -68,7 +68,7 @@ impl Plain {
         let measured = date - date.clamp(sent_at, at.wall);
         let near_zero_is_zero = |span: Span| if span.abs() > CLOCK_STEP { span } else { Span::ZERO };
         let (ahead, at_most) = (near_zero_is_zero(measured), near_zero_is_zero(date - sent_at));
-        *self.last_date.lock().unwrap() = Some(Reading { ahead, at_most, at });
+        *self.clock_offset.lock().unwrap() = Some(ClockOffset { ahead, at_most, at });
     }
 
     fn read(&self, answer: &Answer, certificate: usize) -> Result<Credentials, Error> {
@@ -98,7 +98,7 @@ impl Plain {
 
     fn credentials(&self, set: Set, certificate: usize) -> Credentials {
         let now = self.world.times.clock.moment();
-        let ahead = self.last_date().map(|date| date.at_most).unwrap_or_default();
+        let ahead = self.clock_offset().map(|date| date.at_most).unwrap_or_default();
         let keys = Keys {
             access_key_id: set.key_id(),
             secret_access_key: Secret::new(set.secret()),
@@ -108,7 +108,7 @@ impl Plain {
             .unwrap()
             .ending_at_aws(set.ends_at)
             .living_for(set.ends_at - (now.wall + ahead))
-            .obtained_with(Some(Origin::of(&certificate.to_le_bytes())))
+            .obtained_with(Some(SignerId::of(&certificate.to_le_bytes())))
     }
 }
 

@@ -24,8 +24,8 @@ use tracing::warn;
 use anchord_core::credentials::Keys;
 use anchord_core::digest::sha256;
 use anchord_core::event;
-use anchord_core::failure::Chain;
 use anchord_core::failure::Classify;
+use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
 use anchord_identity::FileContent;
@@ -136,7 +136,7 @@ impl AccessKeys {
         match &result {
             Ok(_) => _ = state.fault.clear(),
             // The caller reports it.
-            Err(error) => _ = state.fault.is_new(Chain(error).to_string()),
+            Err(error) => _ = state.fault.is_new(ErrorChain(error).to_string()),
         }
         state.given = Given::of(result.as_ref().ok().map(Mark::of));
         drop(state);
@@ -238,7 +238,7 @@ impl AccessKeys {
     }
 
     fn tell_fault(&self, session: &str, error: &AccessKeysError) {
-        let fault = Chain(error).to_string();
+        let fault = ErrorChain(error).to_string();
         if self.lock().fault.is_new(fault.clone()) {
             warn!(
                 event = event::ACCESS_KEYS_REFUSED,

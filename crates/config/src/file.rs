@@ -103,8 +103,8 @@ pub(super) fn read(
         }
         let mut layer = match content::read_text(&path, MAX_BYTES) {
             Ok(text) => parse(&shown, text.expose(), problems),
-            Err(content::Fault::System(error)) if named.is_none() && is_absent(&error) => continue,
-            Err(content::Fault::System(error))
+            Err(content::ReadError::System(error)) if named.is_none() && is_absent(&error) => continue,
+            Err(content::ReadError::System(error))
                 if named.is_none() && may_be_left_out(reader, &path, &error) =>
             {
                 unread = Some(path);

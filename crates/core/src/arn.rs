@@ -1,26 +1,26 @@
-//! AWS names that have been checked: ARNs, Regions, partitions.
+//! Names of AWS resources: ARNs, Regions, partitions.
 //!
-//! Parse once at the edge; a value of these types is well formed everywhere else.
+//! Text is parsed once, where it enters the program. A value of these types is well formed.
 
 use std::fmt;
 
-/// An AWS Region's name: lower case, at least one dash. Unknown names are accepted, since AWS adds Regions
-/// more often than this program is upgraded.
+/// An AWS Region's name: lower case, with at least one dash. Unknown names are accepted, because AWS adds Regions more
+/// often than operators upgrade this program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Region(String);
 
-/// What is wrong with a name.
+/// Why text is not the name of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not the name of a Region.
     #[error("`{0}` is not a Region: Regions are lower case with dashes, such as `us-east-1`")]
     Region(String),
-    /// Not an ARN of the kind asked for.
+    /// Not an ARN of the expected kind.
     #[error("`{text}` is not {kind}: expected `{shape}`")]
     Arn {
-        /// What was given.
+        /// The text.
         text: String,
-        /// `a role ARN` and so on.
+        /// The expected kind, such as `a role ARN`.
         kind: &'static str,
         /// An example of the right form.
         shape: &'static str,
@@ -28,15 +28,19 @@ pub enum Error {
 }
 
 impl Region {
-    /// Checks a Region's name.
+    /// Parses a Region's name.
+    ///
+    /// # Errors
+    /// If the text does not have the form of a Region's name.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let labels_are_plain = text.split('-').all(|label| {
-            !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        });
-        let well_formed =
-            text.contains('-') && labels_are_plain && text.starts_with(|c: char| c.is_ascii_lowercase());
-        // A host name is built from the Region, and a DNS label holds 63 bytes.
-        if well_formed && text.len() <= 63 { Ok(Self(text.into())) } else { Err(Error::Region(text.into())) }
+        let first_is_letter = text.starts_with(|c: char| c.is_ascii_lowercase());
+        let labels_are_plain = text.split('-').all(is_region_label);
+        // The Region becomes a label of a host name, and a DNS label has at most 63 bytes.
+        if first_is_letter && labels_are_plain && text.contains('-') && text.len() <= 63 {
+            Ok(Self(text.into()))
+        } else {
+            Err(Error::Region(text.into()))
+        }
     }
 
     /// The name.
@@ -44,7 +48,7 @@ impl Region {
         &self.0
     }
 
-    /// The Regions there are (botocore's `partitions.json`), for finding the one that was meant.
+    /// The Regions that exist (botocore's `partitions.json`), to suggest one for a misspelt name.
     pub const KNOWN: [&str; 45] = [
         "us-east-1",
         "us-east-2",
@@ -93,7 +97,7 @@ impl Region {
         "eusc-de-east-1",
     ];
 
-    /// Whether some partition knows it: by the form of its names, which Regions to come will have too.
+    /// Whether the name has the form of AWS's Regions, which new ones will have too.
     pub fn is_known(&self) -> bool {
         const AREAS: [&str; 15] = [
             "us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx", "cn", "us-gov", "us-iso", "us-isob",
@@ -111,15 +115,19 @@ impl Region {
         is_number && DIRECTIONS.contains(&direction) && (AREAS.contains(&area) || is_sovereign)
     }
 
-    /// The partition that the name's prefix belongs to; `aws` for prefixes nobody knows yet.
+    /// The partition of the name's prefix; `aws` for unknown prefixes.
     pub fn partition(&self) -> Partition {
-        let prefixes =
-            Partition::ALL.iter().flat_map(|p| p.region_prefixes().iter().map(move |prefix| (p, prefix)));
-        prefixes
-            .into_iter()
-            .find(|(_, prefix)| self.0.starts_with(**prefix))
-            .map_or(Partition::Aws, |(partition, _)| *partition)
+        for partition in Partition::ALL {
+            if partition.region_prefix().is_some_and(|prefix| self.0.starts_with(prefix)) {
+                return partition;
+            }
+        }
+        Partition::Aws
     }
+}
+
+fn is_region_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 impl fmt::Display for Region {
@@ -128,7 +136,7 @@ impl fmt::Display for Region {
     }
 }
 
-/// A set of Regions with accounts and DNS suffixes of its own.
+/// A group of Regions with its own accounts and DNS suffixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
     /// The public Regions.
@@ -161,7 +169,7 @@ impl Partition {
         Self::AwsEusc,
     ];
 
-    /// The partition's name as ARNs carry it.
+    /// The partition's name in ARNs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Aws => "aws",
@@ -175,7 +183,7 @@ impl Partition {
         }
     }
 
-    /// What follows `service.region.` in the names of its endpoints.
+    /// The DNS suffix after `service.region.` in the names of its endpoints.
     pub fn dns_suffix(self) -> &'static str {
         match self {
             Self::Aws | Self::AwsUsGov => "amazonaws.com",
@@ -188,16 +196,16 @@ impl Partition {
         }
     }
 
-    fn region_prefixes(self) -> &'static [&'static str] {
+    fn region_prefix(self) -> Option<&'static str> {
         match self {
-            Self::Aws => &[],
-            Self::AwsCn => &["cn-"],
-            Self::AwsUsGov => &["us-gov-"],
-            Self::AwsIso => &["us-iso-"],
-            Self::AwsIsoB => &["us-isob-"],
-            Self::AwsIsoE => &["eu-isoe-"],
-            Self::AwsIsoF => &["us-isof-"],
-            Self::AwsEusc => &["eusc-"],
+            Self::Aws => None,
+            Self::AwsCn => Some("cn-"),
+            Self::AwsUsGov => Some("us-gov-"),
+            Self::AwsIso => Some("us-iso-"),
+            Self::AwsIsoB => Some("us-isob-"),
+            Self::AwsIsoE => Some("eu-isoe-"),
+            Self::AwsIsoF => Some("us-isof-"),
+            Self::AwsEusc => Some("eusc-"),
         }
     }
 }
@@ -209,7 +217,7 @@ impl fmt::Display for Partition {
 }
 
 /// The six fields of an ARN.
-struct Fields<'a> {
+struct ArnFields<'a> {
     partition: &'a str,
     service: &'a str,
     region: &'a str,
@@ -217,8 +225,8 @@ struct Fields<'a> {
     resource: &'a str,
 }
 
-impl<'a> Fields<'a> {
-    /// At most 1011 printable characters, as CreateSession's model demands.
+impl<'a> ArnFields<'a> {
+    /// Splits an ARN of at most 1011 printable characters, the limit in CreateSession's API model.
     fn split(text: &'a str) -> Option<Self> {
         let printable = text.len() <= 1011 && text.bytes().all(|b| b.is_ascii_graphic());
         let mut parts = text.splitn(6, ':');
@@ -242,22 +250,16 @@ impl<'a> Fields<'a> {
 pub struct RoleArn(String);
 
 impl RoleArn {
-    /// Checks `arn:aws:iam::123456789012:role/path/name`.
+    /// Parses `arn:aws:iam::123456789012:role/path/name`.
+    ///
+    /// # Errors
+    /// If the text is not the ARN of a role.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let name_is_plain = |name: &str| {
-            (1..=64).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b))
-        };
-        Fields::split(text)
-            .filter(|arn| arn.service == "iam" && arn.region.is_empty())
-            .and_then(|arn| arn.resource.strip_prefix("role/"))
-            .filter(|path| path.rsplit('/').next().is_some_and(name_is_plain))
-            .map(|_| Self(text.into()))
-            .ok_or_else(|| Error::Arn {
-                text: text.into(),
-                kind: "a role ARN",
-                shape: "arn:aws:iam::123456789012:role/name",
-            })
+        if ArnFields::split(text).is_some_and(|arn| is_role(&arn)) {
+            return Ok(Self(text.into()));
+        }
+        let (kind, shape) = ("a role ARN", "arn:aws:iam::123456789012:role/name");
+        Err(Error::Arn { text: text.into(), kind, shape })
     }
 
     /// The whole ARN.
@@ -265,25 +267,26 @@ impl RoleArn {
         &self.0
     }
 
-    /// The role's name without its path: 1…64 of `[A-Za-z0-9+=,.@_-]`, what IMDS lists.
+    /// The role's name without its path, 1 to 64 of `[A-Za-z0-9+=,.@_-]`. IMDS lists it.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether `arn` is this role's. IAM does not distinguish roles by the case of their names.
+    /// Whether `arn` is this role's ARN. Names of roles are the same in upper and lower case.
     pub fn is_named(&self, arn: &str) -> bool {
         self.0.eq_ignore_ascii_case(arn)
     }
 
-    /// Whether `arn` is that of a session of this role: `arn:aws:sts::123456789012:assumed-role/name/session`. It has
-    /// no path: an account has one role of a name, whatever its path.
+    /// Whether `arn` is the ARN of a session of this role: `arn:aws:sts::123456789012:assumed-role/name/session`. It
+    /// does not include the path: names of roles are unique in an account, regardless of their paths.
     pub fn is_assumed_in(&self, arn: &str) -> bool {
-        Fields::split(arn)
-            .filter(|arn| arn.service == "sts" && arn.region.is_empty())
-            .filter(|arn| arn.partition == self.partition() && arn.account_id == self.account_id())
-            .and_then(|arn| arn.resource.strip_prefix("assumed-role/"))
-            .and_then(|resource| resource.split_once('/'))
-            .is_some_and(|(name, session)| name.eq_ignore_ascii_case(self.name()) && !session.is_empty())
+        let Some(arn) = ArnFields::split(arn) else { return false };
+        let is_of_sts = arn.service == "sts" && arn.region.is_empty();
+        let is_same_account = arn.partition == self.partition() && arn.account_id == self.account_id();
+        let name_and_session =
+            arn.resource.strip_prefix("assumed-role/").and_then(|rest| rest.split_once('/'));
+        let Some((name, session)) = name_and_session else { return false };
+        is_of_sts && is_same_account && name.eq_ignore_ascii_case(self.name()) && !session.is_empty()
     }
 
     /// The account, twelve digits.
@@ -297,6 +300,19 @@ impl RoleArn {
     }
 }
 
+fn is_role(arn: &ArnFields<'_>) -> bool {
+    let Some(path) = arn.resource.strip_prefix("role/") else { return false };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    arn.service == "iam"
+        && arn.region.is_empty()
+        && (1..=64).contains(&name.len())
+        && name.bytes().all(is_role_byte)
+}
+
+fn is_role_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)
+}
+
 /// The ARN of a Roles Anywhere profile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProfileArn(String);
@@ -305,17 +321,21 @@ pub struct ProfileArn(String);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrustAnchorArn(String);
 
+fn is_of_roles_anywhere(arn: &ArnFields<'_>, resource: &str) -> bool {
+    let Some(id) = arn.resource.strip_prefix(resource) else { return false };
+    let is_id = !id.is_empty() && !id.contains('/');
+    is_id && arn.service == "rolesanywhere" && Region::parse(arn.region).is_ok()
+}
+
 macro_rules! rolesanywhere_arn {
     ($name:ident, $resource:literal, $kind:literal, $shape:literal) => {
         impl $name {
-            #[doc = concat!("Checks `", $shape, "`.")]
+            #[doc = concat!("Parses `", $shape, "`.\n\n# Errors\nIf the text is not ", $kind, ".")]
             pub fn parse(text: &str) -> Result<Self, Error> {
-                Fields::split(text)
-                    .filter(|arn| arn.service == "rolesanywhere" && Region::parse(arn.region).is_ok())
-                    .and_then(|arn| arn.resource.strip_prefix($resource))
-                    .filter(|id| !id.is_empty() && !id.contains('/'))
-                    .map(|_| Self(text.into()))
-                    .ok_or_else(|| Error::Arn { text: text.into(), kind: $kind, shape: $shape })
+                match ArnFields::split(text) {
+                    Some(arn) if is_of_roles_anywhere(&arn, $resource) => Ok(Self(text.into())),
+                    _ => Err(Error::Arn { text: text.into(), kind: $kind, shape: $shape }),
+                }
             }
 
             /// The whole ARN.
@@ -323,7 +343,7 @@ macro_rules! rolesanywhere_arn {
                 &self.0
             }
 
-            /// The Region the resource lives in.
+            /// The resource's Region.
             pub fn region(&self) -> Region {
                 Region(field(&self.0, 3).into())
             }

@@ -1,10 +1,9 @@
 //! The only reader of wall time, and of the time since boot.
 //!
-//! Expiry, signing dates and TLS validity all ask the same clock, so that a test (or an NTP step) moves them
-//! together. Wall time can be set, the time since boot cannot; both go on while a machine is suspended. A
-//! [`Moment`] is one instant by both, and what must not be fooled by a clock that is set keeps moments. Waiting is
-//! tokio's business; a task that waits must look again at least every 30 s, because tokio's timers stand still
-//! during a suspend.
+//! Expiry, signing dates and TLS validity use the same clock, so that a test (or an NTP step) moves them together. Wall
+//! time can be set, the time since boot cannot; both continue while a machine is suspended. A [`Moment`] is one instant
+//! by both clocks; code that must not depend on a clock that may be set stores moments. Waiting is left to tokio. A
+//! task that waits must check the clocks at least every 30 s, because tokio's timers stand still during a suspend.
 
 use std::ops::Add;
 use std::ops::Sub;
@@ -24,21 +23,21 @@ use time::macros::format_description;
 /// One instant by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Wall time, in UTC; a person or NTP may set it.
+    /// Wall time, in UTC. A person or NTP may set it.
     pub wall: OffsetDateTime,
-    /// The time since boot, suspends included; no setting changes it. Negative before the boot.
+    /// The time since boot, suspends included. It cannot be set. Negative before the boot.
     pub up: time::Duration,
 }
 
 impl Moment {
-    /// The moment at which this host has been up for `up`, with the wall time that the clock will show then (or has
-    /// shown) unless it is set.
+    /// The moment at which this host has been up for `up`. Its wall time is what the clock shows then, or showed, if
+    /// nothing sets it.
     #[must_use]
     pub fn when_up(self, up: time::Duration) -> Self {
         self + (up - self.up)
     }
 
-    /// Wall time at boot, as the clock has it now. It changes when the clock is set, and at no other time.
+    /// The wall time of the boot, by the clock as it is now. It changes only when the clock is set.
     pub fn booted_at(self) -> OffsetDateTime {
         self.wall - self.up
     }
@@ -65,55 +64,56 @@ impl Sub<time::Duration> for Moment {
 impl Sub for Moment {
     type Output = time::Duration;
 
-    /// What has passed between them, which is what the time since boot says.
+    /// The time that has passed between them, by the time since boot.
     fn sub(self, other: Self) -> time::Duration {
         self.up - other.up
     }
 }
 
-/// The two clocks differ by this much more or less than before: one of them was set. Less is the network's delay, or
-/// whole seconds.
+/// If the difference between two clocks changes by more than this, one of them was set. A smaller change comes from the
+/// network's delay, or from dates in whole seconds.
 pub const CLOCK_STEP: time::Duration = time::Duration::seconds(30);
 
-/// One `Date` of AWS beside the local clocks.
+/// How far AWS's clock is ahead of the local one, by the `Date` header of one reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// How far AWS's clock was ahead of the wall clock (negative: behind); zero while they agreed.
+pub struct ClockOffset {
+    /// How far AWS's clock was ahead of the wall clock (negative: behind); zero if they agreed.
     pub ahead: time::Duration,
-    /// The same if the reply took all its time after the `Date` was written. How old that is when it is read shows
-    /// nowhere, and what a slow reply hides would lengthen lives.
+    /// The upper bound, which assumes that AWS wrote the `Date` when the request was sent and that the reply took all
+    /// the time since. Nothing says how old a `Date` is when it is read, and too small an offset would make credentials
+    /// seem to live longer.
     pub at_most: time::Duration,
     /// When the reply was read.
     pub at: Moment,
 }
 
-impl Reading {
-    /// How far AWS's clock is ahead of the wall clock at `now`, which may have been set since.
+impl ClockOffset {
+    /// How far AWS's clock is ahead of the wall clock at `now`, even if the wall clock was set since.
     pub fn ahead(self, now: Moment) -> time::Duration {
         near_zero_is_zero(self.ahead - (now.booted_at() - self.at.booted_at()))
     }
 
-    /// The same, at most.
+    /// The upper bound of [`ClockOffset::ahead`].
     pub fn ahead_at_most(self, now: Moment) -> time::Duration {
         near_zero_is_zero(self.at_most - (now.booted_at() - self.at.booted_at()))
     }
 }
 
-/// Clocks that differ by no more than [`CLOCK_STEP`] agree.
+/// `ahead`, or zero if it is at most [`CLOCK_STEP`]: then the clocks agree.
 pub fn near_zero_is_zero(ahead: time::Duration) -> time::Duration {
     if ahead.abs() > CLOCK_STEP { ahead } else { time::Duration::ZERO }
 }
 
-/// Wall time and the time since boot, handed to everything that needs to know what time it is.
+/// Reads wall time and the time since boot.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    source: Source,
+    source: TimeSource,
     /// Wall time at boot when a setting of the clock was last reported.
     reported: Arc<Mutex<Option<OffsetDateTime>>>,
 }
 
 #[derive(Clone, Debug, Default)]
-enum Source {
+enum TimeSource {
     #[default]
     System,
     Manual(Arc<Manual>),
@@ -128,7 +128,7 @@ struct Manual {
     boots: AtomicU64,
 }
 
-/// How long a manual clock's machine has been up when it is made.
+/// The time since boot of a new manual clock.
 const UP_BEFORE: Duration = Duration::from_secs(3600);
 
 impl Clock {
@@ -137,7 +137,8 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that reads `start` now, then follows tokio's timers (and so stands still when they are paused).
+    /// A clock for tests that reads `start` now, then follows tokio's timers, so it stands still while these are
+    /// paused.
     ///
     /// # Panics
     /// Outside a tokio runtime only if its time driver is missing.
@@ -149,28 +150,28 @@ impl Clock {
             suspended_ms: AtomicU64::new(0),
             boots: AtomicU64::new(0),
         };
-        Self { source: Source::Manual(Arc::new(manual)), reported: Arc::default() }
+        Self { source: TimeSource::Manual(Arc::new(manual)), reported: Arc::default() }
     }
 
-    /// Moves a manual clock's wall time alone, as an NTP step does. The system's clock stays as it is.
+    /// Moves only the wall time of a manual clock, as an NTP step does. Does nothing to the system's clock.
     pub fn jump(&self, by: time::Duration) {
-        if let Source::Manual(manual) = &self.source {
+        if let TimeSource::Manual(manual) = &self.source {
             let by = i64::try_from(by.whole_milliseconds()).unwrap_or(0);
             manual.jumped_ms.fetch_add(by, Ordering::SeqCst);
         }
     }
 
-    /// Gives a manual clock's host another boot id, as a reboot does. The system's clock stays as it is.
+    /// Changes the boot id of a manual clock, as a reboot does. Does nothing to the system's clock.
     pub fn reboot(&self) {
-        if let Source::Manual(manual) = &self.source {
+        if let TimeSource::Manual(manual) = &self.source {
             manual.boots.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Moves a manual clock past a suspend: wall time and the time since boot, but no timer. The system's clock stays
-    /// as it is.
+    /// Moves wall time and the time since boot of a manual clock, but no timer, as a suspend does. Does nothing to the
+    /// system's clock.
     pub fn suspend(&self, by: Duration) {
-        if let Source::Manual(manual) = &self.source {
+        if let TimeSource::Manual(manual) = &self.source {
             let by = u64::try_from(by.as_millis()).unwrap_or(0);
             manual.suspended_ms.fetch_add(by, Ordering::SeqCst);
         }
@@ -182,8 +183,8 @@ impl Clock {
         Moment { wall: self.now(), up }
     }
 
-    /// By how much the wall clock was set since the last report, if nothing has reported that yet; the first call
-    /// reports nothing. All clones share one memory, so a program reports each setting once.
+    /// By how much the wall clock was set since the last report; `None` if it was not, and for the first call. Clones
+    /// share this memory, so a program reports each step once.
     pub fn unreported_step(&self, now: Moment) -> Option<time::Duration> {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let step = now.booted_at() - *reported.get_or_insert(now.booted_at());
@@ -194,15 +195,15 @@ impl Clock {
         Some(step)
     }
 
-    /// What names this boot of this host, so that a time since boot can be kept for another process; `None` where the
-    /// kernel does not tell (random(4)).
+    /// The id of this boot of this host, so that a time since boot can be stored for another process; `None` if the
+    /// kernel does not give it (random(4)).
     pub fn boot_id(&self) -> Option<String> {
         match &self.source {
-            Source::System => {
+            TimeSource::System => {
                 let id = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
                 Some(id.trim().to_owned())
             }
-            Source::Manual(manual) => Some(format!("manual-{}", manual.boots.load(Ordering::SeqCst))),
+            TimeSource::Manual(manual) => Some(format!("manual-{}", manual.boots.load(Ordering::SeqCst))),
         }
     }
 
@@ -210,23 +211,23 @@ impl Clock {
     pub fn now(&self) -> OffsetDateTime {
         match &self.source {
             #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
-            Source::System => OffsetDateTime::now_utc(),
-            Source::Manual(manual) => {
+            TimeSource::System => OffsetDateTime::now_utc(),
+            TimeSource::Manual(manual) => {
                 let jumped = time::Duration::milliseconds(manual.jumped_ms.load(Ordering::SeqCst));
                 manual.start + manual.elapsed() + jumped
             }
         }
     }
 
-    /// How long the machine has been up, suspends included: what no setting of the clock changes.
+    /// How long the machine has been up, suspends included. Setting the clock does not change it.
     pub fn since_boot(&self) -> Duration {
         match &self.source {
             #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
-            Source::System => {
+            TimeSource::System => {
                 let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
                 Duration::try_from(up).expect("the kernel counts from zero upwards")
             }
-            Source::Manual(manual) => UP_BEFORE + manual.elapsed(),
+            TimeSource::Manual(manual) => UP_BEFORE + manual.elapsed(),
         }
     }
 }
@@ -244,7 +245,7 @@ impl rustls::time_provider::TimeProvider for Clock {
     }
 }
 
-/// How long from `now` until `at`; zero when `at` has passed.
+/// The time from `now` until `at`; zero if `at` has passed.
 pub fn until(now: OffsetDateTime, at: OffsetDateTime) -> Duration {
     Duration::try_from(at - now).unwrap_or(Duration::ZERO)
 }
@@ -260,7 +261,7 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
     stamp(at, RFC3339_SECONDS)
 }
 
-/// `20260311T120000Z`, as `X-Amz-Date` wants it.
+/// `20260311T120000Z`, the form of `X-Amz-Date`.
 pub fn amz_date(at: OffsetDateTime) -> String {
     stamp(at, AMZ_DATE)
 }
@@ -274,7 +275,7 @@ fn stamp(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
 /// Reads RFC 3339 with any offset, as UTC; `None` for anything else.
 pub fn parse_rfc3339(text: &str) -> Option<OffsetDateTime> {
     let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
-    // At the ends of the calendar an instant may exist with its offset alone.
+    // At the ends of the calendar, an instant with an offset may have no form in UTC.
     at.checked_to_offset(time::UtcOffset::UTC)
 }
 
@@ -339,9 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_date_told_moves_with_the_wall_clock_when_that_is_set() {
+    fn a_clock_offset_changes_with_the_wall_clock_when_that_is_set() {
         let at = Moment { wall: datetime!(2026-03-11 12:00:00 UTC), up: time::Duration::HOUR };
-        let date = Reading { ahead: time::Duration::MINUTE, at_most: time::Duration::minutes(2), at };
+        let date = ClockOffset { ahead: time::Duration::MINUTE, at_most: time::Duration::minutes(2), at };
         let known = |by: time::Duration| {
             let later = at + time::Duration::DAY;
             let now = Moment { wall: later.wall + by, ..later };

@@ -1,8 +1,8 @@
-//! What a file holds: read whole, up to a limit, and never waited for.
+//! Reads files whole, up to a limit, without waiting.
 //!
-//! Every file that people name is read here, and so is its text. A path may lead to a device that has no end, to a pipe
-//! that nothing writes into, or to a server that is gone from its socket. What Windows programs put in front of text
-//! must not hide its first line.
+//! Every file that a user names is read here. The path may lead to a device that has no end, to a pipe that nothing
+//! writes to, or to the socket of a server that is gone; a plain read would hang or fill the memory. Text may begin
+//! with the byte order mark that Windows programs write, which must not hide the first line.
 
 use std::fmt;
 use std::fs::FileType;
@@ -25,54 +25,54 @@ use tokio::time::Instant;
 use crate::failure::system_reason;
 use crate::secret::Secret;
 
-/// A file's content; secret, because any file may hold a key.
+/// A file's content. It is secret, because any file may hold a key.
 #[derive(Debug)]
-pub struct Content {
-    /// All of it.
+pub struct RawContent {
+    /// The whole content.
     pub bytes: Secret<Vec<u8>>,
     /// The file's permissions.
     pub mode: u32,
 }
 
-/// Why a file's content is not to be had. Completes "cannot read `PATH`: …".
+/// Why a file cannot be read. The text completes "cannot read `PATH`: …".
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The system's reason.
+pub enum ReadError {
+    /// The operating system refused.
     #[error(transparent)]
     System(io::Error),
-    /// A directory, a pipe, a device.
+    /// The path leads to a directory, a pipe, a device or the like.
     #[error("it is {0}, not a regular file")]
-    NotAFile(Kind),
-    /// More than any file of its kind has.
+    NotAFile(FileKind),
+    /// The file is larger than any file of its kind.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
-        /// The most that is read.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// A pipe that gives nothing, or does not end.
+    /// Nothing writes to the pipe, or its writers do not close it.
     #[error("it is a pipe, and {0}")]
     Silent(&'static str),
-    /// Text that nothing here reads.
+    /// The text is UTF-16 or UTF-32.
     #[error(transparent)]
     WideText(#[from] WideText),
 }
 
-impl Fault {
-    /// What to do, where there is more to say than to name another file.
+impl ReadError {
+    /// What the user can do, if that is more than to name another file.
     pub fn hint(&self, path: &Path) -> Option<String> {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => spelling_hint(path),
-            Self::NotAFile(Kind::Pipe) => Some(PIPE_HINT.into()),
+            Self::NotAFile(FileKind::Pipe) => Some(PIPE_HINT.into()),
             Self::WideText(wide) => Some(wide.hint()),
             Self::System(_) | Self::NotAFile(_) | Self::TooLarge { .. } | Self::Silent(_) => None,
         }
     }
 }
 
-/// What to do about a pipe that is to be read more than once.
+/// What to do about a pipe that would have to be read more than once.
 pub const PIPE_HINT: &str = "a pipe can be read only once: name a regular file";
 
-/// What to do about a path that leads nowhere because it was meant as something else.
+/// What to do about a missing file if its path looks like something else: a URL, a variable, `~`, or standard input.
 pub fn spelling_hint(path: &Path) -> Option<String> {
     if path.starts_with("/run/credentials") {
         return Some("let systemd pass it to this unit: `LoadCredential=NAME:PATH`".into());
@@ -84,7 +84,7 @@ pub fn spelling_hint(path: &Path) -> Option<String> {
     parts.find_map(|part| hint_on(&part)).map(str::to_owned)
 }
 
-/// What to write in place of a part of a path that is no name of a file.
+/// What to write instead, if this part of a path does not look like a file's name.
 fn hint_on(part: &str) -> Option<&'static str> {
     let scheme = part.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| is_scheme(scheme));
     match (part.chars().next()?, scheme) {
@@ -112,25 +112,25 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
 }
 
-/// What a path leads to where it should lead to a file.
+/// What a path leads to if that is not a regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A directory.
     Directory,
-    /// A pipe, with a name or without.
+    /// A pipe, named or anonymous.
     Pipe,
     /// A socket.
     Socket,
     /// A device such as `/dev/zero` or a terminal.
     Device,
-    /// A symbolic link, where none is followed.
+    /// A symbolic link, where links are not followed.
     Link,
-    /// Something else that is no file.
+    /// Something else.
     Other,
 }
 
-impl Kind {
-    /// `None` for a regular file.
+impl FileKind {
+    /// The kind of a file; `None` for a regular one.
     pub fn of(found: FileType) -> Option<Self> {
         match () {
             () if found.is_file() => None,
@@ -144,7 +144,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Directory => "a directory",
@@ -157,44 +157,43 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A regular file, whole.
+/// Reads a regular file whole.
 ///
 /// # Errors
-/// If it is none, cannot be read, or is larger than `limit` bytes.
-pub fn read(path: &Path, limit: u64) -> Result<Content, Fault> {
+/// If it is not a regular file, cannot be read, or is larger than `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> Result<RawContent, ReadError> {
     let (file, found) = open(path, OFlags::empty())?;
-    // Enough from the start: a buffer that grows leaves copies of a key behind.
+    // Allocated at full length: a buffer that grows leaves copies of a key in memory.
     let expected = usize::try_from(found.len().min(limit)).unwrap_or_default();
     let mut bytes = Secret::new(Vec::with_capacity(expected + 1));
     let read = bytes.change(|bytes| file.take(limit.saturating_add(1)).read_to_end(bytes)).map_err(system)?;
     if read as u64 > limit {
-        Err(Fault::TooLarge { limit })
+        Err(ReadError::TooLarge { limit })
     } else {
-        Ok(Content { bytes, mode: found.mode() })
+        Ok(RawContent { bytes, mode: found.mode() })
     }
 }
 
-/// The same as text in UTF-8, without the mark that may stand before it.
+/// Reads a regular file as UTF-8 text, without its byte order mark.
 ///
 /// # Errors
-/// As [`read`], or if it is UTF-16 or UTF-32.
-pub fn read_text(path: &Path, limit: u64) -> Result<Secret<Vec<u8>>, Fault> {
+/// Those of [`read`], or if the text is UTF-16 or UTF-32.
+pub fn read_text(path: &Path, limit: u64) -> Result<Secret<Vec<u8>>, ReadError> {
     let content = read(path, limit)?;
     let bytes = content.bytes.expose();
     let text = text(bytes)?;
     Ok(if text.len() == bytes.len() { content.bytes } else { Secret::new(text.to_vec()) })
 }
 
-/// A regular file that is open for reading, and what it is. Nothing else is opened, for that alone may hang or have
-/// effects.
+/// Opens a regular file for reading. Nothing else is opened: opening a pipe or a device may hang or have effects.
 ///
 /// # Errors
-/// If it is no regular file, or cannot be opened.
-pub fn open(path: &Path, flags: OFlags) -> Result<(fs_err::File, Metadata), Fault> {
+/// If it is not a regular file, or cannot be opened.
+pub fn open(path: &Path, flags: OFlags) -> Result<(fs_err::File, Metadata), ReadError> {
     let follows = !flags.contains(OFlags::NOFOLLOW);
     let found = if follows { fs_err::metadata(path) } else { fs_err::symlink_metadata(path) };
     refuse_others(&found.map_err(system)?)?;
-    // What was looked at may be something else by now: only what is open cannot be exchanged.
+    // The path may lead elsewhere by now. Only the open file cannot be replaced, so it is checked again below.
     let flags = flags | OFlags::NONBLOCK;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -204,12 +203,12 @@ pub fn open(path: &Path, flags: OFlags) -> Result<(fs_err::File, Metadata), Faul
     Ok((file, found))
 }
 
-fn refuse_others(found: &Metadata) -> Result<(), Fault> {
-    Kind::of(found.file_type()).map_or(Ok(()), |kind| Err(Fault::NotAFile(kind)))
+fn refuse_others(found: &Metadata) -> Result<(), ReadError> {
+    FileKind::of(found.file_type()).map_or(Ok(()), |kind| Err(ReadError::NotAFile(kind)))
 }
 
-fn system(error: io::Error) -> Fault {
-    Fault::System(system_reason(&error))
+fn system(error: io::Error) -> ReadError {
+    ReadError::System(system_reason(&error))
 }
 
 /// Whether a path leads to a pipe, such as `/dev/fd/63`.
@@ -217,12 +216,11 @@ pub fn is_pipe(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// What comes out of a pipe until its writers close it, which may take them as long as `patience`. A second reading would
-/// find nothing.
+/// Reads a pipe until its writers close it, for at most `patience`. A pipe can be read only once.
 ///
 /// # Errors
-/// If nothing writes into it, or its writers have not closed it in time.
-pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<Content, Fault> {
+/// If nothing writes to it, its writers do not close it in time, or it gives more than `limit` bytes.
+pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<RawContent, ReadError> {
     let gives_up_at = Instant::now() + patience;
     let mut options = fs_err::OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
@@ -232,17 +230,17 @@ pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<Content,
         refuse_others(&found)?;
     }
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
-    // All of it at once, as above.
+    // Allocated at full length, as in `read`.
     let mut bytes = Secret::new(vec![0; room]);
     let mut length = 0;
     let mut has_writer = is_ready(&pipe, patience);
     while length < room {
-        // Each time around: one that gives a byte now and then is never silent, and does not end either.
+        // Checked in each round: a writer that sends a byte now and then is never silent, but does not end either.
         if Instant::now() >= gives_up_at {
-            return Err(Fault::Silent("what writes into it has not closed it in time"));
+            return Err(ReadError::Silent("its writer has not closed it in time"));
         }
         match bytes.change(|bytes| pipe.read(&mut bytes[length..])) {
-            Ok(0) if length == 0 && !has_writer => return Err(Fault::Silent("nothing writes into it")),
+            Ok(0) if length == 0 && !has_writer => return Err(ReadError::Silent("nothing writes to it")),
             Ok(0) => break,
             Ok(more) => length += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -254,24 +252,28 @@ pub fn read_pipe(path: &Path, limit: u64, patience: Duration) -> Result<Content,
         }
     }
     bytes.change(|bytes| bytes.truncate(length));
-    if length == room { Err(Fault::TooLarge { limit }) } else { Ok(Content { bytes, mode: found.mode() }) }
+    if length == room {
+        Err(ReadError::TooLarge { limit })
+    } else {
+        Ok(RawContent { bytes, mode: found.mode() })
+    }
 }
 
-/// How long all of a pipe may take; a program that fetches a key from a vault takes a second or two.
+/// How long reading a pipe may take. A program that fetches a key from a vault takes a second or two.
 pub const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Waits for a second at most, and for no longer than `patience`.
+/// Waits until the pipe can be read, for a second at most and no longer than `patience`.
 fn is_ready(pipe: &fs_err::File, patience: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(pipe.file().as_fd(), PollFlags::IN)];
     let most = Timespec::try_from(patience.min(Duration::from_secs(1))).ok();
     rustix::event::poll(&mut fds, most.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
-/// Text of two or four bytes a character. The byte order is named where no mark tells it.
+/// Text in UTF-16 or UTF-32. Its name includes the byte order if no byte order mark says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is text in {name}{}", writers(.name))]
 pub struct WideText {
-    /// As `iconv` takes it.
+    /// The encoding's name for `iconv`.
     name: &'static str,
 }
 
@@ -280,20 +282,20 @@ fn writers(name: &str) -> &'static str {
 }
 
 impl WideText {
-    /// What to do about it.
+    /// What the user can do.
     pub fn hint(self) -> String {
         format!("convert it: iconv -f {} -t UTF-8 OLD > NEW", self.name)
     }
 
-    /// What `bytes` are, if they are that.
+    /// The encoding of `bytes`, if they are such text.
     fn of(bytes: &[u8]) -> Option<Self> {
         let are_letters =
             |pair: [u8; 2]| pair.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
         let name = match *bytes {
-            // The marks of UTF-16 begin those of UTF-32.
+            // Before UTF-16: the marks of UTF-32 begin with those of UTF-16.
             [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
-            // Without a mark, which `iconv -t UTF-16LE` does not write.
+            // Without a mark: `iconv -t UTF-16LE` writes none.
             [first, 0, 0, 0, second, 0, 0, 0, ..] if are_letters([first, second]) => "UTF-32LE",
             [0, 0, 0, first, 0, 0, 0, second, ..] if are_letters([first, second]) => "UTF-32BE",
             [first, 0, second, 0, ..] if are_letters([first, second]) => "UTF-16LE",
@@ -304,13 +306,13 @@ impl WideText {
     }
 }
 
-/// The mark that Windows programs put before text in UTF-8.
+/// The byte order mark that Windows programs write before UTF-8 text.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What people put into a file as text: without a byte order mark.
+/// The text in `bytes`, without its byte order mark.
 ///
 /// # Errors
-/// If it is UTF-16 or UTF-32.
+/// If the text is UTF-16 or UTF-32.
 pub fn text(bytes: &[u8]) -> Result<&[u8], WideText> {
     match WideText::of(bytes) {
         Some(wide) => Err(wide),

@@ -1,4 +1,4 @@
-//! One set of temporary credentials and when it ends.
+//! One set of temporary credentials, and when it expires.
 
 use std::fmt;
 
@@ -14,39 +14,42 @@ use crate::clock::Moment;
 use crate::digest::sha256;
 use crate::secret::Secret;
 
-/// Temporary AWS credentials. A value of this type is complete: no part is empty, and all are plain ASCII.
+/// Temporary AWS credentials, or a user's own access keys. A value is complete: no part is empty, and all are plain
+/// ASCII.
 #[derive(Clone)]
 pub struct Credentials {
     keys: Keys,
-    /// By the wall clock, as it stands to `end`.
+    /// By the same wall clock as `end`: both move when the end is dated anew.
     obtained_at: OffsetDateTime,
     end: End,
-    /// The end by the time since boot that they had when they were received.
+    /// The end by the time since boot, as it was when they were received.
     granted_up: Duration,
-    /// What clients are shown as their end; earlier than `end` has it while the wall clock is set back.
+    /// The end that clients see. It is earlier than `end` while the wall clock is set back.
     shown: OffsetDateTime,
+    /// The end by AWS's clock.
     ends_at_aws: OffsetDateTime,
     account_id: Option<String>,
-    origin: Option<Origin>,
+    signer: Option<SignerId>,
 }
 
 /// When credentials end: the earlier of two times. Wall time may be set back, and the time since boot may stand still
-/// while a virtual machine is paused; neither error can lengthen a life.
+/// while a virtual machine is paused. With both, neither error makes credentials seem to live longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// By this host's wall clock, which clients judge by.
+    /// By this host's wall clock, which clients use.
     pub wall: OffsetDateTime,
     /// By the time since boot.
     pub up: Duration,
 }
 
 impl End {
-    /// How much is left at `now`; negative once it has passed.
+    /// The time that is left at `now`; negative once the end has passed.
     pub fn remaining(self, now: Moment) -> Duration {
         (self.wall - now.wall).min(self.up - now.up)
     }
 
-    /// Whether it is another end: by more than the two clocks differ that are not read at the very same time.
+    /// Whether the ends are more than a second apart. The two clocks are not read at exactly the same time, so smaller
+    /// differences mean nothing.
     pub fn differs(self, other: Self) -> bool {
         [self.wall - other.wall, self.up - other.up]
             .iter()
@@ -54,49 +57,52 @@ impl End {
     }
 }
 
-/// What credentials were obtained with.
+/// The certificate or access key that signed the request for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct SignerId {
     /// SHA-256 of the leaf certificate, or of the id of an access key.
     pub digest: [u8; 32],
-    /// Whether this stood in for a newer one that AWS refuses.
+    /// Whether it was used in place of a newer one that AWS refuses.
     pub stood_in: bool,
 }
 
-impl Origin {
-    /// Of the leaf certificate with this DER form, or of the access key with this id.
+impl SignerId {
+    /// For a leaf certificate in DER, or for the id of an access key.
     pub fn of(bytes: &[u8]) -> Self {
         Self { digest: sha256(bytes), stood_in: false }
     }
 
-    /// The same, which stood in for a newer one that AWS refuses.
+    /// The same, used in place of a newer one that AWS refuses.
     #[must_use]
     pub fn standing_in(self) -> Self {
         Self { stood_in: true, ..self }
     }
 }
 
-/// A part of the credentials is of no use to any client: empty, not plain ASCII, or beyond all size.
+/// No client can use a part of the credentials: it is empty, too long, or not plain ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is empty or malformed")]
 pub struct Incomplete(&'static str);
 
-/// Above any session token seen, and below what the answer to a client may hold.
+/// Longer than any session token seen, and short enough for an answer to a client.
 const MAX_PART_BYTES: usize = 32 << 10;
 
-/// What a client signs with.
+/// The keys that a client signs with.
 #[derive(Clone)]
 pub struct Keys {
-    /// `ASIA…`, or `AKIA…` of a user's own; public.
+    /// `ASIA…`, or `AKIA…` for a user's own keys. It is not secret.
     pub access_key_id: String,
-    /// Signs requests.
+    /// The key that signs requests.
     pub secret_access_key: Secret<String>,
-    /// Travels with each request; a user's own keys have none.
+    /// Sent with each request. A user's own keys have none.
     pub session_token: Option<Secret<String>>,
 }
 
 impl Keys {
-    /// Names the first part that no client could use.
+    /// Checks that clients can use each part.
+    ///
+    /// # Errors
+    /// The name of the first part that is empty, too long, or not plain ASCII.
     pub fn check(&self) -> Result<(), Incomplete> {
         let token = self.session_token.as_ref().map(|token| ("sessionToken", token.expose().as_str()));
         let parts = [
@@ -120,10 +126,11 @@ impl fmt::Debug for Keys {
 }
 
 impl Credentials {
-    /// Complete credentials, or the name of the part that is missing.
+    /// Credentials that were received at `obtained`, and end at `expires_at` by the wall clock as it was then. By the
+    /// time since boot they end after the same span.
     ///
-    /// They were received at `obtained`, and end at `expires_at` by the wall clock as it was then. By the time since
-    /// boot they end after the same span.
+    /// # Errors
+    /// Those of [`Keys::check`].
     pub fn new(
         keys: Keys,
         obtained: Moment,
@@ -140,18 +147,18 @@ impl Credentials {
             shown: expires_at,
             ends_at_aws: expires_at,
             account_id,
-            origin: None,
+            signer: None,
         })
     }
 
-    /// The same, for credentials that AWS ends at `at` by its own clock; without this it is taken to be the local one.
+    /// The same, ending at `at` by AWS's clock. By default this is the end by the local clock.
     #[must_use]
     pub fn ending_at_aws(self, at: OffsetDateTime) -> Self {
         Self { ends_at_aws: at, ..self }
     }
 
-    /// The same, which AWS ends so long after they were received. A wall clock that is ahead of AWS's ends them earlier,
-    /// but only for as long as it is ahead.
+    /// The same, which AWS ends `life` after they were received. They still end earlier by a wall clock that is ahead
+    /// of AWS's, but only while it is ahead.
     #[must_use]
     pub fn living_for(self, life: Duration) -> Self {
         let received_up = self.end.up - self.life();
@@ -159,24 +166,26 @@ impl Credentials {
         Self { end: End { up, ..self.end }, granted_up: up, ..self }
     }
 
-    /// The same, obtained with `origin`.
+    /// The same, obtained with a request that `signer` signed.
     #[must_use]
-    pub fn obtained_with(self, origin: Option<Origin>) -> Self {
-        Self { origin, ..self }
+    pub fn obtained_with(self, signer: Option<SignerId>) -> Self {
+        Self { signer, ..self }
     }
 
-    /// The same, for credentials that took the place of `others`, as somebody knows who knows more of AWS's clock.
+    /// The same, marked as ending later than `others` by AWS's clock. The caller knows this from a process that
+    /// replaced `others` with these and that knows more about AWS's clock.
     #[must_use]
     pub fn known_to_outlive(self, others: &Self) -> Self {
         let ends_at_aws = self.ends_at_aws.max(others.ends_at_aws + Duration::SECOND);
         Self { ends_at_aws, ..self }
     }
 
-    /// The same, as AWS's clock dates them, which was `ahead` of the wall clock at `now` (negative: behind).
+    /// The same, with ends that follow from AWS's clock, which was `ahead` of the wall clock at `now` (negative:
+    /// behind).
     ///
-    /// The end by the wall clock moves with what is known of that clock. The end by the time since boot comes no later
-    /// than it did when they were received; a `Date` that was wrong holds until the next one. A user's own keys do not
-    /// end at AWS and stay as they are.
+    /// The end by the wall clock changes with each new offset. The end by the time since boot is never later than when
+    /// the credentials were received. A wrong `Date` therefore counts only until the next one. A user's own keys do not
+    /// expire at AWS and stay as they are.
     #[must_use]
     pub fn redated(self, ahead: Duration, now: Moment) -> Self {
         if self.session_token().is_none() {
@@ -188,8 +197,8 @@ impl Credentials {
         Self { obtained_at, end: End { wall, up }, shown: wall, ..self }
     }
 
-    /// The same, shown as a client has to see them that judges by the wall clock as it is at `now`: where that was set
-    /// back, they end earlier by it.
+    /// The same, for a client that uses the wall clock as it is at `now`. If that clock was set back, the end that the
+    /// client sees is earlier by as much.
     #[must_use]
     pub fn as_of(self, now: Moment) -> Self {
         let shown = self.shown_at(now);
@@ -203,11 +212,11 @@ impl Credentials {
 
     fn shown_at(&self, now: Moment) -> OffsetDateTime {
         let shown = now.wall + self.end.remaining(now);
-        // The two clocks are not read at the very same time.
+        // The two clocks are not read at exactly the same time.
         if self.end.wall - shown < Duration::SECOND { self.end.wall } else { shown }
     }
 
-    /// What signs.
+    /// The keys to sign with.
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
@@ -217,27 +226,27 @@ impl Credentials {
         &self.keys.access_key_id
     }
 
-    /// The part that signs.
+    /// The key that signs requests.
     pub fn secret_access_key(&self) -> &Secret<String> {
         &self.keys.secret_access_key
     }
 
-    /// The part that travels with each request; `None` for a user's own keys.
+    /// The token to send with each request; `None` for a user's own keys.
     pub fn session_token(&self) -> Option<&Secret<String>> {
         self.keys.session_token.as_ref()
     }
 
-    /// When they were received, as clients are shown it.
+    /// When they were received, as clients see it.
     pub fn obtained_at(&self) -> OffsetDateTime {
         self.obtained_at + (self.shown - self.end.wall)
     }
 
-    /// Whether they were received after `moment` by the wall clock as it was then: it was set back since.
+    /// Whether they were received later than `moment` by the wall clock. If so, the clock was set back since.
     pub fn are_obtained_after(&self, moment: Moment) -> bool {
         self.obtained_at > moment.wall
     }
 
-    /// When they end, as clients are shown it: they judge by the wall clock.
+    /// When they end, as clients see it by the wall clock.
     pub fn expires_at(&self) -> OffsetDateTime {
         self.shown
     }
@@ -247,53 +256,53 @@ impl Credentials {
         self.end
     }
 
-    /// What they were obtained with, where that is known.
-    pub fn origin(&self) -> Option<Origin> {
-        self.origin
+    /// What signed the request for them, if known.
+    pub fn signer(&self) -> Option<SignerId> {
+        self.signer
     }
 
-    /// The account of the role, twelve digits, where known.
+    /// The role's account, twelve digits, if known.
     pub fn account_id(&self) -> Option<&str> {
         self.account_id.as_deref()
     }
 
-    /// How long they lived when they were received.
+    /// Their life when they were received, by the wall clock.
     pub fn life(&self) -> Duration {
         self.end.wall - self.obtained_at
     }
 
-    /// Whether AWS takes these longer than `others`. Local times do not tell: the clock may have been set between the
-    /// one and the other.
+    /// Whether AWS accepts these longer than `others`. Local times cannot say it: the clock may have been set between
+    /// the two.
     pub fn outlive(&self, others: &Self) -> bool {
-        // A user's own keys do not end at AWS: those that were read last are the ones.
+        // A user's own keys do not expire at AWS, so the newest ones count.
         self.session_token().is_none() || self.ends_at_aws > others.ends_at_aws
     }
 
-    /// Whether they were obtained with another certificate than `held`, and not with an earlier one that stood in.
+    /// Whether they were obtained with another certificate than `held`, and not with an earlier one in its place.
     pub fn are_of_newer_identity(&self, held: &Self) -> bool {
-        match (self.origin, held.origin) {
+        match (self.signer, held.signer) {
             (Some(fresh), Some(held)) => fresh.digest != held.digest && !fresh.stood_in,
             _ => false,
         }
     }
 
-    /// How long they live from `now`, by the clock that ends them earlier; negative once expired.
+    /// The life that is left at `now`, by the clock that ends them first; negative once they have expired.
     pub fn remaining(&self, now: Moment) -> Duration {
         self.end.remaining(now)
     }
 }
 
-/// When credentials that end at `ends_at_aws` by AWS's clock, which is `ahead` of the wall clock, end by the latter.
+/// When credentials end by the wall clock. By AWS's clock, which is `ahead` of it, they end at `ends_at_aws`.
 ///
-/// Clients judge by the wall clock: where it is behind AWS's they would use credentials too long. Where it is not, AWS's
-/// own date stands, for a clock that is set right must not lengthen a life.
+/// Clients use the wall clock. If it is behind AWS's, they would use credentials for too long, so these end earlier. If
+/// it is ahead, AWS's own date is kept: else a clock that is set right would make credentials live longer.
 pub fn end_by_wall(ends_at_aws: OffsetDateTime, ahead: Duration) -> OffsetDateTime {
-    // AWS's `Date` has whole seconds, cut off.
+    // AWS's `Date` has whole seconds, rounded down.
     if ahead.is_positive() { ends_at_aws - ahead - Duration::SECOND } else { ends_at_aws }
 }
 
-/// Credentials as private files and the hand-over to a successor hold them. Times are cut, so that what is read back
-/// ends no later than what was written.
+/// The form of credentials in the cache and in the hand-over to a successor. Times are rounded down, so that
+/// credentials that are read back never end later than those that were written.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Stored {
     access_key_id: String,
@@ -302,7 +311,7 @@ pub struct Stored {
     session_token: Option<String>,
     obtained_at: String,
     expires_at: String,
-    /// By AWS's clock.
+    /// The end by AWS's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends_at_aws: Option<String>,
     /// The end by the time since boot, in seconds, and which boot that was.
@@ -310,17 +319,18 @@ pub struct Stored {
     ends_up: Option<(i64, String)>,
     account_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<StoredOrigin>,
+    #[serde(rename = "origin")]
+    signer: Option<StoredSigner>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-struct StoredOrigin {
+struct StoredSigner {
     digest: [u8; 32],
     stood_in: bool,
 }
 
-/// What was stored under a wall clock further ahead than this cannot be dated any more: the clock was set back, by
-/// nobody knows how much.
+/// Credentials from further in the future than this have no known end: the clock was set back since, by an unknown
+/// amount.
 const SMALL_STEP: Duration = Duration::minutes(5);
 
 impl Stored {
@@ -336,15 +346,15 @@ impl Stored {
             ends_at_aws: Some(clock::rfc3339(credentials.ends_at_aws)),
             ends_up: clock.boot_id().map(|boot| (up.whole_seconds(), boot)),
             account_id: credentials.account_id.clone(),
-            origin: credentials.origin.map(|Origin { digest, stood_in }| StoredOrigin { digest, stood_in }),
+            signer: credentials.signer.map(|SignerId { digest, stood_in }| StoredSigner { digest, stood_in }),
         }
     }
 
-    /// The credentials, complete but perhaps expired; `None` if this is not what [`Stored::of`] makes, or if no clock
-    /// tells how long ago that was.
+    /// The credentials, complete but perhaps expired; `None` if the content is malformed, or if no clock says how long
+    /// ago it was stored.
     ///
-    /// What was stored in this boot of this host ends by the time since boot too. After a reboot, and on another host,
-    /// wall time alone dates it: there credentials from the future are not used.
+    /// Credentials that were stored in this boot of this host keep their end by the time since boot. After a reboot,
+    /// and on another host, only wall time counts; credentials from the future are not used there.
     pub fn credentials(&self, clock: &Clock) -> Option<Credentials> {
         let keys = Keys {
             access_key_id: self.access_key_id.clone(),
@@ -363,11 +373,11 @@ impl Stored {
         };
         let obtained = Moment { wall: obtained_at, up: now.up };
         let made = Credentials::new(keys, obtained, expires_at, self.account_id.clone()).ok()?;
-        let origin = self.origin.as_ref();
-        let origin =
-            origin.map(|StoredOrigin { digest, stood_in }| Origin { digest: *digest, stood_in: *stood_in });
+        let signer = self.signer.as_ref();
+        let signer =
+            signer.map(|StoredSigner { digest, stood_in }| SignerId { digest: *digest, stood_in: *stood_in });
         let end = End { wall: expires_at, up };
-        Some(Credentials { end, granted_up: up, ends_at_aws, origin, ..made })
+        Some(Credentials { end, granted_up: up, ends_at_aws, signer, ..made })
     }
 }
 

@@ -1,6 +1,6 @@
-//! Which host of AWS answers for a service in a Region.
+//! The host names of AWS's endpoints.
 //!
-//! The rules are those that the SDKs ship (botocore's `partitions.json` and the services' `endpoint-rule-set-1`);
+//! The rules are those of the SDKs (botocore's `partitions.json` and the services' `endpoint-rule-set-1`);
 //! `tests/sdk` compares each host with botocore's.
 
 use crate::arn::Partition;
@@ -11,11 +11,11 @@ use crate::arn::Region;
 pub enum Service {
     /// IAM Roles Anywhere.
     RolesAnywhere,
-    /// The Security Token Service, always the Region's own.
+    /// The Security Token Service, always at its regional endpoint.
     Sts,
-    /// Bedrock's control plane: which models there are.
+    /// Bedrock's control plane, which lists models.
     Bedrock,
-    /// Bedrock's runtime: calls of models.
+    /// Bedrock's runtime, which calls models.
     BedrockRuntime,
 }
 
@@ -23,7 +23,7 @@ impl Service {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::RolesAnywhere, Self::Sts, Self::Bedrock, Self::BedrockRuntime];
 
-    /// The first label of its hosts.
+    /// The first label of its host names.
     pub fn label(self) -> &'static str {
         match self {
             Self::RolesAnywhere => "rolesanywhere",
@@ -33,7 +33,7 @@ impl Service {
         }
     }
 
-    /// The name that credential scopes carry; both of Bedrock's share one.
+    /// The service's name in credential scopes. Both services of Bedrock use the same.
     pub fn signing_name(self) -> &'static str {
         match self {
             Self::BedrockRuntime => Self::Bedrock.label(),
@@ -42,20 +42,20 @@ impl Service {
     }
 }
 
-/// Which of a service's endpoints is meant.
+/// Which of a service's endpoints to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Variant {
-    /// With cryptography that is validated under FIPS 140.
+    /// The FIPS endpoint, with cryptography validated under FIPS 140.
     pub fips: bool,
-    /// Over IPv6 as well as IPv4.
+    /// The dual-stack endpoint, which has IPv6 and IPv4 addresses.
     pub dual_stack: bool,
 }
 
-/// The host, without a port. Whether the service is there is known to AWS alone.
+/// The host name, without a port. AWS may not offer the service at it.
 pub fn host(service: Service, region: &Region, variant: Variant) -> String {
     let partition = region.partition();
     let suffix = if variant.dual_stack { dual_stack_suffix(partition) } else { partition.dns_suffix() };
-    // STS in GovCloud is validated under its usual name, which is its FIPS name.
+    // The usual endpoints of STS in GovCloud are its FIPS endpoints.
     let is_fips_anyway = service == Service::Sts && partition == Partition::AwsUsGov && !variant.dual_stack;
     let fips = if variant.fips && !is_fips_anyway { "-fips" } else { "" };
     format!("{}{fips}.{region}.{suffix}", service.label())

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
 
-/// Random bytes, handed to whatever seals tokens or names files.
+/// A source of random bytes for tokens and names of files.
 #[derive(Clone)]
 pub struct Entropy(Arc<Fill>);
 
 type Fill = dyn Fn(&mut [u8]) -> Result<(), Exhausted> + Send + Sync;
 
-/// The operating system gave no random bytes; nothing that needs a secret may go on.
+/// The operating system gave no random bytes. Operations that need a secret must stop.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct Exhausted;
@@ -33,6 +33,9 @@ impl Entropy {
     }
 
     /// `N` random bytes.
+    ///
+    /// # Errors
+    /// If the operating system gives none.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], Exhausted> {
         let mut bytes = [0; N];
         (self.0)(&mut bytes)?;
@@ -46,12 +49,12 @@ impl fmt::Debug for Entropy {
     }
 }
 
-/// Numbers in `[0, 1)` that spread deadlines. Draw once when a deadline is set, never when it is looked at.
+/// Numbers in `[0, 1)` that spread deadlines. Draw once when a deadline is set, never when it is checked.
 #[derive(Clone)]
 pub struct Jitter(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Jitter {
-    /// Uniform numbers from `entropy`; 0.5 where it fails, since a deadline needs spread, not secrecy.
+    /// Uniform numbers from `entropy`; 0.5 if that fails, because a deadline needs spread, not secrecy.
     pub fn uniform(entropy: Entropy) -> Self {
         const MANTISSA_BITS: u32 = 53;
         Self(Arc::new(move || match entropy.bytes::<8>() {
@@ -65,13 +68,13 @@ impl Jitter {
         }))
     }
 
-    /// The same numbers while `wanted` says so, and 0 at other times.
+    /// The same numbers while `wanted` returns true, and 0 otherwise.
     #[must_use]
     pub fn while_true(self, wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(move || if wanted() { self.draw() } else { 0.0 }))
     }
 
-    /// Always `value`: for tests, and 0 for who must not be early.
+    /// Always `value`: for tests, or 0 for deadlines that must not be early.
     pub fn fixed(value: f64) -> Self {
         Self(Arc::new(move || value))
     }

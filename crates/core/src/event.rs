@@ -1,21 +1,21 @@
-//! The events that the log tells, each with an id that never changes.
+//! The events in the log, each with an id that never changes.
 //!
-//! An id is `area.what`. Programs and tests find a log line by its field `event`, whose value is the id; the text of the
-//! line may change. A line of level `info`, `warn` or `error` has an id of this table (`tests/events.rs`), and
-//! docs/reference/events.md is made from it.
+//! An id is `area.what`. Programs and tests find a log line by its field `event`, which has the id; the text of the line
+//! may change. Each line of level `info`, `warn` or `error` has an id of this table (`tests/events.rs`), and
+//! docs/reference/events.md is made from the table.
 
-/// What the table tells of an event.
+/// A row of the table.
 #[derive(Debug)]
-pub struct Event {
-    /// The constant of this module.
+pub struct Definition {
+    /// The name of its constant in this module.
     pub constant: &'static str,
     /// The value of the field `event`.
     pub id: &'static str,
     /// The levels of its log lines.
     pub levels: &'static [&'static str],
-    /// What has happened, for an operator.
+    /// What has happened, in words for an operator.
     pub meaning: &'static str,
-    /// What an operator does then.
+    /// What the operator should do.
     pub action: &'static str,
 }
 
@@ -27,8 +27,8 @@ macro_rules! events {
         )*
 
         /// Each event, in the order of the ids.
-        pub const TABLE: &[Event] = &[$(
-            Event {
+        pub const TABLE: &[Definition] = &[$(
+            Definition {
                 constant: stringify!($constant),
                 id: $id,
                 levels: &[$(stringify!($level)),+],
@@ -56,7 +56,7 @@ events! {
         "AWS accepts a certificate that it refused before."
         "Nothing."
     CERTIFICATE_DENIED = "certificate.denied" [warn]
-        "AWS refuses a new certificate. The session goes on with the previous one until that ends."
+        "AWS refuses a new certificate. The session goes on with the previous one until that expires."
         "Do what `hint` says before `in_use_not_after`."
     CERTIFICATE_ENDED = "certificate.ended" [error]
         "A certificate of the chain has expired."
@@ -68,19 +68,19 @@ events! {
         "A session uses this certificate from now on."
         "Nothing."
     CERTIFICATE_NOT_VALID_LOCALLY = "certificate.not_valid_locally" [warn]
-        "The certificate is not valid by this host's clock. AWS is asked in spite of it, because AWS judges by its own."
-        "See whether this host's clock is right, then whether the certificate is."
+        "The certificate is not valid by this host's clock. The session uses it all the same, because AWS uses its own clock."
+        "Check this host's clock, then the certificate."
     CERTIFICATE_RECOVERED = "certificate.recovered" [info]
         "The certificate can be loaded again."
         "Nothing."
     CERTIFICATE_REFUSED = "certificate.refused" [warn]
         "The certificate or its key cannot be loaded. The session goes on with the certificate it has."
-        "Do what `hint` says before that one ends; put a certificate there with the key that fits."
+        "Do what `hint` says before that one expires; provide a certificate and its private key."
     CERTIFICATE_UNAVAILABLE = "certificate.unavailable" [warn]
-        "The certificate or its key cannot be loaded, and the session has no earlier one that is valid."
-        "Do what `hint` says; put a certificate there with the key that fits."
+        "The certificate or its key cannot be loaded, and the session has no earlier certificate that is valid."
+        "Do what `hint` says; provide a certificate and its private key."
     CERTIFICATE_UNUSABLE = "certificate.unusable" [warn]
-        "The key of a new certificate does not sign. The session goes on with the previous certificate."
+        "The key of a new certificate cannot sign. The session goes on with the previous certificate."
         "Do what `hint` says; check whether the token, TPM or agent that holds the key works."
     CERTIFICATE_WARNING = "certificate.warning" [warn]
         "The certificate is used, but something about it or its files is wrong, such as who may read the key."
@@ -89,19 +89,19 @@ events! {
         "The local clock agrees with AWS's again."
         "Nothing."
     CLOCK_SET = "clock.set" [warn]
-        "The local clock was set by more than a little. All sessions renew."
+        "The local clock was set, by more than 30 s. All sessions renew."
         "If this was not on purpose, find out what sets this host's clock."
     CLOCK_WRONG = "clock.wrong" [warn]
         "The local clock differs from AWS's. Requests are signed with AWS's time."
         "Synchronise this host's clock."
     CONFIG_REFUSED = "config.refused" [error]
-        "New settings have a mistake and are not used. The settings in force stay. There is a line for each mistake."
-        "Mend `mistake`, try it with `anchord config check`, and reload."
+        "The new settings have mistakes and are not used. The current settings stay in force. There is a line for each mistake."
+        "Correct `mistake`, check with `anchord config check`, and reload."
     CONFIG_RELOADED = "config.reloaded" [info]
         "New settings are in force."
         "Nothing."
     CONFIG_RESTART_NEEDED = "config.restart_needed" [warn]
-        "Some of the new settings hold only after a restart."
+        "Some of the new settings take effect only after a restart."
         "Restart the daemon."
     CONFIG_WARNING = "config.warning" [warn]
         "The settings are used, but something about them is doubtful."
@@ -113,40 +113,40 @@ events! {
         "Container credentials of a session are served to clients that have the token in `token_file`."
         "Nothing."
     CREDENTIALS_DROPPED = "credentials.dropped" [warn]
-        "After a reload, what a session held may not be handed out by its new settings."
+        "After a reload, a session dropped its credentials, because its new settings do not allow them."
         "Nothing, if the settings were changed on purpose. Clients wait until AWS has answered."
     CREDENTIALS_EXPIRED = "credentials.expired" [info error]
-        "The credentials that a session held have expired by AWS's time."
+        "The credentials of a session have expired by AWS's time."
         "At `error`: do what `hint` says. At `info`: nothing, a renewal is under way."
     CREDENTIALS_INHERITED = "credentials.inherited" [warn]
-        "After a reload, AWS gives nothing by the new settings. What the earlier ones obtained is handed out until it expires."
-        "Do what `hint` says before `expires_at`, or take the new settings back."
+        "After a reload, AWS grants no credentials for the new settings. The session hands out those of the earlier settings until they expire."
+        "Do what `hint` says before `expires_at`, or restore the earlier settings."
     CREDENTIALS_KEPT = "credentials.kept" [info]
-        "AWS has granted credentials that end before those held. Those that live longer stay."
+        "AWS has granted credentials that expire before the current ones. The session keeps the current ones."
         "Nothing."
     CREDENTIALS_RECOVERED = "credentials.recovered" [info]
         "A renewal has succeeded after failures."
         "Nothing."
     CREDENTIALS_RENEWAL_FAILED = "credentials.renewal_failed" [warn]
-        "A renewal has failed. The credentials held are handed out until they expire."
+        "A renewal has failed. The session hands out its current credentials until they expire."
         "Do what `hint` says before `expires_at`. A `class` of transient or throttled often passes by itself."
     CREDENTIALS_RENEWED = "credentials.renewed" [info]
         "A session has new credentials."
         "Nothing."
     CREDENTIALS_RESUMED = "credentials.resumed" [info]
-        "After a reload, a session goes on with credentials that the same settings had obtained before."
+        "After a reload, a session goes on with credentials that the same settings obtained earlier."
         "Nothing."
     CREDENTIALS_TOO_LONG = "credentials.too_long" [warn]
         "Credentials are longer than some SDKs accept. Logged once."
         "If a client cannot read them, make the session's policy or its tags shorter."
     CREDENTIALS_UNAVAILABLE = "credentials.unavailable" [warn error]
         "A renewal has failed, and the session has nothing to hand out."
-        "Do what `hint` says. At `warn` it may pass by itself; at `error` it needs a person."
+        "Do what `hint` says. At `warn` the problem may pass by itself; at `error` a person has to act."
     CREDENTIALS_WITHHELD = "credentials.withheld" [info error]
-        "The credentials that a session holds are so near their end that they are not handed out any more."
+        "The credentials of a session expire so soon that it no longer hands them out."
         "At `error`: do what `hint` says. At `info`: nothing, a renewal is under way."
     DAEMON_CORE_FILES_ALLOWED = "daemon.core_files_allowed" [warn]
-        "Core files could not be forbidden. After a crash, one may have secrets in it."
+        "Core files could not be forbidden. After a crash, a core file may contain secrets."
         "Forbid core files on this host, such as with `LimitCORE=0` in the unit."
     DAEMON_FEW_THREADS = "daemon.few_threads" [warn]
         "The system allows fewer threads than usual. Requests are served more slowly."
@@ -161,16 +161,16 @@ events! {
         "The daemon has ended."
         "Nothing."
     DAEMON_STOPPING = "daemon.stopping" [info]
-        "The daemon was asked to end and finishes the requests under way."
+        "The daemon was asked to stop and finishes the current requests."
         "Nothing."
     FILE_FOUGHT_OVER = "file.fought_over" [warn]
-        "Another program keeps changing the profile that a credentials file has from anchord."
+        "Another program keeps changing the profile that anchord writes to a credentials file."
         "Let each program write a profile of its own."
     FILE_NOT_WRITTEN = "file.not_written" [warn]
         "A credentials file is not written and stays as it is."
         "Do what `hint` says."
     FILE_PUT_BACK = "file.put_back" [info]
-        "Another program had changed the profile in a credentials file, and it has its credentials again."
+        "Another program had changed the profile in a credentials file. anchord has written it again."
         "Nothing, if it happens once."
     FILE_WARNING = "file.warning" [warn]
         "A credentials file is written, but something about it is wrong, such as who may read it."
@@ -179,14 +179,14 @@ events! {
         "A credentials file has new credentials."
         "Nothing."
     HANDOVER_LOST = "handover.lost" [warn]
-        "What the previous run left cannot be used. All sessions start without credentials."
+        "The credentials of the previous run cannot be used. All sessions start without credentials."
         "Nothing after an upgrade; else do what `hint` says."
     HANDOVER_NOT_WRITTEN = "handover.not_written" [warn]
         "Credentials cannot be kept for the next run. A restart would lose them."
         "Do what `hint` says."
     HANDOVER_OFF = "handover.off" [info]
         "Credentials are not kept across restarts."
-        "Nothing; `why` says what would have to be there."
+        "Nothing; `why` says what is missing."
     HANDOVER_OTHER_SETTINGS = "handover.other_settings" [info]
         "The previous run left credentials of a session, but other settings had obtained them. They are not used."
         "Nothing."
@@ -198,58 +198,58 @@ events! {
         "Nothing."
     IMDS_TOKEN_FAILED = "imds.token_failed" [error]
         "No token could be made for a client of IMDS."
-        "See why the system gives no random bytes."
+        "Find out why the system gives no random bytes."
     LISTENER_ADDRESS_APPEARED = "listener.address_appeared" [info]
-        "This host has an address now that the settings name, and the daemon listens on it."
+        "This host now has an address that the settings name, and the daemon listens on it."
         "Nothing."
     LISTENER_ADDRESS_MISSING = "listener.address_missing" [warn]
-        "This host does not have an address that the settings name. The daemon listens on it as soon as the host has it."
+        "This host does not have an address that the settings name. The daemon will listen on it as soon as the host has it."
         "Give the host the address, or correct `http.listen`."
     LISTENER_ADDRESS_UNUSABLE = "listener.address_unusable" [warn]
-        "This host has the address now, but the daemon cannot listen on it. It tries again."
-        "See in `error` what is in the way, such as another program on the port."
+        "This host now has the address, but the daemon cannot listen on it. The daemon tries again."
+        "Remove the cause that `error` names, such as another program on the port."
     LISTENER_FAILING = "listener.failing" [warn]
         "No connections can be accepted for now. The listener tries again."
-        "See in `error` what is short, such as file descriptors."
+        "Raise the limit that `error` names, such as the number of file descriptors."
     LISTENER_NOT_DRAINED = "listener.not_drained" [warn]
-        "At the end, some connections did not finish in time and were closed."
+        "When the daemon stopped, some connections did not finish in time and were closed."
         "Nothing, if the clients try again."
     LISTENER_NOT_SERVED = "listener.not_served" [error]
-        "This host has the address now, but the daemon cannot serve it."
+        "This host now has the address, but the daemon cannot serve it."
         "Do what `error` says, and restart the daemon."
     LISTENER_RECOVERED = "listener.recovered" [info]
         "Connections are accepted again."
         "Nothing."
     LISTENER_SOCKET_REPLACED = "listener.socket_replaced" [info]
         "The file of the Unix socket was deleted, and the daemon listens on a new one."
-        "See what deletes it, if it happens again."
+        "If it happens again, find out what deletes it."
     LISTENER_STARTED = "listener.started" [info]
         "The daemon listens on `address` or `path`."
         "Nothing."
     LOG_LOST = "log.lost" [warn]
-        "Log lines were dropped, because the reader of stderr took no more."
-        "See whether the journal or the program that reads stderr hangs."
+        "Log lines were dropped, because the reader of stderr did not keep up."
+        "Check whether the journal or the program that reads stderr hangs."
     REQUEST_PANICKED = "request.panicked" [error]
         "The answer to a request has panicked. The client got status 500."
         "Report it as a bug, with the event `task.panicked` before it."
     REQUEST_REFUSED = "request.refused" [warn]
         "A client was refused. `untold` is the number of further refusals since the line before."
-        "See in `peer` and `why` who asks, and whether that client may."
+        "Read in `peer` and `why` which client asked, and decide whether it should have access."
     RUNTIME_DIRECTORY_IN_USE = "runtime_directory.in_use" [info]
-        "Another daemon uses the runtime directory, and this one waits a while for it to end."
-        "Nothing in a restart; else give each daemon a runtime directory of its own."
+        "Another daemon uses the runtime directory. This one waits a while for it to stop."
+        "Nothing during a restart; otherwise give each daemon its own runtime directory."
     RUNTIME_DIRECTORY_MISSING = "runtime_directory.missing" [warn]
         "There is no runtime directory to write to. Clients of IMDS need new tokens after a restart."
         "Set `runtime_directory` to a folder that the daemon may write to."
     RUNTIME_DIRECTORY_NOT_LOCKED = "runtime_directory.not_locked" [warn]
         "The runtime directory cannot be locked. A second daemon there would not be noticed."
-        "See that only one daemon uses it; put it on a local file system."
+        "Make sure that only one daemon uses it; put it on a local file system."
     RUNTIME_DIRECTORY_NOT_RESTORED = "runtime_directory.not_restored" [warn]
-        "The runtime directory or the Unix socket was deleted and cannot be made again."
+        "The runtime directory or the Unix socket was deleted and cannot be created again."
         "Do what `hint` says."
     RUNTIME_DIRECTORY_RESTORED = "runtime_directory.restored" [warn]
         "The runtime directory was deleted or emptied, and its files were written again."
-        "See what deletes it."
+        "Find out what deletes it."
     SPIFFE_RECOVERED = "spiffe.recovered" [info]
         "The SPIFFE agent answers again."
         "Nothing."
@@ -263,24 +263,24 @@ events! {
         "A task of a session or a credentials file ended by a panic and was started again."
         "Report it as a bug, with the event `task.panicked` before it."
     UPDATE_STOPPED = "update.stopped" [info]
-        "`anchord update` was asked to end. The credentials file stays as it is."
+        "`anchord update` was asked to stop. The credentials file stays as it is."
         "Nothing."
     UPSTREAM_BUILT_IN_ROOTS = "upstream.built_in_roots" [warn]
         "The system has no trusted roots. The program's own list is used to verify AWS's servers."
         "Install the system's list (`ca-certificates`), or set `ca_file`."
     UPSTREAM_CA_FILE_WARNING = "upstream.ca_file_warning" [warn]
-        "A part of the CA file cannot be used. The rest is."
-        "Mend or remove the part that the text names."
+        "A part of the CA file cannot be used. The rest is used."
+        "Correct or remove the part that the text names."
     UPSTREAM_FALLBACK = "upstream.fallback" [warn]
         "The first endpoint fails, and the session asks the second one."
-        "Do what `hint` says, if it stays so."
+        "If this persists, do what `hint` says."
     UPSTREAM_FIRST_AGAIN = "upstream.first_again" [info]
-        "The first endpoint works again, and the session is back on it."
+        "The first endpoint works again, and the session uses it again."
         "Nothing."
     WATCH_QUEUE_FAILED = "watch.queue_failed" [warn]
         "The system's queue of file events has failed."
-        "Nothing, if no event `watch.unavailable` follows; else do what `hint` says."
+        "Nothing, unless an event `watch.unavailable` follows; then do what `hint` says."
     WATCH_UNAVAILABLE = "watch.unavailable" [warn]
-        "Changes of files are not noticed as they happen. The daemon looks every `every_seconds` instead."
+        "The daemon gets no file events. It checks files every `every_seconds` instead."
         "Do what `hint` says."
 }

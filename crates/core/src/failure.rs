@@ -1,7 +1,7 @@
 //! What an error means for the person who must act.
 //!
-//! An error knows its reason where it is born, and its class follows from the reason. Retry pauses, exit codes, HTTP
-//! statuses and log levels follow from the class and from nothing else. Causes are printed once, by [`Chain`].
+//! An error gets its reason where it is created, and its class follows from the reason. Retry pauses, exit codes, HTTP
+//! statuses and log levels follow from the class and from nothing else. [`ErrorChain`] prints each cause once.
 
 mod reason;
 
@@ -15,15 +15,15 @@ pub use reason::Reason;
 /// Who or what has to change before a retry can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Nobody: the network or AWS was unwell, and the same call may work later.
+    /// Nothing: the network or AWS has a problem, and the same call may work later.
     Transient,
-    /// Nobody: AWS asked for fewer calls.
+    /// Nothing: AWS asked for fewer calls.
     Throttled,
     /// An administrator of the AWS account: AWS understood the call and refused it.
     Denied,
-    /// Whoever runs this host: a file, a setting or the local clock is wrong.
+    /// The operator of this host: a file, a setting or the local clock is wrong.
     Misconfigured,
-    /// Us: an invariant of this program does not hold.
+    /// This program: one of its invariants does not hold.
     Broken,
 }
 
@@ -72,20 +72,20 @@ pub trait Classify: Error {
         None
     }
 
-    /// Whether it went wrong on this host, before anything was sent: any other endpoint would fail alike.
+    /// Whether it failed on this host, before anything was sent: any other endpoint would fail in the same way.
     fn is_local(&self) -> bool {
         false
     }
 }
 
-/// A failure that can be kept, cloned and shown to many: the printed error with its reason and hint.
+/// A failure that can be stored, cloned and shown to many clients: the printed error with its reason and hint.
 ///
-/// It holds text only, so a failure never keeps a secret-bearing error alive.
+/// It holds text only, so it never keeps an error alive that has a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure(Arc<Record>);
+pub struct Failure(Arc<Details>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Record {
+struct Details {
     reason: Reason,
     message: String,
     hint: Option<String>,
@@ -96,7 +96,7 @@ struct Record {
 impl Failure {
     /// Prints `error` with all its causes and remembers its reason.
     pub fn new(error: &dyn Classify) -> Self {
-        Self(Arc::new(Record {
+        Self(Arc::new(Details {
             reason: error.reason(),
             message: chain_text(error.to_string(), error.source()),
             hint: error.hint(),
@@ -105,41 +105,41 @@ impl Failure {
         }))
     }
 
-    /// A failure that no error value stands behind.
+    /// A failure without an error value.
     pub fn of(reason: Reason, message: impl Into<String>, hint: Option<String>) -> Self {
         let message = message.into();
-        Self(Arc::new(Record { reason, message, hint, retry_after: None, is_local: false }))
+        Self(Arc::new(Details { reason, message, hint, retry_after: None, is_local: false }))
     }
 
     /// The same failure for another reason.
     #[must_use]
     pub fn with_reason(self, reason: Reason) -> Self {
-        Self(Arc::new(Record { reason, ..(*self.0).clone() }))
+        Self(Arc::new(Details { reason, ..(*self.0).clone() }))
     }
 
     /// The same failure with another message.
     #[must_use]
     pub fn with_message(self, message: impl Into<String>) -> Self {
-        Self(Arc::new(Record { message: message.into(), ..(*self.0).clone() }))
+        Self(Arc::new(Details { message: message.into(), ..(*self.0).clone() }))
     }
 
     /// The same failure with another hint.
     #[must_use]
     pub fn with_hint(self, hint: Option<String>) -> Self {
-        Self(Arc::new(Record { hint, ..(*self.0).clone() }))
+        Self(Arc::new(Details { hint, ..(*self.0).clone() }))
     }
 
-    /// The same failure, after which to wait for `pause`.
+    /// The same failure, with a request to wait for `pause` before the next attempt.
     #[must_use]
     pub fn with_retry_after(self, pause: Duration) -> Self {
-        Self(Arc::new(Record { retry_after: Some(pause), ..(*self.0).clone() }))
+        Self(Arc::new(Details { retry_after: Some(pause), ..(*self.0).clone() }))
     }
 
-    /// The same failure, of a process on this host that may be asked again after exactly `pause`: it keeps the pauses
-    /// that others ask for itself.
+    /// The same failure, reported by a process on this host that may be asked again after exactly `pause`: that process
+    /// itself keeps the pauses that AWS asks for.
     #[must_use]
     pub fn asked_here_again_in(self, pause: Duration) -> Self {
-        Self(Arc::new(Record { retry_after: Some(pause), is_local: true, ..(*self.0).clone() }))
+        Self(Arc::new(Details { retry_after: Some(pause), is_local: true, ..(*self.0).clone() }))
     }
 
     /// What went wrong, in one word.
@@ -167,7 +167,7 @@ impl Failure {
         self.0.retry_after
     }
 
-    /// Whether it went wrong on this host, before anything was sent: any other endpoint would fail alike.
+    /// Whether it failed on this host, before anything was sent: any other endpoint would fail in the same way.
     pub fn is_local(&self) -> bool {
         self.0.is_local
     }
@@ -179,7 +179,7 @@ impl<E: Classify> From<E> for Failure {
     }
 }
 
-/// Without a source: the message has the causes.
+/// It has no source: the message includes the causes.
 impl Error for Failure {}
 
 /// `message; hint: …`, on one line.
@@ -194,9 +194,9 @@ impl fmt::Display for Failure {
 }
 
 /// Prints an error followed by its causes, each once, joined by `: `.
-pub struct Chain<'a>(pub &'a (dyn Error + 'a));
+pub struct ErrorChain<'a>(pub &'a (dyn Error + 'a));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&chain_text(self.0.to_string(), self.0.source()))
     }
@@ -215,7 +215,7 @@ fn chain_text(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> St
     text.replace(['\r', '\n'], " ")
 }
 
-/// The system's reason alone, for errors that name the path themselves (fs-err puts it in front).
+/// The operating system's error alone, for errors that name the path themselves (fs-err puts the path in front).
 pub fn system_reason(error: &std::io::Error) -> std::io::Error {
     let inner =
         error.get_ref().and_then(Error::source).and_then(|cause| cause.downcast_ref::<std::io::Error>());
@@ -250,10 +250,10 @@ mod tests {
     #[test]
     fn causes_are_printed_once_and_on_one_line() {
         assert_eq!(
-            Chain(&unreadable("denied\nby the kernel")).to_string(),
+            ErrorChain(&unreadable("denied\nby the kernel")).to_string(),
             "cannot read `leaf.pem`: denied by the kernel"
         );
-        assert_eq!(Chain(&unreadable("leaf.pem")).to_string(), "cannot read `leaf.pem`");
+        assert_eq!(ErrorChain(&unreadable("leaf.pem")).to_string(), "cannot read `leaf.pem`");
     }
 
     #[test]

@@ -1,35 +1,39 @@
-//! What makes credentials, as a session's keeper sees it.
+//! The interface between a session's keeper and whatever makes its credentials.
 
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::clock::Reading;
+use crate::clock::ClockOffset;
 use crate::credentials::Credentials;
-use crate::credentials::Origin;
+use crate::credentials::SignerId;
 use crate::failure::Failure;
 
-/// A future that owns what it needs, as object-safe traits return it.
+/// A boxed future. Traits return it so that they stay object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whatever can make one fresh set of credentials: Roles Anywhere, a user's access keys, a chain of roles.
+/// Makes one fresh set of credentials: by Roles Anywhere, from a user's access keys, or through a chain of roles.
 ///
-/// One call is one attempt; pauses and repetitions are the session's business.
+/// One call is one attempt; the session decides about pauses and retries.
 pub trait Issuer: Send + Sync + 'static {
     /// Makes credentials. Cancel-safe: dropping the future leaves nothing half done.
+    ///
+    /// # Errors
+    /// Why the attempt failed.
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>>;
 
-    /// The `Date` of the last reply that had one, be it a refusal; `None` where no reply has told.
-    fn last_date(&self) -> Option<Reading> {
+    /// How far AWS's clock was ahead by the last reply that had a `Date`, even if that reply was a refusal. `None` if
+    /// no reply has had one yet.
+    fn clock_offset(&self) -> Option<ClockOffset> {
         None
     }
 
-    /// Whether the call under way waits for the calls of others, so that nothing has been sent yet.
+    /// Whether the current call is still waiting for other calls to end, so that nothing has been sent yet.
     fn is_waiting(&self) -> bool {
         false
     }
 
-    /// What the next call would be signed with, as far as it has been loaded; `None` where that is unknown.
-    fn signs_with(&self) -> Option<Origin> {
+    /// The certificate or access key that would sign the next call, as last loaded; `None` if that is unknown.
+    fn signer(&self) -> Option<SignerId> {
         None
     }
 }

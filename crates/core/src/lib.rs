@@ -1,6 +1,6 @@
-//! The words that all stages share: what a stage may say of time, secrets, credentials, failures and names of AWS.
+//! The types that all stages share: time, secrets, credentials, failures and names of AWS resources.
 //!
-//! A file here is one word. None of them knows a stage, waits for a network or starts a task.
+//! No module here depends on a stage, uses the network or starts a task.
 
 pub mod arn;
 pub mod clock;

@@ -1,7 +1,7 @@
-//! Files that only this user could have read or written, for secrets that outlive a process.
+//! Files for secrets that outlive a process: only this user can read and write them.
 //!
-//! A file that others could have read or written is refused, not repaired: whoever made it so may have copied it.
-//! What is written appears whole or not at all.
+//! A file that other users could have read or written is refused, not repaired: they may have copied or changed it.
+//! A file is written whole or not at all.
 
 use std::fs::Metadata;
 use std::io;
@@ -40,21 +40,21 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A symbolic link, a directory, a device.
+    /// It is a symbolic link, a directory, a device or the like.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
         /// Which file.
         path: PathBuf,
     },
-    /// Another user's file.
+    /// It belongs to another user.
     #[error("`{}` belongs to user {owner}, not to us", path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner's user id.
         owner: u32,
     },
-    /// Others may read or write it.
+    /// Other users may read or write it.
     #[error("`{}` is open to others (mode {mode:03o})", path.display())]
     TooOpen {
         /// Which file.
@@ -106,7 +106,10 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded)
 }
 
-/// The first `limit` bytes of a file that only this user could have read or written; `None` if there is none.
+/// Reads the first `limit` bytes of a private file; `None` if it does not exist.
+///
+/// # Errors
+/// If it cannot be read, is not a regular file, belongs to another user, or is open to others.
 pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error> {
     read_of(path, limit, rustix::process::geteuid().as_raw())
 }
@@ -116,8 +119,8 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
         |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
     let (file, found) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
         Ok(opened) => opened,
-        Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(content::Fault::System(error)) => return Err(unreadable(error)),
+        Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(content::ReadError::System(error)) => return Err(unreadable(error)),
         Err(_) => return Err(Error::NotAFile { path: path.into() }),
     };
     if found.uid() != owner {
@@ -127,7 +130,7 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
     if mode & 0o077 != 0 {
         return Err(Error::TooOpen { path: path.into(), mode });
     }
-    // Room for all of it at once: a buffer that grows leaves copies behind.
+    // Allocated at full length: a buffer that grows leaves copies in memory.
     let length = usize::try_from(found.len()).unwrap_or(limit).min(limit);
     let mut content = Vec::with_capacity(length + 1);
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
@@ -135,31 +138,37 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
     Ok(Some(Secret::new(content)))
 }
 
-/// Writes a file that must not exist, mode 0600; whoever opens `path` sees nothing or all of it.
+/// Writes a new file, mode 0600. Readers see all of it or nothing.
+///
+/// # Errors
+/// If the file exists or cannot be written.
 pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let written = write_beside(path, content)?;
-    // After a power cut an empty file would be refused, and the daemon would not start.
+    // A power cut could leave an empty file. It would be refused, and the daemon would not start.
     written.as_file().sync_all().map_err(|source| Error::Unwritable { path: path.into(), source })?;
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
     written.persist_noclobber(path).map(drop).map_err(|failed| unwritable(failed.error))
 }
 
-/// Writes a file, mode 0600, in the place of any that is there; whoever opens `path` sees the old or the new one.
+/// Writes a file, mode 0600, and replaces an existing one. Readers see the old or the new file.
+///
+/// # Errors
+/// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let unwritable = |source| Error::Unwritable { path: path.into(), source };
     write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(failed.error))
 }
 
-/// A lock on a file. It ends with this value, and with the process however that ends.
+/// A lock on a file. It is released when this value is dropped, and when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     file: fs_err::File,
 }
 
-/// Locks the file at `path`, made if there is none; `None` while another holds the lock.
+/// Locks the file at `path`, which is created if it does not exist; `None` while another process holds the lock.
 ///
 /// # Errors
-/// When the file cannot be made, opened or locked, or is no regular file.
+/// If the file cannot be created, opened or locked, or is not a regular file.
 pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = open_lock(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -169,28 +178,28 @@ pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// A regular file and nothing else: to open a pipe for writing waits for its reader, and a device may do anything.
+/// Opens a regular file and nothing else: opening a pipe for writing waits for a reader, and a device may do anything.
 fn open_lock(path: &Path) -> io::Result<fs_err::File> {
     refuse_others(fs_err::symlink_metadata(path).ok().as_ref())?;
-    // Closed to others, who could hold it against us, and never through a link of theirs.
+    // Mode 0600, or another user could hold the lock. Links are not followed: another user may have made them.
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
     let file = options.open(path).map_err(|error| system_reason(&error))?;
-    // What was looked at may be something else by now.
+    // The path may lead elsewhere by now, so the open file is checked too.
     refuse_others(Some(&file.metadata().map_err(|error| system_reason(&error))?))?;
     Ok(file)
 }
 
 fn refuse_others(found: Option<&Metadata>) -> io::Result<()> {
-    match found.and_then(|found| content::Kind::of(found.file_type())) {
-        Some(kind) => Err(io::Error::other(content::Fault::NotAFile(kind).to_string())),
+    match found.and_then(|found| content::FileKind::of(found.file_type())) {
+        Some(kind) => Err(io::Error::other(content::ReadError::NotAFile(kind).to_string())),
         None => Ok(()),
     }
 }
 
 impl Lock {
-    /// Whether the file is still the one at `path`, where others would try to lock it.
+    /// Whether the locked file is still the one at `path`, which other processes try to lock.
     pub fn is_at(&self, path: &Path) -> bool {
         let id = |found: Metadata| (found.dev(), found.ino());
         let (held, there) = (self.file.metadata().map(id), fs_err::symlink_metadata(path).map(id));
@@ -198,12 +207,13 @@ impl Lock {
     }
 }
 
-/// Removes from `directory` what a process that was killed while it wrote has left; nobody else may be writing there.
+/// Removes the unfinished files that a killed process left in `directory`. No other process may be writing there.
 pub fn sweep(directory: &Path) {
     remove_unfinished(directory, |_| true);
 }
 
-/// The same where others may be writing: only what has not changed for longer than any of them takes.
+/// The same while other processes may be writing: removes only files that have not changed for `age`, which must be
+/// longer than any writer takes.
 pub fn sweep_older(directory: &Path, age: time::Duration, now: OffsetDateTime) {
     remove_unfinished(directory, |found| {
         found.modified().is_ok_and(|changed_at| now - OffsetDateTime::from(changed_at) > age)
@@ -214,7 +224,7 @@ fn remove_unfinished(directory: &Path, may_go: impl Fn(&Metadata) -> bool) {
     let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
         if entry.metadata().is_ok_and(|found| may_go(&found)) {
-            // Not being able to costs nothing but the room.
+            // A file that cannot be removed only takes up space.
             let _ = fs_err::remove_file(entry.path());
         }
     }
@@ -231,7 +241,8 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, 
     Ok(file)
 }
 
-/// Whoever writes beyond the limit (RLIMIT_FSIZE) is killed by SIGXFSZ before it can say why.
+/// Fails if a file of this size would exceed RLIMIT_FSIZE. A process that writes beyond that limit is killed by SIGXFSZ
+/// before it can report why.
 pub fn check_size_limit(bytes: usize) -> io::Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| u64::try_from(bytes).is_ok_and(|bytes| bytes > limit)) {

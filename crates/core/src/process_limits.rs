@@ -1,4 +1,4 @@
-//! What the process asks of the kernel for itself: no core files, descriptors enough for its clients, and threads.
+//! The limits of this process: no core files, as many file descriptors as allowed, and a check that threads can start.
 
 use std::thread;
 
@@ -12,7 +12,7 @@ use crate::event;
 use crate::failure::Failure;
 use crate::failure::Reason;
 
-/// Forbids core files of this process, and with them that other processes of its user attach to it.
+/// Forbids core files of this process. This also keeps other processes of the same user from attaching to it.
 pub fn no_core_files() {
     let limit = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let dumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -24,7 +24,7 @@ pub fn no_core_files() {
     }
 }
 
-/// Allows as many descriptors as the administrator lets us have; shells and systemd start programs with 1024.
+/// Raises the limit of file descriptors to the hard limit. Shells and systemd start programs with 1024.
 pub fn raise_descriptor_limit() {
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -32,22 +32,22 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// What a person can do where there are too few threads.
+/// What a person can do about too few threads.
 pub const RAISE_THREADS: &str = "raise the limit of processes and threads: `ulimit -u`, `TasksMax=` of a systemd unit, \
                                  or pids.max of the container";
 
-/// Says that there may be one more thread. Calls that block need one, and tokio panics where it can have none.
+/// Checks that one more thread can start. Calls that block need one, and tokio panics if it cannot start one.
 ///
 /// # Errors
-/// When a limit is reached.
+/// If a limit is reached.
 pub fn one_more_thread() -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(|| ()).map_err(|error| thread_refused(&error.to_string()))?;
-    // It does nothing that could fail.
+    // The thread does nothing that could fail.
     let _ = started.join();
     Ok(())
 }
 
-/// Says that the system has refused a thread.
+/// The failure to report if the system has refused to start a thread.
 pub fn thread_refused(reason: &str) -> Failure {
     let message = format!("cannot start a thread: {reason}");
     Failure::of(Reason::Misconfigured, message, Some(RAISE_THREADS.into()))

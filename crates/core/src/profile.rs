@@ -1,46 +1,46 @@
 //! The name of a profile in AWS's shared files.
 
-/// The name of a profile that SDKs can find: of letters of ASCII, digits and `._-@` all of them, of others Python's and
-/// Go's.
+/// The name of a profile that SDKs can find. All SDKs find names of ASCII letters, digits and `._-@`; only the SDKs for
+/// Python and Go find others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Profile(String);
 
-/// No section can have this name and be found by SDKs.
+/// Why SDKs would not find a section of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unnameable {
-    /// It has no characters.
-    #[error("a profile's name is not empty")]
+pub enum InvalidName {
+    /// The name is empty.
+    #[error("a profile's name must not be empty")]
     Empty,
-    /// The section's header would end early or not at all, or SDKs would cut the name.
+    /// The section's header would end too early or not at all, or SDKs would cut the name off.
     #[error(
-        "a profile's name has no `]`, no control characters and no comment, and neither begins nor ends with a space"
+        "a profile's name must not contain `[`, `]`, control characters or a comment, nor begin or end with a space"
     )]
     Malformed,
-    /// Python takes its keys over into every other profile.
-    #[error("boto3 gives the keys of `DEFAULT` to every profile")]
+    /// Python's ConfigParser gives the keys of this section to every other section.
+    #[error("`DEFAULT` cannot name a profile: boto3 gives its keys to every profile")]
     EveryProfile,
 }
 
 impl Profile {
-    /// Checks a name.
+    /// Checks a profile's name.
     ///
     /// # Errors
-    /// Why SDKs would not find it.
-    pub fn parse(name: &str) -> Result<Self, Unnameable> {
-        // Some SDKs read a comment from here on, in headers too.
+    /// If SDKs would not find a profile of this name.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        // Some SDKs take the rest of the line for a comment, even in a section's header.
         let has_comment = [" #", " ;", "\t#", "\t;"].iter().any(|comment| name.contains(comment));
         match name {
-            "" => Err(Unnameable::Empty),
-            "DEFAULT" => Err(Unnameable::EveryProfile),
+            "" => Err(InvalidName::Empty),
+            "DEFAULT" => Err(InvalidName::EveryProfile),
             _ if name.trim() != name || name.contains(['[', ']']) || name.contains(char::is_control) => {
-                Err(Unnameable::Malformed)
+                Err(InvalidName::Malformed)
             }
-            _ if has_comment => Err(Unnameable::Malformed),
+            _ if has_comment => Err(InvalidName::Malformed),
             _ => Ok(Self(name.into())),
         }
     }
 
-    /// As the section's header has it.
+    /// The name as it stands in the section's header.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,9 +1,9 @@
-//! Remembers what was reported last, so that a state that lasts is reported once.
+//! Remembers what was last reported, so that a lasting state is reported only once.
 //!
-//! It holds one state at a time. What counts repetitions, keeps several states, or decides more than the report has a
-//! memory of its own.
+//! It holds one state at a time. Code that counts repetitions, keeps several states, or decides more than the report has
+//! its own memory.
 
-/// What was reported last, if anything.
+/// The state that was last reported, if any.
 #[derive(Debug)]
 pub struct Reported<T = String>(Option<T>);
 
@@ -14,14 +14,14 @@ impl<T> Default for Reported<T> {
 }
 
 impl<T: PartialEq> Reported<T> {
-    /// Remembers `state`, and says whether it differs from what was reported last.
+    /// Remembers `state`. Returns whether it differs from the state that was last reported.
     pub fn is_new(&mut self, state: T) -> bool {
         let differs = self.0.as_ref() != Some(&state);
         self.0 = Some(state);
         differs
     }
 
-    /// Forgets what was reported, and says whether there was anything: then the end of it may be reported too.
+    /// Forgets the reported state. Returns whether there was one: only then is its end worth a report.
     pub fn clear(&mut self) -> bool {
         self.0.take().is_some()
     }

@@ -1,8 +1,8 @@
-//! Bytes that are neither printed nor left in memory.
+//! Values that are never printed and are wiped from memory.
 //!
-//! Everything that opens a door lives here: private keys, secret access keys, session tokens, bearers.
-//! A `Secret` must never gain `Display` or `Serialize`: whoever wants the content says `expose()`, and a
-//! reviewer can search for that word.
+//! Every secret is kept in one: private keys, secret access keys, session tokens, bearer tokens. A `Secret` must never
+//! implement `Display` or `Serialize`: code that needs the content calls `expose()`, and a reviewer can search for
+//! that.
 
 use std::fmt;
 
@@ -14,17 +14,18 @@ use zeroize::Zeroize;
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes `value` into custody.
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// Changes the content where it is. Whoever makes it longer than it has room for leaves a copy behind.
+    /// Changes the content in place. A `change` that makes the content grow beyond its capacity leaves a copy in
+    /// memory.
     pub fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         change(&mut self.0)
     }
 
-    /// The content, for the one place that has to send, write or sign with it.
+    /// The content, for code that sends, writes or signs with it.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -42,8 +43,7 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
-/// Constant in time for equal lengths; a difference in length is told at once, which is why bearers have a
-/// published length.
+/// Takes constant time for equal lengths. Different lengths show in the time, so the length of bearer tokens is public.
 impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_ref().ct_eq(other.0.as_ref()).into()

@@ -83,7 +83,7 @@ pub enum FileError {
         /// The path.
         path: PathBuf,
         /// What it is.
-        kind: content::Kind,
+        kind: content::FileKind,
     },
     /// Text that nothing here reads.
     #[error("{origin} cannot be used: {source}")]
@@ -120,14 +120,14 @@ pub enum FileError {
 }
 
 impl FileError {
-    fn of(path: &Path, fault: content::Fault) -> Self {
+    fn of(path: &Path, fault: content::ReadError) -> Self {
         let origin = Origin::file(path);
         match fault {
-            content::Fault::System(source) => Self::Read { path: path.into(), source },
-            content::Fault::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
-            content::Fault::TooLarge { limit } => Self::TooLarge { origin, limit },
-            content::Fault::WideText(source) => Self::WideText { origin, source },
-            content::Fault::Silent(why) => {
+            content::ReadError::System(source) => Self::Read { path: path.into(), source },
+            content::ReadError::NotAFile(kind) => Self::NotAFile { path: path.into(), kind },
+            content::ReadError::TooLarge { limit } => Self::TooLarge { origin, limit },
+            content::ReadError::WideText(source) => Self::WideText { origin, source },
+            content::ReadError::Silent(why) => {
                 let source = io::Error::new(io::ErrorKind::TimedOut, format!("it is a pipe, and {why}"));
                 Self::Read { path: path.into(), source }
             }
@@ -151,7 +151,7 @@ impl Classify for FileError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Read { source, path } => return Some(read_hint(source, path)),
-            Self::NotAFile { kind: content::Kind::Pipe, .. } => content::PIPE_HINT,
+            Self::NotAFile { kind: content::FileKind::Pipe, .. } => content::PIPE_HINT,
             Self::NotAFile { .. } => "name the file itself",
             Self::WideText { source, .. } => return Some(source.hint()),
             Self::Absent { hint, .. } => return Some(hint.clone()),

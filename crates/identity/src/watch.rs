@@ -32,7 +32,7 @@ use super::reading::PATIENCE;
 use super::spiffe::SvidStream;
 use anchord_core::clock::Clock;
 use anchord_core::event;
-use anchord_core::failure::Chain;
+use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
 /// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
@@ -192,7 +192,7 @@ impl Lookout {
             self.trouble.clear();
             return;
         };
-        let error = Chain(&trouble).to_string();
+        let error = ErrorChain(&trouble).to_string();
         if self.trouble.is_new(error.clone()) {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
             warn!(

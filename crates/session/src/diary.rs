@@ -1,7 +1,7 @@
-//! Writes what happens to a session into the log, once for each thing a person should know.
+//! Logs what happens to a session, once for each fact that a person should know.
 //!
-//! A failure that repeats is told three times, then only at `debug`, until it changes, the credentials run low
-//! or out, or an attempt succeeds. Nothing secret is ever written: of credentials, the public key id and the end.
+//! A repeated failure is logged three times, then only at `debug`, until it changes, the credentials come close to
+//! their end or expire, or an attempt succeeds. No secret is logged: of credentials only the access key ID and the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,35 +24,35 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
 
-/// What has been told of a session so far.
+/// What has been logged about a session so far.
 #[derive(Debug)]
-pub(super) struct Diary {
+pub(super) struct SessionDiary {
     session: Arc<str>,
     failures: u32,
     failing_since: Option<Moment>,
-    told: Reported<Told>,
+    told: Reported<LoggedFailure>,
     times_told: u32,
-    left: Left,
+    left: LifeLeft,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct LoggedFailure {
     reason: Reason,
     gist: String,
-    left: Left,
+    left: LifeLeft,
 }
 
-/// How much of the credentials' life is left to the clients.
+/// How long clients still get the current credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+enum LifeLeft {
     Plenty,
     Little,
-    /// Less than the reserve: no client gets them any more, though they have not ended.
+    /// Less than the reserve: clients no longer get them, though they have not expired.
     Reserve,
     Nothing,
 }
 
-impl Diary {
+impl SessionDiary {
     pub(super) fn new(session: &str) -> Self {
         Self {
             session: session.into(),
@@ -60,7 +60,7 @@ impl Diary {
             failing_since: None,
             told: Reported::default(),
             times_told: 0,
-            left: Left::Nothing,
+            left: LifeLeft::Nothing,
         }
     }
 
@@ -68,8 +68,8 @@ impl Diary {
         &self.session
     }
 
-    /// Notes the state after an event; `ended` says whether that event was the end of an attempt, `spare` when the
-    /// credentials end that it brought and that were not needed.
+    /// Logs the state after an event, if it is worth a line. `ended` says whether the event was the end of an attempt;
+    /// `spare` is the end of new credentials that were not needed.
     pub(super) fn note(
         &mut self,
         ended: bool,
@@ -77,7 +77,7 @@ impl Diary {
         (retry_in, spare): (Duration, Option<OffsetDateTime>),
         now: Moment,
     ) {
-        let (left, before) = (Left::of(snapshot, now), self.left);
+        let (left, before) = (LifeLeft::of(snapshot, now), self.left);
         self.left = left;
         match (ended, &snapshot.trouble, &snapshot.credentials) {
             (true, Some(trouble), _) => self.failed(trouble, snapshot, retry_in, now),
@@ -106,7 +106,7 @@ impl Diary {
             Some(end) => info!(
                 event = event::CREDENTIALS_KEPT,
                 session, %expires_at, granted_until = rfc3339(end), next_in_seconds = seconds(next_in),
-                "AWS granted credentials that end before those held; keeping the ones that live longer"
+                "AWS granted credentials that expire before the current ones; keeping the current ones"
             ),
             None => info!(
                 event = event::CREDENTIALS_RENEWED,
@@ -116,7 +116,7 @@ impl Diary {
     }
 
     fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
-        let told = Told { reason: trouble.reason(), gist: gist(trouble.message()), left: self.left };
+        let told = LoggedFailure { reason: trouble.reason(), gist: gist(trouble.message()), left: self.left };
         if self.told.is_new(told) {
             self.times_told = 0;
         }
@@ -128,16 +128,16 @@ impl Diary {
         let (class, reason) = (trouble.class(), trouble.reason());
         let (error, hint) = (trouble.message(), trouble.hint());
         let retry_in_seconds = seconds(retry_in);
-        // When what is held ends or has ended.
+        // It may be in the past.
         let expires_at = snapshot.credentials.as_ref().map(|held| display(rfc3339(held.expires_at())));
         let needs_a_person = matches!(class, Class::Denied | Class::Misconfigured | Class::Broken);
-        if self.times_told > TOLD_ALOUD {
+        if self.times_told > LOGGED_ALOUD {
             debug!(session, %class, %reason, error, hint, retry_in_seconds, expires_at, failures, "Renewal failed again");
         } else if snapshot.inherited && self.left.is_handed_out() {
             warn!(
                 event = event::CREDENTIALS_INHERITED,
                 session, %class, %reason, error, hint, retry_in_seconds, expires_at,
-                "No credentials by the new settings; handing out those of the earlier ones until they expire"
+                "No credentials with the new settings; handing out those of the earlier settings until they expire"
             );
         } else if self.left.is_handed_out() {
             warn!(
@@ -159,29 +159,29 @@ impl Diary {
         }
     }
 
-    /// Tells that what is held is too near its end to be handed out, or has ended.
+    /// Logs that the credentials are too close to their end to be handed out, or have expired.
     fn ran_out(&self, held: &Credentials, trouble: Option<&Failure>) {
         let (session, expires_at) = (&*self.session, rfc3339(held.expires_at()));
         let trouble =
             trouble.map(|trouble| (trouble.class(), trouble.reason(), trouble.message(), trouble.hint()));
         match (self.left, trouble) {
-            (Left::Plenty | Left::Little, _) => {}
-            (Left::Reserve, Some((class, reason, error, hint))) => error!(
+            (LifeLeft::Plenty | LifeLeft::Little, _) => {}
+            (LifeLeft::Reserve, Some((class, reason, error, hint))) => error!(
                 event = event::CREDENTIALS_WITHHELD,
                 session, %class, %reason, error, hint, %expires_at,
-                "Credentials are about to expire and are not handed out any more; no renewal has succeeded"
+                "Credentials are about to expire and are no longer handed out; no renewal has succeeded"
             ),
-            (Left::Reserve, None) => info!(
+            (LifeLeft::Reserve, None) => info!(
                 event = event::CREDENTIALS_WITHHELD,
                 session, %expires_at,
-                "Credentials are about to expire and are not handed out any more; renewing"
+                "Credentials are about to expire and are no longer handed out; renewing"
             ),
-            (Left::Nothing, Some((class, reason, error, hint))) => error!(
+            (LifeLeft::Nothing, Some((class, reason, error, hint))) => error!(
                 event = event::CREDENTIALS_EXPIRED,
                 session, %class, %reason, error, hint, %expires_at,
                 "Credentials have expired; no renewal has succeeded"
             ),
-            (Left::Nothing, None) => info!(
+            (LifeLeft::Nothing, None) => info!(
                 event = event::CREDENTIALS_EXPIRED,
                 session, %expires_at, "Credentials have expired; renewing"
             ),
@@ -189,24 +189,25 @@ impl Diary {
     }
 }
 
-/// In whole seconds, the nearest.
+/// Rounded to whole seconds.
 fn seconds(span: Duration) -> u64 {
     (span + Duration::from_millis(500)).as_secs()
 }
 
-/// Notes, once for all sessions, that the wall clock was set by `step`.
+/// Logs, once for all sessions, that the wall clock was set by `step`.
 pub(super) fn clock_was_set(step: time::Duration) {
     let direction = if step.is_negative() { "back" } else { "forward" };
     warn!(
         event = event::CLOCK_SET,
         seconds = step.abs().whole_seconds(),
-        "The local clock was set {direction}; renewing, and judging credentials by the time since boot too"
+        "The local clock was set {direction}; renewing, and checking expiry by the time since boot too"
     );
 }
 
-const TOLD_ALOUD: u32 = 3;
+/// How often a repeated failure is logged before its level falls to `debug`.
+const LOGGED_ALOUD: u32 = 3;
 
-impl Left {
+impl LifeLeft {
     fn of(snapshot: &Snapshot, now: Moment) -> Self {
         match &snapshot.credentials {
             Some(held) if snapshot.phase == Phase::Live => {
@@ -226,14 +227,20 @@ impl Left {
     }
 }
 
-/// Less than this is soon felt by clients: some SDKs ask on every call by then.
+/// With less than this left, clients soon notice: some SDKs then fetch credentials on every call.
 const LITTLE: time::Duration = time::Duration::minutes(10);
 
-/// The words of a message that stay the same from one failure to the next: request ids, times and counts have
-/// digits.
+/// The words of a message that are the same in repeated failures: those without digits. Request ids, times and counts
+/// have digits.
 fn gist(message: &str) -> String {
-    let constant = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
-    message.split_whitespace().filter(constant).collect::<Vec<_>>().join(" ")
+    let mut gist = String::new();
+    for word in message.split_whitespace() {
+        if !word.contains(|letter: char| letter.is_ascii_digit()) {
+            gist.push_str(word);
+            gist.push(' ');
+        }
+    }
+    gist
 }
 
 #[cfg(test)]
@@ -248,9 +255,9 @@ mod tests {
     use anchord_testing::is_of;
 
     /// What `write` logs at any level, a line an event.
-    fn logged(write: impl FnOnce(&mut Diary)) -> Vec<String> {
+    fn logged(write: impl FnOnce(&mut SessionDiary)) -> Vec<String> {
         let log = Log::verbose();
-        write(&mut Diary::new("web"));
+        write(&mut SessionDiary::new("web"));
         log.lines()
     }
 
@@ -269,11 +276,11 @@ mod tests {
 
     const RETRY_IN: Duration = Duration::from_secs(7);
 
-    fn fail(diary: &mut Diary, held: Option<&Arc<Credentials>>, failure: &Failure) {
+    fn fail(diary: &mut SessionDiary, held: Option<&Arc<Credentials>>, failure: &Failure) {
         diary.note(true, &state(held, Some(failure)), (RETRY_IN, None), NOON);
     }
 
-    fn renew(diary: &mut Diary, held: &Arc<Credentials>) {
+    fn renew(diary: &mut SessionDiary, held: &Arc<Credentials>) {
         diary.note(true, &state(Some(held), None), (RETRY_IN, None), NOON);
     }
 
@@ -384,7 +391,7 @@ mod tests {
     fn the_reserve_and_the_end_are_told_once_each_with_cause_and_time() {
         let held = credentials(NOON, time::Duration::HOUR);
         let refused = Failure::of(Reason::Refused, "refused", Some("enable the profile".into()));
-        let at = |seconds: i64, diary: &mut Diary, trouble: Option<&Failure>| {
+        let at = |seconds: i64, diary: &mut SessionDiary, trouble: Option<&Failure>| {
             let now = NOON + time::Duration::HOUR - time::Duration::seconds(seconds);
             let snapshot = Snapshot { phase: Phase::Lapsed, ..state(Some(&held), trouble) };
             diary.note(false, &snapshot, (RETRY_IN, None), now);

@@ -1,6 +1,6 @@
 //! Hands a session's credentials to callers.
 //!
-//! A handle judges expiry itself at the moment it hands out, so a late keeper can cost freshness, never truth.
+//! A handle checks expiry itself when it hands out credentials. A late keeper can make them less fresh, never invalid.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// A session, as its callers see it. Clones freely; a thousand callers share one attempt.
+/// A session, as its callers see it. It is cheap to clone, and all callers share one attempt.
 #[derive(Clone, Debug)]
 pub struct Handle {
     name: Arc<str>,
@@ -27,7 +27,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle on what a keeper publishes; `nudge` wakes that keeper.
+    /// A handle that reads the snapshots of a keeper; `nudge` wakes that keeper.
     pub fn new(name: &str, snapshots: watch::Receiver<Snapshot>, nudge: Arc<Notify>, clock: Clock) -> Self {
         Self { name: name.into(), snapshots, nudge, clock, policy: Policy::default() }
     }
@@ -42,39 +42,41 @@ impl Handle {
         &self.name
     }
 
-    /// What the keeper publishes from now on, for whoever waits for more than credentials.
+    /// A receiver of the keeper's snapshots, for callers that wait for other changes than new credentials.
     pub fn snapshots(&self) -> watch::Receiver<Snapshot> {
         self.snapshots.clone()
     }
 
-    /// Whether both are of one keeper.
+    /// Whether both handles belong to the same keeper.
     pub fn is_same(&self, other: &Self) -> bool {
         self.snapshots.same_channel(&other.snapshots)
     }
 
-    /// Whether nobody keeps this session any more; another of its name may have taken its place.
+    /// Whether the session's keeper is gone. A new session of the same name may have replaced it.
     pub fn has_ended(&self) -> bool {
         self.snapshots.has_changed().is_err()
     }
 
-    /// What the keeper last published.
+    /// The snapshot that the keeper last published.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshots.borrow().clone()
     }
 
-    /// The same for people: with times as the clock shows them now, which may have been set since.
+    /// The last snapshot for people: its wall times are right by the clock as it is now, even if it was set since.
     pub fn shown(&self) -> Snapshot {
         let (snapshot, now) = (self.snapshot(), self.clock.moment());
         Snapshot {
             credentials: snapshot.credentials.as_ref().map(|held| as_of(held, now)),
             next_attempt_at: now.when_up(snapshot.next_attempt_at.up),
-            record: snapshot.record.as_of(now),
+            history: snapshot.history.as_of(now),
             ..snapshot
         }
     }
 
-    /// Credentials with at least `freshness` left, waiting for an attempt no longer than `patience`; on `Err`
-    /// the cause of the last failed attempt.
+    /// Credentials with at least `freshness` left. Waits for an attempt, but no longer than `patience`.
+    ///
+    /// # Errors
+    /// Why the last attempt failed, or that none has ended yet.
     pub async fn hand_out(
         &self,
         freshness: Freshness,
@@ -82,7 +84,7 @@ impl Handle {
     ) -> Result<Arc<Credentials>, Failure> {
         let reserve = match freshness {
             Freshness::Full => self.policy.reserve,
-            // A promise asks for less than the offer did, even if only one of the two was configured.
+            // After a promise, less life is enough, even if only one of the two reserves was configured.
             Freshness::Promised => self.policy.promised_reserve.min(self.policy.reserve),
         };
         let gives_up_at = tokio::time::Instant::now() + patience;
@@ -90,8 +92,9 @@ impl Handle {
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             let now = self.clock.moment();
-            let usable = |held: &&Arc<Credentials>| held.remaining(now) > reserve;
-            if let Some(credentials) = snapshot.credentials.as_ref().filter(usable) {
+            if let Some(credentials) = &snapshot.credentials
+                && credentials.remaining(now) > reserve
+            {
                 return Ok(as_of(credentials, now));
             }
             if !snapshot.fetching {

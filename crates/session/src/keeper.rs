@@ -1,7 +1,7 @@
-//! Does what `plan` decides: one task per session that owns its state, its alarm and its one attempt.
+//! Carries out what `plan` decides: one task per session owns its state, its alarm and its one attempt.
 //!
-//! Attempts run as tasks of their own, so that a panic in an issuer ends that attempt and nothing else. The
-//! keeper looks at the clocks at least every 30 s, because timers stand still while a host is suspended.
+//! Each attempt runs as a task of its own, so that a panic in an issuer ends only that attempt. The keeper checks the
+//! clocks at least every 30 s, because timers stand still while a host is suspended.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
 
-use super::Event;
 use super::Handle;
 use super::Machine;
 use super::Policy;
+use super::SessionEvent;
 use super::Snapshot;
 use super::diary;
-use super::diary::Diary;
+use super::diary::SessionDiary;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
@@ -27,10 +27,10 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 
-/// What keeps one session's credentials fresh while [`Keeper::run`] is polled.
+/// Keeps one session's credentials fresh while [`Keeper::run`] is polled.
 ///
-/// It outlives a panic of `run`: call `run` again on the same keeper, and the session goes on from what was
-/// last published, with the same handles.
+/// It survives a panic of `run`. Call `run` again on the same keeper, and the session continues from the last published
+/// snapshot, with the same handles.
 pub struct Keeper {
     issuer: Arc<dyn Issuer>,
     policy: Policy,
@@ -39,12 +39,12 @@ pub struct Keeper {
     published: watch::Sender<Snapshot>,
     nudge: Arc<Notify>,
     identity_changed: Arc<Notify>,
-    diary: Diary,
+    diary: SessionDiary,
 }
 
-/// Opens the session `name`: the handle for its callers, and the keeper that has to be run for it.
+/// Opens the session `name`. Returns the handle for its callers, and the keeper that the caller has to run.
 ///
-/// Callers that come before the keeper runs wait for its first attempt, which it starts at once.
+/// Callers that ask before the keeper runs wait for its first attempt, which it starts immediately.
 pub fn open(
     name: &str,
     issuer: Arc<dyn Issuer>,
@@ -56,8 +56,8 @@ pub fn open(
     reopen(first, name, issuer, policy, clock, jitter)
 }
 
-/// The same for a session with a past, as [`Snapshot::kept`], [`Snapshot::inherited`] or an earlier handle have it;
-/// its credentials are handed out from the start.
+/// Opens a session that continues from `past`, a snapshot of [`Snapshot::kept`], [`Snapshot::inherited`] or an earlier
+/// handle. The session hands out the credentials of `past` from the start.
 pub fn reopen(
     past: Snapshot,
     name: &str,
@@ -70,7 +70,7 @@ pub fn reopen(
     let nudge = Arc::new(Notify::new());
     let handle = Handle::new(name, snapshots, Arc::clone(&nudge), clock.clone()).with_policy(policy);
     let identity_changed = Arc::new(Notify::new());
-    let diary = Diary::new(name);
+    let diary = SessionDiary::new(name);
     (handle, Keeper { issuer, policy, clock, jitter, published, nudge, identity_changed, diary })
 }
 
@@ -80,41 +80,41 @@ impl Keeper {
         self.diary.session()
     }
 
-    /// To be notified (`notify_one`) when the issuer would use another certificate than before. A notice given
-    /// while the keeper does not run is kept for it.
+    /// Call its `notify_one` when the issuer will use another certificate than before. If the keeper does not run, it
+    /// gets the notification when it runs again.
     pub fn identity_changed(&self) -> Arc<Notify> {
         Arc::clone(&self.identity_changed)
     }
 
-    /// Keeps the session until dropped; an attempt under way is aborted then.
+    /// Keeps the session's credentials fresh until the future is dropped, which aborts a running attempt.
     pub async fn run(&mut self) -> Infallible {
         let last = self.published.borrow().clone();
         let mut machine = Machine::resume(self.policy, &last, self.clock.moment(), &self.jitter);
-        if let Some(date) = self.issuer.last_date() {
+        if let Some(date) = self.issuer.clock_offset() {
             machine.learn(date, self.clock.moment());
         }
         let mut attempt = JoinSet::new();
-        let mut event = Event::Wake;
+        let mut event = SessionEvent::Wake;
         loop {
             let now = self.clock.moment();
             if let Some(step) = self.clock.unreported_step(now) {
                 diary::clock_was_set(step);
             }
-            let ended = matches!(event, Event::Fetched(_));
-            if let Some(date) = self.issuer.last_date().filter(|_| ended) {
+            let ended = matches!(event, SessionEvent::Fetched(_));
+            if let Some(date) = self.issuer.clock_offset().filter(|_| ended) {
                 machine.learn(date, now);
             }
-            let step = machine.on(event, now, &self.jitter);
-            if step.fetch {
+            let action = machine.on(event, now, &self.jitter);
+            if action.fetch {
                 self.start(&mut attempt);
             }
             let snapshot = machine.snapshot();
-            // Published first: what the log tells must hold for whoever reads it, and `run` must be able to go on
-            // from here should anything after this panic.
+            // Published before it is logged, for two reasons: a reader of the log must find the session in the state
+            // that the log says, and `run` continues from the published state if anything after this line panics.
             self.publish(snapshot.clone());
             let spare = machine.spare().filter(|_| ended);
             self.diary.note(ended, &snapshot, (machine.next_attempt_in(), spare), now);
-            event = self.next_event(&mut attempt, step.wake_at).await;
+            event = self.next_event(&mut attempt, action.wake_at).await;
         }
     }
 
@@ -128,34 +128,35 @@ impl Keeper {
         });
     }
 
-    /// Wakes waiting callers only if there is something new for them.
+    /// Publishes `newer`, and wakes waiting callers, only if it differs for them.
     fn publish(&self, newer: Snapshot) {
         self.published.send_if_modified(|published| {
-            let is_news = !published.is_old_news(&newer);
-            if is_news {
+            let differs = !published.is_equivalent_to(&newer);
+            if differs {
                 *published = newer;
             }
-            is_news
+            differs
         });
     }
 
+    /// Waits for the first of: the end of the attempt, a new certificate, a waiting client, the alarm.
     async fn next_event(
         &self,
         attempt: &mut JoinSet<Result<Credentials, Failure>>,
         wake_at: Moment,
-    ) -> Event {
+    ) -> SessionEvent {
         let pause = Duration::try_from(wake_at.up - self.clock.moment().up).unwrap_or_default();
         let pause = pause.clamp(SHORTEST_SLEEP, self.policy.look_again);
         tokio::select! {
-            Some(ended) = attempt.join_next() => Event::Fetched(outcome(ended)),
-            () = self.identity_changed.notified() => Event::IdentityChanged,
-            () = self.nudge.notified() => Event::Wanted,
-            () = tokio::time::sleep(pause) => Event::Wake,
+            Some(ended) = attempt.join_next() => SessionEvent::Fetched(outcome(ended)),
+            () = self.identity_changed.notified() => SessionEvent::IdentityChanged,
+            () = self.nudge.notified() => SessionEvent::Wanted,
+            () = tokio::time::sleep(pause) => SessionEvent::Wake,
         }
     }
 }
 
-/// Timers are coarser than clocks; without this an alarm a microsecond away would spin.
+/// Timers are coarser than clocks. Without this minimum, the loop would spin on an alarm that is a microsecond away.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 fn outcome(ended: Result<Result<Credentials, Failure>, JoinError>) -> Result<Arc<Credentials>, Failure> {

@@ -1,9 +1,9 @@
 //! Decides when to ask for credentials, and does nothing itself.
 //!
-//! [`Machine::on`] takes what happened and when, and answers whether to start an attempt and when to look again. It
-//! reads no clock, draws no number but the one handed in, and does no I/O, so every rule of renewal can be shown
-//! with a list of events. Deadlines are times since boot: a suspended host finds them passed, and a clock that is
-//! set moves none. Credentials end by both clocks, and a clock that was set is a reason to renew them.
+//! [`Machine::on`] takes an event and its time, and returns whether to start an attempt and when to check again. It
+//! reads no clock, has no randomness but the given jitter, and does no I/O, so a test can show every rule of renewal
+//! with a list of events. Deadlines are times since boot: after a suspend they have passed, and setting the clock does
+//! not move them. Credentials end by both clocks, and setting the clock is a reason to renew them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use time::Duration as Span;
 use time::OffsetDateTime;
 
+use super::AttemptHistory;
 use super::Phase;
 use super::Policy;
-use super::Record;
 use super::Snapshot;
 use super::snapshot::as_of;
 use anchord_core::clock::CLOCK_STEP;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
@@ -28,73 +28,75 @@ use anchord_core::failure::Reason;
 
 /// What can happen to a session.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum SessionEvent {
     /// Time has passed.
     Wake,
-    /// A client waits for credentials.
+    /// A client is waiting for credentials.
     Wanted,
-    /// There is a new certificate, the usual cure for a refusal.
+    /// There is a new certificate. This is how most refusals get fixed.
     IdentityChanged,
-    /// The attempt under way has ended.
+    /// The running attempt has ended.
     Fetched(Result<Arc<Credentials>, Failure>),
 }
 
-/// What the keeper has to do after an event.
+/// What the keeper must do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Step {
-    /// Whether to start an attempt now; never while one is under way.
+pub struct Action {
+    /// Whether to start an attempt now. Never true while one is running.
     pub fetch: bool,
-    /// When to send [`Event::Wake`] at the latest; always later than the event's time.
+    /// When to send [`SessionEvent::Wake`] at the latest. Always later than the event.
     pub wake_at: Moment,
 }
 
-/// The state of one session: what it holds, whether it fetches, and when it acts next.
+/// The state of one session: its credentials, whether an attempt is running, and when it acts next.
 #[derive(Debug)]
 pub struct Machine {
     policy: Policy,
     held: Option<Arc<Credentials>>,
     inherited: bool,
     trouble: Option<Failure>,
-    /// The end of what the last attempt brought, if that was not needed.
+    /// The end of the credentials that the last attempt brought, if they were not needed.
     spare: Option<OffsetDateTime>,
-    flight: Flight,
+    attempt: Attempt,
     /// When the next attempt begins, as time since boot.
-    attempt: Span,
-    /// From when on a waiting client may start it early.
-    nudge: Span,
-    /// Before this nothing starts it, not even a new certificate.
+    attempt_at: Span,
+    /// From this time on, a waiting client may start it early.
+    nudge_from: Span,
+    /// Before this time nothing may start it, not even a new certificate.
     not_before: Span,
     failures: u32,
-    record: Record,
-    last_date: Option<Reading>,
+    history: AttemptHistory,
+    clock_offset: Option<ClockOffset>,
+    /// The time of the last event.
     seen: Moment,
-    /// The wall time at boot by which the clock was last found to be set.
+    /// The wall time of the boot, as of the last check. It changes when the clock is set.
     booted_at: OffsetDateTime,
-    /// Before this no attempt begins because the clock was set.
-    next_step_counts_at: Span,
+    /// Before this time, setting the clock starts no attempt.
+    clock_step_counts_from: Span,
 }
 
+/// The one attempt that a session may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flight {
-    Grounded,
-    UnderWay,
-    /// Under way with a certificate that has been replaced since: another attempt follows soon.
+enum Attempt {
+    None,
+    Running,
+    /// Running with a certificate that has been replaced since: another attempt follows soon.
     Outdated,
 }
 
-/// What became of new credentials.
-enum Worth {
-    /// They are held now.
+/// What became of the result of an attempt.
+enum Verdict {
+    /// The new credentials are held now.
     Held,
-    /// They live this long, and what is held lives longer.
+    /// The new credentials live this long, and those that are held live longer.
     Spare(Span),
-    /// No client could use them.
+    /// There are no new credentials, or no client could use them.
     Useless(Failure),
 }
 
 impl Machine {
-    /// A session that has never tried; its first event starts an attempt.
+    /// A session without any attempt yet. Its first event starts one.
     pub fn new(policy: Policy, now: Moment) -> Self {
         Self {
             policy,
@@ -102,31 +104,32 @@ impl Machine {
             inherited: false,
             trouble: None,
             spare: None,
-            flight: Flight::Grounded,
-            attempt: now.up,
-            nudge: now.up,
+            attempt: Attempt::None,
+            attempt_at: now.up,
+            nudge_from: now.up,
             not_before: now.up,
             failures: 0,
-            record: Record::default(),
-            last_date: None,
+            history: AttemptHistory::default(),
+            clock_offset: None,
             seen: now,
             booted_at: now.booted_at(),
-            next_step_counts_at: now.up,
+            clock_step_counts_from: now.up,
         }
     }
 
-    /// A session that goes on from what was last published: after its keeper has ended with a panic, in a daemon
-    /// that follows another, or with new settings.
+    /// A session that continues from its last snapshot: after a panic of its keeper, in a new daemon process, or with
+    /// new settings.
     ///
-    /// Credentials survive. An attempt that was under way is lost and counts as failed, so that a keeper which
-    /// panics each time does not become a storm of calls; only a session that holds nothing of its own tries at once.
+    /// It keeps its credentials. A running attempt is lost and counts as failed, so that a keeper that panics each time
+    /// does not call AWS all the time. Only a session without credentials of its own settings starts an attempt
+    /// immediately.
     pub fn resume(policy: Policy, last: &Snapshot, now: Moment, jitter: &Jitter) -> Self {
         let mut machine = Self::new(policy, now);
         machine.held = last.credentials.clone();
         machine.inherited = last.inherited;
         machine.trouble = last.trouble.clone();
-        machine.record = last.record;
-        // Set since it was published, the clock is found to be set with the first event.
+        machine.history = last.history;
+        // If the clock was set since the snapshot, the first event finds it.
         machine.booted_at = last.next_attempt_at.booted_at();
         match (&last.credentials, &last.trouble) {
             (None, None) => {}
@@ -136,58 +139,58 @@ impl Machine {
             }
             (Some(_), None) if last.inherited => {}
             (Some(held), None) => {
-                // Without a plan it is their end that is given (`Snapshot::kept`).
+                // `Snapshot::kept` has no planned attempt and gives the credentials' end instead.
                 let is_planned = last.next_attempt_at - now < held.remaining(now);
-                machine.attempt = match is_planned {
+                machine.attempt_at = match is_planned {
                     true => last.next_attempt_at.up,
                     false => now.up + machine.renew_in(held, jitter),
                 };
             }
             (_, Some(trouble)) => {
-                machine.attempt = last.next_attempt_at.up;
-                machine.nudge = last.nudge_from.up;
+                machine.attempt_at = last.next_attempt_at.up;
+                machine.nudge_from = last.nudge_from.up;
                 if trouble.class() == Class::Throttled || trouble.retry_after().is_some() {
-                    machine.not_before = machine.nudge;
+                    machine.not_before = machine.nudge_from;
                 }
             }
         }
         machine
     }
 
-    /// Takes in what happened at `now`. Draws from `jitter` once if that sets a deadline, and else never.
-    pub fn on(&mut self, event: Event, now: Moment, jitter: &Jitter) -> Step {
+    /// Handles an event at `now`. Draws from `jitter` once if the event sets a deadline, otherwise not at all.
+    pub fn on(&mut self, event: SessionEvent, now: Moment, jitter: &Jitter) -> Action {
         self.seen = now;
-        self.note_clock(jitter);
+        self.check_clock(jitter);
         let wanted = match event {
-            Event::Wake => false,
-            Event::Wanted => !self.is_live() && self.nudge <= now.up,
-            Event::IdentityChanged => {
+            SessionEvent::Wake => false,
+            SessionEvent::Wanted => !self.is_live() && self.nudge_from <= now.up,
+            SessionEvent::IdentityChanged => {
                 self.outdate(jitter);
                 false
             }
-            Event::Fetched(result) => {
+            SessionEvent::Fetched(result) => {
                 self.settle(result, jitter);
                 false
             }
         };
-        // A clock that was set forward ends what was to be renewed later.
-        if self.trouble.is_none() && self.flight == Flight::Grounded && !self.is_live() {
+        // A clock that was set forward can expire credentials that were to be renewed later.
+        if self.trouble.is_none() && self.attempt == Attempt::None && !self.is_live() {
             self.hasten(now.up, SHORTEST_SPREAD, jitter);
         }
-        let fetch = self.flight == Flight::Grounded && (wanted || self.attempt <= now.up);
+        let fetch = self.attempt == Attempt::None && (wanted || self.attempt_at <= now.up);
         if fetch {
-            self.flight = Flight::UnderWay;
+            self.attempt = Attempt::Running;
         }
-        Step { fetch, wake_at: self.wake_at() }
+        Action { fetch, wake_at: self.wake_at() }
     }
 
-    /// Takes in the `Date` of a reply of AWS, be it a refusal, which dates what is held anew. It holds against the time
-    /// since boot, so that it may be old: the wall clock may have been set since.
-    pub fn learn(&mut self, date: Reading, now: Moment) {
-        if self.last_date == Some(date) {
+    /// Corrects the end of the current credentials by what the last reply, even a refusal, said about AWS's clock. The
+    /// reply may be old, and the wall clock may have been set since: the offset is relative to the time since boot.
+    pub fn learn(&mut self, date: ClockOffset, now: Moment) {
+        if self.clock_offset == Some(date) {
             return;
         }
-        self.last_date = Some(date);
+        self.clock_offset = Some(date);
         self.redate(date.ahead_at_most(now), now);
         if let Some(held) = self.held.take() {
             self.held = Some(as_of(&held, now));
@@ -205,7 +208,7 @@ impl Machine {
 
     /// The session as of the last event.
     pub fn snapshot(&self) -> Snapshot {
-        let fetching = self.flight != Flight::Grounded;
+        let fetching = self.attempt != Attempt::None;
         let phase = match (self.is_live(), fetching) {
             (true, _) => Phase::Live,
             (false, true) => Phase::Pending,
@@ -217,21 +220,21 @@ impl Machine {
             inherited: self.inherited,
             trouble: self.trouble.clone(),
             fetching,
-            next_attempt_at: self.seen.when_up(self.attempt),
-            nudge_from: self.seen.when_up(self.nudge),
-            record: self.record,
+            next_attempt_at: self.seen.when_up(self.attempt_at),
+            nudge_from: self.seen.when_up(self.nudge_from),
+            history: self.history,
         }
     }
 
-    /// How long until the next attempt, as of the last event; zero while one is under way.
+    /// The time from the last event until the next attempt; zero while one is running.
     pub fn next_attempt_in(&self) -> Duration {
-        match self.flight {
-            Flight::Grounded => Duration::try_from(self.attempt - self.seen.up).unwrap_or_default(),
-            Flight::UnderWay | Flight::Outdated => Duration::ZERO,
+        match self.attempt {
+            Attempt::None => Duration::try_from(self.attempt_at - self.seen.up).unwrap_or_default(),
+            Attempt::Running | Attempt::Outdated => Duration::ZERO,
         }
     }
 
-    /// The end of what the last attempt brought, if that succeeded and what was held before lives longer.
+    /// The end of the last attempt's credentials, if they were not needed because the current ones live longer.
     pub fn spare(&self) -> Option<OffsetDateTime> {
         self.spare
     }
@@ -245,18 +248,18 @@ impl Machine {
     }
 
     fn wake_at(&self) -> Moment {
-        let attempt = (self.flight == Flight::Grounded).then_some(self.attempt - self.seen.up);
+        let attempt = (self.attempt == Attempt::None).then_some(self.attempt_at - self.seen.up);
         let lapses = self.remaining().filter(|_| self.is_live()).map(|left| left - self.policy.reserve);
         let nothing_to_wait_for = span(self.policy.look_again);
         self.seen + attempt.into_iter().chain(lapses).min().unwrap_or(nothing_to_wait_for)
     }
 
-    /// Finds out whether the clock was set. That may have made what is held useless to clients, or have put it right. A
-    /// clock that is set again and again hastens an attempt each minute at most.
-    fn note_clock(&mut self, jitter: &Jitter) {
+    /// Checks whether the clock was set. If so, it brings the next attempt forward, because clients may see the current
+    /// credentials as expired. A clock that is set again and again does so at most once a minute.
+    fn check_clock(&mut self, jitter: &Jitter) {
         let was_set = (self.seen.booted_at() - self.booted_at).abs() > CLOCK_STEP;
-        if let Some(date) = self.last_date.filter(|_| was_set) {
-            // What AWS said of the time still holds, against the time since boot.
+        if let Some(date) = self.clock_offset.filter(|_| was_set) {
+            // The offset is relative to the time since boot, so it is still right.
             self.redate(date.ahead_at_most(self.seen), self.seen);
         }
         if let Some(held) = self.held.take() {
@@ -266,99 +269,108 @@ impl Machine {
             return;
         }
         self.booted_at = self.seen.booted_at();
-        if self.flight == Flight::Grounded {
-            let earliest = self.next_step_counts_at.max(self.seen.up);
+        if self.attempt == Attempt::None {
+            let earliest = self.clock_step_counts_from.max(self.seen.up);
             self.hasten(earliest, self.spread(), jitter);
-            self.next_step_counts_at = earliest + Span::MINUTE;
+            self.clock_step_counts_from = earliest + Span::MINUTE;
         }
     }
 
-    /// There is a new certificate. An attempt under way must end first.
+    /// There is a new certificate. A running attempt must end first.
     fn outdate(&mut self, jitter: &Jitter) {
         self.failures = 0;
-        match self.flight {
-            Flight::Grounded => self.hasten(self.seen.up, self.spread(), jitter),
-            Flight::UnderWay | Flight::Outdated => self.flight = Flight::Outdated,
+        match self.attempt {
+            Attempt::None => self.hasten(self.seen.up, self.spread(), jitter),
+            Attempt::Running | Attempt::Outdated => self.attempt = Attempt::Outdated,
         }
     }
 
-    /// Over how long the hosts that got a new certificate at the same time are spread: longer while their clients have
-    /// something to live on.
+    /// The time over which hosts spread their attempts after they get new certificates at the same time. It is longer
+    /// while their clients have valid credentials.
     fn spread(&self) -> Span {
         let Some(held) = self.held.as_ref().filter(|_| self.is_live()) else { return SHORTEST_SPREAD };
         if held.session_token().is_none() {
-            // A user's own keys are read from a file, and no call is made for them.
+            // A user's own keys are read from a file, without a call.
             return Span::ZERO;
         }
         let part: Span = held.remaining(self.seen) / 360;
         part.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
     }
 
-    /// Brings the next attempt forward to somewhere in `spread` from `earliest`, but not into a time that AWS asked for.
-    /// One that comes as soon in any case stays where it is.
+    /// Brings the next attempt forward to a random time within `spread` from `earliest`, but not before AWS allows one. An
+    /// attempt that comes as soon anyway is not moved.
     fn hasten(&mut self, earliest: Span, spread: Span, jitter: &Jitter) {
         let earliest = self.not_before.max(earliest);
-        if self.attempt > earliest + spread {
-            self.attempt = earliest + spread * jitter.draw();
+        if self.attempt_at > earliest + spread {
+            self.attempt_at = earliest + spread * jitter.draw();
         }
     }
 
-    /// Takes in the end of an attempt.
+    /// Handles the end of an attempt.
+    ///
+    /// There are three cases. A failure pauses by its class. New credentials that are held set the renewal. New
+    /// credentials that expire before those held are a success too, but not a reason to ask again soon: AWS would
+    /// answer the same, as when a profile was shortened from twelve hours to one. The next attempt then comes when such
+    /// credentials would live longer than those held. After each case, a certificate that came during the attempt
+    /// brings the next one forward.
     fn settle(&mut self, result: Result<Arc<Credentials>, Failure>, jitter: &Jitter) {
-        let outdated = self.flight == Flight::Outdated;
-        self.flight = Flight::Grounded;
+        let outdated = self.attempt == Attempt::Outdated;
+        self.attempt = Attempt::None;
         self.spare = None;
-        let worth = match result {
+        let verdict = match result {
             Ok(fresh) => self.accept(fresh),
-            Err(failure) => Worth::Useless(failure),
+            Err(failure) => Verdict::Useless(failure),
         };
-        let next = match worth {
-            Worth::Useless(failure) => return self.fail(failure, outdated, jitter),
-            Worth::Held => self.held.as_ref().map(|held| self.renew_in(held, jitter)).unwrap_or_default(),
-            Worth::Spare(life) => self.outlived_in(life, jitter),
+        let next = match verdict {
+            Verdict::Useless(failure) => return self.fail(failure, outdated, jitter),
+            Verdict::Held => self.held.as_ref().map(|held| self.renew_in(held, jitter)).unwrap_or_default(),
+            Verdict::Spare(life) => self.outlived_in(life, jitter),
         };
         let now = self.seen.up;
         (self.trouble, self.failures) = (None, 0);
-        self.record.succeed(self.seen);
-        self.attempt = now + next.max(SHORTEST_RENEWAL);
-        self.nudge = now + SHORTEST_RENEWAL;
-        self.not_before = self.nudge;
+        self.history.succeed(self.seen);
+        self.attempt_at = now + next.max(SHORTEST_RENEWAL);
+        self.nudge_from = now + SHORTEST_RENEWAL;
+        self.not_before = self.nudge_from;
         if outdated {
             self.hasten(self.seen.up, self.spread(), jitter);
         }
     }
 
     fn fail(&mut self, failure: Failure, outdated: bool, jitter: &Jitter) {
-        self.record.fail(self.seen);
+        self.history.fail(self.seen);
         self.pause_after(failure, jitter);
         if outdated {
             self.outdate(jitter);
         }
     }
 
-    /// Holds `fresh` if it is the first of another identity or of new settings, or if what is held ends earlier.
-    fn accept(&mut self, fresh: Arc<Credentials>) -> Worth {
+    /// Decides whether `fresh` replaces the credentials that are held.
+    ///
+    /// It does if it is the first set of another certificate or of new settings, or if it lives longer by AWS's clock or by
+    /// this host's. After a wrong `Date` or a clock that was set, these clocks disagree; so there are two more rules. A
+    /// fresh set that counts as expired here is a failure, and replaces only what ends even sooner here. And what counts as
+    /// expired here gives way to any usable set, whatever AWS says about the ends.
+    fn accept(&mut self, fresh: Arc<Credentials>) -> Verdict {
         let life = fresh.remaining(self.seen);
         let is_usable = life > self.policy.reserve;
         let is_wanted = self.inherited
             || self.held.as_ref().is_none_or(|held| fresh.outlive(held) || fresh.are_of_newer_identity(held));
-        // By more than the two clocks differ that are not read at the very same time. What AWS takes longer may yet be
-        // dead by this host's clocks, and must not replace the living then.
+        // By more than a second, because the two clocks are not read at exactly the same time.
         let lives_longer = self.remaining().is_none_or(|left| life > left + Span::SECOND);
         if !is_usable {
             let end = rfc3339(fresh.expires_at());
             if is_wanted && lives_longer {
                 (self.held, self.inherited) = (Some(fresh), false);
             }
-            return Worth::Useless(self.too_short(&end));
+            return Verdict::Useless(self.too_short(&end));
         }
-        // What has ended by this host's clocks makes way for anything that lives, whatever AWS says of its end.
         if is_wanted || lives_longer || !self.is_live() {
             (self.held, self.inherited) = (Some(fresh), false);
-            return Worth::Held;
+            return Verdict::Held;
         }
         self.spare = Some(fresh.expires_at());
-        Worth::Spare(life)
+        Verdict::Spare(life)
     }
 
     fn too_short(&self, end: &str) -> Failure {
@@ -370,8 +382,8 @@ impl Machine {
         )
     }
 
-    /// When `held` has to be renewed: early by up to a twelfth of its usable life, so that the sessions of many hosts
-    /// spread. Negative when that is past.
+    /// The time until `held` must be renewed. It is shorter by up to a twelfth of the usable life, to spread the
+    /// sessions of many hosts. Negative if that time has passed.
     fn renew_in(&self, held: &Credentials, jitter: &Jitter) -> Span {
         let reserve = span(self.policy.reserve);
         let life = held.life();
@@ -379,16 +391,16 @@ impl Machine {
         held.remaining(self.seen) - left_when_due(life, reserve) - earlier
     }
 
-    /// When credentials that live for `life` would outlive what is held: later by up to a twelfth of it, and not before
-    /// what is held is due.
+    /// The time until new credentials with `life` would outlive those held. It is longer by up to a twelfth of `life`,
+    /// and not before the renewal of those held is due.
     fn outlived_in(&self, life: Span, jitter: &Jitter) -> Span {
         let Some(held) = &self.held else { return Span::ZERO };
-        // AWS grants no less; one odd answer must not put off the renewal to the last minute.
+        // AWS grants no shorter life. One odd answer must not delay the renewal until the last minute.
         let life = life.max(SHORTEST_GRANT);
         let left = held.remaining(self.seen);
         let due_in = left - left_when_due(held.life(), span(self.policy.reserve));
         let outlived_in: Span = left - life + life / 12 * jitter.draw() + Span::SECOND;
-        // A proxy that repeats one answer would be asked each second else.
+        // Without this, a proxy that repeats one answer would be asked each second.
         outlived_in.max(due_in).max(left / 12)
     }
 
@@ -396,8 +408,8 @@ impl Machine {
         self.failures = self.failures.saturating_add(1);
         let pauses = self.pauses(&failure, jitter.draw());
         let now = self.seen.up;
-        self.attempt = now + pauses.next;
-        self.nudge = now + pauses.client.min(pauses.next);
+        self.attempt_at = now + pauses.next;
+        self.nudge_from = now + pauses.client.min(pauses.next);
         self.not_before = now + pauses.certificate.min(pauses.next);
         self.trouble = Some(failure);
     }
@@ -419,7 +431,7 @@ impl Machine {
             let pause = span(pause);
             return Pauses { next: pause, client: pause, certificate: pause };
         }
-        // Being told to wait asks for that much at least: the pause that grows goes on growing.
+        // `Retry-After` is a minimum: the growing pause may be longer.
         let told =
             failure.retry_after().unwrap_or_default().min(LONGEST_TOLD_PAUSE).mul_f64(1.0 + 0.1 * drawn);
         let asked_by_aws = if failure.class() == Class::Throttled { grown.max(told) } else { told };
@@ -431,13 +443,13 @@ impl Machine {
     }
 }
 
-/// Before what a failure lets the next attempt begin.
+/// The pauses after a failure, before the next attempt may begin.
 struct Pauses {
-    /// By itself.
+    /// If nothing happens.
     next: Span,
-    /// When a client waits for it.
+    /// If a client is waiting.
     client: Span,
-    /// When there is a new certificate.
+    /// If there is a new certificate.
     certificate: Span,
 }
 
@@ -445,34 +457,34 @@ fn span(duration: Duration) -> Span {
     duration.try_into().unwrap_or(Span::MAX)
 }
 
-/// The first ceiling after a failure that nobody has to act on; it doubles with each further one.
+/// The upper bound of the first pause after a failure that may pass by itself. It doubles with each further failure.
 const TRANSIENT_PAUSE: Duration = Duration::from_secs(1);
 /// Local files and settings are cheap to read again, but do not change within a second.
 const LOCAL_PAUSE: Duration = Duration::from_secs(5);
 const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_GROWN_PAUSE: Duration = Duration::from_secs(60);
-/// A `Retry-After` beyond this is taken for a mistake; a session must not end because of one header.
+/// A longer `Retry-After` is taken for a mistake: one header must not make a session expire.
 const LONGEST_TOLD_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// An administrator needs minutes to mend a policy and expects no restart to be needed afterwards.
+/// An administrator needs minutes to correct a policy, and expects the daemon to notice without a restart.
 const DENIED_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// Waiting clients end a pause after this, so that they never wait for the slow end of the back-off.
+/// Waiting clients may end a pause after this time, so that they never wait for the longest pauses of the back-off.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const DENIED_CLIENT_PATIENCE: Duration = Duration::from_secs(30);
-/// Credentials too short-lived for renewal in time lapse between attempts; AWS is not called more often.
+/// The shortest time between two attempts. Credentials with less life than this expire between attempts.
 const SHORTEST_RENEWAL: Span = Span::SECOND;
-/// The shortest life that can be asked for (CreateSession, `durationSeconds`).
+/// The shortest life that a request can ask for (CreateSession, `durationSeconds`).
 pub const SHORTEST_GRANT: Span = Span::minutes(15);
-/// A thousand hosts whose clients wait are spread over this much, and over up to a minute while none waits: an account
-/// may make ten sessions a second (Roles Anywhere quotas).
+/// How long the attempts of many hosts are spread while their clients wait.
 const SHORTEST_SPREAD: Span = Span::seconds(2);
+/// The same while no client waits. An account may create ten sessions a second (Roles Anywhere quotas).
 const LONGEST_SPREAD: Span = Span::MINUTE;
 
-/// The life that credentials have left when they are due for renewal, if they live for `life` and count as
-/// expired with `reserve` left.
+/// How much life credentials have left when their renewal is due. They live for `life` and count as expired with
+/// `reserve` left.
 ///
-/// SDKs fetch again within 5, 15 or 60 minutes of the end, by the life they saw; credentials served by us stay
-/// 5 minutes clear of that window, so that no client sees a reason to ask on each call. However wide that is, a
-/// quarter of the usable life passes first: lives of 20 to 26 minutes would be due as soon as they are there.
+/// SDKs fetch again 5, 15 or 60 minutes before the end, depending on the life that they saw. Renewal comes 5 minutes
+/// before that window, so that no client has a reason to fetch on each call. But at least a quarter of the usable life
+/// passes first: otherwise credentials that live for 20 to 26 minutes would be due immediately.
 pub fn left_when_due(life: Span, reserve: Span) -> Span {
     let window = if life <= Span::minutes(20) {
         Span::minutes(5)

@@ -1,4 +1,4 @@
-//! How fresh credentials must be, and what an operator may choose of it.
+//! How fresh credentials must be, and the related settings.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use time::Duration as Span;
 /// How much life credentials must have left to be handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// More than 60 s: with less they count as expired, since a call that starts now must not die of them.
+    /// More than 60 s. With less they count as expired: a call that starts now could still be running when they expire.
     Full,
-    /// More than 30 s: for a client that was told within the last 30 s that credentials are available.
+    /// More than 30 s, for a client that heard in the last 30 s that credentials are available.
     Promised,
 }
 
 impl Freshness {
-    /// The life that must be left unless a [`Policy`] says otherwise.
+    /// The life that must be left by default; a [`Policy`] can change it.
     pub fn reserve(self) -> Span {
         match self {
             Self::Full => Span::seconds(60),
@@ -23,17 +23,17 @@ impl Freshness {
     }
 }
 
-/// What a session's operator may choose. The defaults suit sessions of 15 minutes and more; tests with
-/// sessions of seconds shorten the reserves.
+/// The settings of a session's renewal. The defaults suit sessions of 15 minutes and more; tests with sessions of
+/// seconds shorten the reserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Credentials with this much life or less count as expired; [`Freshness::Full`] by default.
     pub reserve: Duration,
-    /// The same for clients that were just told of credentials; [`Freshness::Promised`] by default.
+    /// The same for clients that heard of credentials a moment ago; [`Freshness::Promised`] by default.
     pub promised_reserve: Duration,
-    /// How long one attempt may take: 60 s by default.
+    /// The time limit of one attempt: 60 s by default.
     pub attempt_limit: Duration,
-    /// The longest the keeper sleeps without looking at the clocks: 30 s by default.
+    /// The longest time between two checks of the clocks: 30 s by default.
     pub look_again: Duration,
 }
 

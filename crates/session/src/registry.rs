@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Handle;
 
-/// All sessions in the order of the configuration. Clones freely and never changes: a reload builds another.
+/// All sessions in the order of the configuration. It is cheap to clone and never changes: a reload builds a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions(Arc<[Handle]>);
 
@@ -19,12 +19,12 @@ impl Sessions {
         self.0.iter()
     }
 
-    /// How many there are.
+    /// The number of sessions.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What the rest of the program may know of a session at one instant.
+//! The published state of a session at one instant.
 
 use std::sync::Arc;
 
@@ -9,68 +9,72 @@ use anchord_core::failure::Failure;
 /// The state of a session as its keeper last published it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Where the session stands.
+    /// The phase of the session.
     pub phase: Phase,
-    /// The newest credentials ever obtained: replaced, never cleared. Whoever hands them out judges their life.
+    /// The current credentials. They are replaced, never cleared, so they may have expired: check before handing them
+    /// out.
     pub credentials: Option<Arc<Credentials>>,
-    /// Whether `credentials` are of the session's earlier settings, there until the first ones of its own.
+    /// Whether `credentials` were obtained with the session's earlier settings. The first ones of the new settings
+    /// replace them.
     pub inherited: bool,
     /// Why the last attempt failed; `None` once one has succeeded.
     pub trouble: Option<Failure>,
-    /// Whether an attempt is under way.
+    /// Whether an attempt is running.
     pub fetching: bool,
-    /// When the next attempt begins unless something hastens it; past while one is under way.
+    /// When the next attempt begins, unless an event brings it forward. In the past while an attempt runs.
     pub next_attempt_at: Moment,
-    /// From when on a waiting client may start the next attempt early.
+    /// From this moment on, a waiting client may start the next attempt early.
     pub nudge_from: Moment,
-    /// How the attempts so far have ended.
-    pub record: Record,
+    /// How earlier attempts ended.
+    pub history: AttemptHistory,
 }
 
-/// How the attempts of a session have ended, as far as this process knows.
+/// How a session's attempts ended, as far as this process knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// When the last one ended that succeeded.
+pub struct AttemptHistory {
+    /// When the last successful attempt ended.
     pub last_success_at: Option<Moment>,
-    /// How many have failed since.
+    /// The number of failed attempts since then.
     pub failures: u32,
-    /// When the first of those ended.
+    /// When the first of these ended.
     pub failing_since: Option<Moment>,
 }
 
-impl Record {
-    /// One that ended well at `now`.
+impl AttemptHistory {
+    /// Adds an attempt that succeeded at `now`.
     pub(super) fn succeed(&mut self, now: Moment) {
         *self = Self { last_success_at: Some(now), ..Self::default() };
     }
 
-    /// One that failed at `now`.
+    /// Adds an attempt that failed at `now`.
     pub(super) fn fail(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
     }
 
-    /// The same with times as the clock shows them at `now`.
+    /// The same, with wall times by the clock as it is at `now`.
     pub(super) fn as_of(self, now: Moment) -> Self {
-        let shown = |at: Option<Moment>| at.map(|at| now.when_up(at.up));
-        let (last_success_at, failing_since) = (shown(self.last_success_at), shown(self.failing_since));
-        Self { last_success_at, failing_since, ..self }
+        Self {
+            last_success_at: self.last_success_at.map(|at| now.when_up(at.up)),
+            failing_since: self.failing_since.map(|at| now.when_up(at.up)),
+            ..self
+        }
     }
 }
 
-/// Where a session stands.
+/// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing valid, and an attempt is under way: wait.
+    /// No valid credentials, and an attempt is running: wait.
     Pending,
-    /// Valid credentials are held.
+    /// Valid credentials.
     Live,
-    /// Nothing valid, and no attempt is under way: `trouble` says why.
+    /// No valid credentials, and no attempt is running: `trouble` says why.
     Lapsed,
 }
 
 impl Snapshot {
-    /// Before the first attempt, which starts at once.
+    /// A session before its first attempt, which starts immediately.
     pub fn first(now: Moment) -> Self {
         Self {
             phase: Phase::Pending,
@@ -80,18 +84,18 @@ impl Snapshot {
             fetching: true,
             next_attempt_at: now,
             nudge_from: now,
-            record: Record::default(),
+            history: AttemptHistory::default(),
         }
     }
 
-    /// A session that goes on with `credentials` of an earlier run and renews them when they are due.
+    /// A session that continues with `credentials` of an earlier run, and renews them when they are due.
     pub fn kept(credentials: Arc<Credentials>, now: Moment) -> Self {
         let next_attempt_at = now + credentials.remaining(now);
         let credentials = Some(credentials);
         Self { phase: Phase::Live, credentials, fetching: false, next_attempt_at, ..Self::first(now) }
     }
 
-    /// A session with new settings, which hands out what it held before only until it has credentials of its own.
+    /// A session with new settings. It hands out the credentials of its earlier settings until it has its own.
     pub fn inherited(credentials: Option<Arc<Credentials>>, now: Moment) -> Self {
         match credentials {
             Some(credentials) => Self { inherited: true, ..Self::kept(credentials, now) },
@@ -101,27 +105,27 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Whether anybody who waits for this session has to hear of `newer`.
+    /// Whether `newer` is the same for clients that wait for this session.
     ///
-    /// While an attempt is under way nobody can tell when the next one will be.
-    pub(super) fn is_old_news(&self, newer: &Self) -> bool {
+    /// While an attempt runs, `next_attempt_at` does not count: its result will change that time.
+    pub(super) fn is_equivalent_to(&self, newer: &Self) -> bool {
         let id = |snapshot: &Self| snapshot.credentials.as_ref().map(|held| Arc::as_ptr(held).addr());
         self.phase == newer.phase
             && id(self) == id(newer)
             && self.trouble == newer.trouble
             && self.fetching == newer.fetching
-            && self.record == newer.record
+            && self.history == newer.history
             && is_same(self.nudge_from, newer.nudge_from)
             && (is_same(self.next_attempt_at, newer.next_attempt_at) || newer.fetching)
     }
 }
 
-/// The two clocks are not read at the very same time, so that the wall time of one and the same moment varies a little.
+/// The two clocks are not read at exactly the same time, so the wall time of the same moment varies a little.
 fn is_same(one: Moment, other: Moment) -> bool {
     one.up == other.up && (one.wall - other.wall).abs() < time::Duration::SECOND
 }
 
-/// The clock may have been set since the keeper last looked.
+/// `credentials` as clients see them by the wall clock at `now`, which may have been set since the keeper last checked.
 pub(super) fn as_of(credentials: &Arc<Credentials>, now: Moment) -> Arc<Credentials> {
     match credentials.are_shown_wrong(now) {
         true => Arc::new(Credentials::clone(credentials).as_of(now)),
@@ -150,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn any_difference_is_news_but_the_next_look_during_an_attempt() {
+    fn any_difference_counts_but_the_next_attempt_while_one_runs() {
         let during =
             Snapshot { credentials: Some(credentials(NOON, time::Duration::HOUR)), ..Snapshot::first(NOON) };
         let idle = Snapshot { fetching: false, ..during.clone() };
         let later = NOON + time::Duration::SECOND;
 
-        assert!(idle.is_old_news(&idle.clone()));
-        assert!(during.is_old_news(&Snapshot { next_attempt_at: later, ..during.clone() }));
+        assert!(idle.is_equivalent_to(&idle.clone()));
+        assert!(during.is_equivalent_to(&Snapshot { next_attempt_at: later, ..during.clone() }));
         for news in [
             during,
             Snapshot { phase: Phase::Live, ..idle.clone() },
@@ -165,9 +169,9 @@ mod tests {
             Snapshot { trouble: Some(failure(Class::Denied)), ..idle.clone() },
             Snapshot { next_attempt_at: later, ..idle.clone() },
             Snapshot { nudge_from: later, ..idle.clone() },
-            Snapshot { record: Record { failures: 1, ..Record::default() }, ..idle.clone() },
+            Snapshot { history: AttemptHistory { failures: 1, ..AttemptHistory::default() }, ..idle.clone() },
         ] {
-            assert!(!idle.is_old_news(&news), "{news:?}");
+            assert!(!idle.is_equivalent_to(&news), "{news:?}");
         }
     }
 

@@ -149,8 +149,8 @@ fn not_dumpable() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// The bearer's file, which SDKs read again for each request, and what is in it. It is in the daemon's runtime directory: where the
-/// settings have it, if it is the daemon of these settings, else beside the socket.
+/// The bearer's file, which SDKs read again for each request, and what is in it. It is in the daemon's runtime
+/// directory: where the settings have it, if it is the daemon of these settings, else beside the socket.
 fn token_file(
     settings: &Settings,
     running: &Running,
@@ -175,7 +175,7 @@ fn token_file(
 /// What a header can carry as it is; `None` where the file holds anything else.
 ///
 /// Its owner and mode are the daemon's affair, which may open it to a group. Only what is no file is refused.
-fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::Fault> {
+fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::ReadError> {
     /// Far above a bearer's length. Room for all of it at once: a buffer that grows leaves copies behind.
     const LONGEST: u64 = 4096;
     let (file, _) = content::open(path, OFlags::NOFOLLOW)?;
@@ -183,7 +183,7 @@ fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::Fault> {
     let length = match read.change(|text| file.take(LONGEST + 1).read_to_string(text)) {
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
-        Err(error) => return Err(content::Fault::System(system_reason(&error))),
+        Err(error) => return Err(content::ReadError::System(system_reason(&error))),
     };
     let fits = (1..=4096).contains(&length) && read.expose().bytes().all(|byte| byte.is_ascii_graphic());
     Ok(fits.then_some(read))
@@ -196,14 +196,14 @@ fn no_bearer(path: &Path) -> Failure {
 
 const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
 
-fn unreadable(path: &Path, session: &str, why: &content::Fault) -> Failure {
+fn unreadable(path: &Path, session: &str, why: &content::ReadError) -> Failure {
     let hint = match why {
-        content::Fault::System(error) if error.kind() == io::ErrorKind::NotFound => {
+        content::ReadError::System(error) if error.kind() == io::ErrorKind::NotFound => {
             "make sure that the daemon serves container credentials (`enabled` in [container]), and name its \
              --runtime-directory if that is elsewhere"
                 .to_owned()
         }
-        content::Fault::System(_) => format!(
+        content::ReadError::System(_) => format!(
             "only the daemon's user may read it: run the command as that user, or give an AWS profile \
              `credential_process = anchord credential-process --session {session}`"
         ),

@@ -8,10 +8,10 @@ use super::Operation;
 use super::Sts;
 use super::sts::Form;
 use crate::access_keys::AccessKeys;
-use anchord_core::clock::Reading;
+use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
@@ -51,7 +51,7 @@ impl AccessKeySession {
 
     async fn make(&self) -> Result<Credentials, Error> {
         let keys = self.keys.load().await?;
-        let origin = Origin::of(keys.access_key_id.as_bytes());
+        let signer = SignerId::of(keys.access_key_id.as_bytes());
         let made = match &self.exchange {
             Exchange::SessionToken { duration, sts } => self.session_token(&keys, *duration, sts).await,
             Exchange::None { life } => {
@@ -61,7 +61,7 @@ impl AccessKeySession {
                     .map_err(|_| Error::Broken("access keys that were checked are not complete"))
             }
         };
-        made.map(|made| made.obtained_with(Some(origin)))
+        made.map(|made| made.obtained_with(Some(signer)))
     }
 
     async fn session_token(&self, keys: &Keys, duration: Duration, sts: &Sts) -> Result<Credentials, Error> {
@@ -79,8 +79,8 @@ impl Issuer for AccessKeySession {
         Box::pin(async { self.make().await.map_err(Failure::from) })
     }
 
-    fn last_date(&self) -> Option<Reading> {
-        self.caller.last_date()
+    fn clock_offset(&self) -> Option<ClockOffset> {
+        self.caller.clock_offset()
     }
 }
 

@@ -12,8 +12,8 @@ use super::Operation;
 use super::Reply;
 use anchord_core::arn::RoleArn;
 use anchord_core::clock;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::credentials::end_by_wall;
@@ -26,7 +26,7 @@ pub(super) struct Answer {
     reply: Reply,
     read: Moment,
     /// What is known of AWS's clock by now.
-    date: Option<Reading>,
+    date: Option<ClockOffset>,
     clock_corrected: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Granted<'a> {
 
 impl Answer {
     /// `reply` as it was read at `read` by the local clocks, with the last `Date`.
-    pub(super) fn new(reply: Reply, read: Moment, date: Option<Reading>, clock_corrected: bool) -> Self {
+    pub(super) fn new(reply: Reply, read: Moment, date: Option<ClockOffset>, clock_corrected: bool) -> Self {
         Self { reply, read, date, clock_corrected }
     }
 
@@ -111,8 +111,8 @@ impl Answer {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));
         }
-        // By a clock that is ahead they end early, but they must not be dead for good once it is set right. AWS's `Date`
-        // has whole seconds, cut off; a wrong one must not lengthen a life.
+        // By a clock that is ahead they end early, but they must not be dead for good once it is set right. AWS's
+        // `Date` has whole seconds, cut off; a wrong one must not lengthen a life.
         let cut_off = if ahead.is_zero() { time::Duration::ZERO } else { time::Duration::SECOND };
         let most = time::Duration::try_from(asked + MAX_EXTRA_LIFE).unwrap_or(time::Duration::MAX);
         let life = (expiration - (self.read.wall + ahead) - cut_off).min(most);

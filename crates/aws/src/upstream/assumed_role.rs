@@ -12,7 +12,7 @@ use super::Operation;
 use super::Sts;
 use super::sts::Form;
 use anchord_core::arn::RoleArn;
-use anchord_core::clock::Reading;
+use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Classify;
@@ -74,7 +74,7 @@ impl AssumedRole {
 
     async fn assume(&self) -> Result<Credentials, Failure> {
         let mut credentials = self.base.issue().await?;
-        let origin = credentials.origin();
+        let signer = credentials.signer();
         let count = self.steps.len();
         for (number, step) in (1..).zip(&self.steps) {
             credentials = step.take(&self.caller, credentials.keys()).await.map_err(|source| Broken {
@@ -85,7 +85,7 @@ impl AssumedRole {
             })?;
             debug!(session = &*self.session, role = step.role.as_str(), number, count, "Assumed a role");
         }
-        Ok(credentials.obtained_with(origin))
+        Ok(credentials.obtained_with(signer))
     }
 }
 
@@ -154,8 +154,8 @@ impl Issuer for AssumedRole {
         Box::pin(self.assume())
     }
 
-    fn last_date(&self) -> Option<Reading> {
-        self.caller.last_date()
+    fn clock_offset(&self) -> Option<ClockOffset> {
+        self.caller.clock_offset()
     }
 }
 

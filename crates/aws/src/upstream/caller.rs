@@ -20,8 +20,8 @@ use super::skew::Skew;
 use anchord_core::arn::Region;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::endpoint;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::Variant;
@@ -67,7 +67,7 @@ impl Caller {
     }
 
     /// The last `Date` that a reply had.
-    pub(super) fn last_date(&self) -> Option<Reading> {
+    pub(super) fn clock_offset(&self) -> Option<ClockOffset> {
         self.skew.last()
     }
 

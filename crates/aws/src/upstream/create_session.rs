@@ -24,10 +24,10 @@ use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::arn::TrustAnchorArn;
 use anchord_core::clock;
-use anchord_core::clock::Reading;
+use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::Variant;
 use anchord_core::failure::Class;
@@ -145,7 +145,7 @@ impl RolesAnywhere {
         let refusal = match self.ask(&identity).await {
             Ok(credentials) => {
                 current.accepted(&identity);
-                return Ok(credentials.obtained_with(Some(Origin::of(identity.leaf()))));
+                return Ok(credentials.obtained_with(Some(SignerId::of(identity.leaf()))));
             }
             Err(error) => error,
         };
@@ -164,11 +164,11 @@ impl RolesAnywhere {
         match self.ask(&previous).await {
             Ok(credentials) if is_mute => {
                 current.signed_instead(&previous, &Failure::new(&refusal));
-                Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
+                Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
             Ok(credentials) => {
                 current.passed_over(&identity, &previous, &Failure::new(&refusal));
-                Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
+                Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
             Err(again) if again.may_be_of_the_certificate() || matches!(again, Error::Signing(_)) => {
@@ -285,16 +285,16 @@ impl Issuer for RolesAnywhere {
         Box::pin(async { self.create_session().await.map_err(Failure::from) })
     }
 
-    fn last_date(&self) -> Option<Reading> {
-        self.caller.last_date()
+    fn clock_offset(&self) -> Option<ClockOffset> {
+        self.caller.clock_offset()
     }
 
     fn is_waiting(&self) -> bool {
         self.caller.is_waiting()
     }
 
-    fn signs_with(&self) -> Option<Origin> {
-        self.identity.loaded().map(|identity| Origin::of(identity.leaf()))
+    fn signer(&self) -> Option<SignerId> {
+        self.identity.loaded().map(|identity| SignerId::of(identity.leaf()))
     }
 }
 

@@ -24,10 +24,10 @@ use tracing::warn;
 
 use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
-use anchord_core::clock::Reading;
+use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::End;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
@@ -140,7 +140,8 @@ impl Failover {
         }
     }
 
-    /// Asks the second, for the first fails with `failure`. Where both refuse, the session's pause is that of a refusal.
+    /// Asks the second, for the first fails with `failure`. Where both refuse, the session's pause is that of a
+    /// refusal.
     async fn ask_second(&self, failure: &Failure) -> Result<Credentials, Failure> {
         match self.second.refusal().filter(|_| failure.class() != Class::Denied) {
             Some(refusal) => Err(refusal),
@@ -232,13 +233,13 @@ impl Issuer for Failover {
         Box::pin(self.attempt())
     }
 
-    fn last_date(&self) -> Option<Reading> {
+    fn clock_offset(&self) -> Option<ClockOffset> {
         // Both share what is known of the clock, where they are of one session.
-        self.first.issuer.last_date()
+        self.first.issuer.clock_offset()
     }
 
-    fn signs_with(&self) -> Option<Origin> {
-        self.first.issuer.signs_with()
+    fn signer(&self) -> Option<SignerId> {
+        self.first.issuer.signer()
     }
 }
 
@@ -263,7 +264,7 @@ struct Last {
     /// It asked to be left alone. The other one's failures may bring the next attempt forward all the same.
     told: Option<(Failure, Instant)>,
     /// It refused what was signed with this.
-    refused: Option<(Failure, Instant, Option<Origin>)>,
+    refused: Option<(Failure, Instant, Option<SignerId>)>,
 }
 
 impl Endpoint {
@@ -283,7 +284,7 @@ impl Endpoint {
             let told = failure.retry_after().map(|told| told.min(LONGEST_TOLD_WAIT));
             last.told = told.map(|told| (failure.clone(), now + told));
             let is_refused = failure.class() == Class::Denied;
-            let refused = || (failure.clone(), now + REFUSED_FOR, self.issuer.signs_with());
+            let refused = || (failure.clone(), now + REFUSED_FOR, self.issuer.signer());
             last.refused = is_refused.then(refused);
         }
         *self.last() = last;
@@ -292,8 +293,8 @@ impl Endpoint {
 
     /// Its refusal of some minutes ago, if the certificate is still the same.
     fn refusal(&self) -> Option<Failure> {
-        let (failure, ends_at, origin) = self.last().refused.clone()?;
-        if origin != self.issuer.signs_with() {
+        let (failure, ends_at, signer) = self.last().refused.clone()?;
+        if signer != self.issuer.signer() {
             return None;
         }
         still(failure, ends_at)

@@ -10,8 +10,8 @@ use tracing::info;
 use tracing::warn;
 
 use anchord_core::clock::CLOCK_STEP;
+use anchord_core::clock::ClockOffset;
 use anchord_core::clock::Moment;
-use anchord_core::clock::Reading;
 use anchord_core::clock::near_zero_is_zero;
 use anchord_core::event;
 
@@ -27,14 +27,14 @@ pub(super) struct Skew(Mutex<Known>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    last: Option<Reading>,
+    last: Option<ClockOffset>,
     /// What the log says of it.
     logged: Duration,
 }
 
 impl Skew {
     /// The last `Date`; `None` before the first one.
-    pub(super) fn last(&self) -> Option<Reading> {
+    pub(super) fn last(&self) -> Option<ClockOffset> {
         self.lock().last
     }
 
@@ -59,7 +59,7 @@ impl Skew {
         let at_most = near_zero_is_zero(aws - sent_at);
         let mut known = self.lock();
         let before = known.last.map_or(Duration::ZERO, |last| last.ahead(read));
-        known.last = Some(Reading { ahead, at_most, at: read });
+        known.last = Some(ClockOffset { ahead, at_most, at: read });
         if (ahead - known.logged).abs() > TOLERANCE {
             known.logged = ahead;
             log(ahead);
@@ -147,7 +147,10 @@ mod tests {
 
         assert_eq!(skew.last(), None);
         assert!(!learn(&skew, LOCAL.wall + Duration::seconds(30)));
-        assert_eq!(skew.last(), Some(Reading { ahead: Duration::ZERO, at_most: Duration::ZERO, at: LOCAL }));
+        assert_eq!(
+            skew.last(),
+            Some(ClockOffset { ahead: Duration::ZERO, at_most: Duration::ZERO, at: LOCAL })
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::NoTunnel;
 use super::Proxy;
-use anchord_core::failure::Chain;
+use anchord_core::failure::ErrorChain;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::secret::Secret;
 
@@ -243,7 +243,7 @@ impl Proxied {
             return error;
         }
         // The client has no type for a proxy's refusal, only these words.
-        let told = Chain(cause).to_string();
+        let told = ErrorChain(cause).to_string();
         let said = told
             .contains("proxy authorization required")
             .then_some(StatusCode::PROXY_AUTHENTICATION_REQUIRED);

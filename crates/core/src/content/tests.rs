@@ -51,7 +51,7 @@ fn a_file_is_read_up_to_its_limit() {
     fs_err::write(&path, "0123456789").unwrap();
 
     assert_eq!(read(&path, 10).unwrap().bytes.expose(), b"0123456789");
-    assert!(matches!(read(&path, 9), Err(Fault::TooLarge { limit: 9 })));
+    assert!(matches!(read(&path, 9), Err(ReadError::TooLarge { limit: 9 })));
     assert_eq!(read(Path::new("/proc/self/cmdline"), 1 << 20).unwrap().mode & 0o777, 0o444);
 }
 
@@ -76,7 +76,7 @@ fn a_pipe_without_an_end_is_read_up_to_its_limit() {
     let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
     writer.write_all(b"0123456789").unwrap();
 
-    assert!(matches!(read_pipe(&path, 9, PATIENCE), Err(Fault::TooLarge { limit: 9 })));
+    assert!(matches!(read_pipe(&path, 9, PATIENCE), Err(ReadError::TooLarge { limit: 9 })));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_pipe_that_nothing_writes_into_is_not_waited_for() {
 
     let fault = read_pipe(&fifo(folder.path()), 10, PATIENCE).unwrap_err();
 
-    assert_eq!(fault.to_string(), "it is a pipe, and nothing writes into it");
+    assert_eq!(fault.to_string(), "it is a pipe, and nothing writes to it");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_pipe_that_gives_a_byte_now_and_then_is_waited_for_no_longer_than_a_silent_o
     // Were it not for the deadline, the reading would end at the limit, after some ten minutes.
     let fault = read_pipe(&path, 60_000, Duration::from_millis(300)).unwrap_err();
 
-    assert_eq!(fault.to_string(), "it is a pipe, and what writes into it has not closed it in time");
+    assert_eq!(fault.to_string(), "it is a pipe, and its writer has not closed it in time");
     assert!(PATIENCE < Duration::from_secs(10), "SDKs wait for a process no longer");
     drop(stop);
     writing.join().unwrap();
@@ -152,7 +152,7 @@ fn a_tilde_is_told_where_the_file_is_missing() {
 
 #[test]
 fn a_place_in_a_form_that_is_not_taken_is_told_with_what_is() {
-    let missing = || Fault::System(io::Error::from(io::ErrorKind::NotFound));
+    let missing = || ReadError::System(io::Error::from(io::ErrorKind::NotFound));
     for (path, told) in [
         ("/home/me/-", "write /dev/stdin"),
         ("/home/me/file:///etc/leaf.pem", "without `file:`"),

@@ -1,4 +1,4 @@
-//! When credentials end, what is shown of them, and what is kept.
+//! When credentials end, which end clients see, and what is stored.
 
 use time::macros::datetime;
 
@@ -157,10 +157,10 @@ fn a_date_of_aws_ends_in_time_what_a_paused_machine_takes_to_live() {
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_is_read_back_and_ends_no_later() {
     let clock = Clock::manual(NOON.wall);
-    let origin = Origin::of(b"leaf").standing_in();
+    let signer = SignerId::of(b"leaf").standing_in();
     let made =
         Credentials::new(keys(), clock.moment(), NOON.wall + Duration::HOUR, Some("123456789012".into()));
-    let made = made.unwrap().ending_at_aws(NOON.wall + Duration::hours(3)).obtained_with(Some(origin));
+    let made = made.unwrap().ending_at_aws(NOON.wall + Duration::hours(3)).obtained_with(Some(signer));
 
     let json = serde_json::to_string(&Stored::of(&made, &clock)).unwrap();
     let stored: Stored = serde_json::from_str(&json).unwrap();
@@ -170,7 +170,7 @@ async fn what_is_stored_is_read_back_and_ends_no_later() {
     assert_eq!(read.secret_access_key().expose(), "canary-secret");
     assert_eq!(read.session_token().map(|token| token.expose().as_str()), Some("canary-token"));
     assert_eq!(read.account_id(), Some("123456789012"));
-    assert_eq!(read.origin(), Some(Origin { stood_in: true, ..Origin::of(b"leaf") }));
+    assert_eq!(read.signer(), Some(SignerId { stood_in: true, ..SignerId::of(b"leaf") }));
     assert_eq!((read.life(), read.expires_at()), (Duration::HOUR, datetime!(2026-03-11 13:00:00 UTC)));
     assert_eq!(read.ends_at_aws, datetime!(2026-03-11 15:00:00 UTC));
     assert_eq!(format!("{stored:?}"), "Stored { access_key_id: \"ASIA\", .. }");

@@ -1,4 +1,4 @@
-//! The words for what can go wrong. Each has a class.
+//! The reasons of failures. Each has a stable word and a class.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::Class;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $reason:ident = $word:literal, $class:ident;)+) => {
-        /// What went wrong, in one stable word: programs match on it, and its class follows from it.
+        /// What went wrong, as one stable word. Programs match on it, and the class follows from it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])+ $reason,)+
@@ -52,7 +52,7 @@ reasons! {
     Stopping = "stopping", Transient;
     /// Another process or thread is using what is needed.
     Busy = "busy", Transient;
-    /// What holds the key or the certificate (a token, a TPM, an agent, a file system) does not answer.
+    /// The token, TPM, agent or file system that holds the key or the certificate does not answer.
     KeySourceUnavailable = "key_source_unavailable", Transient;
     /// The general reason of its class.
     Unavailable = "unavailable", Transient;
@@ -62,29 +62,29 @@ reasons! {
     /// Something other than AWS answered, and asked for fewer calls.
     ForeignThrottled = "foreign_throttled", Throttled;
 
-    /// The role, or a policy of the caller, does not allow to assume the role.
+    /// The role's trust policy, or a policy of the caller, does not allow assuming the role.
     RoleRefused = "role_refused", Denied;
     /// The certificate does not lead to the trust anchor.
     UntrustedCertificate = "untrusted_certificate", Denied;
-    /// The session may not be named.
+    /// The profile does not accept a role session name.
     SessionNameRefused = "session_name_refused", Denied;
     /// The signature is not accepted.
     SignatureRefused = "signature_refused", Denied;
     /// The signature is too old or too new for AWS.
     SignatureExpired = "signature_expired", Denied;
-    /// What was named does not exist at AWS, or is disabled.
+    /// A resource that the request names does not exist at AWS, or is disabled.
     ResourceNotFound = "resource_not_found", Denied;
     /// The trust anchor does not exist, or is disabled.
     TrustAnchorNotFound = "trust_anchor_not_found", Denied;
     /// The Roles Anywhere profile does not exist, or is disabled.
     ProfileNotFound = "profile_not_found", Denied;
-    /// AWS does not take a value of the request.
+    /// AWS does not accept a value of the request.
     RequestInvalid = "request_invalid", Denied;
     /// A policy denies the call.
     AccessDenied = "access_denied", Denied;
     /// AWS does not know the access keys.
     KeysUnknown = "keys_unknown", Denied;
-    /// The credentials that made the call have ended.
+    /// The credentials that made the call have expired.
     CredentialsExpired = "credentials_expired", Denied;
     /// The general reason of its class.
     Refused = "refused", Denied;
@@ -103,17 +103,17 @@ reasons! {
     FileUnusable = "file_unusable", Misconfigured;
     /// A file belongs to another user, or other users can read or write it.
     FileInsecure = "file_insecure", Misconfigured;
-    /// The key is not that of the certificate.
+    /// The private key does not belong to the certificate.
     KeyMismatch = "key_mismatch", Misconfigured;
     /// The certificate, or one of its chain, cannot be used.
     CertificateUnusable = "certificate_unusable", Misconfigured;
     /// A passphrase or a PIN is missing or wrong.
     SecretRefused = "secret_refused", Misconfigured;
-    /// What holds the key (a token, a TPM, an agent) has no such key, or cannot be used.
+    /// The token, TPM or agent has no such key, or cannot be used.
     KeySourceUnusable = "key_source_unusable", Misconfigured;
     /// The TLS certificate of a server was not accepted.
     ServerUntrusted = "server_untrusted", Misconfigured;
-    /// What was sent is too large for what answered.
+    /// The request is too large for the server that answered.
     RequestTooLarge = "request_too_large", Misconfigured;
     /// The local clock is wrong.
     ClockOff = "clock_off", Misconfigured;
@@ -124,15 +124,15 @@ reasons! {
     /// The general reason of its class.
     Misconfigured = "misconfigured", Misconfigured;
 
-    /// AWS's answer is for another role than was asked for.
+    /// AWS's answer is for another role than the requested one.
     WrongRole = "wrong_role", Broken;
     /// An invariant of this program does not hold.
     Bug = "bug", Broken;
 }
 
 impl Reason {
-    /// The reason that another process gave as a word, and its class. An older or newer version may lack the word, or
-    /// have one that is unknown here: then the general reason of the class stands for it.
+    /// The reason for the words of another process. An older or newer version may send no reason, or one that is
+    /// unknown here; then this is the general reason of the class.
     pub fn of_words(reason: Option<&str>, class: Option<&str>) -> Self {
         let known = reason.and_then(|word| Self::ALL.iter().find(|reason| reason.as_str() == word));
         match (known, class.and_then(Class::of_word)) {

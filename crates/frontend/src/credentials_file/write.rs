@@ -221,9 +221,9 @@ async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
-/// `path` without symbolic links; the file need not exist. Anybody else's link than those of `trusted` is refused, also one
-/// on the way to the file's folder: it would choose which of the files that we may write is changed, as root any on the
-/// host.
+/// `path` without symbolic links; the file need not exist. Anybody else's link than those of `trusted` is refused, also
+/// one on the way to the file's folder: it would choose which of the files that we may write is changed, as root any on
+/// the host.
 fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     const MOST_LINKS: usize = 40;
     let mut links = 0;
@@ -309,8 +309,8 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     folder(path).join(name)
 }
 
-/// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be held
-/// by two.
+/// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be
+/// held by two.
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     if is_called_a_folder(path) {
         return Err(Error::NotAFile { path: path.into() });
@@ -386,11 +386,11 @@ fn read(path: &Path) -> Result<Found, Error> {
     // What was no link a moment ago is none now.
     let (file, metadata) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
         Ok(opened) => opened,
-        Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+        Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
             let text = Secret::new(Vec::new());
             return Ok(Found { text, metadata: None, attributes: Attributes::default() });
         }
-        Err(content::Fault::System(error)) => return Err(unreadable(error)),
+        Err(content::ReadError::System(error)) => return Err(unreadable(error)),
         Err(_) => return Err(Error::NotAFile { path: path.into() }),
     };
     if metadata.len() > MAX_BYTES {

@@ -134,7 +134,7 @@ pub struct ListenerStatus {
 impl SessionStatus {
     pub(super) fn of(session: &Handle, background: Background) -> Self {
         let Background { role_arn, region, certificate, fault } = background;
-        let Snapshot { phase, credentials, inherited, trouble, fetching, next_attempt_at, record, .. } =
+        let Snapshot { phase, credentials, inherited, trouble, fetching, next_attempt_at, history, .. } =
             session.shown();
         // Where there is no other certificate to go on with, the last attempt failed for the same reason.
         let is_known =
@@ -154,9 +154,9 @@ impl SessionStatus {
             of_earlier_settings: inherited,
             fetching,
             next_attempt_at: Some(clock::rfc3339(next_attempt_at.wall)),
-            last_success_at: record.last_success_at.map(|at| clock::rfc3339(at.wall)),
-            consecutive_failures: record.failures,
-            failing_since: record.failing_since.map(|at| clock::rfc3339(at.wall)),
+            last_success_at: history.last_success_at.map(|at| clock::rfc3339(at.wall)),
+            consecutive_failures: history.failures,
+            failing_since: history.failing_since.map(|at| clock::rfc3339(at.wall)),
             certificate,
             trouble: trouble.as_ref().map(FailureStatus::of),
             certificate_trouble,

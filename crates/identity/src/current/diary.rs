@@ -12,8 +12,8 @@ use crate::Error;
 use crate::Identity;
 use anchord_core::clock;
 use anchord_core::event;
-use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
+use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Failure;
 use anchord_core::reported::Reported;
 
@@ -77,7 +77,7 @@ impl Diary {
 
     /// `is_kept` says whether there is an identity to go on with.
     pub(super) fn not_loaded(&self, error: &Error, is_kept: bool, reporter: Reporter) {
-        let fault = Chain(error).to_string();
+        let fault = ErrorChain(error).to_string();
         let (session, hint) = (self.session(), error.hint());
         if !self.reports().fault.is_new(fault.clone()) {
             debug!(session, error = fault, "The certificate still cannot be loaded");
@@ -101,7 +101,7 @@ impl Diary {
     }
 
     pub(super) fn in_doubt(&self, error: &Error) {
-        let doubt = Chain(error).to_string();
+        let doubt = ErrorChain(error).to_string();
         if self.reports().doubt.is_new(doubt.clone()) {
             let (session, hint) = (self.session(), error.hint());
             warn!(

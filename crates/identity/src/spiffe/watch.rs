@@ -17,8 +17,8 @@ use super::Error;
 use super::WorkloadEndpoint;
 use super::agent;
 use anchord_core::event;
-use anchord_core::failure::Chain;
 use anchord_core::failure::Classify as _;
+use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
 /// An agent that is listened to, until this is dropped.
@@ -120,7 +120,7 @@ impl SvidListener {
         const PATIENT: u32 = 3;
         self.failures = self.failures.saturating_add(1);
         let error = Error { endpoint: self.endpoint.clone(), fault };
-        let (session, hint, text) = (&*self.session, error.hint(), Chain(&error).to_string());
+        let (session, hint, text) = (&*self.session, error.hint(), ErrorChain(&error).to_string());
         if self.failures < PATIENT || !self.trouble.is_new(()) {
             debug!(session, error = text, "The stream of SVIDs has ended; opening another one");
             return;

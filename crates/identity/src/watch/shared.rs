@@ -31,7 +31,7 @@ use super::inotify::Queue;
 use super::inotify::Watched;
 use crate::reading::PATIENCE;
 use anchord_core::event;
-use anchord_core::failure::Chain;
+use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
 /// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
@@ -121,7 +121,7 @@ impl Ear {
             self.shared.lock().trouble.clear();
             return;
         };
-        let error = Chain(trouble).to_string();
+        let error = ErrorChain(trouble).to_string();
         if self.shared.lock().trouble.is_new(error.clone()) {
             let every_seconds = every.as_secs();
             warn!(

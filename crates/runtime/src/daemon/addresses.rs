@@ -16,7 +16,7 @@ use tracing::warn;
 use super::sockets;
 use super::sockets::Error;
 use anchord_core::event;
-use anchord_core::failure::Chain;
+use anchord_core::failure::ErrorChain;
 
 /// The addresses that are waited for.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Missing {
                 }
                 Err(Error::Tcp { source, .. }) if is_missing(&source) => None,
                 Err(Error::Tcp { source, .. }) => Some(source.to_string()),
-                Err(error) => Some(Chain(&error).to_string()),
+                Err(error) => Some(ErrorChain(&error).to_string()),
             };
             if trouble == waiting.trouble {
                 continue;

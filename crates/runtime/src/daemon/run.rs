@@ -36,7 +36,7 @@ use super::systemd;
 use anchord_config::Problems;
 use anchord_config::Settings;
 use anchord_core::event;
-use anchord_core::failure::Chain;
+use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Failure;
 use anchord_frontend::Server;
 use anchord_session::Freshness;
@@ -183,7 +183,7 @@ fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListene
 }
 
 fn tell_unserved(error: &Error) {
-    let error = Chain(error);
+    let error = ErrorChain(error);
     error!(event = event::LISTENER_NOT_SERVED, %error, "An address that has appeared is not served");
 }
 

@@ -9,7 +9,7 @@ use crate::support::failure;
 use crate::support::throttled_for;
 use crate::support::told_to_wait;
 use anchord_core::credentials::Keys;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 use anchord_core::credentials::end_by_wall;
 
 /// One thing that happens in the world around the machine.
@@ -69,7 +69,7 @@ fn any_move() -> impl Strategy<Value = Move> {
 struct World {
     machine: Machine,
     now: Moment,
-    step: Step,
+    action: Action,
     in_flight: bool,
     fetches: usize,
     /// When AWS ends each set that it made, as time since boot: AWS's clock is right, and so is that one.
@@ -82,8 +82,8 @@ const GRAIN: Span = Span::seconds(32);
 impl World {
     fn new(drawn: f64) -> Self {
         let mut machine = Machine::new(Policy::default(), NOON);
-        let step = machine.on(Event::Wake, NOON, &Jitter::fixed(drawn));
-        Self { machine, now: NOON, step, in_flight: step.fetch, fetches: 1, ends: Vec::new() }
+        let action = machine.on(SessionEvent::Wake, NOON, &Jitter::fixed(drawn));
+        Self { machine, now: NOON, action, in_flight: action.fetch, fetches: 1, ends: Vec::new() }
     }
 
     /// How far AWS's clock is ahead of the wall clock.
@@ -102,7 +102,7 @@ impl World {
         };
         let end = end_by_wall(at_aws + life, self.ahead());
         let made = Credentials::new(keys, self.now, end, None).unwrap();
-        Arc::new(made.ending_at_aws(at_aws + life).obtained_with(Some(Origin::of(&[leaf]))))
+        Arc::new(made.ending_at_aws(at_aws + life).obtained_with(Some(SignerId::of(&[leaf]))))
     }
 
     fn truly_left(&self, held: &Credentials) -> Span {
@@ -110,24 +110,24 @@ impl World {
         self.ends[number] - self.now.up
     }
 
-    fn on(&mut self, event: Event, drawn: f64) {
-        let ends = matches!(event, Event::Fetched(_));
+    fn on(&mut self, event: SessionEvent, drawn: f64) {
+        let ends = matches!(event, SessionEvent::Fetched(_));
         let flew = self.in_flight && !ends;
         if ends {
             self.machine
-                .learn(Reading { ahead: self.ahead(), at_most: self.ahead(), at: self.now }, self.now);
+                .learn(ClockOffset { ahead: self.ahead(), at_most: self.ahead(), at: self.now }, self.now);
         }
         let before = self.machine.snapshot();
 
-        self.step = self.machine.on(event.clone(), self.now, &Jitter::fixed(drawn));
+        self.action = self.machine.on(event.clone(), self.now, &Jitter::fixed(drawn));
 
-        assert!(!(self.step.fetch && flew), "a second flight");
-        self.in_flight = flew || self.step.fetch;
-        self.fetches += usize::from(self.step.fetch);
+        assert!(!(self.action.fetch && flew), "a second flight");
+        self.in_flight = flew || self.action.fetch;
+        self.fetches += usize::from(self.action.fetch);
         self.check(&before, &event);
     }
 
-    fn check(&self, before: &Snapshot, event: &Event) {
+    fn check(&self, before: &Snapshot, event: &SessionEvent) {
         let after = self.machine.snapshot();
         let remaining =
             |snapshot: &Snapshot| snapshot.credentials.as_ref().map(|held| held.remaining(self.now));
@@ -141,15 +141,15 @@ impl World {
             let shown = held.expires_at() - self.now.wall;
             assert!(shown <= left + GRAIN, "shown to end in {shown}, and ends in {left}");
         }
-        let origin = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.origin());
-        if origin(&after) == origin(before) {
+        let signer = |snapshot: &Snapshot| snapshot.credentials.as_ref().and_then(|held| held.signer());
+        if signer(&after) == signer(before) {
             // A clock that is set may show what it was off by unnoticed.
             let before = remaining(before).map(|left| left - GRAIN);
             assert!(remaining(&after) >= before, "the living are not lost");
         } else {
             assert!(alive || remaining(before).is_none_or(|left| left <= Span::MINUTE));
         }
-        if matches!(event, Event::Fetched(Err(_))) {
+        if matches!(event, SessionEvent::Fetched(Err(_))) {
             let (left, left_before) = (remaining(&after), remaining(before));
             let changed = left.zip(left_before).map(|(left, before)| (left - before).abs());
             assert!(changed.unwrap_or_default() <= GRAIN && left.is_some() == left_before.is_some());
@@ -159,7 +159,7 @@ impl World {
             assert!(after.trouble.is_some() || before.trouble.is_some() || after.credentials.is_some());
         }
 
-        let ahead = self.step.wake_at - self.now;
+        let ahead = self.action.wake_at - self.now;
         let alarm = remaining(&after).filter(|_| alive).map(|left| left - Span::MINUTE);
         assert!(ahead > Span::ZERO, "awake for ever");
         assert!(ahead <= alarm.unwrap_or(LONGEST), "asleep for ever: {ahead}");
@@ -170,25 +170,25 @@ impl World {
         match step {
             Move::Sleep => {
                 let look_again = span(Policy::default().look_again);
-                self.now = self.now + (self.step.wake_at - self.now).clamp(Span::ZERO, look_again);
-                self.on(Event::Wake, drawn);
+                self.now = self.now + (self.action.wake_at - self.now).clamp(Span::ZERO, look_again);
+                self.on(SessionEvent::Wake, drawn);
             }
             Move::Pass(span) => {
                 self.now = self.now + *span;
-                self.on(Event::Wake, drawn);
+                self.on(SessionEvent::Wake, drawn);
             }
             Move::Set(by) => {
                 self.now.wall += *by;
-                self.on(Event::Wake, drawn);
+                self.on(SessionEvent::Wake, drawn);
             }
-            Move::Wanted => self.on(Event::Wanted, drawn),
-            Move::IdentityChanged => self.on(Event::IdentityChanged, drawn),
+            Move::Wanted => self.on(SessionEvent::Wanted, drawn),
+            Move::IdentityChanged => self.on(SessionEvent::IdentityChanged, drawn),
             Move::Issue(life, leaf) if self.in_flight => {
                 let made = self.issue(*life, *leaf);
-                self.on(Event::Fetched(Ok(made)), drawn);
+                self.on(SessionEvent::Fetched(Ok(made)), drawn);
             }
             Move::Refuse(failure) if self.in_flight => {
-                self.on(Event::Fetched(Err(failure.clone())), drawn);
+                self.on(SessionEvent::Fetched(Err(failure.clone())), drawn);
             }
             Move::Issue(..) | Move::Refuse(_) => {}
         }
@@ -249,7 +249,7 @@ proptest! {
                 world.play(&Move::Refuse(failure.clone()), drawn);
             }
             world.now = world.now + Span::milliseconds(100);
-            world.on(Event::Wanted, drawn);
+            world.on(SessionEvent::Wanted, drawn);
         }
 
         prop_assert!(world.fetches <= 5 + 600 / 5, "{}", world.fetches);

@@ -32,37 +32,37 @@ fn set(now: Moment, by: Span) -> Moment {
 /// A machine whose first attempt is under way since noon.
 fn fetching(policy: Policy) -> Machine {
     let mut machine = Machine::new(policy, NOON);
-    assert!(machine.on(Event::Wake, NOON, &Jitter::fixed(LATEST)).fetch);
+    assert!(machine.on(SessionEvent::Wake, NOON, &Jitter::fixed(LATEST)).fetch);
     machine
 }
 
 /// A machine that got credentials for `life` at noon.
-fn live(life: Span, drawn: f64) -> (Machine, Step) {
+fn live(life: Span, drawn: f64) -> (Machine, Action) {
     let mut machine = fetching(Policy::default());
-    let step = machine.on(Event::Fetched(Ok(credentials(NOON, life))), NOON, &Jitter::fixed(drawn));
-    (machine, step)
+    let action = machine.on(SessionEvent::Fetched(Ok(credentials(NOON, life))), NOON, &Jitter::fixed(drawn));
+    (machine, action)
 }
 
 /// A machine without credentials whose `times`-th attempt in a row failed at noon.
-fn failed(failure: &Failure, times: u32, drawn: f64) -> (Machine, Step) {
+fn failed(failure: &Failure, times: u32, drawn: f64) -> (Machine, Action) {
     let mut machine = fetching(Policy::default());
     machine.failures = times - 1;
-    let step = machine.on(Event::Fetched(Err(failure.clone())), NOON, &Jitter::fixed(drawn));
-    (machine, step)
+    let action = machine.on(SessionEvent::Fetched(Err(failure.clone())), NOON, &Jitter::fixed(drawn));
+    (machine, action)
 }
 
-fn wake(machine: &mut Machine, now: Moment) -> Step {
-    machine.on(Event::Wake, now, &Jitter::fixed(LATEST))
+fn wake(machine: &mut Machine, now: Moment) -> Action {
+    machine.on(SessionEvent::Wake, now, &Jitter::fixed(LATEST))
 }
 
-fn tell(machine: &mut Machine, event: Event, now: Moment) -> Step {
+fn tell(machine: &mut Machine, event: SessionEvent, now: Moment) -> Action {
     machine.on(event, now, &Jitter::fixed(LATEST))
 }
 
 /// How much life is left when credentials for `life` are renewed.
 fn left_at_renewal(life: Span, drawn: f64) -> Span {
-    let (_, step) = live(life, drawn);
-    at(life) - step.wake_at
+    let (_, action) = live(life, drawn);
+    at(life) - action.wake_at
 }
 
 #[test]
@@ -124,17 +124,17 @@ fn no_life_is_renewed_before_a_sixth_or_after_two_thirds_of_its_use() {
 #[test]
 fn a_one_hour_session_never_has_under_25_minutes_while_aws_answers_in_60_s() {
     for drawn in [LATEST, 0.25, 0.5, 0.75, EARLIEST] {
-        let (mut machine, mut step) = live(HOUR, drawn);
+        let (mut machine, mut action) = live(HOUR, drawn);
         let jitter = Jitter::fixed(drawn);
         let mut now = NOON;
         for _ in 0..50 {
-            now = step.wake_at + seconds(30);
-            step = machine.on(Event::Wake, now, &jitter);
-            assert!(step.fetch);
+            now = action.wake_at + seconds(30);
+            action = machine.on(SessionEvent::Wake, now, &jitter);
+            assert!(action.fetch);
             now = now + seconds(60);
             let held = machine.snapshot().credentials.unwrap();
             assert!(held.remaining(now) > Span::minutes(25), "{}", held.remaining(now));
-            step = machine.on(Event::Fetched(Ok(credentials(now, HOUR))), now, &jitter);
+            action = machine.on(SessionEvent::Fetched(Ok(credentials(now, HOUR))), now, &jitter);
         }
         assert!(now - NOON > Span::hours(20));
     }
@@ -145,9 +145,10 @@ fn sessions_of_seconds_are_renewed_in_time_and_at_most_once_a_second() {
     let short = Policy { reserve: Duration::from_millis(500), ..Policy::default() };
     let renewed_after = |life: Span, drawn: f64| {
         let mut machine = fetching(short);
-        let step = machine.on(Event::Fetched(Ok(credentials(NOON, life))), NOON, &Jitter::fixed(drawn));
+        let action =
+            machine.on(SessionEvent::Fetched(Ok(credentials(NOON, life))), NOON, &Jitter::fixed(drawn));
         assert_eq!(machine.snapshot().phase, Phase::Live);
-        Span::min(step.wake_at - NOON, machine.attempt - NOON.up)
+        Span::min(action.wake_at - NOON, machine.attempt_at - NOON.up)
     };
 
     assert_eq!(renewed_after(seconds(3), LATEST), seconds(1));
@@ -156,10 +157,10 @@ fn sessions_of_seconds_are_renewed_in_time_and_at_most_once_a_second() {
 
     let mut machine = fetching(short);
     let fleeting = credentials(NOON, Span::milliseconds(600));
-    let step = tell(&mut machine, Event::Fetched(Ok(fleeting)), NOON);
-    assert_eq!(step.wake_at, at(Span::milliseconds(100)), "it lapses first");
-    assert!(!wake(&mut machine, step.wake_at).fetch);
-    assert!(!tell(&mut machine, Event::Wanted, at(Span::milliseconds(900))).fetch);
+    let action = tell(&mut machine, SessionEvent::Fetched(Ok(fleeting)), NOON);
+    assert_eq!(action.wake_at, at(Span::milliseconds(100)), "it lapses first");
+    assert!(!wake(&mut machine, action.wake_at).fetch);
+    assert!(!tell(&mut machine, SessionEvent::Wanted, at(Span::milliseconds(900))).fetch);
     assert!(wake(&mut machine, at(seconds(1))).fetch);
 }
 
@@ -170,25 +171,25 @@ fn jitter_is_drawn_once() {
     let mut machine = Machine::new(Policy::default(), NOON);
     let mut on = |event, now| (machine.on(event, now, &jitter), drawn.load(Ordering::SeqCst));
 
-    assert_eq!(on(Event::Wake, NOON).1, 0);
-    let (set, draws) = on(Event::Fetched(Ok(credentials(NOON, HOUR))), NOON);
+    assert_eq!(on(SessionEvent::Wake, NOON).1, 0);
+    let (set, draws) = on(SessionEvent::Fetched(Ok(credentials(NOON, HOUR))), NOON);
     assert_eq!(draws, 1);
     for second in 1..60 {
-        assert_eq!(on(Event::Wake, at(seconds(second))), (set, 1));
-        assert_eq!(on(Event::Wanted, at(seconds(second))), (set, 1));
+        assert_eq!(on(SessionEvent::Wake, at(seconds(second))), (set, 1));
+        assert_eq!(on(SessionEvent::Wanted, at(seconds(second))), (set, 1));
     }
-    assert!(on(Event::Wake, set.wake_at).0.fetch);
-    let (set, draws) = on(Event::Fetched(Err(failure(Class::Transient))), set.wake_at);
+    assert!(on(SessionEvent::Wake, set.wake_at).0.fetch);
+    let (set, draws) = on(SessionEvent::Fetched(Err(failure(Class::Transient))), set.wake_at);
     assert_eq!(draws, 2);
-    assert_eq!(on(Event::Wake, set.wake_at - Span::MILLISECOND), (set, 2));
+    assert_eq!(on(SessionEvent::Wake, set.wake_at - Span::MILLISECOND), (set, 2));
 }
 
 #[test]
 fn a_failed_renewal_keeps_what_is_still_valid() {
-    let (mut machine, step) = live(HOUR, LATEST);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let (mut machine, action) = live(HOUR, LATEST);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), step.wake_at);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Denied))), action.wake_at);
 
     let snapshot = machine.snapshot();
     assert_eq!(snapshot.phase, Phase::Live);
@@ -202,7 +203,7 @@ fn trouble_ends_with_the_next_success() {
     assert!(wake(&mut machine, at(Span::MINUTE)).fetch);
 
     let life = credentials(at(Span::MINUTE), HOUR);
-    let _ = tell(&mut machine, Event::Fetched(Ok(life)), at(Span::MINUTE));
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(life)), at(Span::MINUTE));
 
     assert_eq!((machine.snapshot().phase, machine.snapshot().trouble), (Phase::Live, None));
     assert_eq!(machine.failures, 0);
@@ -219,7 +220,7 @@ fn the_last_minute_of_life_counts_as_expired() {
 
     let _ = wake(&mut machine, at(Span::minutes(59)));
     assert_eq!(machine.snapshot().phase, Phase::Pending);
-    let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), at(Span::minutes(59)));
+    let _ = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Denied))), at(Span::minutes(59)));
     assert_eq!(machine.snapshot().phase, Phase::Lapsed);
     assert!(machine.snapshot().credentials.is_some(), "replaced, never cleared");
 }
@@ -229,13 +230,14 @@ fn the_alarm_is_set_for_expiry_when_the_retry_is_later() {
     let (mut machine, _) = live(HOUR, LATEST);
     assert!(wake(&mut machine, at(Span::minutes(57))).fetch);
 
-    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), at(Span::minutes(57)));
+    let action =
+        tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Denied))), at(Span::minutes(57)));
 
-    assert_eq!(step.wake_at, at(Span::minutes(59)));
+    assert_eq!(action.wake_at, at(Span::minutes(59)));
     assert_eq!(machine.next_attempt_in(), Duration::from_secs(270));
-    let step = wake(&mut machine, step.wake_at);
-    assert_eq!((machine.snapshot().phase, step.fetch), (Phase::Lapsed, false));
-    assert_eq!(step.wake_at, at(Span::minutes(57)) + seconds(270));
+    let action = wake(&mut machine, action.wake_at);
+    assert_eq!((machine.snapshot().phase, action.fetch), (Phase::Lapsed, false));
+    assert_eq!(action.wake_at, at(Span::minutes(57)) + seconds(270));
 }
 
 #[test]
@@ -243,7 +245,7 @@ fn an_attempt_is_alone_until_it_has_ended() {
     let mut machine = fetching(Policy::default());
 
     for second in 0..10_000 {
-        for event in [Event::Wake, Event::Wanted, Event::IdentityChanged] {
+        for event in [SessionEvent::Wake, SessionEvent::Wanted, SessionEvent::IdentityChanged] {
             assert!(!tell(&mut machine, event, at(seconds(second))).fetch);
         }
     }
@@ -292,8 +294,8 @@ fn a_retry_after_that_is_shorter_than_the_pause_of_the_class_shortens_nothing() 
         for told in [0, 1] {
             for times in [1, 3, 9] {
                 let pauses = |failure: &Failure| {
-                    let (machine, step) = failed(failure, times, EARLIEST);
-                    (step.wake_at, machine.snapshot().nudge_from)
+                    let (machine, action) = failed(failure, times, EARLIEST);
+                    (action.wake_at, machine.snapshot().nudge_from)
                 };
                 let told = pauses(&told_to_wait(class, Duration::from_secs(told)));
                 let untold = pauses(&failure(class));
@@ -307,9 +309,9 @@ fn a_retry_after_that_is_shorter_than_the_pause_of_the_class_shortens_nothing() 
 /// An overloaded service says so with 503 as well as with 429.
 #[test]
 fn a_retry_after_of_a_transient_failure_is_obeyed_too() {
-    let (machine, step) = failed(&told_to_wait(Class::Transient, Duration::from_secs(120)), 1, LATEST);
+    let (machine, action) = failed(&told_to_wait(Class::Transient, Duration::from_secs(120)), 1, LATEST);
 
-    assert_eq!(step.wake_at - NOON, seconds(120));
+    assert_eq!(action.wake_at - NOON, seconds(120));
     assert_eq!(machine.snapshot().nudge_from - NOON, seconds(120), "no client hastens it");
 }
 
@@ -322,14 +324,15 @@ fn a_daemon_is_asked_again_as_soon_as_it_may_be_however_often_it_had_nothing() {
 
 #[test]
 fn each_failure_in_a_row_is_counted() {
-    let (mut machine, mut step) = failed(&failure(Class::Transient), 1, EARLIEST);
+    let (mut machine, mut action) = failed(&failure(Class::Transient), 1, EARLIEST);
     let mut pauses = Vec::new();
 
     for _ in 0..3 {
-        let now = step.wake_at;
+        let now = action.wake_at;
         assert!(wake(&mut machine, now).fetch);
-        step = machine.on(Event::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
-        pauses.push(step.wake_at - now);
+        action =
+            machine.on(SessionEvent::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
+        pauses.push(action.wake_at - now);
     }
 
     assert_eq!(pauses, [2, 4, 8].map(seconds));
@@ -338,27 +341,27 @@ fn each_failure_in_a_row_is_counted() {
 #[test]
 fn the_record_counts_failures_from_one_success_to_the_next_whatever_the_certificate() {
     let (mut machine, _) = live(HOUR, LATEST);
-    let denied = || Event::Fetched(Err(failure(Class::Denied)));
-    let record = |machine: &Machine| machine.snapshot().record;
-    let first = Record { last_success_at: Some(NOON), ..Record::default() };
-    assert_eq!(record(&machine), first);
+    let denied = || SessionEvent::Fetched(Err(failure(Class::Denied)));
+    let history = |machine: &Machine| machine.snapshot().history;
+    let first = AttemptHistory { last_success_at: Some(NOON), ..AttemptHistory::default() };
+    assert_eq!(history(&machine), first);
 
     for (number, minute) in [(1, 40), (2, 50)] {
         let now = at(Span::minutes(minute));
-        let changed = tell(&mut machine, Event::IdentityChanged, now - Span::minutes(9));
+        let changed = tell(&mut machine, SessionEvent::IdentityChanged, now - Span::minutes(9));
         assert!(changed.fetch || wake(&mut machine, now).fetch);
         let _ = tell(&mut machine, denied(), now);
         let failing_since = Some(at(Span::minutes(40)));
-        assert_eq!(record(&machine), Record { failures: number, failing_since, ..first });
+        assert_eq!(history(&machine), AttemptHistory { failures: number, failing_since, ..first });
     }
     let resumed = Machine::resume(Policy::default(), &machine.snapshot(), NOON + HOUR, &Jitter::fixed(0.0));
-    assert_eq!(record(&resumed), record(&machine), "a reload or a panic does not forget it");
+    assert_eq!(history(&resumed), history(&machine), "a reload or a panic does not forget it");
 
-    let changed = tell(&mut machine, Event::IdentityChanged, at(Span::minutes(50)));
+    let changed = tell(&mut machine, SessionEvent::IdentityChanged, at(Span::minutes(50)));
     assert!(changed.fetch || wake(&mut machine, at(Span::minutes(58))).fetch);
     let now = at(Span::minutes(58));
-    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(now, HOUR))), now);
-    assert_eq!(record(&machine), Record { last_success_at: Some(now), ..Record::default() });
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(now, HOUR))), now);
+    assert_eq!(history(&machine), AttemptHistory { last_success_at: Some(now), ..AttemptHistory::default() });
 }
 
 #[test]
@@ -366,8 +369,8 @@ fn a_waiting_client_may_end_a_pause_early_but_never_at_once() {
     let nudgeable_after = |failure: &Failure| {
         let (mut machine, _) = failed(failure, 20, EARLIEST);
         let nudge_from = machine.snapshot().nudge_from;
-        assert!(!tell(&mut machine, Event::Wanted, nudge_from - Span::MILLISECOND).fetch);
-        assert!(tell(&mut machine, Event::Wanted, nudge_from).fetch);
+        assert!(!tell(&mut machine, SessionEvent::Wanted, nudge_from - Span::MILLISECOND).fetch);
+        assert!(tell(&mut machine, SessionEvent::Wanted, nudge_from).fetch);
         nudge_from - NOON
     };
 
@@ -381,26 +384,26 @@ fn a_waiting_client_may_end_a_pause_early_but_never_at_once() {
 
 #[test]
 fn a_nudge_is_never_later_than_the_retry() {
-    let (machine, step) = failed(&failure(Class::Transient), 1, EARLIEST);
+    let (machine, action) = failed(&failure(Class::Transient), 1, EARLIEST);
 
-    assert_eq!(machine.snapshot().nudge_from, step.wake_at);
+    assert_eq!(machine.snapshot().nudge_from, action.wake_at);
 }
 
 #[test]
 fn waiting_clients_change_nothing_while_live() {
-    let (mut machine, step) = live(HOUR, LATEST);
+    let (mut machine, action) = live(HOUR, LATEST);
 
     for minute in 0..30 {
-        assert_eq!(tell(&mut machine, Event::Wanted, at(Span::minutes(minute))), step);
+        assert_eq!(tell(&mut machine, SessionEvent::Wanted, at(Span::minutes(minute))), action);
     }
 }
 
 #[test]
 fn a_client_alone_starts_the_renewal_of_what_has_expired() {
     let (mut machine, _) = live(HOUR, LATEST);
-    machine.attempt = NOON.up + Span::DAY;
+    machine.attempt_at = NOON.up + Span::DAY;
 
-    assert!(tell(&mut machine, Event::Wanted, at(HOUR)).fetch);
+    assert!(tell(&mut machine, SessionEvent::Wanted, at(HOUR)).fetch);
 }
 
 #[test]
@@ -408,13 +411,14 @@ fn a_new_certificate_cancels_a_pause_that_aws_did_not_ask_for() {
     for class in [Class::Transient, Class::Denied, Class::Misconfigured, Class::Broken] {
         let (mut machine, _) = failed(&failure(class), 9, EARLIEST);
 
-        let step = tell(&mut machine, Event::IdentityChanged, NOON);
-        assert_eq!(step, Step { fetch: false, wake_at: at(seconds(1)) }, "{class}");
-        assert!(wake(&mut machine, step.wake_at).fetch);
+        let action = tell(&mut machine, SessionEvent::IdentityChanged, NOON);
+        assert_eq!(action, Action { fetch: false, wake_at: at(seconds(1)) }, "{class}");
+        assert!(wake(&mut machine, action.wake_at).fetch);
 
-        let now = step.wake_at;
-        let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
-        assert_eq!(step.wake_at - now, seconds(1), "its failures are counted anew");
+        let now = action.wake_at;
+        let action =
+            machine.on(SessionEvent::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
+        assert_eq!(action.wake_at - now, seconds(1), "its failures are counted anew");
     }
 }
 
@@ -429,7 +433,10 @@ fn a_new_certificate_waits_as_long_as_aws_has_asked_to() {
         let (mut machine, _) = failed(&failure, 9, LATEST);
 
         for second in 0..wait.whole_seconds() {
-            assert!(!tell(&mut machine, Event::IdentityChanged, at(seconds(second))).fetch, "{failure}");
+            assert!(
+                !tell(&mut machine, SessionEvent::IdentityChanged, at(seconds(second))).fetch,
+                "{failure}"
+            );
         }
 
         assert!(wake(&mut machine, at(wait)).fetch, "{failure}");
@@ -440,8 +447,8 @@ fn a_new_certificate_waits_as_long_as_aws_has_asked_to() {
 #[test]
 fn hosts_that_get_a_new_certificate_together_do_not_call_together() {
     let calls_after = |machine: &mut Machine, drawn| {
-        let step = machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(drawn));
-        if step.fetch { Span::ZERO } else { step.wake_at - at(seconds(5)) }
+        let action = machine.on(SessionEvent::IdentityChanged, at(seconds(5)), &Jitter::fixed(drawn));
+        if action.fetch { Span::ZERO } else { action.wake_at - at(seconds(5)) }
     };
 
     assert_eq!(calls_after(&mut live(HOUR, LATEST).0, LATEST), Span::ZERO);
@@ -456,9 +463,9 @@ fn certificates_that_change_all_the_time_do_not_bring_the_attempt_forward_each_t
     let jitter = counted(Arc::default(), 0x80);
     let (mut machine, _) = live(HOUR, LATEST);
 
-    let first = machine.on(Event::IdentityChanged, at(seconds(5)), &jitter).wake_at;
+    let first = machine.on(SessionEvent::IdentityChanged, at(seconds(5)), &jitter).wake_at;
     for _ in 0..100 {
-        assert_eq!(machine.on(Event::IdentityChanged, at(seconds(6)), &jitter).wake_at, first);
+        assert_eq!(machine.on(SessionEvent::IdentityChanged, at(seconds(6)), &jitter).wake_at, first);
     }
 }
 
@@ -466,19 +473,19 @@ fn certificates_that_change_all_the_time_do_not_bring_the_attempt_forward_each_t
 fn a_certificate_that_is_told_of_twice_is_given_one_time() {
     let (mut machine, _) = live(HOUR, LATEST);
 
-    let first = machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(EARLIEST));
+    let first = machine.on(SessionEvent::IdentityChanged, at(seconds(5)), &Jitter::fixed(EARLIEST));
 
     assert!(!first.fetch);
-    assert_eq!(machine.on(Event::IdentityChanged, at(seconds(5)), &Jitter::fixed(LATEST)), first);
+    assert_eq!(machine.on(SessionEvent::IdentityChanged, at(seconds(5)), &Jitter::fixed(LATEST)), first);
 }
 
 #[test]
 fn a_new_certificate_renews_and_keeps_what_is_still_valid() {
     let (mut machine, _) = live(HOUR, LATEST);
 
-    let step = tell(&mut machine, Event::IdentityChanged, at(seconds(1)));
+    let action = tell(&mut machine, SessionEvent::IdentityChanged, at(seconds(1)));
 
-    assert!(step.fetch);
+    assert!(action.fetch);
     assert_eq!(machine.snapshot().phase, Phase::Live);
     assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
 }
@@ -487,31 +494,32 @@ fn a_new_certificate_renews_and_keeps_what_is_still_valid() {
 fn a_certificate_that_came_during_an_attempt_is_tried_once_soon_after() {
     for result in [Ok(credentials(NOON, HOUR)), Err(failure(Class::Denied))] {
         let mut machine = fetching(Policy::default());
-        assert!(!tell(&mut machine, Event::IdentityChanged, NOON).fetch);
-        assert!(!tell(&mut machine, Event::IdentityChanged, NOON).fetch);
+        assert!(!tell(&mut machine, SessionEvent::IdentityChanged, NOON).fetch);
+        assert!(!tell(&mut machine, SessionEvent::IdentityChanged, NOON).fetch);
 
-        let step = tell(&mut machine, Event::Fetched(result.clone()), at(seconds(1)));
-        assert_eq!(step, Step { fetch: false, wake_at: at(seconds(2)) });
-        assert!(wake(&mut machine, step.wake_at).fetch);
+        let action = tell(&mut machine, SessionEvent::Fetched(result.clone()), at(seconds(1)));
+        assert_eq!(action, Action { fetch: false, wake_at: at(seconds(2)) });
+        assert!(wake(&mut machine, action.wake_at).fetch);
         assert_eq!(machine.snapshot().credentials.is_some(), result.is_ok());
 
         let newer = credentials(at(seconds(2)), HOUR);
-        let step = tell(&mut machine, Event::Fetched(Ok(newer)), at(seconds(2)));
-        assert!(step.wake_at - NOON > Span::minutes(29), "once");
+        let action = tell(&mut machine, SessionEvent::Fetched(Ok(newer)), at(seconds(2)));
+        assert!(action.wake_at - NOON > Span::minutes(29), "once");
     }
 }
 
 #[test]
 fn a_failure_with_the_old_certificate_does_not_lengthen_the_pause_of_the_new() {
     let mut machine = fetching(Policy::default());
-    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
-    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), NOON);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let _ = tell(&mut machine, SessionEvent::IdentityChanged, NOON);
+    let action = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Transient))), NOON);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    let now = step.wake_at;
-    let step = machine.on(Event::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
+    let now = action.wake_at;
+    let action =
+        machine.on(SessionEvent::Fetched(Err(failure(Class::Transient))), now, &Jitter::fixed(EARLIEST));
 
-    assert_eq!(step.wake_at - now, seconds(1));
+    assert_eq!(action.wake_at - now, seconds(1));
 }
 
 #[test]
@@ -523,10 +531,10 @@ fn a_client_that_finds_fresh_credentials_expired_may_nudge_a_second_after_they_c
 
 #[test]
 fn a_look_before_the_deadline_does_not_move_it() {
-    let (mut machine, step) = failed(&failure(Class::Denied), 1, LATEST);
+    let (mut machine, action) = failed(&failure(Class::Denied), 1, LATEST);
 
     for second in 0..270 {
-        assert_eq!(wake(&mut machine, at(seconds(second))), step);
+        assert_eq!(wake(&mut machine, at(seconds(second))), action);
     }
 }
 

@@ -78,10 +78,10 @@ fn serial(text: &str) -> Result<String, String> {
 fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
     let failed = |why: String| format!("--cert-selector: `{}` {why}", path.display());
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
-        content::Fault::TooLarge { .. } => {
+        content::ReadError::TooLarge { .. } => {
             failed("is larger than any selector; hint: name the file with the selector".into())
         }
-        content::Fault::System(error) => failed(format!("cannot be read: {}", error.kind())),
+        content::ReadError::System(error) => failed(format!("cannot be read: {}", error.kind())),
         fault => failed(format!("cannot be read: {fault}")),
     })?;
     serde_json::from_slice(text.expose())

@@ -104,7 +104,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     };
     match read {
         Ok(content) => Ok(content.bytes.expose().clone()),
-        Err(content::Fault::TooLarge { .. }) => Err(too_large(&shown).into()),
+        Err(content::ReadError::TooLarge { .. }) => Err(too_large(&shown).into()),
         Err(fault) => {
             let hint = fault.hint(path);
             Err(Failure::of(Reason::FileUnreadable, format!("cannot read {shown}: {fault}"), hint).into())

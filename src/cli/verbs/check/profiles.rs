@@ -98,7 +98,7 @@ impl File {
         let Some(path) = path else { return Self::default() };
         match text_of(&path) {
             Ok(text) => Self { profiles: parse(&text, name_of), path: Some(path), fault: None },
-            Err(content::Fault::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Self { path: Some(path), ..Self::default() }
             }
             Err(fault) => {
@@ -110,11 +110,11 @@ impl File {
 }
 
 /// Its keys are wiped with the text. Not UTF-8 is a fault, as it is to SDKs.
-fn text_of(path: &Path) -> Result<Zeroizing<String>, content::Fault> {
+fn text_of(path: &Path) -> Result<Zeroizing<String>, content::ReadError> {
     let bytes = content::read_text(path, MAX_BYTES)?;
     match std::str::from_utf8(bytes.expose()) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(content::Fault::System(io::ErrorKind::InvalidData.into())),
+        Err(_) => Err(content::ReadError::System(io::ErrorKind::InvalidData.into())),
     }
 }
 

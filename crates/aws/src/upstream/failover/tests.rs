@@ -46,13 +46,13 @@ impl Issuer for Script {
     }
 
     /// Each reply puts AWS's clock a second further ahead.
-    fn last_date(&self) -> Option<Reading> {
+    fn clock_offset(&self) -> Option<ClockOffset> {
         let ahead = time::Duration::seconds(self.asked().into());
-        Some(Reading { ahead, at_most: ahead, at: self.clock.moment() })
+        Some(ClockOffset { ahead, at_most: ahead, at: self.clock.moment() })
     }
 
-    fn signs_with(&self) -> Option<Origin> {
-        Some(Origin::of(*self.leaf.lock().unwrap()))
+    fn signer(&self) -> Option<SignerId> {
+        Some(SignerId::of(*self.leaf.lock().unwrap()))
     }
 }
 
@@ -168,8 +168,8 @@ async fn the_first_says_what_time_it_is_at_aws_and_what_signs() {
     *rig.second.leaf.lock().unwrap() = b"new";
     rig.attempt().await.unwrap();
 
-    assert_eq!(rig.failover.last_date().map(|date| date.ahead), Some(time::Duration::SECOND));
-    assert_eq!(rig.failover.signs_with(), Some(Origin::of(b"old")));
+    assert_eq!(rig.failover.clock_offset().map(|date| date.ahead), Some(time::Duration::SECOND));
+    assert_eq!(rig.failover.signer(), Some(SignerId::of(b"old")));
 }
 
 #[tokio::test(start_paused = true)]

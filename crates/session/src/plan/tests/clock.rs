@@ -6,9 +6,9 @@ use super::*;
 fn a_night_of_suspend_is_noticed_at_the_first_event() {
     let (mut machine, _) = live(HOUR, LATEST);
 
-    let step = wake(&mut machine, at(Span::hours(9)));
+    let action = wake(&mut machine, at(Span::hours(9)));
 
-    assert!(step.fetch);
+    assert!(action.fetch);
     assert_eq!(machine.snapshot().phase, Phase::Pending);
 }
 
@@ -22,8 +22,9 @@ fn credentials_end_in_time_though_the_clock_is_set_back() {
     let shown = machine.snapshot().credentials.unwrap();
     assert_eq!(machine.snapshot().phase, Phase::Live);
     assert_eq!(shown.expires_at(), back(HOUR).wall, "clients judge by the wall clock");
-    let step = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back(Span::minutes(58)));
-    assert!(step.wake_at - NOON <= Span::minutes(59));
+    let action =
+        tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Transient))), back(Span::minutes(58)));
+    assert!(action.wake_at - NOON <= Span::minutes(59));
     let _ = wake(&mut machine, back(Span::minutes(59)));
 
     assert_ne!(machine.snapshot().phase, Phase::Live);
@@ -35,7 +36,7 @@ fn a_clock_that_is_set_back_and_right_again_costs_no_life() {
     let _ = wake(&mut machine, set(at(Span::minutes(10)), -Span::hours(2)));
     let _ = tell(
         &mut machine,
-        Event::Fetched(Err(failure(Class::Transient))),
+        SessionEvent::Fetched(Err(failure(Class::Transient))),
         set(at(Span::minutes(10)), -Span::hours(2)),
     );
 
@@ -53,25 +54,25 @@ fn a_clock_that_is_set_renews_at_once_and_once_a_minute_at_most() {
         assert!(wake(&mut machine, now).fetch, "{by}");
 
         let fresh = credentials(now, HOUR);
-        let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), now);
+        let _ = tell(&mut machine, SessionEvent::Fetched(Ok(fresh)), now);
         for second in 11..60 {
             let flap = if second % 2 == 0 { by } else { -by };
-            let step = wake(&mut machine, set(at(seconds(second)), flap / 2));
-            assert!(!step.fetch || machine.snapshot().phase != Phase::Live, "{by}");
+            let action = wake(&mut machine, set(at(seconds(second)), flap / 2));
+            assert!(!action.fetch || machine.snapshot().phase != Phase::Live, "{by}");
             let now = machine.seen;
-            let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), now);
+            let _ = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Denied))), now);
         }
     }
 }
 
 #[test]
 fn a_clock_that_drifts_and_one_that_is_set_a_little_renew_nothing() {
-    let (mut machine, step) = live(HOUR, LATEST);
+    let (mut machine, action) = live(HOUR, LATEST);
 
     for by in [-30, -15, 15, 30].map(seconds) {
         assert!(!wake(&mut machine, set(at(seconds(10)), by)).fetch);
     }
-    assert_eq!(wake(&mut machine, at(seconds(11))).wake_at, step.wake_at);
+    assert_eq!(wake(&mut machine, at(seconds(11))).wake_at, action.wake_at);
 }
 
 #[test]
@@ -89,14 +90,14 @@ fn a_clock_that_is_set_forward_twice_does_not_leave_the_session_lapsed() {
     let (mut machine, _) = live(HOUR, LATEST);
     assert!(wake(&mut machine, set(at(seconds(10)), seconds(40))).fetch);
     let fresh = credentials(set(at(seconds(11)), seconds(40)), HOUR);
-    let _ = tell(&mut machine, Event::Fetched(Ok(fresh)), set(at(seconds(11)), seconds(40)));
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(fresh)), set(at(seconds(11)), seconds(40)));
 
     let later = |after: i64| set(at(seconds(after)), Span::hours(8));
     assert!(wake(&mut machine, later(20)).fetch, "by the clock as it is now they have ended");
 }
 
-fn date(ahead: Span, at: Moment) -> Reading {
-    Reading { ahead, at_most: ahead, at }
+fn date(ahead: Span, at: Moment) -> ClockOffset {
+    ClockOffset { ahead, at_most: ahead, at }
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn a_date_of_a_refusal_dates_what_is_held() {
     assert!(wake(&mut machine, back).fetch);
 
     machine.learn(date(Span::hours(2), back), back);
-    let _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Transient))), back);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Transient))), back);
 
     let held = machine.snapshot().credentials.unwrap();
     assert_eq!(held.end().wall, NOON.wall - HOUR - seconds(1));
@@ -139,13 +140,13 @@ fn a_date_that_tells_nothing_new_changes_nothing() {
 #[test]
 fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
     let (mut machine, _) = failed(&failure(Class::Denied), 1, LATEST);
-    machine.next_step_counts_at = at(HOUR).up;
+    machine.clock_step_counts_from = at(HOUR).up;
     let yesterday = set(at(seconds(10)), -Span::DAY);
 
-    let step = wake(&mut machine, yesterday);
+    let action = wake(&mut machine, yesterday);
 
-    assert_eq!(step.wake_at - NOON, seconds(270));
-    assert_eq!(step.wake_at.wall, yesterday.wall + seconds(260), "as the clock counts now");
+    assert_eq!(action.wake_at - NOON, seconds(270));
+    assert_eq!(action.wake_at.wall, yesterday.wall + seconds(260), "as the clock counts now");
     assert_eq!(machine.snapshot().nudge_from - NOON, seconds(30));
 }
 
@@ -158,7 +159,7 @@ fn a_slow_clock_that_is_set_right_ends_nothing_that_lives() {
     let end = NOON.wall - HOUR - seconds(1);
     let made = Credentials::new(credentials(NOON, HOUR).keys().clone(), slow(NOON), end, None).unwrap();
     let made = made.ending_at_aws(at(HOUR).wall);
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(made))), slow(NOON));
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::new(made))), slow(NOON));
 
     let _ = wake(&mut machine, at(seconds(10)));
 
@@ -185,23 +186,23 @@ fn no_usable_credentials_are_thrown_away_while_there_are_none() {
     let fast = |moment| set(moment, Span::hours(11));
     let end = at(Span::hours(12)).wall;
     let made = Credentials::new(credentials(NOON, HOUR).keys().clone(), fast(NOON), end, None).unwrap();
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(made))), fast(NOON));
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::new(made))), fast(NOON));
     let (mut calls, mut now) = (0, at(seconds(10)));
 
     while now - NOON < Span::hours(6) {
-        let mut step = wake(&mut machine, now);
-        if step.fetch {
+        let mut action = wake(&mut machine, now);
+        if action.fetch {
             calls += 1;
-            step = tell(&mut machine, Event::Fetched(Ok(credentials(now, HOUR))), now);
+            action = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(now, HOUR))), now);
         }
         assert_eq!(machine.snapshot().phase, Phase::Live, "{}", now - NOON);
-        now = now + Span::min(step.wake_at - now, seconds(30));
+        now = now + Span::min(action.wake_at - now, seconds(30));
     }
 
     assert!(calls < 16, "{calls}");
 }
 
-/// The keeper's machine is another after a panic, and what the issuer knows is older than the step.
+/// The keeper's machine is another after a panic, and what the issuer knows is older than the action.
 #[test]
 fn a_date_from_before_a_step_is_taken_as_the_clock_counts_now() {
     let (mut machine, _) = live(HOUR, LATEST);

@@ -19,10 +19,10 @@ fn credentials_survive_and_are_renewed_as_planned() {
     let now = at(Span::minutes(20));
 
     let mut machine = resume(&machine.snapshot(), now);
-    let step = wake(&mut machine, now);
+    let action = wake(&mut machine, now);
 
     assert_eq!(machine.snapshot().phase, Phase::Live);
-    assert_eq!(step, planned);
+    assert_eq!(action, planned);
 }
 
 #[test]
@@ -37,12 +37,12 @@ fn a_renewal_that_is_due_is_not_put_off_by_another_draw() {
 /// AWS grants less than before, so the next attempt comes when such a set would outlive what is held.
 #[test]
 fn a_wait_for_a_shorter_life_goes_on() {
-    let (mut machine, step) = live(HOUR, LATEST);
-    assert!(wake(&mut machine, step.wake_at).fetch);
-    let shorter = credentials(step.wake_at, Span::minutes(15));
-    let planned = tell(&mut machine, Event::Fetched(Ok(shorter)), step.wake_at);
+    let (mut machine, action) = live(HOUR, LATEST);
+    assert!(wake(&mut machine, action.wake_at).fetch);
+    let shorter = credentials(action.wake_at, Span::minutes(15));
+    let planned = tell(&mut machine, SessionEvent::Fetched(Ok(shorter)), action.wake_at);
 
-    let now = step.wake_at + seconds(30);
+    let now = action.wake_at + seconds(30);
     let mut machine = resume(&machine.snapshot(), now);
 
     assert_eq!(wake(&mut machine, now), planned);
@@ -50,24 +50,24 @@ fn a_wait_for_a_shorter_life_goes_on() {
 
 #[test]
 fn a_lost_attempt_counts_as_a_failure() {
-    let (mut machine, step) = live(HOUR, LATEST);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let (mut machine, action) = live(HOUR, LATEST);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    let mut machine = resume(&machine.snapshot(), step.wake_at);
-    let again = wake(&mut machine, step.wake_at);
+    let mut machine = resume(&machine.snapshot(), action.wake_at);
+    let again = wake(&mut machine, action.wake_at);
 
     let snapshot = machine.snapshot();
     assert!(!again.fetch && !snapshot.fetching);
-    assert_eq!(again.wake_at, step.wake_at + Span::milliseconds(250));
+    assert_eq!(again.wake_at, action.wake_at + Span::milliseconds(250));
     assert_eq!((snapshot.phase, snapshot.trouble.unwrap().class()), (Phase::Live, Class::Broken));
 }
 
 #[test]
 fn a_lost_attempt_does_not_hide_why_the_one_before_it_failed() {
-    let (mut machine, step) = failed(&failure(Class::Denied), 1, LATEST);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let (mut machine, action) = failed(&failure(Class::Denied), 1, LATEST);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    let machine = resume(&machine.snapshot(), step.wake_at);
+    let machine = resume(&machine.snapshot(), action.wake_at);
 
     assert_eq!(machine.snapshot().trouble, Some(failure(Class::Denied)));
     assert_eq!(machine.next_attempt_in(), Duration::from_secs(270));
@@ -75,11 +75,11 @@ fn a_lost_attempt_does_not_hide_why_the_one_before_it_failed() {
 
 #[test]
 fn a_pause_goes_on() {
-    let (machine, step) = failed(&failure(Class::Denied), 1, LATEST);
+    let (machine, action) = failed(&failure(Class::Denied), 1, LATEST);
 
     let mut machine = resume(&machine.snapshot(), at(seconds(10)));
 
-    assert_eq!(wake(&mut machine, at(seconds(10))), step);
+    assert_eq!(wake(&mut machine, at(seconds(10))), action);
     assert_eq!(machine.snapshot().nudge_from, at(seconds(30)));
     assert_eq!(machine.snapshot().trouble, Some(failure(Class::Denied)));
 }
@@ -96,9 +96,9 @@ fn a_new_certificate_ends_a_pause_that_goes_on_unless_aws_asked_for_it() {
         let (machine, _) = failed(&failure, 9, EARLIEST);
 
         let mut machine = resume(&machine.snapshot(), NOON);
-        let step = machine.on(Event::IdentityChanged, NOON, &Jitter::fixed(EARLIEST));
+        let action = machine.on(SessionEvent::IdentityChanged, NOON, &Jitter::fixed(EARLIEST));
 
-        assert_eq!(step.wake_at - NOON, wait, "{failure}");
+        assert_eq!(action.wake_at - NOON, wait, "{failure}");
     }
 }
 
@@ -106,9 +106,9 @@ fn a_new_certificate_ends_a_pause_that_goes_on_unless_aws_asked_for_it() {
 #[test]
 fn a_pause_outlasts_the_credentials_that_lapse_meanwhile() {
     let (mut machine, _) = live(Span::minutes(2), LATEST);
-    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
+    let _ = tell(&mut machine, SessionEvent::IdentityChanged, NOON);
     let told = throttled_for(Duration::from_secs(600));
-    let _ = tell(&mut machine, Event::Fetched(Err(told)), NOON);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Err(told)), NOON);
 
     let mut machine = resume(&machine.snapshot(), NOON);
 
@@ -119,13 +119,13 @@ fn a_pause_outlasts_the_credentials_that_lapse_meanwhile() {
 
 #[test]
 fn a_pause_goes_on_though_the_clock_was_set_back_meanwhile() {
-    let (machine, step) = failed(&failure(Class::Denied), 1, LATEST);
+    let (machine, action) = failed(&failure(Class::Denied), 1, LATEST);
     let yesterday = set(at(seconds(10)), -Span::DAY);
 
     let mut machine = resume(&machine.snapshot(), yesterday);
-    machine.next_step_counts_at = at(HOUR).up;
+    machine.clock_step_counts_from = at(HOUR).up;
 
-    assert_eq!(wake(&mut machine, yesterday).wake_at - NOON, step.wake_at - NOON);
+    assert_eq!(wake(&mut machine, yesterday).wake_at - NOON, action.wake_at - NOON);
 }
 
 #[test]
@@ -162,21 +162,21 @@ fn the_first_credentials_of_its_own_replace_inherited_ones_that_would_live_longe
     let mut machine = inheriting();
 
     let own = credentials(NOON, Span::minutes(15));
-    let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&own))), NOON);
+    let action = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::clone(&own))), NOON);
 
     let snapshot = machine.snapshot();
     assert!(Arc::ptr_eq(&snapshot.credentials.unwrap(), &own));
-    assert_eq!((snapshot.inherited, snapshot.trouble, step.fetch), (false, None, false));
+    assert_eq!((snapshot.inherited, snapshot.trouble, action.fetch), (false, None, false));
 }
 
 #[test]
 fn after_the_first_of_its_own_only_longer_lives_take_over_again() {
     let mut machine = inheriting();
     let own = credentials(NOON, Span::minutes(15));
-    let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&own))), NOON);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let action = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::clone(&own))), NOON);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    _ = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, Span::minutes(14)))), step.wake_at);
+    _ = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(NOON, Span::minutes(14)))), action.wake_at);
 
     assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &own));
 }
@@ -185,9 +185,9 @@ fn after_the_first_of_its_own_only_longer_lives_take_over_again() {
 fn inherited_credentials_serve_while_the_new_settings_fail() {
     let mut machine = inheriting();
 
-    _ = tell(&mut machine, Event::Fetched(Err(failure(Class::Denied))), NOON);
+    _ = tell(&mut machine, SessionEvent::Fetched(Err(failure(Class::Denied))), NOON);
     assert_eq!((machine.snapshot().phase, machine.snapshot().inherited), (Phase::Live, true));
-    _ = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
+    _ = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
     assert_eq!((machine.snapshot().phase, machine.snapshot().inherited), (Phase::Live, true));
     _ = wake(&mut machine, at(HOUR));
 

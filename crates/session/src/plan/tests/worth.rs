@@ -1,23 +1,23 @@
 //! What becomes of new credentials: held, to spare, or of no use.
 
 use super::*;
-use anchord_core::credentials::Origin;
+use anchord_core::credentials::SignerId;
 
 #[test]
 fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
     for earlier in [Span::ZERO, seconds(1), Span::minutes(50)] {
         let (mut machine, _) = live(HOUR, LATEST);
         machine.trouble = Some(failure(Class::Transient));
-        let _ = tell(&mut machine, Event::IdentityChanged, at(seconds(5)));
+        let _ = tell(&mut machine, SessionEvent::IdentityChanged, at(seconds(5)));
         let worse = credentials(at(seconds(1)), HOUR - seconds(1) - earlier);
 
-        let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&worse))), at(seconds(6)));
+        let action = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::clone(&worse))), at(seconds(6)));
 
         let snapshot = machine.snapshot();
         assert_eq!(snapshot.credentials.unwrap().obtained_at(), NOON.wall);
         assert_eq!((snapshot.phase, snapshot.trouble), (Phase::Live, None));
         assert_eq!(machine.spare(), Some(worse.expires_at()));
-        assert!(step.wake_at - NOON >= Span::minutes(30), "not before what is held is due");
+        assert!(action.wake_at - NOON >= Span::minutes(30), "not before what is held is due");
     }
 }
 
@@ -26,12 +26,16 @@ fn credentials_that_end_no_later_are_a_success_and_do_not_replace_those_held() {
 fn a_shortened_profile_costs_one_call_more_and_is_used_when_it_outlives_what_is_held() {
     for drawn in [LATEST, 0.5, EARLIEST] {
         let jitter = Jitter::fixed(drawn);
-        let (mut machine, mut step) = live(Span::hours(12), drawn);
+        let (mut machine, mut action) = live(Span::hours(12), drawn);
         let mut calls = 0;
         loop {
-            assert!(machine.on(Event::Wake, step.wake_at, &jitter).fetch);
+            assert!(machine.on(SessionEvent::Wake, action.wake_at, &jitter).fetch);
             calls += 1;
-            step = machine.on(Event::Fetched(Ok(credentials(step.wake_at, HOUR))), step.wake_at, &jitter);
+            action = machine.on(
+                SessionEvent::Fetched(Ok(credentials(action.wake_at, HOUR))),
+                action.wake_at,
+                &jitter,
+            );
             assert_eq!((machine.snapshot().phase, machine.snapshot().trouble), (Phase::Live, None));
             if machine.spare().is_none() {
                 break;
@@ -47,17 +51,17 @@ fn a_shortened_profile_costs_one_call_more_and_is_used_when_it_outlives_what_is_
 /// A proxy gives the same answer again and again.
 #[test]
 fn credentials_that_come_again_are_not_asked_for_each_second() {
-    let (mut machine, mut step) = live(HOUR, LATEST);
+    let (mut machine, mut action) = live(HOUR, LATEST);
     let same = machine.snapshot().credentials.unwrap();
     let mut calls = 0;
 
     while machine.snapshot().phase == Phase::Live {
-        step = wake(&mut machine, step.wake_at);
-        if step.fetch {
+        action = wake(&mut machine, action.wake_at);
+        if action.fetch {
             calls += 1;
-            let again = Event::Fetched(Ok(Arc::new(Credentials::clone(&same))));
+            let again = SessionEvent::Fetched(Ok(Arc::new(Credentials::clone(&same))));
             let now = machine.seen;
-            step = tell(&mut machine, again, now);
+            action = tell(&mut machine, again, now);
         }
     }
 
@@ -66,19 +70,20 @@ fn credentials_that_come_again_are_not_asked_for_each_second() {
 
 /// What `credentials` makes, obtained with `leaf`.
 fn with(leaf: &[u8], now: Moment, life: Span, stood_in: bool) -> Arc<Credentials> {
-    let origin = Origin { stood_in, ..Origin::of(leaf) };
-    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(origin)))
+    let signer = SignerId { stood_in, ..SignerId::of(leaf) };
+    Arc::new(Credentials::clone(&credentials(now, life)).obtained_with(Some(signer)))
 }
 
 #[test]
 fn the_first_credentials_of_a_new_certificate_take_over_though_they_end_earlier() {
     for (stood_in, takes_over) in [(false, true), (true, false)] {
         let mut machine = fetching(Policy::default());
-        let _ = tell(&mut machine, Event::Fetched(Ok(with(b"old", NOON, Span::hours(12), false))), NOON);
-        assert!(tell(&mut machine, Event::IdentityChanged, at(seconds(5))).fetch);
+        let _ =
+            tell(&mut machine, SessionEvent::Fetched(Ok(with(b"old", NOON, Span::hours(12), false))), NOON);
+        assert!(tell(&mut machine, SessionEvent::IdentityChanged, at(seconds(5))).fetch);
 
         let new = with(b"new", at(seconds(6)), HOUR, stood_in);
-        let _ = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&new))), at(seconds(6)));
+        let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::clone(&new))), at(seconds(6)));
 
         let held = machine.snapshot().credentials.unwrap();
         assert_eq!(Arc::ptr_eq(&held, &new), takes_over, "an earlier certificate that stands in is not new");
@@ -90,11 +95,11 @@ fn the_first_credentials_of_a_new_certificate_take_over_though_they_end_earlier(
 fn the_second_credentials_of_a_certificate_replace_only_what_ends_earlier() {
     let mut machine = fetching(Policy::default());
     let first = with(b"leaf", NOON, HOUR, false);
-    let step = tell(&mut machine, Event::Fetched(Ok(Arc::clone(&first))), NOON);
-    assert!(wake(&mut machine, step.wake_at).fetch);
+    let action = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::clone(&first))), NOON);
+    assert!(wake(&mut machine, action.wake_at).fetch);
 
-    let shorter = with(b"leaf", step.wake_at, Span::minutes(20), false);
-    let _ = tell(&mut machine, Event::Fetched(Ok(shorter)), step.wake_at);
+    let shorter = with(b"leaf", action.wake_at, Span::minutes(20), false);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(shorter)), action.wake_at);
 
     assert!(Arc::ptr_eq(&machine.snapshot().credentials.unwrap(), &first));
 }
@@ -105,10 +110,10 @@ fn the_second_credentials_of_a_certificate_replace_only_what_ends_earlier() {
 fn credentials_that_aws_takes_longer_replace_those_that_look_longer_by_a_clock_since_set_back() {
     let (mut machine, _) = live(HOUR, LATEST);
     let now = at(Span::minutes(30) - Span::hours(3));
-    let _ = tell(&mut machine, Event::IdentityChanged, now);
+    let _ = tell(&mut machine, SessionEvent::IdentityChanged, now);
     let fresh = Credentials::clone(&credentials(now, HOUR)).ending_at_aws(at(Span::minutes(90)).wall);
 
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(fresh))), now);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::new(fresh))), now);
 
     let snapshot = machine.snapshot();
     assert_eq!(snapshot.credentials.unwrap().expires_at(), (now + HOUR).wall);
@@ -120,10 +125,10 @@ fn credentials_that_aws_takes_longer_replace_those_that_look_longer_by_a_clock_s
 fn credentials_that_are_of_no_use_here_do_not_replace_the_living_though_aws_takes_them_longer() {
     let (mut machine, _) = live(HOUR, LATEST);
     let now = at(Span::minutes(30));
-    let _ = tell(&mut machine, Event::IdentityChanged, now);
+    let _ = tell(&mut machine, SessionEvent::IdentityChanged, now);
     let dead = Credentials::clone(&credentials(now, seconds(60))).ending_at_aws(at(Span::minutes(90)).wall);
 
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(dead))), now);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::new(dead))), now);
 
     assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(machine.snapshot().phase, Phase::Live);
@@ -133,7 +138,7 @@ fn credentials_that_are_of_no_use_here_do_not_replace_the_living_though_aws_take
 fn credentials_that_are_expired_on_arrival_are_a_failure() {
     let mut machine = fetching(Policy::default());
 
-    let step = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, Span::MINUTE))), NOON);
+    let action = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(NOON, Span::MINUTE))), NOON);
 
     let snapshot = machine.snapshot();
     assert_eq!(snapshot.phase, Phase::Lapsed);
@@ -149,15 +154,15 @@ fn credentials_that_are_expired_on_arrival_are_a_failure() {
         at(Span::MINUTE).wall,
         "good for promised callers"
     );
-    assert!(!step.fetch && step.wake_at - NOON > Span::ZERO);
+    assert!(!action.fetch && action.wake_at - NOON > Span::ZERO);
 }
 
 #[test]
 fn credentials_that_are_expired_on_arrival_do_not_replace_those_held() {
     let (mut machine, _) = live(HOUR, LATEST);
-    let _ = tell(&mut machine, Event::IdentityChanged, NOON);
+    let _ = tell(&mut machine, SessionEvent::IdentityChanged, NOON);
 
-    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(NOON, seconds(30)))), NOON);
 
     assert_eq!(machine.snapshot().credentials.unwrap().expires_at(), at(HOUR).wall);
     assert_eq!(machine.snapshot().phase, Phase::Live);
@@ -170,7 +175,7 @@ fn credentials_that_are_of_little_use_replace_those_of_less() {
     let now = at(seconds(115));
     assert!(wake(&mut machine, now).fetch);
 
-    let _ = tell(&mut machine, Event::Fetched(Ok(credentials(now, seconds(45)))), now);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(credentials(now, seconds(45)))), now);
 
     let snapshot = machine.snapshot();
     assert_eq!(snapshot.credentials.unwrap().remaining(now), seconds(45));
@@ -185,7 +190,7 @@ fn what_has_ended_by_the_local_clock_makes_way_for_what_lives_though_aws_ends_th
     let lives = Credentials::clone(&credentials(forward, Span::minutes(30)))
         .ending_at_aws(at(Span::minutes(30)).wall);
 
-    let _ = tell(&mut machine, Event::Fetched(Ok(Arc::new(lives))), forward);
+    let _ = tell(&mut machine, SessionEvent::Fetched(Ok(Arc::new(lives))), forward);
 
     assert_eq!((machine.snapshot().phase, machine.spare()), (Phase::Live, None));
 }
