@@ -55,7 +55,7 @@ impl Provenance {
                     seconds(*duration),
                     text(region.partition().as_str()),
                     maybe(&sts.endpoint),
-                ])
+                ]);
             }
         }
         for step in chain {
