@@ -78,55 +78,24 @@ impl Link {
 
     fn tell(&self, session: &str, nearness: Nearness, now: OffsetDateTime) {
         let Self { subject, serial, .. } = self;
-        let (file, hint, left_seconds) =
-            (self.origin.bare(), self.hint(), (self.not_after - now).whole_seconds());
+        let (file, hint) = (self.origin.bare(), self.hint());
         let not_after = clock::rfc3339(self.not_after);
-        match (self.place, nearness) {
-            (Place::Leaf, Nearness::Past) => {
-                error!(
-                    event = event::CERTIFICATE_ENDED,
-                    session, subject, serial, file, not_after, hint, "The certificate has expired"
-                );
-            }
-            (Place::Leaf, _) => {
-                warn!(
-                    event = event::CERTIFICATE_ENDING,
-                    session,
-                    subject,
-                    serial,
-                    file,
-                    not_after,
-                    left_seconds,
-                    hint,
-                    "The certificate expires soon"
-                );
-            }
-            (Place::Intermediate, Nearness::Past) => {
-                error!(
-                    event = event::CERTIFICATE_ENDED,
-                    session,
-                    subject,
-                    serial,
-                    file,
-                    not_after,
-                    hint,
-                    "An intermediate certificate has expired"
-                );
-            }
-            (Place::Intermediate, _) => {
-                warn!(
-                    event = event::CERTIFICATE_ENDING,
-                    session,
-                    subject,
-                    serial,
-                    file,
-                    not_after,
-                    left_seconds,
-                    hint,
-                    "An intermediate certificate expires soon"
-                );
-            }
+        let what = match self.place {
+            Place::Leaf => "The certificate",
+            Place::Intermediate => "An intermediate certificate",
+        };
+        if nearness == Nearness::Past {
+            error!(
+                event = event::CERTIFICATE_ENDED,
+                session, subject, serial, file, not_after, hint, "{what} has expired"
+            );
+            return;
         }
+        let left_seconds = (self.not_after - now).whole_seconds();
+        warn!(
+            event = event::CERTIFICATE_ENDING,
+            session, subject, serial, file, not_after, left_seconds, hint, "{what} expires soon"
+        );
     }
 }
 
