@@ -9,10 +9,8 @@ use std::time::Duration;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_core::clock::Clock;
-use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
 use anchord_core::event;
-use anchord_identity::Watches;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
 use anchord_runtime::daemon::Passed;
@@ -91,13 +89,7 @@ impl Inside {
 
     /// On a stage that was set for this clock.
     pub(crate) async fn on(stage: Stage, clock: Clock, still: StillTime) -> Self {
-        let seams = Seams {
-            clock: clock.clone(),
-            entropy: Entropy::system(),
-            jitter: Jitter::fixed(0.0),
-            transport: None,
-            watches: Watches::default(),
-        };
+        let seams = Seams { clock: clock.clone(), jitter: Jitter::fixed(0.0), ..Seams::real() };
         let daemon = daemon::build(&settings(&stage), &seams, Passed::default()).await.unwrap();
         let http = daemon.bound().http[0].to_string();
         let (bearer, sessions) = (stage.bearer("bedrock"), daemon.sessions());

@@ -8,11 +8,9 @@ use anchord::provider::Builder;
 use anchord::provider::Provider;
 use anchord_config::Environment;
 use anchord_core::clock::Clock;
-use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
 use anchord_core::failure::Class;
 use anchord_core::failure::Failure;
-use anchord_identity::Watches;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_session::Phase;
@@ -63,13 +61,7 @@ async fn key_id(provider: &Provider) -> String {
 /// On a clock that is ours.
 fn kept_inside(stage: &Stage, clock: &Clock) -> KeptSession {
     let settings = settings(stage);
-    let seams = Seams {
-        clock: clock.clone(),
-        entropy: Entropy::system(),
-        jitter: Jitter::fixed(0.0),
-        transport: None,
-        watches: Watches::default(),
-    };
+    let seams = Seams { clock: clock.clone(), jitter: Jitter::fixed(0.0), ..Seams::real() };
     KeptSession::start(&settings, &settings.sessions[0], &seams).unwrap()
 }
 

@@ -1,9 +1,6 @@
 //! A user's keys, exchanged and as they are.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-
-use tempfile::TempDir;
+use std::path::PathBuf;
 
 use super::*;
 use crate::upstream::support::NOW;
@@ -17,6 +14,7 @@ use crate::upstream::support::refusal;
 use crate::upstream::support::reply;
 use crate::upstream::support::sts;
 use anchord_core::failure::Class;
+use anchord_testing::Folder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,15 +22,13 @@ fn exchanged() -> Exchange {
     Exchange::SessionToken { duration: HOUR, sts: sts() }
 }
 
-fn write(path: &Path, id: &str) {
-    fs_err::write(path, format!("{id}:canary-secret-of-{id}\n")).unwrap();
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+fn write(folder: &Folder, id: &str) -> PathBuf {
+    folder.write("keys", format!("{id}:canary-secret-of-{id}\n"))
 }
 
-fn file() -> (TempDir, AccessKeys) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("keys");
-    write(&path, "AKIAUSER");
+fn file() -> (Folder, AccessKeys) {
+    let folder = Folder::new();
+    let path = write(&folder, "AKIAUSER");
     (folder, AccessKeys::file(path))
 }
 
@@ -62,7 +58,7 @@ async fn keys_that_are_not_exchanged_are_handed_out_until_it_is_time_to_read_the
     let issuer = AccessKeySession::new(keys_in_file, Exchange::None { life: HOUR }, script.caller());
 
     let credentials = issuer.issue().await.unwrap();
-    write(&folder.path().join("keys"), "AKIAOTHER");
+    write(&folder, "AKIAOTHER");
     let renewed = issuer.issue().await.unwrap();
 
     assert_eq!(credentials.access_key_id(), "AKIAUSER");
@@ -85,7 +81,7 @@ async fn keys_are_not_read_again_more_often_than_sdks_can_bear() {
 #[tokio::test(start_paused = true)]
 async fn without_keys_nothing_is_sent_and_no_other_endpoint_is_tried() {
     let (folder, keys_in_file) = file();
-    fs_err::remove_file(folder.path().join("keys")).unwrap();
+    fs_err::remove_file(folder.path("keys")).unwrap();
     for exchange in [exchanged(), Exchange::None { life: HOUR }] {
         let script = Script::new([]);
         let issuer = AccessKeySession::new(keys_in_file.clone(), exchange, script.caller());
