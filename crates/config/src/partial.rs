@@ -1,8 +1,8 @@
-//! Options of a session that no settings file defines and that flags and variables do not complete. A daemon may have the
-//! session: what was stated of it can be compared with the daemon's.
+//! A session that flags and variables define only in part, without a settings file. A daemon may have the whole session, and
+//! then compares the given options with its own.
 
+use super::Consumer;
 use super::Fact;
-use super::Reader;
 use super::Settings;
 use super::check;
 use super::environment::Environment;
@@ -18,35 +18,35 @@ use super::problem::Origin;
 use super::problem::Problems;
 use super::setting::Setting;
 
-/// A part of a session.
+/// An incomplete session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// What was said of the session, for a daemon to compare.
+    /// The options that were given, for the daemon to compare.
     pub stated: Vec<Fact>,
-    /// The flags and variables that said it.
+    /// The flags and variables that give them.
     pub origins: Vec<String>,
     /// The names of the options that are missing.
     pub missing: Vec<&'static str>,
-    /// The flags that would give them.
+    /// The flags of the missing options.
     pub flags: Vec<String>,
 }
 
-/// Settings for asking a daemon; those of a part of a session have no session, but [`Settings::partial`].
+/// Settings to ask a daemon with. If the session is incomplete, they have no session, but [`Settings::partial`].
 pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let mut layers = Layers::read(arguments, environment, Reader::Client, &mut problems);
-    let settled = check::settle_layers(&layers, Reader::Client, problems);
+    let mut layers = Layers::read(arguments, environment, Consumer::Client, &mut problems);
+    let settled = check::settle_layers(&layers, Consumer::Client, problems);
     let origins = layers.session_flags();
     if settled.is_ok() || origins.is_empty() || !layers.file.sessions.is_empty() || layers.file.incomplete {
         return settled;
     }
     let missing = missing(&layers);
     for spec in &missing {
-        let value = stand_in(&layers, spec);
+        let value = placeholder(&layers, spec);
         layers.arguments.put(spec, vec![value]);
     }
-    // Mistakes elsewhere are reported with what is missing.
-    match check::settle_layers(&layers, Reader::Client, Vec::new()) {
+    // If there are other mistakes, they are reported together with the missing options.
+    match check::settle_layers(&layers, Consumer::Client, Vec::new()) {
         Ok(whole) if !missing.is_empty() => Ok(part_of(whole, origins, &missing, &layers)),
         _ => settled,
     }
@@ -60,8 +60,8 @@ fn missing(layers: &Layers<'_>) -> Vec<&'static OptionSpec> {
     OPTIONS.iter().filter(|spec| spec.table() == "session").filter(is_missing).collect()
 }
 
-/// A value that agrees with those that were given.
-fn stand_in(layers: &Layers<'_>, spec: &OptionSpec) -> String {
+/// A placeholder for a missing option, consistent with the given ARNs and Region.
+fn placeholder(layers: &Layers<'_>, spec: &OptionSpec) -> String {
     let given = |key: &str| layers.given_outside_file(option(key))?.pop().map(|given| given.text);
     let field = |key: &str, number: usize| {
         given(key)
@@ -93,7 +93,7 @@ fn stand_in(layers: &Layers<'_>, spec: &OptionSpec) -> String {
     }
 }
 
-/// The settings without the session, which is known in part.
+/// The settings without the incomplete session, which moves to [`Settings::partial`].
 fn part_of(
     whole: Settings,
     origins: Vec<Origin>,
@@ -113,6 +113,6 @@ fn part_of(
         missing: missing.iter().map(|spec| spec.name()).collect(),
         flags: missing.iter().map(|spec| format!("--{}", spec.flag)).collect(),
     };
-    // What warns of the session speaks of stand-ins.
+    // The warnings are about placeholders.
     Settings { sessions: Vec::new(), warnings: Vec::new(), partial: Some(partial), ..whole }
 }

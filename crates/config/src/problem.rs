@@ -1,11 +1,11 @@
-//! Mistakes in settings: where, what, and what to do.
+//! Mistakes in settings: where they are, what is wrong, and what to do.
 
 use std::fmt;
 
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 
-/// Where a value came from. Ordered as mistakes are reported.
+/// The origin of a value. The order is that in which mistakes are reported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A flag, without its dashes.
@@ -19,7 +19,7 @@ pub enum Origin {
         /// The line.
         line: usize,
     },
-    /// Nobody gave it.
+    /// No layer gives the value.
     Default,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Origin {
 /// One mistake. Prints as `where: what; hint: what to do`, on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where the mistake was made; [`Origin::Default`] when it is the lack of something.
+    /// Where the mistake is; [`Origin::Default`] if something is missing.
     pub origin: Origin,
     /// What is wrong.
     pub what: String,
@@ -59,20 +59,20 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All mistakes of one run, those of flags first, then variables, then the file from top to bottom, then what is about the
-/// file as a whole: a mistake in a line is often its cause. Never empty.
+/// All mistakes of one run: those in flags first, then in variables, then in the file from top to bottom. Mistakes in the
+/// file as a whole come last, because a mistake in a line is often their cause. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Puts mistakes into the order in which they are reported; `None` when there are none.
+    /// Sorts mistakes into the order of reports; `None` if there are none.
     pub(super) fn collect(mut problems: Vec<Problem>) -> Option<Self> {
         let is_of_whole_file = |problem: &Problem| matches!(problem.origin, Origin::File { line: 0, .. });
         problems.sort_by_key(|problem| (is_of_whole_file(problem), problem.origin.clone()));
         (!problems.is_empty()).then_some(Self(problems))
     }
 
-    /// For a refusal that nobody explained, which is a mistake of ours.
+    /// For refused settings without a reported mistake, which is a bug of anchord.
     pub(super) fn unexplained() -> Self {
         let what = "the settings are unusable, and anchord did not say why; this is a bug".into();
         Self(vec![Problem { origin: Origin::Default, what, hint: None }])
@@ -84,7 +84,7 @@ impl Problems {
     }
 }
 
-/// A line a mistake.
+/// One line for each mistake.
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {

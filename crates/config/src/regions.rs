@@ -1,21 +1,21 @@
-//! Regions that no partition knows. They are taken all the same, since AWS adds Regions more often than this program is
-//! upgraded; but most of them are slips of the fingers, which would be met as a host that does not exist.
+//! Warns of Regions that are in no known partition. They are accepted, because AWS adds Regions more often than users
+//! upgrade anchord. But most of them are misspelled, and would only fail later because the endpoint's host does not exist.
 
 use std::fmt;
 
-use super::Session;
-use super::Source;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::values::nearest;
 use anchord_core::arn::Region;
 
-/// A Region that no partition knows.
+/// A warning about a Region that is in no known partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// The Region.
     pub region: Region,
     /// A sentence without a full stop.
     pub what: String,
-    /// The Region that is nearest, or what a Region is called.
+    /// The most similar Region, or an example.
     pub hint: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// What is doubtful about a Region; `None` for one that some partition knows.
+/// A warning about a Region; `None` if a known partition has it.
 pub fn doubt_about(region: &Region) -> Option<Doubt> {
     if region.is_known() {
         return None;
@@ -38,10 +38,10 @@ pub fn doubt_about(region: &Region) -> Option<Doubt> {
     Some(Doubt { region: region.clone(), what, hint })
 }
 
-/// The same for each Region of a session, once.
-pub fn doubts_of(session: &Session) -> Vec<Doubt> {
+/// The warnings about the Regions of a session, one for each Region.
+pub fn doubts_of(session: &SessionSettings) -> Vec<Doubt> {
     let mut regions: Vec<(&str, Region)> = Vec::new();
-    if let Source::RolesAnywhere(source) = &session.source {
+    if let CredentialSource::RolesAnywhere(source) = &session.source {
         regions.push(("trust_anchor_arn", source.first.trust_anchor.region()));
         regions.push(("roles_anywhere_region", source.first.region.clone()));
         let fallback = source.fallback.as_ref();

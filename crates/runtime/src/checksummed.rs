@@ -13,7 +13,7 @@ use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
 /// What distinguishes one kind of content from another.
-pub(crate) struct Format {
+pub(crate) struct ChecksummedFormat {
     /// The kind of content and the version of its form.
     pub(crate) title: &'static str,
     /// SHA-256 as text. Each kind has kept its own alphabet, because files of earlier versions must stay readable.
@@ -46,7 +46,7 @@ impl Classify for Unusable {
     }
 }
 
-impl Format {
+impl ChecksummedFormat {
     /// The written form of `content`: text, numbers, and lists and records of these.
     pub(crate) fn encode(&self, content: &impl Serialize) -> Secret<Vec<u8>> {
         const PROOF: &str = "text, numbers, and lists and records of these can always be written as JSON";
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use anchord_core::digest::sha256_hex;
 
-    const FORMAT: Format = Format { title: "anchord test 1", checksum: sha256_hex };
+    const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord test 1", checksum: sha256_hex };
 
     fn content() -> Vec<String> {
         vec!["first".into(), "second \"quoted\"".into()]

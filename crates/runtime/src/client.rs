@@ -1,6 +1,6 @@
 //! Asks a running daemon through its Unix socket: what the verbs and embedding programs have in common.
 
-mod locked_out;
+mod access_denied;
 pub mod running;
 
 use std::io;
@@ -34,7 +34,7 @@ use anchord_frontend::process;
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// What came of asking.
-pub enum Asked {
+pub enum DaemonAnswer {
     /// The daemon's answer.
     Answered(Secret<Vec<u8>>),
     /// The daemon's refusal.
@@ -51,7 +51,7 @@ pub enum Asked {
 
 /// An error as the socket's front end writes it.
 #[derive(Deserialize)]
-struct Refusal {
+struct ErrorBody {
     message: String,
     hint: Option<String>,
     class: Option<String>,
@@ -60,7 +60,7 @@ struct Refusal {
 
 /// A place where a daemon may listen.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct DaemonSocket {
     /// The socket.
     pub path: PathBuf,
     /// A daemon that does not know the session is not the one that is meant.
@@ -71,16 +71,16 @@ pub struct Place {
 
 /// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
 /// sessions of this user's own, which another daemon's sessions of the same name must not replace.
-pub fn places(settings: &Settings) -> Vec<Place> {
+pub fn sockets(settings: &Settings) -> Vec<DaemonSocket> {
     let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
     let has_choice = chooses_a_place(settings) || has_own_sessions;
 
     let defines_it = !settings.sessions.is_empty() && !has_choice;
     let own = settings.socket.as_ref().map(|socket| {
         let is_the_hosts = defines_it && socket.path == Path::new(SYSTEM_SOCKET);
-        Place { path: socket.path.clone(), optional: false, is_the_hosts }
+        DaemonSocket { path: socket.path.clone(), optional: false, is_the_hosts }
     });
-    let system = Place { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
+    let system = DaemonSocket { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
     match own {
         Some(own) if has_choice || own.path == system.path => vec![own],
         // After `su` XDG_RUNTIME_DIR may still be another user's: that user's daemon is not meant.
@@ -102,11 +102,11 @@ fn chooses_a_place(settings: &Settings) -> bool {
 /// Whether anything here says that a daemon is meant to run, though none answers yet: a settings file, a place that was
 /// chosen for its socket, or a socket. Their folder is no sign, for clients keep their cache in it.
 pub fn is_awaited(settings: &Settings) -> bool {
-    let has_socket = |place: &Place| fs_err::symlink_metadata(&place.path).is_ok();
+    let has_socket = |socket: &DaemonSocket| fs_err::symlink_metadata(&socket.path).is_ok();
     settings.file.is_some()
         || settings.unread_file.is_some()
         || chooses_a_place(settings)
-        || places(settings).iter().any(has_socket)
+        || sockets(settings).iter().any(has_socket)
 }
 
 /// Whether this user may not even see what is there.
@@ -139,18 +139,18 @@ pub enum Question {
 pub async fn ask_for(
     session: &str,
     question: Question,
-    (settings, places): (&Settings, &[Place]),
+    (settings, sockets): (&Settings, &[DaemonSocket]),
     limit: Duration,
-) -> Asked {
+) -> DaemonAnswer {
     let stated = settings.stated();
-    let asked = ask(places, &path_of(session, question, &stated), limit).await;
-    if !matches!(asked, Asked::Differs(_)) {
+    let asked = ask(sockets, &path_of(session, question, &stated), limit).await;
+    if !matches!(asked, DaemonAnswer::Differs(_)) {
         return asked;
     }
     // The daemon may know the same files by other paths. Where they hang, so would a call that is made here.
     let settings = settings.clone();
     match tokio::task::spawn_blocking(move || settings.stated_by_any_path()).await {
-        Ok(more) if more != stated => ask(places, &path_of(session, question, &more), limit).await,
+        Ok(more) if more != stated => ask(sockets, &path_of(session, question, &more), limit).await,
         _ => asked,
     }
 }
@@ -176,30 +176,34 @@ fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
 }
 
 /// Asks the first of `places` at which a daemon listens that has the session.
-pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+pub async fn ask(sockets: &[DaemonSocket], path: &str, limit: Duration) -> DaemonAnswer {
     let mut differs = None;
-    for place in places {
+    for socket in sockets {
         let gives_up_at = Instant::now() + limit;
-        let asked = match connect(&place.path, gives_up_at).await {
-            Ok(stream) => answer(stream, &place.path, path, limit, gives_up_at).await,
+        let asked = match connect(&socket.path, gives_up_at).await {
+            Ok(stream) => answer(stream, &socket.path, path, limit, gives_up_at).await,
             Err(error) if is_absence(&error) => continue,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let failure = locked_out::failure(&place.path);
-                if place.is_the_hosts { Asked::Forbidden(failure) } else { Asked::Refused(failure) }
+                let failure = access_denied::failure(&socket.path);
+                if socket.is_the_hosts {
+                    DaemonAnswer::Forbidden(failure)
+                } else {
+                    DaemonAnswer::Refused(failure)
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Asked::Refused(crowded(&place.path, limit))
+                DaemonAnswer::Refused(crowded(&socket.path, limit))
             }
-            Err(error) => Asked::Refused(unreachable(&place.path, &error)),
+            Err(error) => DaemonAnswer::Refused(unreachable(&socket.path, &error)),
         };
         match asked {
-            Asked::Unknown(_) if place.optional => {}
+            DaemonAnswer::Unknown(_) if socket.optional => {}
             // The next one may have it.
-            Asked::Differs(failure) => differs = differs.or(Some(failure)),
+            DaemonAnswer::Differs(failure) => differs = differs.or(Some(failure)),
             asked => return asked,
         }
     }
-    differs.map_or(Asked::NoDaemon, Asked::Differs)
+    differs.map_or(DaemonAnswer::NoDaemon, DaemonAnswer::Differs)
 }
 
 /// Connects, waiting for room in the listener's queue.
@@ -253,8 +257,8 @@ pub fn renewed(
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Says where nobody answered.
-pub fn nobody(places: &[Place]) -> Failure {
-    let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+pub fn no_daemon(sockets: &[DaemonSocket]) -> Failure {
+    let paths: Vec<_> = sockets.iter().map(|socket| format!("`{}`", socket.path.display())).collect();
     let message = format!("no daemon listens on {}", paths.join(" or "));
     let hint = "start it with `anchord run`, or name its socket with --socket-path";
     Failure::of(Reason::NoDaemon, message, Some(hint.into()))
@@ -283,23 +287,23 @@ async fn answer(
     path: &str,
     limit: Duration,
     gives_up_at: Instant,
-) -> Asked {
+) -> DaemonAnswer {
     let failed = |what: &str| {
         let message = format!("the daemon at `{}` {what}", socket.display());
-        Asked::Refused(Failure::of(Reason::DaemonUnavailable, message, None))
+        DaemonAnswer::Refused(Failure::of(Reason::DaemonUnavailable, message, None))
     };
     match tokio::time::timeout_at(gives_up_at, exchange(stream, path)).await {
         Err(_) => failed(&format!("did not answer within {} s", limit.as_secs())),
         Ok(None) => failed("broke off its answer"),
-        Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
-        Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
-            Ok(Refusal { message, hint, class, reason_code }) => {
+        Ok(Some((StatusCode::OK, body))) => DaemonAnswer::Answered(body),
+        Ok(Some((status, body))) => match serde_json::from_slice::<ErrorBody>(body.expose()) {
+            Ok(ErrorBody { message, hint, class, reason_code }) => {
                 let reason = Reason::of_words(reason_code.as_deref(), class.as_deref());
                 let failure = Failure::of(reason, message, hint);
                 match status {
-                    StatusCode::NOT_FOUND => Asked::Unknown(failure),
-                    StatusCode::CONFLICT => Asked::Differs(failure),
-                    _ => Asked::Refused(failure),
+                    StatusCode::NOT_FOUND => DaemonAnswer::Unknown(failure),
+                    StatusCode::CONFLICT => DaemonAnswer::Differs(failure),
+                    _ => DaemonAnswer::Refused(failure),
                 }
             }
             Err(_) => failed(&format!("answered {status}")),
@@ -347,9 +351,10 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let given = [("config", path.to_str().unwrap())].into_iter().chain(arguments.iter().copied());
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
         let settings = config::load_for_client(Arguments::given(given).unwrap(), &environment).unwrap();
-        let shown =
-            |place: &Place| format!("{}{}", place.path.display(), if place.optional { "?" } else { "" });
-        places(&settings).iter().map(shown).collect()
+        let shown = |socket: &DaemonSocket| {
+            format!("{}{}", socket.path.display(), if socket.optional { "?" } else { "" })
+        };
+        sockets(&settings).iter().map(shown).collect()
     }
 
     #[test]
@@ -401,12 +406,13 @@ role_arn = "arn:aws:iam::123456789012:role/r"
     #[tokio::test]
     async fn a_daemon_that_may_be_missing_hides_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let nowhere = Place { path: folder.path().join("none.sock"), optional: false, is_the_hosts: false };
+        let nowhere =
+            DaemonSocket { path: folder.path().join("none.sock"), optional: false, is_the_hosts: false };
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        let places = [nowhere, Place { path: stale, optional: true, is_the_hosts: true }];
+        let sockets = [nowhere, DaemonSocket { path: stale, optional: true, is_the_hosts: true }];
 
-        assert!(matches!(ask(&places, "/v1/status", Duration::from_secs(5)).await, Asked::NoDaemon));
+        assert!(matches!(ask(&sockets, "/v1/status", Duration::from_secs(5)).await, DaemonAnswer::NoDaemon));
     }
 
     /// A listener whose queue is full, and what fills it.
@@ -437,7 +443,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let (listener, queued) = crowded_listener(&path);
-        let places = [Place { path, optional: false, is_the_hosts: false }];
+        let sockets = [DaemonSocket { path, optional: false, is_the_hosts: false }];
         // It begins when the client has found the queue full.
         let serve = async {
             for _ in &queued {
@@ -448,9 +454,10 @@ role_arn = "arn:aws:iam::123456789012:role/r"
             ours
         };
 
-        let (asked, _ours) = tokio::join!(biased; ask(&places, "/v1/status", Duration::from_secs(30)), serve);
+        let (asked, _ours) =
+            tokio::join!(biased; ask(&sockets, "/v1/status", Duration::from_secs(30)), serve);
 
-        let Asked::Answered(body) = asked else { panic!("the client was sent away") };
+        let DaemonAnswer::Answered(body) = asked else { panic!("the client was sent away") };
         assert_eq!(body.expose(), b"ok");
     }
 
@@ -459,11 +466,12 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let _crowded = crowded_listener(&path);
-        let (started, places) = (Instant::now(), [Place { path, optional: false, is_the_hosts: false }]);
+        let (started, sockets) =
+            (Instant::now(), [DaemonSocket { path, optional: false, is_the_hosts: false }]);
 
-        let asked = ask(&places, "/v1/status", Duration::from_secs(5)).await;
+        let asked = ask(&sockets, "/v1/status", Duration::from_secs(5)).await;
 
-        let Asked::Refused(failure) = asked else { panic!("nobody has answered") };
+        let DaemonAnswer::Refused(failure) = asked else { panic!("nobody has answered") };
         assert_eq!((failure.class(), started.elapsed()), (Class::Transient, Duration::from_secs(5)));
         let text = failure.to_string();
         assert!(

@@ -36,7 +36,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let mut snapshots = handle.snapshots();
     let mut fault: Reported<Failure> = Reported::default();
     let mut doubt = Reported::default();
-    let mut ours = Ours::default();
+    let mut last = LastWrite::default();
     loop {
         let credentials = snapshots.borrow_and_update().credentials.clone();
         let reserve = Freshness::Full.reserve();
@@ -44,8 +44,8 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.moment()) > reserve);
         let written = match &credentials {
             Some(credentials) => {
-                let news = write(file, credentials, &mut ours).await;
-                if matches!(news, Ok(News::Written | News::PutBack)) {
+                let news = write(file, credentials, &mut last).await;
+                if matches!(news, Ok(WriteOutcome::Written | WriteOutcome::PutBack)) {
                     tell_doubt(file, &mut doubt).await;
                 }
                 news.map(|news| tell(news, file, credentials))
@@ -72,10 +72,10 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
 async fn write(
     file: &CredentialsFile,
     credentials: &Arc<Credentials>,
-    ours: &mut Ours,
-) -> Result<News, Failure> {
+    last: &mut LastWrite,
+) -> Result<WriteOutcome, Failure> {
     let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
-    Ok(ours.news(credentials, changed))
+    Ok(last.news(credentials, changed))
 }
 
 /// Once for each fault of the file.
@@ -89,19 +89,19 @@ async fn tell_doubt(file: &CredentialsFile, reported: &mut Reported) {
     }
 }
 
-fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
+fn tell(news: WriteOutcome, file: &CredentialsFile, credentials: &Credentials) {
     let ends_at = clock::rfc3339(credentials.expires_at());
     let (file, profile, session) = (&*file.name, file.profile.as_str(), &*file.session);
     match news {
-        News::None => {}
-        News::Written => {
+        WriteOutcome::None => {}
+        WriteOutcome::Written => {
             info!(event = event::FILE_WRITTEN, file, profile, session, ends_at, "Credentials file written");
         }
-        News::PutBack => info!(
+        WriteOutcome::PutBack => info!(
             event = event::FILE_PUT_BACK,
             file, profile, session, ends_at, "Credentials file put back as it was"
         ),
-        News::Contended => {
+        WriteOutcome::Contended => {
             let hint = "let each program write a profile of its own";
             warn!(
                 event = event::FILE_FOUGHT_OVER,
@@ -113,7 +113,7 @@ fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
 
 /// What the file has of us.
 #[derive(Default)]
-struct Ours {
+struct LastWrite {
     credentials: Option<Arc<Credentials>>,
     /// How often somebody else has changed them there.
     put_back: u32,
@@ -121,16 +121,16 @@ struct Ours {
 
 /// What there is to tell of a look at the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum WriteOutcome {
     None,
     Written,
     PutBack,
     Contended,
 }
 
-impl Ours {
+impl LastWrite {
     /// After `credentials` were put into the file, which `changed` it or found them there.
-    fn news(&mut self, credentials: &Arc<Credentials>, changed: bool) -> News {
+    fn news(&mut self, credentials: &Arc<Credentials>, changed: bool) -> WriteOutcome {
         if !self.credentials.as_ref().is_some_and(|before| Arc::ptr_eq(before, credentials)) {
             *self = Self { credentials: Some(Arc::clone(credentials)), put_back: 0 };
         } else if changed {
@@ -138,10 +138,10 @@ impl Ours {
         }
         // Once is by hand or from a backup, twice a program's doing; told once a renewal.
         match (changed, self.put_back) {
-            (true, 0) => News::Written,
-            (true, 1) => News::PutBack,
-            (true, 2) => News::Contended,
-            _ => News::None,
+            (true, 0) => WriteOutcome::Written,
+            (true, 1) => WriteOutcome::PutBack,
+            (true, 2) => WriteOutcome::Contended,
+            _ => WriteOutcome::None,
         }
     }
 }
@@ -183,21 +183,34 @@ mod tests {
             rig.handle.snapshot().credentials.unwrap()
         };
         let (file, theirs) = (rig.file("a"), credentials("ASIA9"));
-        let (mut ours, mut others) = (Ours::default(), Ours::default());
+        let (mut last, mut others) = (LastWrite::default(), LastWrite::default());
 
         for renewed in [credentials("ASIA1"), credentials("ASIA2")] {
             let mut told = Vec::new();
             for _ in 0..5 {
-                told.push(write(&file, &renewed, &mut ours).await.unwrap());
-                assert_eq!(write(&file, &renewed, &mut ours).await.unwrap(), News::None, "nobody was there");
+                told.push(write(&file, &renewed, &mut last).await.unwrap());
+                assert_eq!(
+                    write(&file, &renewed, &mut last).await.unwrap(),
+                    WriteOutcome::None,
+                    "nobody was there"
+                );
                 write(&file, &theirs, &mut others).await.unwrap();
             }
-            assert_eq!(told, [News::Written, News::PutBack, News::Contended, News::None, News::None]);
+            assert_eq!(
+                told,
+                [
+                    WriteOutcome::Written,
+                    WriteOutcome::PutBack,
+                    WriteOutcome::Contended,
+                    WriteOutcome::None,
+                    WriteOutcome::None
+                ]
+            );
         }
         // What is found there needs no writing, and is kept all the same.
-        let mut successor = Ours::default();
-        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::None);
+        let mut successor = LastWrite::default();
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), WriteOutcome::None);
         fs_err::remove_file(&file.path).unwrap();
-        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::PutBack);
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), WriteOutcome::PutBack);
     }
 }

@@ -17,7 +17,7 @@ use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
 /// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has none.
-pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
+pub fn identity(session: &config::SessionSettings) -> Option<Arc<identity::Current>> {
     let source = session.identity()?.clone();
     Some(Arc::new(identity::Current::new(&session.name, source)))
 }
@@ -25,7 +25,7 @@ pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
 /// What makes a session's credentials; `identity` is [`identity()`] of the same session, and `held` the end of the
 /// credentials that it holds already.
 pub fn issuer(
-    session: &config::Session,
+    session: &config::SessionSettings,
     identity: Option<Arc<identity::Current>>,
     transport: Arc<dyn Transport>,
     clock: &Clock,
@@ -34,10 +34,10 @@ pub fn issuer(
     // One for all calls: what one reply says of the local clock holds for the next.
     let caller = Caller::new(transport, clock.clone());
     let first = match &session.source {
-        config::Source::RolesAnywhere(source) => {
+        config::CredentialSource::RolesAnywhere(source) => {
             roles_anywhere(session, source, identity, &caller, (clock, held))
         }
-        config::Source::AccessKeys(source) => {
+        config::CredentialSource::AccessKeys(source) => {
             Arc::new(AccessKeySession::new(source.keys.clone(), exchange(session, source), caller.clone()))
         }
     };
@@ -48,7 +48,7 @@ pub fn issuer(
 }
 
 /// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
-fn exchange(session: &config::Session, source: &config::AccessKeySource) -> Exchange {
+fn exchange(session: &config::SessionSettings, source: &config::AccessKeySource) -> Exchange {
     if source.get_session_token && session.chain.is_empty() {
         return Exchange::SessionToken { duration: source.duration, sts: session.sts.clone() };
     }
@@ -56,7 +56,7 @@ fn exchange(session: &config::Session, source: &config::AccessKeySource) -> Exch
 }
 
 fn roles_anywhere(
-    session: &config::Session,
+    session: &config::SessionSettings,
     source: &config::CertificateSource,
     identity: Option<Arc<identity::Current>>,
     caller: &Caller,

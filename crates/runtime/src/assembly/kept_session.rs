@@ -44,7 +44,11 @@ impl KeptSession {
     ///
     /// # Errors
     /// When the authorities or the proxy of the settings cannot be used.
-    pub fn start(settings: &Settings, session: &config::Session, seams: &Seams) -> Result<Self, Error> {
+    pub fn start(
+        settings: &Settings,
+        session: &config::SessionSettings,
+        seams: &Seams,
+    ) -> Result<Self, Error> {
         let transport = super::transport(settings, seams)?;
         let beginning = Beginning {
             snapshot: Snapshot::first(seams.clock.moment()),
@@ -56,7 +60,7 @@ impl KeptSession {
 
     /// Keeps `session`, which goes on from `beginning` and calls AWS by `transport`.
     pub fn resume(
-        session: &config::Session,
+        session: &config::SessionSettings,
         beginning: Beginning,
         transport: Arc<dyn Transport>,
         seams: &Seams,
@@ -99,7 +103,7 @@ impl KeptSession {
 /// Watches the files of what `session` signs with, `identity` if that is a certificate: notifies `changed` when something
 /// else is there, and logs certificates that are about to end. Goes on until dropped.
 pub async fn watch(
-    session: &config::Session,
+    session: &config::SessionSettings,
     identity: Option<&Arc<identity::Current>>,
     seams: &Seams,
     changed: Arc<Notify>,
@@ -111,7 +115,7 @@ pub async fn watch(
 
 /// Looks after the files of what the session signs with; `None` where it has no files.
 fn watcher(
-    settings: &config::Session,
+    settings: &config::SessionSettings,
     identity: Option<&Arc<identity::Current>>,
     seams: &Seams,
     changed: Arc<Notify>,
@@ -121,11 +125,11 @@ fn watcher(
         (_, Some(identity)) => {
             Some(Watcher::new(Arc::<identity::Current>::clone(identity), clock, changed, watches))
         }
-        (config::Source::AccessKeys(source), None) => {
+        (config::CredentialSource::AccessKeys(source), None) => {
             source.keys.path()?;
             let keys = WatchedKeys::new(&settings.name, source.keys.clone());
             Some(Watcher::new(Arc::new(keys), clock, changed, watches))
         }
-        (config::Source::RolesAnywhere(_), None) => None,
+        (config::CredentialSource::RolesAnywhere(_), None) => None,
     }
 }

@@ -10,7 +10,7 @@ use anchord_session::Policy;
 /// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files
 /// and keys together. Where the settings give a call no limit, the attempt has one all the same: a server that stays
 /// silent must not hold a session for ever.
-pub fn policy(settings: &Settings, session: &config::Session) -> Policy {
+pub fn policy(settings: &Settings, session: &config::SessionSettings) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     const UNLIMITED_CALL: Duration = Duration::from_secs(120);
     let upstream = &settings.upstream;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client;
-use crate::client::Asked;
-use crate::client::Place;
+use crate::client::DaemonAnswer;
+use crate::client::DaemonSocket;
 use crate::client::Question;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
@@ -16,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A daemon that answers.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningDaemon {
     /// Where it was asked.
     pub socket: PathBuf,
     /// What it answered.
     pub status: StatusDocument,
 }
 
-impl Running {
+impl RunningDaemon {
     /// Whether it holds a session of this name.
     pub fn holds(&self, session: &str) -> bool {
         self.status.sessions.iter().any(|held| held.name == session)
@@ -31,24 +31,24 @@ impl Running {
 
     /// Refuses where its session is another than the one that `settings` describe.
     pub async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
-        let mut places = client::places(settings);
-        places.retain(|place| place.path == self.socket);
-        match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
-            Asked::Answered(_) => Ok(()),
-            Asked::Refused(failure)
-            | Asked::Unknown(failure)
-            | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => Err(failure),
-            Asked::NoDaemon => Err(client::nobody(&places)),
+        let mut sockets = client::sockets(settings);
+        sockets.retain(|socket| socket.path == self.socket);
+        match client::ask_for(session, Question::Settings, (settings, &sockets), PATIENCE).await {
+            DaemonAnswer::Answered(_) => Ok(()),
+            DaemonAnswer::Refused(failure)
+            | DaemonAnswer::Unknown(failure)
+            | DaemonAnswer::Differs(failure)
+            | DaemonAnswer::Forbidden(failure) => Err(failure),
+            DaemonAnswer::NoDaemon => Err(client::no_daemon(&sockets)),
         }
     }
 }
 
 /// The first daemon that has `session`, else the first that answers; `None` where there is none.
-pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
+pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<RunningDaemon>, Failure> {
     let mut first = None;
-    for place in client::places(settings) {
-        let Some(running) = ask(place).await? else { continue };
+    for socket in client::sockets(settings) {
+        let Some(running) = ask(socket).await? else { continue };
         if session.is_none_or(|session| running.holds(session)) {
             return Ok(Some(running));
         }
@@ -58,7 +58,7 @@ pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<R
 }
 
 /// The session that is meant, if the daemon has it.
-pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
+pub fn which(running: &RunningDaemon, named: Option<String>) -> Result<String, Failure> {
     let known =
         || running.status.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
     let hint = || match running.status.sessions.as_slice() {
@@ -80,15 +80,17 @@ pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure
     }
 }
 
-async fn ask(place: Place) -> Result<Option<Running>, Failure> {
-    let places = [place];
-    let body = match client::ask(&places, "/v1/status", PATIENCE).await {
-        Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => return Err(failure),
-        Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
+async fn ask(socket: DaemonSocket) -> Result<Option<RunningDaemon>, Failure> {
+    let sockets = [socket];
+    let body = match client::ask(&sockets, "/v1/status", PATIENCE).await {
+        DaemonAnswer::Answered(body) => body,
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => return Err(failure),
+        DaemonAnswer::Unknown(_) | DaemonAnswer::NoDaemon => return Ok(None),
     };
-    let [place] = places;
-    Ok(Some(Running { socket: place.path, status: read(body.expose())? }))
+    let [socket] = sockets;
+    Ok(Some(RunningDaemon { socket: socket.path, status: read(body.expose())? }))
 }
 
 /// The status in an answer.

@@ -20,13 +20,13 @@ use anchord_core::failure::ErrorChain;
 
 /// The addresses that are waited for.
 #[derive(Debug)]
-pub(super) struct Missing {
-    waiting: Vec<Address>,
+pub(super) struct MissingAddresses {
+    waiting: Vec<MissingAddress>,
     looks: Interval,
 }
 
 #[derive(Debug)]
-struct Address {
+struct MissingAddress {
     address: SocketAddr,
     /// Why it cannot be listened on, now that it is there.
     trouble: Option<String>,
@@ -34,7 +34,7 @@ struct Address {
 
 /// What a look finds.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum AddressChange {
     /// An address has appeared.
     Appeared(Appeared),
     /// An address is there and cannot be listened on for another reason than before; without one it has gone again.
@@ -53,7 +53,7 @@ pub(super) struct Appeared {
 ///
 /// # Errors
 /// When one of them cannot be had for another reason than that it is not there.
-pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Missing), Error> {
+pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     let mut waiting = Vec::new();
     for &address in addresses {
@@ -69,7 +69,7 @@ pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>
             Err(error) => return Err(error),
         }
     }
-    Ok((listeners, Missing::new(waiting)))
+    Ok((listeners, MissingAddresses::new(waiting)))
 }
 
 /// The kernel's words for an address, an address family or an interface that is not there.
@@ -79,9 +79,10 @@ fn is_missing(error: &io::Error) -> bool {
     missing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-impl Missing {
+impl MissingAddresses {
     pub(super) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let waiting = addresses.into_iter().map(|address| Address { address, trouble: None }).collect();
+        let waiting =
+            addresses.into_iter().map(|address| MissingAddress { address, trouble: None }).collect();
         let mut looks = tokio::time::interval(LOOK_AGAIN);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
@@ -93,7 +94,7 @@ impl Missing {
     }
 
     /// The next change. Cancel-safe.
-    pub(super) async fn next(&mut self) -> News {
+    pub(super) async fn next(&mut self) -> AddressChange {
         loop {
             if self.waiting.is_empty() {
                 std::future::pending::<()>().await;
@@ -106,14 +107,14 @@ impl Missing {
     }
 
     /// Tries each until there is something to tell.
-    async fn look(&mut self) -> Option<News> {
+    async fn look(&mut self) -> Option<AddressChange> {
         for index in 0..self.waiting.len() {
             let waiting = &mut self.waiting[index];
             let address = waiting.address;
             let trouble = match sockets::tcp(address).await {
                 Ok(listener) => {
                     self.waiting.remove(index);
-                    return Some(News::Appeared(Appeared { address, listener }));
+                    return Some(AddressChange::Appeared(Appeared { address, listener }));
                 }
                 Err(Error::Tcp { source, .. }) if is_missing(&source) => None,
                 Err(Error::Tcp { source, .. }) => Some(source.to_string()),
@@ -129,7 +130,7 @@ impl Missing {
                 );
             }
             waiting.trouble.clone_from(&trouble);
-            return Some(News::Trouble(address, trouble));
+            return Some(AddressChange::Trouble(address, trouble));
         }
         None
     }
@@ -147,8 +148,8 @@ mod tests {
     /// Reserved for documentation (RFC 5737): no host has it.
     const NOWHERE: &str = "192.0.2.7:0";
 
-    fn appeared(news: News) -> Appeared {
-        let News::Appeared(appeared) = news else { panic!("{news:?}") };
+    fn appeared(news: AddressChange) -> Appeared {
+        let AddressChange::Appeared(appeared) = news else { panic!("{news:?}") };
         appeared
     }
 
@@ -175,7 +176,7 @@ mod tests {
     async fn an_address_that_appears_is_listened_on_at_the_next_look() {
         // This host has the second one, as if it had come after the start.
         let addresses: [SocketAddr; 2] = [NOWHERE, "127.0.0.1:0"].map(|text| text.parse().unwrap());
-        let mut missing = Missing::new(addresses);
+        let mut missing = MissingAddresses::new(addresses);
         assert!(missing.next().now_or_never().is_none(), "not before its time");
 
         let started = tokio::time::Instant::now();
@@ -188,7 +189,7 @@ mod tests {
     /// Other work of the daemon interrupts the wait again and again.
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_interrupted_goes_on_where_it_was() {
-        let mut missing = Missing::new(["127.0.0.1:0".parse().unwrap()]);
+        let mut missing = MissingAddresses::new(["127.0.0.1:0".parse().unwrap()]);
         for _ in 0..4 {
             let second = Duration::from_secs(1);
             assert!(tokio::time::timeout(second, missing.next()).await.is_err());
@@ -201,9 +202,11 @@ mod tests {
     async fn an_address_that_appears_with_its_port_in_use_is_tried_again() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let mut missing = Missing::new([address]);
+        let mut missing = MissingAddresses::new([address]);
 
-        let News::Trouble(troubled, Some(why)) = missing.next().await else { panic!("the port is in use") };
+        let AddressChange::Trouble(troubled, Some(why)) = missing.next().await else {
+            panic!("the port is in use")
+        };
         assert!(troubled == address && why.contains("in use"), "{why}");
         let again = tokio::time::timeout(LOOK_AGAIN * 3, missing.next()).await;
         assert!(again.is_err(), "it is told once: {again:?}");

@@ -15,15 +15,15 @@ use super::Daemon;
 use super::Error;
 use super::Passed;
 use super::addresses;
-use super::addresses::Missing;
+use super::addresses::MissingAddresses;
 use super::credentials_files;
-use super::engine::Engine;
-use super::engine::Routes;
 use super::front_ends::Bound;
 use super::front_ends::front_ends;
-use super::premises::Premises;
-use super::roster;
-use super::roster::Workshop;
+use super::reloadable::Reloadable;
+use super::reloadable::Routes;
+use super::restorer::Restorer;
+use super::running_sessions;
+use super::running_sessions::Dependencies;
 use super::runtime_directory::RuntimeDirectory;
 use super::runtime_directory::make_runtime_directory;
 use super::secrets::Secrets;
@@ -50,7 +50,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let (listeners, missing) = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Asked from the socket itself: systemd's need not be where the settings would have it.
-    let socket = unix_listeners.first().and_then(sockets::Listener::path);
+    let socket = unix_listeners.first().and_then(sockets::UnixSocketListener::path);
     let waiting = missing.addresses().into_iter().map(|address| (address, None)).collect();
     let bound = Bound { http, waiting, socket };
 
@@ -63,35 +63,35 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, directory.path());
     let left = state::read(&mut store, &seams.clock);
-    let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
+    let (key, saved) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
     let secrets = Secrets::load(settings, seams, directory.is_there(), key)?;
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
-    let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
+    let running = running_sessions::first(settings, saved, Dependencies { seams, transport: &shared });
 
-    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets, None)?);
+    let routes = Routes::new(front_ends(settings, seams, &running, &bound, &secrets, None)?);
     let tcp = listeners.into_iter();
     let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
     let unix = unix_listeners.into_iter();
     let unix = unix.map(|listener| Server::new("socket", listener, routes.unix.subscribe())).collect();
-    let files = credentials_files::followed(&settings.credentials_files, &roster);
-    let engine = Engine {
+    let files = credentials_files::followed(&settings.credentials_files, &running);
+    let reloadable = Reloadable {
         settings: settings.clone(),
         seams: seams.clone(),
         bound,
         transport,
-        roster: watch::Sender::new(roster),
+        running: watch::Sender::new(running),
         credentials_files: watch::Sender::new(files),
         routes,
         secrets: watch::Sender::new(Arc::new(secrets)),
         directory: Arc::clone(&directory),
     };
-    Ok(Daemon::new(engine, (tcp, missing), unix, store, Premises::new(directory, socket_file)))
+    Ok(Daemon::new(reloadable, (tcp, missing), unix, store, Restorer::new(directory, socket_file)))
 }
 
 async fn tcp_listeners(
     settings: &Settings,
     passed: Vec<std::net::TcpListener>,
-) -> Result<(Vec<TcpListener>, Missing), Error> {
+) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
@@ -100,7 +100,7 @@ async fn tcp_listeners(
     if listeners.is_empty() && (settings.imds.is_some() || settings.container) {
         return Ok(addresses::listen(&settings.listen).await?);
     }
-    Ok((listeners, Missing::new([])))
+    Ok((listeners, MissingAddresses::new([])))
 }
 
 /// Whether there is a runtime directory to write to. The Unix socket and the bearers of container clients need one; IMDS
@@ -129,12 +129,12 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
 async fn unix_listeners(
     settings: &Settings,
     passed: Vec<std::os::unix::net::UnixListener>,
-) -> Result<(Vec<sockets::Listener>, Option<SocketFile>), Error> {
+) -> Result<(Vec<sockets::UnixSocketListener>, Option<SocketFile>), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
         let listener = UnixListener::from_std(listener).map_err(Error::Passed)?;
-        listeners.push(sockets::Listener::passed(listener));
+        listeners.push(sockets::UnixSocketListener::passed(listener));
     }
     let Some(socket) = settings.socket.as_ref().filter(|_| listeners.is_empty()) else {
         return Ok((listeners, None));

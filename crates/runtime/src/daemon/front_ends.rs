@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use tracing::info;
 
 use super::Error;
-use super::roster;
-use super::roster::Roster;
+use super::running_sessions;
+use super::running_sessions::RunningSessions;
 use super::secrets::Secrets;
 use super::secrets::token_file;
 use crate::assembly::Seams;
@@ -56,12 +56,12 @@ pub(super) struct FrontEnds {
 pub(super) fn front_ends(
     settings: &Settings,
     seams: &Seams,
-    roster: &Roster,
+    running: &RunningSessions,
     bound: &Bound,
     secrets: &Secrets,
     before: Option<&Imds>,
 ) -> Result<FrontEnds, Error> {
-    let sessions = roster::sessions(roster);
+    let sessions = running_sessions::handles(running);
     let door = Door::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(session, key)| imds_frontend(settings, seams, &sessions, session, key));
@@ -72,7 +72,7 @@ pub(super) fn front_ends(
     };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners(bound));
-    socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));
+    socket = socket.with_backgrounds(backgrounds(running, seams.clock.clone()));
     for session in &settings.sessions {
         let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
         socket = socket.with_settings(&session.name, facts);
@@ -98,15 +98,18 @@ fn listeners(bound: &Bound) -> ListenerStatus {
     }
 }
 
-/// What stands behind each session of `roster`. It must not hold the roster: the tasks of sessions end with it.
-fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + Send + Sync + 'static {
+/// What stands behind each session of `running`. It must not hold the running: the tasks of sessions end with it.
+fn backgrounds(
+    running: &RunningSessions,
+    clock: Clock,
+) -> impl Fn(usize) -> Background + Send + Sync + 'static {
     let mut behind = Vec::new();
-    for member in roster.iter() {
-        let settings = member.settings();
+    for session in running.iter() {
+        let settings = session.settings();
         let role_arn = settings.role().map(|role| role.as_str().to_owned());
         let region = Some(settings.region.as_str().to_owned());
         let background = Background { role_arn, region, ..Background::default() };
-        behind.push((background, member.identity().cloned()));
+        behind.push((background, session.identity().cloned()));
     }
     move |number| match behind.get(number) {
         None => Background::default(),

@@ -15,12 +15,12 @@ use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
-use super::roster::Member;
-use super::roster::Roster;
+use super::running_sessions::RunningSession;
+use super::running_sessions::RunningSessions;
 use super::secrets::Secrets;
-use super::state::Id;
-use super::state::Kept;
-use super::state::State;
+use super::state::RenewalId;
+use super::state::SavedSession;
+use super::state::SavedState;
 use super::state::Store;
 use anchord_core::clock::Clock;
 use anchord_core::event;
@@ -29,15 +29,12 @@ use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Snapshot;
 
-/// What seals the IMDS tokens; `None` while there is no IMDS.
-type TokenKey = Option<Secret<[u8; 32]>>;
-
 /// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
 /// the sender of `ending` is gone.
 pub(super) async fn keep(
     store: Store,
     mut secrets: watch::Receiver<Arc<Secrets>>,
-    mut rosters: watch::Receiver<Roster>,
+    mut running: watch::Receiver<RunningSessions>,
     made_anew: Arc<Notify>,
     mut ending: oneshot::Receiver<()>,
     clock: Clock,
@@ -49,20 +46,20 @@ pub(super) async fn keep(
     // Beside a file there is the key's own, which may be removed to end all tokens.
     let keeps_token_key = matches!(store, Store::Descriptors { .. });
     let dated_by = clock.clone();
-    let write = move |state: &State| store.write(&state.encode(&dated_by)).map_err(Failure::from);
-    let mut writer = Writer::new(Arc::new(write), clock);
+    let write = move |state: &SavedState| store.write(&state.encode(&dated_by)).map_err(Failure::from);
+    let mut writer = StateWriter::new(Arc::new(write), clock);
     loop {
-        let members = rosters.borrow_and_update().clone();
-        let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
+        let sessions = running.borrow_and_update().clone();
+        let watched = sessions.iter().map(|session| (Arc::clone(session), session.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
             let token_key = secrets.borrow_and_update().token_key.clone().filter(|_| keeps_token_key);
-            writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
+            writer.save(token_key, watched.iter_mut().flat_map(saved).collect()).await;
             if ending.is_terminated() {
                 return;
             }
             tokio::select! {
-                reloaded = rosters.changed() => match reloaded {
+                reloaded = running.changed() => match reloaded {
                     Ok(()) => break,
                     Err(_) => return,
                 },
@@ -71,7 +68,7 @@ pub(super) async fn keep(
                 }
                 _ = &mut ending => {}
                 Ok(()) = secrets.changed() => {}
-                () = made_anew.notified() => writer.saved = Saved::default(),
+                () = made_anew.notified() => writer.last_written = LastWritten::default(),
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
@@ -88,51 +85,51 @@ fn pause(sessions: usize) -> Duration {
 /// A full file system may have room again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
-type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
+type WatchedSession = (Arc<RunningSession>, watch::Receiver<Snapshot>);
 
 /// What there is to keep of a session: its own credentials first, then what other settings made.
-fn kept((member, seen): &mut Watched) -> Vec<Kept> {
-    let own = member.own(&seen.borrow_and_update());
-    own.into_iter().chain(member.aside().iter().cloned()).collect()
+fn saved((session, seen): &mut WatchedSession) -> Vec<SavedSession> {
+    let own = session.own(&seen.borrow_and_update());
+    own.into_iter().chain(session.superseded().iter().cloned()).collect()
 }
 
-async fn any_change(watched: &mut [Watched]) {
+async fn any_change(watched: &mut [WatchedSession]) {
     let changes: Vec<Pin<Box<_>>> =
         watched.iter_mut().map(|(_, seen)| Box::pin(async { seen.changed().await.is_ok() })).collect();
     if changes.is_empty() || !select_all(changes).await.0 {
-        // Nobody publishes any more; only another roster brings news.
+        // Nobody publishes any more; only another running brings news.
         std::future::pending::<()>().await;
     }
 }
 
-/// Puts a state where it is kept; may block.
-type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
+/// Puts a state where it is saved; may block.
+type WriteState = Arc<dyn Fn(&SavedState) -> Result<(), Failure> + Send + Sync>;
 
 /// What was written last, by which a state is recognized.
-type Saved = (TokenKey, Vec<Id>);
+type LastWritten = (Option<Secret<[u8; 32]>>, Vec<RenewalId>);
 
-struct Writer {
-    write: Write,
+struct StateWriter {
+    write: WriteState,
     clock: Clock,
-    saved: Saved,
+    last_written: LastWritten,
     /// Whether the last write failed: that is reported once, and tried again even if nothing changes.
     failing: bool,
     /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
     hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
-impl Writer {
-    fn new(write: Write, clock: Clock) -> Self {
-        Self { write, clock, saved: Saved::default(), failing: false, hanging: None }
+impl StateWriter {
+    fn new(write: WriteState, clock: Clock) -> Self {
+        Self { write, clock, last_written: LastWritten::default(), failing: false, hanging: None }
     }
 
     /// Writes `token_key` and `sessions` unless that has been done.
-    async fn save(&mut self, token_key: TokenKey, sessions: Vec<Kept>) {
-        let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
-        if (&token_key, &ids) == (&self.saved.0, &self.saved.1) {
+    async fn save(&mut self, token_key: Option<Secret<[u8; 32]>>, sessions: Vec<SavedSession>) {
+        let ids: Vec<_> = sessions.iter().map(SavedSession::id).collect();
+        if (&token_key, &ids) == (&self.last_written.0, &self.last_written.1) {
             return;
         }
-        let state = State { saved: self.clock.moment(), token_key: token_key.clone(), sessions };
+        let state = SavedState { saved_at: self.clock.moment(), token_key: token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
                 debug!(
@@ -140,7 +137,7 @@ impl Writer {
                     sessions = ids.len(),
                     "Credentials are kept for a successor"
                 );
-                (self.saved, self.failing) = ((token_key, ids), false);
+                (self.last_written, self.failing) = ((token_key, ids), false);
             }
             Err(failure) if !self.failing => {
                 let (error, hint) = (failure.message(), failure.hint());
@@ -155,7 +152,7 @@ impl Writer {
     }
 
     /// Files and systemd's socket may block.
-    async fn write(&mut self, state: State) -> Result<(), Failure> {
+    async fn write(&mut self, state: SavedState) -> Result<(), Failure> {
         let hangs = || Failure::of(Reason::Busy, format!("it was not written within {WRITING:?}"), None);
         if let Some(hanging) = self.hanging.take() {
             // What it wrote is older than `state`, so its outcome does not matter.
@@ -192,7 +189,7 @@ mod tests {
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
 
-    fn kept(id: &str) -> Kept {
+    fn saved(id: &str) -> SavedSession {
         let now = time::macros::datetime!(2026-03-11 12:00:00 UTC);
         let keys = Keys {
             access_key_id: id.into(),
@@ -202,7 +199,7 @@ mod tests {
         let obtained = Moment { wall: now, up: time::Duration::HOUR };
         let credentials = Credentials::new(keys, obtained, now + time::Duration::HOUR, None).unwrap();
         let credentials = Arc::new(credentials);
-        Kept { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
+        SavedSession { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +208,7 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let counted = Arc::clone(&begun);
-        let write = move |_: &State| {
+        let write = move |_: &SavedState| {
             // The first hangs until it is released.
             if counted.fetch_add(1, Ordering::SeqCst) == 0 {
                 _ = held.lock().unwrap().recv();
@@ -219,15 +216,15 @@ mod tests {
             Ok(())
         };
         let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
-        let mut writer = Writer::new(Arc::new(write), clock);
+        let mut writer = StateWriter::new(Arc::new(write), clock);
         let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
 
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
-            tokio::join!(writer.save(None, vec![kept(id)]), too_long());
+            tokio::join!(writer.save(None, vec![saved(id)]), too_long());
             assert!(writer.failing);
         }
         release.send(()).unwrap();
-        writer.save(None, vec![kept("ASIA3")]).await;
+        writer.save(None, vec![saved("ASIA3")]).await;
 
         let begun = begun.load(Ordering::SeqCst);
         assert_eq!(

@@ -18,18 +18,18 @@ use tracing::warn;
 
 use super::Bound;
 use super::Error;
+use super::addresses::AddressChange;
 use super::addresses::Appeared;
-use super::addresses::Missing;
-use super::addresses::News;
+use super::addresses::MissingAddresses;
 use super::credentials_files;
-use super::engine::Applied;
-use super::engine::Engine;
-use super::engine::Preparation;
-use super::engine::Prepared;
 use super::handover;
-use super::premises::Premises;
-use super::roster;
-use super::roster::Roster;
+use super::reloadable::Applied;
+use super::reloadable::Preparation;
+use super::reloadable::Prepared;
+use super::reloadable::Reloadable;
+use super::restorer::Restorer;
+use super::running_sessions;
+use super::running_sessions::RunningSessions;
 use super::sockets;
 use super::state::Store;
 use super::systemd;
@@ -45,13 +45,13 @@ use anchord_session::Sessions;
 
 /// A daemon whose listeners are bound and whose sessions have started.
 pub struct Daemon {
-    engine: Engine,
+    reloadable: Reloadable,
     tcp: Vec<Server<TcpListener>>,
-    missing: Missing,
-    unix: Vec<Server<sockets::Listener>>,
+    missing: MissingAddresses,
+    unix: Vec<Server<sockets::UnixSocketListener>>,
     store: Store,
     reload: Option<Reload>,
-    premises: Premises,
+    restorer: Restorer,
 }
 
 /// How a running daemon comes to new settings.
@@ -72,13 +72,13 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 
 impl Daemon {
     pub(super) fn new(
-        engine: Engine,
-        (tcp, missing): (Vec<Server<TcpListener>>, Missing),
-        unix: Vec<Server<sockets::Listener>>,
+        reloadable: Reloadable,
+        (tcp, missing): (Vec<Server<TcpListener>>, MissingAddresses),
+        unix: Vec<Server<sockets::UnixSocketListener>>,
         store: Store,
-        premises: Premises,
+        restorer: Restorer,
     ) -> Self {
-        Self { engine, tcp, missing, unix, store, reload: None, premises }
+        Self { reloadable, tcp, missing, unix, store, reload: None, restorer }
     }
 
     /// The same daemon, which reads its settings again when asked.
@@ -89,19 +89,19 @@ impl Daemon {
 
     /// Where the daemon can be reached.
     pub fn bound(&self) -> &Bound {
-        &self.engine.bound
+        &self.reloadable.bound
     }
 
     /// The sessions.
     pub fn sessions(&self) -> Sessions {
-        roster::sessions(&self.engine.roster.borrow())
+        running_sessions::handles(&self.reloadable.running.borrow())
     }
 
     /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
     /// is a bug, and better told by an exit than by silence.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { mut engine, tcp, mut missing, unix, store, mut reload, premises } = self;
-        announce(&engine.bound);
+        let Self { mut reloadable, tcp, mut missing, unix, store, mut reload, restorer } = self;
+        announce(&reloadable.bound);
         let (stopping, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         for server in tcp {
@@ -113,13 +113,17 @@ impl Daemon {
         let look_now = Arc::new(Notify::new());
         // Dropped on return, which ends what it holds.
         let mut background = JoinSet::new();
-        background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
+        background.spawn(restorer.keep(
+            stopped.clone(),
+            Arc::clone(&look_now),
+            reloadable.secrets.subscribe(),
+        ));
         let (end, ending) = oneshot::channel();
-        let keeper = keeper(store, &engine, ending);
-        let files = engine.credentials_files.subscribe();
-        background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
+        let keeper = keeper(store, &reloadable, ending);
+        let files = reloadable.credentials_files.subscribe();
+        background.spawn(credentials_files::keep(files, reloadable.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
-        background.spawn(tell_systemd(engine.roster.subscribe(), say_ready));
+        background.spawn(tell_systemd(reloadable.running.subscribe(), say_ready));
 
         let mut stop = std::pin::pin!(stop);
         let mut is_ready = false;
@@ -133,9 +137,9 @@ impl Daemon {
                 read = asked(&mut reload), if is_ready && reading.is_none() => {
                     systemd::reloading();
                     look_now.notify_one();
-                    reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
+                    reading = Some(Box::pin(read_new_settings(read, reloadable.preparation())));
                 }
-                news = missing.next() => match take_note(&mut engine, news) {
+                news = missing.next() => match take_note(&mut reloadable, news) {
                     Ok(Some(server)) => _ = servers.spawn(server.run(stopped.clone())),
                     Ok(None) => {}
                     Err(error) => tell_unserved(&error),
@@ -143,12 +147,12 @@ impl Daemon {
                 prepared = next(&mut reading) => {
                     reading = None;
                     let applied = prepared.and_then(|prepared| {
-                        engine.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
+                        reloadable.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
                     });
                     if let (Ok(_), Some(reload)) = (&applied, &mut reload) {
-                        (reload.taken)(&engine.settings);
+                        (reload.taken)(&reloadable.settings);
                     }
-                    tell(&applied, &status(&engine.roster.borrow()));
+                    tell(&applied, &status(&reloadable.running.borrow()));
                 }
             }
         };
@@ -172,14 +176,16 @@ fn announce(bound: &Bound) {
 }
 
 /// Serves an address that has appeared as the others, or shows why it cannot.
-fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListener>>, Error> {
+fn take_note(reloadable: &mut Reloadable, news: AddressChange) -> Result<Option<Server<TcpListener>>, Error> {
     let Appeared { address, listener } = match news {
-        News::Appeared(appeared) => appeared,
-        News::Trouble(address, trouble) => return engine.note_trouble(address, trouble).map(|()| None),
+        AddressChange::Appeared(appeared) => appeared,
+        AddressChange::Trouble(address, trouble) => {
+            return reloadable.note_trouble(address, trouble).map(|()| None);
+        }
     };
-    engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
+    reloadable.add_listener(address, listener.local_addr().unwrap_or(address))?;
     info!(event = event::LISTENER_ADDRESS_APPEARED, %address, "The address has appeared; listening on it");
-    Ok(Some(Server::new("http", listener, engine.routes.tcp.subscribe())))
+    Ok(Some(Server::new("http", listener, reloadable.routes.tcp.subscribe())))
 }
 
 fn tell_unserved(error: &Error) {
@@ -188,10 +194,10 @@ fn tell_unserved(error: &Error) {
 }
 
 /// What keeps state for a successor, until a last time when the sender of `ending` is gone.
-fn keeper(store: Store, engine: &Engine, ending: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
-    let (made_anew, clock) = (engine.directory.made_anew(), engine.seams.clock.clone());
-    tokio::spawn(handover::keep(store, secrets, roster, made_anew, ending, clock))
+fn keeper(store: Store, reloadable: &Reloadable, ending: oneshot::Receiver<()>) -> JoinHandle<()> {
+    let (secrets, running) = (reloadable.secrets.subscribe(), reloadable.running.subscribe());
+    let (made_anew, clock) = (reloadable.directory.made_anew(), reloadable.seams.clock.clone());
+    tokio::spawn(handover::keep(store, secrets, running, made_anew, ending, clock))
 }
 
 /// Lets `keeper` write a last time.
@@ -202,10 +208,10 @@ async fn leave(mut keeper: JoinHandle<()>, end: oneshot::Sender<()>) {
     }
 }
 
-type Read = Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>;
+type ReadSettings = Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>;
 
 /// The reader of new settings, once somebody has asked for them.
-async fn asked(reload: &mut Option<Reload>) -> Read {
+async fn asked(reload: &mut Option<Reload>) -> ReadSettings {
     if let Some(reload) = reload
         && reload.asked.recv().await.is_some()
     {
@@ -227,7 +233,7 @@ async fn next<T>(reading: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>
 const READING: Duration = Duration::from_secs(10);
 
 /// New settings and what they name, or every mistake in them.
-async fn read_new_settings(read: Read, preparation: Preparation) -> Result<Prepared, Vec<String>> {
+async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Result<Prepared, Vec<String>> {
     let reading = tokio::task::spawn_blocking(move || match read() {
         Ok(settings) => preparation.prepare(settings).map_err(|error| vec![Failure::from(error).to_string()]),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
@@ -276,19 +282,19 @@ fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
     }
 }
 
-fn status(roster: &Roster) -> String {
-    let live = roster.iter().filter(|member| member.handle().snapshot().phase == Phase::Live).count();
-    format!("{live} of {} sessions have credentials", roster.len())
+fn status(running: &RunningSessions) -> String {
+    let live = running.iter().filter(|session| session.handle().snapshot().phase == Phase::Live).count();
+    format!("{live} of {} sessions have credentials", running.len())
 }
 
 /// READY once each session has credentials or a reason why not, then the watchdog's pulse.
-async fn tell_systemd(rosters: watch::Receiver<Roster>, ready: oneshot::Sender<()>) {
-    let first = rosters.borrow().clone();
-    let asked = first.iter().map(|member| member.handle().hand_out(Freshness::Full, READY_PATIENCE));
+async fn tell_systemd(running: watch::Receiver<RunningSessions>, ready: oneshot::Sender<()>) {
+    let first = running.borrow().clone();
+    let asked = first.iter().map(|session| session.handle().hand_out(Freshness::Full, READY_PATIENCE));
     let live = join_all(asked).await.into_iter().filter(Result::is_ok).count();
     info!(event = event::DAEMON_READY, live, sessions = first.len(), "Ready");
     drop(first);
-    systemd::ready(&status(&rosters.borrow()));
+    systemd::ready(&status(&running.borrow()));
     let _ = ready.send(());
     let Some(interval) = systemd::watchdog_interval() else { return };
     let mut pulse = tokio::time::interval(interval);

@@ -99,9 +99,9 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// The listener on a Unix socket, exchanged where its file had to be made again. Connections go on.
 #[derive(Clone, Debug)]
-pub(super) struct Listener(watch::Receiver<Arc<UnixListener>>);
+pub(super) struct UnixSocketListener(watch::Receiver<Arc<UnixListener>>);
 
-impl Listener {
+impl UnixSocketListener {
     /// One that is never exchanged.
     pub(super) fn passed(listener: UnixListener) -> Self {
         Self(watch::channel(Arc::new(listener)).1)
@@ -113,7 +113,7 @@ impl Listener {
     }
 }
 
-impl Listen for Listener {
+impl Listen for UnixSocketListener {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
@@ -131,13 +131,13 @@ impl Listen for Listener {
 /// A Unix socket of ours: the file goes when the value does.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    spot: Spot,
+    place: SocketPlace,
     listener: watch::Sender<Arc<UnixListener>>,
 }
 
 /// Where a socket is bound, and which file that has made.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct SocketPlace {
     path: PathBuf,
     mode: u32,
     /// Device and inode.
@@ -148,36 +148,36 @@ pub(super) struct Spot {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if file_at(&self.spot.path).is_ok_and(|there| there == self.spot.file) {
-            let _ = fs_err::remove_file(&self.spot.path);
+        if file_at(&self.place.path).is_ok_and(|there| there == self.place.file) {
+            let _ = fs_err::remove_file(&self.place.path);
         }
     }
 }
 
 /// Listens on `path` with `mode`, taking the place of a dead daemon's socket but never of a live one's.
-pub(super) async fn unix(path: &Path, mode: u32) -> Result<(Listener, SocketFile), Error> {
+pub(super) async fn unix(path: &Path, mode: u32) -> Result<(UnixSocketListener, SocketFile), Error> {
     let lock = Arc::new(lock_beside(path)?);
     clear_the_dead(path).await?;
-    let (listener, spot) = bind_at(path, mode, lock)?;
+    let (listener, place) = bind_at(path, mode, lock)?;
     let (listener, current) = watch::channel(Arc::new(in_runtime(listener, path)?));
-    Ok((Listener(current), SocketFile { spot, listener }))
+    Ok((UnixSocketListener(current), SocketFile { place, listener }))
 }
 
 impl SocketFile {
-    pub(super) fn spot(&self) -> &Spot {
-        &self.spot
+    pub(super) fn place(&self) -> &SocketPlace {
+        &self.place
     }
 
-    /// Listens on what [`Spot::bind_again`] has made.
-    pub(super) fn move_to(&mut self, listener: StdListener, spot: Spot) -> Result<(), Error> {
-        let listener = in_runtime(listener, &spot.path)?;
-        self.spot = spot;
+    /// Listens on what [`SocketPlace::bind_again`] has made.
+    pub(super) fn move_to(&mut self, listener: StdListener, place: SocketPlace) -> Result<(), Error> {
+        let listener = in_runtime(listener, &place.path)?;
+        self.place = place;
         self.listener.send_replace(Arc::new(listener));
         Ok(())
     }
 }
 
-impl Spot {
+impl SocketPlace {
     /// Binds again if the file was deleted; `None` if it is there. May block.
     ///
     /// # Errors
@@ -203,11 +203,11 @@ impl Spot {
     }
 }
 
-fn bind_at(path: &Path, mode: u32, lock: Arc<Lock>) -> Result<(StdListener, Spot), Error> {
+fn bind_at(path: &Path, mode: u32, lock: Arc<Lock>) -> Result<(StdListener, SocketPlace), Error> {
     let failed = |source| Error::Unix { path: path.into(), source };
     let listener = bind(path, mode).map_err(|error| failed(error.into()))?;
     let file = file_at(path).map_err(|error| failed(system_reason(&error)))?;
-    Ok((listener, Spot { path: path.into(), mode, file, lock }))
+    Ok((listener, SocketPlace { path: path.into(), mode, file, lock }))
 }
 
 fn in_runtime(listener: StdListener, path: &Path) -> Result<UnixListener, Error> {
@@ -297,12 +297,12 @@ mod tests {
     async fn a_socket_that_was_deleted_is_bound_again_and_clients_reach_it() {
         let (_folder, path) = folder();
         let (listener, mut file) = unix(&path, 0o660).await.unwrap();
-        assert!(file.spot().bind_again().unwrap().is_none(), "it is there");
+        assert!(file.place().bind_again().unwrap().is_none(), "it is there");
         let accepting = tokio::spawn(async move { Listen::accept(&listener).await });
         fs_err::remove_file(&path).unwrap();
 
-        let (again, spot) = file.spot().bind_again().unwrap().unwrap();
-        file.move_to(again, spot).unwrap();
+        let (again, place) = file.place().bind_again().unwrap().unwrap();
+        file.move_to(again, place).unwrap();
 
         UnixStream::connect(&path).await.unwrap();
         assert!(accepting.await.unwrap().is_ok());
@@ -319,8 +319,8 @@ mod tests {
         fs_err::remove_file(&path).unwrap();
         fs_err::remove_file(lock_path(&path)).unwrap();
 
-        let (again, spot) = file.spot().bind_again().unwrap().unwrap();
-        file.move_to(again, spot).unwrap();
+        let (again, place) = file.place().bind_again().unwrap().unwrap();
+        file.move_to(again, place).unwrap();
 
         assert!(matches!(unix(&path, 0o600).await, Err(Error::Taken { .. })));
     }
@@ -332,7 +332,7 @@ mod tests {
         fs_err::rename(&path, path.with_extension("moved")).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
 
-        assert!(matches!(file.spot().bind_again(), Err(Error::Displaced { .. })));
+        assert!(matches!(file.place().bind_again(), Err(Error::Displaced { .. })));
         drop(file);
 
         UnixStream::connect(&path).await.unwrap();
@@ -346,7 +346,7 @@ mod tests {
         fs_err::remove_file(lock_path(&path)).unwrap();
         let _other = lock_beside(&path).unwrap();
 
-        assert!(matches!(file.spot().bind_again(), Err(Error::Taken { .. })));
+        assert!(matches!(file.place().bind_again(), Err(Error::Taken { .. })));
         assert!(!path.exists());
     }
 

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::entry::Entry;
+use super::cache_entry::CacheEntry;
 use anchord_config::Environment;
 use anchord_config::Provenance;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::digest::sha256_hex;
@@ -50,7 +50,7 @@ impl Cache {
     /// no place of its own, and what another process was handed is another certificate and not a newer one.
     pub(super) fn of(
         settings: &Settings,
-        session: &Session,
+        session: &SessionSettings,
         environment: &Environment,
         identity: Option<String>,
     ) -> Option<Self> {
@@ -74,14 +74,14 @@ impl Cache {
         let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
         loop {
             let path = self.lock_path();
-            // Asked again and again: a thread that waited in the kernel would be there for good.
+            // DaemonAnswer again and again: a thread that waited in the kernel would be there for good.
             match tokio::task::spawn_blocking(move || lock(&path)).await {
-                Ok(Attempt::Held) if tokio::time::Instant::now() < gives_up_at => {
+                Ok(LockAttempt::Held) if tokio::time::Instant::now() < gives_up_at => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
-                Ok(Attempt::Held) => return Err(self.held_for_long()),
-                Ok(Attempt::Ours(lock)) => return Ok(Some(lock)),
-                Ok(Attempt::Impossible) | Err(_) => return Ok(None),
+                Ok(LockAttempt::Held) => return Err(self.held_for_long()),
+                Ok(LockAttempt::Ours(lock)) => return Ok(Some(lock)),
+                Ok(LockAttempt::Impossible) | Err(_) => return Ok(None),
             }
         }
     }
@@ -94,13 +94,13 @@ impl Cache {
     }
 
     /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with another identity.
-    pub(super) fn read(&self) -> Entry {
+    pub(super) fn read(&self) -> CacheEntry {
         let found = read(&self.file);
-        if found.is_with(self.identity.as_deref()) { found } else { Entry::default() }
+        if found.is_with(self.identity.as_deref()) { found } else { CacheEntry::default() }
     }
 
     /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
-    pub(super) fn write(&self, entry: &Entry) {
+    pub(super) fn write(&self, entry: &CacheEntry) {
         let bytes = entry.clone().with_identity(self.identity.as_deref()).encode();
         let _ = private_file::replace(&self.file, bytes.expose());
     }
@@ -134,7 +134,7 @@ impl Cache {
             return;
         }
         let lock_path = file.with_extension("lock");
-        let Attempt::Ours(_lock) = lock(&lock_path) else { return };
+        let LockAttempt::Ours(_lock) = lock(&lock_path) else { return };
         // Once more: it may have been renewed before the lock was ours.
         if is_over() {
             // Not being able to costs nothing but the room.
@@ -170,10 +170,10 @@ const OTHERS_ABANDONED_AFTER: time::Duration = time::Duration::DAY;
 
 /// Every setting that the credentials depend on, and the host. Conditions change no credentials, but whether they can be
 /// had: a failure is kept too.
-fn facts(settings: &Settings, session: &Session, host: &str) -> Vec<u8> {
-    let Provenance { session, way, conditions } = Provenance::of(session, &settings.upstream);
+fn facts(settings: &Settings, session: &SessionSettings, host: &str) -> Vec<u8> {
+    let Provenance { session, connection, conditions } = Provenance::of(session, &settings.upstream);
     let mut facts = vec![host.as_bytes().to_vec()];
-    for list in [session, way, conditions] {
+    for list in [session, connection, conditions] {
         // Where one list ends, another begins.
         facts.push(list.len().to_string().into_bytes());
         facts.extend(list);
@@ -181,31 +181,31 @@ fn facts(settings: &Settings, session: &Session, host: &str) -> Vec<u8> {
     facts.join(&0)
 }
 
-fn read(file: &Path) -> Entry {
+fn read(file: &Path) -> CacheEntry {
     let found = private_file::read(file, MAX_BYTES).ok().flatten();
-    found.and_then(|bytes| Entry::decode(&bytes).ok()).unwrap_or_default()
+    found.and_then(|bytes| CacheEntry::decode(&bytes).ok()).unwrap_or_default()
 }
 
 /// What came of trying to lock.
-enum Attempt {
+enum LockAttempt {
     Ours(Lock),
     Held,
     Impossible,
 }
 
-fn lock(path: &Path) -> Attempt {
+fn lock(path: &Path) -> LockAttempt {
     // Who sweeps may have removed the file before it was locked: others would lock another one. Each time around
     // somebody has swept, so it ends.
     for _ in 0..MOST_SWEPT {
         match private_file::lock(path) {
-            Ok(Some(lock)) if lock.is_at(path) => return Attempt::Ours(lock),
+            Ok(Some(lock)) if lock.is_at(path) => return LockAttempt::Ours(lock),
             Ok(Some(_)) => {}
-            Ok(None) => return Attempt::Held,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Attempt::Held,
-            Err(_) => return Attempt::Impossible,
+            Ok(None) => return LockAttempt::Held,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return LockAttempt::Held,
+            Err(_) => return LockAttempt::Impossible,
         }
     }
-    Attempt::Impossible
+    LockAttempt::Impossible
 }
 
 /// Memory-backed, gone at logout and this host's alone where there is such a folder, else the user's cache folder.
@@ -348,7 +348,9 @@ mod tests {
         let piped = |content: &str| {
             let folder = tempfile::tempdir().unwrap();
             let mut settings = settings(folder.path(), SESSION, &[]);
-            let config::Source::RolesAnywhere(source) = &mut settings.sessions[0].source else { panic!() };
+            let config::CredentialSource::RolesAnywhere(source) = &mut settings.sessions[0].source else {
+                panic!()
+            };
             let content = Secret::new(content.as_bytes().to_vec());
             source.identity.certificate = Locator::Handed(Handed::content("/dev/fd/63", content));
             let facts = facts(&settings, &settings.sessions[0], "host");
@@ -384,7 +386,7 @@ mod tests {
     }
 
     /// Made at noon for an hour, by this clock.
-    fn entry(clock: &Clock) -> Entry {
+    fn entry(clock: &Clock) -> CacheEntry {
         let keys = Keys {
             access_key_id: "ASIA".into(),
             secret_access_key: Secret::new("secret".into()),
@@ -392,7 +394,7 @@ mod tests {
         };
         let ends_at = clock.now() + time::Duration::HOUR;
         let made = Credentials::new(keys, clock.moment(), ends_at, None).unwrap();
-        Entry::made(&made, &Glance::default(), clock)
+        CacheEntry::made(&made, &Glance::default(), clock)
     }
 
     /// By its own clock, and after its own boot, the other host takes for dead what lives.
@@ -419,7 +421,7 @@ mod tests {
             let clock = Clock::manual(NOON + time::Duration::hours(hours));
             clock.reboot();
             other.sweep(&clock);
-            [0, 1, 2, 3].map(|place| all[place].exists())
+            [0, 1, 2, 3].map(|socket| all[socket].exists())
         };
 
         for hours in [-3, 0, 3, 23] {
@@ -434,7 +436,7 @@ mod tests {
         let path = folder.path().join("entry.lock");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 
-        assert!(matches!(lock(&path), Attempt::Impossible));
+        assert!(matches!(lock(&path), LockAttempt::Impossible));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use tracing::warn;
 
 use super::Caching;
 use super::cache::Cache;
-use super::entry::Entry;
+use super::cache_entry::CacheEntry;
 use crate::assembly;
 use crate::assembly::Seams;
 use anchord_config as config;
 use anchord_config::Environment;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
@@ -45,7 +45,7 @@ const SMALL_STEP: time::Duration = time::Duration::minutes(5);
 /// go on until the new certificate gives some, or they end, as in the daemon.
 pub(super) async fn obtain(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     caching: Caching,
     seams: &Seams,
     environment: &Environment,
@@ -77,7 +77,7 @@ pub(super) async fn obtain(
 /// AWS among all processes that renew at once. What another process has made is taken where it is not due itself;
 /// what is, is given only to a keeper that has nothing yet. The keeper's own limit ends it.
 pub(super) async fn renew(
-    session: &Session,
+    session: &SessionSettings,
     (settings, environment, caching): (&Settings, &Environment, Caching),
     clock: &Clock,
     issuer: &dyn Issuer,
@@ -131,7 +131,7 @@ pub(super) async fn renew(
 /// When the session's agent refuses this process: what is kept is not used then, and AWS would not be asked either.
 async fn cache(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     caching: Caching,
     environment: &Environment,
 ) -> Result<Option<Cache>, Failure> {
@@ -145,19 +145,19 @@ async fn cache(
 /// What the session's identity is now, where its settings and files do not tell: its access keys, or an agent's SVID. An
 /// agent may give another workload's SVID for the same settings, and that is another identity. It is a call on this host, of
 /// milliseconds.
-async fn identity(session: &Session) -> Result<Option<String>, Failure> {
+async fn identity(session: &SessionSettings) -> Result<Option<String>, Failure> {
     match &session.source {
-        config::Source::AccessKeys(source) => {
+        config::CredentialSource::AccessKeys(source) => {
             let Ok(keys) = source.keys.load().await else { return Ok(None) };
             let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
             Ok(Some(sha256_hex(text.expose().as_bytes())))
         }
-        config::Source::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
+        config::CredentialSource::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
     }
 }
 
 /// What the identity's files tell at once; nothing where a session has none.
-async fn glance(session: &Session) -> Glance {
+async fn glance(session: &SessionSettings) -> Glance {
     match session.identity() {
         Some(identity) => identity.glance().await,
         None => Glance::default(),
@@ -165,7 +165,7 @@ async fn glance(session: &Session) -> Glance {
 }
 
 /// Whether a passphrase is to be typed in before the key can be used.
-fn waits_for_passphrase(session: &Session) -> bool {
+fn waits_for_passphrase(session: &SessionSettings) -> bool {
     let passphrase = session.identity().and_then(|identity| identity.passphrase.as_ref());
     matches!(passphrase, Some(Passphrase::Prompted(answer)) if answer.get().is_none())
 }
@@ -173,7 +173,7 @@ fn waits_for_passphrase(session: &Session) -> bool {
 /// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
 async fn renewed(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     seams: &Seams,
     cache: Option<&Cache>,
     patience: Duration,
@@ -207,14 +207,14 @@ async fn renewed(
 }
 
 /// Keeps `fresh`, or what is held where that lives longer, and gives what is kept.
-fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Credentials {
+fn keep(cache: &Cache, held: CacheEntry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Credentials {
     match longer_lived(&held, fresh, seen, clock) {
         Some(kept) => {
             cache.write(&held.granted(fresh.remaining(clock.moment())));
             kept
         }
         None => {
-            cache.write(&Entry::made(fresh, seen, clock));
+            cache.write(&CacheEntry::made(fresh, seen, clock));
             fresh.clone()
         }
     }
@@ -222,7 +222,7 @@ fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &Glance, clock: &
 
 /// What is held, if it is of the same certificate as `fresh` and lives longer by AWS's clock and by this host's. Where the
 /// two clocks differ the new set is kept, for it was dated last.
-fn longer_lived(held: &Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Option<Credentials> {
+fn longer_lived(held: &CacheEntry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Option<Credentials> {
     let (alive, now) = (usable(held, clock)?, clock.moment());
     let is_replaced = fresh.outlive(&alive)
         || fresh.remaining(now) >= alive.remaining(now)
@@ -237,7 +237,7 @@ fn longer_lived(held: &Entry, fresh: &Credentials, seen: &Glance, clock: &Clock)
 /// A mistake in files costs nothing to find again, and the next process may have another passphrase, in a variable or
 /// typed in; neither is in the cache in any form, for what is short could be found out from its digest. Tokens and TPMs
 /// count mistakes and lock themselves: there one try must do for all, unless each was typed in by a person.
-fn is_everybodys(failure: &Failure, session: &Session) -> bool {
+fn is_everybodys(failure: &Failure, session: &SessionSettings) -> bool {
     let is_mistake_here = failure.is_local() && failure.class() == Class::Misconfigured;
     let one_try_must_do = |identity: &identity::Source| {
         !matches!(identity.passphrase, Some(Passphrase::Prompted(_))) && identity.counts_mistakes()
@@ -247,7 +247,7 @@ fn is_everybodys(failure: &Failure, session: &Session) -> bool {
 
 async fn issued(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     seams: &Seams,
     patience: Duration,
 ) -> Result<Credentials, Failure> {
@@ -265,7 +265,7 @@ async fn issued(
 }
 
 /// Not yet due for renewal, by the daemon's own rules, and shown as clients have to see them now.
-fn fresh(held: &Entry, clock: &Clock) -> Option<Credentials> {
+fn fresh(held: &CacheEntry, clock: &Clock) -> Option<Credentials> {
     let (credentials, now) = (usable(held, clock)?, clock.moment());
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
     // A renewal before that would bring nothing that lives longer.
@@ -278,7 +278,7 @@ fn is_from_the_future(credentials: &Credentials, now: Moment) -> bool {
     credentials.are_obtained_after(now + SMALL_STEP)
 }
 
-fn usable(entry: &Entry, clock: &Clock) -> Option<Credentials> {
+fn usable(entry: &CacheEntry, clock: &Clock) -> Option<Credentials> {
     let now = clock.moment();
     let credentials = entry.credentials(clock)?.as_of(now);
     is_usable(&credentials, now).then_some(credentials)

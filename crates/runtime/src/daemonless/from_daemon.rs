@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Way;
+use super::ObtainMode;
 use crate::client;
-use crate::client::Asked;
+use crate::client::DaemonAnswer;
 use crate::client::Question;
 use crate::client::running;
-use crate::client::running::Running;
+use crate::client::running::RunningDaemon;
 use anchord_config::Partial;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
@@ -19,10 +19,10 @@ use anchord_core::failure::Reason;
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
 
 /// What a daemon has for the session that the settings mean.
-pub(super) enum FromDaemon {
+pub(super) enum DaemonOutcome {
     Credentials(Box<Credentials>),
     /// Nothing, and why.
-    Nothing(Unused),
+    Unused(Unused),
 }
 
 /// Why a daemon gave nothing for a session that the settings define.
@@ -37,33 +37,39 @@ pub(super) enum Unused {
 
 /// Asks a daemon, unless AWS alone may be asked. What the settings themselves say of the session goes with the request: a daemon with other settings
 /// refuses, and the credentials are got here.
-pub(super) async fn from_daemon(settings: &Settings, way: Way, clock: &Clock) -> Result<FromDaemon, Failure> {
-    if matches!(way, Way::Direct(_)) {
-        return Ok(FromDaemon::Nothing(Unused::Absent));
+pub(super) async fn from_daemon(
+    settings: &Settings,
+    mode: ObtainMode,
+    clock: &Clock,
+) -> Result<DaemonOutcome, Failure> {
+    if matches!(mode, ObtainMode::Direct(_)) {
+        return Ok(DaemonOutcome::Unused(Unused::Absent));
     }
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Answered(body) => {
-            Ok(FromDaemon::Credentials(Box::new(client::credentials(&body, clock.moment())?)))
+    let sockets = client::sockets(settings);
+    match client::ask_for(&name, Question::Credentials, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Answered(body) => {
+            Ok(DaemonOutcome::Credentials(Box::new(client::credentials(&body, clock.moment())?)))
         }
-        Asked::Unknown(why) | Asked::Differs(why)
+        DaemonAnswer::Unknown(why) | DaemonAnswer::Differs(why)
             if settings.the_session().is_some() && !settings.stated().is_empty() =>
         {
-            Ok(FromDaemon::Nothing(Unused::Other(why)))
+            Ok(DaemonOutcome::Unused(Unused::Other(why)))
         }
-        Asked::Forbidden(why) if settings.the_session().is_some() => {
-            Ok(FromDaemon::Nothing(Unused::Forbidden(why)))
+        DaemonAnswer::Forbidden(why) if settings.the_session().is_some() => {
+            Ok(DaemonOutcome::Unused(Unused::Forbidden(why)))
         }
-        Asked::Refused(failure)
-        | Asked::Unknown(failure)
-        | Asked::Differs(failure)
-        | Asked::Forbidden(failure) => Err(failure),
-        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon => Ok(FromDaemon::Nothing(Unused::Absent)),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Unknown(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => Err(failure),
+        DaemonAnswer::NoDaemon if settings.the_session().is_none() => {
+            Err(no_daemon_and_no_session(settings, &name))
+        }
+        DaemonAnswer::NoDaemon => Ok(DaemonOutcome::Unused(Unused::Absent)),
     }
 }
 
@@ -90,11 +96,13 @@ pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
 /// The daemon's refusal.
 pub async fn from_daemon_alone(settings: &Settings, clock: &Clock) -> Result<Option<Credentials>, Failure> {
     let Some(session) = &settings.picked else { return Ok(None) };
-    let places = client::places(settings);
-    match client::ask_for(session, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Answered(body) => client::credentials(&body, clock.moment()).map(Some),
-        Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => Err(failure),
-        Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
+    let sockets = client::sockets(settings);
+    match client::ask_for(session, Question::Credentials, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Answered(body) => client::credentials(&body, clock.moment()).map(Some),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => Err(failure),
+        DaemonAnswer::Unknown(_) | DaemonAnswer::NoDaemon => Ok(None),
     }
 }
 
@@ -123,11 +131,14 @@ pub async fn session_meant(settings: &Settings) -> Result<Option<String>, Failur
             }
         }
     };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Settings, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
-        Asked::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon | Asked::Answered(_) | Asked::Refused(_) | Asked::Forbidden(_) => Ok(Some(name)),
+    let sockets = client::sockets(settings);
+    match client::ask_for(&name, Question::Settings, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Unknown(failure) | DaemonAnswer::Differs(failure) => Err(failure),
+        DaemonAnswer::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
+        DaemonAnswer::NoDaemon
+        | DaemonAnswer::Answered(_)
+        | DaemonAnswer::Refused(_)
+        | DaemonAnswer::Forbidden(_) => Ok(Some(name)),
     }
 }
 
@@ -137,11 +148,11 @@ async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
 }
 
 /// The daemon that has the sessions of a user without any of their own.
-async fn the_daemon_for_all(settings: &Settings) -> Result<Option<Running>, Failure> {
+async fn the_daemon_for_all(settings: &Settings) -> Result<Option<RunningDaemon>, Failure> {
     if settings.sessions.is_empty() { running::find(settings, None).await } else { Ok(None) }
 }
 
-fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failure> {
+fn only(settings: &Settings, running: Option<&RunningDaemon>) -> Result<String, Failure> {
     let names: Vec<&str> = match running {
         Some(running) => running.status.sessions.iter().map(|held| held.name.as_str()).collect(),
         None => settings.sessions.iter().map(|session| session.name.as_str()).collect(),

@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use super::Way;
+use super::ObtainMode;
 use super::direct;
-use super::from_daemon::FromDaemon;
+use super::from_daemon::DaemonOutcome;
 use super::from_daemon::from_daemon;
 use super::from_daemon::no_daemon_and_no_session;
 use super::from_daemon::with_reason;
@@ -17,7 +17,7 @@ use crate::assembly;
 use crate::assembly::Seams;
 use crate::client;
 use anchord_config::Environment;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
@@ -29,7 +29,7 @@ use anchord_identity as identity;
 /// Asks the daemon, or else AWS through the cache that parallel processes share.
 pub struct Renewal {
     settings: Settings,
-    way: Way,
+    mode: ObtainMode,
     environment: Environment,
     seams: Seams,
     /// One for all attempts, for it remembers: AWS's clock, the certificate that AWS took last, an endpoint that fails.
@@ -42,10 +42,10 @@ pub struct Renewal {
 
 impl Renewal {
     /// Renews the session that `settings` mean.
-    pub fn new(settings: &Settings, way: Way, environment: &Environment, seams: &Seams) -> Self {
+    pub fn new(settings: &Settings, mode: ObtainMode, environment: &Environment, seams: &Seams) -> Self {
         Self {
             settings: settings.clone(),
-            way,
+            mode,
             environment: environment.clone(),
             seams: seams.clone(),
             own: OnceLock::new(),
@@ -85,18 +85,18 @@ impl Renewal {
 
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
-        let daemons = from_daemon(&self.settings, self.way, &self.seams.clock).await;
-        self.asks_aws.send_replace(matches!(daemons, Ok(FromDaemon::Nothing(_))));
+        let daemons = from_daemon(&self.settings, self.mode, &self.seams.clock).await;
+        self.asks_aws.send_replace(matches!(daemons, Ok(DaemonOutcome::Unused(_))));
         let renewed = match (daemons, self.settings.the_session()) {
             (Err(failure), _) => client::renewed(Err(failure), given.as_ref(), self.seams.clock.moment())?,
-            (Ok(FromDaemon::Credentials(credentials)), _) => {
+            (Ok(DaemonOutcome::Credentials(credentials)), _) => {
                 client::renewed(Ok(*credentials), given.as_ref(), self.seams.clock.moment())?
             }
-            (Ok(FromDaemon::Nothing(unused)), Some(session)) => {
+            (Ok(DaemonOutcome::Unused(unused)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
                 renewed.map_err(|failure| with_reason(&failure, &unused))?
             }
-            (Ok(FromDaemon::Nothing(_)), None) => {
+            (Ok(DaemonOutcome::Unused(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
                 return Err(no_daemon_and_no_session(&self.settings, name));
             }
@@ -105,7 +105,11 @@ impl Renewal {
         Ok(renewed)
     }
 
-    async fn direct(&self, session: &Session, given: Option<&Credentials>) -> Result<Credentials, Failure> {
+    async fn direct(
+        &self,
+        session: &SessionSettings,
+        given: Option<&Credentials>,
+    ) -> Result<Credentials, Failure> {
         let clock = &self.seams.clock;
         let issuer = match self.own.get() {
             Some(issuer) => issuer,
@@ -117,7 +121,7 @@ impl Renewal {
         };
         direct::renew(
             session,
-            (&self.settings, &self.environment, self.way.caching()),
+            (&self.settings, &self.environment, self.mode.caching()),
             clock,
             issuer.as_ref(),
             given,
@@ -509,7 +513,8 @@ mod tests {
     fn a_daemon_is_asked_without_a_jitter_of_our_own() {
         let rig = Rig::new();
         let seams = Seams { jitter: Jitter::fixed(0.5), ..Seams::real() };
-        let renewal = Renewal::new(&rig.settings, Way::DaemonFirst(Caching::On), &rig.environment, &seams);
+        let renewal =
+            Renewal::new(&rig.settings, ObtainMode::DaemonFirst(Caching::On), &rig.environment, &seams);
         let jitter = renewal.jitter();
 
         renewal.asks_aws.send_replace(true);

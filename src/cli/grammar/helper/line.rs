@@ -15,7 +15,7 @@ use anchord_config::Environment;
 use anchord_config::Origin;
 use anchord_config::Problem;
 use anchord_config::Problems;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
@@ -98,7 +98,7 @@ impl Line {
     pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
         let mut settings =
             self.finish(config::load_flags_for_client(self.arguments.clone(), &self.environment))?;
-        let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
+        let pins = settings.the_session().and_then(SessionSettings::identity).map(pins_in_the_open);
         settings.warnings.extend(pins.unwrap_or_default());
         Ok(settings)
     }
@@ -127,7 +127,7 @@ impl Line {
             settings.upstream.no_proxy =
                 Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
         }
-        let source = settings.the_session().and_then(Session::identity);
+        let source = settings.the_session().and_then(SessionSettings::identity);
         let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
         let warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning));
         settings.warnings = warnings.chain(idle).collect();

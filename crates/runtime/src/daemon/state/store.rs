@@ -20,7 +20,7 @@ use anchord_core::private_file;
 use anchord_core::secret::Secret;
 
 /// The place where something was, and what was there.
-pub(super) type Found = (String, Result<Secret<Vec<u8>>, Error>);
+pub(super) type StoredState = (String, Result<Secret<Vec<u8>>, Error>);
 
 /// Far above the credentials of a thousand sessions.
 const MAX_BYTES: usize = 8 << 20;
@@ -101,7 +101,7 @@ impl Store {
     }
 
     /// All that an earlier run left.
-    pub(super) fn read(&mut self) -> Vec<Found> {
+    pub(super) fn read(&mut self) -> Vec<StoredState> {
         match self {
             Self::Descriptors { passed, .. } => std::mem::take(passed)
                 .into_iter()

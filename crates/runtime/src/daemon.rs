@@ -3,13 +3,13 @@
 mod addresses;
 mod build;
 mod credentials_files;
-mod engine;
 mod error;
 mod front_ends;
 mod handover;
-mod premises;
-mod roster;
+mod reloadable;
+mod restorer;
 mod run;
+mod running_sessions;
 mod runtime_directory;
 mod secrets;
 mod sockets;

@@ -14,20 +14,20 @@ use super::Error;
 use super::runtime_directory::RuntimeDirectory;
 use super::secrets::Secrets;
 use super::sockets::SocketFile;
-use super::sockets::Spot;
+use super::sockets::SocketPlace;
 use anchord_core::event;
 use anchord_core::failure::Failure;
 
 /// The runtime directory, and the socket where the daemon has bound one itself.
 #[derive(Debug)]
-pub(super) struct Premises {
+pub(super) struct Restorer {
     directory: Arc<RuntimeDirectory>,
     socket: Option<SocketFile>,
     /// What was told last, so that a trouble that stays is told once.
     told: Option<Failure>,
 }
 
-impl Premises {
+impl Restorer {
     pub(super) fn new(directory: Arc<RuntimeDirectory>, socket: Option<SocketFile>) -> Self {
         Self { directory, socket, told: None }
     }
@@ -47,10 +47,10 @@ impl Premises {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
             let directory = Arc::clone(&self.directory);
-            let spot = self.socket.as_ref().map(SocketFile::spot).cloned();
+            let place = self.socket.as_ref().map(SocketFile::place).cloned();
             let secrets = Arc::clone(&secrets.borrow());
             // Without a limit: a look that hangs is the only one until it ends.
-            let mut looking = tokio::task::spawn_blocking(move || look(&directory, &secrets, spot.as_ref()));
+            let mut looking = tokio::task::spawn_blocking(move || look(&directory, &secrets, place.as_ref()));
             let looked = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 looked = &mut looking => looked,
@@ -62,10 +62,10 @@ impl Premises {
         }
     }
 
-    fn take(&mut self, bound: Option<(UnixListener, Spot)>) -> Result<(), Error> {
-        if let (Some((listener, spot)), Some(socket)) = (bound, &mut self.socket) {
-            socket.move_to(listener, spot)?;
-            let path = socket.spot().path().display();
+    fn take(&mut self, bound: Option<(UnixListener, SocketPlace)>) -> Result<(), Error> {
+        if let (Some((listener, place)), Some(socket)) = (bound, &mut self.socket) {
+            socket.move_to(listener, place)?;
+            let path = socket.place().path().display();
             info!(
                 event = event::LISTENER_SOCKET_REPLACED,
                 %path, "The Unix socket was deleted; listening on a new one"
@@ -90,11 +90,11 @@ impl Premises {
 fn look(
     directory: &RuntimeDirectory,
     secrets: &Secrets,
-    socket: Option<&Spot>,
-) -> Result<Option<(UnixListener, Spot)>, Error> {
+    socket: Option<&SocketPlace>,
+) -> Result<Option<(UnixListener, SocketPlace)>, Error> {
     directory.restore(secrets)?;
     match socket {
-        Some(spot) => Ok(spot.bind_again()?),
+        Some(place) => Ok(place.bind_again()?),
         None => Ok(None),
     }
 }

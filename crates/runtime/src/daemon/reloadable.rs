@@ -8,13 +8,13 @@ use tokio::sync::watch;
 use super::Bound;
 use super::Error;
 use super::credentials_files;
-use super::credentials_files::Followed;
+use super::credentials_files::FollowedFiles;
 use super::front_ends::FrontEnds;
 use super::front_ends::front_ends;
-use super::roster;
-use super::roster::Difference;
-use super::roster::Roster;
-use super::roster::Workshop;
+use super::running_sessions;
+use super::running_sessions::Dependencies;
+use super::running_sessions::Difference;
+use super::running_sessions::RunningSessions;
 use super::runtime_directory::RuntimeDirectory;
 use super::secrets::Secrets;
 use crate::assembly;
@@ -26,13 +26,13 @@ use anchord_frontend::Imds;
 use anchord_frontend::Route;
 
 /// The sessions, what serves them, and what both were made from.
-pub(super) struct Engine {
+pub(super) struct Reloadable {
     pub(super) settings: Settings,
     pub(super) seams: Seams,
     pub(super) bound: Bound,
     pub(super) transport: Arc<Replaceable>,
-    pub(super) roster: watch::Sender<Roster>,
-    pub(super) credentials_files: watch::Sender<Followed>,
+    pub(super) running: watch::Sender<RunningSessions>,
+    pub(super) credentials_files: watch::Sender<FollowedFiles>,
     pub(super) routes: Routes,
     pub(super) secrets: watch::Sender<Arc<Secrets>>,
     /// Its lock is held until the daemon has ended.
@@ -74,7 +74,7 @@ pub(super) struct Prepared {
     waiting: Vec<&'static str>,
 }
 
-/// What it takes to prepare new settings, apart from the engine: reading files may block.
+/// What it takes to prepare new settings, apart from the reloadable: reading files may block.
 pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
@@ -121,7 +121,7 @@ impl Preparation {
     }
 }
 
-impl Engine {
+impl Reloadable {
     /// What it takes to prepare new settings.
     pub(super) fn preparation(&self) -> Preparation {
         Preparation {
@@ -147,9 +147,9 @@ impl Engine {
     }
 
     fn show_listeners(&mut self) -> Result<(), Error> {
-        let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
+        let (running, secrets) = (self.running.borrow().clone(), Arc::clone(&self.secrets.borrow()));
         let before = self.routes.imds.as_ref();
-        let front_ends = front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&self.settings, &self.seams, &running, &self.bound, &secrets, before)?;
         self.routes.replace(front_ends);
         Ok(())
     }
@@ -160,16 +160,16 @@ impl Engine {
         // First, for the sessions that start now use it at once.
         self.transport.replace(transport);
         let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
-        let shop = Workshop { seams: &self.seams, transport: &shared };
-        let before = self.roster.borrow().clone();
-        let (roster, sessions) = roster::follow(&before, &settings, shop);
+        let dependencies = Dependencies { seams: &self.seams, transport: &shared };
+        let before = self.running.borrow().clone();
+        let (running, sessions) = running_sessions::follow(&before, &settings, dependencies);
         let before = self.routes.imds.as_ref();
-        let front_ends = front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&settings, &self.seams, &running, &self.bound, &secrets, before)?;
 
         self.routes.replace(front_ends);
         self.credentials_files
-            .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
-        self.roster.send_replace(roster);
+            .send_replace(credentials_files::followed(&settings.credentials_files, &running));
+        self.running.send_replace(running);
         self.secrets.send_replace(Arc::new(secrets));
         self.settings = settings;
         Ok(Applied { sessions, waiting })

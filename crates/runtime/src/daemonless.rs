@@ -2,12 +2,12 @@
 //! that parallel processes share.
 
 mod cache;
+mod cache_entry;
 mod direct;
-mod entry;
 mod from_daemon;
 mod renewal;
 
-use from_daemon::FromDaemon;
+use from_daemon::DaemonOutcome;
 use from_daemon::from_daemon;
 use from_daemon::no_daemon_and_no_session;
 use from_daemon::with_reason;
@@ -25,14 +25,14 @@ use anchord_core::process_limits;
 
 /// Who may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ObtainMode {
     /// A daemon, and AWS where there is none.
     DaemonFirst(Caching),
     /// AWS alone.
     Direct(Caching),
 }
 
-impl Way {
+impl ObtainMode {
     pub(crate) fn caching(self) -> Caching {
         match self {
             Self::DaemonFirst(caching) | Self::Direct(caching) => caching,
@@ -56,18 +56,18 @@ pub enum Caching {
 /// The daemon's refusal, or why AWS gave none; or there is no daemon and the settings define no session.
 pub async fn obtain(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
     seams: &Seams,
 ) -> Result<Option<Credentials>, Failure> {
-    let unused = match from_daemon(settings, way, &seams.clock).await? {
-        FromDaemon::Credentials(credentials) => return Ok(Some(*credentials)),
-        FromDaemon::Nothing(unused) => unused,
+    let unused = match from_daemon(settings, mode, &seams.clock).await? {
+        DaemonOutcome::Credentials(credentials) => return Ok(Some(*credentials)),
+        DaemonOutcome::Unused(unused) => unused,
     };
     let Some(session) = settings.the_session() else {
         return Err(no_daemon_and_no_session(settings, settings.picked.as_deref().unwrap_or_default()));
     };
     process_limits::one_more_thread()?;
-    let obtained = direct::obtain(settings, session, way.caching(), seams, environment).await;
+    let obtained = direct::obtain(settings, session, mode.caching(), seams, environment).await;
     obtained.map_err(|failure| with_reason(&failure, &unused))
 }

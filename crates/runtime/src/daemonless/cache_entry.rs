@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::checksummed::Format;
+use crate::checksummed::ChecksummedFormat;
 use crate::checksummed::Unusable;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
@@ -21,20 +21,20 @@ use anchord_session as session;
 
 /// What is kept. Credentials stay when a failure is added.
 #[derive(Clone, Default, Deserialize, Serialize)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     made: Option<Stored>,
     /// What stood for the certificate when they were made.
     leaf: Option<String>,
     /// How long the set lived that AWS granted last, in seconds, where the one that is kept lives longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     granted: Option<i64>,
-    failed: Option<Failed>,
+    failed: Option<CachedFailure>,
     /// What tells the identity that it was made with, where nothing in the settings does.
     identity: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-struct Failed {
+struct CachedFailure {
     until: String,
     message: String,
     hint: Option<String>,
@@ -48,9 +48,9 @@ struct Failed {
 
 /// How long a failure is shared with processes that come after it.
 const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
-const FORMAT: Format = Format { title: "anchord cache 1", checksum: sha256_hex };
+const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord cache 1", checksum: sha256_hex };
 
-impl Entry {
+impl CacheEntry {
     /// Fresh credentials, and no failure.
     pub(super) fn made(credentials: &Credentials, seen: &Glance, clock: &Clock) -> Self {
         Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
@@ -70,7 +70,7 @@ impl Entry {
 
     /// The same, with a failure that others need not repeat for a moment.
     pub(super) fn failed(mut self, failure: &Failure, seen: &Glance, now: OffsetDateTime) -> Self {
-        self.failed = Some(Failed {
+        self.failed = Some(CachedFailure {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
@@ -118,7 +118,7 @@ impl Entry {
         !self.credentials(clock).is_some_and(is_alive) && self.recent(now.wall).is_none()
     }
 
-    fn recent(&self, now: OffsetDateTime) -> Option<&Failed> {
+    fn recent(&self, now: OffsetDateTime) -> Option<&CachedFailure> {
         let failed = self.failed.as_ref()?;
         let until = clock::parse_rfc3339(&failed.until)?;
         (now < until && until <= now + FAILURE_IS_SHARED_FOR).then_some(failed)
@@ -147,7 +147,7 @@ mod tests {
             r#"{"made":null,"leaf":null,"failed":null,"identity":"robot"}"#
         );
 
-        let read = Entry::decode(&Secret::new(text.into())).unwrap();
+        let read = CacheEntry::decode(&Secret::new(text.into())).unwrap();
 
         assert!(read.is_with(Some("robot")) && !read.is_with(Some("other")));
     }
