@@ -111,17 +111,6 @@ impl Check<'_> {
 
     fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<AccessKeys, Fault> {
         let environment = self.layers.environment;
-        // A text of no known form may be a key itself, so the message does not repeat it.
-        let unknown = || {
-            Fault::new("does not say where the access keys are")
-                .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        };
-        let is_variable = |name: &str| {
-            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-                && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        };
-        let is_credential =
-            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         match text.split_once(':') {
             // Somebody wrote the keys themselves after the form, such as `env:ID:SECRET`.
             Some((_, rest)) if AccessKeys::parse(rest).is_ok() => Err(unknown()),
@@ -166,6 +155,21 @@ impl Check<'_> {
             (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
         }
     }
+}
+
+/// A text of no known form may be a key itself, so the message does not repeat it.
+fn unknown() -> Fault {
+    Fault::new("does not say where the access keys are")
+        .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+}
+
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+fn is_credential(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn absent(variable: &str, environment: &Environment) -> AccessKeys {

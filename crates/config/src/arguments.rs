@@ -20,8 +20,8 @@ pub fn all() -> Vec<Arg> {
     SELECTORS.iter().chain(OPTIONS).map(argument).collect()
 }
 
-/// The set of flags that a verb has. A verb refuses a flag that would have no effect, because its user expects an effect.
-/// It ignores such variables, because a variable may be meant for other programs.
+/// The set of flags that a verb has. A verb refuses a flag that would have no effect, because its user expects an
+/// effect. It ignores such variables, because a variable may be meant for other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagSet {
     /// For verbs that ask a daemon for a session's credentials, or obtain them from AWS.

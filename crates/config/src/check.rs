@@ -89,7 +89,8 @@ pub(super) fn settle_layers(
             Ok(Settings { origins: check.origins, warnings: check.warnings, ..settings })
         }
         (Some(problems), _) => Err(problems),
-        // Every `None` above should have been reported. If one was not, refuse the settings instead of starting with a part.
+        // Every `None` above should have been reported. If one was not, refuse the settings instead of starting with a
+        // part.
         (None, None) => Err(Problems::unexplained()),
     }
 }
@@ -165,8 +166,8 @@ impl<'a> Check<'a> {
         self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
     }
 
-    /// Reports a mistake in a value. For a value of the file the message also names the option; the origin of other values
-    /// names it already.
+    /// Reports a mistake in a value. For a value of the file the message also names the option; the origin of other
+    /// values names it already.
     pub(super) fn report_value(
         &mut self,
         spec: &OptionSpec,
@@ -292,7 +293,8 @@ impl<'a> Check<'a> {
         self.origins.note(key, quoted(&path.display().to_string()), origin);
     }
 
-    /// Notes that an option is absent, so that reports show it in its place. A value that a rule gives later replaces the note.
+    /// Notes that an option is absent, so that reports show it in its place. A value that a rule gives later replaces
+    /// the note.
     pub(super) fn absent<T>(&mut self, spec: &OptionSpec, scope: SessionScope<'_, '_>) -> Setting<T> {
         if spec.fallback != Fallback::Required {
             self.origins.note(full_key(spec, scope), NONE, Origin::Default);

@@ -115,8 +115,8 @@ fn place(table: &FileTable) -> String {
     format!("[credentials_file.{}]", table.name)
 }
 
-/// The shared credentials file that SDKs read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with the variable's value
-/// in `environment`. `None` if the path depends on HOME and HOME is not set.
+/// The shared credentials file that SDKs read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with the variable's
+/// value in `environment`. `None` if the path depends on HOME and HOME is not set.
 pub fn shared_credentials_file(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
     let home = environment.get("HOME").map(Path::new);
     let path = match (given.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE")), home) {

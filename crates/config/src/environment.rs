@@ -33,7 +33,8 @@ impl Environment {
         std::env::vars_os()
     }
 
-    /// Copies variables. Of values that are not UTF-8 only the names are kept: if a name is ours, that is a mistake to report.
+    /// Copies variables. Of values that are not UTF-8 only the names are kept: if a name is ours, that is a mistake to
+    /// report.
     pub(super) fn copy_of(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::from_iter(std::iter::empty::<(String, String)>());
         for (name, value) in pairs {
@@ -116,16 +117,18 @@ impl Environment {
 }
 
 /// The machine's id and the host's name. Both are needed: machines that are copies of one image may have the same id
-/// (machine-id(5)), and hosts may have the same name. A container without a machine id has the kernel's boot id instead, and
-/// usually its own host name.
+/// (machine-id(5)), and hosts may have the same name. A container without a machine id has the kernel's boot id
+/// instead, and usually its own host name.
 fn this_host() -> String {
-    let read = |path: &&str| {
-        let text = fs_err::read_to_string(path).unwrap_or_default();
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != "uninitialized")
-    };
     let ids = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"];
-    let id = ids.iter().find_map(read).unwrap_or_default();
-    format!("{id} {}", read(&"/proc/sys/kernel/hostname").unwrap_or_default())
+    let id = ids.into_iter().find_map(identifying_text).unwrap_or_default();
+    format!("{id} {}", identifying_text("/proc/sys/kernel/hostname").unwrap_or_default())
+}
+
+/// The text of the file, unless it is empty or `uninitialized`, as machine-id(5) has it before the first boot.
+fn identifying_text(path: &str) -> Option<String> {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != "uninitialized")
 }
 
 /// An environment with these variables, for user 65534 in `/`, without a host.

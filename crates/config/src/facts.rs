@@ -1,11 +1,13 @@
-//! Digests of the options that decide which credentials a session gives, so that a caller and a daemon can compare them.
+//! Digests of the options that decide which credentials a session gives, so that a caller and a daemon can compare
+//! them.
 //!
-//! A caller that asks a daemon sends the options that it gives itself: by flags, variables, or its own settings file. The
-//! daemon compares each with its own parsed value, so `60m` equals `1h`, and names the options that differ. The caller does
-//! not send options that only `/etc/anchord` gives. So an edit there that the daemon has not loaded breaks no client.
+//! A caller that asks a daemon sends the options that it gives itself: by flags, variables, or its own settings file.
+//! The daemon compares each with its own parsed value, so `60m` equals `1h`, and names the options that differ. The
+//! caller does not send options that only `/etc/anchord` gives. So an edit there that the daemon has not loaded breaks
+//! no client.
 //!
-//! Guessing can undo a digest of a short text. So no secret is part of a digest: no passphrase, no PIN, no secret key. An
-//! external id is not part either: it decides whether AWS gives a role, not which role.
+//! Guessing can undo a digest of a short text. So no secret is part of a digest: no passphrase, no PIN, no secret key.
+//! An external id is not part either: it decides whether AWS gives a role, not which role.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -53,8 +55,9 @@ impl Settings {
         self.the_session().map_or_else(of_part, |session| self.stated_of(session))
     }
 
-    /// The same, and for each path also the path with the symbolic links of its folder resolved, if it differs. A daemon then
-    /// needs to know a file by only one of its paths. Blocks while the folders' file system does not respond.
+    /// The same, and for each path also the path with the symbolic links of its folder resolved, if it differs. A
+    /// daemon then needs to know a file by only one of its paths. Blocks while the folders' file system does not
+    /// respond.
     pub fn stated_by_any_path(&self) -> Vec<Fact> {
         let mut stated = self.stated();
         let others = self.the_session().map(|session| self.stated_of(&without_links(session)));
@@ -82,11 +85,11 @@ impl Settings {
     }
 }
 
-/// The options that decide which credentials the session gives, as a daemon compares them. Options without a value are left
-/// out.
+/// The options that decide which credentials the session gives, as a daemon compares them. Options without a value are
+/// left out.
 ///
-/// A certificate from a variable, a credential or a pipe is listed twice: by its name, such as `env:LEAF`, for clients that
-/// do not have it, and by its leaf, for clients that have a certificate of this name themselves.
+/// A certificate from a variable, a credential or a pipe is listed twice: by its name, such as `env:LEAF`, for clients
+/// that do not have it, and by its leaf, for clients that have a certificate of this name themselves.
 pub fn facts(session: &SessionSettings) -> Vec<Fact> {
     gathered(session, Facts { facts: Vec::new(), is_callers: false })
 }
@@ -97,8 +100,8 @@ pub(super) fn facts_of_caller(session: &SessionSettings) -> Vec<Fact> {
 }
 
 fn gathered(session: &SessionSettings, mut facts: Facts) -> Vec<Fact> {
-    // All fields are listed, so that a new one cannot be forgotten. The Region in which clients use the credentials changes
-    // nothing, and neither does the variant of AWS's endpoints.
+    // All fields are listed, so that a new one cannot be forgotten. The Region in which clients use the credentials
+    // changes nothing, and neither does the variant of AWS's endpoints.
     let SessionSettings { name: _, source, chain, region: _, sts, variant: _ } = session;
     facts.add("duration", session.duration().as_secs());
     // A session of a certificate calls STS only for its chain.
@@ -268,8 +271,8 @@ fn text_of(path: &Path) -> Vec<u8> {
     path.components().collect::<PathBuf>().as_os_str().as_encoded_bytes().to_vec()
 }
 
-/// The session with the symbolic links of its files' folders resolved. A file itself may stay a link, because tools that
-/// renew certificates change its target.
+/// The session with the symbolic links of its files' folders resolved. A file itself may stay a link, because tools
+/// that renew certificates change its target.
 fn without_links(session: &SessionSettings) -> SessionSettings {
     let mut session = session.clone();
     match &mut session.source {

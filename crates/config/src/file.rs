@@ -3,6 +3,8 @@
 //! Reading continues after each mistake. Messages name keys and types. They never repeat a line of the file, because it
 //! may contain a misplaced secret.
 
+mod location;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +14,13 @@ use toml::Spanned;
 use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
+
+pub(super) use location::SYSTEM_CONFIGURATION;
+pub(super) use location::SYSTEM_FILE;
+use location::candidates;
+pub(super) use location::first_place;
+use location::is_absent;
+pub(super) use location::is_the_systems;
 
 use super::Consumer;
 use super::environment::Environment;
@@ -84,8 +93,8 @@ pub(super) struct FileLayer {
     pub(super) unread: Option<PathBuf>,
 }
 
-/// Finds and reads the file. A missing file is a mistake only if a flag or variable names it. A client continues without
-/// the host's file if its user may not read it, because the daemon has read it.
+/// Finds and reads the file. A missing file is a mistake only if a flag or variable names it. A client continues
+/// without the host's file if its user may not read it, because the daemon has read it.
 pub(super) fn read(
     named: Option<&RawValue>,
     environment: &Environment,
@@ -132,50 +141,6 @@ fn may_be_left_out(reader: Consumer, path: &Path, error: &std::io::Error) -> boo
         && path.starts_with(SYSTEM_CONFIGURATION)
         && error.kind() == std::io::ErrorKind::PermissionDenied
 }
-
-/// Whether the file to read is the host's, and not the caller's own; also if it cannot be read.
-pub(super) fn is_the_systems(named: Option<&RawValue>, environment: &Environment) -> bool {
-    let candidates = candidates(named, environment).into_iter();
-    let mut paths = candidates.map(|candidate| environment.current_dir().join(candidate));
-    let is_there =
-        |path: &PathBuf| named.is_some() || !fs_err::metadata(path).is_err_and(|error| is_absent(&error));
-    paths.find(is_there).is_some_and(|path| path.starts_with(SYSTEM_CONFIGURATION))
-}
-
-fn candidates(named: Option<&RawValue>, environment: &Environment) -> Vec<PathBuf> {
-    match named {
-        Some(given) => vec![PathBuf::from(&given.text)],
-        None => usual_places(environment),
-    }
-}
-
-fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-}
-
-/// The usual path of a user's own file; without a home, the host's.
-pub(super) fn first_place(environment: &Environment) -> PathBuf {
-    usual_places(environment).into_iter().next().unwrap_or_else(|| SYSTEM_FILE.into())
-}
-
-fn usual_places(environment: &Environment) -> Vec<PathBuf> {
-    // The XDG Base Directory Specification says to ignore relative paths.
-    let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
-    let home = absolute("XDG_CONFIG_HOME")
-        .map(Path::to_path_buf)
-        .or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    let mut places = Vec::new();
-    if let Some(folder) = home {
-        places.push(folder.join("anchord/anchord.toml"));
-    }
-    places.push(SYSTEM_FILE.into());
-    places
-}
-
-/// The folder of the host's settings.
-pub(super) const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
-/// The path of the host's file.
-pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
 
 /// Far more than any settings file has.
 const MAX_BYTES: u64 = 1 << 20;
@@ -254,8 +219,8 @@ impl FileParser<'_> {
         }
     }
 
-    /// Reports one error a line, because an error usually causes the next. If a table is defined twice, its duplicate keys
-    /// are not reported either.
+    /// Reports one error a line, because an error usually causes the next. If a table is defined twice, its duplicate
+    /// keys are not reported either.
     fn syntax_errors(&mut self, errors: &[toml::de::Error], text: &str) {
         let mut second_table = 0..0;
         for error in errors {
@@ -557,8 +522,8 @@ fn hint_of_header(written: &str) -> Option<String> {
     Some(format!("NAME in [{table}.NAME] must be one word: {hint}; a name with dots needs quotes"))
 }
 
-/// The hint for a name with a dot and without quotes. TOML reads it as nested tables; the innermost table then has keys out
-/// of `keys`, which belong to the table `place`.
+/// The hint for a name with a dot and without quotes. TOML reads it as nested tables; the innermost table then has keys
+/// out of `keys`, which belong to the table `place`.
 fn quotes_needed(place: &str, name: &str, value: &DeValue<'_>, keys: &[&str]) -> Option<String> {
     let outer = place.strip_suffix(']')?;
     let (table, first) = outer.split_once('.')?;

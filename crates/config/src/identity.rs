@@ -187,8 +187,8 @@ impl Check<'_> {
         }
     }
 
-    /// Parses OpenSSL's forms of a passphrase argument (openssl-passphrase-options(1)), and systemd's credentials. Returns the
-    /// passphrase and the text that reports show.
+    /// Parses OpenSSL's forms of a passphrase argument (openssl-passphrase-options(1)), and systemd's credentials.
+    /// Returns the passphrase and the text that reports show.
     fn passphrase_of(&self, text: &str, origin: &Origin) -> Result<(Passphrase, String), Fault> {
         let environment = self.layers.environment;
         let forms = "give file:PATH, credential:NAME, env:VARIABLE, prompt or pass:TEXT";
@@ -236,8 +236,8 @@ impl Check<'_> {
         })
     }
 
-    /// The path of a credential (systemd.exec(5), `LoadCredential=`). Only processes of the unit have one; a verb that a user
-    /// runs with the same settings does not.
+    /// The path of a credential (systemd.exec(5), `LoadCredential=`). Only processes of the unit have one; a verb that
+    /// a user runs with the same settings does not.
     pub(super) fn credential_path(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
         credential_path(name, self.layers.environment)
     }

@@ -45,8 +45,8 @@ pub(super) struct SessionLayer<'a> {
 }
 
 impl Arguments {
-    /// Takes values by the flags of their options, without dashes. A list may be given several times; of any other option
-    /// the last value applies.
+    /// Takes values by the flags of their options, without dashes. A list may be given several times; of any other
+    /// option the last value applies.
     ///
     /// # Errors
     /// The options that do not exist.
@@ -169,8 +169,8 @@ impl<'a> Layers<'a> {
         origins
     }
 
-    /// Reports variables that are not UTF-8, and names that look like a misspelling of ours. Other names that begin with
-    /// `ANCHORD_` are no mistake: Kubernetes sets such variables for a service called `anchord`.
+    /// Reports variables that are not UTF-8, and names that look like a misspelling of ours. Other names that begin
+    /// with `ANCHORD_` are no mistake: Kubernetes sets such variables for a service called `anchord`.
     pub(super) fn check_variables(&self, problems: &mut Vec<Problem>) {
         let ours = || SELECTORS.iter().chain(OPTIONS).map(|spec| spec.variable);
         for name in self.environment.not_text() {

@@ -242,15 +242,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// What is wrong with the proxy, and what to do. A client's settings may contain an invalid proxy, because the client
-    /// may never need it: it may ask a daemon instead.
+    /// What is wrong with the proxy, and what to do. A client's settings may contain an invalid proxy, because the
+    /// client may never need it: it may ask a daemon instead.
     pub fn proxy_fault(&self) -> Option<(String, Option<String>)> {
         let fault = values::proxy(self.proxy.as_ref()?.expose()).err()?;
         Some((fault.what, fault.hint))
     }
 
-    /// The proxy without its login, for digests of settings. A digest would reveal a short password, and a login does not
-    /// change who answers.
+    /// The proxy without its login, for digests of settings. A digest would reveal a short password, and a login does
+    /// not change who answers.
     pub fn proxy_without_login(&self) -> Option<&str> {
         let proxy = self.proxy.as_ref()?.expose();
         Some(proxy.rsplit_once('@').map_or(proxy, |(_, host)| host))
@@ -354,8 +354,8 @@ pub fn load(arguments: impl Into<Arguments>, environment: &Environment) -> Resul
 
 /// Loads settings for a verb that may run beside a daemon or without one, such as `credential-process`.
 ///
-/// Differs from [`load`] in two ways. It accepts settings without a session. And for a user without a runtime directory it
-/// assumes systemd's `/run/user/UID`, where a daemon may or may not listen.
+/// Differs from [`load`] in two ways. It accepts settings without a session. And for a user without a runtime directory
+/// it assumes systemd's `/run/user/UID`, where a daemon may or may not listen.
 ///
 /// # Errors
 /// All mistakes in all layers.
@@ -398,15 +398,15 @@ pub fn load_flags_for_client(
     check::settle_flags(arguments.into(), environment, Consumer::Client)
 }
 
-/// Loads settings to ask a daemon for a session by its name, without reading any file. `None` if flags or variables give
-/// other session options, or contain a mistake.
+/// Loads settings to ask a daemon for a session by its name, without reading any file. `None` if flags or variables
+/// give other session options, or contain a mistake.
 pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> Option<Settings> {
     let settings = check::settle_flags(arguments.into(), environment, Consumer::Client).ok()?;
     (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
 }
 
-/// Loads only the options that locate a daemon's socket and select a session, from flags and variables. It reads no file
-/// and ignores all other flags and variables.
+/// Loads only the options that locate a daemon's socket and select a session, from flags and variables. It reads no
+/// file and ignores all other flags and variables.
 ///
 /// # Errors
 /// All mistakes in these options.
@@ -434,8 +434,8 @@ pub fn file_is_the_systems(arguments: impl Into<Arguments>, environment: &Enviro
     file::is_the_systems(layers.named_file().as_ref(), environment)
 }
 
-/// Loads settings from options that a program gives, in the form of [`Arguments::given`], and from variables. It reads a
-/// file only if the option `config` names one, and accepts settings without a session.
+/// Loads settings from options that a program gives, in the form of [`Arguments::given`], and from variables. It reads
+/// a file only if the option `config` names one, and accepts settings without a session.
 ///
 /// # Errors
 /// All mistakes in all layers, or the options that do not exist.
@@ -450,8 +450,8 @@ pub fn load_given<'a>(
     }
 }
 
-/// Loads where flags and variables say the certificate and key are, with warnings. `place` replaces `--certificate` if it
-/// is given. Reads no file and needs no session.
+/// Loads where flags and variables say the certificate and key are, with warnings. `place` replaces `--certificate` if
+/// it is given. Reads no file and needs no session.
 ///
 /// # Errors
 /// All mistakes in these options.

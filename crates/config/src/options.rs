@@ -1,7 +1,7 @@
 //! Every option, declared once.
 //!
-//! The command line, the names of the variables, the help and the sample file are made from [`OPTIONS`], so that none of
-//! them can lack an option. Other modules check the values.
+//! The command line, the names of the variables, the help and the sample file are made from [`OPTIONS`], so that none
+//! of them can lack an option. Other modules check the values.
 
 /// One option: a flag, a variable and, for [`OPTIONS`], a key of the file.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,8 @@ pub struct OptionSpec {
 pub enum ValueKind {
     /// A string, with its placeholder for help texts.
     Text(&'static str),
-    /// A path. A relative path is relative to the file's folder, or to the current folder if a flag or variable gives it.
+    /// A path. A relative path is relative to the file's folder, or to the current folder if a flag or variable gives
+    /// it.
     Path,
     /// A path, or a URI that [`anchord_identity::Locator`] knows.
     Place,

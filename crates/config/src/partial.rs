@@ -1,5 +1,5 @@
-//! A session that flags and variables define only in part, without a settings file. A daemon may have the whole session, and
-//! then compares the given options with its own.
+//! A session that flags and variables define only in part, without a settings file. A daemon may have the whole
+//! session, and then compares the given options with its own.
 
 use super::Consumer;
 use super::Fact;
@@ -62,35 +62,42 @@ fn missing(layers: &Layers<'_>) -> Vec<&'static OptionSpec> {
 
 /// A placeholder for a missing option, consistent with the given ARNs and Region.
 fn placeholder(layers: &Layers<'_>, spec: &OptionSpec) -> String {
-    let given = |key: &str| layers.given_outside_file(option(key))?.pop().map(|given| given.text);
-    let field = |key: &str, number: usize| {
-        given(key)
-            .and_then(|arn| arn.split(':').nth(number).map(str::to_owned))
-            .filter(|text| !text.is_empty())
-    };
-    let either = |number: usize| {
-        field("session.trust_anchor_arn", number).or_else(|| field("session.profile_arn", number))
-    };
-    let partition = either(1).or_else(|| field("session.role_arn", 1)).unwrap_or_else(|| "aws".to_owned());
+    const ANYWHERE: [&str; 2] = ["session.trust_anchor_arn", "session.profile_arn"];
+    let partition = field(layers, &ANYWHERE, 1).or_else(|| field(layers, &["session.role_arn"], 1));
+    let partition = partition.unwrap_or_else(|| "aws".to_owned());
     let usual = match partition.as_str() {
         "aws-cn" => "cn-north-1",
         "aws-us-gov" => "us-gov-west-1",
         _ => "us-east-1",
     };
-    let asked = given("session.roles_anywhere_region").filter(|region| region != "auto");
-    let region = either(3).or(asked).unwrap_or_else(|| usual.to_owned());
-    let account = either(4).unwrap_or_else(|| "000000000000".to_owned());
-    let of_anywhere = |what: &str| {
-        format!(
-            "arn:{partition}:rolesanywhere:{region}:{account}:{what}/00000000-0000-0000-0000-000000000000"
-        )
+    let asked = given(layers, "session.roles_anywhere_region").filter(|region| region != "auto");
+    let region = field(layers, &ANYWHERE, 3).or(asked).unwrap_or_else(|| usual.to_owned());
+    let account = field(layers, &ANYWHERE, 4).unwrap_or_else(|| "000000000000".to_owned());
+    let what = match spec.key {
+        "session.trust_anchor_arn" => "trust-anchor",
+        "session.profile_arn" => "profile",
+        "session.role_arn" => return format!("arn:{partition}:iam::{account}:role/none"),
+        _ => return "/none".into(),
     };
-    match spec.key {
-        "session.trust_anchor_arn" => of_anywhere("trust-anchor"),
-        "session.profile_arn" => of_anywhere("profile"),
-        "session.role_arn" => format!("arn:{partition}:iam::{account}:role/none"),
-        _ => "/none".into(),
+    format!("arn:{partition}:rolesanywhere:{region}:{account}:{what}/00000000-0000-0000-0000-000000000000")
+}
+
+/// The field with this number of the first of the given ARNs that has it.
+fn field(layers: &Layers<'_>, keys: &[&str], number: usize) -> Option<String> {
+    for key in keys {
+        if let Some(arn) = given(layers, key)
+            && let Some(text) = arn.split(':').nth(number)
+            && !text.is_empty()
+        {
+            return Some(text.to_owned());
+        }
     }
+    None
+}
+
+/// The value that a flag or variable gives.
+fn given(layers: &Layers<'_>, key: &str) -> Option<String> {
+    Some(layers.given_outside_file(option(key))?.pop()?.text)
 }
 
 /// The settings without the incomplete session, which moves to [`Settings::partial`].

@@ -59,8 +59,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All mistakes of one run: those in flags first, then in variables, then in the file from top to bottom. Mistakes in the
-/// file as a whole come last, because a mistake in a line is often their cause. Never empty.
+/// All mistakes of one run: those in flags first, then in variables, then in the file from top to bottom. Mistakes in
+/// the file as a whole come last, because a mistake in a line is often their cause. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

@@ -1,5 +1,6 @@
-//! The settings that decide which credentials a session gets, as bytes for fingerprints. By a fingerprint a daemon decides
-//! whether it may use the credentials that its predecessor left, and processes without a daemon find cached credentials.
+//! The settings that decide which credentials a session gets, as bytes for fingerprints. By a fingerprint a daemon
+//! decides whether it may use the credentials that its predecessor left, and processes without a daemon find cached
+//! credentials.
 //!
 //! Guessing can undo a digest of a short text, so no secret is part of it.
 
@@ -25,8 +26,8 @@ pub struct Provenance {
     /// The session's settings that decide which credentials it gets. These bytes must be the same in every version of
     /// anchord, or an upgrade would lose the credentials that a daemon left.
     pub session: Vec<Bytes>,
-    /// The connection settings that decide which server may answer as AWS. These bytes must never change either. Empty if
-    /// none of these settings is given.
+    /// The connection settings that decide which server may answer as AWS. These bytes must never change either. Empty
+    /// if none of these settings is given.
     pub connection: Vec<Bytes>,
     /// Settings that only decide whether a request succeeds. They matter to a cache of failures.
     pub conditions: Vec<Bytes>,

@@ -1,5 +1,6 @@
 //! Warns of Regions that are in no known partition. They are accepted, because AWS adds Regions more often than users
-//! upgrade anchord. But most of them are misspelled, and would only fail later because the endpoint's host does not exist.
+//! upgrade anchord. But most of them are misspelled, and would only fail later because the endpoint's host does not
+//! exist.
 
 use std::fmt;
 

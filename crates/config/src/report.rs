@@ -26,7 +26,8 @@ struct ReportLine {
 }
 
 impl Origins {
-    /// Sets the value and origin of an option, and replaces earlier ones. `value` is in TOML's form and holds no secret.
+    /// Sets the value and origin of an option, and replaces earlier ones. `value` is in TOML's form and holds no
+    /// secret.
     pub(super) fn note(&mut self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
         let line = ReportLine { key: key.into(), value: value.into(), origin };
         // This copies nothing, because there are no clones before the settings are complete.
@@ -46,7 +47,8 @@ impl Origins {
     }
 }
 
-/// A line for each option: `key = value`, then its origin, which is a flag, a variable, a line of the file or `default`.
+/// A line for each option: `key = value`, then its origin, which is a flag, a variable, a line of the file or
+/// `default`.
 pub fn describe(settings: &Settings) -> String {
     described(&settings.origins.0.lines.iter().collect::<Vec<_>>())
 }
@@ -58,9 +60,11 @@ pub fn describe_given(settings: &Settings) -> String {
 }
 
 fn described(lines: &[&ReportLine]) -> String {
-    let widest = |width: fn(&ReportLine) -> usize| lines.iter().map(|line| width(line)).max().unwrap_or(0);
-    let (keys, values) =
-        (widest(|line| line.key.len()), widest(|line| line.value.chars().count()).min(WIDEST_VALUE));
+    let (mut keys, mut values) = (0, 0);
+    for line in lines {
+        keys = keys.max(line.key.len());
+        values = values.max(line.value.chars().count()).min(WIDEST_VALUE);
+    }
     let mut text = String::new();
     for ReportLine { key, value, origin } in lines {
         writeln!(text, "{key:keys$} = {value:values$}  # {origin}")

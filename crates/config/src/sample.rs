@@ -7,8 +7,8 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
 
-/// A file with every option, its description and its default, all commented out. Lines that begin with `#` and no space are
-/// settings.
+/// A file with every option, its description and its default, all commented out. Lines that begin with `#` and no space
+/// are settings.
 pub fn sample() -> String {
     let mut text = String::from(HEAD);
     let mut table = "";

@@ -1,7 +1,8 @@
 //! The result of reading a setting: absent, invalid and reported, or valid.
 //!
 //! Checks continue after each mistake, so an invalid setting must not look like one that no layer gives. A result that
-//! combines several settings is an `Option`, which is `None` if one of them was reported. [`Setting::settled`] converts.
+//! combines several settings is an `Option`, which is `None` if one of them was reported. [`Setting::settled`]
+//! converts.
 
 use super::problem::Origin;
 

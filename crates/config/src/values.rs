@@ -1,7 +1,7 @@
 //! Parses single values: durations, addresses, names.
 //!
-//! Each function takes a text and returns its value, or says what is wrong with the text. It does not know the origin of
-//! the text. Messages repeat a text only through [`echo`], and never if it looks like key material.
+//! Each function takes a text and returns its value, or says what is wrong with the text. It does not know the origin
+//! of the text. Messages repeat a text only through [`echo`], and never if it looks like key material.
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
@@ -33,8 +33,8 @@ impl Fault {
         self
     }
 
-    /// The same message without the value `text`. Programs log anchord's messages about their command lines, and a value in
-    /// the wrong place may be a secret.
+    /// The same message without the value `text`. Programs log anchord's messages about their command lines, and a
+    /// value in the wrong place may be a secret.
     pub(super) fn without(mut self, text: &str) -> Self {
         let quoted = echo(text);
         // Messages about `credential:NAME` quote the name alone.
@@ -84,8 +84,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A proxy in the form of `HTTPS_PROXY`: `http://user:password@host:port`, where scheme and login are optional. No message
-/// repeats any part of it, because in a malformed text any part may be the password.
+/// A proxy in the form of `HTTPS_PROXY`: `http://user:password@host:port`, where scheme and login are optional. No
+/// message repeats any part of it, because in a malformed text any part may be the password.
 pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
     const FORM: &str = "the form is http://host:port";
     let (scheme, rest) = match text.trim().split_once("://") {
@@ -166,8 +166,8 @@ fn is_of_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte)
 }
 
-/// Whether `text` looks like the body of a PEM section on one line. DER of keys and certificates begins with a SEQUENCE,
-/// which is an `M` in Base64.
+/// Whether `text` looks like the body of a PEM section on one line. DER of keys and certificates begins with a
+/// SEQUENCE, which is an `M` in Base64.
 fn is_base64_of_der(text: &str) -> bool {
     text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_of_base64)
 }

@@ -121,7 +121,8 @@ fn what_is_no_name_of_a_variable_is_not_repeated() {
     }
 }
 
-/// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its variables.
+/// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its
+/// variables.
 #[test]
 fn a_passphrase_that_this_process_cannot_have_is_a_mistake_only_where_it_is_needed() {
     let absent = |text: &str| match passphrase(&with(&format!("passphrase = \"{text}\"")), &[], &[]) {
