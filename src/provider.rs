@@ -322,7 +322,7 @@ fn not_chosen(settings: &Settings) -> Failure {
         [] => "name one with `session`, or give the options of one".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
-    Failure::of(Reason::UnknownSession, "there is not exactly one session to choose", Some(hint))
+    Failure::of(Reason::UnknownSession, "no session is selected, and there is not exactly one", Some(hint))
 }
 
 /// A daemon's session, as a source of credentials.

@@ -1,4 +1,4 @@
-//! Builds the daemon from settings, runs it, takes over new settings, ends it.
+//! Builds the daemon from settings, runs it, reloads settings, and ends it.
 
 mod addresses;
 mod build;

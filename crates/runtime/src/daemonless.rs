@@ -1,5 +1,5 @@
-//! Credentials for processes that are not the daemon: from a daemon that runs, or else from AWS, behind a cache and a lock
-//! that parallel processes share.
+//! Credentials for processes other than the daemon: from a running daemon, or else from AWS. Parallel processes share a
+//! cache and a lock for calls to AWS.
 
 mod cache;
 mod cache_entry;
@@ -23,12 +23,12 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::process_limits;
 
-/// Who may be asked.
+/// Where to obtain credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObtainMode {
-    /// A daemon, and AWS where there is none.
+    /// From a daemon, or from AWS if there is no daemon.
     DaemonFirst(Caching),
-    /// AWS alone.
+    /// From AWS only.
     Direct(Caching),
 }
 
@@ -40,20 +40,20 @@ impl ObtainMode {
     }
 }
 
-/// Whether what AWS gives is kept for processes to come, and what they left is used.
+/// Whether processes share the credentials that AWS gives through the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// It is kept and used.
+    /// Read and write the cache.
     On,
-    /// Neither. Without the lock too: a process that waits for it would find nothing new, and one that hangs would block
-    /// others.
+    /// Use neither the cache nor the lock. A process that waits for the lock would find nothing new, and a process that
+    /// hangs would block others.
     Off,
 }
 
-/// Credentials of the session that `settings` mean. `None` where a passphrase has to be typed in first.
+/// Obtains credentials of the session that `settings` select. `None` if a person must first type the passphrase.
 ///
 /// # Errors
-/// The daemon's refusal, or why AWS gave none; or there is no daemon and the settings define no session.
+/// The daemon's or AWS's refusal, or that no daemon runs and the settings define no session.
 pub async fn obtain(
     settings: &Settings,
     mode: ObtainMode,

@@ -1,4 +1,4 @@
-//! The daemon that runs here, as its status describes it.
+//! Finds a running daemon and reads its status.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,22 +14,25 @@ use anchord_frontend::StatusDocument;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A daemon that answers.
+/// A running daemon that answered.
 #[derive(Debug)]
 pub struct RunningDaemon {
-    /// Where it was asked.
+    /// The socket on which it answered.
     pub socket: PathBuf,
-    /// What it answered.
+    /// Its status.
     pub status: StatusDocument,
 }
 
 impl RunningDaemon {
-    /// Whether it holds a session of this name.
-    pub fn holds(&self, session: &str) -> bool {
+    /// Whether it has a session of this name.
+    pub fn has(&self, session: &str) -> bool {
         self.status.sessions.iter().any(|held| held.name == session)
     }
 
-    /// Refuses where its session is another than the one that `settings` describe.
+    /// Confirms that its session has the settings that the caller gives.
+    ///
+    /// # Errors
+    /// If the session is missing, has other settings, or the daemon does not answer.
     pub async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
         let mut sockets = client::sockets(settings);
         sockets.retain(|socket| socket.path == self.socket);
@@ -44,12 +47,15 @@ impl RunningDaemon {
     }
 }
 
-/// The first daemon that has `session`, else the first that answers; `None` where there is none.
+/// The first daemon that has `session`, else the first that answers; `None` if no daemon answers.
+///
+/// # Errors
+/// A daemon's refusal, or an answer that cannot be read.
 pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<RunningDaemon>, Failure> {
     let mut first = None;
     for socket in client::sockets(settings) {
         let Some(running) = ask(socket).await? else { continue };
-        if session.is_none_or(|session| running.holds(session)) {
+        if session.is_none_or(|session| running.has(session)) {
             return Ok(Some(running));
         }
         first = first.or(Some(running));
@@ -57,24 +63,26 @@ pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<R
     Ok(first)
 }
 
-/// The session that is meant, if the daemon has it.
+/// The name of the session to use: `named`, or else the daemon's only session.
+///
+/// # Errors
+/// If the daemon does not have it, or `named` is `None` and there is not exactly one.
 pub fn which(running: &RunningDaemon, named: Option<String>) -> Result<String, Failure> {
-    let known =
-        || running.status.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
-    let hint = || match running.status.sessions.as_slice() {
-        [] => "no sessions are configured".to_owned(),
-        _ => format!("the sessions are {}", known()),
+    let names: Vec<&str> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
+    let known = match names.is_empty() {
+        true => "no sessions are configured".to_owned(),
+        false => format!("the sessions are {}", names.join(", ")),
     };
-    match (named, running.status.sessions.as_slice()) {
-        (Some(name), _) if running.holds(&name) => Ok(name),
+    match (named, names.as_slice()) {
+        (Some(name), _) if running.has(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
-            Err(Failure::of(Reason::UnknownSession, message, Some(hint())))
+            Err(Failure::of(Reason::UnknownSession, message, Some(known)))
         }
-        (None, [only]) => Ok(only.name.clone()),
+        (None, [only]) => Ok((*only).to_owned()),
         (None, _) => {
-            let message = "there is not exactly one session to choose";
-            let hint = format!("name one with --session; {}", hint());
+            let message = "no session is selected, and there is not exactly one";
+            let hint = format!("select one with --session; {known}");
             Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
         }
     }
@@ -93,7 +101,10 @@ async fn ask(socket: DaemonSocket) -> Result<Option<RunningDaemon>, Failure> {
     Ok(Some(RunningDaemon { socket: socket.path, status: read(body.expose())? }))
 }
 
-/// The status in an answer.
+/// Reads the status in an answer.
+///
+/// # Errors
+/// If the answer is not a status.
 pub fn read(body: &[u8]) -> Result<StatusDocument, Failure> {
     serde_json::from_slice(body)
         .map_err(|_| Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None))

@@ -1,8 +1,8 @@
-//! Addresses of the settings that this host does not have yet: the daemon serves the others, and listens on these once
+//! Addresses of the settings that this host does not have yet. The daemon serves the others, and listens on these once
 //! they appear.
 //!
-//! Typical are `[::1]` where IPv6 is switched off, and a link-local address whose interface comes after the daemon. A
-//! port in use is another matter: whoever has it would be asked for credentials in our place.
+//! Examples are `[::1]` if IPv6 is switched off, and a link-local address whose interface comes up after the daemon. A
+//! port in use at the start is an error instead: clients would ask the program that uses it for credentials.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::sockets::Error;
 use anchord_core::event;
 use anchord_core::failure::ErrorChain;
 
-/// The addresses that are waited for.
+/// The addresses that the daemon waits for.
 #[derive(Debug)]
 pub(super) struct MissingAddresses {
     waiting: Vec<MissingAddress>,
@@ -28,23 +28,23 @@ pub(super) struct MissingAddresses {
 #[derive(Debug)]
 struct MissingAddress {
     address: SocketAddr,
-    /// Why it cannot be listened on, now that it is there.
+    /// Why the daemon cannot listen on it, although the host has it.
     trouble: Option<String>,
 }
 
-/// What a look finds.
+/// A change of a missing address.
 #[derive(Debug)]
 pub(super) enum AddressChange {
     /// An address has appeared.
     Appeared(Appeared),
-    /// An address is there and cannot be listened on for another reason than before; without one it has gone again.
+    /// The reason why the daemon cannot listen on an address has changed. `None` if the host does not have the address.
     Trouble(SocketAddr, Option<String>),
 }
 
 /// A listener on an address that has appeared.
 #[derive(Debug)]
 pub(super) struct Appeared {
-    /// As the settings have it.
+    /// The address in the settings.
     pub(super) address: SocketAddr,
     pub(super) listener: TcpListener,
 }
@@ -52,7 +52,7 @@ pub(super) struct Appeared {
 /// Listens on each of `addresses` that this host has.
 ///
 /// # Errors
-/// When one of them cannot be had for another reason than that it is not there.
+/// If listening on one fails for another reason than that this host does not have it.
 pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     let mut waiting = Vec::new();
@@ -72,7 +72,7 @@ pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>
     Ok((listeners, MissingAddresses::new(waiting)))
 }
 
-/// The kernel's words for an address, an address family or an interface that is not there.
+/// Whether the kernel's error says that an address, an address family or an interface is missing.
 fn is_missing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::NODEV];
@@ -100,13 +100,13 @@ impl MissingAddresses {
                 std::future::pending::<()>().await;
             }
             self.looks.tick().await;
-            if let Some(news) = self.look().await {
-                return news;
+            if let Some(change) = self.look().await {
+                return change;
             }
         }
     }
 
-    /// Tries each until there is something to tell.
+    /// Tries each address until one has changed.
     async fn look(&mut self) -> Option<AddressChange> {
         for index in 0..self.waiting.len() {
             let waiting = &mut self.waiting[index];
@@ -126,7 +126,7 @@ impl MissingAddresses {
             if let Some(error) = &trouble {
                 warn!(
                     event = event::LISTENER_ADDRESS_UNUSABLE,
-                    %address, error, "The address has appeared and cannot be listened on; trying again"
+                    %address, error, "The address has appeared, but listening on it fails; retrying"
                 );
             }
             waiting.trouble.clone_from(&trouble);
@@ -136,7 +136,7 @@ impl MissingAddresses {
     }
 }
 
-/// One system call for each address that is missing.
+/// A check is one system call for each missing address.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -148,8 +148,8 @@ mod tests {
     /// Reserved for documentation (RFC 5737): no host has it.
     const NOWHERE: &str = "192.0.2.7:0";
 
-    fn appeared(news: AddressChange) -> Appeared {
-        let AddressChange::Appeared(appeared) = news else { panic!("{news:?}") };
+    fn appeared(change: AddressChange) -> Appeared {
+        let AddressChange::Appeared(appeared) = change else { panic!("{change:?}") };
         appeared
     }
 
@@ -212,7 +212,7 @@ mod tests {
         assert!(again.is_err(), "it is told once: {again:?}");
         drop(taken);
 
-        let news = tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.unwrap();
-        assert_eq!(appeared(news).address, address);
+        let change = tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.unwrap();
+        assert_eq!(appeared(change).address, address);
     }
 }

@@ -1,4 +1,4 @@
-//! From settings to a daemon whose listeners are bound and whose sessions have started.
+//! Builds a daemon from settings: binds its listeners and starts its sessions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,22 +40,27 @@ use anchord_core::event;
 use anchord_core::private_file;
 use anchord_frontend::Server;
 
-/// Binds listeners, or takes those that systemd passed, and starts the sessions behind them.
+/// Binds listeners, or takes those that systemd passed, and starts the sessions.
+///
+/// # Errors
+/// If a listener, the runtime directory, a secret or the connection to AWS cannot be used.
 pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Result<Daemon, Error> {
     let transport = Arc::new(Replaceable::new(assembly::transport(settings, seams)?));
-    let has_place = has_place(settings)?;
+    let has_directory = has_directory(settings)?;
 
-    // The Unix socket first: it tells another daemon from any other program that has the port.
+    // Bind the Unix socket first: if another daemon runs, its error says so. An error of TCP only says that a port is
+    // in use.
     let (unix_listeners, socket_file) = unix_listeners(settings, std::mem::take(&mut passed.unix)).await?;
     let (listeners, missing) = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    // Asked from the socket itself: systemd's need not be where the settings would have it.
+    // Get the path from the socket itself, because systemd's socket may have another path than the settings.
     let socket = unix_listeners.first().and_then(sockets::UnixSocketListener::path);
     let waiting = missing.addresses().into_iter().map(|address| (address, None)).collect();
     let bound = Bound { http, waiting, socket };
 
-    // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
-    let directory = match has_place {
+    // Take the directory after the listeners are bound: that fails immediately if another daemon keeps running. Only
+    // the daemon that continues may take over the predecessor's state.
+    let directory = match has_directory {
         true => RuntimeDirectory::take(&settings.runtime_directory).await?,
         false => RuntimeDirectory::none(),
     };
@@ -103,9 +108,9 @@ async fn tcp_listeners(
     Ok((listeners, MissingAddresses::new([])))
 }
 
-/// Whether there is a runtime directory to write to. The Unix socket and the bearers of container clients need one; IMDS
-/// alone does without.
-fn has_place(settings: &Settings) -> Result<bool, Error> {
+/// Makes the runtime directory. Returns whether there is one to write to. The Unix socket and the bearer tokens of
+/// container clients need one. IMDS alone does not.
+fn has_directory(settings: &Settings) -> Result<bool, Error> {
     let path = &settings.runtime_directory;
     let is_needed = settings.container || settings.socket.is_some();
     let made = make_runtime_directory(path);
@@ -121,7 +126,7 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
     let path = path.display();
     warn!(
         event = event::RUNTIME_DIRECTORY_MISSING,
-        %path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients"
+        %path, %error, "There is no writable runtime directory; a restart will invalidate the tokens of IMDS clients"
     );
     Ok(false)
 }

@@ -1,4 +1,4 @@
-//! Keeps the credentials files of the settings in force, each with its session.
+//! Keeps the credentials files of the current settings up to date, each with its session.
 
 use std::sync::Arc;
 
@@ -12,30 +12,32 @@ use anchord_config::CredentialsFile;
 use anchord_core::clock::Clock;
 use anchord_session::Handle;
 
-/// The files that are kept, each with the session that it is kept with. One value, for a file must not meet the session
-/// that has its session's name under other settings.
+/// The files to keep, each with its session. They are one value, so that a reload cannot combine a file with a session
+/// of the same name but other settings.
 pub(super) type FollowedFiles = Arc<[(CredentialsFile, Handle)]>;
 
-/// Finds each file's session.
+/// Combines each file with its session.
 pub(super) fn followed(files: &[CredentialsFile], running: &RunningSessions) -> FollowedFiles {
     let sessions = running_sessions::handles(running);
     let pair = |file: &CredentialsFile| Some((file.clone(), sessions.get(&file.session)?.clone()));
     files.iter().filter_map(pair).collect()
 }
 
-/// Keeps the files of the settings in force, with the sessions in force. Ends with its sender.
+/// Keeps the files of the current settings up to date. Ends when the sender is dropped.
 pub(super) async fn keep(mut followed: watch::Receiver<FollowedFiles>, clock: Clock) {
     let mut before: Vec<FileTask> = Vec::new();
     loop {
         let files = Arc::clone(&followed.borrow_and_update());
-        let mut go_on = |(file, handle): &(CredentialsFile, Handle)| {
-            // What has told of a failure once need not do so again after each reload.
-            match before.iter().position(|task| task.file == *file && task.handle.is_same(handle)) {
-                Some(same) => before.swap_remove(same),
-                None => FileTask::start(file, handle, &clock),
-            }
-        };
-        let tasks: Vec<FileTask> = files.iter().map(&mut go_on).collect();
+        let mut tasks = Vec::with_capacity(files.len());
+        for (file, handle) in files.iter() {
+            // An unchanged file keeps its task, so that a failure is not logged again after each reload.
+            tasks.push(
+                match before.iter().position(|task| task.file == *file && task.handle.is_same(handle)) {
+                    Some(same) => before.swap_remove(same),
+                    None => FileTask::start(file, handle, &clock),
+                },
+            );
+        }
         before = tasks;
         drop(files);
         if followed.changed().await.is_err() {
@@ -44,7 +46,7 @@ pub(super) async fn keep(mut followed: watch::Receiver<FollowedFiles>, clock: Cl
     }
 }
 
-/// One file that is kept, until this is dropped.
+/// The task of one file, which ends when this is dropped.
 struct FileTask {
     file: CredentialsFile,
     handle: Handle,

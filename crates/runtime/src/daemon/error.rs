@@ -1,4 +1,4 @@
-//! Why the daemon could not be built. Once it runs, nothing here happens any more.
+//! Errors while building or reloading the daemon.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use anchord_frontend::files;
 /// Why the daemon could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A listener could not be had.
+    /// A listener could not be bound.
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// A bearer file or the token key cannot be used.
@@ -31,7 +31,7 @@ pub enum Error {
     OpenDirectory {
         /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner's user id.
         owner: u32,
         /// Its permissions.
         mode: u32,
@@ -42,13 +42,13 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// The way to AWS cannot be set up.
+    /// The connection to AWS cannot be set up.
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
     /// The sockets that systemd passed cannot be taken.
     #[error("cannot take the sockets that systemd passed")]
     Passed(#[source] io::Error),
-    /// Something of ours failed.
+    /// A bug of anchord.
     #[error("{0}")]
     Broken(String),
 }
@@ -72,7 +72,7 @@ impl Classify for Error {
             Self::File(error) => error.hint(),
             Self::Assembly(error) => error.hint(),
             Self::RuntimeDirectory { .. } => {
-                Some("set `runtime_directory` to a folder that the daemon's user may write".into())
+                Some("set `runtime_directory` to a folder that the daemon's user can write to".into())
             }
             Self::OpenDirectory { .. } => {
                 Some("set `runtime_directory` to a directory that only the daemon's user can write to".into())

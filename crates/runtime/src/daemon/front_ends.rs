@@ -1,4 +1,4 @@
-//! The front ends: what TCP and the Unix socket serve, from the settings, the sessions and the secrets.
+//! Makes the front ends that TCP and the Unix socket serve, from the settings, the sessions and the secrets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,26 +33,26 @@ use anchord_frontend::TokenAuthority;
 use anchord_identity as identity;
 use anchord_session::Sessions;
 
-/// Where the daemon can be reached.
+/// The addresses and the socket on which the daemon listens.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    /// The addresses of IMDS and container credentials, with the ports that were given for port 0.
+    /// The addresses of IMDS and container credentials. For port 0 they have the port that the kernel chose.
     pub http: Vec<SocketAddr>,
-    /// Addresses that are listened on once that is possible, each with why it is not though this host has it by now;
-    /// without a reason the host does not have it yet.
+    /// Addresses of the settings on which the daemon cannot listen yet, each with the reason. `None` if this host does
+    /// not have the address yet.
     pub waiting: BTreeMap<SocketAddr, Option<String>>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
 }
 
-/// What each kind of listener is to serve.
+/// The front ends of each kind of listener.
 pub(super) struct FrontEnds {
     pub(super) tcp: Router,
     pub(super) unix: Router,
     pub(super) imds: Option<Imds>,
 }
 
-/// What TCP and the Unix socket serve; `before` is the IMDS that is served now.
+/// Makes the front ends. `before` is the previous IMDS front end, whose role name clients may still ask for.
 pub(super) fn front_ends(
     settings: &Settings,
     seams: &Seams,
@@ -81,7 +81,7 @@ pub(super) fn front_ends(
     Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
 }
 
-/// What the status shows of the addresses.
+/// The addresses as the status shows them.
 fn listeners(bound: &Bound) -> ListenerStatus {
     let url = |address: &SocketAddr| format!("http://{address}");
     let mut troubles = BTreeMap::new();
@@ -98,7 +98,8 @@ fn listeners(bound: &Bound) -> ListenerStatus {
     }
 }
 
-/// What stands behind each session of `running`. It must not hold the running: the tasks of sessions end with it.
+/// The details that the status shows of each session. The closure must not hold `running`, because the tasks of a
+/// session end only when it is dropped.
 fn backgrounds(
     running: &RunningSessions,
     clock: Clock,
@@ -152,11 +153,12 @@ fn container_frontend(
     sessions: &Sessions,
     secrets: &Secrets,
 ) -> Container {
-    let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
-    each.fold(Container::new(), |container, ((session, settled), bearers)| {
+    let mut container = Container::new();
+    for ((session, settled), bearers) in sessions.iter().zip(&settings.sessions).zip(&secrets.bearers) {
         let token_file = token_file(settings, session.name());
         info!(event = event::CONTAINER_SERVING, session = session.name(), token_file = %token_file.display(), "Serving container credentials");
         let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
-        container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
-    })
+        container = container.with(session.clone(), bearers.clone()).with_api_keys(api_keys);
+    }
+    container
 }

@@ -1,6 +1,6 @@
-//! Writes what a successor needs, so that no client notices a restart.
+//! Writes the state for a successor, so that no client notices a restart.
 //!
-//! It is written at each renewal, because a process that is killed writes nothing more, and once more at an orderly end.
+//! It writes at each renewal, because a killed process writes nothing more, and once more at an orderly end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Snapshot;
 
-/// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
-/// the sender of `ending` is gone.
+/// Writes to `store` at each renewal of any session, after the directory of its file was recreated (`made_anew`), and
+/// once more after the sender of `ending` was dropped.
 pub(super) async fn keep(
     store: Store,
     mut secrets: watch::Receiver<Arc<Secrets>>,
@@ -43,7 +43,8 @@ pub(super) async fn keep(
         info!(event = event::HANDOVER_OFF, why, "Credentials are not kept across restarts");
         return;
     }
-    // Beside a file there is the key's own, which may be removed to end all tokens.
+    // A file store has no token key: the key has its own file beside it, which an operator may remove to invalidate all
+    // tokens.
     let keeps_token_key = matches!(store, Store::Descriptors { .. });
     let dated_by = clock.clone();
     let write = move |state: &SavedState| store.write(&state.encode(&dated_by)).map_err(Failure::from);
@@ -75,14 +76,14 @@ pub(super) async fn keep(
     }
 }
 
-/// Each write holds all sessions: what a thousand sessions renew within a second is one write and not a thousand. A
-/// process that is killed in this time costs a successor the calls that it covers.
+/// The pause before a write. Each write contains all sessions, so a thousand renewals within a second become one write.
+/// If the process is killed during the pause, its successor repeats these renewals.
 fn pause(sessions: usize) -> Duration {
     let pause = Duration::from_millis(u64::try_from(sessions).unwrap_or(u64::MAX));
     pause.min(Duration::from_secs(1))
 }
 
-/// A full file system may have room again.
+/// Retries a failed write, for example because a full file system may have room again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 type WatchedSession = (Arc<RunningSession>, watch::Receiver<Snapshot>);
@@ -97,7 +98,7 @@ async fn any_change(watched: &mut [WatchedSession]) {
     let changes: Vec<Pin<Box<_>>> =
         watched.iter_mut().map(|(_, seen)| Box::pin(async { seen.changed().await.is_ok() })).collect();
     if changes.is_empty() || !select_all(changes).await.0 {
-        // Nobody publishes any more; only another running brings news.
+        // All keepers have ended. Only a reload can bring new snapshots.
         std::future::pending::<()>().await;
     }
 }
@@ -112,9 +113,9 @@ struct StateWriter {
     write: WriteState,
     clock: Clock,
     last_written: LastWritten,
-    /// Whether the last write failed: that is reported once, and tried again even if nothing changes.
+    /// Whether the last write failed. A failure is logged once, and the write is retried even if nothing changes.
     failing: bool,
-    /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
+    /// A write that hangs. No other write starts before it ends, or each would block one more thread.
     hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
@@ -123,7 +124,7 @@ impl StateWriter {
         Self { write, clock, last_written: LastWritten::default(), failing: false, hanging: None }
     }
 
-    /// Writes `token_key` and `sessions` unless that has been done.
+    /// Writes `token_key` and `sessions`, unless they were written last.
     async fn save(&mut self, token_key: Option<Secret<[u8; 32]>>, sessions: Vec<SavedSession>) {
         let ids: Vec<_> = sessions.iter().map(SavedSession::id).collect();
         if (&token_key, &ids) == (&self.last_written.0, &self.last_written.1) {
@@ -143,7 +144,7 @@ impl StateWriter {
                 let (error, hint) = (failure.message(), failure.hint());
                 warn!(
                     event = event::HANDOVER_NOT_WRITTEN,
-                    error, hint, "Credentials cannot be kept for a successor; a restart would lose them"
+                    error, hint, "Cannot save credentials for a successor; a restart would lose them"
                 );
                 self.failing = true;
             }
@@ -151,11 +152,12 @@ impl StateWriter {
         }
     }
 
-    /// Files and systemd's socket may block.
+    /// Writes in another thread, because files and systemd's socket may block.
     async fn write(&mut self, state: SavedState) -> Result<(), Failure> {
-        let hangs = || Failure::of(Reason::Busy, format!("it was not written within {WRITING:?}"), None);
+        let hangs =
+            || Failure::of(Reason::Busy, format!("the write did not finish within {WRITING:?}"), None);
         if let Some(hanging) = self.hanging.take() {
-            // What it wrote is older than `state`, so its outcome does not matter.
+            // It wrote an older state, so its result does not matter.
             _ = self.outcome(hanging).await.ok_or_else(hangs)?;
         }
         let write = Arc::clone(&self.write);
@@ -163,7 +165,7 @@ impl StateWriter {
         self.outcome(writing).await.ok_or_else(hangs)?
     }
 
-    /// What came of `writing`; `None` if it hangs.
+    /// The result of `writing`; `None` if it hangs.
     async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
         match tokio::time::timeout(WRITING, &mut writing).await {
             Ok(Ok(outcome)) => Some(outcome),
@@ -176,7 +178,7 @@ impl StateWriter {
     }
 }
 
-/// Memory takes microseconds; what takes longer than this hangs.
+/// A write to memory takes microseconds. One that takes longer than this hangs.
 const WRITING: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a running daemon is made of besides its listeners, and how new settings take its place.
+//! The parts of a running daemon that a reload replaces, and how it replaces them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use anchord_config::Settings;
 use anchord_frontend::Imds;
 use anchord_frontend::Route;
 
-/// The sessions, what serves them, and what both were made from.
+/// The sessions, their front ends, and what both were made from.
 pub(super) struct Reloadable {
     pub(super) settings: Settings,
     pub(super) seams: Seams,
@@ -35,11 +35,11 @@ pub(super) struct Reloadable {
     pub(super) credentials_files: watch::Sender<FollowedFiles>,
     pub(super) routes: Routes,
     pub(super) secrets: watch::Sender<Arc<Secrets>>,
-    /// Its lock is held until the daemon has ended.
+    /// Its lock is held until the daemon ends.
     pub(super) directory: Arc<RuntimeDirectory>,
 }
 
-/// What each kind of listener serves from the next request on.
+/// What each kind of listener serves. A change applies from the next request on.
 pub(super) struct Routes {
     pub(super) tcp: watch::Sender<Arc<dyn Route>>,
     pub(super) unix: watch::Sender<Arc<dyn Route>>,
@@ -58,15 +58,15 @@ impl Routes {
     }
 }
 
-/// What came of new settings.
+/// The result of a reload.
 #[derive(Debug)]
 pub(super) struct Applied {
     pub(super) sessions: Difference,
-    /// The settings that hold only after a restart.
+    /// The changed settings that take effect only after a restart.
     pub(super) waiting: Vec<&'static str>,
 }
 
-/// New settings with all that is read for them, ready to be taken over.
+/// New settings, with the files that they need already read.
 pub(super) struct Prepared {
     settings: Settings,
     transport: Arc<dyn Transport>,
@@ -74,7 +74,7 @@ pub(super) struct Prepared {
     waiting: Vec<&'static str>,
 }
 
-/// What it takes to prepare new settings, apart from the reloadable: reading files may block.
+/// The input to prepare new settings. It is separate from [`Reloadable`], because reading files may block.
 pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
@@ -84,18 +84,23 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    /// Reads what `settings` name. On `Err` nothing has changed, here or on disk.
+    /// Reads the files that `settings` name.
+    ///
+    /// # Errors
+    /// If one cannot be used. Then nothing has changed, in memory or on disk.
     pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
         let waiting = self.keep_what_is_bound(&mut settings);
         let transport = assembly::transport(&settings, &self.seams)?;
-        // It may have been deleted since the start. Without the secrets in force others would be made below.
+        // The directory may have been deleted since the start. Restore the current secrets, or new ones would be made
+        // below.
         self.directory.restore(&self.secrets)?;
         let key = self.secrets.token_key.clone();
         let secrets = Secrets::load(&settings, &self.seams, self.directory.is_there(), key)?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
 
-    /// Listeners and files that clients know stay where they are.
+    /// Keeps the places of listeners and files, because clients know them. Returns the settings that a reload cannot
+    /// change.
     fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<&'static str> {
         let before = &self.before;
         let mut waiting = Vec::new();
@@ -108,7 +113,7 @@ impl Preparation {
         keep("http.listen", settings.listen == before.listen);
         keep("socket", settings.socket == before.socket);
         keep("log.format", settings.log.format == before.log.format);
-        // Nothing was bound for them at the start.
+        // No address was bound for them at the start.
         if !self.has_http {
             keep("imds", settings.imds.is_none());
             keep("container", !settings.container);
@@ -122,7 +127,7 @@ impl Preparation {
 }
 
 impl Reloadable {
-    /// What it takes to prepare new settings.
+    /// The input to prepare new settings.
     pub(super) fn preparation(&self) -> Preparation {
         Preparation {
             before: self.settings.clone(),
@@ -133,14 +138,14 @@ impl Reloadable {
         }
     }
 
-    /// Takes note of an address that is listened on now.
+    /// Notes that the daemon now listens on an address.
     pub(super) fn add_listener(&mut self, waiting: SocketAddr, listening: SocketAddr) -> Result<(), Error> {
         self.bound.waiting.remove(&waiting);
         self.bound.http.push(listening);
         self.show_listeners()
     }
 
-    /// Takes note of why an address is not listened on.
+    /// Notes why the daemon does not listen on an address.
     pub(super) fn note_trouble(&mut self, waiting: SocketAddr, trouble: Option<String>) -> Result<(), Error> {
         self.bound.waiting.insert(waiting, trouble);
         self.show_listeners()
@@ -154,10 +159,10 @@ impl Reloadable {
         Ok(())
     }
 
-    /// Takes over new settings.
+    /// Puts new settings into effect.
     pub(super) fn apply(&mut self, prepared: Prepared) -> Result<Applied, Error> {
         let Prepared { settings, transport, secrets, waiting } = prepared;
-        // First, for the sessions that start now use it at once.
+        // Replace the transport first, because new sessions use it immediately.
         self.transport.replace(transport);
         let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
         let dependencies = Dependencies { seams: &self.seams, transport: &shared };

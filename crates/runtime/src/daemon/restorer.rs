@@ -1,5 +1,5 @@
-//! What a daemon has in the file system: its runtime directory with its secrets, and its socket. Both can be deleted
-//! under it, by a cleaner of old files or by hand, and are made again then.
+//! Recreates the daemon's runtime directory, the secrets in it, and the socket, if a cleaner of old files or a person
+//! deletes them while the daemon runs.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use super::sockets::SocketPlace;
 use anchord_core::event;
 use anchord_core::failure::Failure;
 
-/// The runtime directory, and the socket where the daemon has bound one itself.
+/// Checks the runtime directory, and the socket if the daemon has bound one itself.
 #[derive(Debug)]
 pub(super) struct Restorer {
     directory: Arc<RuntimeDirectory>,
     socket: Option<SocketFile>,
-    /// What was told last, so that a trouble that stays is told once.
-    told: Option<Failure>,
+    /// The failure that was logged last, so that a failure that persists is logged once.
+    logged: Option<Failure>,
 }
 
 impl Restorer {
     pub(super) fn new(directory: Arc<RuntimeDirectory>, socket: Option<SocketFile>) -> Self {
-        Self { directory, socket, told: None }
+        Self { directory, socket, logged: None }
     }
 
-    /// Looks after them until `stop` is true, each time `look_now` is notified and every few seconds. Then it gives up
-    /// the socket. A directory that is made anew gets the `secrets` in force.
+    /// Checks them every few seconds and when `look_now` is notified, until `stop` is true. Then it removes the socket.
+    /// A recreated directory gets the current `secrets`.
     pub(super) async fn keep(
         mut self,
         mut stop: watch::Receiver<bool>,
@@ -49,16 +49,17 @@ impl Restorer {
             let directory = Arc::clone(&self.directory);
             let place = self.socket.as_ref().map(SocketFile::place).cloned();
             let secrets = Arc::clone(&secrets.borrow());
-            // Without a limit: a look that hangs is the only one until it ends.
+            // No time limit: while a check hangs, no other one starts.
             let mut looking = tokio::task::spawn_blocking(move || look(&directory, &secrets, place.as_ref()));
             let looked = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 looked = &mut looking => looked,
             };
-            let looked =
-                looked.unwrap_or_else(|_| Err(Error::Broken("looking after the socket panicked".into())));
+            let looked = looked.unwrap_or_else(|_| {
+                Err(Error::Broken("checking the runtime directory and the socket panicked".into()))
+            });
             let outcome = looked.and_then(|bound| self.take(bound));
-            self.tell(outcome.err().map(Failure::from));
+            self.log(outcome.err().map(Failure::from));
         }
     }
 
@@ -74,19 +75,19 @@ impl Restorer {
         Ok(())
     }
 
-    fn tell(&mut self, failure: Option<Failure>) {
-        if let Some(failure) = failure.as_ref().filter(|failure| self.told.as_ref() != Some(failure)) {
+    fn log(&mut self, failure: Option<Failure>) {
+        if let Some(failure) = failure.as_ref().filter(|failure| self.logged.as_ref() != Some(failure)) {
             let (error, hint) = (failure.message(), failure.hint());
             warn!(
                 event = event::RUNTIME_DIRECTORY_NOT_RESTORED,
-                error, hint, "The runtime directory or the Unix socket was deleted and cannot be made again"
+                error, hint, "The runtime directory or the Unix socket was deleted, and cannot be recreated"
             );
         }
-        self.told = failure;
+        self.logged = failure;
     }
 }
 
-/// Brings back what was deleted; the socket, if it had to be bound again.
+/// Recreates what was deleted. Returns the new socket, if it was bound again.
 fn look(
     directory: &RuntimeDirectory,
     secrets: &Secrets,

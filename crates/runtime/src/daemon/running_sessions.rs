@@ -1,4 +1,4 @@
-//! The sessions at work: which there are, with what settings, and the tasks that keep them.
+//! The running sessions: their settings, their tasks, and what they continue from after a reload or a restart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,25 +31,25 @@ use anchord_session::Snapshot;
 /// All sessions, in the order of the settings.
 pub(super) type RunningSessions = Arc<[Arc<RunningSession>]>;
 
-/// One session at work; its tasks end when the last one who holds it lets go.
+/// One running session. Its tasks end when its last reference is dropped.
 pub(super) struct RunningSession {
     settings: config::SessionSettings,
     terms: Terms,
-    /// `None` where no certificate is behind it.
+    /// `None` if it uses access keys.
     identity: Option<Arc<identity::Current>>,
     session: KeptSession,
-    /// What a predecessor with the same settings left for it.
+    /// The credentials that a predecessor with the same settings left, with their metadata.
     saved: Option<SavedSession>,
-    /// What it held under other settings.
+    /// Its credentials from earlier settings.
     superseded: Superseded,
     _tasks: JoinSet<()>,
 }
 
-/// What follows for a session from all settings together.
+/// Values of a session that depend on more than its own settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Terms {
     policy: Policy,
-    /// What decides whose credentials it has.
+    /// Identifies the settings that decide which credentials it gets.
     fingerprint: String,
 }
 
@@ -62,27 +62,27 @@ impl Terms {
     }
 }
 
-/// Where a session comes from.
+/// What a session continues from.
 enum Past {
-    /// Nothing is known of it.
+    /// Nothing: it is new.
     None,
-    /// Its settings made these credentials: a predecessor of this process left them, or they were put superseded. The
-    /// certificate comes with them if it is the same.
+    /// Credentials of the same settings, which a predecessor of this process left or which were superseded for a while.
+    /// With the identity, if that is the same.
     Saved { saved: SavedSession, identity: Option<Arc<identity::Current>> },
-    /// It goes on as it was under an earlier configuration, with the same certificate.
+    /// The state of a session with the same settings and the same certificate before a reload.
     Continued { snapshot: Snapshot, identity: Option<Arc<identity::Current>>, saved: Option<SavedSession> },
-    /// Its settings have changed; this is what it held, and its certificate if that is the same.
+    /// The state of a session with other settings, and its identity if that is the same.
     Inherited { snapshot: Snapshot, identity: Option<Arc<identity::Current>> },
 }
 
-/// What sessions are made with.
+/// What running sessions share.
 #[derive(Clone, Copy)]
 pub(super) struct Dependencies<'a> {
     pub(super) seams: &'a Seams,
     pub(super) transport: &'a Arc<dyn Transport>,
 }
 
-/// How the sessions of two running differ.
+/// How the sessions changed in a reload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) unchanged: usize,
@@ -121,14 +121,16 @@ impl RunningSession {
             let (clock, changed) = (seams.clock.clone(), Arc::clone(changed));
             tasks.spawn(async move {
                 identity.look(clock.now()).await;
-                // Rotated while no daemon ran: what is held is good, but the new certificate is to be used.
+                // The certificate was rotated while no daemon ran. The credentials are valid, but new ones should use
+                // it.
                 if identity.in_use().is_some_and(|now| state::hash(now.leaf()) != leaf) {
                     changed.notify_one();
                 }
             });
         }
         if matches!(settings.source, config::CredentialSource::AccessKeys(_)) && holds_any {
-            // Nothing tells whether the keys are the same as before; what is held is good while it is found out.
+            // Nothing shows whether the keys are the same as before. The credentials are valid until new ones are
+            // there.
             changed.notify_one();
         }
         Self { settings: settings.clone(), terms, identity, session, saved, superseded, _tasks: tasks }
@@ -146,19 +148,19 @@ impl RunningSession {
         self.session.handle()
     }
 
-    /// Of its settings, as a successor compares it.
+    /// The fingerprint of its settings, which a successor compares.
     pub(super) fn fingerprint(&self) -> &str {
         &self.terms.fingerprint
     }
 
-    /// What it held under other settings.
+    /// Its credentials from earlier settings.
     pub(super) fn superseded(&self) -> &Superseded {
         &self.superseded
     }
 
-    /// SHA-256 of the leaf that `credentials` of this session were obtained with, where that is known.
+    /// SHA-256 of the leaf with which `credentials` of this session were obtained, if it is known.
     pub(super) fn leaf_of(&self, credentials: &Credentials) -> Option<String> {
-        // What was noted with a set goes first: the certificate may have obtained others since.
+        // A saved set has its own leaf. Look there first, because the identity may have obtained other sets since.
         let id = credentials.access_key_id();
         let mut noted = self.saved.iter().chain(self.superseded.iter());
         if let Some(saved) = noted.find(|saved| saved.credentials.access_key_id() == id) {
@@ -168,13 +170,13 @@ impl RunningSession {
         Some(state::hash(identity.leaf()))
     }
 
-    /// Whether clients may have `held` until there is something by the new settings.
-    fn may_go_on(&self, held: &Credentials, settings: &config::SessionSettings) -> bool {
+    /// Whether clients may get `held` until the new settings have given credentials.
+    fn may_continue_with(&self, held: &Credentials, settings: &config::SessionSettings) -> bool {
         let session = &*settings.name;
         if held.session_token().is_none() && settings.has_session_token() {
             warn!(
                 event = event::CREDENTIALS_DROPPED,
-                session, "Dropping a user's own keys, which are not to be handed out any more"
+                session, "Dropping the user's own keys, which the new settings do not hand out"
             );
             return false;
         }
@@ -182,21 +184,21 @@ impl RunningSession {
         if account.zip(held.account_id()).is_some_and(|(wanted, held)| wanted != held) {
             warn!(
                 event = event::CREDENTIALS_DROPPED,
-                session, "Dropping credentials of another account than the session's now"
+                session, "Dropping credentials of another account than the new settings have"
             );
             return false;
         }
         if !is_pinned(self.leaf_of(held).as_ref(), settings) {
             warn!(
                 event = event::CREDENTIALS_DROPPED,
-                session, "Dropping credentials that were obtained with a certificate that is not pinned now"
+                session, "Dropping credentials of a certificate that the new settings do not accept"
             );
             return false;
         }
         true
     }
 
-    /// What a session of these settings goes on from, if it is to follow this one.
+    /// What a session with these settings continues from if it replaces this one.
     fn leave_to(&self, settings: &config::SessionSettings, terms: &Terms, now: Moment) -> (Past, Superseded) {
         let snapshot = self.handle().snapshot();
         let is_same = self.settings.identity() == settings.identity();
@@ -214,7 +216,7 @@ impl RunningSession {
             superseded.put(own, now);
         }
         superseded.retain(|saved| is_pinned(saved.leaf.as_ref(), settings));
-        // With less than that they count as expired, and what may be inherited is better than nothing.
+        // A set with less life than the reserve counts as expired. An inherited set is better then.
         let lives = |saved: &SavedSession| saved.credentials.remaining(now) > terms.policy.reserve;
         if let Some(saved) = found.filter(lives) {
             let expires_at = rfc3339(saved.credentials.expires_at());
@@ -222,17 +224,17 @@ impl RunningSession {
                 event = event::CREDENTIALS_RESUMED,
                 session = settings.name,
                 expires_at,
-                "Going on with credentials that these settings made before"
+                "Continuing with earlier credentials of the same settings"
             );
             return (Past::Saved { saved, identity }, superseded);
         }
         let held = snapshot.credentials.filter(|held| held.remaining(now).is_positive());
-        let held = held.filter(|held| self.may_go_on(held, settings));
+        let held = held.filter(|held| self.may_continue_with(held, settings));
         (Past::Inherited { snapshot: Snapshot::inherited(held, now), identity }, superseded)
     }
 
-    /// What a later session of the settings in force may go on from: credentials that these settings made, but for a
-    /// user's own keys, which do not end and can be read again.
+    /// The credentials that a later session with the current settings may continue from: those that these settings
+    /// obtained. A user's own keys are left out, because they do not expire and can be read again.
     pub(super) fn own(&self, snapshot: &Snapshot) -> Option<SavedSession> {
         let credentials = snapshot.credentials.as_ref().filter(|held| held.session_token().is_some())?;
         (!snapshot.inherited).then(|| SavedSession {
@@ -244,13 +246,15 @@ impl RunningSession {
     }
 }
 
-/// Pins are set when another certificate is not trusted any more, and neither is what was obtained with it.
+/// Whether the pins of `settings` accept the leaf. Operators set pins if they do not trust another certificate any
+/// more. Then credentials that were obtained with it are not trusted either.
 fn is_pinned(leaf: Option<&String>, settings: &config::SessionSettings) -> bool {
     let pins = settings.identity().map_or(&[][..], |identity| &identity.selection.fingerprints);
     pins.is_empty() || leaf.is_some_and(|leaf| pins.iter().any(|pin| state::base64(pin.as_bytes()) == *leaf))
 }
 
-/// The same without the attempt that is lost with its task, which is nobody's failure: it is made again at once.
+/// The snapshot without its unfinished attempt, which ended with its task. That is no failure, so the next attempt
+/// starts immediately.
 fn uninterrupted(snapshot: Snapshot, now: Moment) -> Snapshot {
     if !snapshot.fetching {
         return snapshot;
@@ -258,7 +262,7 @@ fn uninterrupted(snapshot: Snapshot, now: Moment) -> Snapshot {
     Snapshot { fetching: false, next_attempt_at: now, nudge_from: now, ..snapshot }
 }
 
-/// The running for `settings` after `before`: sessions that did not change go on untouched.
+/// The sessions for `settings`, after `before`. Unchanged sessions continue with the same tasks.
 pub(super) fn follow(
     before: &RunningSessions,
     settings: &Settings,
@@ -293,13 +297,15 @@ pub(super) fn follow(
             }
         });
     }
-    let is_gone = |predecessor: &&Arc<RunningSession>| predecessors.contains_key(&*predecessor.settings.name);
-    difference.removed =
-        before.iter().filter(is_gone).map(|predecessor| predecessor.settings.name.clone()).collect();
+    for predecessor in before.iter() {
+        if predecessors.contains_key(&*predecessor.settings.name) {
+            difference.removed.push(predecessor.settings.name.clone());
+        }
+    }
     (running.into(), difference)
 }
 
-/// The first running: each session goes on from what a predecessor left for it.
+/// The first sessions. Each continues from the credentials that a predecessor left for it.
 pub(super) fn first(
     settings: &Settings,
     left: Vec<SavedSession>,
@@ -309,16 +315,17 @@ pub(super) fn first(
     for saved in left {
         by_name.entry(saved.name.clone()).or_default().push(saved);
     }
-    let mut start = |session: &config::SessionSettings| {
+    let mut running = Vec::with_capacity(settings.sessions.len());
+    for session in &settings.sessions {
         let terms = Terms::of(settings, session);
         let left = by_name.remove(&session.name).unwrap_or_default();
         let (past, superseded) = resume(session, &terms, left, dependencies.seams.clock.moment());
-        Arc::new(RunningSession::start(session, terms, past, superseded, dependencies))
-    };
-    settings.sessions.iter().map(&mut start).collect()
+        running.push(Arc::new(RunningSession::start(session, terms, past, superseded, dependencies)));
+    }
+    running.into()
 }
 
-/// What a session goes on from after a predecessor that left `left` for it.
+/// What a session continues from if a predecessor left `left` for it.
 fn resume(
     session: &config::SessionSettings,
     terms: &Terms,
@@ -334,16 +341,19 @@ fn resume(
     if left_any && !is_left {
         info!(
             event = event::HANDOVER_OTHER_SETTINGS,
-            session, "The previous run's credentials are of other settings and are not used"
+            session, "Not using the previous run's credentials, because the settings have changed"
         );
     }
     let Some(saved) = found else { return (Past::None, superseded) };
     let expires_at = rfc3339(saved.credentials.expires_at());
-    info!(event = event::HANDOVER_TAKEN, session, expires_at, "Going on with the previous run's credentials");
+    info!(
+        event = event::HANDOVER_TAKEN,
+        session, expires_at, "Continuing with the previous run's credentials"
+    );
     (Past::Saved { saved, identity: None }, superseded)
 }
 
 /// The handles, for front ends.
 pub(super) fn handles(running: &RunningSessions) -> Sessions {
-    running.iter().map(|predecessor| predecessor.handle().clone()).collect()
+    running.iter().map(|session| session.handle().clone()).collect()
 }

@@ -1,4 +1,5 @@
-//! Binds what the settings name, tells a live daemon's socket from a dead one's, and binds again what was deleted.
+//! Binds the listeners of the settings. Detects whether a daemon still uses a Unix socket, and binds a deleted one
+//! again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use anchord_core::private_file::Lock;
 use anchord_frontend::Listen;
 use anchord_frontend::Peer;
 
-/// Why a listener could not be had.
+/// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A TCP address cannot be bound.
@@ -44,13 +45,13 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
-    /// Something that is no socket is in the way.
+    /// The socket's path is a file of another kind.
     #[error("`{}` exists and is not a socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Something else is where the Unix socket was.
+    /// Another file is at the path of the deleted Unix socket.
     #[error("another file is at `{}` now", path.display())]
     Displaced {
         /// The path.
@@ -81,28 +82,28 @@ impl Classify for Error {
                 "stop it first, or set `runtime_directory` or `socket.path` to another place".into()
             }
             Self::Displaced { .. } => {
-                "this daemon's socket was deleted; it is made again once the path is free".into()
+                "this daemon's socket was deleted; remove the other file, and the daemon makes its socket again".into()
             }
             Self::NotASocket { .. } => "move it away, or set `socket.path` to another place".into(),
             Self::Unix { path, .. } => format!(
-                "make sure that {} exists and may be written by the daemon's user",
+                "make sure that {} exists and that the daemon's user can write to it",
                 path.parent().unwrap_or(path).display()
             ),
         })
     }
 }
 
-/// Listens on `address`.
+/// Binds a listener to `address`.
 pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Tcp { address, source })
 }
 
-/// The listener on a Unix socket, exchanged where its file had to be made again. Connections go on.
+/// The listener on a Unix socket. If its file was deleted, a new listener replaces it. Open connections continue.
 #[derive(Clone, Debug)]
 pub(super) struct UnixSocketListener(watch::Receiver<Arc<UnixListener>>);
 
 impl UnixSocketListener {
-    /// One that is never exchanged.
+    /// A listener that systemd passed, which is never replaced.
     pub(super) fn passed(listener: UnixListener) -> Self {
         Self(watch::channel(Arc::new(listener)).1)
     }
@@ -128,21 +129,21 @@ impl Listen for UnixSocketListener {
     }
 }
 
-/// A Unix socket of ours: the file goes when the value does.
+/// A Unix socket that this daemon has bound. Its file is removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     place: SocketPlace,
     listener: watch::Sender<Arc<UnixListener>>,
 }
 
-/// Where a socket is bound, and which file that has made.
+/// The path of a bound socket, and the identity of its file.
 #[derive(Clone, Debug)]
 pub(super) struct SocketPlace {
     path: PathBuf,
     mode: u32,
     /// Device and inode.
     file: (u64, u64),
-    /// Held as long as the socket is: it decides between two daemons that start at once.
+    /// Held as long as the socket. It decides between two daemons that start at the same time.
     lock: Arc<Lock>,
 }
 
@@ -154,10 +155,10 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on `path` with `mode`, taking the place of a dead daemon's socket but never of a live one's.
+/// Binds a Unix socket to `path` with `mode`. Replaces the socket of a daemon that has ended, but never one in use.
 pub(super) async fn unix(path: &Path, mode: u32) -> Result<(UnixSocketListener, SocketFile), Error> {
     let lock = Arc::new(lock_beside(path)?);
-    clear_the_dead(path).await?;
+    remove_stale(path).await?;
     let (listener, place) = bind_at(path, mode, lock)?;
     let (listener, current) = watch::channel(Arc::new(in_runtime(listener, path)?));
     Ok((UnixSocketListener(current), SocketFile { place, listener }))
@@ -168,7 +169,7 @@ impl SocketFile {
         &self.place
     }
 
-    /// Listens on what [`SocketPlace::bind_again`] has made.
+    /// Replaces the listener with the result of [`SocketPlace::bind_again`].
     pub(super) fn move_to(&mut self, listener: StdListener, place: SocketPlace) -> Result<(), Error> {
         let listener = in_runtime(listener, &place.path)?;
         self.place = place;
@@ -178,10 +179,10 @@ impl SocketFile {
 }
 
 impl SocketPlace {
-    /// Binds again if the file was deleted; `None` if it is there. May block.
+    /// Binds again if the file was deleted; `None` if it still exists. May block.
     ///
     /// # Errors
-    /// When it cannot be bound, or something else is there now, which is left alone.
+    /// If it cannot be bound, or another file is at the path, which stays unchanged.
     pub(super) fn bind_again(&self) -> Result<Option<(StdListener, Self)>, Error> {
         match file_at(&self.path) {
             Ok(there) if there == self.file => return Ok(None),
@@ -189,7 +190,7 @@ impl SocketPlace {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Unix { path: self.path.clone(), source: system_reason(&error) }),
         }
-        // Who deletes a folder deletes the lock's file too, and another daemon would lock a new one.
+        // If the whole folder was deleted, the lock's file is gone too, and another daemon could lock a new one.
         let lock = if self.lock.is_at(&lock_path(&self.path)) {
             Arc::clone(&self.lock)
         } else {
@@ -232,7 +233,7 @@ fn lock_path(socket: &Path) -> PathBuf {
     path.into()
 }
 
-async fn clear_the_dead(path: &Path) -> Result<(), Error> {
+async fn remove_stale(path: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Unix { path: path.into(), source: system_reason(&error) };
     match fs_err::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -244,7 +245,7 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => Err(Error::Taken { path: path.into() }),
-        // Its queue is full, so it has one.
+        // Its queue is full, so a daemon listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Taken { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs_err::remove_file(path).map_err(failed)
@@ -253,9 +254,11 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The file is closed to others from its first instant: on Linux a socket's mode before `bind` is its file's.
+/// Binds so that other users never have access to the file: on Linux the socket's mode before `bind` becomes the
+/// file's.
 fn bind(path: &Path, mode: u32) -> Result<StdListener, rustix::io::Errno> {
-    // A client that finds the queue full has to come again and again. The kernel cuts it to its own limit (4096).
+    // Clients must retry while the queue is full, so make it long. The kernel reduces it to its own limit (usually
+    // 4096).
     const BACKLOG: i32 = 4096;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -288,7 +291,7 @@ mod tests {
 
         let mode = |path: &Path| fs_err::metadata(path).unwrap().mode() & 0o7777;
         assert_eq!(mode(&path), 0o660);
-        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "nobody else may hold the lock");
+        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "no other user can hold the lock");
         drop((listener, file));
         assert!(!path.exists());
     }
@@ -311,7 +314,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// Who deletes the folder deletes the lock's file too.
+    /// Deleting the folder deletes the lock's file too.
     #[tokio::test]
     async fn a_socket_that_is_bound_again_is_locked_again() {
         let (_folder, path) = folder();
@@ -361,7 +364,7 @@ mod tests {
         assert!(path.exists());
     }
 
-    /// No lock beside it: some other program's.
+    /// There is no lock beside it, so another program has bound it.
     #[tokio::test]
     async fn a_strangers_live_socket_is_refused() {
         let (_folder, path) = folder();

@@ -1,8 +1,9 @@
-//! What a daemon leaves to its successor: the credentials that live, and the key of the IMDS tokens.
+//! The state that a daemon leaves to its successor: valid credentials, and the key of the IMDS tokens.
 //!
-//! Where systemd keeps descriptors (`FileDescriptorStoreMax=`, sd_notify(3)) it is a sealed memfd that systemd holds; else
-//! a private file in the runtime directory, if that is in memory. Credentials must never reach a disk this way. A state
-//! that is damaged, or of other settings, costs one CreateSession and nothing else.
+//! If systemd keeps descriptors (`FileDescriptorStoreMax=`, sd_notify(3)), the state is a sealed memfd that systemd
+//! holds. Otherwise it is a private file in the runtime directory, if that is in memory. Credentials must never be
+//! written to a disk. If the state is damaged or of other settings, the successor only makes one more call of
+//! CreateSession.
 
 mod document;
 mod store;
@@ -23,7 +24,7 @@ use anchord_core::clock::Clock;
 use anchord_core::event;
 use anchord_core::failure::Failure;
 
-/// What a predecessor left in `store`; the newest of several. What cannot be used is told and left out.
+/// Reads the newest state in `store`. Logs and skips a state that cannot be used.
 pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<SavedState> {
     let mut newest: Option<SavedState> = None;
     for (place, found) in store.read() {
@@ -40,7 +41,7 @@ pub(super) fn read(store: &mut Store, clock: &Clock) -> Option<SavedState> {
                 place,
                 error = failure.message(),
                 hint = failure.hint(),
-                "What the previous run left cannot be used; sessions are created anew"
+                "Cannot use the state of the previous run; creating new sessions"
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The issuer of a session that a process keeps beside a daemon: the daemon's credentials, or AWS's through the cache.
+//! The issuer for a process that keeps a session itself: it asks a daemon, or else AWS through the cache.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,22 +26,23 @@ use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// Asks the daemon, or else AWS through the cache that parallel processes share.
+/// Issues credentials from the daemon, or else from AWS through the cache that parallel processes share.
 pub struct Renewal {
     settings: Settings,
     mode: ObtainMode,
     environment: Environment,
     seams: Seams,
-    /// One for all attempts, for it remembers: AWS's clock, the certificate that AWS took last, an endpoint that fails.
+    /// The issuer of direct calls. All attempts share it, because it learns AWS's clock, the last accepted certificate,
+    /// and which endpoint fails.
     own: OnceLock<Arc<dyn Issuer>>,
     identity: Option<Arc<identity::Current>>,
-    /// Whether the last renewal asked AWS, and no daemon.
+    /// Whether the last renewal asked AWS and not a daemon.
     asks_aws: watch::Sender<bool>,
     given: watch::Sender<Option<Credentials>>,
 }
 
 impl Renewal {
-    /// Renews the session that `settings` mean.
+    /// Renews the session that `settings` select.
     pub fn new(settings: &Settings, mode: ObtainMode, environment: &Environment, seams: &Seams) -> Self {
         Self {
             settings: settings.clone(),
@@ -55,15 +56,15 @@ impl Renewal {
         }
     }
 
-    /// Spreads the calls to AWS. A daemon's credentials are asked for when they are due, for it renews them earlier by
-    /// a jitter of its own: whoever asks before that gets the same.
+    /// Spreads the calls to AWS. There is no jitter while a daemon answers: it renews earlier by its own jitter, and a
+    /// request before that would get the same credentials.
     pub fn jitter(&self) -> Jitter {
         let asks_aws = self.asks_aws.subscribe();
         self.seams.jitter.clone().while_true(move || *asks_aws.borrow())
     }
 
-    /// Notifies `changed` when there is another certificate than before, while AWS is asked. Where a daemon answers it may
-    /// be the only one that can read it, and has nothing newer to give yet.
+    /// While AWS is asked: notifies `changed` if the certificate changes. A daemon watches its certificate itself, and
+    /// may be the only process that can read it.
     pub async fn watch(&self, changed: Arc<Notify>) -> Infallible {
         let mut asks_aws = self.asks_aws.subscribe();
         let mut until = async |asks: bool| _ = asks_aws.wait_for(|now| *now == asks).await;
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2");
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2", "one call for all processes");
         rig.clock.jump(time::Duration::minutes(31));
-        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "what is due is given to nobody");
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "credentials that are due are not used");
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
-    /// An administrator has shortened the sessions since.
+    /// An administrator has shortened the sessions in the meantime.
     #[tokio::test(start_paused = true)]
     async fn a_set_that_ends_earlier_does_not_replace_a_longer_one_that_lives() {
         let rig = Rig::new();
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!(calls(), 3);
     }
 
-    /// A keeper decides itself what it holds, and does not get its own back.
+    /// A keeper decides itself which credentials to use, and does not get its own back.
     #[tokio::test(start_paused = true)]
     async fn a_keeper_gets_what_aws_gave_while_the_cache_keeps_what_lives_longer() {
         let rig = Rig::new();
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
-    /// Their settings are the same and name the same paths, which are another certificate on each.
+    /// Their settings are the same and name the same paths, but each host has a different certificate there.
     #[tokio::test(start_paused = true)]
     async fn hosts_that_share_a_home_each_keep_their_own_and_get_none_of_anothers() {
         let (mut one, mut other) = (Rig::new(), Rig::new());
@@ -370,16 +371,16 @@ mod tests {
         (any::<bool>(), kind)
     }
 
-    /// Days of two hosts on one home. Each call's time since boot stands for the truth: the clocks may be set.
+    /// Plays days of two hosts with one home. The wall clocks may be set, so checks use the time since boot.
     async fn play(moves: Vec<(bool, Move)>) {
         let (mut one, mut other) = (Rig::new(), Rig::new());
         one.environment = one.environment.with_host("id one");
         (other.settings, other.environment) =
             (one.settings.clone(), one.environment.clone().with_host("id other"));
-        // What a set's key says is its number: these tell whose it is.
+        // The key id of a set contains its number. Numbers above a million are of the other host.
         other.aws.calls.store(1_000_000, Ordering::SeqCst);
         let mut ends = std::collections::BTreeMap::new();
-        // When a set is due that nothing has happened to.
+        // When each host's set is due, unless something happens to it.
         let mut due = [time::Duration::ZERO; 2];
         for (is_other, step) in moves {
             let rig = if is_other { &other } else { &one };
@@ -462,7 +463,8 @@ mod tests {
         assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
     }
 
-    /// By a clock that was set back what is dead looks alive; nobody can tell, so AWS is asked.
+    /// After a clock was set back, expired credentials look valid. They cannot be told from valid ones, so AWS is
+    /// asked.
     #[tokio::test(start_paused = true)]
     async fn credentials_from_the_future_are_renewed_and_go_on_where_none_are_to_be_had() {
         let rig = Rig::new();

@@ -1,4 +1,4 @@
-//! What a daemon leaves, and its written form.
+//! The state that a daemon leaves, and its file format.
 
 use std::sync::Arc;
 
@@ -22,28 +22,28 @@ use anchord_core::credentials::Stored;
 use anchord_core::digest::sha256;
 use anchord_core::secret::Secret;
 
-/// What a daemon leaves.
+/// The state that a daemon leaves.
 #[derive(Debug)]
 pub(in crate::daemon) struct SavedState {
     pub(in crate::daemon) saved_at: Moment,
-    /// What sealed the IMDS tokens that clients hold.
+    /// The key of the IMDS tokens that clients have.
     pub(in crate::daemon) token_key: Option<Secret<[u8; 32]>>,
     pub(in crate::daemon) sessions: Vec<SavedSession>,
 }
 
-/// One session's credentials and what they were obtained with.
+/// A session's credentials, with the settings and the leaf that obtained them.
 #[derive(Clone, Debug)]
 pub(in crate::daemon) struct SavedSession {
     pub(in crate::daemon) name: String,
-    /// Of the settings, as [`fingerprint`] has it.
+    /// The [`fingerprint`] of the settings.
     pub(in crate::daemon) settings: String,
-    /// SHA-256 of the leaf that was in use, where it was known.
+    /// SHA-256 of the leaf, if it is known.
     pub(in crate::daemon) leaf: Option<String>,
     pub(in crate::daemon) credentials: Arc<Credentials>,
 }
 
 impl SavedSession {
-    /// What tells one renewal from another.
+    /// Identifies one renewal.
     pub(in crate::daemon) fn id(&self) -> RenewalId {
         let end = self.credentials.end();
         let ends = (end.wall.unix_timestamp(), end.up.whole_seconds());
@@ -51,17 +51,18 @@ impl SavedSession {
     }
 }
 
-/// A session's name, its access key id, and when the credentials end: AWS's clock may date them anew.
+/// A session's name, its access key id, and the end of the credentials. The end may change while the key id stays, when
+/// the daemon learns AWS's clock.
 pub(in crate::daemon) type RenewalId = (String, String, (i64, i64));
 
-/// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
-/// an upgrade would lose them.
+/// A digest of all settings that decide which credentials a session gets. It must be the same in every version of
+/// anchord, or an upgrade would lose the credentials.
 pub(in crate::daemon) fn fingerprint(
     session: &config::SessionSettings,
     upstream: &config::Upstream,
 ) -> String {
     let Provenance { session, connection, conditions: _ } = Provenance::of(session, upstream);
-    // No value holds this byte, so that no two lists look alike.
+    // No value contains this byte, so different lists have different texts.
     let of_session = hash(&session.join(&0));
     if connection.is_empty() {
         return of_session;
@@ -86,7 +87,7 @@ const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord state 1", 
 #[derive(Deserialize, Serialize)]
 struct StateDocument {
     saved_at: String,
-    /// Seconds since boot, which tell the newer of two states even if the clock was set back between them.
+    /// Seconds since boot. They show which of two states is newer even if the clock was set back in between.
     #[serde(default)]
     saved_up: i64,
     token_key: Option<String>,
@@ -108,7 +109,7 @@ impl Drop for StateDocument {
 }
 
 impl SavedState {
-    /// The written form.
+    /// Encodes the state.
     pub(in crate::daemon) fn encode(&self, clock: &Clock) -> Secret<Vec<u8>> {
         let sessions = self.sessions.iter().map(|saved| SessionDocument {
             name: saved.name.clone(),
@@ -125,7 +126,10 @@ impl SavedState {
         FORMAT.encode(&content)
     }
 
-    /// Reads the written form.
+    /// Decodes a state.
+    ///
+    /// # Errors
+    /// If it is damaged or of another version.
     pub(in crate::daemon) fn decode(bytes: &Secret<Vec<u8>>, clock: &Clock) -> Result<Self, Unusable> {
         let content: StateDocument = FORMAT.decode(bytes)?;
         Self::of(&content, clock).ok_or(Unusable::Malformed)
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!(saved.credentials.expires_at(), NOON.wall + Duration::HOUR);
     }
 
-    /// Another alphabet of the checksum would lose the state in an upgrade.
+    /// A different encoding of the checksum would lose the state in an upgrade.
     #[test]
     fn a_state_that_an_earlier_version_wrote_is_read() {
         let text = concat!(
@@ -302,7 +306,7 @@ mod tests {
         }
     }
 
-    /// A version that hashed them otherwise would find nothing that it could use after an upgrade.
+    /// A version with other fingerprints could use none of the saved credentials after an upgrade.
     #[test]
     fn the_same_settings_have_the_same_fingerprint_in_every_version() {
         assert_eq!(fingerprint(&session()), "wLPtGj-XSG2TI0dzwWRbB5wXZ5VnZrsXOyNewlQRoc8");
@@ -353,7 +357,7 @@ mod tests {
         assert!(changed(|session| source(session).first.role_session_name = Some("robot".into())));
         assert!(changed(|session| source(session).first.duration *= 2));
         assert!(changed(|session| source(session).first.endpoint = Some("https://127.0.0.1:1".into())));
-        // Of a certificate's session STS is asked for its steps alone.
+        // A session of a certificate calls STS only for its chain.
         assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
     }

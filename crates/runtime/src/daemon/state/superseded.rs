@@ -1,20 +1,20 @@
-//! Credentials of one session that other settings made than those in force.
+//! Credentials of one session that earlier settings obtained.
 //!
-//! An operator who takes a mistake back, by a reload or a restart, finds them again. Each set is for the settings that
-//! made it and for no others: whether clients may have it under changed settings is decided elsewhere, and not by this.
+//! If an operator undoes a change of settings, by a reload or a restart, the session gets them back. Each set is only
+//! for the settings that obtained it. Whether clients may get a set under changed settings is decided elsewhere.
 
 use super::SavedSession;
 use anchord_core::clock::Moment;
 
-/// The sets, the one that was put superseded last first.
+/// The sets, the newest first.
 #[derive(Clone, Debug, Default)]
 pub(in crate::daemon) struct Superseded(Vec<SavedSession>);
 
-/// One for each of a few attempts at new settings.
+/// Enough for a few attempts at new settings.
 const MOST: usize = 4;
 
 impl Superseded {
-    /// What a predecessor left for a session, in its order.
+    /// The sets that a predecessor left for a session, in their order.
     pub(in crate::daemon) fn left(saved: impl DoubleEndedIterator<Item = SavedSession>, now: Moment) -> Self {
         let mut superseded = Self::default();
         for saved in saved.rev() {
@@ -23,22 +23,22 @@ impl Superseded {
         superseded
     }
 
-    /// Puts one more superseded. The oldest goes if there are too many.
+    /// Adds a set. Removes the oldest if there are too many.
     pub(in crate::daemon) fn put(&mut self, saved: SavedSession, now: Moment) {
-        self.0.retain(|other| other.settings != saved.settings && is_alive(other, now));
-        if is_alive(&saved, now) {
+        self.0.retain(|other| other.settings != saved.settings && is_valid(other, now));
+        if is_valid(&saved, now) {
             self.0.insert(0, saved);
         }
         self.0.truncate(MOST);
     }
 
-    /// The set that the settings with this fingerprint made, if it lives.
+    /// Takes the set of the settings with this fingerprint, if it has not expired.
     pub(in crate::daemon) fn take(&mut self, fingerprint: &str, now: Moment) -> Option<SavedSession> {
         let found = self.0.iter().position(|saved| saved.settings == fingerprint)?;
-        Some(self.0.remove(found)).filter(|saved| is_alive(saved, now))
+        Some(self.0.remove(found)).filter(|saved| is_valid(saved, now))
     }
 
-    /// Keeps only those that `may_stay`.
+    /// Removes the sets that do not satisfy `may_stay`.
     pub(in crate::daemon) fn retain(&mut self, may_stay: impl Fn(&SavedSession) -> bool) {
         self.0.retain(may_stay);
     }
@@ -48,7 +48,7 @@ impl Superseded {
     }
 }
 
-fn is_alive(saved: &SavedSession, now: Moment) -> bool {
+fn is_valid(saved: &SavedSession, now: Moment) -> bool {
     saved.credentials.remaining(now).is_positive()
 }
 
