@@ -29,10 +29,10 @@ use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
-use anchord_identity::Found;
-use anchord_identity::Given;
+use anchord_identity::LastAttempt;
 use anchord_identity::Origin;
-use anchord_identity::Watched;
+use anchord_identity::WatchOutcome;
+use anchord_identity::WatchSubject;
 use anchord_identity::reading;
 use anchord_identity::reading::PATIENCE;
 
@@ -45,7 +45,7 @@ const MAX_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub struct AccessKeys {
     place: Place,
-    reading: Arc<reading::Place>,
+    reading: Arc<reading::BlockingReader>,
     state: Arc<Mutex<State>>,
 }
 
@@ -53,7 +53,7 @@ pub struct AccessKeys {
 struct State {
     warning: Reported,
     fault: Reported,
-    given: Given<Mark>,
+    given: LastAttempt<Mark>,
 }
 
 /// Tells keys from others.
@@ -125,7 +125,7 @@ impl AccessKeys {
             Place::File(path) => vec![path.clone()],
             Place::Given { .. } | Place::Absent { .. } => Vec::new(),
         };
-        Self { place, reading: reading::Place::of(files), state: Arc::default() }
+        Self { place, reading: reading::BlockingReader::of(files), state: Arc::default() }
     }
 
     /// The keys as they are now. That others may read their file is told once.
@@ -137,18 +137,18 @@ impl AccessKeys {
             // The caller reports it.
             Err(error) => _ = state.fault.is_new(Chain(error).to_string()),
         }
-        state.given = Given::of(result.as_ref().ok().map(Mark::of));
+        state.given = LastAttempt::of(result.as_ref().ok().map(Mark::of));
         drop(state);
         result
     }
 
     /// Reads them for whoever does not sign but watches; all there is to tell is told here.
-    async fn look(&self, session: &str) -> Found {
+    async fn look(&self, session: &str) -> WatchOutcome {
         let keys = match self.read().await {
             Ok(keys) => keys,
             Err(error) => {
                 self.tell_fault(session, &error);
-                return Found::Fault;
+                return WatchOutcome::Unusable;
             }
         };
         let mark = Mark::of(&keys);
@@ -165,7 +165,7 @@ impl AccessKeys {
                 session, access_key_id, "The access keys can be read again"
             );
         }
-        if is_news { Found::News } else { Found::Known }
+        if is_news { WatchOutcome::Changed } else { WatchOutcome::Unchanged }
     }
 
     async fn read(&self) -> Result<Keys, AccessKeysError> {
@@ -267,7 +267,7 @@ impl WatchedKeys {
     }
 }
 
-impl Watched for WatchedKeys {
+impl WatchSubject for WatchedKeys {
     fn session(&self) -> &str {
         &self.session
     }
@@ -280,11 +280,11 @@ impl Watched for WatchedKeys {
         self.keys.path().map(Path::to_owned).into_iter().collect()
     }
 
-    fn place(&self) -> &Arc<reading::Place> {
+    fn reader(&self) -> &Arc<reading::BlockingReader> {
         &self.keys.reading
     }
 
-    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>> {
         Box::pin(self.keys.look(&self.session))
     }
 }

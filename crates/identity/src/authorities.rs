@@ -5,7 +5,7 @@ use std::path::Path;
 use super::FileContent;
 use super::FileError;
 use super::pem;
-use super::pem::stranger;
+use super::pem::other_formats;
 use anchord_core::failure::Classify as _;
 
 /// What a file of authorities holds.
@@ -46,7 +46,7 @@ impl Authorities {
                     Ok(der) => certificates.push((section.line, der.expose().clone())),
                     Err(_) => damaged(section.line, pem::Damage::NotBase64),
                 }
-            } else if let Some(hint) = stranger::certificate(section.label) {
+            } else if let Some(hint) = other_formats::certificate(section.label) {
                 let label = String::from_utf8_lossy(section.label);
                 strange.push(format!("line {}: this is a {label}; hint: {hint}", section.line));
             }

@@ -56,16 +56,16 @@ pub(super) fn order<'a>(
 ) -> Result<Vec<&'a Certificate>, Error> {
     let mut authorities = Vec::new();
     for certificate in certificates {
-        authorities.extend(Authority::new(certificate, now)?);
+        authorities.extend(CaCertificate::new(certificate, now)?);
     }
     // A file may have a certificate twice.
     authorities.sort_by_key(|authority| Reverse(authority.rank));
     let mut seen = HashSet::new();
     authorities.retain(|authority| seen.insert(&authority.certificate.der));
-    let mut search = Search { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
+    let mut search = PathSearch { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
     search.climb(&leaf.parse()?, &mut Vec::new());
     let mut paths = search.paths;
-    let is_usable = |path: &Vec<&Authority<'_>>| path.iter().all(|authority| authority.is_usable());
+    let is_usable = |path: &Vec<&CaCertificate<'_>>| path.iter().all(|authority| authority.is_usable());
     paths.sort_by_key(|path| !is_usable(path));
     // What cannot be used is sent only where nothing else leads on from the leaf.
     if paths.first().is_some_and(is_usable) {
@@ -73,7 +73,7 @@ pub(super) fn order<'a>(
             path.truncate(path.iter().take_while(|authority| authority.is_usable()).count());
         }
     }
-    let fits = |path: &&Vec<&Authority<'_>>| path.len() <= MAX_INTERMEDIATES;
+    let fits = |path: &&Vec<&CaCertificate<'_>>| path.len() <= MAX_INTERMEDIATES;
     let Some(first) = paths.iter().find(fits).or(paths.first()) else { return Ok(Vec::new()) };
     let mut sent: Vec<&Certificate> = first.iter().map(|authority| authority.certificate).collect();
     for path in paths.iter().filter(|path| is_usable(path)) {
@@ -94,14 +94,14 @@ const MAX_STEPS: usize = 1000;
 const MAX_LENGTH: usize = 2 * MAX_INTERMEDIATES;
 
 /// A certificate of a CA.
-struct Authority<'a> {
+struct CaCertificate<'a> {
     certificate: &'a Certificate,
     parsed: X509Certificate<'a>,
     /// Usable ones go first, and of those the one that ends last.
     rank: (bool, i64),
 }
 
-impl<'a> Authority<'a> {
+impl<'a> CaCertificate<'a> {
     fn new(certificate: &'a Certificate, now: OffsetDateTime) -> Result<Option<Self>, Error> {
         let parsed = certificate.parse()?;
         if !parsed.is_ca() {
@@ -136,19 +136,19 @@ impl<'a> Authority<'a> {
     }
 }
 
-struct Search<'s, 'a> {
-    authorities: &'s [Authority<'a>],
-    paths: Vec<Vec<&'s Authority<'a>>>,
+struct PathSearch<'s, 'a> {
+    authorities: &'s [CaCertificate<'a>],
+    paths: Vec<Vec<&'s CaCertificate<'a>>>,
     steps: usize,
 }
 
-impl<'s, 'a> Search<'s, 'a> {
+impl<'s, 'a> PathSearch<'s, 'a> {
     /// Every path from `certificate` upwards, those of better certificates first. `below` is what has led to it.
-    fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s Authority<'a>>) {
-        let may_have_issued = |authority: &&Authority<'_>| authority.may_have_issued(certificate);
+    fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s CaCertificate<'a>>) {
+        let may_have_issued = |authority: &&CaCertificate<'_>| authority.may_have_issued(certificate);
         let (roots, issuers): (Vec<_>, Vec<_>) =
             self.authorities.iter().filter(may_have_issued).partition(|authority| is_root(&authority.parsed));
-        let is_new = |issuer: &&Authority<'_>| !below.iter().any(|passed| issuer.goes_around(passed));
+        let is_new = |issuer: &&CaCertificate<'_>| !below.iter().any(|passed| issuer.goes_around(passed));
         let issuers: Vec<_> = issuers.into_iter().filter(is_new).collect();
         let some_are_usable = issuers.iter().any(|issuer| issuer.is_usable());
         let issuers: Vec<_> =
@@ -183,23 +183,24 @@ pub(super) fn left_out(
     let mut seen = HashSet::new();
     for certificate in certificates {
         if seen.insert(&certificate.der) {
-            authorities.extend(Authority::new(certificate, now)?);
+            authorities.extend(CaCertificate::new(certificate, now)?);
         }
     }
     let issuers = issuers(&leaf.parse()?, &authorities);
-    let is_sent = |authority: &Authority<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
+    let is_sent =
+        |authority: &CaCertificate<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
     let all_fit = issuers.iter().filter(|issuer| !is_root(&issuer.parsed)).count() <= MAX_INTERMEDIATES;
-    let mut places: Vec<(String, Vec<Reason>)> = Vec::new();
+    let mut places: Vec<(String, Vec<NotSentReason>)> = Vec::new();
     for authority in authorities.iter().filter(|authority| !is_sent(authority) && !is_root(&authority.parsed))
     {
         let is_issuer = issuers.iter().any(|issuer| std::ptr::eq(*issuer, authority));
         let reason = match leaf::fault_of_time(&authority.parsed, now) {
-            Some(leaf::Fault::NotYetValid { .. }) => Reason::NotYetValid,
-            Some(_) => Reason::Expired,
-            None if !authority.is_usable() => Reason::NoCertSign,
-            None if !is_issuer => Reason::Elsewhere,
-            None if all_fit => Reason::Around,
-            None => Reason::TooMany,
+            Some(leaf::LeafFault::NotYetValid { .. }) => NotSentReason::NotYetValid,
+            Some(_) => NotSentReason::Expired,
+            None if !authority.is_usable() => NotSentReason::NoCertSign,
+            None if !is_issuer => NotSentReason::Elsewhere,
+            None if all_fit => NotSentReason::Around,
+            None => NotSentReason::TooMany,
         };
         let place = authority.certificate.origin.to_string();
         match places.iter_mut().find(|(other, _)| *other == place) {
@@ -211,7 +212,10 @@ pub(super) fn left_out(
 }
 
 /// Those that a usable path from the leaf leads to.
-fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>]) -> Vec<&'s Authority<'a>> {
+fn issuers<'s, 'a>(
+    leaf: &X509Certificate<'_>,
+    authorities: &'s [CaCertificate<'a>],
+) -> Vec<&'s CaCertificate<'a>> {
     let usable = || authorities.iter().filter(|authority| authority.is_usable());
     let mut found: Vec<_> = usable().filter(|authority| authority.may_have_issued(leaf)).collect();
     let mut next = 0;
@@ -228,7 +232,7 @@ fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>])
 
 /// Why a certificate is not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
+enum NotSentReason {
     NotYetValid,
     Expired,
     NoCertSign,
@@ -237,7 +241,7 @@ enum Reason {
     TooMany,
 }
 
-impl Reason {
+impl NotSentReason {
     const ALL: [Self; 6] =
         [Self::Expired, Self::NotYetValid, Self::NoCertSign, Self::Elsewhere, Self::TooMany, Self::Around];
 
@@ -260,10 +264,10 @@ impl Reason {
     }
 }
 
-fn sentence(place: &str, reasons: &[Reason]) -> String {
+fn sentence(place: &str, reasons: &[NotSentReason]) -> String {
     let all = reasons.len();
     let mut parts = Vec::new();
-    for reason in Reason::ALL {
+    for reason in NotSentReason::ALL {
         let some = reasons.iter().filter(|other| **other == reason).count();
         let who = match some {
             0 => continue,

@@ -3,7 +3,7 @@
 //! Each `now` here is local time; certificates are judged by AWS's, as far as its replies have told it.
 
 mod aws_time;
-mod diary;
+mod log;
 mod state;
 
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use diary::Diary;
-use diary::Reporter;
-use state::State;
+use log::IdentityLog;
+use log::Reporter;
+use state::IdentityState;
 use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 
+use super::ChainLink;
 use super::Error;
-use super::Found;
 use super::Identity;
-use super::Link;
 use super::Loaded;
 use super::Source;
-use super::given::Given;
+use super::WatchOutcome;
+use super::last_attempt::LastAttempt;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::failure::Failure;
@@ -36,20 +36,20 @@ use anchord_core::failure::Failure;
 pub struct Current {
     source: Source,
     /// One reads at a time: a reader that is late must not put an older identity over a newer one.
-    place: Arc<reading::Place>,
-    state: Mutex<State>,
-    diary: Diary,
+    reader: Arc<reading::BlockingReader>,
+    state: Mutex<IdentityState>,
+    log: IdentityLog,
 }
 
 impl Current {
     /// Nothing is read before the first [`Current::load`]; `session` is for the log.
     pub fn new(session: &str, source: Source) -> Self {
-        let place = match source.peers() {
-            peers if peers.is_empty() => reading::Place::of(source.paths()),
+        let reader = match source.peers() {
+            peers if peers.is_empty() => reading::BlockingReader::of(source.paths()),
             // What only shares a PIN's file with others takes no turns with them.
-            peers => reading::Place::at(peers),
+            peers => reading::BlockingReader::at(peers),
         };
-        Self { source, place, state: Mutex::default(), diary: Diary::new(session) }
+        Self { source, reader, state: Mutex::default(), log: IdentityLog::new(session) }
     }
 
     /// Loads the source again: the identity it holds, or the one in use where it holds none that is good.
@@ -64,7 +64,7 @@ impl Current {
             Err(error) => self.keep(error, now, Reporter::Caller),
         };
         // One in doubt counts as nothing: when its time has come, that is news.
-        self.lock().given = Given::of(result.as_ref().ok().cloned());
+        self.lock().given = LastAttempt::of(result.as_ref().ok().cloned());
         match result {
             Err(error) if !self.lock().aws_time.is_known(now) => self.load_in_doubt(error).await,
             result => result,
@@ -75,7 +75,7 @@ impl Current {
     async fn load_in_doubt(&self, error: Error) -> Result<Arc<Identity>, Error> {
         let Some(instant) = error.would_do_at() else { return Err(error) };
         let Ok((Loaded { identity, .. }, _reading)) = self.read(instant).await else { return Err(error) };
-        self.diary.in_doubt(&error);
+        self.log.in_doubt(&error);
         Ok(Arc::new(identity))
     }
 
@@ -100,16 +100,16 @@ impl Current {
     }
 
     /// The same for whoever does not sign but watches; all there is to tell is told here.
-    pub async fn look(&self, now: OffsetDateTime) -> Found {
+    pub async fn look(&self, now: OffsetDateTime) -> WatchOutcome {
         let (identity, is_fault) = match self.read(self.at_aws(now)).await {
             Ok((loaded, _reading)) => (Some(self.take(loaded)), false),
-            Err(error) => (self.keep(error, now, Reporter::Diary).ok(), true),
+            Err(error) => (self.keep(error, now, Reporter::Log).ok(), true),
         };
         let is_news = self.lock().given.is_outdated_by(identity, |given, found| given.is_same(found));
         match (is_news, is_fault) {
-            (true, _) => Found::News,
-            (false, true) => Found::Fault,
-            (false, false) => Found::Known,
+            (true, _) => WatchOutcome::Changed,
+            (false, true) => WatchOutcome::Unusable,
+            (false, false) => WatchOutcome::Unchanged,
         }
     }
 
@@ -132,7 +132,7 @@ impl Current {
     /// Notes that AWS has given credentials for `identity`.
     pub fn accepted(&self, identity: &Arc<Identity>) {
         if self.lock().accept(identity) {
-            self.diary.accepted_after_refusal(identity);
+            self.log.accepted_after_refusal(identity);
         }
     }
 
@@ -144,34 +144,34 @@ impl Current {
         accepted.filter(|accepted| !accepted.is_same(refused) && !accepted.has_ended(now))
     }
 
-    /// What has signed before, if that is another key, or the same one unlocked otherwise, than `mute` has, and its
+    /// What has signed before, if that is another key, or the same one unlocked otherwise, than `silent` has, and its
     /// certificate has not ended: a token or a TPM judges what unlocks a key only when it signs.
-    pub fn signed_before(&self, mute: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+    pub fn signed_before(&self, silent: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
         let now = self.at_aws(now);
         let accepted = self.lock().accepted.clone();
-        accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), mute.key()) && !accepted.has_ended(now))
+        accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), silent.key()) && !accepted.has_ended(now))
     }
 
     /// Tells, once for each reason, that the key on hand did not sign for `why` and `used` did in its place.
-    pub fn signed_instead(&self, used: &Identity, why: &Failure) {
-        let is_new = self.lock().fall_mute(why);
-        self.diary.key_did_not_sign(used, why, is_new);
+    pub fn report_sign_failure(&self, used: &Identity, why: &Failure) {
+        let is_new = self.lock().note_sign_failure(why);
+        self.log.key_did_not_sign(used, why, is_new);
     }
 
     /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
-    pub fn passed_over(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
+    pub fn report_refusal(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
         let is_new = self.lock().refuse(refused, used, why);
-        self.diary.refused(refused, used, why, is_new);
+        self.log.refused(refused, used, why, is_new);
     }
 
     /// The certificates whose end matters: of what is loaded, and of what is used while AWS refuses that.
-    pub(super) fn links(&self) -> Vec<Link> {
+    pub(super) fn links(&self) -> Vec<ChainLink> {
         self.lock().links()
     }
 
     /// The session's name.
     pub(super) fn session(&self) -> &str {
-        self.diary.session()
+        self.log.session()
     }
 
     /// What should be known of the ends of its certificates, each a sentence without a full stop.
@@ -191,8 +191,8 @@ impl Current {
     }
 
     /// What reads its files, one at a time.
-    pub(super) fn place(&self) -> &Arc<reading::Place> {
-        &self.place
+    pub(super) fn reader(&self) -> &Arc<reading::BlockingReader> {
+        &self.reader
     }
 
     /// Where the identity comes from.
@@ -203,25 +203,25 @@ impl Current {
     /// Reading files and unlocking keys may block, and a file system may hang.
     async fn read(&self, now: OffsetDateTime) -> Result<(Loaded, OwnedMutexGuard<()>), Error> {
         let source = self.source.clone();
-        let read = self.place.read(PATIENCE, move || source.load(now)).await;
+        let read = self.reader.read(PATIENCE, move || source.load(now)).await;
         let (loaded, reading) = read.map_err(|failed| failed.at(self.source.origin()))?;
         Ok((loaded?, reading))
     }
 
     fn take(&self, Loaded { identity, warnings }: Loaded) -> Arc<Identity> {
         let (identity, is_new) = self.lock().take(identity);
-        self.diary.loaded(&identity, is_new, warnings);
+        self.log.loaded(&identity, is_new, warnings);
         identity
     }
 
     fn keep(&self, error: Error, now: OffsetDateTime, reporter: Reporter) -> Result<Arc<Identity>, Error> {
         let now = self.at_aws(now);
         let kept = self.lock().keep(&error, now);
-        self.diary.not_loaded(&error, kept.is_some(), reporter);
+        self.log.not_loaded(&error, kept.is_some(), reporter);
         kept.ok_or(error)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, IdentityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

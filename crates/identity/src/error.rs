@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::FileError;
 use super::Origin;
 use super::key;
-use super::leaf::Fault;
+use super::leaf::LeafFault;
 use super::passphrase;
 use super::pem;
 use super::pkcs11;
@@ -93,7 +93,7 @@ pub enum Error {
         /// Where.
         origin: Origin,
         /// Why.
-        fault: Fault,
+        fault: LeafFault,
     },
     /// An intermediate outside of its life.
     #[error("the intermediate `{subject}` in {origin} {fault}")]
@@ -103,7 +103,7 @@ pub enum Error {
         /// Which.
         subject: String,
         /// Why.
-        fault: Fault,
+        fault: LeafFault,
     },
     /// An intermediate that may not have issued what is below it.
     #[error("the intermediate `{subject}` in {origin} has no key usage keyCertSign")]
@@ -127,8 +127,8 @@ impl Error {
     /// An instant at which the certificate would do, where time alone speaks against it.
     pub(super) fn would_do_at(&self) -> Option<OffsetDateTime> {
         match self {
-            Self::Leaf { fault: Fault::NotYetValid { not_before }, .. } => Some(*not_before),
-            Self::Leaf { fault: Fault::Expired { not_after }, .. } => Some(*not_after),
+            Self::Leaf { fault: LeafFault::NotYetValid { not_before }, .. } => Some(*not_before),
+            Self::Leaf { fault: LeafFault::Expired { not_after }, .. } => Some(*not_after),
             _ => None,
         }
     }

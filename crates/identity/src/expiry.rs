@@ -19,8 +19,8 @@ use anchord_core::event;
 
 /// One of the certificates that are sent, and how long it is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    pub(super) place: Place,
+pub struct ChainLink {
+    pub(super) place: ChainPosition,
     pub(super) origin: Origin,
     pub(super) subject: String,
     pub(super) serial: String,
@@ -30,7 +30,7 @@ pub struct Link {
 
 /// Where in the chain a certificate stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ChainPosition {
     Leaf,
     Intermediate,
 }
@@ -44,9 +44,9 @@ pub(super) enum Nearness {
     Past,
 }
 
-impl Link {
+impl ChainLink {
     /// What people should know of a certificate.
-    pub(super) fn of(certificate: &pem::Certificate, place: Place) -> Result<Self, pem::Error> {
+    pub(super) fn of(certificate: &pem::Certificate, place: ChainPosition) -> Result<Self, pem::Error> {
         let parsed = certificate.parse()?;
         Ok(Self {
             place,
@@ -67,9 +67,9 @@ impl Link {
         self.ending().nearness(now)
     }
 
-    fn ending(&self) -> Ending<'_> {
+    fn ending(&self) -> Expiry<'_> {
         let Self { place, origin, subject, not_before, not_after, .. } = self;
-        Ending { place: *place, origin, subject, not_before: *not_before, not_after: *not_after }
+        Expiry { place: *place, origin, subject, not_before: *not_before, not_after: *not_after }
     }
 
     fn hint(&self) -> &'static str {
@@ -82,13 +82,13 @@ impl Link {
             (self.origin.bare(), self.hint(), (self.not_after - now).whole_seconds());
         let not_after = clock::rfc3339(self.not_after);
         match (self.place, nearness) {
-            (Place::Leaf, Nearness::Past) => {
+            (ChainPosition::Leaf, Nearness::Past) => {
                 error!(
                     event = event::CERTIFICATE_ENDED,
                     session, subject, serial, file, not_after, hint, "The certificate has expired"
                 );
             }
-            (Place::Leaf, _) => {
+            (ChainPosition::Leaf, _) => {
                 warn!(
                     event = event::CERTIFICATE_ENDING,
                     session,
@@ -101,7 +101,7 @@ impl Link {
                     "The certificate expires soon"
                 );
             }
-            (Place::Intermediate, Nearness::Past) => {
+            (ChainPosition::Intermediate, Nearness::Past) => {
                 error!(
                     event = event::CERTIFICATE_ENDED,
                     session,
@@ -113,7 +113,7 @@ impl Link {
                     "An intermediate certificate has expired"
                 );
             }
-            (Place::Intermediate, _) => {
+            (ChainPosition::Intermediate, _) => {
                 warn!(
                     event = event::CERTIFICATE_ENDING,
                     session,
@@ -146,15 +146,15 @@ pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
 }
 
 /// What decides how near a certificate's end is, and what is said of it: the one judgement for log, status and checks.
-pub(super) struct Ending<'a> {
-    pub(super) place: Place,
+pub(super) struct Expiry<'a> {
+    pub(super) place: ChainPosition,
     pub(super) origin: &'a dyn fmt::Display,
     pub(super) subject: &'a str,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
-impl Ending<'_> {
+impl Expiry<'_> {
     pub(super) fn warning(&self, now: OffsetDateTime) -> Option<String> {
         let end = match self.nearness(now)? {
             Nearness::Past => "has expired".to_owned(),
@@ -166,8 +166,8 @@ impl Ending<'_> {
         };
         let Self { place, subject, origin, .. } = self;
         let name = match place {
-            Place::Leaf => "leaf",
-            Place::Intermediate => "intermediate",
+            ChainPosition::Leaf => "leaf",
+            ChainPosition::Intermediate => "intermediate",
         };
         Some(format!("the {name} `{subject}` in {origin} {end}; hint: {}", place.hint()))
     }
@@ -187,7 +187,7 @@ impl Ending<'_> {
     }
 }
 
-impl Place {
+impl ChainPosition {
     fn hint(self) -> &'static str {
         match self {
             Self::Leaf => "renew the certificate; without it there are no new credentials",
@@ -198,17 +198,17 @@ impl Place {
 
 /// The reminders that were given, so that each is given once.
 #[derive(Debug, Default)]
-pub(super) struct Reminders(Vec<(Link, Nearness)>);
+pub(super) struct Reminders(Vec<(ChainLink, Nearness)>);
 
 impl Reminders {
     /// Tells of each of `links` what has not been told.
-    pub(super) fn tell(&mut self, session: &str, links: &[Link], now: OffsetDateTime) {
+    pub(super) fn tell(&mut self, session: &str, links: &[ChainLink], now: OffsetDateTime) {
         for (link, nearness) in self.due(links, now) {
             link.tell(session, nearness, now);
         }
     }
 
-    fn due(&mut self, links: &[Link], now: OffsetDateTime) -> Vec<(Link, Nearness)> {
+    fn due(&mut self, links: &[ChainLink], now: OffsetDateTime) -> Vec<(ChainLink, Nearness)> {
         // What is not used any more needs no memory.
         self.0.retain(|(link, _)| links.contains(link));
         let mut due = Vec::new();
@@ -233,9 +233,9 @@ mod tests {
 
     const END: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
-    fn link(life: Duration) -> Link {
-        Link {
-            place: Place::Leaf,
+    fn link(life: Duration) -> ChainLink {
+        ChainLink {
+            place: ChainPosition::Leaf,
             origin: Origin::file("/etc/anchord/leaf.pem".as_ref()),
             subject: "CN=robot-7".into(),
             serial: "17".into(),
@@ -292,7 +292,7 @@ mod tests {
     fn each_reminder_is_given_once_for_each_certificate() {
         let mut reminders = Reminders::default();
         let leaf = link(Duration::days(365));
-        let ca = Link { place: Place::Intermediate, serial: "4".into(), ..leaf.clone() };
+        let ca = ChainLink { place: ChainPosition::Intermediate, serial: "4".into(), ..leaf.clone() };
         let both = [leaf, ca];
         let mut given = |left: Duration| {
             let due = reminders.due(&both, END - left);
@@ -313,7 +313,7 @@ mod tests {
     fn a_certificate_that_took_anothers_place_has_reminders_of_its_own() {
         let mut reminders = Reminders::default();
         let old = link(Duration::days(365));
-        let new = Link { serial: "18".into(), ..old.clone() };
+        let new = ChainLink { serial: "18".into(), ..old.clone() };
         let now = END - Duration::days(6);
 
         assert_eq!(reminders.due(&[old], now).len(), 1);
@@ -326,7 +326,7 @@ mod tests {
     fn a_reminder_says_which_certificate_where_and_what_to_do() {
         let log = Log::start();
         let leaf = link(Duration::days(365));
-        let ca = Link { place: Place::Intermediate, ..leaf.clone() };
+        let ca = ChainLink { place: ChainPosition::Intermediate, ..leaf.clone() };
         let both = [leaf, ca];
 
         let mut reminders = Reminders::default();

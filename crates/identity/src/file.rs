@@ -30,13 +30,13 @@ pub enum Guard {
 }
 
 /// A file that has been read, once for both what it is asked for.
-pub(super) struct File {
+pub(super) struct IdentityFile {
     content: FileContent,
     #[cfg(feature = "pkcs12")]
     pkcs12: Option<pkcs12::Contents>,
 }
 
-impl File {
+impl IdentityFile {
     /// Opens what has been read if it is PKCS#12; keys in PEM are decrypted when they are asked for.
     pub(super) fn of(content: FileContent, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
         #[cfg(feature = "pkcs12")]
@@ -82,7 +82,7 @@ impl File {
         if let Some(contents) = &self.pkcs12 {
             return contents.warnings.clone();
         }
-        self.content.passed_over()
+        self.content.ignored_sections()
     }
 
     /// A sentence if others may read it, for a file with a key in it.
@@ -112,7 +112,7 @@ pub(super) fn guard(content: &FileContent) -> Option<Guard> {
 }
 
 #[cfg(feature = "pkcs12")]
-impl File {
+impl IdentityFile {
     fn pkcs12_keys(&self, contents: &pkcs12::Contents) -> Result<Vec<Arc<dyn SigningKey>>, Error> {
         let origin = self.content.origin.clone();
         let mut refused = None;
@@ -146,7 +146,7 @@ impl File {
 
     fn missing(&self, wanted: &'static str, found: &str) -> pem::Error {
         let found = vec![found.to_owned()];
-        let hint = pem::stranger::hint(wanted, &found, &[]);
+        let hint = pem::other_formats::hint(wanted, &found, &[]);
         pem::Error::Missing { origin: self.origin(), wanted, found, hint }
     }
 }

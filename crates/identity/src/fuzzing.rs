@@ -10,15 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-use super::Attributes;
 use super::Error;
 use super::FileContent;
 use super::Fingerprint;
 use super::Locator;
+use super::NameAttributes;
 use super::Origin;
 use super::Passphrase;
 use super::Source;
-use super::file::File;
+use super::file::IdentityFile;
 use super::key;
 use super::selection::Serial;
 use super::source::Material;
@@ -55,7 +55,7 @@ pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
     let file = FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
     let Ok(file) = file.map_err(tell) else { return };
-    let Ok(file) = File::of(file, Some(&passphrase)).map_err(tell) else { return };
+    let Ok(file) = IdentityFile::of(file, Some(&passphrase)).map_err(tell) else { return };
     #[cfg(feature = "tpm")]
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
@@ -122,7 +122,7 @@ pub fn settings(text: &str) {
     if let Ok(fingerprint) = text.parse::<Fingerprint>() {
         assert_eq!(fingerprint.to_string().parse::<Fingerprint>().ok(), Some(fingerprint));
     }
-    let _ = text.parse::<Attributes>().map(|attributes| attributes.to_string());
+    let _ = text.parse::<NameAttributes>().map(|attributes| attributes.to_string());
     let _ = text.parse::<Serial>().map(|serial| serial.to_string());
 }
 

@@ -14,8 +14,8 @@ use super::MAX_INTERMEDIATES;
 use super::SigningKey;
 use super::Source;
 use super::chain;
-use super::expiry::Ending;
-use super::expiry::Place;
+use super::expiry::ChainPosition;
+use super::expiry::Expiry;
 use super::leaf;
 use super::name::plain;
 use super::name::shown;
@@ -30,7 +30,7 @@ use anchord_core::failure::Failure;
 #[derive(Debug)]
 pub struct Inspection {
     /// The leaf, its intermediates in their order, then what is not sent.
-    pub certificates: Vec<Seen>,
+    pub certificates: Vec<InspectedCertificate>,
     /// What the key is, in a few words; `None` where no place for one was named.
     pub key: Option<Result<String, Failure>>,
     /// Why Roles Anywhere would refuse it, or it cannot be used; empty where nothing speaks against it.
@@ -43,9 +43,9 @@ pub struct Inspection {
 
 /// One certificate.
 #[derive(Debug)]
-pub struct Seen {
+pub struct InspectedCertificate {
     /// What it is to the others.
-    pub role: Role,
+    pub role: CertificateRole,
     /// Where it was found.
     pub origin: String,
     /// As `certificate_subject` takes it.
@@ -72,7 +72,7 @@ pub struct Seen {
 
 /// What a certificate is to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum CertificateRole {
     /// The one that is signed with.
     Leaf,
     /// Sent with the leaf.
@@ -81,7 +81,7 @@ pub enum Role {
     NotSent,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for CertificateRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Leaf => "leaf",
@@ -179,14 +179,14 @@ impl Inspection {
     /// leaf that has ended is among the refusals.
     pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
         let mut endings = Vec::new();
-        for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
+        for InspectedCertificate { role, origin, subject, not_before, not_after, .. } in &self.certificates {
             let place = match role {
-                Role::Leaf if now > *not_after => continue,
-                Role::Leaf => Place::Leaf,
-                Role::Intermediate => Place::Intermediate,
-                Role::NotSent => continue,
+                CertificateRole::Leaf if now > *not_after => continue,
+                CertificateRole::Leaf => ChainPosition::Leaf,
+                CertificateRole::Intermediate => ChainPosition::Intermediate,
+                CertificateRole::NotSent => continue,
             };
-            let ending = Ending { place, origin, subject, not_before: *not_before, not_after: *not_after };
+            let ending = Expiry { place, origin, subject, not_before: *not_before, not_after: *not_after };
             endings.extend(ending.warning(now));
         }
         endings
@@ -217,7 +217,7 @@ impl Inspection {
             if chain.len() > MAX_INTERMEDIATES {
                 self.refusals.push(Error::ChainTooLong { origin: origin(), length: chain.len() }.into());
             }
-            self.certificates.push(seen(leaf, Role::Leaf)?);
+            self.certificates.push(seen(leaf, CertificateRole::Leaf)?);
             self.ends_at = chain::ends(leaf, &chain)?;
         }
         for certificate in &chain {
@@ -234,22 +234,22 @@ impl Inspection {
                 };
                 self.refusals.push(fault.into());
             }
-            self.certificates.push(seen(certificate, Role::Intermediate)?);
+            self.certificates.push(seen(certificate, CertificateRole::Intermediate)?);
         }
         for certificate in certificates {
             let is_sent =
                 leaf.into_iter().chain(chain.iter().copied()).any(|sent| sent.der == certificate.der);
             if !is_sent {
-                self.certificates.push(seen(certificate, Role::NotSent)?);
+                self.certificates.push(seen(certificate, CertificateRole::NotSent)?);
             }
         }
         Ok(())
     }
 }
 
-fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
+fn seen(certificate: &Certificate, role: CertificateRole) -> Result<InspectedCertificate, Error> {
     let parsed = certificate.parse()?;
-    Ok(Seen {
+    Ok(InspectedCertificate {
         role,
         origin: plain(&certificate.origin.to_string()),
         subject: shown(parsed.subject()),

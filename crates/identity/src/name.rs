@@ -40,9 +40,9 @@ pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
 
 /// Attributes of a distinguished name: `CN=robot-7,O=Acme`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes(pub(super) Vec<(String, String)>);
+pub struct NameAttributes(pub(super) Vec<(String, String)>);
 
-impl Attributes {
+impl NameAttributes {
     /// All of a name's.
     pub(super) fn of(name: &X509Name<'_>) -> Self {
         Self(name.iter_attributes().map(attribute).collect())
@@ -68,7 +68,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
     (name, attribute_text(attribute))
 }
 
-impl fmt::Display for Attributes {
+impl fmt::Display for NameAttributes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, value)) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
@@ -79,7 +79,7 @@ impl fmt::Display for Attributes {
 }
 
 /// As RFC 4514 writes names: a comma between attributes, a backslash before a comma of a value.
-impl FromStr for Attributes {
+impl FromStr for NameAttributes {
     type Err = MalformedName;
 
     fn from_str(text: &str) -> Result<Self, MalformedName> {
@@ -109,7 +109,7 @@ pub struct MalformedName;
 
 /// A name as settings take it, on one line: its CA chose it, and it must not write lines of its own.
 pub(super) fn shown(name: &X509Name<'_>) -> String {
-    plain(&Attributes::of(name).to_string())
+    plain(&NameAttributes::of(name).to_string())
 }
 
 /// Text without control characters.

@@ -18,7 +18,7 @@ use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 
-pub(super) mod stranger;
+pub(super) mod other_formats;
 
 /// What stands around a section's label (RFC 7468, section 2).
 const BEGIN: &[u8] = b"-----BEGIN ";
@@ -26,7 +26,7 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
 /// One section of a file, as it stands there.
-pub(super) struct Section<'a> {
+pub(super) struct PemSection<'a> {
     origin: &'a Origin,
     pub(super) label: &'a [u8],
     /// That of its BEGIN line, from 1.
@@ -137,7 +137,7 @@ impl Damage {
     pub(super) fn hint(self, origin: &Origin) -> &'static str {
         match (self, origin.is_file()) {
             (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => COPY_AGAIN,
-            (Self::Preceded, _) => stranger::PRECEDED,
+            (Self::Preceded, _) => other_formats::PRECEDED,
             (Self::Joined, true) => {
                 "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
             }
@@ -181,15 +181,15 @@ impl FileContent {
     }
 
     /// All sections in their order; what is between them is passed over.
-    pub(super) fn sections(&self) -> Result<Vec<Section<'_>>, Error> {
+    pub(super) fn sections(&self) -> Result<Vec<PemSection<'_>>, Error> {
         let damaged = |(line, damage)| Error::Damaged { origin: self.origin.clone(), line, damage };
         self.sections_and_damage().into_iter().map(|found| found.map_err(damaged)).collect()
     }
 
     /// The same for who takes what is whole, and is told of the rest with its line.
-    pub(super) fn sections_and_damage(&self) -> Vec<Result<Section<'_>, (usize, Damage)>> {
+    pub(super) fn sections_and_damage(&self) -> Vec<Result<PemSection<'_>, (usize, Damage)>> {
         let mut found = Vec::new();
-        let mut open: Option<Section<'_>> = None;
+        let mut open: Option<PemSection<'_>> = None;
         let mut hidden: Option<Hidden<'_>> = None;
         for (number, line) in self.lines() {
             if let Some(damage) = damage_of(line, open.is_some()) {
@@ -198,7 +198,7 @@ impl FileContent {
                 found.push(Err((number, damage)));
             } else if let Some(label) = label_of(line) {
                 found.extend(open.take().map(|unended| Err((unended.line, Damage::NoEnd))));
-                open = Some(Section { origin: &self.origin, label, line: number, lines: Vec::new() });
+                open = Some(PemSection { origin: &self.origin, label, line: number, lines: Vec::new() });
             } else if let Some(mut section) = open.take() {
                 if section.is_ended_by(line) {
                     found.push(Ok(section));
@@ -223,7 +223,7 @@ impl FileContent {
     pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
         let sections = self.sections()?;
         let section = sections.iter().find(|section| section.label == label.as_bytes());
-        section.map(Section::decode).transpose()
+        section.map(PemSection::decode).transpose()
     }
 
     /// Every label in the file, known or not, in its order.
@@ -240,16 +240,16 @@ impl FileContent {
     /// That it holds none of what is wanted, and what to do with what it holds instead.
     pub(super) fn lacks(&self, wanted: &'static str) -> Error {
         let found = self.labels();
-        let hint = stranger::hint(wanted, &found, self.text());
+        let hint = other_formats::hint(wanted, &found, self.text());
         Error::Missing { origin: self.origin.clone(), wanted, found, hint }
     }
 
     /// Sentences on certificates that are passed over because of their label.
-    pub(super) fn passed_over(&self) -> Vec<String> {
+    pub(super) fn ignored_sections(&self) -> Vec<String> {
         let sections = self.sections().unwrap_or_default();
         let strange =
-            sections.iter().filter_map(|section| Some((section, stranger::certificate(section.label)?)));
-        let sentence = |(section, hint): (&Section<'_>, &str)| {
+            sections.iter().filter_map(|section| Some((section, other_formats::certificate(section.label)?)));
+        let sentence = |(section, hint): (&PemSection<'_>, &str)| {
             let label = String::from_utf8_lossy(section.label);
             format!(
                 "{} has a {label} in line {}, which is passed over; hint: {hint}",
@@ -316,7 +316,7 @@ impl<'a> Hidden<'a> {
     }
 }
 
-impl Section<'_> {
+impl PemSection<'_> {
     fn is_ended_by(&self, line: &[u8]) -> bool {
         let label = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
         label == Some(self.label)
@@ -342,7 +342,7 @@ impl Section<'_> {
 pub(super) fn certificates(file: &FileContent) -> Result<Vec<Certificate>, Error> {
     let sections = file.sections()?;
     let sections = sections.iter().filter(|section| section.label == b"CERTIFICATE");
-    let certificate = |(index, section): (usize, &Section<'_>)| {
+    let certificate = |(index, section): (usize, &PemSection<'_>)| {
         let der = section.decode()?.expose().clone();
         Ok(Certificate { origin: file.origin.clone(), position: index + 1, der })
     };

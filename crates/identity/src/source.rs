@@ -1,7 +1,7 @@
 //! Where an identity comes from, and how what is found there becomes one.
 
 mod gather;
-mod handed;
+mod process_input;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 pub(super) use gather::Material;
 pub(super) use gather::gather;
-pub use handed::Handed;
-pub use handed::Pipes;
+pub use process_input::Pipes;
+pub use process_input::ProcessInput;
 use time::OffsetDateTime;
 
 use super::Error;
@@ -18,11 +18,11 @@ use super::FileContent;
 use super::FileError;
 use super::Guard;
 use super::Identity;
+use super::LeafSelection;
 use super::Loaded;
 use super::MAX_INTERMEDIATES;
 use super::Origin;
 use super::Passphrase;
-use super::Selection;
 use super::SigningKey;
 use super::chain;
 use super::file;
@@ -45,7 +45,7 @@ pub struct Source {
     /// What unlocks the key.
     pub passphrase: Option<Passphrase>,
     /// Which leaf may be used.
-    pub selection: Selection,
+    pub selection: LeafSelection,
     /// The library that speaks for tokens, where their URIs name none; `None` for p11-kit's.
     pub pkcs11_module: Option<PathBuf>,
     /// Where the TPM is, for keys that one holds.
@@ -58,7 +58,7 @@ pub enum Locator {
     /// A file.
     File(PathBuf),
     /// What this process was handed: a variable, a systemd credential, a pipe.
-    Handed(Handed),
+    Input(ProcessInput),
     /// A PKCS#11 token.
     Token(Box<pkcs11::Uri>),
     /// A TPM, which has keys and no certificates.
@@ -72,7 +72,7 @@ impl Locator {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::File(path) => Origin::file(path),
-            Self::Handed(handed) => handed.origin(),
+            Self::Input(input) => input.origin(),
             Self::Token(uri) => Origin::named(format!("the token `{uri}`")),
             Self::Tpm(handle) => Origin::named(format!("the TPM at handle {handle:#010x}")),
             Self::Agent(agent) => agent.origin(),
@@ -82,7 +82,7 @@ impl Locator {
     fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Handed(handed) => handed.path(),
+            Self::Input(input) => input.path(),
             Self::Token(uri) => uri.pin_source().map(PathBuf::as_path),
             Self::Tpm(_) | Self::Agent(_) => None,
         }
@@ -92,7 +92,7 @@ impl Locator {
     pub(super) fn read(&self) -> Option<Result<FileContent, FileError>> {
         match self {
             Self::File(path) => Some(FileContent::read(path)),
-            Self::Handed(handed) => Some(handed.read()),
+            Self::Input(input) => Some(input.read()),
             Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
@@ -100,7 +100,7 @@ impl Locator {
     /// What was read already, from a variable or a pipe.
     pub(super) fn content(&self) -> Option<&[u8]> {
         match self {
-            Self::Handed(handed) => handed.held(),
+            Self::Input(input) => input.held(),
             Self::File(_) | Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
@@ -109,7 +109,7 @@ impl Locator {
     fn fact(&self) -> Vec<u8> {
         match self {
             Self::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
-            Self::Handed(handed) => handed.spelled().as_bytes().to_vec(),
+            Self::Input(input) => input.spelled().as_bytes().to_vec(),
             Self::Token(uri) => uri.to_string().into_bytes(),
             Self::Tpm(handle) => format!("tpm:{handle:#010x}").into_bytes(),
             Self::Agent(agent) => agent.facts(),
@@ -125,7 +125,7 @@ impl Source {
             private_key: Some(Locator::File(private_key.into())),
             intermediates: None,
             passphrase: None,
-            selection: Selection::default(),
+            selection: LeafSelection::default(),
             pkcs11_module: None,
             tpm: tpm::Device::default(),
         }
@@ -164,7 +164,7 @@ impl Source {
     /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
     pub fn guard(&self) -> Option<Guard> {
         match self.key_place() {
-            Locator::File(_) | Locator::Handed(_) => file::guard(&self.key_place().read()?.ok()?),
+            Locator::File(_) | Locator::Input(_) => file::guard(&self.key_place().read()?.ok()?),
             Locator::Token(_) => Some(Guard::Token),
             Locator::Tpm(_) => Some(Guard::Tpm),
             Locator::Agent(_) => Some(Guard::Agent),
@@ -187,7 +187,7 @@ impl Source {
             private_key.as_ref().map(Locator::fact).unwrap_or_default(),
             intermediates.as_ref().map(Locator::fact).unwrap_or_default(),
         ];
-        if *selection != Selection::default() {
+        if *selection != LeafSelection::default() {
             facts.push(selection.to_string().into_bytes());
         }
         facts.extend(pkcs11_module.as_deref().map(bytes));
@@ -237,7 +237,7 @@ impl Source {
     /// The agents, tokens and TPMs that are asked when it is loaded, by names that tell each from the others.
     pub(super) fn peers(&self) -> Vec<String> {
         let name = |place: &Locator| match place {
-            Locator::File(_) | Locator::Handed(_) => None,
+            Locator::File(_) | Locator::Input(_) => None,
             Locator::Token(uri) => Some(uri.token_name(self.pkcs11_module.as_deref())),
             Locator::Tpm(_) => Some(self.tpm.to_string()),
             Locator::Agent(agent) => Some(agent.endpoint.to_string()),

@@ -399,7 +399,7 @@ fn a_leaf_that_is_not_pinned_is_refused_with_its_fingerprint() {
     let (folder, root) = (Folder::new(), root());
     let [pinned, other] = [(); 2].map(|()| leaf_of(&root, KeyKind::P256));
     let fingerprints = vec![Fingerprint::of(pinned.certificate_der())];
-    let selection = Selection { fingerprints, ..Selection::default() };
+    let selection = LeafSelection { fingerprints, ..LeafSelection::default() };
     let source = Source { selection, ..folder.source() };
 
     folder.install(&pinned);
@@ -425,7 +425,7 @@ fn of_several_leaves_of_a_key_the_one_that_is_selected_is_used() {
     folder.write("leaf.pem", [leaf.certificate_pem(), later.certificate_pem()].concat());
     folder.write("key.pem", key(&leaf));
     let select = |subject: &str| {
-        let selection = Selection { subject: Some(subject.parse().unwrap()), ..Selection::default() };
+        let selection = LeafSelection { subject: Some(subject.parse().unwrap()), ..LeafSelection::default() };
         Source { selection, ..folder.source() }.load(now())
     };
 

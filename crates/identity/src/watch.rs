@@ -4,7 +4,7 @@
 //! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
 //! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
 //! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
-//! to say that it is time to look; what the files hold, [`Watched::look`] finds out by loading them.
+//! to say that it is time to look; what the files hold, [`WatchSubject::look`] finds out by loading them.
 
 mod inotify;
 mod shared;
@@ -19,13 +19,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use self::inotify::Deaf;
-use self::shared::Ear;
+use self::inotify::WatchError;
+use self::shared::Subscription;
 pub use self::shared::Watches;
-pub use self::subject::Watched;
+pub use self::subject::WatchSubject;
 use self::survey::Stamp;
 use self::survey::Survey;
-use super::Found;
+use super::WatchOutcome;
 use super::expiry::Reminders;
 use super::reading;
 use super::reading::PATIENCE;
@@ -37,7 +37,7 @@ use anchord_core::reported::Reported;
 
 /// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
 pub struct Watcher {
-    subject: Arc<dyn Watched>,
+    subject: Arc<dyn WatchSubject>,
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
@@ -67,7 +67,7 @@ impl Default for Pace {
 
 impl Watcher {
     /// A watcher that notifies `changed` when there is something else than the session has signed with.
-    pub fn new(subject: Arc<dyn Watched>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+    pub fn new(subject: Arc<dyn WatchSubject>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
         Self { subject, clock, changed, pace: Pace::default(), watches }
     }
 
@@ -80,30 +80,34 @@ impl Watcher {
     pub async fn run(&self) -> Infallible {
         let looked = Notify::new();
         tokio::select! {
-            never = self.look_out(&looked) => never,
+            never = self.watch_files(&looked) => never,
             never = self.remind(&looked) => never,
         }
     }
 
-    async fn look_out(&self, looked: &Notify) -> Infallible {
-        let mut lookout = Lookout::new(self);
+    async fn watch_files(&self, looked: &Notify) -> Infallible {
+        let mut files = FileWatch::new(self);
         let agent = self.subject.agent();
         let mut agent = agent.map(|agent| SvidStream::new(agent.endpoint.clone(), self.session()));
-        let (mut last, mut found) = (None, Found::Fault);
+        let (mut last, mut found) = (None, WatchOutcome::Unusable);
         // The session's own first attempt reads the files now, and tells what it finds.
         tokio::time::sleep(self.pace.quiet).await;
         loop {
             // Before the files are read: what changes later is an event, or another stamp at the next look.
-            let stamps = lookout.survey().await;
-            if last != stamps || stamps.is_none() || found == Found::Fault || self.subject.is_silent() {
+            let stamps = files.survey().await;
+            if last != stamps
+                || stamps.is_none()
+                || found == WatchOutcome::Unusable
+                || self.subject.is_silent()
+            {
                 found = self.subject.look(self.clock.now()).await;
-                if found == Found::News {
+                if found == WatchOutcome::Changed {
                     self.changed.notify_one();
                 }
                 looked.notify_one();
             }
             let woken = tokio::select! {
-                woken = lookout.wait() => woken,
+                woken = files.wait() => woken,
                 () = changed(&mut agent) => Woken::ByEvent,
             };
             last = match woken {
@@ -141,25 +145,25 @@ enum Woken {
 }
 
 /// Where the files are, and the kernel's watch on them where there is one.
-struct Lookout {
+struct FileWatch {
     session: String,
     words: &'static str,
     paths: Vec<PathBuf>,
-    place: Arc<reading::Place>,
+    reader: Arc<reading::BlockingReader>,
     pace: Pace,
-    ear: Arc<Ear>,
+    subscription: Arc<Subscription>,
     trouble: Reported,
 }
 
-impl Lookout {
+impl FileWatch {
     fn new(watcher: &Watcher) -> Self {
         Self {
             session: watcher.session().into(),
             words: watcher.subject.words(),
             paths: watcher.subject.paths(),
-            place: Arc::clone(watcher.subject.place()),
+            reader: Arc::clone(watcher.subject.reader()),
             pace: watcher.pace,
-            ear: watcher.watches.listen(),
+            subscription: watcher.watches.listen(),
             trouble: Reported::default(),
         }
     }
@@ -171,23 +175,23 @@ impl Lookout {
         if self.paths.is_empty() {
             return Some(Vec::new());
         }
-        let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
-        let surveyed = self.place.read(PATIENCE, move || {
-            let queue = ear.begin();
+        let (paths, subscription) = (self.paths.clone(), Arc::clone(&self.subscription));
+        let surveyed = self.reader.read(PATIENCE, move || {
+            let queue = subscription.begin();
             let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref().ok());
             if let Ok(queue) = &queue {
-                ear.finish(queue, watched);
+                subscription.finish(queue, watched);
             }
             (stamps, trouble, queue.err())
         });
         let ((stamps, trouble, no_queue), _reading) = surveyed.await.ok()?;
-        self.ear.tell(no_queue.as_ref(), self.pace.poll);
+        self.subscription.tell(no_queue.as_ref(), self.pace.poll);
         self.tell(trouble);
         Some(stamps)
     }
 
     /// Tells once why changes may be noticed late.
-    fn tell(&mut self, trouble: Option<Deaf>) {
+    fn tell(&mut self, trouble: Option<WatchError>) {
         let Some(trouble) = trouble else {
             self.trouble.clear();
             return;
@@ -204,10 +208,11 @@ impl Lookout {
 
     async fn wait(&self) -> Woken {
         let pace = self.pace;
-        if tokio::time::timeout(pace.poll, self.ear.event()).await.is_err() {
+        if tokio::time::timeout(pace.poll, self.subscription.event()).await.is_err() {
             return Woken::ByTime;
         }
-        let settled = async { while tokio::time::timeout(pace.quiet, self.ear.event()).await.is_ok() {} };
+        let settled =
+            async { while tokio::time::timeout(pace.quiet, self.subscription.event()).await.is_ok() {} };
         // Settled or not, it is time.
         let _ = tokio::time::timeout(pace.restless, settled).await;
         Woken::ByEvent

@@ -156,11 +156,11 @@ impl RolesAnywhere {
         let Some(previous) = previous else { return Err(self.settled(&identity, doubt, refusal)) };
         match self.ask(&previous).await {
             Ok(credentials) if is_mute => {
-                current.signed_instead(&previous, &Failure::new(&refusal));
+                current.report_sign_failure(&previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
             }
             Ok(credentials) => {
-                current.passed_over(&identity, &previous, &Failure::new(&refusal));
+                current.report_refusal(&identity, &previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(Origin::of(previous.leaf()).standing_in())))
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.

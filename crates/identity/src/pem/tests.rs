@@ -14,7 +14,7 @@ fn file(text: &str) -> FileContent {
 fn read(text: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
     let file = file(text);
     let sections = file.sections().map_err(|error| error.to_string())?;
-    let both = |section: &Section<'_>| {
+    let both = |section: &PemSection<'_>| {
         let content = section.decode().map_err(|error| error.to_string())?.expose().clone();
         Ok((String::from_utf8_lossy(section.label).into_owned(), content))
     };
@@ -134,11 +134,11 @@ fn what_is_whole_is_found_beside_damage() {
 }
 
 #[test]
-fn a_certificate_that_is_passed_over_for_its_label_is_told() {
+fn a_certificate_that_is_ignored_for_its_label_is_reported() {
     let section = |label: &str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
     let chain = ["CERTIFICATE", "X509 CERTIFICATE", "EC PARAMETERS", "CERTIFICATE"].map(section).concat();
 
-    let told = file(&chain).passed_over();
+    let told = file(&chain).ignored_sections();
 
     assert_eq!(told.len(), 1, "{told:?}");
     let expected =
@@ -185,12 +185,12 @@ fn what_is_no_certificate_at_all_is_not_converted_from_der() {
         (b"<HTML><body>404</body></HTML>", "this is a web page"),
     ] {
         for wanted in ["certificate", "private key"] {
-            let hint = stranger::hint(wanted, &[], content);
+            let hint = other_formats::hint(wanted, &[], content);
 
             assert!(hint.contains(expected) && !hint.contains("der"), "{wanted}: {hint}");
         }
     }
-    assert!(stranger::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
+    assert!(other_formats::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
 }
 
 /// What DER begins with, and enough behind it that base64 of it can be told from words.
@@ -220,8 +220,8 @@ fn der_is_named_with_the_command_for_what_it_is_and_no_other() {
         let der = der(start);
         let base64 = BASE64_STANDARD.encode(&der);
         for (wanted, expected) in [("certificate", of_certificate), ("private key", of_key)] {
-            let plain = stranger::hint(wanted, &[], &der);
-            let encoded = stranger::hint(wanted, &[], base64.as_bytes());
+            let plain = other_formats::hint(wanted, &[], &der);
+            let encoded = other_formats::hint(wanted, &[], base64.as_bytes());
 
             assert!(plain.contains(expected), "{wanted}: {plain}");
             let expected =
@@ -245,14 +245,17 @@ fn what_other_programs_keep_keys_in_is_named() {
         (b" {\"crv\":\"P-256\",\"kty\":\"EC\"}", "JSON Web Key"),
     ] {
         for wanted in ["certificate", "private key"] {
-            let hint = stranger::hint(wanted, &[], content);
+            let hint = other_formats::hint(wanted, &[], content);
 
             assert!(hint.contains(expected), "{wanted}: {hint}");
         }
     }
-    assert!(stranger::hint("private key", &[], b"ssh-ed25519 AAAA a@b").contains("this is the public key"));
     assert!(
-        stranger::hint("certificate", &[], b"ecdsa-sha2-nistp256 AAAA").contains("public key of OpenSSH")
+        other_formats::hint("private key", &[], b"ssh-ed25519 AAAA a@b").contains("this is the public key")
+    );
+    assert!(
+        other_formats::hint("certificate", &[], b"ecdsa-sha2-nistp256 AAAA")
+            .contains("public key of OpenSSH")
     );
 }
 

@@ -10,7 +10,7 @@ use crate::FileContent;
 use crate::Origin;
 use crate::Passphrase;
 use crate::SigningKey;
-use crate::file::File;
+use crate::file::IdentityFile;
 use crate::key;
 use crate::passphrase;
 use crate::pem;
@@ -43,7 +43,7 @@ pub(crate) fn gather(source: &Source) -> Material {
             }
             Err(error) => (Ok(Vec::new()), Err(error.into())),
         },
-        (place @ (Locator::File(_) | Locator::Handed(_)), key_place) if place == key_place => {
+        (place @ (Locator::File(_) | Locator::Input(_)), key_place) if place == key_place => {
             match open(place, passphrase) {
                 Ok(file) => {
                     (file.certificates().map_err(Error::from), source.keys_of_file(&file, &mut warnings))
@@ -58,7 +58,7 @@ pub(crate) fn gather(source: &Source) -> Material {
         }
     };
     if let (Ok(certificates), Some(place)) = (&mut certificates, &source.intermediates) {
-        match read(place).and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
+        match read(place).and_then(|file| Ok((pem::certificates(&file)?, file.ignored_sections()))) {
             Ok((more, told)) => {
                 certificates.extend(more);
                 warnings.extend(told);
@@ -71,8 +71,8 @@ pub(crate) fn gather(source: &Source) -> Material {
 }
 
 /// What a place of bytes holds.
-fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<File, Error> {
-    File::of(read(place)?, passphrase)
+fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<IdentityFile, Error> {
+    IdentityFile::of(read(place)?, passphrase)
 }
 
 fn read(place: &Locator) -> Result<FileContent, Error> {
@@ -89,7 +89,7 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Certificate>, Error> {
         match place {
-            Locator::File(_) | Locator::Handed(_) => {
+            Locator::File(_) | Locator::Input(_) => {
                 let file = open(place, self.passphrase.as_ref())?;
                 warnings.extend(file.warnings());
                 Ok(file.certificates()?)
@@ -111,7 +111,7 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<SigningKeys, Error> {
         let key = match place {
-            Locator::File(_) | Locator::Handed(_) => {
+            Locator::File(_) | Locator::Input(_) => {
                 return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
             }
             Locator::Token(uri) => {
@@ -126,7 +126,7 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
+    fn keys_of_file(&self, file: &IdentityFile, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {

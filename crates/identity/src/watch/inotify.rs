@@ -22,23 +22,23 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// The entries that matter in each watched directory, by the kernel's number for it.
-pub(super) type Watched = HashMap<i32, HashSet<OsString>>;
+pub(super) type WatchedEntries = HashMap<i32, HashSet<OsString>>;
 
 /// What the kernel tells of an entry of a directory, or of the directory itself.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct FileEvent {
     pub(super) number: i32,
     pub(super) name: Option<OsString>,
     /// Whether the directory is not watched any more.
     pub(super) is_last: bool,
 }
 
-impl Event {
+impl FileEvent {
     /// In the place of events that were lost.
     pub(super) const LOST: Self = Self { number: -1, name: None, is_last: false };
 
     /// Without a name it is about the directory itself.
-    pub(super) fn concerns(&self, watched: &Watched) -> bool {
+    pub(super) fn concerns(&self, watched: &WatchedEntries) -> bool {
         let is_in =
             |entries: &HashSet<OsString>| self.name.as_ref().is_none_or(|name| entries.contains(name));
         self.number == Self::LOST.number || watched.get(&self.number).is_some_and(is_in)
@@ -46,18 +46,18 @@ impl Event {
 }
 
 /// A queue of events.
-pub(super) struct Queue(AsyncFd<Arc<OwnedFd>>);
+pub(super) struct InotifyQueue(AsyncFd<Arc<OwnedFd>>);
 
 /// Why changes are not heard of.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Deaf {
+pub(super) enum WatchError {
     #[error("the system gives no queue of file events")]
     Queue(#[source] io::Error),
     #[error("cannot watch `{}`", path.display())]
     Directory { path: PathBuf, source: io::Error },
 }
 
-impl Deaf {
+impl WatchError {
     /// What a person can do.
     pub(super) fn hint(&self) -> &'static str {
         let (Self::Queue(source) | Self::Directory { source, .. }) = self;
@@ -95,7 +95,7 @@ pub(super) fn forget(queue: &OwnedFd, number: i32) {
     let _ = inotify::remove_watch(queue, number);
 }
 
-impl Queue {
+impl InotifyQueue {
     #[expect(unsafe_code, reason = "tokio's only door for descriptors that are neither sockets nor pipes")]
     pub(super) fn new(queue: OwnedFd) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` that is shared is neither closed nor exchanged as long as somebody holds it.
@@ -109,7 +109,7 @@ impl Queue {
     }
 
     /// Waits for events, and reads those there are.
-    pub(super) async fn read(&self) -> io::Result<Vec<Event>> {
+    pub(super) async fn read(&self) -> io::Result<Vec<FileEvent>> {
         loop {
             let mut ready = self.0.readable().await?;
             let mut events = Vec::new();
@@ -126,7 +126,7 @@ impl Queue {
 }
 
 /// Ends with `Ok` where there may be more: a directory that is never quiet must not fill the memory.
-fn read(queue: &OwnedFd, events: &mut Vec<Event>) -> Result<(), Errno> {
+fn read(queue: &OwnedFd, events: &mut Vec<FileEvent>) -> Result<(), Errno> {
     const MANY: usize = 1000;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = Reader::new(queue, &mut buffer);
@@ -134,7 +134,7 @@ fn read(queue: &OwnedFd, events: &mut Vec<Event>) -> Result<(), Errno> {
         let event = reader.next()?;
         let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
         let is_last = event.events().contains(ReadFlags::IGNORED);
-        events.push(Event { number: event.wd(), name, is_last });
+        events.push(FileEvent { number: event.wd(), name, is_last });
     }
     Ok(())
 }

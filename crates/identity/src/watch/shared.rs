@@ -25,10 +25,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::inotify;
-use super::inotify::Deaf;
-use super::inotify::Event;
-use super::inotify::Queue;
-use super::inotify::Watched;
+use super::inotify::FileEvent;
+use super::inotify::InotifyQueue;
+use super::inotify::WatchError;
+use super::inotify::WatchedEntries;
 use crate::reading::PATIENCE;
 use anchord_core::event;
 use anchord_core::failure::Chain;
@@ -36,44 +36,44 @@ use anchord_core::reported::Reported;
 
 /// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
 #[derive(Clone)]
-pub struct Watches(Arc<Shared>);
+pub struct Watches(Arc<SharedQueue>);
 
-struct Shared {
+struct SharedQueue {
     open: fn() -> io::Result<OwnedFd>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Default)]
-struct State {
-    reader: Option<Reader>,
-    listeners: HashMap<Id, Listener>,
-    surveys: HashMap<Id, Underway>,
+struct QueueState {
+    reader: Option<QueueReader>,
+    listeners: HashMap<ListenerId, EventListener>,
+    surveys: HashMap<ListenerId, OngoingSurvey>,
     /// Who listens to each directory.
-    heard_by: HashMap<i32, HashSet<Id>>,
+    heard_by: HashMap<i32, HashSet<ListenerId>>,
     /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
     idle: Vec<i32>,
-    next_id: Id,
+    next_id: ListenerId,
     trouble: Reported,
 }
 
-type Id = u64;
+type ListenerId = u64;
 
 /// A survey that has begun and not ended.
-struct Underway {
+struct OngoingSurvey {
     began: Instant,
     /// What was read meanwhile.
-    missed: Vec<Event>,
+    missed: Vec<FileEvent>,
 }
 
-struct Reader {
+struct QueueReader {
     queue: Arc<OwnedFd>,
     /// Ends with the value.
     task: JoinSet<()>,
 }
 
-struct Listener {
+struct EventListener {
     woken: Arc<Notify>,
-    watched: Watched,
+    watched: WatchedEntries,
 }
 
 impl Default for Watches {
@@ -85,38 +85,40 @@ impl Default for Watches {
 impl Watches {
     /// The same with a queue that `open` gives.
     pub(super) fn opened_by(open: fn() -> io::Result<OwnedFd>) -> Self {
-        Self(Arc::new(Shared { open, state: Mutex::default() }))
+        Self(Arc::new(SharedQueue { open, state: Mutex::default() }))
     }
 
     /// A listener who listens to nothing yet.
-    pub(super) fn listen(&self) -> Arc<Ear> {
+    pub(super) fn listen(&self) -> Arc<Subscription> {
         let woken = Arc::new(Notify::new());
         let mut state = self.0.lock();
         let id = state.next_id;
         state.next_id += 1;
-        state.listeners.insert(id, Listener { woken: Arc::clone(&woken), watched: Watched::new() });
-        Arc::new(Ear { shared: Arc::clone(&self.0), id, woken })
+        state
+            .listeners
+            .insert(id, EventListener { woken: Arc::clone(&woken), watched: WatchedEntries::new() });
+        Arc::new(Subscription { shared: Arc::clone(&self.0), id, woken })
     }
 }
 
 /// One who listens; what it alone listens to is forgotten with it.
-pub(super) struct Ear {
-    shared: Arc<Shared>,
-    id: Id,
+pub(super) struct Subscription {
+    shared: Arc<SharedQueue>,
+    id: ListenerId,
     woken: Arc<Notify>,
 }
 
-impl Ear {
-    /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
-    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
-        let queue = self.shared.queue().map_err(Deaf::Queue)?;
-        let survey = Underway { began: Instant::now(), missed: Vec::new() };
+impl Subscription {
+    /// Begins a survey: the queue that directories are to be added to, until [`Subscription::finish`].
+    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, WatchError> {
+        let queue = self.shared.queue().map_err(WatchError::Queue)?;
+        let survey = OngoingSurvey { began: Instant::now(), missed: Vec::new() };
         self.shared.lock().surveys.insert(self.id, survey);
         Ok(queue)
     }
 
     /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
-    pub(super) fn tell(&self, trouble: Option<&Deaf>, every: Duration) {
+    pub(super) fn tell(&self, trouble: Option<&WatchError>, every: Duration) {
         let Some(trouble) = trouble else {
             self.shared.lock().trouble.clear();
             return;
@@ -135,7 +137,7 @@ impl Ear {
     }
 
     /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
-    pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: Watched) {
+    pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: WatchedEntries) {
         let mut state = self.shared.lock();
         let missed = state.surveys.remove(&self.id).map(|survey| survey.missed).unwrap_or_default();
         if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, queue)) {
@@ -156,29 +158,29 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.listen_to(self.id, Watched::new());
+        state.listen_to(self.id, WatchedEntries::new());
         state.listeners.remove(&self.id);
         state.surveys.remove(&self.id);
         state.sweep();
     }
 }
 
-impl Shared {
+impl SharedQueue {
     /// The queue, opened if there is none.
     fn queue(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
         let mut state = self.lock();
         if let Some(reader) = &state.reader {
             return Ok(Arc::clone(&reader.queue));
         }
-        let queue = Queue::new((self.open)()?)?;
+        let queue = InotifyQueue::new((self.open)()?)?;
         let descriptor = queue.descriptor();
-        state.reader = Some(Reader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
+        state.reader = Some(QueueReader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
         drop(state);
         // Without the lock: a runtime that is ending drops the task at once, and that takes the lock.
-        let reading = Reading { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
+        let reading = QueueTask { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
         let mut task = JoinSet::new();
         task.spawn(reading.run(queue));
         if let Some(reader) = self.lock().reader.as_mut()
@@ -189,13 +191,13 @@ impl Shared {
         Ok(descriptor)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn listen_to(&mut self, id: Id, watched: Watched) {
+impl QueueState {
+    fn listen_to(&mut self, id: ListenerId, watched: WatchedEntries) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         for number in watched.keys() {
             self.heard_by.entry(*number).or_default().insert(id);
@@ -214,7 +216,7 @@ impl State {
     /// A survey that hangs holds nothing up. Should it end, and have added a directory that was taken off, the kernel's
     /// event for that wakes its listener.
     fn sweep(&mut self) {
-        let may_just_have_added = |survey: &Underway| survey.began.elapsed() < PATIENCE;
+        let may_just_have_added = |survey: &OngoingSurvey| survey.began.elapsed() < PATIENCE;
         if self.surveys.values().any(may_just_have_added) {
             return;
         }
@@ -224,16 +226,16 @@ impl State {
         }
     }
 
-    fn dispatch(&mut self, event: &Event) {
+    fn dispatch(&mut self, event: &FileEvent) {
         /// More than a survey's time brings of what matters; after that it is looked at again in any case.
         const MOST_MISSED: usize = 1000;
-        for Underway { missed, .. } in self.surveys.values_mut() {
+        for OngoingSurvey { missed, .. } in self.surveys.values_mut() {
             match missed.len() {
-                MOST_MISSED => *missed = vec![Event::LOST],
+                MOST_MISSED => *missed = vec![FileEvent::LOST],
                 _ => missed.push(event.clone()),
             }
         }
-        if event.number == Event::LOST.number {
+        if event.number == FileEvent::LOST.number {
             self.wake_all();
             return;
         }
@@ -256,13 +258,13 @@ impl State {
 }
 
 /// The task that reads; however it ends, the next survey opens another queue.
-struct Reading {
-    shared: Weak<Shared>,
+struct QueueTask {
+    shared: Weak<SharedQueue>,
     queue: Arc<OwnedFd>,
 }
 
-impl Reading {
-    async fn run(self, queue: Queue) {
+impl QueueTask {
+    async fn run(self, queue: InotifyQueue) {
         loop {
             let events = queue.read().await;
             let Some(shared) = self.shared.upgrade() else { return };
@@ -281,7 +283,7 @@ impl Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for QueueTask {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
         let mut state = shared.lock();

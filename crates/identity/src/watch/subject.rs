@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::ChainLink;
 use crate::Current;
-use crate::Found;
-use crate::Link;
+use crate::WatchOutcome;
 use crate::reading;
 use crate::spiffe::Agent;
 
 /// What one session signs with, shared with it: an identity, or something else that is read from files.
-pub trait Watched: Send + Sync {
+pub trait WatchSubject: Send + Sync {
     /// The session's name.
     fn session(&self) -> &str;
 
@@ -24,10 +24,10 @@ pub trait Watched: Send + Sync {
     fn paths(&self) -> Vec<PathBuf>;
 
     /// What reads its files, one at a time.
-    fn place(&self) -> &Arc<reading::Place>;
+    fn reader(&self) -> &Arc<reading::BlockingReader>;
 
     /// Reads it, and reports what there is to report.
-    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>>;
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>>;
 
     /// The agent that sends word of changes, if there is one.
     fn agent(&self) -> Option<&Agent> {
@@ -45,12 +45,12 @@ pub trait Watched: Send + Sync {
     }
 
     /// The certificates whose end matters.
-    fn links(&self) -> Vec<Link> {
+    fn links(&self) -> Vec<ChainLink> {
         Vec::new()
     }
 }
 
-impl Watched for Current {
+impl WatchSubject for Current {
     fn session(&self) -> &str {
         self.session()
     }
@@ -63,11 +63,11 @@ impl Watched for Current {
         self.source().paths()
     }
 
-    fn place(&self) -> &Arc<reading::Place> {
-        self.place()
+    fn reader(&self) -> &Arc<reading::BlockingReader> {
+        self.reader()
     }
 
-    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>> {
         Box::pin(self.look(now))
     }
 
@@ -83,7 +83,7 @@ impl Watched for Current {
         self.at_aws(now)
     }
 
-    fn links(&self) -> Vec<Link> {
+    fn links(&self) -> Vec<ChainLink> {
         self.links()
     }
 }

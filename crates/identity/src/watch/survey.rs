@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::inotify;
-use super::inotify::Deaf;
-use super::inotify::Watched;
+use super::inotify::WatchError;
+use super::inotify::WatchedEntries;
 
 /// One look at the paths.
 #[derive(Debug, Default)]
@@ -27,9 +27,9 @@ pub(super) struct Survey {
     /// What each path leads to.
     pub(super) stamps: Vec<Stamp>,
     /// The entries that are watched.
-    pub(super) watched: Watched,
+    pub(super) watched: WatchedEntries,
     /// Why some are not.
-    pub(super) trouble: Option<Deaf>,
+    pub(super) trouble: Option<WatchError>,
 }
 
 /// Tells one state of a file from the next without reading it.
@@ -53,10 +53,10 @@ impl Survey {
     }
 }
 
-fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (Watched, Option<Deaf>) {
+fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (WatchedEntries, Option<WatchError>) {
     /// A path may change while it is walked; one that always does is left to the next look.
     const ROUNDS: usize = 5;
-    let (mut watched, mut trouble) = (Watched::new(), None);
+    let (mut watched, mut trouble) = (WatchedEntries::new(), None);
     let mut entries = walk();
     for _ in 0..ROUNDS {
         trouble = None;
@@ -66,7 +66,7 @@ fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (Watched
                 // Being replaced.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => {
-                    trouble = Some(Deaf::Directory { path: directory.clone(), source: error.into() });
+                    trouble = Some(WatchError::Directory { path: directory.clone(), source: error.into() });
                 }
             }
         }

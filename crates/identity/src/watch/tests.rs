@@ -438,7 +438,7 @@ fn whoever_cannot_watch_is_told_what_would_help() {
         (Errno::NOSYS, "a renewed certificate is used all the same"),
     ];
     for (errno, hint) in cases {
-        let deaf = Deaf::Directory { path: "/keys".into(), source: errno.into() };
+        let deaf = WatchError::Directory { path: "/keys".into(), source: errno.into() };
         assert!(deaf.hint().contains(hint), "{errno}: {}", deaf.hint());
         assert_eq!(deaf.to_string(), "cannot watch `/keys`");
     }
@@ -497,12 +497,12 @@ async fn other_files_of_the_directory_are_nobodys_concern() {
         }
     };
     let (current, changed) = (Arc::clone(&bench.current), Arc::clone(&bench.changed));
-    let mut lookout = Lookout::new(&Watcher::new(current, Clock::system(), changed, Watches::default()));
-    lookout.survey().await;
+    let mut files = FileWatch::new(&Watcher::new(current, Clock::system(), changed, Watches::default()));
+    files.survey().await;
 
     tokio::select! {
         () = busy => {}
-        () = lookout.ear.event() => panic!("another file's event was taken for one of ours"),
+        () = files.subscription.event() => panic!("another file's event was taken for one of ours"),
     }
 }
 

@@ -15,7 +15,7 @@ use super::pkcs12;
 
 /// What tells whether files have changed since they were looked at before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Glance {
+pub struct SourceStamp {
     /// Stands for the leaf: of a PEM file its SHA-256 fingerprint, or one of all that may be it where only the key could
     /// tell them apart; of PKCS#12, which would have to be unlocked, the file's SHA-256. `None` where no file holds it
     /// (a token would want its PIN, an agent may be slow), or where the file cannot be used.
@@ -29,28 +29,30 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Source {
     /// Looks at the files; nothing is told of those that take long.
-    pub async fn glance(&self) -> Glance {
+    pub async fn stamp(&self) -> SourceStamp {
         let source = self.clone();
-        let glance =
-            tokio::task::spawn_blocking(move || Glance { leaf: source.leaf_seen(), files: source.stamps() });
-        match tokio::time::timeout(PATIENCE, glance).await {
-            Ok(Ok(glance)) => glance,
-            Ok(Err(_)) | Err(_) => Glance::default(),
+        let stamp = tokio::task::spawn_blocking(move || SourceStamp {
+            leaf: source.leaf_seen(),
+            files: source.stamps(),
+        });
+        match tokio::time::timeout(PATIENCE, stamp).await {
+            Ok(Ok(stamp)) => stamp,
+            Ok(Err(_)) | Err(_) => SourceStamp::default(),
         }
     }
 
     /// Stands for what this process read from variables and pipes: their names, such as `/dev/fd/63`, do not tell one
     /// certificate from another. Empty where there is none. A passphrase takes no part, for a short text can be found out
     /// from its digest.
-    pub fn handed_contents(&self) -> String {
+    pub fn input_contents(&self) -> String {
         let places = self.places().chain(&self.intermediates);
         places.filter_map(Locator::content).map(|content| format!("{}\n", sha256(content))).collect()
     }
 
-    /// Stands for the leaf as [`Glance::leaf`] does, where this process itself was handed the certificate. `None` where it
+    /// Stands for the leaf as [`SourceStamp::leaf`] does, where this process itself was handed the certificate. `None` where it
     /// was not: another process may know more by the same name.
-    pub fn handed_leaf(&self) -> Option<String> {
-        let Locator::Handed(_) = &self.certificate else { return None };
+    pub fn input_leaf(&self) -> Option<String> {
+        let Locator::Input(_) = &self.certificate else { return None };
         match (self.leaf_seen(), self.certificate.content()) {
             (Some(leaf), _) => Some(leaf),
             // It has something, and no certificate that could be another's.
@@ -76,7 +78,7 @@ impl Source {
     /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {
-            Locator::File(_) | Locator::Handed(_) => place.read().is_some_and(|file| {
+            Locator::File(_) | Locator::Input(_) => place.read().is_some_and(|file| {
                 file.is_ok_and(|file| matches!(file.labelled("TSS2 PRIVATE KEY"), Ok(Some(_))))
             }),
             Locator::Token(_) | Locator::Tpm(_) => true,
@@ -106,7 +108,7 @@ impl Source {
         let mut stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
         // What has no file has no date either.
         for place in self.places() {
-            if let Locator::Handed(_) = place
+            if let Locator::Input(_) = place
                 && let Some(Ok(file)) = place.read()
             {
                 stamps.push(sha256(file.bytes().expose()));
@@ -137,8 +139,8 @@ fn sha256(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::Fingerprint;
+    use crate::LeafSelection;
     use crate::Passphrase;
-    use crate::Selection;
     use crate::support::Folder;
     use crate::support::leaf_of;
     use crate::support::root;
@@ -156,7 +158,7 @@ mod tests {
         let in_chain = folder.write("chain.pem", &chain);
 
         for path in [alone, in_chain] {
-            let seen = Source::of_files(path, &key).glance().await;
+            let seen = Source::of_files(path, &key).stamp().await;
             assert_eq!(seen.leaf.map(|leaf| format!("sha256:{leaf}")), Some(expected.clone()));
         }
     }
@@ -170,17 +172,17 @@ mod tests {
         let missing = folder.write("x", "").with_file_name("missing.pem");
 
         let pinned = Source {
-            selection: Selection {
+            selection: LeafSelection {
                 fingerprints: vec![Fingerprint::of(other.certificate_der())],
-                ..Selection::default()
+                ..LeafSelection::default()
             },
             ..Source::of_files(&whole, "key.pem")
         };
 
-        assert!(Source::of_files(&whole, "key.pem").glance().await.leaf.is_some());
-        assert_eq!(Source::of_files(half, "key.pem").glance().await.leaf, None);
-        assert_eq!(Source::of_files(missing, "key.pem").glance().await.leaf, None);
-        assert_eq!(pinned.glance().await.leaf, None);
+        assert!(Source::of_files(&whole, "key.pem").stamp().await.leaf.is_some());
+        assert_eq!(Source::of_files(half, "key.pem").stamp().await.leaf, None);
+        assert_eq!(Source::of_files(missing, "key.pem").stamp().await.leaf, None);
+        assert_eq!(pinned.stamp().await.leaf, None);
     }
 
     #[cfg(feature = "pkcs12")]
@@ -191,10 +193,10 @@ mod tests {
         let prompted = Passphrase::Prompted(std::sync::Arc::default());
         let source = Source { passphrase: Some(prompted), ..Source::of_files(file(1), "key.pem") };
 
-        let one = source.glance().await.leaf;
-        let same = source.glance().await.leaf;
+        let one = source.stamp().await.leaf;
+        let same = source.stamp().await.leaf;
         file(2);
-        let other = source.glance().await.leaf;
+        let other = source.stamp().await.leaf;
 
         assert!(one.is_some() && one == same && other.is_some() && one != other);
     }
@@ -207,12 +209,12 @@ mod tests {
             passphrase: Some(Passphrase::File(paths[2].clone())),
             ..Source::of_files(&paths[0], &paths[1])
         };
-        let mut before = source.glance().await.files;
-        assert_eq!(before, source.glance().await.files);
+        let mut before = source.stamp().await.files;
+        assert_eq!(before, source.stamp().await.files);
 
         for path in &paths {
             fs_err::write(path, "behind").unwrap();
-            let after = source.glance().await.files;
+            let after = source.stamp().await.files;
             assert_ne!(before, after, "{}", path.display());
             before = after;
         }

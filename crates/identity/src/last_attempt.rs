@@ -2,10 +2,10 @@
 
 /// What the session has, for a watcher that finds out whether there is something else by now.
 #[derive(Debug, Default)]
-pub enum Given<T> {
+pub enum LastAttempt<T> {
     /// The session has not tried yet.
     #[default]
-    NothingYet,
+    NotYet,
     /// The session tried, and there was nothing.
     Nothing,
     /// The session tried with this.
@@ -14,16 +14,16 @@ pub enum Given<T> {
 
 /// What a look at the files has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum WatchOutcome {
     /// Something other than the session signs with, which it has to be told.
-    News,
+    Changed,
     /// What is known.
-    Known,
+    Unchanged,
     /// Nothing that can be used.
-    Fault,
+    Unusable,
 }
 
-impl<T> Given<T> {
+impl<T> LastAttempt<T> {
     /// What an attempt had.
     pub fn of(found: Option<T>) -> Self {
         found.map_or(Self::Nothing, Self::Something)
@@ -33,11 +33,11 @@ impl<T> Given<T> {
     /// given from here on: each change is told once.
     pub fn is_outdated_by(&mut self, found: Option<T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
         let is_news = match (&*self, &found) {
-            (Self::NothingYet, _) | (_, None) => false,
+            (Self::NotYet, _) | (_, None) => false,
             (Self::Nothing, Some(_)) => true,
             (Self::Something(given), Some(found)) => !is_same(given, found),
         };
-        if is_news || matches!(self, Self::NothingYet) {
+        if is_news || matches!(self, Self::NotYet) {
             *self = Self::of(found);
         }
         is_news

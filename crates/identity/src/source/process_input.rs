@@ -21,14 +21,14 @@ use anchord_core::secret::Secret;
 
 /// A place that this process was given, and that other processes with the same settings may not have.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Handed {
+pub struct ProcessInput {
     /// As the settings spell it, such as `env:KEY`.
     spelled: String,
-    holds: Holds,
+    holds: InputContent,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Holds {
+enum InputContent {
     /// A file, which may change.
     File(PathBuf),
     /// Read already.
@@ -37,20 +37,20 @@ enum Holds {
     Nothing { why: String, hint: String },
 }
 
-impl Handed {
+impl ProcessInput {
     /// A file that has another name in the settings.
     pub fn file(spelled: impl Into<String>, path: PathBuf) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::File(path) }
+        Self { spelled: spelled.into(), holds: InputContent::File(path) }
     }
 
     /// What has been read.
     pub fn content(spelled: impl Into<String>, content: Secret<Vec<u8>>) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::Content(content) }
+        Self { spelled: spelled.into(), holds: InputContent::Content(content) }
     }
 
     /// What this process was not given.
     pub fn nothing(spelled: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::Nothing { why: why.into(), hint: hint.into() } }
+        Self { spelled: spelled.into(), holds: InputContent::Nothing { why: why.into(), hint: hint.into() } }
     }
 
     /// As the settings spell it, which is the same in every process.
@@ -61,8 +61,10 @@ impl Handed {
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
         match &self.holds {
-            Holds::File(path) => Origin::file(path),
-            Holds::Content(_) | Holds::Nothing { .. } => Origin::named(format!("`{}`", self.spelled)),
+            InputContent::File(path) => Origin::file(path),
+            InputContent::Content(_) | InputContent::Nothing { .. } => {
+                Origin::named(format!("`{}`", self.spelled))
+            }
         }
     }
 
@@ -80,16 +82,16 @@ impl Handed {
 
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.holds {
-            Holds::File(path) => Some(path),
-            Holds::Content(_) | Holds::Nothing { .. } => None,
+            InputContent::File(path) => Some(path),
+            InputContent::Content(_) | InputContent::Nothing { .. } => None,
         }
     }
 
     /// What has been read of it already.
     pub(super) fn held(&self) -> Option<&[u8]> {
         match &self.holds {
-            Holds::Content(content) => Some(content.expose()),
-            Holds::File(_) | Holds::Nothing { .. } => None,
+            InputContent::Content(content) => Some(content.expose()),
+            InputContent::File(_) | InputContent::Nothing { .. } => None,
         }
     }
 
@@ -98,9 +100,9 @@ impl Handed {
         /// Only the process has it.
         const PRIVATE: u32 = 0o600;
         match &self.holds {
-            Holds::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
-            Holds::Content(content) => FileContent::new(self.origin(), PRIVATE, content.clone()),
-            Holds::Nothing { why, hint } => {
+            InputContent::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
+            InputContent::Content(content) => FileContent::new(self.origin(), PRIVATE, content.clone()),
+            InputContent::Nothing { why, hint } => {
                 Err(FileError::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
             }
         }
@@ -118,9 +120,9 @@ impl Handed {
 }
 
 /// Without its content.
-impl fmt::Debug for Handed {
+impl fmt::Debug for ProcessInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Handed").field(&self.spelled).field(&self.path()).finish()
+        formatter.debug_tuple("ProcessInput").field(&self.spelled).field(&self.path()).finish()
     }
 }
 
@@ -132,7 +134,7 @@ impl Source {
         for place in places.into_iter().flatten() {
             let Locator::File(path) = place else { continue };
             if let Some(handed) = pipes.take(path) {
-                *place = Locator::Handed(handed);
+                *place = Locator::Input(handed);
             }
         }
         if let Some(Passphrase::File(path)) = &self.passphrase
@@ -146,7 +148,7 @@ impl Source {
 /// The pipes that a verb reads. Several settings may name one pipe, which is read once, and all of them share one deadline:
 /// their writers are at work at once.
 pub struct Pipes {
-    read: Vec<Handed>,
+    read: Vec<ProcessInput>,
     gives_up_at: Instant,
 }
 
@@ -162,7 +164,7 @@ impl Pipes {
     }
 
     /// What the pipe at `path` holds; `None` where there is none.
-    fn take(&mut self, path: &Path) -> Option<Handed> {
+    fn take(&mut self, path: &Path) -> Option<ProcessInput> {
         let spelled = path.display().to_string();
         if let Some(known) = self.read.iter().find(|known| known.spelled == spelled) {
             return Some(known.clone());
@@ -172,10 +174,12 @@ impl Pipes {
         }
         let left = self.gives_up_at.saturating_duration_since(Instant::now());
         let handed = match content::read_pipe(path, MAX_BYTES, left) {
-            Ok(content) => Handed::content(spelled, content.bytes),
-            Err(fault) => {
-                Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
-            }
+            Ok(content) => ProcessInput::content(spelled, content.bytes),
+            Err(fault) => ProcessInput::nothing(
+                spelled,
+                fault.to_string(),
+                "see what should write into it, or name a file",
+            ),
         };
         self.read.push(handed.clone());
         Some(handed)
@@ -197,7 +201,7 @@ mod tests {
     use anchord_core::failure::Failure;
 
     fn given(spelled: &str, text: &str) -> Locator {
-        Locator::Handed(Handed::content(spelled, Secret::new(text.as_bytes().to_vec())))
+        Locator::Input(ProcessInput::content(spelled, Secret::new(text.as_bytes().to_vec())))
     }
 
     #[test]
@@ -219,7 +223,7 @@ mod tests {
     fn what_this_process_was_not_given_is_told_by_its_name() {
         let mut source = Source::of_files("", "");
         source.certificate =
-            Locator::Handed(Handed::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
+            Locator::Input(ProcessInput::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
         source.private_key = None;
 
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
@@ -231,7 +235,8 @@ mod tests {
     fn a_credential_that_systemd_has_not_passed_is_told_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let mut source = Source::of_files("", "");
-        source.certificate = Locator::Handed(Handed::file("credential:leaf", folder.path().join("leaf")));
+        source.certificate =
+            Locator::Input(ProcessInput::file("credential:leaf", folder.path().join("leaf")));
         source.private_key = None;
 
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
@@ -296,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_in_a_variable_is_another_glance() {
+    fn another_key_in_a_variable_is_another_stamp() {
         let source =
             |key: &str| Source { private_key: Some(given("env:KEY", key)), ..Source::of_files("/none", "") };
 

@@ -19,7 +19,7 @@ use anchord_core::reported::Reported;
 
 /// Writes the log of one session's identity.
 #[derive(Debug)]
-pub(super) struct Diary {
+pub(super) struct IdentityLog {
     session: String,
     reports: Mutex<Reports>,
 }
@@ -35,11 +35,11 @@ struct Reports {
 /// Who reports a fault when there is no identity to go on with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reporter {
-    Diary,
+    Log,
     Caller,
 }
 
-impl Diary {
+impl IdentityLog {
     pub(super) fn new(session: &str) -> Self {
         Self { session: session.into(), reports: Mutex::default() }
     }
@@ -89,7 +89,7 @@ impl Diary {
                 hint,
                 "The certificate cannot be loaded; keeping the one in use"
             );
-        } else if reporter == Reporter::Diary {
+        } else if reporter == Reporter::Log {
             warn!(
                 event = event::CERTIFICATE_UNAVAILABLE,
                 session,
