@@ -1,4 +1,4 @@
-//! Files of authorities, which TLS trusts: whatever is whole in them is used.
+//! CA bundles for TLS: every certificate that can be read is used.
 
 use std::path::Path;
 
@@ -8,22 +8,21 @@ use super::pem;
 use super::pem::other_formats;
 use anchord_core::failure::Classify as _;
 
-/// What a file of authorities holds.
+/// The content of a CA bundle.
 #[derive(Debug)]
 pub struct Authorities {
     /// The line of each certificate, and its DER.
     pub certificates: Vec<(usize, Vec<u8>)>,
-    /// Sentences on what cannot be used, each with its line and what to do.
+    /// A sentence for each unusable section, with its line and a hint.
     pub unusable: Vec<String>,
-    /// What to do where there is no certificate at all.
+    /// The hint if the file has no certificate.
     pub advice: Option<String>,
 }
 
 impl Authorities {
-    /// Reads a file in PEM. Sections that are about something else, such as keys, are passed over.
+    /// Reads a PEM file. Sections of other kinds, such as keys, are ignored.
     ///
-    /// # Errors
-    /// If the file cannot be read, or is no text that could be PEM.
+    /// # Errors If the file cannot be read, or is not PEM text.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         /// Far above any bundle of all known roots.
         const MAX_BYTES: u64 = 16 << 20;

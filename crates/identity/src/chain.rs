@@ -1,4 +1,4 @@
-//! Finds the leaf among certificates in any order and puts its issuers in theirs.
+//! Finds the leaf among certificates in any order, and orders its issuers.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use super::name;
 use super::pem::Certificate;
 use super::pem::Error;
 
-/// Each certificate that carries the public key of one of the keys, with that key.
+/// Each certificate whose public key matches one of `keys`, with that key.
 pub(super) fn pairs<'a>(
     certificates: &'a [Certificate],
     keys: &'a [Arc<dyn SigningKey>],
@@ -28,7 +28,7 @@ pub(super) fn pairs<'a>(
     certificates.iter().filter_map(|certificate| Some((certificate, key_of(certificate)?))).collect()
 }
 
-/// Of several (a renewal may keep its key) the one valid at `now` that ends last.
+/// Of several pairs (a renewal may keep its key), the one that is valid at `now` and expires last.
 pub(super) fn best<'a>(
     pairs: impl Iterator<Item = (&'a Certificate, &'a Arc<dyn SigningKey>)>,
     now: OffsetDateTime,
@@ -42,13 +42,13 @@ pub(super) fn best<'a>(
     pairs.max_by_key(|(certificate, _)| rank(certificate))
 }
 
-/// The issuers of `leaf` that are sent: one path, nearest first, and after it what other paths need besides.
+/// The issuers of `leaf` to send: one path, nearest issuer first, then the certificates that only other paths need.
 ///
-/// An issuer may be there several times, each certificate signed by another CA: which of them leads to the trust anchor,
-/// only AWS knows. So every path is sent that fits. The first one stands in order and without a gap, for a verifier that
-/// only walks along. Self-signed roots are not sent: the trust anchor is registered with AWS.
+/// An issuer may have several certificates (cross-signing), and only AWS knows which of them leads to the trust anchor.
+/// So the result has every path that fits. The first path comes in order and without a gap, for a verifier that follows
+/// one path only. Self-signed roots are left out: the trust anchor is registered with AWS.
 ///
-/// Where no path fits, the first one is the answer, which is longer than Roles Anywhere takes.
+/// If no path fits, the result is the first one, which is longer than Roles Anywhere accepts.
 pub(super) fn order<'a>(
     leaf: &Certificate,
     certificates: &'a [Certificate],
@@ -58,7 +58,7 @@ pub(super) fn order<'a>(
     for certificate in certificates {
         authorities.extend(CaCertificate::new(certificate, now)?);
     }
-    // A file may have a certificate twice.
+    // A file may contain a certificate twice.
     authorities.sort_by_key(|authority| Reverse(authority.rank));
     let mut seen = HashSet::new();
     authorities.retain(|authority| seen.insert(&authority.certificate.der));
@@ -67,7 +67,7 @@ pub(super) fn order<'a>(
     let mut paths = search.paths;
     let is_usable = |path: &Vec<&CaCertificate<'_>>| path.iter().all(|authority| authority.is_usable());
     paths.sort_by_key(|path| !is_usable(path));
-    // What cannot be used is sent only where nothing else leads on from the leaf.
+    // Unusable certificates are sent only if the leaf has no usable issuer.
     if paths.first().is_some_and(is_usable) {
         for path in &mut paths {
             path.truncate(path.iter().take_while(|authority| authority.is_usable()).count());
@@ -87,17 +87,17 @@ pub(super) fn order<'a>(
     Ok(sent)
 }
 
-/// Far above any real bundle, which has a handful of paths; a file may be made to have very many.
+/// Real bundles have a handful of paths; a crafted file could have exponentially many.
 const MAX_STEPS: usize = 1000;
 
-/// No path is followed further: it is longer than what is sent, and long enough for people to see that.
+/// Paths are followed no further: this is more than can be sent, and enough for the error message.
 const MAX_LENGTH: usize = 2 * MAX_INTERMEDIATES;
 
 /// A certificate of a CA.
 struct CaCertificate<'a> {
     certificate: &'a Certificate,
     parsed: X509Certificate<'a>,
-    /// Usable ones go first, and of those the one that ends last.
+    /// Whether it is usable, then when it expires; the highest comes first.
     rank: (bool, i64),
 }
 
@@ -117,7 +117,7 @@ impl<'a> CaCertificate<'a> {
         self.rank.0
     }
 
-    /// Whether name and key identifier are what `certificate` names as its issuer; a name alone may fit several.
+    /// Whether the issuer name and authority key identifier of `certificate` match. A name alone may match several CAs.
     fn may_have_issued(&self, certificate: &X509Certificate<'_>) -> bool {
         if self.parsed.subject().as_raw() != certificate.issuer().as_raw() {
             return false;
@@ -128,7 +128,8 @@ impl<'a> CaCertificate<'a> {
         }
     }
 
-    /// Whether a path that has passed `other` only goes around here: both are of one CA, or that one issued this one.
+    /// Whether adding this certificate to a path that contains `other` makes a loop: both belong to one CA, or `other`
+    /// issued this one.
     fn goes_around(&self, other: &Self) -> bool {
         let is_same = self.parsed.subject().as_raw() == other.parsed.subject().as_raw()
             && self.parsed.public_key().raw == other.parsed.public_key().raw;
@@ -143,7 +144,7 @@ struct PathSearch<'s, 'a> {
 }
 
 impl<'s, 'a> PathSearch<'s, 'a> {
-    /// Every path from `certificate` upwards, those of better certificates first. `below` is what has led to it.
+    /// Finds every path from `certificate` upwards, better certificates first. `below` is the path to it.
     fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s CaCertificate<'a>>) {
         let may_have_issued = |authority: &&CaCertificate<'_>| authority.may_have_issued(certificate);
         let (roots, issuers): (Vec<_>, Vec<_>) =
@@ -153,7 +154,7 @@ impl<'s, 'a> PathSearch<'s, 'a> {
         let some_are_usable = issuers.iter().any(|issuer| issuer.is_usable());
         let issuers: Vec<_> =
             issuers.into_iter().filter(|issuer| issuer.is_usable() || !some_are_usable).collect();
-        // A root may be the trust anchor, whatever else leads on.
+        // A root may be the trust anchor, so the path may end here.
         if issuers.is_empty() || !roots.is_empty() || below.len() == MAX_LENGTH {
             self.paths.push(below.clone());
         }
@@ -172,7 +173,7 @@ impl<'s, 'a> PathSearch<'s, 'a> {
     }
 }
 
-/// Sentences on the certificates of CAs that are not sent, roots apart: one for each place that has some.
+/// A sentence for each file that has CA certificates which are not sent; roots do not count.
 pub(super) fn left_out(
     leaf: &Certificate,
     certificates: &[Certificate],
@@ -211,7 +212,7 @@ pub(super) fn left_out(
     Ok(places.iter().map(|(place, reasons)| sentence(place, reasons)).collect())
 }
 
-/// Those that a usable path from the leaf leads to.
+/// The CA certificates on any usable path from the leaf.
 fn issuers<'s, 'a>(
     leaf: &X509Certificate<'_>,
     authorities: &'s [CaCertificate<'a>],
@@ -245,7 +246,7 @@ impl NotSentReason {
     const ALL: [Self; 6] =
         [Self::Expired, Self::NotYetValid, Self::NoCertSign, Self::Elsewhere, Self::TooMany, Self::Around];
 
-    /// In the words for one certificate or for several.
+    /// The text for one certificate or for several.
     fn text(self, is_one: bool) -> &'static str {
         match (self, is_one) {
             (Self::NotYetValid, true) => "is not valid yet",
@@ -281,8 +282,8 @@ fn sentence(place: &str, reasons: &[NotSentReason]) -> String {
     format!("{all} of the certificates in {place} {are} not sent: {}", parts.join(", "))
 }
 
-/// Whether it is signed by itself. A CA that has changed its key may certify the new one with the old one, under one
-/// name: such a certificate leads on.
+/// Whether it is self-signed. A CA that changes its key may sign the new key with the old one under the same name: such
+/// a certificate is not a root.
 fn is_root(certificate: &X509Certificate<'_>) -> bool {
     let is_own_key = match (authority_key(certificate), subject_key(certificate)) {
         (Some(issuers), Some(own)) => issuers == own,
@@ -291,8 +292,7 @@ fn is_root(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw() && is_own_key
 }
 
-/// The issuers of the certificates of `chain`, and of `leaf`, that are not among them: a trust anchor has to be one of
-/// these, or lead to one.
+/// The issuers of `leaf` and `chain` that are not among them. The trust anchor must be one of these, or an ancestor.
 pub(super) fn ends(leaf: &Certificate, chain: &[&Certificate]) -> Result<Vec<String>, Error> {
     let mut sent = vec![leaf.parse()?];
     for certificate in chain {

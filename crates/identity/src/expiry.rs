@@ -1,7 +1,7 @@
-//! When to remind a person that a certificate ends.
+//! Reminders that a certificate expires.
 //!
-//! At 30 days, 7 days and one day; but no reminder in the first half of a certificate's life, where no tool would have
-//! renewed it yet, and the last one no earlier than in its last quarter.
+//! They come 30 days, 7 days and one day before the end. There is none in the first half of a certificate's life,
+//! because no tool renews it that early, and the last one comes in its last quarter.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use super::pem;
 use anchord_core::clock;
 use anchord_core::event;
 
-/// One of the certificates that are sent, and how long it is valid.
+/// A certificate of the chain that is sent, with its validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainLink {
     pub(super) place: ChainPosition,
@@ -28,14 +28,14 @@ pub struct ChainLink {
     pub(super) not_after: OffsetDateTime,
 }
 
-/// Where in the chain a certificate stands.
+/// The position of a certificate in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChainPosition {
     Leaf,
     Intermediate,
 }
 
-/// How near its end a certificate is; each is worth one reminder.
+/// How near a certificate is to its end; each step causes one reminder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Nearness {
     LastMonth,
@@ -45,7 +45,7 @@ pub(super) enum Nearness {
 }
 
 impl ChainLink {
-    /// What people should know of a certificate.
+    /// Takes the fields that messages show.
     pub(super) fn of(certificate: &pem::Certificate, place: ChainPosition) -> Result<Self, pem::Error> {
         let parsed = certificate.parse()?;
         Ok(Self {
@@ -58,7 +58,7 @@ impl ChainLink {
         })
     }
 
-    /// What should be known of its end, as a sentence without a full stop, if it is near or past.
+    /// A sentence without a full stop if it expires soon or has expired.
     pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
         self.ending().warning(now)
     }
@@ -130,12 +130,12 @@ impl ChainLink {
     }
 }
 
-/// How many whole days it is until `not_after`; negative after it.
+/// The whole days until `not_after`; negative after it.
 pub fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
     (not_after - now).whole_seconds().div_euclid(Duration::DAY.whole_seconds())
 }
 
-/// How long it is until `not_after`, in the largest unit of which there are two at least.
+/// The time until `not_after`, in the largest unit that makes it at least two.
 pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
     let left = not_after - now;
     match (left.whole_days(), left.whole_hours(), left.whole_minutes()) {
@@ -145,7 +145,7 @@ pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
     }
 }
 
-/// What decides how near a certificate's end is, and what is said of it: the one judgement for log, status and checks.
+/// The validity of a certificate as log, `status` and `check` judge it.
 pub(super) struct Expiry<'a> {
     pub(super) place: ChainPosition,
     pub(super) origin: &'a dyn fmt::Display,
@@ -196,12 +196,12 @@ impl ChainPosition {
     }
 }
 
-/// The reminders that were given, so that each is given once.
+/// The reminders that were logged, so that each is logged once.
 #[derive(Debug, Default)]
 pub(super) struct Reminders(Vec<(ChainLink, Nearness)>);
 
 impl Reminders {
-    /// Tells of each of `links` what has not been told.
+    /// Logs the reminders of `links` that are due and not logged yet.
     pub(super) fn tell(&mut self, session: &str, links: &[ChainLink], now: OffsetDateTime) {
         for (link, nearness) in self.due(links, now) {
             link.tell(session, nearness, now);
@@ -209,7 +209,7 @@ impl Reminders {
     }
 
     fn due(&mut self, links: &[ChainLink], now: OffsetDateTime) -> Vec<(ChainLink, Nearness)> {
-        // What is not used any more needs no memory.
+        // Forget certificates that are no longer in use.
         self.0.retain(|(link, _)| links.contains(link));
         let mut due = Vec::new();
         for link in links {

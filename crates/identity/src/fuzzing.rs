@@ -1,8 +1,7 @@
-//! What `fuzz/` throws bytes at: every parser of this stage that reads what others wrote.
+//! The entry points of `fuzz/`: every parser in this crate that reads outside bytes.
 //!
-//! Only there when the compiler is told that it builds for fuzzing (`--cfg fuzzing`, which cargo-fuzz says); no other
-//! build has anything of it. Each function takes any bytes, and panics only where a parser does or where what it
-//! promises is not so.
+//! They exist only in builds with `--cfg fuzzing`, which cargo-fuzz sets. Each function takes any bytes, and panics
+//! only if a parser panics or breaks its promise.
 
 use std::path::Path;
 
@@ -50,7 +49,7 @@ fn now() -> OffsetDateTime {
     time::macros::datetime!(2026-06-01 0:00 UTC)
 }
 
-/// A PEM or PKCS#12 file with certificates and keys, up to the identity that they make and what people are shown.
+/// A PEM or PKCS#12 file with certificates and keys, up to the identity and the inspection.
 pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
     let file = FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
@@ -108,7 +107,7 @@ pub fn tss2(der: &[u8]) {
     }
 }
 
-/// What settings say of places, devices and leaves.
+/// Settings that name places, devices and leaves.
 pub fn settings(text: &str) {
     let device = text.parse::<tpm::Device>();
     if let Ok(device) = &device {
@@ -133,7 +132,7 @@ fn section(label: &str, der: &[u8]) -> FileContent {
     file.expect("an input of libFuzzer's length makes a file of a permitted one")
 }
 
-/// Whatever is wrong, it is told in words.
+/// Formats the error and its hint, which must not panic.
 fn tell(error: impl Classify) -> (String, Option<String>) {
     (error.to_string(), error.hint())
 }

@@ -1,36 +1,36 @@
-//! What a session's last attempt had to sign with, compared with what its place holds later.
+//! What a session's last attempt signed with, to be compared with what its files hold later.
 
-/// What the session has, for a watcher that finds out whether there is something else by now.
+/// What the session's last attempt had. A watcher compares it with what there is now.
 #[derive(Debug, Default)]
 pub enum LastAttempt<T> {
     /// The session has not tried yet.
     #[default]
     NotYet,
-    /// The session tried, and there was nothing.
+    /// The session tried, and found nothing usable.
     Nothing,
     /// The session tried with this.
     Something(T),
 }
 
-/// What a look at the files has shown.
+/// What the watcher found in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchOutcome {
-    /// Something other than the session signs with, which it has to be told.
+    /// Something that differs from what the session signs with, so the session must be notified.
     Changed,
-    /// What is known.
+    /// The same as before.
     Unchanged,
-    /// Nothing that can be used.
+    /// Nothing usable.
     Unusable,
 }
 
 impl<T> LastAttempt<T> {
-    /// What an attempt had.
+    /// The attempt that had `found`.
     pub fn of(found: Option<T>) -> Self {
         found.map_or(Self::Nothing, Self::Something)
     }
 
-    /// Whether the session should be told that there is `found` now. If so, or before its first attempt, it counts as
-    /// given from here on: each change is told once.
+    /// Whether the session must be notified of `found`. If so, or before its first attempt, `found` becomes the last
+    /// attempt, so that each change is reported once.
     pub fn is_outdated_by(&mut self, found: Option<T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
         let is_news = match (&*self, &found) {
             (Self::NotYet, _) | (_, None) => false,

@@ -48,7 +48,7 @@ pub enum LeafFault {
     OldVersion,
     /// It names no subject.
     NoSubject,
-    /// Roles Anywhere takes no signatures of such a key.
+    /// Roles Anywhere does not accept this kind of key.
     Key {
         /// What it is.
         kind: PublicKeyKind,
@@ -97,7 +97,7 @@ pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(
     faults(leaf, now).into_iter().next().map_or(Ok(()), Err)
 }
 
-/// All of them; those of time come last, for they pass.
+/// All reasons. Those about time come last, because they may pass.
 pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<LeafFault> {
     let may_sign = leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
     let kind = key_kind(leaf);
@@ -114,10 +114,10 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Lea
     found.into_iter().flatten().collect()
 }
 
-/// What the guide demands of `leaf` and AWS may all the same do without: to be told, for AWS to judge.
+/// A warning about a requirement of the guide that AWS may not enforce.
 ///
-/// Without the extension a certificate is none of a CA (RFC 5280, 4.2.1.9), so a validator may take it; nothing here has
-/// seen AWS do either.
+/// Without the extension a certificate is not a CA's (RFC 5280, 4.2.1.9), so a validator may accept it. What AWS does
+/// was not observed.
 pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<String> {
     (!has_basic_constraints(leaf)).then(|| {
         format!(
@@ -127,7 +127,7 @@ pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Strin
     })
 }
 
-/// Whether it says at all if it is a CA's.
+/// Whether it has the basicConstraints extension.
 pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
     certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
 }
@@ -152,7 +152,7 @@ pub(super) fn serial_hex(certificate: &X509Certificate<'_>) -> String {
     format!("{sign}{magnitude:#x}")
 }
 
-/// The parser takes the bytes of a negative number for those of a positive one.
+/// Needed because the parser reads a negative number as a positive one.
 fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUint) {
     if !has_negative_serial(certificate) {
         return ("", certificate.tbs_certificate.serial.clone());
@@ -161,14 +161,14 @@ fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUi
     ("-", BigUint::from_bytes_be(&inverted) + 1_u8)
 }
 
-/// Whether `now` is outside of the life of `certificate`.
+/// The fault if `certificate` is expired or not yet valid at `now`.
 pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<LeafFault> {
     let not_before = certificate.validity().not_before.to_datetime();
     let not_after = certificate.validity().not_after.to_datetime();
     fault_of_life(not_before, not_after, now)
 }
 
-/// Whether `now` is outside of a life from `not_before` to `not_after`.
+/// The fault if `now` is not between `not_before` and `not_after`.
 pub(super) fn fault_of_life(
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
@@ -195,7 +195,7 @@ pub enum PublicKeyKind {
 }
 
 impl PublicKeyKind {
-    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process); smaller RSA keys are nobody's.
+    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process). RSA below 2048 bits is broken.
     fn is_accepted(&self) -> bool {
         match self {
             Self::Rsa(bits) => *bits >= 2048,
@@ -216,7 +216,7 @@ impl fmt::Display for PublicKeyKind {
     }
 }
 
-/// The kind of key that `certificate` is for.
+/// The kind of public key in `certificate`.
 pub(super) fn key_kind(certificate: &X509Certificate<'_>) -> PublicKeyKind {
     let info = certificate.public_key();
     let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());

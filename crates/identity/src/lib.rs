@@ -86,7 +86,7 @@ pub use watch::Watches;
 
 use anchord_core::clock;
 
-/// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
+/// The most intermediates that Roles Anywhere accepts (CreateSession, `X-Amz-X509-Chain`).
 const MAX_INTERMEDIATES: usize = 5;
 
 /// An identity, and what its owner should know although it works.
@@ -94,11 +94,11 @@ const MAX_INTERMEDIATES: usize = 5;
 pub struct Loaded {
     /// The proven identity.
     pub identity: Identity,
-    /// Sentences without a full stop, each naming a place.
+    /// Sentences without a full stop; each names a file, token, TPM or agent.
     pub warnings: Vec<String>,
 }
 
-/// A leaf, the intermediates above it and the private key that belongs to the leaf.
+/// A leaf certificate, its intermediates and its private key.
 pub struct Identity {
     leaf: Vec<u8>,
     intermediates: Vec<Vec<u8>>,
@@ -153,24 +153,24 @@ impl Identity {
         self.own_link.not_after
     }
 
-    /// Whether the leaf is over at `now`; its last instant is part of its life (RFC 5280, 4.1.2.5).
+    /// Whether the leaf has expired at `now`; its last instant still counts as valid (RFC 5280, 4.1.2.5).
     fn has_ended(&self, now: OffsetDateTime) -> bool {
         now > self.not_after()
     }
 
-    /// What time it is for the leaf, if it is not its time.
+    /// The error if the leaf is expired or not yet valid at `now`.
     fn fault_of_time(&self, now: OffsetDateTime) -> Option<Error> {
         let ChainLink { origin, not_before, not_after, .. } = &self.own_link;
         let fault = leaf::fault_of_life(*not_before, *not_after, now)?;
         Some(Error::Leaf { origin: origin.clone(), fault })
     }
 
-    /// The leaf and the intermediates, and when they end.
+    /// The leaf and the intermediates with their validity.
     pub fn links(&self) -> impl Iterator<Item = &ChainLink> {
         std::iter::once(&self.own_link).chain(&self.links_above)
     }
 
-    /// Whether both would sign and send the same: the leaf says which key it is.
+    /// Whether both send the same certificates and sign with the same key, which the leaf identifies.
     fn is_same(&self, other: &Self) -> bool {
         self.leaf == other.leaf && self.intermediates == other.intermediates
     }

@@ -1,4 +1,4 @@
-//! Names of certificates as text, whatever kind of string a CA wrote them in.
+//! Distinguished names as text, for every string type that CAs use.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -9,9 +9,9 @@ use x509_parser::asn1_rs::ToDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 use x509_parser::x509::X509Name;
 
-/// The text of an attribute's value; of what is no text `#` and its DER in hexadecimal, as RFC 4514 (2.4) writes it.
+/// The text of an attribute's value. A value that is not text becomes `#` and its DER in hexadecimal (RFC 4514, 2.4).
 ///
-/// TeletexString is read as Latin-1. T.61 says something else, but CAs wrote Latin-1 and OpenSSL, NSS and Java read it.
+/// TeletexString is read as Latin-1. T.61 differs, but CAs wrote Latin-1, and OpenSSL, NSS and Java read Latin-1.
 pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
     let value = attribute.attr_value();
     let text = match value.tag() {
@@ -43,7 +43,7 @@ pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
 pub struct NameAttributes(pub(super) Vec<(String, String)>);
 
 impl NameAttributes {
-    /// All of a name's.
+    /// All attributes of a name.
     pub(super) fn of(name: &X509Name<'_>) -> Self {
         Self(name.iter_attributes().map(attribute).collect())
     }
@@ -53,7 +53,7 @@ impl NameAttributes {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether all of them are in `name`, wherever in it they stand.
+    /// Whether `name` has all of them, in any order.
     pub(super) fn are_in(&self, name: &X509Name<'_>) -> bool {
         let own = Self::of(name);
         self.0.iter().all(|wanted| own.0.contains(wanted))
@@ -102,12 +102,12 @@ impl FromStr for NameAttributes {
     }
 }
 
-/// A text that is no name.
+/// A text that is not a distinguished name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
 pub struct MalformedName;
 
-/// A name as settings take it, on one line: its CA chose it, and it must not write lines of its own.
+/// A name as settings take it, on one line: its CA chose it, and it must not add lines to the output.
 pub(super) fn shown(name: &X509Name<'_>) -> String {
     plain(&NameAttributes::of(name).to_string())
 }
@@ -127,7 +127,7 @@ fn utf32(bytes: &[u8]) -> Option<String> {
     letters.iter().map(|letter| char::from_u32(u32::from_be_bytes(*letter))).collect()
 }
 
-/// Many CAs wrote letters into strings that allow ASCII alone.
+/// Many CAs wrote Latin-1 letters into string types that allow ASCII only.
 fn utf8_or_latin1(bytes: &[u8]) -> String {
     str::from_utf8(bytes).map_or_else(|_| latin1(bytes), str::to_owned)
 }

@@ -1,12 +1,12 @@
-//! Where certificates and keys were found, as messages name it.
+//! Where certificates and keys come from, as messages show it.
 
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The place a certificate or key came from. Prints as messages want it: a path in backticks, or words such as
-/// "the token `pkcs11:token=robots`".
+/// Where a certificate or key came from. Displays as messages show it: a path in backticks, or words such as "the token
+/// `pkcs11:token=robots`".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(OriginKind);
 
@@ -22,7 +22,7 @@ impl Origin {
         Self(OriginKind::File(path.into()))
     }
 
-    /// A place that has no path.
+    /// A place without a path.
     pub fn named(words: impl Into<Arc<str>>) -> Self {
         Self(OriginKind::Named(words.into()))
     }

@@ -1,11 +1,11 @@
-//! Reading what may hang: network file systems, tokens, agents.
+//! Reads from what may hang: network file systems, tokens, agents.
 //!
-//! No timer ends a call into a file system whose server is gone; its thread is lost until the server is back. So each
-//! place has one reader at a time, whichever session asks, and while that one hangs nobody else is sent after it. And
-//! however many places hang at once, as all do on one mount, threads are left for what does not.
+//! No timer can end a call into a network file system that does not answer: its thread is lost until the server is
+//! back. So each set of files is read by one thread at a time, for all sessions, and while that thread hangs no other
+//! one starts. If many of them hang together, such as all on one mount, threads remain for the rest.
 //!
-//! Readers have room in lanes. Files share one lane. Each agent, token and TPM has its own, so that sessions wait for
-//! nothing but what they read themselves.
+//! Bulkheads limit the threads. All files share one. Each agent, token and TPM has its own, so that sessions wait only
+//! for what they read themselves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,17 +30,17 @@ use super::Origin;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 
-/// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
+/// The time after which a read counts as hanging. Files take milliseconds; tokens, TPMs and agents have four seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a reader waits for its turn and for room, even while others get through. It asks again later.
+/// How long a read waits for its turn and for a thread, even while others get theirs. The caller tries again later.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How many places are read at once, those that hang included. Together they leave a quarter of the threads that the
-/// runtime has for what blocks (`cli::threads`).
+/// The most threads for files and for peers, hanging ones included. Together they leave a quarter of the runtime's
+/// blocking threads free (`cli::threads`).
 const MAX_FILES: usize = 48;
 const MAX_PEERS: usize = 48;
-/// How many of the others may be the same agent, token or TPM.
+/// The most threads for one agent, token or TPM.
 const MAX_PER_PEER: usize = 8;
 
 static FILE_BULKHEAD: LazyLock<Arc<Bulkhead>> =
@@ -48,28 +48,28 @@ static FILE_BULKHEAD: LazyLock<Arc<Bulkhead>> =
 static PEER_THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_PEERS)));
 static PEER_BULKHEADS: LazyLock<Mutex<HashMap<Vec<String>, Weak<Bulkhead>>>> = LazyLock::new(Mutex::default);
 
-/// Places that are files, which several sessions may share.
+/// The readers of files, which several sessions may share.
 static SHARED_READERS: LazyLock<Mutex<HashMap<Vec<PathBuf>, Weak<BlockingReader>>>> =
     LazyLock::new(Mutex::default);
 
-/// Places that wait for one another.
+/// Limits the threads that read a kind of place.
 #[derive(Debug)]
 struct Bulkhead {
     own: Arc<Semaphore>,
-    /// What it shares with other lanes.
+    /// Shared with other bulkheads.
     all: Arc<Semaphore>,
-    /// How many readers there have been.
+    /// How many reads have begun.
     readers: AtomicU64,
 }
 
 impl Bulkhead {
-    /// Room for `most` readers, and for no more than `all` has.
+    /// At most `most` threads, and no more than `all` permits.
     fn new(most: usize, all: &Arc<Semaphore>) -> Arc<Self> {
         let own = Arc::new(Semaphore::new(most));
         Arc::new(Self { own, all: Arc::clone(all), readers: AtomicU64::new(0) })
     }
 
-    /// The lane of what is read from `peers`.
+    /// The bulkhead for `peers`.
     fn of(peers: Vec<String>) -> Arc<Self> {
         let mut bulkheads = PEER_BULKHEADS.lock().unwrap_or_else(PoisonError::into_inner);
         bulkheads.retain(|_, bulkhead| bulkhead.strong_count() > 0);
@@ -83,25 +83,25 @@ impl Bulkhead {
 
     async fn permit(&self) -> ThreadPermit {
         const OPEN: &str = "nothing closes the semaphores of bulkheads";
-        // In this order: a reader that waits for its own lane takes no room from other lanes.
+        // In this order: a read that waits for its own bulkhead takes no thread from the others.
         let own = Arc::clone(&self.own).acquire_owned().await.expect(OPEN);
         let all = Arc::clone(&self.all).acquire_owned().await.expect(OPEN);
         ThreadPermit { _own: own, _all: all }
     }
 }
 
-/// Room for one reader. Its thread has it to its end: a thread that hangs is there as well.
+/// Permits one thread. The thread holds it to its end, because a hanging thread counts too.
 struct ThreadPermit {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
-/// What is read as one.
+/// Reads files or peers on threads where it may block, one read at a time.
 #[derive(Debug)]
 pub struct BlockingReader {
     files: Vec<PathBuf>,
     bulkhead: Arc<Bulkhead>,
-    /// Held by the reader to its end, even if nobody waits for it any more.
+    /// Held by the reading thread to its end, even if its caller has given up.
     turn: Arc<tokio::sync::Mutex<()>>,
     state: watch::Sender<ReaderState>,
 }
@@ -116,22 +116,22 @@ enum ReaderState {
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
-    /// It takes too long, now or since somebody else began.
+    /// This read, or an earlier one, takes too long.
     Hangs,
-    /// Reading did not begin: others took all the room.
+    /// No thread was free, so reading did not begin.
     Busy,
-    /// It panicked.
+    /// The read panicked.
     Panicked,
 }
 
 impl ReadFailure {
-    /// As an error about `origin`.
+    /// The error for `origin`.
     pub fn at(self, origin: Origin) -> Error {
         Error { origin, failed: self }
     }
 }
 
-/// A place that was not read.
+/// Why a place was not read.
 #[derive(Debug)]
 pub struct Error {
     origin: Origin,
@@ -179,7 +179,7 @@ impl Classify for Error {
 }
 
 impl BlockingReader {
-    /// The place of these files, the same one for everybody who reads them.
+    /// The reader of these files; all sessions with the same files share it.
     pub fn of(files: Vec<PathBuf>) -> Arc<Self> {
         let mut shared = SHARED_READERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = shared.get(&files).and_then(Weak::upgrade) {
@@ -190,7 +190,7 @@ impl BlockingReader {
         place
     }
 
-    /// A place that nobody shares, for what is read from agents, tokens and TPMs by these names.
+    /// An unshared reader of the agents, tokens and TPMs with these names.
     pub(super) fn at(peers: Vec<String>) -> Arc<Self> {
         Self::new(Vec::new(), Bulkhead::of(peers))
     }
@@ -199,7 +199,8 @@ impl BlockingReader {
         Arc::new(Self { files, bulkhead, turn: Arc::default(), state: watch::Sender::new(ReaderState::Idle) })
     }
 
-    /// What `read` gives, on a thread where it may block, and the right to be the only reader until that is dropped.
+    /// Runs `read` on a thread where it may block. The guard in the result keeps others from reading until it is
+    /// dropped.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         patience: Duration,
@@ -223,7 +224,7 @@ impl BlockingReader {
         }
     }
 
-    /// Waits for as long as others are getting through.
+    /// Waits for its turn and a thread, as long as other reads make progress.
     async fn turn(&self, patience: Duration) -> Result<(OwnedMutexGuard<()>, ThreadPermit), ReadFailure> {
         let mut state = self.state.subscribe();
         let mut turn = pin!(async {
@@ -240,7 +241,7 @@ impl BlockingReader {
                 () = tokio::time::sleep(patience) => {}
             }
             let now = *self.state.borrow();
-            // The one who sent that reader may have gone away.
+            // The caller of that read may be gone, so nothing else notices.
             if matches!(now, ReaderState::Reading { since } if since.elapsed() >= patience) {
                 self.hangs();
                 return Err(ReadFailure::Hangs);
@@ -252,7 +253,7 @@ impl BlockingReader {
         }
     }
 
-    /// Notes that the reader of now hangs, unless it has just ended.
+    /// Notes that the current read hangs, unless it has just ended.
     fn hangs(&self) {
         self.state.send_if_modified(|state| {
             let is_reading = matches!(state, ReaderState::Reading { .. });
@@ -267,14 +268,14 @@ impl BlockingReader {
 impl Drop for BlockingReader {
     fn drop(&mut self) {
         let mut shared = SHARED_READERS.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another one may have taken its place meanwhile.
+        // A new reader may have been registered meanwhile.
         if shared.get(&self.files).is_some_and(|place| place.strong_count() == 0) {
             shared.remove(&self.files);
         }
     }
 }
 
-/// A thread that reads; its end, by a panic too, is noted.
+/// A thread that reads. Its end, by a panic too, sets the state.
 struct ReadingThread {
     place: Arc<BlockingReader>,
     _permit: ThreadPermit,

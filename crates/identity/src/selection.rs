@@ -1,4 +1,4 @@
-//! Which leaf may be used, of those that a place holds.
+//! Which leaf to use, if there are several.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use x509_parser::x509::X509Name;
 
 use super::name::NameAttributes;
 
-/// What a leaf must be to be used. Empty means that any leaf may be.
+/// The conditions a leaf must meet. If all are empty, any leaf may be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeafSelection {
-    /// The only leaves that may ever be used; empty for no pin.
+    /// The pinned leaves; empty for no pin.
     pub fingerprints: Vec<Fingerprint>,
     /// Attributes that its subject must have.
     pub subject: Option<NameAttributes>,
@@ -24,7 +24,7 @@ pub struct LeafSelection {
 }
 
 impl LeafSelection {
-    /// Whether a certificate is one of those that are meant, pins apart.
+    /// Whether a certificate has the wanted subject, issuer and serial number.
     pub fn names(&self, certificate: &X509Certificate<'_>) -> bool {
         let has = |wanted: &Option<NameAttributes>, name: &X509Name<'_>| {
             wanted.as_ref().is_none_or(|wanted| wanted.are_in(name))
@@ -34,13 +34,13 @@ impl LeafSelection {
             && self.serial.as_ref().is_none_or(|serial| serial.0 == significant(certificate.raw_serial()))
     }
 
-    /// Whether a certificate is pinned, or nothing is.
+    /// Whether a certificate is pinned, or there are no pins.
     pub(super) fn pins(&self, der: &[u8]) -> bool {
         self.fingerprints.is_empty() || self.fingerprints.contains(&Fingerprint::of(der))
     }
 }
 
-/// What it asks for, one after another.
+/// Its conditions, one after another.
 impl fmt::Display for LeafSelection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fingerprint in &self.fingerprints {
@@ -106,7 +106,7 @@ impl fmt::Display for Serial {
     }
 }
 
-/// Hexadecimal after `0x` or with a letter in it, as OpenSSL means it; else decimal, as AWS writes it.
+/// Hexadecimal after `0x` or if it has a letter, as OpenSSL prints it; otherwise decimal, as AWS prints it.
 impl FromStr for Serial {
     type Err = MalformedSelector;
 
@@ -123,7 +123,7 @@ impl FromStr for Serial {
     }
 }
 
-/// A text that names no certificate.
+/// A text that is neither a fingerprint nor a serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedSelector {
     /// Not a fingerprint.
@@ -134,7 +134,7 @@ pub enum MalformedSelector {
     Serial,
 }
 
-/// RFC 5280 allows 20 octets; what is longer names no certificate.
+/// RFC 5280 allows 20 octets; certificates have no longer ones.
 const LONGEST_SERIAL: usize = 64;
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! What the files of a source tell at once, without unlocking anything or asking anybody.
+//! What the files of a source show quickly, without unlocking a key or asking an agent.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -13,22 +13,22 @@ use super::pem;
 #[cfg(feature = "pkcs12")]
 use super::pkcs12;
 
-/// What tells whether files have changed since they were looked at before.
+/// Shows whether files have changed since the last stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceStamp {
-    /// Stands for the leaf: of a PEM file its SHA-256 fingerprint, or one of all that may be it where only the key could
-    /// tell them apart; of PKCS#12, which would have to be unlocked, the file's SHA-256. `None` where no file holds it
-    /// (a token would want its PIN, an agent may be slow), or where the file cannot be used.
+    /// Identifies the leaf. For PEM it is the SHA-256 fingerprint, or a digest of all possible leaves if only the key
+    /// could tell them apart. For PKCS#12, which would have to be unlocked, it is the file's SHA-256. `None` if no file
+    /// holds the leaf (a token would need its PIN, an agent may be slow), or if the file cannot be used.
     pub leaf: Option<String>,
-    /// Changes with every file that the identity is loaded from: certificate, key, passphrase.
+    /// Changes whenever a file of the identity changes: certificate, key or passphrase.
     pub files: String,
 }
 
-/// A file system that hangs must not cost those who can do without.
+/// A file system that hangs must not delay callers that can do without the stamp.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Source {
-    /// Looks at the files; nothing is told of those that take long.
+    /// Looks at the files; the result is empty if that takes too long.
     pub async fn stamp(&self) -> SourceStamp {
         let source = self.clone();
         let stamp = tokio::task::spawn_blocking(move || SourceStamp {
@@ -41,30 +41,29 @@ impl Source {
         }
     }
 
-    /// Stands for what this process read from variables and pipes: their names, such as `/dev/fd/63`, do not tell one
-    /// certificate from another. Empty where there is none. A passphrase takes no part, for a short text can be found out
-    /// from its digest.
+    /// Identifies what this process read from variables and pipes, because names such as `/dev/fd/63` do not. Empty if
+    /// there is none. A passphrase is left out: a short text can be guessed from its digest.
     pub fn input_contents(&self) -> String {
         let places = self.places().chain(&self.intermediates);
         places.filter_map(Locator::content).map(|content| format!("{}\n", sha256(content))).collect()
     }
 
-    /// Stands for the leaf as [`SourceStamp::leaf`] does, where this process itself was handed the certificate. `None` where it
-    /// was not: another process may know more by the same name.
+    /// Identifies the leaf as [`SourceStamp::leaf`] does, if this process got the certificate in a variable or pipe.
+    /// `None` otherwise: another process may have another certificate under the same name.
     pub fn input_leaf(&self) -> Option<String> {
         let Locator::Input(_) = &self.certificate else { return None };
         match (self.leaf_seen(), self.certificate.content()) {
             (Some(leaf), _) => Some(leaf),
-            // It has something, and no certificate that could be another's.
+            // There is content, but no certificate in it.
             (None, Some(_)) => Some(String::new()),
             (None, None) => None,
         }
     }
 
-    /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
+    /// The SPIFFE ID that the agent gives now; `None` if there is no agent, or if it does not answer soon.
     ///
-    /// # Errors
-    /// When the agent answers that it gives this process nothing: what is kept may be another workload's.
+    /// # Errors If the agent answers that it has nothing for this process: then cached credentials may be another
+    /// workload's.
     pub async fn agents_id(&self) -> Result<Option<String>, Error> {
         let Some(agent) = self.agent().cloned() else { return Ok(None) };
         let fetched = tokio::task::spawn_blocking(move || agent.fetch());
@@ -75,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
+    /// Whether a token or TPM holds the key, which counts wrong PINs and may lock itself.
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {
             Locator::File(_) | Locator::Input(_) => place.read().is_some_and(|file| {
@@ -100,13 +99,13 @@ impl Source {
         };
         let leaves: Vec<&[u8]> =
             certificates.iter().filter(may_be_leaf).map(|certificate| certificate.der.as_slice()).collect();
-        // DER says where it ends: no two lists look alike.
+        // DER has its own length, so no two lists have the same bytes.
         (!leaves.is_empty()).then(|| sha256(&leaves.concat()))
     }
 
     pub(super) fn stamps(&self) -> String {
         let mut stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
-        // What has no file has no date either.
+        // Input from variables and pipes has no file times.
         for place in self.places() {
             if let Locator::Input(_) = place
                 && let Some(Ok(file)) = place.read()
@@ -118,7 +117,7 @@ impl Source {
     }
 }
 
-/// Another one after each change of a file, whatever it holds.
+/// Changes whenever the file changes.
 fn stamp(path: &Path) -> String {
     fs_err::metadata(path).map_or_else(
         |error| error.kind().to_string(),

@@ -1,4 +1,4 @@
-//! What the log says of a session's identity: each state once, however often it is found.
+//! The log of a session's identity: each state is logged once, however often it is found.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -28,11 +28,11 @@ pub(super) struct IdentityLog {
 struct Reports {
     fault: Reported,
     doubt: Reported,
-    /// Several may hold at a time.
+    /// Several may apply at the same time.
     warnings: Vec<String>,
 }
 
-/// Who reports a fault when there is no identity to go on with.
+/// Who reports an error if there is no usable identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reporter {
     Log,
@@ -75,7 +75,7 @@ impl IdentityLog {
         }
     }
 
-    /// `is_kept` says whether there is an identity to go on with.
+    /// `is_kept` says whether an older identity stays in use.
     pub(super) fn not_loaded(&self, error: &Error, is_kept: bool, reporter: Reporter) {
         let fault = Chain(error).to_string();
         let (session, hint) = (self.session(), error.hint());

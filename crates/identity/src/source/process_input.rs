@@ -1,4 +1,4 @@
-//! Places that were handed to this process: a variable, a systemd credential, a pipe.
+//! Inputs of this process: a variable, a systemd credential, a pipe.
 
 use std::fmt;
 use std::io;
@@ -19,10 +19,10 @@ use crate::passphrase::line_of;
 use anchord_core::content;
 use anchord_core::secret::Secret;
 
-/// A place that this process was given, and that other processes with the same settings may not have.
+/// An input that other processes with the same settings may not have.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProcessInput {
-    /// As the settings spell it, such as `env:KEY`.
+    /// As the settings name it, such as `env:KEY`.
     spelled: String,
     holds: InputContent,
 }
@@ -31,29 +31,29 @@ pub struct ProcessInput {
 enum InputContent {
     /// A file, which may change.
     File(PathBuf),
-    /// Read already.
+    /// Content that was read already.
     Content(Secret<Vec<u8>>),
-    /// It is not there, which matters only to whoever needs it.
+    /// It does not exist, which is an error only when it is read.
     Nothing { why: String, hint: String },
 }
 
 impl ProcessInput {
-    /// A file that has another name in the settings.
+    /// A file that the settings name differently, such as a credential.
     pub fn file(spelled: impl Into<String>, path: PathBuf) -> Self {
         Self { spelled: spelled.into(), holds: InputContent::File(path) }
     }
 
-    /// What has been read.
+    /// Content that was read already.
     pub fn content(spelled: impl Into<String>, content: Secret<Vec<u8>>) -> Self {
         Self { spelled: spelled.into(), holds: InputContent::Content(content) }
     }
 
-    /// What this process was not given.
+    /// An input that does not exist.
     pub fn nothing(spelled: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { spelled: spelled.into(), holds: InputContent::Nothing { why: why.into(), hint: hint.into() } }
     }
 
-    /// As the settings spell it, which is the same in every process.
+    /// As the settings name it, which is the same in every process.
     pub fn spelled(&self) -> &str {
         &self.spelled
     }
@@ -68,7 +68,7 @@ impl ProcessInput {
         }
     }
 
-    /// A credential that is not there, by its name: no one has put it where its path leads.
+    /// The error for a credential that does not exist, by its name: users do not know its path.
     fn missing(&self, error: FileError) -> FileError {
         match (&error, self.spelled.strip_prefix("credential:")) {
             (FileError::Read { source, .. }, Some(name)) if source.kind() == io::ErrorKind::NotFound => {
@@ -87,7 +87,7 @@ impl ProcessInput {
         }
     }
 
-    /// What has been read of it already.
+    /// The content, if it was read already.
     pub(super) fn held(&self) -> Option<&[u8]> {
         match &self.holds {
             InputContent::Content(content) => Some(content.expose()),
@@ -95,9 +95,9 @@ impl ProcessInput {
         }
     }
 
-    /// What it holds.
+    /// Its content.
     pub(crate) fn read(&self) -> Result<FileContent, FileError> {
-        /// Only the process has it.
+        /// Only this process can read it.
         const PRIVATE: u32 = 0o600;
         match &self.holds {
             InputContent::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
@@ -127,8 +127,8 @@ impl fmt::Debug for ProcessInput {
 }
 
 impl Source {
-    /// Reads those of its files that are pipes, and keeps what they hold: a second reading would find nothing. For
-    /// processes that load once and end.
+    /// Reads those of its files that are pipes, and keeps their content: a pipe can be read only once. For processes
+    /// that load once and end.
     pub fn read_pipes(&mut self, pipes: &mut Pipes) {
         let places = [Some(&mut self.certificate), self.private_key.as_mut(), self.intermediates.as_mut()];
         for place in places.into_iter().flatten() {
@@ -145,8 +145,8 @@ impl Source {
     }
 }
 
-/// The pipes that a verb reads. Several settings may name one pipe, which is read once, and all of them share one deadline:
-/// their writers are at work at once.
+/// The pipes that a verb reads. Several settings may name one pipe, which is read once. All pipes share one deadline,
+/// because their writers run at the same time.
 pub struct Pipes {
     read: Vec<ProcessInput>,
     gives_up_at: Instant,
@@ -163,7 +163,7 @@ impl Pipes {
         Self { read: Vec::new(), gives_up_at: Instant::now() + patience }
     }
 
-    /// What the pipe at `path` holds; `None` where there is none.
+    /// The content of the pipe at `path`; `None` if it is not a pipe.
     fn take(&mut self, path: &Path) -> Option<ProcessInput> {
         let spelled = path.display().to_string();
         if let Some(known) = self.read.iter().find(|known| known.spelled == spelled) {
