@@ -1,4 +1,4 @@
-//! What can be wrong with a token: the module, the token, the PIN, the object, and what to do.
+//! Errors of tokens: module, token, PIN and object, with hints.
 
 use std::io;
 use std::path::Path;
@@ -19,10 +19,10 @@ pub enum Error {
     /// This program was built without support for tokens.
     #[error("this build of anchord has no support for PKCS#11 tokens")]
     NotBuilt,
-    /// Nothing says which module to load, and there is no p11-kit.
+    /// No module is named, and p11-kit is not installed.
     #[error("no PKCS#11 module is named, and p11-kit-proxy.so is not installed")]
     NoModule,
-    /// No file of this name is where modules are.
+    /// No file of this name is in the folders of modules.
     #[error("no PKCS#11 module named `{name}` is installed")]
     NoModuleOfName {
         /// What the URI says.
@@ -36,20 +36,20 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The module's file is something else.
+    /// The module's file is not a PKCS#11 module.
     #[error("`{}` is not a PKCS#11 module: {why}", path.display())]
     NotAModule {
         /// The file.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         why: String,
     },
-    /// The module was loaded and does not start.
+    /// The module was loaded, but `C_Initialize` failed.
     #[error("the PKCS#11 module `{}` does not start: {why}", path.display())]
     Initialize {
         /// The module.
         path: PathBuf,
-        /// What it said.
+        /// Its message.
         why: String,
     },
     /// The process for the module cannot be started.
@@ -60,7 +60,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The module took its process down.
+    /// The module crashed its process.
     #[error("the PKCS#11 module `{}` has crashed ({how})", path.display())]
     Crashed {
         /// The module.
@@ -68,15 +68,15 @@ pub enum Error {
         /// How its process ended.
         how: String,
     },
-    /// The module hangs, or its token does.
+    /// The module or its token does not answer.
     #[error("the PKCS#11 module `{}` did not answer within {} s", path.display(), patience.as_secs())]
     NoAnswer {
         /// The module.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long anchord waited.
         patience: Duration,
     },
-    /// The module said something unexpected.
+    /// The module returned an unexpected error.
     #[error("the PKCS#11 module `{}` failed: {why}", path.display())]
     Failed {
         /// The module.
@@ -84,21 +84,21 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// No token is the one that is meant.
+    /// No token matches the URI.
     #[error("no token fits `{uri}`{}", listed(", only these are there: ", ", there is none at all", found))]
     NoToken {
-        /// What is meant.
+        /// The URI.
         uri: String,
-        /// What is there.
+        /// The tokens that exist.
         found: Vec<String>,
     },
-    /// The signature is not by the key that belongs to the certificate.
+    /// Another key than the certificate's made the signature.
     #[error("the token {token} has signed with another key than the certificate's")]
     AnotherKey {
         /// Which one.
         token: String,
     },
-    /// Several tokens may be meant.
+    /// Several tokens match the URI.
     #[error("`{uri}` fits several tokens: {}", found.join(", "))]
     SeveralTokens {
         /// What is meant.
@@ -130,7 +130,7 @@ pub enum Error {
         /// What is there.
         found: Vec<String>,
     },
-    /// Several keys may be meant.
+    /// Several keys match the URI.
     #[error("`{uri}` fits several private keys in the token {token}: {}", found.join(", "))]
     SeveralKeys {
         /// What is meant.
@@ -150,7 +150,7 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// Nothing in the token tells which public key belongs to the key.
+    /// The token does not show which public key belongs to the key.
     #[error(
         "the token {token} does not show the public key of {key}, and no certificate at hand belongs to it"
     )]
@@ -160,13 +160,13 @@ pub enum Error {
         /// Where.
         token: String,
     },
-    /// More objects than anybody wants to choose from.
+    /// More objects than anchord reads.
     #[error("more than {MAX_OBJECTS} objects in the token {token} fit")]
     TooMany {
         /// Where.
         token: String,
     },
-    /// The file that a URI takes its PIN from cannot be read.
+    /// The file of the URI's `pin-source` cannot be read.
     #[error("the PIN is to be in `{}`", path.display())]
     PinFile {
         /// The file.
@@ -174,15 +174,15 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<crate::PassphraseError>,
     },
-    /// What is to be done with a PIN.
+    /// The PIN is missing, wrong or locked.
     #[error("the token {token} {fault}")]
     Pin {
         /// Which.
         token: String,
-        /// What is wrong.
+        /// The problem.
         fault: PinFault,
     },
-    /// The token cannot sign with this key in the way that AWS wants.
+    /// The token cannot sign with this key as AWS needs.
     #[error("the token {token} does not sign with this key as AWS wants it: {why}")]
     Mechanism {
         /// Which.
@@ -190,7 +190,7 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// The session broke off, and the next one too.
+    /// The session was lost, and the next one too.
     #[error("the session with the token {token} was lost: {why}")]
     Lost {
         /// Which.
@@ -198,13 +198,13 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// The token was taken out.
+    /// The token was removed.
     #[error("the token {token} is not there any more")]
     Gone {
         /// Which.
         token: String,
     },
-    /// A signature that is none.
+    /// The answer is not a signature.
     #[error("the token {token} answered with something that is no signature")]
     NoSignature {
         /// Which.
@@ -212,25 +212,25 @@ pub enum Error {
     },
 }
 
-/// What can be wrong with a PIN.
+/// A problem with a PIN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinFault {
     /// None was given.
     #[error("wants a PIN")]
     Needed,
-    /// It was tried, once.
+    /// The token refused it.
     #[error("refused the PIN: {0}")]
     Refused(String),
-    /// It was tried before and is not tried again.
+    /// The token refused it before, so it was not tried again.
     #[error("refused this PIN before; it is not tried again, so that the token is not locked")]
     RefusedBefore,
-    /// Nothing was tried: no PIN helps.
+    /// Not tried: the token has locked its PIN.
     #[error("has locked its PIN")]
     Locked,
-    /// Nothing was tried: one mistake would lock the token.
+    /// Not tried: a wrong PIN would lock the token.
     #[error("would lock its PIN at the next wrong one, so it is not tried")]
     FinalTry,
-    /// Nothing was tried: it may be the PIN that the token counts as wrong.
+    /// Not tried: it may be the PIN that the token has counted as wrong.
     #[error("counts a wrong PIN, which may be this one, so it is not tried again")]
     Uncertain,
 }
@@ -243,7 +243,7 @@ fn listed(only: &str, nothing: &str, found: &[String]) -> String {
 }
 
 impl Error {
-    /// The error that `failure` with a module is.
+    /// The error for a failure of the module.
     pub(super) fn of_module(failure: CallFailure, remote: &RemoteModule) -> Self {
         let path = remote.module().to_path_buf();
         match failure {
@@ -259,7 +259,7 @@ impl Error {
         }
     }
 
-    /// The error that `failure` with a token is.
+    /// The error for a failure of the token.
     pub(super) fn of_token(failure: CallFailure, remote: &RemoteModule, token: &TokenName) -> Self {
         let pin = |fault| Self::Pin { token: token.to_string(), fault };
         match failure {
