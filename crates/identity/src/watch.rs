@@ -1,10 +1,9 @@
-//! Watches the places of an identity, so that a renewed certificate is used at once; other files that a session signs
-//! with likewise.
+//! Watches the files and the agent of an identity, so that a renewed certificate is used immediately. Also watches
+//! other files that a session signs with.
 //!
-//! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
-//! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
-//! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
-//! to say that it is time to look; what the files hold, [`WatchSubject::look`] finds out by loading them.
+//! A SPIFFE agent reports new SVIDs itself, so it is asked without delay. The kernel reports changes of files
+//! (inotify). A slow poll finds what inotify misses: network file systems, mounts, a directory replaced higher up, an
+//! exhausted limit. Both only trigger a check: [`WatchSubject::look`] then loads the files.
 
 mod inotify;
 mod shared;
@@ -35,7 +34,7 @@ use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::reported::Reported;
 
-/// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
+/// Watches the files that one session signs with, while [`Watcher::run`] is polled.
 pub struct Watcher {
     subject: Arc<dyn WatchSubject>,
     clock: Clock,
@@ -44,14 +43,14 @@ pub struct Watcher {
     watches: Watches,
 }
 
-/// How long to wait between looks.
+/// The intervals between checks.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Between looks that nothing has asked for.
+    /// Between polls.
     poll: Duration,
-    /// How long the files must have been left alone: certificate and key are two files, and writing takes time.
+    /// How long files must stay unchanged first: certificate and key are two files, and writing takes time.
     quiet: Duration,
-    /// How long they may go on changing before they are looked at all the same.
+    /// How long to wait at most if they keep changing.
     restless: Duration,
 }
 
@@ -66,7 +65,7 @@ impl Default for Pace {
 }
 
 impl Watcher {
-    /// A watcher that notifies `changed` when there is something else than the session has signed with.
+    /// Makes a watcher that notifies `changed` if the files hold something else than the session has signed with.
     pub fn new(subject: Arc<dyn WatchSubject>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
         Self { subject, clock, changed, pace: Pace::default(), watches }
     }
@@ -90,10 +89,10 @@ impl Watcher {
         let agent = self.subject.agent();
         let mut agent = agent.map(|agent| SvidStream::new(agent.endpoint.clone(), self.session()));
         let (mut last, mut found) = (None, WatchOutcome::Unusable);
-        // The session's own first attempt reads the files now, and tells what it finds.
+        // The session's own first attempt reads the files now, and reports what it finds.
         tokio::time::sleep(self.pace.quiet).await;
         loop {
-            // Before the files are read: what changes later is an event, or another stamp at the next look.
+            // Before the files are read: a later change causes an event, or another stamp at the next poll.
             let stamps = files.survey().await;
             if last != stamps
                 || stamps.is_none()
@@ -111,25 +110,25 @@ impl Watcher {
                 () = changed(&mut agent) => Woken::ByEvent,
             };
             last = match woken {
-                // Whatever the stamps say: some file systems count in whole seconds.
+                // Forget the stamps: some file systems have times in whole seconds only.
                 Woken::ByEvent => None,
                 Woken::ByTime => stamps,
             };
         }
     }
 
-    /// Certificates end by wall time, and timers stand still while a host is suspended: hence the look at each poll.
+    /// Checks at each poll, because certificates expire by wall time and timers stand still during suspend.
     async fn remind(&self, looked: &Notify) -> Infallible {
         let mut reminders = Reminders::default();
         loop {
             reminders.tell(self.session(), &self.subject.links(), self.subject.judged_at(self.clock.now()));
-            // A time-out is as good a reason as a look.
+            // Continue after a check or a time-out.
             let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }
     }
 }
 
-/// Waits until the agent has sent something; for ever where there is none. Cancel-safe.
+/// Waits until the agent has sent something; forever if there is no agent. Cancel-safe.
 async fn changed(agent: &mut Option<SvidStream>) {
     match agent {
         Some(stream) => stream.changed().await,
@@ -137,14 +136,14 @@ async fn changed(agent: &mut Option<SvidStream>) {
     }
 }
 
-/// Why it is time to look.
+/// Why it is time for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Woken {
     ByEvent,
     ByTime,
 }
 
-/// Where the files are, and the kernel's watch on them where there is one.
+/// The files, and the subscription to their events.
 struct FileWatch {
     session: String,
     words: &'static str,
@@ -168,9 +167,9 @@ impl FileWatch {
         }
     }
 
-    /// Puts the watches where the paths lead now, and says what is there.
+    /// Sets watches on the paths, and returns the stamps of the files.
     ///
-    /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
+    /// `None` if they cannot be read, for example because a file system hangs. The following check reports that.
     async fn survey(&mut self) -> Option<Vec<Stamp>> {
         if self.paths.is_empty() {
             return Some(Vec::new());
@@ -190,7 +189,7 @@ impl FileWatch {
         Some(stamps)
     }
 
-    /// Tells once why changes may be noticed late.
+    /// Logs, once, why changes may be noticed late.
     fn tell(&mut self, trouble: Option<WatchError>) {
         let Some(trouble) = trouble else {
             self.trouble.clear();
@@ -213,7 +212,7 @@ impl FileWatch {
         }
         let settled =
             async { while tokio::time::timeout(pace.quiet, self.subscription.event()).await.is_ok() {} };
-        // Settled or not, it is time.
+        // After the time-out it is time for a check, even if files still change.
         let _ = tokio::time::timeout(pace.restless, settled).await;
         Woken::ByEvent
     }

@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadEndpoint {
     pub(super) place: SocketAddress,
-    /// As it was given, which is how messages name it.
+    /// As the settings have it, for messages.
     text: String,
 }
 
@@ -100,7 +100,7 @@ fn address(rest: &str) -> Result<SocketAddr, MalformedEndpoint> {
     })
 }
 
-/// A text that is no endpoint, completing "`spiffe_socket` …".
+/// A text that is not an endpoint, completing "`spiffe_socket` …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEndpoint {
     /// A plain path.
@@ -118,10 +118,10 @@ pub enum MalformedEndpoint {
     /// `unix:path`.
     #[error("has a relative path")]
     RelativePath,
-    /// A path that cannot be a socket's.
+    /// A path that cannot be the path of a socket.
     #[error("is not the path of a socket, which has 1 to 107 bytes")]
     NotAPath,
-    /// A query, a fragment, a user or, behind an address, a path.
+    /// A query, a fragment, a user, or a path after an address.
     #[error("has more parts than a Workload API's address may have")]
     Excess,
     /// A name, or no host at all.

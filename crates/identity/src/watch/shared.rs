@@ -1,12 +1,14 @@
-//! The process's one queue of file events, and who is to hear which of them.
+//! The process's inotify queue, and which subscription gets which events.
 //!
-//! The kernel gives a user 128 queues (`fs.inotify.max_user_instances`) for all programs together, so a thousand
-//! sessions must share one. The kernel numbers watched directories; two sessions that watch the same directory have the
-//! same number, and it is watched as long as one of them needs it.
+//! The kernel allows a user 128 queues (`fs.inotify.max_user_instances`) for all programs together, so a thousand
+//! sessions must share one. Each watched directory has one watch descriptor, even if two sessions watch it. It is
+//! watched as long as one of them needs it.
 //!
-//! One task reads the queue. Directories are added elsewhere, where blocking is allowed, so an event may be read before
-//! its listener knows the directory's number. Hence a survey has a beginning and an end, and gets at its end what was
-//! read in between; and no directory is taken off the queue while a survey is under way that may just have added it.
+//! One task reads the queue. Directories are added by surveys, on threads that may block. So the task may read an event
+//! of a directory before the survey has registered its watch descriptor, and would drop it. Therefore a survey has a
+//! beginning and an end: the task keeps the events in between, and the survey checks them at its end. The kernel may
+//! also return the descriptor of a directory that another session is about to remove. Therefore no watch is removed
+//! while a survey is in progress that may just have added it.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -34,7 +36,7 @@ use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::reported::Reported;
 
-/// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
+/// The process's queue of file events, shared by its clones. It is opened at the first use.
 #[derive(Clone)]
 pub struct Watches(Arc<SharedQueue>);
 
@@ -48,9 +50,9 @@ struct QueueState {
     reader: Option<QueueReader>,
     listeners: HashMap<ListenerId, EventListener>,
     surveys: HashMap<ListenerId, OngoingSurvey>,
-    /// Who listens to each directory.
+    /// The subscriptions of each directory.
     heard_by: HashMap<i32, HashSet<ListenerId>>,
-    /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
+    /// Directories without a subscription, to be removed when no survey in progress may just have added them.
     idle: Vec<i32>,
     next_id: ListenerId,
     trouble: Reported,
@@ -58,16 +60,16 @@ struct QueueState {
 
 type ListenerId = u64;
 
-/// A survey that has begun and not ended.
+/// A survey in progress.
 struct OngoingSurvey {
     began: Instant,
-    /// What was read meanwhile.
+    /// The events that were read since it began.
     missed: Vec<FileEvent>,
 }
 
 struct QueueReader {
     queue: Arc<OwnedFd>,
-    /// Ends with the value.
+    /// Aborted when dropped.
     task: JoinSet<()>,
 }
 
@@ -83,12 +85,12 @@ impl Default for Watches {
 }
 
 impl Watches {
-    /// The same with a queue that `open` gives.
+    /// The same, with the queue that `open` returns.
     pub(super) fn opened_by(open: fn() -> io::Result<OwnedFd>) -> Self {
         Self(Arc::new(SharedQueue { open, state: Mutex::default() }))
     }
 
-    /// A listener who listens to nothing yet.
+    /// A new subscription without directories.
     pub(super) fn listen(&self) -> Arc<Subscription> {
         let woken = Arc::new(Notify::new());
         let mut state = self.0.lock();
@@ -101,7 +103,7 @@ impl Watches {
     }
 }
 
-/// One who listens; what it alone listens to is forgotten with it.
+/// Receives events of some directories. Dropping it removes the watches that only it needed.
 pub(super) struct Subscription {
     shared: Arc<SharedQueue>,
     id: ListenerId,
@@ -109,7 +111,7 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Begins a survey: the queue that directories are to be added to, until [`Subscription::finish`].
+    /// Begins a survey and returns the queue to add directories to, until [`Subscription::finish`].
     pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, WatchError> {
         let queue = self.shared.queue().map_err(WatchError::Queue)?;
         let survey = OngoingSurvey { began: Instant::now(), missed: Vec::new() };
@@ -117,7 +119,7 @@ impl Subscription {
         Ok(queue)
     }
 
-    /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
+    /// Logs, once for all subscriptions, that there is no queue, and that files are polled every `every` instead.
     pub(super) fn tell(&self, trouble: Option<&WatchError>, every: Duration) {
         let Some(trouble) = trouble else {
             self.shared.lock().trouble.clear();
@@ -136,12 +138,12 @@ impl Subscription {
         }
     }
 
-    /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
+    /// Ends the survey: subscribes to `watched`, which was added to `queue`, and to nothing else.
     pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: WatchedEntries) {
         let mut state = self.shared.lock();
         let missed = state.surveys.remove(&self.id).map(|survey| survey.missed).unwrap_or_default();
         if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, queue)) {
-            // Another one has taken its place, and knows nothing of what was added.
+            // The queue was replaced, and the new one does not have these watches: survey again.
             self.woken.notify_one();
             return;
         }
@@ -152,7 +154,7 @@ impl Subscription {
         state.sweep();
     }
 
-    /// Waits for a change that matters. Cancel-safe: one that comes while nobody waits is kept.
+    /// Waits for a relevant change. Cancel-safe: a change between two calls is kept.
     pub(super) async fn event(&self) {
         self.woken.notified().await;
     }
@@ -169,7 +171,7 @@ impl Drop for Subscription {
 }
 
 impl SharedQueue {
-    /// The queue, opened if there is none.
+    /// Returns the queue, and opens it if there is none.
     fn queue(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
         let mut state = self.lock();
         if let Some(reader) = &state.reader {
@@ -179,7 +181,7 @@ impl SharedQueue {
         let descriptor = queue.descriptor();
         state.reader = Some(QueueReader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
         drop(state);
-        // Without the lock: a runtime that is ending drops the task at once, and that takes the lock.
+        // Without the lock: a runtime that is shutting down drops the task immediately, and `drop` takes the lock.
         let reading = QueueTask { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
         let mut task = JoinSet::new();
         task.spawn(reading.run(queue));
@@ -213,8 +215,8 @@ impl QueueState {
         listener.watched = watched;
     }
 
-    /// A survey that hangs holds nothing up. Should it end, and have added a directory that was taken off, the kernel's
-    /// event for that wakes its listener.
+    /// Removes unused watches, unless a survey in progress may just have added them. A survey that hangs does not block
+    /// this. If it ends later and its directory was removed, the kernel's event for the removal wakes its subscription.
     fn sweep(&mut self) {
         let may_just_have_added = |survey: &OngoingSurvey| survey.began.elapsed() < PATIENCE;
         if self.surveys.values().any(may_just_have_added) {
@@ -227,7 +229,7 @@ impl QueueState {
     }
 
     fn dispatch(&mut self, event: &FileEvent) {
-        /// More than a survey's time brings of what matters; after that it is looked at again in any case.
+        /// More events than one survey usually misses. Beyond that the survey is simply repeated.
         const MOST_MISSED: usize = 1000;
         for OngoingSurvey { missed, .. } in self.surveys.values_mut() {
             match missed.len() {
@@ -257,7 +259,7 @@ impl QueueState {
     }
 }
 
-/// The task that reads; however it ends, the next survey opens another queue.
+/// The task that reads the queue. However it ends, the next survey opens another queue.
 struct QueueTask {
     shared: Weak<SharedQueue>,
     queue: Arc<OwnedFd>,

@@ -1,4 +1,4 @@
-//! What a watcher looks after.
+//! What a watcher watches.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -12,39 +12,39 @@ use crate::WatchOutcome;
 use crate::reading;
 use crate::spiffe::Agent;
 
-/// What one session signs with, shared with it: an identity, or something else that is read from files.
+/// What one session signs with: an identity, or keys that are read from files. Shared with the session.
 pub trait WatchSubject: Send + Sync {
     /// The session's name.
     fn session(&self) -> &str;
 
-    /// What people call its files.
+    /// Its files, as messages name them.
     fn words(&self) -> &'static str;
 
     /// The files it is read from.
     fn paths(&self) -> Vec<PathBuf>;
 
-    /// What reads its files, one at a time.
+    /// Reads its files, one read at a time.
     fn reader(&self) -> &Arc<reading::BlockingReader>;
 
-    /// Reads it, and reports what there is to report.
+    /// Reads it, and logs any problem.
     fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>>;
 
-    /// The agent that sends word of changes, if there is one.
+    /// The agent that reports changes, if there is one.
     fn agent(&self) -> Option<&Agent> {
         None
     }
 
-    /// Whether a change may show in no file, and nothing sends word of it.
+    /// Whether changes show neither in a file nor by an event, so that each poll must read it.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// What time it is where its certificates are judged.
+    /// AWS's time, by which its certificates are judged, at local `now`.
     fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
         now
     }
 
-    /// The certificates whose end matters.
+    /// The certificates whose expiry matters.
     fn links(&self) -> Vec<ChainLink> {
         Vec::new()
     }
