@@ -257,10 +257,10 @@ impl NotSentReason {
             (Self::NoCertSign, false) => "have no key usage keyCertSign",
             (Self::Elsewhere, true) => "does not lead from the leaf towards a root",
             (Self::Elsewhere, false) => "do not lead from the leaf towards a root",
-            (Self::Around, true) => "only leads back to what is sent",
-            (Self::Around, false) => "only lead back to what is sent",
-            (Self::TooMany, true) => "is one too many for Roles Anywhere, which takes at most 5",
-            (Self::TooMany, false) => "are too many for Roles Anywhere, which takes at most 5",
+            (Self::Around, true) => "only leads back to a certificate that is sent",
+            (Self::Around, false) => "only lead back to certificates that are sent",
+            (Self::TooMany, true) => "is one too many for Roles Anywhere, which accepts at most 5",
+            (Self::TooMany, false) => "are too many for Roles Anywhere, which accepts at most 5",
         }
     }
 }

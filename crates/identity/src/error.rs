@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// No certificate of the key matches the selected subject, issuer and serial number.
     #[error(
-        "no certificate of the private key in {origin} has the subject, issuer or serial number that is asked for"
+        "no certificate of the private key in {origin} has the selected subject, issuer or serial number"
     )]
     NotSelected {
         /// Where the certificates are.
@@ -114,7 +114,7 @@ pub enum Error {
         subject: String,
     },
     /// More intermediates than Roles Anywhere accepts.
-    #[error("{origin} leads through {length} intermediates; Roles Anywhere takes at most 5")]
+    #[error("{origin} needs {length} intermediates; Roles Anywhere accepts at most 5")]
     ChainTooLong {
         /// Where.
         origin: Origin,
@@ -191,7 +191,7 @@ impl Classify for Error {
                 "compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
             }
             Self::NotPinned { .. } => {
-                "if this certificate is to be trusted, add its fingerprint to `certificate_fingerprint`"
+                "if you trust this certificate, add its fingerprint to `certificate_fingerprint`"
             }
             Self::Leaf { fault, .. } => fault.hint(),
             Self::Intermediate { .. } => {

@@ -94,7 +94,7 @@ pub enum FileError {
         source: content::WideText,
     },
     /// A variable or credential that this process was not given.
-    #[error("{origin} gives nothing: {why}")]
+    #[error("{origin} is not available: {why}")]
     Absent {
         /// The place.
         origin: Origin,
@@ -155,7 +155,7 @@ impl Classify for FileError {
             Self::NotAFile { .. } => "name the file itself",
             Self::WideText { source, .. } => return Some(source.hint()),
             Self::Absent { hint, .. } => return Some(hint.clone()),
-            Self::Empty { .. } => "it may still be being written; otherwise fill it",
+            Self::Empty { .. } => "if a program is still writing it, wait; otherwise restore its content",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
         };
         Some(hint.into())

@@ -114,11 +114,8 @@ impl Source {
             Ok(keys) => {
                 let chosen = self.choose(&certificates, keys, now);
                 let key = chosen.as_ref().map_or(keys.first(), |(_, key)| Some(*key));
-                let belongs = if chosen.is_ok() {
-                    "belongs to the leaf"
-                } else {
-                    "belongs to no certificate that may be used"
-                };
+                let belongs =
+                    if chosen.is_ok() { "belongs to the leaf" } else { "matches no usable certificate" };
                 let described = key.map(|key| Ok(format!("the {} {belongs}", description(&**key))));
                 match chosen {
                     Ok((certificate, _)) => leaf = Some(certificate),

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its variable or credential does not exist.
-    #[error("there is no passphrase: {why}")]
+    #[error("the passphrase is missing: {why}")]
     Absent {
         /// What is missing.
         why: String,
@@ -26,7 +26,7 @@ pub enum Error {
         hint: String,
     },
     /// It should be typed in, and was not asked for.
-    #[error("the private key's passphrase has not been asked for")]
+    #[error("the private key's passphrase was not asked for")]
     NotAsked,
 }
 

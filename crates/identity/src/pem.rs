@@ -156,7 +156,7 @@ impl fmt::Display for Damage {
             Self::NotBase64 => "a section is not base64",
             Self::Joined => "a BEGIN or END line shares its line with something else",
             Self::Escaped => "its line breaks are the two characters `\\n`",
-            Self::Preceded => "something stands before a BEGIN line, perhaps an invisible character",
+            Self::Preceded => "text precedes BEGIN on its line, perhaps an invisible character",
         })
     }
 }
@@ -251,10 +251,7 @@ impl FileContent {
             sections.iter().filter_map(|section| Some((section, other_formats::certificate(section.label)?)));
         let sentence = |(section, hint): (&PemSection<'_>, &str)| {
             let label = String::from_utf8_lossy(section.label);
-            format!(
-                "{} has a {label} in line {}, which is passed over; hint: {hint}",
-                self.origin, section.line
-            )
+            format!("{} has a {label} in line {}, which is ignored; hint: {hint}", self.origin, section.line)
         };
         strange.map(sentence).collect()
     }

@@ -86,7 +86,7 @@ impl Pkcs12Fault {
             }
             Self::NoPassword => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
             Self::WrongPassword => {
-                "correct what `passphrase` names; `openssl pkcs12 -in … -noout` tries a password out"
+                "correct what `passphrase` names; `openssl pkcs12 -in … -noout` tests a password"
             }
         }
     }

@@ -146,7 +146,7 @@ impl fmt::Display for Error {
                 write!(formatter, "{origin} could not be read within {} s", PATIENCE.as_secs())
             }
             ReadFailure::Busy => {
-                write!(formatter, "{origin} was not read: too many readings are under way")
+                write!(formatter, "{origin} was not read: too many reads are in progress")
             }
             ReadFailure::Panicked => write!(formatter, "reading {origin} panicked"),
         }
@@ -168,9 +168,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self.failed {
             ReadFailure::Hangs if self.origin.is_file() => "check whether its file system still answers",
-            ReadFailure::Hangs => "check whether it is there and answers; it is asked again",
+            ReadFailure::Hangs => "check whether it is available and answers; anchord tries again",
             ReadFailure::Busy => {
-                "check whether what the other sessions read still answers; this is read again by itself"
+                "check whether the files and devices of the other sessions still answer; anchord tries again"
             }
             ReadFailure::Panicked => return None,
         };

@@ -316,7 +316,7 @@ fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
             }
             Ok(_) => {}
             Err((line, damage)) => warnings.push(format!(
-                "{} is damaged in line {line}: {damage}, and a later certificate is taken; hint: {}",
+                "{} is damaged in line {line}: {damage}, so a later certificate is used; hint: {}",
                 file.origin,
                 damage.hint(&file.origin)
             )),

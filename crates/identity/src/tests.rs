@@ -181,10 +181,7 @@ fn five_intermediates_are_sent_and_six_are_refused() {
         assert_eq!(load(depth).unwrap().identity.intermediates().len(), depth);
     }
     let text = refusal(&folder, load(6));
-    assert!(
-        text.starts_with("`leaf.pem` leads through 6 intermediates; Roles Anywhere takes at most 5"),
-        "{text}"
-    );
+    assert!(text.starts_with("`leaf.pem` needs 6 intermediates; Roles Anywhere accepts at most 5"), "{text}");
 }
 
 #[test]
@@ -433,7 +430,7 @@ fn of_several_leaves_of_a_key_the_one_that_is_selected_is_used() {
     assert_eq!(select("CN=robot-7").unwrap().identity.leaf(), leaf.certificate_der());
     assert_eq!(
         refusal(&folder, select("CN=robot-9")),
-        "no certificate of the private key in `leaf.pem` has the subject, issuer or serial number that is asked for; \
+        "no certificate of the private key in `leaf.pem` has the selected subject, issuer or serial number; \
          hint: compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
     );
 }

@@ -200,7 +200,7 @@ impl FileWatch {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
             warn!(
                 event = event::WATCH_UNAVAILABLE,
-                session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words
+                session, error, hint, every_seconds, "Cannot watch {} for changes; polling them", self.words
             );
         }
     }

@@ -196,7 +196,7 @@ fn tokens_and_handles_are_known_by_their_schemes_and_shown_without_a_pin() {
     }
     let refused = refusal(&with_key("pkcs11:token=%zz?pin-value=s3cret"));
     assert!(refused.contains("`private_key` in [session.a]") && !refused.contains("s3cret"), "{refused}");
-    assert!(refusal(&with_key("tpm:0x1")).contains("`0x1` is no persistent handle"));
+    assert!(refusal(&with_key("tpm:0x1")).contains("`0x1` is not a persistent handle"));
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl IdentityLog {
         let (hint, in_use) = (why.hint(), used.serial());
         warn!(
             event = event::CERTIFICATE_UNUSABLE,
-            session, error, hint, in_use, "The key does not sign; going on with the one before"
+            session, error, hint, in_use, "The key does not sign; keeping the previous one"
         );
     }
 
@@ -140,7 +140,7 @@ impl IdentityLog {
             hint = why.hint(),
             in_use = used.serial(),
             in_use_not_after = %clock::rfc3339(used.not_after()),
-            "AWS refuses the new certificate; going on with the previous one"
+            "AWS refuses the new certificate; keeping the previous one"
         );
     }
 

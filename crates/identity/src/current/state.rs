@@ -108,13 +108,13 @@ impl IdentityState {
         {
             let (serial, end) = (refused.serial(), clock::rfc3339(*in_use_not_after));
             let message = format!(
-                "AWS refuses the new certificate with serial {serial}; the previous one, which ends at {end}, goes on: {}",
+                "AWS refuses the new certificate with serial {serial}; the previous one stays in use until {end}: {}",
                 why.message()
             );
             return Some(why.clone().with_message(message));
         }
         let why = self.sign_failure.as_ref()?;
-        let message = format!("the key does not sign, and the one before goes on: {}", why.message());
+        let message = format!("the key does not sign; the previous one stays in use: {}", why.message());
         Some(why.clone().with_message(message))
     }
 }

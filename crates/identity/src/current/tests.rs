@@ -382,7 +382,7 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     assert_eq!(ailment(), None);
 
     bench.current.report_sign_failure(&first, &Failure::of(Reason::InvalidSetting, "wrong PIN", None));
-    assert!(ailment().unwrap().1.contains("the key does not sign, and the one before goes on: wrong PIN"));
+    assert!(ailment().unwrap().1.contains("the key does not sign; the previous one stays in use: wrong PIN"));
     bench.current.accepted(&second);
     assert_eq!(ailment(), None);
 }

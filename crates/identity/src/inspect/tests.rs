@@ -111,10 +111,7 @@ fn a_certificate_is_shown_without_a_key_and_beside_one_that_is_unusable() {
     folder.write("key.pem", key(&leaf_of(&root, KeyKind::P256)));
     let inspection = folder.source().inspect(now()).unwrap();
     assert!(inspection.refusals[0].message().starts_with("no certificate in"));
-    assert_eq!(
-        inspection.key.unwrap().unwrap(),
-        "the EC private key belongs to no certificate that may be used"
-    );
+    assert_eq!(inspection.key.unwrap().unwrap(), "the EC private key matches no usable certificate");
 }
 
 #[test]
@@ -130,7 +127,7 @@ fn a_certificate_that_is_not_meant_is_refused_without_a_key_too() {
     let pinned = LeafSelection { fingerprints: vec![other], ..LeafSelection::default() };
     assert!(refusal(pinned).ends_with("which is not pinned"));
     let named = LeafSelection { subject: Some("CN=robot-8".parse().unwrap()), ..LeafSelection::default() };
-    assert!(refusal(named).contains("has the subject, issuer or serial number that is asked for"));
+    assert!(refusal(named).contains("has the selected subject, issuer or serial number"));
 }
 
 #[test]

@@ -120,7 +120,7 @@ pub(super) fn from_sec1(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKe
         .map(ready::<p256::ecdsa::SigningKey>)
         .or_else(|_| p384::SecretKey::from_sec1_der(der).map(ready::<p384::ecdsa::SigningKey>))
         .or_else(|_| p521::SecretKey::from_sec1_der(der).map(ready::<p521::ecdsa::SigningKey>))
-        .map_err(|_| unusable(origin, "is no valid key on P-256, P-384 or P-521", SUPPORTED))
+        .map_err(|_| unusable(origin, "is not a valid key on P-256, P-384 or P-521", SUPPORTED))
 }
 
 fn ready<K: Signer>(key: impl Into<K>) -> Arc<dyn SigningKey> {

@@ -63,7 +63,7 @@ impl DecryptionFault {
             }
             Self::NoPassphrase => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
             Self::WrongPassphrase => {
-                "correct what `passphrase` names; `openssl pkey -in … -noout` tries a passphrase out"
+                "correct what `passphrase` names; `openssl pkey -in … -noout` tests a passphrase"
             }
         }
     }
@@ -89,11 +89,14 @@ impl std::fmt::Display for Excess {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Iterations(count) => {
-                write!(formatter, "{count} rounds of PBKDF2 to unlock, and at most {MAX_ITERATIONS} are done")
+                write!(
+                    formatter,
+                    "{count} iterations of PBKDF2 to unlock; anchord does at most {MAX_ITERATIONS}"
+                )
             }
             Self::Scrypt { cost, block_size, parallelization } => write!(
                 formatter,
-                "scrypt with N={cost}, r={block_size}, p={parallelization} to unlock, and at most 64 MiB and N·r·p={MAX_SCRYPT_STEPS} are used"
+                "scrypt with N={cost}, r={block_size}, p={parallelization} to unlock; anchord uses at most 64 MiB and N·r·p={MAX_SCRYPT_STEPS}"
             ),
         }
     }

@@ -86,7 +86,7 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
             #[expect(deprecated, reason = "it is only compared with what the file holds")]
             let from_seed = Zeroizing::new(key.to_expanded());
             if !bool::from(from_seed.as_slice().ct_eq(expanded)) {
-                return Err("holds a seed and an expanded ML-DSA key that do not belong together");
+                return Err("holds a seed and an expanded ML-DSA key that do not match");
             }
             key
         }
@@ -95,7 +95,7 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
     Ok(Arc::new(MlDsa { key, public_key }))
 }
 
-const NEITHER_FORM: &str = "is no valid ML-DSA key: neither seed nor expanded key nor both";
+const NEITHER_FORM: &str = "is not a valid ML-DSA key: it has neither a seed nor an expanded key";
 
 /// What the PKCS#8 `privateKey` holds: a CHOICE (RFC 9881, section 6).
 enum PrivateKeyForm<'a> {
@@ -164,7 +164,7 @@ fn from_expanded<P: MlDsaParams>(
     expanded: &[u8],
     coefficients: Coefficients,
 ) -> Result<Box<ExpandedSigningKey<P>>, &'static str> {
-    const DAMAGED: &str = "is no valid expanded ML-DSA key";
+    const DAMAGED: &str = "is not a valid expanded ML-DSA key";
     let bytes = ExpandedSigningKeyBytes::<P>::try_from(expanded)
         .map(Zeroizing::new)
         .map_err(|_| "has an expanded ML-DSA key of the wrong length")?;

@@ -81,11 +81,7 @@ fn accept(origin: &Origin, pair: Result<RsaKeyPair, KeyRejected>) -> Result<Arc<
     })?;
     // ring does not check dP and dQ when it reads a key, but it verifies each signature.
     if signature(&pair, &RSA_PKCS1_SHA256, b"").is_none() {
-        return Err(unusable(
-            origin,
-            "is not a valid RSA key (its parts do not belong together)",
-            COPY_AGAIN,
-        ));
+        return Err(unusable(origin, "is not a valid RSA key (its parts do not match)", COPY_AGAIN));
     }
     let public_key = pair.public_key().as_ref().to_vec();
     Ok(Arc::new(Rsa { pair, public_key }))

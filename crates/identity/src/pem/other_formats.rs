@@ -5,8 +5,7 @@ use base64ct::Encoding as _;
 use zeroize::Zeroizing;
 
 /// The hint for a BEGIN that is not at the start of its line.
-pub(crate) const PRECEDED: &str =
-    "a BEGIN line is one that begins so: take away what stands before the dashes";
+pub(crate) const PRECEDED: &str = "a BEGIN line starts with its dashes: delete the text before them";
 
 /// What to do with a file that has no `wanted`. `labels` are those of its sections.
 pub(crate) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> String {
@@ -52,7 +51,7 @@ fn no_key(label: &str) -> Option<&'static str> {
     }
 }
 
-const REQUEST: &str = "this is the request for a certificate: name the file that the CA has answered with";
+const REQUEST: &str = "this is the request for a certificate: name the certificate file that the CA returned";
 const PUBLIC_KEY: &str = "this is the public key: name the file with the private key in `private_key`";
 
 fn name_another(wanted: &str) -> &'static str {
@@ -66,17 +65,17 @@ fn without_sections(wanted: &str, content: &[u8]) -> String {
     let has = |part: &[u8]| content.windows(part.len()).any(|window| window == part);
     let text = match () {
         () if has(b"-----BEGIN ") && has(b"\\n") => {
-            "its line breaks are the two characters `\\n`: take the text from its BEGIN to its END alone, then sed 's/\\\\n/\\n/g' OLD > NEW"
+            "its line breaks are the two characters `\\n`: copy only the text from BEGIN to END, then sed 's/\\\\n/\\n/g' OLD > NEW"
         }
         () if has(b"-----BEGIN ") => PRECEDED,
         () if has(b"LS0tLS1CRUdJTi") => {
-            "this has PEM in base64, as Kubernetes shows secrets: take that text alone, then base64 -d OLD > NEW"
+            "this has PEM in base64, as Kubernetes shows secrets: copy only that text, then base64 -d OLD > NEW"
         }
         () if is_web_page(content) => {
             "this is a web page, perhaps one that asks for a login: fetch the file itself"
         }
         () if content.trim_ascii_start().starts_with(b"{") && has(b"\"kty\"") => {
-            "this is a JSON Web Key: export it in PEM from where it comes"
+            "this is a JSON Web Key: export it as PEM from the program that made it"
         }
         () if SSH.iter().any(|kind| content.starts_with(kind)) => match wanted {
             "private key" => PUBLIC_KEY,
@@ -213,7 +212,7 @@ impl Der {
             Self::Request => "a request",
             Self::PrivateKey => "a private key",
             Self::PublicKey => "a public key",
-            Self::Pkcs7 => "PKCS#7, which has certificates alone",
+            Self::Pkcs7 => "PKCS#7, which has only certificates",
             Self::Pkcs12 => "PKCS#12",
         }
     }

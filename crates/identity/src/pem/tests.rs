@@ -94,9 +94,9 @@ fn a_section_that_something_before_its_dashes_hides_is_damage_in_its_line() {
             let text = format!("subject=CN = X\n\n{before}{whole}{after}");
             let error = file(&text).sections().err().unwrap();
 
-            let expected = "`leaf.pem` is damaged in line 3: something stands before a BEGIN line";
+            let expected = "`leaf.pem` is damaged in line 3: text precedes BEGIN on its line";
             assert!(error.to_string().starts_with(expected), "{text:?}: {error}");
-            assert!(error.hint().unwrap().contains("take away what stands before the dashes"), "{error:?}");
+            assert!(error.hint().unwrap().contains("delete the text before them"), "{error:?}");
         }
     }
     let quoted = "> -----BEGIN X-----\n> AQID\n> -----END X-----\n";
@@ -141,8 +141,7 @@ fn a_certificate_that_is_ignored_for_its_label_is_reported() {
     let told = file(&chain).ignored_sections();
 
     assert_eq!(told.len(), 1, "{told:?}");
-    let expected =
-        "`leaf.pem` has a X509 CERTIFICATE in line 4, which is passed over; hint: this is an old name";
+    let expected = "`leaf.pem` has a X509 CERTIFICATE in line 4, which is ignored; hint: this is an old name";
     assert!(told[0].starts_with(expected), "{told:?}");
 }
 

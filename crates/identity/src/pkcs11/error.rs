@@ -85,7 +85,7 @@ pub enum Error {
         why: String,
     },
     /// No token matches the URI.
-    #[error("no token fits `{uri}`{}", listed(", only these are there: ", ", there is none at all", found))]
+    #[error("no token matches `{uri}`{}", listed("; available: ", "; there are none", found))]
     NoToken {
         /// The URI.
         uri: String,
@@ -99,7 +99,7 @@ pub enum Error {
         token: String,
     },
     /// Several tokens match the URI.
-    #[error("`{uri}` fits several tokens: {}", found.join(", "))]
+    #[error("`{uri}` matches several tokens: {}", found.join(", "))]
     SeveralTokens {
         /// What is meant.
         uri: String,
@@ -107,10 +107,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The token has no such certificate.
-    #[error(
-        "no certificate fits `{uri}`{}",
-        listed(", only these are there: ", ", there is none at all", found)
-    )]
+    #[error("no certificate matches `{uri}`{}", listed("; available: ", "; there are none", found))]
     NoCertificate {
         /// What is meant.
         uri: String,
@@ -119,8 +116,8 @@ pub enum Error {
     },
     /// The token has no such key.
     #[error(
-        "no private key fits `{uri}` in the token {token}{}",
-        listed(", only these are there: ", ", there is none at all", found)
+        "no private key matches `{uri}` in the token {token}{}",
+        listed("; available: ", "; there are none", found)
     )]
     NoKey {
         /// What is meant.
@@ -131,7 +128,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// Several keys match the URI.
-    #[error("`{uri}` fits several private keys in the token {token}: {}", found.join(", "))]
+    #[error("`{uri}` matches several private keys in the token {token}: {}", found.join(", "))]
     SeveralKeys {
         /// What is meant.
         uri: String,
@@ -151,9 +148,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The token does not show which public key belongs to the key.
-    #[error(
-        "the token {token} does not show the public key of {key}, and no certificate at hand belongs to it"
-    )]
+    #[error("the token {token} does not show the public key of {key}, and it matches no certificate")]
     NoPublicKey {
         /// Which.
         key: String,
@@ -161,7 +156,7 @@ pub enum Error {
         token: String,
     },
     /// More objects than anchord reads.
-    #[error("more than {MAX_OBJECTS} objects in the token {token} fit")]
+    #[error("more than {MAX_OBJECTS} objects in the token {token} match")]
     TooMany {
         /// Where.
         token: String,
@@ -183,7 +178,7 @@ pub enum Error {
         fault: PinFault,
     },
     /// The token cannot sign with this key as AWS needs.
-    #[error("the token {token} does not sign with this key as AWS wants it: {why}")]
+    #[error("the token {token} cannot sign with this key as AWS needs: {why}")]
     Mechanism {
         /// Which.
         token: String,
@@ -205,7 +200,7 @@ pub enum Error {
         token: String,
     },
     /// The answer is not a signature.
-    #[error("the token {token} answered with something that is no signature")]
+    #[error("the token {token} returned an invalid signature")]
     NoSignature {
         /// Which.
         token: String,
@@ -216,7 +211,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinFault {
     /// None was given.
-    #[error("wants a PIN")]
+    #[error("needs a PIN")]
     Needed,
     /// The token refused it.
     #[error("refused the PIN: {0}")]
@@ -307,16 +302,20 @@ impl Classify for Error {
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
-                "check whether its own configuration and service (pcscd, a network HSM) are well; variables that it needs and \
+                "check whether its own configuration and service (pcscd, a network HSM) work; variables that it needs and \
                  README.md does not list are named in `ANCHORD_PKCS11_ENVIRONMENT`"
             }
             Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
                 "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"
             }
             Self::Start { .. } => "check whether /proc is mounted and processes may be started",
-            Self::Crashed { .. } => "it is started again at the next use; if it goes on, tell its vendor",
+            Self::Crashed { .. } => {
+                "anchord starts it again at the next use; if it keeps crashing, report it to its vendor"
+            }
             Self::NoAnswer { .. } => "check whether the token, its reader or its network answers",
-            Self::Failed { .. } | Self::Lost { .. } => "check whether the token is still plugged in and well",
+            Self::Failed { .. } | Self::Lost { .. } => {
+                "check whether the token is still plugged in and works"
+            }
             Self::Gone { .. } => "plug it in again; it is found then without a restart",
             Self::AnotherKey { .. } => {
                 "give each key in the token an id of its own, and its certificate the same"

@@ -24,7 +24,7 @@ pub(super) fn choose(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error
     let metadata = fs_err::metadata(&path)
         .map_err(|error| Error::ModuleMissing { path: path.clone(), source: system_reason(&error) })?;
     if !metadata.is_file() {
-        return Err(Error::NotAModule { path, why: "it is no file".into() });
+        return Err(Error::NotAModule { path, why: "it is not a regular file".into() });
     }
     Ok(path)
 }

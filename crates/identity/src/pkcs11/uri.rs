@@ -375,7 +375,7 @@ pub enum UriError {
         name: String,
     },
     /// An attribute that RFC 7512 does not define in this component.
-    #[error("`{name}` is no attribute of a PKCS#11 URI's {place}")]
+    #[error("`{name}` is not an attribute of a PKCS#11 URI's {place}")]
     Unknown {
         /// The attribute.
         name: String,

@@ -113,7 +113,7 @@ fn without_a_password_or_with_a_wrong_one_it_is_said_what_to_set() {
         assert_eq!(
             refusal(open_with(name, Some(&secret("battery staple")))),
             "the PKCS#12 file `leaf.p12` is not opened by this passphrase; \
-             hint: correct what `passphrase` names; `openssl pkcs12 -in … -noout` tries a password out",
+             hint: correct what `passphrase` names; `openssl pkcs12 -in … -noout` tests a password",
             "{name}"
         );
         assert_eq!(

@@ -113,7 +113,7 @@ impl ProcessInput {
         let (why, hint) = match self.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
             Ok(Ok(text)) => return Passphrase::Given(Secret::new(text)),
             Ok(Err(_)) => ("it is not UTF-8".to_owned(), "name a regular file"),
-            Err(error) => (error.to_string(), "see what should write into it"),
+            Err(error) => (error.to_string(), "check the program that should write into it"),
         };
         Passphrase::Absent { why: format!("`{}`: {why}", self.spelled), hint: hint.into() }
     }
@@ -178,7 +178,7 @@ impl Pipes {
             Err(fault) => ProcessInput::nothing(
                 spelled,
                 fault.to_string(),
-                "see what should write into it, or name a file",
+                "check the program that should write into it, or name a file",
             ),
         };
         self.read.push(handed.clone());
@@ -228,7 +228,7 @@ mod tests {
 
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
 
-        assert_eq!(told, "`env:LEAF` gives nothing: the variable `LEAF` is not set; hint: set it");
+        assert_eq!(told, "`env:LEAF` is not available: the variable `LEAF` is not set; hint: set it");
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
 
         assert_eq!(
             told,
-            "`credential:leaf` gives nothing: systemd has passed no credential `leaf` to this process; \
+            "`credential:leaf` is not available: systemd has passed no credential `leaf` to this process; \
              hint: add `LoadCredential=leaf:/path/to/it` to the unit"
         );
     }

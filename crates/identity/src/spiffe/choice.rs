@@ -59,9 +59,7 @@ fn check(uri: &str) -> Result<(), MalformedId> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedId {
     /// It does not begin with `spiffe://`.
-    #[error(
-        "is no SPIFFE ID: it is `spiffe:` for the first that the agent gives, or spiffe://trust.domain/path"
-    )]
+    #[error("is not a SPIFFE ID: use `spiffe:` for the agent's first SVID, or spiffe://trust.domain/path")]
     NotSpiffe,
     /// The trust domain is missing or has invalid characters.
     #[error("has no valid trust domain: lower-case letters, digits, dots, dashes and underscores")]

@@ -77,7 +77,7 @@ pub enum AgentFault {
     #[error("ended the stream")]
     Ended,
     /// The connection broke, or the peer does not speak HTTP/2.
-    #[error("broke the connection off")]
+    #[error("broke the connection")]
     Broken(#[source] hyper::Error),
     /// A message that is too large.
     #[error("sends a message of more than {limit} bytes")]
@@ -108,10 +108,10 @@ pub enum AgentFault {
         offered: Vec<(String, String)>,
     },
     /// This build has no SPIFFE support.
-    #[error("cannot be asked by this build")]
+    #[error("is not supported by this build")]
     NotBuilt,
     /// The system gives no event queue.
-    #[error("cannot be asked: the system gives no queue of events")]
+    #[error("cannot be asked: the system has no event queue left")]
     NoQueue(#[source] io::Error),
 }
 
@@ -201,7 +201,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         let hint = match &self.fault {
             AgentFault::NoSocket => return Some(self.no_socket_hint()),
-            AgentFault::NotListening => "start the agent; it is asked again by itself",
+            AgentFault::NotListening => "start the agent; anchord retries",
             AgentFault::Forbidden => {
                 "let the daemon's user write to the socket and enter its folders, such as by the unit's SupplementaryGroups="
             }
@@ -222,7 +222,7 @@ impl Classify for Error {
             }
             AgentFault::NotBuilt => "use a build that has the feature `spiffe`",
             AgentFault::Broken(_) => {
-                "where it stays so, another service may be listening there: the socket must be the Workload API's"
+                "if this continues, another service may be listening there: the socket must be the Workload API's"
             }
             AgentFault::Silent { .. }
             | AgentFault::Unavailable { .. }

@@ -13,7 +13,7 @@ use anchord_core::failure::Reason;
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedAddress {
     /// It is not the address of a TPM.
-    #[error("`{text}` names no TPM: {why}")]
+    #[error("`{text}` is not a TPM address: {why}")]
     Address {
         /// What was set.
         text: String,
@@ -21,7 +21,7 @@ pub enum MalformedAddress {
         why: &'static str,
     },
     /// It is not a persistent handle.
-    #[error("`{text}` is no persistent handle")]
+    #[error("`{text}` is not a persistent handle")]
     Handle {
         /// What was set.
         text: String,
@@ -112,7 +112,7 @@ fn swtpm(options: &str) -> Result<Device, &'static str> {
         match option.split_once('=') {
             Some(("host", value)) if !value.is_empty() => host = Some(value.to_owned()),
             Some(("port", value)) => {
-                port = Some(value.parse().map_err(|_| "the port is no number up to 65535")?);
+                port = Some(value.parse().map_err(|_| "the port is not a number up to 65535")?);
             }
             Some(("path", value)) if value.starts_with('/') => path = Some(PathBuf::from(value)),
             Some(("path", _)) => return Err("the path is not absolute"),

@@ -107,7 +107,7 @@ impl Code {
             0x903 | 0x905 => "no slot is free for another session",
             0x904 => "it is out of memory",
             0x907 => "the command may not come from this locality",
-            YIELDED | RETRY => "it asked to be asked again",
+            YIELDED | RETRY => "it asks for a retry",
             0x909 => "the command was cancelled",
             TESTING => "it is testing itself",
             NV_RATE => "it slows down writing to protect its memory",

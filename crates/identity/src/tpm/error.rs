@@ -23,13 +23,13 @@ pub enum Error {
         source: io::Error,
     },
     /// The path is not a character device.
-    #[error("the TPM `{device}` is no character device")]
+    #[error("the TPM `{device}` is not a character device")]
     NotADevice {
         /// The TPM.
         device: Device,
     },
     /// The connection failed.
-    #[error("the TPM `{device}` broke off")]
+    #[error("the connection to the TPM `{device}` broke")]
     BrokeOff {
         /// The TPM.
         device: Device,
@@ -45,7 +45,7 @@ pub enum Error {
         patience: Duration,
     },
     /// The response does not follow the TPM's protocol.
-    #[error("what `{device}` answers to {command} is no response of a TPM 2.0")]
+    #[error("the answer of `{device}` to {command} is not a response of a TPM 2.0")]
     Garbled {
         /// The TPM.
         device: Device,
@@ -121,7 +121,7 @@ pub enum Error {
         counted: bool,
     },
     /// The parent or its hierarchy has an authorization value.
-    #[error("the parent {parent:#010x} of the key wants an authorization value, which is not supported")]
+    #[error("the parent {parent:#010x} of the key needs an authorization value, which is not supported")]
     ParentLocked {
         /// The parent that the file names.
         parent: u32,
@@ -129,7 +129,9 @@ pub enum Error {
         counted: bool,
     },
     /// It was refused before, and another attempt could only cause the lockout.
-    #[error("the TPM `{device}` has refused this authorization value before and is not asked again")]
+    #[error(
+        "the TPM `{device}` has refused this authorization value before, so anchord does not try it again"
+    )]
     RefusedBefore {
         /// The TPM.
         device: Device,
@@ -178,7 +180,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// The thread that talks to the TPM did not start, or panicked.
-    #[error("talking to the TPM `{device}` failed inside of anchord")]
+    #[error("anchord failed to talk to the TPM `{device}` (a bug)")]
     Broken {
         /// The TPM.
         device: Device,
@@ -222,7 +224,7 @@ impl Classify for Error {
             Self::NotADevice { .. } => "name the TPM's resource manager, `device:/dev/tpmrm0`",
             Self::BrokeOff { .. } | Self::Broken { .. } => return None,
             Self::Silent { .. } => {
-                "see who else uses it; a slow TPM is quicker with the key at a persistent handle (`tpm2_evictcontrol`)"
+                "check which programs use it; a slow TPM is faster with the key at a persistent handle (`tpm2_evictcontrol`)"
             }
             Self::Garbled { .. } => {
                 "name a TPM's device or an emulator's data socket, not its control socket"
@@ -232,7 +234,7 @@ impl Classify for Error {
                 "`tpm2_startup -c` starts it; an emulator does with `--flags startup-clear`"
             }
             Self::Full { .. } => {
-                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what others left in it"
+                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what other programs left in it"
             }
             Self::Lockout { .. } => {
                 "wait until it ends by itself, or `tpm2_dictionarylockout --clear-lockout`; then see which program sends wrong values"
@@ -276,7 +278,7 @@ fn unreachable_hint(device: &Device, source: &io::Error) -> String {
         (Device::Character(_), io::ErrorKind::ResourceBusy) => {
             "another program holds it; /dev/tpmrm0 can be shared".into()
         }
-        (Device::Character(_), _) => "see what the kernel says of it: `journalctl -k -g tpm`".into(),
+        (Device::Character(_), _) => "check the kernel's log: `journalctl -k -g tpm`".into(),
         _ => "start the emulator, or correct `tpm`".into(),
     }
 }

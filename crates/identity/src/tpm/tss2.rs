@@ -138,7 +138,7 @@ impl<'a> KeyFileMembers<'a> {
             _ => return wrong("is of a type that is not known", "make a loadable key (2.23.133.10.1.3)"),
         }
         if self.has_policy {
-            return wrong("wants a policy, which is not supported", "make the key without a policy");
+            return wrong("needs a policy, which is not supported", "make the key without a policy");
         }
         let [public, private] = self.strings[..] else {
             return wrong("is damaged", COPY_AGAIN);

@@ -51,7 +51,7 @@ pub(super) struct InotifyQueue(AsyncFd<Arc<OwnedFd>>);
 /// Why changes cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
-    #[error("the system gives no queue of file events")]
+    #[error("the system has no queue for file events left")]
     Queue(#[source] io::Error),
     #[error("cannot watch `{}`", path.display())]
     Directory { path: PathBuf, source: io::Error },
@@ -67,7 +67,7 @@ impl WatchError {
                 "raise the limit of watchers, `sysctl fs.inotify.max_user_instances`, or that of open files"
             }
             Some(Errno::ACCESS) => "let the daemon's user list the directory",
-            _ => "a renewed certificate is used all the same, only later",
+            _ => "anchord still notices a renewed certificate, only later",
         }
     }
 }

@@ -133,7 +133,7 @@ impl Subscription {
                 error,
                 hint = trouble.hint(),
                 every_seconds,
-                "Cannot watch files; looking at intervals"
+                "Cannot watch files for changes; polling them"
             );
         }
     }
@@ -273,7 +273,7 @@ impl QueueTask {
             match events {
                 Ok(events) => events.iter().for_each(|event| shared.lock().dispatch(event)),
                 Err(error) => {
-                    let (error, hint) = (error.to_string(), "it is opened anew");
+                    let (error, hint) = (error.to_string(), "anchord opens another one");
                     warn!(
                         event = event::WATCH_QUEUE_FAILED,
                         error, hint, "The system's queue of file events has failed"

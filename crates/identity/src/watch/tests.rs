@@ -429,18 +429,18 @@ async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
 }
 
 #[test]
-fn whoever_cannot_watch_is_told_what_would_help() {
+fn an_error_of_watching_says_what_would_help() {
     let cases = [
         (Errno::NOSPC, "sysctl fs.inotify.max_user_watches"),
         (Errno::MFILE, "sysctl fs.inotify.max_user_instances"),
         (Errno::NFILE, "that of open files"),
         (Errno::ACCESS, "let the daemon's user list the directory"),
-        (Errno::NOSYS, "a renewed certificate is used all the same"),
+        (Errno::NOSYS, "anchord still notices a renewed certificate"),
     ];
     for (errno, hint) in cases {
-        let deaf = WatchError::Directory { path: "/keys".into(), source: errno.into() };
-        assert!(deaf.hint().contains(hint), "{errno}: {}", deaf.hint());
-        assert_eq!(deaf.to_string(), "cannot watch `/keys`");
+        let error = WatchError::Directory { path: "/keys".into(), source: errno.into() };
+        assert!(error.hint().contains(hint), "{errno}: {}", error.hint());
+        assert_eq!(error.to_string(), "cannot watch `/keys`");
     }
 }
 

@@ -138,7 +138,7 @@ fn of_several_tokens_none_but_the_right_one_is_given_the_pin() {
     let bench = Bench::new(vec![token(&other, "1"), token(&pair, "2")]);
 
     let error = bench.open("pkcs11:object=leaf").unwrap_err();
-    assert!(error.to_string().contains("fits several tokens: `robots` (serial 1"), "{error}");
+    assert!(error.to_string().contains("matches several tokens: `robots` (serial 1"), "{error}");
     assert!(bench.seen().pins.is_empty());
     let key = open_key(&bench.options("pkcs11:object=leaf"), &[pair.info()]).unwrap();
 
@@ -160,9 +160,9 @@ fn what_is_there_is_listed_where_nothing_fits() {
     let key = bench.open("pkcs11:object=other").unwrap_err();
     let certificate = certificates(&bench.options("pkcs11:object=other")).unwrap_err();
 
-    assert!(token.to_string().contains("only these are there: `robots` (serial 1"), "{token}");
+    assert!(token.to_string().contains("available: `robots` (serial 1"), "{token}");
     for error in [key, certificate] {
-        assert!(error.to_string().ends_with("only these are there: `leaf` (id %01)"), "{error}");
+        assert!(error.to_string().ends_with("available: `leaf` (id %01)"), "{error}");
         assert_eq!(error.class(), Class::Misconfigured);
     }
 }
@@ -287,13 +287,13 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
             "does not start: C_Initialize says X",
             Class::Misconfigured,
         ),
-        (ModuleFault::PinNeeded, "wants a PIN", Class::Misconfigured),
+        (ModuleFault::PinNeeded, "needs a PIN", Class::Misconfigured),
         (ModuleFault::PinLocked, "has locked its PIN", Class::Misconfigured),
         (ModuleFault::PinFinalTry, "would lock its PIN at the next wrong one", Class::Misconfigured),
         (ModuleFault::PinUncertain, "counts a wrong PIN", Class::Misconfigured),
         (
             ModuleFault::Mechanism("C_SignInit says Y".into()),
-            "as AWS wants it: C_SignInit says Y",
+            "as AWS needs: C_SignInit says Y",
             Class::Misconfigured,
         ),
         (ModuleFault::TooMany, "more than 1000 objects", Class::Misconfigured),
