@@ -28,22 +28,19 @@ impl Authorities {
         const MAX_BYTES: u64 = 16 << 20;
         let file = FileContent::read_up_to(path, MAX_BYTES)?;
         let (mut certificates, mut unusable) = (Vec::new(), Vec::new());
-        let mut damaged = |line: usize, damage: pem::Damage| {
-            unusable.push(format!("line {line}: {damage}; hint: {}", damage.hint(&file.origin)));
-        };
         let mut strange = Vec::new();
         for found in file.sections_and_damage() {
             let section = match found {
                 Ok(section) => section,
                 Err((line, damage)) => {
-                    damaged(line, damage);
+                    unusable.push(damaged(line, damage, &file));
                     continue;
                 }
             };
             if section.label == b"CERTIFICATE" {
                 match section.decode() {
                     Ok(der) => certificates.push((section.line, der.expose().clone())),
-                    Err(_) => damaged(section.line, pem::Damage::NotBase64),
+                    Err(_) => unusable.push(damaged(section.line, pem::Damage::NotBase64, &file)),
                 }
             } else if let Some(hint) = other_formats::certificate(section.label) {
                 let label = String::from_utf8_lossy(section.label);
@@ -53,4 +50,8 @@ impl Authorities {
         unusable.extend(strange);
         Ok(Self { certificates, unusable, advice: file.lacks("certificate").hint() })
     }
+}
+
+fn damaged(line: usize, damage: pem::Damage, file: &FileContent) -> String {
+    format!("line {line}: {damage}; hint: {}", damage.hint(&file.origin))
 }

@@ -20,12 +20,15 @@ pub(super) fn pairs<'a>(
     certificates: &'a [Certificate],
     keys: &'a [Arc<dyn SigningKey>],
 ) -> Vec<(&'a Certificate, &'a Arc<dyn SigningKey>)> {
-    let key_of = |certificate: &Certificate| {
-        let parsed = certificate.parse().ok()?;
+    let mut pairs = Vec::new();
+    for certificate in certificates {
+        let Ok(parsed) = certificate.parse() else { continue };
         let carried = parsed.public_key().subject_public_key.data.as_ref();
-        keys.iter().find(|key| key.public_key() == carried)
-    };
-    certificates.iter().filter_map(|certificate| Some((certificate, key_of(certificate)?))).collect()
+        if let Some(key) = keys.iter().find(|key| key.public_key() == carried) {
+            pairs.push((certificate, key));
+        }
+    }
+    pairs
 }
 
 /// Of several pairs (a renewal may keep its key), the one that is valid at `now` and expires last.
@@ -65,21 +68,23 @@ pub(super) fn order<'a>(
     let mut search = PathSearch { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
     search.climb(&leaf.parse()?, &mut Vec::new());
     let mut paths = search.paths;
-    let is_usable = |path: &Vec<&CaCertificate<'_>>| path.iter().all(|authority| authority.is_usable());
     paths.sort_by_key(|path| !is_usable(path));
     // Unusable certificates are sent only if the leaf has no usable issuer.
-    if paths.first().is_some_and(is_usable) {
+    if paths.first().is_some_and(|path| is_usable(path)) {
         for path in &mut paths {
             path.truncate(path.iter().take_while(|authority| authority.is_usable()).count());
         }
     }
-    let fits = |path: &&Vec<&CaCertificate<'_>>| path.len() <= MAX_INTERMEDIATES;
-    let Some(first) = paths.iter().find(fits).or(paths.first()) else { return Ok(Vec::new()) };
+    let first = paths.iter().find(|path| path.len() <= MAX_INTERMEDIATES).or(paths.first());
+    let Some(first) = first else { return Ok(Vec::new()) };
     let mut sent: Vec<&Certificate> = first.iter().map(|authority| authority.certificate).collect();
     for path in paths.iter().filter(|path| is_usable(path)) {
-        let others = path.iter().map(|authority| authority.certificate);
-        let more: Vec<_> =
-            others.filter(|other| !sent.iter().any(|certificate| certificate.der == other.der)).collect();
+        let mut more = Vec::new();
+        for CaCertificate { certificate, .. } in path {
+            if !sent.iter().any(|other| other.der == certificate.der) {
+                more.push(*certificate);
+            }
+        }
         if sent.len() + more.len() <= MAX_INTERMEDIATES {
             sent.extend(more);
         }
@@ -137,6 +142,10 @@ impl<'a> CaCertificate<'a> {
     }
 }
 
+fn is_usable(path: &[&CaCertificate<'_>]) -> bool {
+    path.iter().all(|authority| authority.is_usable())
+}
+
 struct PathSearch<'s, 'a> {
     authorities: &'s [CaCertificate<'a>],
     paths: Vec<Vec<&'s CaCertificate<'a>>>,
@@ -146,16 +155,24 @@ struct PathSearch<'s, 'a> {
 impl<'s, 'a> PathSearch<'s, 'a> {
     /// Finds every path from `certificate` upwards, better certificates first. `below` is the path to it.
     fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s CaCertificate<'a>>) {
-        let may_have_issued = |authority: &&CaCertificate<'_>| authority.may_have_issued(certificate);
-        let (roots, issuers): (Vec<_>, Vec<_>) =
-            self.authorities.iter().filter(may_have_issued).partition(|authority| is_root(&authority.parsed));
-        let is_new = |issuer: &&CaCertificate<'_>| !below.iter().any(|passed| issuer.goes_around(passed));
-        let issuers: Vec<_> = issuers.into_iter().filter(is_new).collect();
-        let some_are_usable = issuers.iter().any(|issuer| issuer.is_usable());
-        let issuers: Vec<_> =
-            issuers.into_iter().filter(|issuer| issuer.is_usable() || !some_are_usable).collect();
+        let (mut usable, mut unusable, mut has_root) = (Vec::new(), Vec::new(), false);
+        for authority in self.authorities {
+            if !authority.may_have_issued(certificate) {
+                continue;
+            }
+            if is_root(&authority.parsed) {
+                has_root = true;
+            } else if below.iter().any(|passed| authority.goes_around(passed)) {
+                continue;
+            } else if authority.is_usable() {
+                usable.push(authority);
+            } else {
+                unusable.push(authority);
+            }
+        }
+        let issuers = if usable.is_empty() { unusable } else { usable };
         // A root may be the trust anchor, so the path may end here.
-        if issuers.is_empty() || !roots.is_empty() || below.len() == MAX_LENGTH {
+        if issuers.is_empty() || has_root || below.len() == MAX_LENGTH {
             self.paths.push(below.clone());
         }
         if below.len() == MAX_LENGTH {

@@ -100,14 +100,16 @@ pub(super) fn guard(content: &FileContent) -> Option<Guard> {
     let labels = content.labels();
     let has = |label: &str| labels.iter().any(|own| own == label);
     // In the order in which loading looks for keys.
-    match () {
-        () if has("TSS2 PRIVATE KEY") => Some(Guard::Tpm),
-        () if content.has_encryption_header() => Some(Guard::Passphrase),
-        () if ["RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"].into_iter().any(has) => {
-            Some(Guard::Nothing)
-        }
-        () if has("ENCRYPTED PRIVATE KEY") => Some(Guard::Passphrase),
-        () => None,
+    if has("TSS2 PRIVATE KEY") {
+        Some(Guard::Tpm)
+    } else if content.has_encryption_header() {
+        Some(Guard::Passphrase)
+    } else if has("RSA PRIVATE KEY") || has("EC PRIVATE KEY") || has("PRIVATE KEY") {
+        Some(Guard::Nothing)
+    } else if has("ENCRYPTED PRIVATE KEY") {
+        Some(Guard::Passphrase)
+    } else {
+        None
     }
 }
 

@@ -93,12 +93,16 @@ impl FromStr for NameAttributes {
                 other => part.push(other),
             }
         }
-        let split = |part: &String| {
-            let (name, value) = part.split_once('=')?;
-            let (name, value) = (name.trim().to_ascii_uppercase(), value.trim().to_owned());
-            (!name.is_empty() && !value.is_empty()).then_some((name, value))
-        };
-        parts.iter().map(split).collect::<Option<_>>().map(Self).ok_or(MalformedName)
+        let mut attributes = Vec::new();
+        for part in parts {
+            let (name, value) = part.split_once('=').ok_or(MalformedName)?;
+            let (name, value) = (name.trim(), value.trim());
+            if name.is_empty() || value.is_empty() {
+                return Err(MalformedName);
+            }
+            attributes.push((name.to_ascii_uppercase(), value.to_owned()));
+        }
+        Ok(Self(attributes))
     }
 }
 

@@ -164,20 +164,18 @@ impl fmt::Display for Damage {
 impl FileContent {
     /// Each line with its number. Concatenated files may have a byte order mark in the middle.
     fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let mut number = 1;
+        let mut lines = Vec::new();
         let mut is_after_return = false;
-        self.bytes().expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).filter_map(move |line| {
-            // The second half of CR LF.
-            if std::mem::take(&mut is_after_return) && line == b"\n" {
-                return None;
-            }
+        for line in self.bytes().expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+            let is_second_half = is_after_return && line == b"\n";
             is_after_return = line.ends_with(b"\r");
-            let line = line.trim_ascii();
-            let numbered =
-                (number, line.strip_prefix(BYTE_ORDER_MARK).map_or(line, <[u8]>::trim_ascii_start));
-            number += 1;
-            Some(numbered)
-        })
+            // CR LF ends one line.
+            if !is_second_half {
+                let line = line.trim_ascii();
+                lines.push(line.strip_prefix(BYTE_ORDER_MARK).map_or(line, <[u8]>::trim_ascii_start));
+            }
+        }
+        (1..).zip(lines)
     }
 
     /// All sections in order; text between them is ignored.
@@ -246,14 +244,17 @@ impl FileContent {
 
     /// A sentence for each certificate that is ignored because of its label.
     pub(super) fn ignored_sections(&self) -> Vec<String> {
-        let sections = self.sections().unwrap_or_default();
-        let strange =
-            sections.iter().filter_map(|section| Some((section, other_formats::certificate(section.label)?)));
-        let sentence = |(section, hint): (&PemSection<'_>, &str)| {
-            let label = String::from_utf8_lossy(section.label);
-            format!("{} has a {label} in line {}, which is ignored; hint: {hint}", self.origin, section.line)
-        };
-        strange.map(sentence).collect()
+        let mut sentences = Vec::new();
+        for section in self.sections().unwrap_or_default() {
+            if let Some(hint) = other_formats::certificate(section.label) {
+                let (label, line) = (String::from_utf8_lossy(section.label), section.line);
+                sentences.push(format!(
+                    "{} has a {label} in line {line}, which is ignored; hint: {hint}",
+                    self.origin
+                ));
+            }
+        }
+        sentences
     }
 }
 
@@ -269,18 +270,23 @@ fn damage_of(line: &[u8], is_in_section: bool) -> Option<Damage> {
         return None;
     }
     let marks = count(line, BEGIN) + count(line, END);
-    match () {
-        () if marks > 0 && count(line, b"\\n") > 0 => Some(Damage::Escaped),
-        () if quoted.len() < line.len() && !is_in_section => None,
-        () if marks > 1 => Some(Damage::Joined),
-        () if line.starts_with(BEGIN) => match label_of(line) {
+    if marks > 0 && count(line, b"\\n") > 0 {
+        return Some(Damage::Escaped);
+    }
+    if quoted.len() < line.len() && !is_in_section {
+        return None;
+    }
+    if marks > 1 {
+        return Some(Damage::Joined);
+    }
+    if line.starts_with(BEGIN) {
+        return match label_of(line) {
             Some(_) => None,
             None if count(&line[BEGIN.len()..], DASHES) > 0 => Some(Damage::Joined),
             None => Some(Damage::BadBegin),
-        },
-        () if marks > 0 && !line.starts_with(END) => Some(Damage::Joined),
-        () => None,
+        };
     }
+    (marks > 0 && !line.starts_with(END)).then_some(Damage::Joined)
 }
 
 fn count(text: &[u8], part: &[u8]) -> usize {

@@ -80,33 +80,44 @@ pub struct TokenCertificate {
 /// matches.
 pub fn certificates(options: &TokenQuery) -> Result<Vec<TokenCertificate>, Error> {
     let remote = options.remote()?;
-    let places = tokens::fitting(&remote, &options.uri)?;
-    let (mut others, mut failed) = (Vec::new(), None);
-    let mut look = |login: Option<&Secret<Vec<u8>>>| {
-        let mut found = Vec::new();
-        for place in &places {
-            let viewer = TokenView { remote: &remote, place, pin: login, login: login.is_some() };
-            match fitting(viewer, &options.uri, &mut others) {
-                Ok(fitting) => {
-                    found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
+    let slots = tokens::fitting(&remote, &options.uri)?;
+    let mut listing = Listing::of(&remote, &slots, &options.uri, None);
+    if let (true, [_], Some(pin)) = (listing.found.is_empty(), slots.as_slice(), options.pin()?) {
+        listing = Listing::of(&remote, &slots, &options.uri, Some(&pin));
+    }
+    match listing {
+        Listing { found, .. } if !found.is_empty() => Ok(found),
+        Listing { failed: Some(error), .. } => Err(error),
+        Listing { others, .. } => Err(Error::NoCertificate { uri: options.uri.to_string(), found: others }),
+    }
+}
+
+/// The certificates that match a URI, in several tokens.
+#[derive(Default)]
+struct Listing {
+    found: Vec<TokenCertificate>,
+    /// The names of the others, if a token has none that match.
+    others: Vec<String>,
+    /// The last error. It does not end the search: another token may have the certificate.
+    failed: Option<Error>,
+}
+
+impl Listing {
+    fn of(remote: &RemoteModule, slots: &[TokenSlot], uri: &Uri, pin: Option<&Secret<Vec<u8>>>) -> Self {
+        let mut listing = Self::default();
+        for place in slots {
+            let viewer = TokenView { remote, place, pin, login: pin.is_some() };
+            match fitting(viewer, uri, &mut listing.others) {
+                Ok(objects) => {
+                    for object in objects {
+                        listing.found.push(TokenCertificate::new(place, object));
+                    }
                 }
-                // Another token may have the certificate.
-                Err(error) => failed = Some(error),
+                Err(error) => listing.failed = Some(error),
             }
         }
-        found
-    };
-    let mut found = look(None);
-    if let (true, [_], Some(pin)) = (found.is_empty(), places.as_slice(), options.pin()?) {
-        found = look(Some(&pin));
+        listing
     }
-    if let (true, Some(error)) = (found.is_empty(), failed) {
-        return Err(error);
-    }
-    if found.is_empty() {
-        return Err(Error::NoCertificate { uri: options.uri.to_string(), found: others });
-    }
-    Ok(found)
 }
 
 /// The certificates of one token that match the URI. If there are none, `others` names those that exist.

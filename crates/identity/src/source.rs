@@ -235,13 +235,15 @@ impl Source {
 
     /// The agents, tokens and TPMs that loading asks, by unique names.
     pub(super) fn peers(&self) -> Vec<String> {
-        let name = |place: &Locator| match place {
-            Locator::File(_) | Locator::Input(_) => None,
-            Locator::Token(uri) => Some(uri.token_name(self.pkcs11_module.as_deref())),
-            Locator::Tpm(_) => Some(self.tpm.to_string()),
-            Locator::Agent(agent) => Some(agent.endpoint.to_string()),
-        };
-        let mut names: Vec<_> = self.places().filter_map(name).collect();
+        let mut names = Vec::new();
+        for place in self.places() {
+            match place {
+                Locator::File(_) | Locator::Input(_) => {}
+                Locator::Token(uri) => names.push(uri.token_name(self.pkcs11_module.as_deref())),
+                Locator::Tpm(_) => names.push(self.tpm.to_string()),
+                Locator::Agent(agent) => names.push(agent.endpoint.to_string()),
+            }
+        }
         names.dedup();
         names
     }

@@ -119,14 +119,13 @@ impl Source {
 
 /// Changes whenever the file changes.
 fn stamp(path: &Path) -> String {
-    fs_err::metadata(path).map_or_else(
-        |error| error.kind().to_string(),
-        |found| {
-            let (changed, modified) =
-                ((found.ctime(), found.ctime_nsec()), (found.mtime(), found.mtime_nsec()));
-            format!("{} {} {} {changed:?} {modified:?}", found.dev(), found.ino(), found.len())
-        },
-    )
+    match fs_err::metadata(path) {
+        Ok(file) => {
+            let (changed, modified) = ((file.ctime(), file.ctime_nsec()), (file.mtime(), file.mtime_nsec()));
+            format!("{} {} {} {changed:?} {modified:?}", file.dev(), file.ino(), file.len())
+        }
+        Err(error) => error.kind().to_string(),
+    }
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -148,13 +148,18 @@ impl Coefficients {
     /// Whether each is in its range; the library panics if one is not.
     fn are_valid(self, expanded: &[u8]) -> bool {
         let Some(packed) = expanded.get(Self::START..Self::START + self.bytes) else { return false };
+        let mask = (1 << self.bits) - 1;
         // 24 bits hold eight coefficients of three bits, or six of four.
-        packed.chunks(3).all(|chunk| {
-            let word = chunk.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
-            (0..24)
-                .step_by(self.bits as usize)
-                .all(|shift| (word >> shift & ((1 << self.bits) - 1)) <= self.most)
-        })
+        for chunk in packed.chunks(3) {
+            let mut word = chunk.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+            for _ in 0..24 / self.bits {
+                if word & mask > self.most {
+                    return false;
+                }
+                word >>= self.bits;
+            }
+        }
+        true
     }
 }
 

@@ -150,31 +150,34 @@ impl KeySearch<'_> {
 
     /// Keeps only the key that a probe shows to belong to a candidate, if there is one.
     fn probe_all(&self, viewer: TokenView<'_>, found: &mut Vec<FoundKey>) {
-        let ours = found
-            .iter()
-            .enumerate()
-            .filter(|(_, found)| found.public_key.is_none())
-            .find_map(|(index, found)| self.probe(viewer, &found.object).ok().map(|key| (index, key)));
-        if let Some((index, key)) = ours {
-            let object = found.swap_remove(index).object;
-            *found = vec![FoundKey { object, public_key: Some(key) }];
+        for index in 0..found.len() {
+            if found[index].public_key.is_some() {
+                continue;
+            }
+            if let Ok(key) = self.probe(viewer, &found[index].object) {
+                let object = found.swap_remove(index).object;
+                *found = vec![FoundKey { object, public_key: Some(key) }];
+                return;
+            }
         }
     }
 
     /// Lets the key sign, and returns the candidate that verifies the signature.
     fn probe(&self, viewer: TokenView<'_>, object: &Object) -> Result<Vec<u8>, Error> {
         let name = name_of(object, viewer.place)?;
-        let nobodys = || Error::NoPublicKey {
+        if !self.candidates.is_empty() {
+            let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
+                .map_err(|failure| Error::of_token(failure, self.remote, &viewer.place.token))?;
+            for candidate in self.candidates {
+                if candidate.verifies(PROBE, &signature) {
+                    return Ok(candidate.public_key.clone());
+                }
+            }
+        }
+        Err(Error::NoPublicKey {
             key: tokens::names(std::slice::from_ref(object)).concat(),
             token: viewer.place.token.to_string(),
-        };
-        if self.candidates.is_empty() {
-            return Err(nobodys());
-        }
-        let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
-            .map_err(|failure| Error::of_token(failure, self.remote, &viewer.place.token))?;
-        let owner = self.candidates.iter().find(|candidate| candidate.verifies(PROBE, &signature));
-        owner.map(|candidate| candidate.public_key.clone()).ok_or_else(nobodys)
+        })
     }
 }
 

@@ -242,15 +242,18 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let json = serde_json::to_vec(head)?;
     let secret = secret.map_or([].as_slice(), |secret| secret.expose().as_slice());
-    let too_long = || io::Error::from(io::ErrorKind::InvalidInput);
-    let length = |bytes: &[u8], limit: u32| {
-        u32::try_from(bytes.len()).ok().filter(|length| *length <= limit).ok_or_else(too_long)
-    };
     to.write_all(&length(&json, MAX_JSON)?.to_be_bytes())?;
     to.write_all(&length(secret, MAX_SECRET)?.to_be_bytes())?;
     to.write_all(&json)?;
     to.write_all(secret)?;
     to.flush()
+}
+
+fn length(bytes: &[u8], limit: u32) -> io::Result<u32> {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if length <= limit => Ok(length),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// Reads one frame; `None` if the other side has ended between two frames.

@@ -41,14 +41,9 @@ impl FromStr for WorkloadEndpoint {
     type Err = MalformedEndpoint;
 
     fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
-        let scheme = |scheme: &str| {
-            let found = text.get(..scheme.len())?;
-            // RFC 3986, 3.1: schemes have no case.
-            found.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
-        };
-        let place = if let Some(rest) = scheme("unix:") {
+        let place = if let Some(rest) = after_scheme(text, "unix:") {
             SocketAddress::Unix(socket_path(rest)?)
-        } else if let Some(rest) = scheme("tcp:") {
+        } else if let Some(rest) = after_scheme(text, "tcp:") {
             SocketAddress::Tcp(address(rest)?)
         } else if text.starts_with('/') && !text.contains(['?', '#']) {
             return Err(MalformedEndpoint::NoScheme { path: text.into() });
@@ -63,6 +58,12 @@ impl fmt::Display for WorkloadEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
+}
+
+/// Schemes are not case-sensitive (RFC 3986, 3.1).
+fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = text.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 fn socket_path(rest: &str) -> Result<PathBuf, MalformedEndpoint> {
