@@ -154,10 +154,10 @@ impl AccessKeys {
         let mark = Mark::of(&keys);
         let mut state = self.lock();
         let has_recovered = state.fault.clear();
-        let is_news = state.given.is_outdated_by(Some(mark), Mark::eq);
+        let has_changed = state.given.is_outdated_by(Some(mark), Mark::eq);
         drop(state);
         let access_key_id = &*keys.access_key_id;
-        if is_news {
+        if has_changed {
             info!(event = event::ACCESS_KEYS_REPLACED, session, access_key_id, "Using other access keys");
         } else if has_recovered {
             info!(
@@ -165,7 +165,7 @@ impl AccessKeys {
                 session, access_key_id, "The access keys can be read again"
             );
         }
-        if is_news { WatchOutcome::Changed } else { WatchOutcome::Unchanged }
+        if has_changed { WatchOutcome::Changed } else { WatchOutcome::Unchanged }
     }
 
     async fn read(&self) -> Result<Keys, AccessKeysError> {

@@ -80,7 +80,7 @@ impl Current {
     }
 
     /// Notes that a reply at local `now` showed AWS's clock to be `offset` ahead of the local one.
-    pub fn told_time(&self, offset: time::Duration, now: OffsetDateTime) {
+    pub fn note_aws_time(&self, offset: time::Duration, now: OffsetDateTime) {
         self.lock().aws_time.learn(offset, now);
     }
 
@@ -105,8 +105,8 @@ impl Current {
             Ok((loaded, _reading)) => (Some(self.take(loaded)), false),
             Err(error) => (self.keep(error, now, Reporter::Log).ok(), true),
         };
-        let is_news = self.lock().given.is_outdated_by(identity, |given, found| given.is_same(found));
-        match (is_news, is_fault) {
+        let has_changed = self.lock().given.is_outdated_by(identity, |given, found| given.is_same(found));
+        match (has_changed, is_fault) {
             (true, _) => WatchOutcome::Changed,
             (false, true) => WatchOutcome::Unusable,
             (false, false) => WatchOutcome::Unchanged,

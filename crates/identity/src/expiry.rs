@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_told_in_a_unit_that_people_use() {
+    fn what_is_left_is_reported_in_a_unit_that_people_use() {
         let left = |left| life_left(END, END - left);
 
         assert_eq!(left(Duration::days(30)), "30 days");

@@ -32,14 +32,14 @@ impl<T> LastAttempt<T> {
     /// Whether the session must be notified of `found`. If so, or before its first attempt, `found` becomes the last
     /// attempt, so that each change is reported once.
     pub fn is_outdated_by(&mut self, found: Option<T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
-        let is_news = match (&*self, &found) {
+        let has_changed = match (&*self, &found) {
             (Self::NotYet, _) | (_, None) => false,
             (Self::Nothing, Some(_)) => true,
             (Self::Something(given), Some(found)) => !is_same(given, found),
         };
-        if is_news || matches!(self, Self::NotYet) {
+        if has_changed || matches!(self, Self::NotYet) {
             *self = Self::of(found);
         }
-        is_news
+        has_changed
     }
 }

@@ -225,6 +225,11 @@ impl BlockingReader {
     }
 
     /// Waits for its turn and a thread, as long as other reads make progress.
+    ///
+    /// A long wait alone does not show that something hangs: a queue of slow but healthy reads takes long too. So after
+    /// each `patience` it checks two things. If the current read of this place has taken that long, it hangs. And if no
+    /// read of the bulkhead has begun since, all its threads are stuck, and waiting on would not help. A read that hangs
+    /// is noted in `state`, which wakes all others that wait for it.
     async fn turn(&self, patience: Duration) -> Result<(OwnedMutexGuard<()>, ThreadPermit), ReadFailure> {
         let mut state = self.state.subscribe();
         let mut turn = pin!(async {
@@ -332,7 +337,7 @@ mod tests {
         assert_eq!(other.read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
-    /// Each of those before takes a while, and all together longer than anybody's patience.
+    /// Each read before it takes a while, and together they exceed `PATIENCE`.
     #[tokio::test(start_paused = true)]
     async fn a_long_queue_is_no_place_that_hangs() {
         let place = BlockingReader::of(vec!["/tests/four".into()]);

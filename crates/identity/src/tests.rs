@@ -372,7 +372,7 @@ fn a_key_open_to_others_is_used_with_a_warning() {
 }
 
 #[test]
-fn an_expired_intermediate_is_told() {
+fn an_expired_intermediate_is_reported() {
     let (folder, root) = (Folder::new(), root());
     let mut request = anchord_emulator::AuthorityRequest::new("Old intermediate", KeyKind::P256);
     request.not_after = now() - Duration::HOUR;

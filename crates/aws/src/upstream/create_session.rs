@@ -189,7 +189,7 @@ impl RolesAnywhere {
         let (now, now_at_aws) = (self.caller.now().wall, self.caller.now_at_aws());
         let date = answer.header("date").and_then(clock::parse_http_date);
         if date.is_some_and(|date| (date - now_at_aws).abs() <= BELIEVED) {
-            self.options.identity.told_time(now_at_aws - now, now);
+            self.options.identity.note_aws_time(now_at_aws - now, now);
         }
     }
 

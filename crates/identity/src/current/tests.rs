@@ -1,4 +1,4 @@
-//! What is used and what is told while files are good, bad and good again.
+//! What is used and logged while files are good, bad and good again.
 
 use anchord_emulator::Authority;
 use anchord_emulator::KeyForm;
@@ -48,7 +48,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
+async fn a_fault_is_reported_once_whoever_finds_it_and_again_after_a_recovery() {
     let bench = Bench::new();
     let mut used = bench.load().await.unwrap();
     let told = bench.log.news();
@@ -95,7 +95,7 @@ async fn a_key_is_taken_anew_although_its_certificate_is_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_fault_is_told_too() {
+async fn another_fault_is_reported_too() {
     let bench = Bench::new();
     bench.load().await.unwrap();
     bench.log.news();
@@ -109,9 +109,9 @@ async fn another_fault_is_told_too() {
     assert!(told[0].contains("is empty") && told[1].contains("belongs to the private key"), "{told:?}");
 }
 
-/// The session tells of its failed attempt; that a file is bad in another way by now, nobody else would tell.
+/// The session reports its failed attempt. Only the watcher can report that a file is now bad in another way.
 #[tokio::test(start_paused = true)]
-async fn without_an_identity_the_attempts_error_is_not_told_twice() {
+async fn without_an_identity_the_attempts_error_is_not_reported_twice() {
     let bench = Bench::new();
     bench.folder.write("leaf.pem", "");
 
@@ -198,7 +198,7 @@ async fn an_identity_that_has_ended_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warning_about_files_that_are_used_is_told_when_it_comes_up() {
+async fn a_warning_about_files_that_are_used_is_reported_when_it_comes_up() {
     use std::os::unix::fs::PermissionsExt as _;
     let bench = Bench::new();
     bench.load().await.unwrap();
@@ -271,7 +271,7 @@ async fn a_certificate_that_works_outlives_a_shorter_one_that_never_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
+async fn a_refusal_of_the_new_certificate_is_reported_once_and_so_is_its_end() {
     let bench = Bench::new();
     let first = bench.load().await.unwrap();
     bench.current.accepted(&first);

@@ -62,7 +62,7 @@ fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
 }
 
 #[test]
-fn every_reason_against_a_leaf_is_told() {
+fn every_reason_against_a_leaf_is_reported() {
     let (folder, root) = (Folder::new(), root());
     let mut request = LeafRequest::new("robot-7", KeyKind::P256);
     request.digital_signature = false;
@@ -80,7 +80,7 @@ fn every_reason_against_a_leaf_is_told() {
 }
 
 #[test]
-fn an_issuer_that_may_not_sign_certificates_is_told() {
+fn an_issuer_that_may_not_sign_certificates_is_reported() {
     let inspection = below_an_issuer(|request| request.key_cert_sign = false);
 
     let refusals = refusals(&inspection);
@@ -139,7 +139,7 @@ fn an_intermediate_that_has_ended_is_a_reason_against_it() {
     assert_eq!(refusals.len(), 1);
 }
 
-/// Whoever makes certificates chooses their names.
+/// The maker of a certificate chooses its names.
 #[test]
 fn names_write_no_lines_of_their_own_and_are_taken_by_settings() {
     let (folder, root) = (Folder::new(), root());

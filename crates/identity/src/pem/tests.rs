@@ -44,7 +44,7 @@ fn padding_may_be_there_or_not() {
 }
 
 #[test]
-fn a_damaged_section_is_told_with_its_line_and_without_its_content() {
+fn a_damaged_section_is_reported_with_its_line_and_without_its_content() {
     let no_end = "1: a section has no END line";
     let not_base64 = "1: a section is not base64";
     let joined = "a BEGIN or END line shares its line with something else";

@@ -210,15 +210,15 @@ impl Inner {
         pin: Option<&Secret<Vec<u8>>>,
         careful: bool,
     ) -> (PinOutcome, Result<TokenResponse, CallFailure>) {
-        let mut unknown = PinOutcome::Untried;
+        let mut outcome = PinOutcome::Untried;
         for is_last in [false, true] {
             let process = match self.process() {
                 Ok(process) => process,
-                Err(error) => return (unknown, Err(CallFailure::Start(error))),
+                Err(error) => return (outcome, Err(CallFailure::Start(error))),
             };
-            let careful = careful || unknown == PinOutcome::Unknown;
+            let careful = careful || outcome == PinOutcome::Unknown;
             match process.ask(task, pin, careful, self.launcher.hanging()) {
-                Ok(reply) => return self.take(&process, reply, unknown),
+                Ok(reply) => return self.take(&process, reply, outcome),
                 Err(NoReply::Silent) => {
                     self.retire(&process);
                     process.end();
@@ -226,14 +226,15 @@ impl Inner {
                 }
                 Err(NoReply::Ended(how)) => {
                     self.retire(&process);
-                    unknown = PinOutcome::Unknown;
+                    // The token may have counted the PIN before the crash. So the next process gets it with `careful`.
+                    outcome = PinOutcome::Unknown;
                     if is_last || process.answered() == 0 {
-                        return (unknown, Err(CallFailure::Crashed(how)));
+                        return (outcome, Err(CallFailure::Crashed(how)));
                     }
                 }
             }
         }
-        (unknown, Err(CallFailure::Crashed("it ended twice".into())))
+        (outcome, Err(CallFailure::Crashed("it ended twice".into())))
     }
 
     fn take(

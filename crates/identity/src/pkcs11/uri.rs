@@ -359,7 +359,7 @@ pub enum UriError {
     /// An attribute without a value.
     #[error("{name} of the PKCS#11 URI has no value")]
     NoValue {
-        /// Its name, if that can be told.
+        /// Its name, if it is a known one.
         name: String,
     },
     /// A percent sign without two hexadecimal digits.

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_was_not_given_is_told_by_its_name() {
+    fn what_this_process_was_not_given_is_reported_by_its_name() {
         let mut source = Source::of_files("", "");
         source.certificate =
             Locator::Input(ProcessInput::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_that_systemd_has_not_passed_is_told_by_its_name() {
+    fn a_credential_that_systemd_has_not_passed_is_reported_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let mut source = Source::of_files("", "");
         source.certificate =

@@ -128,7 +128,7 @@ fn check(response: &Response<Incoming>) -> Result<(), AgentFault> {
 /// The status that ends a call (gRPC, "Status codes and their use in gRPC").
 fn final_word(headers: &HeaderMap) -> Option<AgentFault> {
     let status = headers.get("grpc-status")?;
-    /// `UNKNOWN`, for what is no number (gRPC over HTTP/2, "Status").
+    /// `UNKNOWN`, for a status that is not a number (gRPC over HTTP/2, "Status").
     const UNKNOWN: u16 = 2;
     let code = status.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
     let message = headers.get("grpc-message").map_or(&[][..], |message| message.as_bytes());

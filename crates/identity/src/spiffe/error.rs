@@ -94,7 +94,7 @@ pub enum AgentFault {
     /// An SVID without a mandatory field.
     #[error("gives the SVID `{id}` without its {missing}")]
     Incomplete {
-        /// Whose.
+        /// The ID of the SVID.
         id: String,
         /// What it lacks.
         missing: &'static str,

@@ -218,7 +218,7 @@ proptest! {
     ) {
         let mut der = pkcs8_of(fixture(name));
         for (at, byte) in changes {
-            // The parameters are in the first bytes; what comes after is noise to whoever reads it.
+            // The parameters are in the first bytes; what comes after is random bytes.
             let at = at.index(der.len().min(130));
             der[at] = byte;
         }

@@ -199,6 +199,7 @@ impl OpenSession {
         let has_own_pin = token.protected_authentication_path();
         let pin = if has_own_pin { None } else { Some(login.pin.ok_or(ModuleFault::PinNeeded)?) };
         may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
+        // Until the token answers, and if it answers with an unclear error.
         login.outcome = PinOutcome::Unknown;
         let tried = match pin {
             None => self.session.login(user, None),

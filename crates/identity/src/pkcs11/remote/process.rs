@@ -131,6 +131,11 @@ pub(super) struct Process {
     next: AtomicU64,
 }
 
+/// The requests without a reply, and the end of the process.
+///
+/// A request and the end of the process race. [`Process::ask`] therefore checks `end` and registers its sender under one
+/// lock, and [`read`] sets `end` and drops all senders under the same lock. So each request either sees the end when it
+/// registers, or its sender is dropped later and wakes it: no request waits out its time for a process that is gone.
 #[derive(Default)]
 struct PendingReplies {
     expected: HashMap<u64, mpsc::SyncSender<HostReply>>,
@@ -257,7 +262,7 @@ fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingRep
 }
 
 /// Kills the process and everything the module has started: it is in the group that
-/// [`run`] made. The number is still the group's own, for nobody has waited for the process yet.
+/// [`run`] made. The group's number is still valid, because nothing has waited for the process yet.
 fn reap(mut child: Child) -> String {
     let group = Pid::from_child(&child);
     let _ = rustix::process::kill_process_group(group, Signal::KILL);

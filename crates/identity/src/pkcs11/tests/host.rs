@@ -76,7 +76,7 @@ fn a_probe_tells_keys_of_every_kind_from_each_other() {
 }
 
 #[test]
-fn a_key_whose_public_half_nobody_knows_is_told() {
+fn a_key_whose_public_half_nobody_knows_is_reported() {
     let pair = Pair::new(EmulatorKind::Rsa2048);
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
 
@@ -228,7 +228,7 @@ fn a_process_that_was_well_and_crashes_is_replaced_without_an_error() {
 }
 
 #[test]
-fn a_process_that_crashes_at_once_is_told_and_tried_again_only_when_asked() {
+fn a_process_that_crashes_at_once_is_reported_and_tried_again_only_when_asked() {
     let bench = Bench::new(vec![contents("1")]);
     lock(&bench.module).crashes = 2;
 
@@ -273,7 +273,7 @@ fn a_token_that_has_changed_its_slot_is_found_again() {
 }
 
 #[test]
-fn faults_of_a_module_are_told_with_class_and_hint() {
+fn faults_of_a_module_are_reported_with_class_and_hint() {
     let pair = Pair::new(EmulatorKind::P256);
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
     for (fault, said, class) in [
@@ -314,7 +314,7 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
 }
 
 #[test]
-fn a_module_that_is_missing_or_no_file_is_told_before_anything_is_started() {
+fn a_module_that_is_missing_or_no_file_is_reported_before_anything_is_started() {
     let bench = Bench::new(vec![]);
     let missing = TokenQuery { module: Some(bench.folder.path("none.so")), ..bench.options("pkcs11:") };
     let folder = TokenQuery { module: Some(bench.folder.0.path().into()), ..bench.options("pkcs11:") };

@@ -116,7 +116,7 @@ fn the_examples_of_the_standard_are_understood() {
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do() {
+fn mistakes_are_reported_with_what_to_do() {
     for (text, said) in [
         ("/etc/key.pem", "begins with `pkcs11:`"),
         ("pkcs11:token", "token of the PKCS#11 URI has no value"),

@@ -141,7 +141,7 @@ fn a_wrong_authorization_value_is_tried_once() {
     assert_eq!(first.class(), Class::Misconfigured);
     assert!(first.hint().unwrap().contains("passphrase"));
     assert_eq!(fake.state().wrong, 1);
-    // A corrected one is tried at once.
+    // A corrected one is tried immediately.
     opened(&fake, &PERSISTENT).sign(b"message").unwrap();
 }
 
@@ -372,7 +372,7 @@ fn signers_on_one_tpm_take_turns() {
         }
     });
 
-    // A fourth object at once would have been refused.
+    // A fourth object would have been refused.
     assert_eq!(fake.loaded(), 0);
     assert_eq!(fake.count(FLUSH), 2 * 9);
 }
@@ -489,7 +489,7 @@ fn neither_debug_output_nor_errors_show_the_value() {
     assert!(!text.contains(std::str::from_utf8(AUTH).unwrap()), "{text}");
 }
 
-/// Answers what it was told to, in order, and then breaks off.
+/// Sends the given answers in order, and then closes the connection.
 struct Scripted(Vec<Vec<u8>>);
 
 impl TpmTransport for Scripted {

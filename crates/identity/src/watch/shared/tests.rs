@@ -156,7 +156,7 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
     folder.write("leaf.pem", "");
     assert!(hears(&second).await);
 
-    // While another's survey may just have added it, nobody takes it off the queue.
+    // While another survey may just have added it, it is not removed from the queue.
     let queue = third.begin().unwrap();
     let number = inotify::watch(&queue, folder.0.path()).unwrap();
     drop(second);
