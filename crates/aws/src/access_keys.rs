@@ -30,10 +30,10 @@ use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
-use anchord_identity::Found;
-use anchord_identity::Given;
+use anchord_identity::LastAttempt;
 use anchord_identity::Origin;
-use anchord_identity::Watched;
+use anchord_identity::WatchOutcome;
+use anchord_identity::WatchSubject;
 use anchord_identity::reading;
 use anchord_identity::reading::PATIENCE;
 
@@ -46,7 +46,7 @@ const MAX_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub struct AccessKeys {
     place: Place,
-    reading: Arc<reading::Place>,
+    reading: Arc<reading::BlockingReader>,
     state: Arc<Mutex<State>>,
 }
 
@@ -54,7 +54,7 @@ pub struct AccessKeys {
 struct State {
     warning: Reported,
     fault: Reported,
-    given: Given<Mark>,
+    given: LastAttempt<Mark>,
 }
 
 /// Tells keys from others.
@@ -126,7 +126,7 @@ impl AccessKeys {
             Place::File(path) => vec![path.clone()],
             Place::Given { .. } | Place::Absent { .. } => Vec::new(),
         };
-        Self { place, reading: reading::Place::of(files), state: Arc::default() }
+        Self { place, reading: reading::BlockingReader::of(files), state: Arc::default() }
     }
 
     /// The keys as they are now. That others may read their file is told once.
@@ -138,27 +138,27 @@ impl AccessKeys {
             // The caller reports it.
             Err(error) => _ = state.fault.is_new(ErrorChain(error).to_string()),
         }
-        state.given = Given::of(result.as_ref().ok().map(Mark::of));
+        state.given = LastAttempt::of(result.as_ref().ok().map(Mark::of));
         drop(state);
         result
     }
 
     /// Reads them for whoever does not sign but watches; all there is to tell is told here.
-    async fn look(&self, session: &str) -> Found {
+    async fn look(&self, session: &str) -> WatchOutcome {
         let keys = match self.read().await {
             Ok(keys) => keys,
             Err(error) => {
                 self.tell_fault(session, &error);
-                return Found::Fault;
+                return WatchOutcome::Unusable;
             }
         };
         let mark = Mark::of(&keys);
         let mut state = self.lock();
         let has_recovered = state.fault.clear();
-        let is_news = state.given.is_outdated_by(Some(mark), Mark::eq);
+        let has_changed = state.given.is_outdated_by(Some(mark), Mark::eq);
         drop(state);
         let access_key_id = &*keys.access_key_id;
-        if is_news {
+        if has_changed {
             info!(event = event::ACCESS_KEYS_REPLACED, session, access_key_id, "Using other access keys");
         } else if has_recovered {
             info!(
@@ -166,7 +166,7 @@ impl AccessKeys {
                 session, access_key_id, "The access keys can be read again"
             );
         }
-        if is_news { Found::News } else { Found::Known }
+        if has_changed { WatchOutcome::Changed } else { WatchOutcome::Unchanged }
     }
 
     async fn read(&self) -> Result<Keys, AccessKeysError> {
@@ -268,7 +268,7 @@ impl WatchedKeys {
     }
 }
 
-impl Watched for WatchedKeys {
+impl WatchSubject for WatchedKeys {
     fn session(&self) -> &str {
         &self.session
     }
@@ -281,11 +281,11 @@ impl Watched for WatchedKeys {
         self.keys.path().map(Path::to_owned).into_iter().collect()
     }
 
-    fn place(&self) -> &Arc<reading::Place> {
+    fn reader(&self) -> &Arc<reading::BlockingReader> {
         &self.keys.reading
     }
 
-    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>> {
         Box::pin(self.keys.look(&self.session))
     }
 }

@@ -24,8 +24,8 @@ use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
 use anchord_core::digest::sha256;
 use anchord_identity as identity;
+use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
-use anchord_identity::Selection;
 use anchord_identity::spiffe::Choice;
 
 /// An option of a session and the digest of its value.
@@ -191,7 +191,7 @@ impl Facts {
             pkcs11_module,
             tpm,
         } = source;
-        let leaf = source.handed_leaf();
+        let leaf = source.input_leaf();
         if leaf.is_none() || !self.is_callers {
             self.add_place("certificate", certificate);
         }
@@ -205,7 +205,7 @@ impl Facts {
         if let Some(place) = intermediates {
             self.add_place("intermediates", place);
         }
-        let Selection { fingerprints, subject, issuer, serial } = selection;
+        let LeafSelection { fingerprints, subject, issuer, serial } = selection;
         if !fingerprints.is_empty() {
             let mut pins: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
             pins.sort_unstable();
@@ -221,7 +221,7 @@ impl Facts {
     fn add_place(&mut self, option: &'static str, place: &Locator) {
         match place {
             Locator::File(path) => self.add_path(option, Some(path)),
-            Locator::Handed(handed) => self.add(option, handed.spelled()),
+            Locator::Input(handed) => self.add(option, handed.spelled()),
             // Shown without its PIN.
             Locator::Token(uri) => self.add(option, uri),
             Locator::Tpm(handle) => self.add(option, format!("tpm:{handle:#010x}")),

@@ -20,12 +20,12 @@ use super::values::Fault;
 use super::values::echo;
 use anchord_core::failure::Classify as _;
 use anchord_core::secret::Secret;
-use anchord_identity::Attributes;
 use anchord_identity::Fingerprint;
-use anchord_identity::Handed;
+use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
+use anchord_identity::NameAttributes;
 use anchord_identity::Passphrase;
-use anchord_identity::Selection;
+use anchord_identity::ProcessInput;
 use anchord_identity::Serial;
 use anchord_identity::Source;
 use anchord_identity::pkcs11;
@@ -125,7 +125,7 @@ impl Check<'_> {
         let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
         if text.starts_with("env:") || text.starts_with("credential:") {
             let environment = self.layers.environment;
-            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Handed));
+            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Input));
         }
         self.file(key, layer)
     }
@@ -255,13 +255,13 @@ impl Check<'_> {
         Some(pins)
     }
 
-    fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<Selection> {
+    fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<LeafSelection> {
         let scope = Some(layer);
         let fingerprints = self.pins(layer);
-        let subject = self.one("session.certificate_subject", scope, parsed::<Attributes>);
-        let issuer = self.one("session.certificate_issuer", scope, parsed::<Attributes>);
+        let subject = self.one("session.certificate_subject", scope, parsed::<NameAttributes>);
+        let issuer = self.one("session.certificate_issuer", scope, parsed::<NameAttributes>);
         let serial = self.one("session.certificate_serial", scope, parsed::<Serial>);
-        Some(Selection {
+        Some(LeafSelection {
             fingerprints: fingerprints?,
             subject: subject.optional()?,
             issuer: issuer.optional()?,
@@ -294,23 +294,23 @@ pub(super) fn no_credential(name: &str) -> (String, String) {
 }
 
 /// `env:VARIABLE` or `credential:NAME`.
-fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
+fn handed(text: &str, environment: &Environment) -> Result<ProcessInput, Fault> {
     if let Some(name) = text.strip_prefix("credential:") {
         return Ok(match credential_path(name, environment)? {
-            Some(path) => Handed::file(text, path),
+            Some(path) => ProcessInput::file(text, path),
             None => {
                 let (why, hint) = no_credential(name);
-                Handed::nothing(text, why, hint)
+                ProcessInput::nothing(text, why, hint)
             }
         });
     }
     let name = text.strip_prefix("env:").unwrap_or_default();
     is_variable(name)?;
     Ok(match environment.get(name) {
-        Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
+        Some(value) => ProcessInput::content(text, Secret::new(value.as_bytes().to_vec())),
         None => {
             let (why, hint) = no_variable(name, environment, "it");
-            Handed::nothing(text, why, hint)
+            ProcessInput::nothing(text, why, hint)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! Private keys that can sign, and the one seam every key source stands behind.
+//! Private keys that can sign, and the trait of every key source.
 
 mod cache;
 mod ec;
@@ -37,26 +37,26 @@ pub enum Algorithm {
     MlDsa,
 }
 
-/// A private key that signs without being seen.
+/// A private key that signs and is never shown.
 ///
 /// Signing may block (a token, a TPM): call it where blocking is allowed.
 pub trait SigningKey: Send + Sync + fmt::Debug {
     /// How the key signs.
     fn algorithm(&self) -> Algorithm;
 
-    /// The content of the `subjectPublicKey` that a certificate for this key carries.
+    /// The content of `subjectPublicKey` in a certificate for this key.
     fn public_key(&self) -> &[u8];
 
-    /// Signs `message` (hashing is the key's work) in the form Roles Anywhere expects.
+    /// Hashes and signs `message`, in the form that Roles Anywhere expects.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure>;
 
-    /// The same with `hash`, for others than Roles Anywhere; `None` where the key knows SHA-256 alone.
+    /// The same with `hash`, for other uses than Roles Anywhere; `None` if the key supports SHA-256 only.
     fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
         (hash == Hash::Sha256).then(|| self.sign(message))
     }
 }
 
-/// What a message is hashed with before it is signed.
+/// The hash of a message before it is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
     /// SHA-256.
@@ -73,12 +73,12 @@ pub enum Hash {
 pub struct SignFailure(Failure);
 
 impl SignFailure {
-    /// For what a token, a TPM or an agent said.
+    /// Wraps the error of a token, TPM or agent.
     pub fn new(why: &dyn Classify) -> Self {
         Self(Failure::new(why))
     }
 
-    /// For a key in memory, which can always sign.
+    /// The error of a key in memory, which should always sign.
     fn unexpected() -> Self {
         Self(Failure::of(Reason::Bug, "the private key did not sign", None))
     }
@@ -97,13 +97,13 @@ impl Classify for SignFailure {
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// PEM that does not give one.
+    /// A PEM file without a readable key.
     #[error(transparent)]
     Pem(#[from] pem::Error),
-    /// There is nothing to decrypt it with.
+    /// The passphrase is missing or cannot be read.
     #[error(transparent)]
     Passphrase(#[from] passphrase::Error),
-    /// A key of a kind that cannot be used.
+    /// A key that cannot be used.
     #[error("the private key in {origin} {what}")]
     Unusable {
         /// Where.
@@ -133,7 +133,7 @@ impl Classify for Error {
     }
 }
 
-/// The first private key of a PEM file, one that needs no passphrase before one that does.
+/// The first private key of a PEM file, an unencrypted one before an encrypted one.
 pub(super) fn from_pem(
     file: &FileContent,
     passphrase: Option<&Passphrase>,
@@ -164,7 +164,7 @@ fn from_encrypted_pkcs8(
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     let refuse = |fault: encrypted::DecryptionFault| unusable(origin, fault.to_string(), fault.hint());
-    // A file that cannot be decrypted at all says so whether there is a passphrase or not.
+    // An unsupported scheme is an error with and without a passphrase.
     let encrypted = Encrypted::parse(der).map_err(refuse)?;
     let passphrase = passphrase.ok_or(encrypted::DecryptionFault::NoPassphrase).map_err(refuse)?.read()?;
     cache::cached(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {

@@ -181,10 +181,7 @@ fn five_intermediates_are_sent_and_six_are_refused() {
         assert_eq!(load(depth).unwrap().identity.intermediates().len(), depth);
     }
     let text = refusal(&folder, load(6));
-    assert!(
-        text.starts_with("`leaf.pem` leads through 6 intermediates; Roles Anywhere takes at most 5"),
-        "{text}"
-    );
+    assert!(text.starts_with("`leaf.pem` needs 6 intermediates; Roles Anywhere accepts at most 5"), "{text}");
 }
 
 #[test]
@@ -375,7 +372,7 @@ fn a_key_open_to_others_is_used_with_a_warning() {
 }
 
 #[test]
-fn an_expired_intermediate_is_told() {
+fn an_expired_intermediate_is_reported() {
     let (folder, root) = (Folder::new(), root());
     let mut request = anchord_emulator::AuthorityRequest::new("Old intermediate", KeyKind::P256);
     request.not_after = now() - Duration::HOUR;
@@ -399,7 +396,7 @@ fn a_leaf_that_is_not_pinned_is_refused_with_its_fingerprint() {
     let (folder, root) = (Folder::new(), root());
     let [pinned, other] = [(); 2].map(|()| leaf_of(&root, KeyKind::P256));
     let fingerprints = vec![Fingerprint::of(pinned.certificate_der())];
-    let selection = Selection { fingerprints, ..Selection::default() };
+    let selection = LeafSelection { fingerprints, ..LeafSelection::default() };
     let source = Source { selection, ..folder.source() };
 
     folder.install(&pinned);
@@ -425,7 +422,7 @@ fn of_several_leaves_of_a_key_the_one_that_is_selected_is_used() {
     folder.write("leaf.pem", [leaf.certificate_pem(), later.certificate_pem()].concat());
     folder.write("key.pem", key(&leaf));
     let select = |subject: &str| {
-        let selection = Selection { subject: Some(subject.parse().unwrap()), ..Selection::default() };
+        let selection = LeafSelection { subject: Some(subject.parse().unwrap()), ..LeafSelection::default() };
         Source { selection, ..folder.source() }.load(now())
     };
 
@@ -433,7 +430,7 @@ fn of_several_leaves_of_a_key_the_one_that_is_selected_is_used() {
     assert_eq!(select("CN=robot-7").unwrap().identity.leaf(), leaf.certificate_der());
     assert_eq!(
         refusal(&folder, select("CN=robot-9")),
-        "no certificate of the private key in `leaf.pem` has the subject, issuer or serial number that is asked for; \
+        "no certificate of the private key in `leaf.pem` has the selected subject, issuer or serial number; \
          hint: compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
     );
 }

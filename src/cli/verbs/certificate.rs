@@ -16,11 +16,11 @@ use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_identity::CertificateRole;
+use anchord_identity::InspectedCertificate;
 use anchord_identity::Inspection;
 use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
-use anchord_identity::Role;
-use anchord_identity::Seen;
 use anchord_identity::Source;
 use anchord_identity::days_left;
 use anchord_identity::life_left;
@@ -199,7 +199,11 @@ fn warnings(inspection: &Inspection, now: OffsetDateTime) -> Vec<String> {
     warnings
 }
 
-fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std::fmt::Result {
+fn write_certificate(
+    text: &mut String,
+    seen: &InspectedCertificate,
+    now: OffsetDateTime,
+) -> std::fmt::Result {
     writeln!(text, "  {:13} {}", seen.role.to_string(), seen.subject)?;
     writeln!(text, "    from        {}", seen.origin)?;
     writeln!(text, "    issuer      {}", seen.issuer)?;
@@ -220,7 +224,7 @@ fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std
     Ok(())
 }
 
-fn life(seen: &Seen, now: OffsetDateTime) -> String {
+fn life(seen: &InspectedCertificate, now: OffsetDateTime) -> String {
     if now < seen.not_before {
         return "not yet".into();
     }
@@ -238,12 +242,12 @@ fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::
     }
 }
 
-fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
+fn certificate_json(seen: &InspectedCertificate, now: OffsetDateTime) -> Value {
     json!({
         "role": match seen.role {
-            Role::Leaf => "leaf",
-            Role::Intermediate => "intermediate",
-            Role::NotSent => "not-sent",
+            CertificateRole::Leaf => "leaf",
+            CertificateRole::Intermediate => "intermediate",
+            CertificateRole::NotSent => "not-sent",
         },
         "origin": seen.origin,
         "subject": seen.subject,

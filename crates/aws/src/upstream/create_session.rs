@@ -163,11 +163,11 @@ impl RolesAnywhere {
         let Some(previous) = previous else { return Err(self.settled(&identity, doubt, refusal)) };
         match self.ask(&previous).await {
             Ok(credentials) if is_mute => {
-                current.signed_instead(&previous, &Failure::new(&refusal));
+                current.report_sign_failure(&previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
             Ok(credentials) => {
-                current.passed_over(&identity, &previous, &Failure::new(&refusal));
+                current.report_refusal(&identity, &previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
             // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
@@ -196,7 +196,7 @@ impl RolesAnywhere {
         let (now, now_at_aws) = (self.caller.now().wall, self.caller.now_at_aws());
         let date = answer.header("date").and_then(clock::parse_http_date);
         if date.is_some_and(|date| (date - now_at_aws).abs() <= BELIEVED) {
-            self.identity.told_time(now_at_aws - now, now);
+            self.identity.note_aws_time(now_at_aws - now, now);
         }
     }
 

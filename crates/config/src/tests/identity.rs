@@ -2,9 +2,9 @@
 
 use super::*;
 use anchord_core::secret::Secret;
-use anchord_identity::Handed;
 use anchord_identity::Locator;
 use anchord_identity::Passphrase;
+use anchord_identity::ProcessInput;
 use anchord_identity::spiffe::Agent;
 use anchord_identity::spiffe::Choice;
 
@@ -99,11 +99,12 @@ fn certificate_key_and_intermediates_may_be_in_a_variable_or_a_credential() {
     let handed =
         source(&[("CREDENTIALS_DIRECTORY", "/creds"), ("KEY", "canary-key"), ("CHAIN", "canary-chain")]);
 
-    let file = Handed::file("credential:leaf", "/creds/leaf".into());
-    let content = |spelled: &str, text: &str| Handed::content(spelled, Secret::new(text.as_bytes().to_vec()));
-    assert_eq!(handed.certificate, Locator::Handed(file));
-    assert_eq!(handed.private_key, Some(Locator::Handed(content("env:KEY", "canary-key"))));
-    assert_eq!(handed.intermediates, Some(Locator::Handed(content("env:CHAIN", "canary-chain"))));
+    let file = ProcessInput::file("credential:leaf", "/creds/leaf".into());
+    let content =
+        |spelled: &str, text: &str| ProcessInput::content(spelled, Secret::new(text.as_bytes().to_vec()));
+    assert_eq!(handed.certificate, Locator::Input(file));
+    assert_eq!(handed.private_key, Some(Locator::Input(content("env:KEY", "canary-key"))));
+    assert_eq!(handed.intermediates, Some(Locator::Input(content("env:CHAIN", "canary-chain"))));
     assert!(!format!("{handed:?}").contains("canary"), "{handed:?}");
     // A client without them means the same session.
     assert_eq!(source(&[]).facts(), handed.facts());
@@ -195,7 +196,7 @@ fn tokens_and_handles_are_known_by_their_schemes_and_shown_without_a_pin() {
     }
     let refused = refusal(&with_key("pkcs11:token=%zz?pin-value=s3cret"));
     assert!(refused.contains("`private_key` in [session.a]") && !refused.contains("s3cret"), "{refused}");
-    assert!(refusal(&with_key("tpm:0x1")).contains("`0x1` is no persistent handle"));
+    assert!(refusal(&with_key("tpm:0x1")).contains("`0x1` is not a persistent handle"));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn an_expired_certificate_of_an_issuer_is_not_sent_beside_a_good_one() {
 }
 
 #[test]
-fn a_certificate_that_is_not_sent_is_told_with_its_own_file_and_the_reason() {
+fn a_certificate_that_is_not_sent_is_reported_with_its_own_file_and_the_reason() {
     let root = root();
     let (issuing, stray) = (below(&root, "Issuing"), below(&root, "Stray"));
     let mut request = AuthorityRequest::new("Old", KeyKind::P256);

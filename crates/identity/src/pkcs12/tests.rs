@@ -113,7 +113,7 @@ fn without_a_password_or_with_a_wrong_one_it_is_said_what_to_set() {
         assert_eq!(
             refusal(open_with(name, Some(&secret("battery staple")))),
             "the PKCS#12 file `leaf.p12` is not opened by this passphrase; \
-             hint: correct what `passphrase` names; `openssl pkcs12 -in … -noout` tries a password out",
+             hint: correct what `passphrase` names; `openssl pkcs12 -in … -noout` tests a password",
             "{name}"
         );
         assert_eq!(
@@ -199,7 +199,7 @@ fn pkcs12_is_known_by_its_first_bytes() {
 
 #[test]
 fn open_lengths_do_not_lead_astray() {
-    // Without an end, with one too many, and deeper than anybody needs.
+    // Without an end, with one too many, and deeper than needed.
     assert_eq!(Element::first(b"\x30\x80\x04\x01a"), None);
     assert_eq!(Element::first(b"\x30\x80\x00\x00\x00\x00").unwrap().1, b"\x00\x00");
     assert_eq!(Element::first(&[0x30, 0x80].repeat(100_000)), None);

@@ -1,4 +1,4 @@
-//! What can go wrong between here and a TPM's signature.
+//! Errors of TPMs and of keys in them.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use anchord_core::failure::Reason;
 /// Why a key in a TPM cannot be used, or did not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another build could.
+    /// This build has no TPM support.
     #[error("this build of anchord cannot use TPMs")]
     NotBuilt,
     /// The TPM cannot be reached.
@@ -22,55 +22,55 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file of another kind stands where a TPM is expected.
-    #[error("the TPM `{device}` is no character device")]
+    /// The path is not a character device.
+    #[error("the TPM `{device}` is not a character device")]
     NotADevice {
         /// The TPM.
         device: Device,
     },
-    /// The connection broke in the middle.
-    #[error("the TPM `{device}` broke off")]
+    /// The connection failed.
+    #[error("the connection to the TPM `{device}` broke")]
     BrokeOff {
         /// The TPM.
         device: Device,
         /// The system's reason.
         source: io::Error,
     },
-    /// It takes too long, or others take its time.
+    /// The TPM is too slow, or busy with other programs.
     #[error("the TPM `{device}` did not answer within {} s", patience.as_secs())]
     Silent {
         /// The TPM.
         device: Device,
-        /// How long it was waited for.
+        /// How long anchord waited.
         patience: Duration,
     },
-    /// What answers does not speak the TPM's protocol.
-    #[error("what `{device}` answers to {command} is no response of a TPM 2.0")]
+    /// The response does not follow the TPM's protocol.
+    #[error("the answer of `{device}` to {command} is not a response of a TPM 2.0")]
     Garbled {
         /// The TPM.
         device: Device,
         /// The command's name.
         command: &'static str,
     },
-    /// Another generation.
+    /// The TPM is too old.
     #[error("the TPM `{device}` is a TPM 1.2")]
     TooOld {
         /// The TPM.
         device: Device,
     },
-    /// Nobody has sent `TPM2_Startup`.
+    /// `TPM2_Startup` was not sent.
     #[error("the TPM `{device}` has not been started")]
     NotStarted {
         /// The TPM.
         device: Device,
     },
-    /// Other programs' keys and sessions fill it.
+    /// Keys and sessions of other programs fill it.
     #[error("the TPM `{device}` has no slot left for another key")]
     Full {
         /// The TPM.
         device: Device,
     },
-    /// It takes no authorization value for now.
+    /// It accepts no authorization values for now.
     #[error("the TPM `{device}` is in lockout after too many wrong authorization values")]
     Lockout {
         /// The TPM.
@@ -86,7 +86,7 @@ pub enum Error {
         /// The response code.
         code: u32,
     },
-    /// Nothing is at the handle.
+    /// The handle has no key.
     #[error("the TPM `{device}` holds nothing at {handle:#010x}")]
     NoSuchHandle {
         /// The TPM.
@@ -94,7 +94,7 @@ pub enum Error {
         /// The handle.
         handle: u32,
     },
-    /// Something else is at the handle since the key was opened.
+    /// The handle has another key than before.
     #[error("the TPM `{device}` holds another key at {handle:#010x} than before")]
     Replaced {
         /// The TPM.
@@ -121,20 +121,22 @@ pub enum Error {
         counted: bool,
     },
     /// The parent or its hierarchy has an authorization value.
-    #[error("the parent {parent:#010x} of the key wants an authorization value, which is not supported")]
+    #[error("the parent {parent:#010x} of the key needs an authorization value, which is not supported")]
     ParentLocked {
         /// The parent that the file names.
         parent: u32,
         /// Whether the attempt counted towards the TPM's lockout.
         counted: bool,
     },
-    /// It was refused before, and another attempt could only lead into the lockout.
-    #[error("the TPM `{device}` has refused this authorization value before and is not asked again")]
+    /// It was refused before, and another attempt could only cause the lockout.
+    #[error(
+        "the TPM `{device}` has refused this authorization value before, so anchord does not try it again"
+    )]
     RefusedBefore {
         /// The TPM.
         device: Device,
     },
-    /// The TPM has counted a wrong value since this one was sent and no answer came: it may have been this one.
+    /// No answer came to this value, and the TPM has counted a wrong value since, which may be this one.
     #[error(
         "the TPM `{device}` may have refused {}: its answer was lost, and it has counted a wrong value since",
         whose(*parent)
@@ -142,7 +144,7 @@ pub enum Error {
     Lost {
         /// The TPM.
         device: Device,
-        /// The parent that it was sent for, if it was for one.
+        /// The parent, if it was sent for a parent.
         parent: Option<u32>,
     },
     /// The empty authorization value is wrong.
@@ -153,7 +155,7 @@ pub enum Error {
         /// Whether the attempt counted towards the TPM's lockout.
         counted: bool,
     },
-    /// Longer than any.
+    /// It is longer than any that a TPM accepts.
     #[error("the authorization value has {length} bytes; a TPM takes at most {limit}")]
     AuthTooLong {
         /// How many bytes it has.
@@ -178,7 +180,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// The thread that talks to the TPM did not start, or panicked.
-    #[error("talking to the TPM `{device}` failed inside of anchord")]
+    #[error("anchord failed to talk to the TPM `{device}` (a bug)")]
     Broken {
         /// The TPM.
         device: Device,
@@ -222,7 +224,7 @@ impl Classify for Error {
             Self::NotADevice { .. } => "name the TPM's resource manager, `device:/dev/tpmrm0`",
             Self::BrokeOff { .. } | Self::Broken { .. } => return None,
             Self::Silent { .. } => {
-                "see who else uses it; a slow TPM is quicker with the key at a persistent handle (`tpm2_evictcontrol`)"
+                "check which programs use it; a slow TPM is faster with the key at a persistent handle (`tpm2_evictcontrol`)"
             }
             Self::Garbled { .. } => {
                 "name a TPM's device or an emulator's data socket, not its control socket"
@@ -232,7 +234,7 @@ impl Classify for Error {
                 "`tpm2_startup -c` starts it; an emulator does with `--flags startup-clear`"
             }
             Self::Full { .. } => {
-                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what others left in it"
+                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what other programs left in it"
             }
             Self::Lockout { .. } => {
                 "wait until it ends by itself, or `tpm2_dictionarylockout --clear-lockout`; then see which program sends wrong values"
@@ -276,7 +278,7 @@ fn unreachable_hint(device: &Device, source: &io::Error) -> String {
         (Device::Character(_), io::ErrorKind::ResourceBusy) => {
             "another program holds it; /dev/tpmrm0 can be shared".into()
         }
-        (Device::Character(_), _) => "see what the kernel says of it: `journalctl -k -g tpm`".into(),
+        (Device::Character(_), _) => "check the kernel's log: `journalctl -k -g tpm`".into(),
         _ => "start the emulator, or correct `tpm`".into(),
     }
 }

@@ -238,9 +238,9 @@ mod tests {
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
     use anchord_core::secret::Secret;
-    use anchord_identity::Glance;
-    use anchord_identity::Handed;
     use anchord_identity::Locator;
+    use anchord_identity::ProcessInput;
+    use anchord_identity::SourceStamp;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "\
@@ -350,7 +350,7 @@ mod tests {
             let mut settings = settings(folder.path(), SESSION, &[]);
             let config::Source::RolesAnywhere(source) = &mut settings.sessions[0].source else { panic!() };
             let content = Secret::new(content.as_bytes().to_vec());
-            source.identity.certificate = Locator::Handed(Handed::content("/dev/fd/63", content));
+            source.identity.certificate = Locator::Input(ProcessInput::content("/dev/fd/63", content));
             let facts = facts(&settings, &settings.sessions[0], "host");
             String::from_utf8(facts).unwrap().replace(folder.path().to_str().unwrap(), "/there")
         };
@@ -392,7 +392,7 @@ mod tests {
         };
         let ends_at = clock.now() + time::Duration::HOUR;
         let made = Credentials::new(keys, clock.moment(), ends_at, None).unwrap();
-        Entry::made(&made, &Glance::default(), clock)
+        Entry::made(&made, &SourceStamp::default(), clock)
     }
 
     /// By its own clock, and after its own boot, the other host takes for dead what lives.

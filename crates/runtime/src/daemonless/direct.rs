@@ -24,8 +24,8 @@ use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_identity as identity;
-use anchord_identity::Glance;
 use anchord_identity::Passphrase;
+use anchord_identity::SourceStamp;
 use anchord_session as session;
 use anchord_session::Freshness;
 
@@ -54,7 +54,7 @@ pub(super) async fn obtain(
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let clock = &seams.clock;
     if let Some(credentials) = fresh(&held, clock)
-        && held.is_of(&glance(session).await)
+        && held.is_of(&stamp(session).await)
     {
         return Ok(Some(credentials));
     }
@@ -88,7 +88,7 @@ pub(super) async fn renew(
     };
     let _lock = cache.lock().await?;
     let held = cache.read();
-    let seen = glance(session).await;
+    let seen = stamp(session).await;
     let now = clock.moment();
     // A keeper comes earlier than the cache's rule has it by what its jitter is, and must not get its own back.
     let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
@@ -157,10 +157,10 @@ async fn identity(session: &Session) -> Result<Option<String>, Failure> {
 }
 
 /// What the identity's files tell at once; nothing where a session has none.
-async fn glance(session: &Session) -> Glance {
+async fn stamp(session: &Session) -> SourceStamp {
     match session.identity() {
-        Some(identity) => identity.glance().await,
-        None => Glance::default(),
+        Some(identity) => identity.stamp().await,
+        None => SourceStamp::default(),
     }
 }
 
@@ -183,7 +183,7 @@ async fn renewed(
     let held = cache.read();
     // Before anything is loaded: files that are replaced meanwhile cost a call more, and are never taken for those that
     // were used. And behind the lock: whoever held it may have seen newer ones.
-    let seen = glance(session).await;
+    let seen = stamp(session).await;
     let (clock, now) = (&seams.clock, seams.clock.moment());
     if let Some(credentials) = fresh(&held, clock).filter(|_| held.is_of(&seen)) {
         return Ok(credentials);
@@ -207,7 +207,7 @@ async fn renewed(
 }
 
 /// Keeps `fresh`, or what is held where that lives longer, and gives what is kept.
-fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Credentials {
+fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &SourceStamp, clock: &Clock) -> Credentials {
     match longer_lived(&held, fresh, seen, clock) {
         Some(kept) => {
             cache.write(&held.granted(fresh.remaining(clock.moment())));
@@ -222,7 +222,7 @@ fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &Glance, clock: &
 
 /// What is held, if it is of the same certificate as `fresh` and lives longer by AWS's clock and by this host's. Where the
 /// two clocks differ the new set is kept, for it was dated last.
-fn longer_lived(held: &Entry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Option<Credentials> {
+fn longer_lived(held: &Entry, fresh: &Credentials, seen: &SourceStamp, clock: &Clock) -> Option<Credentials> {
     let (alive, now) = (usable(held, clock)?, clock.moment());
     let is_replaced = fresh.outlive(&alive)
         || fresh.remaining(now) >= alive.remaining(now)

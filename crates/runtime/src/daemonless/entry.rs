@@ -16,7 +16,7 @@ use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
-use anchord_identity::Glance;
+use anchord_identity::SourceStamp;
 use anchord_session as session;
 
 /// What is kept. Credentials stay when a failure is added.
@@ -52,7 +52,7 @@ const FORMAT: Format = Format { title: "anchord cache 1", checksum: sha256_hex }
 
 impl Entry {
     /// Fresh credentials, and no failure.
-    pub(super) fn made(credentials: &Credentials, seen: &Glance, clock: &Clock) -> Self {
+    pub(super) fn made(credentials: &Credentials, seen: &SourceStamp, clock: &Clock) -> Self {
         Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
     }
 
@@ -69,7 +69,7 @@ impl Entry {
     }
 
     /// The same, with a failure that others need not repeat for a moment.
-    pub(super) fn failed(mut self, failure: &Failure, seen: &Glance, now: OffsetDateTime) -> Self {
+    pub(super) fn failed(mut self, failure: &Failure, seen: &SourceStamp, now: OffsetDateTime) -> Self {
         self.failed = Some(Failed {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
@@ -98,13 +98,13 @@ impl Entry {
     }
 
     /// Whether they were made with the certificate that is there. One that cannot be seen is no news.
-    pub(super) fn is_of(&self, seen: &Glance) -> bool {
+    pub(super) fn is_of(&self, seen: &SourceStamp) -> bool {
         seen.leaf.is_none() || self.leaf == seen.leaf
     }
 
     /// A failure of a moment ago, unless files have changed since. One from the future (the clock was set back) counts
     /// for nothing.
-    pub(super) fn failure(&self, seen: &Glance, now: OffsetDateTime) -> Option<Failure> {
+    pub(super) fn failure(&self, seen: &SourceStamp, now: OffsetDateTime) -> Option<Failure> {
         self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
             let reason = Reason::of_words(failed.reason.as_deref(), Some(&failed.class));
             Failure::of(reason, failed.message.clone(), failed.hint.clone())

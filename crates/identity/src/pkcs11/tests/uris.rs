@@ -116,7 +116,7 @@ fn the_examples_of_the_standard_are_understood() {
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do() {
+fn mistakes_are_reported_with_what_to_do() {
     for (text, said) in [
         ("/etc/key.pem", "begins with `pkcs11:`"),
         ("pkcs11:token", "token of the PKCS#11 URI has no value"),
@@ -124,9 +124,9 @@ fn mistakes_are_told_with_what_to_do() {
         ("pkcs11:id=%", "`id` has a `%`"),
         ("pkcs11:token=a;token=b", "has `token` twice"),
         ("pkcs11:?module-path=/a&module-name=b", "has `module-name` twice, or its like"),
-        ("pkcs11:tokne=a", "`tokne` is no attribute of a PKCS#11 URI's path"),
-        ("pkcs11:pin-value=1", "`pin-value` is no attribute of a PKCS#11 URI's path"),
-        ("pkcs11:?token=a", "`token` is no attribute of a PKCS#11 URI's query"),
+        ("pkcs11:tokne=a", "`tokne` is not an attribute of a PKCS#11 URI's path"),
+        ("pkcs11:pin-value=1", "`pin-value` is not an attribute of a PKCS#11 URI's path"),
+        ("pkcs11:?token=a", "`token` is not an attribute of a PKCS#11 URI's query"),
         ("pkcs11:slot-id=one", "`slot-id` is not a decimal number"),
         ("pkcs11:slot-id=99999999999999999999", "`slot-id` is not a decimal number"),
         ("pkcs11:library-version=2.300", "`library-version` is not a version"),

@@ -1,4 +1,4 @@
-//! What the log says of a session's identity: each state once, however often it is found.
+//! The log of a session's identity: each state is logged once, however often it is found.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -19,7 +19,7 @@ use anchord_core::reported::Reported;
 
 /// Writes the log of one session's identity.
 #[derive(Debug)]
-pub(super) struct Diary {
+pub(super) struct IdentityLog {
     session: String,
     reports: Mutex<Reports>,
 }
@@ -28,18 +28,18 @@ pub(super) struct Diary {
 struct Reports {
     fault: Reported,
     doubt: Reported,
-    /// Several may hold at a time.
+    /// Several may apply at the same time.
     warnings: Vec<String>,
 }
 
-/// Who reports a fault when there is no identity to go on with.
+/// Who reports an error if there is no usable identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reporter {
-    Diary,
+    Log,
     Caller,
 }
 
-impl Diary {
+impl IdentityLog {
     pub(super) fn new(session: &str) -> Self {
         Self { session: session.into(), reports: Mutex::default() }
     }
@@ -75,7 +75,7 @@ impl Diary {
         }
     }
 
-    /// `is_kept` says whether there is an identity to go on with.
+    /// `is_kept` says whether an older identity stays in use.
     pub(super) fn not_loaded(&self, error: &Error, is_kept: bool, reporter: Reporter) {
         let fault = ErrorChain(error).to_string();
         let (session, hint) = (self.session(), error.hint());
@@ -89,7 +89,7 @@ impl Diary {
                 hint,
                 "The certificate cannot be loaded; keeping the one in use"
             );
-        } else if reporter == Reporter::Diary {
+        } else if reporter == Reporter::Log {
             warn!(
                 event = event::CERTIFICATE_UNAVAILABLE,
                 session,
@@ -123,7 +123,7 @@ impl Diary {
         let (hint, in_use) = (why.hint(), used.serial());
         warn!(
             event = event::CERTIFICATE_UNUSABLE,
-            session, error, hint, in_use, "The key does not sign; going on with the one before"
+            session, error, hint, in_use, "The key does not sign; keeping the previous one"
         );
     }
 
@@ -140,7 +140,7 @@ impl Diary {
             hint = why.hint(),
             in_use = used.serial(),
             in_use_not_after = %clock::rfc3339(used.not_after()),
-            "AWS refuses the new certificate; going on with the previous one"
+            "AWS refuses the new certificate; keeping the previous one"
         );
     }
 
