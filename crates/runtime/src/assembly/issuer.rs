@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use anchord_aws::upstream::AccessKeyMode;
 use anchord_aws::upstream::AccessKeySession;
 use anchord_aws::upstream::AssumedRole;
 use anchord_aws::upstream::Caller;
-use anchord_aws::upstream::Exchange;
+use anchord_aws::upstream::CreateSessionOptions;
 use anchord_aws::upstream::Failover;
-use anchord_aws::upstream::Options;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Step;
 use anchord_aws::upstream::Sts;
@@ -18,7 +18,8 @@ use anchord_core::credentials::End;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has none.
+/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has
+/// none.
 pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
     let source = session.identity()?.clone();
     Some(Arc::new(identity::Current::new(&session.name, source)))
@@ -70,11 +71,11 @@ pub fn sts(session: &config::Session, sts: &config::Sts) -> Sts {
 }
 
 /// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
-fn exchange(session: &config::Session, source: &config::AccessKeys) -> Exchange {
+fn exchange(session: &config::Session, source: &config::AccessKeys) -> AccessKeyMode {
     if source.get_session_token && session.chain.is_empty() {
-        return Exchange::SessionToken { duration: session.duration, sts: sts(session, &session.sts) };
+        return AccessKeyMode::SessionToken { duration: session.duration, sts: sts(session, &session.sts) };
     }
-    Exchange::None { life: session.duration }
+    AccessKeyMode::AsIs { life: session.duration }
 }
 
 fn roles_anywhere(
@@ -85,7 +86,7 @@ fn roles_anywhere(
     (clock, held): (&Clock, Option<End>),
 ) -> Arc<dyn Issuer> {
     let new = || Arc::new(identity::Current::new(&session.name, source.identity.clone()));
-    let options = Options {
+    let options = CreateSessionOptions {
         identity: identity.unwrap_or_else(new),
         trust_anchor: source.trust_anchor.clone(),
         profile: source.profile.clone(),
@@ -99,7 +100,7 @@ fn roles_anywhere(
     let of = |options| Arc::new(RolesAnywhere::new(options, caller.clone()));
     let Some(second) = &source.fallback else { return of(options) };
     let region = second.trust_anchor.region();
-    let fallback = Options {
+    let fallback = CreateSessionOptions {
         trust_anchor: second.trust_anchor.clone(),
         profile: second.profile.clone(),
         region: region.clone(),
