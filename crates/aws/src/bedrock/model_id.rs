@@ -194,20 +194,14 @@ impl ModelArn<'_> {
     /// Whether it can be the ARN of a model. The kind of resource is not checked, because AWS adds kinds every year.
     /// The ARNs of foundation models have no account.
     fn is_of_a_model(&self) -> bool {
+        let Some((kind, id)) = self.resource.split_once('/') else { return false };
+        let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
         let is_partition = self.partition == "aws" || self.partition.starts_with("aws-");
         let is_account = self.account_id.is_empty()
             || self.account_id.len() == 12 && self.account_id.bytes().all(|byte| byte.is_ascii_digit());
         let is_region = self.region.is_empty() || Region::parse(self.region).is_ok();
-        let is_resource = self.resource.split_once('/').is_some_and(|(kind, id)| {
-            !kind.is_empty()
-                && !id.is_empty()
-                && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-        });
-        is_partition
-            && is_account
-            && is_region
-            && is_resource
-            && matches!(self.service, "bedrock" | "sagemaker")
+        let is_service = matches!(self.service, "bedrock" | "sagemaker");
+        is_partition && is_service && is_region && is_account && is_kind && !id.is_empty()
     }
 }
 

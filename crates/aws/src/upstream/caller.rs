@@ -103,13 +103,19 @@ impl Caller {
         let sent = self.clock.moment();
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
         let read = self.clock.moment();
-        let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
+        let mut clock_corrected = false;
         // The clock of a portal says nothing about AWS's.
-        let date = date.filter(|_| !is_foreign(&reply));
-        let clock_corrected =
-            date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
+        if let Some(aws) = date(&reply)
+            && !is_foreign(&reply)
+        {
+            clock_corrected = self.skew.learn(aws, sent, read);
+        }
         Ok(AwsAnswer::new(reply, read, self.skew.last(), clock_corrected))
     }
+}
+
+fn date(reply: &HttpReply) -> Option<OffsetDateTime> {
+    clock::parse_http_date(reply.headers().get("date")?.to_str().ok()?)
 }
 
 /// Whether something other than AWS answered. Looks for the type of an error in each format of AWS's services.

@@ -242,24 +242,27 @@ fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = bare.parse::<IpAddr>().ok().map(|address| address.to_canonical());
     let mut entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
-    entries.any(|entry| {
-        if entry == "*" {
-            return true;
-        }
-        if let (Some(address), Some((network, bits))) = (address, network(entry)) {
-            return is_within(address, network, bits);
-        }
-        let (name, wanted) = host_and_port(entry);
-        if wanted.is_some_and(|wanted| wanted != port) {
-            return false;
-        }
-        match (address, name.parse::<IpAddr>()) {
-            (Some(address), Ok(excepted)) => address == excepted.to_canonical(),
-            // A domain is never the end of an address.
-            (Some(_), Err(_)) | (None, Ok(_)) => false,
-            (None, Err(_)) => is_below(&bare, name),
-        }
-    })
+    entries.any(|entry| excepts(entry, &bare, address, port))
+}
+
+/// Whether one entry is for the host, which is `address` if that is one.
+fn excepts(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    if let (Some(address), Some((network, bits))) = (address, network(entry)) {
+        return is_within(address, network, bits);
+    }
+    let (name, wanted) = host_and_port(entry);
+    if wanted.is_some_and(|wanted| wanted != port) {
+        return false;
+    }
+    match (address, name.parse::<IpAddr>()) {
+        (Some(address), Ok(excepted)) => address == excepted.to_canonical(),
+        // A domain is never the end of an address.
+        (Some(_), Err(_)) | (None, Ok(_)) => false,
+        (None, Err(_)) => is_below(host, name),
+    }
 }
 
 fn is_below(host: &str, domain: &str) -> bool {

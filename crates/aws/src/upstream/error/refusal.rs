@@ -29,6 +29,15 @@ struct Row {
     hint: &'static str,
 }
 
+impl Row {
+    /// `words` is the message in lower case.
+    fn matches(&self, operation: Operation, kind: &str, words: &str) -> bool {
+        self.of.contains(&operation)
+            && self.kinds.iter().any(|begin| kind.starts_with(begin))
+            && self.says.iter().any(|part| words.contains(part))
+    }
+}
+
 const CREATE_SESSION: &[Operation] = &[Operation::CreateSession];
 const STS: &[Operation] = &[Operation::AssumeRole, Operation::GetSessionToken, Operation::GetCallerIdentity];
 const ASSUME_ROLE: &[Operation] = &[Operation::AssumeRole];
@@ -262,11 +271,7 @@ const NAMELESS: &str =
 /// What a refusal with this status, type and message means. The type is `-` if the answer has none.
 pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: &str) -> RefusalMeaning {
     let words = message.to_ascii_lowercase();
-    let row = REFUSALS.iter().find(|row| {
-        row.of.contains(&operation)
-            && row.kinds.iter().any(|begin| kind.starts_with(begin))
-            && row.says.iter().any(|part| words.contains(part))
-    });
+    let row = REFUSALS.iter().find(|row| row.matches(operation, kind, &words));
     let hint = match row {
         _ if kind == "-" && foreign::is_about_size(status) => Some(foreign::TOO_LARGE),
         Some(row) => Some(row.hint),
