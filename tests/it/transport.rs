@@ -123,8 +123,7 @@ async fn a_ca_file_with_a_namesake_of_the_servers_ca_is_named_with_what_is_wrong
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     let told = failure.to_string();
     assert!(told.contains("BadSignature, no authority in the CA file `"), "{told}");
-    let expected =
-        "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the root";
+    let expected = "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the server's root";
     assert!(told.contains(expected), "{told}");
 }
 

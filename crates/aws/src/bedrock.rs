@@ -15,7 +15,7 @@ mod request;
 mod text;
 
 pub use client::Client;
-pub use client::Destination;
+pub use client::EndpointOptions;
 pub use client::ModelReply;
 pub use endpoint_url::EndpointUrl;
 pub use endpoint_url::NoEndpoint;

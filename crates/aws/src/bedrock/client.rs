@@ -40,7 +40,7 @@ const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 /// The Region and the endpoint of calls.
 #[derive(Clone, Debug)]
-pub struct Destination {
+pub struct EndpointOptions {
     /// The Region to call and to sign for.
     pub region: Region,
     /// Which of AWS's own endpoints to use.
@@ -54,7 +54,7 @@ pub struct Destination {
 pub struct Client {
     https: Https,
     clock: Clock,
-    destination: Destination,
+    endpoint_options: EndpointOptions,
 }
 
 /// A complete reply.
@@ -81,8 +81,8 @@ impl ModelReply {
 
 impl Client {
     /// A client. It sends nothing before the first call.
-    pub fn new(https: Https, clock: Clock, destination: Destination) -> Self {
-        Self { https, clock, destination }
+    pub fn new(https: Https, clock: Clock, endpoint_options: EndpointOptions) -> Self {
+        Self { https, clock, endpoint_options }
     }
 
     /// Sends a request and waits for the complete reply.
@@ -200,7 +200,7 @@ impl Client {
         request: &Request,
         at: OffsetDateTime,
     ) -> Result<(String, http::Request<Bytes>), Error> {
-        let Destination { region, variant, endpoint } = &self.destination;
+        let EndpointOptions { region, variant, endpoint } = &self.endpoint_options;
         let endpoint = match endpoint {
             Some(endpoint) => endpoint.clone(),
             None => EndpointUrl::of_host(endpoint::host(request.service, region, *variant)),
@@ -246,7 +246,7 @@ mod tests {
         let https = Https::new(tls, Timeouts { connect: None, read: None }, None).unwrap();
         let region = Region::parse("us-east-1").unwrap();
         let endpoint = endpoint.map(|endpoint| endpoint.parse().unwrap());
-        Client::new(https, clock, Destination { region, variant, endpoint })
+        Client::new(https, clock, EndpointOptions { region, variant, endpoint })
     }
 
     fn keys() -> Keys {

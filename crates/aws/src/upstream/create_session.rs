@@ -242,7 +242,7 @@ impl RolesAnywhere {
             reply.not_understood(OPERATION, format!("not the expected JSON at line {line} column {column}"))
         })?;
         let Some(member) = answer.credential_set.into_iter().next() else {
-            return Err(reply.not_understood(OPERATION, "it holds no credentials"));
+            return Err(reply.not_understood(OPERATION, "it contains no credentials"));
         };
         let CredentialResponse { credentials: raw, role_arn, assumed_role_user } = member;
         let keys = Keys {

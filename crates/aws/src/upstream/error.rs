@@ -84,7 +84,7 @@ pub enum Error {
     Identity(#[from] identity::Error),
     /// The certificate is not valid by the local clock. It was sent anyway, and the call failed for a reason that does
     /// not say whether AWS accepts it.
-    #[error("{doubt} by this host's clock, and AWS, which judges by its own, gave no credentials: {failure}")]
+    #[error("{doubt} by this host's clock; AWS, which uses its own clock, granted no credentials: {failure}")]
     InDoubt {
         /// What the local clock says.
         doubt: Box<identity::Error>,

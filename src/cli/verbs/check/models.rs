@@ -12,7 +12,7 @@ use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::verbs::bedrock;
 use anchord_aws::bedrock::Client;
-use anchord_aws::bedrock::Destination;
+use anchord_aws::bedrock::EndpointOptions;
 use anchord_aws::bedrock::EndpointUrl;
 use anchord_aws::bedrock::ModelId;
 use anchord_aws::bedrock::Request;
@@ -101,7 +101,7 @@ impl Models {
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
         let endpoint = endpoint.map(|text| text.parse::<EndpointUrl>()).transpose()?;
-        let target = Destination { region: session.region.clone(), variant: session.variant, endpoint };
+        let target = EndpointOptions { region: session.region.clone(), variant: session.variant, endpoint };
         Ok(Client::new(self.https.clone(), way.clock.clone(), target))
     }
 

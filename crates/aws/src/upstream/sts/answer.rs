@@ -49,7 +49,7 @@ impl<'a> StsResult<'a> {
         asked: Duration,
         account_id: Option<String>,
     ) -> Result<Granted<'a>, Error> {
-        let missing = || self.answer.not_understood(self.operation, "it holds no credentials");
+        let missing = || self.answer.not_understood(self.operation, "it contains no credentials");
         let node = child(self.node, "Credentials").ok_or_else(missing)?;
         let parts = StsResult { node, ..*self };
         let keys = Keys {
