@@ -610,7 +610,7 @@ async fn what_to_do_is_told_in_flags_under_the_other_name() {
 
             assert!(
                 ran.stderr
-                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE for the system's roots\n")),
+                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE to use the system's roots\n")),
                 "{}",
                 ran.stderr
             );

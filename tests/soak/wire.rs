@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::CreateSession;
-use anchord_aws::upstream::Reply;
+use anchord_aws::upstream::HttpReply;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Transport;
 use anchord_aws::upstream::TransportError;
@@ -122,7 +122,7 @@ struct Wire {
 }
 
 impl Transport for Wire {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         Box::pin(async move {
             let answer = aws::call(&self.world, self.read(&request)).await;
             reply(answer)
@@ -151,7 +151,7 @@ fn http_date(at: OffsetDateTime) -> String {
     at.format(IMF_FIXDATE).unwrap()
 }
 
-fn reply(answer: Answer) -> Result<Reply, TransportError> {
+fn reply(answer: Answer) -> Result<HttpReply, TransportError> {
     let mut head = http::Response::builder();
     if let Some(date) = answer.date {
         head = head.header("date", http_date(date));
@@ -183,7 +183,7 @@ fn incomplete() -> reqwest::Error {
     reqwest::Request::try_from(request).unwrap_err()
 }
 
-fn with(head: response::Builder, body: String) -> Reply {
+fn with(head: response::Builder, body: String) -> HttpReply {
     head.body(Secret::new(body.into_bytes())).unwrap()
 }
 
@@ -197,7 +197,7 @@ fn document(key_id: &str, set: Set, expiration: &str) -> String {
     json!({ "credentialSet": [{ "credentials": credentials }], "subjectArn": "arn" }).to_string()
 }
 
-fn garbled(head: response::Builder, garbage: Garbage) -> Result<Reply, TransportError> {
+fn garbled(head: response::Builder, garbage: Garbage) -> Result<HttpReply, TransportError> {
     let set = Set { number: 0, ends_at: OffsetDateTime::UNIX_EPOCH };
     let head = head.status(StatusCode::CREATED);
     let later = "2036-03-11T12:00:00Z";

@@ -1,4 +1,4 @@
-//! An endpoint that is asked instead of AWS's own.
+//! The URL of an endpoint, AWS's own or another.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ pub struct EndpointUrl {
     prefix: String,
 }
 
-/// The text is no endpoint.
+/// The text is not the URL of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an endpoint")]
 pub struct NoEndpoint(String);
@@ -30,17 +30,17 @@ impl Classify for NoEndpoint {
 }
 
 impl EndpointUrl {
-    /// AWS's own at `host`.
+    /// AWS's own endpoint at `host`.
     pub(super) fn of_host(host: String) -> Self {
         Self { host, prefix: String::new() }
     }
 
-    /// Host and port, without the port that `https` implies.
+    /// Host and port, without the default port of `https`.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The URL of `path`, which begins with a slash.
+    /// The URL of `path`, which must begin with a slash.
     pub(super) fn join(&self, path: &str) -> String {
         format!("https://{}{}{path}", self.host, self.prefix)
     }
@@ -69,7 +69,7 @@ impl FromStr for EndpointUrl {
     }
 }
 
-/// A password in a URL is no business of whoever reads the error.
+/// The text without a password, for an error.
 fn without_login(text: &str) -> String {
     text.rsplit('@').next().unwrap_or_default().to_owned()
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use anchord_aws::upstream::AccessKeyMode;
 use anchord_aws::upstream::AccessKeySession;
 use anchord_aws::upstream::AssumedRole;
 use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::CreateSession;
-use anchord_aws::upstream::Exchange;
 use anchord_aws::upstream::Failover;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Transport;
@@ -16,7 +16,8 @@ use anchord_core::credentials::End;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has none.
+/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has
+/// none.
 pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
     let source = session.identity()?.clone();
     Some(Arc::new(identity::Current::new(&session.name, source)))
@@ -48,11 +49,11 @@ pub fn issuer(
 }
 
 /// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
-fn exchange(session: &config::Session, source: &config::AccessKeySource) -> Exchange {
+fn exchange(session: &config::Session, source: &config::AccessKeySource) -> AccessKeyMode {
     if source.get_session_token && session.chain.is_empty() {
-        return Exchange::SessionToken { duration: source.duration, sts: session.sts.clone() };
+        return AccessKeyMode::SessionToken { duration: source.duration, sts: session.sts.clone() };
     }
-    Exchange::None { life: source.duration }
+    AccessKeyMode::AsIs { life: source.duration }
 }
 
 fn roles_anywhere(

@@ -22,9 +22,9 @@ use crate::cli::Surroundings;
 use crate::cli::grammar::bedrock::REGION;
 use crate::cli::output;
 use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::EndpointOptions;
 use anchord_aws::bedrock::EndpointUrl;
 use anchord_aws::bedrock::ModelId;
-use anchord_aws::bedrock::Target;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::Settings;
@@ -175,7 +175,7 @@ fn target(
     region: Region,
     variable: &'static str,
     surroundings: &Surroundings<'_>,
-) -> Result<Target, Ended> {
+) -> Result<EndpointOptions, Ended> {
     let flag = matches.get_one::<String>("endpoint-url").map(|text| ("--endpoint-url", text.as_str()));
     let given = flag.or_else(|| endpoint_in(surroundings.environment, variable));
     let endpoint = given.map(|(origin, text)| {
@@ -191,11 +191,11 @@ fn target(
         })
     });
     let endpoint = endpoint.transpose()?;
-    Ok(Target { region, variant: settings.upstream.variant, endpoint })
+    Ok(EndpointOptions { region, variant: settings.upstream.variant, endpoint })
 }
 
 /// What calls go through; `patience` is how long AWS may be silent.
-fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Result<Client, Ended> {
+fn client(settings: &Settings, target: EndpointOptions, patience: Option<Duration>) -> Result<Client, Ended> {
     let clock = Clock::system();
     Ok(Client::new(assembly::https(settings, patience, &clock)?, clock, target))
 }

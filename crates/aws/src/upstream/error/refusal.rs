@@ -1,4 +1,4 @@
-//! AWS's refusals of CreateSession and of STS's calls: the one place that reads AWS's own words.
+//! AWS's refusals of CreateSession and of STS's calls. No other code interprets AWS's words.
 //!
 //! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
 //! "troubleshooting"), and of the STS API reference ("Common Errors", and the errors of each operation).
@@ -11,7 +11,7 @@ use anchord_core::failure::Reason;
 
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RefusalMeaning {
     pub(super) reason: Reason,
     /// What to do.
     pub(super) hint: Option<&'static str>,
@@ -19,14 +19,23 @@ pub(super) struct Refusal {
 
 /// One kind of refusal.
 struct Row {
-    /// The calls that are refused so.
+    /// The operations that are refused in this way.
     of: &'static [Operation],
-    /// How AWS's type begins: one of these.
+    /// AWS's type begins with one of these.
     kinds: &'static [&'static str],
-    /// What AWS's message has in it, in lower case: one of these.
+    /// AWS's message, in lower case, contains one of these.
     says: &'static [&'static str],
     reason: Reason,
     hint: &'static str,
+}
+
+impl Row {
+    /// `words` is the message in lower case.
+    fn matches(&self, operation: Operation, kind: &str, words: &str) -> bool {
+        self.of.contains(&operation)
+            && self.kinds.iter().any(|begin| kind.starts_with(begin))
+            && self.says.iter().any(|part| words.contains(part))
+    }
 }
 
 const CREATE_SESSION: &[Operation] = &[Operation::CreateSession];
@@ -34,7 +43,7 @@ const STS: &[Operation] = &[Operation::AssumeRole, Operation::GetSessionToken, O
 const ASSUME_ROLE: &[Operation] = &[Operation::AssumeRole];
 const GET_SESSION_TOKEN: &[Operation] = &[Operation::GetSessionToken];
 
-/// The first row that fits holds.
+/// The first row that matches counts.
 #[rustfmt::skip]
 const REFUSALS: &[Row] = &[
     Row {
@@ -91,21 +100,21 @@ const REFUSALS: &[Row] = &[
         kinds: &["InvalidClientTokenId", "UnrecognizedClientException"],
         says: &[""],
         reason: Reason::KeysUnknown,
-        hint: "these keys do not exist here: check whether they were deleted or deactivated, and whether `sts_region` is of their partition (China, GovCloud)",
+        hint: "AWS does not know these keys: check whether they were deleted or deactivated, and whether `sts_region` is in their partition (China, GovCloud)",
     },
     Row {
         of: STS,
         kinds: &["RequestExpired"],
         says: &[""],
         reason: Reason::SignatureExpired,
-        hint: "AWS takes the request for too old or too new: check this host's clock",
+        hint: "AWS finds the request too old or too new: check this host's clock",
     },
     Row {
         of: STS,
         kinds: &["SignatureDoesNotMatch"],
         says: &["signature expired", "not yet current"],
         reason: Reason::SignatureExpired,
-        hint: "AWS takes the request for too old or too new: check this host's clock",
+        hint: "AWS finds the request too old or too new: check this host's clock",
     },
     Row {
         of: STS,
@@ -126,7 +135,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["ExpiredToken"],
         says: &[""],
         reason: Reason::CredentialsExpired,
-        hint: "the credentials that made the call have ended: check this host's clock",
+        hint: "the credentials that made the call have expired: check this host's clock",
     },
     Row {
         of: STS,
@@ -168,7 +177,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDenied"],
         says: &["root account", "assumed by root"],
         reason: Reason::AccessDenied,
-        hint: "roles may not be assumed with the keys of an account's root: give those of a user",
+        hint: "the keys of an account's root cannot assume roles: give those of a user",
     },
     Row {
         of: STS,
@@ -189,7 +198,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDenied"],
         says: &["multi-factor", "mfa"],
         reason: Reason::AccessDenied,
-        hint: "a policy demands multi-factor authentication, which a daemon does not have: exempt this user",
+        hint: "a policy requires multi-factor authentication, which a daemon cannot do: exempt this user",
     },
     Row {
         of: ASSUME_ROLE,
@@ -203,14 +212,14 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDenied"],
         says: &[""],
         reason: Reason::AccessDenied,
-        hint: "see the policies of the user and of its organisation",
+        hint: "check the policies of the user and of its organisation",
     },
     Row {
         of: STS,
         kinds: &["Validation", "InvalidParameter"],
         says: &["role chaining"],
         reason: Reason::RequestInvalid,
-        hint: "credentials of a role that is assumed by a role live for an hour at most: make its `duration` 1h or less",
+        hint: "if a role assumes a role, the credentials live for an hour at most: make its `duration` 1h or less",
     },
     Row {
         of: STS,
@@ -224,14 +233,14 @@ const REFUSALS: &[Row] = &[
         kinds: &["Validation", "InvalidParameter"],
         says: &["durationseconds"],
         reason: Reason::RequestInvalid,
-        hint: "`duration` may be 15 minutes to 36 hours; an hour at most with the keys of an account's root",
+        hint: "`duration` may be 15 minutes to 36 hours; with the keys of an account's root, at most an hour",
     },
     Row {
         of: STS,
         kinds: &["Validation", "InvalidParameter"],
         says: &["durationseconds"],
         reason: Reason::RequestInvalid,
-        hint: "`duration` may be 15 minutes to 12 hours; an hour at most where a role assumes the role",
+        hint: "`duration` may be 15 minutes to 12 hours; if a role assumes the role, at most an hour",
     },
     Row {
         of: STS,
@@ -245,28 +254,24 @@ const REFUSALS: &[Row] = &[
         kinds: &["Validation", "InvalidParameter"],
         says: &["tag"],
         reason: Reason::RequestInvalid,
-        hint: "AWS takes up to 50 tags, keys of 1 to 128 characters and values of up to 256, and no key twice",
+        hint: "AWS accepts up to 50 tags, keys of 1 to 128 characters and values of up to 256, and each key once",
     },
     Row {
         of: STS,
         kinds: &["Validation", "InvalidParameter"],
         says: &[""],
         reason: Reason::RequestInvalid,
-        hint: "AWS names the value that it does not take: compare it with the settings",
+        hint: "AWS names the value that it does not accept: compare it with the settings",
     },
 ];
 
 const NAMELESS: &str =
     "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place";
 
-/// What AWS means by `status`, its type and its message. The type is `-` where the answer names none.
-pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: &str) -> Refusal {
+/// What a refusal with this status, type and message means. The type is `-` if the answer has none.
+pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: &str) -> RefusalMeaning {
     let words = message.to_ascii_lowercase();
-    let row = REFUSALS.iter().find(|row| {
-        row.of.contains(&operation)
-            && row.kinds.iter().any(|begin| kind.starts_with(begin))
-            && row.says.iter().any(|part| words.contains(part))
-    });
+    let row = REFUSALS.iter().find(|row| row.matches(operation, kind, &words));
     let hint = match row {
         _ if kind == "-" && foreign::is_about_size(status) => Some(foreign::TOO_LARGE),
         Some(row) => Some(row.hint),
@@ -275,7 +280,7 @@ pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: 
     let reason = if is_throttled(status, kind, message) {
         Reason::Throttled
     } else if status == StatusCode::REQUEST_TIMEOUT || !status.is_client_error() {
-        // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
+        // Redirects too: AWS sends none, so a proxy or portal on the network path is not ready.
         Reason::AwsUnavailable
     } else {
         match row.map(|row| row.reason) {
@@ -284,7 +289,7 @@ pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: 
             None => Reason::Refused,
         }
     };
-    Refusal { reason, hint }
+    RefusalMeaning { reason, hint }
 }
 
 fn is_throttled(status: StatusCode, kind: &str, message: &str) -> bool {
@@ -293,7 +298,7 @@ fn is_throttled(status: StatusCode, kind: &str, message: &str) -> bool {
         || message.contains("Rate exceeded")
 }
 
-/// Which of the two it is that Roles Anywhere does not have, where it says so.
+/// Which resource Roles Anywhere did not find, if its message says so.
 fn not_found(words: &str) -> Reason {
     match (words.contains("anchor"), words.contains("profile")) {
         (true, false) => Reason::TrustAnchorNotFound,
