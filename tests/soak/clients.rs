@@ -320,10 +320,10 @@ impl Client {
             asked = Some(number);
             let (reply, has_ended) = match router.route(&head, &peer) {
                 Decision::Reply(reply) => (reply, false),
-                Decision::Hand(hand) => {
-                    let session = hand.session.clone();
-                    let outcome = session.hand_out(hand.freshness, hand.patience).await;
-                    ((hand.answer)(outcome.as_deref()), session.has_ended())
+                Decision::Credentials(request) => {
+                    let session = request.session.clone();
+                    let outcome = session.hand_out(request.freshness, request.patience).await;
+                    ((request.render)(outcome.as_deref()), session.has_ended())
                 }
             };
             // A reload has put another session in its place.

@@ -14,8 +14,8 @@ use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_frontend::Bearer;
 use anchord_frontend::Container;
-use anchord_frontend::Door;
 use anchord_frontend::Imds;
+use anchord_frontend::RequestGuard;
 use anchord_frontend::RoleName;
 use anchord_frontend::Router;
 use anchord_frontend::Socket;
@@ -101,7 +101,7 @@ fn tcp(handle: &Handle, clock: Clock, seed: u64) -> Router {
     let imds = Imds::new(handle.clone(), RoleName::parse(ROLE).unwrap(), tokens);
     let bearer = Bearer::parse(Secret::new(BEARER.as_bytes().to_vec())).unwrap();
     let container = Container::new().with(handle.clone(), vec![bearer]);
-    Router::tcp(Door::new([]), Some(imds), Some(container))
+    Router::tcp(RequestGuard::new([]), Some(imds), Some(container))
 }
 
 fn unix(handle: &Handle) -> Router {

@@ -23,7 +23,7 @@ fn tcp_router(session: &Session) -> Router {
     let imds = Imds::new(session.handle.clone(), RoleName::parse("app").unwrap(), tokens)
         .at("eu-west-1", Some("123456789012"));
     let container = Container::new().with(session.handle.clone(), vec![support::bearer('c')]);
-    Router::tcp(Door::new([]), Some(imds), Some(container))
+    Router::tcp(RequestGuard::new([]), Some(imds), Some(container))
 }
 
 /// A daemon's front ends on a port and a socket of their own; they end with the value.

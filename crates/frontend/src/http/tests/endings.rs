@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn an_idle_connection_makes_room_for_a_new_client() {
-    let server = serve(hello, Limits { connections: 2, ..Limits::default() }).await;
+    let server = serve(hello, ServerLimits { connections: 2, ..ServerLimits::default() }).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     exchange(&mut first, GET).await;
     exchange(&mut second, GET).await;
@@ -21,7 +21,7 @@ async fn an_idle_connection_makes_room_for_a_new_client() {
 /// Strangers who never finish a request's head hold every place of the listener.
 #[tokio::test]
 async fn half_sent_heads_lock_nobody_out() {
-    let server = serve(hello, Limits { connections: 16, ..Limits::default() }).await;
+    let server = serve(hello, ServerLimits { connections: 16, ..ServerLimits::default() }).await;
     let mut strangers = Vec::new();
     for _ in 0..32 {
         let mut stranger = server.connect().await;
@@ -42,7 +42,7 @@ async fn half_sent_heads_lock_nobody_out() {
 
 #[tokio::test]
 async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
     assert_eq!(exchange(&mut client, GET).await.header("connection"), None);
 
@@ -56,7 +56,7 @@ async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
 /// Its body takes longer than the time for what is on its way.
 #[tokio::test]
 async fn a_head_that_ends_after_the_stop_is_still_answered() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
     // Once it has been answered it is surely accepted.
     exchange(&mut client, GET).await;
@@ -75,7 +75,8 @@ async fn a_head_that_ends_after_the_stop_is_still_answered() {
 
 #[tokio::test]
 async fn a_half_sent_head_does_not_hold_up_the_stop() {
-    let server = serve(hello, Limits { drain: Duration::from_secs(3600), ..Limits::default() }).await;
+    let server =
+        serve(hello, ServerLimits { drain: Duration::from_secs(3600), ..ServerLimits::default() }).await;
     let mut stranger = server.connect().await;
     stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     let mut client = server.connect().await;
@@ -90,7 +91,9 @@ async fn a_half_sent_head_does_not_hold_up_the_stop() {
 #[tokio::test]
 async fn a_client_beyond_the_limit_waits_until_a_busy_one_has_its_answer() {
     let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let server = serve(waits_for(&session, &entered), Limits { connections: 1, ..Limits::default() }).await;
+    let server =
+        serve(waits_for(&session, &entered), ServerLimits { connections: 1, ..ServerLimits::default() })
+            .await;
     let mut busy = server.connect().await;
     busy.write_all(GET.as_bytes()).await.unwrap();
     entered.notified().await;
