@@ -151,7 +151,7 @@ fn where_an_access_list_is_lost_nobody_gains_by_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
     set_mode(file.path(), 0o640);
 
-    Attributes::with_access_list(b"not a list").set_rights(file.as_file(), 0o640).unwrap();
+    ExtendedAttributes::with_access_list(b"not a list").set_rights(file.as_file(), 0o640).unwrap();
 
     assert_eq!(mode(file.path()), 0o600);
 }
@@ -294,7 +294,7 @@ async fn a_lock_that_is_never_let_go_is_not_waited_for_without_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("credentials");
     let (target, lock) = open_lock(&path).unwrap();
-    let _held = locked(lock, &target).await.unwrap();
+    let _held = take_lock(lock, &target).await.unwrap();
 
     let failure = Failure::from(write(&path, &profile("a"), &made("ASIA1")).await.unwrap_err());
 
