@@ -104,7 +104,7 @@ impl Reply {
         reason: Option<Reason>,
     ) -> Self {
         #[derive(Serialize)]
-        struct Body<'a> {
+        struct ErrorBody<'a> {
             code: &'a str,
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ impl Reply {
             reason_code: Option<&'static str>,
         }
         let class = reason.map(|reason| reason.class().as_str());
-        let body = Body { code, message, hint, class, reason_code: reason.map(Reason::as_str) };
+        let body = ErrorBody { code, message, hint, class, reason_code: reason.map(Reason::as_str) };
         let body = serde_json::to_vec(&body).expect("strings are always JSON");
         Self::json(status, Secret::new(body))
     }

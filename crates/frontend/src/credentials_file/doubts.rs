@@ -20,7 +20,7 @@ pub(super) fn doubt(text: &[u8]) -> Option<String> {
     if std::str::from_utf8(text).is_err() {
         return Some("it is not UTF-8; hint: save it as UTF-8".into());
     }
-    let mut seen = Seen::default();
+    let mut seen = SeenLines::default();
     let mut reader = LineClassifier::default();
     (1..).zip(lines(text)).filter(|(_, line)| !is_passed_over(line)).find_map(|(number, line)| {
         let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.classify(&line)));
@@ -30,7 +30,7 @@ pub(super) fn doubt(text: &[u8]) -> Option<String> {
 
 /// The sections and keys of the lines so far.
 #[derive(Default)]
-struct Seen<'a> {
+struct SeenLines<'a> {
     /// The line of each section's header.
     sections: BTreeMap<&'a [u8], usize>,
     section: &'a [u8],
@@ -40,7 +40,7 @@ struct Seen<'a> {
     nesting: Option<usize>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> SeenLines<'a> {
     /// Why configparser rejects a line, as the end of a sentence that begins with "line 7".
     fn doubt(&mut self, number: usize, line: &IniLine<'a>, part: LineKind<'a>) -> Option<String> {
         match part {

@@ -1,4 +1,4 @@
-//! The server against clients that are slow, rude, many, or late.
+//! The server with clients that are slow, many or late, or send invalid requests.
 
 use std::io;
 use std::pin::Pin;
@@ -38,7 +38,7 @@ mod endings;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A server on a port of its own.
+/// A running server with its own port.
 struct Running {
     address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
@@ -63,7 +63,7 @@ fn hello(_: &http::request::Parts, _: &Peer) -> Decision {
     Reply::text("hello").into()
 }
 
-/// Waits for `session` as long as the test likes; tells `entered` when a request is there.
+/// A route that waits for `session` for up to an hour, and notifies `entered` when a request arrives.
 fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
     let (session, entered) = (session.handle.clone(), Arc::clone(entered));
     move |_: &http::request::Parts, _: &Peer| {
@@ -83,7 +83,7 @@ fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
     }
 }
 
-/// A listener whose connections the test makes up.
+/// A listener that accepts the connections that the test sends it.
 struct Scripted<S>(Mutex<mpsc::UnboundedReceiver<io::Result<S>>>);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Listen for Scripted<S> {
@@ -102,7 +102,7 @@ fn scripted<S>() -> (mpsc::UnboundedSender<io::Result<S>>, Scripted<S>) {
     (script, Scripted(Mutex::new(accepted)))
 }
 
-/// A server with one connection in memory, whose time the test can pause.
+/// A server with one connection in memory, so that the test can pause time.
 async fn serve_in_memory(
     route: impl Route,
     limits: ServerLimits,
@@ -258,7 +258,7 @@ async fn huge_heads_are_refused_and_the_listener_goes_on() {
     for headers in [many, long] {
         let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         let mut client = server.connect().await;
-        // The server may hang up before it has read all of it.
+        // The server may close the connection before it has read the whole head.
         let _ = client.write_all(request.as_bytes()).await;
         let mut reply = Vec::new();
         let _ = client.read_to_end(&mut reply).await;
@@ -406,7 +406,7 @@ async fn three_hundred_clients_at_once_are_all_served() {
     }
 }
 
-/// Its body is still on its way.
+/// The request's body has not arrived completely.
 #[tokio::test]
 async fn stopping_finishes_the_request_under_way_and_takes_no_new_ones() {
     let server = serve(hello, ServerLimits::default()).await;
@@ -434,7 +434,7 @@ async fn stopping_takes_no_longer_than_the_drain_allows() {
     let limits = ServerLimits { handling: Duration::from_secs(3600), ..ServerLimits::default() };
     let (mut client, stop, server) = serve_in_memory(hello, limits).await;
     client.write_all(WITH_BODY.as_bytes()).await.unwrap();
-    // Time stands until the server has read all there is.
+    // Paused time does not advance until the server has read everything.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let stopped_at = Instant::now();
 
@@ -445,7 +445,7 @@ async fn stopping_takes_no_longer_than_the_drain_allows() {
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
-/// It may wait for longer than requests under way have to finish.
+/// The client may wait for longer than requests in progress have to finish.
 #[tokio::test(start_paused = true)]
 async fn stopping_answers_a_client_that_waits_for_credentials_at_once() {
     let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));

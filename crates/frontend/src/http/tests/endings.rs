@@ -1,4 +1,4 @@
-//! Connections that have to end: for others when all places are taken, or because the server stops.
+//! Connections that have to end, because another client needs the slot or because the server stops.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn an_idle_connection_makes_room_for_a_new_client() {
     assert_eq!(exchange(&mut second, GET).await.status, 200);
 }
 
-/// Strangers who never finish a request's head hold every place of the listener.
+/// Clients that never finish a request's head take all slots of the listener.
 #[tokio::test]
 async fn half_sent_heads_lock_nobody_out() {
     let server = serve(hello, ServerLimits { connections: 16, ..ServerLimits::default() }).await;
@@ -36,7 +36,7 @@ async fn half_sent_heads_lock_nobody_out() {
         assert_eq!(answer(&mut client).await.status, 200);
     }
 
-    // Far below the 5 s that each of them was given before; no time to be measured, but a lock-out to be seen.
+    // Each connection once had 5 s to end. This limit is not a measurement; it is low enough to notice such a lock-out.
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
@@ -53,12 +53,12 @@ async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
     server.task.await.unwrap();
 }
 
-/// Its body takes longer than the time for what is on its way.
+/// The request's body takes longer than the time for bytes in transit.
 #[tokio::test]
 async fn a_head_that_ends_after_the_stop_is_still_answered() {
     let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
-    // Once it has been answered it is surely accepted.
+    // After a response, the connection is accepted for certain.
     exchange(&mut client, GET).await;
     let (first, rest) = WITH_BODY.split_at(20);
     client.write_all(first.as_bytes()).await.unwrap();
