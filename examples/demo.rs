@@ -1,7 +1,8 @@
 //! Demonstrates anchord offline: an emulated AWS, new certificates, the daemon, its three channels, and a model.
 //!
-//! `cargo run --release --example demo` keeps running, so that you can try your own SDK. `-- --once` ends after the check.
-//! The daemon is the real program. The demonstration builds it first, because cargo builds an example without programs.
+//! `cargo run --release --example demo` keeps running, so that you can try your own SDK. `-- --once` ends after the
+//! check. The daemon is the real program. The demonstration builds it first, because cargo builds an example without
+//! programs.
 #![allow(clippy::print_stdout, reason = "a demonstration prints what it does")]
 
 use std::error::Error;

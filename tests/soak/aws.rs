@@ -190,7 +190,8 @@ impl Sky {
                 Answer::new(date, Outcome::Garbled(garbage))
             }
             Some(Fault::ShortLife) => {
-                // Not just above the reserve of a minute: credentials that can be used for seconds are renewed each second.
+                // Not just above the reserve of a minute: credentials that can be used for seconds are renewed each
+                // second.
                 let life = random.pick(&[-60, 0, 30, 120, 300]);
                 self.honest(asked, now, Span::seconds(life))
             }

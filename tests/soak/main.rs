@@ -1,9 +1,9 @@
 //! Runs the real session machine, keeper and front ends for days of virtual time, with every kind of fault.
 //!
-//! A seed decides everything: what AWS answers and when, what happens to the host, and when which SDK sends a request. The
-//! time is tokio's paused time, so a day takes less than a second. Every step is checked against rules that are written
-//! independently of the code: `sets` (which credentials clients must and may get), `pace` (how often AWS is called),
-//! `health` (by when a session must have recovered) and `world` (how early credentials are renewed).
+//! A seed decides everything: what AWS answers and when, what happens to the host, and when which SDK sends a request.
+//! The time is tokio's paused time, so a day takes less than a second. Every step is checked against rules that are
+//! written independently of the code: `sets` (which credentials clients must and may get), `pace` (how often AWS is
+//! called), `health` (by when a session must have recovered) and `world` (how early credentials are renewed).
 //!
 //! ```text
 //! ANCHORD_SOAK_SEEDS=1000 cargo test --release --test soak -- --nocapture     # so many seeds, and a summary

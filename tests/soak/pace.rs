@@ -1,18 +1,19 @@
 //! Checks how often AWS is called, by the rules of docs/internals/session.md.
 //!
 //! - One call at a time.
-//! - After a failure, a pause by its class. Its length is at least a quarter of a ceiling, which doubles with each failure
-//!   from 1 s (5 s if throttled) to 60 s; a waiting client can end it after 5 s. If denied, the pause is 30 s. If throttled,
-//!   nothing ends the pause early. `Retry-After` can make a pause longer, but not shorter, and nothing ends it early then.
-//! - After a success, a pause of a sixth of the usable life: a renewal is due after a quarter, up to a twelfth earlier for
-//!   jitter. If the new set ends earlier than the present one: until a new set would end later (with a life of at least
-//!   15 minutes), but at least a twelfth of the time that is left.
-//! - Early only for a reason: a new certificate or a clock that jumped, unless AWS asked to wait; a new process; the end of a
-//!   panic. Within an attempt, a refused call may be repeated immediately, once with another date if `Date` showed that the
-//!   clock was wrong, and once with the certificate that AWS accepted before if this one is new.
+//! - After a failure, a pause by its class. Its length is at least a quarter of a ceiling, which doubles with each
+//!   failure from 1 s (5 s if throttled) to 60 s; a waiting client can end it after 5 s. If denied, the pause is 30 s.
+//!   If throttled, nothing ends the pause early. `Retry-After` can make a pause longer, but not shorter, and nothing
+//!   ends it early then.
+//! - After a success, a pause of a sixth of the usable life: a renewal is due after a quarter, up to a twelfth earlier
+//!   for jitter. If the new set ends earlier than the present one: until a new set would end later (with a life of at
+//!   least 15 minutes), but at least a twelfth of the time that is left.
+//! - Early only for a reason: a new certificate or a clock that jumped, unless AWS asked to wait; a new process; the
+//!   end of a panic. Within an attempt, a refused call may be repeated immediately, once with another date if `Date`
+//!   showed that the clock was wrong, and once with the certificate that AWS accepted before if this one is new.
 //!
-//! By these rules an outage has at most 17 attempts in a minute: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each exception
-//! and each success, after which the pauses start from the shortest, can add 6.
+//! By these rules an outage has at most 17 attempts in a minute: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each
+//! exception and each success, after which the pauses start from the shortest, can add 6.
 
 use std::collections::VecDeque;
 use std::time::Duration;

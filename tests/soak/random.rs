@@ -6,8 +6,8 @@ use std::hash::Hasher as _;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A stream of random numbers (SplitMix64). Each part of a run has its own stream, so that a change in one part does not
-/// change the numbers of the others.
+/// A stream of random numbers (SplitMix64). Each part of a run has its own stream, so that a change in one part does
+/// not change the numbers of the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

@@ -74,8 +74,8 @@ impl Fault {
         }
     }
 
-    /// How long a session may take to recover after this fault, by the pauses of docs/internals/session.md. The wait that
-    /// AWS asked for and the interval between readings of the clock come on top.
+    /// How long a session may take to recover after this fault, by the pauses of docs/internals/session.md. The wait
+    /// that AWS asked for and the interval between readings of the clock come on top.
     pub(crate) fn longest_pause(self) -> Duration {
         Duration::from_secs(match self {
             Self::Suspend => 0,

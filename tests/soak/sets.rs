@@ -2,15 +2,15 @@
 //!
 //! The rules are independent of the code under test. They use what AWS issued and the `Date` of its responses:
 //!
-//! - The session can have a set from the moment its complete response arrives until its end. This is its end *by this host's
-//!   clock*: AWS's end, moved earlier by the time that this clock is behind AWS's by the last `Date`, if that is more than
-//!   30 s. It also ends after the life that it had when it came, measured by the time since boot.
-//! - Of the sets that the session can have, clients get the one that AWS accepts for the longest time. While it has more than
-//!   the reserve left by both clocks (60 s, or 30 s for a client that has just read the list), no client may be refused.
-//!   The first set of a newer certificate replaces all others.
-//! - No set may be handed out with less than the reserve by AWS's clock, which is the true time, minus the 30 s by which
-//!   clocks may differ unnoticed, and none after its end. This holds no matter how the host's clock was set. The only
-//!   exception is a set that came with a wrong `Date`: it may be used for up to five minutes too long.
+//! - The session can have a set from the moment its complete response arrives until its end. This is its end *by this
+//!   host's clock*: AWS's end, moved earlier by the time that this clock is behind AWS's by the last `Date`, if that is
+//!   more than 30 s. It also ends after the life that it had when it came, measured by the time since boot.
+//! - Of the sets that the session can have, clients get the one that AWS accepts for the longest time. While it has
+//!   more than the reserve left by both clocks (60 s, or 30 s for a client that has just read the list), no client may
+//!   be refused. The first set of a newer certificate replaces all others.
+//! - No set may be handed out with less than the reserve by AWS's clock, which is the true time, minus the 30 s by
+//!   which clocks may differ unnoticed, and none after its end. This holds no matter how the host's clock was set. The
+//!   only exception is a set that came with a wrong `Date`: it may be used for up to five minutes too long.
 
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ pub(crate) struct Held {
     ends_at: OffsetDateTime,
     /// The end by this host's clock, from the last `Date`.
     wall: OffsetDateTime,
-    /// The end from the `Date` before, and when the last one came. The session may not know the last one until the attempt
-    /// is over.
+    /// The end from the `Date` before, and when the last one came. The session may not know the last one until the
+    /// attempt is over.
     before: (OffsetDateTime, OffsetDateTime),
     /// The end by the time since boot: as granted, and from AWS's last `Date` (`up`).
     granted: OffsetDateTime,

@@ -55,8 +55,8 @@ impl Summary {
     }
 }
 
-/// For runs with a fault in a third of the time. Without a fault, a session of 15 minutes is renewed nine times an hour. An
-/// outage without clients costs an attempt each 37 s on average.
+/// For runs with a fault in a third of the time. Without a fault, a session of 15 minutes is renewed nine times an
+/// hour. An outage without clients costs an attempt each 37 s on average.
 pub(crate) const MOST_CALLS_PER_SESSION_HOUR: f64 = 30.0;
 
 impl Summary {

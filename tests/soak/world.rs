@@ -183,8 +183,9 @@ impl State {
         self.pace.is_lost(times);
     }
 
-    /// Without a fault, credentials are renewed early enough: with half the life left, or with the SDKs' window for that life
-    /// and five minutes, but never in the first quarter of the usable life. Clients do not notice outages shorter than this.
+    /// Without a fault, credentials are renewed early enough: with half the life left, or with the SDKs' window for
+    /// that life and five minutes, but never in the first quarter of the usable life. Clients do not notice outages
+    /// shorter than this.
     pub(crate) fn look(&mut self, times: &Times) {
         /// Two calls on a good day.
         const CALLS: Span = Span::seconds(5);

@@ -1,7 +1,8 @@
 //! The container credentials endpoint: `/v1/credentials` and `/v1/credentials/<session>`.
 //!
 //! Each session has its own bearer tokens. A client without a valid one gets 401 for every path, so it cannot find out
-//! which sessions exist. Failures never lock a client out, because SDKs repeat each failed request a few times in a row.
+//! which sessions exist. Failures never lock a client out, because SDKs repeat each failed request a few times in a
+//! row.
 
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ struct ContainerSession {
 /// What a path names.
 struct Resource {
     kind: ResourceKind,
-    /// The session's name. Without one, the client's bearer token selects the session, as on EKS, so that all clients can
-    /// have the same URL.
+    /// The session's name. Without one, the client's bearer token selects the session, as on EKS, so that all clients
+    /// can have the same URL.
     session: Option<String>,
 }
 
@@ -100,8 +101,8 @@ impl Container {
         }
     }
 
-    /// The sessions that the client's bearer token belongs to. Compares it with every token of every session, so that the
-    /// time taken does not show which one matched.
+    /// The sessions that the client's bearer token belongs to. Compares it with every token of every session, so that
+    /// the time taken does not show which one matched.
     fn authorized_by(&self, head: &Parts) -> Vec<&ContainerSession> {
         let mut authorized = Vec::new();
         let Some(presented) = guard::single_value(&head.headers, &header::AUTHORIZATION) else {

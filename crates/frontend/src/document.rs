@@ -33,8 +33,8 @@ pub(super) fn reply(credentials: &Credentials) -> Reply {
     let body = render(credentials);
     let bytes = body.expose().len();
     if bytes >= SHORTEST_LIMIT_OF_ANY_CLIENT {
-        // AWS decides how long a session token is, and most clients can read this document. All documents of the session
-        // have this length, so the warning is logged once.
+        // AWS decides how long a session token is, and most clients can read this document. All documents of the
+        // session have this length, so the warning is logged once.
         static WARNED: Once = Once::new();
         WARNED.call_once(|| {
             let limit = SHORTEST_LIMIT_OF_ANY_CLIENT;
@@ -65,8 +65,8 @@ pub(super) fn render(credentials: &Credentials) -> Secret<Vec<u8>> {
     write_json(&document)
 }
 
-/// Writes JSON into a buffer that is large enough for usual credentials. A buffer that grows leaves copies of secrets in
-/// memory.
+/// Writes JSON into a buffer that is large enough for usual credentials. A buffer that grows leaves copies of secrets
+/// in memory.
 pub(super) fn write_json(value: &impl Serialize) -> Secret<Vec<u8>> {
     let mut json = Vec::with_capacity(SHORTEST_LIMIT_OF_ANY_CLIENT);
     serde_json::to_writer(&mut json, value)

@@ -75,10 +75,11 @@ fn previous_of(path: &Path) -> PathBuf {
     previous.into()
 }
 
-/// The bearer tokens that a session accepts from container clients, newest first: the one in `path`, which is created if the
-/// file does not exist, and the one in `<path>.previous`, if that file exists.
+/// The bearer tokens that a session accepts from container clients, newest first: the one in `path`, which is created
+/// if the file does not exist, and the one in `<path>.previous`, if that file exists.
 ///
-/// The token stays the same across restarts, because clients with the token in an environment variable keep the old one.
+/// The token stays the same across restarts, because clients with the token in an environment variable keep the old
+/// one.
 ///
 /// # Errors
 /// A file cannot be used, or there are no random bytes.
@@ -108,8 +109,8 @@ fn parse(path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
     Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
 }
 
-/// The key that authenticates IMDS tokens, from the file `path`. If the file does not exist, it is created with `known`, or
-/// with a new key.
+/// The key that authenticates IMDS tokens, from the file `path`. If the file does not exist, it is created with
+/// `known`, or with a new key.
 ///
 /// # Errors
 /// The file cannot be used, or there are no random bytes.

@@ -85,10 +85,10 @@ pub struct Server<L> {
 
 /// Serves the connections of one listener.
 ///
-/// A client must get a connection even if other programs keep all of them open. So when all slots are taken, connections
-/// are asked to end, the oldest first: `Notify` wakes the task that has waited the longest. An idle connection ends within
-/// [`LAST_WORDS`]. One that is answering a request may finish it first, so after [`NEXT_VICTIM`] the next connection is
-/// asked too, until a slot is free.
+/// A client must get a connection even if other programs keep all of them open. So when all slots are taken,
+/// connections are asked to end, the oldest first: `Notify` wakes the task that has waited the longest. An idle
+/// connection ends within [`LAST_WORDS`]. One that is answering a request may finish it first, so after [`NEXT_VICTIM`]
+/// the next connection is asked too, until a slot is free.
 struct Connections {
     listener: Arc<str>,
     limits: ServerLimits,
@@ -110,8 +110,8 @@ impl<L> fmt::Debug for Server<L> {
 }
 
 impl<L: Listen> Server<L> {
-    /// A server for `listener` with the default limits. Each request takes the routes that `routes` holds when it arrives.
-    /// Logs call the listener `name`.
+    /// A server for `listener` with the default limits. Each request takes the routes that `routes` holds when it
+    /// arrives. Logs call the listener `name`.
     pub fn new(name: &str, listener: L, routes: watch::Receiver<Arc<dyn Route>>) -> Self {
         Self::with_limits(name, listener, routes, ServerLimits::default())
     }
@@ -133,8 +133,8 @@ impl<L: Listen> Server<L> {
         Self { listener, connections: Arc::new(connections) }
     }
 
-    /// Serves until `stop` is true or its sender is dropped. Then closes the listener, finishes the requests in progress
-    /// and returns. Dropping the future ends every connection immediately; no task outlives it.
+    /// Serves until `stop` is true or its sender is dropped. Then closes the listener, finishes the requests in
+    /// progress and returns. Dropping the future ends every connection immediately; no task outlives it.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let Self { listener, connections } = self;
         let mut tasks = JoinSet::new();
@@ -227,8 +227,9 @@ impl Connections {
     ///
     /// hyper's graceful shutdown closes an idle connection immediately, even if a request is already on its way: the
     /// client would see an error for a request that it cannot know to be lost. So when the server stops, the connection
-    /// first stays open for [`FAREWELL`]; a request that arrives in this time is answered with `Connection: close`. After
-    /// the shutdown, [`LAST_WORDS`] is for bytes in transit, and only a request that is being answered gets more time.
+    /// first stays open for [`FAREWELL`]; a request that arrives in this time is answered with `Connection: close`.
+    /// After the shutdown, [`LAST_WORDS`] is for bytes in transit, and only a request that is being answered gets more
+    /// time.
     async fn until_end<S, H>(
         &self,
         mut connection: Pin<&mut http1::Connection<TokioIo<S>, H>>,

@@ -1,8 +1,8 @@
 //! The EC2 instance metadata service, version 2, as far as SDKs need it for credentials and the Region.
 //!
 //! Version 1 is not supported: a request without a token gets 401. Errors have no body, because some clients read any
-//! text as a role name. If there are no credentials, the list of roles fails, so that a client that got a role's name from
-//! it always gets the role's credentials.
+//! text as a role name. If there are no credentials, the list of roles fails, so that a client that got a role's name
+//! from it always gets the role's credentials.
 
 mod token;
 mod tree;
@@ -87,9 +87,9 @@ impl Imds {
         Self { session, role, earlier_roles: Vec::new(), tokens, location: None }
     }
 
-    /// Replaces `before` after a reload. For [`SHOWN`], a client that asks for the role of `before`, which it may have just
-    /// read from the list, gets this session's credentials. No error would do: clients read 404 as an instance without a
-    /// role, and the AWS Common Runtime ends its process if the response is not a credentials document.
+    /// Replaces `before` after a reload. For [`SHOWN`], a client that asks for the role of `before`, which it may have
+    /// just read from the list, gets this session's credentials. No error would do: clients read 404 as an instance
+    /// without a role, and the AWS Common Runtime ends its process if the response is not a credentials document.
     #[must_use]
     pub fn in_place_of(mut self, before: &Self) -> Self {
         let now = Instant::now();
@@ -208,8 +208,8 @@ fn not_allowed(allowed: &'static str) -> Decision {
 static TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 static TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 
-/// How long a role of the list keeps its credentials after a reload. Every SDK asks for the document within seconds, retries
-/// included. After this time the role's name gets 404 again, upon which the SDK for Go reads the list again.
+/// How long a role of the list keeps its credentials after a reload. Every SDK asks for the document within seconds,
+/// retries included. After this time the role's name gets 404 again, upon which the SDK for Go reads the list again.
 const SHOWN: Duration = Duration::from_secs(30);
 const MOST_EARLIER: usize = 8;
 

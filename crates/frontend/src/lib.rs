@@ -1,8 +1,8 @@
 //! Gives credentials to local clients in each way that SDKs support, and to no other client.
 //!
-//! A request takes three steps. [`Route::route`] turns its head into a [`Decision`] without waiting. [`Server`] waits for
-//! the session if the decision needs credentials; no other code waits. The decision then renders the reply. A front end
-//! never answers 200 with credentials that are incomplete or expired, never calls AWS, and never logs a secret.
+//! A request takes three steps. [`Route::route`] turns its head into a [`Decision`] without waiting. [`Server`] waits
+//! for the session if the decision needs credentials; no other code waits. The decision then renders the reply. A front
+//! end never answers 200 with credentials that are incomplete or expired, never calls AWS, and never logs a secret.
 
 mod api_key;
 pub mod credentials_file;

@@ -22,8 +22,8 @@ struct ProcessOutput<'a> {
     account_id: Option<&'a str>,
 }
 
-/// One line of JSON without a line break. It is complete before any of it is printed, because the SDK for Go puts output that
-/// it cannot parse into its error message.
+/// One line of JSON without a line break. It is complete before any of it is printed, because the SDK for Go puts
+/// output that it cannot parse into its error message.
 pub fn render(credentials: &Credentials) -> Secret<String> {
     let output = ProcessOutput {
         version: 1,
@@ -47,8 +47,8 @@ struct ParsedOutput {
     account_id: Option<String>,
 }
 
-/// Reads the credentials from a line of [`render`], with `now` as the time at which they were obtained. `None` if the line
-/// has another form.
+/// Reads the credentials from a line of [`render`], with `now` as the time at which they were obtained. `None` if the
+/// line has another form.
 pub fn read(line: &[u8], now: Moment) -> Option<Credentials> {
     let output: ParsedOutput = serde_json::from_slice(line).ok()?;
     let keys = Keys {

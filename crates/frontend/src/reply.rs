@@ -60,7 +60,8 @@ impl fmt::Debug for CredentialsRequest {
     }
 }
 
-/// A complete HTTP response. `Debug` prints its body as `[redacted]`, and the body is wiped after its last byte is sent.
+/// A complete HTTP response. `Debug` prints its body as `[redacted]`, and the body is wiped after its last byte is
+/// sent.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,

@@ -105,8 +105,8 @@ impl Socket {
         }
     }
 
-    /// The options of `query` that the session sets differently. An option that occurs several times, in the query or in
-    /// the settings, matches if any of its values does.
+    /// The options of `query` that the session sets differently. An option that occurs several times, in the query or
+    /// in the settings, matches if any of its values does.
     fn differing<'q>(&self, name: &str, query: &'q str) -> Vec<&'q str> {
         let settings = self.settings.get(name).map(Vec::as_slice).unwrap_or_default();
         let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -1,11 +1,11 @@
 //! Edits the text of the file. Pure.
 //!
-//! Lines are classified as in Python's configparser, which boto3 and the AWS CLI use: a comment begins with `#` or `;` at
-//! any indentation, a line that is indented more than the key before it continues that key's value, key names are
+//! Lines are classified as in Python's configparser, which boto3 and the AWS CLI use: a comment begins with `#` or `;`
+//! at any indentation, a line that is indented more than the key before it continues that key's value, key names are
 //! case-insensitive, and `:` can replace `=`. Other SDKs support only a part of this.
 //!
-//! Python rejects a section or a key that occurs twice. Other SDKs merge them or use the last one. So every section of the
-//! profile gets the whole set of keys, and of a key's duplicates only the first stays.
+//! Python rejects a section or a key that occurs twice. Other SDKs merge them or use the last one. So every section of
+//! the profile gets the whole set of keys, and of a key's duplicates only the first stays.
 
 use anchord_core::clock;
 use anchord_core::content::BYTE_ORDER_MARK;
@@ -15,10 +15,10 @@ use anchord_core::secret::Secret;
 
 /// Returns the text with the profile's keys replaced by those of `credentials`.
 ///
-/// It sets `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token` and `x_security_token_expires` of the profile.
-/// It removes `aws_session_token` if the credentials have no token, and always `aws_security_token`, which boto3 prefers
-/// to `aws_session_token`. It does not add `aws_account_id`, but corrects one that is present, or removes it if the account
-/// is unknown, because SDKs use it in the names of hosts. Nothing else changes.
+/// It sets `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token` and `x_security_token_expires` of the
+/// profile. It removes `aws_session_token` if the credentials have no token, and always `aws_security_token`, which
+/// boto3 prefers to `aws_session_token`. It does not add `aws_account_id`, but corrects one that is present, or removes
+/// it if the account is unknown, because SDKs use it in the names of hosts. Nothing else changes.
 ///
 /// Returns `None` if the profile has so many sections that the keys in all of them would add more than 4 MiB.
 pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option<Secret<Vec<u8>>> {
@@ -97,7 +97,8 @@ impl<'a> IniLine<'a> {
         (end > 0).then(|| &inside[..end])
     }
 
-    /// Whether there is another `]` after `[name]`. Python reads the name up to the last `]`, other SDKs up to the first.
+    /// Whether there is another `]` after `[name]`. Python reads the name up to the last `]`, other SDKs up to the
+    /// first.
     pub(super) fn closes_again(&self, name: &[u8]) -> bool {
         self.trimmed()[name.len() + 2..].contains(&b']')
     }
@@ -257,8 +258,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Writes one section: the first `length` of `lines`, beginning with its header. Missing keys follow the last key that is
-/// replaced, or the header.
+/// Writes one section: the first `length` of `lines`, beginning with its header. Missing keys follow the last key that
+/// is replaced, or the header.
 fn rewrite(lines: &[IniLine<'_>], length: usize, keys: &[KeyEdit<'_>], out: &mut Output<'_>) {
     let section = &lines[..length];
     let edits = line_edits(section, keys);

@@ -1,8 +1,8 @@
 //! Replaces the file atomically, under a lock.
 //!
-//! A program that opens the file reads the complete old or new text, even after a power failure. If the path is a symbolic
-//! link, its target is replaced, unless another user created a link on the way. The new file has the owner, permissions,
-//! access control list and extended attributes of the old one.
+//! A program that opens the file reads the complete old or new text, even after a power failure. If the path is a
+//! symbolic link, its target is replaced, unless another user created a link on the way. The new file has the owner,
+//! permissions, access control list and extended attributes of the old one.
 
 use std::io;
 use std::io::Read as _;
@@ -182,8 +182,8 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 const MAX_BYTES: u64 = 4 << 20;
 const ROOT: u32 = 0;
 
-/// Writes `credentials` into a profile of the file at `path`, and creates the file if it does not exist. Returns `false` if
-/// the file had them already.
+/// Writes `credentials` into a profile of the file at `path`, and creates the file if it does not exist. Returns
+/// `false` if the file had them already.
 ///
 /// # Errors
 /// The reason for which the file was not changed.
@@ -221,9 +221,9 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
-/// Resolves the symbolic links of `path`; the file need not exist. Refuses links of users that are not `trusted`, also those
-/// on the way to the file's folder. Such a link would decide which of our files is replaced, and if we are root, that can be
-/// any file of the host. This is also why the kernel cannot resolve the path for us.
+/// Resolves the symbolic links of `path`; the file need not exist. Refuses links of users that are not `trusted`, also
+/// those on the way to the file's folder. Such a link would decide which of our files is replaced, and if we are root,
+/// that can be any file of the host. This is also why the kernel cannot resolve the path for us.
 fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     const MOST_LINKS: usize = 40;
     let mut links = 0;
@@ -244,7 +244,8 @@ fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
         if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
             return Err(Error::ForeignLink { path: at, owner });
         }
-        // Links of /proc, such as /proc/7/root, do not lead to the path that they show. Only the kernel can follow them.
+        // Links of /proc, such as /proc/7/root, do not lead to the path that they show. Only the kernel can follow
+        // them.
         if !ahead.is_empty() && is_of_processes(&resolved) {
             resolved = at;
             continue;
@@ -309,8 +310,8 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     folder(path).join(name)
 }
 
-/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed: otherwise
-/// one process could hold the lock of the removed file, and another the lock of a new one.
+/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed:
+/// otherwise one process could hold the lock of the removed file, and another the lock of a new one.
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     if is_called_a_folder(path) {
         return Err(Error::NotAFile { path: path.into() });
@@ -404,10 +405,10 @@ fn read(path: &Path) -> Result<OldFile, Error> {
 
 /// Replaces the file by the text that `change` makes of its text; `false` if that is the same.
 ///
-/// Our own processes take the lock, but the AWS CLI and editors do not, and their changes must not be lost. So the new text
-/// is written to a temporary file in the same folder, then the file is compared with what was read, and only if it has not
-/// changed, it is replaced by a rename. Otherwise its new text is read and edited. What remains is the moment between the
-/// comparison and the rename: Linux has no rename that depends on the content of its target.
+/// Our own processes take the lock, but the AWS CLI and editors do not, and their changes must not be lost. So the new
+/// text is written to a temporary file in the same folder, then the file is compared with what was read, and only if it
+/// has not changed, it is replaced by a rename. Otherwise its new text is read and edited. What remains is the moment
+/// between the comparison and the rename: Linux has no rename that depends on the content of its target.
 fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
     const ATTEMPTS: usize = 5;
     sweep(path);
@@ -438,8 +439,8 @@ fn unwritable(path: &Path, source: io::Error) -> Error {
     Error::Unwritable { path: path.into(), source }
 }
 
-/// Writes the text to a temporary file in the same folder, with the owner, permissions and attributes of the old file, and
-/// flushes it to disk.
+/// Writes the text to a temporary file in the same folder, with the owner, permissions and attributes of the old file,
+/// and flushes it to disk.
 fn write_beside(
     path: &Path,
     content: &Secret<Vec<u8>>,

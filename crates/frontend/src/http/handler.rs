@@ -50,8 +50,8 @@ impl RequestHandler {
         Self { listener: listener.into(), routes, limits, requests, refusals: WarningLimit::default() }
     }
 
-    /// Answers a request within the time limit, also if its handler panics. Stops waiting for a session when `stop` becomes
-    /// true.
+    /// Answers a request within the time limit, also if its handler panics. Stops waiting for a session when `stop`
+    /// becomes true.
     pub(super) async fn respond<B>(
         &self,
         request: Request<B>,
@@ -173,8 +173,8 @@ fn closing_error(head: &Parts, status: StatusCode, why: &str) -> Reply {
     error(head, status, why).header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-/// An error in the form of the front end that the path belongs to. Errors of IMDS have no body, because some clients read it
-/// as a role name.
+/// An error in the form of the front end that the path belongs to. Errors of IMDS have no body, because some clients
+/// read it as a role name.
 fn error(head: &Parts, status: StatusCode, why: &str) -> Reply {
     if router::speaks_json(head) { Reply::error(status, "Failed", why) } else { Reply::empty(status) }
 }

@@ -52,9 +52,9 @@ impl Listen for UnixListener {
     }
 }
 
-/// Sends responses without delay: Nagle's algorithm and delayed acknowledgements together cost 40 ms. Sets the hop limit of
-/// responses to loopback to 1, so that no router forwards them, unless the listener has a hop limit of its own. A client is
-/// served even if this fails.
+/// Sends responses without delay: Nagle's algorithm and delayed acknowledgements together cost 40 ms. Sets the hop
+/// limit of responses to loopback to 1, so that no router forwards them, unless the listener has a hop limit of its
+/// own. A client is served even if this fails.
 fn tune(stream: &TcpStream, peer: SocketAddr) {
     let mut tuned = stream.set_nodelay(true);
     if peer.ip().to_canonical().is_loopback() {
@@ -70,8 +70,8 @@ fn tune(stream: &TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Whether the listener's hop limit differs from the kernel's default, as with `anchord serve --hop-limit`. A connection has
-/// the hop limit of its listener.
+/// Whether the listener's hop limit differs from the kernel's default, as with `anchord serve --hop-limit`. A
+/// connection has the hop limit of its listener.
 fn has_own_limit(stream: &TcpStream) -> bool {
     static DEFAULT: LazyLock<Option<u32>> = LazyLock::new(|| {
         let fresh = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
@@ -132,7 +132,8 @@ pub(super) async fn accept<L: Listen>(listener: &L, failures: &mut AcceptFailure
             }
             // The client closed the connection. The listener works, so other clients need not wait.
             Err(error) if is_from_client(&error) => {
-                tracing::debug!(listener = %failures.listener, %error, "A client closed a connection before it was accepted");
+                let listener = &*failures.listener;
+                tracing::debug!(listener, %error, "A client closed its connection before it was accepted");
                 tokio::task::yield_now().await;
             }
             // There are no descriptors or no memory left. The connection stays in the backlog, so `accept` would fail

@@ -1,7 +1,8 @@
-//! Stateless IMDS tokens: each contains its issue time and lifetime, authenticated with a key that is kept across restarts.
+//! Stateless IMDS tokens: each contains its issue time and lifetime, authenticated with a key that is kept across
+//! restarts.
 //!
-//! Some SDKs keep a token for six hours and do not request a new one earlier. So a token must stay valid when the daemon
-//! restarts or the clock is set, and must never be evicted. Stateless tokens need no storage and no lock.
+//! Some SDKs keep a token for six hours and do not request a new one earlier. So a token must stay valid when the
+//! daemon restarts or the clock is set, and must never be evicted. Stateless tokens need no storage and no lock.
 
 use std::fmt;
 
@@ -46,8 +47,8 @@ impl TimeToLive {
 }
 
 impl TokenAuthority {
-    /// The length of a token in characters, the same as EC2's. The AWS Common Runtime rejects tokens of more than 64. The
-    /// length is no secret, so it is checked first.
+    /// The length of a token in characters, the same as EC2's. The AWS Common Runtime rejects tokens of more than 64.
+    /// The length is no secret, so it is checked first.
     pub const TOKEN_LENGTH: usize = 56;
 
     /// The SDK for Go uses a token up to the second in which it expires, and that request must still succeed.
@@ -58,8 +59,8 @@ impl TokenAuthority {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), clock, entropy }
     }
 
-    /// Issues a token that is valid for exactly the requested time. It is not shorter, because some SDKs ignore the granted
-    /// time. If the clock is set back, the token is valid for longer.
+    /// Issues a token that is valid for exactly the requested time. It is not shorter, because some SDKs ignore the
+    /// granted time. If the clock is set back, the token is valid for longer.
     ///
     /// # Errors
     /// There are no random bytes.
@@ -72,8 +73,8 @@ impl TokenAuthority {
         Ok(Secret::new(URL_SAFE_NO_PAD.encode(Secret::new(token).expose())))
     }
 
-    /// Whether a header's value is a token of ours that has not expired. Verifying changes no state, so several connections
-    /// can use one token at the same time.
+    /// Whether a header's value is a token of ours that has not expired. Verifying changes no state, so several
+    /// connections can use one token at the same time.
     pub fn accepts(&self, presented: &[u8]) -> bool {
         if presented.len() != Self::TOKEN_LENGTH {
             return false;
@@ -137,9 +138,9 @@ impl TokenClaims {
         (content[0] == VERSION).then_some(Self { issued_at, lifetime })
     }
 
-    /// Whether the token is valid by at least one of the clocks. A client may keep the token for six hours, and does not
-    /// know if the wall clock is set in this time. A clock that shows an earlier time than the token's does not count: it
-    /// was set back, or the host was restarted.
+    /// Whether the token is valid by at least one of the clocks. A client may keep the token for six hours, and does
+    /// not know if the wall clock is set in this time. A clock that shows an earlier time than the token's does not
+    /// count: it was set back, or the host was restarted.
     fn are_valid_at(&self, now: ClockReadings) -> bool {
         let span = u64::from(self.lifetime.seconds()) + TokenAuthority::GRACE_SECONDS;
         let within = |from: u64, now: u64| now.checked_sub(from).is_some_and(|passed| passed <= span);

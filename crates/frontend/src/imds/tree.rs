@@ -21,8 +21,8 @@ pub(super) enum Node {
     Unknown,
 }
 
-/// Finds what a path names. Ignores one slash at the end, which only some SDKs send, and several at the start: the SDKs for
-/// Java, .NET and C++ append `/latest` to a configured endpoint that may end with a slash.
+/// Finds what a path names. Ignores one slash at the end, which only some SDKs send, and several at the start: the SDKs
+/// for Java, .NET and C++ append `/latest` to a configured endpoint that may end with a slash.
 pub(super) fn find(path: &str) -> Node {
     let path = path.trim_start_matches('/');
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -35,8 +35,8 @@ pub(super) fn find(path: &str) -> Node {
     }
 }
 
-/// The newer name `…-extended` gets the same document, which always has the account ID if it is known. Clients try the newer
-/// name first, so they need one request less.
+/// The newer name `…-extended` gets the same document, which always has the account ID if it is known. Clients try the
+/// newer name first, so they need one request less.
 fn credentials(path: &str) -> Option<Node> {
     let rest = path.strip_prefix("latest/meta-data/iam/security-credentials")?;
     let rest = rest.strip_prefix("-extended").unwrap_or(rest);

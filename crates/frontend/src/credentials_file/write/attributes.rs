@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::fs::XattrFlags;
 
-/// The attributes that are copied to the new file. Others are not copied: a digest of the content (`security.ima`) would be
-/// wrong there, and attributes of a file system (`trusted.overlay`) belong to that file system.
+/// The attributes that are copied to the new file. Others are not copied: a digest of the content (`security.ima`)
+/// would be wrong there, and attributes of a file system (`trusted.overlay`) belong to that file system.
 #[derive(Default)]
 pub(super) struct ExtendedAttributes {
     others: Vec<(CString, Vec<u8>)>,
@@ -51,8 +51,8 @@ impl ExtendedAttributes {
         }
     }
 
-    /// Sets the mode and the access control list of `file`. With a list, the group bits of the mode are the list's mask, so
-    /// the mode without the list would give the group rights that it does not have (acl(5)).
+    /// Sets the mode and the access control list of `file`. With a list, the group bits of the mode are the list's
+    /// mask, so the mode without the list would give the group rights that it does not have (acl(5)).
     pub(super) fn set_rights(&self, file: &File, mode: u32) -> io::Result<()> {
         let Some(list) = &self.access_list else {
             // A folder's default list may have given the file a list, and the mode's group bits would enable it.

@@ -1,8 +1,8 @@
 //! Sets the owner of new files and folders.
 //!
-//! What root creates in a user's folder gets that user as its owner, because the user's programs have to read the file, and
-//! the user's own `anchord update` has to take the lock. If the system does not allow this, and for other users than root,
-//! the owner stays as the system set it.
+//! What root creates in a user's folder gets that user as its owner, because the user's programs have to read the file,
+//! and the user's own `anchord update` has to take the lock. If the system does not allow this, and for other users
+//! than root, the owner stays as the system set it.
 
 use std::fs::DirBuilder;
 use std::fs::File;
