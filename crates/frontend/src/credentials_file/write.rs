@@ -93,7 +93,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The keys are a user's own access keys, which do not expire.
-    #[error("a user's own access keys are not written into files")]
+    #[error("a user's own keys are not written into files")]
     LongTerm,
     /// Another process did not release the lock in time.
     #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
