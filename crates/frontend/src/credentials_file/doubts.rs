@@ -1,12 +1,12 @@
-//! What keeps programs from reading the file, although it has been written; pure.
+//! Finds the reason for which programs cannot read the file after it was written. Pure.
 //!
-//! boto3 and the AWS CLI refuse a whole file for one line that Python's configparser does not take, wherever that is.
+//! boto3 and the AWS CLI reject the whole file if Python's configparser rejects one of its lines.
 
 use std::collections::BTreeMap;
 
-use super::edit::Line;
-use super::edit::Part;
-use super::edit::Reader;
+use super::edit::IniLine;
+use super::edit::LineClassifier;
+use super::edit::LineKind;
 use super::edit::lines;
 use anchord_core::content::BYTE_ORDER_MARK;
 
@@ -20,42 +20,42 @@ pub(super) fn doubt(text: &[u8]) -> Option<String> {
     if std::str::from_utf8(text).is_err() {
         return Some("it is not UTF-8; hint: save it as UTF-8".into());
     }
-    let mut seen = Seen::default();
-    let mut reader = Reader::default();
+    let mut seen = SeenLines::default();
+    let mut reader = LineClassifier::default();
     (1..).zip(lines(text)).filter(|(_, line)| !is_passed_over(line)).find_map(|(number, line)| {
-        let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.read(&line)));
+        let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.classify(&line)));
         why.map(|why| format!("line {number} {why}"))
     })
 }
 
-/// What the lines so far have been.
+/// The sections and keys of the lines so far.
 #[derive(Default)]
-struct Seen<'a> {
-    /// Each section and its line.
+struct SeenLines<'a> {
+    /// The line of each section's header.
     sections: BTreeMap<&'a [u8], usize>,
     section: &'a [u8],
-    /// Each key, by its section and its name in lower case, and its line.
+    /// The line of each key, by its section and its name in lower case.
     keys: BTreeMap<(&'a [u8], String), usize>,
-    /// The line of the last key, if its value begins with the next line.
+    /// The line of the last key, if it has no value there.
     nesting: Option<usize>,
 }
 
-impl<'a> Seen<'a> {
-    /// Why they cannot read a line; completes "line 7 …".
-    fn doubt(&mut self, number: usize, line: &Line<'a>, part: Part<'a>) -> Option<String> {
+impl<'a> SeenLines<'a> {
+    /// Why configparser rejects a line, as the end of a sentence that begins with "line 7".
+    fn doubt(&mut self, number: usize, line: &IniLine<'a>, part: LineKind<'a>) -> Option<String> {
         match part {
-            Part::Header(name) => self.header(number, line, name),
-            Part::Key(..) | Part::Other if self.sections.is_empty() => {
+            LineKind::Header(name) => self.header(number, line, name),
+            LineKind::Key(..) | LineKind::Other if self.sections.is_empty() => {
                 Some(no_section(line).unwrap_or_else(|| {
                     "stands before the first section; hint: write [default] above it".to_owned()
                 }))
             }
-            Part::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
-            Part::Other => Some(no_section(line).unwrap_or_else(|| {
+            LineKind::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
+            LineKind::Other => Some(no_section(line).unwrap_or_else(|| {
                 "is neither a section nor a key; hint: remove it, or begin it with `#`".to_owned()
             })),
-            Part::Continuation => match self.nesting {
-                // They take such lines for settings of their own.
+            LineKind::Continuation => match self.nesting {
+                // boto3 parses the lines below a key without a value as nested settings.
                 Some(key) if !line.trimmed().contains(&b'=') => Some(format!(
                     "goes on with the key of line {key}, which has no value, and has no `=`; hint: write the value behind the `=` of line {key}"
                 )),
@@ -64,7 +64,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn header(&mut self, number: usize, line: &Line<'_>, name: &'a [u8]) -> Option<String> {
+    fn header(&mut self, number: usize, line: &IniLine<'_>, name: &'a [u8]) -> Option<String> {
         (self.section, self.nesting) = (name, None);
         if line.closes_again(name) {
             let name = shown(name);
@@ -73,7 +73,7 @@ impl<'a> Seen<'a> {
             ));
         }
         let first = self.sections.insert(name, number)?;
-        // The one section that they take twice.
+        // configparser allows this section twice.
         if name == b"DEFAULT" {
             return None;
         }
@@ -92,15 +92,15 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Nothing but spaces, whatever spaces, or a comment behind them.
-fn is_passed_over(line: &Line<'_>) -> bool {
+/// Whether the line is blank or a comment after stripping the spaces of Unicode too, as Python does.
+fn is_passed_over(line: &IniLine<'_>) -> bool {
     let text = String::from_utf8_lossy(line.trimmed());
     let text = text.trim_start_matches(is_python_space);
     text.is_empty() || text.starts_with(['#', ';'])
 }
 
-/// What people cannot see, so that the line does not begin as it seems to.
-fn invisible(line: &Line<'_>) -> Option<String> {
+/// Reports an invisible first character, which makes a line begin differently than it looks.
+fn invisible(line: &IniLine<'_>) -> Option<String> {
     let first = String::from_utf8_lossy(line.trimmed()).chars().next()?;
     is_invisible(first).then(|| {
         format!(
@@ -114,18 +114,18 @@ fn is_invisible(letter: char) -> bool {
     is_python_space(letter) || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// As Python strips it from lines.
+/// The characters that Python's `str.strip` removes.
 fn is_python_space(letter: char) -> bool {
     letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
 }
 
-/// What should be `[NAME]` and is not.
-fn no_section(line: &Line<'_>) -> Option<String> {
+/// Reports a line that begins like `[NAME]` but is no header.
+fn no_section(line: &IniLine<'_>) -> Option<String> {
     let is_meant = line.trimmed().starts_with(b"[");
     is_meant.then(|| "begins with `[` and names no section; hint: write [NAME]".to_owned())
 }
 
-/// Short and on one line.
+/// At most 64 characters, with line breaks escaped.
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(64).collect::<String>().escape_debug().to_string()
 }

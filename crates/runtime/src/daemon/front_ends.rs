@@ -23,9 +23,9 @@ use anchord_frontend::ApiKeys;
 use anchord_frontend::Background;
 use anchord_frontend::CertificateStatus;
 use anchord_frontend::Container;
-use anchord_frontend::Door;
 use anchord_frontend::Imds;
 use anchord_frontend::ListenerStatus;
+use anchord_frontend::RequestGuard;
 use anchord_frontend::RoleName;
 use anchord_frontend::Router;
 use anchord_frontend::Socket;
@@ -62,7 +62,7 @@ pub(super) fn front_ends(
     before: Option<&Imds>,
 ) -> Result<FrontEnds, Error> {
     let sessions = roster::sessions(roster);
-    let door = Door::new(bound.http.iter().map(SocketAddr::ip));
+    let guard = RequestGuard::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(session, key)| imds_frontend(settings, seams, &sessions, session, key));
     let imds = imds.transpose()?;
@@ -78,7 +78,7 @@ pub(super) fn front_ends(
         socket = socket.with_settings(&session.name, facts);
     }
     let unix = Router::unix(socket);
-    Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
+    Ok(FrontEnds { tcp: Router::tcp(guard, imds.clone(), container), unix, imds })
 }
 
 /// What the status shows of the addresses.

@@ -1,4 +1,4 @@
-//! One request and its answer.
+//! Answers one request.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use hyper::body::Body;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Limits;
+use super::ServerLimits;
 use super::stopped;
+use crate::CredentialsRequest;
 use crate::Decision;
-use crate::Hand;
 use crate::Peer;
 use crate::Reply;
 use crate::Route;
@@ -36,22 +36,23 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
 /// Answers the requests of one listener.
-pub(super) struct Exchange {
+pub(super) struct RequestHandler {
     listener: Arc<str>,
     routes: watch::Receiver<Arc<dyn Route>>,
-    limits: Limits,
+    limits: ServerLimits,
     requests: AtomicU64,
-    refusals: Seldom,
+    refusals: WarningLimit,
 }
 
-impl Exchange {
-    pub(super) fn new(listener: &str, routes: watch::Receiver<Arc<dyn Route>>, limits: Limits) -> Self {
+impl RequestHandler {
+    pub(super) fn new(listener: &str, routes: watch::Receiver<Arc<dyn Route>>, limits: ServerLimits) -> Self {
         let requests = AtomicU64::new(1);
-        Self { listener: listener.into(), routes, limits, requests, refusals: Seldom::default() }
+        Self { listener: listener.into(), routes, limits, requests, refusals: WarningLimit::default() }
     }
 
-    /// The answer to a request, within the time allowed, whatever goes wrong; at once when `stop` becomes true.
-    pub(super) async fn answer<B>(
+    /// Answers a request within the time limit, also if its handler panics. Stops waiting for a session when `stop`
+    /// becomes true.
+    pub(super) async fn respond<B>(
         &self,
         request: Request<B>,
         peer: Peer,
@@ -63,7 +64,7 @@ impl Exchange {
     {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
-        // Nothing of ours is changed while a request is handled, so a panic leaves nothing half done.
+        // A handler changes no state of ours, so a panic cannot leave any of it inconsistent.
         let handled = AssertUnwindSafe(self.handle(&head, body, (peer, number), stop)).catch_unwind();
         let reply = match tokio::time::timeout(self.limits.handling, handled).await {
             Ok(Ok(reply)) => reply,
@@ -73,9 +74,9 @@ impl Exchange {
                     event = event::REQUEST_PANICKED,
                     listener = %self.listener, request = number, path, "A request's handler panicked"
                 );
-                failing(&head, StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled")
+                error(&head, StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled")
             }
-            Err(_) => closing(&head, StatusCode::SERVICE_UNAVAILABLE, "the request took too long"),
+            Err(_) => closing_error(&head, StatusCode::SERVICE_UNAVAILABLE, "the request took too long"),
         };
         self.log(&head, &reply, peer, number);
         let mut response = reply.into_response();
@@ -95,34 +96,36 @@ impl Exchange {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if !is_small(body, self.limits.body).await {
-            return closing(head, StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large");
+            return closing_error(head, StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large");
         }
         loop {
             let route = Arc::clone(&self.routes.borrow());
-            let hand = match route.route(head, &peer) {
+            let request = match route.route(head, &peer) {
                 Decision::Reply(reply) => return reply,
-                Decision::Hand(hand) => hand,
+                Decision::Credentials(request) => request,
             };
-            let session = hand.session.clone();
-            let reply = hand_out(hand, number, stop.clone()).await;
-            let is_replaced = || !Arc::ptr_eq(&route, &self.routes.borrow());
-            // A reload has put another session in its place while this client waited.
-            if reply.status().is_success() || !session.has_ended() || !is_replaced() {
+            let session = request.session.clone();
+            let reply = obtain(request, number, stop.clone()).await;
+            if reply.status().is_success() || !session.has_ended() {
+                return reply;
+            }
+            // A reload may have replaced the session while this client waited for it.
+            if Arc::ptr_eq(&route, &self.routes.borrow()) {
                 return reply;
             }
         }
     }
 
-    /// Method, path and status: a query, a header's value or a body might hold a secret.
+    /// Logs method, path and status. A query, a header's value or a body might contain a secret.
     fn log(&self, head: &Parts, reply: &Reply, peer: Peer, number: u64) {
         let (listener, status) = (&*self.listener, reply.status().as_u16());
         let (method, path) = (short(head.method.as_str()), loggable(head.uri.path()));
         tracing::debug!(listener, request = number, %peer, method, path, status, "Answered");
         let Some(why) = reply.denial() else { return };
-        if let Some(untold) = self.refusals.again(Instant::now()) {
+        if let Some(suppressed) = self.refusals.allow(Instant::now()) {
             tracing::warn!(
                 event = event::REQUEST_REFUSED,
-                listener, request = number, %peer, path, status, why, untold, "Refused a request"
+                listener, request = number, %peer, path, status, why, suppressed, "Refused a request"
             );
         } else {
             tracing::debug!(listener, request = number, %peer, path, status, why, "Refused a request");
@@ -130,32 +133,32 @@ impl Exchange {
     }
 }
 
-/// The one place that waits for a session.
-async fn hand_out(hand: Hand, number: u64, stop: watch::Receiver<bool>) -> Reply {
-    let Hand { session, freshness, patience, answer } = hand;
-    let handed = tokio::select! {
+/// Waits for a session's credentials; no other code does.
+async fn obtain(request: CredentialsRequest, number: u64, stop: watch::Receiver<bool>) -> Reply {
+    let CredentialsRequest { session, freshness, patience, render } = request;
+    let outcome = tokio::select! {
         biased;
-        // What is held is handed out to the last.
-        handed = session.hand_out(freshness, patience) => handed,
-        // A wait may last longer than the requests under way have to finish.
+        // First, so that a server that stops still hands out credentials that the session has.
+        outcome = session.hand_out(freshness, patience) => outcome,
+        // The wait may be longer than the time that requests have to finish.
         () = stopped(stop) => Err(stopping()),
     };
-    match handed {
-        Ok(credentials) => answer(Ok(&credentials)),
+    match outcome {
+        Ok(credentials) => render(Ok(&credentials)),
         Err(failure) => {
             let (session, class, reason) = (session.name(), failure.class(), failure.reason());
-            tracing::debug!(request = number, session, %class, %reason, %failure, "No credentials for a caller");
-            answer(Err(&failure))
+            tracing::debug!(request = number, session, %class, %reason, %failure, "No credentials for a client");
+            render(Err(&failure))
         }
     }
 }
 
 fn stopping() -> Failure {
-    let hint = "ask again when it has been started again".to_owned();
+    let hint = "try again when it has been restarted".to_owned();
     Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint))
 }
 
-/// Reads a body to its end, so that the connection can be used again, unless it is longer than `limit`.
+/// Whether a body has at most `limit` bytes. Reads it to its end, so that the connection can take another request.
 async fn is_small<B>(body: B, limit: usize) -> bool
 where
     B: Body<Data = Bytes>,
@@ -165,46 +168,58 @@ where
     announced <= limit && Limited::new(body, limit).collect().await.is_ok()
 }
 
-/// The rest of the request is not read, so nothing can follow it.
-fn closing(head: &Parts, status: StatusCode, why: &str) -> Reply {
-    failing(head, status, why).header(header::CONNECTION, HeaderValue::from_static("close"))
+/// An error that closes the connection: the rest of the request was not read, so no other request can follow it.
+fn closing_error(head: &Parts, status: StatusCode, why: &str) -> Reply {
+    error(head, status, why).header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-/// A failure in the form that the asked front end uses: IMDS clients may take a body for a role.
-fn failing(head: &Parts, status: StatusCode, why: &str) -> Reply {
+/// An error in the form of the front end that the path belongs to. Errors of IMDS have no body, because some clients
+/// read it as a role name.
+fn error(head: &Parts, status: StatusCode, why: &str) -> Reply {
     if router::speaks_json(head) { Reply::error(status, "Failed", why) } else { Reply::empty(status) }
 }
 
-/// A path without parts as long as a bearer or a token, which a client may have put there by mistake.
+/// The path for the log, without parts that are as long as a token, which a client may have put there by mistake.
 fn loggable(path: &str) -> String {
     const SHORTEST_SECRET: usize = 40;
-    let parts: Vec<_> =
-        short(path).split('/').map(|part| if part.len() < SHORTEST_SECRET { part } else { "[…]" }).collect();
+    let mut parts: Vec<_> = short(path).split('/').collect();
+    for part in &mut parts {
+        if part.len() >= SHORTEST_SECRET {
+            *part = "[…]";
+        }
+    }
     parts.join("/")
 }
 
-/// What a stranger wrote, no longer than a log line can bear.
+/// The first 200 bytes of a text that a client wrote, so that it cannot fill the log.
 fn short(text: &str) -> &str {
     &text[..text.floor_char_boundary(200)]
 }
 
-/// Lets one warning in a while through, however often its cause occurs.
+/// Allows a warning once a minute, so that its cause cannot fill the log.
 #[derive(Default)]
-struct Seldom(Mutex<Option<(Instant, u64)>>);
+struct WarningLimit(Mutex<Option<LastWarning>>);
 
-impl Seldom {
+struct LastWarning {
+    at: Instant,
+    /// How many have been suppressed since.
+    suppressed: u64,
+}
+
+impl WarningLimit {
     const PAUSE: Duration = Duration::from_secs(60);
 
-    /// How often it went untold since it was last told, if it may be told again.
-    fn again(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *state {
-            Some((told_at, untold)) if now < *told_at + Self::PAUSE => {
-                *untold += 1;
-                None
-            }
-            other => Some(other.replace((now, 0)).map_or(0, |(_, untold)| untold)),
+    /// If a warning may be logged at `now`: how many were suppressed since the last one.
+    fn allow(&self, now: Instant) -> Option<u64> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &mut *last
+            && now < last.at + Self::PAUSE
+        {
+            last.suppressed += 1;
+            return None;
         }
+        let before = last.replace(LastWarning { at: now, suppressed: 0 });
+        Some(before.map_or(0, |before| before.suppressed))
     }
 }
 
@@ -213,14 +228,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_warning_is_told_once_a_minute_with_the_number_of_those_untold() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
+    async fn a_warning_is_logged_once_a_minute_with_the_number_of_those_suppressed() {
+        let (limit, start) = (WarningLimit::default(), Instant::now());
 
-        assert_eq!(seldom.again(start), Some(0));
-        assert_eq!(seldom.again(start), None);
-        assert_eq!(seldom.again(start + Duration::from_secs(59)), None);
-        assert_eq!(seldom.again(start + Duration::from_secs(60)), Some(2));
-        assert_eq!(seldom.again(start + Duration::from_secs(61)), None);
+        assert_eq!(limit.allow(start), Some(0));
+        assert_eq!(limit.allow(start), None);
+        assert_eq!(limit.allow(start + Duration::from_secs(59)), None);
+        assert_eq!(limit.allow(start + Duration::from_secs(60)), Some(2));
+        assert_eq!(limit.allow(start + Duration::from_secs(61)), None);
     }
 
     #[test]
