@@ -145,7 +145,7 @@ async fn each_fault_of_a_file_names_it_and_says_what_to_do() {
         (folder.path("none"), "cannot read", "put the file there"),
         (folder.0.path().into(), "is a directory, not a regular file", "name the file itself"),
         (fifo, "is a pipe, not a regular file", "name a regular file"),
-        (folder.write("empty", " \n"), "is empty", "being written"),
+        (folder.write("empty", " \n"), "is empty", "still writing it"),
         (folder.write("large", vec![b'a'; MAX_BYTES + 1]), "is larger than 65536 bytes", "nothing else"),
         (folder.write("huge", vec![b'a'; 2 << 20]), "is larger than 65536 bytes", "nothing else"),
         (folder.write("binary", b"canary\xff"), "is in no form", "shared credentials file"),
