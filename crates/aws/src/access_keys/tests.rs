@@ -147,7 +147,7 @@ async fn each_fault_of_a_file_names_it_and_says_what_to_do() {
         (folder.path("none"), "cannot read", "put the file there"),
         (folder.root().into(), "is a directory, not a regular file", "name the file itself"),
         (fifo, "is a pipe, not a regular file", "name a regular file"),
-        (folder.write("empty", " \n"), "is empty", "being written"),
+        (folder.write("empty", " \n"), "is empty", "still writing it"),
         (
             folder.write("large", vec![b'a'; MAX_BYTES + 1]),
             "is larger than 65536 bytes",
