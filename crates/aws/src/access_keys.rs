@@ -26,7 +26,9 @@ use anchord_core::event;
 use anchord_core::failure::Chain;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
+use anchord_core::text::Text;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
 use anchord_identity::Found;
@@ -51,7 +53,7 @@ pub struct AccessKeys {
 
 #[derive(Default)]
 struct State {
-    warning: Reported,
+    warning: Reported<Notice>,
     fault: Reported,
     given: Given<Mark>,
 }
@@ -225,12 +227,12 @@ impl AccessKeys {
         AccessKeysError::Unusable { origin: self.origin(), fault }
     }
 
-    fn tell(&self, warning: Option<String>) {
+    fn tell(&self, warning: Option<Notice>) {
         match warning {
             None => _ = self.lock().warning.clear(),
             Some(warning) => {
                 if self.lock().warning.is_new(warning.clone()) {
-                    warn!(event = event::ACCESS_KEYS_WARNING, "{warning}");
+                    warn!(event = event::ACCESS_KEYS_WARNING, hint = warning.hint(), "{}", warning.message());
                 }
             }
         }
@@ -243,7 +245,7 @@ impl AccessKeys {
                 event = event::ACCESS_KEYS_REFUSED,
                 session,
                 error = fault,
-                hint = error.hint(),
+                hint = error.hint().as_deref(),
                 "The access keys cannot be read"
             );
         }
@@ -298,7 +300,7 @@ impl Mark {
 }
 
 /// The keys, and what their owner should know of the file.
-fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
+fn read(path: &Path) -> Result<(Keys, Option<Notice>), AccessKeysError> {
     let too_large = || AccessKeysError::TooLarge { path: path.into() };
     let file = match FileContent::read(path) {
         Err(FileError::TooLarge { .. }) => return Err(too_large()),
@@ -325,12 +327,12 @@ impl Classify for AccessKeysError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Reading(error) => error.hint(),
             Self::TooLarge { .. } => Some("name the file that has the access keys, and nothing else".into()),
-            Self::Absent { hint, .. } => Some(hint.clone()),
+            Self::Absent { hint, .. } => Some(hint.clone().into()),
             Self::Unusable { fault, .. } => Some(fault.hint().into()),
         }
     }

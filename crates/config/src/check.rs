@@ -24,14 +24,14 @@ use super::options::Fallback;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
 use super::options::option;
-use super::problem::Origin;
-use super::problem::Problem;
 use super::problem::Problems;
 use super::regions;
 use super::report::Origins;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_identity::Source;
 
 /// Reads the file and checks everything.
@@ -59,7 +59,7 @@ pub(super) fn settle_flags(
 pub(super) fn settle_source(
     arguments: Arguments,
     environment: &Environment,
-) -> Result<(Source, Vec<String>), Problems> {
+) -> Result<(Source, Vec<Notice>), Problems> {
     let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
@@ -80,7 +80,7 @@ pub(super) fn settle_source(
 pub(super) fn settle_layers(
     layers: &Layers<'_>,
     caller: Caller,
-    problems: Vec<Problem>,
+    problems: Vec<Notice>,
 ) -> Result<Settings, Problems> {
     let mut check = Check { layers, caller, problems, origins: Origins::default(), warnings: Vec::new() };
     layers.check_variables(&mut check.problems);
@@ -131,10 +131,10 @@ impl<T> Value<T> {
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
     pub(super) caller: Caller,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Notice>,
     pub(super) origins: Origins,
     /// What is allowed and unwise.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Notice>,
 }
 
 type Scope<'s, 'l> = Option<&'s SessionLayer<'l>>;
@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
         let sessions: Vec<Option<Session>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
-            self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
+            self.warnings.extend(regions::doubts_of(session).into_iter().map(|(_, doubt)| doubt));
         }
         self.check_imds_session(imds.as_ref().and_then(Option::as_ref), &sessions);
         Some(Settings {
@@ -196,7 +196,7 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+        self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
     }
 
     /// Reports what is wrong with a value. Flags and variables name the option themselves; a file's line does not.

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use ring::digest;
 
 use super::AccessKeys;
-use super::Origin;
 use super::RolesAnywhere;
 use super::SecondEndpoint;
 use super::Session;
@@ -24,6 +23,7 @@ use super::Step;
 use super::Sts;
 use super::file::SYSTEM_CONFIGURATION;
 use anchord_aws::access_keys;
+use anchord_core::notice::Origin;
 use anchord_identity as identity;
 use anchord_identity::Locator;
 use anchord_identity::Selection;

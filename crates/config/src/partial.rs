@@ -15,8 +15,8 @@ use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::option;
-use super::problem::Origin;
 use super::problem::Problems;
+use anchord_core::notice::Origin;
 
 /// A part of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]

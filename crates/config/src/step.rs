@@ -13,12 +13,12 @@ use super::file::Given;
 use super::layers::Found;
 use super::layers::SessionLayer;
 use super::options::option;
-use super::problem::Origin;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
+use anchord_core::notice::Origin;
 
 const ASSUME_ROLE: &str = "session.assume_role";
 /// AWS grants no more to a role that is assumed by a role ("role chaining", STS API reference, AssumeRole).

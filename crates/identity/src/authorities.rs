@@ -7,16 +7,18 @@ use super::FileError;
 use super::pem;
 use super::pem::stranger;
 use anchord_core::failure::Classify as _;
+use anchord_core::notice::Notice;
+use anchord_core::text::Text;
 
 /// What a file of authorities holds.
 #[derive(Debug)]
 pub struct Authorities {
     /// The line of each certificate, and its DER.
     pub certificates: Vec<(usize, Vec<u8>)>,
-    /// Sentences on what cannot be used, each with its line and what to do.
-    pub unusable: Vec<String>,
+    /// What cannot be used, each with its line and what to do.
+    pub unusable: Vec<Notice>,
     /// What to do where there is no certificate at all.
-    pub advice: Option<String>,
+    pub advice: Option<Text>,
 }
 
 impl Authorities {
@@ -30,7 +32,8 @@ impl Authorities {
         let file = FileContent::read_up_to(path, MAX_BYTES)?;
         let (mut certificates, mut unusable) = (Vec::new(), Vec::new());
         let mut damaged = |line: usize, damage: pem::Damage| {
-            unusable.push(format!("line {line}: {damage}; hint: {}", damage.hint(&file.origin)));
+            let what = format!("line {line}: {damage}");
+            unusable.push(Notice::new(what).hinting(damage.hint(&file.origin)));
         };
         let mut strange = Vec::new();
         for found in file.sections_and_damage() {
@@ -48,7 +51,8 @@ impl Authorities {
                 }
             } else if let Some(hint) = stranger::certificate(section.label) {
                 let label = String::from_utf8_lossy(section.label);
-                strange.push(format!("line {}: this is a {label}; hint: {hint}", section.line));
+                let what = format!("line {}: this is a {label}", section.line);
+                strange.push(Notice::new(what).hinting(hint));
             }
         }
         unusable.extend(strange);

@@ -14,6 +14,7 @@ use super::leaf;
 use super::name;
 use super::pem::Certificate;
 use super::pem::Error;
+use anchord_core::notice::Notice;
 
 /// Each certificate that carries the public key of one of the keys, with that key.
 pub(super) fn pairs<'a>(
@@ -178,7 +179,7 @@ pub(super) fn left_out(
     certificates: &[Certificate],
     chain: &[&Certificate],
     now: OffsetDateTime,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Notice>, Error> {
     let mut authorities = Vec::new();
     let mut seen = HashSet::new();
     for certificate in certificates {
@@ -189,25 +190,25 @@ pub(super) fn left_out(
     let issuers = issuers(&leaf.parse()?, &authorities);
     let is_sent = |authority: &Authority<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
     let all_fit = issuers.iter().filter(|issuer| !is_root(&issuer.parsed)).count() <= MAX_INTERMEDIATES;
-    let mut places: Vec<(String, Vec<Reason>)> = Vec::new();
+    let mut places: Vec<(String, Vec<Omission>)> = Vec::new();
     for authority in authorities.iter().filter(|authority| !is_sent(authority) && !is_root(&authority.parsed))
     {
         let is_issuer = issuers.iter().any(|issuer| std::ptr::eq(*issuer, authority));
-        let reason = match leaf::fault_of_time(&authority.parsed, now) {
-            Some(leaf::Fault::NotYetValid { .. }) => Reason::NotYetValid,
-            Some(_) => Reason::Expired,
-            None if !authority.is_usable() => Reason::NoCertSign,
-            None if !is_issuer => Reason::Elsewhere,
-            None if all_fit => Reason::Around,
-            None => Reason::TooMany,
+        let omission = match leaf::fault_of_time(&authority.parsed, now) {
+            Some(leaf::Fault::NotYetValid { .. }) => Omission::NotYetValid,
+            Some(_) => Omission::Expired,
+            None if !authority.is_usable() => Omission::NoCertSign,
+            None if !is_issuer => Omission::Elsewhere,
+            None if all_fit => Omission::Around,
+            None => Omission::TooMany,
         };
         let place = authority.certificate.origin.to_string();
         match places.iter_mut().find(|(other, _)| *other == place) {
-            Some((_, reasons)) => reasons.push(reason),
-            None => places.push((place, vec![reason])),
+            Some((_, omissions)) => omissions.push(omission),
+            None => places.push((place, vec![omission])),
         }
     }
-    Ok(places.iter().map(|(place, reasons)| sentence(place, reasons)).collect())
+    Ok(places.iter().map(|(place, omissions)| Notice::new(sentence(place, omissions))).collect())
 }
 
 /// Those that a usable path from the leaf leads to.
@@ -228,7 +229,7 @@ fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>])
 
 /// Why a certificate is not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
+enum Omission {
     NotYetValid,
     Expired,
     NoCertSign,
@@ -237,7 +238,7 @@ enum Reason {
     TooMany,
 }
 
-impl Reason {
+impl Omission {
     const ALL: [Self; 6] =
         [Self::Expired, Self::NotYetValid, Self::NoCertSign, Self::Elsewhere, Self::TooMany, Self::Around];
 
@@ -260,18 +261,18 @@ impl Reason {
     }
 }
 
-fn sentence(place: &str, reasons: &[Reason]) -> String {
-    let all = reasons.len();
+fn sentence(place: &str, omissions: &[Omission]) -> String {
+    let all = omissions.len();
     let mut parts = Vec::new();
-    for reason in Reason::ALL {
-        let some = reasons.iter().filter(|other| **other == reason).count();
+    for omission in Omission::ALL {
+        let some = omissions.iter().filter(|other| **other == omission).count();
         let who = match some {
             0 => continue,
             1 if all == 1 => "it".into(),
             _ if some == all => "they".into(),
             _ => some.to_string(),
         };
-        parts.push(format!("{who} {}", reason.text(some == 1)));
+        parts.push(format!("{who} {}", omission.text(some == 1)));
     }
     let are = if all == 1 { "is" } else { "are" };
     format!("{all} of the certificates in {place} {are} not sent: {}", parts.join(", "))

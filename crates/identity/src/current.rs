@@ -27,6 +27,7 @@ use super::given::Given;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
 /// One session's identity, shared by whoever signs with it and whoever watches its files.
 ///
@@ -174,8 +175,8 @@ impl Current {
         self.diary.session()
     }
 
-    /// What should be known of the ends of its certificates, each a sentence without a full stop.
-    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+    /// What should be known of the ends of its certificates.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let now = self.at_aws(now);
         self.links().iter().filter_map(|link| link.warning(now)).collect()
     }

@@ -16,6 +16,7 @@ use super::name;
 use super::pem;
 use anchord_core::clock;
 use anchord_core::event;
+use anchord_core::notice::Notice;
 
 /// One of the certificates that are sent, and how long it is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ impl Link {
         })
     }
 
-    /// What should be known of its end, as a sentence without a full stop, if it is near or past.
-    pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    /// What should be known of its end, if it is near or past.
+    pub fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         self.ending().warning(now)
     }
 
@@ -155,7 +156,7 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         let end = match self.nearness(now)? {
             Nearness::Past => "has expired".to_owned(),
             _ => format!(
@@ -169,7 +170,7 @@ impl Ending<'_> {
             Place::Leaf => "leaf",
             Place::Intermediate => "intermediate",
         };
-        Some(format!("the {name} `{subject}` in {origin} {end}; hint: {}", place.hint()))
+        Some(Notice::new(format!("the {name} `{subject}` in {origin} {end}")).hinting(place.hint()))
     }
 
     fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {

@@ -25,6 +25,7 @@ use super::pem::Certificate;
 use super::source::Material;
 use super::source::gather;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
 /// A source, looked at without being judged as a whole.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Inspection {
     /// The issuers at which the paths that are sent end: the trust anchor has to be one of them, or lead to one.
     pub ends_at: Vec<String>,
     /// Sentences without a full stop.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Notice>,
 }
 
 /// One certificate.
@@ -177,7 +178,7 @@ impl Source {
 impl Inspection {
     /// What should be known of the ends of the certificates that are sent, as of those of an identity that is in use. A
     /// leaf that has ended is among the refusals.
-    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
+    pub fn endings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let mut endings = Vec::new();
         for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
             let place = match role {

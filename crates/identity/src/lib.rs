@@ -83,6 +83,7 @@ pub use watch::Watcher;
 pub use watch::Watches;
 
 use anchord_core::clock;
+use anchord_core::notice::Notice;
 
 /// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
 const MAX_INTERMEDIATES: usize = 5;
@@ -92,8 +93,8 @@ const MAX_INTERMEDIATES: usize = 5;
 pub struct Loaded {
     /// The proven identity.
     pub identity: Identity,
-    /// Sentences without a full stop, each naming a place.
-    pub warnings: Vec<String>,
+    /// Warnings, each naming a place.
+    pub warnings: Vec<Notice>,
 }
 
 /// A leaf, the intermediates above it and the private key that belongs to the leaf.

@@ -10,6 +10,11 @@ use super::FileError;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Part::Set;
+use anchord_core::text::Text;
 
 /// Why there is no passphrase.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +28,7 @@ pub enum Error {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// One that is to be typed in was not.
     #[error("the private key's passphrase has not been asked for")]
@@ -38,17 +43,21 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Absent { hint, .. } => Some(hint.clone()),
-            Self::NotAsked => Some(
-                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
-                    .into(),
-            ),
+            Self::NotAsked => Some(Text::of(&[
+                Set("passphrase", "prompt"),
+                Say(" needs a terminal; a service takes it from a file or a systemd credential"),
+            ])),
         }
     }
 }
+
+/// What to do where a key needs one.
+pub(crate) const SET_IT: &[Part<'static>] =
+    &[Say("set "), Key("passphrase"), Say(", such as "), Set("passphrase", "file:/etc/anchord/passphrase")];
 
 /// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
 #[derive(Clone)]
@@ -62,7 +71,7 @@ pub enum Passphrase {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// Asked for on the terminal; empty until it has been.
     Prompted(Arc<OnceLock<Secret<String>>>),

@@ -16,7 +16,9 @@ use super::Origin;
 use anchord_core::content::BYTE_ORDER_MARK;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 pub(super) mod stranger;
 
@@ -68,7 +70,7 @@ pub enum Error {
         /// The labels of the PEM sections that were found instead.
         found: Vec<String>,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// A section cannot be decoded.
     #[error("{origin} is damaged in line {line}: {damage}")]
@@ -97,7 +99,7 @@ impl Classify for Error {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some(match self {
             Self::Missing { hint, .. } => hint.clone(),
             Self::Damaged { damage, origin, .. } => damage.hint(origin).into(),
@@ -244,19 +246,18 @@ impl FileContent {
         Error::Missing { origin: self.origin.clone(), wanted, found, hint }
     }
 
-    /// Sentences on certificates that are passed over because of their label.
-    pub(super) fn passed_over(&self) -> Vec<String> {
+    /// The certificates that are passed over because of their label.
+    pub(super) fn passed_over(&self) -> Vec<Notice> {
         let sections = self.sections().unwrap_or_default();
-        let strange =
-            sections.iter().filter_map(|section| Some((section, stranger::certificate(section.label)?)));
-        let sentence = |(section, hint): (&Section<'_>, &str)| {
+        let mut passed_over = Vec::new();
+        for section in &sections {
+            let Some(hint) = stranger::certificate(section.label) else { continue };
             let label = String::from_utf8_lossy(section.label);
-            format!(
-                "{} has a {label} in line {}, which is passed over; hint: {hint}",
-                self.origin, section.line
-            )
-        };
-        strange.map(sentence).collect()
+            let what =
+                format!("{} has a {label} in line {}, which is passed over", self.origin, section.line);
+            passed_over.push(Notice::new(what).hinting(hint));
+        }
+        passed_over
     }
 }
 

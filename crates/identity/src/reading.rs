@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use super::Origin;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -162,7 +163,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self.failed {
             Failed::Hangs if self.origin.is_file() => "check whether its file system still answers",
             Failed::Hangs => "check whether it is there and answers; it is asked again",

@@ -32,6 +32,7 @@ use super::pkcs11;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
+use anchord_core::notice::Notice;
 
 /// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,8 +305,8 @@ impl Source {
 pub struct FirstCertificate {
     /// It, in DER.
     pub der: Vec<u8>,
-    /// Sentences on what is damaged before it.
-    pub warnings: Vec<String>,
+    /// What is damaged before it.
+    pub warnings: Vec<Notice>,
 }
 
 fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
@@ -316,11 +317,12 @@ fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
                 return Ok(FirstCertificate { der: section.decode()?.expose().clone(), warnings });
             }
             Ok(_) => {}
-            Err((line, damage)) => warnings.push(format!(
-                "{} is damaged in line {line}: {damage}, and a later certificate is taken; hint: {}",
-                file.origin,
-                damage.hint(&file.origin)
-            )),
+            Err((line, damage)) => {
+                let origin = &file.origin;
+                let what =
+                    format!("{origin} is damaged in line {line}: {damage}, and a later certificate is taken");
+                warnings.push(Notice::new(what).hinting(damage.hint(origin)));
+            }
         }
     }
     // Says what is damaged, or what the file holds instead.

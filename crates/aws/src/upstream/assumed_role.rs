@@ -20,6 +20,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
+use anchord_core::text::Text;
 
 /// One role of a chain, and how it is assumed.
 #[derive(Clone, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Classify for Broken {
         self.source.reason()
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         self.source.hint()
     }
 

@@ -35,6 +35,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
+use anchord_core::text::Text;
 
 /// Two issuers of the same role's credentials, of which the second stands in for the first.
 pub struct Failover {
@@ -322,8 +323,8 @@ impl Classify for LeftAlone {
         self.failure.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.failure.hint().map(str::to_owned)
+    fn hint(&self) -> Option<Text> {
+        self.failure.hint_text().cloned()
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -350,12 +351,13 @@ impl Classify for Neither<'_> {
         [&self.first, &self.second].into_iter().min_by_key(rank).unwrap_or(&self.first).reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        match (self.first.hint(), self.second.hint()) {
+    fn hint(&self) -> Option<Text> {
+        match (self.first.hint_text(), self.second.hint_text()) {
             (Some(first), Some(second)) if first != second => {
-                Some(format!("{first}; the second endpoint ({}): {second}", self.region))
+                let between = format!("; the second endpoint ({}): ", self.region);
+                Some(first.clone().then(&between.into()).then(second))
             }
-            (Some(hint), _) | (None, Some(hint)) => Some(hint.to_owned()),
+            (Some(hint), _) | (None, Some(hint)) => Some(hint.clone()),
             (None, None) => None,
         }
     }

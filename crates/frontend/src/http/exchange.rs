@@ -152,7 +152,7 @@ async fn hand_out(hand: Hand, number: u64, stop: watch::Receiver<bool>) -> Reply
 
 fn stopping() -> Failure {
     let hint = "ask again when it has been started again".to_owned();
-    Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint))
+    Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint.into()))
 }
 
 /// Reads a body to its end, so that the connection can be used again, unless it is longer than `limit`.

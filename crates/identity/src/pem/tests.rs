@@ -143,7 +143,7 @@ fn a_certificate_that_is_passed_over_for_its_label_is_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     let expected =
         "`leaf.pem` has a X509 CERTIFICATE in line 4, which is passed over; hint: this is an old name";
-    assert!(told[0].starts_with(expected), "{told:?}");
+    assert!(told[0].to_string().starts_with(expected), "{told:?}");
 }
 
 #[test]

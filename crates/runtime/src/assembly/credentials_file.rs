@@ -16,6 +16,7 @@ use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 use anchord_frontend::credentials_file;
 use anchord_session::Freshness;
 use anchord_session::Handle;
@@ -79,10 +80,10 @@ async fn write(
 }
 
 /// Once for each fault of the file.
-async fn tell_doubt(file: &CredentialsFile, told: &mut Option<String>) {
+async fn tell_doubt(file: &CredentialsFile, told: &mut Option<Notice>) {
     let doubt = credentials_file::doubt(&file.path).await;
     if let Some(doubt) = doubt.as_ref().filter(|doubt| told.as_ref() != Some(doubt)) {
-        warn!(event = event::FILE_WARNING, file = &*file.name, "{doubt}");
+        warn!(event = event::FILE_WARNING, file = &*file.name, hint = doubt.hint(), "{}", doubt.message());
     }
     *told = doubt;
 }

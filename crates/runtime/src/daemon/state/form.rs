@@ -21,6 +21,7 @@ use anchord_core::credentials::Stored;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// What a daemon leaves.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Classify for Unusable {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Foreign => {
                 Some("nothing to do after an upgrade; it is replaced with the next renewal".into())
