@@ -27,7 +27,9 @@ use anchord_core::event;
 use anchord_core::failure::Classify;
 use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
+use anchord_core::text::Text;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
 use anchord_identity::LastAttempt;
@@ -53,7 +55,7 @@ pub struct AccessKeys {
 /// What the last read found: the warning and the error that were reported, and the keys.
 #[derive(Default)]
 struct LastRead {
-    warning: Reported,
+    warning: Reported<Notice>,
     fault: Reported,
     given: LastAttempt<KeysDigest>,
 }
@@ -234,12 +236,12 @@ impl AccessKeys {
         AccessKeysError::Unusable { origin: self.origin(), fault }
     }
 
-    fn report_warning(&self, warning: Option<String>) {
+    fn report_warning(&self, warning: Option<Notice>) {
         match warning {
             None => _ = self.lock().warning.clear(),
             Some(warning) => {
                 if self.lock().warning.is_new(warning.clone()) {
-                    warn!(event = event::ACCESS_KEYS_WARNING, "{warning}");
+                    warn!(event = event::ACCESS_KEYS_WARNING, hint = warning.hint(), "{}", warning.message());
                 }
             }
         }
@@ -252,7 +254,7 @@ impl AccessKeys {
                 event = event::ACCESS_KEYS_REFUSED,
                 session,
                 error = fault,
-                hint = error.hint(),
+                hint = error.hint().as_deref(),
                 "The access keys cannot be read"
             );
         }
@@ -306,7 +308,7 @@ impl KeysDigest {
 }
 
 /// Reads the keys, and a warning if other users may read the file.
-fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
+fn read(path: &Path) -> Result<(Keys, Option<Notice>), AccessKeysError> {
     let too_large = || AccessKeysError::TooLarge { path: path.into() };
     let file = match FileContent::read(path) {
         Err(FileError::TooLarge { .. }) => return Err(too_large()),
@@ -333,12 +335,12 @@ impl Classify for AccessKeysError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Reading(error) => error.hint(),
             Self::TooLarge { .. } => Some("name a file that contains only the access keys".into()),
-            Self::Absent { hint, .. } => Some(hint.clone()),
+            Self::Absent { hint, .. } => Some(hint.clone().into()),
             Self::Unusable { fault, .. } => Some(fault.hint().into()),
         }
     }

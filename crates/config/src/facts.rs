@@ -13,7 +13,6 @@ use std::path::PathBuf;
 
 use super::AccessKeySource;
 use super::CertificateSource;
-use super::Origin;
 use super::Session;
 use super::Settings;
 use super::Source;
@@ -23,6 +22,7 @@ use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
 use anchord_core::digest::sha256;
+use anchord_core::notice::Origin;
 use anchord_identity as identity;
 use anchord_identity::LeafSelection;
 use anchord_identity::Locator;

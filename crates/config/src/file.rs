@@ -20,8 +20,6 @@ use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
-use super::problem::Origin;
-use super::problem::Problem;
 use super::setting::Setting;
 use super::values;
 use super::values::Fault;
@@ -29,6 +27,9 @@ use super::values::echo;
 use super::values::nearest;
 use super::values::session_name;
 use anchord_core::content;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
+use anchord_core::text::Text;
 
 /// A value as text, and where it came from.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ pub(super) fn read(
     named: Option<&Given>,
     environment: &Environment,
     reader: Reader,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Notice>,
 ) -> FileLayer {
     let mut unread = None;
     for candidate in candidates(named, environment) {
@@ -98,7 +99,7 @@ pub(super) fn read(
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
         if let Err(Fault { what, hint }) = values::place(&shown) {
-            problems.push(Problem { origin: chosen_by, what, hint });
+            problems.push(Notice { origin: chosen_by, what: what.into(), hint });
             return FileLayer { incomplete: true, ..FileLayer::default() };
         }
         let mut layer = match content::read_text(&path, MAX_BYTES) {
@@ -112,10 +113,10 @@ pub(super) fn read(
             }
             Err(fault) => {
                 let hint = fault.hint(&path).unwrap_or_else(|| "name a file that this user may read".into());
-                problems.push(Problem {
+                problems.push(Notice {
                     origin: chosen_by.clone(),
-                    what: format!("cannot read {}: {fault}", echo(&shown)),
-                    hint: Some(hint),
+                    what: format!("cannot read {}: {fault}", echo(&shown)).into(),
+                    hint: Some(hint.into()),
                 });
                 FileLayer { shown, incomplete: true, ..FileLayer::default() }
             }
@@ -179,14 +180,14 @@ pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Lists what the file's bytes give. `shown` is its name in messages.
-pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> FileLayer {
+pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Notice>) -> FileLayer {
     let mut layer = FileLayer { shown: shown.into(), ..FileLayer::default() };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
             let origin = Origin::File { path: shown.into(), line };
-            problems.push(Problem { origin, what: "the file is not UTF-8".into(), hint: None });
+            problems.push(Notice { origin, what: "the file is not UTF-8".into(), hint: None });
             layer.incomplete = true;
             return layer;
         }
@@ -214,14 +215,14 @@ struct Walk<'a> {
     line_starts: Vec<usize>,
     /// Lines with a syntax error: what the parser makes of them is a guess, and so is every complaint about it.
     broken_lines: BTreeSet<usize>,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Vec<Notice>,
     /// Of the session that is being read.
     steps: Vec<FileStep>,
 }
 
 impl Walk<'_> {
     /// What to write in place of a line that is not TOML.
-    fn hint_of_syntax(&self, line: usize, text: &str) -> Option<String> {
+    fn hint_of_syntax(&self, line: usize, text: &str) -> Option<Text> {
         if self.text_of(line, text).contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
             return Some("write straight quotes (\"), not those of a word processor".into());
         }
@@ -248,7 +249,7 @@ impl Walk<'_> {
     fn report(&mut self, line: usize, fault: Fault) {
         if !self.broken_lines.contains(&line) {
             let origin = self.origin(line);
-            self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+            self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
         }
     }
 
@@ -541,11 +542,11 @@ fn shortened(name: &str) -> String {
 }
 
 /// What to write in place of a table's first line that is not TOML, which is not repeated.
-fn hint_of_header(written: &str) -> Option<String> {
+fn hint_of_header(written: &str) -> Option<Text> {
     let inner = written.trim_start_matches('[');
     let table = ["session", "credentials_file"].into_iter().find(|table| inner.starts_with(*table))?;
     let hint = session_name("").err()?.hint?;
-    Some(format!("in [{table}.NAME] the name is one: {hint}; a name with dots needs quotes"))
+    Some(format!("in [{table}.NAME] the name is one: {hint}; a name with dots needs quotes").into())
 }
 
 /// The hint for a name with a dot and without quotes, which TOML takes for tables in each other: the innermost of them

@@ -12,14 +12,18 @@ use super::environment::Environment;
 use super::file::Given;
 use super::layers::SessionLayer;
 use super::options::option;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
 use anchord_core::failure::Classify as _;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity::Fingerprint;
 use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
@@ -88,8 +92,9 @@ impl Check<'_> {
             if is_given && !is_used {
                 let what = if key == "session.pkcs11_module" { "token" } else { "SPIFFE agent" };
                 let key = option(key).name();
-                self.warnings
-                    .push(format!("session {} has `{key}` and no {what}; it has no effect", layer.name));
+                let begin = format!("session {} has ", layer.name);
+                let end = format!(" and no {what}; it has no effect");
+                self.warnings.push(Notice::new(Text::of(&[Say(&begin), Key(key), Say(&end)])));
             }
         }
     }
@@ -172,11 +177,12 @@ impl Check<'_> {
                 if matches!((&passphrase, &given.origin), (Passphrase::Given(_), Origin::Argument(_)))
                     && given.text.starts_with("pass:")
                 {
-                    self.warnings.push(format!(
-                        "the passphrase in --{0} can be read by every user of this host in the list of processes; \
-                         hint: name it with --{0} file:PATH, credential:NAME, env:VARIABLE or prompt",
+                    let what = "every user of this host can read the passphrase in the list of processes";
+                    let hint = format!(
+                        "name it with --{} file:PATH, credential:NAME, env:VARIABLE or prompt",
                         spec.flag
-                    ));
+                    );
+                    self.warnings.push(Notice::new(what).hinting(hint).about(given.origin.clone()));
                 }
                 Setting::There(passphrase)
             }
@@ -210,7 +216,7 @@ impl Check<'_> {
                     Some(value) => Passphrase::Given(Secret::new(value.into())),
                     None => {
                         let (why, hint) = no_variable(rest, environment, "the key");
-                        Passphrase::Absent { why, hint }
+                        Passphrase::Absent { why, hint: hint.into() }
                     }
                 };
                 Ok((passphrase, text.into()))
@@ -231,7 +237,7 @@ impl Check<'_> {
             Some(path) => Passphrase::File(path),
             None => {
                 let (why, hint) = no_credential(name);
-                Passphrase::Absent { why, hint }
+                Passphrase::Absent { why, hint: hint.into() }
             }
         })
     }

@@ -3,7 +3,7 @@
 //! Checks go on behind every mistake, so a mistake must not look like a setting that no layer gives. What is made of
 //! several settings is an `Option`, `None` when any of them was reported; [`Setting::settled`] leads from one to the other.
 
-use super::problem::Origin;
+use anchord_core::notice::Origin;
 
 /// What became of a setting.
 #[derive(Clone, Debug)]

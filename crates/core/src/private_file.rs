@@ -20,6 +20,7 @@ use crate::failure::Classify;
 use crate::failure::Reason;
 use crate::failure::system_reason;
 use crate::secret::Secret;
+use crate::text::Text;
 
 /// Why a private file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +75,29 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Unreadable { .. } => None,
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 Some(SIZE_LIMIT.into())
             }
             Self::Unwritable { path, source } if is_full(source) => {
-                Some(format!("make room on the file system of `{}`", path.display()))
+                Some(format!("make room on the file system of `{}`", path.display()).into())
             }
             Self::Unwritable { path, .. } => {
-                Some(format!("let the daemon's user write to the directory of `{}`", path.display()))
+                Some(format!("let the daemon's user write to the directory of `{}`", path.display()).into())
             }
             Self::TooOpen { path, .. } => {
                 let path = path.display();
-                Some(format!(
-                    "remove `{path}` to get a new one, or `chmod 600 {path}` if no one else has read it"
-                ))
+                Some(
+                    format!(
+                        "remove `{path}` to get a new one, or `chmod 600 {path}` if no one else has read it"
+                    )
+                    .into(),
+                )
             }
             Self::NotAFile { path } | Self::Foreign { path, .. } => {
-                Some(format!("remove `{}` to get a new one, or choose another path", path.display()))
+                Some(format!("remove `{}` to get a new one, or choose another path", path.display()).into())
             }
         }
     }

@@ -16,6 +16,7 @@ use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// Why a file with a secret cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +46,11 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Content { path, .. } => {
-                Some(format!("remove `{}` to get a new one, or choose another path", path.display()))
+                Some(format!("remove `{}` to get a new one, or choose another path", path.display()).into())
             }
             Self::Entropy(_) => None,
         }

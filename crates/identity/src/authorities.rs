@@ -7,16 +7,18 @@ use super::FileError;
 use super::pem;
 use super::pem::other_formats;
 use anchord_core::failure::Classify as _;
+use anchord_core::notice::Notice;
+use anchord_core::text::Text;
 
 /// The content of a CA bundle.
 #[derive(Debug)]
 pub struct Authorities {
     /// The line of each certificate, and its DER.
     pub certificates: Vec<(usize, Vec<u8>)>,
-    /// A sentence for each unusable section, with its line and a hint.
-    pub unusable: Vec<String>,
+    /// A notice for each unusable section, with its line.
+    pub unusable: Vec<Notice>,
     /// The hint if the file has no certificate.
-    pub advice: Option<String>,
+    pub advice: Option<Text>,
 }
 
 impl Authorities {
@@ -44,7 +46,8 @@ impl Authorities {
                 }
             } else if let Some(hint) = other_formats::certificate(section.label) {
                 let label = String::from_utf8_lossy(section.label);
-                strange.push(format!("line {}: this is a {label}; hint: {hint}", section.line));
+                let what = format!("line {}: this is a {label}", section.line);
+                strange.push(Notice::new(what).hinting(hint));
             }
         }
         unusable.extend(strange);
@@ -52,6 +55,6 @@ impl Authorities {
     }
 }
 
-fn damaged(line: usize, damage: pem::Damage, file: &FileContent) -> String {
-    format!("line {line}: {damage}; hint: {}", damage.hint(&file.origin))
+fn damaged(line: usize, damage: pem::Damage, file: &FileContent) -> Notice {
+    Notice::new(format!("line {line}: {damage}")).hinting(damage.hint(&file.origin))
 }

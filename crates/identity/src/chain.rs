@@ -14,6 +14,7 @@ use super::leaf;
 use super::name;
 use super::pem::Certificate;
 use super::pem::Error;
+use anchord_core::notice::Notice;
 
 /// Each certificate whose public key matches one of `keys`, with that key.
 pub(super) fn pairs<'a>(
@@ -196,7 +197,7 @@ pub(super) fn left_out(
     certificates: &[Certificate],
     chain: &[&Certificate],
     now: OffsetDateTime,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Notice>, Error> {
     let mut authorities = Vec::new();
     let mut seen = HashSet::new();
     for certificate in certificates {
@@ -226,7 +227,7 @@ pub(super) fn left_out(
             None => places.push((place, vec![reason])),
         }
     }
-    Ok(places.iter().map(|(place, reasons)| sentence(place, reasons)).collect())
+    Ok(places.iter().map(|(place, reasons)| Notice::new(sentence(place, reasons))).collect())
 }
 
 /// The CA certificates on any usable path from the leaf.

@@ -27,6 +27,7 @@ use super::last_attempt::LastAttempt;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
 /// One session's identity, shared by the code that signs with it and the code that watches its files.
 ///
@@ -175,8 +176,8 @@ impl Current {
         self.log.session()
     }
 
-    /// A sentence without a full stop for each certificate that expires soon.
-    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+    /// A warning for each certificate that expires soon.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let now = self.at_aws(now);
         self.links().iter().filter_map(|link| link.warning(now)).collect()
     }

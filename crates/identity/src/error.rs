@@ -20,6 +20,9 @@ use super::spiffe;
 use super::tpm;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why an identity could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -176,22 +179,38 @@ impl Classify for Error {
         self.of_part().map_or_else(|| self.own_reason(), Classify::reason)
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         if let Some(part) = self.of_part() {
             return part.hint();
         }
         let hint = match self {
             Self::NoCertificates { .. } => {
-                "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
+                return Some(Text::of(&[
+                    Say("name the file that has the certificate in "),
+                    Key("certificate"),
+                    Say(", and the key's place in "),
+                    Key("private_key"),
+                ]));
             }
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
             }
             Self::NotSelected { .. } => {
-                "compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
+                return Some(Text::of(&[
+                    Say("compare "),
+                    Key("certificate_subject"),
+                    Say(", "),
+                    Key("certificate_issuer"),
+                    Say(" and "),
+                    Key("certificate_serial"),
+                    Say(" with what `anchord certificate show` prints"),
+                ]));
             }
             Self::NotPinned { .. } => {
-                "if you trust this certificate, add its fingerprint to `certificate_fingerprint`"
+                return Some(Text::of(&[
+                    Say("if you trust this certificate, add its fingerprint to "),
+                    Key("certificate_fingerprint"),
+                ]));
             }
             Self::Leaf { fault, .. } => fault.hint(),
             Self::Intermediate { .. } => {

@@ -16,6 +16,7 @@ use super::name;
 use super::pem;
 use anchord_core::clock;
 use anchord_core::event;
+use anchord_core::notice::Notice;
 
 /// A certificate of the chain that is sent, with its validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ impl ChainLink {
         })
     }
 
-    /// A sentence without a full stop if it expires soon or has expired.
-    pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    /// A warning if it expires soon or has expired.
+    pub fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         self.ending().warning(now)
     }
 
@@ -124,7 +125,7 @@ pub(super) struct Expiry<'a> {
 }
 
 impl Expiry<'_> {
-    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         let end = match self.nearness(now)? {
             Nearness::Past => "has expired".to_owned(),
             _ => format!(
@@ -138,7 +139,7 @@ impl Expiry<'_> {
             ChainPosition::Leaf => "leaf",
             ChainPosition::Intermediate => "intermediate",
         };
-        Some(format!("the {name} `{subject}` in {origin} {end}; hint: {}", place.hint()))
+        Some(Notice::new(format!("the {name} `{subject}` in {origin} {end}")).hinting(place.hint()))
     }
 
     fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {

@@ -12,6 +12,7 @@ use super::pem;
 use super::pem::Certificate;
 #[cfg(feature = "pkcs12")]
 use super::pkcs12;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
 
 /// What protects a key, and so which kind of secret unlocks it.
@@ -76,8 +77,8 @@ impl IdentityFile {
         pem::certificates(&self.content)
     }
 
-    /// Sentences on what it holds.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// What is doubtful about what it holds.
+    pub(super) fn warnings(&self) -> Vec<Notice> {
         #[cfg(feature = "pkcs12")]
         if let Some(contents) = &self.pkcs12 {
             return contents.warnings.clone();
@@ -85,8 +86,8 @@ impl IdentityFile {
         self.content.ignored_sections()
     }
 
-    /// A sentence if other users may read the file, which has a key.
-    pub(super) fn mode_warning(&self) -> Option<String> {
+    /// A warning if other users may read the file, which has a key.
+    pub(super) fn mode_warning(&self) -> Option<Notice> {
         self.content.open_to_others("private key")
     }
 }

@@ -9,7 +9,9 @@ use anchord_core::content;
 use anchord_core::content::BYTE_ORDER_MARK;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// Far more than any chain with its key, and small enough for memory.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
@@ -54,14 +56,12 @@ impl FileContent {
         content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
     }
 
-    /// A sentence if its mode lets other users read it; `what` is what the file holds.
-    pub fn open_to_others(&self, what: &str) -> Option<String> {
-        (self.mode & 0o027 != 0).then(|| {
-            format!(
-                "the {what} {} is open to others (mode {:04o}); hint: chmod 0600 it",
-                self.origin,
-                self.mode & 0o7777,
-            )
+    /// A warning if its mode lets other users read it; `what` is what the file holds.
+    pub fn open_to_others(&self, what: &str) -> Option<Notice> {
+        let (origin, mode) = (&self.origin, self.mode & 0o7777);
+        (mode & 0o027 != 0).then(|| {
+            Notice::new(format!("the {what} {origin} is open to others (mode {mode:04o})"))
+                .hinting("chmod 0600 it")
         })
     }
 }
@@ -148,13 +148,13 @@ impl Classify for FileError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Read { source, path } => return Some(read_hint(source, path)),
             Self::NotAFile { kind: content::FileKind::Pipe, .. } => content::PIPE_HINT,
             Self::NotAFile { .. } => "name the file itself",
-            Self::WideText { source, .. } => return Some(source.hint()),
-            Self::Absent { hint, .. } => return Some(hint.clone()),
+            Self::WideText { source, .. } => return Some(source.hint().into()),
+            Self::Absent { hint, .. } => return Some(hint.clone().into()),
             Self::Empty { .. } => "if a program is still writing it, wait; otherwise restore its content",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
         };
@@ -162,13 +162,14 @@ impl Classify for FileError {
     }
 }
 
-fn read_hint(source: &io::Error, path: &Path) -> String {
+fn read_hint(source: &io::Error, path: &Path) -> Text {
     match source.kind() {
         io::ErrorKind::NotFound => {
             content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
         }
         io::ErrorKind::PermissionDenied => {
-            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+            let folder = path.parent().unwrap_or(path).display();
+            format!("let the daemon's user read it (and enter {folder})").into()
         }
         _ => "check the path and its file system".into(),
     }

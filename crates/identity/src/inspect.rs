@@ -25,6 +25,7 @@ use super::pem::Certificate;
 use super::source::Material;
 use super::source::gather;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
 /// The content of a source and all problems with it.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Inspection {
     /// The issuers at which the sent paths end. The trust anchor must be one of them, or an ancestor.
     pub ends_at: Vec<String>,
     /// Sentences without a full stop.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Notice>,
 }
 
 /// One certificate.
@@ -172,9 +173,8 @@ impl Source {
 }
 
 impl Inspection {
-    /// A sentence for each sent certificate that expires soon or has expired. An expired leaf is among the refusals
-    /// instead.
-    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
+    /// A warning for each sent certificate that expires soon or has expired. An expired leaf is among the refusals instead.
+    pub fn endings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let mut endings = Vec::new();
         for InspectedCertificate { role, origin, subject, not_before, not_after, .. } in &self.certificates {
             let place = match role {

@@ -22,6 +22,7 @@ use super::pem;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -89,8 +90,8 @@ impl Classify for SignFailure {
         self.0.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.0.hint().map(Into::into)
+    fn hint(&self) -> Option<Text> {
+        self.0.hint_text().cloned()
     }
 }
 
@@ -111,7 +112,7 @@ pub enum Error {
         /// What is wrong with it, completing "the private key …".
         what: String,
         /// What to do.
-        hint: &'static str,
+        hint: Text,
     },
 }
 
@@ -124,11 +125,11 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Pem(error) => error.hint(),
             Self::Passphrase(error) => error.hint(),
-            Self::Unusable { hint, .. } => Some((*hint).into()),
+            Self::Unusable { hint, .. } => Some(hint.clone()),
         }
     }
 }
@@ -203,8 +204,8 @@ const SUPPORTED: &str =
     "use RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521; ML-DSA is not in this build";
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
-fn unusable(origin: &Origin, what: impl Into<String>, hint: &'static str) -> Error {
-    Error::Unusable { origin: origin.clone(), what: what.into(), hint }
+fn unusable(origin: &Origin, what: impl Into<String>, hint: impl Into<Text>) -> Error {
+    Error::Unusable { origin: origin.clone(), what: what.into(), hint: hint.into() }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use x509_parser::x509::X509Version;
 
 use super::Origin;
 use anchord_core::clock;
+use anchord_core::notice::Notice;
 
 /// Why Roles Anywhere would refuse a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,13 +119,16 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Lea
 ///
 /// Without the extension a certificate is not a CA's (RFC 5280, 4.2.1.9), so a validator may accept it. What AWS does
 /// was not observed.
-pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<String> {
-    (!has_basic_constraints(leaf)).then(|| {
-        format!(
-            "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false; hint: if \
-             AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE"
-        )
-    })
+pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Notice> {
+    const HINT: &str =
+        "if AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE";
+    if has_basic_constraints(leaf) {
+        return None;
+    }
+    let what = format!(
+        "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false"
+    );
+    Some(Notice::new(what).hinting(HINT))
 }
 
 /// Whether it has the basicConstraints extension.

@@ -85,6 +85,7 @@ pub use watch::Watcher;
 pub use watch::Watches;
 
 use anchord_core::clock;
+use anchord_core::notice::Notice;
 
 /// The most intermediates that Roles Anywhere accepts (CreateSession, `X-Amz-X509-Chain`).
 const MAX_INTERMEDIATES: usize = 5;
@@ -94,8 +95,8 @@ const MAX_INTERMEDIATES: usize = 5;
 pub struct Loaded {
     /// The proven identity.
     pub identity: Identity,
-    /// Sentences without a full stop; each names a file, token, TPM or agent.
-    pub warnings: Vec<String>,
+    /// Warnings. Each names a file, token, TPM or agent.
+    pub warnings: Vec<Notice>,
 }
 
 /// A leaf certificate, its intermediates and its private key.

@@ -10,6 +10,11 @@ use super::FileError;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Part::Set;
+use anchord_core::text::Text;
 
 /// Why there is no passphrase.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +28,7 @@ pub enum Error {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// It should be typed in, and was not asked for.
     #[error("the private key's passphrase was not asked for")]
@@ -38,17 +43,21 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Absent { hint, .. } => Some(hint.clone()),
-            Self::NotAsked => Some(
-                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
-                    .into(),
-            ),
+            Self::NotAsked => Some(Text::of(&[
+                Set("passphrase", "prompt"),
+                Say(" needs a terminal; a service takes it from a file or a systemd credential"),
+            ])),
         }
     }
 }
+
+/// The hint if a key needs a passphrase.
+pub(crate) const SET_IT: &[Part<'static>] =
+    &[Say("set "), Key("passphrase"), Say(", such as "), Set("passphrase", "file:/etc/anchord/passphrase")];
 
 /// Where a passphrase comes from. It is read again whenever a key is loaded, so that a changed file takes effect.
 #[derive(Clone)]
@@ -62,7 +71,7 @@ pub enum Passphrase {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// Asked for on the terminal; empty until then.
     Prompted(Arc<OnceLock<Secret<String>>>),

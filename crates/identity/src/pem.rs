@@ -16,7 +16,9 @@ use super::Origin;
 use anchord_core::content::BYTE_ORDER_MARK;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 pub(super) mod other_formats;
 
@@ -68,7 +70,7 @@ pub enum Error {
         /// The labels of the PEM sections that were found instead.
         found: Vec<String>,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// A section cannot be decoded.
     #[error("{origin} is damaged in line {line}: {damage}")]
@@ -97,7 +99,7 @@ impl Classify for Error {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some(match self {
             Self::Missing { hint, .. } => hint.clone(),
             Self::Damaged { damage, origin, .. } => damage.hint(origin).into(),
@@ -242,19 +244,17 @@ impl FileContent {
         Error::Missing { origin: self.origin.clone(), wanted, found, hint }
     }
 
-    /// A sentence for each certificate that is ignored because of its label.
-    pub(super) fn ignored_sections(&self) -> Vec<String> {
-        let mut sentences = Vec::new();
+    /// A warning for each certificate that is ignored because of its label.
+    pub(super) fn ignored_sections(&self) -> Vec<Notice> {
+        let mut ignored = Vec::new();
         for section in self.sections().unwrap_or_default() {
             if let Some(hint) = other_formats::certificate(section.label) {
                 let (label, line) = (String::from_utf8_lossy(section.label), section.line);
-                sentences.push(format!(
-                    "{} has a {label} in line {line}, which is ignored; hint: {hint}",
-                    self.origin
-                ));
+                let what = format!("{} has a {label} in line {line}, which is ignored", self.origin);
+                ignored.push(Notice::new(what).hinting(hint));
             }
         }
-        sentences
+        ignored
     }
 }
 

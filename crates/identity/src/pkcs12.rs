@@ -23,9 +23,14 @@ use crate::asn1::Element;
 use crate::asn1::INTEGER;
 use crate::asn1::OBJECT_IDENTIFIER;
 use crate::asn1::SEQUENCE;
+use crate::passphrase;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// The content of a file, in order.
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ pub(super) struct Contents {
     /// Certificates, DER.
     pub(super) certificates: Vec<Vec<u8>>,
     /// Sentences without a full stop, each naming the file.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Notice>,
 }
 
 /// A file that cannot be opened.
@@ -51,8 +56,8 @@ impl Classify for Error {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
-        Some(self.fault.hint().into())
+    fn hint(&self) -> Option<Text> {
+        Some(self.fault.hint())
     }
 }
 
@@ -78,16 +83,19 @@ pub enum Pkcs12Fault {
 
 impl Pkcs12Fault {
     /// What to do about it.
-    fn hint(&self) -> &'static str {
+    fn hint(&self) -> Text {
         match self {
-            Self::Damaged => "copy the file again, as binary",
+            Self::Damaged => "copy the file again, as binary".into(),
             Self::Unsupported(_) | Self::TooCostly => {
                 "convert it: `openssl pkcs12 -in … -out all.pem`, then `openssl pkcs12 -export -in all.pem -out …`"
+                    .into()
             }
-            Self::NoPassword => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
-            Self::WrongPassword => {
-                "correct what `passphrase` names; `openssl pkcs12 -in … -noout` tests a password"
-            }
+            Self::NoPassword => Text::of(passphrase::SET_IT),
+            Self::WrongPassword => Text::of(&[
+                Say("correct what "),
+                Key("passphrase"),
+                Say(" names; `openssl pkcs12 -in … -noout` tests a password"),
+            ]),
         }
     }
 }
@@ -135,10 +143,9 @@ pub(super) fn open(
         })
         .map_err(fault)?;
     if file.mac.is_none() {
-        contents.warnings.push(format!(
-            "the PKCS#12 file {origin} has no MAC, so that nothing shows whether it is whole; \
-             hint: `openssl pkcs12 -export` without `-nomac` adds one"
-        ));
+        let what = format!("the PKCS#12 file {origin} has no MAC, so that nothing shows whether it is whole");
+        let hint = "`openssl pkcs12 -export` without `-nomac` adds one";
+        contents.warnings.push(Notice::new(what).hinting(hint));
     }
     Ok(contents)
 }

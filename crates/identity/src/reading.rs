@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use super::Origin;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// The time after which a read counts as hanging. Files take milliseconds; tokens, TPMs and agents have four seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -165,7 +166,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self.failed {
             ReadFailure::Hangs if self.origin.is_file() => "check whether its file system still answers",
             ReadFailure::Hangs => "check whether it is available and answers; anchord tries again",

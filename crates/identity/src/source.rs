@@ -32,6 +32,7 @@ use super::pkcs11;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
+use anchord_core::notice::Notice;
 
 /// Where an identity comes from. Loading is cheap, and is repeated to pick up a renewed certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,8 +306,8 @@ impl Source {
 pub struct FirstCertificate {
     /// It, in DER.
     pub der: Vec<u8>,
-    /// A sentence for each damaged one before it.
-    pub warnings: Vec<String>,
+    /// A warning for each damaged one before it.
+    pub warnings: Vec<Notice>,
 }
 
 fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
@@ -317,11 +318,12 @@ fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
                 return Ok(FirstCertificate { der: section.decode()?.expose().clone(), warnings });
             }
             Ok(_) => {}
-            Err((line, damage)) => warnings.push(format!(
-                "{} is damaged in line {line}: {damage}, so a later certificate is used; hint: {}",
-                file.origin,
-                damage.hint(&file.origin)
-            )),
+            Err((line, damage)) => {
+                let origin = &file.origin;
+                let what =
+                    format!("{origin} is damaged in line {line}: {damage}, so a later certificate is used");
+                warnings.push(Notice::new(what).hinting(damage.hint(origin)));
+            }
         }
     }
     // An error for what is damaged, or for what the file holds instead.

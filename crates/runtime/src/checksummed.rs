@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// What distinguishes one kind of content from another.
 pub(crate) struct Format {
@@ -36,7 +37,7 @@ impl Classify for Unusable {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Foreign => {
                 Some("nothing to do after an upgrade; it is replaced with the next renewal".into())

@@ -21,12 +21,12 @@ use tokio::time::Instant;
 
 use anchord_config::Environment;
 use anchord_config::Fact;
-use anchord_config::Origin;
 use anchord_config::Settings;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 
@@ -269,7 +269,7 @@ fn crowded(socket: &Path, limit: Duration) -> Failure {
     let (socket, seconds) = (socket.display(), limit.as_secs());
     let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
     let hint = format!("check whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
-    Failure::of(Reason::DaemonUnavailable, message, Some(hint))
+    Failure::of(Reason::DaemonUnavailable, message, Some(hint.into()))
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
@@ -295,7 +295,7 @@ async fn answer(
         Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
             Ok(Refusal { message, hint, class, reason_code }) => {
                 let reason = Reason::of_words(reason_code.as_deref(), class.as_deref());
-                let failure = Failure::of(reason, message, hint);
+                let failure = Failure::of(reason, message, hint.map(Into::into));
                 match status {
                     StatusCode::NOT_FOUND => Asked::Unknown(failure),
                     StatusCode::CONFLICT => Asked::Differs(failure),

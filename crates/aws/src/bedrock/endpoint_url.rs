@@ -6,6 +6,7 @@ use http::Uri;
 
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// `https://host[:port][/prefix]`, such as that of a VPC endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Classify for NoEndpoint {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some("an endpoint is `https://host` or `https://host:port`; nothing is sent without TLS".into())
     }
 }

@@ -16,6 +16,7 @@ use anchord_core::clock;
 use anchord_core::endpoint::Service;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// Why a call failed, or its answer is incomplete.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +137,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::TooQuiet { .. } | Self::Cut { source: Some(TransportError::Silent(_)), .. } => {
                 Some(TOO_QUIET.into())
@@ -146,7 +147,10 @@ impl Classify for Error {
                 if *status == StatusCode::FORBIDDEN
                     && clock_off_by.unsigned_abs() > upstream::CLOCK_TOLERANCE.as_secs() =>
             {
-                Some(format!("this host's clock is off by {} s: synchronise it", clock_off_by.unsigned_abs()))
+                Some(
+                    format!("this host's clock is off by {} s: synchronise it", clock_off_by.unsigned_abs())
+                        .into(),
+                )
             }
             Self::Refused { kind, message, .. } | Self::BrokenOff { kind, message, .. } => {
                 refusal::hint(kind, message)

@@ -7,6 +7,7 @@ use percent_encoding::utf8_percent_encode;
 use anchord_core::arn::Region;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// The id of a foundation model or an inference profile, or the ARN of anything that Bedrock can call: an inference
 /// profile, provisioned throughput, a custom or imported model, a deployment, a prompt, a prompt router, a marketplace
@@ -55,7 +56,7 @@ impl Classify for NotAModel {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Empty | Self::TooLong(_) | Self::Character(_) => {
                 LISTED.into()
@@ -74,7 +75,7 @@ impl Classify for NotAModel {
                 "credentials are valid in one partition only: choose a model and a `--region` of the session's partition".into()
             }
         };
-        Some(hint)
+        Some(hint.into())
     }
 }
 

@@ -6,6 +6,7 @@
 use http::StatusCode;
 
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// The reason of a refusal. `status` is `None` if it came within a stream.
 pub(super) fn reason(status: Option<StatusCode>, kind: &str, message: &str) -> Reason {
@@ -49,7 +50,7 @@ fn denial(kind: &str) -> Reason {
 }
 
 /// What a person can do about it.
-pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
+pub(super) fn hint(kind: &str, message: &str) -> Option<Text> {
     let message = message.to_ascii_lowercase();
     let hint = match kind {
         "AccessDeniedException" => access_denied(&message),

@@ -8,6 +8,7 @@ use super::ModelId;
 use anchord_core::endpoint::Service;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// One call of Bedrock's API. Its body may be confidential, so it does not implement `Debug`.
 #[derive(Clone)]
@@ -52,13 +53,13 @@ impl Classify for HeaderRefused {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Malformed(_) => {
                 Some("the form is `NAME:VALUE`, in ASCII, such as `X-Amzn-Bedrock-Trace:ENABLED`".into())
             }
             Self::Ours(_) => Some("leave it out: the signature or the HTTP client sets it".into()),
-            Self::HasOption(_, option) => Some(format!("use `--{option}`")),
+            Self::HasOption(_, option) => Some(format!("use `--{option}`").into()),
             Self::Twice(_) => Some("join the values with a comma".into()),
         }
     }

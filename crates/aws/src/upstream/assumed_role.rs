@@ -20,6 +20,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
+use anchord_core::text::Text;
 
 /// One role of a chain, with the parameters of AssumeRole.
 #[derive(Clone, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Classify for StepFailed {
         self.source.reason()
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         self.source.hint()
     }
 

@@ -23,6 +23,9 @@ use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity as identity;
 
 /// An operation of AWS's APIs.
@@ -201,29 +204,28 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Identity(error) => error.hint(),
             Self::InDoubt { doubt, .. } => doubt.hint(),
             Self::AccessKeys(error) => error.hint(),
             Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
-            Self::NoAnswer { source, .. } => {
-                certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
-            }
+            Self::NoAnswer { source, .. } => certificate_fault(source).or_else(|| no_answer_hint(source)),
             Self::Refused { operation, status, kind, message, clock_off_by, .. } => {
                 let RefusalMeaning { hint, .. } = refusal::of(*operation, *status, kind, message);
                 // If the request is too large, the clock is not the cause.
-                let clock = clock_hint(*clock_off_by).filter(|_| hint != Some(foreign::TOO_LARGE));
-                clock.or_else(|| hint.map(Into::into))
+                let clock = clock_hint(*clock_off_by).filter(|_| !refusal::is_about_size(*status, kind));
+                clock.or(hint)
             }
             Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
                 Some("check whether a proxy or portal answers in place of AWS".into())
             }
-            Self::AnotherRole { .. } => Some(
-                "its credentials are not used: check whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
-                    .into(),
-            ),
+            Self::AnotherRole { .. } => Some(Text::of(&[
+                Say("its credentials are not used: check whether "),
+                Key("endpoint"),
+                Say(" leads to AWS, and whether a proxy or cache on the way mixes up answers"),
+            ])),
             Self::Signing(error) => error.hint(),
             Self::Unsignable(_) | Self::Broken(_) => None,
         }
@@ -268,13 +270,13 @@ impl Error {
 /// AWS accepts signatures with a date that is wrong by up to this much, in either direction.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-fn clock_hint(off_by: i64) -> Option<String> {
+fn clock_hint(off_by: i64) -> Option<Text> {
     let off_by = off_by.unsigned_abs();
     (off_by > CLOCK_TOLERANCE.as_secs())
-        .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
+        .then(|| format!("this host's clock is off by {off_by} s: synchronise it").into())
 }
 
-fn no_answer_hint(source: &TransportError) -> Option<String> {
+fn no_answer_hint(source: &TransportError) -> Option<Text> {
     let (timed_out, unconnected) = match source.cause() {
         TransportError::NoTunnel(refusal) => return Some(proxy::hint(refusal).into()),
         TransportError::Silent(_) => (true, false),
@@ -284,7 +286,13 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
         }
     };
     if timed_out {
-        return Some("check whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
+        return Some(Text::of(&[
+            Say("check whether a firewall or proxy holds the connection; "),
+            Key("upstream.connect_timeout"),
+            Say(" and "),
+            Key("upstream.read_timeout"),
+            Say(" are the limits"),
+        ]));
     }
     if unconnected && matches!(source, TransportError::Through { .. }) {
         return Some(
@@ -299,13 +307,17 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
 }
 
 /// What to do if rustls has refused the server's certificate.
-fn certificate_fault(source: &TransportError) -> Option<&'static str> {
+fn certificate_fault(source: &TransportError) -> Option<Text> {
     let TransportError::Incomplete(error) = source.cause() else { return None };
     tls_error(error).and_then(|error| match error {
         rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
-        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(
-            "add the server's root to that file (perhaps that of a proxy that inspects TLS), or leave out `upstream.ca_file` and AWS_CA_BUNDLE to use the system's roots",
-        ),
+        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(Text::of(&[
+            Say(
+                "add the server's root to that file (perhaps that of a proxy that inspects TLS), or leave out ",
+            ),
+            Key("upstream.ca_file"),
+            Say(" and AWS_CA_BUNDLE to use the system's roots"),
+        ])),
         _ => None,
     })
 }
@@ -322,23 +334,31 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     }
 }
 
-pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
+pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> Text {
     use rustls::CertificateError as Fault;
     match fault {
-        Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file`",
+        Fault::UnknownIssuer => {
+            Text::of(&[Say("if a proxy inspects TLS, name its root with "), Key("upstream.ca_file")])
+        }
         Fault::Expired
         | Fault::ExpiredContext { .. }
         | Fault::NotValidYet
         | Fault::NotValidYetContext { .. } => {
-            "the server's certificate is not valid now: check this host's clock"
+            "the server's certificate is not valid now: check this host's clock".into()
         }
         Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
-            "another server answers for the endpoint: check `endpoint`, DNS and the proxy"
+            let say = "another server answers for the endpoint: check ";
+            Text::of(&[Say(say), Key("endpoint"), Say(", DNS and the proxy")])
         }
         // rustls has no variant for this error of webpki.
         Fault::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            "the server presents the certificate of a CA (CA:true) as its own: let it present one that the CA has issued"
+            "the server presents the certificate of a CA (CA:true) as its own: let it present one that the CA has issued".into()
         }
-        _ => "the server's certificate was refused: check `endpoint`, the proxy and `upstream.ca_file`",
+        _ => Text::of(&[
+            Say("the server's certificate was refused: check "),
+            Key("endpoint"),
+            Say(", the proxy and "),
+            Key("upstream.ca_file"),
+        ]),
     }
 }

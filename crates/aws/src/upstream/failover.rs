@@ -37,6 +37,7 @@ use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::reported::Reported;
+use anchord_core::text::Text;
 
 /// Two issuers of credentials for the same role. The second is used while the first fails.
 pub struct Failover {
@@ -336,8 +337,8 @@ impl Classify for NotAskedAgain {
         self.failure.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.failure.hint().map(str::to_owned)
+    fn hint(&self) -> Option<Text> {
+        self.failure.hint_text().cloned()
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -370,12 +371,13 @@ impl Classify for BothFailed<'_> {
         self.first.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        match (self.first.hint(), self.second.hint()) {
+    fn hint(&self) -> Option<Text> {
+        match (self.first.hint_text(), self.second.hint_text()) {
             (Some(first), Some(second)) if first != second => {
-                Some(format!("{first}; the second endpoint ({}): {second}", self.region))
+                let between = format!("; the second endpoint ({}): ", self.region);
+                Some(first.clone().then(&between.into()).then(second))
             }
-            (Some(hint), _) | (None, Some(hint)) => Some(hint.to_owned()),
+            (Some(hint), _) | (None, Some(hint)) => Some(hint.clone()),
             (None, None) => None,
         }
     }

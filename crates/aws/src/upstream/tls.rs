@@ -29,6 +29,10 @@ use anchord_core::content;
 use anchord_core::event;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity::Authorities;
 use anchord_identity::FileError;
 
@@ -49,9 +53,9 @@ pub enum RootsError {
         /// The file.
         path: PathBuf,
         /// The problems of its parts, a sentence each.
-        unusable: Vec<String>,
+        unusable: Vec<Notice>,
         /// What to do.
-        advice: Option<String>,
+        advice: Option<Text>,
     },
     /// rustls refuses its own defaults.
     #[error("TLS cannot be set up")]
@@ -59,22 +63,15 @@ pub enum RootsError {
 }
 
 /// The first problem and the number of others: usually one mistake causes all.
-fn first_problem(unusable: &[String]) -> String {
+fn first_problem(unusable: &[Notice]) -> String {
     match unusable {
         [] => String::new(),
-        [one] => format!(" that can be used: {}", without_hint(one)),
+        [one] => format!(" that can be used: {}", one.what),
         [first, others @ ..] => {
-            format!(" that can be used: {} (and {} more)", without_hint(first), others.len())
+            format!(" that can be used: {} (and {} more)", first.what, others.len())
         }
     }
 }
-
-fn without_hint(told: &str) -> &str {
-    told.split_once(HINT).map_or(told, |(what, _)| what)
-}
-
-/// What stands before the hint in sentences that have one.
-const HINT: &str = "; hint: ";
 
 impl Classify for RootsError {
     fn reason(&self) -> Reason {
@@ -85,18 +82,23 @@ impl Classify for RootsError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        let usual =
-            "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
+    fn hint(&self) -> Option<Text> {
+        let usual = || {
+            Text::of(&[
+                Say("set "),
+                Key("upstream.ca_file"),
+                Say(" to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out"),
+            ])
+        };
         match self {
             Self::Unreadable { source: source @ FileError::WideText { .. }, .. } => source.hint(),
-            Self::Unreadable { path, .. } => {
-                Some(content::spelling_hint(path).unwrap_or_else(|| usual.into()))
-            }
+            Self::Unreadable { path, .. } => Some(content::spelling_hint(path).unwrap_or_else(usual)),
             Self::Empty { unusable, advice, .. } => {
-                let of_first = unusable.first().map(|first| first.split_once(HINT).map(|(_, hint)| hint));
-                let more = of_first.unwrap_or(advice.as_deref());
-                Some(more.map_or_else(|| usual.into(), |more| format!("{usual}; {more}")))
+                let more = unusable.first().map_or(advice, |first| &first.hint);
+                Some(match more {
+                    Some(more) => usual().then(&"; ".into()).then(more),
+                    None => usual(),
+                })
             }
             Self::Setup(_) => None,
         }
@@ -112,21 +114,23 @@ pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConf
         return Ok(builder(clock)?.with_root_certificates(system_roots()).with_no_client_auth());
     };
     let verifier = CaFileVerifier::new(path)?;
-    for told in &verifier.unusable {
+    for part in &verifier.unusable {
         warn!(
             event = event::UPSTREAM_CA_FILE_WARNING,
-            ca_file = %path.display(), "A part of the CA file is not used: {told}"
+            ca_file = %path.display(), hint = part.hint(), "A part of the CA file is not used: {}", part.what
         );
     }
     Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-/// The problems of the parts of a CA file that cannot be used, a sentence each. Empty if the whole file cannot be used.
-pub fn ca_file_doubts(path: &Path) -> Vec<String> {
-    let told = roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default();
-    told.iter()
-        .map(|told| format!("a part of the CA file `{}` is not used: {told}", path.display()))
-        .collect()
+/// The problems of the parts of a CA file that cannot be used. Empty if the whole file cannot be used.
+pub fn ca_file_doubts(path: &Path) -> Vec<Notice> {
+    let mut doubts = Vec::new();
+    for part in roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default() {
+        let what = format!("a part of the CA file `{}` is not used: {}", path.display(), part.what);
+        doubts.push(Notice { what: what.into(), ..part });
+    }
+    doubts
 }
 
 /// No CA in the file has issued the server's certificate.
@@ -135,7 +139,7 @@ pub fn ca_file_doubts(path: &Path) -> Vec<String> {
 pub(super) struct NotInFile {
     issuer: IssuerMatch,
     path: PathBuf,
-    unusable: Vec<String>,
+    unusable: Vec<Notice>,
 }
 
 /// The CA in the file that is closest to the issuer of a server's certificate.
@@ -163,11 +167,11 @@ impl IssuerMatch {
     }
 }
 
-fn left_out(unusable: &[String]) -> String {
+fn left_out(unusable: &[Notice]) -> String {
     match unusable {
         [] => String::new(),
         [first, ..] => {
-            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), without_hint(first))
+            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), first.what)
         }
     }
 }
@@ -177,7 +181,7 @@ fn left_out(unusable: &[String]) -> String {
 struct CaFileVerifier {
     all: Arc<WebPkiServerVerifier>,
     path: PathBuf,
-    unusable: Vec<String>,
+    unusable: Vec<Notice>,
 }
 
 impl CaFileVerifier {
@@ -297,14 +301,15 @@ impl ServerCertVerifier for AcceptAnyServer {
     }
 }
 
-/// The roots in a file, and the problems of the parts that cannot be used, a sentence each.
-fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<String>), RootsError> {
+/// The roots in a file, and the problems of the parts that cannot be used.
+fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<Notice>), RootsError> {
     let Authorities { certificates, mut unusable, advice } =
         Authorities::read(path).map_err(|source| RootsError::Unreadable { path: path.into(), source })?;
     let mut roots = RootCertStore::empty();
     for (line, der) in certificates {
         if roots.add(der.into()).is_err() {
-            unusable.push(format!("line {line}: the certificate that begins there cannot be parsed"));
+            let what = format!("line {line}: the certificate that begins there cannot be parsed");
+            unusable.push(Notice::new(what));
         }
     }
     if roots.is_empty() {

@@ -9,22 +9,22 @@ use super::edit::LineClassifier;
 use super::edit::LineKind;
 use super::edit::lines;
 use anchord_core::content::BYTE_ORDER_MARK;
+use anchord_core::notice::Notice;
 
 /// Why boto3 and the AWS CLI cannot read this text, with the line; `None` if they can.
-pub(super) fn doubt(text: &[u8]) -> Option<String> {
+pub(super) fn doubt(text: &[u8]) -> Option<Notice> {
     if text.starts_with(BYTE_ORDER_MARK) {
-        return Some(
-            "it begins with a byte order mark; hint: save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)".into(),
-        );
+        let hint = "save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)";
+        return Some(Notice::new("it begins with a byte order mark").hinting(hint));
     }
     if std::str::from_utf8(text).is_err() {
-        return Some("it is not UTF-8; hint: save it as UTF-8".into());
+        return Some(Notice::new("it is not UTF-8").hinting("save it as UTF-8"));
     }
     let mut seen = SeenLines::default();
     let mut reader = LineClassifier::default();
     (1..).zip(lines(text)).filter(|(_, line)| !is_passed_over(line)).find_map(|(number, line)| {
         let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.classify(&line)));
-        why.map(|why| format!("line {number} {why}"))
+        why.map(|why| Notice { what: format!("line {number} {}", why.what).into(), ..why })
     })
 }
 
@@ -42,35 +42,36 @@ struct SeenLines<'a> {
 
 impl<'a> SeenLines<'a> {
     /// Why configparser rejects a line, as the end of a sentence that begins with "line 7".
-    fn doubt(&mut self, number: usize, line: &IniLine<'a>, part: LineKind<'a>) -> Option<String> {
+    fn doubt(&mut self, number: usize, line: &IniLine<'a>, part: LineKind<'a>) -> Option<Notice> {
         match part {
             LineKind::Header(name) => self.header(number, line, name),
             LineKind::Key(..) | LineKind::Other if self.sections.is_empty() => {
                 Some(no_section(line).unwrap_or_else(|| {
-                    "stands before the first section; hint: write [default] above it".to_owned()
+                    Notice::new("stands before the first section").hinting("write [default] above it")
                 }))
             }
             LineKind::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
             LineKind::Other => Some(no_section(line).unwrap_or_else(|| {
-                "is neither a section nor a key; hint: remove it, or begin it with `#`".to_owned()
+                Notice::new("is neither a section nor a key").hinting("remove it, or begin it with `#`")
             })),
             LineKind::Continuation => match self.nesting {
                 // boto3 parses the lines below a key without a value as nested settings.
-                Some(key) if !line.trimmed().contains(&b'=') => Some(format!(
-                    "goes on with the key of line {key}, which has no value, and has no `=`; hint: write the value behind the `=` of line {key}"
-                )),
+                Some(key) if !line.trimmed().contains(&b'=') => {
+                    let what = format!("continues the key of line {key}, which has no value, and has no `=`");
+                    Some(Notice::new(what).hinting(format!("write the value after the `=` of line {key}")))
+                }
                 _ => None,
             },
         }
     }
 
-    fn header(&mut self, number: usize, line: &IniLine<'_>, name: &'a [u8]) -> Option<String> {
+    fn header(&mut self, number: usize, line: &IniLine<'_>, name: &'a [u8]) -> Option<Notice> {
         (self.section, self.nesting) = (name, None);
         if line.closes_again(name) {
             let name = shown(name);
-            return Some(format!(
-                "has another `]` behind [{name}], which they take for the end of the section's name; hint: remove what stands behind [{name}]"
-            ));
+            let what =
+                format!("has another `]` behind [{name}], which they take for the end of the section's name");
+            return Some(Notice::new(what).hinting(format!("remove what stands behind [{name}]")));
         }
         let first = self.sections.insert(name, number)?;
         // configparser allows this section twice.
@@ -78,17 +79,19 @@ impl<'a> SeenLines<'a> {
             return None;
         }
         let name = shown(name);
-        Some(format!("begins the section [{name}] of line {first} a second time; hint: make one of the two"))
+        let what = format!("begins the section [{name}] of line {first} a second time");
+        Some(Notice::new(what).hinting("make one of the two"))
     }
 
-    fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<String> {
+    fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<Notice> {
         if name.is_empty() {
-            return Some("has a value and no key before it; hint: remove it".into());
+            return Some(Notice::new("has a value and no key before it").hinting("remove it"));
         }
         self.nesting = is_empty.then_some(number);
         let first = self.keys.insert((self.section, String::from_utf8_lossy(name).to_lowercase()), number)?;
         let name = shown(name);
-        Some(format!("has the key `{name}` of line {first} a second time; hint: remove one of the two"))
+        let what = format!("has the key `{name}` of line {first} a second time");
+        Some(Notice::new(what).hinting("remove one of the two"))
     }
 }
 
@@ -100,13 +103,11 @@ fn is_passed_over(line: &IniLine<'_>) -> bool {
 }
 
 /// Reports an invisible first character, which makes a line begin differently than it looks.
-fn invisible(line: &IniLine<'_>) -> Option<String> {
+fn invisible(line: &IniLine<'_>) -> Option<Notice> {
     let first = String::from_utf8_lossy(line.trimmed()).chars().next()?;
     is_invisible(first).then(|| {
-        format!(
-            "begins with an invisible character (U+{:04X}); hint: remove that character",
-            u32::from(first)
-        )
+        let what = format!("begins with an invisible character (U+{:04X})", u32::from(first));
+        Notice::new(what).hinting("remove that character")
     })
 }
 
@@ -120,9 +121,9 @@ fn is_python_space(letter: char) -> bool {
 }
 
 /// Reports a line that begins like `[NAME]` but is no header.
-fn no_section(line: &IniLine<'_>) -> Option<String> {
+fn no_section(line: &IniLine<'_>) -> Option<Notice> {
     let is_meant = line.trimmed().starts_with(b"[");
-    is_meant.then(|| "begins with `[` and names no section; hint: write [NAME]".to_owned())
+    is_meant.then(|| Notice::new("begins with `[` and names no section").hinting("write [NAME]"))
 }
 
 /// At most 64 characters, with line breaks escaped.
@@ -159,9 +160,12 @@ mod tests {
             ("[p] # see [1]\na=1\n", "line 1 has another `]` behind [p]"),
         ] {
             let told = doubt(text.as_bytes());
-            assert!(told.as_ref().is_some_and(|told| told.starts_with(expected)), "{text:?}: {told:?}");
+            assert!(
+                told.as_ref().is_some_and(|told| told.to_string().starts_with(expected)),
+                "{text:?}: {told:?}"
+            );
         }
-        assert_eq!(doubt(b"[p]\na = \xff\n").as_deref(), Some("it is not UTF-8; hint: save it as UTF-8"));
+        assert_eq!(doubt(b"[p]\na = \xff\n").unwrap().to_string(), "it is not UTF-8; hint: save it as UTF-8");
     }
 
     #[test]
@@ -184,6 +188,6 @@ mod tests {
     fn no_value_is_repeated() {
         let told = doubt(b"[p]\naws_secret_access_key = canary\naws_secret_access_key = canary\n").unwrap();
 
-        assert!(!told.contains("canary"), "{told}");
+        assert!(!told.to_string().contains("canary"), "{told}");
     }
 }

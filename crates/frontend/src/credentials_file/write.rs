@@ -27,9 +27,14 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
+use anchord_core::notice::Notice;
 use anchord_core::private_file;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Part::Set;
+use anchord_core::text::Text;
 
 /// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -127,12 +132,12 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         use io::ErrorKind as Kind;
         match self {
             Self::Unwritable { path, source } => Some(match source.kind() {
                 Kind::StorageFull | Kind::QuotaExceeded => {
-                    format!("make room on the file system of `{}`", path.display())
+                    format!("make room on the file system of `{}`", path.display()).into()
                 }
                 Kind::FileTooLarge => {
                     "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)".into()
@@ -142,35 +147,38 @@ impl Classify for Error {
                     format!(
                         "mount `{}` and not the file alone, for the file is replaced whole",
                         folder(path).display()
-                    )
+                    ).into()
                 }
                 Kind::ReadOnlyFilesystem => {
                     format!(
                         "let it be written to; under systemd name `{0}` in ReadWritePaths=",
                         folder(path).display()
-                    )
+                    ).into()
                 }
                 _ => format!(
                     "let this user write into `{}`, for the file is replaced whole; under systemd see User=, ProtectHome= \
                      and ReadWritePaths=",
                     folder(path).display()
-                ),
+                ).into(),
             }),
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
-            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path").into()),
             Self::ForeignLink { owner, .. } => {
-                Some(format!("run as user {owner}, or name the file by a path without this link"))
+                Some(format!("run as user {owner}, or name the file by a path without this link").into())
             }
             Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
             Self::ForeignGroup { group, .. } => Some(format!(
                 "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
-            )),
-            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
-            Self::LongTerm => Some(
-                "set `get_session_token = true` or `assume_role` for the session: what ends may be written"
-                    .into(),
-            ),
+            ).into()),
+            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display()).into()),
+            Self::LongTerm => Some(Text::of(&[
+                Say("set "),
+                Set("get_session_token", "true"),
+                Say(" or "),
+                Key("assume_role"),
+                Say(" for the session: what ends may be written"),
+            ])),
             Self::Restless { .. } | Self::Broken => None,
         }
     }
@@ -203,13 +211,16 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     .await
 }
 
-/// A sentence on who cannot read the file at `path` as it is now, if there is anything to say.
-pub async fn doubt(path: &Path) -> Option<String> {
+/// Who cannot read the file at `path` as it is now, if there is anything to say.
+pub async fn doubt(path: &Path) -> Option<Notice> {
     let path = path.to_path_buf();
     let told = blocking(move || {
         let text = content::read(&path, MAX_BYTES).ok();
         let why = text.and_then(|text| doubts::doubt(text.bytes.expose()));
-        Ok(why.map(|why| format!("boto3 and the AWS CLI cannot read `{}`: {why}", path.display())))
+        Ok(why.map(|why| {
+            let what = format!("boto3 and the AWS CLI cannot read `{}`: {}", path.display(), why.what);
+            Notice { what: what.into(), ..why }
+        }))
     });
     told.await.ok().flatten()
 }

@@ -155,7 +155,7 @@ async fn obtain(request: CredentialsRequest, number: u64, stop: watch::Receiver<
 
 fn stopping() -> Failure {
     let hint = "try again when it has been restarted".to_owned();
-    Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint))
+    Failure::of(Reason::Stopping, "the daemon is stopping", Some(hint.into()))
 }
 
 /// Whether a body has at most `limit` bytes. Reads it to its end, so that the connection can take another request.

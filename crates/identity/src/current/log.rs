@@ -15,6 +15,7 @@ use anchord_core::event;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
 
 /// Writes the log of one session's identity.
@@ -29,7 +30,7 @@ struct Reports {
     fault: Reported,
     doubt: Reported,
     /// Several may apply at the same time.
-    warnings: Vec<String>,
+    warnings: Vec<Notice>,
 }
 
 /// Who reports an error if there is no usable identity.
@@ -48,7 +49,7 @@ impl IdentityLog {
         &self.session
     }
 
-    pub(super) fn loaded(&self, identity: &Identity, is_new: bool, warnings: Vec<String>) {
+    pub(super) fn loaded(&self, identity: &Identity, is_new: bool, warnings: Vec<Notice>) {
         let mut reports = self.reports();
         reports.doubt.clear();
         let recovered = reports.fault.clear();
@@ -70,7 +71,8 @@ impl IdentityLog {
         }
         for warning in warnings {
             if is_new || !known.contains(&warning) {
-                warn!(event = event::CERTIFICATE_WARNING, session, "{warning}");
+                let (hint, warning) = (warning.hint(), warning.message());
+                warn!(event = event::CERTIFICATE_WARNING, session, hint, "{warning}");
             }
         }
     }
@@ -86,7 +88,7 @@ impl IdentityLog {
                 event = event::CERTIFICATE_REFUSED,
                 session,
                 error = fault,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate cannot be loaded; keeping the one in use"
             );
         } else if reporter == Reporter::Log {
@@ -94,7 +96,7 @@ impl IdentityLog {
                 event = event::CERTIFICATE_UNAVAILABLE,
                 session,
                 error = fault,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate cannot be loaded"
             );
         }
@@ -108,7 +110,7 @@ impl IdentityLog {
                 event = event::CERTIFICATE_NOT_VALID_LOCALLY,
                 session,
                 error = doubt,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate is not valid by this host's clock; asking AWS, which judges by its own"
             );
         }

@@ -18,7 +18,11 @@ use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
+use crate::passphrase;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// The most PBKDF2 iterations, which take a second or two with SHA-512. A damaged or hostile file must not keep a
 /// thread busy for minutes, and loading has five seconds. OWASP recommends at most 1.4 million.
@@ -55,16 +59,18 @@ pub(crate) enum DecryptionFault {
 
 impl DecryptionFault {
     /// What to do about it.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(super) fn hint(&self) -> Text {
         match self {
-            Self::Malformed => super::COPY_AGAIN,
+            Self::Malformed => super::COPY_AGAIN.into(),
             Self::Parameters | Self::Unsupported(_) | Self::Excessive(_) => {
-                "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`"
+                "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`".into()
             }
-            Self::NoPassphrase => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
-            Self::WrongPassphrase => {
-                "correct what `passphrase` names; `openssl pkey -in … -noout` tests a passphrase"
-            }
+            Self::NoPassphrase => Text::of(passphrase::SET_IT),
+            Self::WrongPassphrase => Text::of(&[
+                Say("correct what "),
+                Key("passphrase"),
+                Say(" names; `openssl pkey -in … -noout` tries a passphrase out"),
+            ]),
         }
     }
 }

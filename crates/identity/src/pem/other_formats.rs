@@ -4,19 +4,24 @@ use base64ct::Base64Unpadded;
 use base64ct::Encoding as _;
 use zeroize::Zeroizing;
 
+use anchord_core::text::Part;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
+
 /// The hint for a BEGIN that is not at the start of its line.
 pub(crate) const PRECEDED: &str = "a BEGIN line starts with its dashes: delete the text before them";
 
 /// What to do with a file that has no `wanted`. `labels` are those of its sections.
-pub(crate) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> String {
+pub(crate) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> Text {
     let of_label = labels.iter().find_map(|label| match wanted {
-        "certificate" => certificate(label.as_bytes()).or_else(|| no_certificate(label)),
+        "certificate" => certificate(label.as_bytes()).or_else(|| no_certificate(label)).map(Text::from),
         _ => no_key(label),
     });
     match of_label {
-        Some(hint) => hint.into(),
+        Some(hint) => hint,
         None if labels.is_empty() => without_sections(wanted, content),
-        None => name_another(wanted).into(),
+        None => Text::of(name_another(wanted)),
     }
 }
 
@@ -41,27 +46,28 @@ fn no_certificate(label: &str) -> Option<&'static str> {
     }
 }
 
-fn no_key(label: &str) -> Option<&'static str> {
+fn no_key(label: &str) -> Option<Text> {
     match label {
         "OPENSSH PRIVATE KEY" => {
-            Some("this is OpenSSH's format, convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY")
+            Some("this is OpenSSH's format, convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY".into())
         }
-        "PUBLIC KEY" | "RSA PUBLIC KEY" | "SSH2 PUBLIC KEY" => Some(PUBLIC_KEY),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" | "SSH2 PUBLIC KEY" => Some(Text::of(PUBLIC_KEY)),
         _ => None,
     }
 }
 
 const REQUEST: &str = "this is the request for a certificate: name the certificate file that the CA returned";
-const PUBLIC_KEY: &str = "this is the public key: name the file with the private key in `private_key`";
+const PUBLIC_KEY: &[Part<'static>] =
+    &[Say("this is the public key: name the file with the private key in "), Key("private_key")];
 
-fn name_another(wanted: &str) -> &'static str {
+fn name_another(wanted: &str) -> &'static [Part<'static>] {
     match wanted {
-        "private key" => "name the file with the private key in `private_key`",
-        _ => "name the file that holds the certificate",
+        "private key" => &[Say("name the file with the private key in "), Key("private_key")],
+        _ => &[Say("name the file that holds the certificate")],
     }
 }
 
-fn without_sections(wanted: &str, content: &[u8]) -> String {
+fn without_sections(wanted: &str, content: &[u8]) -> Text {
     let has = |part: &[u8]| content.windows(part.len()).any(|window| window == part);
     let text = match () {
         () if has(b"-----BEGIN ") && has(b"\\n") => {
@@ -78,10 +84,10 @@ fn without_sections(wanted: &str, content: &[u8]) -> String {
             "this is a JSON Web Key: export it as PEM from the program that made it"
         }
         () if SSH.iter().any(|kind| content.starts_with(kind)) => match wanted {
-            "private key" => PUBLIC_KEY,
+            "private key" => return Text::of(PUBLIC_KEY),
             _ => "this is a public key of OpenSSH: name the file that holds the certificate",
         },
-        () => return of_format(content).map_or_else(|| of_der(wanted, content), str::to_owned),
+        () => return of_format(content).map_or_else(|| of_der(wanted, content), Text::from),
     };
     text.into()
 }
@@ -119,7 +125,7 @@ fn of_format(content: &[u8]) -> Option<&'static str> {
 }
 
 /// The hint for DER, plain or in base64, by its beginning.
-fn of_der(wanted: &str, content: &[u8]) -> String {
+fn of_der(wanted: &str, content: &[u8]) -> Text {
     let (kind, is_base64) = match (Der::of(content), head_in_base64(content)) {
         (None, Some(head)) => (Der::of(&head), true),
         (kind, _) => (kind, false),
@@ -127,7 +133,7 @@ fn of_der(wanted: &str, content: &[u8]) -> String {
     let Some(kind) = kind else {
         if content.starts_with(&[SEQUENCE]) {
             let command = if wanted == "certificate" { "x509" } else { "pkey" };
-            return format!("this may be DER: openssl {command} -inform der -in OLD -out NEW");
+            return format!("this may be DER: openssl {command} -inform der -in OLD -out NEW").into();
         }
         return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or \
                 `openssl pkey -inform der`"
@@ -135,7 +141,7 @@ fn of_der(wanted: &str, content: &[u8]) -> String {
     };
     let (what, command) = match (kind, wanted) {
         (Der::Request, _) => return REQUEST.into(),
-        (Der::PublicKey, "private key") => return PUBLIC_KEY.into(),
+        (Der::PublicKey, "private key") => return Text::of(PUBLIC_KEY),
         // Plain PKCS#12 is read where it is allowed.
         (Der::Pkcs12, _) if is_base64 => return "this is PKCS#12 in base64: base64 -d OLD > NEW".into(),
         (Der::Pkcs12, "private key") => ("PKCS#12", "openssl pkcs12 -nocerts"),
@@ -143,11 +149,13 @@ fn of_der(wanted: &str, content: &[u8]) -> String {
         (Der::Pkcs7, "certificate") => ("PKCS#7 (.p7b)", "openssl pkcs7 -inform der -print_certs"),
         (Der::Certificate, "certificate") => ("a certificate in DER", "openssl x509 -inform der"),
         (Der::PrivateKey, "private key") => ("a private key in DER", "openssl pkey -inform der"),
-        (other, _) => return format!("this is {}: {}", other.name(), name_another(wanted)),
+        (other, _) => {
+            return Text::from(format!("this is {}: ", other.name())).then(&Text::of(name_another(wanted)));
+        }
     };
     match is_base64 {
-        true => format!("this is {what} in base64: base64 -d OLD | {command} -out NEW"),
-        false => format!("this is {what}: {command} -in OLD -out NEW"),
+        true => format!("this is {what} in base64: base64 -d OLD | {command} -out NEW").into(),
+        false => format!("this is {what}: {command} -in OLD -out NEW").into(),
     }
 }
 

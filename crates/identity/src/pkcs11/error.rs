@@ -12,6 +12,9 @@ use super::remote::CallFailure;
 use super::remote::RemoteModule;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why a token gave no certificate, key or signature.
 #[derive(Debug, thiserror::Error)]
@@ -294,11 +297,16 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::NotBuilt => "use one that was built with the feature `pkcs11`",
-            Self::NoModule => "install p11-kit's proxy, or name the token's own module in `pkcs11_module`",
-            Self::NoModuleOfName { .. } => "name its file in `pkcs11_module`",
+            Self::NoModule => {
+                let hint = "install p11-kit's proxy, or name the token's own module in ";
+                return Some(Text::of(&[Say(hint), Key("pkcs11_module")]));
+            }
+            Self::NoModuleOfName { .. } => {
+                return Some(Text::of(&[Say("name its file in "), Key("pkcs11_module")]));
+            }
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
@@ -321,7 +329,8 @@ impl Classify for Error {
                 "give each key in the token an id of its own, and its certificate the same"
             }
             Self::NoToken { found, .. } if found.is_empty() => {
-                "plug it in; if it is, p11-kit may not know its module: name that in `pkcs11_module`"
+                let hint = "plug it in; if it is, p11-kit may not know its module: name that in ";
+                return Some(Text::of(&[Say(hint), Key("pkcs11_module")]));
             }
             Self::NoToken { .. } => "plug it in, or set `token`, `serial` or `slot-id` of the URI right",
             Self::SeveralTokens { .. } => "add `serial=` or `token=` to the URI",
@@ -336,7 +345,7 @@ impl Classify for Error {
             }
             Self::TooMany { .. } => "add `object=` or `id=` to the URI",
             Self::PinFile { source, .. } => return source.hint(),
-            Self::Pin { fault, .. } => return Some(fault.hint().into()),
+            Self::Pin { fault, .. } => return Some(fault.hint()),
             Self::Mechanism { .. } => {
                 "check whether the key may sign (CKA_SIGN) and which mechanisms the token has"
             }
@@ -351,9 +360,12 @@ impl Classify for Error {
 }
 
 impl PinFault {
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::Needed => "set `passphrase`, for example to `file:/etc/anchord/pin`",
+    fn hint(&self) -> Text {
+        let hint = match self {
+            Self::Needed => {
+                let example = ", for example to `file:/etc/anchord/pin`";
+                return Text::of(&[Say("set "), Key("passphrase"), Say(example)]);
+            }
             Self::Refused(_) => "set the right PIN; this process does not try this one again",
             Self::RefusedBefore => {
                 "set the right PIN; if it is right now (changed in the token, or refused while its server was away), restart the daemon"
@@ -365,15 +377,19 @@ impl PinFault {
             Self::Uncertain => {
                 "if it is right, log in with it by other means (`pkcs11-tool --login --test`), which resets the count"
             }
-        }
+        };
+        hint.into()
     }
 }
 
-fn missing_hint(path: &Path, source: &io::Error) -> String {
+fn missing_hint(path: &Path, source: &io::Error) -> Text {
     match source.kind() {
-        io::ErrorKind::NotFound => "install the token's software, or set `pkcs11_module` right".into(),
+        io::ErrorKind::NotFound => {
+            Text::of(&[Say("install the token's software, or set "), Key("pkcs11_module"), Say(" right")])
+        }
         io::ErrorKind::PermissionDenied => {
-            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+            let folder = path.parent().unwrap_or(path).display();
+            format!("let the daemon's user read it (and enter {folder})").into()
         }
         _ => "check the path and its file system".into(),
     }

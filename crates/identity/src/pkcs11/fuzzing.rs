@@ -18,7 +18,7 @@ pub fn uri(text: &str) {
             let again: Uri = shown.parse().expect("what is shown can be read");
             assert_eq!(again.to_string(), shown);
             assert_eq!(again.with_id(b"1").to_string(), uri.with_id(b"1").to_string());
-            let _ = (uri.warnings(), uri.names_an_object(), uri.kind());
+            let _ = (uri.warning(), uri.names_an_object(), uri.kind());
         }
         Err(error) => {
             let _ = (error.to_string(), error.hint());

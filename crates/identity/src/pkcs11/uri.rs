@@ -14,7 +14,11 @@ use super::protocol::Library;
 use super::protocol::Token;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// A parsed `pkcs11:` URI. Displays as it was written, without the PIN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,12 +101,12 @@ impl Uri {
         self.module.as_ref()
     }
 
-    /// Sentences without a full stop about risky parts.
-    pub fn warnings(&self) -> Vec<String> {
-        let in_the_open = self.pin_value.iter().map(|_| {
-            format!("`{self}` has its PIN in `pin-value`, where others may see it; hint: put it into a file and name that in `passphrase`")
-        });
-        in_the_open.collect()
+    /// A warning if a part is risky.
+    pub fn warning(&self) -> Option<Notice> {
+        self.pin_value.as_ref()?;
+        let hint = [Say("put it into a file and name that in "), Key("passphrase")];
+        let what = format!("`{self}` has its PIN in `pin-value`, where others may see it");
+        Some(Notice::new(what).hinting(Text::of(&hint)))
     }
 
     /// The same URI, for an object with this `CKA_ID` in the same token.
@@ -403,7 +407,7 @@ impl Classify for UriError {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Scheme | Self::NoValue { .. } => "write it as `pkcs11:token=NAME;object=NAME`",
             Self::Encoding { .. } => "a percent sign itself is written `%25`",

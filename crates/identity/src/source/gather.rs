@@ -18,6 +18,7 @@ use crate::pem::Certificate;
 use crate::pkcs11;
 use crate::spiffe::Svid;
 use crate::tpm;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
 
 /// The certificates and keys of a source, not yet checked.
@@ -25,7 +26,7 @@ pub(crate) struct Material {
     pub(crate) certificates: Result<Vec<Certificate>, Error>,
     pub(crate) keys: Result<SigningKeys, Error>,
     /// Sentences without a full stop.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Notice>,
 }
 
 type SigningKeys = Vec<Arc<dyn SigningKey>>;
@@ -86,7 +87,7 @@ impl Source {
     fn certificates_in(
         &self,
         place: &Locator,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Notice>,
     ) -> Result<Vec<Certificate>, Error> {
         match place {
             Locator::File(_) | Locator::Input(_) => {
@@ -108,14 +109,14 @@ impl Source {
         &self,
         place: &Locator,
         certificates: &[Certificate],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Notice>,
     ) -> Result<SigningKeys, Error> {
         let key = match place {
             Locator::File(_) | Locator::Input(_) => {
                 return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
             }
             Locator::Token(uri) => {
-                warnings.extend(uri.warnings());
+                warnings.extend(uri.warning());
                 let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
                 pkcs11::open_key(&self.token(uri)?, &candidates)?
             }
@@ -126,7 +127,7 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, file: &IdentityFile, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
+    fn keys_of_file(&self, file: &IdentityFile, warnings: &mut Vec<Notice>) -> Result<SigningKeys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {
@@ -159,7 +160,7 @@ impl Source {
         Ok(pkcs11::TokenQuery { uri: uri.clone(), module, pin, launcher })
     }
 
-    fn passphrase_warnings(&self) -> Vec<String> {
+    fn passphrase_warnings(&self) -> Vec<Notice> {
         let passphrase = match &self.passphrase {
             Some(Passphrase::File(path)) => Some(path),
             _ => None,

@@ -274,7 +274,7 @@ mod tests {
             "of another session"
         );
         assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
-        assert_eq!(source.load(now()).unwrap().warnings, [""; 0], "and again");
+        assert_eq!(source.load(now()).unwrap().warnings, [], "and again");
         assert_eq!(source.passphrase, Some(Passphrase::Given(Secret::new("s3cret".into()))));
     }
 

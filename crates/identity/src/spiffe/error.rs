@@ -9,6 +9,9 @@ use super::WorkloadEndpoint;
 use super::endpoint::SocketAddress;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why an agent gave no SVID.
 #[derive(Debug, thiserror::Error)]
@@ -198,18 +201,25 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match &self.fault {
             AgentFault::NoSocket => return Some(self.no_socket_hint()),
             AgentFault::NotListening => "start the agent; anchord retries",
             AgentFault::Forbidden => {
                 "let the daemon's user write to the socket and enter its folders, such as by the unit's SupplementaryGroups="
             }
-            AgentFault::Unreachable(_) => "check `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET",
+            AgentFault::Unreachable(_) => {
+                let or = " or SPIFFE_ENDPOINT_SOCKET";
+                return Some(Text::of(&[Say("check "), Key("spiffe_socket"), Say(or)]));
+            }
             AgentFault::NotGrpc { .. }
             | AgentFault::Status { code: UNIMPLEMENTED, .. }
             | AgentFault::Garbled { .. } => {
-                "name the socket of the Workload API in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET; another service listens there"
+                return Some(Text::of(&[
+                    Say("name the socket of the Workload API in "),
+                    Key("spiffe_socket"),
+                    Say(" or SPIFFE_ENDPOINT_SOCKET; another service listens there"),
+                ]));
             }
             AgentFault::NoIdentity { .. } => {
                 "register an entry whose selectors match this process: its user, its binary, its unit or its pod"
@@ -270,13 +280,16 @@ impl Error {
         }
     }
 
-    fn no_socket_hint(&self) -> String {
-        let hint = "start the agent, or name its socket in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET";
-        match &self.endpoint.place {
-            SocketAddress::Unix(path) if path.starts_with("/tmp") => {
-                format!("{hint}; a unit with PrivateTmp= does not see the host's /tmp, but /run")
-            }
-            _ => hint.into(),
-        }
+    fn no_socket_hint(&self) -> Text {
+        let is_private =
+            matches!(&self.endpoint.place, SocketAddress::Unix(path) if path.starts_with("/tmp"));
+        let more =
+            if is_private { "; a unit with PrivateTmp= does not see the host's /tmp, but /run" } else { "" };
+        Text::of(&[
+            Say("start the agent, or name its socket in "),
+            Key("spiffe_socket"),
+            Say(" or SPIFFE_ENDPOINT_SOCKET"),
+            Say(more),
+        ])
     }
 }

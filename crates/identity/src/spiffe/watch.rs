@@ -129,7 +129,7 @@ impl SvidListener {
             event = event::SPIFFE_UNREACHABLE,
             session,
             error = text,
-            hint,
+            hint = hint.as_deref(),
             "Lost the SPIFFE agent; retrying until it answers"
         );
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,7 @@ impl Classify for MalformedAddress {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Address { .. } => {
                 "use `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321` or `swtpm:path=/run/swtpm.sock`"

@@ -7,6 +7,9 @@ use super::Device;
 use super::code::Code;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why a key in a TPM cannot be used, or did not sign.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +220,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::NotBuilt => "use a build that has the feature `tpm`",
             Self::Unreachable { device, source } => return Some(unreachable_hint(device, source)),
@@ -249,25 +252,42 @@ impl Classify for Error {
             Self::NotLoadable { .. } => {
                 "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
             }
-            Self::WrongAuth { counted: false, .. } => "correct `passphrase`",
+            Self::WrongAuth { counted: false, .. } => {
+                return Some(Text::of(&[Say("correct "), Key("passphrase")]));
+            }
             Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {
-                "correct `passphrase`; the same value is not tried twice, so restart if it was changed in the TPM instead"
+                return Some(Text::of(&[
+                    Say("correct "),
+                    Key("passphrase"),
+                    Say(
+                        "; the same value is not tried twice, so restart if it was changed in the TPM instead",
+                    ),
+                ]));
             }
             Self::Lost { parent: None, .. } => {
-                "check whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
+                return Some(Text::of(&[
+                    Say("check whether "),
+                    Key("passphrase"),
+                    Say(
+                        " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again",
+                    ),
+                ]));
             }
             Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
             }
-            Self::NoAuth { .. } => "set `passphrase`",
-            Self::AuthTooLong { .. } => "correct `passphrase`: does it name the right file?",
+            Self::NoAuth { .. } => return Some(Text::of(&[Say("set "), Key("passphrase")])),
+            Self::AuthTooLong { .. } => {
+                let hint = [Say("correct "), Key("passphrase"), Say(": does it name the right file?")];
+                return Some(Text::of(&hint));
+            }
             Self::KeyFile { hint, .. } | Self::Unusable { hint, .. } => hint,
         };
         Some(hint.into())
     }
 }
 
-fn unreachable_hint(device: &Device, source: &io::Error) -> String {
+fn unreachable_hint(device: &Device, source: &io::Error) -> Text {
     match (device, source.kind()) {
         (_, io::ErrorKind::PermissionDenied) => {
             "add the daemon's user to the group that owns it, usually `tss` (systemd: SupplementaryGroups=tss, and DeviceAllow= where PrivateDevices= is set)".into()
@@ -279,7 +299,7 @@ fn unreachable_hint(device: &Device, source: &io::Error) -> String {
             "another program holds it; /dev/tpmrm0 can be shared".into()
         }
         (Device::Character(_), _) => "check the kernel's log: `journalctl -k -g tpm`".into(),
-        _ => "start the emulator, or correct `tpm`".into(),
+        _ => Text::of(&[Say("start the emulator, or correct "), Key("tpm")]),
     }
 }
 

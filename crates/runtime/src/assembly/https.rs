@@ -31,8 +31,8 @@ pub fn transport(settings: &Settings, seams: &Seams) -> Result<Arc<dyn Transport
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
     // The HTTP client would ignore a scheme that it does not know, and connect directly.
-    if let Some((what, hint)) = upstream.proxy_fault() {
-        return Err(Error::Proxy { what, hint });
+    if let Some(fault) = upstream.proxy_fault() {
+        return Err(Error::Proxy(fault));
     }
     let tls = if upstream.verifies_servers {
         upstream::client_config(upstream.ca_file.as_deref(), clock)?

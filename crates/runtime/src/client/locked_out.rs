@@ -42,7 +42,7 @@ pub(super) fn failure(socket: &Path) -> Failure {
             format!("let an administrator see whether the daemon runs; {hint}"),
         ),
     };
-    Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint))
+    Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint.into()))
 }
 
 /// Whether a daemon is seen at work there. The kernel shows every user the locks and sockets of its own namespaces alone,

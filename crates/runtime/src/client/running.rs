@@ -69,13 +69,13 @@ pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure
         (Some(name), _) if running.holds(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
-            Err(Failure::of(Reason::UnknownSession, message, Some(hint())))
+            Err(Failure::of(Reason::UnknownSession, message, Some(hint().into())))
         }
         (None, [only]) => Ok(only.name.clone()),
         (None, _) => {
             let message = "there is not exactly one session to choose";
             let hint = format!("name one with --session; {}", hint());
-            Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
+            Err(Failure::of(Reason::UnknownSession, message, Some(hint.into())))
         }
     }
 }

@@ -118,7 +118,7 @@ fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + 
                 serial: used.serial().into(),
                 not_after: rfc3339(used.not_after()),
                 days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
-                warnings: identity.warnings(now),
+                warnings: identity.warnings(now).iter().map(ToString::to_string).collect(),
             });
             Background { certificate, fault: identity.fault(now), ..background.clone() }
         }

@@ -90,7 +90,7 @@ impl Cache {
         let seconds = LOCK_PATIENCE.as_secs();
         let message = format!("another process has been at these credentials for {seconds} s");
         let hint = format!("see which, and whether it is stopped: fuser -v `{}`", self.lock_path().display());
-        Failure::of(Reason::Busy, message, Some(hint))
+        Failure::of(Reason::Busy, message, Some(hint.into()))
     }
 
     /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with another identity.

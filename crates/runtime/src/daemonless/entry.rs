@@ -16,6 +16,8 @@ use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Setting;
+use anchord_core::text::Text;
 use anchord_identity::SourceStamp;
 use anchord_session as session;
 
@@ -38,6 +40,9 @@ struct Failed {
     until: String,
     message: String,
     hint: Option<String>,
+    /// The settings that the hint names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Setting>,
     class: String,
     /// Absent in entries of earlier versions.
     #[serde(default)]
@@ -74,6 +79,7 @@ impl Entry {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
+            settings: failure.hint_text().map(|hint| hint.settings().to_vec()).unwrap_or_default(),
             class: failure.class().as_str().to_owned(),
             reason: Some(failure.reason().as_str().to_owned()),
             files: seen.files.clone(),
@@ -107,7 +113,8 @@ impl Entry {
     pub(super) fn failure(&self, seen: &SourceStamp, now: OffsetDateTime) -> Option<Failure> {
         self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
             let reason = Reason::of_words(failed.reason.as_deref(), Some(&failed.class));
-            Failure::of(reason, failed.message.clone(), failed.hint.clone())
+            let hint = failed.hint.clone().map(|hint| Text::restored(hint, failed.settings.clone()));
+            Failure::of(reason, failed.message.clone(), hint)
         })
     }
 

@@ -90,19 +90,14 @@ fn region(
     let region = region_given(matches, settings, surroundings)?;
     warn_of(&region, surroundings);
     let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
-    doubts.iter().filter(|doubt| doubt.region != region).for_each(|doubt| warn(doubt, surroundings));
+    for (_, doubt) in doubts.into_iter().filter(|(doubtful, _)| *doubtful != region) {
+        output::warn(&[doubt], surroundings);
+    }
     Ok(region)
 }
 
 fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
-    if let Some(doubt) = config::doubt_about(region) {
-        warn(&doubt, surroundings);
-    }
-}
-
-fn warn(doubt: &config::Doubt, surroundings: &mut Surroundings<'_>) {
-    // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+    output::warn(config::doubt_about(region).as_slice(), surroundings);
 }
 
 fn region_given(

@@ -52,7 +52,7 @@ pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
     match source.load(now) {
         Ok(loaded) => {
             let warnings = loaded.warnings;
-            steps.extend(warnings.iter().map(|text| acceptance().warned(text)));
+            steps.extend(warnings.iter().map(|warning| acceptance().warned(warning)));
             if warnings.is_empty() && inspection.refusals.is_empty() {
                 steps.push(acceptance().ok("match; no problems found"));
             }
