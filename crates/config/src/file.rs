@@ -116,7 +116,7 @@ pub(super) fn read(
                 problems.push(Notice {
                     origin: chosen_by.clone(),
                     what: format!("cannot read {}: {fault}", echo(&shown)).into(),
-                    hint: Some(hint.into()),
+                    hint: Some(hint),
                 });
                 FileLayer { shown, incomplete: true, ..FileLayer::default() }
             }
