@@ -1,7 +1,7 @@
-//! Makes a sample CA, an intermediate, and a leaf with its key per algorithm, in the folder that is named.
+//! Writes a sample CA, an intermediate, and a leaf with its key for each algorithm into a folder.
 //!
-//! For trying things out: the CA's key lies beside what it signs, which no CA in earnest may do.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a generator tells what it wrote")]
+//! Only for tests: the CA's key is in the same folder as the certificates that it signs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a generator prints the names of its files")]
 
 use std::error::Error;
 use std::io::Write as _;
@@ -45,12 +45,12 @@ fn generate(folder: &Path) -> Result<(), Box<dyn Error>> {
         write(folder, &format!("{kind}.key"), &leaf.key_pem(KeyForm::Pkcs8)?, 0o600)?;
     }
     println!(
-        "Register root.pem as the trust anchor; *.pem beside it are leaves with their intermediate, *.key their keys."
+        "Register root.pem as the trust anchor. The other *.pem files are leaves with their intermediate; *.key are their keys."
     );
     Ok(())
 }
 
-/// Never over a file that is there: it may be somebody's real key.
+/// Does not overwrite an existing file, which may be a real key.
 fn write(folder: &Path, name: &str, text: &str, mode: u32) -> Result<(), Box<dyn Error>> {
     let path = folder.join(name);
     let mut file = fs_err::OpenOptions::new().create_new(true).write(true).mode(mode).open(&path)?;

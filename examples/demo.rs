@@ -1,8 +1,9 @@
-//! The main job, offline: an emulated AWS, fresh certificates, the daemon, its three channels, and a model.
+//! Demonstrates anchord offline: an emulated AWS, new certificates, the daemon, its three channels, and a model.
 //!
-//! `cargo run --release --example demo` stays up for you to try your own SDK; `-- --once` ends after the check.
-//! The daemon is the shipped program, which the demonstration has cargo build first: cargo builds an example alone.
-#![allow(clippy::print_stdout, reason = "a demonstration talks to whoever watches")]
+//! `cargo run --release --example demo` keeps running, so that you can try your own SDK. `-- --once` ends after the
+//! check. The daemon is the real program. The demonstration builds it first, because cargo builds an example without
+//! programs.
+#![allow(clippy::print_stdout, reason = "a demonstration prints what it does")]
 
 use std::error::Error;
 use std::path::Path;
@@ -99,7 +100,7 @@ async fn demo(once: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// Ctrl-C, `kill`, or the terminal being closed: the daemon and the key must not stay behind.
+/// Waits for Ctrl-C, `kill`, or the end of the terminal, so that the daemon and the key do not stay behind.
 async fn asked_to_end() -> Outcome<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -111,7 +112,7 @@ async fn asked_to_end() -> Outcome<()> {
     Ok(())
 }
 
-/// The emulator, certificates, and the daemon's configuration.
+/// Starts the emulator, and writes certificates and the daemon's configuration.
 async fn set_the_stage(folder: &Path) -> Outcome<(Emulator, PathBuf)> {
     let root = Authority::root("Demo root", KeyKind::P256)?;
     let intermediate = root.intermediate("Demo intermediate", KeyKind::P256)?;
@@ -158,14 +159,14 @@ fn write_private(path: &Path, text: &str) -> Outcome<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// Without the reader's environment: a proxy or ANCHORD_… variable would change what is shown.
+/// A command without the user's environment, because a proxy or an ANCHORD_… variable would change the result.
 fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
     command
 }
 
-/// The daemon's process, ended with this value.
+/// The daemon's process. Dropping the value ends it.
 struct Daemon {
     child: Child,
     program: PathBuf,
@@ -200,7 +201,7 @@ impl Daemon {
         Ok(command.stdin(Stdio::null()).output()?)
     }
 
-    /// Asks the daemon itself, once its socket answers.
+    /// The daemon's address, from its status as soon as its socket answers.
     async fn address(&self) -> Outcome<String> {
         for _ in 0..100 {
             let status = self.verb(&["status", "--json"])?;
@@ -248,7 +249,7 @@ async fn through_container(http: &str, token_file: &Path) -> Outcome<String> {
     key_id(&serde_json::from_str(&document)?)
 }
 
-/// One request as plain as it gets, so that nothing but HTTP is needed to follow it.
+/// Sends one request in plain HTTP/1.1, so that a reader needs to know no HTTP library.
 async fn exchange(http: &str, method: &str, path: &str, header: &str) -> Outcome<String> {
     let address = http.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await?;
@@ -266,7 +267,7 @@ async fn exchange(http: &str, method: &str, path: &str, header: &str) -> Outcome
 }
 
 fn key_id(document: &Value) -> Outcome<String> {
-    Ok(document["AccessKeyId"].as_str().ok_or("the answer holds no AccessKeyId")?.to_owned())
+    Ok(document["AccessKeyId"].as_str().ok_or("the response has no AccessKeyId")?.to_owned())
 }
 
 fn invite(http: &str, token_file: &Path, daemon: &Daemon) {

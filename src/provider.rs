@@ -298,7 +298,7 @@ impl Builder {
         let given = self.given.iter().map(|(flag, value)| (flag.as_str(), value.expose().as_str()));
         let settings = config::load_given(given, &environment).map_err(|problems| on_one_line(&problems))?;
         for warning in &settings.warnings {
-            warn!(event = event::CONFIG_WARNING, "{warning}");
+            warn!(event = event::CONFIG_WARNING, hint = warning.hint(), "{}", warning.message());
         }
         Ok(settings)
     }
@@ -322,7 +322,11 @@ fn not_chosen(settings: &Settings) -> Failure {
         [] => "name one with `session`, or give the options of one".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
-    Failure::of(Reason::UnknownSession, "no session is selected, and there is not exactly one", Some(hint))
+    Failure::of(
+        Reason::UnknownSession,
+        "no session is selected, and there is not exactly one",
+        Some(hint.into()),
+    )
 }
 
 /// A daemon's session, as a source of credentials.

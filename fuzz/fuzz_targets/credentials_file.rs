@@ -1,5 +1,5 @@
 #![no_main]
-//! Shared credentials files, which anybody's tool may have written.
+//! Edits shared credentials files, which any tool may have written.
 
 use anchord_core::clock::Moment;
 use anchord_core::clock::parse_rfc3339;

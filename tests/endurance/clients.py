@@ -1,4 +1,4 @@
-"""Clients of every channel: each asks in a loop, at a bounded rate, and has its answers judged."""
+"""Clients of every channel. Each asks in a loop at a limited rate, and its answers are checked."""
 
 import asyncio
 import json
@@ -9,16 +9,16 @@ import time
 from world import SESSIONS
 
 PATIENCE = 12
-# Questions a second, by channel; of processes by all of them.
+# Requests per second, by channel; for processes, of all clients together.
 RATES = {"container": 6, "imds": 6, "socket": 3, "process": 1, "process, alone": 1}
 
 
 class Failed(Exception):
-    """No answer of HTTP."""
+    """There was no HTTP response."""
 
 
 async def ask(where, method, path, headers=()):
-    """One request on a connection of its own: status and body."""
+    """Sends one request on a new connection; returns status and body."""
     writer = None
     try:
         async with asyncio.timeout(PATIENCE):
@@ -104,7 +104,7 @@ class Clients:
         return await self.judge.answer(session, channel, document, began, burst)
 
     async def process(self, session, burst=False):
-        """`credential-process`, which has a clock like the daemon's, or no daemon."""
+        """Runs `credential-process`, with the daemon's clock, or without a daemon."""
         has_daemon = session != "alone"
         channel = "process" if has_daemon else "process, alone"
         more = ["--socket-path", self.socket] if has_daemon else ["--config", self.alone]
@@ -137,7 +137,7 @@ class Clients:
         return [self.loop(ask_once, session, rate, end) for ask_once, session, rate in kinds]
 
     async def loop(self, ask_once, session, rate, end):
-        # One that waits for its answer must not keep the others from asking.
+        # A client that waits for its answer must not delay the others.
         waiting = set()
         while time.time() < end:
             if len(waiting) < 50:
@@ -153,7 +153,7 @@ class Clients:
             self.judge.note("strange", f"this script failed: {task.exception()!r}")
 
     async def burst(self, size, chosen):
-        """So many clients at once, of all channels but processes."""
+        """Runs so many clients at the same time, on all channels but processes."""
         kinds = [(self.container, session) for session in SESSIONS] + [(self.over_socket, session) for session in SESSIONS]
         kinds += [(self.imds, "quarter")] * 3
         await asyncio.gather(*(ask_once(session, True) for ask_once, session in chosen.choices(kinds, k=size)))

@@ -1,4 +1,4 @@
-"""Judges each answer: by what the emulator has issued, and by its clock."""
+"""Checks each answer against the credentials that the emulator issued, and its clock."""
 
 import collections
 import datetime
@@ -8,7 +8,7 @@ from world import LIVES
 from world import SESSIONS
 from world import role
 
-# Below this much life the daemon counts a set as expired, and may refuse.
+# With less life than this, the daemon counts credentials as expired and may refuse.
 RESERVE = 60
 
 
@@ -31,7 +31,7 @@ class Judge:
         self.socket_gone_at = 0.0
 
     async def fetch(self):
-        """Takes note of what was issued since."""
+        """Gets the credentials that were issued since the last call."""
         for region, count in self.fetched.items():
             issued = await self.emulator.do(f"{region} issued {count}")
             self.fetched[region] = max(self.fetched[region], count + len(issued))
@@ -39,7 +39,7 @@ class Judge:
                 self.sets.setdefault(one["access_key_id"], one | {"seen_at": time.time(), "offset": self.daemon.offset})
 
     def turn(self, old, new):
-        """The session `turn` is of another role from now on; the old set goes on until there is one of its own."""
+        """The session `turn` gets another role. Credentials of the old one stay valid until there are new ones."""
         self.roles["turn"] = {role(old), role(new)}
         self.turned_to, self.turned_at, self.ended_since_turn = role(new), time.time(), False
 
@@ -51,10 +51,10 @@ class Judge:
                 self.roles["turn"] = {self.turned_to}
 
     def held(self, session, at):
-        """A set that the session must have and could still hand out."""
+        """Credentials that the session must have and can still hand out."""
         wanted = self.roles[session]
         if session == "turn" and len(wanted) == 2 and self.ended_since_turn:
-            # Sets that other settings made do not outlive the daemon that inherited them.
+            # A daemon does not pass on credentials of earlier settings that it inherited.
             return None
         for one in self.sets.values():
             if one["role_arn"] in wanted and one["sent"] and one["seen_at"] < at - 1 and \
@@ -63,7 +63,7 @@ class Judge:
         return None
 
     def note(self, kind, text, whose=""):
-        """Counts a fault, and shows it unless it was shown a moment ago."""
+        """Counts a fault, and prints it unless it was just printed."""
         self.counts[kind] += 1
         if time.time() > self.noted_at[kind, whose] + 20 and len(self.faults) < 100:
             self.noted_at[kind, whose] = time.time()
@@ -71,7 +71,7 @@ class Judge:
             print(f"  ! {self.faults[-1]}", flush=True)
 
     async def answer(self, session, channel, document, began, burst=False):
-        """An answer that says it is credentials."""
+        """Checks an answer with credentials."""
         ended = time.time()
         self.counts["answers"] += 1
         names = ("AccessKeyId", "SecretAccessKey", "SessionToken" if channel in PROCESSES else "Token", "Expiration")
@@ -96,7 +96,7 @@ class Judge:
         return None
 
     def judge_shown(self, session, channel, shown, found, began):
-        """A client whose clock is the daemon's must not take a set for alive after its end."""
+        """Checks that a client with the daemon's clock does not take expired credentials to be valid."""
         offset, own_clock = self.daemon.offset, channel == "process, alone"
         if time.time() - self.daemon.offset_at < 5 and not own_clock:
             return
@@ -114,14 +114,14 @@ class Judge:
         self.good_at[session] = began
 
     def held_through(self, session, last, began):
-        """Whether there was something to hand out all the time."""
+        """Whether the session had credentials during the whole time."""
         one = self.held(session, last)
         is_steady = last - 5 > self.daemon.offset_at or self.daemon.offset_at > began
         return one is not None and self.usable_until(one) > began and is_steady
 
     def usable_until(self, one):
-        """By wall time a set ends earlier where the clock was set forward, be it only to be right again: the machine may
-        have been paused so long. AWS's next `Date` tells."""
+        """The end of credentials by wall time. It is earlier if the clock was set forward, even if only to correct it, because
+        the machine may have been paused for that time. AWS's next `Date` shows which."""
         if one["role_arn"] in self.roles["alone"]:
             return one["expires_at"] - RESERVE
         offset = max(self.daemon.offset, self.daemon.offset_a_moment_ago())
@@ -129,7 +129,7 @@ class Judge:
         return one["expires_at"] - RESERVE - max(0, offset - min(0, one["offset"], *since))
 
     def refusal(self, session, channel, what, began, burst=False):
-        """An answer that says it is none, or no answer."""
+        """Checks a refusal or a missing answer."""
         ended = time.time()
         self.counts["refusals"] += 1
         self.refused[f"{channel}: {what[:90]}"] += 1

@@ -1,4 +1,4 @@
-"""What happens to the daemon: ends, reloads, faults of AWS, new certificates, clocks that are set, a blocked stderr."""
+"""The events of a run: the daemon ends or reloads, AWS fails, certificates change, clocks are set, stderr is blocked."""
 
 import asyncio
 import collections
@@ -10,7 +10,7 @@ FAULTS = (
     "portal", "html", "truncated", "empty", "partial", "expired", "oversized", "no-date", "no-date-on-refusals",
 )
 READINGS = ("no-date", "no-date-on-refusals")
-# What happens in a part of the play, each as often as its number says.
+# The events of a part of the run, with their number.
 ROUGH = {"kill": 5, "terminate": 5, "reload": 6, "fault": 4, "leaf": 1, "socket": 1, "drop": 1}
 CALM = {"reload": 6, "fault": 4, "leaf": 1, "socket": 1, "drop": 1}
 RELOADS = {"unchanged": 3, "broken": 2, "turn": 2, "anchor": 2, "extra": 2, "duration": 1, "level": 1}
@@ -150,7 +150,7 @@ class Story:
             self.faulty[-1][1] = time.time()
 
     async def outage_at(self, share):
-        """Longer than the shortest session lives."""
+        """An outage that is longer than the shortest session's life."""
         await self.till(self.at(share))
         seconds = min(200, self.length * 0.15)
         await self.end_fault()
@@ -184,7 +184,7 @@ class Story:
         (self.settings.folder / "run/anchord.sock").unlink(missing_ok=True)
         self.counts["deleted sockets"] += 1
         self.say("the socket is deleted")
-        # The reload of another moment would bind it at once, which shows less.
+        # Any other reload would bind the address immediately, which would test less.
         await asyncio.sleep(6)
 
     async def clocks(self, share):
@@ -212,7 +212,7 @@ class Story:
             self.say(f"1,000 clients at once: {time.time() - began:.2f} s")
 
     async def unread(self, end):
-        """Nobody reads the daemon's stderr; it goes on, and ends when asked to."""
+        """Does not read the daemon's stderr. The daemon must continue, and end when asked to."""
         self.settings.level = "trace"
         self.settings.write()
         await self.hang_up("level", True)

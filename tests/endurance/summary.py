@@ -1,4 +1,4 @@
-"""The figures at the end, and the verdict."""
+"""The figures and the verdict at the end."""
 
 import collections
 
@@ -12,7 +12,7 @@ LONGEST_END = 7.0
 
 
 def tell(story, judge, daemon, requests, seconds):
-    """Prints the figures; gives back the exit code."""
+    """Prints the figures; returns the exit code."""
     failures = [f"{kind}: {judge.counts[kind]}" for kind in WRONG if judge.counts[kind]]
     print(f"\n{seconds / 60:.1f} minutes of real time")
     print_counts(story, judge)
@@ -87,7 +87,7 @@ def gaps(judge):
 
 
 def calls(story, daemon, requests, seconds):
-    """Attempts by session, against what life, certificates, reloads and faults explain."""
+    """Compares the attempts of each session with those that renewals, certificates, reloads and faults explain."""
     attempts = collections.Counter()
     names = {role(name): name for name in LIVES} | {role("turn-a"): "turn", role("turn-b"): "turn", role("hop"): "chain"}
     for region in requests.values():
@@ -100,7 +100,7 @@ def calls(story, daemon, requests, seconds):
     failures = []
     print("  calls to AWS per session-hour (bound: renewals, new certificates, reloads, clock steps and faults explain)")
     for name, life in LIVES.items():
-        # A quarter of the usable life passes before a renewal; a profile may be shortened to 15 minutes.
+        # A renewal comes after a quarter of the usable life. A profile may shorten the life to 15 minutes.
         life = min(life, 900)
         bound = 2 + seconds / ((life - 60) / 4) + 2 * story.counts["new certificates"] + changed
         bound += 2 * story.counts["clock steps"] + 4 * story.counts["faults"] + faulty / 5
@@ -112,7 +112,7 @@ def calls(story, daemon, requests, seconds):
 
 
 def leaks(story, daemon):
-    """One daemon that nobody ended, from the first to the last quiet moment of it."""
+    """The figures of one daemon that was not ended, from its first to its last time without load."""
     begin, end = story.leak["begin"], story.leak["end"]
     peak = {name: max(sample[index] for sample in daemon.samples)
             for index, name in ((2, "MiB"), (3, "threads"), (4, "files"))}

@@ -1,4 +1,4 @@
-"""The processes of the play: the emulator, and one daemon after the other."""
+"""The processes of a run: the emulator, and one daemon after the other."""
 
 import asyncio
 import collections
@@ -13,7 +13,7 @@ import time
 
 ACCOUNT = "123456789012"
 SESSIONS = ("hour", "quarter", "brief", "chain", "keys", "turn")
-# The granted life in seconds.
+# The granted lifetime in seconds.
 LIVES = {"hour": 3600, "quarter": 900, "brief": 150, "chain": 900, "keys": 900, "turn": 900, "alone": 300}
 
 
@@ -26,7 +26,7 @@ def libfaketime():
 
 
 class Emulator:
-    """AWS in two Regions; `do` gives it a command of its program's control.rs."""
+    """AWS in two Regions. `do` sends a command that the emulator's control.rs defines."""
 
     def __init__(self, program, folder):
         command = [program, "--control", "--second-region", "us-west-2", "--directory", folder]
@@ -53,7 +53,7 @@ class Emulator:
 
 
 class Settings:
-    """The daemon's settings file, of which a reload changes a part."""
+    """The daemon's settings file. A reload changes a part of it."""
 
     def __init__(self, folder, values, emulator, port):
         self.folder, self.values, self.emulator, self.port = folder, values, emulator, port
@@ -110,7 +110,7 @@ class Settings:
 
 
 class Log(threading.Thread):
-    """Reads one daemon's stderr, unless it is to stay unread."""
+    """Reads one daemon's stderr, unless the test leaves it unread."""
 
     def __init__(self, stream, totals):
         super().__init__(daemon=True)
@@ -146,7 +146,7 @@ class Log(threading.Thread):
 
 
 class Daemon:
-    """The daemon that runs now. What holds for all of them is kept in `times`, `figures` and `messages`."""
+    """The daemon that runs now. `times`, `figures` and `messages` are those of all daemons of the run."""
 
     def __init__(self, program, settings):
         self.program, self.settings = program, settings
@@ -179,7 +179,7 @@ class Daemon:
         self.launched_at = time.time()
 
     async def until(self, event, count=1, limit=15):
-        """Whether the log has shown an event so often within the limit."""
+        """Waits until the log has shown an event so many times; `False` after the limit."""
         end = time.time() + limit
         while self.log.seen[event] < count:
             if time.time() > end:
@@ -188,7 +188,7 @@ class Daemon:
         return True
 
     async def end(self, number, wait_for_log=True):
-        """Ends the daemon with a signal and starts the next at once; gives back how long the end took."""
+        """Ends the daemon with a signal and starts the next one immediately; returns how long the end took."""
         old, log = self.process, self.log
         gap = [time.time(), float("inf")]
         self.gaps.append(gap)
@@ -202,7 +202,7 @@ class Daemon:
         self.stops.append((signal.Signals(number).name, took, old.returncode, log.flows.is_set()))
         log.flows.set()
         self.launch()
-        # The socket is bound after the port, so both are there.
+        # The socket is bound after the port, so both exist now.
         if not await self.until("listener.started", 2):
             self.messages["OTHER the daemon did not listen within 15 s"] += 1
         gap[1] = time.time()
@@ -212,7 +212,7 @@ class Daemon:
         return any(began <= gap[1] + 0.1 and ended >= gap[0] for gap in self.gaps)
 
     async def reload(self, wait=True):
-        """Whether new settings were taken; None if nobody waits for it."""
+        """Reloads the settings; returns whether the daemon accepted them, or None if `wait` is false."""
         seen = self.log.seen
         events = ("config.reloaded", "config.refused")
         before = [seen[event] for event in events]
@@ -234,7 +234,7 @@ class Daemon:
         self.steps.append((self.offset_at, seconds))
 
     def offset_a_moment_ago(self):
-        """libfaketime looks once a second, and the daemon a little later."""
+        """The offset shortly before: libfaketime reads its file once a second, and the daemon notices a little later."""
         return self.offset if time.time() > self.offset_at + 3 else self.offset_before
 
     def sample(self):

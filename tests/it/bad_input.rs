@@ -238,7 +238,7 @@ async fn what_stands_in_a_pem_files_place_is_named_with_what_converts_it() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (utf16, "iconv -f UTF-16LE -t UTF-8"),
         (utf16_big, "iconv -f UTF-16BE -t UTF-8"),
-        (format!("\u{200b}{pem}{pem}").into_bytes(), "take away what stands before the dashes"),
+        (format!("\u{200b}{pem}{pem}").into_bytes(), "delete the text before them"),
         (b"<!doctype html>\n<title>Sign in</title>\n".to_vec(), "this is a web page"),
         (escaped.into_bytes(), "the two characters `\\n`"),
         (spaces.into_bytes(), "sed -E 's/-----(BEGIN|END)"),

@@ -122,7 +122,7 @@ async fn a_model_that_the_call_cannot_reach_is_told_before_anything_is_sent() {
     assert_eq!(hint, "call the model's own Region: `--region eu-west-1`");
     let ran = invoked(&stage, "a model", &["--converse", "--message", "hi"]).await;
     let (line, hint) = told(&ran, 2);
-    assert_eq!(line, "the model id holds ' ', which no model id has");
+    assert_eq!(line, "the model id contains ' ', which is not allowed");
     assert!(hint.contains("anchord bedrock models"), "{hint}");
     for part in ["foundation-model/amazon.nova-lite-v1:0", "bedrock:provisioned-model-inference/x"] {
         let ran = invoked(&stage, part, &["--converse", "--message", "hi"]).await;
@@ -259,7 +259,7 @@ async fn keys_that_have_ended_or_are_unknown_are_told_apart() {
     let expired = invoked(&stage, HAIKU, &converse).await;
     let (line, hint) = told(&expired, 3);
     assert!(line.starts_with("AWS answered 403 Forbidden ExpiredTokenException"), "{line}");
-    assert!(hint.starts_with("the session's credentials have ended: see `anchord status`"), "{hint}");
+    assert!(hint.starts_with("the session's credentials have expired: check `anchord status`"), "{hint}");
 
     stage.emulator.set_clock_offset(time::Duration::ZERO);
     stage.emulator.forget_issued();
@@ -326,7 +326,7 @@ async fn nobody_there_is_told_with_the_endpoint() {
 
     let (line, hint) = told(&ran, 1);
     assert!(line.starts_with(&format!("no answer from {address}: ")), "{line}");
-    assert!(hint.starts_with("make sure that this host may reach the endpoint"), "{hint}");
+    assert!(hint.starts_with("make sure that this host can reach the endpoint"), "{hint}");
 }
 
 #[tokio::test]

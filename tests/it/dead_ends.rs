@@ -85,8 +85,8 @@ async fn update_ends_where_the_daemon_that_runs_has_no_such_session() {
     let another_role = "arn:aws:iam::123456789012:role/another";
     for (arguments, told, hint) in [
         (&["--session", "bedrok"][..], "there is no session `bedrok`", "the sessions are `bedrock`"),
-        (&["--session", "bedrock", "--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
-        (&["--role-arn", another_role], "asked for: `role_arn`", "leave them out"),
+        (&["--session", "bedrock", "--role-arn", another_role], "asked for: `role_arn`", "remove them from"),
+        (&["--role-arn", another_role], "asked for: `role_arn`", "remove them from"),
     ] {
         let mut command = updater(&stage);
         command.args(arguments);

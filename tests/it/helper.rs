@@ -344,7 +344,7 @@ async fn read_certificate_data_says_that_it_has_passed_over_a_damaged_certificat
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let data: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(data["certificateData"], BASE64_STANDARD.encode(second.certificate_der()));
-    let told = "leaf.pem` is damaged in line 1: something stands before a BEGIN line";
+    let told = "leaf.pem` is damaged in line 1: text precedes BEGIN on its line";
     assert!(ran.stderr.starts_with("anchord: warning: `") && ran.stderr.contains(told), "{}", ran.stderr);
 }
 
@@ -610,7 +610,7 @@ async fn what_to_do_is_told_in_flags_under_the_other_name() {
 
             assert!(
                 ran.stderr
-                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE for the system's roots\n")),
+                    .contains(&format!("leave out {setting} and AWS_CA_BUNDLE to use the system's roots\n")),
                 "{}",
                 ran.stderr
             );

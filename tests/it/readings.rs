@@ -52,7 +52,7 @@ const TABLE: &[Row] = &[
     (
         "header-limit-400=8192",
         LargeChain,
-        Some((Class::Transient, "no headers as large as the certificates")),
+        Some((Class::Transient, "refuses headers as large as the certificates")),
     ),
     ("", WrongClock, None),
     ("no-date", AsEver, None),

@@ -270,7 +270,7 @@ async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goe
         ", Region us-east-1\n",
         "  certificate: CN=robot-7, serial 1, ends at ",
         "  last success: ",
-        "  certificate, denied: AWS refuses the new certificate with serial 2; the previous one, which ends at ",
+        "  certificate, denied: AWS refuses the new certificate with serial 2; the previous one stays in use until ",
         "  hint: the leaf does not lead to the trust anchor",
     ] {
         assert!(text.stdout.contains(part), "{part} is not in:\n{}", text.stdout);

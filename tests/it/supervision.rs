@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anchord_aws::upstream::Reply;
+use anchord_aws::upstream::HttpReply;
 use anchord_aws::upstream::Transport;
 use anchord_aws::upstream::TransportError;
 use anchord_core::issuer::BoxFuture;
@@ -30,7 +30,7 @@ struct Panicking {
 }
 
 impl Transport for Panicking {
-    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         let is_bad = request.uri().host() == Some("localhost");
         assert!(!(is_bad && self.armed.load(Ordering::SeqCst)), "a deliberate panic");
         self.real.send(request)

@@ -105,7 +105,7 @@ async fn only_the_roots_of_the_ca_file_are_trusted() {
         failure.to_string().contains("no authority in the CA file `")
             && failure
                 .to_string()
-                .contains("other-ca.pem` has issued it; hint: add the root of what answers"),
+                .contains("other-ca.pem` has issued it; hint: add the server's root to that file"),
         "{failure}"
     );
     assert_eq!(stage.emulator.requests().len(), 0);
@@ -123,8 +123,7 @@ async fn a_ca_file_with_a_namesake_of_the_servers_ca_is_named_with_what_is_wrong
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     let told = failure.to_string();
     assert!(told.contains("BadSignature, no authority in the CA file `"), "{told}");
-    let expected =
-        "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the root";
+    let expected = "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the server's root";
     assert!(told.contains(expected), "{told}");
 }
 
@@ -433,34 +432,34 @@ async fn refusing_proxy(head: &'static str) -> (String, Arc<Mutex<Vec<String>>>)
 async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants() {
     let stage = Stage::new().await;
     let cases = [
-        ("", "407 Proxy Authentication Required", "hint: the proxy wants a login"),
-        ("user:canary@", "407 Proxy Authentication Required", "hint: the proxy does not take this login"),
+        ("", "407 Proxy Authentication Required", "hint: the proxy requires a login"),
+        ("user:canary@", "407 Proxy Authentication Required", "hint: the proxy refuses this login"),
         (
             "",
             "407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM",
-            "hint: the proxy takes no Basic login",
+            "hint: the proxy does not accept Basic authentication",
         ),
         (
             "",
             "407 Proxy Authentication Required\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=\"a\"",
-            "hint: the proxy wants a login",
+            "hint: the proxy requires a login",
         ),
         (
             "user:canary@",
             "407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate, NTLM",
-            "hint: the proxy takes no Basic login",
+            "hint: the proxy does not accept Basic authentication",
         ),
         (
             "user:canary@",
             "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"a\"",
-            "hint: the proxy does not take this login",
+            "hint: the proxy refuses this login",
         ),
-        ("", "401 Unauthorized", "hint: a web server that wants a login answers there"),
+        ("", "401 Unauthorized", "hint: a web server answers there"),
         ("", "511 Network Authentication Required", "hint: a portal stands in the way"),
         ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
-        ("", "502 Bad Gateway", "hint: the proxy does not reach the endpoint"),
-        ("", "504 Gateway Timeout", "hint: the proxy does not reach the endpoint"),
-        ("", "405 Method Not Allowed", "hint: whatever answers there opens no tunnels"),
+        ("", "502 Bad Gateway", "hint: the proxy cannot reach the endpoint"),
+        ("", "504 Gateway Timeout", "hint: the proxy cannot reach the endpoint"),
+        ("", "405 Method Not Allowed", "hint: the server there does not open tunnels"),
         ("", "302 Found\r\nLocation: https://login.corp/?t=canary", "hint: a portal stands in the way"),
     ];
     for (login, head, hint) in cases {
@@ -501,7 +500,7 @@ async fn what_is_no_http_proxy_is_told_from_a_proxy_that_refuses() {
     let text = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err().to_string();
 
     assert!(text.contains(&format!("the proxy {address} opens no tunnel: its answer is not HTTP")), "{text}");
-    assert!(text.contains("hint: whatever answers there is no HTTP proxy"), "{text}");
+    assert!(text.contains("hint: the server there is not an HTTP proxy"), "{text}");
 }
 
 /// `HTTPS_PROXY=user:password` without a host is no URL, and its second half is no port.

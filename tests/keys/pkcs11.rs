@@ -197,15 +197,11 @@ async fn what_is_missing_is_told_with_what_is_there() {
         (lines(&module(text.to_str().unwrap())), "text.so` is not a PKCS#11 module", "shared library"),
         (
             lines(&hsm.uri("humans", "object=leaf")),
-            "no token fits `pkcs11:token=humans;object=leaf",
+            "no token matches `pkcs11:token=humans;object=leaf",
             "plug it in",
         ),
-        (
-            lines(&hsm.uri("robots", "object=twig")),
-            "only these are there: `leaf` (id %01)",
-            "`object` or `id`",
-        ),
-        (nowhere, "wants a PIN", "passphrase"),
+        (lines(&hsm.uri("robots", "object=twig")), "available: `leaf` (id %01)", "`object` or `id`"),
+        (nowhere, "needs a PIN", "passphrase"),
     ] {
         stage.configure(&stage.session_of("bedrock", &places));
 
@@ -247,7 +243,7 @@ async fn a_token_may_be_taken_out_and_put_back_under_load() {
     hsm.take_out();
     stage.emulator.set_clock_offset(time::Duration::seconds(2));
     stage.write("leaf.pem", leaf(&stage, &public_key, 2).pem());
-    trouble(&daemon, "no token fits").await;
+    trouble(&daemon, "no token matches").await;
     load.answered(100).await;
     hsm.put_back();
     stage.write("leaf.pem", leaf(&stage, &public_key, 3).pem());

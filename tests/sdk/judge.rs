@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anchord_aws::signing;
-use anchord_aws::signing::Call;
-use anchord_aws::signing::Scope;
+use anchord_aws::signing::CredentialScope;
+use anchord_aws::signing::V4Request;
 use anchord_core::arn::Region;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint;
@@ -119,9 +119,9 @@ fn calls_of_sts_and_of_models_by_any_name_are_signed_as_botocore_signs_them() {
         question["service"] = json!(service.signing_name());
         questions.push(question);
 
-        let scope = Scope::new(AT, region, service.signing_name());
+        let scope = CredentialScope::new(AT, region, service.signing_name());
         let headers = [("content-type", content_type)];
-        let call = Call { method: "POST", url: &url, headers: &headers, body: body.as_bytes() };
+        let call = V4Request { method: "POST", url: &url, headers: &headers, body: body.as_bytes() };
         let signed = signing::sign_v4(&call, &signer.keys(), &scope).unwrap();
         let (_, authorization) = signed.into_iter().find(|(name, _)| *name == "authorization").unwrap();
         ours.push((path, authorization));

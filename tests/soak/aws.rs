@@ -1,4 +1,4 @@
-//! AWS as a run needs it: it issues sets, remembers them, and is unwell when the script says so.
+//! A simulated AWS: issues sets of credentials, remembers them, and fails when the script says so.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::script::Fault;
 use crate::trace::Event;
 use crate::world::World;
 
-/// What a call says of its caller.
+/// What a call tells AWS about its caller.
 pub(crate) struct Asked {
-    /// The signature's date, where there is a signature.
+    /// The date of the signature, if there is one.
     pub(crate) signed_at: Option<OffsetDateTime>,
     pub(crate) certificate: usize,
 }
 
-/// What comes back, if anything does.
+/// AWS's response, if there is one.
 pub(crate) struct Answer {
-    /// The `Date` header's content.
+    /// The value of the `Date` header.
     pub(crate) date: Option<OffsetDateTime>,
-    /// It is missing, or does not tell the truth.
+    /// Whether `date` is missing or wrong.
     pub(crate) is_misdated: bool,
     pub(crate) outcome: Outcome,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
     Silent,
 }
 
-/// One set of credentials, as AWS knows it. Its parts are made from its number.
+/// One set of credentials that AWS issued. Its parts are derived from its number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Set {
     pub(crate) number: usize,
@@ -84,7 +84,7 @@ impl RetryAfter {
     }
 }
 
-/// A success that is none.
+/// A response with a status of success and an invalid body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Garbage {
     Empty,
@@ -94,7 +94,7 @@ pub(crate) enum Garbage {
     NoSet,
     EmptyKey,
     NoDate,
-    /// Complete, but it would live for years.
+    /// Complete, but valid for years.
     Immortal,
     Oversized,
 }
@@ -111,26 +111,26 @@ const GARBAGE: [Garbage; 9] = [
     Garbage::Oversized,
 ];
 
-/// What HTTPS waits for a reply's head.
+/// How long the HTTPS client waits for the head of a response.
 pub(crate) const SILENCE: Duration = Duration::from_secs(15);
-/// What AWS takes for a signature's date.
+/// How far a signature's date may be from AWS's time.
 const TOLERANCE: Span = Span::minutes(5);
 
-/// AWS's own state.
+/// The state of AWS.
 pub(crate) struct Sky {
     random: Random,
     pub(crate) condition: Option<Condition>,
-    /// The certificate that was issued last; the one before it is good as well unless `revoked`.
+    /// The newest certificate. The one before it is valid too, unless `revoked`.
     pub(crate) certificate: usize,
     pub(crate) revoked: bool,
-    /// The certificate that was issued last is of a CA that AWS has not heard of.
+    /// Whether AWS does not trust the CA of the newest certificate.
     pub(crate) unknown: bool,
-    /// The next call ends in a panic of whoever makes it.
+    /// Whether the caller of the next call panics.
     pub(crate) panics: bool,
     pub(crate) issued: Vec<Set>,
 }
 
-/// How a call goes.
+/// The times and the outcome of a call.
 struct Course {
     to_aws: Duration,
     back: Duration,
@@ -184,18 +184,19 @@ impl Sky {
             Some(Fault::Denied) => Answer::new(date, denied(random, now)),
             Some(Fault::Malformed) => {
                 let garbage = random.pick(&GARBAGE);
-                // Nothing reads the head of what is not read to its end, or is not AWS's.
+                // The issuer ignores the head of a response that it does not read to the end or that is not AWS's.
                 let is_read = !matches!(garbage, Garbage::Oversized | Garbage::Portal | Garbage::Redirect);
                 let date = date.filter(|_| is_read);
                 Answer::new(date, Outcome::Garbled(garbage))
             }
             Some(Fault::ShortLife) => {
-                // Nothing just above the reserve of a minute: what can be used for seconds is renewed each second.
+                // Not just above the reserve of a minute: credentials that can be used for seconds are renewed each
+                // second.
                 let life = random.pick(&[-60, 0, 30, 120, 300]);
                 self.honest(asked, now, Span::seconds(life))
             }
             Some(Fault::ShortenedProfile) => {
-                // The profile, or a second Region, grants less than was asked for.
+                // The profile, or a second Region, grants less than requested.
                 let less =
                     random.pick(&[Span::minutes(15), Span::max(life / 4, Span::minutes(15)), Span::HOUR]);
                 self.honest(asked, now, life.min(less))
@@ -230,7 +231,7 @@ impl Sky {
     }
 
     fn issue(&mut self, now: OffsetDateTime, ends_at: OffsetDateTime) -> Answer {
-        // AWS writes whole seconds.
+        // AWS sends times in whole seconds.
         let ends_at = ends_at.replace_nanosecond(0).unwrap();
         let set = Set { number: self.issued.len(), ends_at };
         self.issued.push(set);
@@ -267,12 +268,12 @@ fn denied(random: &mut Random, now: OffsetDateTime) -> Outcome {
         (StatusCode::NOT_FOUND, "ResourceNotFoundException", "Profile not found"),
         (StatusCode::BAD_REQUEST, "ValidationException", "Invalid role session name"),
     ]);
-    // Some proxies put a `Retry-After` on everything.
+    // Some proxies add a `Retry-After` to every response.
     let retry_after = if random.chance(20) { RetryAfter::any(random, now) } else { RetryAfter::Absent };
     Outcome::Refused { status, kind, message, retry_after }
 }
 
-/// One call, from the host to AWS and back. Dropping it is hanging up.
+/// One call, from the host to AWS and back. Dropping it closes the connection.
 pub(crate) async fn call(world: &World, asked: Asked) -> Answer {
     let course = world.lock().sky.course();
     let mut flight = Flight::take_off(world, &asked, course.hit);
@@ -296,7 +297,7 @@ pub(crate) async fn call(world: &World, asked: Asked) -> Answer {
     answer
 }
 
-/// A call under way; dropped before it has landed, it failed.
+/// A call in progress. It failed if it is dropped before its response has arrived.
 struct Flight<'a> {
     world: &'a World,
     certificate: usize,

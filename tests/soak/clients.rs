@@ -1,4 +1,4 @@
-//! SDKs as they refresh their credentials, each with the windows, repetitions and habits of its family.
+//! Simulated SDKs. Each refreshes its credentials with the time windows and retries of its family.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ enum Sdk {
     Java,
     Net,
     Cpp,
-    /// A command line tool with `credential_process`: each command asks.
+    /// A command line tool with `credential_process`, which runs it for each command.
     Tool,
 }
 
@@ -54,25 +54,25 @@ enum Channel {
     Socket,
 }
 
-/// What an SDK holds, and until when it believes in it.
+/// The credentials that an SDK has, and their end as it knows it.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     obtained_at: OffsetDateTime,
     ends_at: OffsetDateTime,
 }
 
-/// A program that calls AWS now and then.
+/// A program that calls AWS at random intervals.
 pub(crate) struct Client {
     world: Arc<World>,
     number: usize,
     sdk: Sdk,
     channel: Channel,
     random: Random,
-    /// The longest between two of its calls.
+    /// The longest time between two of its calls.
     rests: Duration,
     held: Option<Held>,
     token: Option<Token>,
-    /// How wrong the clock was when it last asked for something.
+    /// How wrong the clock was when it last sent a request.
     asked_with: Span,
 }
 
@@ -81,14 +81,14 @@ struct Token {
     taken_at: Duration,
 }
 
-/// What came back for a request.
+/// The outcome of a request.
 enum Reply {
     Is(StatusCode, Vec<u8>),
-    /// No process was there, or it ended meanwhile.
+    /// No process ran, or it ended before it answered.
     Nothing,
 }
 
-/// The documents of all channels; the socket's calls the token by another name.
+/// The documents of all channels. The socket's has another name for the token.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
@@ -136,7 +136,7 @@ impl Client {
         }
     }
 
-    /// Whether the next call to AWS begins with fetching credentials.
+    /// Whether the SDK gets new credentials before its next call to AWS.
     fn wants(&self) -> bool {
         let Some(held) = self.held else { return true };
         let left = held.ends_at - self.world.times.host();
@@ -167,7 +167,7 @@ impl Client {
         }
         match (self.sdk, &mut self.held) {
             (Sdk::CommonRuntime, held) => *held = None,
-            // They go on with what they have, and ask again some minutes later.
+            // These SDKs keep their credentials and ask again some minutes later.
             (Sdk::JavaScript | Sdk::Rust | Sdk::Go, Some(held)) => {
                 let later = self.world.times.host() + self.random.seconds(300..600);
                 held.ends_at = held.ends_at.max(later);
@@ -197,7 +197,7 @@ impl Client {
         let Reply::Is(status, body) = self.ask("GET", ROLES, &headers).await else { return None };
         match status {
             StatusCode::OK if body == ROLE.as_bytes() => {}
-            // A clock that was set forward ends tokens early.
+            // If the clock is set forward, the SDK's token expires early.
             StatusCode::UNAUTHORIZED => {
                 self.token = None;
                 return None;
@@ -211,7 +211,7 @@ impl Client {
         self.document(&format!("{ROLES}{ROLE}"), &headers, PROMISED).await
     }
 
-    /// A token that lives for six hours; some SDKs take one each time.
+    /// A token that is valid for six hours. Some SDKs request a new one each time.
     async fn token(&mut self) -> Option<String> {
         let awake = self.world.times.awake();
         let keeps = !matches!(self.sdk, Sdk::Boto3 | Sdk::CommonRuntime);
@@ -249,7 +249,7 @@ impl Client {
         }
     }
 
-    /// Reads a document as an SDK does, then asks whether it may have been handed out.
+    /// Reads a document like an SDK, then checks that the daemon may have handed it out.
     fn judge(&mut self, body: &[u8], reserve: Span) -> Result<Held, String> {
         let document: Document = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let ends_at = parse_rfc3339(&document.expiration).ok_or("the end is no date")?;
@@ -273,7 +273,7 @@ impl Client {
     fn believe(&mut self, ends_at: OffsetDateTime) -> Held {
         let obtained_at = self.world.times.host();
         let left = ends_at - obtained_at;
-        // botocore stretches what is about to end: for it, IMDS is down then.
+        // botocore extends credentials that are about to expire, because it takes IMDS to be down.
         let stretches = self.sdk == Sdk::Boto3 && matches!(self.channel, Channel::Imds);
         if stretches && left < Span::minutes(15) {
             return Held { obtained_at, ends_at: obtained_at + self.random.seconds(1020..1500) };
@@ -292,7 +292,7 @@ impl Client {
         if status != StatusCode::SERVICE_UNAVAILABLE {
             state.breaks(times, whom);
         } else if self.asked_with != times.offset() {
-            // The clock was set while it waited; it will see when it asks again.
+            // The clock was set while the SDK waited. It notices when it asks again.
         } else if let Some(held) = state.sets.must_serve(reserve, times.now()) {
             let left = held.left(times.now());
             state.breaks(times, format!("{whom} while set {} could be held for {left}", held.number));
@@ -301,7 +301,7 @@ impl Client {
         }
     }
 
-    /// One request, as the server of the front ends handles it once its head is read.
+    /// Handles one request like the front ends' server after it has read the head.
     async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let head = head(method, path, headers);
         let mut asked = None;
@@ -311,7 +311,7 @@ impl Client {
                 Channel::Socket => (process.number, process.unix.clone(), TOOL),
                 Channel::Imds | Channel::Container => (process.number, process.tcp.clone(), PEER),
             });
-            // Gone, or another that knows nothing of this connection.
+            // The process has ended, or it is another one, which does not have this connection.
             let running = running.filter(|(number, ..)| asked.is_none_or(|asked| asked == *number));
             let Some((number, router, peer)) = running else {
                 self.world.lock().counts.unheard += 1;
@@ -320,13 +320,13 @@ impl Client {
             asked = Some(number);
             let (reply, has_ended) = match router.route(&head, &peer) {
                 Decision::Reply(reply) => (reply, false),
-                Decision::Hand(hand) => {
-                    let session = hand.session.clone();
-                    let outcome = session.hand_out(hand.freshness, hand.patience).await;
-                    ((hand.answer)(outcome.as_deref()), session.has_ended())
+                Decision::Credentials(request) => {
+                    let session = request.session.clone();
+                    let outcome = session.hand_out(request.freshness, request.patience).await;
+                    ((request.render)(outcome.as_deref()), session.has_ended())
                 }
             };
-            // A reload has put another session in its place.
+            // Otherwise a reload has replaced the session.
             if reply.status().is_success() || !has_ended {
                 return Reply::Is(reply.status(), reply.body().expose().clone());
             }

@@ -1,18 +1,18 @@
-//! Whether all is well, and by when it has to be again.
+//! Checks by when a session must have recovered from faults.
 
 use std::time::Duration;
 
 use crate::script::Fault;
 
-/// The longest sleep without a look at the clock.
+/// The longest sleep of the keeper between two readings of the clock.
 const LOOK: Duration = Duration::from_secs(30);
-/// Two calls, at their slowest on a good day, and a process that starts.
+/// The time for two slow but successful calls and for the start of a process.
 const CALLS: Duration = Duration::from_secs(5);
 
-/// Times are those that the host is awake.
+/// All times count how long the host has been awake.
 #[derive(Default)]
 pub(crate) struct Health {
-    /// How many faults last.
+    /// The number of faults that have not ended.
     lasting: usize,
     over_at: Duration,
     longest_pause: Duration,
@@ -25,14 +25,14 @@ impl Health {
         self.is_well
     }
 
-    /// Something goes wrong and is over.
+    /// Records a fault that ends immediately.
     pub(crate) fn strikes(&mut self, fault: Fault, awake: Duration) {
         self.is_well = false;
         self.over_at = awake;
         self.longest_pause = self.longest_pause.max(fault.longest_pause());
     }
 
-    /// Something goes wrong and lasts.
+    /// Records a fault that lasts until [`Health::ends`].
     pub(crate) fn begins(&mut self, fault: Fault, awake: Duration) {
         self.strikes(fault, awake);
         self.lasting += 1;
@@ -43,12 +43,12 @@ impl Health {
         self.over_at = awake;
     }
 
-    /// There is a reason to pause for so long before all is well again.
+    /// Records that the keeper may pause for so long before the session recovers.
     pub(crate) fn may_pause(&mut self, pause: Duration) {
         self.longest_pause = self.longest_pause.max(pause);
     }
 
-    /// By when the session must be well again; `None` while something is wrong, or nothing was.
+    /// By when the session must have recovered. `None` during a fault, and if there was none.
     pub(crate) fn due(&self) -> Option<Duration> {
         let allowed = self.longest_pause + LOOK + CALLS;
         (!self.is_well && self.lasting == 0).then_some(self.over_at + allowed)

@@ -1,9 +1,9 @@
-//! Days of virtual time over the real session machine, keeper and front ends, while all that can go wrong does.
+//! Runs the real session machine, keeper and front ends for days of virtual time, with every kind of fault.
 //!
-//! A seed decides everything: what AWS answers and when, what happens to the host, when which SDK asks. Time is
-//! tokio's, paused, so a day takes a part of a second. What must hold is checked at every step, by rules that know
-//! nothing of the code: `sets` (what clients must and may get), `pace` (how often AWS is called), `health` (when all
-//! must be well again), `world` (how early is renewed).
+//! A seed decides everything: what AWS answers and when, what happens to the host, and when which SDK sends a request.
+//! The time is tokio's paused time, so a day takes less than a second. Every step is checked against rules that are
+//! written independently of the code: `sets` (which credentials clients must and may get), `pace` (how often AWS is
+//! called), `health` (by when a session must have recovered) and `world` (how early credentials are renewed).
 //!
 //! ```text
 //! ANCHORD_SOAK_SEEDS=1000 cargo test --release --test soak -- --nocapture     # so many seeds, and a summary
@@ -37,10 +37,10 @@ use std::time::Instant;
 use run::Outcome;
 use summary::Summary;
 
-/// Enough to notice what breaks often, without being waited for; `tests/run` plays a thousand.
+/// Enough to find common faults in a short time. `tests/run` plays a thousand.
 const SEEDS: u64 = 8;
 
-/// How long the host of a seed is awake.
+/// How long the host of each seed is awake.
 const AWAKE: Duration = Duration::from_hours(2 * 24);
 
 fn number(variable: &str) -> Option<u64> {
@@ -48,7 +48,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
-/// Panics that the script asks for are no news.
+/// Hides the messages of panics that the script causes.
 fn silence_deliberate_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -59,7 +59,7 @@ fn silence_deliberate_panics() {
     }));
 }
 
-/// Plays seeds on all processors; stops early once one has failed.
+/// Plays the seeds on all processors. Stops early after a failure.
 fn play(first: u64, count: u64) -> Vec<Outcome> {
     let next = AtomicU64::new(first);
     let outcomes = Mutex::new(Vec::new());
@@ -108,7 +108,7 @@ fn whatever_goes_wrong_clients_get_what_can_be_had_and_all_is_well_again() {
 #[test]
 fn a_seed_decides_everything() {
     silence_deliberate_panics();
-    // One over the wire, and one of the others.
+    // One seed with the real issuer, and one without.
     for seed in [0, 1] {
         let hashes = [(); 2].map(|()| run::play(seed, AWAKE / 4).hash);
 

@@ -1,18 +1,19 @@
-//! How often AWS may be called, by the rules that docs/internals/session.md states.
+//! Checks how often AWS is called, by the rules of docs/internals/session.md.
 //!
 //! - One call at a time.
-//! - After a failure, the pause of its class: a quarter at least of a ceiling that doubles with each failure, from
-//!   1 s (5 s where throttled) to 60 s, and after 5 s a waiting client may end it; denied, 30 s; throttled, nothing
-//!   ends it early. What `Retry-After` tells makes it longer, never shorter, and nothing ends that early either.
-//! - After a success, a sixth of the usable life: renewal comes after a quarter, and a twelfth earlier for jitter.
-//!   After one that ends earlier than what is held, until such a set would live longer (but a life below 15 minutes
-//!   counts as that), and a twelfth of what is left at least.
-//! - Early only after what makes it worth while: a new certificate or a clock that jumped, unless AWS asked to wait; a
-//!   new process, a panic's end. Within an attempt, a refusal may be answered at once: with another date if `Date` showed that the clock
-//!   was to blame, with the certificate that AWS took before if this one is new; each once.
+//! - After a failure, a pause by its class. Its length is at least a quarter of a ceiling, which doubles with each
+//!   failure from 1 s (5 s if throttled) to 60 s; a waiting client can end it after 5 s. If denied, the pause is 30 s.
+//!   If throttled, nothing ends the pause early. `Retry-After` can make a pause longer, but not shorter, and nothing
+//!   ends it early then.
+//! - After a success, a pause of a sixth of the usable life: a renewal is due after a quarter, up to a twelfth earlier
+//!   for jitter. If the new set ends earlier than the present one: until a new set would end later (with a life of at
+//!   least 15 minutes), but at least a twelfth of the time that is left.
+//! - Early only for a reason: a new certificate or a clock that jumped, unless AWS asked to wait; a new process; the
+//!   end of a panic. Within an attempt, a refused call may be repeated immediately, once with another date if `Date`
+//!   showed that the clock was wrong, and once with the certificate that AWS accepted before if this one is new.
 //!
-//! By these rules the busiest minute of an outage has 17 attempts: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each
-//! exception, and each success (after which the pauses start over), may add 6.
+//! By these rules an outage has at most 17 attempts in a minute: pauses of ¼, ½, 1, 2 and 4 s, then of 5 s. Each
+//! exception and each success, after which the pauses start from the shortest, can add 6.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,41 +33,41 @@ use crate::times::Times;
 const MINUTE: Duration = Duration::from_secs(60);
 const IN_A_MINUTE: usize = 17;
 const FOR_EACH_EXCEPTION: usize = 6;
-/// Timers are that coarse.
+/// The resolution of timers.
 const GRAIN: Duration = Duration::from_millis(2);
 
 #[derive(Default)]
 pub(crate) struct Pace {
     flying: u32,
-    /// From when on the next call may come, as time awake, and why not before.
+    /// The earliest time of the next call, as time awake, and the reason.
     not_before: Option<(Duration, &'static str)>,
     failures: u32,
-    /// The certificates of the attempt's calls so far.
+    /// The certificate of each call of this attempt.
     attempt: Vec<usize>,
-    /// How the last call was refused, if it was.
+    /// How the last call was refused, if it was refused.
     refusal: Option<Refusal>,
-    /// The call under way was made with a certificate that is no longer the newest.
+    /// Whether the certificate of the call in progress is no longer the newest.
     outdated: bool,
-    /// The call under way is given up for something after which the next may come at once.
+    /// Whether the call in progress is given up for a reason that allows the next one immediately.
     excused: bool,
     attempts: VecDeque<Duration>,
     exceptions: VecDeque<Duration>,
-    /// Until when AWS asked to be left alone, in truth.
+    /// Until when AWS asked not to be called, by its own clock.
     asked_until: Option<OffsetDateTime>,
     landed_at: Duration,
     pub(crate) calls: u64,
     pub(crate) busiest_minute: usize,
 }
 
-/// Why a call may be made again at once.
+/// A refusal after which a call may be repeated immediately.
 struct Refusal {
     at: Duration,
-    /// Its `Date` told something new of the clock.
+    /// Whether its `Date` showed that the clock differs from what was known.
     has_clock_news: bool,
 }
 
 impl Pace {
-    /// A call with this certificate begins; `Err` if it comes too early.
+    /// Records that a call with this certificate begins. `Err` if it comes too early.
     pub(crate) fn takes_off(&mut self, awake: Duration, certificate: usize) -> Result<(), String> {
         self.calls += 1;
         self.flying += 1;
@@ -79,7 +80,7 @@ impl Pace {
             refusal.at == awake && (times == 0 || (times == 1 && is_same && refusal.has_clock_news))
         });
         if goes_on {
-            // The attempt has not failed yet.
+            // This refusal does not end the attempt.
             self.attempt.push(certificate);
             self.failures = self.failures.saturating_sub(1);
             return Ok(());
@@ -124,7 +125,7 @@ impl Pace {
             if status.is_client_error() && !is_throttling(&answer.outcome));
         self.refusal = is_refusal.then_some(Refusal { at: awake, has_clock_news: clock_news });
         if self.outdated || worth == Worth::Unclear {
-            // The next call of the attempt, if there is one, is outdated as well.
+            // The next call of the attempt, if there is one, has an old certificate too.
             self.outdated &= is_refusal;
             self.excuse(times);
         } else if let Worth::Spare { life, held } = worth {
@@ -145,7 +146,7 @@ impl Pace {
         }
     }
 
-    /// A call was given up.
+    /// Records that a call was given up.
     pub(crate) fn is_lost(&mut self, times: &Times) {
         let awake = times.awake();
         self.flying -= 1;
@@ -163,36 +164,36 @@ impl Pace {
         self.flying > 0
     }
 
-    /// There is a new certificate.
+    /// Records a new certificate.
     pub(crate) fn rotates(&mut self, times: &Times) {
         self.outdated = self.flying > 0;
         self.excuse(times);
     }
 
-    /// The next call may be outdated as soon as it is made: a keeper hears of the certificate when it starts.
+    /// The next call may have an old certificate, because a keeper learns of the new one when it starts.
     pub(crate) fn has_rotated(&mut self) {
         self.outdated = true;
     }
 
-    /// Pauses grow from the start again; one that is under way goes on.
+    /// The next pauses grow from the shortest again. The present one continues.
     pub(crate) fn starts_over(&mut self) {
         self.failures = 0;
     }
 
-    /// The taker of the last reply is gone; what came at this very moment is lost with it.
+    /// The receiver of the last response has ended. A response of this instant is lost.
     pub(crate) fn forget_what_came_just_now(&mut self, awake: Duration) {
         if self.landed_at == awake {
             self.asked_until = None;
         }
     }
 
-    /// Another process, which knows nothing of what AWS asked for.
+    /// A new process starts, which does not know for how long AWS asked to wait.
     pub(crate) fn starts_anew(&mut self, times: &Times) {
         self.asked_until = None;
         self.excuse(times);
     }
 
-    /// Something happened after which the next attempt may come early, unless AWS asked to wait, and pauses start over.
+    /// The next attempt may come early, unless AWS asked to wait, and pauses grow from the shortest again.
     pub(crate) fn excuse(&mut self, times: &Times) {
         let awake = times.awake();
         let asked =
@@ -211,7 +212,7 @@ fn is_throttling(outcome: &Outcome) -> bool {
 
 const CLIENTS_WAIT: Duration = Duration::from_secs(5);
 
-/// How long AWS asked to be left alone, at least, with the `failures`th failure in a row.
+/// The shortest time for which AWS asked to wait, with the `failures`th failure in a row.
 fn asked_to_wait(outcome: &Outcome, failures: u32) -> Option<Duration> {
     let told = match outcome {
         Outcome::Refused { retry_after: RetryAfter::Seconds(told), .. } => Some(told_to_wait(*told)),
@@ -240,7 +241,7 @@ fn pause_of_class(outcome: &Outcome, failures: u32) -> (Duration, &'static str) 
     }
 }
 
-/// What `Retry-After` says, within reason.
+/// The wait that `Retry-After` asks for, up to a limit.
 pub(crate) fn told_to_wait(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(15 * 60))
 }

@@ -1,5 +1,6 @@
-//! AWS without a wire: the same answers, made into what the real issuer would make of them. Signing takes most of the
-//! time of a run over the wire; this is for the many seeds that look at the session alone.
+//! An issuer without HTTP and signatures, which turns the simulated responses into the same results as the real issuer.
+//!
+//! Most seeds use it, because they test the session alone, and signing takes most of the time of the real issuer.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -59,7 +60,7 @@ impl Issuer for Plain {
 }
 
 impl Plain {
-    /// As `upstream` learns of AWS's clock.
+    /// Learns AWS's time like `upstream`.
     fn hear(&self, answer: &Answer, sent: Moment) {
         let at = self.world.times.clock.moment();
         let Some(date) = answer.date else { return };

@@ -1,4 +1,4 @@
-//! The daemon of a run, without sockets: keeper, handle and front ends, started and stopped like a process.
+//! A daemon without sockets: keeper, handle and front ends, which start and stop like a process.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_frontend::Bearer;
 use anchord_frontend::Container;
-use anchord_frontend::Door;
 use anchord_frontend::Imds;
+use anchord_frontend::RequestGuard;
 use anchord_frontend::RoleName;
 use anchord_frontend::Router;
 use anchord_frontend::Socket;
@@ -41,7 +41,7 @@ pub(crate) const SESSION: &str = "bedrock";
 pub(crate) const BEARER: &str = "soak-soak-soak-soak-soak-soak-soak-soak-soa";
 
 pub(crate) struct Process {
-    /// Tells one process from the next.
+    /// The number of the process.
     pub(crate) number: u64,
     pub(crate) handle: Handle,
     pub(crate) tcp: Router,
@@ -52,7 +52,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Opens the `session`th session of the run, with this past.
+    /// Opens the run's session number `session` with this past.
     pub(crate) fn start(
         world: &Arc<World>,
         number: u64,
@@ -73,7 +73,7 @@ impl Process {
         Self { number, handle, tcp, unix, identity_changed, panics, _tasks: tasks }
     }
 
-    /// The keeper panics when it next sets a deadline.
+    /// Makes the keeper panic when it sets its next deadline.
     pub(crate) fn panic_in_keeper(&self) {
         self.panics.store(true, Ordering::SeqCst);
     }
@@ -96,19 +96,19 @@ fn fill(random: &mut Random, bytes: &mut [u8]) {
 fn tcp(handle: &Handle, clock: Clock, seed: u64) -> Router {
     let random = Mutex::new(Random::new(seed, "tokens"));
     let entropy = Entropy::from_fn(move |bytes| fill(&mut random.lock().unwrap(), bytes));
-    // The key outlives the process, as the daemon's does.
+    // The same key for each process, like the daemon's.
     let tokens = TokenAuthority::new(&Secret::new([7; 32]), clock, entropy);
     let imds = Imds::new(handle.clone(), RoleName::parse(ROLE).unwrap(), tokens);
     let bearer = Bearer::parse(Secret::new(BEARER.as_bytes().to_vec())).unwrap();
     let container = Container::new().with(handle.clone(), vec![bearer]);
-    Router::tcp(Door::new([]), Some(imds), Some(container))
+    Router::tcp(RequestGuard::new([]), Some(imds), Some(container))
 }
 
 fn unix(handle: &Handle) -> Router {
     Router::unix(Socket::new(vec![handle.clone()], anchord_frontend::ListenerStatus::default()))
 }
 
-/// As the daemon's supervisor does: a keeper that panics goes on after a second.
+/// Restarts a keeper one second after it panicked, like the daemon's supervisor.
 async fn keep(world: Arc<World>, mut keeper: Keeper) {
     loop {
         let Err(_panic) = AssertUnwindSafe(keeper.run()).catch_unwind().await;
@@ -125,10 +125,10 @@ async fn keep(world: Arc<World>, mut keeper: Keeper) {
     }
 }
 
-/// Looks at all that the keeper publishes.
+/// Checks each snapshot that the keeper publishes.
 async fn watch(world: Arc<World>, handle: Handle) {
     let mut snapshots = handle.snapshots();
-    // What the session before has left is not the keeper's word.
+    // The first snapshot is from the session before, not from this keeper.
     if snapshots.changed().await.is_err() {
         return;
     }
@@ -157,5 +157,5 @@ async fn watch(world: Arc<World>, handle: Handle) {
     }
 }
 
-/// A quarter of an hour, if AWS told us to wait, and a tenth for jitter.
+/// A quarter of an hour, the longest wait that AWS can ask for, and a tenth for jitter.
 const LONGEST_SLEEP: Span = Span::seconds(990);

@@ -1,4 +1,4 @@
-//! All chance of a run, from its seed alone.
+//! The random numbers of a run, which depend only on its seed.
 
 use std::hash::DefaultHasher;
 use std::hash::Hash as _;
@@ -6,8 +6,8 @@ use std::hash::Hasher as _;
 use std::ops::Range;
 use std::time::Duration;
 
-/// One stream of numbers (SplitMix64). Each part of a run draws from a stream of its own, so that one more draw
-/// here changes nothing there.
+/// A stream of random numbers (SplitMix64). Each part of a run has its own stream, so that a change in one part does
+/// not change the numbers of the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

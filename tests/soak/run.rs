@@ -1,4 +1,4 @@
-//! One seed, from start to end.
+//! Plays one seed from start to end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,13 +31,13 @@ use crate::world::World;
 
 /// By then the last fault is over, and what follows it too.
 const OVERTIME: Duration = Duration::from_secs(12 * 3600);
-/// Every so many seeds, one goes through the real issuer.
+/// One seed in so many uses the real issuer.
 const WIRE: u64 = 16;
 
-/// What one seed came to.
+/// The result of one seed.
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
-    /// What did not hold, and the end of the trace.
+    /// The invariant that did not hold, and the end of the trace.
     pub(crate) broken: Option<String>,
     pub(crate) hash: u64,
     pub(crate) days: f64,
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
     pub(crate) hits: BTreeMap<Fault, u64>,
 }
 
-/// Plays a seed on a host that is awake for so long; what it sleeps comes on top.
+/// Plays a seed on a host that is awake for so long. The time that it is suspended comes on top.
 pub(crate) fn play(seed: u64, awake: Duration) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -91,11 +91,11 @@ fn outcome(world: &World) -> Outcome {
 
 struct Run {
     world: Arc<World>,
-    /// Over the wire, the certificate's files, and what the process knows of them.
+    /// With the real issuer: the certificate's files, and what the process knows of them.
     files: Option<(Arc<Files>, Arc<Current>)>,
     actions: mpsc::UnboundedReceiver<Action>,
     length: Duration,
-    /// What is still to come, the next one last.
+    /// The cues that are left, the next one last.
     cues: Vec<Cue>,
     /// How many have been opened so far.
     sessions: u64,
@@ -145,11 +145,11 @@ impl Run {
         *self.world.process() = None;
     }
 
-    /// Waits for whatever comes next and does it; tells whether the run goes on.
+    /// Waits for the next event and handles it. `false` if the run ends.
     async fn next(&mut self) -> bool {
         let due = self.world.lock().health.due();
         let cue_at = self.cues.last().map_or(self.length, |cue| cue.at);
-        // With nothing left to come, only a recovery can be waited for.
+        // Without another cue, only a recovery is left to wait for.
         let at = match due {
             Some(due) if self.cues.is_empty() => due.max(cue_at),
             Some(due) => due.min(cue_at),
@@ -166,7 +166,7 @@ impl Run {
         }
         self.settle().await;
         let awake = self.world.times.awake();
-        // Asked again: something may have gone wrong meanwhile.
+        // Checked again, because another fault may have begun in the meantime.
         let due = self.world.lock().health.due();
         if due.is_some_and(|due| due <= awake) {
             self.check().await;
@@ -180,14 +180,14 @@ impl Run {
         true
     }
 
-    /// Lets everybody finish what belongs to this instant.
+    /// Lets all tasks finish the work of this instant.
     async fn settle(&self) {
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }
     }
 
-    /// All has been well for long enough: it has to show.
+    /// There was no fault for long enough, so the session must have recovered.
     async fn check(&self) {
         let handle = self.world.process().as_ref().map(|process| process.handle.clone());
         let handle = handle.expect("a process that is down is a fault that lasts");
@@ -215,7 +215,7 @@ impl Run {
     fn act(&mut self, action: Action) {
         let world = Arc::clone(&self.world);
         let times = &world.times;
-        // Whatever was well until now has to show it once more.
+        // A session that was well until now has to show that again.
         world.lock().look(times);
         match action {
             Action::Begin(condition) => {
@@ -229,7 +229,7 @@ impl Run {
                     state.ends(condition.fault, times);
                 }
             }
-            // One mishap with certificates at a time.
+            // Only one fault of certificates at a time.
             Action::Rotate { .. } | Action::RotateTooEarly(_) | Action::TearFiles(_)
                 if self.is_torn || world.lock().sky.unknown => {}
             Action::Rotate { revoked } => self.rotate(revoked),
@@ -289,7 +289,7 @@ impl Run {
         self.later(lasts, Action::Recognise);
     }
 
-    /// AWS does not know the certificate, which is nobody's business while the process knows the one before it.
+    /// AWS does not trust the new certificate. The session recovers nonetheless if the process knows the one before it.
     fn see_if_stranded(&mut self) {
         let mut state = self.world.lock();
         let knows_another = state.accepted.is_some_and(|accepted| accepted + 1 == state.sky.certificate);
@@ -330,7 +330,7 @@ impl Run {
         let times = &self.world.times;
         times.step(by);
         let mut state = self.world.lock();
-        // A process that is down notices nothing.
+        // A process that does not run notices nothing.
         if self.world.process().is_some() {
             state.sets.step(times.now());
         }
@@ -343,7 +343,7 @@ impl Run {
         self.is_hopeless = is_hopeless;
         state.strikes(Fault::ClockStep, times);
         if state.pace.is_flying() {
-            // It was signed by the other time, and may be denied for that.
+            // The call was signed with the time before, and may be denied for that.
             state.health.may_pause(Fault::Denied.longest_pause());
         }
         state.pace.excuse(times);
@@ -355,7 +355,7 @@ impl Run {
         let snapshot = process.handle.snapshot();
         let times = &self.world.times;
         let mut state = self.world.lock();
-        // What was got with other settings is not kept.
+        // Credentials of other settings are not kept.
         let kept = snapshot.credentials.filter(|_| !snapshot.inherited);
         self.left = kept.map(|kept| (Stored::of(&kept, &times.clock), state.sky.certificate));
         *state.faults.entry(Fault::Restart).or_default() += 1;
@@ -400,7 +400,7 @@ impl Run {
         self.see_if_stranded();
     }
 
-    /// The process goes on with the session's settings made new, as the daemon's roster does it.
+    /// Reloads the session's settings in the same process, like the daemon's roster.
     fn reload(&mut self, changed: bool) {
         let world = Arc::clone(&self.world);
         let times = &world.times;
@@ -424,7 +424,7 @@ impl Run {
             if changed {
                 state.sets.inherit(times.now());
             }
-            // With other settings an attempt is made at once, and one that is lost is made again.
+            // With other settings an attempt begins immediately, and a lost one is repeated.
             if changed || is_interrupted {
                 state.pace.starts_anew(times);
             } else {
@@ -433,7 +433,7 @@ impl Run {
         }
         self.sessions += 1;
         let number = before.number;
-        // Its call is given up before the next one is made.
+        // Its call is given up before the next one begins.
         drop(before);
         let after = Process::start(&world, number, self.sessions, self.issuer(), past);
         *world.process() = Some(after);

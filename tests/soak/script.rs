@@ -1,4 +1,4 @@
-//! What goes wrong in a run, and when: drawn from the seed before the run begins.
+//! The faults of a run and their times, drawn from the seed before the run begins.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use time::Duration as Span;
 
 use crate::random::Random;
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Throttled,
@@ -74,22 +74,22 @@ impl Fault {
         }
     }
 
-    /// The longest that a session may take to be well once this is over, by the pauses that
-    /// docs/internals/session.md states; what AWS told to wait, and the look at the clock, come on top.
+    /// How long a session may take to recover after this fault, by the pauses of docs/internals/session.md. The wait
+    /// that AWS asked for and the interval between readings of the clock come on top.
     pub(crate) fn longest_pause(self) -> Duration {
         Duration::from_secs(match self {
             Self::Suspend => 0,
-            // The attempt under way may hang until its limit.
+            // The attempt in progress may hang until its time limit.
             Self::Slow => 60 + 60,
-            // Whoever believes a wrong `Date` signs for a wrong time, and is denied.
+            // A session that believes a wrong `Date` signs with a wrong time and is denied.
             Self::Denied | Self::WrongDate | Self::UnknownCertificate => 330,
-            // After a step of the clock, what came while it was wrong may have been of no use.
+            // After a clock step, credentials that came while the clock was wrong may have been unusable.
             _ => 60,
         })
     }
 }
 
-/// AWS, or the way there, is unwell: each call is hit with the chance of `percent`.
+/// A fault of AWS or the network, which affects `percent` of the calls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
     pub(crate) fault: Fault,
@@ -103,20 +103,20 @@ pub(crate) enum Action {
     Rotate {
         revoked: bool,
     },
-    /// The same, but AWS does not know the new certificate for so long.
+    /// Rotates to a certificate that AWS does not trust for so long.
     RotateTooEarly(Duration),
     Recognise,
-    /// Half of a rotation: the files do not fit each other for so long.
+    /// Half of a rotation: certificate and key do not match for so long.
     TearFiles(Duration),
     MendFiles,
     Suspend(Duration),
-    /// The clock is set wrong by so much, and right again after so long.
+    /// Sets the clock wrong by so much, and right again after so long.
     Step(Span, Duration),
     SetRight,
-    /// The process ends; another starts after so long.
+    /// Ends the process, and starts another after so long.
     Stop(Duration),
     Start,
-    /// The session gets new settings; `changed` if they make its credentials another role's.
+    /// Reloads the session's settings. `changed`: its credentials are another role's then.
     Reload {
         changed: bool,
     },
@@ -126,9 +126,9 @@ pub(crate) enum Action {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cue {
-    /// How long the host has been awake by then.
+    /// The time of the cue, as time awake.
     pub(crate) at: Duration,
-    /// Not before the next call is under way.
+    /// Whether the action waits until a call is in progress.
     pub(crate) in_flight: bool,
     pub(crate) action: Action,
 }
@@ -139,7 +139,7 @@ impl Cue {
     }
 }
 
-/// A script for a host that is awake for `length`; nothing new begins in its last hour.
+/// A script for a host that is awake for `length`. No fault begins in its last hour.
 pub(crate) fn write(seed: u64, length: Duration, over_the_wire: bool) -> Vec<Cue> {
     let last = length - Duration::from_secs(3600);
     let mut cues = conditions(&mut Random::new(seed, "conditions"), last, over_the_wire);
@@ -148,7 +148,7 @@ pub(crate) fn write(seed: u64, length: Duration, over_the_wire: bool) -> Vec<Cue
     cues
 }
 
-/// One condition after the other, with well times between.
+/// One condition after the other, with times without faults between.
 fn conditions(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<Cue> {
     let mut kinds = vec![
         Fault::Throttled,
@@ -182,7 +182,7 @@ fn conditions(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<C
         }
         let condition = Condition { fault: random.pick(&kinds), percent: random.pick(&[100, 100, 70, 30]) };
         cues.push(Cue::at(at, Action::Begin(condition)));
-        // The clock is set while AWS is down, either way: nothing else comes to the rescue.
+        // The clock is set forward or back while AWS is down, so that no call can correct the effect.
         if random.chance(30) {
             let after = Duration::from_millis(random.below(u64::try_from(length.as_millis()).unwrap()));
             cues.push(Cue::at(at + after, step(random)));
@@ -192,7 +192,7 @@ fn conditions(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<C
     }
 }
 
-/// What happens on the host, whatever AWS does meanwhile.
+/// The faults of the host, independent of those of AWS.
 fn incidents(random: &mut Random, last: Duration, over_the_wire: bool) -> Vec<Cue> {
     let mut cues = Vec::new();
     let mut at = Duration::ZERO;

@@ -1,16 +1,16 @@
-//! What was delivered, and what that promises to clients.
+//! Checks which sets of credentials clients get.
 //!
-//! Judged apart from the code under test, from what AWS issued and from what its replies told of the clock:
+//! The rules are independent of the code under test. They use what AWS issued and the `Date` of its responses:
 //!
-//! - A set can be held from the moment its reply is there, complete, until its end *by this host's clock* (AWS's end,
-//!   moved earlier by as much as AWS's last `Date` showed that clock to be behind, if by more than 30 s), and no longer
-//!   than the life that it had when it came, which the time since boot measures.
-//! - While the set that AWS takes longest, of those that could be held, has more than the reserve left by both (60 s,
-//!   30 s for a client that has just been shown the list), no client may be refused, and none gets another. The first
-//!   set of a newer certificate goes before all others.
-//! - No set may be handed out with less than the reserve by AWS's own clock, which is the truth, but for the 30 s that
-//!   clocks may differ unnoticed; and none after its end. How the host's clock was set makes no difference. The one
-//!   excuse is a set that came with a `Date` that lied: it is believed for five minutes too long at most.
+//! - The session can have a set from the moment its complete response arrives until its end. This is its end *by this
+//!   host's clock*: AWS's end, moved earlier by the time that this clock is behind AWS's by the last `Date`, if that is
+//!   more than 30 s. It also ends after the life that it had when it came, measured by the time since boot.
+//! - Of the sets that the session can have, clients get the one that AWS accepts for the longest time. While it has
+//!   more than the reserve left by both clocks (60 s, or 30 s for a client that has just read the list), no client may
+//!   be refused. The first set of a newer certificate replaces all others.
+//! - No set may be handed out with less than the reserve by AWS's clock, which is the true time, minus the 30 s by
+//!   which clocks may differ unnoticed, and none after its end. This holds no matter how the host's clock was set. The
+//!   only exception is a set that came with a wrong `Date`: it may be used for up to five minutes too long.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ use time::OffsetDateTime;
 
 use crate::aws::Set;
 
-/// Below this, a `Date` that differs is the network's delay.
+/// A smaller difference of `Date` is the network's delay.
 const AGREES: Span = Span::seconds(30);
-/// A `Date` beyond this is nonsense.
+/// A `Date` with a larger difference is ignored.
 const PLAUSIBLE: Span = Span::days(100 * 365);
-/// More than was asked for, by more than this, is nonsense.
+/// A set that lives longer than requested by more than this is rejected.
 const EXTRA_LIFE: Span = Span::minutes(5);
-/// The longest that an attempt lasts.
+/// The time limit of an attempt.
 const ATTEMPT: Span = Span::MINUTE;
 pub(crate) const RESERVE: Span = Span::MINUTE;
-/// `Date` has whole seconds, and so has what is learned from it.
+/// `Date` has whole seconds, so times that are derived from it have too.
 pub(crate) const GRAIN: Span = Span::seconds(2);
 
-/// One instant: by this host's clock, and in truth, which the time since boot measures.
+/// One instant, by this host's clock and by the true time, which the time since boot measures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) host: OffsetDateTime,
@@ -44,23 +44,24 @@ impl Now {
     }
 }
 
-/// A set that could be held.
+/// A set that the session could have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) number: usize,
-    /// By AWS's clock.
+    /// The end by AWS's clock.
     ends_at: OffsetDateTime,
-    /// By this host's clock, as it was last dated.
+    /// The end by this host's clock, from the last `Date`.
     wall: OffsetDateTime,
-    /// As it was dated before that, and when it was dated anew: until the attempt is over that may not be known.
+    /// The end from the `Date` before, and when the last one came. The session may not know the last one until the
+    /// attempt is over.
     before: (OffsetDateTime, OffsetDateTime),
-    /// By the time since boot, as it was granted, and as AWS's last `Date` has it.
+    /// The end by the time since boot: as granted, and from AWS's last `Date` (`up`).
     granted: OffsetDateTime,
     up: OffsetDateTime,
-    /// What of it was left when it came.
+    /// The life that was left when it came.
     pub(crate) life: Span,
     certificate: usize,
-    /// Got with settings that are no longer the session's.
+    /// Whether it was obtained with earlier settings.
     inherited: bool,
     /// The life of a set that came later and ends earlier: when such a one would live longer is the time to renew.
     pub(crate) spared: Option<Span>,
@@ -89,36 +90,36 @@ impl Held {
         (self.wall - now.host).min(self.up - now.truth)
     }
 
-    /// What is left for sure.
+    /// The life that is left for certain.
     fn surely_left(&self, now: Now) -> Span {
         let (wall, dated_at) = self.before;
         let may_be_unknown = now.truth - dated_at < ATTEMPT;
         if may_be_unknown { self.left(now).min(wall - now.host) - AGREES } else { self.left(now) }
     }
 
-    /// AWS's clock is `behind` ahead of the host's.
+    /// Learns that the host's clock is `behind` AWS's by this much.
     fn date(&mut self, behind: Span, now: Now) {
         self.before = (self.wall, now.truth);
         self.wall = self.ends_at - earlier(behind);
         self.up = self.granted.min(now.truth + (self.ends_at - (now.host + behind)));
     }
 
-    /// What a step of the clock that is too small to be noticed has taken from it.
+    /// How much of its life was lost by clock steps that are too small to be noticed.
     pub(crate) fn lost_to_steps(&self, now: Now) -> Span {
         (self.up - now.truth - self.left(now)).min(AGREES)
     }
 }
 
-/// Whether the set that a reply brought is one to be glad of.
+/// How useful a new set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worth {
-    /// It can be used, and longer than what is held.
+    /// It ends later than the present set.
     Better,
     /// It can be used for so long, and what is held lives for so much longer.
     Spare { life: Span, held: Span },
-    /// It is not believed, or too short.
+    /// It is rejected or too short.
     Nothing,
-    /// So near to one of these limits that whole seconds decide.
+    /// It is so near to one of these limits that rounding to seconds decides.
     Unclear,
 }
 
@@ -126,7 +127,7 @@ pub(crate) enum Worth {
 pub(crate) struct Sets {
     /// What AWS's `Date` made known last: how far the host's clock was behind, and how far from the truth it was then.
     read: Option<(Span, Span)>,
-    /// How far the host's clock was from the truth when a step was last noticed.
+    /// How far the host's clock was from the true time when a step was last noticed.
     noticed: Span,
     at_most_behind: Span,
     /// By number: whether something told the truth of when the set ends.
@@ -277,14 +278,14 @@ impl Sets {
         certificate > than && is_other
     }
 
-    /// The taker of the last reply is gone; what came at this very moment may be lost with it.
+    /// The receiver of the last response has ended. A response of this instant may be lost.
     pub(crate) fn forget_what_came_just_now(&mut self, awake: Duration) {
         if self.before.1 == awake {
             self.best = self.before.0;
         }
     }
 
-    /// Whether a client that asks now has to get something with more than `reserve` left.
+    /// Whether a client that asks now must get credentials with more than `reserve` left.
     pub(crate) fn must_serve(&self, reserve: Span, now: Now) -> Option<Held> {
         self.best.filter(|best| best.surely_left(now) - GRAIN > reserve)
     }
@@ -311,7 +312,7 @@ impl Sets {
         if shown_left > left + unnoticed + GRAIN {
             return Err(format!("set {number} has {left} left, and is shown to have {shown_left}"));
         }
-        // The keeper may take in at this very instant what has just come.
+        // The keeper may receive a response in this very instant.
         let was_best = self.before.0.is_some_and(|before| before.number == number);
         let just_now = was_best && self.delivered_at == Some(now.truth);
         match self.best {
@@ -328,7 +329,7 @@ impl Sets {
     }
 }
 
-/// How much earlier than by AWS's clock a set ends by one that is `behind`.
+/// How much earlier a set ends by a clock that is `behind` AWS's.
 fn earlier(behind: Span) -> Span {
     if behind.is_positive() { behind + Span::SECOND } else { Span::ZERO }
 }
@@ -337,7 +338,7 @@ fn near_zero_is_zero(difference: Span) -> Span {
     if difference.abs() > AGREES { difference } else { Span::ZERO }
 }
 
-/// Whether one is less than the other, unless they are too near to tell.
+/// Whether one is less than the other. `None` if they are too near to tell.
 fn is_less<T: Copy + std::ops::Sub<Output = Span>>(one: T, other: T) -> Option<bool> {
     let difference = other - one;
     (difference.abs() > GRAIN).then_some(difference.is_positive())

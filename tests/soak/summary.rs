@@ -1,4 +1,4 @@
-//! What the seeds came to, for whoever reads the log of a run.
+//! The summary of all seeds in the log of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,12 +21,12 @@ pub(crate) struct Summary {
     hours: f64,
     faults: BTreeMap<Fault, u64>,
     hits: BTreeMap<Fault, u64>,
-    /// The same for the same seeds, whatever the machine.
+    /// A hash that is the same for the same seeds on every machine.
     hash: u64,
 }
 
 impl Summary {
-    /// Of seeds that all have held.
+    /// The figures of seeds that all passed.
     pub(crate) fn of(outcomes: &[Outcome], took: Duration) -> Self {
         let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum();
         let total = |of: fn(&Outcome) -> &BTreeMap<Fault, u64>| {
@@ -55,8 +55,8 @@ impl Summary {
     }
 }
 
-/// With a fault in force for a third of the time: a session of 15 minutes is renewed nine times an hour when all is well,
-/// and an outage without clients costs an attempt each 37 s on average.
+/// For runs with a fault in a third of the time. Without a fault, a session of 15 minutes is renewed nine times an
+/// hour. An outage without clients costs an attempt each 37 s on average.
 pub(crate) const MOST_CALLS_PER_SESSION_HOUR: f64 = 30.0;
 
 impl Summary {

@@ -1,6 +1,6 @@
-//! What time it is: truly, on this host, and for timers.
+//! The time: the true one, the host's, and that of timers.
 //!
-//! Timers stand still while the host is suspended; the host's clock does not, but it may be set wrong.
+//! Timers stop while the host is suspended. The host's clock does not stop, but it can be wrong.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
@@ -31,33 +31,33 @@ impl Times {
         Self { clock: Clock::manual(START), started: Instant::now(), suspended_ms, offset_ms }
     }
 
-    /// How long the host has been awake: what its timers count.
+    /// How long the host has been awake, as its timers count.
     pub(crate) fn awake(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The instant at which the host will have been awake for this long.
+    /// The instant at which the host has been awake for this long.
     pub(crate) fn instant(&self, awake: Duration) -> Instant {
         self.started + awake
     }
 
-    /// The time by AWS's clock, which is right.
+    /// The time of AWS's clock, which is the true one.
     pub(crate) fn truth(&self) -> OffsetDateTime {
         let suspended = Span::milliseconds(self.suspended_ms.load(Ordering::SeqCst));
         START + self.awake() + suspended
     }
 
-    /// The time by this host's clock.
+    /// The time of this host's clock.
     pub(crate) fn host(&self) -> OffsetDateTime {
         self.clock.now()
     }
 
-    /// Now, by both.
+    /// The time of both clocks.
     pub(crate) fn now(&self) -> Now {
         Now { host: self.host(), truth: self.truth() }
     }
 
-    /// How far the host's clock is ahead of the truth.
+    /// How far the host's clock is ahead of the true time.
     pub(crate) fn offset(&self) -> Span {
         Span::milliseconds(self.offset_ms.load(Ordering::SeqCst))
     }

@@ -1,4 +1,4 @@
-//! What happened in a run, in order: its hash tells two runs apart, its end tells why one failed.
+//! The events of a run in order. Their hash shows if two runs differ, and the last ones show why a run failed.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::times::Times;
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Event {
     Begins(&'static str),
@@ -52,12 +52,12 @@ impl Trace {
         if self.is_over {
             return;
         }
-        // What follows may be much, and explains nothing.
+        // The events after a failure may be many and do not explain it.
         self.is_over = matches!(event, Event::Broken(_));
         let (truth, offset) = (times.truth(), times.offset());
         let mut hasher = DefaultHasher::new();
         (truth, offset, &event).hash(&mut hasher);
-        // The sum, for tasks that wake at the same instant do so in any order.
+        // A sum, because tasks that wake at the same instant run in any order.
         self.hash = self.hash.wrapping_add(hasher.finish());
         self.recent.push_back((truth, offset, event));
         if self.recent.len() > REMEMBERED {
@@ -69,7 +69,7 @@ impl Trace {
         self.hash
     }
 
-    /// The last events, a line each: true time, the clock's error, what happened.
+    /// The last events, one per line: the true time, the clock's error and the event.
     pub(crate) fn tail(&self) -> String {
         self.recent.iter().fold(String::new(), |mut text, (truth, offset, event)| {
             let (date, time) = (truth.date(), truth.time());

@@ -1,11 +1,11 @@
-//! AWS at the end of a wire: the real issuer signs requests with certificates from files, and reads replies.
+//! The real issuer with simulated HTTP: it signs requests with certificates from files, and reads the responses.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::CreateSession;
-use anchord_aws::upstream::Reply;
+use anchord_aws::upstream::HttpReply;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Transport;
 use anchord_aws::upstream::TransportError;
@@ -53,11 +53,11 @@ struct Pair {
 /// The files of a run.
 pub(crate) struct Files {
     folder: tempfile::TempDir,
-    /// RSA and P-256; the certificates of a run take turns with them.
+    /// One for RSA and one for P-256, which the certificates of a run use in turn.
     pairs: Vec<Pair>,
 }
 
-/// The certificates of a run take turns with so many pairs.
+/// The number of key pairs that the certificates of a run use in turn.
 pub(crate) const LEAVES: usize = 2;
 
 impl Files {
@@ -73,13 +73,13 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    /// Puts a certificate and its key in place.
+    /// Writes a certificate and its key.
     pub(crate) fn write(&self, certificate: usize) {
         fs_err::write(self.path("key.pem"), &self.pairs[certificate % LEAVES].key_pem).unwrap();
         self.write_half(certificate);
     }
 
-    /// Puts a certificate in place, and leaves the key of another where it is.
+    /// Writes a certificate and leaves the key of another one.
     pub(crate) fn write_half(&self, certificate: usize) {
         fs_err::write(self.path("leaf.pem"), &self.pairs[certificate % LEAVES].cert_pem).unwrap();
     }
@@ -90,7 +90,7 @@ impl Files {
         Arc::new(Current::new("bedrock", Source::of_files(certificate, private_key)))
     }
 
-    /// Which pair an `Authorization` header was made with, by the serial number in it.
+    /// The key pair of an `Authorization` header, by the serial number in it.
     fn pair_of(&self, authorization: &str) -> Option<usize> {
         let serial = |text: &str| text.split("Credential=").nth(1)?.split('/').next().map(str::to_owned);
         let asked = serial(authorization)?;
@@ -98,7 +98,7 @@ impl Files {
     }
 }
 
-/// The issuer of one session; `identity` outlives it where the process does.
+/// The issuer of one session. `identity` stays while the process runs.
 pub(crate) fn issuer(world: &Arc<World>, files: &Arc<Files>, identity: Arc<Current>) -> Arc<dyn Issuer> {
     let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
     let asked = CreateSession {
@@ -122,7 +122,7 @@ struct Wire {
 }
 
 impl Transport for Wire {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         Box::pin(async move {
             let answer = aws::call(&self.world, self.read(&request)).await;
             reply(answer)
@@ -138,7 +138,7 @@ impl Wire {
         let signed_at = PrimitiveDateTime::parse(header("x-amz-date"), AMZ_DATE).unwrap().assume_utc();
         let newest = self.world.lock().sky.certificate;
         let pair = self.files.pair_of(header("authorization")).unwrap();
-        // Certificates take turns, so the other pair is the one before the newest.
+        // Certificates use the pairs in turn, so the other pair belongs to the certificate before the newest.
         let certificate = if newest % LEAVES == pair { newest } else { newest.saturating_sub(1) };
         Asked { signed_at: Some(signed_at), certificate }
     }
@@ -151,7 +151,7 @@ fn http_date(at: OffsetDateTime) -> String {
     at.format(IMF_FIXDATE).unwrap()
 }
 
-fn reply(answer: Answer) -> Result<Reply, TransportError> {
+fn reply(answer: Answer) -> Result<HttpReply, TransportError> {
     let mut head = http::Response::builder();
     if let Some(date) = answer.date {
         head = head.header("date", http_date(date));
@@ -177,13 +177,13 @@ fn reply(answer: Answer) -> Result<Reply, TransportError> {
     }
 }
 
-/// reqwest makes its errors itself; any will do.
+/// Only reqwest can create its errors. Any of them serves here.
 fn incomplete() -> reqwest::Error {
     let request = Request::builder().uri("/no-host").body(Bytes::new()).unwrap();
     reqwest::Request::try_from(request).unwrap_err()
 }
 
-fn with(head: response::Builder, body: String) -> Reply {
+fn with(head: response::Builder, body: String) -> HttpReply {
     head.body(Secret::new(body.into_bytes())).unwrap()
 }
 
@@ -197,7 +197,7 @@ fn document(key_id: &str, set: Set, expiration: &str) -> String {
     json!({ "credentialSet": [{ "credentials": credentials }], "subjectArn": "arn" }).to_string()
 }
 
-fn garbled(head: response::Builder, garbage: Garbage) -> Result<Reply, TransportError> {
+fn garbled(head: response::Builder, garbage: Garbage) -> Result<HttpReply, TransportError> {
     let set = Set { number: 0, ends_at: OffsetDateTime::UNIX_EPOCH };
     let head = head.status(StatusCode::CREATED);
     let later = "2036-03-11T12:00:00Z";

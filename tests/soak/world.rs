@@ -1,4 +1,4 @@
-//! All that one run shares: the times, AWS, what has been promised, what has happened.
+//! The state that the parts of a run share: times, AWS, credentials, events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,12 +29,12 @@ use crate::trace::Trace;
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) times: Times,
-    /// How long the sets are asked to live.
+    /// The requested lifetime of credentials.
     pub(crate) life: Duration,
     state: Mutex<State>,
-    /// The process that runs, unless none does.
+    /// The process that runs, if one does.
     process: Mutex<Option<Process>>,
-    /// What the script wants done while a call is under way.
+    /// Actions of the script that happen while a call is in progress.
     in_flight: UnboundedSender<Action>,
 }
 
@@ -47,25 +47,25 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     pub(crate) faults: BTreeMap<Fault, u64>,
     pub(crate) hits: BTreeMap<Fault, u64>,
-    /// What waits for the next call.
+    /// Actions that wait for the next call.
     pub(crate) armed: Vec<Action>,
-    /// The certificate that the process got credentials with last.
+    /// The certificate with which the process last got credentials.
     pub(crate) accepted: Option<usize>,
-    /// The certificate that a call has to be made with before all is well again.
+    /// The certificate that a call must use before the session counts as recovered.
     pub(crate) expected: Option<usize>,
     /// The first invariant that did not hold.
     pub(crate) broken: Option<String>,
 }
 
-/// What clients got.
+/// How requests of clients ended.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) answered: u64,
-    /// Refused while nothing valid could be held.
+    /// Refused while the session could not have valid credentials.
     pub(crate) refused_rightly: u64,
-    /// Nobody listened: the process was down.
+    /// Not answered because no process ran.
     pub(crate) unheard: u64,
-    /// Handed out after AWS's end, for AWS's `Date` lied when the set came.
+    /// Answered with credentials that AWS counts as expired, because its `Date` was wrong when they came.
     pub(crate) lied_to: u64,
 }
 
@@ -101,12 +101,12 @@ impl World {
         self.lock().trace.note(&self.times, event);
     }
 
-    /// Says which invariant did not hold; only the first counts.
+    /// Records an invariant that did not hold. Only the first counts.
     pub(crate) fn breaks(&self, what: impl Into<String>) {
         self.lock().breaks(&self.times, what.into());
     }
 
-    /// A call is under way: what waited for that happens now.
+    /// A call is in progress: runs the actions that waited for it.
     pub(crate) fn fire_in_flight(&self) {
         for action in std::mem::take(&mut self.lock().armed) {
             // The run may be over.
@@ -172,7 +172,7 @@ impl State {
                 RetryAfter::Date(at) => (*at - times.truth()).whole_seconds().unsigned_abs() + 1,
                 RetryAfter::Absent | RetryAfter::Nonsense => 0,
             };
-            // A tenth more, for jitter.
+            // A tenth more for jitter.
             self.health.may_pause(pace::told_to_wait(seconds).mul_f64(1.1));
         }
         let left = self.sets.best().map_or(Span::ZERO, |best| best.left(now));
@@ -183,8 +183,9 @@ impl State {
         self.pace.is_lost(times);
     }
 
-    /// While all is well, renewal keeps a margin: half the life, or the SDKs' window for that life and five minutes,
-    /// but never in the first quarter of the usable life. Outages shorter than this are nobody's business.
+    /// Without a fault, credentials are renewed early enough: with half the life left, or with the SDKs' window for
+    /// that life and five minutes, but never in the first quarter of the usable life. Clients do not notice outages
+    /// shorter than this.
     pub(crate) fn look(&mut self, times: &Times) {
         /// Two calls on a good day.
         const CALLS: Span = Span::seconds(5);

@@ -1,7 +1,7 @@
-//! A user's own access keys: where they are, and the forms in which people have them.
+//! A user's own access keys: where they are kept, and the formats in which they are written.
 //!
-//! They are read anew whenever they are asked for, so that a file that was changed is used. They are kept nowhere: of
-//! those in a file a digest alone, to tell others from them.
+//! Each use reads them again, so that a changed file takes effect. Keys from a file are not stored; only a digest is,
+//! to notice when they change.
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -27,46 +27,49 @@ use anchord_core::event;
 use anchord_core::failure::Classify;
 use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
+use anchord_core::text::Text;
 use anchord_identity::FileContent;
 use anchord_identity::FileError;
-use anchord_identity::Found;
-use anchord_identity::Given;
+use anchord_identity::LastAttempt;
 use anchord_identity::Origin;
-use anchord_identity::Watched;
+use anchord_identity::WatchOutcome;
+use anchord_identity::WatchSubject;
 use anchord_identity::reading;
 use anchord_identity::reading::PATIENCE;
 
-pub use parse::Fault;
+pub use parse::ParseError;
 
-/// Far above any file of credentials.
+/// Far larger than any file of credentials.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Long-term keys of a user, AKIA…, and where they are.
+/// The long-term keys of a user, AKIA…, and where they are kept.
 #[derive(Clone)]
 pub struct AccessKeys {
-    place: Place,
-    reading: Arc<reading::Place>,
-    state: Arc<Mutex<State>>,
+    place: KeysLocation,
+    reading: Arc<reading::BlockingReader>,
+    state: Arc<Mutex<LastRead>>,
 }
 
+/// What the last read found: the warning and the error that were reported, and the keys.
 #[derive(Default)]
-struct State {
-    warning: Reported,
+struct LastRead {
+    warning: Reported<Notice>,
     fault: Reported,
-    given: Given<Mark>,
+    given: LastAttempt<KeysDigest>,
 }
 
-/// Tells keys from others.
+/// Distinguishes keys from others without storing the secret.
 #[derive(PartialEq, Eq)]
-struct Mark {
+struct KeysDigest {
     access_key_id: String,
-    /// SHA-256 of the secret, which has too many bits to be guessed.
+    /// SHA-256 of the secret. The secret has too many bits to be guessed from it.
     secret: [u8; 32],
 }
 
 #[derive(Clone)]
-enum Place {
+enum KeysLocation {
     File(PathBuf),
     Given { keys: Keys, origin: String },
     Absent { why: String, hint: String },
@@ -78,87 +81,91 @@ pub enum AccessKeysError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file was not read.
+    /// The file did not answer in time, or the reading failed.
     #[error(transparent)]
     Reading(#[from] reading::Error),
-    /// The file is larger than any that holds keys.
+    /// The file is larger than any file of access keys.
     #[error("`{}` is larger than {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// They are where this process cannot see them.
+    /// This process has no access keys.
     #[error("there are no access keys: {why}")]
     Absent {
-        /// What is not there.
+        /// What is missing.
         why: String,
         /// What to do.
         hint: String,
     },
-    /// What is there are not a user's keys.
+    /// The text does not contain a user's keys.
     #[error("{origin} {fault}")]
     Unusable {
-        /// Where.
+        /// Where the text is.
         origin: Origin,
         /// What is wrong with it.
-        fault: Fault,
+        fault: ParseError,
     },
 }
 
 impl AccessKeys {
     /// Keys in a file, which may be a systemd credential.
     pub fn file(path: PathBuf) -> Self {
-        Self::at(Place::File(path))
+        Self::at(KeysLocation::File(path))
     }
 
-    /// Keys that have been read already, from variables say; `origin` is what messages call that place.
+    /// Keys that have already been read, from variables for example. Messages call their place `origin`.
     pub fn given(keys: Keys, origin: impl Into<String>) -> Self {
-        Self::at(Place::Given { keys, origin: origin.into() })
+        Self::at(KeysLocation::Given { keys, origin: origin.into() })
     }
 
-    /// None as yet: what a process would have that was started otherwise. [`AccessKeys::load`] says `why`.
+    /// No keys, because this process does not have what another process would have. [`AccessKeys::load`] fails and says
+    /// `why`.
     pub fn absent(why: String, hint: String) -> Self {
-        Self::at(Place::Absent { why, hint })
+        Self::at(KeysLocation::Absent { why, hint })
     }
 
-    fn at(place: Place) -> Self {
+    fn at(place: KeysLocation) -> Self {
         let files = match &place {
-            Place::File(path) => vec![path.clone()],
-            Place::Given { .. } | Place::Absent { .. } => Vec::new(),
+            KeysLocation::File(path) => vec![path.clone()],
+            KeysLocation::Given { .. } | KeysLocation::Absent { .. } => Vec::new(),
         };
-        Self { place, reading: reading::Place::of(files), state: Arc::default() }
+        Self { place, reading: reading::BlockingReader::of(files), state: Arc::default() }
     }
 
-    /// The keys as they are now. That others may read their file is told once.
+    /// Reads the current keys. Logs once if other users may read their file.
+    ///
+    /// # Errors
+    /// If the keys are missing, or cannot be read or used.
     pub async fn load(&self) -> Result<Keys, AccessKeysError> {
         let result = self.read().await;
         let mut state = self.lock();
         match &result {
             Ok(_) => _ = state.fault.clear(),
-            // The caller reports it.
+            // The caller reports it; this only remembers that.
             Err(error) => _ = state.fault.is_new(ErrorChain(error).to_string()),
         }
-        state.given = Given::of(result.as_ref().ok().map(Mark::of));
+        state.given = LastAttempt::of(result.as_ref().ok().map(KeysDigest::of));
         drop(state);
         result
     }
 
-    /// Reads them for whoever does not sign but watches; all there is to tell is told here.
-    async fn look(&self, session: &str) -> Found {
+    /// Reads the keys for the watcher, and logs what has changed.
+    async fn look(&self, session: &str) -> WatchOutcome {
         let keys = match self.read().await {
             Ok(keys) => keys,
             Err(error) => {
-                self.tell_fault(session, &error);
-                return Found::Fault;
+                self.report_fault(session, &error);
+                return WatchOutcome::Unusable;
             }
         };
-        let mark = Mark::of(&keys);
+        let digest = KeysDigest::of(&keys);
         let mut state = self.lock();
         let has_recovered = state.fault.clear();
-        let is_news = state.given.is_outdated_by(Some(mark), Mark::eq);
+        let has_changed = state.given.is_outdated_by(Some(digest), KeysDigest::eq);
         drop(state);
         let access_key_id = &*keys.access_key_id;
-        if is_news {
+        if has_changed {
             info!(event = event::ACCESS_KEYS_REPLACED, session, access_key_id, "Using other access keys");
         } else if has_recovered {
             info!(
@@ -166,91 +173,94 @@ impl AccessKeys {
                 session, access_key_id, "The access keys can be read again"
             );
         }
-        if is_news { Found::News } else { Found::Known }
+        if has_changed { WatchOutcome::Changed } else { WatchOutcome::Unchanged }
     }
 
     async fn read(&self) -> Result<Keys, AccessKeysError> {
         let path = match &self.place {
-            Place::File(path) => path.clone(),
-            Place::Given { keys, .. } => {
+            KeysLocation::File(path) => path.clone(),
+            KeysLocation::Given { keys, .. } => {
                 return parse::checked(keys.clone()).map_err(|fault| self.unusable(fault));
             }
-            Place::Absent { why, hint } => {
+            KeysLocation::Absent { why, hint } => {
                 return Err(AccessKeysError::Absent { why: why.clone(), hint: hint.clone() });
             }
         };
         let read = self.reading.read(PATIENCE, move || read(&path)).await;
         let (read, _reading) = read.map_err(|failed| failed.at(self.origin()))?;
         let (keys, warning) = read?;
-        self.tell(warning);
+        self.report_warning(warning);
         Ok(keys)
     }
 
-    /// The keys in a text of any of the forms in which people have them: the shared credentials file of the SDKs, its
-    /// two lines alone, `ID:SECRET`, the CSV of IAM's console, the JSON of `aws iam create-access-key`.
-    pub fn parse(text: &str) -> Result<Keys, Fault> {
+    /// Parses keys in any common format: a shared credentials file of the SDKs, only its two lines, `ID:SECRET`, the
+    /// CSV of IAM's console, or the JSON of `aws iam create-access-key`.
+    ///
+    /// # Errors
+    /// If the text has none of these formats, or its keys cannot be used.
+    pub fn parse(text: &str) -> Result<Keys, ParseError> {
         parse::parse(text)
     }
 
     /// The file, if they are in one.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
-            Place::File(path) => Some(path),
-            Place::Given { .. } | Place::Absent { .. } => None,
+            KeysLocation::File(path) => Some(path),
+            KeysLocation::Given { .. } | KeysLocation::Absent { .. } => None,
         }
     }
 
-    /// What people call their place, without any secret.
+    /// The name of their place for messages; it contains no secret.
     pub fn name(&self) -> String {
         self.origin().bare()
     }
 
-    /// What says whose they are, for fingerprints of settings: the same in every version, and never a secret.
+    /// Identifies the keys in fingerprints of settings. It is the same in every version, and contains no secret.
     pub fn fact(&self) -> Vec<u8> {
         match &self.place {
-            Place::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
-            Place::Given { keys, .. } => keys.access_key_id.clone().into_bytes(),
-            Place::Absent { .. } => Vec::new(),
+            KeysLocation::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            KeysLocation::Given { keys, .. } => keys.access_key_id.clone().into_bytes(),
+            KeysLocation::Absent { .. } => Vec::new(),
         }
     }
 
     fn origin(&self) -> Origin {
         match &self.place {
-            Place::File(path) => Origin::file(path),
-            Place::Given { origin, .. } => Origin::named(origin.as_str()),
-            Place::Absent { .. } => Origin::named("access keys"),
+            KeysLocation::File(path) => Origin::file(path),
+            KeysLocation::Given { origin, .. } => Origin::named(origin.as_str()),
+            KeysLocation::Absent { .. } => Origin::named("access keys"),
         }
     }
 
-    fn unusable(&self, fault: Fault) -> AccessKeysError {
+    fn unusable(&self, fault: ParseError) -> AccessKeysError {
         AccessKeysError::Unusable { origin: self.origin(), fault }
     }
 
-    fn tell(&self, warning: Option<String>) {
+    fn report_warning(&self, warning: Option<Notice>) {
         match warning {
             None => _ = self.lock().warning.clear(),
             Some(warning) => {
                 if self.lock().warning.is_new(warning.clone()) {
-                    warn!(event = event::ACCESS_KEYS_WARNING, "{warning}");
+                    warn!(event = event::ACCESS_KEYS_WARNING, hint = warning.hint(), "{}", warning.message());
                 }
             }
         }
     }
 
-    fn tell_fault(&self, session: &str, error: &AccessKeysError) {
+    fn report_fault(&self, session: &str, error: &AccessKeysError) {
         let fault = ErrorChain(error).to_string();
         if self.lock().fault.is_new(fault.clone()) {
             warn!(
                 event = event::ACCESS_KEYS_REFUSED,
                 session,
                 error = fault,
-                hint = error.hint(),
+                hint = error.hint().as_deref(),
                 "The access keys cannot be read"
             );
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LastRead> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -262,13 +272,13 @@ pub struct WatchedKeys {
 }
 
 impl WatchedKeys {
-    /// `keys` is a clone of what the session's issuer has.
+    /// `keys` must be a clone of those of the session's issuer.
     pub fn new(session: &str, keys: AccessKeys) -> Self {
         Self { session: session.into(), keys }
     }
 }
 
-impl Watched for WatchedKeys {
+impl WatchSubject for WatchedKeys {
     fn session(&self) -> &str {
         &self.session
     }
@@ -281,24 +291,24 @@ impl Watched for WatchedKeys {
         self.keys.path().map(Path::to_owned).into_iter().collect()
     }
 
-    fn place(&self) -> &Arc<reading::Place> {
+    fn reader(&self) -> &Arc<reading::BlockingReader> {
         &self.keys.reading
     }
 
-    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+    fn look(&self, _now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>> {
         Box::pin(self.keys.look(&self.session))
     }
 }
 
-impl Mark {
+impl KeysDigest {
     fn of(keys: &Keys) -> Self {
         let secret = keys.secret_access_key.expose().as_bytes();
         Self { access_key_id: keys.access_key_id.clone(), secret: sha256(secret) }
     }
 }
 
-/// The keys, and what their owner should know of the file.
-fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
+/// Reads the keys, and a warning if other users may read the file.
+fn read(path: &Path) -> Result<(Keys, Option<Notice>), AccessKeysError> {
     let too_large = || AccessKeysError::TooLarge { path: path.into() };
     let file = match FileContent::read(path) {
         Err(FileError::TooLarge { .. }) => return Err(too_large()),
@@ -308,7 +318,7 @@ fn read(path: &Path) -> Result<(Keys, Option<String>), AccessKeysError> {
     if content.len() > MAX_BYTES {
         return Err(too_large());
     }
-    let text = std::str::from_utf8(content).map_err(|_| Fault::Unknown);
+    let text = std::str::from_utf8(content).map_err(|_| ParseError::Unknown);
     let keys = text
         .and_then(parse::parse)
         .map_err(|fault| AccessKeysError::Unusable { origin: Origin::file(path), fault })?;
@@ -325,28 +335,28 @@ impl Classify for AccessKeysError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Reading(error) => error.hint(),
-            Self::TooLarge { .. } => Some("name the file that has the access keys, and nothing else".into()),
-            Self::Absent { hint, .. } => Some(hint.clone()),
+            Self::TooLarge { .. } => Some("name a file that contains only the access keys".into()),
+            Self::Absent { hint, .. } => Some(hint.clone().into()),
             Self::Unusable { fault, .. } => Some(fault.hint().into()),
         }
     }
 }
 
-/// Whether they are in the same place; of keys that are given, whether they are the same.
+/// Equal if they are in the same place; for keys from memory, if the keys are the same.
 impl PartialEq for AccessKeys {
     fn eq(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
-            (Place::File(path), Place::File(other)) => path == other,
-            (Place::Given { keys, .. }, Place::Given { keys: other, .. }) => {
+            (KeysLocation::File(path), KeysLocation::File(other)) => path == other,
+            (KeysLocation::Given { keys, .. }, KeysLocation::Given { keys: other, .. }) => {
                 keys.access_key_id == other.access_key_id
                     && keys.secret_access_key == other.secret_access_key
                     && keys.session_token == other.session_token
             }
-            (Place::Absent { why, .. }, Place::Absent { why: other, .. }) => why == other,
+            (KeysLocation::Absent { why, .. }, KeysLocation::Absent { why: other, .. }) => why == other,
             _ => false,
         }
     }
@@ -357,8 +367,8 @@ impl Eq for AccessKeys {}
 impl fmt::Debug for AccessKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = match &self.place {
-            Place::Given { keys, .. } => Some(&keys.access_key_id),
-            Place::File(_) | Place::Absent { .. } => None,
+            KeysLocation::Given { keys, .. } => Some(&keys.access_key_id),
+            KeysLocation::File(_) | KeysLocation::Absent { .. } => None,
         };
         formatter.debug_tuple("AccessKeys").field(&self.name()).field(&id).finish()
     }

@@ -1,4 +1,7 @@
-//! What anchord says to AWS: signed requests, the calls that give credentials, a user's access keys, and calls of models.
+//! The client side of AWS: signing, the calls that grant credentials, a user's access keys, and calls of Bedrock's
+//! models.
+
+#![warn(clippy::mod_module_files)]
 
 pub mod access_keys;
 pub mod signing;

@@ -11,7 +11,6 @@ use super::layers::SessionLayer;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::option;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::step::StepContext;
@@ -21,7 +20,12 @@ use super::values::echo;
 use anchord_aws::access_keys::AccessKeys;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Variant;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 const ACCESS_KEYS: &str = "session.access_keys";
 const GET_SESSION_TOKEN: &str = "session.get_session_token";
@@ -83,11 +87,20 @@ impl Check<'_> {
             Setting::Absent | Setting::Reported => false,
         };
         let of_session = OPTIONS.iter().filter(|spec| spec.table() == "session" && is_others(spec.key));
-        let idle: Vec<_> = of_session.filter(is_given).map(|spec| format!("`{}`", spec.name())).collect();
-        if !idle.is_empty() {
-            let (name, idle) = (layer.name, idle.join(", "));
-            self.warnings.push(format!("session {name} has {idle}, which its `source` does not use"));
+        let idle: Vec<_> = of_session.filter(is_given).collect();
+        if idle.is_empty() {
+            return;
         }
+        let begin = format!("session {} has ", layer.name);
+        let mut what = vec![Say(&begin)];
+        for (index, spec) in idle.iter().enumerate() {
+            if index > 0 {
+                what.push(Say(", "));
+            }
+            what.push(Key(spec.name()));
+        }
+        what.extend([Say(", which its "), Key("source"), Say(" does not use")]);
+        self.warnings.push(Notice::new(Text::of(&what)));
     }
 
     fn access_keys(&mut self, layer: &SessionLayer<'_>) -> Value<AccessKeys> {

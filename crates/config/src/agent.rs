@@ -3,12 +3,12 @@
 use super::check::Check;
 use super::layers::SessionLayer;
 use super::options::option;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_core::notice::Origin;
 use anchord_identity::Locator;
 use anchord_identity::spiffe::Agent;
 use anchord_identity::spiffe::Choice;

@@ -21,8 +21,6 @@ use super::options::Fallback;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
 use super::options::option;
-use super::problem::Origin;
-use super::problem::Problem;
 use super::problem::Problems;
 use super::regions;
 use super::report::Origins;
@@ -31,6 +29,8 @@ use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_identity::Source;
 
 /// Reads the file and checks everything.
@@ -58,7 +58,7 @@ pub(super) fn settle_flags(
 pub(super) fn settle_source(
     arguments: Arguments,
     environment: &Environment,
-) -> Result<(Source, Vec<String>), Problems> {
+) -> Result<(Source, Vec<Notice>), Problems> {
     let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
@@ -79,7 +79,7 @@ pub(super) fn settle_source(
 pub(super) fn settle_layers(
     layers: &Layers<'_>,
     reader: Consumer,
-    problems: Vec<Problem>,
+    problems: Vec<Notice>,
 ) -> Result<Settings, Problems> {
     let mut check = Check { layers, reader, problems, origins: Origins::default(), warnings: Vec::new() };
     layers.check_variables(&mut check.problems);
@@ -98,10 +98,10 @@ pub(super) fn settle_layers(
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
     pub(super) reader: Consumer,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Notice>,
     pub(super) origins: Origins,
     /// Warnings about settings that are allowed but unwise.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Notice>,
 }
 
 type SessionScope<'s, 'l> = Option<&'s SessionLayer<'l>>;
@@ -131,7 +131,7 @@ impl<'a> Check<'a> {
         let sessions: Vec<Option<SessionSettings>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
-            self.warnings.extend(regions::doubts_of(session).iter().map(ToString::to_string));
+            self.warnings.extend(regions::doubts_of(session).into_iter().map(|(_, doubt)| doubt));
         }
         self.check_imds_session(&imds, &sessions);
         Some(Settings {
@@ -163,7 +163,7 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+        self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
     }
 
     /// Reports a mistake in a value. For a value of the file the message also names the option; the origin of other

@@ -12,6 +12,7 @@ use super::file::RawValue;
 use super::setting::Setting;
 use super::values;
 use super::values::Fault;
+use anchord_core::notice::Origin;
 use anchord_core::profile::Profile;
 
 impl Check<'_> {
@@ -106,8 +107,8 @@ impl Check<'_> {
         }
     }
 
-    fn file_line(&self, line: usize) -> super::Origin {
-        super::Origin::File { path: self.layers.file.shown.clone(), line }
+    fn file_line(&self, line: usize) -> Origin {
+        Origin::File { path: self.layers.file.shown.clone(), line }
     }
 }
 

@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use super::AccessKeySource;
 use super::CertificateSource;
 use super::CredentialSource;
-use super::Origin;
 use super::SessionSettings;
 use super::Settings;
 use super::file::SYSTEM_CONFIGURATION;
@@ -25,9 +24,10 @@ use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
 use anchord_core::digest::sha256;
+use anchord_core::notice::Origin;
 use anchord_identity as identity;
+use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
-use anchord_identity::Selection;
 use anchord_identity::spiffe::Choice;
 
 /// An option of a session and the digest of its value.
@@ -195,7 +195,7 @@ impl Facts {
             pkcs11_module,
             tpm,
         } = source;
-        let leaf = source.handed_leaf();
+        let leaf = source.input_leaf();
         if leaf.is_none() || !self.is_callers {
             self.add_place("certificate", certificate);
         }
@@ -209,7 +209,7 @@ impl Facts {
         if let Some(place) = intermediates {
             self.add_place("intermediates", place);
         }
-        let Selection { fingerprints, subject, issuer, serial } = selection;
+        let LeafSelection { fingerprints, subject, issuer, serial } = selection;
         if !fingerprints.is_empty() {
             let mut pins: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
             pins.sort_unstable();
@@ -225,7 +225,7 @@ impl Facts {
     fn add_place(&mut self, option: &'static str, place: &Locator) {
         match place {
             Locator::File(path) => self.add_path(option, Some(path)),
-            Locator::Handed(handed) => self.add(option, handed.spelled()),
+            Locator::Input(handed) => self.add(option, handed.spelled()),
             // Its text has no PIN.
             Locator::Token(uri) => self.add(option, uri),
             Locator::Tpm(handle) => self.add(option, format!("tpm:{handle:#010x}")),

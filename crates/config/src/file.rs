@@ -29,8 +29,6 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
 use super::options::ValueKind;
-use super::problem::Origin;
-use super::problem::Problem;
 use super::setting::Setting;
 use super::values;
 use super::values::Fault;
@@ -38,6 +36,9 @@ use super::values::echo;
 use super::values::nearest;
 use super::values::session_name;
 use anchord_core::content;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
+use anchord_core::text::Text;
 
 /// A value as text, before it is parsed, and its origin.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ pub(super) fn read(
     named: Option<&RawValue>,
     environment: &Environment,
     reader: Consumer,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Notice>,
 ) -> FileLayer {
     let mut unread = None;
     for candidate in candidates(named, environment) {
@@ -107,7 +108,7 @@ pub(super) fn read(
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
         if let Err(Fault { what, hint }) = values::place(&shown) {
-            problems.push(Problem { origin: chosen_by, what, hint });
+            problems.push(Notice { origin: chosen_by, what: what.into(), hint });
             return FileLayer { incomplete: true, ..FileLayer::default() };
         }
         let mut layer = match content::read_text(&path, MAX_BYTES) {
@@ -121,9 +122,9 @@ pub(super) fn read(
             }
             Err(fault) => {
                 let hint = fault.hint(&path).unwrap_or_else(|| "name a file that this user can read".into());
-                problems.push(Problem {
+                problems.push(Notice {
                     origin: chosen_by.clone(),
-                    what: format!("cannot read {}: {fault}", echo(&shown)),
+                    what: format!("cannot read {}: {fault}", echo(&shown)).into(),
                     hint: Some(hint),
                 });
                 FileLayer { shown, incomplete: true, ..FileLayer::default() }
@@ -146,14 +147,14 @@ fn may_be_left_out(reader: Consumer, path: &Path, error: &std::io::Error) -> boo
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Parses the content of a file. `shown` is the file's name in messages.
-pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> FileLayer {
+pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Notice>) -> FileLayer {
     let mut layer = FileLayer { shown: shown.into(), ..FileLayer::default() };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
             let origin = Origin::File { path: shown.into(), line };
-            problems.push(Problem { origin, what: "the file is not UTF-8".into(), hint: None });
+            problems.push(Notice { origin, what: "the file is not UTF-8".into(), hint: None });
             layer.incomplete = true;
             return layer;
         }
@@ -181,14 +182,14 @@ struct FileParser<'a> {
     line_starts: Vec<usize>,
     /// Lines with a syntax error. The parser guesses their content, so other mistakes in them are not reported.
     broken_lines: BTreeSet<usize>,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Vec<Notice>,
     /// The steps of the session that is being read.
     steps: Vec<FileStep>,
 }
 
 impl FileParser<'_> {
     /// The hint for a line that is not TOML.
-    fn hint_of_syntax(&self, line: usize, text: &str) -> Option<String> {
+    fn hint_of_syntax(&self, line: usize, text: &str) -> Option<Text> {
         if self.text_of(line, text).contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
             return Some("write straight quotes (\"), not those of a word processor".into());
         }
@@ -215,7 +216,7 @@ impl FileParser<'_> {
     fn report(&mut self, line: usize, fault: Fault) {
         if !self.broken_lines.contains(&line) {
             let origin = self.origin(line);
-            self.problems.push(Problem { origin, what: fault.what, hint: fault.hint });
+            self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
         }
     }
 
@@ -515,11 +516,11 @@ fn shortened(name: &str) -> String {
 }
 
 /// The hint for a table header that is not TOML. It does not repeat the header.
-fn hint_of_header(written: &str) -> Option<String> {
+fn hint_of_header(written: &str) -> Option<Text> {
     let inner = written.trim_start_matches('[');
     let table = ["session", "credentials_file"].into_iter().find(|table| inner.starts_with(*table))?;
     let hint = session_name("").err()?.hint?;
-    Some(format!("NAME in [{table}.NAME] must be one word: {hint}; a name with dots needs quotes"))
+    Some(format!("NAME in [{table}.NAME] must be one word: {hint}; a name with dots needs quotes").into())
 }
 
 /// The hint for a name with a dot and without quotes. TOML reads it as nested tables; the innermost table then has keys

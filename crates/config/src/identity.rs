@@ -12,20 +12,24 @@ use super::environment::Environment;
 use super::file::RawValue;
 use super::layers::SessionLayer;
 use super::options::option;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
 use anchord_core::failure::Classify as _;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
-use anchord_identity::Attributes;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity::Fingerprint;
-use anchord_identity::Handed;
+use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
+use anchord_identity::NameAttributes;
 use anchord_identity::Passphrase;
-use anchord_identity::Selection;
+use anchord_identity::ProcessInput;
 use anchord_identity::Serial;
 use anchord_identity::Source;
 use anchord_identity::pkcs11;
@@ -88,8 +92,9 @@ impl Check<'_> {
             if is_given && !is_used {
                 let what = if key == "session.pkcs11_module" { "token" } else { "SPIFFE agent" };
                 let key = option(key).name();
-                self.warnings
-                    .push(format!("session {} has `{key}` and no {what}; it has no effect", layer.name));
+                let begin = format!("session {} has ", layer.name);
+                let end = format!(" and no {what}; it has no effect");
+                self.warnings.push(Notice::new(Text::of(&[Say(&begin), Key(key), Say(&end)])));
             }
         }
     }
@@ -125,7 +130,7 @@ impl Check<'_> {
         let text = given.last().map(|given| given.text.as_str()).unwrap_or_default();
         if text.starts_with("env:") || text.starts_with("credential:") {
             let environment = self.layers.environment;
-            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Handed));
+            return self.one(key, Some(layer), |text| handed(text, environment).map(Locator::Input));
         }
         self.file(key, layer)
     }
@@ -172,11 +177,12 @@ impl Check<'_> {
                 if matches!((&passphrase, &given.origin), (Passphrase::Given(_), Origin::Argument(_)))
                     && given.text.starts_with("pass:")
                 {
-                    self.warnings.push(format!(
-                        "the passphrase in --{0} can be read by every user of this host in the list of processes; \
-                         hint: name it with --{0} file:PATH, credential:NAME, env:VARIABLE or prompt",
+                    let what = "every user of this host can read the passphrase in the list of processes";
+                    let hint = format!(
+                        "name it with --{} file:PATH, credential:NAME, env:VARIABLE or prompt",
                         spec.flag
-                    ));
+                    );
+                    self.warnings.push(Notice::new(what).hinting(hint).about(given.origin.clone()));
                 }
                 Setting::There(passphrase)
             }
@@ -211,7 +217,7 @@ impl Check<'_> {
                     Some(value) => Passphrase::Given(Secret::new(value.into())),
                     None => {
                         let (why, hint) = no_variable(rest, environment, "the key");
-                        Passphrase::Absent { why, hint }
+                        Passphrase::Absent { why, hint: hint.into() }
                     }
                 };
                 Ok((passphrase, text.into()))
@@ -231,7 +237,7 @@ impl Check<'_> {
             Some(path) => Passphrase::File(path),
             None => {
                 let (why, hint) = no_credential(name);
-                Passphrase::Absent { why, hint }
+                Passphrase::Absent { why, hint: hint.into() }
             }
         })
     }
@@ -256,13 +262,13 @@ impl Check<'_> {
         Some(pins)
     }
 
-    fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<Selection> {
+    fn selection(&mut self, layer: &SessionLayer<'_>) -> Option<LeafSelection> {
         let scope = Some(layer);
         let fingerprints = self.pins(layer);
-        let subject = self.one("session.certificate_subject", scope, parsed::<Attributes>);
-        let issuer = self.one("session.certificate_issuer", scope, parsed::<Attributes>);
+        let subject = self.one("session.certificate_subject", scope, parsed::<NameAttributes>);
+        let issuer = self.one("session.certificate_issuer", scope, parsed::<NameAttributes>);
         let serial = self.one("session.certificate_serial", scope, parsed::<Serial>);
-        Some(Selection {
+        Some(LeafSelection {
             fingerprints: fingerprints?,
             subject: subject.optional()?,
             issuer: issuer.optional()?,
@@ -295,23 +301,23 @@ pub(super) fn no_credential(name: &str) -> (String, String) {
 }
 
 /// Reads `env:VARIABLE` or `credential:NAME`.
-fn handed(text: &str, environment: &Environment) -> Result<Handed, Fault> {
+fn handed(text: &str, environment: &Environment) -> Result<ProcessInput, Fault> {
     if let Some(name) = text.strip_prefix("credential:") {
         return Ok(match credential_path(name, environment)? {
-            Some(path) => Handed::file(text, path),
+            Some(path) => ProcessInput::file(text, path),
             None => {
                 let (why, hint) = no_credential(name);
-                Handed::nothing(text, why, hint)
+                ProcessInput::nothing(text, why, hint)
             }
         });
     }
     let name = text.strip_prefix("env:").unwrap_or_default();
     is_variable(name)?;
     Ok(match environment.get(name) {
-        Some(value) => Handed::content(text, Secret::new(value.as_bytes().to_vec())),
+        Some(value) => ProcessInput::content(text, Secret::new(value.as_bytes().to_vec())),
         None => {
             let (why, hint) = no_variable(name, environment, "it");
-            Handed::nothing(text, why, hint)
+            ProcessInput::nothing(text, why, hint)
         }
     })
 }

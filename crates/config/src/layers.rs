@@ -14,12 +14,12 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
 use super::options::ValueKind;
-use super::problem::Origin;
-use super::problem::Problem;
 use super::problem::Problems;
 use super::setting::Setting;
 use super::values::echo;
 use super::values::nearest;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 
 /// All values as they were given, before they are checked.
 pub(super) struct Layers<'a> {
@@ -57,10 +57,10 @@ impl Arguments {
         for (flag, text) in given {
             let Some(spec) = ours().find(|spec| spec.flag == flag) else {
                 let hint = nearest(flag, ours().map(|spec| spec.flag));
-                problems.push(Problem {
+                problems.push(Notice {
                     origin: Origin::Default,
-                    what: format!("no option is called {}", echo(flag)),
-                    hint: hint.map(|meant| format!("did you mean `{meant}`?")),
+                    what: format!("no option is called {}", echo(flag)).into(),
+                    hint: hint.map(|meant| format!("did you mean `{meant}`?").into()),
                 });
                 continue;
             };
@@ -105,7 +105,7 @@ impl<'a> Layers<'a> {
         arguments: Arguments,
         environment: &'a Environment,
         reader: Consumer,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<Notice>,
     ) -> Self {
         let mut layers = Self::without_file(arguments, environment);
         layers.reads_a_file = true;
@@ -171,12 +171,12 @@ impl<'a> Layers<'a> {
 
     /// Reports variables that are not UTF-8, and names that look like a misspelling of ours. Other names that begin
     /// with `ANCHORD_` are no mistake: Kubernetes sets such variables for a service called `anchord`.
-    pub(super) fn check_variables(&self, problems: &mut Vec<Problem>) {
+    pub(super) fn check_variables(&self, problems: &mut Vec<Notice>) {
         let ours = || SELECTORS.iter().chain(OPTIONS).map(|spec| spec.variable);
         for name in self.environment.not_text() {
             if ours().any(|variable| variable == name) {
                 let origin = Origin::Variable(name.clone());
-                problems.push(Problem { origin, what: "is not UTF-8".into(), hint: None });
+                problems.push(Notice { origin, what: "is not UTF-8".into(), hint: None });
             }
         }
         for name in self.environment.names() {
@@ -185,10 +185,10 @@ impl<'a> Layers<'a> {
             if !ours().any(|variable| variable == name)
                 && let Some(meant) = nearest(suffix, suffixes)
             {
-                problems.push(Problem {
+                problems.push(Notice {
                     origin: Origin::Variable(name.into()),
                     what: "unknown variable".into(),
-                    hint: Some(format!("did you mean `ANCHORD_{meant}`?")),
+                    hint: Some(format!("did you mean `ANCHORD_{meant}`?").into()),
                 });
             }
         }

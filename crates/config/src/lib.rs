@@ -51,11 +51,8 @@ pub use options::OptionSpec;
 pub use options::SELECTORS;
 pub use options::ValueKind;
 pub use partial::Partial;
-pub use problem::Origin;
-pub use problem::Problem;
 pub use problem::Problems;
 pub use provenance::Provenance;
-pub use regions::Doubt;
 pub use regions::doubt_about;
 pub use regions::doubts_of;
 pub use report::Origins;
@@ -72,6 +69,8 @@ use anchord_aws::upstream::Sts;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::endpoint::Variant;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
 use anchord_identity::Pipes;
@@ -109,7 +108,7 @@ pub struct Settings {
     /// The origin of each value, for [`describe`].
     pub origins: Origins,
     /// Warnings about settings that are allowed but unwise, each a sentence without a full stop.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Notice>,
 }
 
 impl Settings {
@@ -244,9 +243,9 @@ pub struct Upstream {
 impl Upstream {
     /// What is wrong with the proxy, and what to do. A client's settings may contain an invalid proxy, because the
     /// client may never need it: it may ask a daemon instead.
-    pub fn proxy_fault(&self) -> Option<(String, Option<String>)> {
+    pub fn proxy_fault(&self) -> Option<Notice> {
         let fault = values::proxy(self.proxy.as_ref()?.expose()).err()?;
-        Some((fault.what, fault.hint))
+        Some(Notice { origin: Origin::Default, what: fault.what.into(), hint: fault.hint })
     }
 
     /// The proxy without its login, for digests of settings. A digest would reveal a short password, and a login does
@@ -459,7 +458,7 @@ pub fn load_source(
     arguments: impl Into<Arguments>,
     environment: &Environment,
     place: Option<&str>,
-) -> Result<(anchord_identity::Source, Vec<String>), Problems> {
+) -> Result<(anchord_identity::Source, Vec<Notice>), Problems> {
     let mut arguments = arguments.into();
     if let Some(place) = place {
         arguments.put(options::option("session.certificate"), vec![place.into()]);

@@ -14,9 +14,9 @@ use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::option;
-use super::problem::Origin;
 use super::problem::Problems;
 use super::setting::Setting;
+use anchord_core::notice::Origin;
 
 /// An incomplete session.
 #[derive(Clone, Debug, PartialEq, Eq)]

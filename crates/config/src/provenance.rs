@@ -115,7 +115,7 @@ impl Provenance {
             Some(Passphrase::Absent { why, .. }) => text(why),
             Some(Passphrase::Prompted(_)) => text("prompt"),
         };
-        self.conditions.extend([passphrase, text(&identity.handed_contents())]);
+        self.conditions.extend([passphrase, text(&identity.input_contents())]);
     }
 
     fn add_step(&mut self, step: &AssumeRole) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Settings;
-use super::problem::Origin;
+use anchord_core::notice::Origin;
 
 /// The value and origin of each option, in the order of the sample file. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use super::layers::SessionLayer;
 use super::options::Fallback;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::step::StepContext;
@@ -26,6 +25,11 @@ use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::arn::TrustAnchorArn;
 use anchord_core::endpoint::Variant;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 impl<'a> Check<'a> {
     /// The layers of all sessions, and which of them flags and variables apply to.
@@ -148,11 +152,12 @@ impl<'a> Check<'a> {
     /// Warns if a session with a second endpoint still depends on STS in one Region.
     fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[AssumeRole]) {
         let Some(step) = chain.first() else { return };
-        self.warnings.push(format!(
-            "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}; \
-             hint: let `sts_region` be one that does not fail with the first",
+        let what = format!(
+            "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}",
             layer.name, step.sts.region
-        ));
+        );
+        let hint = [Say("let "), Key("sts_region"), Say(" be one that does not fail with the first")];
+        self.warnings.push(Notice::new(what).hinting(Text::of(&hint)));
     }
 
     /// Checks the certificate and its CreateSession calls.

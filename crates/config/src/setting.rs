@@ -4,7 +4,7 @@
 //! combines several settings is an `Option`, which is `None` if one of them was reported. [`Setting::settled`]
 //! converts.
 
-use super::problem::Origin;
+use anchord_core::notice::Origin;
 
 /// The result of reading a setting.
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@ use super::file::FileStep;
 use super::file::RawValue;
 use super::layers::SessionLayer;
 use super::options::option;
-use super::problem::Origin;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
@@ -21,6 +20,7 @@ use anchord_aws::upstream::Sts;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::endpoint::Variant;
+use anchord_core::notice::Origin;
 
 const ASSUME_ROLE: &str = "session.assume_role";
 /// The limit of AWS if a role assumes a role ("role chaining", STS API reference, AssumeRole).

@@ -12,10 +12,16 @@ mod strangers;
 mod texts;
 
 use super::*;
+use anchord_core::notice::Notice;
 
 const TRUST_ANCHOR: &str = "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/41c10bae";
 const PROFILE: &str = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/9f2d6a70";
 const ROLE: &str = "arn:aws:iam::123456789012:role/bedrock";
+
+/// As they are printed.
+fn texts(notices: &[Notice]) -> Vec<String> {
+    notices.iter().map(ToString::to_string).collect()
+}
 
 /// A complete session, to which a test adds lines.
 fn session(name: &str) -> String {

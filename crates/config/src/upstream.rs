@@ -7,12 +7,12 @@ use super::Upstream;
 use super::check::Check;
 use super::check::NONE;
 use super::check::quoted;
-use super::problem::Origin;
 use super::report::without_login;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use anchord_core::endpoint::Variant;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
 
 impl Check<'_> {

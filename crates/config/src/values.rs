@@ -15,12 +15,13 @@ use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::arn::TrustAnchorArn;
+use anchord_core::text::Text;
 
 /// What is wrong with a value, and what to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) what: String,
-    pub(super) hint: Option<String>,
+    pub(super) hint: Option<Text>,
 }
 
 impl Fault {
@@ -28,7 +29,7 @@ impl Fault {
         Self { what: what.into(), hint: None }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<Text>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -48,12 +49,12 @@ impl Fault {
             self.what = "the value cannot be used".into();
         }
         if text.starts_with('/') {
-            self.hint = self.hint.map(|hint| hint.replace(text, "/PATH"));
+            self.hint = self.hint.map(|hint| hint.replace(text, "/PATH").into());
         }
         self
     }
 
-    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+    pub(super) fn maybe_hint(mut self, hint: Option<Text>) -> Self {
         self.hint = hint;
         self
     }

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::failure::system_reason;
 use crate::secret::Secret;
+use crate::text::Text;
 
 /// A file's content. It is secret, because any file may hold a key.
 #[derive(Debug)]
@@ -59,11 +60,11 @@ pub enum ReadError {
 
 impl ReadError {
     /// What the user can do, if that is more than to name another file.
-    pub fn hint(&self, path: &Path) -> Option<String> {
+    pub fn hint(&self, path: &Path) -> Option<Text> {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => spelling_hint(path),
             Self::NotAFile(FileKind::Pipe) => Some(PIPE_HINT.into()),
-            Self::WideText(wide) => Some(wide.hint()),
+            Self::WideText(wide) => Some(wide.hint().into()),
             Self::System(_) | Self::NotAFile(_) | Self::TooLarge { .. } | Self::Silent(_) => None,
         }
     }
@@ -73,7 +74,7 @@ impl ReadError {
 pub const PIPE_HINT: &str = "a pipe can be read only once: name a regular file";
 
 /// What to do about a missing file if its path looks like something else: a URL, a variable, `~`, or standard input.
-pub fn spelling_hint(path: &Path) -> Option<String> {
+pub fn spelling_hint(path: &Path) -> Option<Text> {
     if path.starts_with("/run/credentials") {
         return Some("let systemd pass it to this unit: `LoadCredential=NAME:PATH`".into());
     }
@@ -81,7 +82,7 @@ pub fn spelling_hint(path: &Path) -> Option<String> {
         return Some("for standard input write /dev/stdin".into());
     }
     let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
-    parts.find_map(|part| hint_on(&part)).map(str::to_owned)
+    parts.find_map(|part| hint_on(&part)).map(Text::from)
 }
 
 /// What to write instead, if this part of a path does not look like a file's name.

@@ -233,7 +233,7 @@ events! {
         "The answer to a request has panicked. The client got status 500."
         "Report it as a bug, with the event `task.panicked` before it."
     REQUEST_REFUSED = "request.refused" [warn]
-        "A client was refused. `untold` is the number of further refusals since the line before."
+        "A client was refused. `suppressed` is the number of further refusals since the line before."
         "Read in `peer` and `why` which client asked, and decide whether it should have access."
     RUNTIME_DIRECTORY_IN_USE = "runtime_directory.in_use" [info]
         "Another daemon uses the runtime directory. This one waits a while for it to stop."

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 pub use reason::Reason;
 
+use crate::notice::write_with_hint;
+use crate::text::Text;
+
 /// Who or what has to change before a retry can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -63,7 +66,7 @@ pub trait Classify: Error {
     }
 
     /// What a person can do, as a sentence without a full stop.
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         None
     }
 
@@ -88,7 +91,7 @@ pub struct Failure(Arc<Details>);
 struct Details {
     reason: Reason,
     message: String,
-    hint: Option<String>,
+    hint: Option<Text>,
     retry_after: Option<Duration>,
     is_local: bool,
 }
@@ -106,7 +109,7 @@ impl Failure {
     }
 
     /// A failure without an error value.
-    pub fn of(reason: Reason, message: impl Into<String>, hint: Option<String>) -> Self {
+    pub fn of(reason: Reason, message: impl Into<String>, hint: Option<Text>) -> Self {
         let message = message.into();
         Self(Arc::new(Details { reason, message, hint, retry_after: None, is_local: false }))
     }
@@ -125,7 +128,7 @@ impl Failure {
 
     /// The same failure with another hint.
     #[must_use]
-    pub fn with_hint(self, hint: Option<String>) -> Self {
+    pub fn with_hint(self, hint: Option<Text>) -> Self {
         Self(Arc::new(Details { hint, ..(*self.0).clone() }))
     }
 
@@ -162,6 +165,11 @@ impl Failure {
         self.0.hint.as_deref()
     }
 
+    /// The same, with the settings that it names.
+    pub fn hint_text(&self) -> Option<&Text> {
+        self.0.hint.as_ref()
+    }
+
     /// How long the other side asked us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -185,11 +193,7 @@ impl Error for Failure {}
 /// `message; hint: …`, on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.message())?;
-        match self.hint() {
-            Some(hint) => write!(formatter, "; hint: {hint}"),
-            None => Ok(()),
-        }
+        write_with_hint(formatter, self.message(), self.hint())
     }
 }
 
@@ -238,7 +242,7 @@ mod tests {
             Reason::FileUnreadable
         }
 
-        fn hint(&self) -> Option<String> {
+        fn hint(&self) -> Option<Text> {
             Some("let the daemon's user read it".into())
         }
     }

@@ -20,6 +20,7 @@ use crate::failure::Classify;
 use crate::failure::Reason;
 use crate::failure::system_reason;
 use crate::secret::Secret;
+use crate::text::Text;
 
 /// Why a private file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +75,29 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Unreadable { .. } => None,
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 Some(SIZE_LIMIT.into())
             }
             Self::Unwritable { path, source } if is_full(source) => {
-                Some(format!("make room on the file system of `{}`", path.display()))
+                Some(format!("make room on the file system of `{}`", path.display()).into())
             }
             Self::Unwritable { path, .. } => {
-                Some(format!("let the daemon's user write to the directory of `{}`", path.display()))
+                Some(format!("let the daemon's user write to the directory of `{}`", path.display()).into())
             }
             Self::TooOpen { path, .. } => {
                 let path = path.display();
-                Some(format!(
-                    "remove `{path}` to get a new one, or `chmod 600 {path}` if no one else has read it"
-                ))
+                Some(
+                    format!(
+                        "remove `{path}` to get a new one, or `chmod 600 {path}` if no one else has read it"
+                    )
+                    .into(),
+                )
             }
             Self::NotAFile { path } | Self::Foreign { path, .. } => {
-                Some(format!("remove `{}` to get a new one, or choose another path", path.display()))
+                Some(format!("remove `{}` to get a new one, or choose another path", path.display()).into())
             }
         }
     }
@@ -115,12 +119,10 @@ pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error>
 }
 
 fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8>>>, Error> {
-    let unreadable =
-        |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
     let (file, found) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
         Ok(opened) => opened,
         Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(content::ReadError::System(error)) => return Err(unreadable(error)),
+        Err(content::ReadError::System(error)) => return Err(unreadable(path, &error)),
         Err(_) => return Err(Error::NotAFile { path: path.into() }),
     };
     if found.uid() != owner {
@@ -134,7 +136,7 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
     let length = usize::try_from(found.len()).unwrap_or(limit).min(limit);
     let mut content = Vec::with_capacity(length + 1);
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    file.take(limit).read_to_end(&mut content).map_err(unreadable)?;
+    file.take(limit).read_to_end(&mut content).map_err(|error| unreadable(path, &error))?;
     Ok(Some(Secret::new(content)))
 }
 
@@ -145,9 +147,8 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
 pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let written = write_beside(path, content)?;
     // A power cut could leave an empty file. It would be refused, and the daemon would not start.
-    written.as_file().sync_all().map_err(|source| Error::Unwritable { path: path.into(), source })?;
-    let unwritable = |source| Error::Unwritable { path: path.into(), source };
-    written.persist_noclobber(path).map(drop).map_err(|failed| unwritable(failed.error))
+    written.as_file().sync_all().map_err(|error| unwritable(path, error))?;
+    written.persist_noclobber(path).map(drop).map_err(|failed| unwritable(path, failed.error))
 }
 
 /// Writes a file, mode 0600, and replaces an existing one. Readers see the old or the new file.
@@ -155,8 +156,15 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let unwritable = |source| Error::Unwritable { path: path.into(), source };
-    write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(failed.error))
+    write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(path, failed.error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::Unreadable { path: path.into(), source: system_reason(error) }
+}
+
+fn unwritable(path: &Path, source: io::Error) -> Error {
+    Error::Unwritable { path: path.into(), source }
 }
 
 /// A lock on a file. It is released when this value is dropped, and when the process ends in any way.
@@ -233,11 +241,14 @@ fn remove_unfinished(directory: &Path, may_go: impl Fn(&Metadata) -> bool) {
 const PREFIX: &str = ".anchord-";
 
 fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
-    let unwritable = |source| Error::Unwritable { path: path.into(), source };
-    check_size_limit(content.len()).map_err(unwritable)?;
+    try_write_beside(path, content).map_err(|error| unwritable(path, error))
+}
+
+fn try_write_beside(path: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    check_size_limit(content.len())?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory).map_err(unwritable)?;
-    file.write_all(content).map_err(unwritable)?;
+    let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory)?;
+    file.write_all(content)?;
     Ok(file)
 }
 

@@ -1,7 +1,8 @@
 //! The container credentials endpoint: `/v1/credentials` and `/v1/credentials/<session>`.
 //!
-//! Each session has bearers of its own. A caller without any valid bearer sees 401 for every path, so names
-//! cannot be guessed; nobody is ever locked out, because SDKs repeat every failure a few times at once.
+//! Each session has its own bearer tokens. A client without a valid one gets 401 for every path, so it cannot find out
+//! which sessions exist. Failures never lock a client out, because SDKs repeat each failed request a few times in a
+//! row.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use percent_encoding::percent_decode_str;
 
 use super::ApiKeys;
 use super::Bearer;
+use super::CredentialsRequest;
 use super::Decision;
-use super::Hand;
 use super::Reply;
 use super::document;
 use super::guard;
@@ -22,53 +23,49 @@ use anchord_core::credentials::Credentials;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 
-/// The sessions that container clients may ask for, each with the bearers that open it.
+/// The sessions that container clients can use, each with its bearer tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Container {
-    entries: Vec<Entry>,
+    sessions: Vec<ContainerSession>,
 }
 
-/// A session and its bearers: the current one, and older ones that clients may still hold.
 #[derive(Clone, Debug)]
-struct Entry {
+struct ContainerSession {
     session: Handle,
+    /// The current token, and older ones that clients may still have.
     bearers: Vec<Bearer>,
     api_keys: Option<ApiKeys>,
 }
 
-/// What the path asks for: of what kind, and whose.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    Credentials(Whose),
-    ApiKey(Whose),
-    /// Nothing that we have.
-    Nothing,
+/// What a path names.
+struct Resource {
+    kind: ResourceKind,
+    /// The session's name. Without one, the client's bearer token selects the session, as on EKS, so that all clients
+    /// can have the same URL.
+    session: Option<String>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Whose {
-    /// The session that the bearer belongs to.
-    OfBearer,
-    /// A session by name.
-    Named(String),
+enum ResourceKind {
+    Credentials,
+    ApiKey,
 }
 
 impl Container {
-    /// No sessions yet.
+    /// A container endpoint without sessions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same, with one more session that any of `bearers` opens.
+    /// Adds a session, which clients with any of `bearers` can use.
     pub fn with(mut self, session: Handle, bearers: Vec<Bearer>) -> Self {
-        self.entries.push(Entry { session, bearers, api_keys: None });
+        self.sessions.push(ContainerSession { session, bearers, api_keys: None });
         self
     }
 
-    /// The same, with API keys of Bedrock for the session that was added last.
+    /// Adds API keys for Bedrock to the session that was added last.
     pub fn with_api_keys(mut self, api_keys: ApiKeys) -> Self {
-        if let Some(entry) = self.entries.last_mut() {
-            entry.api_keys = Some(api_keys);
+        if let Some(last) = self.sessions.last_mut() {
+            last.api_keys = Some(api_keys);
         }
         self
     }
@@ -78,82 +75,92 @@ impl Container {
         if head.method != Method::GET {
             return Reply::only_get().into();
         }
-        let opened = self.opened_by(head);
-        if opened.is_empty() {
+        let authorized = self.authorized_by(head);
+        if authorized.is_empty() {
             return unauthorized();
         }
-        let asked = asked(head.uri.path());
-        let entry = match &asked {
-            Asked::Credentials(Whose::OfBearer) | Asked::ApiKey(Whose::OfBearer) => opened.first().copied(),
-            Asked::Credentials(Whose::Named(name)) | Asked::ApiKey(Whose::Named(name)) => {
-                let has_name = |entry: &&Entry| entry.session.name() == name;
-                match opened.iter().copied().find(has_name) {
-                    None if self.entries.iter().any(|entry| has_name(&entry)) => return unauthorized(),
-                    found => found,
-                }
-            }
-            Asked::Nothing => None,
+        let Some(resource) = resource(head.uri.path()) else { return not_found() };
+        let found = match &resource.session {
+            Some(name) => authorized.iter().find(|found| found.session.name() == name),
+            None => authorized.first(),
         };
-        match (asked, entry) {
-            (Asked::Credentials(_), Some(entry)) => hand(&entry.session, document::reply),
-            (Asked::ApiKey(_), Some(Entry { session, api_keys: Some(api_keys), .. })) => {
-                let api_keys = api_keys.clone();
-                hand(session, move |credentials| api_keys.reply(credentials))
+        let Some(ContainerSession { session, api_keys, .. }) = found else {
+            let exists =
+                self.sessions.iter().any(|other| resource.session.as_deref() == Some(other.session.name()));
+            return if exists { unauthorized() } else { not_found() };
+        };
+        match (resource.kind, api_keys.clone()) {
+            (ResourceKind::Credentials, _) => credentials_of(session, document::reply),
+            (ResourceKind::ApiKey, Some(api_keys)) => {
+                credentials_of(session, move |credentials| api_keys.reply(credentials))
             }
-            _ => Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing of that name here").into(),
+            (ResourceKind::ApiKey, None) => not_found(),
         }
     }
 
-    /// Looks at every bearer of every session, so that the time taken tells nothing of which one fits.
-    fn opened_by(&self, head: &Parts) -> Vec<&Entry> {
-        let Some(presented) = guard::sole(&head.headers, &header::AUTHORIZATION) else { return Vec::new() };
-        let fits =
-            |entry: &&Entry| entry.bearers.iter().fold(false, |fits, bearer| fits | bearer.is(presented));
-        self.entries.iter().filter(fits).collect()
+    /// The sessions that the client's bearer token belongs to. Compares it with every token of every session, so that
+    /// the time taken does not show which one matched.
+    fn authorized_by(&self, head: &Parts) -> Vec<&ContainerSession> {
+        let mut authorized = Vec::new();
+        let Some(presented) = guard::single_value(&head.headers, &header::AUTHORIZATION) else {
+            return authorized;
+        };
+        for session in &self.sessions {
+            let mut matches = false;
+            for bearer in &session.bearers {
+                matches |= bearer.is(presented);
+            }
+            if matches {
+                authorized.push(session);
+            }
+        }
+        authorized
     }
 }
 
-/// The path without a name is the one to give to everybody: the bearer says which session is meant, as on EKS.
-fn asked(path: &str) -> Asked {
+/// What `path` names, if it is one of ours. One slash at the end makes no difference.
+fn resource(path: &str) -> Option<Resource> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let of = |prefix| whose(path.strip_prefix(prefix)?);
-    let credentials = of("/v1/credentials").map(Asked::Credentials);
-    let found = credentials.or_else(|| of("/v1/bedrock/api-key").map(Asked::ApiKey));
-    found.unwrap_or(Asked::Nothing)
-}
-
-fn whose(rest: &str) -> Option<Whose> {
+    let (kind, rest) = match path.strip_prefix("/v1/credentials") {
+        Some(rest) => (ResourceKind::Credentials, rest),
+        None => (ResourceKind::ApiKey, path.strip_prefix("/v1/bedrock/api-key")?),
+    };
     if rest.is_empty() {
-        return Some(Whose::OfBearer);
+        return Some(Resource { kind, session: None });
     }
     let name = percent_decode_str(rest.strip_prefix('/')?).decode_utf8().ok()?;
-    Some(Whose::Named(name.into_owned()))
+    Some(Resource { kind, session: Some(name.into_owned()) })
 }
 
-fn hand(session: &Handle, render: impl FnOnce(&Credentials) -> Reply + Send + 'static) -> Decision {
-    let answer = |outcome: Result<&Credentials, &_>| match outcome {
+fn credentials_of(session: &Handle, render: impl FnOnce(&Credentials) -> Reply + Send + 'static) -> Decision {
+    let render = |outcome: Result<&Credentials, &_>| match outcome {
         Ok(credentials) => render(credentials),
         Err(_) => Reply::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "Unavailable",
-            "no credentials at the moment; the log of anchord says why",
+            "no credentials at the moment; see anchord's log for the reason",
         ),
     };
-    Decision::Hand(Hand {
+    Decision::Credentials(CredentialsRequest {
         session: session.clone(),
         freshness: Freshness::Full,
         patience: PATIENCE,
-        answer: Box::new(answer),
+        render: Box::new(render),
     })
 }
 
 fn unauthorized() -> Decision {
-    Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", "the Authorization header does not open this")
-        .denied("no valid container bearer")
+    let message = "the Authorization header has no valid token for this";
+    Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+        .denied("no valid container bearer token")
         .into()
 }
 
-/// The shortest time-out among the SDKs is 1 s for all of a request; they repeat on 503.
+fn not_found() -> Decision {
+    Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path").into()
+}
+
+/// The shortest time-out of an SDK is 1 s for the whole request. SDKs repeat a request after 503.
 const PATIENCE: Duration = Duration::from_millis(350);
 
 #[cfg(test)]
@@ -178,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sessions_bearer_opens_it_by_name_and_without_with_and_without_a_slash() {
+    async fn a_sessions_bearer_gets_its_credentials_with_and_without_the_name_and_a_slash() {
         let (container, ..) = two_sessions();
         let document = document::render(&support::credentials());
 
@@ -260,7 +267,7 @@ mod tests {
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             text(&reply),
-            r#"{"code":"Unavailable","message":"no credentials at the moment; the log of anchord says why"}"#
+            r#"{"code":"Unavailable","message":"no credentials at the moment; see anchord's log for the reason"}"#
         );
     }
 

@@ -1,7 +1,7 @@
-//! The shared credentials file, for programs that read nothing else.
+//! Writes a session's credentials into the shared credentials file, for programs that support no other way.
 //!
-//! The file belongs to its user: all but one profile's keys stays byte for byte as it is. Programs read it when
-//! they start; of the SDKs, only some look again when what they have read ends.
+//! The file belongs to its user: only the keys of one profile change, and every other byte stays as it is. Programs
+//! read the file when they start. Only some SDKs read it again when the credentials expire.
 
 mod doubts;
 mod edit;

@@ -1,4 +1,4 @@
-//! The credentials document that IMDS and container clients read.
+//! The JSON document with credentials that IMDS and container clients read.
 
 use std::sync::Once;
 
@@ -10,12 +10,13 @@ use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::secret::Secret;
 
-/// The C runtime behind several SDKs refuses longer answers of the container provider (aws-c-auth, ECS provider).
+/// The AWS Common Runtime, which several SDKs use, rejects longer responses of the container endpoint (aws-c-auth, ECS
+/// provider).
 const SHORTEST_LIMIT_OF_ANY_CLIENT: usize = 10_000;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Document<'a> {
+struct CredentialsDocument<'a> {
     code: &'static str,
     last_updated: String,
     r#type: &'static str,
@@ -27,15 +28,15 @@ struct Document<'a> {
     account_id: Option<&'a str>,
 }
 
-/// 200 with the document.
+/// 200 with the document. Warns once if some SDKs cannot read it.
 pub(super) fn reply(credentials: &Credentials) -> Reply {
     let body = render(credentials);
     let bytes = body.expose().len();
     if bytes >= SHORTEST_LIMIT_OF_ANY_CLIENT {
-        // AWS decides the size of a session token, and an answer that most clients can read beats none. Every
-        // answer of such a session has that size, so one line is enough.
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
+        // AWS decides how long a session token is, and most clients can read this document. All documents of the
+        // session have this length, so the warning is logged once.
+        static WARNED: Once = Once::new();
+        WARNED.call_once(|| {
             let limit = SHORTEST_LIMIT_OF_ANY_CLIENT;
             tracing::warn!(
                 event = event::CREDENTIALS_TOO_LONG,
@@ -48,15 +49,15 @@ pub(super) fn reply(credentials: &Credentials) -> Reply {
     Reply::json(http::StatusCode::OK, body)
 }
 
-/// One JSON object in the exact case that all SDKs read.
+/// The document with its members in the case that all SDKs read.
 pub(super) fn render(credentials: &Credentials) -> Secret<Vec<u8>> {
-    let document = Document {
+    let document = CredentialsDocument {
         code: "Success",
         last_updated: clock::rfc3339(credentials.obtained_at()),
         r#type: "AWS-HMAC",
         access_key_id: credentials.access_key_id(),
         secret_access_key: credentials.secret_access_key().expose(),
-        // Some SDKs demand the member; few send an empty one (Rust's, Java's).
+        // Some SDKs require this member. Only few (for Rust, for Java) send an empty token to AWS.
         token: credentials.session_token().map_or("", |token| token.expose()),
         expiration: clock::rfc3339(credentials.expires_at()),
         account_id: credentials.account_id(),
@@ -64,10 +65,12 @@ pub(super) fn render(credentials: &Credentials) -> Secret<Vec<u8>> {
     write_json(&document)
 }
 
-/// JSON in a buffer that does not grow for any usual size: growing would leave copies of secrets behind.
+/// Writes JSON into a buffer that is large enough for usual credentials. A buffer that grows leaves copies of secrets
+/// in memory.
 pub(super) fn write_json(value: &impl Serialize) -> Secret<Vec<u8>> {
     let mut json = Vec::with_capacity(SHORTEST_LIMIT_OF_ANY_CLIENT);
-    serde_json::to_writer(&mut json, value).expect("strings are always JSON, and memory takes every byte");
+    serde_json::to_writer(&mut json, value)
+        .expect("strings are always JSON, and writing to memory never fails");
     Secret::new(json)
 }
 

@@ -1,6 +1,6 @@
-//! The secrets of the front ends that have to outlive the process: bearers and the key of the IMDS tokens.
+//! Files for the secrets that the front ends keep across restarts: bearer tokens and the key of the IMDS tokens.
 //!
-//! A file that holds something else is left alone: it may be there by a mistake in the settings.
+//! A file with other content is not changed, because the settings may name it by mistake.
 
 use std::io;
 use std::path::Path;
@@ -16,22 +16,23 @@ use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
-/// Why a file of ours cannot be used.
+/// Why a file with a secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read or written, or is not ours alone.
+    /// It cannot be read or written, or other users can read or write it.
     #[error(transparent)]
     File(#[from] private_file::Error),
-    /// Not what we would have written.
-    #[error("`{}` does not hold {expected}", path.display())]
+    /// It does not contain a secret of this kind.
+    #[error("`{}` does not contain {expected}", path.display())]
     Content {
         /// Which file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         expected: &'static str,
     },
-    /// There is nothing to make a secret of.
+    /// The system gave no random bytes.
     #[error("cannot make a new secret")]
     Entropy(#[from] Exhausted),
 }
@@ -45,18 +46,21 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Content { path, .. } => {
-                Some(format!("remove `{}` to get a new one, or choose another path", path.display()))
+                Some(format!("remove `{}` to get a new one, or choose another path", path.display()).into())
             }
             Self::Entropy(_) => None,
         }
     }
 }
 
-/// Whether [`bearers`] can use what is there; nothing is made.
+/// Checks that [`bearers`] can use the files that exist, without creating one.
+///
+/// # Errors
+/// A file cannot be used.
 pub fn check_bearers(path: &Path) -> Result<(), Error> {
     for path in [path, &previous_of(path)] {
         if let Some(text) = read(path)? {
@@ -72,10 +76,14 @@ fn previous_of(path: &Path) -> PathBuf {
     previous.into()
 }
 
-/// The bearers of a session's container clients that are accepted, newest first: the one in `path`, made now if
-/// there is none, and the one in `<path>.previous`, where there is such a file.
+/// The bearer tokens that a session accepts from container clients, newest first: the one in `path`, which is created
+/// if the file does not exist, and the one in `<path>.previous`, if that file exists.
 ///
-/// Clients that got theirs by an environment variable live through our restarts only because it stays the same.
+/// The token stays the same across restarts, because clients with the token in an environment variable keep the old
+/// one.
+///
+/// # Errors
+/// A file cannot be used, or there are no random bytes.
 pub fn bearers(path: &Path, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
     let made = || new_bearer(entropy).map(|bearer| bearer.expose().to_vec());
     let mut bearers = vec![parse(path, load_or_create(path, made)?)?];
@@ -86,7 +94,10 @@ pub fn bearers(path: &Path, entropy: &Entropy) -> Result<Vec<Bearer>, Error> {
     Ok(bearers)
 }
 
-/// Writes the files of `bearers`, which [`bearers`](self::bearers) has read, after they were deleted.
+/// Writes the files of `bearers`, which [`bearers`](self::bearers) returned, again after they were deleted.
+///
+/// # Errors
+/// A file cannot be written.
 pub fn restore_bearers(path: &Path, bearers: &[Bearer]) -> Result<(), Error> {
     for (path, bearer) in [path, &previous_of(path)].into_iter().zip(bearers) {
         load_or_create(path, || Ok(bearer.expose().to_vec()))?;
@@ -95,11 +106,15 @@ pub fn restore_bearers(path: &Path, bearers: &[Bearer]) -> Result<(), Error> {
 }
 
 fn parse(path: &Path, text: Secret<Vec<u8>>) -> Result<Bearer, Error> {
-    let expected = "a bearer: 43 characters of base64url and no line's end";
+    let expected = "a bearer token: 43 characters of base64url without a line break";
     Bearer::parse(text).ok_or_else(|| Error::Content { path: path.into(), expected })
 }
 
-/// The key that seals IMDS tokens: the one in `path`, made now if there is none, of `known` where that is given.
+/// The key that authenticates IMDS tokens, from the file `path`. If the file does not exist, it is created with
+/// `known`, or with a new key.
+///
+/// # Errors
+/// The file cannot be used, or there are no random bytes.
 pub fn token_key(
     path: &Path,
     known: Option<&Secret<[u8; 32]>>,
@@ -110,7 +125,10 @@ pub fn token_key(
     key.map(Secret::new).map_err(|_| Error::Content { path: path.into(), expected: "a key of 32 bytes" })
 }
 
-/// The key where there is no place for its file: `known`, else a new one, which ends with the process.
+/// The key if there is no folder for its file: `known`, or a new one, which is lost when the process ends.
+///
+/// # Errors
+/// There are no random bytes.
 pub fn token_key_in_memory(
     known: Option<&Secret<[u8; 32]>>,
     entropy: &Entropy,
@@ -121,7 +139,10 @@ pub fn token_key_in_memory(
     }
 }
 
-/// Writes the file of `key`, which [`token_key`] has read, after it was deleted.
+/// Writes the file of `key`, which [`token_key`] returned, again after it was deleted.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn restore_token_key(path: &Path, key: &Secret<[u8; 32]>) -> Result<(), Error> {
     load_or_create(path, || Ok(key.expose().to_vec())).map(drop)
 }
@@ -138,7 +159,7 @@ fn load_or_create(path: &Path, make: impl Fn() -> Result<Vec<u8>, Error>) -> Res
     }
     let made = Secret::new(make()?);
     match private_file::create(path, made.expose()) {
-        // Another instance was faster, and its clients may already have read the file.
+        // Another process created the file first, and its clients may have read it already.
         Err(private_file::Error::Unwritable { source, .. })
             if source.kind() == io::ErrorKind::AlreadyExists =>
         {
@@ -154,7 +175,7 @@ fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, Error> {
     Ok(private_file::read(path, LONGEST)?)
 }
 
-/// More than any of our secrets, so that a longer file is seen to be none.
+/// More than any of our secrets, so that a file with more content is recognised as another file.
 const LONGEST: usize = 128;
 
 #[cfg(test)]

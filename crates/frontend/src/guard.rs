@@ -1,7 +1,7 @@
-//! Who may ask at all. Pure: everything here is decided from a request's head and the connection.
+//! Refuses requests that no local program meant for this listener. Pure: a request's head and its connection decide.
 //!
-//! Loopback keeps other hosts out, not other people's programs on this one: a browser can be talked into asking
-//! (DNS rebinding), a proxy into passing a stranger's request on. SDKs send none of what is refused here.
+//! Listening on loopback keeps out other hosts, but a program on this host can still pass on their requests: a web page
+//! can make a browser send one (DNS rebinding), and a proxy can forward one. No SDK sends what is refused here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,18 +15,18 @@ use http::request::Parts;
 
 use anchord_core::secret::Secret;
 
-/// The other end of a connection, as the kernel tells it.
+/// The client at the other end of a connection, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP client.
     Tcp(SocketAddr),
-    /// A process at the other end of a Unix socket (`SO_PEERCRED`, as it was when it connected).
+    /// A process that is connected to a Unix socket, with its credentials at the time of `connect` (`SO_PEERCRED`).
     Unix {
-        /// Its effective user.
+        /// Its effective user ID.
         uid: u32,
-        /// Its effective group.
+        /// Its effective group ID.
         gid: u32,
-        /// Its process, where known.
+        /// Its process ID, if the kernel knows it.
         pid: Option<i32>,
     },
 }
@@ -41,54 +41,57 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Lets requests in that were meant for this listener and come straight from a local program.
+/// Admits requests that a local program sent to this listener directly.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct RequestGuard {
     addresses: Vec<IpAddr>,
 }
 
-/// Why a request was not let in.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// A proxy passed it on.
+    /// A proxy forwarded it.
     Forwarded,
-    /// A web page caused it.
+    /// A web page sent it.
     Browser,
-    /// It was meant for another host, or says nothing about that.
+    /// Its `Host` header names another host, or it does not have exactly one.
     Host,
 }
 
 impl Denial {
-    /// The reason as logs and answers tell it.
+    /// The reason for logs and error bodies.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Forwarded => "requests through a proxy are refused",
-            Self::Browser => "requests of web pages are refused",
+            Self::Forwarded => "requests forwarded by a proxy are refused",
+            Self::Browser => "requests from web pages are refused",
             Self::Host => "the Host header does not name this listener",
         }
     }
 }
 
-impl Door {
-    /// A door for a listener at `own` addresses; the loopback names always fit. An unspecified address
-    /// (`0.0.0.0`) is nobody's name and is left out.
+impl RequestGuard {
+    /// A guard for a listener on the addresses `own`. It also admits `localhost`, `127.0.0.1` and `::1`. It ignores an
+    /// unspecified address (`0.0.0.0`), which names no host.
     pub fn new(own: impl IntoIterator<Item = IpAddr>) -> Self {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let addresses = loopback.into_iter().chain(own).filter(|address| !address.is_unspecified()).collect();
         Self { addresses }
     }
 
-    /// Whether a request may go on.
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// The reason for which it must be refused.
     pub fn admit(&self, head: &Parts) -> Result<(), Denial> {
         if is_forwarded(&head.headers) {
             return Err(Denial::Forwarded);
         }
-        if is_of_a_browser(&head.headers) {
+        if is_from_browser(&head.headers) {
             return Err(Denial::Browser);
         }
-        // A target in absolute form names a host of its own; both have to fit.
+        // A target in absolute form names a host too (RFC 9112, section 3.2.2); both have to be this listener.
         let target = head.uri.authority().map(http::uri::Authority::as_str);
-        let host = sole(&head.headers, &header::HOST).and_then(|host| std::str::from_utf8(host).ok());
+        let host = single_value(&head.headers, &header::HOST).and_then(|host| std::str::from_utf8(host).ok());
         match (host, target) {
             (Some(host), None) if self.is_named(host) => Ok(()),
             (Some(host), Some(target)) if self.is_named(host) && self.is_named(target) => Ok(()),
@@ -96,7 +99,8 @@ impl Door {
         }
     }
 
-    /// Case, port and brackets are free: SDKs keep what the user wrote, and the C runtime sends a bare `::1`.
+    /// Ignores case, port and brackets: SDKs send what the user wrote, and the AWS Common Runtime sends `::1` without
+    /// brackets.
     fn is_named(&self, host: &str) -> bool {
         let Some(name) = without_port(host) else { return false };
         name.eq_ignore_ascii_case("localhost")
@@ -130,40 +134,40 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
         .any(|name| name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "via" | "x-real-ip"))
 }
 
-/// `Sec-Fetch-Mode` alone is no sign of a browser: the fetch of Node.js sends it too.
-fn is_of_a_browser(headers: &HeaderMap) -> bool {
+/// Does not look for `Sec-Fetch-Mode`, because `fetch` of Node.js sends it too.
+fn is_from_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
-/// A header's value if it occurs exactly once: of two, nobody knows which one others believed.
-pub(super) fn sole<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a [u8]> {
+/// A header's value if the header occurs exactly once. Programs differ in which of two they use.
+pub(super) fn single_value<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     values.next().is_none().then(|| first.as_bytes())
 }
 
-/// What a container client presents in `Authorization`, byte for byte: 43 characters of base64url, so that it
-/// fits a header, a file and an environment variable as it is.
+/// The bearer token that a container client sends as the whole value of `Authorization`: 43 characters of base64url, so
+/// that it fits a header, a file and an environment variable without encoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer(Secret<Vec<u8>>);
 
 impl Bearer {
-    /// Its length in bytes: 256 bits.
+    /// The length in bytes, which is 256 bits in base64url.
     pub const LENGTH: usize = 43;
 
-    /// A bearer, unless `text` is not one.
+    /// Checks that `text` has the form of a bearer token; `None` if not.
     pub fn parse(text: Secret<Vec<u8>>) -> Option<Self> {
         let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let well_formed = text.expose().len() == Self::LENGTH && text.expose().iter().all(is_base64url);
         well_formed.then_some(Self(text))
     }
 
-    /// Its characters, for the one file that clients read it from.
+    /// The characters, to write them into the file that clients read.
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
-    /// Whether a header's value is this bearer; constant in time.
+    /// Whether a header's value is this token. The comparison takes constant time.
     pub fn is(&self, presented: &[u8]) -> bool {
         self.0 == Secret::new(presented.to_vec())
     }
@@ -178,11 +182,11 @@ mod tests {
 
     fn admitted(target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
         let own = ["169.254.170.2".parse().unwrap(), "0.0.0.0".parse().unwrap()];
-        Door::new(own).admit(&support::head("GET", target, headers))
+        RequestGuard::new(own).admit(&support::head("GET", target, headers))
     }
 
     #[test]
-    fn every_form_in_which_sdks_name_loopback_is_let_in() {
+    fn every_form_in_which_sdks_name_loopback_is_admitted() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:9911",
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_has_to_fit_as_well() {
+    fn an_absolute_target_must_name_this_listener_too() {
         let host = [("host", "127.0.0.1:9911")];
 
         assert_eq!(admitted("http://localhost:9911/latest", &host), Ok(()));
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_passes_on_is_refused_though_the_host_fits() {
+    fn a_request_that_a_proxy_forwarded_is_refused_though_the_host_fits() {
         for name in ["x-forwarded-for", "x-forwarded-host", "forwarded", "via", "x-real-ip"] {
             let headers = [("host", "localhost"), (name, "127.0.0.1")];
             assert_eq!(admitted("/", &headers), Err(Denial::Forwarded), "{name}");
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_web_page_asks_is_refused_though_the_host_fits() {
+    fn a_request_from_a_web_page_is_refused_though_the_host_fits() {
         for (name, value) in [("origin", "null"), ("sec-fetch-site", "same-origin")] {
             let headers = [("host", "localhost"), (name, value)];
             assert_eq!(admitted("/", &headers), Err(Denial::Browser), "{name}");
@@ -291,7 +295,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_that_is_neither_an_address_nor_localhost_is_never_let_in(name in "[a-z0-9.-]{1,20}\\.[a-z]{2,6}") {
+        fn a_name_that_is_neither_an_address_nor_localhost_is_never_admitted(name in "[a-z0-9.-]{1,20}\\.[a-z]{2,6}") {
             prop_assert_eq!(admitted("/", &[("host", &name)]), Err(Denial::Host));
         }
     }

@@ -1,23 +1,30 @@
-//! Serves HTTP/1.1 to local callers, and is the only part of the front ends that waits.
+//! Serves HTTP/1.1 to local clients. No other part of the front ends waits.
 //!
-//! A listener outlives whatever strangers do to it: an error of `accept` pauses it, a connection that talks
-//! nonsense is closed, a panic ends one request. Whatever takes time or memory has a limit. It must never log a
-//! query, a header's value or a body: all three may hold secrets.
+//! No client can stop a listener: after an error of `accept` it pauses and goes on, a connection with invalid HTTP is
+//! closed, and a panic ends one request. Everything that takes time or memory has a limit. The server never logs a
+//! query, a header's value or a body, because each may contain a secret.
 
-mod exchange;
+mod handler;
 mod listen;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::HeaderValue;
+use http::Request;
+use http::Response;
 use http::header;
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
@@ -27,35 +34,36 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use super::Peer;
 use super::Route;
 use anchord_core::event;
-use exchange::Exchange;
+use handler::RequestHandler;
+use listen::AcceptFailures;
 pub use listen::Listen;
-use listen::Trouble;
 
-/// What one listener grants its clients.
+/// The limits of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at once; the next client waits until another has gone or an idle one has been closed for it.
+pub struct ServerLimits {
+    /// Connections open at the same time. One more client waits until another leaves or the server closes one for it.
     pub connections: usize,
-    /// How long a connection may take to send a request's head, including the time between two requests: above
-    /// 60 s, which clients may rely on.
+    /// The time between two requests of a connection, including the time to send the second one's head. More than 60 s,
+    /// which clients rely on.
     pub quiet: Duration,
-    /// How long a request may take, body and wait for a session included.
+    /// The time to answer a request, including the time to read its body and to wait for a session.
     pub handling: Duration,
-    /// How long requests under way may take to finish once the server is asked to stop.
+    /// The time that requests in progress have to finish when the server stops.
     pub drain: Duration,
     /// Bytes of a request's head.
     pub head: usize,
     /// Headers of a request.
     pub headers: usize,
-    /// Bytes of a request's body. Nothing here needs one, but some clients send one.
+    /// Bytes of a request's body. No request needs one, but some clients send one.
     pub body: usize,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
@@ -69,94 +77,103 @@ impl Default for Limits {
     }
 }
 
-/// One listener and what it serves.
+/// Serves the requests of one listener.
 pub struct Server<L> {
     listener: L,
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
 }
 
-/// What the connections of a listener have in common.
-struct Shared {
-    name: Arc<str>,
-    limits: Limits,
-    exchange: Exchange,
+/// Serves the connections of one listener.
+///
+/// A client must get a connection even if other programs keep all of them open. So when all slots are taken,
+/// connections are asked to end, the oldest first: `Notify` wakes the task that has waited the longest. An idle
+/// connection ends within [`LAST_WORDS`]. One that is answering a request may finish it first, so after [`NEXT_VICTIM`]
+/// the next connection is asked too, until a slot is free.
+struct Connections {
+    listener: Arc<str>,
+    limits: ServerLimits,
+    handler: RequestHandler,
     slots: Arc<Semaphore>,
-    crowded: Notify,
+    /// Asks one connection to end.
+    make_room: Notify,
 }
 
 impl<L> fmt::Debug for Server<L> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits = &self.shared.limits;
-        formatter.debug_struct("Server").field("name", &self.shared.name).field("limits", limits).finish()
+        let Connections { listener, limits, .. } = &*self.connections;
+        formatter
+            .debug_struct("Server")
+            .field("listener", listener)
+            .field("limits", limits)
+            .finish_non_exhaustive()
     }
 }
 
 impl<L: Listen> Server<L> {
-    /// Serves on `listener` whatever `routes` holds at the time of each request; `name` is for the log.
+    /// A server for `listener` with the default limits. Each request takes the routes that `routes` holds when it
+    /// arrives. Logs call the listener `name`.
     pub fn new(name: &str, listener: L, routes: watch::Receiver<Arc<dyn Route>>) -> Self {
-        Self::with_limits(name, listener, routes, Limits::default())
+        Self::with_limits(name, listener, routes, ServerLimits::default())
     }
 
-    /// The same, with other limits.
+    /// Like [`Server::new`], with other limits.
     pub fn with_limits(
         name: &str,
         listener: L,
         routes: watch::Receiver<Arc<dyn Route>>,
-        limits: Limits,
+        limits: ServerLimits,
     ) -> Self {
-        let shared = Shared {
-            name: name.into(),
+        let connections = Connections {
+            listener: name.into(),
             limits,
-            exchange: Exchange::new(name, routes, limits),
+            handler: RequestHandler::new(name, routes, limits),
             slots: Arc::new(Semaphore::new(limits.connections)),
-            crowded: Notify::new(),
+            make_room: Notify::new(),
         };
-        Self { listener, shared: Arc::new(shared) }
+        Self { listener, connections: Arc::new(connections) }
     }
 
-    /// Serves until `stop` is true or its sender is gone, then closes the listener, finishes the requests under
-    /// way and returns. Dropping the future ends every connection at once; no task outlives it.
+    /// Serves until `stop` is true or its sender is dropped. Then closes the listener, finishes the requests in
+    /// progress and returns. Dropping the future ends every connection immediately; no task outlives it.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { listener, shared } = self;
-        let mut connections = JoinSet::new();
-        let mut trouble = Trouble::new(shared.name.clone());
+        let Self { listener, connections } = self;
+        let mut tasks = JoinSet::new();
+        let mut failures = AcceptFailures::new(Arc::clone(&connections.listener));
         let mut stopping = std::pin::pin!(stopped(stop.clone()));
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
                 () = stopping.as_mut() => break,
-                Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    report(&shared.name, ended);
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                    report_panic(&connections.listener, ended);
                     continue;
                 }
-                accepted = listen::next(&listener, &mut trouble) => accepted,
+                accepted = listen::accept(&listener, &mut failures) => accepted,
             };
             let slot = tokio::select! {
                 biased;
                 () = stopping.as_mut() => break,
-                slot = shared.slot() => slot,
+                slot = connections.slot() => slot,
             };
-            connections.spawn(Arc::clone(&shared).serve(stream, peer, slot, stop.clone()));
+            tasks.spawn(Arc::clone(&connections).serve(stream, peer, slot, stop.clone()));
         }
         drop(listener);
-        shared.drain(connections).await;
+        connections.drain(tasks).await;
     }
 }
 
-impl Shared {
-    /// Room for one more connection. If there is none, the connections that have been open the longest are ended,
-    /// one after the other until there is: those that ask for something after its answer, the others (idle, or
-    /// slow to say what they want) at once, so that holding connections open locks nobody out.
+impl Connections {
+    /// Waits for a slot for one more connection, and asks others to end while there is none.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
         loop {
-            self.crowded.notify_one();
+            self.make_room.notify_one();
             let slot = Arc::clone(&self.slots).acquire_owned();
             if let Ok(slot) = tokio::time::timeout(NEXT_VICTIM, slot).await {
-                // A call that nobody has heard yet must not end a connection that needs not end any more.
-                let _ = self.crowded.notified().now_or_never();
+                // If no connection has received the notification yet, take it back: it would end one needlessly.
+                let _ = self.make_room.notified().now_or_never();
                 return slot.ok();
             }
         }
@@ -171,93 +188,113 @@ impl Shared {
     ) where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        tracing::debug!(listener = %self.name, %peer, "Connected");
-        let answering = AtomicBool::new(false);
-        let service = service_fn(|request| {
-            answering.store(true, Ordering::Relaxed);
-            let (answered, answering) = (self.exchange.answer(request, peer, stop.clone()), &answering);
-            let stop = stop.clone();
-            async move {
-                let mut answer = answered.await;
-                if *stop.borrow() {
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                answering.store(false, Ordering::Relaxed);
-                Ok::<_, Infallible>(answer)
-            }
-        });
+        let listener = &*self.listener;
+        tracing::debug!(listener, %peer, "Connected");
+        let is_answering = AtomicBool::new(false);
+        let service = service_fn(|request| self.respond(request, peer, stop.clone(), &is_answering));
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.quiet)
             .max_headers(self.limits.headers)
             .max_buf_size(self.limits.head);
-        let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => Some(Ok(ended)),
-            // Whoever asks now is told, with the answer, that it was the last one.
-            () = stopped(stop.clone()) => tokio::time::timeout(FAREWELL, connection.as_mut()).await.ok().map(Ok),
-            () = self.crowded.notified() => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                let ended = tokio::time::timeout(LAST_WORDS, connection.as_mut()).await;
-                match ended {
-                    Err(_) if answering.load(Ordering::Relaxed) => {
-                        tokio::time::timeout(self.limits.drain, connection).await
-                    }
-                    ended => ended,
-                }
-            }
-        };
-        let name = &self.name;
-        match ended {
-            Ok(Ok(())) => tracing::debug!(listener = %name, %peer, "Disconnected"),
-            Ok(Err(error)) => tracing::debug!(listener = %name, %peer, %error, "Connection failed"),
-            Err(_) => tracing::debug!(listener = %name, %peer, "Connection cut off while it drained"),
+        let connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
+        match self.until_end(connection, &is_answering, stop.clone()).await {
+            Ok(Ok(())) => tracing::debug!(listener, %peer, "Disconnected"),
+            Ok(Err(error)) => tracing::debug!(listener, %peer, %error, "Connection failed"),
+            Err(_) => tracing::debug!(listener, %peer, "Closed a connection that did not finish in time"),
         }
         drop(slot);
     }
 
-    async fn drain(&self, mut connections: JoinSet<()>) {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        stop: watch::Receiver<bool>,
+        is_answering: &AtomicBool,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        is_answering.store(true, Ordering::Relaxed);
+        let mut response = self.handler.respond(request, peer, stop.clone()).await;
+        if *stop.borrow() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        is_answering.store(false, Ordering::Relaxed);
+        Ok(response)
+    }
+
+    /// Runs a connection until its client ends it, the server stops, or another client needs its slot.
+    ///
+    /// hyper's graceful shutdown closes an idle connection immediately, even if a request is already on its way: the
+    /// client would see an error for a request that it cannot know to be lost. So when the server stops, the connection
+    /// first stays open for [`FAREWELL`]; a request that arrives in this time is answered with `Connection: close`.
+    /// After the shutdown, [`LAST_WORDS`] is for bytes in transit, and only a request that is being answered gets more
+    /// time.
+    async fn until_end<S, H>(
+        &self,
+        mut connection: Pin<&mut http1::Connection<TokioIo<S>, H>>,
+        is_answering: &AtomicBool,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Result<(), hyper::Error>, Elapsed>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+        H: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return Ok(ended),
+            () = stopped(stop) => {
+                if let Ok(ended) = tokio::time::timeout(FAREWELL, connection.as_mut()).await {
+                    return Ok(ended);
+                }
+            }
+            () = self.make_room.notified() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        match tokio::time::timeout(LAST_WORDS, connection.as_mut()).await {
+            Err(_) if is_answering.load(Ordering::Relaxed) => {
+                tokio::time::timeout(self.limits.drain, connection).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn drain(&self, mut tasks: JoinSet<()>) {
         let finished = async {
-            while let Some(ended) = connections.join_next().await {
-                report(&self.name, ended);
+            while let Some(ended) = tasks.join_next().await {
+                report_panic(&self.listener, ended);
             }
         };
-        // Each connection ends itself within `drain`; a second more catches those that cannot even do that.
+        // Each connection ends itself within `drain`. One second more is for a task that fails to do so.
         let limit = self.limits.drain + Duration::from_secs(1);
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!(
                 event = event::LISTENER_NOT_DRAINED,
-                listener = %self.name, connections = connections.len(), "Ended without draining"
+                listener = %self.listener, connections = tasks.len(), "Closed connections that did not finish in time"
             );
-            connections.shutdown().await;
+            tasks.shutdown().await;
         }
     }
 }
 
-/// How long a connection that is asked to end may take to free its place before the next is asked too.
+/// How long a connection that is asked to end has to free its slot before the next one is asked too.
 const NEXT_VICTIM: Duration = Duration::from_millis(20);
-/// How long connections stay open for requests that are on their way when the server is asked to stop.
+/// How long a connection stays open for a request in transit when the server stops.
 const FAREWELL: Duration = Duration::from_millis(100);
-/// For a request that is on its way, or an answer that is, when a connection is asked to end.
+/// How long a connection that was asked to end may take for bytes in transit.
 const LAST_WORDS: Duration = Duration::from_millis(10);
 
-/// A sender that is gone can no longer ask to stop, and whoever held it has ended.
+/// Returns when `stop` is true, or its sender is dropped: then the part that could ask to stop has ended.
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn report(listener: &str, ended: Result<(), JoinError>) {
+fn report_panic(listener: &str, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!(
             event = event::CONNECTION_PANICKED,
             listener,
-            "A connection's task panicked; the listener goes on"
+            "A connection's task panicked; the listener continues"
         );
     }
 }

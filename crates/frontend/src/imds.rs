@@ -1,8 +1,8 @@
-//! The instance metadata service, version 2, as far as SDKs need it for credentials and Region.
+//! The EC2 instance metadata service, version 2, as far as SDKs need it for credentials and the Region.
 //!
-//! Version 1 does not exist here: without a token there is only 401. Errors have empty bodies, because some
-//! clients take any text for a role name, and the list of roles is where the absence of credentials shows:
-//! a client that has been given a name always gets its credentials.
+//! Version 1 is not supported: a request without a token gets 401. Errors have no body, because some clients read any
+//! text as a role name. If there are no credentials, the list of roles fails, so that a client that got a role's name
+//! from it always gets the role's credentials.
 
 mod token;
 mod tree;
@@ -20,8 +20,8 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::CredentialsRequest;
 use super::Decision;
-use super::Hand;
 use super::Reply;
 use super::document;
 use super::guard;
@@ -36,35 +36,38 @@ pub use token::TimeToLive;
 pub use token::TokenAuthority;
 use tree::Node;
 
-/// One session, shown as the role of an instance.
+/// Shows one session as the role of an EC2 instance.
 #[derive(Clone, Debug)]
 pub struct Imds {
     session: Handle,
     role: RoleName,
-    /// Names that lists have shown a moment ago, each with the end of that moment.
-    earlier: Vec<(RoleName, Instant)>,
+    /// Roles that the list showed shortly before a reload, and until when each still has credentials.
+    earlier_roles: Vec<(RoleName, Instant)>,
     tokens: TokenAuthority,
-    place: Option<Place>,
+    location: Option<Location>,
 }
 
-/// Where the instance is said to be.
+/// The instance's Region and account, as clients see them.
 #[derive(Clone, Debug)]
-struct Place {
+struct Location {
     region: String,
     account_id: Option<String>,
 }
 
-/// A role's name as clients put it into a path: IAM's alphabet, at most 64 characters.
+/// A role's name in paths: 1 to 64 characters of those that IAM allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleName(Arc<str>);
 
-/// Not a name that IAM allows.
+/// The text is not a role name that IAM allows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a role name: 1 to 64 letters, digits and `+=,.@_-`")]
 pub struct NotARoleName(String);
 
 impl RoleName {
-    /// Checks a name.
+    /// Parses a role name.
+    ///
+    /// # Errors
+    /// IAM does not allow this name.
     pub fn parse(text: &str) -> Result<Self, NotARoleName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
         let well_formed = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
@@ -79,27 +82,28 @@ impl fmt::Display for RoleName {
 }
 
 impl Imds {
-    /// Shows `session` as `role` to whoever has taken a token from `tokens`.
+    /// Shows `session` as `role` to clients with a token of `tokens`.
     pub fn new(session: Handle, role: RoleName, tokens: TokenAuthority) -> Self {
-        Self { session, role, earlier: Vec::new(), tokens, place: None }
+        Self { session, role, earlier_roles: Vec::new(), tokens, location: None }
     }
 
-    /// The same, in the place of `before`: clients that have just been shown its role by the list, and ask for that,
-    /// get this session's credentials. EC2's 404 would be taken for an instance without a role, and no error will do:
-    /// the AWS Common Runtime ends its process at any document that is none.
+    /// Replaces `before` after a reload. For [`SHOWN`], a client that asks for the role of `before`, which it may have
+    /// just read from the list, gets this session's credentials. No error would do: clients read 404 as an instance
+    /// without a role, and the AWS Common Runtime ends its process if the response is not a credentials document.
     #[must_use]
     pub fn in_place_of(mut self, before: &Self) -> Self {
         let now = Instant::now();
-        let shown_now = (before.role.clone(), now + SHOWN);
-        let shown = [shown_now].into_iter().chain(before.earlier.iter().cloned());
-        self.earlier =
-            shown.filter(|(role, until)| *role != self.role && *until > now).take(MOST_EARLIER).collect();
+        let mut shown = vec![(before.role.clone(), now + SHOWN)];
+        shown.extend_from_slice(&before.earlier_roles);
+        shown.retain(|(role, until)| *role != self.role && *until > now);
+        shown.truncate(MOST_EARLIER);
+        self.earlier_roles = shown;
         self
     }
 
-    /// The same, also answering in which Region (and account) the instance is.
+    /// Adds the instance's Region, and its account if known.
     pub fn at(mut self, region: &str, account_id: Option<&str>) -> Self {
-        self.place = Some(Place { region: region.into(), account_id: account_id.map(Into::into) });
+        self.location = Some(Location { region: region.into(), account_id: account_id.map(Into::into) });
         self
     }
 
@@ -119,7 +123,7 @@ impl Imds {
     }
 
     fn issue(&self, head: &Parts) -> Reply {
-        let Some(life) = guard::sole(&head.headers, &TTL).and_then(TimeToLive::parse) else {
+        let Some(life) = guard::single_value(&head.headers, &TTL).and_then(TimeToLive::parse) else {
             return Reply::empty(StatusCode::BAD_REQUEST);
         };
         match self.tokens.issue(life) {
@@ -132,64 +136,65 @@ impl Imds {
     }
 
     fn has_token(&self, head: &Parts) -> bool {
-        guard::sole(&head.headers, &TOKEN).is_some_and(|presented| self.tokens.accepts(presented))
+        guard::single_value(&head.headers, &TOKEN).is_some_and(|presented| self.tokens.accepts(presented))
     }
 
     fn get(&self, node: Node) -> Decision {
-        match (node, &self.place) {
+        match (node, &self.location) {
             (Node::Roles, _) => {
                 let role = self.role.clone();
-                self.hand(Freshness::Full, move |_| Reply::text(&role.0))
+                self.credentials(Freshness::Full, move |_| Reply::text(&role.0))
             }
-            // The list has promised these credentials less than 30 s ago, so they may be that much older.
-            (Node::Role(name), _) if self.answers_to(&name) => {
-                self.hand(Freshness::Promised, document::reply)
+            // The list promised these credentials up to 30 s ago, so they may expire that much earlier.
+            (Node::Role(name), _) if self.is_role(&name) => {
+                self.credentials(Freshness::Promised, document::reply)
             }
-            (Node::Region, Some(place)) => Reply::text(&place.region).into(),
-            // SDKs cut the last letter off to get the Region; which zone it is means nothing here.
-            (Node::AvailabilityZone, Some(place)) => Reply::text(&format!("{}a", place.region)).into(),
-            (Node::Identity, Some(place)) => identity(place).into(),
+            (Node::Region, Some(location)) => Reply::text(&location.region).into(),
+            // SDKs remove the last letter to get the Region. The zone itself has no meaning here.
+            (Node::AvailabilityZone, Some(location)) => Reply::text(&format!("{}a", location.region)).into(),
+            (Node::Identity, Some(location)) => identity_document(location).into(),
             _ => Reply::empty(StatusCode::NOT_FOUND).into(),
         }
     }
 
-    fn answers_to(&self, name: &str) -> bool {
+    fn is_role(&self, name: &str) -> bool {
         let now = Instant::now();
-        *name == *self.role.0 || self.earlier.iter().any(|(role, until)| *name == *role.0 && now < *until)
+        *name == *self.role.0
+            || self.earlier_roles.iter().any(|(role, until)| *name == *role.0 && now < *until)
     }
 
-    fn hand(
+    fn credentials(
         &self,
         freshness: Freshness,
         render: impl FnOnce(&Credentials) -> Reply + Send + 'static,
     ) -> Decision {
-        let answer = |outcome: Result<&Credentials, &Failure>| match outcome {
-            // Without a session token they are a user's own and end never: not for whoever may ask here.
+        let render = |outcome: Result<&Credentials, &Failure>| match outcome {
+            // Keys without a session token are a user's own and never expire. Any local program could get them here.
             Ok(credentials) if credentials.session_token().is_some() => render(credentials),
             Ok(_) | Err(_) => Reply::empty(StatusCode::SERVICE_UNAVAILABLE),
         };
-        Decision::Hand(Hand {
+        Decision::Credentials(CredentialsRequest {
             session: self.session.clone(),
             freshness,
             patience: PATIENCE,
-            answer: Box::new(answer),
+            render: Box::new(render),
         })
     }
 }
 
-fn identity(place: &Place) -> Reply {
+fn identity_document(location: &Location) -> Reply {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Identity<'a> {
+    struct IdentityDocument<'a> {
         region: &'a str,
         availability_zone: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         account_id: Option<&'a str>,
     }
-    let document = Identity {
-        region: &place.region,
-        availability_zone: format!("{}a", place.region),
-        account_id: place.account_id.as_deref(),
+    let document = IdentityDocument {
+        region: &location.region,
+        availability_zone: format!("{}a", location.region),
+        account_id: location.account_id.as_deref(),
     };
     let body = serde_json::to_vec(&document).expect("three strings are always JSON");
     Reply::json(StatusCode::OK, Secret::new(body))
@@ -203,12 +208,12 @@ fn not_allowed(allowed: &'static str) -> Decision {
 static TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 static TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 
-/// As long as the list's promise holds. Every SDK asks for the document within seconds, retries included. After it a name
-/// that is no role's is 404 again, by which Go's SDK knows to ask for the list.
+/// How long a role of the list keeps its credentials after a reload. Every SDK asks for the document within seconds,
+/// retries included. After this time the role's name gets 404 again, upon which the SDK for Go reads the list again.
 const SHOWN: Duration = Duration::from_secs(30);
 const MOST_EARLIER: usize = 8;
 
-/// Go waits 500 ms for a header, everybody else 1 s.
+/// The SDK for Go waits 500 ms for the head of a response, all other SDKs 1 s.
 const PATIENCE: Duration = Duration::from_millis(350);
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! Gives credentials to local callers in each way SDKs know, and to nobody else.
+//! Gives credentials to local clients in each way that SDKs support, and to no other client.
 //!
-//! Front ends decide, the server waits, front ends render: [`Route::route`] turns a request's head into a
-//! [`Decision`] without waiting for anything, [`Server`] is the only place that waits for a session, and what a
-//! decision answers is built from bytes alone. A front end must never answer 200 with anything but complete,
-//! living credentials, never ask AWS itself, and never put a secret into a log line.
+//! A request takes three steps. [`Route::route`] turns its head into a [`Decision`] without waiting. [`Server`] waits
+//! for the session if the decision needs credentials; no other code waits. The decision then renders the reply. A front
+//! end never answers 200 with credentials that are incomplete or expired, never calls AWS, and never logs a secret.
 
 mod api_key;
 pub mod credentials_file;
@@ -29,16 +28,16 @@ mod tests;
 pub use api_key::ApiKeys;
 pub use container::Container;
 pub use guard::Bearer;
-pub use guard::Door;
 pub use guard::Peer;
-pub use http::Limits;
+pub use guard::RequestGuard;
 pub use http::Listen;
 pub use http::Server;
+pub use http::ServerLimits;
 pub use imds::Imds;
 pub use imds::RoleName;
 pub use imds::TokenAuthority;
+pub use reply::CredentialsRequest;
 pub use reply::Decision;
-pub use reply::Hand;
 pub use reply::Reply;
 pub use router::Route;
 pub use router::Router;

@@ -1,4 +1,4 @@
-//! The line that `credential_process` prints.
+//! The output of a `credential_process`, as AWS's documentation of the shared config file defines it.
 
 use super::document;
 use anchord_core::clock;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Line<'a> {
+struct ProcessOutput<'a> {
     version: u8,
     access_key_id: &'a str,
     secret_access_key: &'a str,
@@ -22,10 +22,10 @@ struct Line<'a> {
     account_id: Option<&'a str>,
 }
 
-/// One line of JSON without the line's end, complete before a byte of it is written anywhere: Go prints output
-/// that it cannot parse.
+/// One line of JSON without a line break. It is complete before any of it is printed, because the SDK for Go puts
+/// output that it cannot parse into its error message.
 pub fn render(credentials: &Credentials) -> Secret<String> {
-    let line = Line {
+    let output = ProcessOutput {
         version: 1,
         access_key_id: credentials.access_key_id(),
         secret_access_key: credentials.secret_access_key().expose(),
@@ -33,13 +33,13 @@ pub fn render(credentials: &Credentials) -> Secret<String> {
         expiration: clock::rfc3339(credentials.expires_at()),
         account_id: credentials.account_id(),
     };
-    let json = document::write_json(&line);
+    let json = document::write_json(&output);
     Secret::new(String::from_utf8_lossy(json.expose()).into_owned())
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Read {
+struct ParsedOutput {
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
@@ -47,16 +47,17 @@ struct Read {
     account_id: Option<String>,
 }
 
-/// The credentials of a line that [`render`] made, as obtained at `now`; `None` if it is another's.
+/// Reads the credentials from a line of [`render`], with `now` as the time at which they were obtained. `None` if the
+/// line has another form.
 pub fn read(line: &[u8], now: Moment) -> Option<Credentials> {
-    let read: Read = serde_json::from_slice(line).ok()?;
+    let output: ParsedOutput = serde_json::from_slice(line).ok()?;
     let keys = Keys {
-        access_key_id: read.access_key_id,
-        secret_access_key: Secret::new(read.secret_access_key),
-        session_token: read.session_token.map(Secret::new),
+        access_key_id: output.access_key_id,
+        secret_access_key: Secret::new(output.secret_access_key),
+        session_token: output.session_token.map(Secret::new),
     };
-    let expires_at = clock::parse_rfc3339(&read.expiration)?;
-    Credentials::new(keys, now, expires_at, read.account_id).ok()
+    let expires_at = clock::parse_rfc3339(&output.expiration)?;
+    Credentials::new(keys, now, expires_at, output.account_id).ok()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a front end answers, and what it has to wait for first.
+//! What a front end decides about a request: a reply, or a request to a session for credentials.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use anchord_core::secret::Secret;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 
-/// What becomes of a request.
+/// How a request is answered.
 #[derive(Debug)]
 pub enum Decision {
-    /// The answer is known.
+    /// With this reply.
     Reply(Reply),
-    /// The answer depends on a session.
-    Hand(Hand),
+    /// With credentials, once a session has them.
+    Credentials(CredentialsRequest),
 }
 
 impl From<Reply> for Decision {
@@ -34,25 +34,25 @@ impl From<Reply> for Decision {
     }
 }
 
-/// Credentials that a caller may have once the session has them.
-pub struct Hand {
-    /// Whose credentials.
+/// Asks a session for credentials on behalf of a client that may have them.
+pub struct CredentialsRequest {
+    /// The session.
     pub session: Handle,
-    /// How much life they must have left.
+    /// How long the credentials must still be valid.
     pub freshness: Freshness,
-    /// How long the caller can be kept waiting.
+    /// How long the client can wait.
     pub patience: Duration,
-    /// Renders what the session gave, or its failure.
-    pub answer: Answer,
+    /// Makes the reply.
+    pub render: Render,
 }
 
-/// Renders the outcome of a wait.
-pub type Answer = Box<dyn FnOnce(Result<&Credentials, &Failure>) -> Reply + Send>;
+/// Makes the reply from the session's credentials, or from the reason for which it has none.
+pub type Render = Box<dyn FnOnce(Result<&Credentials, &Failure>) -> Reply + Send>;
 
-impl fmt::Debug for Hand {
+impl fmt::Debug for CredentialsRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Hand")
+            .debug_struct("CredentialsRequest")
             .field("session", &self.session.name())
             .field("freshness", &self.freshness)
             .field("patience", &self.patience)
@@ -60,7 +60,8 @@ impl fmt::Debug for Hand {
     }
 }
 
-/// An answer, complete. Its body prints as `[redacted]` and is overwritten when the last byte is sent.
+/// A complete HTTP response. `Debug` prints its body as `[redacted]`, and the body is wiped after its last byte is
+/// sent.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
@@ -70,22 +71,22 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A status alone. IMDS clients take any text of an error for a role name, so they get none.
+    /// A status without a body. Errors of IMDS must not have one, because some clients read it as a role name.
     pub fn empty(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), body: Secret::new(Vec::new()), denial: None }
     }
 
-    /// 200 with text.
+    /// 200 with a plain text.
     pub fn text(text: &str) -> Self {
         Self::with(StatusCode::OK, "text/plain", Secret::new(text.as_bytes().to_vec()))
     }
 
-    /// A JSON body that is already written.
+    /// A status with a body that is JSON already.
     pub fn json(status: StatusCode, body: Secret<Vec<u8>>) -> Self {
         Self::with(status, "application/json", body)
     }
 
-    /// `{"code":…,"message":…}`, as clients of the container provider read errors.
+    /// An error with `{"code":…,"message":…}`, the form that container credentials clients read.
     pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
         Self::explained(status, code, message, None, None)
     }
@@ -97,12 +98,12 @@ impl Reply {
         reply.header(header::ALLOW, HeaderValue::from_static("GET"))
     }
 
-    /// What ails a session, whole, for those who may know.
+    /// An error with a session's failure: message, hint and reason. Only for clients that may see them.
     pub fn failed(status: StatusCode, code: &str, failure: &Failure) -> Self {
         Self::explained(status, code, failure.message(), failure.hint(), Some(failure.reason()))
     }
 
-    /// An error that also says what a person can do.
+    /// An error with a hint and the reason of a failure.
     pub fn explained(
         status: StatusCode,
         code: &str,
@@ -111,7 +112,7 @@ impl Reply {
         reason: Option<Reason>,
     ) -> Self {
         #[derive(Serialize)]
-        struct Body<'a> {
+        struct ErrorBody<'a> {
             code: &'a str,
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ impl Reply {
             reason_code: Option<&'static str>,
         }
         let class = reason.map(|reason| reason.class().as_str());
-        let body = Body { code, message, hint, class, reason_code: reason.map(Reason::as_str) };
+        let body = ErrorBody { code, message, hint, class, reason_code: reason.map(Reason::as_str) };
         let body = serde_json::to_vec(&body).expect("strings are always JSON");
         Self::json(status, Secret::new(body))
     }
@@ -132,40 +133,40 @@ impl Reply {
         Self { status, headers: vec![content_type], body, denial: None }
     }
 
-    /// The same answer with one more header.
+    /// Adds a header.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The same answer, marked as a refusal that an operator may want to know of; `why` is for the log only.
+    /// Marks this reply as a refusal, which the server logs with `why`. The client does not see `why`.
     pub fn denied(mut self, why: &'static str) -> Self {
         self.denial = Some(why);
         self
     }
 
-    /// The status.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The body.
+    /// The body, empty if there is none.
     pub fn body(&self) -> &Secret<Vec<u8>> {
         &self.body
     }
 
-    /// Why the caller was refused, if it was.
+    /// Why the client was refused, if it was.
     pub fn denial(&self) -> Option<&'static str> {
         self.denial
     }
 
-    /// The value of a header, where it is text.
+    /// The value of a header, if it is text.
     pub fn header_value(&self, name: &HeaderName) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         value.to_str().ok()
     }
 
-    /// The answer as it goes out: with `Content-Length`, in one piece.
+    /// The response for hyper, with the body in one piece, so that it gets a `Content-Length`.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         struct Owner(Secret<Vec<u8>>);
         impl AsRef<[u8]> for Owner {
@@ -176,7 +177,7 @@ impl Reply {
         let mut response = Response::new(Full::new(Bytes::from_owner(Owner(self.body))));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
-        // No cache between us and the client may keep what we hand out, however it came to be there.
+        // Caches between us and the client must not store credentials.
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_of_an_answer_is_not_printed() {
+    fn the_body_of_a_reply_is_not_printed() {
         let printed = format!("{:?}", Reply::text("wJalrXUtnFEMI"));
 
         assert!(printed.contains("[redacted]") && !printed.contains("wJalr"), "{printed}");

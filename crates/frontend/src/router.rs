@@ -1,4 +1,4 @@
-//! Which front end a request belongs to, once the guard has let it in. Pure.
+//! Passes each request that the guard admits to its front end. Pure.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use tokio::sync::watch;
 
 use super::Container;
 use super::Decision;
-use super::Door;
 use super::Imds;
 use super::Peer;
 use super::Reply;
+use super::RequestGuard;
 use super::Socket;
 
-/// Decides requests without waiting for anything.
+/// Decides how requests are answered, without waiting.
 pub trait Route: Send + Sync + 'static {
-    /// Decides the request with this head from this peer.
+    /// Decides a request by its head and its client.
     fn route(&self, head: &Parts, peer: &Peer) -> Decision;
 }
 
@@ -26,56 +26,56 @@ impl<F: Fn(&Parts, &Peer) -> Decision + Send + Sync + 'static> Route for F {
     }
 }
 
-/// Routes that never change, as [`super::Server`] wants them; one that may change them keeps the sender.
+/// Wraps routes that never change for [`super::Server`]. Routes that change need a `watch::Sender`.
 pub fn fixed(route: impl Route) -> watch::Receiver<Arc<dyn Route>> {
     watch::channel(Arc::new(route) as Arc<dyn Route>).1
 }
 
-/// All that one listener serves.
+/// The front ends of one listener.
 #[derive(Clone, Debug)]
-pub struct Router(Kind);
+pub struct Router(RouterKind);
 
 #[derive(Clone, Debug)]
-enum Kind {
-    Tcp(Arc<Tcp>),
+enum RouterKind {
+    Tcp(Arc<TcpRouter>),
     Unix(Socket),
 }
 
 #[derive(Debug)]
-struct Tcp {
-    door: Door,
+struct TcpRouter {
+    guard: RequestGuard,
     imds: Option<Imds>,
     container: Option<Container>,
 }
 
 impl Router {
-    /// A router for TCP, where `door` comes before everything else.
-    pub fn tcp(door: Door, imds: Option<Imds>, container: Option<Container>) -> Self {
-        Self(Kind::Tcp(Arc::new(Tcp { door, imds, container })))
+    /// A router for TCP. `guard` checks every request first. A front end that is `None` is off.
+    pub fn tcp(guard: RequestGuard, imds: Option<Imds>, container: Option<Container>) -> Self {
+        Self(RouterKind::Tcp(Arc::new(TcpRouter { guard, imds, container })))
     }
 
-    /// A router for a Unix socket, where file permissions are the guard.
+    /// A router for a Unix socket, which file permissions protect.
     pub fn unix(socket: Socket) -> Self {
-        Self(Kind::Unix(socket))
+        Self(RouterKind::Unix(socket))
     }
 }
 
 impl Route for Router {
     fn route(&self, head: &Parts, peer: &Peer) -> Decision {
         match (&self.0, peer) {
-            (Kind::Unix(socket), Peer::Unix { .. }) => socket.route(head),
-            // Only a mistake of ours puts the operator's channel where no file permission guards it.
-            (Kind::Unix(_), Peer::Tcp(_)) => {
+            (RouterKind::Unix(socket), Peer::Unix { .. }) => socket.route(head),
+            // No settings lead here. A bug must not serve the socket's paths where no file permission protects them.
+            (RouterKind::Unix(_), Peer::Tcp(_)) => {
                 refused(head, "the operator's channel is not served over TCP").into()
             }
-            (Kind::Tcp(tcp), _) => tcp.route(head),
+            (RouterKind::Tcp(router), _) => router.route(head),
         }
     }
 }
 
-impl Tcp {
+impl TcpRouter {
     fn route(&self, head: &Parts) -> Decision {
-        if let Err(denial) = self.door.admit(head) {
+        if let Err(denial) = self.guard.admit(head) {
             return refused(head, denial.as_str()).into();
         }
         match (&self.imds, &self.container) {
@@ -87,13 +87,13 @@ impl Tcp {
     }
 }
 
-/// Whether the path is one of container credentials or of the socket, whose errors have JSON bodies.
+/// Whether the path belongs to container credentials or to the socket. Their errors have JSON bodies.
 pub(super) fn speaks_json(head: &Parts) -> bool {
     let path = head.uri.path();
     path == "/v1" || path.starts_with("/v1/")
 }
 
-/// Container clients report the body of an error, IMDS clients may take it for a role.
+/// 403, with a body only for container clients, which report it. Some IMDS clients would read it as a role name.
 fn refused(head: &Parts, why: &'static str) -> Reply {
     let reply = if speaks_json(head) {
         Reply::error(StatusCode::FORBIDDEN, "Forbidden", why)
@@ -125,7 +125,7 @@ mod tests {
     fn both() -> Router {
         let session = Session::live("app");
         let container = Container::new().with(session.handle.clone(), vec![support::bearer('a')]);
-        Router::tcp(Door::new([]), Some(imds(&session)), Some(container))
+        Router::tcp(RequestGuard::new([]), Some(imds(&session)), Some(container))
     }
 
     async fn ask(router: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn valid_tokens_and_bearers_do_not_help_past_the_door() {
+    async fn valid_tokens_and_bearers_do_not_help_past_the_guard() {
         let router = both();
         let bearer = "a".repeat(43);
 
@@ -170,10 +170,10 @@ mod tests {
     #[tokio::test]
     async fn a_front_end_that_is_switched_off_answers_nothing() {
         let session = Session::live("app");
-        let only_imds = Router::tcp(Door::new([]), Some(imds(&session)), None);
+        let only_imds = Router::tcp(RequestGuard::new([]), Some(imds(&session)), None);
         let container = Container::new().with(session.handle.clone(), vec![support::bearer('a')]);
-        let only_container = Router::tcp(Door::new([]), None, Some(container));
-        let neither = Router::tcp(Door::new([]), None, None);
+        let only_container = Router::tcp(RequestGuard::new([]), None, Some(container));
+        let neither = Router::tcp(RequestGuard::new([]), None, None);
         let host = ("host", "localhost");
 
         let status = async |router, method, path| ask(router, method, path, &[host, TTL]).await.status();

@@ -1,6 +1,6 @@
-//! The operator's own channel: a Unix socket for `credential_process` helpers and for `anchord status`.
+//! The operator's channel: a Unix socket for `credential_process` helpers and for `anchord status`.
 //!
-//! File permissions decide who may connect. Whoever may is told causes and hints, which hold no secrets.
+//! File permissions decide who can connect. Errors contain causes and hints, which contain no secrets.
 
 mod status;
 
@@ -20,8 +20,8 @@ pub use status::ListenerStatus;
 pub use status::SessionStatus;
 pub use status::StatusDocument;
 
+use super::CredentialsRequest;
 use super::Decision;
-use super::Hand;
 use super::Reply;
 use super::process;
 use anchord_core::failure::Failure;
@@ -30,16 +30,16 @@ use anchord_core::secret::Secret;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 
-/// The sessions that local processes may ask for by name.
+/// The sessions that local processes can use by name.
 #[derive(Clone, Debug)]
 pub struct Socket {
     sessions: Vec<Handle>,
-    settings: BTreeMap<String, Vec<Digest>>,
+    settings: BTreeMap<String, Vec<SettingDigest>>,
     listeners: ListenerStatus,
     backgrounds: Backgrounds,
 }
 
-/// Says what stands behind the session with this number.
+/// Returns what the status shows beside the state of the session with this number.
 #[derive(Clone)]
 struct Backgrounds(Arc<dyn Fn(usize) -> Background + Send + Sync>);
 
@@ -49,8 +49,8 @@ impl fmt::Debug for Backgrounds {
     }
 }
 
-/// An option of a session, and what stands for its value.
-pub type Digest = (&'static str, u64);
+/// The name of a session's option and a digest of its value.
+pub type SettingDigest = (&'static str, u64);
 
 impl Socket {
     /// Serves `sessions`; `listeners` is shown in the status.
@@ -59,15 +59,15 @@ impl Socket {
         Self { sessions, settings: BTreeMap::new(), listeners, backgrounds }
     }
 
-    /// The same, whose status shows what `background` says of each session, counted from 0.
+    /// Sets what the status shows of each session beside its state. Sessions are counted from 0.
     #[must_use]
     pub fn with_backgrounds(self, background: impl Fn(usize) -> Background + Send + Sync + 'static) -> Self {
         Self { backgrounds: Backgrounds(Arc::new(background)), ..self }
     }
 
-    /// Knows how `session` is set: a request that says so otherwise is refused.
+    /// Sets the digests of a session's settings. A request that states other ones is refused.
     #[must_use]
-    pub fn with_settings(mut self, session: &str, settings: Vec<Digest>) -> Self {
+    pub fn with_settings(mut self, session: &str, settings: Vec<SettingDigest>) -> Self {
         self.settings.insert(session.into(), settings);
         self
     }
@@ -82,29 +82,29 @@ impl Socket {
         if path == "/v1/status" {
             return self.status().into();
         }
-        let of_session = path.strip_prefix("/v1/sessions/").and_then(|rest| rest.rsplit_once('/'));
-        let of_session = of_session.filter(|(_, what)| matches!(*what, "credential-process" | "settings"));
-        let named =
-            of_session.and_then(|(name, what)| Some((percent_decode_str(name).decode_utf8().ok()?, what)));
-        let Some((name, what)) = named else {
-            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is no such path").into();
+        let Some((name, resource)) = session_resource(path) else {
+            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path").into();
         };
         let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
             return self.unknown(&name).into();
         };
         let stated = head.uri.query().unwrap_or_default();
-        let others = self.differing(&name, stated);
-        match what {
-            _ if !others.is_empty() => other_settings(&name, &others).into(),
-            // The settings are those that are meant, but what is held was obtained by others.
-            _ if !stated.is_empty() && session.snapshot().inherited => earlier_settings(&name).into(),
-            "settings" => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
-            _ => process_line(session),
+        let differing = self.differing(&name, stated);
+        if !differing.is_empty() {
+            return other_settings(&name, &differing).into();
+        }
+        // The client states the present settings, but the credentials were obtained with earlier ones.
+        if !stated.is_empty() && session.snapshot().inherited {
+            return earlier_settings(&name).into();
+        }
+        match resource {
+            SessionResource::Settings => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
+            SessionResource::CredentialProcess => credential_process(session),
         }
     }
 
-    /// The options in which the session is set otherwise than the query says. One that comes several times may have any
-    /// of its values, on either side.
+    /// The options of `query` that the session sets differently. An option that occurs several times, in the query or
+    /// in the settings, matches if any of its values does.
     fn differing<'q>(&self, name: &str, query: &'q str) -> Vec<&'q str> {
         let settings = self.settings.get(name).map(Vec::as_slice).unwrap_or_default();
         let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -112,12 +112,12 @@ impl Socket {
             let (option, digest) = part.split_once('=').unwrap_or((part, ""));
             stated.entry(option).or_default().push(digest);
         }
-        let is_as_stated = |option: &str, digests: &[&str]| {
-            settings.iter().filter(|(name, _)| *name == option).any(|(_, digest)| {
-                digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(*digest))
-            })
-        };
-        stated.retain(|option, digests| !is_as_stated(option, digests));
+        for (option, digest) in settings {
+            let stated_digests = stated.get(option).map(Vec::as_slice).unwrap_or_default();
+            if stated_digests.iter().any(|stated| u64::from_str_radix(stated, 16) == Ok(*digest)) {
+                stated.remove(option);
+            }
+        }
         stated.into_keys().collect()
     }
 
@@ -143,16 +143,33 @@ impl Socket {
     }
 }
 
-/// Only names of options are repeated, for what stands in a query is the client's.
+/// What a path names of a session.
+enum SessionResource {
+    CredentialProcess,
+    Settings,
+}
+
+/// The session's name in `path` and what the path names of it.
+fn session_resource(path: &str) -> Option<(String, SessionResource)> {
+    let (name, resource) = path.strip_prefix("/v1/sessions/")?.rsplit_once('/')?;
+    let resource = match resource {
+        "credential-process" => SessionResource::CredentialProcess,
+        "settings" => SessionResource::Settings,
+        _ => return None,
+    };
+    Some((percent_decode_str(name).decode_utf8().ok()?.into_owned(), resource))
+}
+
 fn other_settings(name: &str, options: &[&str]) -> Reply {
+    // The query is the client's text, so only what can be an option's name is repeated.
     let is_name = |option: &&&str| {
         option.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
     };
     let options: Vec<_> = options.iter().filter(is_name).map(|option| format!("`{option}`")).collect();
     let message =
         format!("the daemon's session `{name}` has other settings than asked for: {}", options.join(", "));
-    let hint = "leave them out of flags, ANCHORD_ variables and the settings file here, or set the daemon's session so \
-                and reload it";
+    let hint = "remove them from this command's flags, ANCHORD_ variables and settings file, or change the daemon's \
+                settings and reload it";
     Reply::explained(
         StatusCode::CONFLICT,
         "OtherSettings",
@@ -165,7 +182,7 @@ fn other_settings(name: &str, options: &[&str]) -> Reply {
 fn earlier_settings(name: &str) -> Reply {
     let message =
         format!("the daemon still hands out credentials of its earlier settings of session `{name}`");
-    let hint = "see what keeps the new ones from working: anchord status";
+    let hint = "run `anchord status` to see why the new settings do not work yet";
     Reply::explained(
         StatusCode::CONFLICT,
         "EarlierSettings",
@@ -175,23 +192,23 @@ fn earlier_settings(name: &str) -> Reply {
     )
 }
 
-fn process_line(session: &Handle) -> Decision {
-    let answer = |outcome: Result<&_, &Failure>| match outcome {
+fn credential_process(session: &Handle) -> Decision {
+    let render = |outcome: Result<&_, &Failure>| match outcome {
         Ok(credentials) => {
             let line = process::render(credentials).expose().as_bytes().to_vec();
             Reply::json(StatusCode::OK, Secret::new(line))
         }
         Err(failure) => Reply::failed(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", failure),
     };
-    Decision::Hand(Hand {
+    Decision::Credentials(CredentialsRequest {
         session: session.clone(),
         freshness: Freshness::Full,
         patience: PATIENCE,
-        answer: Box::new(answer),
+        render: Box::new(render),
     })
 }
 
-/// SDKs wait for a helper process for a minute or longer, and the helper ends after 10 s.
+/// SDKs wait for a `credential_process` for a minute or longer. Ours gives up after 10 s.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
@@ -215,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_helper_gets_the_process_line_of_the_session_it_names() {
+    async fn a_helper_gets_the_output_for_the_session_it_names() {
         let app = Session::live("app");
 
         let reply = get(&socket(&[&app]), "/v1/sessions/%61pp/credential-process").await;
@@ -395,7 +412,7 @@ mod tests {
                 text(&refused),
                 concat!(
                     r#"{"code":"EarlierSettings","message":"the daemon still hands out credentials of its earlier "#,
-                    r#"settings of session `app`","hint":"see what keeps the new ones from working: anchord status","#,
+                    r#"settings of session `app`","hint":"run `anchord status` to see why the new settings do not work yet","#,
                     r#""class":"misconfigured","reason_code":"invalid_setting"}"#
                 )
             );

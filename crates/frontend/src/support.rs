@@ -146,9 +146,9 @@ pub(super) fn bearer(letter: char) -> Bearer {
 pub(super) async fn settle(decision: Decision) -> Reply {
     match decision {
         Decision::Reply(reply) => reply,
-        Decision::Hand(hand) => {
-            let outcome = hand.session.hand_out(hand.freshness, hand.patience).await;
-            (hand.answer)(outcome.as_deref())
+        Decision::Credentials(request) => {
+            let outcome = request.session.hand_out(request.freshness, request.patience).await;
+            (request.render)(outcome.as_deref())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All front ends behind real listeners, as SDKs meet them, and what they leave in the log.
+//! All front ends behind real listeners, and what they log.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ fn tcp_router(session: &Session) -> Router {
     let imds = Imds::new(session.handle.clone(), RoleName::parse("app").unwrap(), tokens)
         .at("eu-west-1", Some("123456789012"));
     let container = Container::new().with(session.handle.clone(), vec![support::bearer('c')]);
-    Router::tcp(Door::new([]), Some(imds), Some(container))
+    Router::tcp(RequestGuard::new([]), Some(imds), Some(container))
 }
 
-/// A daemon's front ends on a port and a socket of their own; they end with the value.
+/// A daemon's front ends with their own port and socket. Dropping the value stops them.
 struct FrontEnds {
     address: std::net::SocketAddr,
     folder: tempfile::TempDir,

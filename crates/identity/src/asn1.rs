@@ -1,11 +1,11 @@
-//! As much of ASN.1's encodings (X.690) as keys need: BER (section 8) and DER (section 10) read, DER written.
+//! The parts of ASN.1's encodings (X.690) that keys need: reads BER (section 8) and DER (section 10), writes DER.
 //!
-//! Of PKCS#12 files, OpenSSL and Windows write DER; browsers and macOS write lengths that are open (indefinite) and
-//! strings in pieces. Key files of TPMs have a BOOLEAN that is not DER. Nothing is decoded that is not asked for.
+//! OpenSSL and Windows write PKCS#12 files in DER. Browsers and macOS write indefinite lengths and strings in pieces.
+//! Key files of TPMs have a BOOLEAN that is not DER. Elements are decoded only when they are read.
 
 use zeroize::Zeroizing;
 
-/// Deeper than any file, and shallow enough for any stack.
+/// Deeper than any real file, and shallow enough for any stack.
 const MAX_DEPTH: usize = 32;
 
 pub(super) const INTEGER: u8 = 0x02;
@@ -27,12 +27,12 @@ pub(super) struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// The element that `bytes` begin with, and what follows it.
+    /// The first element of `bytes`, and the bytes after it.
     pub(super) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         Self::at_depth(bytes, 0)
     }
 
-    /// The same without open lengths.
+    /// The same, but refuses indefinite lengths.
     pub(super) fn definite(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let is_open = |(element, _): &(Self, &[u8])| element.whole.get(1) == Some(&0x80);
         Self::first(bytes).filter(|found| !is_open(found))
@@ -41,7 +41,7 @@ impl<'a> Element<'a> {
     fn at_depth(bytes: &'a [u8], depth: usize) -> Option<(Self, &'a [u8])> {
         let (&tag, rest) = bytes.split_first()?;
         let (&length, rest) = rest.split_first()?;
-        // Tags above 30 take more bytes, and do not occur.
+        // Tags above 30 take more bytes, and do not occur here.
         if tag & 0x1f == 0x1f || depth > MAX_DEPTH {
             return None;
         }
@@ -59,7 +59,7 @@ impl<'a> Element<'a> {
         Some((Self { tag, content, whole }, rest))
     }
 
-    /// Content of an open length, up to the two zero bytes that end it.
+    /// Content of indefinite length, up to the two zero bytes that end it.
     fn until_end(bytes: &'a [u8], depth: usize) -> Option<(&'a [u8], &'a [u8])> {
         let mut rest = bytes;
         loop {
@@ -78,12 +78,12 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// What it holds, element by element.
+    /// Its members, one after another.
     pub(super) fn members(&self) -> Members<'a> {
         Members(self.content)
     }
 
-    /// The bytes of a string, put together where it is in pieces.
+    /// The bytes of a string; pieces are joined.
     pub(super) fn octets(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut octets = Zeroizing::new(Vec::with_capacity(self.content.len()));
         match self.tag {
@@ -91,7 +91,7 @@ impl<'a> Element<'a> {
             _ if self.tag & CONSTRUCTED != 0 => {
                 let mut members = self.members();
                 while !members.is_empty() {
-                    // Pieces of pieces are allowed and not written by anybody.
+                    // Nested pieces are allowed, but no program writes them.
                     octets.extend_from_slice(members.next(OCTET_STRING)?.content);
                 }
             }
@@ -100,7 +100,7 @@ impl<'a> Element<'a> {
         Some(octets)
     }
 
-    /// A number that fits.
+    /// A non-negative number of at most 64 bits.
     pub(super) fn number(&self) -> Option<u64> {
         let digits = match self.content {
             [0, digits @ ..] => digits,

@@ -1,4 +1,4 @@
-//! Finds the leaf among certificates in any order and puts its issuers in theirs.
+//! Finds the leaf among certificates in any order, and orders its issuers.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -14,21 +14,25 @@ use super::leaf;
 use super::name;
 use super::pem::Certificate;
 use super::pem::Error;
+use anchord_core::notice::Notice;
 
-/// Each certificate that carries the public key of one of the keys, with that key.
+/// Each certificate whose public key matches one of `keys`, with that key.
 pub(super) fn pairs<'a>(
     certificates: &'a [Certificate],
     keys: &'a [Arc<dyn SigningKey>],
 ) -> Vec<(&'a Certificate, &'a Arc<dyn SigningKey>)> {
-    let key_of = |certificate: &Certificate| {
-        let parsed = certificate.parse().ok()?;
+    let mut pairs = Vec::new();
+    for certificate in certificates {
+        let Ok(parsed) = certificate.parse() else { continue };
         let carried = parsed.public_key().subject_public_key.data.as_ref();
-        keys.iter().find(|key| key.public_key() == carried)
-    };
-    certificates.iter().filter_map(|certificate| Some((certificate, key_of(certificate)?))).collect()
+        if let Some(key) = keys.iter().find(|key| key.public_key() == carried) {
+            pairs.push((certificate, key));
+        }
+    }
+    pairs
 }
 
-/// Of several (a renewal may keep its key) the one valid at `now` that ends last.
+/// Of several pairs (a renewal may keep its key), the one that is valid at `now` and expires last.
 pub(super) fn best<'a>(
     pairs: impl Iterator<Item = (&'a Certificate, &'a Arc<dyn SigningKey>)>,
     now: OffsetDateTime,
@@ -42,13 +46,13 @@ pub(super) fn best<'a>(
     pairs.max_by_key(|(certificate, _)| rank(certificate))
 }
 
-/// The issuers of `leaf` that are sent: one path, nearest first, and after it what other paths need besides.
+/// The issuers of `leaf` to send: one path, nearest issuer first, then the certificates that only other paths need.
 ///
-/// An issuer may be there several times, each certificate signed by another CA: which of them leads to the trust anchor,
-/// only AWS knows. So every path is sent that fits. The first one stands in order and without a gap, for a verifier that
-/// only walks along. Self-signed roots are not sent: the trust anchor is registered with AWS.
+/// An issuer may have several certificates (cross-signing), and only AWS knows which of them leads to the trust anchor.
+/// So the result has every path that fits. The first path comes in order and without a gap, for a verifier that follows
+/// one path only. Self-signed roots are left out: the trust anchor is registered with AWS.
 ///
-/// Where no path fits, the first one is the answer, which is longer than Roles Anywhere takes.
+/// If no path fits, the result is the first one, which is longer than Roles Anywhere accepts.
 pub(super) fn order<'a>(
     leaf: &Certificate,
     certificates: &'a [Certificate],
@@ -56,30 +60,32 @@ pub(super) fn order<'a>(
 ) -> Result<Vec<&'a Certificate>, Error> {
     let mut authorities = Vec::new();
     for certificate in certificates {
-        authorities.extend(Authority::new(certificate, now)?);
+        authorities.extend(CaCertificate::new(certificate, now)?);
     }
-    // A file may have a certificate twice.
+    // A file may contain a certificate twice.
     authorities.sort_by_key(|authority| Reverse(authority.rank));
     let mut seen = HashSet::new();
     authorities.retain(|authority| seen.insert(&authority.certificate.der));
-    let mut search = Search { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
+    let mut search = PathSearch { authorities: &authorities, paths: Vec::new(), steps: MAX_STEPS };
     search.climb(&leaf.parse()?, &mut Vec::new());
     let mut paths = search.paths;
-    let is_usable = |path: &Vec<&Authority<'_>>| path.iter().all(|authority| authority.is_usable());
     paths.sort_by_key(|path| !is_usable(path));
-    // What cannot be used is sent only where nothing else leads on from the leaf.
-    if paths.first().is_some_and(is_usable) {
+    // Unusable certificates are sent only if the leaf has no usable issuer.
+    if paths.first().is_some_and(|path| is_usable(path)) {
         for path in &mut paths {
             path.truncate(path.iter().take_while(|authority| authority.is_usable()).count());
         }
     }
-    let fits = |path: &&Vec<&Authority<'_>>| path.len() <= MAX_INTERMEDIATES;
-    let Some(first) = paths.iter().find(fits).or(paths.first()) else { return Ok(Vec::new()) };
+    let first = paths.iter().find(|path| path.len() <= MAX_INTERMEDIATES).or(paths.first());
+    let Some(first) = first else { return Ok(Vec::new()) };
     let mut sent: Vec<&Certificate> = first.iter().map(|authority| authority.certificate).collect();
     for path in paths.iter().filter(|path| is_usable(path)) {
-        let others = path.iter().map(|authority| authority.certificate);
-        let more: Vec<_> =
-            others.filter(|other| !sent.iter().any(|certificate| certificate.der == other.der)).collect();
+        let mut more = Vec::new();
+        for CaCertificate { certificate, .. } in path {
+            if !sent.iter().any(|other| other.der == certificate.der) {
+                more.push(*certificate);
+            }
+        }
         if sent.len() + more.len() <= MAX_INTERMEDIATES {
             sent.extend(more);
         }
@@ -87,21 +93,21 @@ pub(super) fn order<'a>(
     Ok(sent)
 }
 
-/// Far above any real bundle, which has a handful of paths; a file may be made to have very many.
+/// Real bundles have a handful of paths; a crafted file could have exponentially many.
 const MAX_STEPS: usize = 1000;
 
-/// No path is followed further: it is longer than what is sent, and long enough for people to see that.
+/// Paths are followed no further: this is more than can be sent, and enough for the error message.
 const MAX_LENGTH: usize = 2 * MAX_INTERMEDIATES;
 
 /// A certificate of a CA.
-struct Authority<'a> {
+struct CaCertificate<'a> {
     certificate: &'a Certificate,
     parsed: X509Certificate<'a>,
-    /// Usable ones go first, and of those the one that ends last.
+    /// Whether it is usable, then when it expires; the highest comes first.
     rank: (bool, i64),
 }
 
-impl<'a> Authority<'a> {
+impl<'a> CaCertificate<'a> {
     fn new(certificate: &'a Certificate, now: OffsetDateTime) -> Result<Option<Self>, Error> {
         let parsed = certificate.parse()?;
         if !parsed.is_ca() {
@@ -117,7 +123,7 @@ impl<'a> Authority<'a> {
         self.rank.0
     }
 
-    /// Whether name and key identifier are what `certificate` names as its issuer; a name alone may fit several.
+    /// Whether the issuer name and authority key identifier of `certificate` match. A name alone may match several CAs.
     fn may_have_issued(&self, certificate: &X509Certificate<'_>) -> bool {
         if self.parsed.subject().as_raw() != certificate.issuer().as_raw() {
             return false;
@@ -128,7 +134,8 @@ impl<'a> Authority<'a> {
         }
     }
 
-    /// Whether a path that has passed `other` only goes around here: both are of one CA, or that one issued this one.
+    /// Whether adding this certificate to a path that contains `other` makes a loop: both belong to one CA, or `other`
+    /// issued this one.
     fn goes_around(&self, other: &Self) -> bool {
         let is_same = self.parsed.subject().as_raw() == other.parsed.subject().as_raw()
             && self.parsed.public_key().raw == other.parsed.public_key().raw;
@@ -136,25 +143,37 @@ impl<'a> Authority<'a> {
     }
 }
 
-struct Search<'s, 'a> {
-    authorities: &'s [Authority<'a>],
-    paths: Vec<Vec<&'s Authority<'a>>>,
+fn is_usable(path: &[&CaCertificate<'_>]) -> bool {
+    path.iter().all(|authority| authority.is_usable())
+}
+
+struct PathSearch<'s, 'a> {
+    authorities: &'s [CaCertificate<'a>],
+    paths: Vec<Vec<&'s CaCertificate<'a>>>,
     steps: usize,
 }
 
-impl<'s, 'a> Search<'s, 'a> {
-    /// Every path from `certificate` upwards, those of better certificates first. `below` is what has led to it.
-    fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s Authority<'a>>) {
-        let may_have_issued = |authority: &&Authority<'_>| authority.may_have_issued(certificate);
-        let (roots, issuers): (Vec<_>, Vec<_>) =
-            self.authorities.iter().filter(may_have_issued).partition(|authority| is_root(&authority.parsed));
-        let is_new = |issuer: &&Authority<'_>| !below.iter().any(|passed| issuer.goes_around(passed));
-        let issuers: Vec<_> = issuers.into_iter().filter(is_new).collect();
-        let some_are_usable = issuers.iter().any(|issuer| issuer.is_usable());
-        let issuers: Vec<_> =
-            issuers.into_iter().filter(|issuer| issuer.is_usable() || !some_are_usable).collect();
-        // A root may be the trust anchor, whatever else leads on.
-        if issuers.is_empty() || !roots.is_empty() || below.len() == MAX_LENGTH {
+impl<'s, 'a> PathSearch<'s, 'a> {
+    /// Finds every path from `certificate` upwards, better certificates first. `below` is the path to it.
+    fn climb(&mut self, certificate: &X509Certificate<'_>, below: &mut Vec<&'s CaCertificate<'a>>) {
+        let (mut usable, mut unusable, mut has_root) = (Vec::new(), Vec::new(), false);
+        for authority in self.authorities {
+            if !authority.may_have_issued(certificate) {
+                continue;
+            }
+            if is_root(&authority.parsed) {
+                has_root = true;
+            } else if below.iter().any(|passed| authority.goes_around(passed)) {
+                continue;
+            } else if authority.is_usable() {
+                usable.push(authority);
+            } else {
+                unusable.push(authority);
+            }
+        }
+        let issuers = if usable.is_empty() { unusable } else { usable };
+        // A root may be the trust anchor, so the path may end here.
+        if issuers.is_empty() || has_root || below.len() == MAX_LENGTH {
             self.paths.push(below.clone());
         }
         if below.len() == MAX_LENGTH {
@@ -172,34 +191,35 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 }
 
-/// Sentences on the certificates of CAs that are not sent, roots apart: one for each place that has some.
+/// A sentence for each file that has CA certificates which are not sent; roots do not count.
 pub(super) fn left_out(
     leaf: &Certificate,
     certificates: &[Certificate],
     chain: &[&Certificate],
     now: OffsetDateTime,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Notice>, Error> {
     let mut authorities = Vec::new();
     let mut seen = HashSet::new();
     for certificate in certificates {
         if seen.insert(&certificate.der) {
-            authorities.extend(Authority::new(certificate, now)?);
+            authorities.extend(CaCertificate::new(certificate, now)?);
         }
     }
     let issuers = issuers(&leaf.parse()?, &authorities);
-    let is_sent = |authority: &Authority<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
+    let is_sent =
+        |authority: &CaCertificate<'_>| chain.iter().any(|link| link.der == authority.certificate.der);
     let all_fit = issuers.iter().filter(|issuer| !is_root(&issuer.parsed)).count() <= MAX_INTERMEDIATES;
-    let mut places: Vec<(String, Vec<Reason>)> = Vec::new();
+    let mut places: Vec<(String, Vec<NotSentReason>)> = Vec::new();
     for authority in authorities.iter().filter(|authority| !is_sent(authority) && !is_root(&authority.parsed))
     {
         let is_issuer = issuers.iter().any(|issuer| std::ptr::eq(*issuer, authority));
         let reason = match leaf::fault_of_time(&authority.parsed, now) {
-            Some(leaf::Fault::NotYetValid { .. }) => Reason::NotYetValid,
-            Some(_) => Reason::Expired,
-            None if !authority.is_usable() => Reason::NoCertSign,
-            None if !is_issuer => Reason::Elsewhere,
-            None if all_fit => Reason::Around,
-            None => Reason::TooMany,
+            Some(leaf::LeafFault::NotYetValid { .. }) => NotSentReason::NotYetValid,
+            Some(_) => NotSentReason::Expired,
+            None if !authority.is_usable() => NotSentReason::NoCertSign,
+            None if !is_issuer => NotSentReason::Elsewhere,
+            None if all_fit => NotSentReason::Around,
+            None => NotSentReason::TooMany,
         };
         let place = authority.certificate.origin.to_string();
         match places.iter_mut().find(|(other, _)| *other == place) {
@@ -207,11 +227,14 @@ pub(super) fn left_out(
             None => places.push((place, vec![reason])),
         }
     }
-    Ok(places.iter().map(|(place, reasons)| sentence(place, reasons)).collect())
+    Ok(places.iter().map(|(place, reasons)| Notice::new(sentence(place, reasons))).collect())
 }
 
-/// Those that a usable path from the leaf leads to.
-fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>]) -> Vec<&'s Authority<'a>> {
+/// The CA certificates on any usable path from the leaf.
+fn issuers<'s, 'a>(
+    leaf: &X509Certificate<'_>,
+    authorities: &'s [CaCertificate<'a>],
+) -> Vec<&'s CaCertificate<'a>> {
     let usable = || authorities.iter().filter(|authority| authority.is_usable());
     let mut found: Vec<_> = usable().filter(|authority| authority.may_have_issued(leaf)).collect();
     let mut next = 0;
@@ -228,7 +251,7 @@ fn issuers<'s, 'a>(leaf: &X509Certificate<'_>, authorities: &'s [Authority<'a>])
 
 /// Why a certificate is not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
+enum NotSentReason {
     NotYetValid,
     Expired,
     NoCertSign,
@@ -237,11 +260,11 @@ enum Reason {
     TooMany,
 }
 
-impl Reason {
+impl NotSentReason {
     const ALL: [Self; 6] =
         [Self::Expired, Self::NotYetValid, Self::NoCertSign, Self::Elsewhere, Self::TooMany, Self::Around];
 
-    /// In the words for one certificate or for several.
+    /// The text for one certificate or for several.
     fn text(self, is_one: bool) -> &'static str {
         match (self, is_one) {
             (Self::NotYetValid, true) => "is not valid yet",
@@ -252,18 +275,18 @@ impl Reason {
             (Self::NoCertSign, false) => "have no key usage keyCertSign",
             (Self::Elsewhere, true) => "does not lead from the leaf towards a root",
             (Self::Elsewhere, false) => "do not lead from the leaf towards a root",
-            (Self::Around, true) => "only leads back to what is sent",
-            (Self::Around, false) => "only lead back to what is sent",
-            (Self::TooMany, true) => "is one too many for Roles Anywhere, which takes at most 5",
-            (Self::TooMany, false) => "are too many for Roles Anywhere, which takes at most 5",
+            (Self::Around, true) => "only leads back to a certificate that is sent",
+            (Self::Around, false) => "only lead back to certificates that are sent",
+            (Self::TooMany, true) => "is one too many for Roles Anywhere, which accepts at most 5",
+            (Self::TooMany, false) => "are too many for Roles Anywhere, which accepts at most 5",
         }
     }
 }
 
-fn sentence(place: &str, reasons: &[Reason]) -> String {
+fn sentence(place: &str, reasons: &[NotSentReason]) -> String {
     let all = reasons.len();
     let mut parts = Vec::new();
-    for reason in Reason::ALL {
+    for reason in NotSentReason::ALL {
         let some = reasons.iter().filter(|other| **other == reason).count();
         let who = match some {
             0 => continue,
@@ -277,8 +300,8 @@ fn sentence(place: &str, reasons: &[Reason]) -> String {
     format!("{all} of the certificates in {place} {are} not sent: {}", parts.join(", "))
 }
 
-/// Whether it is signed by itself. A CA that has changed its key may certify the new one with the old one, under one
-/// name: such a certificate leads on.
+/// Whether it is self-signed. A CA that changes its key may sign the new key with the old one under the same name: such
+/// a certificate is not a root.
 fn is_root(certificate: &X509Certificate<'_>) -> bool {
     let is_own_key = match (authority_key(certificate), subject_key(certificate)) {
         (Some(issuers), Some(own)) => issuers == own,
@@ -287,8 +310,7 @@ fn is_root(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw() && is_own_key
 }
 
-/// The issuers of the certificates of `chain`, and of `leaf`, that are not among them: a trust anchor has to be one of
-/// these, or lead to one.
+/// The issuers of `leaf` and `chain` that are not among them. The trust anchor must be one of these, or an ancestor.
 pub(super) fn ends(leaf: &Certificate, chain: &[&Certificate]) -> Result<Vec<String>, Error> {
     let mut sent = vec![leaf.parse()?];
     for certificate in chain {

@@ -1,9 +1,9 @@
-//! The identity in use: what its source gave last, kept while the source gives nothing better.
+//! The identity in use: the last good one that its source had.
 //!
-//! Each `now` here is local time; certificates are judged by AWS's, as far as its replies have told it.
+//! Each `now` here is local time. Certificates are judged by AWS's time, if its replies have shown it.
 
 mod aws_time;
-mod diary;
+mod log;
 mod state;
 
 use std::sync::Arc;
@@ -11,105 +11,106 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use diary::Diary;
-use diary::Reporter;
-use state::State;
+use log::IdentityLog;
+use log::Reporter;
+use state::IdentityState;
 use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 
+use super::ChainLink;
 use super::Error;
-use super::Found;
 use super::Identity;
-use super::Link;
 use super::Loaded;
 use super::Source;
-use super::given::Given;
+use super::WatchOutcome;
+use super::last_attempt::LastAttempt;
 use super::reading;
 use super::reading::PATIENCE;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
-/// One session's identity, shared by whoever signs with it and whoever watches its files.
+/// One session's identity, shared by the code that signs with it and the code that watches its files.
 ///
-/// A half-written file, or a pair that does not fit, never takes the place of an identity that works. What is wrong with
-/// the files is reported once, whether a session or a watcher finds it.
+/// A half-written file, or a certificate and key that do not match, never replaces an identity that works. A problem
+/// with the files is logged once, whether the session or the watcher finds it.
 #[derive(Debug)]
 pub struct Current {
     source: Source,
-    /// One reads at a time: a reader that is late must not put an older identity over a newer one.
-    place: Arc<reading::Place>,
-    state: Mutex<State>,
-    diary: Diary,
+    /// One read at a time: a slow read must not replace a newer identity with an older one.
+    reader: Arc<reading::BlockingReader>,
+    state: Mutex<IdentityState>,
+    log: IdentityLog,
 }
 
 impl Current {
-    /// Nothing is read before the first [`Current::load`]; `session` is for the log.
+    /// Reads nothing before the first [`Current::load`]; `session` is the name in the log.
     pub fn new(session: &str, source: Source) -> Self {
-        let place = match source.peers() {
-            peers if peers.is_empty() => reading::Place::of(source.paths()),
-            // What only shares a PIN's file with others takes no turns with them.
-            peers => reading::Place::at(peers),
+        let reader = match source.peers() {
+            peers if peers.is_empty() => reading::BlockingReader::of(source.paths()),
+            // Tokens that only share the file of a PIN do not wait for each other.
+            peers => reading::BlockingReader::at(peers),
         };
-        Self { source, place, state: Mutex::default(), diary: Diary::new(session) }
+        Self { source, reader, state: Mutex::default(), log: IdentityLog::new(session) }
     }
 
-    /// Loads the source again: the identity it holds, or the one in use where it holds none that is good.
+    /// Loads the source again. Returns its identity, or the one in use if the source has no usable one.
     ///
-    /// Where nothing but time speaks against a certificate and AWS has not said what time it is, it may be the local clock
-    /// that is wrong: the certificate is given, for AWS to judge ([`Current::verdict`]).
+    /// If only the time speaks against a certificate and AWS's time is unknown, the local clock may be wrong. Then this
+    /// returns the certificate, for AWS to judge ([`Current::verdict`]).
     ///
-    /// An error is the caller's to tell; that an older identity had to be used is told here.
+    /// The caller reports the error. This method logs that it kept an older identity.
     pub async fn load(&self, now: OffsetDateTime) -> Result<Arc<Identity>, Error> {
         let result = match self.read(self.at_aws(now)).await {
             Ok((loaded, _reading)) => Ok(self.take(loaded)),
             Err(error) => self.keep(error, now, Reporter::Caller),
         };
-        // One in doubt counts as nothing: when its time has come, that is news.
-        self.lock().given = Given::of(result.as_ref().ok().cloned());
+        // An identity in doubt counts as none, so that the watcher reports when it becomes valid.
+        self.lock().given = LastAttempt::of(result.as_ref().ok().cloned());
         match result {
             Err(error) if !self.lock().aws_time.is_known(now) => self.load_in_doubt(error).await,
             result => result,
         }
     }
 
-    /// What is there although `error` says that it is not its time.
+    /// Loads the identity although `error` says that it is expired or not yet valid.
     async fn load_in_doubt(&self, error: Error) -> Result<Arc<Identity>, Error> {
         let Some(instant) = error.would_do_at() else { return Err(error) };
         let Ok((Loaded { identity, .. }, _reading)) = self.read(instant).await else { return Err(error) };
-        self.diary.in_doubt(&error);
+        self.log.in_doubt(&error);
         Ok(Arc::new(identity))
     }
 
-    /// Notes that AWS's clock is `offset` ahead of the local one, as a reply has told at local `now`.
-    pub fn told_time(&self, offset: time::Duration, now: OffsetDateTime) {
+    /// Notes that a reply at local `now` showed AWS's clock to be `offset` ahead of the local one.
+    pub fn note_aws_time(&self, offset: time::Duration, now: OffsetDateTime) {
         self.lock().aws_time.learn(offset, now);
     }
 
-    /// AWS's time at local `now`, as far as it is known.
+    /// AWS's time at local `now`; `now` itself if AWS's time is unknown.
     pub fn at_aws(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.lock().aws_time.at(now)
     }
 
-    /// Why it is not the time of `identity`, as far as can be said.
+    /// Why `identity` is expired or not yet valid, by the best known time.
     pub fn doubt(&self, identity: &Identity, now: OffsetDateTime) -> Option<Error> {
         identity.fault_of_time(self.at_aws(now))
     }
 
-    /// The same where AWS has said what time it is, which settles it.
+    /// The same, but only if AWS's time is known, so that there is no doubt.
     pub fn verdict(&self, identity: &Identity, now: OffsetDateTime) -> Option<Error> {
         if self.lock().aws_time.is_known(now) { self.doubt(identity, now) } else { None }
     }
 
-    /// The same for whoever does not sign but watches; all there is to tell is told here.
-    pub async fn look(&self, now: OffsetDateTime) -> Found {
+    /// Loads the source again for the watcher, and logs any error.
+    pub async fn look(&self, now: OffsetDateTime) -> WatchOutcome {
         let (identity, is_fault) = match self.read(self.at_aws(now)).await {
             Ok((loaded, _reading)) => (Some(self.take(loaded)), false),
-            Err(error) => (self.keep(error, now, Reporter::Diary).ok(), true),
+            Err(error) => (self.keep(error, now, Reporter::Log).ok(), true),
         };
-        let is_news = self.lock().given.is_outdated_by(identity, |given, found| given.is_same(found));
-        match (is_news, is_fault) {
-            (true, _) => Found::News,
-            (false, true) => Found::Fault,
-            (false, false) => Found::Known,
+        let has_changed = self.lock().given.is_outdated_by(identity, |given, found| given.is_same(found));
+        match (has_changed, is_fault) {
+            (true, _) => WatchOutcome::Changed,
+            (false, true) => WatchOutcome::Unusable,
+            (false, false) => WatchOutcome::Unchanged,
         }
     }
 
@@ -132,67 +133,67 @@ impl Current {
     /// Notes that AWS has given credentials for `identity`.
     pub fn accepted(&self, identity: &Arc<Identity>) {
         if self.lock().accept(identity) {
-            self.diary.accepted_after_refusal(identity);
+            self.log.accepted_after_refusal(identity);
         }
     }
 
-    /// What AWS has accepted before, if that is another identity than `refused` and has not ended: a new
-    /// certificate may be of a CA that AWS does not know yet.
+    /// The identity that AWS accepted last, if it differs from `refused` and has not expired. The CA of a new
+    /// certificate may not be registered with AWS yet.
     pub fn accepted_before(&self, refused: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
         let now = self.at_aws(now);
         let accepted = self.lock().accepted.clone();
         accepted.filter(|accepted| !accepted.is_same(refused) && !accepted.has_ended(now))
     }
 
-    /// What has signed before, if that is another key, or the same one unlocked otherwise, than `mute` has, and its
-    /// certificate has not ended: a token or a TPM judges what unlocks a key only when it signs.
-    pub fn signed_before(&self, mute: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
+    /// The identity that signed last, if its key object differs from that of `silent` and its certificate has not
+    /// expired. A token or TPM checks a PIN or authorization value only when it signs, so a new value may be wrong
+    /// where the previous one worked.
+    pub fn signed_before(&self, silent: &Identity, now: OffsetDateTime) -> Option<Arc<Identity>> {
         let now = self.at_aws(now);
         let accepted = self.lock().accepted.clone();
-        accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), mute.key()) && !accepted.has_ended(now))
+        accepted.filter(|accepted| !Arc::ptr_eq(accepted.key(), silent.key()) && !accepted.has_ended(now))
     }
 
-    /// Tells, once for each reason, that the key on hand did not sign for `why` and `used` did in its place.
-    pub fn signed_instead(&self, used: &Identity, why: &Failure) {
-        let is_new = self.lock().fall_mute(why);
-        self.diary.key_did_not_sign(used, why, is_new);
+    /// Logs, once for each reason, that the newest key did not sign (`why`) and `used` signed instead.
+    pub fn report_sign_failure(&self, used: &Identity, why: &Failure) {
+        let is_new = self.lock().note_sign_failure(why);
+        self.log.key_did_not_sign(used, why, is_new);
     }
 
-    /// Tells, once, that `refused` was refused for `why` and `used` was accepted in its place.
-    pub fn passed_over(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
+    /// Logs, once, that AWS refused `refused` (`why`) and accepted `used` instead.
+    pub fn report_refusal(&self, refused: &Arc<Identity>, used: &Identity, why: &Failure) {
         let is_new = self.lock().refuse(refused, used, why);
-        self.diary.refused(refused, used, why, is_new);
+        self.log.refused(refused, used, why, is_new);
     }
 
-    /// The certificates whose end matters: of what is loaded, and of what is used while AWS refuses that.
-    pub(super) fn links(&self) -> Vec<Link> {
+    /// The certificates whose expiry matters: those loaded last, and those in use while AWS refuses them.
+    pub(super) fn links(&self) -> Vec<ChainLink> {
         self.lock().links()
     }
 
     /// The session's name.
     pub(super) fn session(&self) -> &str {
-        self.diary.session()
+        self.log.session()
     }
 
-    /// What should be known of the ends of its certificates, each a sentence without a full stop.
-    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+    /// A warning for each certificate that expires soon.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let now = self.at_aws(now);
         self.links().iter().filter_map(|link| link.warning(now)).collect()
     }
 
-    /// Why what the source holds now cannot be used, or not even be read, or why AWS refuses it while the previous one
-    /// goes on; `None` where nothing ails it. That the time of a certificate in use has passed is known before the next
-    /// attempt fails by it.
+    /// Why the newest identity cannot be loaded, or why AWS refuses it while the previous one is in use; `None` if
+    /// nothing is wrong. It also reports an expired certificate before the next attempt fails.
     pub fn fault(&self, now: OffsetDateTime) -> Option<Failure> {
-        // One that AWS has accepted in doubt of its time is not among those that were loaded.
+        // An identity that AWS accepted although its time was in doubt is not the loaded one.
         let of_time = || self.loaded().and_then(|loaded| self.doubt(&loaded, now));
         let so_far = self.lock().fault();
         so_far.or_else(|| of_time().map(Failure::from))
     }
 
-    /// What reads its files, one at a time.
-    pub(super) fn place(&self) -> &Arc<reading::Place> {
-        &self.place
+    /// Reads its files, one read at a time.
+    pub(super) fn reader(&self) -> &Arc<reading::BlockingReader> {
+        &self.reader
     }
 
     /// Where the identity comes from.
@@ -200,28 +201,28 @@ impl Current {
         &self.source
     }
 
-    /// Reading files and unlocking keys may block, and a file system may hang.
+    /// Runs on another thread: reading files and unlocking keys may block, and a file system may hang.
     async fn read(&self, now: OffsetDateTime) -> Result<(Loaded, OwnedMutexGuard<()>), Error> {
         let source = self.source.clone();
-        let read = self.place.read(PATIENCE, move || source.load(now)).await;
+        let read = self.reader.read(PATIENCE, move || source.load(now)).await;
         let (loaded, reading) = read.map_err(|failed| failed.at(self.source.origin()))?;
         Ok((loaded?, reading))
     }
 
     fn take(&self, Loaded { identity, warnings }: Loaded) -> Arc<Identity> {
         let (identity, is_new) = self.lock().take(identity);
-        self.diary.loaded(&identity, is_new, warnings);
+        self.log.loaded(&identity, is_new, warnings);
         identity
     }
 
     fn keep(&self, error: Error, now: OffsetDateTime, reporter: Reporter) -> Result<Arc<Identity>, Error> {
         let now = self.at_aws(now);
         let kept = self.lock().keep(&error, now);
-        self.diary.not_loaded(&error, kept.is_some(), reporter);
+        self.log.not_loaded(&error, kept.is_some(), reporter);
         kept.ok_or(error)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, IdentityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
-//! What can be wrong with an identity: which place, what, and what to do.
+//! Errors of loading an identity: where, what, and what to do.
 //!
-//! What reads places, keys and certificates has errors of its own; this one gathers them, and adds what can only be
-//! said of the whole.
+//! The readers of files, keys and certificates have their own errors. This type gathers them, and adds the errors of
+//! certificate and key together.
 
 use time::OffsetDateTime;
 
 use super::FileError;
 use super::Origin;
 use super::key;
-use super::leaf::Fault;
+use super::leaf::LeafFault;
 use super::passphrase;
 use super::pem;
 use super::pkcs11;
@@ -20,11 +20,14 @@ use super::spiffe;
 use super::tpm;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why an identity could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file, or what stands in its place.
+    /// A file, or a variable or pipe in its place.
     #[error(transparent)]
     File(#[from] FileError),
     /// PEM, or a certificate in it.
@@ -33,10 +36,10 @@ pub enum Error {
     /// A key that cannot be used.
     #[error(transparent)]
     Key(key::Error),
-    /// What unlocks a key is missing.
+    /// The passphrase of a key is missing.
     #[error(transparent)]
     Passphrase(#[from] passphrase::Error),
-    /// Nothing was read.
+    /// Reading timed out, found no free thread, or panicked.
     #[error(transparent)]
     Reading(#[from] reading::Error),
     /// An agent gave no SVID.
@@ -57,7 +60,7 @@ pub enum Error {
     #[cfg(feature = "pkcs12")]
     #[error(transparent)]
     Pkcs12(#[from] pkcs12::Error),
-    /// A place that has keys alone.
+    /// A place that has keys only.
     #[error("{origin} holds no certificates")]
     NoCertificates {
         /// Where they were looked for.
@@ -71,15 +74,15 @@ pub enum Error {
         /// Where the key is.
         private_key: Origin,
     },
-    /// Certificates that belong to the key are not the ones that are meant.
+    /// No certificate of the key matches the selected subject, issuer and serial number.
     #[error(
-        "no certificate of the private key in {origin} has the subject, issuer or serial number that is asked for"
+        "no certificate of the private key in {origin} has the selected subject, issuer or serial number"
     )]
     NotSelected {
         /// Where the certificates are.
         origin: Origin,
     },
-    /// The certificate is none of those that may be used.
+    /// The certificate's fingerprint is not pinned.
     #[error("the leaf in {origin} has the fingerprint {found}, which is not pinned")]
     NotPinned {
         /// Where the certificates are.
@@ -93,9 +96,9 @@ pub enum Error {
         /// Where.
         origin: Origin,
         /// Why.
-        fault: Fault,
+        fault: LeafFault,
     },
-    /// An intermediate outside of its life.
+    /// An intermediate that is expired or not yet valid.
     #[error("the intermediate `{subject}` in {origin} {fault}")]
     Intermediate {
         /// Where.
@@ -103,9 +106,9 @@ pub enum Error {
         /// Which.
         subject: String,
         /// Why.
-        fault: Fault,
+        fault: LeafFault,
     },
-    /// An intermediate that may not have issued what is below it.
+    /// An intermediate that may not sign certificates.
     #[error("the intermediate `{subject}` in {origin} has no key usage keyCertSign")]
     NoCertSign {
         /// Where.
@@ -113,8 +116,8 @@ pub enum Error {
         /// Which.
         subject: String,
     },
-    /// More intermediates than Roles Anywhere takes.
-    #[error("{origin} leads through {length} intermediates; Roles Anywhere takes at most 5")]
+    /// More intermediates than Roles Anywhere accepts.
+    #[error("{origin} needs {length} intermediates; Roles Anywhere accepts at most 5")]
     ChainTooLong {
         /// Where.
         origin: Origin,
@@ -124,16 +127,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// An instant at which the certificate would do, where time alone speaks against it.
+    /// An instant at which the certificate is valid, if it is only expired or not yet valid.
     pub(super) fn would_do_at(&self) -> Option<OffsetDateTime> {
         match self {
-            Self::Leaf { fault: Fault::NotYetValid { not_before }, .. } => Some(*not_before),
-            Self::Leaf { fault: Fault::Expired { not_after }, .. } => Some(*not_after),
+            Self::Leaf { fault: LeafFault::NotYetValid { not_before }, .. } => Some(*not_before),
+            Self::Leaf { fault: LeafFault::Expired { not_after }, .. } => Some(*not_after),
             _ => None,
         }
     }
 
-    /// The reason where no part has its own error.
+    /// The reason if the error is not that of a part.
     fn own_reason(&self) -> Reason {
         match self {
             Self::Mismatch { .. } => Reason::KeyMismatch,
@@ -160,7 +163,7 @@ impl Error {
     }
 }
 
-/// What keeps a key from being read is often not the key's own fault.
+/// An error of the PEM file or the passphrase stays what it is.
 impl From<key::Error> for Error {
     fn from(error: key::Error) -> Self {
         match error {
@@ -176,22 +179,38 @@ impl Classify for Error {
         self.of_part().map_or_else(|| self.own_reason(), Classify::reason)
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         if let Some(part) = self.of_part() {
             return part.hint();
         }
         let hint = match self {
             Self::NoCertificates { .. } => {
-                "name the file that has the certificate in `certificate`, and the key's place in `private_key`"
+                return Some(Text::of(&[
+                    Say("name the file that has the certificate in "),
+                    Key("certificate"),
+                    Say(", and the key's place in "),
+                    Key("private_key"),
+                ]));
             }
             Self::Mismatch { .. } => {
                 "the two must come from the same request; renew both together or name the right pair"
             }
             Self::NotSelected { .. } => {
-                "compare `certificate_subject`, `certificate_issuer` and `certificate_serial` with what `anchord certificate show` prints"
+                return Some(Text::of(&[
+                    Say("compare "),
+                    Key("certificate_subject"),
+                    Say(", "),
+                    Key("certificate_issuer"),
+                    Say(" and "),
+                    Key("certificate_serial"),
+                    Say(" with what `anchord certificate show` prints"),
+                ]));
             }
             Self::NotPinned { .. } => {
-                "if this certificate is to be trusted, add its fingerprint to `certificate_fingerprint`"
+                return Some(Text::of(&[
+                    Say("if you trust this certificate, add its fingerprint to "),
+                    Key("certificate_fingerprint"),
+                ]));
             }
             Self::Leaf { fault, .. } => fault.hint(),
             Self::Intermediate { .. } => {

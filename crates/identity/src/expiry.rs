@@ -1,7 +1,7 @@
-//! When to remind a person that a certificate ends.
+//! Reminders that a certificate expires.
 //!
-//! At 30 days, 7 days and one day; but no reminder in the first half of a certificate's life, where no tool would have
-//! renewed it yet, and the last one no earlier than in its last quarter.
+//! They come 30 days, 7 days and one day before the end. There is none in the first half of a certificate's life,
+//! because no tool renews it that early, and the last one comes in its last quarter.
 
 use std::fmt;
 
@@ -16,11 +16,12 @@ use super::name;
 use super::pem;
 use anchord_core::clock;
 use anchord_core::event;
+use anchord_core::notice::Notice;
 
-/// One of the certificates that are sent, and how long it is valid.
+/// A certificate of the chain that is sent, with its validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    pub(super) place: Place,
+pub struct ChainLink {
+    pub(super) place: ChainPosition,
     pub(super) origin: Origin,
     pub(super) subject: String,
     pub(super) serial: String,
@@ -28,14 +29,14 @@ pub struct Link {
     pub(super) not_after: OffsetDateTime,
 }
 
-/// Where in the chain a certificate stands.
+/// The position of a certificate in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ChainPosition {
     Leaf,
     Intermediate,
 }
 
-/// How near its end a certificate is; each is worth one reminder.
+/// How near a certificate is to its end; each step causes one reminder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Nearness {
     LastMonth,
@@ -44,9 +45,9 @@ pub(super) enum Nearness {
     Past,
 }
 
-impl Link {
-    /// What people should know of a certificate.
-    pub(super) fn of(certificate: &pem::Certificate, place: Place) -> Result<Self, pem::Error> {
+impl ChainLink {
+    /// Takes the fields that messages show.
+    pub(super) fn of(certificate: &pem::Certificate, place: ChainPosition) -> Result<Self, pem::Error> {
         let parsed = certificate.parse()?;
         Ok(Self {
             place,
@@ -58,8 +59,8 @@ impl Link {
         })
     }
 
-    /// What should be known of its end, as a sentence without a full stop, if it is near or past.
-    pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
+    /// A warning if it expires soon or has expired.
+    pub fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         self.ending().warning(now)
     }
 
@@ -67,9 +68,9 @@ impl Link {
         self.ending().nearness(now)
     }
 
-    fn ending(&self) -> Ending<'_> {
+    fn ending(&self) -> Expiry<'_> {
         let Self { place, origin, subject, not_before, not_after, .. } = self;
-        Ending { place: *place, origin, subject, not_before: *not_before, not_after: *not_after }
+        Expiry { place: *place, origin, subject, not_before: *not_before, not_after: *not_after }
     }
 
     fn hint(&self) -> &'static str {
@@ -81,8 +82,8 @@ impl Link {
         let (file, hint) = (self.origin.bare(), self.hint());
         let not_after = clock::rfc3339(self.not_after);
         let what = match self.place {
-            Place::Leaf => "The certificate",
-            Place::Intermediate => "An intermediate certificate",
+            ChainPosition::Leaf => "The certificate",
+            ChainPosition::Intermediate => "An intermediate certificate",
         };
         if nearness == Nearness::Past {
             error!(
@@ -99,12 +100,12 @@ impl Link {
     }
 }
 
-/// How many whole days it is until `not_after`; negative after it.
+/// The whole days until `not_after`; negative after it.
 pub fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
     (not_after - now).whole_seconds().div_euclid(Duration::DAY.whole_seconds())
 }
 
-/// How long it is until `not_after`, in the largest unit of which there are two at least.
+/// The time until `not_after`, in the largest unit that makes it at least two.
 pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
     let left = not_after - now;
     match (left.whole_days(), left.whole_hours(), left.whole_minutes()) {
@@ -114,17 +115,17 @@ pub fn life_left(not_after: OffsetDateTime, now: OffsetDateTime) -> String {
     }
 }
 
-/// What decides how near a certificate's end is, and what is said of it: the one judgement for log, status and checks.
-pub(super) struct Ending<'a> {
-    pub(super) place: Place,
+/// The validity of a certificate as log, `status` and `check` judge it.
+pub(super) struct Expiry<'a> {
+    pub(super) place: ChainPosition,
     pub(super) origin: &'a dyn fmt::Display,
     pub(super) subject: &'a str,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
-impl Ending<'_> {
-    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<String> {
+impl Expiry<'_> {
+    pub(super) fn warning(&self, now: OffsetDateTime) -> Option<Notice> {
         let end = match self.nearness(now)? {
             Nearness::Past => "has expired".to_owned(),
             _ => format!(
@@ -135,10 +136,10 @@ impl Ending<'_> {
         };
         let Self { place, subject, origin, .. } = self;
         let name = match place {
-            Place::Leaf => "leaf",
-            Place::Intermediate => "intermediate",
+            ChainPosition::Leaf => "leaf",
+            ChainPosition::Intermediate => "intermediate",
         };
-        Some(format!("the {name} `{subject}` in {origin} {end}; hint: {}", place.hint()))
+        Some(Notice::new(format!("the {name} `{subject}` in {origin} {end}")).hinting(place.hint()))
     }
 
     fn nearness(&self, now: OffsetDateTime) -> Option<Nearness> {
@@ -156,7 +157,7 @@ impl Ending<'_> {
     }
 }
 
-impl Place {
+impl ChainPosition {
     fn hint(self) -> &'static str {
         match self {
             Self::Leaf => "renew the certificate; without it there are no new credentials",
@@ -165,20 +166,20 @@ impl Place {
     }
 }
 
-/// The reminders that were given, so that each is given once.
+/// The reminders that were logged, so that each is logged once.
 #[derive(Debug, Default)]
-pub(super) struct Reminders(Vec<(Link, Nearness)>);
+pub(super) struct Reminders(Vec<(ChainLink, Nearness)>);
 
 impl Reminders {
-    /// Tells of each of `links` what has not been told.
-    pub(super) fn tell(&mut self, session: &str, links: &[Link], now: OffsetDateTime) {
+    /// Logs the reminders of `links` that are due and not logged yet.
+    pub(super) fn tell(&mut self, session: &str, links: &[ChainLink], now: OffsetDateTime) {
         for (link, nearness) in self.due(links, now) {
             link.tell(session, nearness, now);
         }
     }
 
-    fn due(&mut self, links: &[Link], now: OffsetDateTime) -> Vec<(Link, Nearness)> {
-        // What is not used any more needs no memory.
+    fn due(&mut self, links: &[ChainLink], now: OffsetDateTime) -> Vec<(ChainLink, Nearness)> {
+        // Forget certificates that are no longer in use.
         self.0.retain(|(link, _)| links.contains(link));
         let mut due = Vec::new();
         for link in links {
@@ -202,9 +203,9 @@ mod tests {
 
     const END: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
 
-    fn link(life: Duration) -> Link {
-        Link {
-            place: Place::Leaf,
+    fn link(life: Duration) -> ChainLink {
+        ChainLink {
+            place: ChainPosition::Leaf,
             origin: Origin::file("/etc/anchord/leaf.pem".as_ref()),
             subject: "CN=robot-7".into(),
             serial: "17".into(),
@@ -261,7 +262,7 @@ mod tests {
     fn each_reminder_is_given_once_for_each_certificate() {
         let mut reminders = Reminders::default();
         let leaf = link(Duration::days(365));
-        let ca = Link { place: Place::Intermediate, serial: "4".into(), ..leaf.clone() };
+        let ca = ChainLink { place: ChainPosition::Intermediate, serial: "4".into(), ..leaf.clone() };
         let both = [leaf, ca];
         let mut given = |left: Duration| {
             let due = reminders.due(&both, END - left);
@@ -282,7 +283,7 @@ mod tests {
     fn a_certificate_that_took_anothers_place_has_reminders_of_its_own() {
         let mut reminders = Reminders::default();
         let old = link(Duration::days(365));
-        let new = Link { serial: "18".into(), ..old.clone() };
+        let new = ChainLink { serial: "18".into(), ..old.clone() };
         let now = END - Duration::days(6);
 
         assert_eq!(reminders.due(&[old], now).len(), 1);
@@ -295,7 +296,7 @@ mod tests {
     fn a_reminder_says_which_certificate_where_and_what_to_do() {
         let log = Log::start();
         let leaf = link(Duration::days(365));
-        let ca = Link { place: Place::Intermediate, ..leaf.clone() };
+        let ca = ChainLink { place: ChainPosition::Intermediate, ..leaf.clone() };
         let both = [leaf, ca];
 
         let mut reminders = Reminders::default();
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_told_in_a_unit_that_people_use() {
+    fn what_is_left_is_reported_in_a_unit_that_people_use() {
         let left = |left| life_left(END, END - left);
 
         assert_eq!(left(Duration::days(30)), "30 days");

@@ -12,16 +12,17 @@ use super::pem;
 use super::pem::Certificate;
 #[cfg(feature = "pkcs12")]
 use super::pkcs12;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
 
-/// What stands between a key and whoever can reach it, and so what a secret that unlocks it is.
+/// What protects a key, and so which kind of secret unlocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// A token, which has a PIN.
     Token,
     /// A TPM, which has an authorization value for each key.
     Tpm,
-    /// A SPIFFE agent, which asks for nothing.
+    /// A SPIFFE agent, which needs no secret.
     Agent,
     /// The passphrase of a file that may be encrypted.
     Passphrase,
@@ -29,15 +30,15 @@ pub enum Guard {
     Nothing,
 }
 
-/// A file that has been read, once for both what it is asked for.
-pub(super) struct File {
+/// A file that has been read once, for its certificates and its keys.
+pub(super) struct IdentityFile {
     content: FileContent,
     #[cfg(feature = "pkcs12")]
     pkcs12: Option<pkcs12::Contents>,
 }
 
-impl File {
-    /// Opens what has been read if it is PKCS#12; keys in PEM are decrypted when they are asked for.
+impl IdentityFile {
+    /// Opens the content if it is PKCS#12. Keys in PEM are decrypted by [`Self::keys`].
     pub(super) fn of(content: FileContent, passphrase: Option<&Passphrase>) -> Result<Self, Error> {
         #[cfg(feature = "pkcs12")]
         return Ok(Self { pkcs12: open_pkcs12(&content, passphrase)?, content });
@@ -48,7 +49,7 @@ impl File {
         }
     }
 
-    /// The private keys: the first one of PEM, all of PKCS#12 that can be used.
+    /// The private keys: the first one of PEM, all usable ones of PKCS#12.
     pub(super) fn keys(&self, passphrase: Option<&Passphrase>) -> Result<Vec<Arc<dyn SigningKey>>, Error> {
         #[cfg(feature = "pkcs12")]
         if let Some(contents) = &self.pkcs12 {
@@ -62,12 +63,12 @@ impl File {
         self.content.origin.clone()
     }
 
-    /// A key that only the TPM which it was made in can use, DER.
+    /// The DER of a key that only the TPM that made it can use.
     pub(super) fn tss2(&self) -> Result<Option<Secret<Vec<u8>>>, pem::Error> {
         self.content.labelled("TSS2 PRIVATE KEY")
     }
 
-    /// The certificates, of which there must be one at least.
+    /// The certificates; an error if there is none.
     pub(super) fn certificates(&self) -> Result<Vec<Certificate>, pem::Error> {
         #[cfg(feature = "pkcs12")]
         if let Some(contents) = &self.pkcs12 {
@@ -76,22 +77,22 @@ impl File {
         pem::certificates(&self.content)
     }
 
-    /// Sentences on what it holds.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// What is doubtful about what it holds.
+    pub(super) fn warnings(&self) -> Vec<Notice> {
         #[cfg(feature = "pkcs12")]
         if let Some(contents) = &self.pkcs12 {
             return contents.warnings.clone();
         }
-        self.content.passed_over()
+        self.content.ignored_sections()
     }
 
-    /// A sentence if others may read it, for a file with a key in it.
-    pub(super) fn mode_warning(&self) -> Option<String> {
+    /// A warning if other users may read the file, which has a key.
+    pub(super) fn mode_warning(&self) -> Option<Notice> {
         self.content.open_to_others("private key")
     }
 }
 
-/// What guards the key in a file; `None` where that cannot be told, which whoever loads it tells better.
+/// What protects the key in a file; `None` if the file has no known key. Loading it gives the error.
 pub(super) fn guard(content: &FileContent) -> Option<Guard> {
     #[cfg(feature = "pkcs12")]
     if pkcs12::is_pfx(content.bytes().expose()) {
@@ -99,20 +100,22 @@ pub(super) fn guard(content: &FileContent) -> Option<Guard> {
     }
     let labels = content.labels();
     let has = |label: &str| labels.iter().any(|own| own == label);
-    // In the order in which keys are looked for.
-    match () {
-        () if has("TSS2 PRIVATE KEY") => Some(Guard::Tpm),
-        () if content.has_encryption_header() => Some(Guard::Passphrase),
-        () if ["RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"].into_iter().any(has) => {
-            Some(Guard::Nothing)
-        }
-        () if has("ENCRYPTED PRIVATE KEY") => Some(Guard::Passphrase),
-        () => None,
+    // In the order in which loading looks for keys.
+    if has("TSS2 PRIVATE KEY") {
+        Some(Guard::Tpm)
+    } else if content.has_encryption_header() {
+        Some(Guard::Passphrase)
+    } else if has("RSA PRIVATE KEY") || has("EC PRIVATE KEY") || has("PRIVATE KEY") {
+        Some(Guard::Nothing)
+    } else if has("ENCRYPTED PRIVATE KEY") {
+        Some(Guard::Passphrase)
+    } else {
+        None
     }
 }
 
 #[cfg(feature = "pkcs12")]
-impl File {
+impl IdentityFile {
     fn pkcs12_keys(&self, contents: &pkcs12::Contents) -> Result<Vec<Arc<dyn SigningKey>>, Error> {
         let origin = self.content.origin.clone();
         let mut refused = None;
@@ -146,7 +149,7 @@ impl File {
 
     fn missing(&self, wanted: &'static str, found: &str) -> pem::Error {
         let found = vec![found.to_owned()];
-        let hint = pem::stranger::hint(wanted, &found, &[]);
+        let hint = pem::other_formats::hint(wanted, &found, &[]);
         pem::Error::Missing { origin: self.origin(), wanted, found, hint }
     }
 }

@@ -1,4 +1,4 @@
-//! The content of a file, or of a variable or a pipe in a file's place.
+//! The content of a file, or of a variable or pipe in place of a file.
 
 use std::io;
 use std::path::Path;
@@ -9,12 +9,14 @@ use anchord_core::content;
 use anchord_core::content::BYTE_ORDER_MARK;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
-/// Far above any chain with its key, far below what would hurt.
+/// Far more than any chain with its key, and small enough for memory.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
-/// What was read, and where; secret, because keys and certificates may share a file.
+/// The content and where it was read. It is secret, because a file may hold keys beside certificates.
 #[derive(Debug)]
 pub struct FileContent {
     pub(super) origin: Origin,
@@ -23,7 +25,7 @@ pub struct FileContent {
 }
 
 impl FileContent {
-    /// Reads a file whole, up to a limit.
+    /// Reads a whole file, up to [`MAX_BYTES`].
     pub fn read(path: &Path) -> Result<Self, FileError> {
         Self::read_up_to(path, MAX_BYTES)
     }
@@ -34,7 +36,7 @@ impl FileContent {
         Self::new(Origin::file(path), content.mode, content.bytes)
     }
 
-    /// What was read from `origin`, unless there is nothing in it.
+    /// Takes what was read from `origin`; an error if it is empty or not text in bytes.
     pub(super) fn new(origin: Origin, mode: u32, content: Secret<Vec<u8>>) -> Result<Self, FileError> {
         match content::text(content.expose()) {
             Err(source) => Err(FileError::WideText { origin, source }),
@@ -48,20 +50,18 @@ impl FileContent {
         &self.content
     }
 
-    /// All of it as text.
+    /// All of it, without a byte order mark.
     pub fn text(&self) -> &[u8] {
         let content = self.content.expose().as_slice();
         content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
     }
 
-    /// A sentence if its mode lets others read what only this user should; `what` is what the file holds.
-    pub fn open_to_others(&self, what: &str) -> Option<String> {
-        (self.mode & 0o027 != 0).then(|| {
-            format!(
-                "the {what} {} is open to others (mode {:04o}); hint: chmod 0600 it",
-                self.origin,
-                self.mode & 0o7777,
-            )
+    /// A warning if its mode lets other users read it; `what` is what the file holds.
+    pub fn open_to_others(&self, what: &str) -> Option<Notice> {
+        let (origin, mode) = (&self.origin, self.mode & 0o7777);
+        (mode & 0o027 != 0).then(|| {
+            Notice::new(format!("the {what} {origin} is open to others (mode {mode:04o})"))
+                .hinting("chmod 0600 it")
         })
     }
 }
@@ -85,7 +85,7 @@ pub enum FileError {
         /// What it is.
         kind: content::FileKind,
     },
-    /// Text that nothing here reads.
+    /// Text in UTF-16 or UTF-32.
     #[error("{origin} cannot be used: {source}")]
     WideText {
         /// Where.
@@ -93,8 +93,8 @@ pub enum FileError {
         /// What it is.
         source: content::WideText,
     },
-    /// A place that this process was not given.
-    #[error("{origin} gives nothing: {why}")]
+    /// A variable or credential that this process was not given.
+    #[error("{origin} is not available: {why}")]
     Absent {
         /// The place.
         origin: Origin,
@@ -148,27 +148,28 @@ impl Classify for FileError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Read { source, path } => return Some(read_hint(source, path)),
             Self::NotAFile { kind: content::FileKind::Pipe, .. } => content::PIPE_HINT,
             Self::NotAFile { .. } => "name the file itself",
-            Self::WideText { source, .. } => return Some(source.hint()),
-            Self::Absent { hint, .. } => return Some(hint.clone()),
-            Self::Empty { .. } => "it may still be being written; otherwise fill it",
+            Self::WideText { source, .. } => return Some(source.hint().into()),
+            Self::Absent { hint, .. } => return Some(hint.clone().into()),
+            Self::Empty { .. } => "if a program is still writing it, wait; otherwise restore its content",
             Self::TooLarge { .. } => "name the PEM file itself, not a bundle of all known roots",
         };
         Some(hint.into())
     }
 }
 
-fn read_hint(source: &io::Error, path: &Path) -> String {
+fn read_hint(source: &io::Error, path: &Path) -> Text {
     match source.kind() {
         io::ErrorKind::NotFound => {
             content::spelling_hint(path).unwrap_or_else(|| "put the file there, or set the right path".into())
         }
         io::ErrorKind::PermissionDenied => {
-            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+            let folder = path.parent().unwrap_or(path).display();
+            format!("let the daemon's user read it (and enter {folder})").into()
         }
         _ => "check the path and its file system".into(),
     }

@@ -1,8 +1,7 @@
-//! What `fuzz/` throws bytes at: every parser of this stage that reads what others wrote.
+//! The entry points of `fuzz/`: every parser in this crate that reads outside bytes.
 //!
-//! Only there when the compiler is told that it builds for fuzzing (`--cfg fuzzing`, which cargo-fuzz says); no other
-//! build has anything of it. Each function takes any bytes, and panics only where a parser does or where what it
-//! promises is not so.
+//! They exist only in builds with `--cfg fuzzing`, which cargo-fuzz sets. Each function takes any bytes, and panics
+//! only if a parser panics or breaks its promise.
 
 use std::path::Path;
 
@@ -10,15 +9,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-use super::Attributes;
 use super::Error;
 use super::FileContent;
 use super::Fingerprint;
 use super::Locator;
+use super::NameAttributes;
 use super::Origin;
 use super::Passphrase;
 use super::Source;
-use super::file::File;
+use super::file::IdentityFile;
 use super::key;
 use super::selection::Serial;
 use super::source::Material;
@@ -50,12 +49,12 @@ fn now() -> OffsetDateTime {
     time::macros::datetime!(2026-06-01 0:00 UTC)
 }
 
-/// A PEM or PKCS#12 file with certificates and keys, up to the identity that they make and what people are shown.
+/// A PEM or PKCS#12 file with certificates and keys, up to the identity and the inspection.
 pub fn file(content: &[u8]) {
     let passphrase = given(PEM);
     let file = FileContent::new(Origin::file("leaf.pem".as_ref()), 0o600, Secret::new(content.to_vec()));
     let Ok(file) = file.map_err(tell) else { return };
-    let Ok(file) = File::of(file, Some(&passphrase)).map_err(tell) else { return };
+    let Ok(file) = IdentityFile::of(file, Some(&passphrase)).map_err(tell) else { return };
     #[cfg(feature = "tpm")]
     if let Ok(Some(der)) = file.tss2().map_err(tell) {
         tss2(der.expose());
@@ -108,7 +107,7 @@ pub fn tss2(der: &[u8]) {
     }
 }
 
-/// What settings say of places, devices and leaves.
+/// Settings that name places, devices and leaves.
 pub fn settings(text: &str) {
     let device = text.parse::<tpm::Device>();
     if let Ok(device) = &device {
@@ -122,7 +121,7 @@ pub fn settings(text: &str) {
     if let Ok(fingerprint) = text.parse::<Fingerprint>() {
         assert_eq!(fingerprint.to_string().parse::<Fingerprint>().ok(), Some(fingerprint));
     }
-    let _ = text.parse::<Attributes>().map(|attributes| attributes.to_string());
+    let _ = text.parse::<NameAttributes>().map(|attributes| attributes.to_string());
     let _ = text.parse::<Serial>().map(|serial| serial.to_string());
 }
 
@@ -133,7 +132,7 @@ fn section(label: &str, der: &[u8]) -> FileContent {
     file.expect("an input of libFuzzer's length makes a file of a permitted one")
 }
 
-/// Whatever is wrong, it is told in words.
+/// Formats the error and its hint, which must not panic.
 fn tell(error: impl Classify) -> (String, Option<String>) {
-    (error.to_string(), error.hint())
+    (error.to_string(), error.hint().map(|hint| hint.to_string()))
 }

@@ -1,4 +1,4 @@
-//! What a source holds, for people: every certificate, the key, and whether Roles Anywhere would accept it.
+//! What a source holds, for people to read: every certificate, the key, and whether Roles Anywhere would accept them.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use super::MAX_INTERMEDIATES;
 use super::SigningKey;
 use super::Source;
 use super::chain;
-use super::expiry::Ending;
-use super::expiry::Place;
+use super::expiry::ChainPosition;
+use super::expiry::Expiry;
 use super::leaf;
 use super::name::plain;
 use super::name::shown;
@@ -25,27 +25,28 @@ use super::pem::Certificate;
 use super::source::Material;
 use super::source::gather;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 
-/// A source, looked at without being judged as a whole.
+/// The content of a source and all problems with it.
 #[derive(Debug)]
 pub struct Inspection {
-    /// The leaf, its intermediates in their order, then what is not sent.
-    pub certificates: Vec<Seen>,
-    /// What the key is, in a few words; `None` where no place for one was named.
+    /// The leaf, its intermediates in order, then the certificates that are not sent.
+    pub certificates: Vec<InspectedCertificate>,
+    /// A short description of the key; `None` if no key was named.
     pub key: Option<Result<String, Failure>>,
-    /// Why Roles Anywhere would refuse it, or it cannot be used; empty where nothing speaks against it.
+    /// Why Roles Anywhere would refuse it, or why it cannot be used; empty if no problem was found.
     pub refusals: Vec<Failure>,
-    /// The issuers at which the paths that are sent end: the trust anchor has to be one of them, or lead to one.
+    /// The issuers at which the sent paths end. The trust anchor must be one of them, or an ancestor.
     pub ends_at: Vec<String>,
     /// Sentences without a full stop.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Notice>,
 }
 
 /// One certificate.
 #[derive(Debug)]
-pub struct Seen {
-    /// What it is to the others.
-    pub role: Role,
+pub struct InspectedCertificate {
+    /// Its role in the chain.
+    pub role: CertificateRole,
     /// Where it was found.
     pub origin: String,
     /// As `certificate_subject` takes it.
@@ -56,7 +57,7 @@ pub struct Seen {
     pub serial: String,
     /// Hexadecimal, as OpenSSL shows it.
     pub serial_hex: String,
-    /// What pins it.
+    /// The fingerprint that `certificate_fingerprint` takes.
     pub fingerprint: Fingerprint,
     /// The first instant of its life.
     pub not_before: OffsetDateTime,
@@ -64,16 +65,16 @@ pub struct Seen {
     pub not_after: OffsetDateTime,
     /// Kind and size of its key.
     pub key: String,
-    /// Whether it is a CA's, and what its key may do, in RFC 5280's words.
+    /// Whether it is a CA certificate, and its key usages, in RFC 5280's words.
     pub usage: Vec<String>,
     /// Its alternative names.
     pub names: Vec<String>,
 }
 
-/// What a certificate is to the others.
+/// The role of a certificate in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The one that is signed with.
+pub enum CertificateRole {
+    /// The certificate of the signing key.
     Leaf,
     /// Sent with the leaf.
     Intermediate,
@@ -81,7 +82,7 @@ pub enum Role {
     NotSent,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for CertificateRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Leaf => "leaf",
@@ -92,18 +93,18 @@ impl fmt::Display for Role {
 }
 
 impl Source {
-    /// Looks at everything that it holds as of `now`. An error says that not even its certificates can be read.
+    /// Inspects everything it holds as of `now`; an error if even its certificates cannot be read.
     pub fn inspect(&self, now: OffsetDateTime) -> Result<Inspection, Error> {
         self.view(gather(self), now)
     }
 
-    /// The same for what was gathered before.
+    /// The same for material that was gathered before.
     pub(super) fn view(&self, material: Material, now: OffsetDateTime) -> Result<Inspection, Error> {
         let Material { certificates, keys, warnings } = material;
         let has_key_place =
             self.private_key.is_some() || !matches!(keys, Err(Error::Pem(pem::Error::Missing { .. })));
         let certificates = match (certificates, &keys) {
-            // The key's fault, such as a wrong passphrase, explains why there are none.
+            // The error of the key, such as a wrong passphrase, explains why there are none.
             (Ok(none), Err(_)) if none.is_empty() => {
                 return Err(keys.err().unwrap_or(passphrase::Error::NotAsked.into()));
             }
@@ -114,11 +115,8 @@ impl Source {
             Ok(keys) => {
                 let chosen = self.choose(&certificates, keys, now);
                 let key = chosen.as_ref().map_or(keys.first(), |(_, key)| Some(*key));
-                let belongs = if chosen.is_ok() {
-                    "belongs to the leaf"
-                } else {
-                    "belongs to no certificate that may be used"
-                };
+                let belongs =
+                    if chosen.is_ok() { "belongs to the leaf" } else { "matches no usable certificate" };
                 let described = key.map(|key| Ok(format!("the {} {belongs}", description(&**key))));
                 match chosen {
                     Ok((certificate, _)) => leaf = Some(certificate),
@@ -136,7 +134,7 @@ impl Source {
             Some(leaf) => Some(leaf),
             None => {
                 let likely = self.likely_leaf(&certificates, now);
-                // With a key it has been said.
+                // With a key, `choose` has already reported it.
                 let fault =
                     likely.filter(|_| !matches!(key, Some(Ok(_)))).and_then(|leaf| self.unmeant(leaf));
                 refusals.extend(fault.map(Failure::from));
@@ -149,7 +147,7 @@ impl Source {
         Ok(inspection)
     }
 
-    /// Why a certificate is not the one that is meant.
+    /// Why the settings exclude a certificate.
     fn unmeant(&self, leaf: &Certificate) -> Option<Error> {
         let origin = leaf.origin.clone();
         if !leaf.parse().is_ok_and(|parsed| self.selection.names(&parsed)) {
@@ -159,7 +157,7 @@ impl Source {
         (!self.selection.pins(&leaf.der)).then_some(Error::NotPinned { origin, found })
     }
 
-    /// Without a key nothing says which certificate is the leaf.
+    /// The likely leaf. Without a key it cannot be known.
     fn likely_leaf<'a>(
         &self,
         certificates: &'a [Certificate],
@@ -175,24 +173,23 @@ impl Source {
 }
 
 impl Inspection {
-    /// What should be known of the ends of the certificates that are sent, as of those of an identity that is in use. A
-    /// leaf that has ended is among the refusals.
-    pub fn endings(&self, now: OffsetDateTime) -> Vec<String> {
+    /// A warning for each sent certificate that expires soon or has expired. An expired leaf is among the refusals instead.
+    pub fn endings(&self, now: OffsetDateTime) -> Vec<Notice> {
         let mut endings = Vec::new();
-        for Seen { role, origin, subject, not_before, not_after, .. } in &self.certificates {
+        for InspectedCertificate { role, origin, subject, not_before, not_after, .. } in &self.certificates {
             let place = match role {
-                Role::Leaf if now > *not_after => continue,
-                Role::Leaf => Place::Leaf,
-                Role::Intermediate => Place::Intermediate,
-                Role::NotSent => continue,
+                CertificateRole::Leaf if now > *not_after => continue,
+                CertificateRole::Leaf => ChainPosition::Leaf,
+                CertificateRole::Intermediate => ChainPosition::Intermediate,
+                CertificateRole::NotSent => continue,
             };
-            let ending = Ending { place, origin, subject, not_before: *not_before, not_after: *not_after };
+            let ending = Expiry { place, origin, subject, not_before: *not_before, not_after: *not_after };
             endings.extend(ending.warning(now));
         }
         endings
     }
 
-    /// What the trust anchor has to be or to lead to, in words; `None` without a leaf.
+    /// The possible trust anchors, in words; `None` without a leaf.
     pub fn anchors(&self) -> Option<String> {
         let names: Vec<_> = self.ends_at.iter().map(|name| format!("`{name}`")).collect();
         (!names.is_empty()).then(|| names.join(" or "))
@@ -217,7 +214,7 @@ impl Inspection {
             if chain.len() > MAX_INTERMEDIATES {
                 self.refusals.push(Error::ChainTooLong { origin: origin(), length: chain.len() }.into());
             }
-            self.certificates.push(seen(leaf, Role::Leaf)?);
+            self.certificates.push(seen(leaf, CertificateRole::Leaf)?);
             self.ends_at = chain::ends(leaf, &chain)?;
         }
         for certificate in &chain {
@@ -234,22 +231,22 @@ impl Inspection {
                 };
                 self.refusals.push(fault.into());
             }
-            self.certificates.push(seen(certificate, Role::Intermediate)?);
+            self.certificates.push(seen(certificate, CertificateRole::Intermediate)?);
         }
         for certificate in certificates {
             let is_sent =
                 leaf.into_iter().chain(chain.iter().copied()).any(|sent| sent.der == certificate.der);
             if !is_sent {
-                self.certificates.push(seen(certificate, Role::NotSent)?);
+                self.certificates.push(seen(certificate, CertificateRole::NotSent)?);
             }
         }
         Ok(())
     }
 }
 
-fn seen(certificate: &Certificate, role: Role) -> Result<Seen, Error> {
+fn seen(certificate: &Certificate, role: CertificateRole) -> Result<InspectedCertificate, Error> {
     let parsed = certificate.parse()?;
-    Ok(Seen {
+    Ok(InspectedCertificate {
         role,
         origin: plain(&certificate.origin.to_string()),
         subject: shown(parsed.subject()),
@@ -304,7 +301,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Of the kinds that Roles Anywhere makes tags of, and addresses.
+/// Only the kinds that Roles Anywhere turns into tags, and addresses.
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(format!("DNS:{name}")),

@@ -1,4 +1,4 @@
-//! Private keys that can sign, and the one seam every key source stands behind.
+//! Private keys that can sign, and the trait of every key source.
 
 mod cache;
 mod ec;
@@ -22,6 +22,7 @@ use super::pem;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -37,26 +38,26 @@ pub enum Algorithm {
     MlDsa,
 }
 
-/// A private key that signs without being seen.
+/// A private key that signs and is never shown.
 ///
 /// Signing may block (a token, a TPM): call it where blocking is allowed.
 pub trait SigningKey: Send + Sync + fmt::Debug {
     /// How the key signs.
     fn algorithm(&self) -> Algorithm;
 
-    /// The content of the `subjectPublicKey` that a certificate for this key carries.
+    /// The content of `subjectPublicKey` in a certificate for this key.
     fn public_key(&self) -> &[u8];
 
-    /// Signs `message` (hashing is the key's work) in the form Roles Anywhere expects.
+    /// Hashes and signs `message`, in the form that Roles Anywhere expects.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure>;
 
-    /// The same with `hash`, for others than Roles Anywhere; `None` where the key knows SHA-256 alone.
+    /// The same with `hash`, for other uses than Roles Anywhere; `None` if the key supports SHA-256 only.
     fn sign_with(&self, hash: Hash, message: &[u8]) -> Option<Result<Vec<u8>, SignFailure>> {
         (hash == Hash::Sha256).then(|| self.sign(message))
     }
 }
 
-/// What a message is hashed with before it is signed.
+/// The hash of a message before it is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
     /// SHA-256.
@@ -73,12 +74,12 @@ pub enum Hash {
 pub struct SignFailure(Failure);
 
 impl SignFailure {
-    /// For what a token, a TPM or an agent said.
+    /// Wraps the error of a token, TPM or agent.
     pub fn new(why: &dyn Classify) -> Self {
         Self(Failure::new(why))
     }
 
-    /// For a key in memory, which can always sign.
+    /// The error of a key in memory, which should always sign.
     fn unexpected() -> Self {
         Self(Failure::of(Reason::Bug, "the private key did not sign", None))
     }
@@ -89,21 +90,21 @@ impl Classify for SignFailure {
         self.0.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.0.hint().map(Into::into)
+    fn hint(&self) -> Option<Text> {
+        self.0.hint_text().cloned()
     }
 }
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// PEM that does not give one.
+    /// A PEM file without a readable key.
     #[error(transparent)]
     Pem(#[from] pem::Error),
-    /// There is nothing to decrypt it with.
+    /// The passphrase is missing or cannot be read.
     #[error(transparent)]
     Passphrase(#[from] passphrase::Error),
-    /// A key of a kind that cannot be used.
+    /// A key that cannot be used.
     #[error("the private key in {origin} {what}")]
     Unusable {
         /// Where.
@@ -111,7 +112,7 @@ pub enum Error {
         /// What is wrong with it, completing "the private key …".
         what: String,
         /// What to do.
-        hint: &'static str,
+        hint: Text,
     },
 }
 
@@ -124,16 +125,16 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Pem(error) => error.hint(),
             Self::Passphrase(error) => error.hint(),
-            Self::Unusable { hint, .. } => Some((*hint).into()),
+            Self::Unusable { hint, .. } => Some(hint.clone()),
         }
     }
 }
 
-/// The first private key of a PEM file, one that needs no passphrase before one that does.
+/// The first private key of a PEM file, an unencrypted one before an encrypted one.
 pub(super) fn from_pem(
     file: &FileContent,
     passphrase: Option<&Passphrase>,
@@ -164,7 +165,7 @@ fn from_encrypted_pkcs8(
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn SigningKey>, Error> {
     let refuse = |fault: encrypted::DecryptionFault| unusable(origin, fault.to_string(), fault.hint());
-    // A file that cannot be decrypted at all says so whether there is a passphrase or not.
+    // An unsupported scheme is an error with and without a passphrase.
     let encrypted = Encrypted::parse(der).map_err(refuse)?;
     let passphrase = passphrase.ok_or(encrypted::DecryptionFault::NoPassphrase).map_err(refuse)?.read()?;
     cache::cached(&[b"ENCRYPTED PRIVATE KEY", der, passphrase.expose()], || {
@@ -203,8 +204,8 @@ const SUPPORTED: &str =
     "use RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521; ML-DSA is not in this build";
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
-fn unusable(origin: &Origin, what: impl Into<String>, hint: &'static str) -> Error {
-    Error::Unusable { origin: origin.clone(), what: what.into(), hint }
+fn unusable(origin: &Origin, what: impl Into<String>, hint: impl Into<Text>) -> Error {
+    Error::Unusable { origin: origin.clone(), what: what.into(), hint: hint.into() }
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use x509_parser::x509::X509Version;
 
 use super::Origin;
 use anchord_core::clock;
+use anchord_core::notice::Notice;
 
 /// Why Roles Anywhere would refuse a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum LeafFault {
     /// Its validity has not begun.
     NotYetValid {
         /// When it begins.
@@ -48,14 +49,14 @@ pub enum Fault {
     OldVersion,
     /// It names no subject.
     NoSubject,
-    /// Roles Anywhere takes no signatures of such a key.
+    /// Roles Anywhere does not accept this kind of key.
     Key {
         /// What it is.
-        kind: KeyKind,
+        kind: PublicKeyKind,
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LeafFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotYetValid { not_before } => {
@@ -73,7 +74,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
+impl LeafFault {
     /// What to do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
@@ -93,41 +94,44 @@ impl Fault {
 }
 
 /// Finds the first reason for which Roles Anywhere would refuse `leaf` at `now`.
-pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Fault> {
+pub(super) fn check(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), LeafFault> {
     faults(leaf, now).into_iter().next().map_or(Ok(()), Err)
 }
 
-/// All of them; those of time come last, for they pass.
-pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Fault> {
+/// All reasons. Those about time come last, because they may pass.
+pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<LeafFault> {
     let may_sign = leaf.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
     let kind = key_kind(leaf);
     let found = [
-        (leaf.version() != X509Version::V3).then_some(Fault::OldVersion),
-        leaf.is_ca().then_some(Fault::Ca),
-        has_negative_serial(leaf).then(|| Fault::NegativeSerial { serial: serial(leaf) }),
-        (!may_sign).then_some(Fault::NoDigitalSignature),
-        weak_hash(leaf).map(|hash| Fault::WeakSignature { hash }),
-        leaf.subject().iter().next().is_none().then_some(Fault::NoSubject),
-        (!kind.is_accepted()).then_some(Fault::Key { kind }),
+        (leaf.version() != X509Version::V3).then_some(LeafFault::OldVersion),
+        leaf.is_ca().then_some(LeafFault::Ca),
+        has_negative_serial(leaf).then(|| LeafFault::NegativeSerial { serial: serial(leaf) }),
+        (!may_sign).then_some(LeafFault::NoDigitalSignature),
+        weak_hash(leaf).map(|hash| LeafFault::WeakSignature { hash }),
+        leaf.subject().iter().next().is_none().then_some(LeafFault::NoSubject),
+        (!kind.is_accepted()).then_some(LeafFault::Key { kind }),
         fault_of_time(leaf, now),
     ];
     found.into_iter().flatten().collect()
 }
 
-/// What the guide demands of `leaf` and AWS may all the same do without: to be told, for AWS to judge.
+/// A warning about a requirement of the guide that AWS may not enforce.
 ///
-/// Without the extension a certificate is none of a CA (RFC 5280, 4.2.1.9), so a validator may take it; nothing here has
-/// seen AWS do either.
-pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<String> {
-    (!has_basic_constraints(leaf)).then(|| {
-        format!(
-            "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false; hint: if \
-             AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE"
-        )
-    })
+/// Without the extension a certificate is not a CA's (RFC 5280, 4.2.1.9), so a validator may accept it. What AWS does
+/// was not observed.
+pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Notice> {
+    const HINT: &str =
+        "if AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE";
+    if has_basic_constraints(leaf) {
+        return None;
+    }
+    let what = format!(
+        "the leaf in {origin} has no basicConstraints extension, and AWS's guide demands one with CA:false"
+    );
+    Some(Notice::new(what).hinting(HINT))
 }
 
-/// Whether it says at all if it is a CA's.
+/// Whether it has the basicConstraints extension.
 pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
     certificate.basic_constraints().is_ok_and(|extension| extension.is_some())
 }
@@ -152,7 +156,7 @@ pub(super) fn serial_hex(certificate: &X509Certificate<'_>) -> String {
     format!("{sign}{magnitude:#x}")
 }
 
-/// The parser takes the bytes of a negative number for those of a positive one.
+/// Needed because the parser reads a negative number as a positive one.
 fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUint) {
     if !has_negative_serial(certificate) {
         return ("", certificate.tbs_certificate.serial.clone());
@@ -161,29 +165,29 @@ fn sign_and_magnitude(certificate: &X509Certificate<'_>) -> (&'static str, BigUi
     ("-", BigUint::from_bytes_be(&inverted) + 1_u8)
 }
 
-/// Whether `now` is outside of the life of `certificate`.
-pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<Fault> {
+/// The fault if `certificate` is expired or not yet valid at `now`.
+pub(super) fn fault_of_time(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<LeafFault> {
     let not_before = certificate.validity().not_before.to_datetime();
     let not_after = certificate.validity().not_after.to_datetime();
     fault_of_life(not_before, not_after, now)
 }
 
-/// Whether `now` is outside of a life from `not_before` to `not_after`.
+/// The fault if `now` is not between `not_before` and `not_after`.
 pub(super) fn fault_of_life(
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     now: OffsetDateTime,
-) -> Option<Fault> {
+) -> Option<LeafFault> {
     match now {
-        now if now < not_before => Some(Fault::NotYetValid { not_before }),
-        now if now > not_after => Some(Fault::Expired { not_after }),
+        now if now < not_before => Some(LeafFault::NotYetValid { not_before }),
+        now if now > not_after => Some(LeafFault::Expired { not_after }),
         _ => None,
     }
 }
 
 /// What a certificate's key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyKind {
+pub enum PublicKeyKind {
     /// RSA, with its size in bits.
     Rsa(usize),
     /// On one of NIST's curves.
@@ -194,8 +198,8 @@ pub enum KeyKind {
     Other(String),
 }
 
-impl KeyKind {
-    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process); smaller RSA keys are nobody's.
+impl PublicKeyKind {
+    /// "Roles Anywhere supports RSA, EC and ML-DSA keys" (user guide, signing process). RSA below 2048 bits is broken.
     fn is_accepted(&self) -> bool {
         match self {
             Self::Rsa(bits) => *bits >= 2048,
@@ -205,7 +209,7 @@ impl KeyKind {
     }
 }
 
-impl fmt::Display for KeyKind {
+impl fmt::Display for PublicKeyKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rsa(bits) => write!(formatter, "RSA with {bits} bits"),
@@ -216,29 +220,29 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// The kind of key that `certificate` is for.
-pub(super) fn key_kind(certificate: &X509Certificate<'_>) -> KeyKind {
+/// The kind of public key in `certificate`.
+pub(super) fn key_kind(certificate: &X509Certificate<'_>) -> PublicKeyKind {
     let info = certificate.public_key();
     let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
     match info.algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.1" => match info.parsed() {
-            Ok(PublicKey::RSA(key)) => KeyKind::Rsa(key.key_size()),
-            _ => KeyKind::Other("RSA that cannot be parsed".into()),
+            Ok(PublicKey::RSA(key)) => PublicKeyKind::Rsa(key.key_size()),
+            _ => PublicKeyKind::Other("RSA that cannot be parsed".into()),
         },
         "1.2.840.10045.2.1" => match curve().as_deref() {
-            Some("1.2.840.10045.3.1.7") => KeyKind::Ec("P-256"),
-            Some("1.3.132.0.34") => KeyKind::Ec("P-384"),
-            Some("1.3.132.0.35") => KeyKind::Ec("P-521"),
-            Some(other) => KeyKind::Other(format!("EC on the curve {other}")),
-            None => KeyKind::Other("EC on an unnamed curve".into()),
+            Some("1.2.840.10045.3.1.7") => PublicKeyKind::Ec("P-256"),
+            Some("1.3.132.0.34") => PublicKeyKind::Ec("P-384"),
+            Some("1.3.132.0.35") => PublicKeyKind::Ec("P-521"),
+            Some(other) => PublicKeyKind::Other(format!("EC on the curve {other}")),
+            None => PublicKeyKind::Other("EC on an unnamed curve".into()),
         },
-        "2.16.840.1.101.3.4.3.17" => KeyKind::MlDsa("ML-DSA-44"),
-        "2.16.840.1.101.3.4.3.18" => KeyKind::MlDsa("ML-DSA-65"),
-        "2.16.840.1.101.3.4.3.19" => KeyKind::MlDsa("ML-DSA-87"),
-        "1.3.101.112" => KeyKind::Other("Ed25519".into()),
-        "1.3.101.113" => KeyKind::Other("Ed448".into()),
-        "1.2.840.113549.1.1.10" => KeyKind::Other("RSASSA-PSS".into()),
-        other => KeyKind::Other(other.into()),
+        "2.16.840.1.101.3.4.3.17" => PublicKeyKind::MlDsa("ML-DSA-44"),
+        "2.16.840.1.101.3.4.3.18" => PublicKeyKind::MlDsa("ML-DSA-65"),
+        "2.16.840.1.101.3.4.3.19" => PublicKeyKind::MlDsa("ML-DSA-87"),
+        "1.3.101.112" => PublicKeyKind::Other("Ed25519".into()),
+        "1.3.101.113" => PublicKeyKind::Other("Ed448".into()),
+        "1.2.840.113549.1.1.10" => PublicKeyKind::Other("RSASSA-PSS".into()),
+        other => PublicKeyKind::Other(other.into()),
     }
 }
 

@@ -17,10 +17,9 @@ mod file_content;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod given;
-mod glance;
 mod inspect;
 mod key;
+mod last_attempt;
 mod leaf;
 mod name;
 mod origin;
@@ -32,6 +31,7 @@ mod pkcs12;
 pub mod reading;
 mod selection;
 mod source;
+mod source_stamp;
 pub mod spiffe;
 pub mod tpm;
 mod watch;
@@ -42,28 +42,27 @@ use std::sync::Arc;
 pub use authorities::Authorities;
 pub use current::Current;
 pub use error::Error;
-pub use expiry::Link;
-use expiry::Place;
+pub use expiry::ChainLink;
+use expiry::ChainPosition;
 pub use expiry::days_left;
 pub use expiry::life_left;
 pub use file::Guard;
 pub use file_content::FileContent;
 pub use file_content::FileError;
-pub use given::Found;
-pub use given::Given;
-pub use glance::Glance;
+pub use inspect::CertificateRole;
+pub use inspect::InspectedCertificate;
 pub use inspect::Inspection;
-pub use inspect::Role;
-pub use inspect::Seen;
 pub use key::Algorithm;
 pub use key::Hash;
 pub use key::SignFailure;
 pub use key::SigningKey;
-pub use leaf::Fault;
-pub use leaf::KeyKind;
+pub use last_attempt::LastAttempt;
+pub use last_attempt::WatchOutcome;
+pub use leaf::LeafFault;
 pub use leaf::NEGATIVE_SERIAL;
+pub use leaf::PublicKeyKind;
 pub use leaf::has_negative_serial;
-pub use name::Attributes;
+pub use name::NameAttributes;
 pub use name::attribute_text;
 pub use origin::Origin;
 pub use passphrase::Error as PassphraseError;
@@ -72,21 +71,23 @@ pub use pem::Damage;
 #[cfg(feature = "pkcs12")]
 pub use pkcs12::Pkcs12Fault;
 pub use selection::Fingerprint;
-pub use selection::Selection;
+pub use selection::LeafSelection;
 pub use selection::Serial;
 pub use source::FirstCertificate;
-pub use source::Handed;
 pub use source::Locator;
 pub use source::Pipes;
+pub use source::ProcessInput;
 pub use source::Source;
+pub use source_stamp::SourceStamp;
 use time::OffsetDateTime;
-pub use watch::Watched;
+pub use watch::WatchSubject;
 pub use watch::Watcher;
 pub use watch::Watches;
 
 use anchord_core::clock;
+use anchord_core::notice::Notice;
 
-/// The most intermediates Roles Anywhere takes (CreateSession, `X-Amz-X509-Chain`).
+/// The most intermediates that Roles Anywhere accepts (CreateSession, `X-Amz-X509-Chain`).
 const MAX_INTERMEDIATES: usize = 5;
 
 /// An identity, and what its owner should know although it works.
@@ -94,17 +95,17 @@ const MAX_INTERMEDIATES: usize = 5;
 pub struct Loaded {
     /// The proven identity.
     pub identity: Identity,
-    /// Sentences without a full stop, each naming a place.
-    pub warnings: Vec<String>,
+    /// Warnings. Each names a file, token, TPM or agent.
+    pub warnings: Vec<Notice>,
 }
 
-/// A leaf, the intermediates above it and the private key that belongs to the leaf.
+/// A leaf certificate, its intermediates and its private key.
 pub struct Identity {
     leaf: Vec<u8>,
     intermediates: Vec<Vec<u8>>,
     key: Arc<dyn SigningKey>,
-    own_link: Link,
-    links_above: Vec<Link>,
+    own_link: ChainLink,
+    links_above: Vec<ChainLink>,
 }
 
 impl Identity {
@@ -113,12 +114,12 @@ impl Identity {
         chain: &[&pem::Certificate],
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, pem::Error> {
-        let links_above = chain.iter().map(|issuer| Link::of(issuer, Place::Intermediate));
+        let links_above = chain.iter().map(|issuer| ChainLink::of(issuer, ChainPosition::Intermediate));
         Ok(Self {
             leaf: leaf.der.clone(),
             intermediates: chain.iter().map(|certificate| certificate.der.clone()).collect(),
             key,
-            own_link: Link::of(leaf, Place::Leaf)?,
+            own_link: ChainLink::of(leaf, ChainPosition::Leaf)?,
             links_above: links_above.collect::<Result<_, _>>()?,
         })
     }
@@ -153,24 +154,24 @@ impl Identity {
         self.own_link.not_after
     }
 
-    /// Whether the leaf is over at `now`; its last instant is part of its life (RFC 5280, 4.1.2.5).
+    /// Whether the leaf has expired at `now`; its last instant still counts as valid (RFC 5280, 4.1.2.5).
     fn has_ended(&self, now: OffsetDateTime) -> bool {
         now > self.not_after()
     }
 
-    /// What time it is for the leaf, if it is not its time.
+    /// The error if the leaf is expired or not yet valid at `now`.
     fn fault_of_time(&self, now: OffsetDateTime) -> Option<Error> {
-        let Link { origin, not_before, not_after, .. } = &self.own_link;
+        let ChainLink { origin, not_before, not_after, .. } = &self.own_link;
         let fault = leaf::fault_of_life(*not_before, *not_after, now)?;
         Some(Error::Leaf { origin: origin.clone(), fault })
     }
 
-    /// The leaf and the intermediates, and when they end.
-    pub fn links(&self) -> impl Iterator<Item = &Link> {
+    /// The leaf and the intermediates with their validity.
+    pub fn links(&self) -> impl Iterator<Item = &ChainLink> {
         std::iter::once(&self.own_link).chain(&self.links_above)
     }
 
-    /// Whether both would sign and send the same: the leaf says which key it is.
+    /// Whether both send the same certificates and sign with the same key, which the leaf identifies.
     fn is_same(&self, other: &Self) -> bool {
         self.leaf == other.leaf && self.intermediates == other.intermediates
     }

@@ -1,4 +1,4 @@
-//! Names of certificates as text, whatever kind of string a CA wrote them in.
+//! Distinguished names as text, for every string type that CAs use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +10,9 @@ use x509_parser::x509::X509Name;
 
 use anchord_core::digest::hex;
 
-/// The text of an attribute's value; of what is no text `#` and its DER in hexadecimal, as RFC 4514 (2.4) writes it.
+/// The text of an attribute's value. A value that is not text becomes `#` and its DER in hexadecimal (RFC 4514, 2.4).
 ///
-/// TeletexString is read as Latin-1. T.61 says something else, but CAs wrote Latin-1 and OpenSSL, NSS and Java read it.
+/// TeletexString is read as Latin-1. T.61 differs, but CAs wrote Latin-1, and OpenSSL, NSS and Java read Latin-1.
 pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
     let value = attribute.attr_value();
     let text = match value.tag() {
@@ -35,10 +35,10 @@ pub fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
 
 /// Attributes of a distinguished name: `CN=robot-7,O=Acme`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes(pub(super) Vec<(String, String)>);
+pub struct NameAttributes(pub(super) Vec<(String, String)>);
 
-impl Attributes {
-    /// All of a name's.
+impl NameAttributes {
+    /// All attributes of a name.
     pub(super) fn of(name: &X509Name<'_>) -> Self {
         Self(name.iter_attributes().map(attribute).collect())
     }
@@ -48,7 +48,7 @@ impl Attributes {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether all of them are in `name`, wherever in it they stand.
+    /// Whether `name` has all of them, in any order.
     pub(super) fn are_in(&self, name: &X509Name<'_>) -> bool {
         let own = Self::of(name);
         self.0.iter().all(|wanted| own.0.contains(wanted))
@@ -63,7 +63,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
     (name, attribute_text(attribute))
 }
 
-impl fmt::Display for Attributes {
+impl fmt::Display for NameAttributes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, value)) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
@@ -74,7 +74,7 @@ impl fmt::Display for Attributes {
 }
 
 /// As RFC 4514 writes names: a comma between attributes, a backslash before a comma of a value.
-impl FromStr for Attributes {
+impl FromStr for NameAttributes {
     type Err = MalformedName;
 
     fn from_str(text: &str) -> Result<Self, MalformedName> {
@@ -88,23 +88,27 @@ impl FromStr for Attributes {
                 other => part.push(other),
             }
         }
-        let split = |part: &String| {
-            let (name, value) = part.split_once('=')?;
-            let (name, value) = (name.trim().to_ascii_uppercase(), value.trim().to_owned());
-            (!name.is_empty() && !value.is_empty()).then_some((name, value))
-        };
-        parts.iter().map(split).collect::<Option<_>>().map(Self).ok_or(MalformedName)
+        let mut attributes = Vec::new();
+        for part in parts {
+            let (name, value) = part.split_once('=').ok_or(MalformedName)?;
+            let (name, value) = (name.trim(), value.trim());
+            if name.is_empty() || value.is_empty() {
+                return Err(MalformedName);
+            }
+            attributes.push((name.to_ascii_uppercase(), value.to_owned()));
+        }
+        Ok(Self(attributes))
     }
 }
 
-/// A text that is no name.
+/// A text that is not a distinguished name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a name: it is attributes such as CN=robot-7,O=Acme")]
 pub struct MalformedName;
 
-/// A name as settings take it, on one line: its CA chose it, and it must not write lines of its own.
+/// A name as settings take it, on one line: its CA chose it, and it must not add lines to the output.
 pub(super) fn shown(name: &X509Name<'_>) -> String {
-    plain(&Attributes::of(name).to_string())
+    plain(&NameAttributes::of(name).to_string())
 }
 
 /// Text without control characters.
@@ -122,7 +126,7 @@ fn utf32(bytes: &[u8]) -> Option<String> {
     letters.iter().map(|letter| char::from_u32(u32::from_be_bytes(*letter))).collect()
 }
 
-/// Many CAs wrote letters into strings that allow ASCII alone.
+/// Many CAs wrote Latin-1 letters into string types that allow ASCII only.
 fn utf8_or_latin1(bytes: &[u8]) -> String {
     str::from_utf8(bytes).map_or_else(|_| latin1(bytes), str::to_owned)
 }

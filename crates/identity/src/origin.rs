@@ -1,17 +1,17 @@
-//! Where certificates and keys were found, as messages name it.
+//! Where certificates and keys come from, as messages show it.
 
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The place a certificate or key came from. Prints as messages want it: a path in backticks, or words such as
-/// "the token `pkcs11:token=robots`".
+/// Where a certificate or key came from. Displays as messages show it: a path in backticks, or words such as "the token
+/// `pkcs11:token=robots`".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(Kind);
+pub struct Origin(OriginKind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum OriginKind {
     File(PathBuf),
     Named(Arc<str>),
 }
@@ -19,24 +19,24 @@ enum Kind {
 impl Origin {
     /// A file.
     pub fn file(path: &Path) -> Self {
-        Self(Kind::File(path.into()))
+        Self(OriginKind::File(path.into()))
     }
 
-    /// A place that has no path.
+    /// A place without a path.
     pub fn named(words: impl Into<Arc<str>>) -> Self {
-        Self(Kind::Named(words.into()))
+        Self(OriginKind::Named(words.into()))
     }
 
     /// Whether it is a file.
     pub(super) fn is_file(&self) -> bool {
-        matches!(self.0, Kind::File(_))
+        matches!(self.0, OriginKind::File(_))
     }
 
     /// The path of a file, or the words; for fields of a log, which need no backticks.
     pub fn bare(&self) -> String {
         match &self.0 {
-            Kind::File(path) => path.display().to_string(),
-            Kind::Named(words) => words.to_string(),
+            OriginKind::File(path) => path.display().to_string(),
+            OriginKind::Named(words) => words.to_string(),
         }
     }
 }
@@ -44,8 +44,8 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::File(path) => write!(formatter, "`{}`", path.display()),
-            Kind::Named(words) => formatter.write_str(words),
+            OriginKind::File(path) => write!(formatter, "`{}`", path.display()),
+            OriginKind::Named(words) => formatter.write_str(words),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What unlocks a key: a passphrase, a token's PIN, a TPM's authorization value.
+//! The secret that unlocks a key: a passphrase, a token's PIN or a TPM's authorization value.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,6 +10,11 @@ use super::FileError;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Part::Set;
+use anchord_core::text::Text;
 
 /// Why there is no passphrase.
 #[derive(Debug, thiserror::Error)]
@@ -17,16 +22,16 @@ pub enum Error {
     /// Its file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What should hold it is not there.
-    #[error("there is no passphrase: {why}")]
+    /// Its variable or credential does not exist.
+    #[error("the passphrase is missing: {why}")]
     Absent {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
-    /// One that is to be typed in was not.
-    #[error("the private key's passphrase has not been asked for")]
+    /// It should be typed in, and was not asked for.
+    #[error("the private key's passphrase was not asked for")]
     NotAsked,
 }
 
@@ -38,33 +43,37 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             Self::Absent { hint, .. } => Some(hint.clone()),
-            Self::NotAsked => Some(
-                "`passphrase = \"prompt\"` needs a terminal; a service takes it from a file or a systemd credential"
-                    .into(),
-            ),
+            Self::NotAsked => Some(Text::of(&[
+                Set("passphrase", "prompt"),
+                Say(" needs a terminal; a service takes it from a file or a systemd credential"),
+            ])),
         }
     }
 }
 
-/// Where a passphrase comes from. It is read again each time a key is loaded, so that a changed file is used.
+/// The hint if a key needs a passphrase.
+pub(crate) const SET_IT: &[Part<'static>] =
+    &[Say("set "), Key("passphrase"), Say(", such as "), Set("passphrase", "file:/etc/anchord/passphrase")];
+
+/// Where a passphrase comes from. It is read again whenever a key is loaded, so that a changed file takes effect.
 #[derive(Clone)]
 pub enum Passphrase {
-    /// A file, one line break at its end left out: a secret mounted by an orchestrator, a systemd credential.
+    /// A file without the line break at its end: a secret mounted by an orchestrator, or a systemd credential.
     File(PathBuf),
     /// Given with the settings: a variable, or the text itself.
     Given(Secret<String>),
-    /// Nowhere: what should hold it is not there, which matters only to whoever needs it.
+    /// Its variable or credential does not exist. That is an error only if a key needs it.
     Absent {
         /// What is missing.
         why: String,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
-    /// Asked for on the terminal; empty until it has been.
+    /// Asked for on the terminal; empty until then.
     Prompted(Arc<OnceLock<Secret<String>>>),
 }
 
@@ -83,14 +92,14 @@ impl Passphrase {
     }
 }
 
-/// A text of one line.
+/// The text without the line break at its end.
 pub(super) fn line_of(file: &FileContent) -> Secret<Vec<u8>> {
     let text = file.text();
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
 }
 
-/// Whether they come from the same place; an answer that was typed in is not compared, for the next one is the same.
+/// Whether they come from the same place. Typed passphrases count as equal, because the user is asked again.
 impl PartialEq for Passphrase {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -105,7 +114,7 @@ impl PartialEq for Passphrase {
 
 impl Eq for Passphrase {}
 
-/// As they are compared: the same before and after an answer.
+/// Like the comparison, it is the same before and after an answer, because caches are named after settings.
 impl fmt::Debug for Passphrase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
-//! Tells the sections of PEM files apart.
+//! Finds the sections of PEM files.
 //!
-//! Not by `rustls-pki-types`, as elsewhere: it leaves the text of keys in memory, and passes over labels that it does
-//! not know, while an error must say what the file holds and not only what it lacks.
+//! It does not use `rustls-pki-types`, which leaves the text of keys in memory. That crate also ignores unknown labels,
+//! while an error must say what the file holds instead.
 
 use std::fmt;
 
@@ -16,20 +16,22 @@ use super::Origin;
 use anchord_core::content::BYTE_ORDER_MARK;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
-pub(super) mod stranger;
+pub(super) mod other_formats;
 
-/// What stands around a section's label (RFC 7468, section 2).
+/// The text around a section's label (RFC 7468, section 2).
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// One section of a file, as it stands there.
-pub(super) struct Section<'a> {
+/// One section of a file, not decoded yet.
+pub(super) struct PemSection<'a> {
     origin: &'a Origin,
     pub(super) label: &'a [u8],
-    /// That of its BEGIN line, from 1.
+    /// The number of its BEGIN line, from 1.
     pub(super) line: usize,
     lines: Vec<&'a [u8]>,
 }
@@ -55,7 +57,7 @@ impl Certificate {
     }
 }
 
-/// Why a file in PEM does not give what is wanted.
+/// Why a PEM file does not have what is needed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file holds no section of the kind that is needed.
@@ -68,7 +70,7 @@ pub enum Error {
         /// The labels of the PEM sections that were found instead.
         found: Vec<String>,
         /// What to do.
-        hint: String,
+        hint: Text,
     },
     /// A section cannot be decoded.
     #[error("{origin} is damaged in line {line}: {damage}")]
@@ -97,7 +99,7 @@ impl Classify for Error {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some(match self {
             Self::Missing { hint, .. } => hint.clone(),
             Self::Damaged { damage, origin, .. } => damage.hint(origin).into(),
@@ -115,20 +117,20 @@ fn found_text(labels: &[String]) -> String {
 
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
-/// What keeps a section from being read.
+/// Why a section cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// It does not end.
+    /// It has no END line.
     NoEnd,
-    /// Its BEGIN line is not one.
+    /// Its BEGIN line is malformed.
     BadBegin,
-    /// Its text is something else.
+    /// Its text is not base64.
     NotBase64,
     /// A BEGIN or END line is not on a line of its own.
     Joined,
     /// Line breaks were written as `\n`.
     Escaped,
-    /// Something in front of its BEGIN line hides it.
+    /// Something comes before BEGIN on its line.
     Preceded,
 }
 
@@ -137,7 +139,7 @@ impl Damage {
     pub(super) fn hint(self, origin: &Origin) -> &'static str {
         match (self, origin.is_file()) {
             (Self::NoEnd | Self::BadBegin | Self::NotBase64, _) => COPY_AGAIN,
-            (Self::Preceded, _) => stranger::PRECEDED,
+            (Self::Preceded, _) => other_formats::PRECEDED,
             (Self::Joined, true) => {
                 "give each a line of its own: sed -E 's/-----(BEGIN|END) [A-Z0-9 ]+-----/\\n&\\n/g' OLD | grep . > NEW"
             }
@@ -156,49 +158,47 @@ impl fmt::Display for Damage {
             Self::NotBase64 => "a section is not base64",
             Self::Joined => "a BEGIN or END line shares its line with something else",
             Self::Escaped => "its line breaks are the two characters `\\n`",
-            Self::Preceded => "something stands before a BEGIN line, perhaps an invisible character",
+            Self::Preceded => "text precedes BEGIN on its line, perhaps an invisible character",
         })
     }
 }
 
 impl FileContent {
-    /// Each line and its number. Files that were joined may have a byte order mark in their middle.
+    /// Each line with its number. Concatenated files may have a byte order mark in the middle.
     fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let mut number = 1;
+        let mut lines = Vec::new();
         let mut is_after_return = false;
-        self.bytes().expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).filter_map(move |line| {
-            // The second half of CR LF.
-            if std::mem::take(&mut is_after_return) && line == b"\n" {
-                return None;
-            }
+        for line in self.bytes().expose().split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+            let is_second_half = is_after_return && line == b"\n";
             is_after_return = line.ends_with(b"\r");
-            let line = line.trim_ascii();
-            let numbered =
-                (number, line.strip_prefix(BYTE_ORDER_MARK).map_or(line, <[u8]>::trim_ascii_start));
-            number += 1;
-            Some(numbered)
-        })
+            // CR LF ends one line.
+            if !is_second_half {
+                let line = line.trim_ascii();
+                lines.push(line.strip_prefix(BYTE_ORDER_MARK).map_or(line, <[u8]>::trim_ascii_start));
+            }
+        }
+        (1..).zip(lines)
     }
 
-    /// All sections in their order; what is between them is passed over.
-    pub(super) fn sections(&self) -> Result<Vec<Section<'_>>, Error> {
+    /// All sections in order; text between them is ignored.
+    pub(super) fn sections(&self) -> Result<Vec<PemSection<'_>>, Error> {
         let damaged = |(line, damage)| Error::Damaged { origin: self.origin.clone(), line, damage };
         self.sections_and_damage().into_iter().map(|found| found.map_err(damaged)).collect()
     }
 
-    /// The same for who takes what is whole, and is told of the rest with its line.
-    pub(super) fn sections_and_damage(&self) -> Vec<Result<Section<'_>, (usize, Damage)>> {
+    /// All readable sections, and the line of each damaged one.
+    pub(super) fn sections_and_damage(&self) -> Vec<Result<PemSection<'_>, (usize, Damage)>> {
         let mut found = Vec::new();
-        let mut open: Option<Section<'_>> = None;
+        let mut open: Option<PemSection<'_>> = None;
         let mut hidden: Option<Hidden<'_>> = None;
         for (number, line) in self.lines() {
             if let Some(damage) = damage_of(line, open.is_some()) {
-                // Nothing says where the text of an open section goes on.
+                // The rest of an open section cannot be found.
                 open = None;
                 found.push(Err((number, damage)));
             } else if let Some(label) = label_of(line) {
                 found.extend(open.take().map(|unended| Err((unended.line, Damage::NoEnd))));
-                open = Some(Section { origin: &self.origin, label, line: number, lines: Vec::new() });
+                open = Some(PemSection { origin: &self.origin, label, line: number, lines: Vec::new() });
             } else if let Some(mut section) = open.take() {
                 if section.is_ended_by(line) {
                     found.push(Ok(section));
@@ -223,10 +223,10 @@ impl FileContent {
     pub(super) fn labelled(&self, label: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
         let sections = self.sections()?;
         let section = sections.iter().find(|section| section.label == label.as_bytes());
-        section.map(Section::decode).transpose()
+        section.map(PemSection::decode).transpose()
     }
 
-    /// Every label in the file, known or not, in its order.
+    /// Every label in the file, known or not, in order.
     pub(super) fn labels(&self) -> Vec<String> {
         let labels = self.lines().filter_map(|(_, line)| label_of(line));
         labels.map(|label| String::from_utf8_lossy(label).chars().take(40).collect()).collect()
@@ -237,61 +237,64 @@ impl FileContent {
         self.lines().any(|(_, line)| line.starts_with(b"Proc-Type: 4,ENCRYPTED"))
     }
 
-    /// That it holds none of what is wanted, and what to do with what it holds instead.
+    /// The error that it has no `wanted`, with a hint for what it has instead.
     pub(super) fn lacks(&self, wanted: &'static str) -> Error {
         let found = self.labels();
-        let hint = stranger::hint(wanted, &found, self.text());
+        let hint = other_formats::hint(wanted, &found, self.text());
         Error::Missing { origin: self.origin.clone(), wanted, found, hint }
     }
 
-    /// Sentences on certificates that are passed over because of their label.
-    pub(super) fn passed_over(&self) -> Vec<String> {
-        let sections = self.sections().unwrap_or_default();
-        let strange =
-            sections.iter().filter_map(|section| Some((section, stranger::certificate(section.label)?)));
-        let sentence = |(section, hint): (&Section<'_>, &str)| {
-            let label = String::from_utf8_lossy(section.label);
-            format!(
-                "{} has a {label} in line {}, which is passed over; hint: {hint}",
-                self.origin, section.line
-            )
-        };
-        strange.map(sentence).collect()
+    /// A warning for each certificate that is ignored because of its label.
+    pub(super) fn ignored_sections(&self) -> Vec<Notice> {
+        let mut ignored = Vec::new();
+        for section in self.sections().unwrap_or_default() {
+            if let Some(hint) = other_formats::certificate(section.label) {
+                let (label, line) = (String::from_utf8_lossy(section.label), section.line);
+                let what = format!("{} has a {label} in line {line}, which is ignored", self.origin);
+                ignored.push(Notice::new(what).hinting(hint));
+            }
+        }
+        ignored
     }
 }
 
-/// Dashes in it would mean that it is no label alone: what is behind it may be a key.
+/// A label with dashes is not a label only: a key may follow on the same line.
 fn label_of(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BEGIN)?.strip_suffix(DASHES).filter(|label| count(label, DASHES) == 0)
 }
 
-/// What is wrong with a line that should be a BEGIN or END line alone; prose between sections may name them.
+/// What is wrong with a line that should be only a BEGIN or END line. Text between sections may mention such lines.
 fn damage_of(line: &[u8], is_in_section: bool) -> Option<Damage> {
     let quoted = line.iter().position(|byte| !matches!(byte, b'"' | b'\'')).map_or(line, |at| &line[at..]);
     if !is_in_section && !quoted.starts_with(BEGIN) {
         return None;
     }
     let marks = count(line, BEGIN) + count(line, END);
-    match () {
-        () if marks > 0 && count(line, b"\\n") > 0 => Some(Damage::Escaped),
-        () if quoted.len() < line.len() && !is_in_section => None,
-        () if marks > 1 => Some(Damage::Joined),
-        () if line.starts_with(BEGIN) => match label_of(line) {
+    if marks > 0 && count(line, b"\\n") > 0 {
+        return Some(Damage::Escaped);
+    }
+    if quoted.len() < line.len() && !is_in_section {
+        return None;
+    }
+    if marks > 1 {
+        return Some(Damage::Joined);
+    }
+    if line.starts_with(BEGIN) {
+        return match label_of(line) {
             Some(_) => None,
             None if count(&line[BEGIN.len()..], DASHES) > 0 => Some(Damage::Joined),
             None => Some(Damage::BadBegin),
-        },
-        () if marks > 0 && !line.starts_with(END) => Some(Damage::Joined),
-        () => None,
+        };
     }
+    (marks > 0 && !line.starts_with(END)).then_some(Damage::Joined)
 }
 
 fn count(text: &[u8], part: &[u8]) -> usize {
     text.windows(part.len()).filter(|window| *window == part).count()
 }
 
-/// What may be a section whose BEGIN line has something in front of it. Prose names such lines too, but no END line
-/// follows there.
+/// A possible section with something before BEGIN on its line. Text may mention such lines too, but has no END line
+/// after them.
 struct Hidden<'a> {
     line: usize,
     before: &'a [u8],
@@ -307,7 +310,7 @@ impl<'a> Hidden<'a> {
         Some(Self { line: number, before, label: &rest[..end] })
     }
 
-    /// The same may stand in front of its other lines, unless that makes comments of them.
+    /// The other lines may have the same prefix, unless it marks comments.
     fn is_ended_by(&self, line: &[u8]) -> bool {
         let is_comment = [&b"#"[..], b";", b"//"].iter().any(|sign| self.before.starts_with(sign));
         let line = if is_comment { line } else { line.strip_prefix(self.before).unwrap_or(line) };
@@ -316,20 +319,20 @@ impl<'a> Hidden<'a> {
     }
 }
 
-impl Section<'_> {
+impl PemSection<'_> {
     fn is_ended_by(&self, line: &[u8]) -> bool {
         let label = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
         label == Some(self.label)
     }
 
-    /// What its text stands for. No buffer grows, for one that does leaves copies of a key behind.
+    /// Decodes its text. No buffer grows: a growing buffer leaves copies of a key in memory.
     pub(super) fn decode(&self) -> Result<Secret<Vec<u8>>, Error> {
         let mut text = Zeroizing::new(Vec::with_capacity(self.lines.iter().map(|line| line.len()).sum()));
         text.extend(self.lines.iter().flat_map(|line| *line).filter(|byte| !byte.is_ascii_whitespace()));
         let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
         let text = &text[..text.len() - padding];
         let mut der = Zeroizing::new(vec![0; text.len()]);
-        // What the library says of faults could quote the input, and the input may be a key.
+        // The library's error could quote the input, which may be a key.
         let damaged =
             |_| Error::Damaged { origin: self.origin.clone(), line: self.line, damage: Damage::NotBase64 };
         let length = Base64Unpadded::decode(text, &mut der).map_err(damaged)?.len();
@@ -338,11 +341,11 @@ impl Section<'_> {
     }
 }
 
-/// The certificates of a file, of which there must be one at least.
+/// The certificates of a file; an error if there is none.
 pub(super) fn certificates(file: &FileContent) -> Result<Vec<Certificate>, Error> {
     let sections = file.sections()?;
     let sections = sections.iter().filter(|section| section.label == b"CERTIFICATE");
-    let certificate = |(index, section): (usize, &Section<'_>)| {
+    let certificate = |(index, section): (usize, &PemSection<'_>)| {
         let der = section.decode()?.expose().clone();
         Ok(Certificate { origin: file.origin.clone(), position: index + 1, der })
     };

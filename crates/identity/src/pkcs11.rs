@@ -1,8 +1,8 @@
 //! Certificates and keys in PKCS#11 tokens: smart cards, HSMs, SoftHSM.
 //!
-//! A token's vendor supplies a module, a library that speaks for it. None is ever loaded into the daemon: a process
-//! of its own holds it (`serve`), so that a module that crashes or hangs costs one attempt. A PIN that a token has
-//! refused is not tried again, for tokens count.
+//! A token's vendor supplies a module, a shared library. The daemon never loads one: a separate process does (`host`),
+//! so that a module that crashes or hangs costs one attempt. A PIN that a token has refused is not tried again, because
+//! tokens count wrong PINs.
 
 mod candidate;
 mod der;
@@ -46,16 +46,16 @@ use super::Passphrase;
 use super::SigningKey;
 use anchord_core::secret::Secret;
 
-/// What to look for, where, and with which PIN.
+/// Which object to look for, in which token, and with which PIN.
 #[derive(Clone, Debug)]
 pub struct TokenQuery {
     /// Which token and object.
     pub uri: Uri,
-    /// The module, where the URI names none; p11-kit's if neither does.
+    /// The module if the URI names none; `None` for p11-kit's.
     pub module: Option<PathBuf>,
-    /// The PIN, where the URI says nothing of one.
+    /// The PIN if the URI has none.
     pub pin: Option<Secret<Vec<u8>>>,
-    /// How the process that holds the module is started.
+    /// How to start the process that holds the module.
     pub launcher: Launcher,
 }
 
@@ -66,50 +66,61 @@ pub struct TokenCertificate {
     pub token: String,
     /// `CKA_LABEL`
     pub label: String,
-    /// `CKA_ID`, which its private key has too.
+    /// `CKA_ID`; its private key has the same.
     pub id: Vec<u8>,
     /// The certificate, DER.
     pub der: Vec<u8>,
-    /// The URI that fits it and, as far as labels and serial numbers go, nothing else.
+    /// A URI that matches it, and nothing else if labels and serial numbers are unique.
     pub uri: String,
 }
 
-/// The certificates that the URI fits, in all tokens that it fits; at least one.
+/// The certificates that match the URI, in all tokens that match it; an error if there is none.
 ///
-/// Certificates are for everybody to see in most tokens; the PIN is given only where none is found without it, and
-/// one token alone is meant.
+/// Most tokens show certificates without a PIN. The PIN is given only if none is found without it and only one token
+/// matches.
 pub fn certificates(options: &TokenQuery) -> Result<Vec<TokenCertificate>, Error> {
     let remote = options.remote()?;
-    let places = tokens::fitting(&remote, &options.uri)?;
-    let (mut others, mut failed) = (Vec::new(), None);
-    let mut look = |login: Option<&Secret<Vec<u8>>>| {
-        let mut found = Vec::new();
-        for place in &places {
-            let viewer = TokenView { remote: &remote, place, pin: login, login: login.is_some() };
-            match fitting(viewer, &options.uri, &mut others) {
-                Ok(fitting) => {
-                    found.extend(fitting.into_iter().map(|object| TokenCertificate::new(place, object)));
-                }
-                // Another token may have what is looked for.
-                Err(error) => failed = Some(error),
-            }
-        }
-        found
-    };
-    let mut found = look(None);
-    if let (true, [_], Some(pin)) = (found.is_empty(), places.as_slice(), options.pin()?) {
-        found = look(Some(&pin));
+    let slots = tokens::fitting(&remote, &options.uri)?;
+    let mut listing = Listing::of(&remote, &slots, &options.uri, None);
+    if let (true, [_], Some(pin)) = (listing.found.is_empty(), slots.as_slice(), options.pin()?) {
+        listing = Listing::of(&remote, &slots, &options.uri, Some(&pin));
     }
-    if let (true, Some(error)) = (found.is_empty(), failed) {
-        return Err(error);
+    match listing {
+        Listing { found, .. } if !found.is_empty() => Ok(found),
+        Listing { failed: Some(error), .. } => Err(error),
+        Listing { others, .. } => Err(Error::NoCertificate { uri: options.uri.to_string(), found: others }),
     }
-    if found.is_empty() {
-        return Err(Error::NoCertificate { uri: options.uri.to_string(), found: others });
-    }
-    Ok(found)
 }
 
-/// The certificates of one token that the URI fits; where there are none, `others` names those that are there.
+/// The certificates that match a URI, in several tokens.
+#[derive(Default)]
+struct Listing {
+    found: Vec<TokenCertificate>,
+    /// The names of the others, if a token has none that match.
+    others: Vec<String>,
+    /// The last error. It does not end the search: another token may have the certificate.
+    failed: Option<Error>,
+}
+
+impl Listing {
+    fn of(remote: &RemoteModule, slots: &[TokenSlot], uri: &Uri, pin: Option<&Secret<Vec<u8>>>) -> Self {
+        let mut listing = Self::default();
+        for place in slots {
+            let viewer = TokenView { remote, place, pin, login: pin.is_some() };
+            match fitting(viewer, uri, &mut listing.others) {
+                Ok(objects) => {
+                    for object in objects {
+                        listing.found.push(TokenCertificate::new(place, object));
+                    }
+                }
+                Err(error) => listing.failed = Some(error),
+            }
+        }
+        listing
+    }
+}
+
+/// The certificates of one token that match the URI. If there are none, `others` names those that exist.
 fn fitting(viewer: TokenView<'_>, uri: &Uri, others: &mut Vec<String>) -> Result<Vec<Object>, Error> {
     let fitting = viewer.certificates(ObjectFilter::by_uri(uri))?;
     if fitting.is_empty() {
@@ -134,10 +145,10 @@ impl TokenCertificate {
     }
 }
 
-/// The private key that the URI means, which stays in its token.
+/// Opens the private key of the URI, which stays in its token.
 ///
-/// `candidates` are the `SubjectPublicKeyInfo`s of the certificates that it may belong to: they decide where the URI
-/// fits several tokens or keys, and stand in for a public key that the token does not show.
+/// `candidates` are the `SubjectPublicKeyInfo`s of the certificates that it may belong to. They decide if the URI
+/// matches several tokens or keys, and replace a public key that the token does not show.
 pub fn open_key(options: &TokenQuery, candidates: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, Error> {
     let remote = options.remote()?;
     let candidates: Vec<_> = candidates.iter().filter_map(|info| Candidate::new(info)).collect();
@@ -155,8 +166,8 @@ impl TokenQuery {
         Ok(RemoteModule::of(&module, &self.launcher))
     }
 
-    /// The URI's PIN, or what is in the file that it names, or the one that was given: a URI speaks of its own token
-    /// alone, while a setting may be for another place too.
+    /// The URI's PIN, or the PIN in the file it names, or else [`Self::pin`]. The URI comes first because it is about
+    /// this token only.
     fn pin(&self) -> Result<Option<Secret<Vec<u8>>>, Error> {
         if let Some(pin) = self.uri.pin_value() {
             return Ok(Some(pin.clone()));

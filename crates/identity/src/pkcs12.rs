@@ -1,9 +1,9 @@
 //! PKCS#12 files (RFC 7292): keys and certificates under one password.
 //!
-//! Both what OpenSSL 3, Java and Windows write today (PBES2) and what they wrote before: 3DES, and RC2 with 40 bits, which
-//! is no protection worth its name; such a file is guarded by its mode, as an unencrypted key is. The structure is read
-//! here and not by a library: those that exist leave plaintext keys in memory, know neither PBMAC1 nor what browsers
-//! write, and limit the work that a part may ask for but not that of all parts.
+//! Reads what OpenSSL 3, Java and Windows write today (PBES2), and what they wrote before: 3DES, and RC2 with 40 bits.
+//! The latter protects nothing, so the file's mode must protect it, like an unencrypted key. The structure is parsed
+//! here and not by a library. The existing ones leave plaintext keys in memory, do not support PBMAC1 and what browsers
+//! write, and limit the work of each part but not of all parts.
 
 mod cipher;
 mod password;
@@ -23,11 +23,16 @@ use crate::asn1::Element;
 use crate::asn1::INTEGER;
 use crate::asn1::OBJECT_IDENTIFIER;
 use crate::asn1::SEQUENCE;
+use crate::passphrase;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
-/// What is in a file, in its order.
+/// The content of a file, in order.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Private keys, PKCS#8.
@@ -35,7 +40,7 @@ pub(super) struct Contents {
     /// Certificates, DER.
     pub(super) certificates: Vec<Vec<u8>>,
     /// Sentences without a full stop, each naming the file.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Notice>,
 }
 
 /// A file that cannot be opened.
@@ -51,43 +56,46 @@ impl Classify for Error {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
-        Some(self.fault.hint().into())
+    fn hint(&self) -> Option<Text> {
+        Some(self.fault.hint())
     }
 }
 
 /// What is wrong with a file, completing "the PKCS#12 file …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Pkcs12Fault {
-    /// Not what RFC 7292 says.
+    /// It does not follow RFC 7292.
     #[error("is damaged")]
     Damaged,
-    /// A scheme that is not read.
+    /// An unsupported scheme.
     #[error("is protected with {0}, which anchord does not read")]
     Unsupported(String),
-    /// More work than anybody asks for in earnest.
+    /// More key derivation than the limit allows.
     #[error("takes more than {MAX_ITERATIONS} rounds of key derivation to open")]
     TooCostly,
-    /// It has a password, and none is set.
+    /// It has a password, and no passphrase is set.
     #[error("has a password, and no passphrase is set")]
     NoPassword,
-    /// The password is of another file.
+    /// The password is wrong.
     #[error("is not opened by this passphrase")]
     WrongPassword,
 }
 
 impl Pkcs12Fault {
     /// What to do about it.
-    fn hint(&self) -> &'static str {
+    fn hint(&self) -> Text {
         match self {
-            Self::Damaged => "copy the file again, as binary",
+            Self::Damaged => "copy the file again, as binary".into(),
             Self::Unsupported(_) | Self::TooCostly => {
                 "convert it: `openssl pkcs12 -in … -out all.pem`, then `openssl pkcs12 -export -in all.pem -out …`"
+                    .into()
             }
-            Self::NoPassword => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
-            Self::WrongPassword => {
-                "correct what `passphrase` names; `openssl pkcs12 -in … -noout` tries a password out"
-            }
+            Self::NoPassword => Text::of(passphrase::SET_IT),
+            Self::WrongPassword => Text::of(&[
+                Say("correct what "),
+                Key("passphrase"),
+                Say(" names; `openssl pkcs12 -in … -noout` tests a password"),
+            ]),
         }
     }
 }
@@ -104,7 +112,7 @@ impl From<encrypted::DecryptionFault> for Pkcs12Fault {
     }
 }
 
-/// Whether a file is, or began as, PKCS#12: a SEQUENCE with the version 3. PKCS#8 has 0 or 1 there, a certificate
+/// Whether a file begins like PKCS#12: a SEQUENCE with the version 3. PKCS#8 has 0 or 1 there, a certificate has
 /// another SEQUENCE, and PEM is text.
 pub(super) fn is_pfx(bytes: &[u8]) -> bool {
     let [SEQUENCE, length, rest @ ..] = bytes else { return false };
@@ -112,7 +120,7 @@ pub(super) fn is_pfx(bytes: &[u8]) -> bool {
     rest.get(digits..).is_some_and(|content| content.starts_with(&[INTEGER, 1, 3]))
 }
 
-/// Opens the file. No password and an empty one are the same: files of either kind exist, and both are tried.
+/// Opens the file. No password and an empty one mean the same here: files of both kinds exist, and both are tried.
 pub(super) fn open(
     origin: &Origin,
     bytes: &[u8],
@@ -135,17 +143,16 @@ pub(super) fn open(
         })
         .map_err(fault)?;
     if file.mac.is_none() {
-        contents.warnings.push(format!(
-            "the PKCS#12 file {origin} has no MAC, so that nothing shows whether it is whole; \
-             hint: `openssl pkcs12 -export` without `-nomac` adds one"
-        ));
+        let what = format!("the PKCS#12 file {origin} has no MAC, so that nothing shows whether it is whole");
+        let hint = "`openssl pkcs12 -export` without `-nomac` adds one";
+        contents.warnings.push(Notice::new(what).hinting(hint));
     }
     Ok(contents)
 }
 
 /// The outermost structure: `PFX ::= SEQUENCE { version, authSafe, macData OPTIONAL }`.
 struct Pfx<'a> {
-    /// What is in `authSafe`, which the MAC covers.
+    /// The content of `authSafe`, which the MAC covers.
     content: SafeContent,
     mac: Option<Mac<'a>>,
 }
@@ -162,7 +169,7 @@ const ENCRYPTED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06";
 
 impl<'a> Pfx<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        // Some programs leave a line break behind it.
+        // Some programs add a line break at the end.
         let (file, _) = Element::first(bytes)?;
         let mut members = file.members();
         let version = members.next(INTEGER)?;
@@ -204,10 +211,10 @@ fn content_info<'a>(info: &Element<'a>) -> Option<(&'a [u8], Element<'a>)> {
 const BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01";
 const X509_CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01";
 
-/// Bags may hold bags; nobody writes such.
+/// Bags may contain bags, but no known program writes that.
 const MAX_NESTING: usize = 4;
 
-/// Collects what the bags of a file hold.
+/// Collects the content of a file's bags.
 struct BagReader<'a> {
     password: &'a Password,
     /// Whether the password is known to be right.
@@ -241,7 +248,7 @@ impl BagReader<'_> {
         Ok(())
     }
 
-    /// `SafeContents ::= SEQUENCE OF SafeBag`; `None` where it is none.
+    /// `SafeContents ::= SEQUENCE OF SafeBag`; `None` if it cannot be parsed.
     fn bags(&mut self, content: &[u8], depth: usize) -> Option<Result<(), Pkcs12Fault>> {
         let mut bags = Element::only(content, SEQUENCE)?.members();
         while !bags.is_empty() {
@@ -300,7 +307,7 @@ impl BagReader<'_> {
         })
     }
 
-    /// What it means that something decrypts to nonsense.
+    /// The error if the decrypted bytes are random.
     fn noise(&self) -> Pkcs12Fault {
         if self.is_proven { Pkcs12Fault::Damaged } else { Pkcs12Fault::WrongPassword }
     }

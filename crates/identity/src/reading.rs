@@ -1,11 +1,11 @@
-//! Reading what may hang: network file systems, tokens, agents.
+//! Reads from what may hang: network file systems, tokens, agents.
 //!
-//! No timer ends a call into a file system whose server is gone; its thread is lost until the server is back. So each
-//! place has one reader at a time, whichever session asks, and while that one hangs nobody else is sent after it. And
-//! however many places hang at once, as all do on one mount, threads are left for what does not.
+//! No timer can end a call into a network file system that does not answer: its thread is lost until the server is
+//! back. So each set of files is read by one thread at a time, for all sessions, and while that thread hangs no other
+//! one starts. If many of them hang together, such as all on one mount, threads remain for the rest.
 //!
-//! Readers have room in lanes. Files share one lane. Each agent, token and TPM has its own, so that sessions wait for
-//! nothing but what they read themselves.
+//! Bulkheads limit the threads. All files share one. Each agent, token and TPM has its own, so that sessions wait only
+//! for what they read themselves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,84 +29,86 @@ use tokio::time::Instant;
 use super::Origin;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
-/// Files are read in milliseconds, and tokens, TPMs and agents have four seconds; what takes longer than this hangs.
+/// The time after which a read counts as hanging. Files take milliseconds; tokens, TPMs and agents have four seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a reader waits for its turn and for room, even while others get through. It asks again later.
-const MOST_WAITING: Duration = Duration::from_secs(60);
+/// How long a read waits for its turn and for a thread, even while others get theirs. The caller tries again later.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How many places are read at once, those that hang included. Together they leave a quarter of the threads that the
-/// runtime has for what blocks (`cli::threads`).
-const MOST_FILES: usize = 48;
-const MOST_OTHERS: usize = 48;
-/// How many of the others may be the same agent, token or TPM.
-const MOST_OF_ONE: usize = 8;
+/// The most threads for files and for peers, hanging ones included. Together they leave a quarter of the runtime's
+/// blocking threads free (`cli::threads`).
+const MAX_FILES: usize = 48;
+const MAX_PEERS: usize = 48;
+/// The most threads for one agent, token or TPM.
+const MAX_PER_PEER: usize = 8;
 
-static FILES: LazyLock<Arc<Lane>> =
-    LazyLock::new(|| Lane::new(MOST_FILES, &Arc::new(Semaphore::new(MOST_FILES))));
-static OTHERS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MOST_OTHERS)));
-static LANES: LazyLock<Mutex<HashMap<Vec<String>, Weak<Lane>>>> = LazyLock::new(Mutex::default);
+static FILE_BULKHEAD: LazyLock<Arc<Bulkhead>> =
+    LazyLock::new(|| Bulkhead::new(MAX_FILES, &Arc::new(Semaphore::new(MAX_FILES))));
+static PEER_THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_PEERS)));
+static PEER_BULKHEADS: LazyLock<Mutex<HashMap<Vec<String>, Weak<Bulkhead>>>> = LazyLock::new(Mutex::default);
 
-/// Places that are files, which several sessions may share.
-static SHARED: LazyLock<Mutex<HashMap<Vec<PathBuf>, Weak<Place>>>> = LazyLock::new(Mutex::default);
+/// The readers of files, which several sessions may share.
+static SHARED_READERS: LazyLock<Mutex<HashMap<Vec<PathBuf>, Weak<BlockingReader>>>> =
+    LazyLock::new(Mutex::default);
 
-/// Places that wait for one another.
+/// Limits the threads that read a kind of place.
 #[derive(Debug)]
-struct Lane {
+struct Bulkhead {
     own: Arc<Semaphore>,
-    /// What it shares with other lanes.
+    /// Shared with other bulkheads.
     all: Arc<Semaphore>,
-    /// How many readers there have been.
+    /// How many reads have begun.
     readers: AtomicU64,
 }
 
-impl Lane {
-    /// Room for `most` readers, and for no more than `all` has.
+impl Bulkhead {
+    /// At most `most` threads, and no more than `all` permits.
     fn new(most: usize, all: &Arc<Semaphore>) -> Arc<Self> {
         let own = Arc::new(Semaphore::new(most));
         Arc::new(Self { own, all: Arc::clone(all), readers: AtomicU64::new(0) })
     }
 
-    /// The lane of what is read from `peers`.
+    /// The bulkhead for `peers`.
     fn of(peers: Vec<String>) -> Arc<Self> {
-        let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|_, lane| lane.strong_count() > 0);
-        if let Some(lane) = lanes.get(&peers).and_then(Weak::upgrade) {
-            return lane;
+        let mut bulkheads = PEER_BULKHEADS.lock().unwrap_or_else(PoisonError::into_inner);
+        bulkheads.retain(|_, bulkhead| bulkhead.strong_count() > 0);
+        if let Some(bulkhead) = bulkheads.get(&peers).and_then(Weak::upgrade) {
+            return bulkhead;
         }
-        let lane = Self::new(MOST_OF_ONE, &OTHERS);
-        lanes.insert(peers, Arc::downgrade(&lane));
-        lane
+        let bulkhead = Self::new(MAX_PER_PEER, &PEER_THREADS);
+        bulkheads.insert(peers, Arc::downgrade(&bulkhead));
+        bulkhead
     }
 
-    async fn room(&self) -> Room {
-        const OPEN: &str = "nothing closes the semaphores of lanes";
-        // In this order: a reader that waits for its own lane takes no room from other lanes.
+    async fn permit(&self) -> ThreadPermit {
+        const OPEN: &str = "nothing closes the semaphores of bulkheads";
+        // In this order: a read that waits for its own bulkhead takes no thread from the others.
         let own = Arc::clone(&self.own).acquire_owned().await.expect(OPEN);
         let all = Arc::clone(&self.all).acquire_owned().await.expect(OPEN);
-        Room { _own: own, _all: all }
+        ThreadPermit { _own: own, _all: all }
     }
 }
 
-/// Room for one reader. Its thread has it to its end: a thread that hangs is there as well.
-struct Room {
+/// Permits one thread. The thread holds it to its end, because a hanging thread counts too.
+struct ThreadPermit {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
-/// What is read as one.
+/// Reads files or peers on threads where it may block, one read at a time.
 #[derive(Debug)]
-pub struct Place {
+pub struct BlockingReader {
     files: Vec<PathBuf>,
-    lane: Arc<Lane>,
-    /// Held by the reader to its end, even if nobody waits for it any more.
+    bulkhead: Arc<Bulkhead>,
+    /// Held by the reading thread to its end, even if its caller has given up.
     turn: Arc<tokio::sync::Mutex<()>>,
-    state: watch::Sender<State>,
+    state: watch::Sender<ReaderState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ReaderState {
     Idle,
     Reading { since: Instant },
     Hanging,
@@ -114,38 +116,40 @@ enum State {
 
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// It takes too long, now or since somebody else began.
+pub enum ReadFailure {
+    /// This read, or an earlier one, takes too long.
     Hangs,
-    /// Reading did not begin: others took all the room.
-    Crowded,
-    /// It panicked.
+    /// No thread was free, so reading did not begin.
+    Busy,
+    /// The read panicked.
     Panicked,
 }
 
-impl Failed {
-    /// As an error about `origin`.
+impl ReadFailure {
+    /// The error for `origin`.
     pub fn at(self, origin: Origin) -> Error {
         Error { origin, failed: self }
     }
 }
 
-/// A place that was not read.
+/// Why a place was not read.
 #[derive(Debug)]
 pub struct Error {
     origin: Origin,
-    failed: Failed,
+    failed: ReadFailure,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = &self.origin;
         match self.failed {
-            Failed::Hangs => write!(formatter, "{origin} could not be read within {} s", PATIENCE.as_secs()),
-            Failed::Crowded => {
-                write!(formatter, "{origin} was not read: too many readings are under way")
+            ReadFailure::Hangs => {
+                write!(formatter, "{origin} could not be read within {} s", PATIENCE.as_secs())
             }
-            Failed::Panicked => write!(formatter, "reading {origin} panicked"),
+            ReadFailure::Busy => {
+                write!(formatter, "{origin} was not read: too many reads are in progress")
+            }
+            ReadFailure::Panicked => write!(formatter, "reading {origin} panicked"),
         }
     }
 }
@@ -155,131 +159,137 @@ impl std::error::Error for Error {}
 impl Classify for Error {
     fn reason(&self) -> Reason {
         match self.failed {
-            Failed::Panicked => Reason::Bug,
-            Failed::Hangs if self.origin.is_file() => Reason::FileUnreadable,
-            Failed::Hangs => Reason::KeySourceUnavailable,
-            Failed::Crowded => Reason::Busy,
+            ReadFailure::Panicked => Reason::Bug,
+            ReadFailure::Hangs if self.origin.is_file() => Reason::FileUnreadable,
+            ReadFailure::Hangs => Reason::KeySourceUnavailable,
+            ReadFailure::Busy => Reason::Busy,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self.failed {
-            Failed::Hangs if self.origin.is_file() => "check whether its file system still answers",
-            Failed::Hangs => "check whether it is there and answers; it is asked again",
-            Failed::Crowded => {
-                "check whether what the other sessions read still answers; this is read again by itself"
+            ReadFailure::Hangs if self.origin.is_file() => "check whether its file system still answers",
+            ReadFailure::Hangs => "check whether it is available and answers; anchord tries again",
+            ReadFailure::Busy => {
+                "check whether the files and devices of the other sessions still answer; anchord tries again"
             }
-            Failed::Panicked => return None,
+            ReadFailure::Panicked => return None,
         };
         Some(hint.into())
     }
 }
 
-impl Place {
-    /// The place of these files, the same one for everybody who reads them.
+impl BlockingReader {
+    /// The reader of these files; all sessions with the same files share it.
     pub fn of(files: Vec<PathBuf>) -> Arc<Self> {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = SHARED_READERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = shared.get(&files).and_then(Weak::upgrade) {
             return place;
         }
-        let place = Self::new(files.clone(), Arc::clone(&FILES));
+        let place = Self::new(files.clone(), Arc::clone(&FILE_BULKHEAD));
         shared.insert(files, Arc::downgrade(&place));
         place
     }
 
-    /// A place that nobody shares, for what is read from agents, tokens and TPMs by these names.
+    /// An unshared reader of the agents, tokens and TPMs with these names.
     pub(super) fn at(peers: Vec<String>) -> Arc<Self> {
-        Self::new(Vec::new(), Lane::of(peers))
+        Self::new(Vec::new(), Bulkhead::of(peers))
     }
 
-    fn new(files: Vec<PathBuf>, lane: Arc<Lane>) -> Arc<Self> {
-        Arc::new(Self { files, lane, turn: Arc::default(), state: watch::Sender::new(State::Idle) })
+    fn new(files: Vec<PathBuf>, bulkhead: Arc<Bulkhead>) -> Arc<Self> {
+        Arc::new(Self { files, bulkhead, turn: Arc::default(), state: watch::Sender::new(ReaderState::Idle) })
     }
 
-    /// What `read` gives, on a thread where it may block, and the right to be the only reader until that is dropped.
+    /// Runs `read` on a thread where it may block. The guard in the result keeps others from reading until it is
+    /// dropped.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         patience: Duration,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(T, OwnedMutexGuard<()>), Failed> {
-        let (turn, room) = self.turn(patience).await?;
-        self.lane.readers.fetch_add(1, Ordering::SeqCst);
-        self.state.send_replace(State::Reading { since: Instant::now() });
-        let reader = Reader { place: Arc::clone(self), _room: room };
+    ) -> Result<(T, OwnedMutexGuard<()>), ReadFailure> {
+        let (turn, permit) = self.turn(patience).await?;
+        self.bulkhead.readers.fetch_add(1, Ordering::SeqCst);
+        self.state.send_replace(ReaderState::Reading { since: Instant::now() });
+        let reader = ReadingThread { place: Arc::clone(self), _permit: permit };
         let reading = tokio::task::spawn_blocking(move || {
             let read = read();
             drop(reader);
             (read, turn)
         });
         match tokio::time::timeout(patience, reading).await {
-            Ok(read) => read.map_err(|_| Failed::Panicked),
+            Ok(read) => read.map_err(|_| ReadFailure::Panicked),
             Err(_) => {
                 self.hangs();
-                Err(Failed::Hangs)
+                Err(ReadFailure::Hangs)
             }
         }
     }
 
-    /// Waits for as long as others are getting through.
-    async fn turn(&self, patience: Duration) -> Result<(OwnedMutexGuard<()>, Room), Failed> {
+    /// Waits for its turn and a thread, as long as other reads make progress.
+    ///
+    /// A long wait alone does not show that something hangs: a queue of slow but healthy reads takes long too. So after
+    /// each `patience` it checks two things. If the current read of this place has taken that long, it hangs. And if no
+    /// read of the bulkhead has begun since, all its threads are stuck, and waiting on would not help. A read that hangs
+    /// is noted in `state`, which wakes all others that wait for it.
+    async fn turn(&self, patience: Duration) -> Result<(OwnedMutexGuard<()>, ThreadPermit), ReadFailure> {
         let mut state = self.state.subscribe();
         let mut turn = pin!(async {
             let turn = Arc::clone(&self.turn).lock_owned().await;
-            (turn, self.lane.room().await)
+            (turn, self.bulkhead.permit().await)
         });
-        let gives_up_at = Instant::now() + MOST_WAITING;
+        let gives_up_at = Instant::now() + MAX_WAIT;
         loop {
-            let readers = self.lane.readers.load(Ordering::SeqCst);
+            let readers = self.bulkhead.readers.load(Ordering::SeqCst);
             tokio::select! {
                 biased;
                 turn = &mut turn => return Ok(turn),
-                _ = state.wait_for(|state| *state == State::Hanging) => return Err(Failed::Hangs),
+                _ = state.wait_for(|state| *state == ReaderState::Hanging) => return Err(ReadFailure::Hangs),
                 () = tokio::time::sleep(patience) => {}
             }
             let now = *self.state.borrow();
-            // The one who sent that reader may have gone away.
-            if matches!(now, State::Reading { since } if since.elapsed() >= patience) {
+            // The caller of that read may be gone, so nothing else notices.
+            if matches!(now, ReaderState::Reading { since } if since.elapsed() >= patience) {
                 self.hangs();
-                return Err(Failed::Hangs);
+                return Err(ReadFailure::Hangs);
             }
-            let is_stuck = self.lane.readers.load(Ordering::SeqCst) == readers;
+            let is_stuck = self.bulkhead.readers.load(Ordering::SeqCst) == readers;
             if is_stuck || Instant::now() >= gives_up_at {
-                return Err(Failed::Crowded);
+                return Err(ReadFailure::Busy);
             }
         }
     }
 
-    /// Notes that the reader of now hangs, unless it has just ended.
+    /// Notes that the current read hangs, unless it has just ended.
     fn hangs(&self) {
         self.state.send_if_modified(|state| {
-            let is_reading = matches!(state, State::Reading { .. });
+            let is_reading = matches!(state, ReaderState::Reading { .. });
             if is_reading {
-                *state = State::Hanging;
+                *state = ReaderState::Hanging;
             }
             is_reading
         });
     }
 }
 
-impl Drop for Place {
+impl Drop for BlockingReader {
     fn drop(&mut self) {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another one may have taken its place meanwhile.
+        let mut shared = SHARED_READERS.lock().unwrap_or_else(PoisonError::into_inner);
+        // A new reader may have been registered meanwhile.
         if shared.get(&self.files).is_some_and(|place| place.strong_count() == 0) {
             shared.remove(&self.files);
         }
     }
 }
 
-/// A thread that reads; its end, by a panic too, is noted.
-struct Reader {
-    place: Arc<Place>,
-    _room: Room,
+/// A thread that reads. Its end, by a panic too, sets the state.
+struct ReadingThread {
+    place: Arc<BlockingReader>,
+    _permit: ThreadPermit,
 }
 
-impl Drop for Reader {
+impl Drop for ReadingThread {
     fn drop(&mut self) {
-        self.place.state.send_replace(State::Idle);
+        self.place.state.send_replace(ReaderState::Idle);
     }
 }
 
@@ -293,11 +303,11 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(50);
 
     /// A place of files that only this test has, and a reader of it that hangs until the sender is dropped.
-    async fn hanging(name: &str) -> (Arc<Place>, mpsc::Sender<()>) {
-        let place = Place::of(vec![format!("/tests/{name}").into()]);
+    async fn hanging(name: &str) -> (Arc<BlockingReader>, mpsc::Sender<()>) {
+        let place = BlockingReader::of(vec![format!("/tests/{name}").into()]);
         let (sender, receiver) = mpsc::channel::<()>();
         let reading = place.read(SHORT, move || receiver.recv().is_err());
-        assert_eq!(reading.await.map(|_| ()), Err(Failed::Hangs));
+        assert_eq!(reading.await.map(|_| ()), Err(ReadFailure::Hangs));
         (place, sender)
     }
 
@@ -305,17 +315,17 @@ mod tests {
     async fn a_place_that_hangs_costs_one_thread_whoever_asks_and_is_read_again_when_it_answers() {
         let (place, end) = hanging("one").await;
         let asked = Arc::new(AtomicUsize::new(0));
-        let others: Vec<_> = (0..100).map(|_| Place::of(vec!["/tests/one".into()])).collect();
+        let others: Vec<_> = (0..100).map(|_| BlockingReader::of(vec!["/tests/one".into()])).collect();
 
         for other in &others {
             let asked = Arc::clone(&asked);
             let read = other.read(PATIENCE, move || asked.fetch_add(1, Ordering::SeqCst)).await;
-            assert_eq!(read.map(|_| ()), Err(Failed::Hangs));
+            assert_eq!(read.map(|_| ()), Err(ReadFailure::Hangs));
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0, "another thread was sent after the first");
 
         drop(end);
-        place.state.subscribe().wait_for(|state| *state == State::Idle).await.unwrap();
+        place.state.subscribe().wait_for(|state| *state == ReaderState::Idle).await.unwrap();
         assert_eq!(others[0].read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
@@ -323,15 +333,15 @@ mod tests {
     async fn another_place_is_read_meanwhile() {
         let (_place, _end) = hanging("two").await;
 
-        let other = Place::of(vec!["/tests/three".into()]);
+        let other = BlockingReader::of(vec!["/tests/three".into()]);
 
         assert_eq!(other.read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
-    /// Each of those before takes a while, and all together longer than anybody's patience.
+    /// Each read before it takes a while, and together they exceed `PATIENCE`.
     #[tokio::test(start_paused = true)]
     async fn a_long_queue_is_no_place_that_hangs() {
-        let place = Place::of(vec!["/tests/four".into()]);
+        let place = BlockingReader::of(vec!["/tests/four".into()]);
         let held = Arc::clone(&place.turn).lock_owned().await;
         let last = tokio::spawn({
             let place = Arc::clone(&place);
@@ -340,7 +350,7 @@ mod tests {
 
         for _ in 0..5 {
             tokio::time::sleep(PATIENCE * 2 / 3).await;
-            place.lane.readers.fetch_add(1, Ordering::SeqCst);
+            place.bulkhead.readers.fetch_add(1, Ordering::SeqCst);
         }
         drop(held);
 
@@ -351,7 +361,7 @@ mod tests {
     async fn crowd(peer: &str) -> Vec<mpsc::Sender<()>> {
         let ends = (0..100).map(|_| {
             let (sender, receiver) = mpsc::channel::<()>();
-            let place = Place::at(vec![peer.into()]);
+            let place = BlockingReader::at(vec![peer.into()]);
             tokio::spawn(
                 async move { place.read(PATIENCE, move || receiver.recv().is_err()).await.map(|_| ()) },
             );
@@ -362,7 +372,7 @@ mod tests {
         ends
     }
 
-    async fn is_read_at_once(place: &Arc<Place>) -> bool {
+    async fn is_read_at_once(place: &Arc<BlockingReader>) -> bool {
         let read = place.read(PATIENCE, || 7);
         matches!(tokio::time::timeout(PATIENCE / 5, read).await, Ok(Ok((7, _))))
     }
@@ -371,33 +381,34 @@ mod tests {
     async fn a_crowd_at_an_agent_that_hangs_delays_no_file() {
         let _ends = crowd("/tests/silent-for-files.sock").await;
 
-        assert!(is_read_at_once(&Place::of(vec!["/tests/beside-a-crowd".into()])).await);
+        assert!(is_read_at_once(&BlockingReader::of(vec!["/tests/beside-a-crowd".into()])).await);
     }
 
     #[tokio::test]
     async fn a_crowd_at_an_agent_that_hangs_delays_no_other_agent() {
         let _ends = crowd("/tests/silent.sock").await;
 
-        assert!(is_read_at_once(&Place::at(vec!["/tests/well.sock".into()])).await);
+        assert!(is_read_at_once(&BlockingReader::at(vec!["/tests/well.sock".into()])).await);
     }
 
     #[tokio::test]
     async fn however_many_agents_hang_they_share_so_many_threads() {
         let (all, begun) = (Arc::new(Semaphore::new(5)), Arc::new(AtomicU64::new(0)));
         let mut ends = Vec::new();
-        for lane in (0..4).map(|_| Lane::new(2, &all)) {
+        for bulkhead in (0..4).map(|_| Bulkhead::new(2, &all)) {
             for _ in 0..10 {
                 let (sender, receiver) = mpsc::channel::<()>();
-                let (place, begun) = (Place::new(Vec::new(), Arc::clone(&lane)), Arc::clone(&begun));
+                let (place, begun) =
+                    (BlockingReader::new(Vec::new(), Arc::clone(&bulkhead)), Arc::clone(&begun));
                 let read = move || (begun.fetch_add(1, Ordering::SeqCst), receiver.recv().is_err());
                 tokio::spawn(async move { place.read(SHORT, read).await.map(|_| ()) });
                 ends.push(sender);
             }
         }
         tokio::task::yield_now().await;
-        let last = Place::new(Vec::new(), Lane::new(2, &all));
+        let last = BlockingReader::new(Vec::new(), Bulkhead::new(2, &all));
 
-        assert_eq!(last.read(SHORT, || 7).await.map(|(read, _)| read), Err(Failed::Crowded));
+        assert_eq!(last.read(SHORT, || 7).await.map(|(read, _)| read), Err(ReadFailure::Busy));
 
         assert!(begun.load(Ordering::SeqCst) <= 5);
         drop(ends);
@@ -406,28 +417,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_waits_for_room_does_not_hang() {
-        let lane = Lane::new(1, &Arc::new(Semaphore::new(1)));
-        let room = lane.room().await;
-        let place = Place::new(vec!["/tests/seven".into()], Arc::clone(&lane));
+        let bulkhead = Bulkhead::new(1, &Arc::new(Semaphore::new(1)));
+        let permit = bulkhead.permit().await;
+        let place = BlockingReader::new(vec!["/tests/seven".into()], Arc::clone(&bulkhead));
 
         let waiting = tokio::join!(place.read(SHORT, || 7), place.read(SHORT, || 7));
 
         let failed = (waiting.0.map(|(read, _)| read), waiting.1.map(|(read, _)| read));
-        assert_eq!(failed, (Err(Failed::Crowded), Err(Failed::Crowded)));
-        drop(room);
+        assert_eq!(failed, (Err(ReadFailure::Busy), Err(ReadFailure::Busy)));
+        drop(permit);
         assert_eq!(place.read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_room_has_an_end_though_others_get_through() {
-        let lane = Lane::new(1, &Arc::new(Semaphore::new(1)));
-        let _room = lane.room().await;
-        let place = Place::new(vec!["/tests/eight".into()], Arc::clone(&lane));
+        let bulkhead = Bulkhead::new(1, &Arc::new(Semaphore::new(1)));
+        let _permit = bulkhead.permit().await;
+        let place = BlockingReader::new(vec!["/tests/eight".into()], Arc::clone(&bulkhead));
         let began = Instant::now();
         let busy = async {
             loop {
                 tokio::time::sleep(PATIENCE / 2).await;
-                lane.readers.fetch_add(1, Ordering::SeqCst);
+                bulkhead.readers.fetch_add(1, Ordering::SeqCst);
             }
         };
 
@@ -436,28 +447,28 @@ mod tests {
             () = busy => unreachable!(),
         };
 
-        assert_eq!(read.map(|(read, _)| read), Err(Failed::Crowded));
-        assert_eq!(began.elapsed(), MOST_WAITING);
+        assert_eq!(read.map(|(read, _)| read), Err(ReadFailure::Busy));
+        assert_eq!(began.elapsed(), MAX_WAIT);
     }
 
     #[tokio::test]
     async fn a_panic_ends_one_reading() {
-        let place = Place::of(vec!["/tests/five".into()]);
+        let place = BlockingReader::of(vec!["/tests/five".into()]);
 
         let panicked = place.read(PATIENCE, || panic!("a deliberate panic")).await;
 
-        assert_eq!(panicked.map(|((), _)| ()), Err(Failed::Panicked));
+        assert_eq!(panicked.map(|((), _)| ()), Err(ReadFailure::Panicked));
         assert_eq!(place.read(PATIENCE, || 7).await.map(|(read, _)| read), Ok(7));
     }
 
     #[test]
     fn a_place_is_forgotten_with_its_last_session() {
         let files = vec![PathBuf::from("/tests/six")];
-        let place = Place::of(files.clone());
-        assert!(Arc::ptr_eq(&place, &Place::of(files.clone())));
+        let place = BlockingReader::of(files.clone());
+        assert!(Arc::ptr_eq(&place, &BlockingReader::of(files.clone())));
 
         drop(place);
 
-        assert!(!SHARED.lock().unwrap().contains_key(&files));
+        assert!(!SHARED_READERS.lock().unwrap().contains_key(&files));
     }
 }

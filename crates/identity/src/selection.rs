@@ -1,4 +1,4 @@
-//! Which leaf may be used, of those that a place holds.
+//! Which leaf to use, if there are several.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,27 +6,27 @@ use std::str::FromStr;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::x509::X509Name;
 
-use super::name::Attributes;
+use super::name::NameAttributes;
 use anchord_core::digest::hex;
 use anchord_core::digest::sha256;
 
-/// What a leaf must be to be used. Empty means that any leaf may be.
+/// The conditions a leaf must meet. If all are empty, any leaf may be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// The only leaves that may ever be used; empty for no pin.
+pub struct LeafSelection {
+    /// The pinned leaves; empty for no pin.
     pub fingerprints: Vec<Fingerprint>,
     /// Attributes that its subject must have.
-    pub subject: Option<Attributes>,
+    pub subject: Option<NameAttributes>,
     /// Attributes that its issuer's name must have.
-    pub issuer: Option<Attributes>,
+    pub issuer: Option<NameAttributes>,
     /// Its serial number.
     pub serial: Option<Serial>,
 }
 
-impl Selection {
-    /// Whether a certificate is one of those that are meant, pins apart.
+impl LeafSelection {
+    /// Whether a certificate has the wanted subject, issuer and serial number.
     pub fn names(&self, certificate: &X509Certificate<'_>) -> bool {
-        let has = |wanted: &Option<Attributes>, name: &X509Name<'_>| {
+        let has = |wanted: &Option<NameAttributes>, name: &X509Name<'_>| {
             wanted.as_ref().is_none_or(|wanted| wanted.are_in(name))
         };
         has(&self.subject, certificate.subject())
@@ -34,14 +34,14 @@ impl Selection {
             && self.serial.as_ref().is_none_or(|serial| serial.0 == significant(certificate.raw_serial()))
     }
 
-    /// Whether a certificate is pinned, or nothing is.
+    /// Whether a certificate is pinned, or there are no pins.
     pub(super) fn pins(&self, der: &[u8]) -> bool {
         self.fingerprints.is_empty() || self.fingerprints.contains(&Fingerprint::of(der))
     }
 }
 
-/// What it asks for, one after another.
-impl fmt::Display for Selection {
+/// Its conditions, one after another.
+impl fmt::Display for LeafSelection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fingerprint in &self.fingerprints {
             write!(formatter, "{fingerprint} ")?;
@@ -79,14 +79,14 @@ impl fmt::Display for Fingerprint {
 
 /// 64 hexadecimal digits, with or without colons, after `sha256:` or what OpenSSL prints before them.
 impl FromStr for Fingerprint {
-    type Err = Malformed;
+    type Err = MalformedSelector;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedSelector> {
         let lower = text.to_ascii_lowercase();
         let heads = ["sha256:", "sha256 fingerprint="];
         let digits = heads.iter().find_map(|head| lower.strip_prefix(head)).unwrap_or(&lower);
-        let bytes = hexadecimal(digits).ok_or(Malformed::Fingerprint)?;
-        Ok(Self(bytes.try_into().map_err(|_| Malformed::Fingerprint)?))
+        let bytes = hexadecimal(digits).ok_or(MalformedSelector::Fingerprint)?;
+        Ok(Self(bytes.try_into().map_err(|_| MalformedSelector::Fingerprint)?))
     }
 }
 
@@ -100,26 +100,26 @@ impl fmt::Display for Serial {
     }
 }
 
-/// Hexadecimal after `0x` or with a letter in it, as OpenSSL means it; else decimal, as AWS writes it.
+/// Hexadecimal after `0x` or if it has a letter, as OpenSSL prints it; otherwise decimal, as AWS prints it.
 impl FromStr for Serial {
-    type Err = Malformed;
+    type Err = MalformedSelector;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedSelector> {
         if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
             let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
-            let bytes = hexadecimal(&padded).ok_or(Malformed::Serial)?;
+            let bytes = hexadecimal(&padded).ok_or(MalformedSelector::Serial)?;
             return Ok(Self(significant(&bytes).to_vec()));
         }
         if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
             return format!("0x{text}").parse();
         }
-        decimal(text).map(|bytes| Self(significant(&bytes).to_vec())).ok_or(Malformed::Serial)
+        decimal(text).map(|bytes| Self(significant(&bytes).to_vec())).ok_or(MalformedSelector::Serial)
     }
 }
 
-/// A text that names no certificate.
+/// A text that is neither a fingerprint nor a serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedSelector {
     /// Not a fingerprint.
     #[error("is not a fingerprint: it is `sha256:` and 64 hexadecimal digits")]
     Fingerprint,
@@ -128,7 +128,7 @@ pub enum Malformed {
     Serial,
 }
 
-/// RFC 5280 allows 20 octets; what is longer names no certificate.
+/// RFC 5280 allows 20 octets; certificates have no longer ones.
 const LONGEST_SERIAL: usize = 64;
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
-//! Where an identity comes from, and how what is found there becomes one.
+//! Where an identity comes from, and how it is made from what is found there.
 
 mod gather;
-mod handed;
+mod process_input;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 pub(super) use gather::Material;
 pub(super) use gather::gather;
-pub use handed::Handed;
-pub use handed::Pipes;
+pub use process_input::Pipes;
+pub use process_input::ProcessInput;
 use time::OffsetDateTime;
 
 use super::Error;
@@ -18,11 +18,11 @@ use super::FileContent;
 use super::FileError;
 use super::Guard;
 use super::Identity;
+use super::LeafSelection;
 use super::Loaded;
 use super::MAX_INTERMEDIATES;
 use super::Origin;
 use super::Passphrase;
-use super::Selection;
 use super::SigningKey;
 use super::chain;
 use super::file;
@@ -32,23 +32,24 @@ use super::pkcs11;
 use super::selection::Fingerprint;
 use super::spiffe;
 use super::tpm;
+use anchord_core::notice::Notice;
 
-/// Where an identity comes from. Loading is cheap and may be repeated to pick up a rotated certificate.
+/// Where an identity comes from. Loading is cheap, and is repeated to pick up a renewed certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Where the leaf is, with or without intermediates, in any order.
     pub certificate: Locator,
-    /// Where its key is; `None` where the certificate's place has it too.
+    /// Where its key is; `None` if it is where the certificate is.
     pub private_key: Option<Locator>,
-    /// A file in PEM, or something like it, with more certificates in any order.
+    /// A PEM file, variable or pipe with more certificates, in any order.
     pub intermediates: Option<Locator>,
-    /// What unlocks the key.
+    /// The secret that unlocks the key.
     pub passphrase: Option<Passphrase>,
     /// Which leaf may be used.
-    pub selection: Selection,
-    /// The library that speaks for tokens, where their URIs name none; `None` for p11-kit's.
+    pub selection: LeafSelection,
+    /// The PKCS#11 module of tokens whose URIs name none; `None` for p11-kit's.
     pub pkcs11_module: Option<PathBuf>,
-    /// Where the TPM is, for keys that one holds.
+    /// The TPM, for keys in a TPM.
     pub tpm: tpm::Device,
 }
 
@@ -57,11 +58,11 @@ pub struct Source {
 pub enum Locator {
     /// A file.
     File(PathBuf),
-    /// What this process was handed: a variable, a systemd credential, a pipe.
-    Handed(Handed),
+    /// Input of this process: a variable, a systemd credential or a pipe.
+    Input(ProcessInput),
     /// A PKCS#11 token.
     Token(Box<pkcs11::Uri>),
-    /// A TPM, which has keys and no certificates.
+    /// The handle of a key in the TPM, which has no certificates.
     Tpm(u32),
     /// A SPIFFE agent, which has certificate and key.
     Agent(spiffe::Agent),
@@ -72,7 +73,7 @@ impl Locator {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::File(path) => Origin::file(path),
-            Self::Handed(handed) => handed.origin(),
+            Self::Input(input) => input.origin(),
             Self::Token(uri) => Origin::named(format!("the token `{uri}`")),
             Self::Tpm(handle) => Origin::named(format!("the TPM at handle {handle:#010x}")),
             Self::Agent(agent) => agent.origin(),
@@ -82,34 +83,34 @@ impl Locator {
     fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Handed(handed) => handed.path(),
+            Self::Input(input) => input.path(),
             Self::Token(uri) => uri.pin_source().map(PathBuf::as_path),
             Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
 
-    /// What is in a file or in what was handed to this process; `None` for a token, a TPM and an agent.
+    /// The content of a file or of the process's input; `None` for a token, a TPM and an agent.
     pub(super) fn read(&self) -> Option<Result<FileContent, FileError>> {
         match self {
             Self::File(path) => Some(FileContent::read(path)),
-            Self::Handed(handed) => Some(handed.read()),
+            Self::Input(input) => Some(input.read()),
             Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
 
-    /// What was read already, from a variable or a pipe.
+    /// The content that was read already from a variable or pipe.
     pub(super) fn content(&self) -> Option<&[u8]> {
         match self {
-            Self::Handed(handed) => handed.held(),
+            Self::Input(input) => input.held(),
             Self::File(_) | Self::Token(_) | Self::Tpm(_) | Self::Agent(_) => None,
         }
     }
 
-    /// What names it, for fingerprints of settings; never a secret.
+    /// Its name, for fingerprints of settings; never a secret.
     fn fact(&self) -> Vec<u8> {
         match self {
             Self::File(path) => path.as_os_str().as_encoded_bytes().to_vec(),
-            Self::Handed(handed) => handed.spelled().as_bytes().to_vec(),
+            Self::Input(input) => input.spelled().as_bytes().to_vec(),
             Self::Token(uri) => uri.to_string().into_bytes(),
             Self::Tpm(handle) => format!("tpm:{handle:#010x}").into_bytes(),
             Self::Agent(agent) => agent.facts(),
@@ -125,7 +126,7 @@ impl Source {
             private_key: Some(Locator::File(private_key.into())),
             intermediates: None,
             passphrase: None,
-            selection: Selection::default(),
+            selection: LeafSelection::default(),
             pkcs11_module: None,
             tpm: tpm::Device::default(),
         }
@@ -136,8 +137,7 @@ impl Source {
         self.prove(gather(self), now)
     }
 
-    /// The key alone, for whoever signs something else than requests with it. Whether it belongs to a certificate is not
-    /// looked at.
+    /// Loads the key alone, for signing other things than requests. It is not compared with the certificates.
     pub fn signing_key(&self) -> Result<Arc<dyn SigningKey>, Error> {
         gather(self).keys?.into_iter().next().ok_or_else(|| Error::Mismatch {
             certificate: self.origin(),
@@ -145,7 +145,7 @@ impl Source {
         })
     }
 
-    /// The same, for a key that belongs to one of the certificates; whether that one may be used is not looked at.
+    /// Loads a key that belongs to one of the certificates, which may be expired or unusable.
     pub fn certified_key(&self) -> Result<Arc<dyn SigningKey>, Error> {
         let Material { certificates, keys, .. } = gather(self);
         let (keys, certificates) = (keys?, certificates?);
@@ -156,28 +156,28 @@ impl Source {
         })
     }
 
-    /// The first certificate of its place, if it is in PEM; `None` for tokens, TPMs and agents.
+    /// The first certificate, if it is in PEM; `None` for tokens, TPMs and agents.
     pub fn first_certificate(&self) -> Option<Result<FirstCertificate, Error>> {
         Some(self.certificate.read()?.map_err(Error::from).and_then(|file| first_certificate(&file)))
     }
 
-    /// What guards the key. A file is looked into, and nothing is known of one that cannot be read.
+    /// What protects the key; `None` if its file cannot be read.
     pub fn guard(&self) -> Option<Guard> {
         match self.key_place() {
-            Locator::File(_) | Locator::Handed(_) => file::guard(&self.key_place().read()?.ok()?),
+            Locator::File(_) | Locator::Input(_) => file::guard(&self.key_place().read()?.ok()?),
             Locator::Token(_) => Some(Guard::Token),
             Locator::Tpm(_) => Some(Guard::Tpm),
             Locator::Agent(_) => Some(Guard::Agent),
         }
     }
 
-    /// Whether the key's URI says its PIN, or where that is: a passphrase would not be looked at.
+    /// Whether the key's URI has a PIN or names its file. Then `passphrase` is not used.
     pub fn has_pin(&self) -> bool {
         matches!(self.key_place(), Locator::Token(uri) if uri.pin_value().is_some() || uri.pin_source().is_some())
     }
 
-    /// What says which certificate and key it is, for fingerprints of settings: the same in every version, and never a
-    /// secret. What few sources have comes last.
+    /// What identifies the certificate and key, for fingerprints of settings: the same in every version, and never a
+    /// secret. Rare settings come last, so that the rest stays the same.
     pub fn facts(&self) -> Vec<Vec<u8>> {
         let Self { certificate, private_key, intermediates, passphrase: _, selection, pkcs11_module, tpm } =
             self;
@@ -187,7 +187,7 @@ impl Source {
             private_key.as_ref().map(Locator::fact).unwrap_or_default(),
             intermediates.as_ref().map(Locator::fact).unwrap_or_default(),
         ];
-        if *selection != Selection::default() {
+        if *selection != LeafSelection::default() {
             facts.push(selection.to_string().into_bytes());
         }
         facts.extend(pkcs11_module.as_deref().map(bytes));
@@ -197,17 +197,17 @@ impl Source {
         facts
     }
 
-    /// What people call it: where its certificate is, without any secret.
+    /// Where its certificate is, for people; never a secret.
     pub fn name(&self) -> String {
         self.certificate.origin().bare()
     }
 
-    /// What stands for it in messages.
+    /// Its name in messages.
     pub(super) fn origin(&self) -> Origin {
         self.certificate.origin()
     }
 
-    /// The agent that tells of changes, if there is one.
+    /// The agent that reports changes, if there is one.
     pub(super) fn agent(&self) -> Option<&spiffe::Agent> {
         self.places().find_map(|place| match place {
             Locator::Agent(agent) => Some(agent),
@@ -215,12 +215,12 @@ impl Source {
         })
     }
 
-    /// Whether a change may show in no file and nobody tells of it: whoever watches has to look for himself.
+    /// Whether changes show neither in a file nor by an event, so that the watcher must load it at each poll.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self.certificate, Locator::Token(_))
     }
 
-    /// The files that it is loaded from.
+    /// The files it is loaded from.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let passphrase = match &self.passphrase {
             Some(Passphrase::File(path)) => Some(path.as_path()),
@@ -234,15 +234,17 @@ impl Source {
             .collect()
     }
 
-    /// The agents, tokens and TPMs that are asked when it is loaded, by names that tell each from the others.
+    /// The agents, tokens and TPMs that loading asks, by unique names.
     pub(super) fn peers(&self) -> Vec<String> {
-        let name = |place: &Locator| match place {
-            Locator::File(_) | Locator::Handed(_) => None,
-            Locator::Token(uri) => Some(uri.token_name(self.pkcs11_module.as_deref())),
-            Locator::Tpm(_) => Some(self.tpm.to_string()),
-            Locator::Agent(agent) => Some(agent.endpoint.to_string()),
-        };
-        let mut names: Vec<_> = self.places().filter_map(name).collect();
+        let mut names = Vec::new();
+        for place in self.places() {
+            match place {
+                Locator::File(_) | Locator::Input(_) => {}
+                Locator::Token(uri) => names.push(uri.token_name(self.pkcs11_module.as_deref())),
+                Locator::Tpm(_) => names.push(self.tpm.to_string()),
+                Locator::Agent(agent) => names.push(agent.endpoint.to_string()),
+            }
+        }
         names.dedup();
         names
     }
@@ -258,7 +260,7 @@ impl Source {
 
     pub(super) fn prove(&self, material: Material, now: OffsetDateTime) -> Result<Loaded, Error> {
         let Material { certificates, keys, mut warnings } = material;
-        // What is wrong with a key is the commoner mistake, and the graver one: it is told first.
+        // The key's error comes first: it is more common and more serious.
         let keys = keys?;
         let certificates = certificates?;
         let (leaf, key) = self.choose(&certificates, &keys, now)?;
@@ -274,7 +276,7 @@ impl Source {
         Ok(Loaded { identity, warnings })
     }
 
-    /// The leaf that belongs to one of the keys, if it is one that may be used.
+    /// The leaf that belongs to one of the keys, if the settings allow it.
     pub(super) fn choose<'a>(
         &self,
         certificates: &'a [Certificate],
@@ -299,13 +301,13 @@ impl Source {
     }
 }
 
-/// The first certificate of a file that is whole.
+/// The first undamaged certificate of a file.
 #[derive(Debug)]
 pub struct FirstCertificate {
     /// It, in DER.
     pub der: Vec<u8>,
-    /// Sentences on what is damaged before it.
-    pub warnings: Vec<String>,
+    /// A warning for each damaged one before it.
+    pub warnings: Vec<Notice>,
 }
 
 fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
@@ -316,14 +318,15 @@ fn first_certificate(file: &FileContent) -> Result<FirstCertificate, Error> {
                 return Ok(FirstCertificate { der: section.decode()?.expose().clone(), warnings });
             }
             Ok(_) => {}
-            Err((line, damage)) => warnings.push(format!(
-                "{} is damaged in line {line}: {damage}, and a later certificate is taken; hint: {}",
-                file.origin,
-                damage.hint(&file.origin)
-            )),
+            Err((line, damage)) => {
+                let origin = &file.origin;
+                let what =
+                    format!("{origin} is damaged in line {line}: {damage}, so a later certificate is used");
+                warnings.push(Notice::new(what).hinting(damage.hint(origin)));
+            }
         }
     }
-    // Says what is damaged, or what the file holds instead.
+    // An error for what is damaged, or for what the file holds instead.
     file.sections()?;
     Err(file.lacks("certificate").into())
 }

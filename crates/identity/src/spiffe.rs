@@ -1,9 +1,8 @@
 //! X.509-SVIDs from the Workload API of this host's SPIFFE agent, such as SPIRE's.
 //!
-//! The agent makes keys and certificates itself, for whatever process it takes the caller to be, and renews them by
-//! itself; there is nothing to configure but where it listens and, if it gives several, which is meant. It is asked
-//! anew for each load, so what is used is what it gives now. The wire format is read here (`frames`, `message`), over
-//! hyper's HTTP/2.
+//! The agent identifies the calling process, and makes and renews its keys and certificates. Settings only say where
+//! the agent listens, and which SVID to use if there are several. Each load asks the agent again, so the current SVID
+//! is used. The wire format is read here (`frames`, `message`), over hyper's HTTP/2.
 
 #[cfg(not(feature = "spiffe"))]
 mod absent;
@@ -42,12 +41,12 @@ pub use watch::SvidStream;
 use super::Origin;
 use anchord_core::secret::Secret;
 
-/// What gives a session its certificate and key: an agent, and which of its SVIDs is meant.
+/// An agent, and which of its SVIDs to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
     /// Where it listens.
     pub endpoint: WorkloadEndpoint,
-    /// Which SVID is meant.
+    /// Which SVID to use.
     pub choice: Choice,
 }
 
@@ -60,25 +59,25 @@ impl Agent {
         }
     }
 
-    /// What says whose SVID it is, for fingerprints of settings.
+    /// What identifies the SVID, for fingerprints of settings.
     pub(super) fn facts(&self) -> Vec<u8> {
         let Choice { id, hint } = &self.choice;
         let parts = [Some(self.endpoint.to_string()), id.clone(), hint.clone()];
         parts.map(Option::unwrap_or_default).join("\0").into_bytes()
     }
 
-    /// What it gives now.
+    /// Asks for the current SVID.
     pub(super) fn fetch(&self) -> Result<Svid, Error> {
         fetch(&self.endpoint, &self.choice)
     }
 }
 
-/// An identity as the agent gives it.
+/// A certificate chain and key from an agent.
 #[derive(Debug)]
 pub struct Svid {
     /// Its SPIFFE ID.
     pub id: String,
-    /// What its registration entry calls its use, if anything.
+    /// The hint of its registration entry, if any.
     pub hint: Option<String>,
     /// DER; the leaf, then the intermediates above it.
     pub certificates: Vec<Vec<u8>>,

@@ -1,8 +1,8 @@
 //! Keys in a TPM 2.0.
 //!
-//! A client of our own for the five commands that signing needs, because the TPM's protocol is small and libtss2 is
-//! not: no C library, no D-Bus. Commands and structures are those of the TPM 2.0 Library, Part 2 (structures) and
-//! Part 3 (commands), by the Trusted Computing Group; key files are those of draft-bottomley-tpm2-keys.
+//! This is our own client for the few commands that signing needs. The TPM's protocol is small, and libtss2 is not: it
+//! would bring a C library and D-Bus. Commands and structures are those of the TPM 2.0 Library, Part 2 (structures) and
+//! Part 3 (commands), by the Trusted Computing Group. Key files are those of draft-bottomley-tpm2-keys.
 //!
 //! ```text
 //!   address      where the TPM is
@@ -17,8 +17,8 @@
 //!   key          the `SigningKey`
 //! ```
 //!
-//! Nothing stays loaded between two signatures: a TPM without resource manager has three slots, and what is not
-//! kept cannot be lost when the TPM is reset, its driver restarted or its emulator replaced.
+//! Nothing stays loaded between two signatures. A TPM without a resource manager has three slots. And without loaded
+//! objects, a reset of the TPM or a restart of its driver or emulator loses nothing.
 
 #[cfg(not(feature = "tpm"))]
 mod absent;
@@ -62,18 +62,18 @@ use super::SigningKey;
 #[cfg(feature = "tpm")]
 use anchord_core::secret::Secret;
 
-/// A key that a TPM holds, or that it alone can unwrap.
+/// A key that a TPM holds, or that only this TPM can unwrap.
 #[cfg(feature = "tpm")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyLocation {
     /// At a persistent handle, `0x81000000` to `0x81ffffff`.
     Persistent(u32),
-    /// In a file that only the TPM it was made in can use.
+    /// In a file that only the TPM that made it can use.
     File(tss2::TpmKeyFile),
 }
 
-/// Finds `key` in the TPM at `device` and sees whether it can sign for Roles Anywhere. `auth` is its authorization
-/// value, asked for when it signs; it is not tried here.
+/// Finds `key` in the TPM at `device` and checks that it can sign for Roles Anywhere. `auth` is its authorization
+/// value, which is needed only to sign and is not tried here.
 ///
 /// Blocks for at most five seconds.
 #[cfg(feature = "tpm")]

@@ -1,10 +1,9 @@
-//! Watches the places of an identity, so that a renewed certificate is used at once; other files that a session signs
-//! with likewise.
+//! Watches the files and the agent of an identity, so that a renewed certificate is used immediately. Also watches
+//! other files that a session signs with.
 //!
-//! A SPIFFE agent says itself when it has something new, and what it has is whole: it is asked at once. Of files
-//! the kernel tells of changes (inotify), and a slow look at the files finds what it cannot tell of: network file
-//! systems, mounts, a directory that was replaced far up, a limit that was reached. Neither is trusted with more than
-//! to say that it is time to look; what the files hold, [`Watched::look`] finds out by loading them.
+//! A SPIFFE agent reports new SVIDs itself, so it is asked without delay. The kernel reports changes of files
+//! (inotify). A slow poll finds what inotify misses: network file systems, mounts, a directory replaced higher up, an
+//! exhausted limit. Both only trigger a check: [`WatchSubject::look`] then loads the files.
 
 mod inotify;
 mod shared;
@@ -19,13 +18,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use self::inotify::Deaf;
-use self::shared::Ear;
+use self::inotify::WatchError;
+use self::shared::Subscription;
 pub use self::shared::Watches;
-pub use self::subject::Watched;
+pub use self::subject::WatchSubject;
 use self::survey::Stamp;
 use self::survey::Survey;
-use super::Found;
+use super::WatchOutcome;
 use super::expiry::Reminders;
 use super::reading;
 use super::reading::PATIENCE;
@@ -35,23 +34,23 @@ use anchord_core::event;
 use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
-/// Looks after the files of what one session signs with while [`Watcher::run`] is polled.
+/// Watches the files that one session signs with, while [`Watcher::run`] is polled.
 pub struct Watcher {
-    subject: Arc<dyn Watched>,
+    subject: Arc<dyn WatchSubject>,
     clock: Clock,
     changed: Arc<Notify>,
     pace: Pace,
     watches: Watches,
 }
 
-/// How long to wait between looks.
+/// The intervals between checks.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Between looks that nothing has asked for.
+    /// Between polls.
     poll: Duration,
-    /// How long the files must have been left alone: certificate and key are two files, and writing takes time.
+    /// How long files must stay unchanged first: certificate and key are two files, and writing takes time.
     quiet: Duration,
-    /// How long they may go on changing before they are looked at all the same.
+    /// How long to wait at most if they keep changing.
     restless: Duration,
 }
 
@@ -66,8 +65,8 @@ impl Default for Pace {
 }
 
 impl Watcher {
-    /// A watcher that notifies `changed` when there is something else than the session has signed with.
-    pub fn new(subject: Arc<dyn Watched>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
+    /// Makes a watcher that notifies `changed` if the files hold something else than the session has signed with.
+    pub fn new(subject: Arc<dyn WatchSubject>, clock: Clock, changed: Arc<Notify>, watches: Watches) -> Self {
         Self { subject, clock, changed, pace: Pace::default(), watches }
     }
 
@@ -80,52 +79,56 @@ impl Watcher {
     pub async fn run(&self) -> Infallible {
         let looked = Notify::new();
         tokio::select! {
-            never = self.look_out(&looked) => never,
+            never = self.watch_files(&looked) => never,
             never = self.remind(&looked) => never,
         }
     }
 
-    async fn look_out(&self, looked: &Notify) -> Infallible {
-        let mut lookout = Lookout::new(self);
+    async fn watch_files(&self, looked: &Notify) -> Infallible {
+        let mut files = FileWatch::new(self);
         let agent = self.subject.agent();
         let mut agent = agent.map(|agent| SvidStream::new(agent.endpoint.clone(), self.session()));
-        let (mut last, mut found) = (None, Found::Fault);
-        // The session's own first attempt reads the files now, and tells what it finds.
+        let (mut last, mut found) = (None, WatchOutcome::Unusable);
+        // The session's own first attempt reads the files now, and reports what it finds.
         tokio::time::sleep(self.pace.quiet).await;
         loop {
-            // Before the files are read: what changes later is an event, or another stamp at the next look.
-            let stamps = lookout.survey().await;
-            if last != stamps || stamps.is_none() || found == Found::Fault || self.subject.is_silent() {
+            // Before the files are read: a later change causes an event, or another stamp at the next poll.
+            let stamps = files.survey().await;
+            if last != stamps
+                || stamps.is_none()
+                || found == WatchOutcome::Unusable
+                || self.subject.is_silent()
+            {
                 found = self.subject.look(self.clock.now()).await;
-                if found == Found::News {
+                if found == WatchOutcome::Changed {
                     self.changed.notify_one();
                 }
                 looked.notify_one();
             }
             let woken = tokio::select! {
-                woken = lookout.wait() => woken,
+                woken = files.wait() => woken,
                 () = changed(&mut agent) => Woken::ByEvent,
             };
             last = match woken {
-                // Whatever the stamps say: some file systems count in whole seconds.
+                // Forget the stamps: some file systems have times in whole seconds only.
                 Woken::ByEvent => None,
                 Woken::ByTime => stamps,
             };
         }
     }
 
-    /// Certificates end by wall time, and timers stand still while a host is suspended: hence the look at each poll.
+    /// Checks at each poll, because certificates expire by wall time and timers stand still during suspend.
     async fn remind(&self, looked: &Notify) -> Infallible {
         let mut reminders = Reminders::default();
         loop {
             reminders.tell(self.session(), &self.subject.links(), self.subject.judged_at(self.clock.now()));
-            // A time-out is as good a reason as a look.
+            // Continue after a check or a time-out.
             let _ = tokio::time::timeout(self.pace.poll, looked.notified()).await;
         }
     }
 }
 
-/// Waits until the agent has sent something; for ever where there is none. Cancel-safe.
+/// Waits until the agent has sent something; forever if there is no agent. Cancel-safe.
 async fn changed(agent: &mut Option<SvidStream>) {
     match agent {
         Some(stream) => stream.changed().await,
@@ -133,61 +136,61 @@ async fn changed(agent: &mut Option<SvidStream>) {
     }
 }
 
-/// Why it is time to look.
+/// Why it is time for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Woken {
     ByEvent,
     ByTime,
 }
 
-/// Where the files are, and the kernel's watch on them where there is one.
-struct Lookout {
+/// The files, and the subscription to their events.
+struct FileWatch {
     session: String,
     words: &'static str,
     paths: Vec<PathBuf>,
-    place: Arc<reading::Place>,
+    reader: Arc<reading::BlockingReader>,
     pace: Pace,
-    ear: Arc<Ear>,
+    subscription: Arc<Subscription>,
     trouble: Reported,
 }
 
-impl Lookout {
+impl FileWatch {
     fn new(watcher: &Watcher) -> Self {
         Self {
             session: watcher.session().into(),
             words: watcher.subject.words(),
             paths: watcher.subject.paths(),
-            place: Arc::clone(watcher.subject.place()),
+            reader: Arc::clone(watcher.subject.reader()),
             pace: watcher.pace,
-            ear: watcher.watches.listen(),
+            subscription: watcher.watches.listen(),
             trouble: Reported::default(),
         }
     }
 
-    /// Puts the watches where the paths lead now, and says what is there.
+    /// Sets watches on the paths, and returns the stamps of the files.
     ///
-    /// `None` where that cannot be seen, because a file system hangs say, which the look that follows tells.
+    /// `None` if they cannot be read, for example because a file system hangs. The following check reports that.
     async fn survey(&mut self) -> Option<Vec<Stamp>> {
         if self.paths.is_empty() {
             return Some(Vec::new());
         }
-        let (paths, ear) = (self.paths.clone(), Arc::clone(&self.ear));
-        let surveyed = self.place.read(PATIENCE, move || {
-            let queue = ear.begin();
+        let (paths, subscription) = (self.paths.clone(), Arc::clone(&self.subscription));
+        let surveyed = self.reader.read(PATIENCE, move || {
+            let queue = subscription.begin();
             let Survey { stamps, watched, trouble } = Survey::take(&paths, queue.as_deref().ok());
             if let Ok(queue) = &queue {
-                ear.finish(queue, watched);
+                subscription.finish(queue, watched);
             }
             (stamps, trouble, queue.err())
         });
         let ((stamps, trouble, no_queue), _reading) = surveyed.await.ok()?;
-        self.ear.tell(no_queue.as_ref(), self.pace.poll);
+        self.subscription.tell(no_queue.as_ref(), self.pace.poll);
         self.tell(trouble);
         Some(stamps)
     }
 
-    /// Tells once why changes may be noticed late.
-    fn tell(&mut self, trouble: Option<Deaf>) {
+    /// Logs, once, why changes may be noticed late.
+    fn tell(&mut self, trouble: Option<WatchError>) {
         let Some(trouble) = trouble else {
             self.trouble.clear();
             return;
@@ -197,18 +200,19 @@ impl Lookout {
             let (session, hint, every_seconds) = (&*self.session, trouble.hint(), self.pace.poll.as_secs());
             warn!(
                 event = event::WATCH_UNAVAILABLE,
-                session, error, hint, every_seconds, "Cannot watch {}; looking at intervals", self.words
+                session, error, hint, every_seconds, "Cannot watch {} for changes; polling them", self.words
             );
         }
     }
 
     async fn wait(&self) -> Woken {
         let pace = self.pace;
-        if tokio::time::timeout(pace.poll, self.ear.event()).await.is_err() {
+        if tokio::time::timeout(pace.poll, self.subscription.event()).await.is_err() {
             return Woken::ByTime;
         }
-        let settled = async { while tokio::time::timeout(pace.quiet, self.ear.event()).await.is_ok() {} };
-        // Settled or not, it is time.
+        let settled =
+            async { while tokio::time::timeout(pace.quiet, self.subscription.event()).await.is_ok() {} };
+        // After the time-out it is time for a check, even if files still change.
         let _ = tokio::time::timeout(pace.restless, settled).await;
         Woken::ByEvent
     }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// The format of one kind of content.
 pub(crate) struct ChecksummedFormat {
@@ -36,7 +37,7 @@ impl Classify for Unusable {
         Reason::FileUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Foreign => Some("after an upgrade this is expected; the next renewal replaces it".into()),
             Self::Damaged | Self::Malformed => Some("the next renewal replaces it".into()),

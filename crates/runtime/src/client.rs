@@ -21,12 +21,12 @@ use tokio::time::Instant;
 
 use anchord_config::Environment;
 use anchord_config::Fact;
-use anchord_config::Origin;
 use anchord_config::Settings;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 
@@ -278,7 +278,7 @@ fn queue_full(socket: &Path, limit: Duration) -> Failure {
     let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
     let hint =
         format!("check whether the daemon is stopped or overloaded: `fuser -v {socket}` shows its process");
-    Failure::of(Reason::DaemonUnavailable, message, Some(hint))
+    Failure::of(Reason::DaemonUnavailable, message, Some(hint.into()))
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
@@ -304,7 +304,7 @@ async fn answer(
         Ok(Some((status, body))) => match serde_json::from_slice::<ErrorBody>(body.expose()) {
             Ok(ErrorBody { message, hint, class, reason_code }) => {
                 let reason = Reason::of_words(reason_code.as_deref(), class.as_deref());
-                let failure = Failure::of(reason, message, hint);
+                let failure = Failure::of(reason, message, hint.map(Into::into));
                 match status {
                     StatusCode::NOT_FOUND => DaemonAnswer::Unknown(failure),
                     StatusCode::CONFLICT => DaemonAnswer::Differs(failure),

@@ -58,7 +58,7 @@ pub struct Machine {
     trouble: Option<Failure>,
     /// The end of the credentials that the last attempt brought, if they were not needed.
     spare: Option<OffsetDateTime>,
-    attempt: Attempt,
+    attempt: AttemptState,
     /// When the next attempt begins, as time since boot.
     attempt_at: Span,
     /// From this time on, a waiting client may start it early.
@@ -76,10 +76,10 @@ pub struct Machine {
     clock_step_counts_from: Span,
 }
 
-/// The one attempt that a session may have.
+/// Whether the session's one attempt is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    None,
+enum AttemptState {
+    Idle,
     Running,
     /// Running with a certificate that has been replaced since: another attempt follows soon.
     Outdated,
@@ -104,7 +104,7 @@ impl Machine {
             inherited: false,
             trouble: None,
             spare: None,
-            attempt: Attempt::None,
+            attempt: AttemptState::Idle,
             attempt_at: now.up,
             nudge_from: now.up,
             not_before: now.up,
@@ -174,12 +174,12 @@ impl Machine {
             }
         };
         // A clock that was set forward can expire credentials that were to be renewed later.
-        if self.trouble.is_none() && self.attempt == Attempt::None && !self.is_live() {
+        if self.trouble.is_none() && self.attempt == AttemptState::Idle && !self.is_live() {
             self.hasten(now.up, SHORTEST_SPREAD, jitter);
         }
-        let fetch = self.attempt == Attempt::None && (wanted || self.attempt_at <= now.up);
+        let fetch = self.attempt == AttemptState::Idle && (wanted || self.attempt_at <= now.up);
         if fetch {
-            self.attempt = Attempt::Running;
+            self.attempt = AttemptState::Running;
         }
         Action { fetch, wake_at: self.wake_at() }
     }
@@ -208,7 +208,7 @@ impl Machine {
 
     /// The session as of the last event.
     pub fn snapshot(&self) -> Snapshot {
-        let fetching = self.attempt != Attempt::None;
+        let fetching = self.attempt != AttemptState::Idle;
         let phase = match (self.is_live(), fetching) {
             (true, _) => Phase::Live,
             (false, true) => Phase::Pending,
@@ -229,8 +229,8 @@ impl Machine {
     /// The time from the last event until the next attempt; zero while one is running.
     pub fn next_attempt_in(&self) -> Duration {
         match self.attempt {
-            Attempt::None => Duration::try_from(self.attempt_at - self.seen.up).unwrap_or_default(),
-            Attempt::Running | Attempt::Outdated => Duration::ZERO,
+            AttemptState::Idle => Duration::try_from(self.attempt_at - self.seen.up).unwrap_or_default(),
+            AttemptState::Running | AttemptState::Outdated => Duration::ZERO,
         }
     }
 
@@ -248,7 +248,7 @@ impl Machine {
     }
 
     fn wake_at(&self) -> Moment {
-        let attempt = (self.attempt == Attempt::None).then_some(self.attempt_at - self.seen.up);
+        let attempt = (self.attempt == AttemptState::Idle).then_some(self.attempt_at - self.seen.up);
         let lapses = self.remaining().filter(|_| self.is_live()).map(|left| left - self.policy.reserve);
         let nothing_to_wait_for = span(self.policy.look_again);
         self.seen + attempt.into_iter().chain(lapses).min().unwrap_or(nothing_to_wait_for)
@@ -269,7 +269,7 @@ impl Machine {
             return;
         }
         self.booted_at = self.seen.booted_at();
-        if self.attempt == Attempt::None {
+        if self.attempt == AttemptState::Idle {
             let earliest = self.clock_step_counts_from.max(self.seen.up);
             self.hasten(earliest, self.spread(), jitter);
             self.clock_step_counts_from = earliest + Span::MINUTE;
@@ -280,8 +280,8 @@ impl Machine {
     fn outdate(&mut self, jitter: &Jitter) {
         self.failures = 0;
         match self.attempt {
-            Attempt::None => self.hasten(self.seen.up, self.spread(), jitter),
-            Attempt::Running | Attempt::Outdated => self.attempt = Attempt::Outdated,
+            AttemptState::Idle => self.hasten(self.seen.up, self.spread(), jitter),
+            AttemptState::Running | AttemptState::Outdated => self.attempt = AttemptState::Outdated,
         }
     }
 
@@ -314,8 +314,8 @@ impl Machine {
     /// credentials would live longer than those held. After each case, a certificate that came during the attempt
     /// brings the next one forward.
     fn settle(&mut self, result: Result<Arc<Credentials>, Failure>, jitter: &Jitter) {
-        let outdated = self.attempt == Attempt::Outdated;
-        self.attempt = Attempt::None;
+        let outdated = self.attempt == AttemptState::Outdated;
+        self.attempt = AttemptState::Idle;
         self.spare = None;
         let verdict = match result {
             Ok(fresh) => self.accept(fresh),
@@ -378,7 +378,7 @@ impl Machine {
         Failure::of(
             Reason::ClockOff,
             format!("the new credentials end at {end}, less than {reserve} s from now by this host's clock"),
-            Some("see this host's clock, and how long the profile's sessions may last".into()),
+            Some("check this host's clock, and the session duration of the profile".into()),
         )
     }
 

@@ -1,7 +1,7 @@
-//! Asks a model through the AWS SDK for Rust, with credentials that the program keeps itself: no daemon, no socket.
+//! Calls a model with the AWS SDK for Rust. The program gets its credentials itself, without a daemon or a socket.
 //!
-//! Without arguments it runs offline, against an emulated AWS. With `CONFIGURATION SESSION MODEL` it takes a session of a
-//! daemon's configuration file, and asks the real one.
+//! Without arguments it runs offline, with an emulated AWS. With `CONFIGURATION SESSION MODEL` it uses a session of a
+//! daemon's configuration file and calls the real AWS.
 
 mod offline;
 
@@ -34,8 +34,7 @@ async fn main() -> Outcome<()> {
     }
 }
 
-/// All that a program has to do: hand the provider to `aws-config`. Every client made of these settings shares the
-/// session.
+/// Passes the provider to `aws-config`. A program has to do no more. All clients with these settings share the session.
 async fn ask(provider: Provider, settings: ConfigLoader, model: &str) -> Outcome<()> {
     let settings = settings.credentials_provider(provider).load().await;
     let bedrock = Client::new(&settings);

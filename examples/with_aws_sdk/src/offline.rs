@@ -1,4 +1,4 @@
-//! The stage for a run without AWS: an emulator of it, a CA, a certificate and its key.
+//! A run without AWS: with its emulator, a CA, a certificate and a key.
 
 use anchord::provider::Provider;
 use anchord_emulator::Authority;
@@ -39,7 +39,7 @@ pub(crate) async fn run() -> Outcome<()> {
         .trust_anchor_arn(trust_anchor)
         .profile_arn(profile)
         .role_arn(role)
-        // Of the emulator; a program that talks to AWS has neither of them.
+        // Only for the emulator. A program that calls AWS needs neither of them.
         .option("endpoint", &emulator.endpoint())
         .option("ca-file", &write("tls-ca.pem", emulator.tls_ca_pem())?.to_string_lossy())
         .start()?;
@@ -58,7 +58,7 @@ pub(crate) async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Nobody else may read a key.
+/// Makes a key file readable for its owner only, as anchord requires.
 fn private(path: std::path::PathBuf) -> std::io::Result<std::path::PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

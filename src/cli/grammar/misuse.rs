@@ -51,7 +51,7 @@ pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions
         ErrorKind::InvalidUtf8 => ("an argument is not text".into(), "write it in UTF-8".into()),
         _ => ("the command line cannot be read".into(), lists),
     };
-    Failure::of(Reason::InvalidSetting, what, Some(hint))
+    Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
 }
 
 /// The answer to a line in which a key or a certificate itself stands where its path belongs. What a model is asked, and a

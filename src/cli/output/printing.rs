@@ -11,6 +11,7 @@ use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_runtime::client;
 
 /// Prints data. A reader that has gone away (`| head`) is not our failure.
@@ -102,7 +103,7 @@ pub(in crate::cli) fn report_mistakes(mistakes: &Mistakes, surroundings: &mut Su
 }
 
 /// Prints what is unwise.
-pub(in crate::cli) fn warn(warnings: &[String], surroundings: &mut Surroundings<'_>) {
+pub(in crate::cli) fn warn(warnings: &[Notice], surroundings: &mut Surroundings<'_>) {
     for warning in warnings {
         let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
     }

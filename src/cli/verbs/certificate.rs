@@ -16,11 +16,11 @@ use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_identity::CertificateRole;
+use anchord_identity::InspectedCertificate;
 use anchord_identity::Inspection;
 use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
-use anchord_identity::Role;
-use anchord_identity::Seen;
 use anchord_identity::Source;
 use anchord_identity::days_left;
 use anchord_identity::life_left;
@@ -78,12 +78,12 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
     if place.is_some() || matches.contains_id("certificate") {
         let (source, warnings) = config::load_source(matches, surroundings.environment, place)
             .map_err(|problems| output::report_problems(&problems, surroundings))?;
-        tell(&warnings, surroundings);
+        output::warn(&warnings, surroundings);
         return Ok(vec![(source.name(), source)]);
     }
     let settings = config::load_for_client(matches, surroundings.environment)
         .map_err(|problems| output::report_problems(&problems, surroundings))?;
-    tell(&settings.warnings, surroundings);
+    output::warn(&settings.warnings, surroundings);
     if settings.sessions.is_empty() {
         let hint =
             Some("name a file or a URI: `anchord certificate show leaf.pem --private-key key.pem`".into());
@@ -117,14 +117,7 @@ fn no_file_but_a_session(
     let hint =
         format!("a session is named by its flag: `anchord certificate show --session {}`", session.name);
     let what = "there is no such file, and a session has that name";
-    Some(Failure::of(Reason::InvalidSetting, what, Some(hint)))
-}
-
-fn tell(warnings: &[String], surroundings: &mut Surroundings<'_>) {
-    for warning in warnings {
-        // Nobody is left to tell if stderr is closed.
-        let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
-    }
+    Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
 }
 
 impl Shown {
@@ -194,12 +187,15 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
 
 /// What should be known of the files, and of the ends of what they hold.
 fn warnings(inspection: &Inspection, now: OffsetDateTime) -> Vec<String> {
-    let mut warnings = inspection.warnings.clone();
-    warnings.extend(inspection.endings(now));
-    warnings
+    let endings = inspection.endings(now);
+    inspection.warnings.iter().chain(&endings).map(ToString::to_string).collect()
 }
 
-fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std::fmt::Result {
+fn write_certificate(
+    text: &mut String,
+    seen: &InspectedCertificate,
+    now: OffsetDateTime,
+) -> std::fmt::Result {
     writeln!(text, "  {:13} {}", seen.role.to_string(), seen.subject)?;
     writeln!(text, "    from        {}", seen.origin)?;
     writeln!(text, "    issuer      {}", seen.issuer)?;
@@ -220,7 +216,7 @@ fn write_certificate(text: &mut String, seen: &Seen, now: OffsetDateTime) -> std
     Ok(())
 }
 
-fn life(seen: &Seen, now: OffsetDateTime) -> String {
+fn life(seen: &InspectedCertificate, now: OffsetDateTime) -> String {
     if now < seen.not_before {
         return "not yet".into();
     }
@@ -238,12 +234,12 @@ fn write_failure(text: &mut String, what: &str, failure: &Failure) -> std::fmt::
     }
 }
 
-fn certificate_json(seen: &Seen, now: OffsetDateTime) -> Value {
+fn certificate_json(seen: &InspectedCertificate, now: OffsetDateTime) -> Value {
     json!({
         "role": match seen.role {
-            Role::Leaf => "leaf",
-            Role::Intermediate => "intermediate",
-            Role::NotSent => "not-sent",
+            CertificateRole::Leaf => "leaf",
+            CertificateRole::Intermediate => "intermediate",
+            CertificateRole::NotSent => "not-sent",
         },
         "origin": seen.origin,
         "subject": seen.subject,

@@ -82,10 +82,8 @@ fn warn_of_regions(changes: &Changes, surroundings: &mut Surroundings<'_>) {
     regions.sort();
     regions.dedup();
     let known = regions.iter().filter_map(|region| Region::parse(region).ok());
-    for doubt in known.filter_map(|region| config::doubt_about(&region)) {
-        // Nobody is left to tell if stderr is closed.
-        let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
-    }
+    let doubts: Vec<_> = known.filter_map(|region| config::doubt_about(&region)).collect();
+    output::warn(&doubts, surroundings);
 }
 
 /// What the command finds otherwise than we have.
@@ -210,7 +208,7 @@ fn unreadable(path: &Path, session: &str, why: &content::ReadError) -> Failure {
         _ => NEW_ONE.to_owned(),
     };
     let message = format!("cannot read the token file `{}`: {why}", path.display());
-    Failure::of(Reason::FileUnreadable, message, Some(hint))
+    Failure::of(Reason::FileUnreadable, message, Some(hint.into()))
 }
 
 fn bedrock_api_key(
@@ -238,7 +236,7 @@ fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
     };
     Region::parse(text).map(Some).map_err(|error| {
         let hint = format!("set {variable} to a Region, such as eu-west-1, or unset it");
-        Failure::of(Reason::InvalidSetting, format!("{variable}: {error}"), Some(hint))
+        Failure::of(Reason::InvalidSetting, format!("{variable}: {error}"), Some(hint.into()))
     })
 }
 

@@ -23,9 +23,9 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_identity as identity;
 use anchord_identity::FirstCertificate;
+use anchord_identity::LeafSelection;
 use anchord_identity::Locator;
 use anchord_identity::Pipes;
-use anchord_identity::Selection;
 use anchord_identity::Source;
 use anchord_identity::pkcs11;
 use anchord_identity::pkcs11::TokenCertificate;
@@ -56,7 +56,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     }
     debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {
-        Locator::File(_) | Locator::Handed(_) => {
+        Locator::File(_) | Locator::Input(_) => {
             let mut source = source;
             source.read_pipes(&mut Pipes::default());
             data(&source, surroundings)
@@ -142,7 +142,7 @@ fn is_on_a_known_curve(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()))
 }
 
-fn list(options: &pkcs11::TokenQuery, selection: &Selection) -> Result<String, Failure> {
+fn list(options: &pkcs11::TokenQuery, selection: &LeafSelection) -> Result<String, Failure> {
     let found = match pkcs11::certificates(options) {
         Ok(found) => found,
         Err(pkcs11::Error::NoCertificate { .. }) => Vec::new(),
@@ -160,7 +160,7 @@ fn list(options: &pkcs11::TokenQuery, selection: &Selection) -> Result<String, F
     Ok(text)
 }
 
-fn entry(found: &TokenCertificate, selection: &Selection) -> Option<String> {
+fn entry(found: &TokenCertificate, selection: &LeafSelection) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(&found.der).ok()?;
     if !selection.names(&parsed) {
         return None;

@@ -123,7 +123,9 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
 
-    settings.warnings.iter().for_each(|warning| warn!(event = event::CONFIG_WARNING, "{warning}"));
+    for warning in &settings.warnings {
+        warn!(event = event::CONFIG_WARNING, hint = warning.hint(), "{}", warning.message());
+    }
     info!(
         event = event::DAEMON_STARTED,
         version = env!("CARGO_PKG_VERSION"),

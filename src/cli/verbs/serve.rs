@@ -29,6 +29,7 @@ use crate::cli::output;
 use anchord_config::Environment;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_runtime::daemon;
 
 const PORT: u16 = 9911;
@@ -111,11 +112,9 @@ fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
 }
 
 /// The daemon says the like of a key in memory alone.
-fn cannot_keep(folder: &Path) -> String {
-    format!(
-        "`{}` cannot be made or written to; a restart ends the tokens of IMDS clients (--runtime-directory names another)",
-        folder.display()
-    )
+fn cannot_keep(folder: &Path) -> Notice {
+    let what = "cannot be made or written to; a restart ends the tokens of IMDS clients";
+    Notice::new(format!("`{}` {what} (--runtime-directory names another)", folder.display()))
 }
 
 /// Whether the folder is there, or can be made, and can be written to.
@@ -147,7 +146,7 @@ fn cannot_listen(port: u16, error: &io::Error) -> Failure {
         _ => "name another with --port".into(),
     };
     let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
-    Failure::of(Reason::InvalidSetting, message, Some(hint))
+    Failure::of(Reason::InvalidSetting, message, Some(hint.into()))
 }
 
 /// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.

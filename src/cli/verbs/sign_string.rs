@@ -15,6 +15,7 @@ use anchord_core::digest::hex;
 use anchord_core::digest::sha256;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::process_limits;
 use anchord_identity::Algorithm;
 use anchord_identity::Hash;
@@ -36,9 +37,9 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         _ => Hash::Sha256,
     };
     if !["certificate", "private-key", "cert-selector"].iter().any(|flag| words.has(flag)) {
-        let mistake =
-            "there is no --private-key; hint: name the key, or with --certificate the place that has it";
-        return output::report_mistakes(&vec![mistake.into()], surroundings);
+        let hint = "name the key, or with --certificate the place that has it";
+        let mistake = Notice::new("there is no --private-key").hinting(hint);
+        return output::report_mistakes(&vec![mistake], surroundings);
     }
     // A key needs no certificate to sign.
     let read = Line::read(matches, name, surroundings.environment, Vec::new());

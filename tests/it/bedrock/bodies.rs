@@ -228,7 +228,7 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
         (&["--body-file", "latin1.json"], "the body is not UTF-8 from byte 7 on", "--content-type"),
         (
             &["--body", "{}", "--header", "Authorization:canary"],
-            "the header `authorization` is not the caller's to set",
+            "the header `authorization` cannot be set",
             "leave it out",
         ),
         (&["--message", " "], "the message is empty", "without text"),

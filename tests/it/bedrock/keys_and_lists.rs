@@ -2,7 +2,7 @@
 
 use anchord_aws::upstream;
 use anchord_aws::upstream::Https;
-use anchord_aws::upstream::Limits;
+use anchord_aws::upstream::Timeouts;
 use anchord_core::clock::Clock;
 use anchord_emulator::Model;
 use anchord_emulator::ModelKind;
@@ -80,7 +80,7 @@ async fn models_are_shown_even_where_profiles_may_not_be_listed() {
 /// What Bedrock answers to a list asked for with this key.
 async fn status_with_bearer(stage: &Stage, key: &str) -> u16 {
     let tls = upstream::client_config(Some(&stage.path("tls-ca.pem")), &Clock::system()).unwrap();
-    let https = Https::new(tls, Limits { connect: None, read: None }, None).unwrap();
+    let https = Https::new(tls, Timeouts { connect: None, read: None }, None).unwrap();
     let request = http::Request::get(format!("{}/foundation-models", stage.emulator.endpoint()))
         .header("authorization", format!("Bearer {key}"));
     https.open(request.body(bytes::Bytes::new()).unwrap()).await.unwrap().status().as_u16()

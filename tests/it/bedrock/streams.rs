@@ -90,7 +90,7 @@ async fn what_breaks_a_stream_off_is_told_after_what_was_said() {
     assert!(
         exception
             .stderr
-            .starts_with("anchord: Bedrock broke the stream off with ThrottlingException: Too many tokens"),
+            .starts_with("anchord: Bedrock ended the stream with ThrottlingException: Too many tokens"),
         "{}",
         exception.stderr
     );
@@ -100,7 +100,7 @@ async fn what_breaks_a_stream_off_is_told_after_what_was_said() {
     assert_eq!(cut.code, 1);
     assert!(cut.stdout.starts_with("You said:") && !cut.stdout.contains("four"), "{}", cut.stdout);
     assert!(
-        cut.stderr.contains("ended before the model was done") && cut.stderr.contains("\n  hint: "),
+        cut.stderr.contains("ended before the model had finished") && cut.stderr.contains("\n  hint: "),
         "{}",
         cut.stderr
     );
@@ -108,7 +108,7 @@ async fn what_breaks_a_stream_off_is_told_after_what_was_said() {
     stage.emulator.script_for(Service::Bedrock, [Fault::StreamCut]);
     let unselected = invoked(&stage, HAIKU, &[&stream[..], &["--output", "$.metadata"]].concat()).await;
     assert_eq!((unselected.code, unselected.stdout.as_str()), (1, ""));
-    assert!(unselected.stderr.contains("ended before the model was done"), "{}", unselected.stderr);
+    assert!(unselected.stderr.contains("ended before the model had finished"), "{}", unselected.stderr);
     assert!(
         unselected.stderr.contains("\n{\"messageStart\":"),
         "what has come is billed: {}",
@@ -140,6 +140,10 @@ async fn a_model_that_is_silent_for_too_long_is_given_up() {
         invoked(&stage, HAIKU, &["--stream", "--converse", "--message", "hi", "--timeout", "300ms"]).await;
 
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("ended before the model was done: nothing came for 300ms"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("ended before the model had finished: nothing arrived for 300ms"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("hint: models may think for minutes: raise `--timeout`"), "{}", ran.stderr);
 }

@@ -113,7 +113,7 @@ async fn a_wrong_passphrase_costs_one_attempt_and_a_corrected_one_is_taken() {
     let daemon = scene.stage.daemon().await;
 
     let line = error(&daemon, "refused the authorization value of the key").await;
-    error(&daemon, "is not asked again").await;
+    error(&daemon, "does not try it again").await;
 
     assert!(line["hint"].as_str().unwrap().contains("correct `passphrase`"), "{line}");
     assert!(!scene.is_served(&daemon).await);

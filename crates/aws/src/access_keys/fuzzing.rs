@@ -1,11 +1,11 @@
-//! What `fuzz/` throws bytes at; only there in builds for fuzzing (`--cfg fuzzing`).
+//! Entry points for `fuzz/`, only in builds for fuzzing (`--cfg fuzzing`).
 
 use super::AccessKeys;
 
-/// What holds a user's access keys.
+/// Parses the text of a user's access keys.
 pub fn access_keys(text: &str) {
     match AccessKeys::parse(text) {
-        Ok(keys) => keys.check().expect("keys that were taken are complete"),
+        Ok(keys) => keys.check().expect("parsed keys are complete"),
         Err(fault) => drop((fault.to_string(), fault.hint())),
     }
 }

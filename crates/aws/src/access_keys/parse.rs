@@ -1,5 +1,5 @@
-//! Tells the forms of access keys apart and reads them. What is wrong is said without a word of what was read, but
-//! for names of sections.
+//! Parses access keys in all their formats. Errors quote nothing of the text except names of sections: it may be
+//! secret.
 
 use std::borrow::Cow;
 
@@ -9,50 +9,50 @@ use serde::de::IgnoredAny;
 use anchord_core::credentials::Keys;
 use anchord_core::secret::Secret;
 
-/// What is wrong with what should be a user's keys, completing "`file` …".
+/// Why a text does not contain a user's keys. The error completes "`file` …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// No form that is known.
-    #[error("is in no form that access keys come in")]
+pub enum ParseError {
+    /// An unknown format.
+    #[error("is not in a known format of access keys")]
     Unknown,
-    /// JSON that is damaged, or is about something else.
+    /// Malformed JSON, or JSON of something else.
     #[error("is not the JSON of an access key (line {line} column {column})")]
     Json {
-        /// From 1.
+        /// The line, from 1.
         line: usize,
-        /// From 1.
+        /// The column, from 1.
         column: usize,
     },
-    /// A part is not there.
+    /// A part is missing.
     #[error("has no {0}")]
     Missing(&'static str),
-    /// A part is there twice.
+    /// A part occurs twice.
     #[error("has more than one {0}")]
     Twice(&'static str),
-    /// A part is not what it should be.
+    /// A part is malformed.
     #[error("has no usable {0}")]
     Malformed(&'static str),
-    /// Sections of which none goes before the others.
+    /// Several sections have keys, and none of them is `[default]`.
     #[error("has keys in several sections, and none in [default]: {}", .0.join(", "))]
     Sections(Vec<String>),
-    /// Keys that end.
+    /// Temporary keys, which expire.
     #[error("has temporary keys")]
     Temporary,
 }
 
-impl Fault {
-    /// What to do.
+impl ParseError {
+    /// What the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unknown | Self::Json { .. } | Self::Missing(_) => {
                 "it may be a shared credentials file (`aws_access_key_id = …` and `aws_secret_access_key = …`), `ID:SECRET`, the CSV of IAM's console, or the JSON of `aws iam create-access-key`"
             }
-            Self::Twice(_) => "leave the keys of one user in it",
+            Self::Twice(_) => "keep only the keys of one user in it",
             Self::Malformed(_) => {
-                "copy both parts again: the access key ID is capital letters and digits, AKIA…, and neither part has blanks or quotes in it"
+                "copy both parts again: the access key ID consists of capital letters and digits, AKIA…, and neither part contains blanks or quotes"
             }
-            Self::Sections(_) => "call one of them [default], or give them a file of their own",
-            Self::Temporary => "temporary keys end; give a user's own, AKIA…",
+            Self::Sections(_) => "name one of them [default], or put the keys into a file of their own",
+            Self::Temporary => "temporary keys expire; give a user's own, AKIA…",
         }
     }
 }
@@ -60,16 +60,16 @@ impl Fault {
 const ID: &str = "access key ID";
 const SECRET: &str = "secret access key";
 
-/// What was found; borrowed, so that nothing is left of it.
+/// The parts of the keys. They borrow from the text, so that no copy of a secret stays in memory.
 #[derive(Default)]
-struct Found<'a> {
+struct KeyParts<'a> {
     id: Option<&'a str>,
     secret: Option<&'a str>,
     token: Option<&'a str>,
 }
 
-/// The keys in a text.
-pub(super) fn parse(text: &str) -> Result<Keys, Fault> {
+/// Parses the keys in a text of any format.
+pub(super) fn parse(text: &str) -> Result<Keys, ParseError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
     if text.starts_with('{') {
         return json(text);
@@ -79,22 +79,22 @@ pub(super) fn parse(text: &str) -> Result<Keys, Fault> {
         return csv(text)?.keys();
     }
     if let Some((id, secret)) = text.split_once(':').filter(|(id, _)| is_id(id)) {
-        return Found { id: Some(id), secret: Some(secret), token: None }.keys();
+        return KeyParts { id: Some(id), secret: Some(secret), token: None }.keys();
     }
     ini(text)?.keys()
 }
 
-/// The same keys, if they can be a user's own.
-pub(super) fn checked(keys: Keys) -> Result<Keys, Fault> {
+/// Returns the keys if they can be a user's own.
+pub(super) fn checked(keys: Keys) -> Result<Keys, ParseError> {
     let is_temporary = keys.session_token.is_some() || keys.access_key_id.starts_with("ASIA");
     if is_temporary {
-        return Err(Fault::Temporary);
+        return Err(ParseError::Temporary);
     }
-    // An ID is shown in logs, so the secret must not come in its place.
+    // Logs show the ID, so a secret must not be taken for it.
     if !is_id(&keys.access_key_id) {
-        return Err(Fault::Malformed(ID));
+        return Err(ParseError::Malformed(ID));
     }
-    keys.check().map_err(|_| Fault::Malformed(SECRET))?;
+    keys.check().map_err(|_| ParseError::Malformed(SECRET))?;
     Ok(keys)
 }
 
@@ -103,45 +103,48 @@ fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
-impl Found<'_> {
-    fn keys(&self) -> Result<Keys, Fault> {
-        let some = |part: Option<&str>, name| {
-            let part = part.map(str::trim).filter(|part| !part.is_empty());
-            part.map(str::to_owned).ok_or(Fault::Missing(name))
-        };
-        let access_key_id = some(self.id, ID)?;
-        let secret_access_key = Secret::new(some(self.secret, SECRET)?);
-        let session_token = some(self.token, "").ok().map(Secret::new);
-        checked(Keys { access_key_id, secret_access_key, session_token })
+impl KeyParts<'_> {
+    fn keys(&self) -> Result<Keys, ParseError> {
+        checked(Keys {
+            access_key_id: filled(self.id).ok_or(ParseError::Missing(ID))?,
+            secret_access_key: Secret::new(filled(self.secret).ok_or(ParseError::Missing(SECRET))?),
+            session_token: filled(self.token).map(Secret::new),
+        })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Created<'a> {
-    #[serde(borrow)]
-    access_key: AccessKey<'a>,
+/// A part that is there and not blank.
+fn filled(part: Option<&str>) -> Option<String> {
+    let part = part?.trim();
+    (!part.is_empty()).then(|| part.to_owned())
 }
 
-/// Text without escapes, as AWS writes it, is borrowed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct AccessKey<'a> {
+struct CreateAccessKeyOutput<'a> {
+    #[serde(borrow)]
+    access_key: AccessKeyJson<'a>,
+}
+
+/// Text is borrowed if it has no escapes, and AWS writes none.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AccessKeyJson<'a> {
     #[serde(borrow)]
     access_key_id: Cow<'a, str>,
     #[serde(borrow)]
     secret_access_key: Cow<'a, str>,
-    /// That there is one is enough to know.
+    /// Only its presence matters.
     session_token: Option<IgnoredAny>,
 }
 
-fn json(text: &str) -> Result<Keys, Fault> {
-    let fault = |error: serde_json::Error| Fault::Json { line: error.line(), column: error.column() };
-    // The object within may have been cut out of the whole.
-    let created = serde_json::from_str(text).map(|Created { access_key }| access_key);
-    let key: AccessKey<'_> =
+fn json(text: &str) -> Result<Keys, ParseError> {
+    let fault = |error: serde_json::Error| ParseError::Json { line: error.line(), column: error.column() };
+    // Also accepts the inner object alone.
+    let created = serde_json::from_str(text).map(|CreateAccessKeyOutput { access_key }| access_key);
+    let key: AccessKeyJson<'_> =
         created.or_else(|error| serde_json::from_str(text).map_err(|_| error)).map_err(fault)?;
-    Found {
+    KeyParts {
         id: Some(&key.access_key_id),
         secret: Some(&key.secret_access_key),
         token: key.session_token.map(|_| "a token"),
@@ -149,26 +152,26 @@ fn json(text: &str) -> Result<Keys, Fault> {
     .keys()
 }
 
-/// A line of headings and one of values; names of users and links may be beside the keys.
-fn csv(text: &str) -> Result<Found<'_>, Fault> {
+/// A line of headings and a line of values, which may include user names and links.
+fn csv(text: &str) -> Result<KeyParts<'_>, ParseError> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let headings = lines.next().unwrap_or_default();
-    let values = lines.next().ok_or(Fault::Missing(ID))?;
+    let values = lines.next().ok_or(ParseError::Missing(ID))?;
     if lines.next().is_some() {
-        return Err(Fault::Twice(ID));
+        return Err(ParseError::Twice(ID));
     }
     let value = |name| {
         let position = fields(headings).position(|heading| is_heading(heading, name))?;
         fields(values).nth(position)
     };
-    Ok(Found { id: value(ID), secret: value(SECRET), token: None })
+    Ok(KeyParts { id: value(ID), secret: value(SECRET), token: None })
 }
 
 fn is_heading(field: &str, name: &str) -> bool {
     field.trim().eq_ignore_ascii_case(name)
 }
 
-/// The fields of a line, without the quotes around them; a quote within one stays doubled, for no key has any.
+/// The fields of a line, without the quotes around them. Doubled quotes inside a field stay doubled: no key has quotes.
 fn fields(line: &str) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let fields = line.split(move |c| {
@@ -181,33 +184,37 @@ fn fields(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A shared credentials file, or its lines without a section.
-fn ini(text: &str) -> Result<Found<'_>, Fault> {
-    let mut sections: Vec<(&str, Found<'_>)> = vec![("default", Found::default())];
+/// A shared credentials file, or its lines without a section's header.
+fn ini(text: &str) -> Result<KeyParts<'_>, ParseError> {
+    let mut sections: Vec<(&str, KeyParts<'_>)> = vec![("default", KeyParts::default())];
     for line in text.lines() {
         if let Some(name) = section_name(line) {
-            sections.push((name, Found::default()));
-        } else if let (Some((_, found)), Some((name, value))) = (sections.last_mut(), line.split_once('=')) {
-            found.note(name, value)?;
+            sections.push((name, KeyParts::default()));
+        } else if let (Some((_, parts)), Some((name, value))) = (sections.last_mut(), line.split_once('=')) {
+            parts.note(name, value)?;
         }
     }
-    sections.retain(|(_, found)| found.id.is_some() || found.secret.is_some());
-    let names = || sections.iter().map(|(name, _)| shown(name)).collect();
-    let chosen: Vec<usize> = (0..sections.len()).filter(|index| sections[*index].0 == "default").collect();
-    let index = match (&chosen[..], sections.len()) {
-        (_, 0) => return Err(Fault::Unknown),
-        ([index], _) => *index,
-        ([], 1) => 0,
-        ([], _) => return Err(Fault::Sections(names())),
-        _ => return Err(Fault::Twice(ID)),
-    };
-    Ok(sections.swap_remove(index).1)
+    sections.retain(|(_, parts)| parts.id.is_some() || parts.secret.is_some());
+    if sections.is_empty() {
+        return Err(ParseError::Unknown);
+    }
+    if let [_] = &sections[..] {
+        return Ok(sections.remove(0).1);
+    }
+    let names = sections.iter().map(|(name, _)| shown(name)).collect();
+    let mut defaults = sections.into_iter().filter(|(name, _)| *name == "default");
+    match (defaults.next(), defaults.next()) {
+        (Some((_, parts)), None) => Ok(parts),
+        (Some(_), Some(_)) => Err(ParseError::Twice(ID)),
+        (None, _) => Err(ParseError::Sections(names)),
+    }
 }
 
-impl<'a> Found<'a> {
-    /// Takes a line of a section, if it is about keys; one that is indented belongs to the one above it.
-    fn note(&mut self, name: &str, value: &'a str) -> Result<(), Fault> {
-        // Without a copy, for whatever precedes a `=` may be part of a secret.
+impl<'a> KeyParts<'a> {
+    /// Reads a line of a section. Other settings are ignored, and so are indented lines, which belong to the line
+    /// above.
+    fn note(&mut self, name: &str, value: &'a str) -> Result<(), ParseError> {
+        // Not copied: the text before a `=` may be a part of a secret.
         let is = |known| name.trim_end().eq_ignore_ascii_case(known);
         let (part, what) = if is("aws_access_key_id") {
             (&mut self.id, ID)
@@ -219,7 +226,7 @@ impl<'a> Found<'a> {
             return Ok(());
         };
         match part.replace(value) {
-            Some(_) => Err(Fault::Twice(what)),
+            Some(_) => Err(ParseError::Twice(what)),
             None => Ok(()),
         }
     }
@@ -230,7 +237,7 @@ fn section_name(line: &str) -> Option<&str> {
     Some(name.trim())
 }
 
-/// The name of a section for a message, if it is one.
+/// The name of a section for a message; `[…]` if it does not look like a name.
 fn shown(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_graphic() || c == ' ';
     if name.len() <= 40 && name.chars().all(is_plain) { format!("[{name}]") } else { "[…]".into() }

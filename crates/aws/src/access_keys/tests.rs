@@ -71,9 +71,12 @@ fn keys_are_read_in_every_form_that_people_have_them_in() {
 fn what_is_wrong_is_said_without_what_was_read() {
     let missing = |part| format!("has no {part}");
     let cases = [
-        (String::new(), "is in no form that access keys come in".to_owned()),
-        ("-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----".into(), "is in no form".into()),
-        (SECRET.into(), "is in no form".into()),
+        (String::new(), "is not in a known format of access keys".to_owned()),
+        (
+            "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----".into(),
+            "is not in a known format".into(),
+        ),
+        (SECRET.into(), "is not in a known format".into()),
         (ini().lines().next().unwrap().into(), missing("secret access key")),
         (ini().lines().nth(1).unwrap().into(), missing("access key ID")),
         (ini().replace(SECRET, ""), missing("secret access key")),
@@ -114,8 +117,8 @@ async fn temporary_keys_are_refused_because_they_end() {
     for text in temporary {
         let fault = AccessKeys::parse(&text).unwrap_err();
 
-        assert_eq!(fault, Fault::Temporary, "{text}");
-        assert_eq!(fault.hint(), "temporary keys end; give a user's own, AKIA…");
+        assert_eq!(fault, ParseError::Temporary, "{text}");
+        assert_eq!(fault.hint(), "temporary keys expire; give a user's own, AKIA…");
     }
     for keys in [given("ASIAEXAMPLE", None), given(ID, Some("canary-token"))] {
         let error = keys.load().await.unwrap_err();
@@ -144,11 +147,19 @@ async fn each_fault_of_a_file_names_it_and_says_what_to_do() {
         (folder.path("none"), "cannot read", "put the file there"),
         (folder.root().into(), "is a directory, not a regular file", "name the file itself"),
         (fifo, "is a pipe, not a regular file", "name a regular file"),
-        (folder.write("empty", " \n"), "is empty", "being written"),
-        (folder.write("large", vec![b'a'; MAX_BYTES + 1]), "is larger than 65536 bytes", "nothing else"),
-        (folder.write("huge", vec![b'a'; 2 << 20]), "is larger than 65536 bytes", "nothing else"),
-        (folder.write("binary", b"canary\xff"), "is in no form", "shared credentials file"),
-        (folder.write("text", "canary"), "is in no form", "shared credentials file"),
+        (folder.write("empty", " \n"), "is empty", "still writing it"),
+        (
+            folder.write("large", vec![b'a'; MAX_BYTES + 1]),
+            "is larger than 65536 bytes",
+            "contains only the access keys",
+        ),
+        (
+            folder.write("huge", vec![b'a'; 2 << 20]),
+            "is larger than 65536 bytes",
+            "contains only the access keys",
+        ),
+        (folder.write("binary", b"canary\xff"), "is not in a known format", "shared credentials file"),
+        (folder.write("text", "canary"), "is not in a known format", "shared credentials file"),
     ];
     for (path, what, hint) in cases {
         let error = AccessKeys::file(path.clone()).load().await.unwrap_err();
@@ -176,7 +187,10 @@ async fn that_others_may_read_the_file_is_told_once() {
 
     let told = log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("is open to others (mode 0644); hint: chmod 0600 it"), "{told:?}");
+    assert!(
+        told[0].contains("is open to others (mode 0644)") && told[0].contains("chmod 0600 it"),
+        "{told:?}"
+    );
     mode(0o600);
     keys.load().await.unwrap();
     assert_eq!(log.news(), [""; 0]);

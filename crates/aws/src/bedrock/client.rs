@@ -1,4 +1,4 @@
-//! Signs calls, sends them, and judges what comes back.
+//! Signs and sends calls, and checks the replies.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::EndpointUrl;
 use super::Error;
-use super::Events;
+use super::EventStream;
 use super::FoundationModel;
 use super::InferenceProfile;
 use super::Request;
@@ -19,8 +19,8 @@ use super::error::request_id;
 use super::listing::FoundationModels;
 use super::listing::ProfilePage;
 use crate::signing;
-use crate::signing::Call;
-use crate::signing::Scope;
+use crate::signing::CredentialScope;
+use crate::signing::V4Request;
 use crate::upstream;
 use crate::upstream::Chunks;
 use crate::upstream::Https;
@@ -30,22 +30,22 @@ use anchord_core::credentials::Keys;
 use anchord_core::endpoint;
 use anchord_core::endpoint::Variant;
 
-/// Far above what models answer today, images included.
+/// Far larger than the answers of today's models, images included.
 const LARGEST_REPLY: usize = 64 << 20;
-/// A refusal is a few hundred bytes.
+/// Refusals have a few hundred bytes.
 const LARGEST_REFUSAL: usize = 256 << 10;
-/// A thousand profiles each; nobody has as many.
-const MOST_PAGES: usize = 100;
+/// Each page has up to a thousand profiles.
+const MAX_PAGES: usize = 100;
 const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
-/// Where calls go.
+/// The Region and the endpoint of calls.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// The Region that is called and signed for.
+pub struct EndpointOptions {
+    /// The Region to call and to sign for.
     pub region: Region,
-    /// Which of AWS's own endpoints.
+    /// Which of AWS's own endpoints to use.
     pub variant: Variant,
-    /// What is asked instead of AWS's own.
+    /// An endpoint instead of AWS's own.
     pub endpoint: Option<EndpointUrl>,
 }
 
@@ -54,19 +54,22 @@ pub struct Target {
 pub struct Client {
     https: Https,
     clock: Clock,
-    target: Target,
+    endpoint_options: EndpointOptions,
 }
 
-/// A whole answer.
+/// A complete reply.
 #[derive(Clone)]
-pub struct Reply {
-    /// The body, as it came.
+pub struct ModelReply {
+    /// The body.
     pub body: Vec<u8>,
     request_id: String,
 }
 
-impl Reply {
-    /// The body as JSON of this kind.
+impl ModelReply {
+    /// The body, parsed as JSON.
+    ///
+    /// # Errors
+    /// If it is not the expected JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let not_understood = |_| Error::NotUnderstood {
             why: "it is not the expected JSON",
@@ -77,24 +80,30 @@ impl Reply {
 }
 
 impl Client {
-    /// A client; nothing is sent before the first call.
-    pub fn new(https: Https, clock: Clock, target: Target) -> Self {
-        Self { https, clock, target }
+    /// A client. It sends nothing before the first call.
+    pub fn new(https: Https, clock: Clock, endpoint_options: EndpointOptions) -> Self {
+        Self { https, clock, endpoint_options }
     }
 
-    /// Calls, and waits for the whole answer.
-    pub async fn call(&self, keys: &Keys, request: &Request) -> Result<Reply, Error> {
+    /// Sends a request and waits for the complete reply.
+    ///
+    /// # Errors
+    /// If the request cannot be sent, AWS refuses it, or the reply is incomplete.
+    pub async fn call(&self, keys: &Keys, request: &Request) -> Result<ModelReply, Error> {
         let (host, response) = self.open(keys, request).await?;
         let (head, chunks) = response.into_parts();
         let body = chunks
             .collect(LARGEST_REPLY)
             .await
             .map_err(|source| Error::no_answer(request.service, &host, source))?;
-        Ok(Reply { body, request_id: request_id(&head.headers) })
+        Ok(ModelReply { body, request_id: request_id(&head.headers) })
     }
 
-    /// Calls, and gives the answer as it comes.
-    pub async fn stream(&self, keys: &Keys, request: &Request) -> Result<Events, Error> {
+    /// Sends a request and returns the stream of its answer.
+    ///
+    /// # Errors
+    /// If the request cannot be sent, AWS refuses it, or the reply is not a stream.
+    pub async fn stream(&self, keys: &Keys, request: &Request) -> Result<EventStream, Error> {
         let (host, response) = self.open(keys, request).await?;
         let (head, chunks) = response.into_parts();
         let request_id = request_id(&head.headers);
@@ -102,42 +111,53 @@ impl Client {
             return Err(Error::NotUnderstood { why: "it is not a stream of events", request_id });
         }
         let is_converse = request.path.ends_with("/converse-stream");
-        Ok(Events::new(chunks, host, request_id, is_converse))
+        Ok(EventStream::new(chunks, host, request_id, is_converse))
     }
 
-    /// All foundation models of the Region, whether the account may call them or not.
+    /// All foundation models of the Region, including those that the account may not call.
+    ///
+    /// # Errors
+    /// Those of [`Client::call`], or if the list is malformed.
     pub async fn foundation_models(&self, keys: &Keys) -> Result<Vec<FoundationModel>, Error> {
         let reply = self.call(keys, &Request::list_foundation_models()).await?;
         Ok(reply.json::<FoundationModels>()?.model_summaries)
     }
 
     /// All inference profiles of the Region and account.
+    ///
+    /// # Errors
+    /// Those of [`Client::call`], or if the list is malformed.
     pub async fn inference_profiles(&self, keys: &Keys) -> Result<Vec<InferenceProfile>, Error> {
         let mut profiles: Vec<InferenceProfile> = Vec::new();
-        // Without a kind AWS lists its own alone.
+        // Without a kind, AWS lists only its own profiles.
         for kind in ["SYSTEM_DEFINED", "APPLICATION"] {
-            let mut next_token: Option<String> = None;
-            for _ in 0..MOST_PAGES {
-                let request = Request::list_inference_profiles(kind, next_token.as_deref());
-                let page: ProfilePage = self.call(keys, &request).await?.json()?;
-                for profile in page.inference_profile_summaries {
-                    let is_known = |known: &InferenceProfile| {
-                        known.inference_profile_arn == profile.inference_profile_arn
-                    };
-                    if !profiles.iter().any(is_known) {
-                        profiles.push(profile);
-                    }
-                }
-                next_token = page.next_token.filter(|token| !token.is_empty());
-                if next_token.is_none() {
-                    break;
+            for profile in self.inference_profiles_of(kind, keys).await? {
+                let arn = &profile.inference_profile_arn;
+                if !profiles.iter().any(|known| known.inference_profile_arn == *arn) {
+                    profiles.push(profile);
                 }
             }
         }
         Ok(profiles)
     }
 
-    /// Sends `request`, and once more by AWS's clock where the local one is why it was refused, which costs nothing.
+    async fn inference_profiles_of(&self, kind: &str, keys: &Keys) -> Result<Vec<InferenceProfile>, Error> {
+        let mut profiles = Vec::new();
+        let mut next_token: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let request = Request::list_inference_profiles(kind, next_token.as_deref());
+            let page: ProfilePage = self.call(keys, &request).await?.json()?;
+            profiles.extend(page.inference_profile_summaries);
+            next_token = page.next_token.filter(|token| !token.is_empty());
+            if next_token.is_none() {
+                break;
+            }
+        }
+        Ok(profiles)
+    }
+
+    /// Sends `request`. If it was refused because the local clock is wrong, sends it again with AWS's time: AWS does
+    /// not bill for refusals.
     async fn open(&self, keys: &Keys, request: &Request) -> Result<(String, Response<Chunks>), Error> {
         match self.send(keys, request, self.clock.now()).await {
             Err(Error::Refused { status: StatusCode::FORBIDDEN, clock_off_by, .. })
@@ -149,7 +169,7 @@ impl Client {
         }
     }
 
-    /// Sends `request`, signed at `at`; `Ok` is AWS's success, whose body is still to come.
+    /// Sends `request`, signed at `at`. Returns the host and AWS's reply, whose body has not been read yet.
     async fn send(
         &self,
         keys: &Keys,
@@ -180,15 +200,16 @@ impl Client {
         request: &Request,
         at: OffsetDateTime,
     ) -> Result<(String, http::Request<Bytes>), Error> {
-        let own = || {
-            EndpointUrl::of_host(endpoint::host(request.service, &self.target.region, self.target.variant))
+        let EndpointOptions { region, variant, endpoint } = &self.endpoint_options;
+        let endpoint = match endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => EndpointUrl::of_host(endpoint::host(request.service, region, *variant)),
         };
-        let endpoint = self.target.endpoint.clone().unwrap_or_else(own);
         let url = endpoint.join(&request.path);
         let headers: Vec<_> =
             request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let scope = Scope::new(at, self.target.region.clone(), request.service.signing_name());
-        let call = Call { method: request.method, url: &url, headers: &headers, body: &request.body };
+        let scope = CredentialScope::new(at, region.clone(), request.service.signing_name());
+        let call = V4Request { method: request.method, url: &url, headers: &headers, body: &request.body };
         let signature = signing::sign_v4(&call, keys, &scope)?;
 
         let mut signed = http::Request::builder().method(request.method).uri(&url);
@@ -214,7 +235,7 @@ mod tests {
     use super::*;
     use crate::bedrock::ModelId;
     use crate::upstream;
-    use crate::upstream::Limits;
+    use crate::upstream::Timeouts;
     use anchord_core::secret::Secret;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -222,10 +243,10 @@ mod tests {
     fn client(variant: Variant, endpoint: Option<&str>) -> Client {
         let clock = Clock::system();
         let tls = upstream::client_config(None, &clock).unwrap();
-        let https = Https::new(tls, Limits { connect: None, read: None }, None).unwrap();
+        let https = Https::new(tls, Timeouts { connect: None, read: None }, None).unwrap();
         let region = Region::parse("us-east-1").unwrap();
         let endpoint = endpoint.map(|endpoint| endpoint.parse().unwrap());
-        Client::new(https, clock, Target { region, variant, endpoint })
+        Client::new(https, clock, EndpointOptions { region, variant, endpoint })
     }
 
     fn keys() -> Keys {

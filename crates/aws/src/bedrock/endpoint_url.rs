@@ -1,4 +1,4 @@
-//! An endpoint that is asked instead of AWS's own.
+//! The URL of an endpoint, AWS's own or another.
 
 use std::str::FromStr;
 
@@ -6,6 +6,7 @@ use http::Uri;
 
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// `https://host[:port][/prefix]`, such as that of a VPC endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct EndpointUrl {
     prefix: String,
 }
 
-/// The text is no endpoint.
+/// The text is not the URL of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an endpoint")]
 pub struct NoEndpoint(String);
@@ -24,23 +25,23 @@ impl Classify for NoEndpoint {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some("an endpoint is `https://host` or `https://host:port`; nothing is sent without TLS".into())
     }
 }
 
 impl EndpointUrl {
-    /// AWS's own at `host`.
+    /// AWS's own endpoint at `host`.
     pub(super) fn of_host(host: String) -> Self {
         Self { host, prefix: String::new() }
     }
 
-    /// Host and port, without the port that `https` implies.
+    /// Host and port, without the default port of `https`.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The URL of `path`, which begins with a slash.
+    /// The URL of `path`, which must begin with a slash.
     pub(super) fn join(&self, path: &str) -> String {
         format!("https://{}{}{path}", self.host, self.prefix)
     }
@@ -69,7 +70,7 @@ impl FromStr for EndpointUrl {
     }
 }
 
-/// A password in a URL is no business of whoever reads the error.
+/// The text without a password, for an error.
 fn without_login(text: &str) -> String {
     text.rsplit('@').next().unwrap_or_default().to_owned()
 }

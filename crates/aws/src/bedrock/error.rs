@@ -1,40 +1,41 @@
-//! Why a call brought nothing, or not everything.
+//! Why a call failed, or its answer is incomplete.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::StatusCode;
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::refusal;
 use crate::signing::Unsignable;
 use crate::upstream;
+use crate::upstream::ErrorBody;
 use crate::upstream::Foreign;
 use crate::upstream::TransportError;
 use anchord_core::clock;
 use anchord_core::endpoint::Service;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
-/// Why a call brought nothing, or not everything.
+/// Why a call failed, or its answer is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request cannot be signed.
     #[error(transparent)]
     Unsignable(#[from] Unsignable),
-    /// What was signed is not HTTP.
-    #[error("the request cannot be sent: its path or a header is not one")]
+    /// The signed request is not valid HTTP.
+    #[error("the request cannot be sent: its path or a header is malformed")]
     Unsendable,
-    /// No whole reply arrived.
+    /// No complete reply arrived.
     #[error(transparent)]
     NoAnswer(upstream::Error),
-    /// A model said nothing for too long.
-    #[error("no answer from {host}: nothing came for {} s", limit.as_secs_f64())]
+    /// Nothing arrived from a model within the time limit.
+    #[error("no answer from {host}: nothing arrived for {} s", limit.as_secs_f64())]
     TooQuiet {
         /// Host and port.
         host: String,
-        /// The limit.
+        /// The time limit.
         limit: Duration,
     },
     /// AWS answered with an error.
@@ -69,8 +70,8 @@ pub enum Error {
         /// For AWS support; `-` if the reply names none.
         request_id: String,
     },
-    /// Bedrock broke a stream off, and said why.
-    #[error("Bedrock broke the stream off with {kind}: {message} (request id {request_id})")]
+    /// Bedrock ended a stream with an error.
+    #[error("Bedrock ended the stream with {kind}: {message} (request id {request_id})")]
     BrokenOff {
         /// `ModelStreamErrorException` and so on.
         kind: String,
@@ -79,19 +80,19 @@ pub enum Error {
         /// For AWS support; `-` if the reply names none.
         request_id: String,
     },
-    /// A stream ended before the model was done.
-    #[error("the stream from {host} ended before the model was done")]
+    /// A stream ended before the model had finished.
+    #[error("the stream from {host} ended before the model had finished")]
     Cut {
         /// Host and port.
         host: String,
-        /// Why, where anything told.
+        /// The cause, if known.
         #[source]
         source: Option<TransportError>,
     },
 }
 
 impl Error {
-    /// Why nothing, or only the beginning of an answer, came from `host`.
+    /// The error if no reply, or only its beginning, came from `host`.
     pub(super) fn no_answer(service: Service, host: &str, source: TransportError) -> Self {
         let host = host.to_owned();
         match source {
@@ -102,22 +103,19 @@ impl Error {
         }
     }
 
-    /// What a refusal says of itself in headers and body.
+    /// The error for a refusal with these headers and this body. `now` is the local time.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
-        let told: Body = serde_json::from_slice(body).unwrap_or_default();
-        // `ValidationException:http://internal…` and `com.amazonaws#ValidationException` both occur.
-        let kind = header(headers, "x-amzn-errortype").map(str::to_owned).or(told.kind).unwrap_or_default();
-        let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
+        let error = ErrorBody::parse(body);
+        let kind = error.kind(header(headers, "x-amzn-errortype"));
         if let Some(foreign) = Foreign::of(status, headers, body, kind) {
             return Self::Foreign { foreign, retry_after: upstream::retry_after(headers, now) };
         }
-        let message =
-            told.message.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().to_owned());
+        let message = error.message.as_deref().or(status.canonical_reason()).unwrap_or_default();
         let aws = header(headers, "date").and_then(clock::parse_http_date);
         Self::Refused {
             status,
             kind: printable(kind),
-            message: printable(&message),
+            message: printable(message),
             request_id: request_id(headers),
             retry_after: upstream::retry_after(headers, now),
             clock_off_by: aws.map_or(0, |aws| (now - aws).whole_seconds()),
@@ -139,7 +137,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::TooQuiet { .. } | Self::Cut { source: Some(TransportError::Silent(_)), .. } => {
                 Some(TOO_QUIET.into())
@@ -149,7 +147,10 @@ impl Classify for Error {
                 if *status == StatusCode::FORBIDDEN
                     && clock_off_by.unsigned_abs() > upstream::CLOCK_TOLERANCE.as_secs() =>
             {
-                Some(format!("this host's clock is off by {} s: synchronise it", clock_off_by.unsigned_abs()))
+                Some(
+                    format!("this host's clock is off by {} s: synchronise it", clock_off_by.unsigned_abs())
+                        .into(),
+                )
             }
             Self::Refused { kind, message, .. } | Self::BrokenOff { kind, message, .. } => {
                 refusal::hint(kind, message)
@@ -158,7 +159,7 @@ impl Classify for Error {
             Self::NotUnderstood { .. } => {
                 Some("check whether a proxy or portal answers in place of AWS".into())
             }
-            Self::Cut { .. } => Some("what has come so far is not the whole answer: call again".into()),
+            Self::Cut { .. } => Some("the answer is incomplete: call again".into()),
             Self::Unsignable(_) | Self::Unsendable => None,
         }
     }
@@ -174,15 +175,7 @@ impl Classify for Error {
 const TOO_QUIET: &str =
     "models may think for minutes: raise `--timeout`, or check whether a proxy holds the connection";
 
-#[derive(Default, Deserialize)]
-struct Body {
-    #[serde(rename = "__type", alias = "code")]
-    kind: Option<String>,
-    #[serde(alias = "Message")]
-    message: Option<String>,
-}
-
-/// AWS's words, cut and cleaned for one line of a terminal.
+/// AWS's text, shortened and without control characters, for one line of a terminal.
 pub(super) fn printable(text: &str) -> String {
     const MAX_CHARS: usize = 600;
     let plain = |character: char| match character {
@@ -257,7 +250,7 @@ mod tests {
         };
 
         let model = silent(Service::BedrockRuntime);
-        assert_eq!(model.to_string(), "no answer from host:1: nothing came for 1.5 s");
+        assert_eq!(model.to_string(), "no answer from host:1: nothing arrived for 1.5 s");
         assert!(model.hint().unwrap().contains("`--timeout`"));
         assert!(silent(Service::Bedrock).hint().unwrap().contains("`upstream.read_timeout`"));
         assert_eq!(silent(Service::Bedrock).class(), model.class());

@@ -1,4 +1,4 @@
-//! Frames of `application/vnd.amazon.eventstream`, cut out of bytes that come in any pieces.
+//! Decodes frames of `application/vnd.amazon.eventstream` from bytes that arrive in pieces of any size.
 
 use aws_smithy_eventstream::frame::DecodedFrame;
 use aws_smithy_eventstream::frame::MessageFrameDecoder;
@@ -6,7 +6,7 @@ use bytes::Buf as _;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-/// What the protocol allows for a frame is 24 MB; whoever announces more is no event stream.
+/// The protocol allows frames of up to 24 MB. A larger length means that the bytes are not an event stream.
 const LARGEST: usize = 24 << 20;
 
 /// One frame: the headers that say what it is, and the payload.
@@ -17,31 +17,31 @@ pub(super) struct Frame {
     pub(super) message_type: String,
     /// The event's, exception's or error's type.
     pub(super) kind: String,
-    /// An error's words; it has no payload.
+    /// The message of an error, which has no payload.
     pub(super) error_message: String,
     pub(super) payload: Bytes,
 }
 
-/// The bytes are no event stream, or were damaged on the way.
+/// The bytes are not an event stream, or were damaged in transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
 
-/// Cuts frames out of bytes.
+/// Decodes frames from bytes.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct FrameDecoder {
     decoder: MessageFrameDecoder,
     buffer: BytesMut,
-    /// What the frame under way needs after what has been read of it; `None` between frames.
+    /// The length of the current frame; `None` between frames.
     announced: Option<usize>,
 }
 
-impl Frames {
-    /// Takes the next bytes.
+impl FrameDecoder {
+    /// Adds the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if there is one.
+    /// The next complete frame, if there is one.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, Damaged> {
         if self.announced.is_none() {
             let Some(length) = self.buffer.first_chunk().copied().map(u32::from_be_bytes) else {
@@ -56,28 +56,25 @@ impl Frames {
         match self.decoder.decode_frame(&mut self.buffer) {
             Ok(DecodedFrame::Complete(message)) => {
                 self.announced = None;
-                let text = |name: &str| {
-                    let header = message.headers().iter().find(|header| header.name().as_str() == name);
-                    header
-                        .and_then(|header| header.value().as_string().ok())
-                        .map(|text| text.as_str().to_owned())
-                };
-                Ok(Some(Frame {
-                    message_type: text(":message-type").ok_or(Damaged)?,
-                    kind: [":event-type", ":exception-type", ":error-code"]
-                        .into_iter()
-                        .find_map(text)
-                        .unwrap_or_default(),
-                    error_message: text(":error-message").unwrap_or_default(),
-                    payload: message.payload().clone(),
-                }))
+                let mut frame = Frame { payload: message.payload().clone(), ..Frame::default() };
+                for header in message.headers() {
+                    let Ok(text) = header.value().as_string() else { continue };
+                    let text = text.as_str().to_owned();
+                    match header.name().as_str() {
+                        ":message-type" => frame.message_type = text,
+                        ":event-type" | ":exception-type" | ":error-code" => frame.kind = text,
+                        ":error-message" => frame.error_message = text,
+                        _ => {}
+                    }
+                }
+                if frame.message_type.is_empty() { Err(Damaged) } else { Ok(Some(frame)) }
             }
             Ok(_) => Ok(None),
             Err(_) => Err(Damaged),
         }
     }
 
-    /// Whether nothing is left of a frame that never became whole.
+    /// Whether there is no incomplete frame.
     pub(super) fn is_between_frames(&self) -> bool {
         self.announced.is_none() && !self.buffer.has_remaining()
     }
@@ -124,7 +121,7 @@ pub(super) mod tests {
     }
 
     fn all(bytes: &[u8], piece: usize) -> Result<(Vec<Frame>, bool), Damaged> {
-        let (mut frames, mut found) = (Frames::default(), Vec::new());
+        let (mut frames, mut found) = (FrameDecoder::default(), Vec::new());
         for bytes in bytes.chunks(piece) {
             frames.push(bytes);
             while let Some(frame) = frames.next()? {

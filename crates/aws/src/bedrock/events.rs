@@ -1,4 +1,4 @@
-//! The answer of a model as it comes.
+//! The answer of a model as a stream of events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,31 +9,32 @@ use serde_json::Value;
 use super::Error;
 use super::error::printable;
 use super::event_stream::Frame;
-use super::event_stream::Frames;
+use super::event_stream::FrameDecoder;
 use crate::upstream::Chunks;
+use crate::upstream::TransportError;
 
-/// One event of a stream. It may be anybody's data: there is no way to print it by accident.
+/// One event of a stream. It may be confidential, so it does not implement `Debug`.
 #[derive(Clone)]
-pub struct Event {
-    /// `messageStart`, `contentBlockDelta` and so on; `chunk` of InvokeModel.
+pub struct StreamEvent {
+    /// Its type: `messageStart`, `contentBlockDelta` and so on; `chunk` for InvokeModel.
     pub kind: String,
-    /// ConverseStream's event under its type, as the SDKs show it (`{"metadata": {…}}`); what the model itself wrote for
-    /// InvokeModel, a string where it is not JSON.
+    /// For ConverseStream, the event under its type, as in the SDKs (`{"metadata": {…}}`). For InvokeModel, what the
+    /// model wrote, as a string if it is not JSON.
     pub value: Value,
 }
 
-/// A stream of events. Dropping it ends the call.
-pub struct Events {
+/// A stream of events. Dropping it cancels the call.
+pub struct EventStream {
     chunks: Chunks,
-    frames: Frames,
+    frames: FrameDecoder,
     host: String,
     request_id: String,
     progress: Progress,
 }
 
-/// Whether the model is done.
+/// Tracks whether the model has finished.
 struct Progress {
-    /// The event without which it is not; InvokeModel has none that is the same for all models.
+    /// The type of the final event. InvokeModel has none that is the same for all models.
     last: Option<&'static str>,
     seen_last: bool,
     any: bool,
@@ -54,13 +55,22 @@ impl Progress {
     }
 }
 
-impl Events {
+impl EventStream {
     pub(super) fn new(chunks: Chunks, host: String, request_id: String, is_converse: bool) -> Self {
-        Self { chunks, frames: Frames::default(), host, request_id, progress: Progress::new(is_converse) }
+        Self {
+            chunks,
+            frames: FrameDecoder::default(),
+            host,
+            request_id,
+            progress: Progress::new(is_converse),
+        }
     }
 
-    /// The next event, `None` when the model is done. What goes wrong in between is an error, and the end.
-    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+    /// The next event; `None` when the model has finished.
+    ///
+    /// # Errors
+    /// If AWS reports an error, or the stream is damaged or ends too early. There are no events after an error.
+    pub async fn next(&mut self) -> Result<Option<StreamEvent>, Error> {
         loop {
             let frame = self.frames.next().map_err(|_| self.not_understood("the stream is damaged"))?;
             if let Some(frame) = frame {
@@ -68,18 +78,21 @@ impl Events {
                 self.progress.saw(&event.kind);
                 return Ok(Some(event));
             }
-            let cut = |source| Error::Cut { host: self.host.clone(), source };
             match self.chunks.next().await {
                 Ok(Some(bytes)) => self.frames.push(&bytes),
                 Ok(None) if self.is_done() => return Ok(None),
-                Ok(None) => return Err(cut(None)),
-                Err(error) => return Err(cut(Some(error))),
+                Ok(None) => return Err(self.cut(None)),
+                Err(error) => return Err(self.cut(Some(error))),
             }
         }
     }
 
     fn is_done(&self) -> bool {
         self.frames.is_between_frames() && self.progress.is_done()
+    }
+
+    fn cut(&self, source: Option<TransportError>) -> Error {
+        Error::Cut { host: self.host.clone(), source }
     }
 
     fn not_understood(&self, why: &'static str) -> Error {
@@ -98,32 +111,32 @@ struct Chunk {
     bytes: String,
 }
 
-fn event(frame: Frame, request_id: &str) -> Result<Event, Error> {
+fn event(frame: Frame, request_id: &str) -> Result<StreamEvent, Error> {
     let not_understood = |why| Error::NotUnderstood { why, request_id: request_id.to_owned() };
     match frame.message_type.as_str() {
         "event" if frame.kind == "chunk" => {
             let chunk: Chunk =
                 serde_json::from_slice(&frame.payload).map_err(|_| not_understood("a chunk is not JSON"))?;
             let bytes = STANDARD.decode(chunk.bytes).map_err(|_| not_understood("a chunk is not base64"))?;
-            Ok(Event { kind: frame.kind, value: json_or_text(&bytes) })
+            Ok(StreamEvent { kind: frame.kind, value: json_or_text(&bytes) })
         }
         "event" => {
             let value: Value =
                 serde_json::from_slice(&frame.payload).map_err(|_| not_understood("an event is not JSON"))?;
             let value = Value::Object([(frame.kind.clone(), value)].into_iter().collect());
-            Ok(Event { kind: frame.kind, value })
+            Ok(StreamEvent { kind: frame.kind, value })
         }
         "exception" | "error" => {
             Err(broken_off(&frame.kind, &frame.payload, &frame.error_message, request_id))
         }
-        _ => Err(not_understood("the stream holds what is neither event nor exception")),
+        _ => Err(not_understood("the stream contains a message that is neither event nor exception")),
     }
 }
 
 fn broken_off(kind: &str, payload: &Bytes, error_message: &str, request_id: &str) -> Error {
     let exception: Exception = serde_json::from_slice(payload).unwrap_or_default();
     let message = exception.message.unwrap_or_else(|| error_message.to_owned());
-    // A member of the stream's union, `throttlingException`, is named as the exception elsewhere is.
+    // In a stream the type begins in lower case (`throttlingException`), elsewhere in upper case.
     let mut letters = kind.chars();
     let kind: String =
         letters.next().into_iter().map(|first| first.to_ascii_uppercase()).chain(letters).collect();
@@ -201,11 +214,11 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "Bedrock broke the stream off with ThrottlingException: Too many tokens (request id r-1)"
+            "Bedrock ended the stream with ThrottlingException: Too many tokens (request id r-1)"
         );
         assert_eq!(error.class(), Class::Throttled);
         let error = event(frame("error", "", ""), "r-1").err().unwrap();
-        assert_eq!(error.to_string(), "Bedrock broke the stream off with -: - (request id r-1)");
+        assert_eq!(error.to_string(), "Bedrock ended the stream with -: - (request id r-1)");
         assert!(event(frame("news", "a", "{}"), "r").is_err());
     }
 }

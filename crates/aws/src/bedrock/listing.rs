@@ -1,17 +1,17 @@
-//! Which models there are.
+//! Lists of models.
 
 use serde::Deserialize;
 
-/// A foundation model, as ListFoundationModels tells of it.
+/// A foundation model, as in ListFoundationModels.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundationModel {
-    /// What a call names it by.
+    /// Its id in calls.
     pub model_id: String,
     /// Its name for people.
     #[serde(default)]
     pub model_name: String,
-    /// Who made it.
+    /// Its maker.
     #[serde(default)]
     pub provider_name: String,
     /// `TEXT`, `IMAGE` and so on.
@@ -20,18 +20,18 @@ pub struct FoundationModel {
     /// `TEXT`, `EMBEDDING` and so on.
     #[serde(default)]
     pub output_modalities: Vec<String>,
-    /// Whether it answers in pieces.
+    /// Whether it can answer with a stream.
     #[serde(default)]
     pub response_streaming_supported: bool,
     /// `ON_DEMAND`, `INFERENCE_PROFILE`, `PROVISIONED`.
     #[serde(default)]
     pub inference_types_supported: Vec<String>,
-    /// Where it is in its life.
+    /// The stage of its life.
     #[serde(default)]
     pub model_lifecycle: Lifecycle,
 }
 
-/// Where a model is in its life.
+/// The stage of a model's life.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub struct Lifecycle {
     /// `ACTIVE` or `LEGACY`.
@@ -39,7 +39,7 @@ pub struct Lifecycle {
     pub status: String,
 }
 
-/// An inference profile, as ListInferenceProfiles tells of it.
+/// An inference profile, as in ListInferenceProfiles.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceProfile {
@@ -59,7 +59,7 @@ pub struct InferenceProfile {
 }
 
 impl InferenceProfile {
-    /// What a call names it by: an application's profile has no other name than its ARN.
+    /// Its name in calls: its id, or its ARN for an application's profile, which has no other name.
     pub fn model_id(&self) -> &str {
         match self.kind.as_str() {
             "APPLICATION" => &self.inference_profile_arn,

@@ -1,4 +1,4 @@
-//! How a model is named in a call.
+//! The name of a model in a call.
 
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -7,32 +7,33 @@ use percent_encoding::utf8_percent_encode;
 use anchord_core::arn::Region;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
-/// The id of a foundation model or an inference profile, or the ARN of whatever Bedrock calls a model: an inference
-/// profile, provisioned throughput, a custom or imported model, a deployment, a prompt, a prompt router, a
-/// marketplace endpoint. It is one label of a path.
+/// The id of a foundation model or an inference profile, or the ARN of anything that Bedrock can call: an inference
+/// profile, provisioned throughput, a custom or imported model, a deployment, a prompt, a prompt router, a marketplace
+/// endpoint. It is one segment of the URL's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelId(String);
 
-/// The text names no model, or none that the call could reach.
+/// Why the text is not the name of a model that the call can reach.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAModel {
-    /// Nothing at all, or what a path would swallow.
+    /// Empty, `.` or `..`, which a URL's path would drop.
     #[error("the model id is empty or only dots")]
     Empty,
-    /// Longer than any.
-    #[error("the model id is {0} bytes long, and Bedrock takes {LONGEST}")]
+    /// Longer than Bedrock accepts.
+    #[error("the model id is {0} bytes long; Bedrock accepts at most {LONGEST}")]
     TooLong(usize),
     /// A space, a line break, a letter beyond ASCII.
-    #[error("the model id holds {0:?}, which no model id has")]
+    #[error("the model id contains {0:?}, which is not allowed")]
     Character(char),
-    /// A part of an ARN, or an id behind the name of a provider.
+    /// A part of an ARN, or an id after the name of a provider.
     #[error("the text is neither a model id nor a whole ARN")]
     Part(String),
-    /// An ARN, but not one that Bedrock calls.
+    /// An ARN, but not one that Bedrock can call.
     #[error("the ARN is not that of a model")]
     Arn(String),
-    /// In another Region than the one that is called.
+    /// The model is in another Region than the called one.
     #[error("the model is in {of_arn}, and the call would go to {called}")]
     Region {
         /// The ARN's Region.
@@ -40,7 +41,7 @@ pub enum NotAModel {
         /// The Region that is called.
         called: Region,
     },
-    /// In another partition than the Region that is called.
+    /// The model is in another partition than the called Region.
     #[error("the model is in partition `{of_arn}`, and {called} is in `{}`", called.partition())]
     Partition {
         /// The ARN's partition.
@@ -55,7 +56,7 @@ impl Classify for NotAModel {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Empty | Self::TooLong(_) | Self::Character(_) => {
                 LISTED.into()
@@ -71,20 +72,23 @@ impl Classify for NotAModel {
                 format!("correct the Region in the ARN, or call it: `--region {of_arn}`")
             }
             Self::Partition { .. } => {
-                "credentials of one partition are worth nothing in another: choose a model and a `--region` of the session's".into()
+                "credentials are valid in one partition only: choose a model and a `--region` of the session's partition".into()
             }
         };
-        Some(hint)
+        Some(hint.into())
     }
 }
 
 const LISTED: &str = "give an id as `anchord bedrock models` lists it, or an ARN";
-/// What Bedrock's API takes.
+/// The limit of Bedrock's API, in bytes.
 const LONGEST: usize = 2048;
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl ModelId {
-    /// Checks a name. Whether there is such a model is known to AWS alone.
+    /// Parses the name of a model. AWS may have no such model.
+    ///
+    /// # Errors
+    /// If the text cannot be the name of a model.
     pub fn parse(text: &str) -> Result<Self, NotAModel> {
         if matches!(text, "" | "." | "..") {
             return Err(NotAModel::Empty);
@@ -96,7 +100,7 @@ impl ModelId {
             return Err(NotAModel::Character(stray));
         }
         let id = Self(text.into());
-        // No id has a slash or begins with a service's name.
+        // No id contains a slash or begins with the name of a service.
         if !text.starts_with("arn:") && (text.contains('/') || text.starts_with("bedrock:")) {
             return Err(NotAModel::Part(text.into()));
         }
@@ -106,17 +110,20 @@ impl ModelId {
         Ok(id)
     }
 
-    /// The name as it was given.
+    /// The name, as in the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// One label of a path: everything but unreserved characters is percent-encoded.
+    /// The name as one segment of a URL's path: all characters except unreserved ones are percent-encoded.
     pub fn label(&self) -> String {
         utf8_percent_encode(&self.0, UNRESERVED).to_string()
     }
 
-    /// Whether a call to `region` can reach it; an id can be anywhere, an ARN is somewhere.
+    /// Checks that a call to `region` can reach the model. An id may exist in any Region; an ARN names its Region.
+    ///
+    /// # Errors
+    /// If the ARN is of another Region or partition.
     pub fn check_region(&self, region: &Region) -> Result<(), NotAModel> {
         let Some(arn) = self.arn() else { return Ok(()) };
         if arn.partition != region.partition().as_str() {
@@ -128,14 +135,14 @@ impl ModelId {
         Err(NotAModel::Region { of_arn: arn.region.into(), called: region.clone() })
     }
 
-    /// The Region that an ARN names.
+    /// The Region in the ARN; `None` for an id.
     pub fn region(&self) -> Option<Region> {
         Region::parse(self.arn()?.region).ok()
     }
 
-    fn arn(&self) -> Option<Arn<'_>> {
+    fn arn(&self) -> Option<ModelArn<'_>> {
         let mut fields = self.0.strip_prefix("arn:")?.splitn(5, ':');
-        Some(Arn {
+        Some(ModelArn {
             partition: fields.next()?,
             service: fields.next()?,
             region: fields.next()?,
@@ -145,13 +152,13 @@ impl ModelId {
     }
 }
 
-/// What to write in place of a part of an ARN, or of an id as other programs spell it (`bedrock/ID`).
+/// What to write instead of a part of an ARN, or of an id in the form of other programs (`bedrock/ID`).
 fn of_the_whole(text: &str) -> String {
     const FORM: &str = "arn:aws:bedrock:REGION:ACCOUNT";
     let (before, of_kind) = text.split_once('/').unwrap_or_default();
     let kind = before.rsplit(':').next().unwrap_or_default();
     match kind {
-        // As some guides write it.
+        // Some guides use this form.
         "provisioned-model-inference" | "provisioned-model" => {
             format!("provisioned throughput is called by its ARN: `{FORM}:provisioned-model/{of_kind}`")
         }
@@ -165,7 +172,7 @@ fn of_the_whole(text: &str) -> String {
         _ => {
             let id = text.rsplit('/').next().unwrap_or_default();
             let id = id.strip_prefix("bedrock:").unwrap_or(id);
-            // Of any other text no part is repeated: it may be a secret in the wrong place.
+            // The hint repeats no part of other texts: they may be secrets in the wrong place.
             let is_id =
                 text.starts_with("bedrock") || matches!(kind, "foundation-model" | "inference-profile");
             match is_id && !id.is_empty() {
@@ -176,7 +183,7 @@ fn of_the_whole(text: &str) -> String {
     }
 }
 
-struct Arn<'a> {
+struct ModelArn<'a> {
     partition: &'a str,
     service: &'a str,
     region: &'a str,
@@ -184,23 +191,18 @@ struct Arn<'a> {
     resource: &'a str,
 }
 
-impl Arn<'_> {
-    /// What kind of resource it is is left to AWS, which adds some every year. Foundation models have no account.
+impl ModelArn<'_> {
+    /// Whether it can be the ARN of a model. The kind of resource is not checked, because AWS adds kinds every year.
+    /// The ARNs of foundation models have no account.
     fn is_of_a_model(&self) -> bool {
+        let Some((kind, id)) = self.resource.split_once('/') else { return false };
+        let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
         let is_partition = self.partition == "aws" || self.partition.starts_with("aws-");
         let is_account = self.account_id.is_empty()
             || self.account_id.len() == 12 && self.account_id.bytes().all(|byte| byte.is_ascii_digit());
         let is_region = self.region.is_empty() || Region::parse(self.region).is_ok();
-        let is_resource = self.resource.split_once('/').is_some_and(|(kind, id)| {
-            !kind.is_empty()
-                && !id.is_empty()
-                && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-        });
-        is_partition
-            && is_account
-            && is_region
-            && is_resource
-            && matches!(self.service, "bedrock" | "sagemaker")
+        let is_service = matches!(self.service, "bedrock" | "sagemaker");
+        is_partition && is_service && is_region && is_account && is_kind && !id.is_empty()
     }
 }
 

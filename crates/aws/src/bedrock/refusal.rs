@@ -6,14 +6,15 @@
 use http::StatusCode;
 
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
-/// The reason of a refusal; `status` is `None` where it came within a stream.
+/// The reason of a refusal. `status` is `None` if it came within a stream.
 pub(super) fn reason(status: Option<StatusCode>, kind: &str, message: &str) -> Reason {
     match kind {
         "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" => {
             return Reason::Throttled;
         }
-        // Most of these come with a status of 4xx, and none of them is the caller's fault.
+        // Most of these have a status of 4xx, but the caller is not the cause.
         "ModelNotReadyException"
         | "ModelTimeoutException"
         | "ModelErrorException"
@@ -29,13 +30,13 @@ pub(super) fn reason(status: Option<StatusCode>, kind: &str, message: &str) -> R
         Some(StatusCode::TOO_MANY_REQUESTS) => Reason::Throttled,
         Some(StatusCode::REQUEST_TIMEOUT) => Reason::AwsUnavailable,
         Some(status) if status.is_client_error() => denial(kind),
-        // Redirects too: AWS sends none, so a proxy or portal on the way is not ready.
+        // Redirects too: AWS sends none, so a proxy or portal on the network path is not ready.
         Some(_) => Reason::AwsUnavailable,
         None => denial(kind),
     }
 }
 
-/// What a refusal of the call itself is about.
+/// The reason of a refusal of the call itself.
 fn denial(kind: &str) -> Reason {
     match kind {
         "AccessDeniedException" => Reason::AccessDenied,
@@ -49,7 +50,7 @@ fn denial(kind: &str) -> Reason {
 }
 
 /// What a person can do about it.
-pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
+pub(super) fn hint(kind: &str, message: &str) -> Option<Text> {
     let message = message.to_ascii_lowercase();
     let hint = match kind {
         "AccessDeniedException" => access_denied(&message),
@@ -69,7 +70,7 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
             "the model itself failed: try again, or look at what was sent"
         }
         "ExpiredTokenException" | "ExpiredToken" => {
-            "the session's credentials have ended: see `anchord status` and this host's clock"
+            "the session's credentials have expired: check `anchord status` and this host's clock"
         }
         "UnrecognizedClientException" | "InvalidClientTokenId" => {
             "AWS does not know the credentials there: the Region may be of another partition, or not enabled for the account"
@@ -87,7 +88,7 @@ pub(super) fn hint(kind: &str, message: &str) -> Option<String> {
         | "InternalFailure"
         | "ServiceUnavailableException"
         | "ServiceUnavailable" => {
-            "Bedrock is unwell: try again later; `bedrock invoke --retries` repeats a call"
+            "Bedrock has a problem: try again later; `bedrock invoke --retries` repeats a call"
         }
         "-" => {
             "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place"
@@ -105,9 +106,9 @@ fn access_denied(message: &str) -> &'static str {
     } else if message.contains("permissions boundary") {
         "the role's permissions boundary must allow the action as well as its policy"
     } else if message.contains("aws-marketplace") {
-        "somebody who may use AWS Marketplace has to enable the model once for the account"
+        "a user who may use AWS Marketplace has to enable the model once for the account"
     } else if message.contains("don't have access to the model") || message.contains("access to the model") {
-        "have access to the model granted in this Region: Bedrock console, \"Model access\""
+        "request access to the model in this Region: Bedrock console, \"Model access\""
     } else if message.contains("not authorized to perform") {
         "the role's policy must allow the action that AWS names: for calls (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream) on the model and, for an inference profile, on the profile and on the model in each of its Regions"
     } else {
@@ -122,11 +123,11 @@ fn validation(message: &str) -> &'static str {
     {
         "there is no such model in this Region: `anchord bedrock models` lists those there are"
     } else if message.contains("malformed input request") || message.contains("request body") {
-        "compare the body with what this model takes; with `--converse` all models take the same"
+        "compare the body with what this model accepts; with `--converse` all models accept the same"
     } else if message.contains("operation not allowed") {
         "the account may not use the model yet: ask AWS Support"
     } else {
-        "compare the request with what this model takes; with `--converse` all models take the same"
+        "compare the request with what this model accepts; with `--converse` all models accept the same"
     }
 }
 
@@ -134,7 +135,7 @@ fn not_found(message: &str) -> &'static str {
     if message.contains("use case details") {
         "fill in the form about the use case once for the account: Bedrock console, \"Model access\""
     } else if message.contains("end of its life") {
-        "AWS has taken this version away: choose a newer one from `anchord bedrock models`"
+        "AWS has withdrawn this version: choose a newer one from `anchord bedrock models`"
     } else {
         "there is no such model in this Region and account: compare with `anchord bedrock models`, and see `--region`"
     }

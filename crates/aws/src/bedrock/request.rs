@@ -1,4 +1,4 @@
-//! What is asked of Bedrock: a path, headers and a body, before they are signed.
+//! A request to Bedrock before it is signed: path, headers and body.
 
 use bytes::Bytes;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -8,41 +8,42 @@ use super::ModelId;
 use anchord_core::endpoint::Service;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
-/// One call of Bedrock's API. Its body may be anybody's data: there is no way to print it.
+/// One call of Bedrock's API. Its body may be confidential, so it does not implement `Debug`.
 #[derive(Clone)]
 pub struct Request {
     pub(super) method: &'static str,
     pub(super) service: Service,
-    /// With its query.
+    /// The path with its query.
     pub(super) path: String,
     /// Names in lower case, each once.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
 }
 
-/// The body of InvokeModel, which each model understands in its own way.
+/// The media types of InvokeModel's body and answer. Each model has its own format.
 #[derive(Clone, Copy, Debug)]
-pub struct Content<'a> {
-    /// Its type.
+pub struct MediaTypes<'a> {
+    /// The type of the body.
     pub content_type: &'a str,
-    /// The type that the answer shall have; AWS takes `application/json` where this is left out.
+    /// The requested type of the answer. By default AWS uses `application/json`.
     pub accept: Option<&'a str>,
 }
 
 /// A header that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderRefused {
-    /// It is not `NAME:VALUE`, or holds what a header cannot.
+    /// It is not `NAME:VALUE`, or contains characters that a header cannot have.
     #[error("`{0}` is not a header that can be sent")]
     Malformed(String),
-    /// Signing or HTTP itself decides it.
-    #[error("the header `{0}` is not the caller's to set")]
+    /// The signature or the HTTP client sets it.
+    #[error("the header `{0}` cannot be set")]
     Ours(String),
-    /// There is an option for it.
+    /// An option sets it.
     #[error("the header `{0}` is set by `--{1}`")]
     HasOption(String, &'static str),
-    /// Two values.
+    /// It occurs twice.
     #[error("the header `{0}` is given twice")]
     Twice(String),
 }
@@ -52,19 +53,19 @@ impl Classify for HeaderRefused {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Malformed(_) => {
                 Some("the form is `NAME:VALUE`, in ASCII, such as `X-Amzn-Bedrock-Trace:ENABLED`".into())
             }
-            Self::Ours(_) => Some("leave it out: the signature, or the connection, has its own".into()),
-            Self::HasOption(_, option) => Some(format!("use `--{option}`")),
+            Self::Ours(_) => Some("leave it out: the signature or the HTTP client sets it".into()),
+            Self::HasOption(_, option) => Some(format!("use `--{option}`").into()),
             Self::Twice(_) => Some("join the values with a comma".into()),
         }
     }
 }
 
-/// Headers of the signature and of the connection.
+/// The headers that the signature or the HTTP client sets.
 const OURS: &[&str] = &[
     "authorization",
     "connection",
@@ -84,22 +85,22 @@ const OURS: &[&str] = &[
 ];
 
 impl Request {
-    /// InvokeModel: the body and the answer are the model's own.
-    pub fn invoke_model(model: &ModelId, content: Content<'_>) -> Self {
-        Self::to_model(model, "invoke", content, "accept")
+    /// InvokeModel: body and answer are in the model's own format.
+    pub fn invoke_model(model: &ModelId, media_types: MediaTypes<'_>) -> Self {
+        Self::to_model(model, "invoke", media_types, "accept")
     }
 
-    /// InvokeModelWithResponseStream: the same, answered in pieces.
-    pub fn invoke_model_with_response_stream(model: &ModelId, content: Content<'_>) -> Self {
-        Self::to_model(model, "invoke-with-response-stream", content, "x-amzn-bedrock-accept")
+    /// InvokeModelWithResponseStream: the same, with a stream as the answer.
+    pub fn invoke_model_with_response_stream(model: &ModelId, media_types: MediaTypes<'_>) -> Self {
+        Self::to_model(model, "invoke-with-response-stream", media_types, "x-amzn-bedrock-accept")
     }
 
-    /// Converse: the same JSON for all models.
+    /// Converse: the same JSON format for all models.
     pub fn converse(model: &ModelId) -> Self {
         Self::to_model(model, "converse", JSON, "accept")
     }
 
-    /// ConverseStream: the same, answered in pieces.
+    /// ConverseStream: the same, with a stream as the answer.
     pub fn converse_stream(model: &ModelId) -> Self {
         Self::to_model(model, "converse-stream", JSON, "accept")
     }
@@ -109,7 +110,7 @@ impl Request {
         Self::listing("/foundation-models".into())
     }
 
-    /// ListInferenceProfiles: a page of those of a `kind`, `SYSTEM_DEFINED` or `APPLICATION`.
+    /// ListInferenceProfiles: a page of the profiles of a `kind`, `SYSTEM_DEFINED` or `APPLICATION`.
     pub fn list_inference_profiles(kind: &str, next_token: Option<&str>) -> Self {
         let mut path = format!("/inference-profiles?maxResults=1000&type={kind}");
         if let Some(token) = next_token {
@@ -119,7 +120,10 @@ impl Request {
         Self::listing(path)
     }
 
-    /// The same with one more header, `NAME:VALUE`, which is signed as well.
+    /// The same with one more header, `NAME:VALUE`, which is signed too.
+    ///
+    /// # Errors
+    /// If the header is malformed, occurs twice, or is set elsewhere.
     pub fn with_header(mut self, text: &str) -> Result<Self, HeaderRefused> {
         let (name, value) = header(text)?;
         if self.headers.iter().any(|(known, _)| *known == name) {
@@ -136,9 +140,9 @@ impl Request {
         self
     }
 
-    fn to_model(model: &ModelId, verb: &str, content: Content<'_>, accept: &str) -> Self {
-        let content_type = ("content-type".to_owned(), content.content_type.to_owned());
-        let accept = content.accept.map(|value| (accept.to_owned(), value.to_owned()));
+    fn to_model(model: &ModelId, verb: &str, media_types: MediaTypes<'_>, accept: &str) -> Self {
+        let content_type = ("content-type".to_owned(), media_types.content_type.to_owned());
+        let accept = media_types.accept.map(|value| (accept.to_owned(), value.to_owned()));
         Self {
             method: "POST",
             service: Service::BedrockRuntime,
@@ -154,8 +158,8 @@ impl Request {
     }
 }
 
-/// Converse takes JSON and nothing else; its answers are JSON, or a stream of it.
-const JSON: Content<'_> = Content { content_type: "application/json", accept: None };
+/// Converse accepts only JSON. It answers in JSON or a stream of it.
+const JSON: MediaTypes<'_> = MediaTypes { content_type: "application/json", accept: None };
 
 fn header(text: &str) -> Result<(String, String), HeaderRefused> {
     let malformed =
@@ -186,17 +190,17 @@ mod tests {
 
     #[test]
     fn each_call_has_its_path_and_the_header_its_api_names() {
-        let content = Content { content_type: "image/png", accept: Some("text/csv") };
+        let media_types = MediaTypes { content_type: "image/png", accept: Some("text/csv") };
         let headers = |request: &Request| {
             let shown: Vec<_> =
                 request.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
             shown.join(" ")
         };
 
-        let invoke = Request::invoke_model(&model(), content);
+        let invoke = Request::invoke_model(&model(), media_types);
         assert_eq!(invoke.path, "/model/amazon.nova-lite-v1%3A0/invoke");
         assert_eq!(headers(&invoke), "content-type:image/png accept:text/csv");
-        let stream = Request::invoke_model_with_response_stream(&model(), content);
+        let stream = Request::invoke_model_with_response_stream(&model(), media_types);
         assert_eq!(stream.path, "/model/amazon.nova-lite-v1%3A0/invoke-with-response-stream");
         assert_eq!(headers(&stream), "content-type:image/png x-amzn-bedrock-accept:text/csv");
         let converse = Request::converse(&model());

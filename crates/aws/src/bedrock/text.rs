@@ -1,20 +1,20 @@
-//! The text in a piece of a model's answer.
+//! Finds the text in an event of a model's answer.
 
 use serde_json::Value;
 
-use super::Event;
+use super::StreamEvent;
 
-/// Where models put the next piece of text: ConverseStream first, then the models' own forms of InvokeModel.
+/// The JSON pointers of the next piece of text: of ConverseStream, then of the models' own formats.
 const PLACES: &[&str] = &[
     "/contentBlockDelta/delta/text",
     // Anthropic's messages, then its older completions.
     "/delta/text",
     "/completion",
-    // Amazon Titan; Nova's is that of ConverseStream.
+    // Amazon Titan. Nova uses the format of ConverseStream.
     "/outputText",
     // Meta.
     "/generation",
-    // Mistral, then what OpenAI's form of chats has.
+    // Mistral, then OpenAI's chat format.
     "/outputs/0/text",
     "/choices/0/delta/content",
     "/choices/0/message/content",
@@ -24,8 +24,8 @@ const PLACES: &[&str] = &[
     "/generations/0/text",
 ];
 
-/// The text that an event adds to the answer; `None` where it adds none, or puts it in a place that is not known here.
-pub fn text_of(event: &Event) -> Option<&str> {
+/// The text that an event adds to the answer; `None` if it adds none, or if its format is unknown.
+pub fn text_of(event: &StreamEvent) -> Option<&str> {
     // Cohere's last event repeats the whole answer.
     if event.value.pointer("/event_type").and_then(Value::as_str) == Some("stream-end") {
         return None;
@@ -50,7 +50,7 @@ mod tests {
             json!({"choices": [{"delta": {"content": "Hi"}}]}),
             json!({"event_type": "text-generation", "text": "Hi"}),
         ] {
-            let event = Event { kind: "chunk".into(), value };
+            let event = StreamEvent { kind: "chunk".into(), value };
             assert_eq!(text_of(&event), Some("Hi"), "{}", event.value);
         }
     }
@@ -63,7 +63,7 @@ mod tests {
             json!({"event_type": "stream-end", "text": "all of it"}),
             json!("Hi"),
         ] {
-            assert_eq!(text_of(&Event { kind: "chunk".into(), value }), None);
+            assert_eq!(text_of(&StreamEvent { kind: "chunk".into(), value }), None);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Short-term API keys of Bedrock: a presigned call, wrapped as a bearer.
+//! Short-term API keys of Bedrock: a presigned URL, encoded as a bearer token.
 //!
-//! The form is that of AWS's own generators (PyPI `aws-bedrock-token-generator`), byte for byte.
+//! The format is that of AWS's own generators (PyPI `aws-bedrock-token-generator`), byte for byte.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use time::OffsetDateTime;
 
-use super::Scope;
+use super::CredentialScope;
 use super::Unsignable;
 use super::v4::presign_v4;
 use anchord_core::arn::Region;
@@ -20,16 +20,16 @@ use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::secret::Secret;
 
-/// AWS takes no key that is to live longer.
+/// The longest life that AWS accepts: 12 hours.
 pub const LONGEST_API_KEY: Duration = Duration::from_secs(43200);
 
-/// The one host of the call that is presigned, in every Region and partition.
+/// The host of the presigned URL. It is the same in every Region and partition.
 const HOST: &str = "bedrock.amazonaws.com";
 const ACTION: &str = "Action=CallWithBearerToken";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How long a key is to be signed for that is to live for `asked` from `now` on: AWS ends it with temporary
-/// credentials by itself, and not with a user's own keys.
+/// The lifetime to sign a key with if it is to live for `asked` from `now` on. AWS ends a key of temporary credentials
+/// with them. A key of a user's own keys would live on, so it is cut to the time at which these are read again.
 pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: Duration) -> Duration {
     match credentials.session_token() {
         Some(_) => asked,
@@ -37,24 +37,27 @@ pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: D
     }
 }
 
-/// A key for Bedrock in `region` from `at` on for `lifetime`, which is cut to [`LONGEST_API_KEY`]. It ends with the
-/// credentials behind `keys` if these end earlier.
+/// A key for Bedrock in `region` that is valid from `at` for `lifetime`, but at most for [`LONGEST_API_KEY`]. It ends
+/// earlier if the credentials of `keys` do.
+///
+/// # Errors
+/// If the URL cannot be signed.
 pub fn bedrock_api_key(
     keys: &Keys,
     region: &Region,
     at: OffsetDateTime,
     lifetime: Duration,
 ) -> Result<Secret<String>, Unsignable> {
-    let scope = Scope::new(at, region.clone(), "bedrock");
+    let scope = CredentialScope::new(at, region.clone(), "bedrock");
     let url = format!("https://{HOST}/?{ACTION}");
     let mut parameters = presign_v4(&url, keys, &scope, lifetime.min(LONGEST_API_KEY))?;
-    // Where AWS's generators have them; the signature does not depend on it.
+    // The order of AWS's generators. The signature does not depend on it.
     parameters.sort_by_key(|(name, _)| match *name {
         "X-Amz-Security-Token" => 1,
         "X-Amz-Signature" => 2,
         _ => 0,
     });
-    // Made once, at its full length: growing would leave parts of the key behind.
+    // Allocated at full length: a string that grows leaves parts of the key in memory.
     let length = parameters.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum::<usize>();
     let mut presigned = zeroize::Zeroizing::new(String::with_capacity(HOST.len() + length + 64));
     presigned.push_str(HOST);

@@ -1,8 +1,8 @@
-//! The canonical request: what both sides hash, so that both hash the same.
+//! The canonical request, which both sides build and hash.
 
 use anchord_core::digest::sha256_hex;
 
-/// A canonical request (Signature Version 4), for a path and query that are canonical already.
+/// A canonical request (Signature Version 4) with a path and query in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalRequest {
     text: String,
@@ -10,8 +10,8 @@ pub struct CanonicalRequest {
 }
 
 impl CanonicalRequest {
-    /// Canonicalises `headers` (names in any case and order): lower-case names, sorted, values trimmed with runs
-    /// of spaces folded.
+    /// Builds it. `headers` may be in any case and order: names become lower case and sorted, values are trimmed, and
+    /// runs of spaces become one.
     pub fn new(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let mut headers: Vec<(String, String)> =
             headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), fold(value))).collect();
@@ -34,7 +34,7 @@ impl CanonicalRequest {
         &self.signed_headers
     }
 
-    /// Its hash, as the string to sign carries it.
+    /// Its SHA-256 hash for the string to sign, in hexadecimal.
     pub fn sha256(&self) -> String {
         sha256_hex(self.text.as_bytes())
     }

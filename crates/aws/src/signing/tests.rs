@@ -49,12 +49,12 @@ fn identity(vector: &Vector) -> anchord_identity::Identity {
     Source::of_files(certificate, private_key).load(SIGNED_AT).unwrap().identity
 }
 
-fn scope(vector: &Vector) -> Scope {
-    Scope::new(SIGNED_AT, Region::parse(&vector.region).unwrap(), "rolesanywhere")
+fn scope(vector: &Vector) -> CredentialScope {
+    CredentialScope::new(SIGNED_AT, Region::parse(&vector.region).unwrap(), "rolesanywhere")
 }
 
 fn signed(vector: &Vector, identity: &anchord_identity::Identity) -> Headers {
-    let request = Unsigned {
+    let request = X509Request {
         method: "POST",
         path: "/sessions",
         host: &vector.headers["host"],
@@ -133,7 +133,7 @@ fn canonical_request_and_string_to_sign_match_the_vectors() {
 #[test]
 fn without_intermediates_there_is_no_chain_header() {
     let vector = vectors().into_iter().find(|vector| vector.chain_pem.is_empty()).unwrap();
-    let request = Unsigned { method: "POST", path: "/sessions", host: "localhost:1", body: b"{}" };
+    let request = X509Request { method: "POST", path: "/sessions", host: "localhost:1", body: b"{}" };
 
     let headers = sign(request, &identity(&vector), &scope(&vector)).unwrap();
 
@@ -147,7 +147,7 @@ fn our_hmac_signature(headers: &[(&str, &str)], body: &[u8]) -> String {
         ring::hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
     };
     let canonical = CanonicalRequest::new("POST", "/sessions", "", headers, body);
-    let scope = Scope::new(SIGNED_AT, Region::parse("us-east-1").unwrap(), "rolesanywhere");
+    let scope = CredentialScope::new(SIGNED_AT, Region::parse("us-east-1").unwrap(), "rolesanywhere");
     let day = hmac(b"AWS4secret", "20260311");
     let key = hmac(&hmac(&hmac(&day, "us-east-1"), "rolesanywhere"), "aws4_request");
     hex(&hmac(&key, &scope.string_to_sign("AWS4-HMAC-SHA256", &canonical)))

@@ -1,4 +1,4 @@
-//! Ordinary Signature Version 4, which a secret access key signs (AWS General Reference, "Signature Version 4").
+//! Signature Version 4 with a secret access key (AWS General Reference, "Signature Version 4").
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -11,26 +11,26 @@ use aws_sigv4::http_request::SigningInstructions;
 use aws_sigv4::http_request::SigningSettings;
 use aws_sigv4::sign::v4::SigningParams;
 
+use super::CredentialScope;
 use super::Headers;
-use super::Scope;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 
-/// A request as it will be sent, before it is signed.
+/// A request to sign with a secret access key.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct V4Request<'a> {
     /// `GET` or `POST`.
     pub method: &'a str,
-    /// The whole URL, percent-encoded once, as it goes over the wire; the signature encodes its path a second time.
+    /// The whole URL as it is sent, percent-encoded once. Signing encodes its path a second time.
     pub url: &'a str,
-    /// The headers to sign besides `host` and those that signing adds, names in lower case.
+    /// Further headers to sign besides `host` and those that signing adds. Names are in lower case.
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
 }
 
-/// The request cannot be signed: its URL or a header is not one.
+/// The request cannot be signed, because its URL or a header is malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("the request cannot be signed: {0}")]
 pub struct Unsignable(String);
@@ -41,32 +41,35 @@ impl Classify for Unsignable {
     }
 }
 
-/// Headers that make the call a signed one: `authorization`, `x-amz-date`, and `x-amz-security-token` where the keys have
-/// a token.
-pub fn sign_v4(call: &Call<'_>, keys: &Keys, scope: &Scope) -> Result<Headers, Unsignable> {
+/// The headers that sign the request: `authorization`, `x-amz-date`, and `x-amz-security-token` if the keys have a
+/// token.
+///
+/// # Errors
+/// If the URL or a header is malformed.
+pub fn sign_v4(call: &V4Request<'_>, keys: &Keys, scope: &CredentialScope) -> Result<Headers, Unsignable> {
     let (headers, _) = instructions(call, keys, scope, SigningSettings::default())?.into_parts();
     Ok(headers.into_iter().map(|header| (header.name(), header.value().to_owned())).collect())
 }
 
-/// Query parameters that make `url` good for `lifetime` without headers; names and values are not encoded yet.
+/// The query parameters that sign `url` for `lifetime`, without headers. Names and values are not yet encoded.
 pub(super) fn presign_v4(
     url: &str,
     keys: &Keys,
-    scope: &Scope,
+    scope: &CredentialScope,
     lifetime: Duration,
 ) -> Result<Vec<(&'static str, String)>, Unsignable> {
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(lifetime);
-    let call = Call { method: "POST", url, headers: &[], body: b"" };
+    let call = V4Request { method: "POST", url, headers: &[], body: b"" };
     let (_, parameters) = instructions(&call, keys, scope, settings)?.into_parts();
     Ok(parameters.into_iter().map(|(name, value)| (name, value.into_owned())).collect())
 }
 
 fn instructions(
-    call: &Call<'_>,
+    call: &V4Request<'_>,
     keys: &Keys,
-    scope: &Scope,
+    scope: &CredentialScope,
     settings: SigningSettings,
 ) -> Result<SigningInstructions, Unsignable> {
     let unsignable = |error: &dyn std::error::Error| Unsignable(error.to_string());
@@ -112,8 +115,8 @@ mod tests {
             session_token: Some(Secret::new("token//with+and=signs".into())),
         };
         let at = datetime!(2026-03-11 12:00:00 UTC);
-        let scope = Scope::new(at, Region::parse("us-east-1").unwrap(), "bedrock");
-        let call = Call {
+        let scope = CredentialScope::new(at, Region::parse("us-east-1").unwrap(), "bedrock");
+        let call = V4Request {
             method: "POST",
             url: "https://bedrock-runtime.us-east-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aus-east-1\
                   %3A123456789012%3Aapplication-inference-profile%2Fabc/converse",
@@ -141,10 +144,13 @@ mod tests {
             secret_access_key: Secret::new("secret".into()),
             session_token: None,
         };
-        let scope =
-            Scope::new(datetime!(2026-03-11 12:00:00 UTC), Region::parse("us-east-1").unwrap(), "sts");
+        let scope = CredentialScope::new(
+            datetime!(2026-03-11 12:00:00 UTC),
+            Region::parse("us-east-1").unwrap(),
+            "sts",
+        );
 
-        let call = Call { method: "GET", url: "not a url", headers: &[], body: b"" };
+        let call = V4Request { method: "GET", url: "not a url", headers: &[], body: b"" };
 
         assert!(sign_v4(&call, &keys, &scope).is_err());
     }

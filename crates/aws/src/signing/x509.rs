@@ -4,33 +4,39 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::CanonicalRequest;
-use super::Scope;
+use super::CredentialScope;
 use anchord_core::digest::hex;
 use anchord_identity::Algorithm;
 use anchord_identity::Identity;
 use anchord_identity::SignFailure;
 
-/// A JSON request as it will be sent, before it is signed.
+/// A JSON request to sign with a certificate's private key.
 #[derive(Clone, Copy, Debug)]
-pub struct Unsigned<'a> {
-    /// `POST`.
+pub struct X509Request<'a> {
+    /// The method, `POST`.
     pub method: &'a str,
-    /// The path, canonical already.
+    /// The path, in canonical form.
     pub path: &'a str,
-    /// What the `Host` header will say, port included unless it is the scheme's own.
+    /// The `Host` header, without the default port of the scheme.
     pub host: &'a str,
     /// The body, `application/json`.
     pub body: &'a [u8],
 }
 
-/// Header names (lower case) and values that make the request a signed one, `host` left to the HTTP client.
+/// The names (lower case) and values of the headers that sign a request. The HTTP client adds `host`.
 pub type Headers = Vec<(&'static str, String)>;
 
 /// Signs `request` with `identity` for `scope`.
 ///
-/// The chain header is absent when there are no intermediates: the service answers an empty one with
-/// "Invalid signature".
-pub fn sign(request: Unsigned<'_>, identity: &Identity, scope: &Scope) -> Result<Headers, SignFailure> {
+/// Without intermediates there is no chain header: the service refuses an empty one with "Invalid signature".
+///
+/// # Errors
+/// If the private key cannot sign.
+pub fn sign(
+    request: X509Request<'_>,
+    identity: &Identity,
+    scope: &CredentialScope,
+) -> Result<Headers, SignFailure> {
     let mut headers: Headers = vec![
         ("content-type", "application/json".into()),
         ("x-amz-date", scope.amz_date()),

@@ -6,7 +6,7 @@ use super::Caller;
 use super::Error;
 use super::Operation;
 use super::Sts;
-use super::sts::Form;
+use super::sts::QueryRequest;
 use crate::access_keys::AccessKeys;
 use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
@@ -16,45 +16,45 @@ use anchord_core::failure::Failure;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 
-/// What becomes of a user's keys before anybody gets them.
+/// Whether clients get temporary credentials or the user's own keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exchange {
-    /// Temporary credentials, which may call neither IAM nor most of STS.
+pub enum AccessKeyMode {
+    /// Temporary credentials of GetSessionToken. They cannot call IAM or most of STS.
     SessionToken {
-        /// How long they are to live, 15 minutes to 36 hours.
+        /// Their requested life, 15 minutes to 36 hours.
         duration: Duration,
-        /// Where STS is asked.
+        /// The endpoint of STS.
         sts: Sts,
     },
-    /// Nothing: the keys themselves are handed out.
-    None {
-        /// After how long they are read again, 15 minutes at least.
+    /// The keys themselves.
+    AsIs {
+        /// The time until they are read again, at least 15 minutes.
         life: Duration,
     },
 }
 
-/// Makes credentials of a user's keys, which are read again for each call.
+/// Makes credentials from a user's keys, which each call reads again.
 pub struct AccessKeySession {
     keys: AccessKeys,
-    exchange: Exchange,
+    mode: AccessKeyMode,
     caller: Caller,
 }
 
-/// Less would leave SDKs no time between two renewals.
+/// With a shorter life, SDKs would have no time between two renewals.
 const SHORTEST_LIFE: Duration = Duration::from_secs(15 * 60);
 
 impl AccessKeySession {
-    /// An issuer; nothing is read or sent before the first call.
-    pub fn new(keys: AccessKeys, exchange: Exchange, caller: Caller) -> Self {
-        Self { keys, exchange, caller }
+    /// An issuer. It reads and sends nothing before the first call.
+    pub fn new(keys: AccessKeys, mode: AccessKeyMode, caller: Caller) -> Self {
+        Self { keys, mode, caller }
     }
 
     async fn make(&self) -> Result<Credentials, Error> {
         let keys = self.keys.load().await?;
         let signer = SignerId::of(keys.access_key_id.as_bytes());
-        let made = match &self.exchange {
-            Exchange::SessionToken { duration, sts } => self.session_token(&keys, *duration, sts).await,
-            Exchange::None { life } => {
+        let made = match &self.mode {
+            AccessKeyMode::SessionToken { duration, sts } => self.session_token(&keys, *duration, sts).await,
+            AccessKeyMode::AsIs { life } => {
                 let now = self.caller.now();
                 let ends_at = now.wall + (*life).max(SHORTEST_LIFE);
                 Credentials::new(keys, now, ends_at, None)
@@ -66,9 +66,9 @@ impl AccessKeySession {
 
     async fn session_token(&self, keys: &Keys, duration: Duration, sts: &Sts) -> Result<Credentials, Error> {
         let operation = Operation::GetSessionToken;
-        let form = Form::new(operation).with("DurationSeconds", &duration.as_secs().to_string());
-        sts.ask(&self.caller, keys, &form, |found, answer| {
-            answer.credentials(operation, found.granted(duration, None)?)
+        let form = QueryRequest::new(operation).with("DurationSeconds", &duration.as_secs().to_string());
+        sts.ask(&self.caller, keys, &form, |result, answer| {
+            answer.credentials(operation, result.granted(duration, None)?)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! A reply of AWS with the time it came at, and what every kind of call makes of it.
+//! A reply of AWS with the time when it was read, and what all calls do with it.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::Error;
 use super::Foreign;
+use super::HttpReply;
 use super::Operation;
-use super::Reply;
 use anchord_core::arn::RoleArn;
 use anchord_core::clock;
 use anchord_core::clock::ClockOffset;
@@ -18,39 +18,44 @@ use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::credentials::end_by_wall;
 
-/// AWS never grants more than was asked for; this much is the tolerance of clocks.
+/// AWS never grants a longer life than requested. This tolerance is for clocks that differ.
 const MAX_EXTRA_LIFE: Duration = Duration::from_secs(300);
 
-/// A whole reply.
-pub(super) struct Answer {
-    reply: Reply,
+/// A complete reply.
+pub(super) struct AwsAnswer {
+    reply: HttpReply,
     read: Moment,
-    /// What is known of AWS's clock by now.
-    date: Option<ClockOffset>,
+    /// AWS's clock, as known after this reply.
+    clock_offset: Option<ClockOffset>,
     clock_corrected: bool,
 }
 
-/// What AWS has granted, in its words.
+/// The credentials in AWS's answer.
 pub(super) struct Granted<'a> {
     pub(super) keys: Keys,
     pub(super) expiration: &'a str,
-    /// The life that was asked for.
+    /// The requested life.
     pub(super) asked: Duration,
     pub(super) account_id: Option<String>,
 }
 
-impl Answer {
-    /// `reply` as it was read at `read` by the local clocks, with the last `Date`.
-    pub(super) fn new(reply: Reply, read: Moment, date: Option<ClockOffset>, clock_corrected: bool) -> Self {
-        Self { reply, read, date, clock_corrected }
+impl AwsAnswer {
+    /// `reply`, read at `read`.
+    pub(super) fn new(
+        reply: HttpReply,
+        read: Moment,
+        clock_offset: Option<ClockOffset>,
+        clock_corrected: bool,
+    ) -> Self {
+        Self { reply, read, clock_offset, clock_corrected }
     }
 
     /// AWS's time minus local time.
     fn ahead(&self) -> time::Duration {
-        self.date.map(|date| date.ahead(self.read)).unwrap_or_default()
+        self.clock_offset.map(|offset| offset.ahead(self.read)).unwrap_or_default()
     }
 
-    /// Whether it has shown the local clock to be wrong otherwise than was known when the request was signed.
+    /// Whether this reply changed what is known of AWS's clock, so that another signature may be accepted.
     pub(super) fn clock_corrected(&self) -> bool {
         self.clock_corrected
     }
@@ -59,7 +64,7 @@ impl Answer {
         self.reply.status().is_success()
     }
 
-    /// May hold secrets.
+    /// The body, which may contain secrets.
     pub(super) fn body(&self) -> &[u8] {
         self.reply.body().expose()
     }
@@ -68,7 +73,7 @@ impl Answer {
         self.reply.headers().get(name)?.to_str().ok()
     }
 
-    /// The error for a refusal in AWS's words.
+    /// The error for a refusal of type `kind`.
     pub(super) fn refused(&self, operation: Operation, kind: &str, message: Option<&str>) -> Error {
         let status = self.reply.status();
         if let Some(foreign) = Foreign::of(status, self.reply.headers(), self.body(), kind) {
@@ -85,7 +90,7 @@ impl Answer {
         }
     }
 
-    /// The error for a success that is none.
+    /// The error for a success that cannot be used.
     pub(super) fn not_understood(&self, operation: Operation, why: impl Into<String>) -> Error {
         let (status, headers) = (self.reply.status(), self.reply.headers());
         let page =
@@ -96,7 +101,7 @@ impl Answer {
         Error::NotUnderstood { operation, why: why.into(), status, request_id: self.request_id() }
     }
 
-    /// Credentials that end when AWS says, or earlier where the local clock is behind.
+    /// The credentials. They end when AWS says, or earlier if the local clock is behind.
     pub(super) fn credentials(
         &self,
         operation: Operation,
@@ -105,33 +110,37 @@ impl Answer {
         let Granted { keys, expiration: stated, asked, account_id } = granted;
         let expiration = clock::parse_rfc3339(stated)
             .ok_or_else(|| self.not_understood(operation, "the expiration is not a date"))?;
-        let ahead = self.date.map(|date| date.ahead_at_most(self.read)).unwrap_or_default();
+        let ahead = self.clock_offset.map(|offset| offset.ahead_at_most(self.read)).unwrap_or_default();
         let expires_at = end_by_wall(expiration, ahead);
         if expires_at > self.read.wall + asked + MAX_EXTRA_LIFE {
             let why = format!("it ends at {stated}, later than was asked for");
             return Err(self.not_understood(operation, why));
         }
-        // By a clock that is ahead they end early, but they must not be dead for good once it is set right. AWS's
-        // `Date` has whole seconds, cut off; a wrong one must not lengthen a life.
-        let cut_off = if ahead.is_zero() { time::Duration::ZERO } else { time::Duration::SECOND };
+        // If the local clock is ahead, they end early by it, but only until it is set right: this life is what remains
+        // then. AWS's `Date` has whole seconds, rounded down, and a wrong one must not make the life longer than
+        // allowed.
+        let rounding = if ahead.is_zero() { time::Duration::ZERO } else { time::Duration::SECOND };
         let most = time::Duration::try_from(asked + MAX_EXTRA_LIFE).unwrap_or(time::Duration::MAX);
-        let life = (expiration - (self.read.wall + ahead) - cut_off).min(most);
+        let life = (expiration - (self.read.wall + ahead) - rounding).min(most);
         Credentials::new(keys, self.read, expires_at, account_id)
             .map(|made| made.ending_at_aws(expiration).living_for(life))
             .map_err(|incomplete| self.not_understood(operation, incomplete.to_string()))
     }
 
-    /// Checks that an answer is for `role`: neither the role that it names nor the session of it that it names may be
-    /// another's. AWS's model lets both be absent.
+    /// Checks that an answer is for `role`: it may name the role, and a session of the role. AWS's API model makes both
+    /// optional.
+    ///
+    /// # Errors
+    /// If one of them names another role.
     pub(super) fn check_role(
         &self,
         operation: Operation,
         role: &RoleArn,
         (named, assumed): (Option<&str>, Option<&str>),
     ) -> Result<(), Error> {
-        let others = named.filter(|arn| !role.is_named(arn));
-        let others = others.or_else(|| assumed.filter(|arn| !role.is_assumed_in(arn)));
-        let Some(answered) = others else { return Ok(()) };
+        let other_role = named.filter(|arn| !role.is_named(arn));
+        let other_session = assumed.filter(|arn| !role.is_assumed_in(arn));
+        let Some(answered) = other_role.or(other_session) else { return Ok(()) };
         let (asked, answered, request_id) = (role.clone(), printable(answered), self.request_id());
         Err(Error::AnotherRole { operation, asked, answered, request_id })
     }
@@ -145,7 +154,7 @@ impl Answer {
     }
 }
 
-/// Seconds or an HTTP date (RFC 9110, 10.2.3); `now` is AWS's.
+/// The `Retry-After` header: seconds, or an HTTP date (RFC 9110, 10.2.3). `now` is the time by AWS's clock.
 pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
@@ -156,7 +165,7 @@ fn status_text(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("no reason given")
 }
 
-/// Words from outside, cut and cleaned for one line of a log.
+/// Text from outside, shortened and without control characters, for one line of a log.
 fn printable(text: &str) -> String {
     const MAX_CHARS: usize = 300;
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };

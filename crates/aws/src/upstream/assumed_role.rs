@@ -1,4 +1,4 @@
-//! Role chains: the credentials of one role assume the next one.
+//! Role chains: the credentials of one role are used to assume the next one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::Caller;
 use super::Error;
 use super::Operation;
 use super::Sts;
-use super::sts::Form;
+use super::sts::QueryRequest;
 use anchord_core::arn::RoleArn;
 use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
@@ -20,35 +20,36 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
+use anchord_core::text::Text;
 
-/// One role of a chain, and how it is assumed.
+/// One role of a chain, with the parameters of AssumeRole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AssumeRole {
     /// The role.
     pub role: RoleArn,
-    /// The name CloudTrail shows: 2 to 64 of `[A-Za-z0-9_+=,.@-]`.
+    /// The name that CloudTrail shows: 2 to 64 of `[A-Za-z0-9_+=,.@-]`.
     pub session_name: String,
-    /// What the role's trust policy may ask of whoever comes from another account.
+    /// The external ID, which the role's trust policy may require from another account.
     pub external_id: Option<String>,
-    /// How long the credentials are to live; AWS grants an hour at most where a role assumes the role.
+    /// The requested life. If a role assumes this role, AWS grants an hour at most.
     pub duration: Duration,
-    /// A policy that narrows what the role may do, JSON.
+    /// A session policy in JSON, which limits what the role may do.
     pub policy: Option<String>,
-    /// Managed policies that do so.
+    /// The ARNs of managed policies that are used as session policies.
     pub policy_arns: Vec<String>,
     /// Session tags: keys and values.
     pub tags: Vec<(String, String)>,
     /// The keys of those tags that later steps inherit.
     pub transitive_tags: Vec<String>,
-    /// What CloudTrail shows from here on, and what cannot be changed any more.
+    /// The source identity, which CloudTrail shows from here on. Later steps cannot change it.
     pub source_identity: Option<String>,
-    /// Where STS is asked.
+    /// The endpoint of STS.
     pub sts: Sts,
 }
 
-/// Makes the credentials of the last role of a chain, beginning with another issuer's.
+/// Gets credentials of the last role of a chain that begins with another issuer's credentials.
 ///
-/// Each attempt goes through the whole chain: nothing that is on the way is kept.
+/// Each attempt goes through the whole chain. Credentials of the roles in between are not stored.
 pub struct AssumedRole {
     session: String,
     base: Arc<dyn Issuer>,
@@ -59,7 +60,7 @@ pub struct AssumedRole {
 /// A role of the chain that could not be assumed.
 #[derive(Debug, thiserror::Error)]
 #[error("the role `{}` (step {number} of {count}) could not be assumed", role.as_str())]
-struct Broken {
+struct StepFailed {
     role: RoleArn,
     number: usize,
     count: usize,
@@ -67,7 +68,7 @@ struct Broken {
 }
 
 impl AssumedRole {
-    /// Assumes the roles of `steps` in their order, the first one with what `base` makes; `session` is for the log.
+    /// Assumes the roles of `steps` in order, the first one with the credentials of `base`. `session` is for the log.
     pub fn new(session: &str, base: Arc<dyn Issuer>, steps: Vec<AssumeRole>, caller: Caller) -> Self {
         Self { session: session.into(), base, steps, caller }
     }
@@ -77,7 +78,7 @@ impl AssumedRole {
         let signer = credentials.signer();
         let count = self.steps.len();
         for (number, step) in (1..).zip(&self.steps) {
-            credentials = step.take(&self.caller, credentials.keys()).await.map_err(|source| Broken {
+            credentials = step.take(&self.caller, credentials.keys()).await.map_err(|source| StepFailed {
                 role: step.role.clone(),
                 number,
                 count,
@@ -90,21 +91,24 @@ impl AssumedRole {
 }
 
 impl AssumeRole {
-    /// Assumes the role as the owner of `keys`.
+    /// Assumes the role with `keys`.
+    ///
+    /// # Errors
+    /// If AWS refuses, or its answer cannot be used.
     pub async fn take(&self, caller: &Caller, keys: &Keys) -> Result<Credentials, Error> {
         let account_id = self.role.account_id();
         self.sts
-            .ask(caller, keys, &self.form(), |found, answer| {
-                let granted = found.granted(self.duration, Some(account_id.to_owned()))?;
+            .ask(caller, keys, &self.form(), |result, answer| {
+                let granted = result.granted(self.duration, Some(account_id.to_owned()))?;
                 let credentials = answer.credentials(Operation::AssumeRole, granted)?;
-                answer.check_role(Operation::AssumeRole, &self.role, (None, found.assumed_role()))?;
+                answer.check_role(Operation::AssumeRole, &self.role, (None, result.assumed_role()))?;
                 Ok(credentials)
             })
             .await
     }
 
-    fn form(&self) -> Form {
-        Form::new(Operation::AssumeRole)
+    fn form(&self) -> QueryRequest {
+        QueryRequest::new(Operation::AssumeRole)
             .with("RoleArn", self.role.as_str())
             .with("RoleSessionName", &self.session_name)
             .with("DurationSeconds", &self.duration.as_secs().to_string())
@@ -118,7 +122,7 @@ impl AssumeRole {
     }
 }
 
-/// Without the external ID, which some keep secret though AWS does not.
+/// Omits the external ID: AWS does not treat it as a secret, but some users do.
 impl fmt::Debug for AssumeRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (role, session_name) = (self.role.as_str(), &self.session_name);
@@ -131,12 +135,12 @@ impl fmt::Debug for AssumeRole {
     }
 }
 
-impl Classify for Broken {
+impl Classify for StepFailed {
     fn reason(&self) -> Reason {
         self.source.reason()
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         self.source.hint()
     }
 

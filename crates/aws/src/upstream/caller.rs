@@ -1,4 +1,4 @@
-//! What all calls of one session share: the way to AWS, and what is known of AWS's clock.
+//! What all calls of one session share: the transport, and what is known of AWS's clock.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::Request;
 use http::Uri;
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::Error;
+use super::ErrorBody;
 use super::Foreign;
-use super::Reply;
+use super::HttpReply;
 use super::Transport;
-use super::answer::Answer;
+use super::answer::AwsAnswer;
 use super::skew::Skew;
 use anchord_core::arn::Region;
 use anchord_core::clock;
@@ -28,7 +28,7 @@ use anchord_core::endpoint::Variant;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify as _;
 
-/// Whoever calls AWS for one session. A wrong local clock that one reply shows is known to all its clones.
+/// Calls AWS for one session. Its clones share what replies have shown about AWS's clock.
 #[derive(Clone)]
 pub struct Caller {
     transport: Arc<dyn Transport>,
@@ -37,52 +37,56 @@ pub struct Caller {
     is_waiting: Arc<AtomicBool>,
 }
 
-/// A request that is ready to be sent.
+/// A signed request.
 pub(super) struct Signed {
     pub(super) request: Request<Bytes>,
-    /// Whom it goes to, for messages.
+    /// The host that it goes to, for messages.
     pub(super) host: String,
 }
 
 impl Caller {
-    /// Calls by `transport`; the local clock is taken to be right until a reply says otherwise.
+    /// Calls through `transport`. The local clock counts as right until a reply shows that it is wrong.
     pub fn new(transport: Arc<dyn Transport>, clock: Clock) -> Self {
         Self { transport, clock, skew: Arc::default(), is_waiting: Arc::default() }
     }
 
-    /// Local time, which clients judge by.
+    /// Local time, which clients use.
     pub(super) fn now(&self) -> Moment {
         self.clock.moment()
     }
 
-    /// AWS's time, which signatures carry.
+    /// AWS's time, for signatures.
     pub(super) fn now_at_aws(&self) -> OffsetDateTime {
         let now = self.now();
         now.wall + self.skew.ahead(now)
     }
 
-    /// Whether the call under way waits for its turn, and nothing has been sent.
+    /// Whether the current call still waits for permission to send, so that nothing has been sent.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
     }
 
-    /// The last `Date` that a reply had.
+    /// How far AWS's clock is ahead, by the last reply with a `Date`.
     pub(super) fn clock_offset(&self) -> Option<ClockOffset> {
         self.skew.last()
     }
 
-    /// One call, and one more where the clock may be why it was refused: a client that waits cannot wait for a pause.
+    /// Makes a call. If it is refused and its reply shows that the local clock is wrong, the call is signed and sent
+    /// again without a pause, because a client may be waiting.
+    ///
+    /// # Errors
+    /// Those of `sign`, of the transport and of `read`.
     pub(super) async fn ask<T, Signing>(
         &self,
         sign: impl Fn() -> Signing,
-        read: impl Fn(&Answer) -> Result<T, Error>,
+        read: impl Fn(&AwsAnswer) -> Result<T, Error>,
     ) -> Result<T, Error>
     where
         Signing: Future<Output = Result<Signed, Error>>,
     {
         let answer = self.send(sign().await?).await?;
         match read(&answer) {
-            // A wrong date is a reason to deny; whoever is throttled, or told to wait, waits.
+            // AWS denies a call for its wrong date. A throttled call must wait.
             Err(refused @ Error::Refused { .. })
                 if answer.clock_corrected() && refused.class() == Class::Denied =>
             {
@@ -92,24 +96,30 @@ impl Caller {
         }
     }
 
-    async fn send(&self, Signed { request, host }: Signed) -> Result<Answer, Error> {
+    async fn send(&self, Signed { request, host }: Signed) -> Result<AwsAnswer, Error> {
         self.is_waiting.store(true, Ordering::Relaxed);
-        let _turn = self.transport.turn(request.uri().authority().cloned()).await;
+        let _permit = self.transport.permit(request.uri().authority().cloned()).await;
         self.is_waiting.store(false, Ordering::Relaxed);
         let sent = self.clock.moment();
         let reply = self.transport.send(request).await.map_err(|source| Error::NoAnswer { host, source })?;
         let read = self.clock.moment();
-        let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
-        // A portal's clock says nothing of AWS's.
-        let date = date.filter(|_| !is_foreign(&reply));
-        let clock_corrected =
-            date.and_then(clock::parse_http_date).is_some_and(|aws| self.skew.learn(aws, sent, read));
-        Ok(Answer::new(reply, read, self.skew.last(), clock_corrected))
+        let mut clock_corrected = false;
+        // The clock of a portal says nothing about AWS's.
+        if let Some(aws) = date(&reply)
+            && !is_foreign(&reply)
+        {
+            clock_corrected = self.skew.learn(aws, sent, read);
+        }
+        Ok(AwsAnswer::new(reply, read, self.skew.last(), clock_corrected))
     }
 }
 
-/// Whether something on the way answered. The type of an error is looked for in each form that AWS's services write.
-fn is_foreign(reply: &Reply) -> bool {
+fn date(reply: &HttpReply) -> Option<OffsetDateTime> {
+    clock::parse_http_date(reply.headers().get("date")?.to_str().ok()?)
+}
+
+/// Whether something other than AWS answered. Looks for the type of an error in each format of AWS's services.
+fn is_foreign(reply: &HttpReply) -> bool {
     let (status, headers, body) = (reply.status(), reply.headers(), reply.body().expose());
     if status.is_success() {
         return Foreign::is_page(headers, body);
@@ -117,30 +127,25 @@ fn is_foreign(reply: &Reply) -> bool {
     Foreign::of(status, headers, body, &named_type(body)).is_some()
 }
 
-/// The type of an error in a body of JSON or XML; empty where there is none.
+/// The type of an error in a body of JSON or XML; empty if it has none.
 fn named_type(body: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    struct Named {
-        #[serde(rename = "__type", alias = "code")]
-        kind: Option<String>,
-    }
-    if let Ok(Named { kind: Some(kind) }) = serde_json::from_slice(body) {
-        return kind.rsplit('#').next().unwrap_or_default().to_owned();
+    let json = ErrorBody::parse(body);
+    if !json.kind(None).is_empty() {
+        return json.kind(None).to_owned();
     }
     let text = String::from_utf8_lossy(body);
     let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
     code.map(|(code, _)| code.to_owned()).unwrap_or_default()
 }
 
-/// What a call is sent to.
-pub(super) struct Target {
-    /// The URL.
+/// The URL of a call.
+pub(super) struct ServiceUrl {
     pub(super) uri: Uri,
-    /// What the `Host` header says for it: without the port that `https` implies.
+    /// The `Host` header, without the default port of `https`.
     pub(super) host: String,
 }
 
-/// The URL of `endpoint`, or else of the host that is AWS's own for the service.
+/// `endpoint`, or by default the URL of AWS's own host for the service.
 pub(super) fn url_of(
     endpoint: Option<&str>,
     (service, region, variant): (Service, &Region, Variant),
@@ -149,8 +154,11 @@ pub(super) fn url_of(
     endpoint.map_or_else(own, str::to_owned)
 }
 
-impl Target {
-    /// A path of `service` at `endpoint`, or else at the host that is AWS's own for it.
+impl ServiceUrl {
+    /// `path` at `endpoint`, or by default at AWS's own host for `service`.
+    ///
+    /// # Errors
+    /// If `endpoint` is not an `https` URL.
     pub(super) fn new(
         endpoint: Option<&str>,
         (service, region, variant): (Service, &Region, Variant),

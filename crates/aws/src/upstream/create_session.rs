@@ -1,4 +1,4 @@
-//! CreateSession: one signed call, and its answer made into credentials or into an error that says what to do.
+//! CreateSession: one signed call. Its answer becomes credentials, or an error that says what to do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use serde::Serialize;
 
 use super::Caller;
 use super::Error;
+use super::ErrorBody;
 use super::Operation;
-use super::answer::Answer;
+use super::answer::AwsAnswer;
 use super::answer::Granted;
+use super::caller::ServiceUrl;
 use super::caller::Signed;
-use super::caller::Target;
 use super::caller::url_of;
 use crate::signing;
-use crate::signing::Scope;
-use crate::signing::Unsigned;
+use crate::signing::CredentialScope;
+use crate::signing::X509Request;
 use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
@@ -43,34 +44,34 @@ use anchord_identity::Identity;
 const PATH: &str = "/sessions";
 const OPERATION: Operation = Operation::CreateSession;
 
-/// How far a `Date` may be from AWS's time as it is known: whole seconds, and what the answer took.
+/// How far a `Date` may differ from AWS's known time: it has whole seconds, and the answer took some time.
 const BELIEVED: time::Duration = time::Duration::MINUTE;
 
-/// What is asked of Roles Anywhere, and where.
+/// The parameters of CreateSession, and where to send them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSession {
-    /// Which CA vouches for the leaf.
+    /// The trust anchor, with the CA that issued the leaf certificate.
     pub trust_anchor: TrustAnchorArn,
-    /// What the session may do at most.
+    /// The Roles Anywhere profile, which limits what the session may do.
     pub profile: ProfileArn,
     /// The role to assume.
     pub role: RoleArn,
-    /// How long the credentials are to live, 900 s to 43200 s; the profile may shorten it.
+    /// The requested life, 900 s to 43200 s. The profile may shorten it.
     pub duration: Duration,
-    /// The name CloudTrail shows; by default the leaf's serial number.
+    /// The name that CloudTrail shows; by default the leaf's serial number.
     pub role_session_name: Option<String>,
-    /// The Region that is called and signed for.
+    /// The Region to call and to sign for.
     pub region: Region,
-    /// Another endpoint than the Region's own, `https://host[:port]`.
+    /// An endpoint instead of the Region's own, `https://host[:port]`.
     pub endpoint: Option<String>,
-    /// Which of the Region's own endpoints is called.
+    /// Which of the Region's own endpoints to use.
     pub variant: Variant,
 }
 
-/// Makes credentials with CreateSession.
+/// Gets credentials with CreateSession.
 ///
-/// The certificate is read again for each call, so a renewed one is used without a restart. While AWS refuses it, the
-/// one that it accepted before is used.
+/// Each call reads the certificate again, so that a renewed one takes effect without a restart. While AWS refuses the
+/// new certificate, the one that it accepted before is used.
 pub struct RolesAnywhere {
     identity: Arc<Current>,
     asked: CreateSession,
@@ -79,7 +80,7 @@ pub struct RolesAnywhere {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct CreateSessionRequest<'a> {
     duration_seconds: u64,
     profile_arn: &'a str,
     role_arn: &'a str,
@@ -90,14 +91,14 @@ struct Body<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Granting {
-    credential_set: Vec<Member>,
+struct CreateSessionResponse {
+    credential_set: Vec<CredentialResponse>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Member {
-    credentials: Raw,
+struct CredentialResponse {
+    credentials: CredentialsJson,
     role_arn: Option<String>,
     assumed_role_user: Option<AssumedRoleUser>,
 }
@@ -109,19 +110,11 @@ struct AssumedRoleUser {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Raw {
+struct CredentialsJson {
     access_key_id: String,
     secret_access_key: String,
     session_token: String,
     expiration: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type", alias = "code")]
-    kind: Option<String>,
-    #[serde(alias = "Message")]
-    message: Option<String>,
 }
 
 impl CreateSession {
@@ -132,7 +125,7 @@ impl CreateSession {
 }
 
 impl RolesAnywhere {
-    /// An issuer; nothing is read or sent before the first call.
+    /// An issuer. It reads and sends nothing before the first call.
     pub fn new(identity: Arc<Current>, asked: CreateSession, caller: Caller) -> Self {
         Self { identity, asked, caller }
     }
@@ -149,11 +142,11 @@ impl RolesAnywhere {
             }
             Err(error) => error,
         };
-        // It may be the certificate that is refused, or the key that is new, so what went well before is tried in its
-        // place. The next attempt begins with the new one again: it is for AWS's side to be mended, or a token's, and
-        // that shows in no file.
-        let (now, is_mute) = (self.caller.now().wall, matches!(refusal, Error::Signing(_)));
-        let previous = if is_mute {
+        // AWS may have refused because of the new certificate, or the new key cannot sign. So this attempt falls back
+        // to the certificate that worked before. The next attempt begins with the new one again: an administrator of
+        // AWS or of the token may have corrected the cause, and no file event would show that.
+        let (now, cannot_sign) = (self.caller.now().wall, matches!(refusal, Error::Signing(_)));
+        let previous = if cannot_sign {
             current.signed_before(&identity, now)
         } else if refusal.may_be_of_the_certificate() {
             current.accepted_before(&identity, now)
@@ -162,15 +155,15 @@ impl RolesAnywhere {
         };
         let Some(previous) = previous else { return Err(self.settled(&identity, doubt, refusal)) };
         match self.ask(&previous).await {
-            Ok(credentials) if is_mute => {
-                current.signed_instead(&previous, &Failure::new(&refusal));
+            Ok(credentials) if cannot_sign => {
+                current.report_sign_failure(&previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
             Ok(credentials) => {
-                current.passed_over(&identity, &previous, &Failure::new(&refusal));
+                current.report_refusal(&identity, &previous, &Failure::new(&refusal));
                 Ok(credentials.obtained_with(Some(SignerId::of(previous.leaf()).standing_in())))
             }
-            // Refused alike, so it was not the certificate; mute alike, so it was not what unlocks the key.
+            // The earlier certificate fails in the same way, so the new one is not the cause.
             Err(again) if again.may_be_of_the_certificate() || matches!(again, Error::Signing(_)) => {
                 Err(self.settled(&identity, doubt, refusal))
             }
@@ -178,7 +171,8 @@ impl RolesAnywhere {
         }
     }
 
-    /// What a failed call means for `identity`, of which there was a `doubt` whether it is its time.
+    /// The error to report for a refused call of `identity`. `doubt` says that the certificate is not valid by the
+    /// local clock.
     fn settled(&self, identity: &Identity, doubt: Option<identity::Error>, refusal: Error) -> Error {
         if refusal.class() == Class::Denied
             && let Some(fault) = self.identity.verdict(identity, self.caller.now().wall)
@@ -191,41 +185,37 @@ impl RolesAnywhere {
         }
     }
 
-    /// Lets the identity know what time AWS has told, if this answer tells it: a `Date` that was not believed does not.
-    fn pass_on_time(&self, answer: &Answer) {
+    /// Tells the identity AWS's time, unless the `Date` of this answer was ignored as nonsense.
+    fn pass_on_time(&self, answer: &AwsAnswer) {
         let (now, now_at_aws) = (self.caller.now().wall, self.caller.now_at_aws());
         let date = answer.header("date").and_then(clock::parse_http_date);
         if date.is_some_and(|date| (date - now_at_aws).abs() <= BELIEVED) {
-            self.identity.told_time(now_at_aws - now, now);
+            self.identity.note_aws_time(now_at_aws - now, now);
         }
     }
 
     async fn ask(&self, identity: &Arc<Identity>) -> Result<Credentials, Error> {
-        self.caller
-            .ask(
-                || self.signed_request(Arc::clone(identity)),
-                |answer| {
-                    let read =
-                        if answer.is_success() { self.credentials(answer) } else { Err(refusal(answer)) };
-                    if !matches!(read, Err(Error::Foreign { .. })) {
-                        self.pass_on_time(answer);
-                    }
-                    read
-                },
-            )
-            .await
+        self.caller.ask(|| self.signed_request(Arc::clone(identity)), |answer| self.read(answer)).await
+    }
+
+    fn read(&self, answer: &AwsAnswer) -> Result<Credentials, Error> {
+        let read = if answer.is_success() { self.credentials(answer) } else { Err(refusal(answer)) };
+        if !matches!(read, Err(Error::Foreign { .. })) {
+            self.pass_on_time(answer);
+        }
+        read
     }
 
     async fn signed_request(&self, identity: Arc<Identity>) -> Result<Signed, Error> {
         let CreateSession { region, endpoint, variant, .. } = &self.asked;
-        let Target { uri, host } =
-            Target::new(endpoint.as_deref(), (Service::RolesAnywhere, region, *variant), PATH)?;
+        let ServiceUrl { uri, host } =
+            ServiceUrl::new(endpoint.as_deref(), (Service::RolesAnywhere, region, *variant), PATH)?;
         let body = self.body()?;
         let service = Service::RolesAnywhere.signing_name();
-        let scope = Scope::new(self.caller.now_at_aws(), region.clone(), service);
+        let scope = CredentialScope::new(self.caller.now_at_aws(), region.clone(), service);
         let (signed_host, signed_body) = (host.clone(), body.clone());
         let headers = tokio::task::spawn_blocking(move || {
-            let request = Unsigned { method: "POST", path: PATH, host: &signed_host, body: &signed_body };
+            let request = X509Request { method: "POST", path: PATH, host: &signed_host, body: &signed_body };
             signing::sign(request, &identity, &scope)
         })
         .await
@@ -240,7 +230,7 @@ impl RolesAnywhere {
     }
 
     fn body(&self) -> Result<Bytes, Error> {
-        let body = Body {
+        let body = CreateSessionRequest {
             duration_seconds: self.asked.duration.as_secs(),
             profile_arn: self.asked.profile.as_str(),
             role_arn: self.asked.role.as_str(),
@@ -252,16 +242,16 @@ impl RolesAnywhere {
             .map_err(|_| Error::Broken("the request body cannot be written"))
     }
 
-    fn credentials(&self, reply: &Answer) -> Result<Credentials, Error> {
-        // serde_json's messages can quote the input, which holds secrets: only the place is told.
-        let answer: Granting = serde_json::from_slice(reply.body()).map_err(|error| {
+    fn credentials(&self, reply: &AwsAnswer) -> Result<Credentials, Error> {
+        // serde_json's messages can quote the input, which contains secrets, so the error has only the position.
+        let answer: CreateSessionResponse = serde_json::from_slice(reply.body()).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             reply.not_understood(OPERATION, format!("not the expected JSON at line {line} column {column}"))
         })?;
         let Some(member) = answer.credential_set.into_iter().next() else {
-            return Err(reply.not_understood(OPERATION, "it holds no credentials"));
+            return Err(reply.not_understood(OPERATION, "it contains no credentials"));
         };
-        let Member { credentials: raw, role_arn, assumed_role_user } = member;
+        let CredentialResponse { credentials: raw, role_arn, assumed_role_user } = member;
         let keys = Keys {
             access_key_id: raw.access_key_id,
             secret_access_key: Secret::new(raw.secret_access_key),
@@ -298,12 +288,9 @@ impl Issuer for RolesAnywhere {
     }
 }
 
-fn refusal(answer: &Answer) -> Error {
-    let body: Refusal = serde_json::from_slice(answer.body()).unwrap_or_default();
-    // `AccessDeniedException:http://internal…` and `com.amazonaws#AccessDeniedException` both occur.
-    let kind = answer.header("x-amzn-errortype").map(str::to_owned).or(body.kind).unwrap_or_default();
-    let kind = kind.split(':').next().and_then(|kind| kind.rsplit('#').next()).unwrap_or_default();
-    answer.refused(OPERATION, kind, body.message.as_deref())
+fn refusal(answer: &AwsAnswer) -> Error {
+    let body = ErrorBody::parse(answer.body());
+    answer.refused(OPERATION, body.kind(answer.header("x-amzn-errortype")), body.message.as_deref())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What a refused or failed call means, and what a person can do about it.
 //!
-//! AWS's own words are read in [`refusal`] alone. What is not AWS's word at all is in [`foreign`].
+//! [`refusal`] explains AWS's refusals, [`foreign`] answers that are not AWS's, [`proxy`] proxies that open no tunnel.
 
+mod body;
 mod foreign;
 mod proxy;
 mod refusal;
@@ -9,10 +10,11 @@ mod refusal;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use body::ErrorBody;
 pub use foreign::Foreign;
 use http::StatusCode;
 
-use self::refusal::Refusal;
+use self::refusal::RefusalMeaning;
 use super::TransportError;
 use super::tls::NotInFile;
 use crate::access_keys::AccessKeysError;
@@ -21,23 +23,26 @@ use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity as identity;
 
-/// What was asked of AWS.
+/// An operation of AWS's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Of Roles Anywhere: credentials for a certificate.
+    /// Roles Anywhere: gets credentials for a certificate.
     CreateSession,
-    /// Of STS: credentials of another role.
+    /// STS: gets credentials of another role.
     AssumeRole,
-    /// Of STS: temporary credentials of a user.
+    /// STS: gets temporary credentials of a user.
     GetSessionToken,
-    /// Of STS: whose credentials these are.
+    /// STS: says to whom credentials belong.
     GetCallerIdentity,
 }
 
 impl Operation {
-    /// As AWS names it.
+    /// Its name in AWS's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CreateSession => "CreateSession",
@@ -47,9 +52,9 @@ impl Operation {
         }
     }
 
-    /// Its name between two words, for messages; nothing for CreateSession, which most sessions call.
-    fn between(self, before: &'static str, after: &'static str) -> Named {
-        Named { before, operation: self, after }
+    /// Its name between two texts, for messages; empty for CreateSession, which most sessions call.
+    fn between(self, before: &'static str, after: &'static str) -> OperationPhrase {
+        OperationPhrase { before, operation: self, after }
     }
 }
 
@@ -59,13 +64,13 @@ impl fmt::Display for Operation {
     }
 }
 
-struct Named {
+struct OperationPhrase {
     before: &'static str,
     operation: Operation,
     after: &'static str,
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for OperationPhrase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.operation {
             Operation::CreateSession => Ok(()),
@@ -74,36 +79,37 @@ impl fmt::Display for Named {
     }
 }
 
-/// Why one attempt gave no credentials.
+/// Why an attempt got no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] identity::Error),
-    /// A certificate whose time it is not by the local clock was sent all the same, and AWS has not settled it.
-    #[error("{doubt} by this host's clock, and AWS, which judges by its own, gave no credentials: {failure}")]
+    /// The certificate is not valid by the local clock. It was sent anyway, and the call failed for a reason that does
+    /// not say whether AWS accepts it.
+    #[error("{doubt} by this host's clock; AWS, which uses its own clock, granted no credentials: {failure}")]
     InDoubt {
         /// What the local clock says.
         doubt: Box<identity::Error>,
-        /// What came of the call.
+        /// Why the call failed.
         failure: Box<Error>,
     },
     /// A user's access keys cannot be read.
     #[error(transparent)]
     AccessKeys(#[from] AccessKeysError),
-    /// The key did not sign.
+    /// The private key cannot sign.
     #[error("the request could not be signed")]
     Signing(#[from] identity::SignFailure),
-    /// The request is none that could be signed.
+    /// The request cannot be signed.
     #[error(transparent)]
     Unsignable(#[from] Unsignable),
-    /// The endpoint setting is not a URL that can be called.
+    /// The setting for the endpoint is not a usable URL.
     #[error("`{endpoint}` is not an endpoint")]
     Endpoint {
         /// The setting.
         endpoint: String,
     },
-    /// No whole reply arrived.
+    /// No complete reply arrived.
     #[error("no answer from {host}")]
     NoAnswer {
         /// Host and port.
@@ -157,7 +163,7 @@ pub enum Error {
         /// For AWS support; `-` if the reply names none.
         request_id: String,
     },
-    /// Credentials of another role than was asked for; they are not used.
+    /// The credentials are for another role than the requested one. They are not used.
     #[error(
         "AWS's answer{} is for `{answered}`, not for the role `{}` that was asked for (request id {request_id})",
         .operation.between(" to ", ""), .asked.as_str()
@@ -165,14 +171,14 @@ pub enum Error {
     AnotherRole {
         /// What was asked.
         operation: Operation,
-        /// The role that was asked for.
+        /// The requested role.
         asked: RoleArn,
         /// The role, or the session of a role, that the answer names.
         answered: String,
         /// For AWS support; `-` if the reply names none.
         request_id: String,
     },
-    /// Something of ours failed.
+    /// An invariant of this program does not hold.
     #[error("{0}")]
     Broken(&'static str),
 }
@@ -198,29 +204,28 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Identity(error) => error.hint(),
             Self::InDoubt { doubt, .. } => doubt.hint(),
             Self::AccessKeys(error) => error.hint(),
             Self::Endpoint { .. } => Some("an endpoint is `https://host` or `https://host:port`".into()),
-            Self::NoAnswer { source, .. } => {
-                certificate_fault(source).map(Into::into).or_else(|| no_answer_hint(source))
-            }
+            Self::NoAnswer { source, .. } => certificate_fault(source).or_else(|| no_answer_hint(source)),
             Self::Refused { operation, status, kind, message, clock_off_by, .. } => {
-                let Refusal { hint, .. } = refusal::of(*operation, *status, kind, message);
-                // A chain that is too large is so by any clock.
-                let clock = clock_hint(*clock_off_by).filter(|_| hint != Some(foreign::TOO_LARGE));
-                clock.or_else(|| hint.map(Into::into))
+                let RefusalMeaning { hint, .. } = refusal::of(*operation, *status, kind, message);
+                // If the request is too large, the clock is not the cause.
+                let clock = clock_hint(*clock_off_by).filter(|_| !refusal::is_about_size(*status, kind));
+                clock.or(hint)
             }
             Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
             Self::NotUnderstood { .. } => {
                 Some("check whether a proxy or portal answers in place of AWS".into())
             }
-            Self::AnotherRole { .. } => Some(
-                "its credentials are not used: check whether `endpoint` leads to AWS, and whether a proxy or cache on the way mixes up answers"
-                    .into(),
-            ),
+            Self::AnotherRole { .. } => Some(Text::of(&[
+                Say("its credentials are not used: check whether "),
+                Key("endpoint"),
+                Say(" leads to AWS, and whether a proxy or cache on the way mixes up answers"),
+            ])),
             Self::Signing(error) => error.hint(),
             Self::Unsignable(_) | Self::Broken(_) => None,
         }
@@ -253,8 +258,7 @@ impl Classify for Error {
 }
 
 impl Error {
-    /// Whether another certificate might have been accepted: AWS understood the call and refused it, or a longer chain
-    /// did not fit.
+    /// Whether AWS might accept another certificate: it understood the call and refused it, or the chain was too large.
     pub(super) fn may_be_of_the_certificate(&self) -> bool {
         match self {
             Self::Foreign { foreign, .. } => foreign.finds_it_too_large(),
@@ -263,16 +267,16 @@ impl Error {
     }
 }
 
-/// AWS accepts a signature whose date is this far off, either way.
+/// AWS accepts signatures with a date that is wrong by up to this much, in either direction.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-fn clock_hint(off_by: i64) -> Option<String> {
+fn clock_hint(off_by: i64) -> Option<Text> {
     let off_by = off_by.unsigned_abs();
     (off_by > CLOCK_TOLERANCE.as_secs())
-        .then(|| format!("this host's clock is off by {off_by} s: synchronise it"))
+        .then(|| format!("this host's clock is off by {off_by} s: synchronise it").into())
 }
 
-fn no_answer_hint(source: &TransportError) -> Option<String> {
+fn no_answer_hint(source: &TransportError) -> Option<Text> {
     let (timed_out, unconnected) = match source.cause() {
         TransportError::NoTunnel(refusal) => return Some(proxy::hint(refusal).into()),
         TransportError::Silent(_) => (true, false),
@@ -282,33 +286,43 @@ fn no_answer_hint(source: &TransportError) -> Option<String> {
         }
     };
     if timed_out {
-        return Some("check whether a firewall or proxy holds the connection; `upstream.connect_timeout` and `upstream.read_timeout` are the limits".into());
+        return Some(Text::of(&[
+            Say("check whether a firewall or proxy holds the connection; "),
+            Key("upstream.connect_timeout"),
+            Say(" and "),
+            Key("upstream.read_timeout"),
+            Say(" are the limits"),
+        ]));
     }
     if unconnected && matches!(source, TransportError::Through { .. }) {
         return Some(
-            "make sure that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host may reach it; name hosts that are \
+            "make sure that HTTPS_PROXY names the proxy's host and port (http or https, no SOCKS), and that this host can reach it; name hosts that are \
              reached directly in NO_PROXY"
                 .into(),
         );
     }
     unconnected.then(|| {
-        "make sure that this host may reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
+        "make sure that this host can reach the endpoint, directly or through HTTPS_PROXY, and that the Region exists".into()
     })
 }
 
-/// What rustls said about the server's certificate.
-fn certificate_fault(source: &TransportError) -> Option<&'static str> {
+/// What to do if rustls has refused the server's certificate.
+fn certificate_fault(source: &TransportError) -> Option<Text> {
     let TransportError::Incomplete(error) = source.cause() else { return None };
     tls_error(error).and_then(|error| match error {
         rustls::Error::InvalidCertificate(fault) => Some(certificate_hint(fault)),
-        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(
-            "add the root of what answers to that file, a proxy's that inspects TLS perhaps, or leave out `upstream.ca_file` and AWS_CA_BUNDLE for the system's roots",
-        ),
+        rustls::Error::Other(other) if other.0.is::<NotInFile>() => Some(Text::of(&[
+            Say(
+                "add the server's root to that file (perhaps that of a proxy that inspects TLS), or leave out ",
+            ),
+            Key("upstream.ca_file"),
+            Say(" and AWS_CA_BUNDLE to use the system's roots"),
+        ])),
         _ => None,
     })
 }
 
-/// Looks through the causes. An `io::Error` has to be opened: its `source` passes over what it wraps.
+/// Searches the causes. An `io::Error` has to be unwrapped, because its `source` skips the wrapped error itself.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref::<rustls::Error>() {
         return Some(found);
@@ -320,23 +334,31 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     }
 }
 
-pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> &'static str {
+pub(super) fn certificate_hint(fault: &rustls::CertificateError) -> Text {
     use rustls::CertificateError as Fault;
     match fault {
-        Fault::UnknownIssuer => "if a proxy inspects TLS, name its root with `upstream.ca_file`",
+        Fault::UnknownIssuer => {
+            Text::of(&[Say("if a proxy inspects TLS, name its root with "), Key("upstream.ca_file")])
+        }
         Fault::Expired
         | Fault::ExpiredContext { .. }
         | Fault::NotValidYet
         | Fault::NotValidYetContext { .. } => {
-            "the server's certificate is not valid now: check this host's clock"
+            "the server's certificate is not valid now: check this host's clock".into()
         }
         Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
-            "something else answers for the endpoint: check `endpoint`, DNS and the proxy"
+            let say = "another server answers for the endpoint: check ";
+            Text::of(&[Say(say), Key("endpoint"), Say(", DNS and the proxy")])
         }
-        // webpki's own error has no variant of rustls's.
+        // rustls has no variant for this error of webpki.
         Fault::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            "what answers presents the certificate of a CA (CA:true) as its own: have it present one that the CA has issued"
+            "the server presents the certificate of a CA (CA:true) as its own: let it present one that the CA has issued".into()
         }
-        _ => "the server's certificate was refused: check `endpoint`, the proxy and `upstream.ca_file`",
+        _ => Text::of(&[
+            Say("the server's certificate was refused: check "),
+            Key("endpoint"),
+            Say(", the proxy and "),
+            Key("upstream.ca_file"),
+        ]),
     }
 }

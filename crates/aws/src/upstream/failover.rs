@@ -1,12 +1,13 @@
-//! A second endpoint, asked when the first fails for good.
+//! A second endpoint, asked when the first one fails persistently.
 //!
-//! The first is asked in each attempt, so that it takes over again as soon as it works. A refusal does not pass by
-//! itself, so it is for good; a time-out often does, and is for good only when it repeats itself or when clients have
-//! nothing to live on meanwhile. Of what the session holds this module knows what a predecessor left for it and what
-//! was made here.
+//! Each attempt asks the first endpoint, so that it is used again as soon as it works. A refusal does not pass by
+//! itself, so it is persistent. A time-out often passes; it counts as persistent only when it repeats, or when clients
+//! have no credentials to use meanwhile. This module knows of the session's credentials only those of a predecessor and
+//! those that it made itself.
 //!
-//! Attempts come as often as the failure allows that passes sooner. An endpoint that refused is not asked in each of
-//! them while the other one is merely down: a refusal stays for minutes, unless there is another certificate.
+//! The pause until the next attempt is the shorter one of the two failures. An endpoint that refused is not asked in
+//! each attempt while the other one is merely down: its refusal counts for minutes, unless there is another
+//! certificate.
 
 use std::pin::Pin;
 use std::pin::pin;
@@ -36,51 +37,52 @@ use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_core::reported::Reported;
+use anchord_core::text::Text;
 
-/// Two issuers of the same role's credentials, of which the second stands in for the first.
+/// Two issuers of credentials for the same role. The second is used while the first fails.
 pub struct Failover {
     session: String,
-    first: Endpoint,
-    second: Endpoint,
-    /// The second's.
+    first: TrackedIssuer,
+    second: TrackedIssuer,
+    /// The Region of the second.
     region: Region,
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<FailoverState>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Of the first, in a row.
+struct FailoverState {
+    /// Failures of the first in a row.
     failures: u32,
-    /// Whether the second has been asked since the first worked.
+    /// Whether the second has been asked since the first last worked.
     detour: Reported<()>,
-    /// When the credentials end that were made last.
+    /// The end of the last credentials.
     lasts_until: Option<End>,
 }
 
-/// A passing failure is for good from this one in a row on: while the pauses before it pass (seconds), what is held
-/// loses nothing, and a Region that stumbles does not send all its hosts to another one.
+/// From this many in a row, temporary failures count as persistent. The pauses before are seconds, in which the current
+/// credentials stay valid, and a Region with a short problem does not send all its hosts to another one.
 const PASSING_FAILURES: u32 = 3;
 
-/// With less life left than this clients are about to suffer, or suffer: most SDKs fetch again in their last five
-/// minutes, and not all of them keep what they had when that fails.
+/// With less life left than this, an attempt is urgent: most SDKs fetch again in the last five minutes, and not all of
+/// them keep their credentials when that fails.
 const LITTLE: Duration = Duration::from_secs(5 * 60);
 
-/// Who is told to wait longer than this could see credentials end before there have been three failures.
+/// After a longer `Retry-After` than this, credentials could expire before there have been three failures.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
-/// How long the first may be silent while clients have nothing, before the second is asked too: far above what
-/// CreateSession takes, and a third of what `credential-process` may take as a whole.
+/// In an urgent attempt, the second is asked too after the first has been silent for this long. CreateSession takes far
+/// less, and `credential-process` may take three times as long as a whole.
 const HEAD_START: Duration = Duration::from_secs(3);
 
-/// How long a refusal holds: a little less than the pause of a session that is refused.
+/// How long a refusal counts: a little less than the pause of a session after a refusal.
 const REFUSED_FOR: Duration = Duration::from_secs(4 * 60);
 
-/// As in a session: a longer `Retry-After` is taken for a mistake.
-const LONGEST_TOLD_WAIT: Duration = Duration::from_secs(15 * 60);
+/// A longer `Retry-After` is taken for a mistake, as in a session's plan.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
 impl Failover {
-    /// Asks `second`, which is in `region`, where `first` fails for good; `session` is for the log.
+    /// Asks `first`, and `second` in `region` when `first` fails persistently. `session` is for the log.
     pub fn new(
         session: &str,
         first: Arc<dyn Issuer>,
@@ -88,33 +90,40 @@ impl Failover {
         region: Region,
         clock: Clock,
     ) -> Self {
-        let (first, second) = (Endpoint::new(first), Endpoint::new(second));
+        let (first, second) = (TrackedIssuer::new(first), TrackedIssuer::new(second));
         Self { session: session.into(), first, second, region, clock, state: Mutex::default() }
     }
 
-    /// The same for a session that holds credentials until `held` already.
+    /// The same for a session that already has credentials, which end at `held`.
     #[must_use]
     pub fn holding(self, held: Option<End>) -> Self {
         self.state().lasts_until = held;
         self
     }
 
+    /// One attempt.
+    ///
+    /// Whether it asks the second endpoint depends on how urgent it is. If clients have valid credentials, the first
+    /// may take as long as it wants, and only a persistent failure leads to the second. If they have none, any failure
+    /// of the first does, and so does silence: after `HEAD_START` both are asked, and the first set of credentials
+    /// wins. Failures on this host are returned in either case, because the second endpoint would fail in the same way.
     async fn attempt(&self) -> Result<Credentials, Failure> {
         let is_urgent = self.is_urgent();
-        // Counted before it is known, so that an attempt that is cut off counts as well.
-        let failures = self.count();
+        // Counted before the result is known, so that a cancelled attempt counts as a failure too.
+        let failures = self.count_failure();
         let mut first = pin!(self.ask_first());
-        let early = if is_urgent { self.early(first.as_mut()).await } else { Some(first.as_mut().await) };
-        let made = match early {
-            Some(Err(failure)) if !failure.is_local() && (is_urgent || is_for_good(&failure, failures)) => {
-                self.tell_detour(&failure);
-                self.ask_second(&failure).await.map_err(|second| self.neither(failure, second))
+        let answered =
+            if is_urgent { self.within_head_start(first.as_mut()).await } else { Some(first.as_mut().await) };
+        let made = match answered {
+            Some(Err(failure)) if !failure.is_local() && (is_urgent || is_persistent(&failure, failures)) => {
+                self.log_fallback(&failure);
+                self.ask_second(&failure).await.map_err(|second| self.both_failed(failure, second))
             }
-            Some(result) => self.of_first(result),
+            Some(result) => self.note_first(result),
             None => {
                 let silent = format!("no answer for {HEAD_START:?}");
                 let silent = Failure::of(Reason::NoAnswer, silent, None);
-                self.tell_detour(&silent);
+                self.log_fallback(&silent);
                 self.race(first, &silent).await
             }
         }?;
@@ -122,8 +131,9 @@ impl Failover {
         Ok(made)
     }
 
-    /// What the first answers before it counts as silent. While it waits for the calls of others it is not asked yet.
-    async fn early<T>(&self, mut first: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    /// The answer of the first within `HEAD_START`. The time begins when its request is sent: before that it may wait
+    /// for other sessions' calls.
+    async fn within_head_start<T>(&self, mut first: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         loop {
             match tokio::time::timeout(HEAD_START, first.as_mut()).await {
                 Ok(answered) => return Some(answered),
@@ -140,8 +150,8 @@ impl Failover {
         }
     }
 
-    /// Asks the second, for the first fails with `failure`. Where both refuse, the session's pause is that of a
-    /// refusal.
+    /// Asks the second after `failure` of the first. If the second refused before, its refusal is returned without a
+    /// call, unless the first refuses too: then the session pauses for minutes anyway.
     async fn ask_second(&self, failure: &Failure) -> Result<Credentials, Failure> {
         match self.second.refusal().filter(|_| failure.class() != Class::Denied) {
             Some(refusal) => Err(refusal),
@@ -149,27 +159,27 @@ impl Failover {
         }
     }
 
-    /// The first has not given up yet; whichever brings credentials first ends it.
+    /// Waits for both endpoints, until one of them gives credentials. The other call is then dropped.
     async fn race(
         &self,
         first: Pin<&mut impl Future<Output = Result<Credentials, Failure>>>,
         silent: &Failure,
     ) -> Result<Credentials, Failure> {
         let (first, second) = match select(first, pin!(self.ask_second(silent))).await {
-            Either::Left((Ok(made), _)) => return self.of_first(Ok(made)),
+            Either::Left((Ok(made), _)) => return self.note_first(Ok(made)),
             Either::Right((Ok(made), _)) => return Ok(made),
             Either::Left((Err(failure), second)) => (Err(failure), second.await),
             Either::Right((Err(failure), first)) => (first.await, Err(failure)),
         };
         match (first, second) {
-            (Err(first), Err(second)) => Err(self.neither(first, second)),
-            (Ok(made), _) => self.of_first(Ok(made)),
+            (Err(first), Err(second)) => Err(self.both_failed(first, second)),
+            (Ok(made), _) => self.note_first(Ok(made)),
             (_, Ok(made)) => Ok(made),
         }
     }
 
-    /// Takes in what the first alone has decided.
-    fn of_first(&self, result: Result<Credentials, Failure>) -> Result<Credentials, Failure> {
+    /// Notes a result of the first endpoint, and returns it.
+    fn note_first(&self, result: Result<Credentials, Failure>) -> Result<Credentials, Failure> {
         let mut state = self.state();
         match &result {
             Ok(_) => {
@@ -189,20 +199,20 @@ impl Failover {
         result
     }
 
-    /// Whether clients have nothing to live on, as far as can be known here.
+    /// Whether clients have no credentials, or will soon have none, as far as this module knows.
     fn is_urgent(&self) -> bool {
         let lasts_until = self.state().lasts_until;
         lasts_until.is_none_or(|lasts_until| lasts_until.remaining(self.clock.moment()) < LITTLE)
     }
 
-    fn count(&self) -> u32 {
+    fn count_failure(&self) -> u32 {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         state.failures
     }
 
-    /// Once for each detour; the session's diary tells how attempts end.
-    fn tell_detour(&self, failure: &Failure) {
+    /// Logs that the second endpoint is asked, once until the first works again. The session logs how attempts end.
+    fn log_fallback(&self, failure: &Failure) {
         if !self.state().detour.is_new(()) {
             return;
         }
@@ -218,12 +228,12 @@ impl Failover {
         );
     }
 
-    fn neither(&self, first: Failure, second: Failure) -> Failure {
-        // The first was slow to find out that it would fail before anything was sent.
-        if first.is_local() { first } else { Neither { first, second, region: &self.region }.into() }
+    fn both_failed(&self, first: Failure, second: Failure) -> Failure {
+        // The first failed on this host, only later than `HEAD_START`.
+        if first.is_local() { first } else { BothFailed { first, second, region: &self.region }.into() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FailoverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -234,7 +244,7 @@ impl Issuer for Failover {
     }
 
     fn clock_offset(&self) -> Option<ClockOffset> {
-        // Both share what is known of the clock, where they are of one session.
+        // Both endpoints of a session share what is known of AWS's clock.
         self.first.issuer.clock_offset()
     }
 
@@ -243,8 +253,8 @@ impl Issuer for Failover {
     }
 }
 
-/// Whether waiting for the first to recover is in vain, or too long.
-fn is_for_good(failure: &Failure, in_a_row: u32) -> bool {
+/// Whether the failure will not pass by itself, or not soon enough.
+fn is_persistent(failure: &Failure, in_a_row: u32) -> bool {
     match failure.class() {
         Class::Denied | Class::Misconfigured | Class::Broken => true,
         Class::Transient | Class::Throttled => {
@@ -253,79 +263,82 @@ fn is_for_good(failure: &Failure, in_a_row: u32) -> bool {
     }
 }
 
-/// One of the two, with what is to be known of its last answer.
-struct Endpoint {
+/// One of the two issuers, with the failures that its last call left.
+struct TrackedIssuer {
     issuer: Arc<dyn Issuer>,
-    last: Mutex<Last>,
+    last: Mutex<LastFailures>,
 }
 
 #[derive(Default)]
-struct Last {
-    /// It asked to be left alone. The other one's failures may bring the next attempt forward all the same.
-    told: Option<(Failure, Instant)>,
-    /// It refused what was signed with this.
+struct LastFailures {
+    /// A failure with `Retry-After`, and when that ends. An attempt may begin earlier because of the other endpoint.
+    retry_after: Option<(Failure, Instant)>,
+    /// A refusal, until when it counts, and what had signed the refused request.
     refused: Option<(Failure, Instant, Option<SignerId>)>,
 }
 
-impl Endpoint {
+impl TrackedIssuer {
     fn new(issuer: Arc<dyn Issuer>) -> Self {
         Self { issuer, last: Mutex::default() }
     }
 
     async fn ask(&self) -> Result<Credentials, Failure> {
-        let told = self.last().told.clone();
-        if let Some(failure) = told.and_then(|(failure, ends_at)| still(failure, ends_at)) {
+        let earlier = self.last().retry_after.clone();
+        if let Some((failure, ends_at)) = earlier
+            && let Some(failure) = until(failure, ends_at)
+        {
             return Err(failure);
         }
         let result = self.issuer.issue().await;
         let now = Instant::now();
-        let mut last = Last::default();
+        let mut last = LastFailures::default();
         if let Err(failure) = &result {
-            let told = failure.retry_after().map(|told| told.min(LONGEST_TOLD_WAIT));
-            last.told = told.map(|told| (failure.clone(), now + told));
-            let is_refused = failure.class() == Class::Denied;
-            let refused = || (failure.clone(), now + REFUSED_FOR, self.issuer.signer());
-            last.refused = is_refused.then(refused);
+            if let Some(wait) = failure.retry_after() {
+                last.retry_after = Some((failure.clone(), now + wait.min(LONGEST_RETRY_AFTER)));
+            }
+            if failure.class() == Class::Denied {
+                last.refused = Some((failure.clone(), now + REFUSED_FOR, self.issuer.signer()));
+            }
         }
         *self.last() = last;
         result
     }
 
-    /// Its refusal of some minutes ago, if the certificate is still the same.
+    /// Its last refusal, if that still counts and the certificate is still the same.
     fn refusal(&self) -> Option<Failure> {
         let (failure, ends_at, signer) = self.last().refused.clone()?;
         if signer != self.issuer.signer() {
             return None;
         }
-        still(failure, ends_at)
+        until(failure, ends_at)
     }
 
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, LastFailures> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// `failure`, while it holds.
-fn still(failure: Failure, ends_at: Instant) -> Option<Failure> {
+/// `failure` until `ends_at`, with the time that is left as its `Retry-After`.
+fn until(failure: Failure, ends_at: Instant) -> Option<Failure> {
     let left = ends_at.saturating_duration_since(Instant::now());
-    (!left.is_zero()).then(|| LeftAlone { failure, left }.into())
+    if left.is_zero() { None } else { Some(NotAskedAgain { failure, left }.into()) }
 }
 
-/// A failure of before that still holds.
+/// An earlier failure that still counts.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", failure.message())]
-struct LeftAlone {
+struct NotAskedAgain {
     failure: Failure,
     left: Duration,
 }
 
-impl Classify for LeftAlone {
+impl Classify for NotAskedAgain {
     fn reason(&self) -> Reason {
         self.failure.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.failure.hint().map(str::to_owned)
+    fn hint(&self) -> Option<Text> {
+        self.failure.hint_text().cloned()
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -333,36 +346,43 @@ impl Classify for LeftAlone {
     }
 }
 
-/// No endpoint gave credentials.
+/// Neither endpoint gave credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("{}; the second endpoint ({region}): {}", first.message(), second.message())]
-struct Neither<'a> {
+struct BothFailed<'a> {
     first: Failure,
     second: Failure,
     region: &'a Region,
 }
 
-impl Classify for Neither<'_> {
-    /// Since either would do, the one whose class is tried again sooner decides. Throttled goes before all the same:
-    /// both are asked in each attempt, and one that throttles is not to be asked whenever a client wants it.
+impl Classify for BothFailed<'_> {
+    /// The reason with the class that is tried again soonest, because either endpoint is enough. But throttling goes
+    /// first: each attempt asks both, and waiting clients must not start attempts at an endpoint that throttles.
     fn reason(&self) -> Reason {
         let soonest_first =
             [Class::Throttled, Class::Transient, Class::Broken, Class::Misconfigured, Class::Denied];
-        let rank = |failure: &&Failure| soonest_first.iter().position(|class| *class == failure.class());
-        [&self.first, &self.second].into_iter().min_by_key(rank).unwrap_or(&self.first).reason()
+        for class in soonest_first {
+            for failure in [&self.first, &self.second] {
+                if failure.class() == class {
+                    return failure.reason();
+                }
+            }
+        }
+        self.first.reason()
     }
 
-    fn hint(&self) -> Option<String> {
-        match (self.first.hint(), self.second.hint()) {
+    fn hint(&self) -> Option<Text> {
+        match (self.first.hint_text(), self.second.hint_text()) {
             (Some(first), Some(second)) if first != second => {
-                Some(format!("{first}; the second endpoint ({}): {second}", self.region))
+                let between = format!("; the second endpoint ({}): ", self.region);
+                Some(first.clone().then(&between.into()).then(second))
             }
-            (Some(hint), _) | (None, Some(hint)) => Some(hint.to_owned()),
+            (Some(hint), _) | (None, Some(hint)) => Some(hint.clone()),
             (None, None) => None,
         }
     }
 
-    /// Only if both ask for it: an endpoint that wants to be left alone is, while the other is asked.
+    /// Only if both ask for it. If only one does, attempts go on with the other.
     fn retry_after(&self) -> Option<Duration> {
         self.first.retry_after().zip(self.second.retry_after()).map(|(first, second)| first.min(second))
     }

@@ -1,4 +1,4 @@
-//! The forward proxy towards AWS: for which hosts it is, and what it answers where it opens no tunnel.
+//! The forward proxy: which hosts it is for, and why it does not open a tunnel.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,34 +19,34 @@ use anchord_core::secret::Secret;
 pub struct Proxy {
     /// `http://user:password@host:port`.
     pub url: Secret<String>,
-    /// The `NO_PROXY` list.
+    /// The hosts to reach without it, as in `NO_PROXY`.
     pub exceptions: Option<String>,
 }
 
-/// Why a proxy opens no tunnel.
+/// Why a proxy did not open a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoTunnel {
-    /// Host and port of the proxy.
+    /// The proxy's host and port.
     pub proxy: String,
-    /// What it answered, where that is known.
+    /// The status of its answer, if known.
     pub status: Option<StatusCode>,
-    /// The host that it would have us go to.
+    /// The host that its answer redirects to.
     pub elsewhere: Option<String>,
-    /// Whether a login was sent along.
+    /// Whether the settings have a login for it.
     pub has_login: bool,
-    /// Whether it names kinds of login that it takes (`Negotiate`, `NTLM`), and Basic is none of them.
+    /// Whether it lists authentication schemes (`Negotiate`, `NTLM`) without Basic.
     pub refuses_basic: bool,
-    /// Whether it answered, but not in HTTP.
+    /// Whether its answer is not HTTP.
     pub speaks_no_http: bool,
 }
 
-/// What came back for a request for a tunnel.
-enum Answer {
+/// The answer to CONNECT.
+enum ConnectReply {
     Http(Head),
-    Other,
+    NotHttp,
 }
 
-/// What is read of the head of a proxy's answer.
+/// The head of a proxy's answer, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: StatusCode,
@@ -78,7 +78,7 @@ impl Proxy {
         !is_excepted(exceptions, host, uri.port_u16().unwrap_or(HTTPS))
     }
 
-    /// Its host and port, without the login.
+    /// Its host and port, without the login; `None` if the URL has no host.
     pub fn place(&self) -> Option<(String, u16)> {
         let (scheme, rest) = self.parts();
         let default = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
@@ -91,14 +91,14 @@ impl Proxy {
         }
     }
 
-    /// The URL as a parser of URLs takes it: in a login such as `DOMAIN\user` or `user:p/w` it would end the host at these
-    /// characters.
+    /// The URL for a parser of URLs. Some characters in a login, such as `DOMAIN\user` or `user:p/w`, would end the
+    /// host there, so they are percent-encoded.
     pub(super) fn url(&self) -> Secret<String> {
         let (scheme, rest) = self.parts();
         let Some((login, place)) = rest.rsplit_once('@') else {
             return Secret::new(format!("{scheme}://{rest}"));
         };
-        // Never grows, so it leaves no copies behind.
+        // Allocated at full length: a string that grows leaves copies of the password in memory.
         let mut url = String::with_capacity(scheme.len() + 4 + 3 * login.len() + place.len());
         url.push_str(scheme);
         url.push_str("://");
@@ -116,33 +116,34 @@ impl Proxy {
         Secret::new(url)
     }
 
-    /// Why it opens no tunnel to `target`, a host with a port; `said` where that is known. It is asked once more, for its
-    /// client tells neither a status nor the kinds of login; but without a login that it has refused, for accounts are
-    /// locked after a few.
+    /// Finds out why it does not open a tunnel to `target` (`host:port`). `status` is what it answered, if known.
+    ///
+    /// The HTTP client reports neither its status nor its authentication schemes, so this asks the proxy once more. It
+    /// does not send a login again that was refused: accounts are locked after a few failures.
     pub(super) async fn no_tunnel(
         &self,
         target: &str,
-        said: Option<StatusCode>,
+        status: Option<StatusCode>,
         limit: Option<Duration>,
     ) -> NoTunnel {
         const PATIENCE: Duration = Duration::from_secs(5);
         let login = self.login();
         let mut refusal = NoTunnel {
             proxy: self.shown(),
-            status: said,
+            status,
             elsewhere: None,
             has_login: login.is_some(),
             refuses_basic: false,
             speaks_no_http: false,
         };
-        let login = login.filter(|_| said.is_none());
+        let login = login.filter(|_| status.is_none());
         match tokio::time::timeout(limit.unwrap_or(PATIENCE), self.ask(target, login)).await {
-            Ok(Some(Answer::Http(head))) => {
-                refusal.status = said.or(Some(head.status));
+            Ok(Some(ConnectReply::Http(head))) => {
+                refusal.status = status.or(Some(head.status));
                 refusal.elsewhere = head.elsewhere;
                 refusal.refuses_basic = head.refuses_basic;
             }
-            Ok(Some(Answer::Other)) => refusal.speaks_no_http = true,
+            Ok(Some(ConnectReply::NotHttp)) => refusal.speaks_no_http = true,
             Ok(None) | Err(_) => {}
         }
         refusal
@@ -162,17 +163,17 @@ impl Proxy {
         url.split_once("://").unwrap_or(("http", url))
     }
 
-    /// User and password as they are sent.
+    /// User and password, encoded for Basic authentication.
     fn login(&self) -> Option<Secret<String>> {
         let (login, _) = self.parts().1.rsplit_once('@')?;
         let decoded = Secret::new(percent_decode_str(login).collect::<Vec<u8>>());
         Some(Secret::new(STANDARD.encode(decoded.expose())))
     }
 
-    /// What it answers, if anything.
-    async fn ask(&self, target: &str, login: Option<Secret<String>>) -> Option<Answer> {
+    /// Sends CONNECT for `target` and reads the answer; `None` if there is none.
+    async fn ask(&self, target: &str, login: Option<Secret<String>>) -> Option<ConnectReply> {
         const LONGEST_HEAD: usize = 8 << 10;
-        // A proxy that is itself reached over TLS is not worth a second TLS client.
+        // A proxy that is reached over TLS would need a second TLS client, which is not worth it.
         if self.parts().0.eq_ignore_ascii_case("https") {
             return None;
         }
@@ -189,12 +190,17 @@ impl Proxy {
                 break;
             }
         }
-        let head = read_head(&String::from_utf8_lossy(&answer));
-        (!answer.is_empty()).then(|| head.map_or(Answer::Other, Answer::Http))
+        if answer.is_empty() {
+            return None;
+        }
+        Some(match read_head(&String::from_utf8_lossy(&answer)) {
+            Some(head) => ConnectReply::Http(head),
+            None => ConnectReply::NotHttp,
+        })
     }
 }
 
-/// The status, the host of a `Location`, and the kinds of login.
+/// Reads the status, the host of a `Location`, and the authentication schemes.
 fn read_head(head: &str) -> Option<Head> {
     let mut lines = head.lines();
     let mut words = lines.next()?.split(' ');
@@ -207,46 +213,56 @@ fn read_head(head: &str) -> Option<Head> {
             location = Some(value.trim());
         } else if name.eq_ignore_ascii_case("proxy-authenticate") {
             names_a_login = true;
-            // One line may hold several, separated as their parameters are.
-            let mut kinds = value.split(',').filter_map(|part| part.split_whitespace().next());
-            takes_basic |= kinds.any(|kind| kind.eq_ignore_ascii_case("basic"));
+            // One line may list several schemes. Commas separate them, and also their parameters.
+            let mut schemes = value.split(',').filter_map(|part| part.split_whitespace().next());
+            takes_basic |= schemes.any(|scheme| scheme.eq_ignore_ascii_case("basic"));
         }
     }
     let host = location.and_then(|location| location.parse::<Uri>().ok()?.host().map(str::to_owned));
-    // Strangers write it, and logs show it.
-    let is_plain = |host: &String| {
-        host.len() <= 100 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b))
-    };
-    Some(Head { status, elsewhere: host.filter(is_plain), refuses_basic: names_a_login && !takes_basic })
+    Some(Head {
+        status,
+        elsewhere: host.filter(|host| is_plain_host(host)),
+        refuses_basic: names_a_login && !takes_basic,
+    })
 }
 
-/// Whether a list such as `NO_PROXY` has an entry for the host and port. Every form of Go's `httpproxy` is understood:
-/// `*`, networks in CIDR, and IP addresses and domains (with all below them) with a port or without, in upper and lower
-/// case. It differs from Go in three things: `.domain` and `*.domain` except the domain itself too, as in curl; loopback is
-/// not excepted by itself, as in curl and boto3, for a proxy may be meant even there; internationalised names are not
-/// converted, for AWS has none. Dots at the end of names and spaces as separators are taken as curl takes them.
+/// A host that can be logged: the proxy chooses it, and it may be malicious.
+fn is_plain_host(host: &str) -> bool {
+    host.len() <= 100 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b))
+}
+
+/// Whether a list such as `NO_PROXY` has an entry for the host and port.
+///
+/// It supports each form of Go's `httpproxy`: `*`, networks in CIDR, and IP addresses and domains (with their
+/// subdomains) with or without a port, in any case. There are three differences from Go. `.domain` and `*.domain`
+/// include the domain itself, as in curl. Loopback is not excepted by default, as in curl and boto3, because a user may
+/// want a proxy even there. Internationalised names are not converted, because AWS has none. Dots at the end of names
+/// and spaces as separators work as in curl.
 fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = bare.parse::<IpAddr>().ok().map(|address| address.to_canonical());
     let mut entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
-    entries.any(|entry| {
-        if entry == "*" {
-            return true;
-        }
-        if let (Some(address), Some((network, bits))) = (address, network(entry)) {
-            return is_within(address, network, bits);
-        }
-        let (name, wanted) = host_and_port(entry);
-        if wanted.is_some_and(|wanted| wanted != port) {
-            return false;
-        }
-        match (address, name.parse::<IpAddr>()) {
-            (Some(address), Ok(excepted)) => address == excepted.to_canonical(),
-            // A domain is never the end of an address.
-            (Some(_), Err(_)) | (None, Ok(_)) => false,
-            (None, Err(_)) => is_below(&bare, name),
-        }
-    })
+    entries.any(|entry| excepts(entry, &bare, address, port))
+}
+
+/// Whether one entry is for the host, which is `address` if that is one.
+fn excepts(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    if let (Some(address), Some((network, bits))) = (address, network(entry)) {
+        return is_within(address, network, bits);
+    }
+    let (name, wanted) = host_and_port(entry);
+    if wanted.is_some_and(|wanted| wanted != port) {
+        return false;
+    }
+    match (address, name.parse::<IpAddr>()) {
+        (Some(address), Ok(excepted)) => address == excepted.to_canonical(),
+        // A domain is never the end of an address.
+        (Some(_), Err(_)) | (None, Ok(_)) => false,
+        (None, Err(_)) => is_below(host, name),
+    }
 }
 
 fn is_below(host: &str, domain: &str) -> bool {
@@ -262,7 +278,7 @@ fn host_and_port(text: &str) -> (&str, Option<u16>) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
     match text.rsplit_once(':') {
-        // As in a URL, nothing behind the colon is as good as no port.
+        // As in a URL, an empty port is the same as none.
         Some((host, "")) if !host.contains(':') => (host, None),
         Some((host, port)) if !host.contains(':') => match port.parse() {
             Ok(port) => (host, Some(port)),
@@ -277,7 +293,7 @@ fn network(entry: &str) -> Option<(IpAddr, u8)> {
     let address: IpAddr = address.parse().ok()?;
     let bits: u8 = bits.parse().ok()?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
-    // Addresses are compared as those of IPv4 where they are both.
+    // IPv4-mapped IPv6 addresses are compared as IPv4 addresses.
     const MAPPED: u8 = 96;
     match address.to_canonical() {
         canonical if canonical != address && (MAPPED..=longest).contains(&bits) => {

@@ -15,41 +15,43 @@ use anchord_core::clock::Moment;
 use anchord_core::clock::near_zero_is_zero;
 use anchord_core::event;
 
-/// AWS accepts five minutes; less than this is the network's delay and the header's whole seconds.
+/// AWS accepts five minutes. Smaller differences than this come from the network's delay and the header's whole
+/// seconds.
 const TOLERANCE: Duration = CLOCK_STEP;
 
-/// A clock may have been reset to 1970; a `Date` further off than this is nonsense, and is not believed.
+/// A local clock may be at 1970. A `Date` that differs by more than this is ignored as nonsense.
 const PLAUSIBLE: Duration = Duration::days(100 * 365);
 
-/// What is known of AWS's clock. It is kept against the time since boot, so that it holds when the wall clock is set.
+/// How far the local clock is from AWS's. It is stored relative to the time since boot, so that it stays right when the
+/// wall clock is set.
 #[derive(Debug, Default)]
 pub(super) struct Skew(Mutex<Known>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     last: Option<ClockOffset>,
-    /// What the log says of it.
+    /// The offset that was last logged.
     logged: Duration,
 }
 
 impl Skew {
-    /// The last `Date`; `None` before the first one.
+    /// The offset by the last `Date`; `None` before the first one.
     pub(super) fn last(&self) -> Option<ClockOffset> {
         self.lock().last
     }
 
-    /// What to add to the wall clock's time at `now` to get AWS's; nothing before the first `Date`.
+    /// The offset to add to the wall clock at `now` to get AWS's time; zero before the first `Date`.
     pub(super) fn ahead(&self, now: Moment) -> Duration {
         self.last().map(|last| last.ahead(now)).unwrap_or_default()
     }
 
-    /// Compares AWS's time with the moments between which it was written; tells whether that changed what was known by
-    /// enough to make a signature that was refused worth making again.
+    /// Compares AWS's time with the moments between which it was written. Returns whether the offset changed by so much
+    /// that a refused request is worth signing again.
     ///
-    /// A reply that took long, or that came while the host was suspended, is old when it is read: only what lies
-    /// outside of both moments is the clock's fault.
+    /// A reply that took long, or that came while the host was suspended, is old when it is read. So the clock is wrong
+    /// only by the time that AWS's date lies before the request was sent or after the reply was read.
     pub(super) fn learn(&self, aws: OffsetDateTime, sent: Moment, read: Moment) -> bool {
-        // As the wall clock counts now, should it have been set meanwhile.
+        // By the wall clock as it is now; it may have been set during the call.
         let sent_at = read.when_up(sent.up).wall.min(read.wall);
         let measured = aws - aws.clamp(sent_at, read.wall);
         if measured.abs() > PLAUSIBLE {

@@ -1,4 +1,4 @@
-//! The Security Token Service: signed calls in the Query protocol, and its answers in XML.
+//! The Security Token Service: signed requests in the AWS Query protocol, and answers in XML.
 
 mod answer;
 mod form;
@@ -11,51 +11,57 @@ use zeroize::Zeroizing;
 use super::Caller;
 use super::Error;
 use super::Operation;
-use super::answer::Answer;
+use super::answer::AwsAnswer;
+use super::caller::ServiceUrl;
 use super::caller::Signed;
-use super::caller::Target;
 use super::caller::url_of;
 use crate::signing;
-use crate::signing::Call;
-use crate::signing::Scope;
+use crate::signing::CredentialScope;
+use crate::signing::V4Request;
 use anchord_core::arn::Region;
 use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::Variant;
 
-pub(super) use answer::Found;
-pub(super) use form::Form;
+pub(super) use answer::StsResult;
+pub(super) use form::QueryRequest;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-/// Where STS is asked.
+/// The endpoint of STS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sts {
-    /// The Region that is called and signed for.
+    /// The Region to call and to sign for.
     pub region: Region,
-    /// Another endpoint than the Region's own, `https://host[:port]`.
+    /// An endpoint instead of the Region's own, `https://host[:port]`.
     pub endpoint: Option<String>,
-    /// Which of the Region's own endpoints is called.
+    /// Which of the Region's own endpoints to use.
     pub variant: Variant,
 }
 
-/// Whose keys they are, as AWS says.
+/// The owner of keys, as AWS says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// Of the user or the assumed role.
+    /// The ARN of the user or the assumed role.
     pub arn: String,
-    /// Twelve digits.
+    /// The account, twelve digits.
     pub account_id: String,
-    /// The unique ID.
+    /// The unique ID of the user or the role's session.
     pub user_id: String,
 }
 
-/// Asks AWS whose keys these are. Nobody can be forbidden to know.
+/// Asks AWS for the owner of `keys`. No policy can forbid this call.
+///
+/// # Errors
+/// If AWS does not know the keys, or does not answer.
 pub async fn caller_identity(caller: &Caller, sts: &Sts, keys: &Keys) -> Result<CallerIdentity, Error> {
-    let form = Form::new(Operation::GetCallerIdentity);
-    sts.ask(caller, keys, &form, |found, _| {
-        let text = |name| found.text(name).map(str::to_owned);
-        Ok(CallerIdentity { arn: text("Arn")?, account_id: text("Account")?, user_id: text("UserId")? })
+    let form = QueryRequest::new(Operation::GetCallerIdentity);
+    sts.ask(caller, keys, &form, |result, _| {
+        Ok(CallerIdentity {
+            arn: result.text("Arn")?.to_owned(),
+            account_id: result.text("Account")?.to_owned(),
+            user_id: result.text("UserId")?.to_owned(),
+        })
     })
     .await
 }
@@ -66,20 +72,20 @@ impl Sts {
         url_of(self.endpoint.as_deref(), (Service::Sts, &self.region, self.variant))
     }
 
-    /// One call as the owner of `keys`; `read` makes of its result what it is asked for.
+    /// Makes one call with `keys`. `read` takes the needed parts from its result.
     pub(super) async fn ask<T>(
         &self,
         caller: &Caller,
         keys: &Keys,
-        form: &Form,
-        read: impl Fn(&Found<'_>, &Answer) -> Result<T, Error>,
+        form: &QueryRequest,
+        read: impl Fn(&StsResult<'_>, &AwsAnswer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         caller
             .ask(
                 || std::future::ready(self.signed_request(caller, keys, form)),
                 |answer| {
                     if answer.is_success() {
-                        answer::read(answer, form.operation(), |found| read(found, answer))
+                        answer::read(answer, form.operation(), |result| read(result, answer))
                     } else {
                         Err(answer::refusal(answer, form.operation(), keys))
                     }
@@ -88,13 +94,15 @@ impl Sts {
             .await
     }
 
-    fn signed_request(&self, caller: &Caller, keys: &Keys, form: &Form) -> Result<Signed, Error> {
+    fn signed_request(&self, caller: &Caller, keys: &Keys, form: &QueryRequest) -> Result<Signed, Error> {
         let service = (Service::Sts, &self.region, self.variant);
-        let Target { uri, host } = Target::new(self.endpoint.as_deref(), service, "/")?;
+        let ServiceUrl { uri, host } = ServiceUrl::new(self.endpoint.as_deref(), service, "/")?;
         let url = uri.to_string();
         let headers = [("content-type", CONTENT_TYPE), ("host", host.as_str())];
-        let call = Call { method: "POST", url: &url, headers: &headers, body: form.encoded().as_bytes() };
-        let scope = Scope::new(caller.now_at_aws(), self.region.clone(), Service::Sts.signing_name());
+        let call =
+            V4Request { method: "POST", url: &url, headers: &headers, body: form.encoded().as_bytes() };
+        let scope =
+            CredentialScope::new(caller.now_at_aws(), self.region.clone(), Service::Sts.signing_name());
         let signature = signing::sign_v4(&call, keys, &scope)?;
 
         let mut request = Request::post(uri);

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::Caller;
-use super::Reply;
+use super::HttpReply;
 use super::Sts;
 use super::Transport;
 use super::TransportError;
@@ -30,12 +30,12 @@ pub(super) const TWO_HOURS_LATER: (&str, &str) = ("date", "Wed, 11 Mar 2026 14:0
 /// Answers from a list, and remembers what was asked.
 #[derive(Default)]
 pub(super) struct Script {
-    replies: Mutex<VecDeque<Reply>>,
+    replies: Mutex<VecDeque<HttpReply>>,
     requests: Mutex<Vec<Request<Bytes>>>,
 }
 
 impl Script {
-    pub(super) fn new(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
+    pub(super) fn new(replies: impl IntoIterator<Item = HttpReply>) -> Arc<Self> {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), ..Self::default() })
     }
 
@@ -51,14 +51,14 @@ impl Script {
 }
 
 impl Transport for Script {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         self.requests.lock().unwrap().push(request);
         let reply = self.replies.lock().unwrap().pop_front();
         Box::pin(async move { reply.ok_or(TransportError::TooLarge) })
     }
 }
 
-pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> HttpReply {
     let mut reply = http::Response::builder().status(status).header("x-amzn-requestid", "id-1");
     for (name, value) in headers {
         reply = reply.header(*name, *value);
@@ -67,7 +67,7 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply 
 }
 
 /// What a portal on the way answers in AWS's place.
-pub(super) fn portal(status: u16) -> Reply {
+pub(super) fn portal(status: u16) -> HttpReply {
     let reply = http::Response::builder().status(status).header("content-type", "text/html");
     reply.body(Secret::new(b"<html>log in</html>".to_vec())).unwrap()
 }

@@ -1,4 +1,4 @@
-//! TLS towards AWS: which roots are trusted, and whose clock judges certificates.
+//! TLS: which roots are trusted, and which clock certificates are checked by.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -29,10 +29,14 @@ use anchord_core::content;
 use anchord_core::event;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity::Authorities;
 use anchord_identity::FileError;
 
-/// No trusted roots.
+/// Why there are no trusted roots.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// The file cannot be read.
@@ -43,38 +47,31 @@ pub enum RootsError {
         /// Why.
         source: FileError,
     },
-    /// The file holds no usable certificate.
-    #[error("the CA file `{}` holds no certificate in PEM{}", path.display(), behind(unusable))]
+    /// The file contains no usable certificate.
+    #[error("the CA file `{}` holds no certificate in PEM{}", path.display(), first_problem(unusable))]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What it holds instead.
-        unusable: Vec<String>,
+        /// The problems of its parts, a sentence each.
+        unusable: Vec<Notice>,
         /// What to do.
-        advice: Option<String>,
+        advice: Option<Text>,
     },
     /// rustls refuses its own defaults.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
 }
 
-/// The first of several, for one mistake is usually behind all.
-fn behind(unusable: &[String]) -> String {
+/// The first problem and the number of others: usually one mistake causes all.
+fn first_problem(unusable: &[Notice]) -> String {
     match unusable {
         [] => String::new(),
-        [one] => format!(" that can be used: {}", without_hint(one)),
+        [one] => format!(" that can be used: {}", one.what),
         [first, others @ ..] => {
-            format!(" that can be used: {} (and {} more)", without_hint(first), others.len())
+            format!(" that can be used: {} (and {} more)", first.what, others.len())
         }
     }
 }
-
-fn without_hint(told: &str) -> &str {
-    told.split_once(HINT).map_or(told, |(what, _)| what)
-}
-
-/// What stands before the hint in sentences that have one.
-const HINT: &str = "; hint: ";
 
 impl Classify for RootsError {
     fn reason(&self) -> Reason {
@@ -85,99 +82,109 @@ impl Classify for RootsError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        let usual =
-            "set `upstream.ca_file` to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out";
+    fn hint(&self) -> Option<Text> {
+        let usual = || {
+            Text::of(&[
+                Say("set "),
+                Key("upstream.ca_file"),
+                Say(" to a PEM file with the roots to trust, or leave it and AWS_CA_BUNDLE out"),
+            ])
+        };
         match self {
             Self::Unreadable { source: source @ FileError::WideText { .. }, .. } => source.hint(),
-            Self::Unreadable { path, .. } => {
-                Some(content::spelling_hint(path).unwrap_or_else(|| usual.into()))
-            }
+            Self::Unreadable { path, .. } => Some(content::spelling_hint(path).unwrap_or_else(usual)),
             Self::Empty { unusable, advice, .. } => {
-                let of_first = unusable.first().map(|first| first.split_once(HINT).map(|(_, hint)| hint));
-                let more = of_first.unwrap_or(advice.as_deref());
-                Some(more.map_or_else(|| usual.into(), |more| format!("{usual}; {more}")))
+                let more = unusable.first().map_or(advice, |first| &first.hint);
+                Some(match more {
+                    Some(more) => usual().then(&"; ".into()).then(more),
+                    None => usual(),
+                })
             }
             Self::Setup(_) => None,
         }
     }
 }
 
-/// TLS 1.2 and 1.3 with ring, trusting the roots in `ca_file` alone or else the system's.
+/// TLS 1.2 and 1.3 with ring. It trusts only the roots in `ca_file`, or by default the system's roots.
+///
+/// # Errors
+/// If the file cannot be read or contains no usable certificate.
 pub fn client_config(ca_file: Option<&Path>, clock: &Clock) -> Result<ClientConfig, RootsError> {
     let Some(path) = ca_file else {
         return Ok(builder(clock)?.with_root_certificates(system_roots()).with_no_client_auth());
     };
-    let verifier = OfFile::new(path)?;
-    for told in &verifier.unusable {
+    let verifier = CaFileVerifier::new(path)?;
+    for part in &verifier.unusable {
         warn!(
             event = event::UPSTREAM_CA_FILE_WARNING,
-            ca_file = %path.display(), "A part of the CA file is not used: {told}"
+            ca_file = %path.display(), hint = part.hint(), "A part of the CA file is not used: {}", part.what
         );
     }
     Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-/// Sentences on what cannot be used of a CA file that can be used otherwise.
-pub fn ca_file_doubts(path: &Path) -> Vec<String> {
-    let told = roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default();
-    told.iter()
-        .map(|told| format!("a part of the CA file `{}` is not used: {told}", path.display()))
-        .collect()
+/// The problems of the parts of a CA file that cannot be used. Empty if the whole file cannot be used.
+pub fn ca_file_doubts(path: &Path) -> Vec<Notice> {
+    let mut doubts = Vec::new();
+    for part in roots_in(path).map(|(_, unusable)| unusable).unwrap_or_default() {
+        let what = format!("a part of the CA file `{}` is not used: {}", path.display(), part.what);
+        doubts.push(Notice { what: what.into(), ..part });
+    }
+    doubts
 }
 
-/// What answers is of none of the authorities in a file.
+/// No CA in the file has issued the server's certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid peer certificate: {}, no authority in the CA file `{}` has issued it{}{}", found.fault(), path.display(), found.more(), left_out(unusable))]
+#[error("invalid peer certificate: {}, no authority in the CA file `{}` has issued it{}{}", issuer.fault(), path.display(), issuer.more(), left_out(unusable))]
 pub(super) struct NotInFile {
-    found: Found,
+    issuer: IssuerMatch,
     path: PathBuf,
-    unusable: Vec<String>,
+    unusable: Vec<Notice>,
 }
 
-/// What a file has for what answers.
+/// The CA in the file that is closest to the issuer of a server's certificate.
 #[derive(Clone, Copy, Debug)]
-enum Found {
-    Nothing,
-    /// An authority that has changed its key, usually.
-    Namesake,
+enum IssuerMatch {
+    None,
+    /// One of the issuer's name, with another key. Usually the CA has changed its key.
+    NameOnly,
 }
 
-impl Found {
-    /// As rustls calls it.
+impl IssuerMatch {
+    /// The name of rustls's error.
     fn fault(self) -> &'static str {
         match self {
-            Self::Nothing => "UnknownIssuer",
-            Self::Namesake => "BadSignature",
+            Self::None => "UnknownIssuer",
+            Self::NameOnly => "BadSignature",
         }
     }
 
     fn more(self) -> &'static str {
         match self {
-            Self::Nothing => "",
-            Self::Namesake => ": the one of its issuer's name has another key",
+            Self::None => "",
+            Self::NameOnly => ": the one of its issuer's name has another key",
         }
     }
 }
 
-fn left_out(unusable: &[String]) -> String {
+fn left_out(unusable: &[Notice]) -> String {
     match unusable {
         [] => String::new(),
         [first, ..] => {
-            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), without_hint(first))
+            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), first.what)
         }
     }
 }
 
-/// Verifies as rustls does, and names the file where that has no authority for what answers.
+/// Verifies as rustls does. If no CA in the file has issued the server's certificate, the error names the file.
 #[derive(Debug)]
-struct OfFile {
+struct CaFileVerifier {
     all: Arc<WebPkiServerVerifier>,
     path: PathBuf,
-    unusable: Vec<String>,
+    unusable: Vec<Notice>,
 }
 
-impl OfFile {
+impl CaFileVerifier {
     fn new(path: &Path) -> Result<Self, RootsError> {
         let (roots, unusable) = roots_in(path)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -186,14 +193,14 @@ impl OfFile {
         Ok(Self { all, path: path.into(), unusable })
     }
 
-    fn lacks(&self, found: Found) -> rustls::Error {
-        let lack = NotInFile { found, path: self.path.clone(), unusable: self.unusable.clone() };
-        // The sibling for certificates would be printed as Debug has it.
-        rustls::Error::Other(OtherError(Arc::new(lack)))
+    fn not_in_file(&self, issuer: IssuerMatch) -> rustls::Error {
+        let error = NotInFile { issuer, path: self.path.clone(), unusable: self.unusable.clone() };
+        // Not `CertificateError::Other`: rustls prints that with Debug.
+        rustls::Error::Other(OtherError(Arc::new(error)))
     }
 }
 
-impl ServerCertVerifier for OfFile {
+impl ServerCertVerifier for CaFileVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -205,8 +212,12 @@ impl ServerCertVerifier for OfFile {
         let verified =
             self.all.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => self.lacks(Found::Nothing),
-            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => self.lacks(Found::Namesake),
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                self.not_in_file(IssuerMatch::None)
+            }
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+                self.not_in_file(IssuerMatch::NameOnly)
+            }
             error => error,
         })
     }
@@ -234,9 +245,13 @@ impl ServerCertVerifier for OfFile {
     }
 }
 
-/// The same for whoever answers, proven or not: anybody on the way may then read and answer in AWS's place.
-pub fn client_config_for_anybody(clock: &Clock) -> Result<ClientConfig, RootsError> {
-    let verifier = Arc::new(Anybody(rustls::crypto::ring::default_provider()));
+/// TLS that accepts any server certificate. Anyone on the network path can then read requests and answer instead of
+/// AWS.
+///
+/// # Errors
+/// If rustls refuses its own defaults.
+pub fn unverified_client_config(clock: &Clock) -> Result<ClientConfig, RootsError> {
+    let verifier = Arc::new(AcceptAnyServer(rustls::crypto::ring::default_provider()));
     Ok(builder(clock)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -247,11 +262,11 @@ fn builder(clock: &Clock) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, 
         .map_err(RootsError::Setup)
 }
 
-/// Takes every certificate. The handshake's signature is looked at all the same: it costs nothing.
+/// Accepts every certificate. It still verifies the handshake's signature, which costs nothing.
 #[derive(Debug)]
-struct Anybody(CryptoProvider);
+struct AcceptAnyServer(CryptoProvider);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
@@ -286,14 +301,15 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// The roots, and sentences on what cannot be used.
-fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<String>), RootsError> {
+/// The roots in a file, and the problems of the parts that cannot be used.
+fn roots_in(path: &Path) -> Result<(RootCertStore, Vec<Notice>), RootsError> {
     let Authorities { certificates, mut unusable, advice } =
         Authorities::read(path).map_err(|source| RootsError::Unreadable { path: path.into(), source })?;
     let mut roots = RootCertStore::empty();
     for (line, der) in certificates {
         if roots.add(der.into()).is_err() {
-            unusable.push(format!("line {line}: the certificate that begins there cannot be parsed"));
+            let what = format!("line {line}: the certificate that begins there cannot be parsed");
+            unusable.push(Notice::new(what));
         }
     }
     if roots.is_empty() {
@@ -307,7 +323,7 @@ fn system_roots() -> RootCertStore {
     let native = rustls_native_certs::load_native_certs();
     let (added, _) = roots.add_parsable_certificates(native.certs);
     if added == 0 {
-        // An image made from scratch has none; AWS's public endpoints chain to Mozilla's.
+        // A container image made from scratch has none. AWS's public endpoints chain to Mozilla's roots.
         warn!(
             event = event::UPSTREAM_BUILT_IN_ROOTS,
             "The system has no trusted roots; using the built-in ones"
@@ -325,7 +341,7 @@ mod tests {
     use super::*;
     use crate::upstream::error::certificate_hint;
 
-    /// What appliances serve that certify themselves: OpenSSL takes it, webpki does not.
+    /// Appliances that certify themselves present such certificates: OpenSSL accepts them, webpki does not.
     #[test]
     fn a_server_that_presents_a_ca_is_named_as_such() {
         let authority = Authority::root("proxy.example", KeyKind::P256).unwrap();
@@ -335,13 +351,13 @@ mod tests {
         let der = CertificateDer::from(certificates[0].1.clone());
         let name = ServerName::try_from("proxy.example").unwrap();
 
-        let verifier = OfFile::new(file.path()).unwrap();
+        let verifier = CaFileVerifier::new(file.path()).unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
         let error = verifier.verify_server_cert(&der, &[], &name, &[], now).unwrap_err();
 
         let rustls::Error::InvalidCertificate(fault) = &error else { panic!("{error}") };
         assert!(
-            certificate_hint(fault).starts_with("what answers presents the certificate of a CA"),
+            certificate_hint(fault).starts_with("the server presents the certificate of a CA"),
             "{error}"
         );
     }

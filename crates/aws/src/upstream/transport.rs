@@ -1,7 +1,7 @@
-//! Sends one request over HTTPS and brings back a bounded reply.
+//! Sends one request over HTTPS and receives a reply of limited size.
 //!
-//! The only user of an HTTP client towards AWS. It neither retries nor follows redirects: a signed request is
-//! good for one host and one instant.
+//! It is the only user of an HTTP client for AWS. It neither retries nor follows redirects: a signed request is valid
+//! for one host and a few minutes.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,74 +27,79 @@ use anchord_core::failure::ErrorChain;
 use anchord_core::issuer::BoxFuture;
 use anchord_core::secret::Secret;
 
-/// A reply whose body may hold credentials, and so cannot be printed.
-pub type Reply = Response<Secret<Vec<u8>>>;
+/// An HTTP response. Its body may contain credentials, so it cannot be printed.
+pub type HttpReply = Response<Secret<Vec<u8>>>;
 
-/// Carries requests to AWS.
+/// Sends requests to AWS.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one request; `Err` means that no whole reply arrived.
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>>;
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// If no complete reply arrived. A refusal of AWS is a reply.
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>>;
 
-    /// Waits for a turn to send to a host, to be held until the reply is there.
-    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
+    /// Waits for permission to send a request to `host`. The caller keeps the permit until it has the reply.
+    fn permit(&self, host: Option<Authority>) -> BoxFuture<'_, SendPermit> {
         let _ = host;
-        Box::pin(std::future::ready(Turn(None)))
+        Box::pin(std::future::ready(SendPermit(None)))
     }
 }
 
-/// The right to call a host, until it is dropped.
+/// The permission to send one request to a host, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "it is held, and let go")] Option<OwnedSemaphorePermit>);
+pub struct SendPermit(
+    #[expect(dead_code, reason = "it is only held, and then dropped")] Option<OwnedSemaphorePermit>,
+);
 
-/// A transport that can be exchanged under the sessions that use it, as a reload of the settings does.
+/// A transport that can be replaced while sessions use it. A reload of the settings does so.
 pub struct Replaceable(RwLock<Arc<dyn Transport>>);
 
 impl Replaceable {
-    /// Sends by `transport`.
+    /// Starts with `transport`.
     pub fn new(transport: Arc<dyn Transport>) -> Self {
         Self(RwLock::new(transport))
     }
 
-    /// Sends by `transport` from the next request on.
+    /// Uses `transport` from the next request on.
     pub fn replace(&self, transport: Arc<dyn Transport>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = transport;
     }
 }
 
 impl Transport for Replaceable {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         let transport = Arc::clone(&*self.0.read().unwrap_or_else(PoisonError::into_inner));
         Box::pin(async move { transport.send(request).await })
     }
 
-    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
+    fn permit(&self, host: Option<Authority>) -> BoxFuture<'_, SendPermit> {
         let transport = Arc::clone(&*self.0.read().unwrap_or_else(PoisonError::into_inner));
-        Box::pin(async move { transport.turn(host).await })
+        Box::pin(async move { transport.permit(host).await })
     }
 }
 
-/// Far above any CreateSession reply (2 to 4 KiB), far below what would hurt.
+/// Far larger than any reply of CreateSession (2 to 4 KiB), and small enough to keep in memory.
 const MAX_REPLY_BYTES: usize = 256 << 10;
 
-/// Why no whole reply arrived.
+/// Why no complete reply arrived.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The HTTP client gave up.
+    /// The HTTP client reported an error.
     #[error("the request did not complete")]
     Incomplete(#[source] reqwest::Error),
-    /// The other side said nothing for too long.
-    #[error("nothing came for {0:?}")]
+    /// Nothing arrived within the time limit.
+    #[error("nothing arrived for {0:?}")]
     Silent(Duration),
-    /// The reply is larger than any honest one.
-    #[error("the reply is larger than any honest one")]
+    /// The reply is too large.
+    #[error("the reply is larger than any that AWS sends")]
     TooLarge,
-    /// The proxy opens no tunnel.
+    /// The proxy did not open a tunnel.
     #[error("{0}")]
     NoTunnel(NoTunnel),
-    /// No connection came about through the proxy.
+    /// The connection through the proxy failed.
     #[error("through the proxy {proxy}")]
     Through {
-        /// Its host and port.
+        /// The proxy's host and port.
         proxy: String,
         /// Why.
         source: Box<TransportError>,
@@ -104,17 +109,17 @@ pub enum TransportError {
     Setup(#[source] reqwest::Error),
 }
 
-/// How long to wait; `None` is without limit.
+/// Time limits; `None` is no limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// For TCP, the proxy's answer and TLS together.
+pub struct Timeouts {
+    /// For TCP, the tunnel through the proxy, and TLS together.
     pub connect: Option<Duration>,
-    /// For the reply's head once connected, then for each piece of its body.
+    /// For the head of the reply after connecting, then for each piece of the body.
     pub read: Option<Duration>,
 }
 
 impl TransportError {
-    /// The same without the way that the request took.
+    /// The error itself, without the information that the request went through a proxy.
     pub fn cause(&self) -> &Self {
         match self {
             Self::Through { source, .. } => source.cause(),
@@ -123,78 +128,84 @@ impl TransportError {
     }
 }
 
-/// The real transport: a connection pool, kept alive, and one more for what goes through a proxy.
+/// The real transport: a pool of kept-alive connections, and a second pool for those through a proxy.
 #[derive(Clone, Debug)]
 pub struct Https {
     direct: reqwest::Client,
     proxied: Option<Proxied>,
-    limits: Limits,
-    turns: Arc<Turns>,
+    timeouts: Timeouts,
+    permits: Arc<HostPermits>,
 }
 
-/// How many exchanges there may be with one host at once, and so how many connections: a thousand sessions that start
-/// together would open one each, and AWS takes ten calls a second (quotas of Roles Anywhere).
-const MOST_AT_ONCE: usize = 16;
+/// The maximum number of concurrent requests to one host, and so of connections. Otherwise a thousand sessions that
+/// start together would open one connection each, and AWS accepts ten calls a second (quotas of Roles Anywhere).
+const MAX_CONCURRENT: usize = 16;
 
-/// Who may exchange with a host now; others wait in the order in which they came.
+/// Timeouts the concurrent requests to each host. Further requests wait in the order in which they came.
 ///
-/// For each host apart: one that hangs keeps nobody from another, such as the second Region's. Who waits for a turn has
-/// not begun, so the limits on connecting and reading do not count it; the limit on a whole attempt does.
+/// Each host has its own limit, so that a host that hangs does not delay calls of another, such as the second Region's.
+/// The time limits on connecting and reading begin after this wait; the limit on a whole attempt includes it.
 #[derive(Debug, Default)]
-struct Turns(Mutex<HashMap<Authority, Arc<Semaphore>>>);
+struct HostPermits(Mutex<HashMap<Authority, Arc<Semaphore>>>);
 
-impl Turns {
+impl HostPermits {
     async fn take(&self, host: Option<&Authority>) -> Option<OwnedSemaphorePermit> {
-        let turns = {
+        let semaphore = {
             let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(MOST_AT_ONCE));
-            Arc::clone(hosts.entry(host?.clone()).or_insert_with(new))
+            let of_host = hosts.entry(host?.clone());
+            Arc::clone(of_host.or_insert_with(|| Arc::new(Semaphore::new(MAX_CONCURRENT))))
         };
-        // It fails only once it is closed, which nobody does.
-        turns.acquire_owned().await.ok()
+        // Fails only if the semaphore is closed, and no code closes it.
+        semaphore.acquire_owned().await.ok()
     }
 }
 
 impl Https {
-    /// A client with TLS settings, limits and proxy of its own; the environment is not consulted.
+    /// A transport with these TLS settings, time limits and proxy. It ignores the environment.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be built from them.
     pub fn new(
         tls: rustls::ClientConfig,
-        limits: Limits,
+        timeouts: Timeouts,
         proxy: Option<&Proxy>,
     ) -> Result<Self, TransportError> {
         let proxied = match proxy {
-            Some(proxy) => Some(Proxied::new(tls.clone(), limits, proxy)?),
+            Some(proxy) => Some(Proxied::new(tls.clone(), timeouts, proxy)?),
             None => None,
         };
-        let direct = builder(tls, limits).build().map_err(TransportError::Setup)?;
-        Ok(Self { direct, proxied, limits, turns: Arc::default() })
+        let direct = builder(tls, timeouts).build().map_err(TransportError::Setup)?;
+        Ok(Self { direct, proxied, timeouts, permits: Arc::default() })
     }
 
-    /// Sends one request and gives the reply's head, and its body as it comes.
+    /// Sends one request. Returns the head of the reply, and its body piece by piece.
+    ///
+    /// # Errors
+    /// If no head arrived.
     pub async fn open(&self, request: Request<Bytes>) -> Result<Response<Chunks>, TransportError> {
         let uri = request.uri().clone();
         let proxied = self.proxied.as_ref().filter(|proxied| proxied.proxy.is_for(&uri));
         let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
         let request = request.try_into().map_err(incomplete)?;
-        // reqwest's own limit on reading would count the time to connect as well. Where connecting has no limit,
-        // neither has the reply's head, for nothing tells when the one becomes the other.
-        let head = self.limits.connect.zip(self.limits.read).map(|(connect, read)| connect + read);
+        // reqwest's own time limit on reading includes the time to connect. If connecting has no limit, the head of the
+        // reply has none either, because reqwest does not report when it is connected.
+        let head = self.timeouts.connect.zip(self.timeouts.read).map(|(connect, read)| connect + read);
         let mut response = match (within(head, client.execute(request)).await, proxied) {
             (Ok(response), _) => response,
             (Err(error), Some(proxied)) => {
-                return Err(proxied.explained(error, &uri, self.limits.connect).await);
+                return Err(proxied.explained(error, &uri, self.timeouts.connect).await);
             }
             (Err(error), None) => return Err(error),
         };
         let mut reply = Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
-        Ok(reply.map(|()| Chunks { response, limit: self.limits.read }))
+        Ok(reply.map(|()| Chunks { response, limit: self.timeouts.read }))
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
+    async fn exchange(&self, request: Request<Bytes>) -> Result<HttpReply, TransportError> {
         let (head, mut chunks) = self.open(request).await?.into_parts();
-        // Never grows, so it leaves no copies behind.
+        // Allocated at full length: a buffer that grows leaves copies of secrets in memory.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
         while let Some(chunk) = chunks.next().await? {
             if body.len() + chunk.len() > MAX_REPLY_BYTES {
@@ -206,22 +217,22 @@ impl Https {
     }
 }
 
-/// What all clients have in common.
-fn builder(tls: rustls::ClientConfig, limits: Limits) -> reqwest::ClientBuilder {
+/// The settings that both clients share.
+fn builder(tls: rustls::ClientConfig, timeouts: Timeouts) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .https_only(true)
-        .pool_max_idle_per_host(MOST_AT_ONCE)
+        .pool_max_idle_per_host(MAX_CONCURRENT)
         .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
-    match limits.connect {
+    match timeouts.connect {
         Some(connect) => builder.connect_timeout(connect),
         None => builder,
     }
 }
 
-/// The client whose connections all go through a proxy.
+/// The client that connects through a proxy.
 #[derive(Clone, Debug)]
 struct Proxied {
     client: reqwest::Client,
@@ -229,27 +240,26 @@ struct Proxied {
 }
 
 impl Proxied {
-    fn new(tls: rustls::ClientConfig, limits: Limits, proxy: &Proxy) -> Result<Self, TransportError> {
+    fn new(tls: rustls::ClientConfig, timeouts: Timeouts, proxy: &Proxy) -> Result<Self, TransportError> {
         let through = reqwest::Proxy::https(proxy.url().expose())
             .map_err(|error| TransportError::Setup(error.without_url()))?;
-        let client = builder(tls, limits).proxy(through).build().map_err(TransportError::Setup)?;
+        let client = builder(tls, timeouts).proxy(through).build().map_err(TransportError::Setup)?;
         Ok(Self { client, proxy: proxy.clone() })
     }
 
-    /// The same failure with what the proxy has to do with it, where no connection came about.
+    /// Explains what the proxy has to do with a failure to connect. Other errors stay as they are.
     async fn explained(&self, error: TransportError, uri: &Uri, limit: Option<Duration>) -> TransportError {
         let TransportError::Incomplete(cause) = &error else { return error };
         if !cause.is_connect() {
             return error;
         }
-        // The client has no type for a proxy's refusal, only these words.
-        let told = ErrorChain(cause).to_string();
-        let said = told
-            .contains("proxy authorization required")
-            .then_some(StatusCode::PROXY_AUTHENTICATION_REQUIRED);
-        if said.is_some() || told.contains("tunnel error: unsuccessful") {
+        // reqwest has no type for a refusal of the proxy, only these words.
+        let text = ErrorChain(cause).to_string();
+        let wants_login = text.contains("proxy authorization required");
+        if wants_login || text.contains("tunnel error: unsuccessful") {
+            let status = wants_login.then_some(StatusCode::PROXY_AUTHENTICATION_REQUIRED);
             let target = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
-            return TransportError::NoTunnel(self.proxy.no_tunnel(&target, said, limit).await);
+            return TransportError::NoTunnel(self.proxy.no_tunnel(&target, status, limit).await);
         }
         TransportError::Through { proxy: self.proxy.shown(), source: Box::new(error) }
     }
@@ -263,12 +273,18 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// The next piece, for which the limit on reading is waited; `None` when the body is whole.
+    /// The next piece; `None` at the end of the body.
+    ///
+    /// # Errors
+    /// If the connection breaks, or nothing arrives within the time limit on reading.
     pub async fn next(&mut self) -> Result<Option<Bytes>, TransportError> {
         within(self.limit, self.response.chunk()).await
     }
 
-    /// The whole body, if it is no longer than `limit` bytes.
+    /// The whole body.
+    ///
+    /// # Errors
+    /// Those of [`Chunks::next`], or if it is longer than `limit` bytes.
     pub async fn collect(mut self, limit: usize) -> Result<Vec<u8>, TransportError> {
         let mut body = Vec::new();
         while let Some(chunk) = self.next().await? {
@@ -292,18 +308,18 @@ async fn within<T>(
     }
 }
 
-/// Without the URL: whoever reports the error names the host.
+/// The URL is left out: the caller's error names the host.
 fn incomplete(error: reqwest::Error) -> TransportError {
     TransportError::Incomplete(error.without_url())
 }
 
 impl Transport for Https {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<HttpReply, TransportError>> {
         Box::pin(self.exchange(request))
     }
 
-    fn turn(&self, host: Option<Authority>) -> BoxFuture<'_, Turn> {
-        Box::pin(async move { Turn(self.turns.take(host.as_ref()).await) })
+    fn permit(&self, host: Option<Authority>) -> BoxFuture<'_, SendPermit> {
+        Box::pin(async move { SendPermit(self.permits.take(host.as_ref()).await) })
     }
 }
 
@@ -315,17 +331,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_hangs_keeps_calls_from_itself_alone_and_they_go_on_in_their_order() {
-        let turns = Turns::default();
+        let permits = HostPermits::default();
         let (hanging, other) = (Authority::from_static("a.example"), Authority::from_static("b.example"));
         let mut held = Vec::new();
-        for _ in 0..MOST_AT_ONCE {
-            held.push(turns.take(Some(&hanging)).now_or_never().expect("there is room"));
+        for _ in 0..MAX_CONCURRENT {
+            held.push(permits.take(Some(&hanging)).now_or_never().expect("there is room"));
         }
 
-        let mut first = Box::pin(turns.take(Some(&hanging)));
-        let mut second = Box::pin(turns.take(Some(&hanging)));
+        let mut first = Box::pin(permits.take(Some(&hanging)));
+        let mut second = Box::pin(permits.take(Some(&hanging)));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
-        assert!(turns.take(Some(&other)).now_or_never().is_some(), "another host has turns of its own");
+        assert!(permits.take(Some(&other)).now_or_never().is_some(), "another host has permits of its own");
 
         held.pop();
         assert!((&mut second).now_or_never().is_none(), "it came later");
@@ -334,19 +350,19 @@ mod tests {
 
     /// A client that gave up, or an attempt that ran out of time.
     #[tokio::test]
-    async fn who_waits_no_more_takes_no_turn() {
-        let turns = Turns::default();
+    async fn a_call_that_waits_no_more_takes_no_permit() {
+        let permits = HostPermits::default();
         let host = Authority::from_static("a.example");
         let mut held = Vec::new();
-        for _ in 0..MOST_AT_ONCE {
-            held.push(turns.take(Some(&host)).now_or_never().expect("there is room"));
+        for _ in 0..MAX_CONCURRENT {
+            held.push(permits.take(Some(&host)).now_or_never().expect("there is room"));
         }
-        let mut gone = Box::pin(turns.take(Some(&host)));
+        let mut gone = Box::pin(permits.take(Some(&host)));
         assert!((&mut gone).now_or_never().is_none());
 
         drop(gone);
         held.pop();
 
-        assert!(turns.take(Some(&host)).now_or_never().is_some());
+        assert!(permits.take(Some(&host)).now_or_never().is_some());
     }
 }

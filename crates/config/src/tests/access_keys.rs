@@ -98,8 +98,11 @@ fn options_of_the_other_source_are_told_to_be_idle() {
     let of_certificate = settled(&format!("{}access_keys = \"env\"\n", session("a")));
 
     assert_eq!(
-        of_keys.warnings,
+        texts(&of_keys.warnings),
         ["session a has `certificate`, `role_arn`, which its `source` does not use"]
     );
-    assert_eq!(of_certificate.warnings, ["session a has `access_keys`, which its `source` does not use"]);
+    assert_eq!(
+        texts(&of_certificate.warnings),
+        ["session a has `access_keys`, which its `source` does not use"]
+    );
 }

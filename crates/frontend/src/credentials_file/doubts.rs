@@ -1,112 +1,113 @@
-//! What keeps programs from reading the file, although it has been written; pure.
+//! Finds the reason for which programs cannot read the file after it was written. Pure.
 //!
-//! boto3 and the AWS CLI refuse a whole file for one line that Python's configparser does not take, wherever that is.
+//! boto3 and the AWS CLI reject the whole file if Python's configparser rejects one of its lines.
 
 use std::collections::BTreeMap;
 
-use super::edit::Line;
-use super::edit::Part;
-use super::edit::Reader;
+use super::edit::IniLine;
+use super::edit::LineClassifier;
+use super::edit::LineKind;
 use super::edit::lines;
 use anchord_core::content::BYTE_ORDER_MARK;
+use anchord_core::notice::Notice;
 
 /// Why boto3 and the AWS CLI cannot read this text, with the line; `None` if they can.
-pub(super) fn doubt(text: &[u8]) -> Option<String> {
+pub(super) fn doubt(text: &[u8]) -> Option<Notice> {
     if text.starts_with(BYTE_ORDER_MARK) {
-        return Some(
-            "it begins with a byte order mark; hint: save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)".into(),
-        );
+        let hint = "save it as UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)";
+        return Some(Notice::new("it begins with a byte order mark").hinting(hint));
     }
     if std::str::from_utf8(text).is_err() {
-        return Some("it is not UTF-8; hint: save it as UTF-8".into());
+        return Some(Notice::new("it is not UTF-8").hinting("save it as UTF-8"));
     }
-    let mut seen = Seen::default();
-    let mut reader = Reader::default();
-    (1..).zip(lines(text)).filter(|(_, line)| !is_passed_over(line)).find_map(|(number, line)| {
-        let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.read(&line)));
-        why.map(|why| format!("line {number} {why}"))
+    let mut seen = SeenLines::default();
+    let mut reader = LineClassifier::default();
+    (1..).zip(lines(text)).filter(|(_, line)| !is_ignored(line)).find_map(|(number, line)| {
+        let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.classify(&line)));
+        why.map(|why| Notice { what: format!("line {number} {}", why.what).into(), ..why })
     })
 }
 
-/// What the lines so far have been.
+/// The sections and keys of the lines so far.
 #[derive(Default)]
-struct Seen<'a> {
-    /// Each section and its line.
+struct SeenLines<'a> {
+    /// The line of each section's header.
     sections: BTreeMap<&'a [u8], usize>,
     section: &'a [u8],
-    /// Each key, by its section and its name in lower case, and its line.
+    /// The line of each key, by its section and its name in lower case.
     keys: BTreeMap<(&'a [u8], String), usize>,
-    /// The line of the last key, if its value begins with the next line.
+    /// The line of the last key, if it has no value there.
     nesting: Option<usize>,
 }
 
-impl<'a> Seen<'a> {
-    /// Why they cannot read a line; completes "line 7 …".
-    fn doubt(&mut self, number: usize, line: &Line<'a>, part: Part<'a>) -> Option<String> {
+impl<'a> SeenLines<'a> {
+    /// Why configparser rejects a line, as the end of a sentence that begins with "line 7".
+    fn doubt(&mut self, number: usize, line: &IniLine<'a>, part: LineKind<'a>) -> Option<Notice> {
         match part {
-            Part::Header(name) => self.header(number, line, name),
-            Part::Key(..) | Part::Other if self.sections.is_empty() => {
+            LineKind::Header(name) => self.header(number, line, name),
+            LineKind::Key(..) | LineKind::Other if self.sections.is_empty() => {
                 Some(no_section(line).unwrap_or_else(|| {
-                    "stands before the first section; hint: write [default] above it".to_owned()
+                    Notice::new("is before the first section").hinting("write [default] above it")
                 }))
             }
-            Part::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
-            Part::Other => Some(no_section(line).unwrap_or_else(|| {
-                "is neither a section nor a key; hint: remove it, or begin it with `#`".to_owned()
+            LineKind::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
+            LineKind::Other => Some(no_section(line).unwrap_or_else(|| {
+                Notice::new("is neither a section nor a key").hinting("remove it, or begin it with `#`")
             })),
-            Part::Continuation => match self.nesting {
-                // They take such lines for settings of their own.
-                Some(key) if !line.trimmed().contains(&b'=') => Some(format!(
-                    "goes on with the key of line {key}, which has no value, and has no `=`; hint: write the value behind the `=` of line {key}"
-                )),
+            LineKind::Continuation => match self.nesting {
+                // boto3 parses the lines below a key without a value as nested settings.
+                Some(key) if !line.trimmed().contains(&b'=') => {
+                    let what = format!("continues the key of line {key}, which has no value, and has no `=`");
+                    Some(Notice::new(what).hinting(format!("write the value after the `=` of line {key}")))
+                }
                 _ => None,
             },
         }
     }
 
-    fn header(&mut self, number: usize, line: &Line<'_>, name: &'a [u8]) -> Option<String> {
+    fn header(&mut self, number: usize, line: &IniLine<'_>, name: &'a [u8]) -> Option<Notice> {
         (self.section, self.nesting) = (name, None);
         if line.closes_again(name) {
             let name = shown(name);
-            return Some(format!(
-                "has another `]` behind [{name}], which they take for the end of the section's name; hint: remove what stands behind [{name}]"
-            ));
+            let what =
+                format!("has another `]` behind [{name}], which they take for the end of the section's name");
+            return Some(Notice::new(what).hinting(format!("remove what stands behind [{name}]")));
         }
         let first = self.sections.insert(name, number)?;
-        // The one section that they take twice.
+        // configparser allows this section twice.
         if name == b"DEFAULT" {
             return None;
         }
         let name = shown(name);
-        Some(format!("begins the section [{name}] of line {first} a second time; hint: make one of the two"))
+        let what = format!("begins the section [{name}] of line {first} a second time");
+        Some(Notice::new(what).hinting("make one of the two"))
     }
 
-    fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<String> {
+    fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<Notice> {
         if name.is_empty() {
-            return Some("has a value and no key before it; hint: remove it".into());
+            return Some(Notice::new("has a value without a key").hinting("remove it"));
         }
         self.nesting = is_empty.then_some(number);
         let first = self.keys.insert((self.section, String::from_utf8_lossy(name).to_lowercase()), number)?;
         let name = shown(name);
-        Some(format!("has the key `{name}` of line {first} a second time; hint: remove one of the two"))
+        let what = format!("has the key `{name}` of line {first} a second time");
+        Some(Notice::new(what).hinting("remove one of the two"))
     }
 }
 
-/// Nothing but spaces, whatever spaces, or a comment behind them.
-fn is_passed_over(line: &Line<'_>) -> bool {
+/// Whether the line is blank or a comment after stripping the spaces of Unicode too, as Python does.
+fn is_ignored(line: &IniLine<'_>) -> bool {
     let text = String::from_utf8_lossy(line.trimmed());
     let text = text.trim_start_matches(is_python_space);
     text.is_empty() || text.starts_with(['#', ';'])
 }
 
-/// What people cannot see, so that the line does not begin as it seems to.
-fn invisible(line: &Line<'_>) -> Option<String> {
+/// Reports an invisible first character, which makes a line begin differently than it looks.
+fn invisible(line: &IniLine<'_>) -> Option<Notice> {
     let first = String::from_utf8_lossy(line.trimmed()).chars().next()?;
     is_invisible(first).then(|| {
-        format!(
-            "begins with an invisible character (U+{:04X}); hint: remove that character",
-            u32::from(first)
-        )
+        let what = format!("begins with an invisible character (U+{:04X})", u32::from(first));
+        Notice::new(what).hinting("remove that character")
     })
 }
 
@@ -114,18 +115,18 @@ fn is_invisible(letter: char) -> bool {
     is_python_space(letter) || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// As Python strips it from lines.
+/// The characters that Python's `str.strip` removes.
 fn is_python_space(letter: char) -> bool {
     letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
 }
 
-/// What should be `[NAME]` and is not.
-fn no_section(line: &Line<'_>) -> Option<String> {
+/// Reports a line that begins like `[NAME]` but is no header.
+fn no_section(line: &IniLine<'_>) -> Option<Notice> {
     let is_meant = line.trimmed().starts_with(b"[");
-    is_meant.then(|| "begins with `[` and names no section; hint: write [NAME]".to_owned())
+    is_meant.then(|| Notice::new("begins with `[` and names no section").hinting("write [NAME]"))
 }
 
-/// Short and on one line.
+/// At most 64 characters, with line breaks escaped.
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(64).collect::<String>().escape_debug().to_string()
 }
@@ -140,28 +141,28 @@ mod tests {
             ("\u{feff}[p]\na=b\n", "it begins with a byte order mark"),
             ("[p]\na=1\n[q]\n[p]\nb=2\n", "line 4 begins the section [p] of line 1 a second time"),
             ("[p]\r\na=1\r\nA : 2\r\n", "line 3 has the key `A` of line 2 a second time"),
-            ("a=1\n[p]\n", "line 1 stands before the first section"),
-            ("words\n[p]\n", "line 1 stands before the first section"),
+            ("a=1\n[p]\n", "line 1 is before the first section"),
+            ("words\n[p]\n", "line 1 is before the first section"),
             ("[p]\nwords\n", "line 2 is neither a section nor a key"),
-            ("[p]\n= 1\n", "line 2 has a value and no key before it"),
-            ("[p]\n : 1\n", "line 2 has a value and no key before it"),
+            ("[p]\n= 1\n", "line 2 has a value without a key"),
+            ("[p]\n : 1\n", "line 2 has a value without a key"),
             ("[p\na=1\n", "line 1 begins with `[` and names no section"),
             ("[p = 1\n", "line 1 begins with `[` and names no section"),
             ("[a]\n[]\n", "line 2 begins with `[` and names no section"),
             ("[a]\n\u{feff}[p]\na=1\n", "line 2 begins with an invisible character (U+FEFF)"),
             ("[p]\n\u{a0}a=1\n", "line 2 begins with an invisible character (U+00A0)"),
             ("\u{200b}[p]\na=1\n", "line 1 begins with an invisible character (U+200B)"),
-            (
-                "[p]\na =\n\n  b\n",
-                "line 4 goes on with the key of line 2, which has no value, and has no `=`",
-            ),
+            ("[p]\na =\n\n  b\n", "line 4 continues the key of line 2, which has no value, and has no `=`"),
             ("[DEFAULT]\na=1\n[p]\na=1\n[DEFAULT]\nA=1\n", "line 6 has the key `A` of line 2 a second time"),
             ("[p] # see [1]\na=1\n", "line 1 has another `]` behind [p]"),
         ] {
             let told = doubt(text.as_bytes());
-            assert!(told.as_ref().is_some_and(|told| told.starts_with(expected)), "{text:?}: {told:?}");
+            assert!(
+                told.as_ref().is_some_and(|told| told.to_string().starts_with(expected)),
+                "{text:?}: {told:?}"
+            );
         }
-        assert_eq!(doubt(b"[p]\na = \xff\n").as_deref(), Some("it is not UTF-8; hint: save it as UTF-8"));
+        assert_eq!(doubt(b"[p]\na = \xff\n").unwrap().to_string(), "it is not UTF-8; hint: save it as UTF-8");
     }
 
     #[test]
@@ -184,6 +185,6 @@ mod tests {
     fn no_value_is_repeated() {
         let told = doubt(b"[p]\naws_secret_access_key = canary\naws_secret_access_key = canary\n").unwrap();
 
-        assert!(!told.contains("canary"), "{told}");
+        assert!(!told.to_string().contains("canary"), "{told}");
     }
 }

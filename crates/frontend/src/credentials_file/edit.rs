@@ -1,11 +1,11 @@
-//! What becomes of the file's text; pure.
+//! Edits the text of the file. Pure.
 //!
-//! Lines are told apart as Python's configparser does, which reads the file for boto3 and the AWS CLI: comments begin
-//! with `#` or `;` wherever they stand, a line that is indented more than the key before it goes on with that key's
-//! value, names of keys are the same in either case, and `:` may stand for `=`. Other SDKs know less of this.
+//! Lines are classified as in Python's configparser, which boto3 and the AWS CLI use: a comment begins with `#` or `;`
+//! at any indentation, a line that is indented more than the key before it continues that key's value, key names are
+//! case-insensitive, and `:` can replace `=`. Other SDKs support only a part of this.
 //!
-//! A section or key that is there twice is refused by Python, while other SDKs merge them or take the last. So each
-//! section of the profile gets the whole set, and of a key's duplicates only the first stays.
+//! Python rejects a section or a key that occurs twice. Other SDKs merge them or use the last one. So every section of
+//! the profile gets the whole set of keys, and of a key's duplicates only the first stays.
 
 use anchord_core::clock;
 use anchord_core::content::BYTE_ORDER_MARK;
@@ -13,40 +13,42 @@ use anchord_core::credentials::Credentials;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
 
-/// The text with the profile's keys replaced by those of `credentials`.
+/// Returns the text with the profile's keys replaced by those of `credentials`.
 ///
-/// Outside of the profile's `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token` and
-/// `x_security_token_expires` nothing changes. A token that the new keys do not have is removed, and so is
-/// `aws_security_token`, which boto3 prefers to the token's present name. An `aws_account_id` is not added, but one
-/// that is there becomes that of the new keys, or goes: SDKs call the hosts of the account that it names.
+/// It sets `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token` and `x_security_token_expires` of the
+/// profile. It removes `aws_session_token` if the credentials have no token, and always `aws_security_token`, which
+/// boto3 prefers to `aws_session_token`. It does not add `aws_account_id`, but corrects one that is present, or removes
+/// it if the account is unknown, because SDKs use it in the names of hosts. Nothing else changes.
 ///
-/// `None` where the profile has so many sections that they would make a text of another size out of it.
+/// Returns `None` if the profile has so many sections that the keys in all of them would add more than 4 MiB.
 pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option<Secret<Vec<u8>>> {
     let expiry = clock::rfc3339(credentials.expires_at());
     let token = credentials.session_token().map(|token| token.expose().as_str());
-    let keys: [Key<'_>; 6] = [
-        ("aws_access_key_id", Wanted::Always(credentials.access_key_id())),
-        ("aws_secret_access_key", Wanted::Always(credentials.secret_access_key().expose())),
-        ("aws_session_token", token.map_or(Wanted::Never, Wanted::Always)),
-        // The name that saml2aws gave it, which other tools have learned to show; SDKs pass over it.
-        (EXPIRY, Wanted::Always(&expiry)),
-        ("aws_security_token", Wanted::Never),
-        ("aws_account_id", credentials.account_id().map_or(Wanted::Never, Wanted::WhereItIs)),
+    let keys: [KeyEdit<'_>; 6] = [
+        ("aws_access_key_id", Change::Set(credentials.access_key_id())),
+        ("aws_secret_access_key", Change::Set(credentials.secret_access_key().expose())),
+        ("aws_session_token", token.map_or(Change::Remove, Change::Set)),
+        // The name that saml2aws introduced, and that other tools show. SDKs ignore it.
+        (EXPIRY, Change::Set(&expiry)),
+        ("aws_security_token", Change::Remove),
+        ("aws_account_id", credentials.account_id().map_or(Change::Remove, Change::SetIfPresent)),
     ];
     let (mark, body) = match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(body) => (BYTE_ORDER_MARK, body),
         None => (&b""[..], text),
     };
-    let lines: Vec<Line<'_>> = lines(body).collect();
+    let lines: Vec<IniLine<'_>> = lines(body).collect();
     let sections = sections(&lines, profile);
-    let longest: usize =
-        keys.iter().map(|(name, wanted)| name.len() + wanted.value().map_or(0, str::len) + 16).sum();
+    let mut longest = 0;
+    for (name, change) in &keys {
+        longest += name.len() + change.value().map_or(0, str::len) + 16;
+    }
     if sections.len() * longest > MOST_ADDED {
         return None;
     }
-    // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
+    // A buffer for the whole text, because one that grows leaves copies of secrets in memory.
     let room = 2 * text.len() + (sections.len() + 2) * (longest + profile.as_str().len());
-    let mut out = Out { bytes: Secret::new(Vec::with_capacity(room)), ending: usual_ending(&lines) };
+    let mut out = Output { bytes: Secret::new(Vec::with_capacity(room)), ending: usual_ending(&lines) };
     out.push(mark);
     let mut done = 0;
     for section in &sections {
@@ -61,20 +63,20 @@ pub fn edit(text: &[u8], profile: &Profile, credentials: &Credentials) -> Option
     Some(out.bytes)
 }
 
-/// A section is a few bytes, and what is put into each may be thousands.
+/// The limit of added bytes. A header of few bytes can get keys of thousands of bytes.
 const MOST_ADDED: usize = 4 << 20;
 
-/// What the profile's expiry is called.
+/// The key of the credentials' expiry.
 const EXPIRY: &str = "x_security_token_expires";
 
-/// A line and what ends it; nothing at the end of a text without a final line break.
+/// A line and its line break, which is empty at the end of a text without a final one.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(super) struct IniLine<'a> {
     text: &'a [u8],
     ending: &'a [u8],
 }
 
-impl<'a> Line<'a> {
+impl<'a> IniLine<'a> {
     fn indent(&self) -> &'a [u8] {
         let length = self.text.iter().take_while(|byte| is_space(**byte)).count();
         &self.text[..length]
@@ -88,24 +90,25 @@ impl<'a> Line<'a> {
         matches!(self.trimmed().first(), None | Some(b'#' | b';'))
     }
 
-    /// The name in `[name]`, spaces and all.
+    /// The name in `[name]`, including spaces.
     fn header(&self) -> Option<&'a [u8]> {
         let inside = self.trimmed().strip_prefix(b"[")?;
         let end = inside.iter().position(|byte| *byte == b']')?;
         (end > 0).then(|| &inside[..end])
     }
 
-    /// Whether there is one more `]` behind `[name]`, up to which Python reads the name, and other SDKs do not.
+    /// Whether there is another `]` after `[name]`. Python reads the name up to the last `]`, other SDKs up to the
+    /// first.
     pub(super) fn closes_again(&self, name: &[u8]) -> bool {
         self.trimmed()[name.len() + 2..].contains(&b']')
     }
 
-    /// Whether nothing stands from `start` on.
+    /// Whether the line has only spaces from `start` on.
     pub(super) fn is_empty_from(&self, start: usize) -> bool {
         trim(&self.text[start..]).is_empty()
     }
 
-    /// The key's name, and where the value begins in the text.
+    /// The key's name, and the index at which the value begins.
     fn key(&self) -> Option<(&'a [u8], usize)> {
         let delimiter = self.text.iter().position(|byte| matches!(byte, b'=' | b':'))?;
         let value = &self.text[delimiter + 1..];
@@ -113,7 +116,7 @@ impl<'a> Line<'a> {
         Some((trim(&self.text[..delimiter]), delimiter + 1 + gap))
     }
 
-    /// What stands before a key's value, which begins at `value`: as it is, or as every SDK reads it.
+    /// The line up to a key's value, which begins at `value`. Unchanged if every SDK can read it, otherwise rewritten.
     fn head(&self, value: usize, name: &str) -> Vec<u8> {
         let head = &self.text[..value];
         let spelled = trim(head).strip_prefix(name.as_bytes()).map(trim);
@@ -131,8 +134,8 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-/// Python takes a carriage return alone for a line's end too.
-pub(super) fn lines(mut rest: &[u8]) -> impl Iterator<Item = Line<'_>> {
+/// Splits a text into lines. A carriage return alone ends a line too, as in Python.
+pub(super) fn lines(mut rest: &[u8]) -> impl Iterator<Item = IniLine<'_>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -143,212 +146,229 @@ pub(super) fn lines(mut rest: &[u8]) -> impl Iterator<Item = Line<'_>> {
             [] => 0,
             _ => 1,
         };
-        let line = Line { text: &rest[..end], ending: &rest[end..end + breaks] };
+        let line = IniLine { text: &rest[..end], ending: &rest[end..end + breaks] };
         rest = &rest[end + breaks..];
         Some(line)
     })
 }
 
-fn usual_ending<'a>(lines: &[Line<'a>]) -> &'a [u8] {
+fn usual_ending<'a>(lines: &[IniLine<'a>]) -> &'a [u8] {
     lines.first().map(|line| line.ending).filter(|ending| !ending.is_empty()).unwrap_or(b"\n")
 }
 
-/// What a line is to the lines around it.
+/// What a line means after the lines before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(super) enum LineKind<'a> {
+    /// A section's header with its name.
     Header(&'a [u8]),
+    /// A key's name, and the index at which its value begins.
     Key(&'a [u8], usize),
-    /// Goes on with the value of the key before it.
+    /// Continues the value of the key before it.
     Continuation,
-    /// A comment, a blank line, or nothing that anybody can read.
+    /// A comment, a blank line, or text that no program can read.
     Other,
 }
 
-/// Tells lines apart, one after the other.
+/// Classifies the lines of a text, from the first to the last.
 #[derive(Default)]
-pub(super) struct Reader {
-    /// How far the key is indented whose value may go on.
-    open: Option<usize>,
-    /// What stands before the first section is nobody's.
+pub(super) struct LineClassifier {
+    /// The indentation of the last key, if its value can continue.
+    key_indent: Option<usize>,
+    /// Whether there was a header. Keys before the first one have no section, so no line continues their values.
     is_in_section: bool,
 }
 
-impl Reader {
-    pub(super) fn read<'a>(&mut self, line: &Line<'a>) -> Part<'a> {
+impl LineClassifier {
+    pub(super) fn classify<'a>(&mut self, line: &IniLine<'a>) -> LineKind<'a> {
         if line.is_blank_or_comment() {
-            return Part::Other;
+            return LineKind::Other;
         }
         let indent = line.indent().len();
-        if self.open.is_some_and(|open| indent > open) {
-            return Part::Continuation;
+        if self.key_indent.is_some_and(|key_indent| indent > key_indent) {
+            return LineKind::Continuation;
         }
         if let Some(name) = line.header() {
-            self.open = None;
+            self.key_indent = None;
             self.is_in_section = true;
-            return Part::Header(name);
+            return LineKind::Header(name);
         }
         match line.key() {
             Some((name, value)) => {
-                self.open = Some(indent).filter(|_| self.is_in_section);
-                Part::Key(name, value)
+                self.key_indent = Some(indent).filter(|_| self.is_in_section);
+                LineKind::Key(name, value)
             }
-            None => Part::Other,
+            None => LineKind::Other,
         }
     }
 }
 
-/// Where a section of the profile is: from its header to the next one.
-struct Section {
+/// The lines of one section of the profile, from its header to the next header.
+struct ProfileSection {
     start: usize,
     end: usize,
-    /// Python finds `[name]` only, others `[ name ]` too.
+    /// Whether the header is `[name]`. Python does not find `[ name ]`, other SDKs do.
     is_exact: bool,
 }
 
-fn sections(lines: &[Line<'_>], profile: &Profile) -> Vec<Section> {
-    let mut found: Vec<Section> = Vec::new();
-    let mut is_open = false;
-    let mut reader = Reader::default();
+fn sections(lines: &[IniLine<'_>], profile: &Profile) -> Vec<ProfileSection> {
+    let mut found: Vec<ProfileSection> = Vec::new();
+    let mut is_in_profile = false;
+    let mut classifier = LineClassifier::default();
     for (index, line) in lines.iter().enumerate() {
-        let Part::Header(name) = reader.read(line) else { continue };
-        if let Some(last) = found.last_mut().filter(|_| is_open) {
+        let LineKind::Header(name) = classifier.classify(line) else { continue };
+        if is_in_profile && let Some(last) = found.last_mut() {
             last.end = index;
         }
-        is_open = trim(name) == profile.as_str().as_bytes();
-        if is_open {
+        is_in_profile = trim(name) == profile.as_str().as_bytes();
+        if is_in_profile {
             let is_exact = name == profile.as_str().as_bytes();
-            found.push(Section { start: index, end: lines.len(), is_exact });
+            found.push(ProfileSection { start: index, end: lines.len(), is_exact });
         }
     }
     found
 }
 
-/// A name and what becomes of it.
-type Key<'a> = (&'a str, Wanted<'a>);
+/// A key's name and its change.
+type KeyEdit<'a> = (&'a str, Change<'a>);
 
 #[derive(Clone, Copy)]
-enum Wanted<'a> {
-    /// Has this value, and is added where it is missing.
-    Always(&'a str),
-    /// Has this value where it is there already.
-    WhereItIs(&'a str),
-    /// Is removed.
-    Never,
+enum Change<'a> {
+    /// Set to this value; added if missing.
+    Set(&'a str),
+    /// Set to this value; not added if missing.
+    SetIfPresent(&'a str),
+    /// Removed.
+    Remove,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> Change<'a> {
     fn value(self) -> Option<&'a str> {
         match self {
-            Self::Always(value) | Self::WhereItIs(value) => Some(value),
-            Self::Never => None,
+            Self::Set(value) | Self::SetIfPresent(value) => Some(value),
+            Self::Remove => None,
         }
     }
 
-    /// What is written where there is nothing yet.
-    fn fresh(self) -> Option<&'a str> {
+    /// The value for a section that does not have the key.
+    fn added_value(self) -> Option<&'a str> {
         match self {
-            Self::Always(value) => Some(value),
-            Self::WhereItIs(_) | Self::Never => None,
+            Self::Set(value) => Some(value),
+            Self::SetIfPresent(_) | Self::Remove => None,
         }
     }
 }
 
-/// Writes one section, which is `length` lines long; the first is its header.
-fn rewrite(lines: &[Line<'_>], length: usize, keys: &[Key<'_>], out: &mut Out<'_>) {
+/// Writes one section: the first `length` of `lines`, beginning with its header. Missing keys follow the last key that
+/// is replaced, or the header.
+fn rewrite(lines: &[IniLine<'_>], length: usize, keys: &[KeyEdit<'_>], out: &mut Output<'_>) {
     let section = &lines[..length];
-    let places = places(section, keys);
-    let is_missing =
-        |index: usize| !places.iter().any(|place| matches!(place, Place::First(at, _) if *at == index));
-    let anchor = places.iter().rposition(|place| matches!(place, Place::First(..)));
-    let indent = anchor.map_or_else(|| room_behind_header(lines), |at| section[at].indent());
-    for (index, (line, place)) in section.iter().zip(&places).enumerate() {
-        match place {
-            Place::Others => out.line(line),
-            Place::Stray => out.commented(line),
-            Place::Surplus => {}
-            Place::First(key, value) => {
-                // Python has no comments behind values: this one would be part of the key.
-                if let Some(comment) = trailing_comment(&line.text[*value..]) {
-                    out.fresh_line(&[line.indent(), comment], line.ending);
-                }
-                let new = keys[*key].1.value().unwrap_or_default();
-                out.fresh_line(&[&line.head(*value, keys[*key].0), new.as_bytes()], line.ending);
-            }
+    let edits = line_edits(section, keys);
+    let mut is_missing = vec![true; keys.len()];
+    let (mut last_replaced, mut indent) = (0, indent_after_header(lines));
+    for (index, edit) in edits.iter().enumerate() {
+        if let LineEdit::Replace { key, .. } = edit {
+            is_missing[*key] = false;
+            (last_replaced, indent) = (index, section[index].indent());
         }
-        if index == anchor.unwrap_or(0) {
+    }
+    for (index, (line, edit)) in section.iter().zip(&edits).enumerate() {
+        match edit {
+            LineEdit::Keep => out.line(line),
+            LineEdit::CommentOut => out.commented(line),
+            LineEdit::Remove => {}
+            LineEdit::Replace { key, value_at } => replace_value(line, *value_at, keys[*key], out),
+        }
+        if index == last_replaced {
             let ending = if line.ending.is_empty() { out.ending } else { line.ending };
-            let wanted = keys.iter().enumerate().filter(|(key, _)| is_missing(*key));
-            for (name, value) in wanted.filter_map(|(_, (name, wanted))| Some((name, wanted.fresh()?))) {
-                out.fresh_line(&[indent, name.as_bytes(), b" = ", value.as_bytes()], ending);
+            for ((name, change), is_missing) in keys.iter().zip(&is_missing) {
+                if *is_missing && let Some(value) = change.added_value() {
+                    out.fresh_line(&[indent, name.as_bytes(), b" = ", value.as_bytes()], ending);
+                }
             }
         }
     }
 }
 
-/// How far a key behind the header has to be indented so that no line after it becomes part of its value.
-fn room_behind_header<'a>(lines: &[Line<'a>]) -> &'a [u8] {
-    let mut reader = Reader::default();
+fn replace_value(line: &IniLine<'_>, value_at: usize, (name, change): KeyEdit<'_>, out: &mut Output<'_>) {
+    // Python has no comments after values: a comment on this line would become part of the value.
+    if let Some(comment) = trailing_comment(&line.text[value_at..]) {
+        out.fresh_line(&[line.indent(), comment], line.ending);
+    }
+    let new = change.value().unwrap_or_default();
+    out.fresh_line(&[&line.head(value_at, name), new.as_bytes()], line.ending);
+}
+
+/// The indentation that a key directly after the header needs, so that no line after it continues its value.
+fn indent_after_header<'a>(lines: &[IniLine<'a>]) -> &'a [u8] {
+    let mut classifier = LineClassifier::default();
     let mut deepest: &[u8] = b"";
     for line in &lines[1..] {
-        let part = reader.read(line);
+        let kind = classifier.classify(line);
         if !line.is_blank_or_comment() && line.indent().len() > deepest.len() {
             deepest = line.indent();
         }
-        if matches!(part, Part::Key(..) | Part::Header(_)) {
+        if matches!(kind, LineKind::Key(..) | LineKind::Header(_)) {
             break;
         }
     }
     deepest
 }
 
-/// A `#` or `;` behind a space, which is no part of any key.
+/// A comment after the value: `#` or `;` after a space, which no key contains.
 fn trailing_comment(value: &[u8]) -> Option<&[u8]> {
     let at = value.windows(2).position(|pair| is_space(pair[0]) && matches!(pair[1], b'#' | b';'))?;
     Some(&value[at + 1..])
 }
 
-/// What is done with a line of the profile.
+/// How a line of the profile changes.
 #[derive(Clone, Copy)]
-enum Place {
-    /// Not ours.
-    Others,
-    /// The first of this key in the section, and where its value begins.
-    First(usize, usize),
-    /// A duplicate, a key to be removed, or more of an old value.
-    Surplus,
-    /// A setting that somebody indented by mistake, so that it was part of an old value.
-    Stray,
+enum LineEdit {
+    /// Not one of our keys.
+    Keep,
+    /// The first line of this key in the section gets the new value.
+    Replace { key: usize, value_at: usize },
+    /// A duplicate, a key to be removed, or a continuation of an old value.
+    Remove,
+    /// Another setting that is indented, perhaps by mistake, so that it continued an old value.
+    CommentOut,
 }
 
-fn places(section: &[Line<'_>], keys: &[Key<'_>]) -> Vec<Place> {
-    let mut reader = Reader::default();
+fn line_edits(section: &[IniLine<'_>], keys: &[KeyEdit<'_>]) -> Vec<LineEdit> {
+    let mut classifier = LineClassifier::default();
     let mut seen = vec![false; keys.len()];
-    let mut is_in_ours = false;
-    let ours = |name: &[u8]| keys.iter().position(|(key, _)| name.eq_ignore_ascii_case(key.as_bytes()));
-    let place = |line: &Line<'_>| match reader.read(line) {
-        Part::Header(_) | Part::Other => Place::Others,
-        Part::Continuation if !is_in_ours => Place::Others,
-        Part::Continuation => match setting_in(line) {
-            Some(name) if ours(name).is_none() => Place::Stray,
-            _ => Place::Surplus,
-        },
-        Part::Key(name, value) => {
-            let Some(key) = ours(name) else {
-                is_in_ours = false;
-                return Place::Others;
-            };
-            is_in_ours = true;
-            if keys[key].1.value().is_none() || std::mem::replace(&mut seen[key], true) {
-                return Place::Surplus;
+    let mut is_after_ours = false;
+    let mut edits = Vec::with_capacity(section.len());
+    for line in section {
+        edits.push(match classifier.classify(line) {
+            LineKind::Header(_) | LineKind::Other => LineEdit::Keep,
+            LineKind::Continuation if !is_after_ours => LineEdit::Keep,
+            LineKind::Continuation => match setting_in(line) {
+                Some(name) if position(keys, name).is_none() => LineEdit::CommentOut,
+                _ => LineEdit::Remove,
+            },
+            LineKind::Key(name, value_at) => {
+                let key = position(keys, name);
+                is_after_ours = key.is_some();
+                match key {
+                    None => LineEdit::Keep,
+                    Some(key) if seen[key] || keys[key].1.value().is_none() => LineEdit::Remove,
+                    Some(key) => {
+                        seen[key] = true;
+                        LineEdit::Replace { key, value_at }
+                    }
+                }
             }
-            Place::First(key, value)
-        }
-    };
-    section.iter().map(place).collect()
+        });
+    }
+    edits
 }
 
-/// The name in `name = value`, if this is no piece of base64, which may end in `=`.
-fn setting_in<'a>(line: &Line<'a>) -> Option<&'a [u8]> {
+fn position(keys: &[KeyEdit<'_>], name: &[u8]) -> Option<usize> {
+    keys.iter().position(|(key, _)| name.eq_ignore_ascii_case(key.as_bytes()))
+}
+
+/// The name in `name = value`, if the line is not a piece of base64, which may end with `=`.
+fn setting_in<'a>(line: &IniLine<'a>) -> Option<&'a [u8]> {
     let (name, value) = line.key()?;
     let is_name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
     let value = &line.text[value..];
@@ -357,25 +377,27 @@ fn setting_in<'a>(line: &Line<'a>) -> Option<&'a [u8]> {
     is_setting.then_some(name)
 }
 
-fn append(profile: &Profile, keys: &[Key<'_>], out: &mut Out<'_>) {
+fn append(profile: &Profile, keys: &[KeyEdit<'_>], out: &mut Output<'_>) {
     let ending = out.ending;
     if !out.is_empty() {
         out.fresh_line(&[], ending);
     }
     out.fresh_line(&[b"[", profile.as_str().as_bytes(), b"]"], ending);
-    for (name, value) in keys.iter().filter_map(|(name, wanted)| Some((name, wanted.fresh()?))) {
-        out.fresh_line(&[name.as_bytes(), b" = ", value.as_bytes()], ending);
+    for (name, change) in keys {
+        if let Some(value) = change.added_value() {
+            out.fresh_line(&[name.as_bytes(), b" = ", value.as_bytes()], ending);
+        }
     }
 }
 
 /// The new text.
-struct Out<'a> {
+struct Output<'a> {
     bytes: Secret<Vec<u8>>,
-    /// For lines that have no neighbour to take it from.
+    /// The line break of new lines, if the line before has none.
     ending: &'a [u8],
 }
 
-impl Out<'_> {
+impl Output<'_> {
     fn push(&mut self, more: &[u8]) {
         self.bytes.change(|bytes| bytes.extend_from_slice(more));
     }
@@ -384,15 +406,15 @@ impl Out<'_> {
         matches!(self.bytes.expose().as_slice(), b"" | BYTE_ORDER_MARK)
     }
 
-    fn line(&mut self, line: &Line<'_>) {
+    fn line(&mut self, line: &IniLine<'_>) {
         self.fresh_line(&[line.text], line.ending);
     }
 
-    fn commented(&mut self, line: &Line<'_>) {
+    fn commented(&mut self, line: &IniLine<'_>) {
         self.fresh_line(&[b"# ", line.trimmed()], line.ending);
     }
 
-    /// A line of its own, even behind one that was the last and had no ending.
+    /// Writes a line. Ends the line before it first, if that was the last of the text and had no line break.
     fn fresh_line(&mut self, parts: &[&[u8]], ending: &[u8]) {
         if !self.is_empty() && !matches!(self.bytes.expose().last(), Some(b'\n' | b'\r')) {
             self.push(self.ending);

@@ -1,8 +1,8 @@
-//! Replaces the file in one step, under a lock.
+//! Replaces the file atomically, under a lock.
 //!
-//! Whoever opens the file sees the old or the new one, whole, even after a power cut. A symbolic link stays one: what
-//! it leads to is replaced, unless another user has laid a link on the way. Owner, permissions, access list and
-//! attributes stay as they are.
+//! A program that opens the file reads the complete old or new text, even after a power failure. If the path is a
+//! symbolic link, its target is replaced, unless another user created a link on the way. The new file has the owner,
+//! permissions, access control list and extended attributes of the old one.
 
 use std::io;
 use std::io::Read as _;
@@ -19,7 +19,7 @@ use rustix::fs::FlockOperation;
 mod attributes;
 mod owner;
 
-use self::attributes::Attributes;
+use self::attributes::ExtendedAttributes;
 use super::doubts;
 use super::edit;
 use anchord_core::content;
@@ -27,11 +27,16 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
+use anchord_core::notice::Notice;
 use anchord_core::private_file;
 use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Part::Set;
+use anchord_core::text::Text;
 
-/// Why the file is as it was.
+/// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
@@ -50,13 +55,13 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A directory, a pipe, a device.
+    /// It is a directory, a pipe or a device.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
         /// Which file.
         path: PathBuf,
     },
-    /// It would become ours.
+    /// The new file would belong to this user.
     #[error("`{}` belongs to user {owner}, not to us", path.display())]
     Foreign {
         /// Which file.
@@ -64,7 +69,7 @@ pub enum Error {
         /// Whose it is.
         owner: u32,
     },
-    /// A link of another user's would choose the file that is written.
+    /// Another user's link would decide which file is written.
     #[error("`{}` is a symbolic link of user {owner}, which may lead to any file", path.display())]
     ForeignLink {
         /// Which link.
@@ -72,13 +77,13 @@ pub enum Error {
         /// Whose it is.
         owner: u32,
     },
-    /// Keys in another encoding among these would be read by nobody.
-    #[error("`{}` is no text that SDKs read: it holds zero bytes, as UTF-16 does", path.display())]
+    /// It has another encoding than UTF-8, in which no program would find the keys.
+    #[error("`{}` is not UTF-8: it contains zero bytes, as UTF-16 does", path.display())]
     NotText {
         /// Which file.
         path: PathBuf,
     },
-    /// It would be another group's, and may be read by it.
+    /// The new file would belong to another group, which could perhaps read it.
     #[error("`{}` belongs to group {group}, to which this user may not give files", path.display())]
     ForeignGroup {
         /// Which file.
@@ -86,28 +91,28 @@ pub enum Error {
         /// Whose it is.
         group: u32,
     },
-    /// Nobody keeps credentials in this.
+    /// It is too large for a credentials file.
     #[error("`{}` is larger than 4 MiB, or would be", path.display())]
     TooLarge {
         /// Which file.
         path: PathBuf,
     },
-    /// A user's own keys, which do not end.
-    #[error("these are a user's own keys, which are not written into files")]
+    /// The keys are a user's own access keys, which do not expire.
+    #[error("a user's own keys are not written into files")]
     LongTerm,
-    /// Another writer does not end.
+    /// Another process did not release the lock in time.
     #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
     Locked {
         /// The lock.
         path: PathBuf,
     },
-    /// Somebody who takes no lock writes all the time.
-    #[error("`{}` changes all the time", path.display())]
+    /// A program that does not take the lock wrote during each attempt.
+    #[error("another program keeps changing `{}`", path.display())]
     Restless {
         /// Which file.
         path: PathBuf,
     },
-    /// Writing it panicked.
+    /// The code that writes it panicked.
     #[error("writing the credentials file panicked; this is a bug")]
     Broken,
 }
@@ -127,12 +132,12 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         use io::ErrorKind as Kind;
         match self {
             Self::Unwritable { path, source } => Some(match source.kind() {
                 Kind::StorageFull | Kind::QuotaExceeded => {
-                    format!("make room on the file system of `{}`", path.display())
+                    format!("make room on the file system of `{}`", path.display()).into()
                 }
                 Kind::FileTooLarge => {
                     "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)".into()
@@ -142,93 +147,99 @@ impl Classify for Error {
                     format!(
                         "mount `{}` and not the file alone, for the file is replaced whole",
                         folder(path).display()
-                    )
+                    ).into()
                 }
                 Kind::ReadOnlyFilesystem => {
                     format!(
                         "let it be written to; under systemd name `{0}` in ReadWritePaths=",
                         folder(path).display()
-                    )
+                    ).into()
                 }
                 _ => format!(
                     "let this user write into `{}`, for the file is replaced whole; under systemd see User=, ProtectHome= \
                      and ReadWritePaths=",
                     folder(path).display()
-                ),
+                ).into(),
             }),
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
-            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path")),
+            Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path").into()),
             Self::ForeignLink { owner, .. } => {
-                Some(format!("run as user {owner}, or name the file by a path without this link"))
+                Some(format!("run as user {owner}, or name the file by a path without this link").into())
             }
             Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
             Self::ForeignGroup { group, .. } => Some(format!(
                 "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
-            )),
-            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display())),
-            Self::LongTerm => Some(
-                "set `get_session_token = true` or `assume_role` for the session: what ends may be written"
-                    .into(),
-            ),
+            ).into()),
+            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display()).into()),
+            Self::LongTerm => Some(Text::of(&[
+                Say("set "),
+                Set("get_session_token", "true"),
+                Say(" or "),
+                Key("assume_role"),
+                Say(" for the session: what ends may be written"),
+            ])),
             Self::Restless { .. } | Self::Broken => None,
         }
     }
 }
 
-/// How long a writer waits for another.
+/// How long a writer waits for the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 const MAX_BYTES: u64 = 4 << 20;
 const ROOT: u32 = 0;
 
-/// Puts `credentials` into the profile of the file at `path`, which is made where there is none; `false` if they were
-/// there already.
+/// Writes `credentials` into a profile of the file at `path`, and creates the file if it does not exist. Returns
+/// `false` if the file had them already.
 ///
 /// # Errors
-/// Why the file is as it was.
+/// The reason for which the file was not changed.
 pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) -> Result<bool, Error> {
     if credentials.session_token().is_none() {
         return Err(Error::LongTerm);
     }
-    // A file system that hangs must hold up nobody but this file.
+    // On threads for blocking work, so that a file system that hangs delays nothing but this file.
     let path = path.to_path_buf();
-    let (target, lock) = apart(move || open_lock(&path)).await?;
-    let lock = locked(lock, &target).await?;
+    let (target, lock) = blocking(move || open_lock(&path)).await?;
+    let lock = take_lock(lock, &target).await?;
     let (profile, credentials) = (profile.clone(), credentials.clone());
-    apart(move || {
+    blocking(move || {
         let _lock = lock;
         replace(&target, |text| edit(text, &profile, &credentials))
     })
     .await
 }
 
-/// A sentence on who cannot read the file at `path` as it is now, if there is anything to say.
-pub async fn doubt(path: &Path) -> Option<String> {
+/// Who cannot read the file at `path` as it is now, if there is anything to say.
+pub async fn doubt(path: &Path) -> Option<Notice> {
     let path = path.to_path_buf();
-    let told = apart(move || {
+    let told = blocking(move || {
         let text = content::read(&path, MAX_BYTES).ok();
         let why = text.and_then(|text| doubts::doubt(text.bytes.expose()));
-        Ok(why.map(|why| format!("boto3 and the AWS CLI cannot read `{}`: {why}", path.display())))
+        Ok(why.map(|why| {
+            let what = format!("boto3 and the AWS CLI cannot read `{}`: {}", path.display(), why.what);
+            Notice { what: what.into(), ..why }
+        }))
     });
     told.await.ok().flatten()
 }
 
-/// Where blocking keeps nobody from running.
-async fn apart<T: Send + 'static>(
+/// Runs `work` on a thread for blocking work.
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
-/// `path` without symbolic links; the file need not exist. Anybody else's link than those of `trusted` is refused, also
-/// one on the way to the file's folder: it would choose which of the files that we may write is changed, as root any on
-/// the host.
+/// Resolves the symbolic links of `path`; the file need not exist. Refuses links of users that are not `trusted`, also
+/// those on the way to the file's folder. Such a link would decide which of our files is replaced, and if we are root,
+/// that can be any file of the host. This is also why the kernel cannot resolve the path for us.
 fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     const MOST_LINKS: usize = 40;
     let mut links = 0;
     let mut resolved = PathBuf::new();
-    // The last part of the path comes first.
+    // The parts that are not resolved yet, the last one first.
     let mut ahead: Vec<PathBuf> = parts(path);
     while let Some(part) = ahead.pop() {
         if part == Path::new("..") {
@@ -244,7 +255,8 @@ fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
         if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
             return Err(Error::ForeignLink { path: at, owner });
         }
-        // Links of processes, such as /proc/7/root, lead elsewhere than they say: the kernel has to follow them.
+        // Links of /proc, such as /proc/7/root, do not lead to the path that they show. Only the kernel can follow
+        // them.
         if !ahead.is_empty() && is_of_processes(&resolved) {
             resolved = at;
             continue;
@@ -262,7 +274,7 @@ fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
     Ok(resolved)
 }
 
-/// The parts of a path, the last one first. The root is one of them, and what is joined to others takes their place.
+/// The parts of a path, the last one first. The root directory is a part too: joined to another path, it replaces it.
 fn parts(path: &Path) -> Vec<PathBuf> {
     path.components()
         .rev()
@@ -271,7 +283,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// To the folder above one whose path has no links.
+/// Changes to the folder above. `resolved` has no links.
 fn step_up(resolved: &mut PathBuf) {
     if resolved.as_os_str().is_empty() || resolved.ends_with("..") {
         resolved.push("..");
@@ -290,7 +302,7 @@ fn is_called_a_folder(path: &Path) -> bool {
     path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.")
 }
 
-/// Before a lock is made beside it.
+/// Checks this before a lock file is created beside it.
 fn refuse_what_is_no_file(path: &Path) -> Result<(), Error> {
     if fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(Error::NotAFile { path: path.into() });
@@ -309,8 +321,8 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     folder(path).join(name)
 }
 
-/// What `path` leads to, and its lock, which is yet to be taken. The lock's file stays: one that is removed could be
-/// held by two.
+/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed:
+/// otherwise one process could hold the lock of the removed file, and another the lock of a new one.
 fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     if is_called_a_folder(path) {
         return Err(Error::NotAFile { path: path.into() });
@@ -334,11 +346,11 @@ fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     lock.map_err(|error| unlockable(&target, &error)).map(|lock| (target, lock))
 }
 
-/// Held by one writer; the kernel lets go of it when the process ends, however it ends.
-async fn locked(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File, Error> {
+/// Waits for the lock. The kernel releases it when the process ends, also if it is killed.
+async fn take_lock(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File, Error> {
     let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
-        let (back, taken) = apart(move || {
+        let (back, taken) = blocking(move || {
             let taken = rustix::fs::flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive);
             Ok((lock, taken))
         })
@@ -364,31 +376,31 @@ fn unlockable(target: &Path, error: &io::Error) -> Error {
     Error::Unwritable { path: lock_path(target), source: system_reason(error) }
 }
 
-/// What was read, and how to know whether it is still so.
-struct Found {
+/// The file before the change, and what is needed to see if it has changed since.
+struct OldFile {
     text: Secret<Vec<u8>>,
     metadata: Option<std::fs::Metadata>,
-    attributes: Attributes,
+    attributes: ExtendedAttributes,
 }
 
-impl Found {
-    fn is_still(&self, now: Option<&std::fs::Metadata>) -> bool {
-        let facts = |found: &std::fs::Metadata| {
-            (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+impl OldFile {
+    fn is_unchanged(&self, now: Option<&std::fs::Metadata>) -> bool {
+        let version = |metadata: &std::fs::Metadata| {
+            (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
         };
-        self.metadata.as_ref().map(facts) == now.map(facts)
+        self.metadata.as_ref().map(version) == now.map(version)
     }
 }
 
-fn read(path: &Path) -> Result<Found, Error> {
+fn read(path: &Path) -> Result<OldFile, Error> {
     let unreadable =
         |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
-    // What was no link a moment ago is none now.
+    // The path was resolved before. A link that was created since then is not followed.
     let (file, metadata) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
         Ok(opened) => opened,
         Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
             let text = Secret::new(Vec::new());
-            return Ok(Found { text, metadata: None, attributes: Attributes::default() });
+            return Ok(OldFile { text, metadata: None, attributes: ExtendedAttributes::default() });
         }
         Err(content::ReadError::System(error)) => return Err(unreadable(error)),
         Err(_) => return Err(Error::NotAFile { path: path.into() }),
@@ -396,14 +408,18 @@ fn read(path: &Path) -> Result<Found, Error> {
     if metadata.len() > MAX_BYTES {
         return Err(Error::TooLarge { path: path.into() });
     }
-    let attributes = Attributes::of(file.file());
+    let attributes = ExtendedAttributes::of(file.file());
     let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     file.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(Found { text: Secret::new(text), metadata: Some(metadata), attributes })
+    Ok(OldFile { text: Secret::new(text), metadata: Some(metadata), attributes })
 }
 
-/// Replaces the file by what `change` makes of it. The AWS CLI writes without a lock, so what has changed in the
-/// meantime is read again.
+/// Replaces the file by the text that `change` makes of its text; `false` if that is the same.
+///
+/// Our own processes take the lock, but the AWS CLI and editors do not, and their changes must not be lost. So the new
+/// text is written to a temporary file in the same folder, then the file is compared with what was read, and only if it
+/// has not changed, it is replaced by a rename. Otherwise its new text is read and edited. What remains is the moment
+/// between the comparison and the rename: Linux has no rename that depends on the content of its target.
 fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
     const ATTEMPTS: usize = 5;
     sweep(path);
@@ -412,57 +428,59 @@ fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Re
         if found.text.expose().contains(&0) {
             return Err(Error::NotText { path: path.into() });
         }
-        // What would be too large the next time is not written now.
-        let may_be =
-            |new: &Secret<Vec<u8>>| u64::try_from(new.expose().len()).is_ok_and(|new| new <= MAX_BYTES);
-        let new = change(found.text.expose()).filter(may_be);
+        // A text over the limit could not be read the next time, so it is not written.
+        let new = change(found.text.expose()).filter(|new| new.expose().len() as u64 <= MAX_BYTES);
         let new = new.ok_or_else(|| Error::TooLarge { path: path.into() })?;
         if new == found.text {
             return Ok(false);
         }
         let file = write_beside(path, &new, &found)?;
-        if !found.is_still(std::fs::metadata(path).ok().as_ref()) {
+        if !found.is_unchanged(std::fs::metadata(path).ok().as_ref()) {
             continue;
         }
-        let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
-        file.persist(path).map_err(|failed| unwritable(failed.error))?;
-        // Not every file system can; the file is whole all the same.
+        file.persist(path).map_err(|failed| unwritable(path, failed.error))?;
+        // Makes the rename durable. Some file systems cannot do this; the file is complete without it.
         let _ = fs_err::File::open(folder(path)).and_then(|folder| folder.sync_all());
         return Ok(true);
     }
     Err(Error::Restless { path: path.into() })
 }
 
-/// Whole and on disk, with the owner, the permissions and the attributes of the file it is to replace.
+fn unwritable(path: &Path, source: io::Error) -> Error {
+    Error::Unwritable { path: path.into(), source }
+}
+
+/// Writes the text to a temporary file in the same folder, with the owner, permissions and attributes of the old file,
+/// and flushes it to disk.
 fn write_beside(
     path: &Path,
     content: &Secret<Vec<u8>>,
-    old: &Found,
+    old: &OldFile,
 ) -> Result<tempfile::NamedTempFile, Error> {
-    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    let unwritable = |source: io::Error| unwritable(path, source);
     private_file::check_size_limit(content.expose().len()).map_err(unwritable)?;
     let prefix = beside(path, ".", ".anchord-");
     let prefix = prefix.file_name().unwrap_or_default();
     let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
-        // tempfile puts its own path in front.
+        // tempfile adds its own path to the error; the number of the system's error does without.
         unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
     })?;
     match old {
-        Found { metadata: Some(metadata), attributes, .. } => {
+        OldFile { metadata: Some(metadata), attributes, .. } => {
             attributes.give_to(file.as_file());
             keep_owner(path, file.as_file(), metadata)?;
             attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
         }
-        Found { metadata: None, .. } => owner::give_to_owner_of(folder(path), file.as_file()),
+        OldFile { metadata: None, .. } => owner::give_to_owner_of(folder(path), file.as_file()),
     }
-    // Past tempfile, which would put its file's name into what the system says: another each time.
+    // Not through tempfile, which would add the random name of its file to errors.
     file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;
     Ok(file)
 }
 
 fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
-    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
+    let unwritable = |source: io::Error| unwritable(path, source);
     let new = file.metadata().map_err(unwritable)?;
     if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
         return Ok(());
@@ -476,7 +494,7 @@ fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Res
     }
 }
 
-/// Removes what a writer that was killed has left; the lock is held, so nobody else is writing.
+/// Removes temporary files of a writer that was killed. We hold the lock, so no other writer uses them.
 fn sweep(path: &Path) {
     let prefix = beside(path, ".", ".anchord-");
     let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();

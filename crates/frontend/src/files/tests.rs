@@ -1,4 +1,4 @@
-//! Bearer and key files, in temporary folders.
+//! Files with bearer tokens and keys, in temporary folders.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! Accepts connections, whatever happens.
+//! Accepts connections, and continues after errors.
 
 use std::future::Future;
 use std::io;
@@ -19,12 +19,15 @@ use tokio::net::UnixStream;
 use crate::Peer;
 use anchord_core::event;
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Listen: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection. Cancel-safe.
+    /// Waits for the next connection. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of `accept`. The server logs them and calls again.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
@@ -49,8 +52,9 @@ impl Listen for UnixListener {
     }
 }
 
-/// Answers leave at once (Nagle and delayed acknowledgements cost 40 ms together), and those meant for loopback
-/// die at the first router, unless their listener has a limit of its own. Neither is worth refusing a client for.
+/// Sends responses without delay: Nagle's algorithm and delayed acknowledgements together cost 40 ms. Sets the hop
+/// limit of responses to loopback to 1, so that no router forwards them, unless the listener has a hop limit of its
+/// own. A client is served even if this fails.
 fn tune(stream: &TcpStream, peer: SocketAddr) {
     let mut tuned = stream.set_nodelay(true);
     if peer.ip().to_canonical().is_loopback() {
@@ -62,38 +66,39 @@ fn tune(stream: &TcpStream, peer: SocketAddr) {
         tuned = tuned.and(hops.map_err(Into::into));
     }
     if let Err(error) = tuned {
-        tracing::debug!(%peer, %error, "Cannot tune a connection");
+        tracing::debug!(%peer, %error, "Cannot set the options of a connection");
     }
 }
 
-/// Whether the listener was given another limit than the kernel's, as `anchord serve --hop-limit` does: connections have
-/// their listener's.
+/// Whether the listener's hop limit differs from the kernel's default, as with `anchord serve --hop-limit`. A
+/// connection has the hop limit of its listener.
 fn has_own_limit(stream: &TcpStream) -> bool {
-    static USUAL: LazyLock<Option<u32>> = LazyLock::new(|| {
+    static DEFAULT: LazyLock<Option<u32>> = LazyLock::new(|| {
         let fresh = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
         rustix::net::sockopt::ip_ttl(fresh).ok()
     });
     let own = stream.ttl().ok();
-    own.is_some() && USUAL.is_some() && own != *USUAL
+    own.is_some() && DEFAULT.is_some() && own != *DEFAULT
 }
 
-/// A run of failures to accept: the first is told, the pauses grow, the end is told.
-pub(super) struct Trouble {
+/// Counts consecutive errors of `accept`. Logs the first one and the recovery.
+pub(super) struct AcceptFailures {
     listener: Arc<str>,
     failures: u32,
 }
 
-impl Trouble {
+impl AcceptFailures {
     pub(super) fn new(listener: Arc<str>) -> Self {
         Self { listener, failures: 0 }
     }
 
+    /// Counts an error. Returns the pause before the next attempt, which doubles with each error.
     fn failed(&mut self, error: &io::Error) -> Duration {
         let listener = &*self.listener;
         if self.failures == 0 {
             tracing::warn!(
                 event = event::LISTENER_FAILING,
-                listener, %error, "Cannot accept connections for now"
+                listener, %error, "Cannot accept connections; retrying"
             );
         } else {
             tracing::debug!(listener, %error, failures = self.failures, "Still cannot accept connections");
@@ -103,7 +108,7 @@ impl Trouble {
         doubled.min(LONGEST_PAUSE)
     }
 
-    fn over(&mut self) {
+    fn recovered(&mut self) {
         if self.failures > 0 {
             let listener = &*self.listener;
             tracing::info!(
@@ -117,27 +122,28 @@ impl Trouble {
     }
 }
 
-/// The next connection, however many attempts it takes. Cancel-safe: what it knows of trouble, `trouble` keeps.
-pub(super) async fn next<L: Listen>(listener: &L, trouble: &mut Trouble) -> (L::Stream, Peer) {
+/// Waits for the next connection, and tries again after errors. Cancel-safe: `failures` keeps the state between calls.
+pub(super) async fn accept<L: Listen>(listener: &L, failures: &mut AcceptFailures) -> (L::Stream, Peer) {
     loop {
         match listener.accept().await {
             Ok(accepted) => {
-                trouble.over();
+                failures.recovered();
                 return accepted;
             }
-            // The client went before we looked: no trouble of ours, and no reason to make others wait.
-            Err(error) if is_of_the_client(&error) => {
-                tracing::debug!(listener = %trouble.listener, %error, "A client went before it was accepted");
+            // The client closed the connection. The listener works, so other clients need not wait.
+            Err(error) if is_from_client(&error) => {
+                let listener = &*failures.listener;
+                tracing::debug!(listener, %error, "A client closed its connection before it was accepted");
                 tokio::task::yield_now().await;
             }
-            // Out of descriptors or memory: the connection stays in the backlog, so asking again at once would
-            // burn the processor that could free some.
-            Err(error) => tokio::time::sleep(trouble.failed(&error)).await,
+            // There are no descriptors or no memory left. The connection stays in the backlog, so `accept` would fail
+            // again and again and take the processor time that is needed to free some.
+            Err(error) => tokio::time::sleep(failures.failed(&error)).await,
         }
     }
 }
 
-fn is_of_the_client(error: &io::Error) -> bool {
+fn is_from_client(error: &io::Error) -> bool {
     use io::ErrorKind;
     matches!(
         error.kind(),
@@ -157,9 +163,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn answers_to_loopback_leave_at_once_and_die_at_the_first_router() {
+    async fn responses_to_loopback_are_not_delayed_and_pass_no_router() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            // A host without IPv6 is no failure of ours.
+            // Some hosts have no IPv6.
             let Ok(listener) = TcpListener::bind(address).await else { continue };
             let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
 
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_of_a_listener_with_a_hop_limit_have_it_too() {
+    async fn responses_of_a_listener_with_a_hop_limit_have_it_too() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.set_ttl(7).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -187,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_says_who_is_at_the_other_end_of_a_unix_socket() {
+    async fn the_kernel_names_the_client_of_a_unix_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -205,15 +211,15 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second_and_start_anew_after_a_success() {
-        let mut trouble = Trouble::new("tcp".into());
+        let mut failures = AcceptFailures::new("tcp".into());
         let full = io::Error::other("too many open files");
 
-        let pauses: Vec<_> = (0..9).map(|_| trouble.failed(&full).as_millis()).collect();
-        trouble.over();
+        let pauses: Vec<_> = (0..9).map(|_| failures.failed(&full).as_millis()).collect();
+        failures.recovered();
 
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-        assert_eq!(trouble.failed(&full), SHORTEST_PAUSE);
-        trouble.failures = u32::MAX;
-        assert_eq!(trouble.failed(&full), LONGEST_PAUSE);
+        assert_eq!(failures.failed(&full), SHORTEST_PAUSE);
+        failures.failures = u32::MAX;
+        assert_eq!(failures.failed(&full), LONGEST_PAUSE);
     }
 }

@@ -1,4 +1,4 @@
-//! The server against clients that are slow, rude, many, or late.
+//! The server with clients that are slow, many or late, or send invalid requests.
 
 use std::io;
 use std::pin::Pin;
@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::CredentialsRequest;
 use crate::Decision;
-use crate::Hand;
 use crate::Reply;
 use crate::router;
 use crate::support;
@@ -39,14 +39,14 @@ mod endings;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A server on a port of its own.
+/// A running server with its own port.
 struct Running {
     address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-async fn serve(route: impl Route, limits: Limits) -> Running {
+async fn serve(route: impl Route, limits: ServerLimits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
@@ -64,16 +64,16 @@ fn hello(_: &http::request::Parts, _: &Peer) -> Decision {
     Reply::text("hello").into()
 }
 
-/// Waits for `session` as long as the test likes; tells `entered` when a request is there.
+/// A route that waits for `session` for up to an hour, and notifies `entered` when a request arrives.
 fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
     let (session, entered) = (session.handle.clone(), Arc::clone(entered));
     move |_: &http::request::Parts, _: &Peer| {
         entered.notify_one();
-        Decision::Hand(Hand {
+        Decision::Credentials(CredentialsRequest {
             session: session.clone(),
             freshness: Freshness::Full,
             patience: Duration::from_secs(3600),
-            answer: Box::new(|outcome| match outcome {
+            render: Box::new(|outcome| match outcome {
                 Ok(_) => Reply::text("late"),
                 Err(failure) => {
                     let why = format!("{}: {}", failure.class(), failure.message());
@@ -84,7 +84,7 @@ fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
     }
 }
 
-/// A listener whose connections the test makes up.
+/// A listener that accepts the connections that the test sends it.
 struct Scripted<S>(Mutex<mpsc::UnboundedReceiver<io::Result<S>>>);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Listen for Scripted<S> {
@@ -103,10 +103,10 @@ fn scripted<S>() -> (mpsc::UnboundedSender<io::Result<S>>, Scripted<S>) {
     (script, Scripted(Mutex::new(accepted)))
 }
 
-/// A server with one connection in memory, whose time the test can pause.
+/// A server with one connection in memory, so that the test can pause time.
 async fn serve_in_memory(
     route: impl Route,
-    limits: Limits,
+    limits: ServerLimits,
 ) -> (DuplexStream, watch::Sender<bool>, JoinHandle<()>) {
     let (script, listener) = scripted();
     let (client, accepted) = tokio::io::duplex(64 * 1024);
@@ -185,7 +185,7 @@ async fn head_and_body_leave_in_one_write() {
 
 #[tokio::test]
 async fn a_connection_serves_many_requests_with_a_content_length_each() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
 
     for _ in 0..5 {
@@ -202,7 +202,7 @@ async fn a_connection_serves_many_requests_with_a_content_length_each() {
 #[tokio::test]
 async fn requests_sent_all_at_once_are_answered_in_order() {
     let route = |head: &http::request::Parts, _: &Peer| Reply::text(head.uri.path()).into();
-    let server = serve(route, Limits::default()).await;
+    let server = serve(route, ServerLimits::default()).await;
     let mut client = server.connect().await;
 
     let requests = ["/a", "/b", "/c"].map(|path| GET.replacen('/', path, 1)).concat();
@@ -215,7 +215,7 @@ async fn requests_sent_all_at_once_are_answered_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_comes_byte_by_byte_is_cut_off() {
-    let (mut client, _stop, _server) = serve_in_memory(hello, Limits::default()).await;
+    let (mut client, _stop, _server) = serve_in_memory(hello, ServerLimits::default()).await;
 
     client.write_all(b"GET / HTTP/1.1\r\nHost: local").await.unwrap();
     for _ in 0..8 {
@@ -231,7 +231,7 @@ async fn a_head_that_comes_byte_by_byte_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_nothing_is_let_go_after_75_seconds() {
-    let (mut client, _stop, _server) = serve_in_memory(hello, Limits::default()).await;
+    let (mut client, _stop, _server) = serve_in_memory(hello, ServerLimits::default()).await;
     let connected_at = Instant::now();
 
     let mut rest = Vec::new();
@@ -242,7 +242,7 @@ async fn a_client_that_sends_nothing_is_let_go_after_75_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_may_be_idle_for_more_than_a_minute_between_requests() {
-    let (mut client, _stop, _server) = serve_in_memory(hello, Limits::default()).await;
+    let (mut client, _stop, _server) = serve_in_memory(hello, ServerLimits::default()).await;
 
     for _ in 0..3 {
         assert_eq!(exchange(&mut client, GET).await.status, 200);
@@ -252,14 +252,14 @@ async fn a_connection_may_be_idle_for_more_than_a_minute_between_requests() {
 
 #[tokio::test]
 async fn huge_heads_are_refused_and_the_listener_goes_on() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let many = "X-A: b\r\n".repeat(200);
     let long = format!("X-A: {}\r\n", "b".repeat(64 * 1024));
 
     for headers in [many, long] {
         let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         let mut client = server.connect().await;
-        // The server may hang up before it has read all of it.
+        // The server may close the connection before it has read the whole head.
         let _ = client.write_all(request.as_bytes()).await;
         let mut reply = Vec::new();
         let _ = client.read_to_end(&mut reply).await;
@@ -271,7 +271,7 @@ async fn huge_heads_are_refused_and_the_listener_goes_on() {
 
 #[tokio::test]
 async fn a_head_has_64_headers_and_no_more() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let with = |more: usize| GET.replacen("\r\n\r\n", &format!("\r\n{}\r\n", "X-A: b\r\n".repeat(more)), 1);
 
     assert_eq!(exchange(&mut server.connect().await, &with(63)).await.status, 200);
@@ -280,7 +280,7 @@ async fn a_head_has_64_headers_and_no_more() {
 
 #[tokio::test]
 async fn a_small_body_is_read_and_a_large_one_is_refused_unread() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let put = "PUT / HTTP/1.1\r\nHost: localhost\r\n";
     let mut client = server.connect().await;
 
@@ -300,18 +300,18 @@ async fn a_small_body_is_read_and_a_large_one_is_refused_unread() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_is_not_waited_for_longer_than_a_request_may_take() {
-    let (mut client, _stop, _server) = serve_in_memory(hello, Limits::default()).await;
+    let (mut client, _stop, _server) = serve_in_memory(hello, ServerLimits::default()).await;
     let sent_at = Instant::now();
 
     let answered = exchange(&mut client, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await;
 
     assert_eq!((answered.status, answered.header("connection")), (503, Some("close")));
-    assert_eq!(sent_at.elapsed().as_secs(), Limits::default().handling.as_secs());
+    assert_eq!(sent_at.elapsed().as_secs(), ServerLimits::default().handling.as_secs());
 }
 
 #[tokio::test]
 async fn nonsense_never_ends_the_listener() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
 
     for nonsense in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -364,7 +364,7 @@ async fn a_panic_ends_its_request_only() {
         "/panic" => panic!("deliberate"),
         _ => Reply::text("hello").into(),
     };
-    let server = serve(route, Limits::default()).await;
+    let server = serve(route, ServerLimits::default()).await;
     let mut client = server.connect().await;
 
     let panicked = exchange(&mut client, &GET.replacen('/', "/panic", 1)).await;
@@ -380,7 +380,7 @@ async fn a_panic_ends_its_request_only() {
 async fn no_request_is_handled_for_ever() {
     let session = Session::pending("app");
     let route = waits_for(&session, &Arc::new(Notify::new()));
-    let (mut client, _stop, _server) = serve_in_memory(route, Limits::default()).await;
+    let (mut client, _stop, _server) = serve_in_memory(route, ServerLimits::default()).await;
 
     let answered = exchange(&mut client, GET).await;
 
@@ -389,7 +389,7 @@ async fn no_request_is_handled_for_ever() {
 
 #[tokio::test]
 async fn three_hundred_clients_at_once_are_all_served() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
 
     let clients: Vec<_> = (0..300)
         .map(|_| {
@@ -407,10 +407,10 @@ async fn three_hundred_clients_at_once_are_all_served() {
     }
 }
 
-/// Its body is still on its way.
+/// The request's body has not arrived completely.
 #[tokio::test]
 async fn stopping_finishes_the_request_under_way_and_takes_no_new_ones() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let (mut idle, mut busy) = (server.connect().await, server.connect().await);
     exchange(&mut busy, GET).await;
     busy.write_all(WITH_BODY.as_bytes()).await.unwrap();
@@ -432,10 +432,10 @@ const WITH_BODY: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\
 
 #[tokio::test(start_paused = true)]
 async fn stopping_takes_no_longer_than_the_drain_allows() {
-    let limits = Limits { handling: Duration::from_secs(3600), ..Limits::default() };
+    let limits = ServerLimits { handling: Duration::from_secs(3600), ..ServerLimits::default() };
     let (mut client, stop, server) = serve_in_memory(hello, limits).await;
     client.write_all(WITH_BODY.as_bytes()).await.unwrap();
-    // Time stands until the server has read all there is.
+    // Paused time does not advance until the server has read everything.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let stopped_at = Instant::now();
 
@@ -446,11 +446,12 @@ async fn stopping_takes_no_longer_than_the_drain_allows() {
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
-/// It may wait for longer than requests under way have to finish.
+/// The client may wait for longer than requests in progress have to finish.
 #[tokio::test(start_paused = true)]
 async fn stopping_answers_a_client_that_waits_for_credentials_at_once() {
     let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let (mut client, stop, server) = serve_in_memory(waits_for(&session, &entered), Limits::default()).await;
+    let (mut client, stop, server) =
+        serve_in_memory(waits_for(&session, &entered), ServerLimits::default()).await;
     client.write_all(GET.as_bytes()).await.unwrap();
     entered.notified().await;
     let stopped_at = Instant::now();
@@ -466,7 +467,8 @@ async fn stopping_answers_a_client_that_waits_for_credentials_at_once() {
 #[tokio::test(start_paused = true)]
 async fn what_is_held_is_handed_out_to_the_last() {
     let (session, entered) = (Session::live("app"), Arc::new(Notify::new()));
-    let (mut client, stop, _server) = serve_in_memory(waits_for(&session, &entered), Limits::default()).await;
+    let (mut client, stop, _server) =
+        serve_in_memory(waits_for(&session, &entered), ServerLimits::default()).await;
     exchange(&mut client, GET).await;
 
     stop.send(true).unwrap();
@@ -484,7 +486,7 @@ async fn a_stop_that_came_before_the_start_is_not_missed() {
 
 #[tokio::test]
 async fn no_connection_outlives_a_server_that_is_dropped() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
     exchange(&mut client, GET).await;
 
@@ -518,7 +520,7 @@ async fn refusals_are_a_warning_once_and_then_debug() {
     let log = Log::verbose();
     let route =
         |_: &http::request::Parts, _: &Peer| Reply::empty(StatusCode::FORBIDDEN).denied("why not").into();
-    let server = serve(route, Limits::default()).await;
+    let server = serve(route, ServerLimits::default()).await;
     let mut client = server.connect().await;
 
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! IMDS as SDKs meet it, request by request.
+//! The requests that SDKs send to IMDS.
 
 use time::Duration;
 
@@ -74,7 +74,7 @@ async fn without_a_living_token_every_path_answers_401_with_an_empty_body() {
     }
 }
 
-/// As a reload does it between a client's list and its document.
+/// A reload happens after a client has read the list and before it reads the document.
 #[tokio::test(start_paused = true)]
 async fn a_role_that_was_just_listed_is_answered_with_the_session_that_took_its_place() {
     let (old, new) = (Session::live("old"), Session::live("new"));

@@ -1,7 +1,8 @@
-//! IMDS tokens that need no memory: each carries its own span, sealed with a key that outlives the process.
+//! Stateless IMDS tokens: each contains its issue time and lifetime, authenticated with a key that is kept across
+//! restarts.
 //!
-//! Some SDKs keep a token for six hours and do not take a new one before, so a token must survive a restart and a
-//! clock that is set, and must never be evicted. A token is its own record: nothing to store or to lock.
+//! Some SDKs keep a token for six hours and do not request a new one earlier. So a token must stay valid when the
+//! daemon restarts or the clock is set, and must never be evicted. Stateless tokens need no storage and no lock.
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Exhausted;
 use anchord_core::secret::Secret;
 
-/// Seals tokens and recognises those that it, or an earlier run with the same key, has sealed.
+/// Issues tokens, and verifies those that were issued with the same key, also by an earlier process.
 #[derive(Clone)]
 pub struct TokenAuthority {
     key: hmac::Key,
@@ -22,15 +23,15 @@ pub struct TokenAuthority {
     entropy: Entropy,
 }
 
-/// The life a client asks for, 1 to 21,600 s as IMDS allows.
+/// The lifetime that a client requests: 1 to 21,600 s, as IMDS allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeToLive(u16);
 
 impl TimeToLive {
-    /// The longest, six hours; all SDKs but one ask for it.
+    /// The longest lifetime, six hours. All SDKs but one request it.
     pub const LONGEST_SECONDS: u16 = 21_600;
 
-    /// Reads the header's value: digits only.
+    /// Parses the header's value: digits only.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
             return None;
@@ -39,54 +40,57 @@ impl TimeToLive {
         (1..=Self::LONGEST_SECONDS).contains(&seconds).then_some(Self(seconds))
     }
 
-    /// In seconds.
+    /// The lifetime in seconds.
     pub fn seconds(self) -> u16 {
         self.0
     }
 }
 
 impl TokenAuthority {
-    /// The length of a token in characters, published, hence checked first. EC2's are as long; the AWS Common
-    /// Runtime has room for 64 and gives up on longer ones.
+    /// The length of a token in characters, the same as EC2's. The AWS Common Runtime rejects tokens of more than 64.
+    /// The length is no secret, so it is checked first.
     pub const TOKEN_LENGTH: usize = 56;
 
-    /// Go uses a token until the very second it ends; that request must still be answered.
+    /// The SDK for Go uses a token up to the second in which it expires, and that request must still succeed.
     const GRACE_SECONDS: u64 = 60;
 
-    /// An authority that seals with `key`.
+    /// An authority that authenticates tokens with `key`.
     pub fn new(key: &Secret<[u8; 32]>, clock: Clock, entropy: Entropy) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), clock, entropy }
     }
 
-    /// A token that lives as long as was asked, neither shorter (some SDKs ignore what was granted) nor longer, unless
-    /// the clock is set back meanwhile.
-    pub fn issue(&self, life: TimeToLive) -> Result<Secret<String>, Exhausted> {
-        let issued = Record { at: Readings::of(&self.clock), life };
-        let mut sealed = Vec::with_capacity(SEALED);
-        sealed.extend_from_slice(&issued.encode(self.entropy.bytes()?));
-        let seal = self.seal(&sealed);
-        sealed.extend_from_slice(seal.expose());
-        Ok(Secret::new(URL_SAFE_NO_PAD.encode(Secret::new(sealed).expose())))
+    /// Issues a token that is valid for exactly the requested time. It is not shorter, because some SDKs ignore the
+    /// granted time. If the clock is set back, the token is valid for longer.
+    ///
+    /// # Errors
+    /// There are no random bytes.
+    pub fn issue(&self, lifetime: TimeToLive) -> Result<Secret<String>, Exhausted> {
+        let claims = TokenClaims { issued_at: ClockReadings::of(&self.clock), lifetime };
+        let mut token = Vec::with_capacity(CONTENT + TAG);
+        token.extend_from_slice(&claims.encode(self.entropy.bytes()?));
+        let tag = self.tag(&token);
+        token.extend_from_slice(tag.expose());
+        Ok(Secret::new(URL_SAFE_NO_PAD.encode(Secret::new(token).expose())))
     }
 
-    /// Whether a header's value is a token of ours that has not ended. Changes nothing, so any number of
-    /// connections may use one token at once.
+    /// Whether a header's value is a token of ours that has not expired. Verifying changes no state, so several
+    /// connections can use one token at the same time.
     pub fn accepts(&self, presented: &[u8]) -> bool {
         if presented.len() != Self::TOKEN_LENGTH {
             return false;
         }
-        let Ok(sealed) = URL_SAFE_NO_PAD.decode(presented) else { return false };
-        let Some((content, seal)) = sealed.split_first_chunk() else { return false };
-        if self.seal(content) != Secret::new(seal.to_vec()) {
+        let Ok(token) = URL_SAFE_NO_PAD.decode(presented) else { return false };
+        let Some((content, tag)) = token.split_first_chunk() else { return false };
+        if self.tag(content) != Secret::new(tag.to_vec()) {
             return false;
         }
-        Record::decode(content).is_some_and(|issued| issued.lives(Readings::of(&self.clock)))
+        TokenClaims::decode(content).is_some_and(|claims| claims.are_valid_at(ClockReadings::of(&self.clock)))
     }
 
-    /// The first bytes of an HMAC, which RFC 2104 (section 5) allows down to half of them.
-    fn seal(&self, content: &[u8]) -> Secret<Vec<u8>> {
+    /// A truncated HMAC. RFC 2104 (section 5) allows to truncate it to half its length.
+    fn tag(&self, content: &[u8]) -> Secret<Vec<u8>> {
         let tag = hmac::sign(&self.key, content);
-        Secret::new(tag.as_ref().iter().copied().take(SEAL).collect())
+        Secret::new(tag.as_ref().iter().copied().take(TAG).collect())
     }
 }
 
@@ -96,59 +100,59 @@ impl fmt::Debug for TokenAuthority {
     }
 }
 
-/// What a token says.
-struct Record {
-    at: Readings,
-    life: TimeToLive,
+/// When a token was issued, and for how long.
+struct TokenClaims {
+    issued_at: ClockReadings,
+    lifetime: TimeToLive,
 }
 
-/// What the two clocks show, in whole seconds.
+/// The time of both clocks in whole seconds.
 #[derive(Clone, Copy)]
-struct Readings {
+struct ClockReadings {
     wall: u64,
     since_boot: u64,
 }
 
-impl Readings {
+impl ClockReadings {
     fn of(clock: &Clock) -> Self {
         let wall = u64::try_from(clock.now().unix_timestamp()).unwrap_or(0);
         Self { wall, since_boot: clock.since_boot().as_secs() }
     }
 }
 
-impl Record {
+impl TokenClaims {
     fn encode(&self, nonce: [u8; NONCE]) -> [u8; CONTENT] {
         let mut content = [0; CONTENT];
         content[0] = VERSION;
-        content[1..6].copy_from_slice(&self.at.wall.to_be_bytes()[3..]);
-        content[6..10].copy_from_slice(&self.at.since_boot.to_be_bytes()[4..]);
-        content[10..12].copy_from_slice(&self.life.0.to_be_bytes());
+        content[1..6].copy_from_slice(&self.issued_at.wall.to_be_bytes()[3..]);
+        content[6..10].copy_from_slice(&self.issued_at.since_boot.to_be_bytes()[4..]);
+        content[10..12].copy_from_slice(&self.lifetime.0.to_be_bytes());
         content[12..].copy_from_slice(&nonce);
         content
     }
 
     fn decode(content: &[u8; CONTENT]) -> Option<Self> {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        let at = Readings { wall: number(&content[1..6]), since_boot: number(&content[6..10]) };
-        let life = TimeToLive(u16::from_be_bytes([content[10], content[11]]));
-        (content[0] == VERSION).then_some(Self { at, life })
+        let issued_at = ClockReadings { wall: number(&content[1..6]), since_boot: number(&content[6..10]) };
+        let lifetime = TimeToLive(u16::from_be_bytes([content[10], content[11]]));
+        (content[0] == VERSION).then_some(Self { issued_at, lifetime })
     }
 
-    /// Whether either clock says so: a client that holds the token for six hours cannot know that the wall clock was
-    /// set meanwhile. A reading before the token's own says nothing: that clock was set back, or started anew.
-    fn lives(&self, now: Readings) -> bool {
-        let span = u64::from(self.life.seconds()) + TokenAuthority::GRACE_SECONDS;
+    /// Whether the token is valid by at least one of the clocks. A client may keep the token for six hours, and does
+    /// not know if the wall clock is set in this time. A clock that shows an earlier time than the token's does not
+    /// count: it was set back, or the host was restarted.
+    fn are_valid_at(&self, now: ClockReadings) -> bool {
+        let span = u64::from(self.lifetime.seconds()) + TokenAuthority::GRACE_SECONDS;
         let within = |from: u64, now: u64| now.checked_sub(from).is_some_and(|passed| passed <= span);
-        within(self.at.wall, now.wall) || within(self.at.since_boot, now.since_boot)
+        within(self.issued_at.wall, now.wall) || within(self.issued_at.since_boot, now.since_boot)
     }
 }
 
 const VERSION: u8 = 3;
 const NONCE: usize = 6;
-/// Version, wall time (five bytes, to the year 36812), time since boot, life, nonce.
+/// Version, wall time (five bytes, to the year 36812), time since boot, lifetime, nonce.
 const CONTENT: usize = 1 + 5 + 4 + 2 + NONCE;
-const SEAL: usize = 24;
-const SEALED: usize = CONTENT + SEAL;
+const TAG: usize = 24;
 
 #[cfg(test)]
 mod tests {

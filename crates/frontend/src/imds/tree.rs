@@ -1,11 +1,11 @@
-//! The part of IMDS's tree that SDKs walk. Pure: a path goes in, what it names comes out.
+//! The paths of IMDS that SDKs use. Pure.
 
 use percent_encoding::percent_decode_str;
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Where tokens are made.
+    /// The path that issues tokens.
     Token,
     /// The list of roles.
     Roles,
@@ -15,14 +15,14 @@ pub(super) enum Node {
     Region,
     /// The availability zone.
     AvailabilityZone,
-    /// The identity document.
+    /// The instance identity document.
     Identity,
-    /// Nothing that we have.
+    /// No path of ours.
     Unknown,
 }
 
-/// Finds what a path names. One trailing slash more or less is the same path (SDKs differ), and so are several
-/// leading ones (Java, .NET and C++ join a configured endpoint that ends in a slash with `/latest`).
+/// Finds what a path names. Ignores one slash at the end, which only some SDKs send, and several at the start: the SDKs
+/// for Java, .NET and C++ append `/latest` to a configured endpoint that may end with a slash.
 pub(super) fn find(path: &str) -> Node {
     let path = path.trim_start_matches('/');
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -35,8 +35,8 @@ pub(super) fn find(path: &str) -> Node {
     }
 }
 
-/// `…-extended` is the same document under a newer name: ours always carries the account where it is known, and
-/// a client that finds the newer name need not ask twice.
+/// The newer name `…-extended` gets the same document, which always has the account ID if it is known. Clients try the
+/// newer name first, so they need one request less.
 fn credentials(path: &str) -> Option<Node> {
     let rest = path.strip_prefix("latest/meta-data/iam/security-credentials")?;
     let rest = rest.strip_prefix("-extended").unwrap_or(rest);

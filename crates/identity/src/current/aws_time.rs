@@ -1,38 +1,39 @@
-//! What time it is at AWS, which judges certificates by its own clock.
+//! AWS's time: AWS judges certificates by its own clock.
 //!
-//! A wrong local clock must not keep a good certificate from AWS: no call, no `Date`, and the clock stays wrong for ever.
-//! Nor may one that has ended be sent again and again. So only what AWS has said of the time settles it, and that holds
-//! until the local clock is set.
+//! A wrong local clock must not stop anchord from calling AWS: without a call there is no `Date` header, and the error
+//! would stay. An expired certificate must not be sent again and again either. So only the time in AWS's replies
+//! decides, until the local clock is set.
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// As of AWS's clock, and no finer than it is measured.
+/// The accuracy of the measured difference between the clocks.
 const TOLERANCE: time::Duration = time::Duration::seconds(30);
 
-/// What AWS's replies have told so far.
+/// What AWS's replies have shown so far.
 #[derive(Debug, Default)]
 pub(super) struct AwsTime {
     /// AWS's time minus local time.
     offset: time::Duration,
-    /// When it was told, by the clock that can be set and by one that cannot.
+    /// When the reply came, by the wall clock and by a monotonic clock.
     told: Option<(OffsetDateTime, Instant)>,
 }
 
 impl AwsTime {
-    /// Takes in that AWS's clock is `offset` ahead of the local one at local `now`.
+    /// Notes that AWS's clock is `offset` ahead of the local one at local `now`.
     pub(super) fn learn(&mut self, offset: time::Duration, now: OffsetDateTime) {
         *self = Self { offset, told: Some((now, Instant::now())) };
     }
 
-    /// AWS's time at local `now`, as far as it is known; local time where it is not, for a clock is set to be right.
+    /// AWS's time at local `now`; local time if AWS's is unknown, because a clock that was just set is probably right.
     pub(super) fn at(&self, now: OffsetDateTime) -> OffsetDateTime {
         if self.is_known(now) { now + self.offset } else { now }
     }
 
-    /// Whether AWS has told it since the local clock was set.
+    /// Whether a reply has shown AWS's time since the local clock was last set.
     ///
-    /// After a suspend it has not: timers stand still meanwhile, which looks like a clock that was set. That costs a call.
+    /// After a suspend it is unknown: the monotonic clock stands still meanwhile, which looks like a clock that was
+    /// set. That costs one call.
     pub(super) fn is_known(&self, now: OffsetDateTime) -> bool {
         self.told.is_some_and(|(then, instant)| {
             let elapsed = now - then;

@@ -1,4 +1,4 @@
-//! What is used and what is told while files are good, bad and good again.
+//! What is used and logged while files are good, bad and good again.
 
 use anchord_emulator::Authority;
 use anchord_emulator::KeyForm;
@@ -48,7 +48,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
+async fn a_fault_is_reported_once_whoever_finds_it_and_again_after_a_recovery() {
     let bench = Bench::new();
     let mut used = bench.load().await.unwrap();
     let told = bench.log.news();
@@ -59,7 +59,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
     for _ in 0..2 {
         bench.folder.write("leaf.pem", "-----BEGIN CERTIFICATE-----\nMII");
         assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
-        assert_eq!(bench.current.look(now()).await, Found::Fault);
+        assert_eq!(bench.current.look(now()).await, WatchOutcome::Unusable);
         bench.load().await.unwrap();
         let told = bench.log.news();
         assert_eq!(told.len(), 1, "{told:?}");
@@ -71,7 +71,7 @@ async fn a_fault_is_told_once_whoever_finds_it_and_again_after_a_recovery() {
         );
 
         bench.folder.write("leaf.pem", &certificate);
-        assert_eq!(bench.current.look(now()).await, Found::Known);
+        assert_eq!(bench.current.look(now()).await, WatchOutcome::Unchanged);
         used = bench.load().await.unwrap();
         let told = bench.log.news();
         assert!(told.len() == 1 && is_of(&told[0], "INFO", event::CERTIFICATE_RECOVERED), "{told:?}");
@@ -95,7 +95,7 @@ async fn a_key_is_taken_anew_although_its_certificate_is_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_fault_is_told_too() {
+async fn another_fault_is_reported_too() {
     let bench = Bench::new();
     bench.load().await.unwrap();
     bench.log.news();
@@ -109,9 +109,9 @@ async fn another_fault_is_told_too() {
     assert!(told[0].contains("is empty") && told[1].contains("belongs to the private key"), "{told:?}");
 }
 
-/// The session tells of its failed attempt; that a file is bad in another way by now, nobody else would tell.
+/// The session reports its failed attempt. Only the watcher can report that a file is now bad in another way.
 #[tokio::test(start_paused = true)]
-async fn without_an_identity_the_attempts_error_is_not_told_twice() {
+async fn without_an_identity_the_attempts_error_is_not_reported_twice() {
     let bench = Bench::new();
     bench.folder.write("leaf.pem", "");
 
@@ -129,14 +129,22 @@ async fn without_an_identity_the_attempts_error_is_not_told_twice() {
 async fn what_the_session_signs_with_already_is_no_news() {
     let bench = Bench::new();
 
-    assert_eq!(bench.current.look(now()).await, Found::Known, "its first attempt is still to come");
+    assert_eq!(
+        bench.current.look(now()).await,
+        WatchOutcome::Unchanged,
+        "its first attempt is still to come"
+    );
     bench.load().await.unwrap();
     bench.renew();
-    assert_eq!(bench.current.look(now()).await, Found::News);
-    assert_eq!(bench.current.look(now()).await, Found::Known, "it was told");
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Changed);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Unchanged, "it was told");
     bench.renew();
     bench.load().await.unwrap();
-    assert_eq!(bench.current.look(now()).await, Found::Known, "its attempt was faster than the watcher");
+    assert_eq!(
+        bench.current.look(now()).await,
+        WatchOutcome::Unchanged,
+        "its attempt was faster than the watcher"
+    );
 }
 
 /// A session that goes on from its predecessor's credentials makes its first attempt much later.
@@ -144,10 +152,10 @@ async fn what_the_session_signs_with_already_is_no_news() {
 async fn a_session_is_told_of_changes_before_its_first_attempt_too() {
     let bench = Bench::new();
 
-    assert_eq!(bench.current.look(now()).await, Found::Known);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Unchanged);
     bench.renew();
 
-    assert_eq!(bench.current.look(now()).await, Found::News);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Changed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,10 +165,10 @@ async fn files_that_become_good_are_news_to_a_session_that_had_none() {
     fs_err::remove_file(bench.folder.path("leaf.pem")).unwrap();
 
     bench.load().await.unwrap_err();
-    assert_eq!(bench.current.look(now()).await, Found::Fault);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Unusable);
     bench.folder.write("leaf.pem", &certificate);
 
-    assert_eq!(bench.current.look(now()).await, Found::News);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Changed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +181,7 @@ async fn another_chain_for_the_same_leaf_is_another_identity() {
 
     bench.folder.write("leaf.pem", [leaf.certificate_pem(), issuing.certificate_pem()].concat());
 
-    assert_eq!(bench.current.look(now()).await, Found::News);
+    assert_eq!(bench.current.look(now()).await, WatchOutcome::Changed);
     assert_eq!(bench.load().await.unwrap().intermediates().len(), 1);
 }
 
@@ -190,7 +198,7 @@ async fn an_identity_that_has_ended_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warning_about_files_that_are_used_is_told_when_it_comes_up() {
+async fn a_warning_about_files_that_are_used_is_reported_when_it_comes_up() {
     use std::os::unix::fs::PermissionsExt as _;
     let bench = Bench::new();
     bench.load().await.unwrap();
@@ -213,7 +221,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     let used = bench.load().await.unwrap();
     bench.log.news();
     let (end, hanging) = std::sync::mpsc::channel::<()>();
-    bench.current.place.read(std::time::Duration::ZERO, move || hanging.recv().is_err()).await.unwrap_err();
+    bench.current.reader.read(std::time::Duration::ZERO, move || hanging.recv().is_err()).await.unwrap_err();
 
     assert!(Arc::ptr_eq(&bench.load().await.unwrap(), &used));
     let told = bench.log.news();
@@ -221,7 +229,7 @@ async fn a_file_system_that_hangs_does_not_cost_the_identity_in_use() {
     assert!(told[0].contains("hint=\"check whether its file system still answers\""), "{told:?}");
 
     drop(end);
-    while bench.current.place.read(PATIENCE, || ()).await.is_err() {
+    while bench.current.reader.read(PATIENCE, || ()).await.is_err() {
         tokio::task::yield_now().await;
     }
     bench.load().await.unwrap();
@@ -263,7 +271,7 @@ async fn a_certificate_that_works_outlives_a_shorter_one_that_never_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
+async fn a_refusal_of_the_new_certificate_is_reported_once_and_so_is_its_end() {
     let bench = Bench::new();
     let first = bench.load().await.unwrap();
     bench.current.accepted(&first);
@@ -275,7 +283,7 @@ async fn a_refusal_of_the_new_certificate_is_told_once_and_so_is_its_end() {
     bench.log.news();
 
     for id in 0..3 {
-        bench.current.passed_over(&second, &first, &refusal(id));
+        bench.current.report_refusal(&second, &first, &refusal(id));
     }
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -305,7 +313,7 @@ async fn while_the_new_certificate_is_refused_the_end_of_both_matters() {
     assert_eq!(serials(), [second.serial()]);
 
     let refusal = Failure::of(Reason::Refused, "no", None);
-    bench.current.passed_over(&second, &first, &refusal);
+    bench.current.report_refusal(&second, &first, &refusal);
     assert_eq!(serials(), [second.serial(), first.serial()]);
     bench.current.accepted(&second);
     assert_eq!(serials(), [second.serial()]);
@@ -347,7 +355,7 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     assert_eq!(ailment(), None);
 
     let refusal = Failure::of(Reason::Refused, "AWS answered 403", Some("name its CA".into()));
-    bench.current.passed_over(&second, &first, &refusal);
+    bench.current.report_refusal(&second, &first, &refusal);
     let (class, told) = ailment().unwrap();
     let serial = second.serial();
     assert_eq!(class, anchord_core::failure::Class::Denied);
@@ -373,8 +381,8 @@ async fn what_ails_the_newest_certificate_is_known_until_it_is_mended() {
     bench.current.accepted(&second);
     assert_eq!(ailment(), None);
 
-    bench.current.signed_instead(&first, &Failure::of(Reason::InvalidSetting, "wrong PIN", None));
-    assert!(ailment().unwrap().1.contains("the key does not sign, and the one before goes on: wrong PIN"));
+    bench.current.report_sign_failure(&first, &Failure::of(Reason::InvalidSetting, "wrong PIN", None));
+    assert!(ailment().unwrap().1.contains("the key does not sign; the previous one stays in use: wrong PIN"));
     bench.current.accepted(&second);
     assert_eq!(ailment(), None);
 }

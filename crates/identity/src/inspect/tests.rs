@@ -6,7 +6,7 @@ use anchord_emulator::LeafRequest;
 use time::Duration;
 
 use super::*;
-use crate::Selection;
+use crate::LeafSelection;
 use crate::support::Folder;
 use crate::support::key;
 use crate::support::leaf_of;
@@ -17,7 +17,7 @@ fn refusals(inspection: &Inspection) -> Vec<&str> {
     inspection.refusals.iter().map(Failure::message).collect()
 }
 
-fn roles(inspection: &Inspection) -> Vec<(Role, &str)> {
+fn roles(inspection: &Inspection) -> Vec<(CertificateRole, &str)> {
     inspection.certificates.iter().map(|seen| (seen.role, seen.subject.as_str())).collect()
 }
 
@@ -46,7 +46,11 @@ fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
 
     assert_eq!(
         roles(&inspection),
-        [(Role::Leaf, "CN=robot-7"), (Role::Intermediate, "CN=Issuing"), (Role::NotSent, "CN=Test root")]
+        [
+            (CertificateRole::Leaf, "CN=robot-7"),
+            (CertificateRole::Intermediate, "CN=Issuing"),
+            (CertificateRole::NotSent, "CN=Test root")
+        ]
     );
     assert_eq!(inspection.ends_at, ["CN=Test root"]);
     assert_eq!(inspection.key.unwrap().unwrap(), "the EC private key belongs to the leaf");
@@ -58,7 +62,7 @@ fn a_chain_is_shown_in_the_order_in_which_it_is_sent() {
 }
 
 #[test]
-fn every_reason_against_a_leaf_is_told() {
+fn every_reason_against_a_leaf_is_reported() {
     let (folder, root) = (Folder::new(), root());
     let mut request = LeafRequest::new("robot-7", KeyKind::P256);
     request.digital_signature = false;
@@ -76,7 +80,7 @@ fn every_reason_against_a_leaf_is_told() {
 }
 
 #[test]
-fn an_issuer_that_may_not_sign_certificates_is_told() {
+fn an_issuer_that_may_not_sign_certificates_is_reported() {
     let inspection = below_an_issuer(|request| request.key_cert_sign = false);
 
     let refusals = refusals(&inspection);
@@ -92,7 +96,10 @@ fn a_certificate_is_shown_without_a_key_and_beside_one_that_is_unusable() {
     let alone = Source { private_key: None, ..folder.source() };
 
     let inspection = alone.inspect(now()).unwrap();
-    assert_eq!(roles(&inspection), [(Role::Leaf, "CN=robot-7"), (Role::NotSent, "CN=Test root")]);
+    assert_eq!(
+        roles(&inspection),
+        [(CertificateRole::Leaf, "CN=robot-7"), (CertificateRole::NotSent, "CN=Test root")]
+    );
     assert!(inspection.key.is_none() && inspection.refusals.is_empty() && inspection.warnings.is_empty());
 
     folder.write("key.pem", "garbage");
@@ -104,26 +111,23 @@ fn a_certificate_is_shown_without_a_key_and_beside_one_that_is_unusable() {
     folder.write("key.pem", key(&leaf_of(&root, KeyKind::P256)));
     let inspection = folder.source().inspect(now()).unwrap();
     assert!(inspection.refusals[0].message().starts_with("no certificate in"));
-    assert_eq!(
-        inspection.key.unwrap().unwrap(),
-        "the EC private key belongs to no certificate that may be used"
-    );
+    assert_eq!(inspection.key.unwrap().unwrap(), "the EC private key matches no usable certificate");
 }
 
 #[test]
 fn a_certificate_that_is_not_meant_is_refused_without_a_key_too() {
     let (folder, root) = (Folder::new(), root());
     folder.write("leaf.pem", leaf_of(&root, KeyKind::P256).certificate_pem());
-    let refusal = |selection: Selection| {
+    let refusal = |selection: LeafSelection| {
         let alone = Source { private_key: None, selection, ..folder.source() };
         refusals(&alone.inspect(now()).unwrap())[0].to_owned()
     };
 
     let other = Fingerprint::of(b"another certificate");
-    let pinned = Selection { fingerprints: vec![other], ..Selection::default() };
+    let pinned = LeafSelection { fingerprints: vec![other], ..LeafSelection::default() };
     assert!(refusal(pinned).ends_with("which is not pinned"));
-    let named = Selection { subject: Some("CN=robot-8".parse().unwrap()), ..Selection::default() };
-    assert!(refusal(named).contains("has the subject, issuer or serial number that is asked for"));
+    let named = LeafSelection { subject: Some("CN=robot-8".parse().unwrap()), ..LeafSelection::default() };
+    assert!(refusal(named).contains("has the selected subject, issuer or serial number"));
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn an_intermediate_that_has_ended_is_a_reason_against_it() {
     assert_eq!(refusals.len(), 1);
 }
 
-/// Whoever makes certificates chooses their names.
+/// The maker of a certificate chooses its names.
 #[test]
 fn names_write_no_lines_of_their_own_and_are_taken_by_settings() {
     let (folder, root) = (Folder::new(), root());
@@ -146,7 +150,8 @@ fn names_write_no_lines_of_their_own_and_are_taken_by_settings() {
 
     folder.install(&root.leaf(&LeafRequest::new("robots, inc", KeyKind::P256)).unwrap());
     let seen = folder.source().inspect(now()).unwrap().certificates.remove(0);
-    let selection = Selection { subject: Some(seen.subject.parse().unwrap()), ..Selection::default() };
+    let selection =
+        LeafSelection { subject: Some(seen.subject.parse().unwrap()), ..LeafSelection::default() };
     assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{}", seen.subject);
 }
 
@@ -165,7 +170,8 @@ fn a_serial_number_is_shown_in_both_notations() {
         let seen = &inspection.certificates[0];
         assert_eq!((seen.serial.as_str(), seen.serial_hex.as_str()), (decimal, hexadecimal));
         for shown in [&seen.serial, &seen.serial_hex] {
-            let selection = Selection { serial: Some(shown.parse().unwrap()), ..Selection::default() };
+            let selection =
+                LeafSelection { serial: Some(shown.parse().unwrap()), ..LeafSelection::default() };
             assert!(Source { selection, ..folder.source() }.load(now()).is_ok(), "{shown} selects it");
         }
     }
@@ -189,7 +195,8 @@ fn a_subject_is_shown_and_selects_its_leaf_whatever_kind_of_string_it_is() {
 
         assert_eq!(seen.subject, "O=Müller Söhne,CN=robot-7", "{tag:#x}");
         for wanted in ["O=Müller Söhne", "CN=robot-7", "CN=robot-7,O=Müller Söhne"] {
-            let selection = Selection { subject: Some(wanted.parse().unwrap()), ..Selection::default() };
+            let selection =
+                LeafSelection { subject: Some(wanted.parse().unwrap()), ..LeafSelection::default() };
             let loaded = Source { selection, ..folder.source() }.load(now()).unwrap();
             assert_eq!(loaded.identity.subject(), seen.subject, "{tag:#x}");
         }

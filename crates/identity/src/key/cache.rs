@@ -1,8 +1,8 @@
-//! Keys that several sessions read from the same file are in memory, and are checked, once.
+//! A cache of private keys: sessions that read the same file share one key, which is checked once.
 //!
-//! Checking an EC key costs a millisecond, decrypting one a second, and a thousand sessions may name one file. What is remembered of a key is a
-//! fingerprint, and a way to it as long as some identity holds it: nothing here keeps a key alive. Content that differs in
-//! one byte is another key. That a key belongs to its session's certificate is proven for each session all the same.
+//! Checking an EC key takes a millisecond, decrypting one a second, and a thousand sessions may name one file. The
+//! cache holds fingerprints and weak references, so it keeps no key alive. Content that differs in one byte is another
+//! key. Each session still checks that the key belongs to its certificate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use ring::rand::SystemRandom;
 use super::Error;
 use super::SigningKey;
 
-/// Of this process alone: a passphrase may be short enough to be guessed from a plain hash.
+/// Random for each process: a plain hash of a short passphrase could be guessed.
 static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes")
 });
@@ -27,12 +27,11 @@ static KEYS: LazyLock<Mutex<KeyCache>> = LazyLock::new(Mutex::default);
 #[derive(Default)]
 struct KeyCache {
     known: HashMap<Vec<u8>, Weak<dyn SigningKey>>,
-    /// How many entries there were when those without a key were removed last.
+    /// The number of entries after dropped keys were last removed.
     swept_at: usize,
 }
 
-/// The key that `facts` decide (the label of a PEM section, its content, what unlocks it): the one that is in memory, or
-/// else as `read` gives it.
+/// Returns the cached key for `facts` (label and content of a PEM section, and the passphrase), or else reads it.
 pub(super) fn cached(
     facts: &[&[u8]],
     read: impl FnOnce() -> Result<Arc<dyn SigningKey>, Error>,
@@ -42,7 +41,7 @@ pub(super) fn cached(
     if let Some(key) = known {
         return Ok(key);
     }
-    // Without the lock: two threads may do the work twice, but nobody waits for another's key.
+    // Without the lock: two threads may read the same key twice, but no thread waits for another's key.
     let key = read()?;
     keys(|keys| keys.insert(fingerprint, &key));
     Ok(key)
@@ -51,7 +50,7 @@ pub(super) fn cached(
 fn fingerprint(facts: &[&[u8]]) -> Vec<u8> {
     let mut hash = hmac::Context::with_key(&HASH_KEY);
     for fact in facts {
-        // Their lengths too, so that no two lists look alike.
+        // With their lengths, so that different lists have different bytes.
         hash.update(&fact.len().to_be_bytes());
         hash.update(fact);
     }

@@ -1,7 +1,7 @@
-//! Keys on the NIST curves, signed with by RustCrypto.
+//! Keys on the NIST curves, implemented by RustCrypto.
 //!
-//! Not by ring: it signs P-384 with SHA-384 only and P-521 not at all, and reads neither SEC1 nor PKCS#8 without the
-//! public part.
+//! Not by ring, which signs P-384 with SHA-384 only, does not support P-521, and reads neither SEC1 nor PKCS#8 without
+//! the public key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
-/// A key on one curve. Not one type for all curves: the part of its memory that a larger key would fill is never written,
-/// and holds what was there before, such as a copy of the key.
+/// A key on one curve. An enum of all curves would leave memory of a smaller key unwritten, with what was there before,
+/// such as a copy of a key.
 struct Ec<K> {
-    /// In memory of its own, which is given back with the key: `cache` keeps the rest a while.
+    /// Boxed, so that its memory is freed and wiped with the key: `cache` keeps the `Arc`'s memory for a while.
     signer: Box<K>,
     public_key: Vec<u8>,
 }
 
-/// A key of RustCrypto's, whatever its curve.
+/// A signing key of RustCrypto on any curve.
 trait Signer: Send + Sync + 'static {
-    /// The signature of what was hashed to `digest`, in DER.
+    /// Signs `digest`; the signature is DER.
     fn signed(&self, digest: &[u8]) -> Option<Vec<u8>>;
 
     /// The public point as SEC1 has it, not compressed.
@@ -97,7 +97,7 @@ impl<K> fmt::Debug for Ec<K> {
     }
 }
 
-/// A key in PKCS#8, with or without its public part (RFC 5915 leaves that open).
+/// A key in PKCS#8, with or without its public key, which RFC 5915 makes optional.
 pub(super) fn from_pkcs8(origin: &Origin, info: PrivateKeyInfoRef<'_>) -> Result<Arc<dyn SigningKey>, Error> {
     let invalid = |curve: &str| unusable(origin, format!("is not a valid {curve} key"), COPY_AGAIN);
     match info.algorithm.parameters_oid().ok() {
@@ -114,17 +114,17 @@ pub(super) fn from_pkcs8(origin: &Origin, info: PrivateKeyInfoRef<'_>) -> Result
     }
 }
 
-/// SEC1 names its curve optionally; the private value's length tells the curves apart in any case.
+/// The curve's name is optional in SEC1, but the private value's length identifies the curve.
 pub(super) fn from_sec1(origin: &Origin, der: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
     p256::SecretKey::from_sec1_der(der)
         .map(ready::<p256::ecdsa::SigningKey>)
         .or_else(|_| p384::SecretKey::from_sec1_der(der).map(ready::<p384::ecdsa::SigningKey>))
         .or_else(|_| p521::SecretKey::from_sec1_der(der).map(ready::<p521::ecdsa::SigningKey>))
-        .map_err(|_| unusable(origin, "is no valid key on P-256, P-384 or P-521", SUPPORTED))
+        .map_err(|_| unusable(origin, "is not a valid key on P-256, P-384 or P-521", SUPPORTED))
 }
 
 fn ready<K: Signer>(key: impl Into<K>) -> Arc<dyn SigningKey> {
-    // The public key is derived once, with the signer: it is what costs most.
+    // The public key is derived only once, because that is the most expensive step.
     let signer = Box::new(key.into());
     let public_key = signer.point();
     Arc::new(Ec { signer, public_key })

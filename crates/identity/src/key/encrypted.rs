@@ -1,6 +1,6 @@
 //! Encrypted PKCS#8 (RFC 5958, section 3): PBES2 of RFC 8018 with AES-CBC, PBKDF2 or scrypt.
 //!
-//! Older schemes are named and refused: their ciphers and hashes are broken, and one command converts a file.
+//! Older schemes are refused by name: their ciphers and hashes are broken, and one command converts a file.
 
 use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode as _;
@@ -18,13 +18,17 @@ use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
+use crate::passphrase;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
-/// The most rounds of PBKDF2 that are done, which SHA-512 takes a second or two for: a damaged or hostile file must not
-/// keep a thread for minutes, and loading has five seconds. OWASP's advice is 1.4 million at most.
+/// The most PBKDF2 iterations, which take a second or two with SHA-512. A damaged or hostile file must not keep a
+/// thread busy for minutes, and loading has five seconds. OWASP recommends at most 1.4 million.
 pub(crate) const MAX_ITERATIONS: u32 = 2_000_000;
 
-/// The most memory that scrypt may take; OpenSSL's own limit is 32 MiB.
+/// The most memory that scrypt may use; OpenSSL's own limit is 32 MiB.
 const MAX_SCRYPT_BYTES: u64 = 64 << 20;
 
 /// The most mixing steps (N · r · p) that scrypt may take, about a second's worth: 16 times OpenSSL's default.
@@ -36,40 +40,42 @@ pub(crate) enum DecryptionFault {
     /// Not the structure of RFC 5958.
     #[error("is not valid encrypted PKCS#8")]
     Malformed,
-    /// Neither broken nor known, or parameters that no tool writes.
+    /// Parameters that are invalid or that no tool writes.
     #[error("is encrypted with parameters that cannot be used")]
     Parameters,
     /// An older or rarer scheme.
     #[error("is encrypted with {0}, which anchord does not decrypt")]
     Unsupported(String),
-    /// A cost that nobody chose in earnest.
+    /// A cost above the limits.
     #[error("takes {0}")]
     Excessive(Excess),
-    /// There is nothing to decrypt it with.
+    /// No passphrase is set.
     #[error("is encrypted, and no passphrase is set")]
     NoPassphrase,
-    /// The passphrase is of another file.
+    /// The passphrase is wrong.
     #[error("cannot be decrypted with this passphrase")]
     WrongPassphrase,
 }
 
 impl DecryptionFault {
     /// What to do about it.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(super) fn hint(&self) -> Text {
         match self {
-            Self::Malformed => super::COPY_AGAIN,
+            Self::Malformed => super::COPY_AGAIN.into(),
             Self::Parameters | Self::Unsupported(_) | Self::Excessive(_) => {
-                "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`"
+                "convert it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …`".into()
             }
-            Self::NoPassphrase => "set `passphrase`, such as `passphrase = \"file:/etc/anchord/passphrase\"`",
-            Self::WrongPassphrase => {
-                "correct what `passphrase` names; `openssl pkey -in … -noout` tries a passphrase out"
-            }
+            Self::NoPassphrase => Text::of(passphrase::SET_IT),
+            Self::WrongPassphrase => Text::of(&[
+                Say("correct what "),
+                Key("passphrase"),
+                Say(" names; `openssl pkey -in … -noout` tests a passphrase"),
+            ]),
         }
     }
 }
 
-/// A cost beyond what is worked for.
+/// The cost that is above the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     /// PBKDF2's rounds.
@@ -89,17 +95,20 @@ impl std::fmt::Display for Excess {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Iterations(count) => {
-                write!(formatter, "{count} rounds of PBKDF2 to unlock, and at most {MAX_ITERATIONS} are done")
+                write!(
+                    formatter,
+                    "{count} iterations of PBKDF2 to unlock; anchord does at most {MAX_ITERATIONS}"
+                )
             }
             Self::Scrypt { cost, block_size, parallelization } => write!(
                 formatter,
-                "scrypt with N={cost}, r={block_size}, p={parallelization} to unlock, and at most 64 MiB and N·r·p={MAX_SCRYPT_STEPS} are used"
+                "scrypt with N={cost}, r={block_size}, p={parallelization} to unlock; anchord uses at most 64 MiB and N·r·p={MAX_SCRYPT_STEPS}"
             ),
         }
     }
 }
 
-/// A key that is encrypted in a way that can be undone.
+/// A key that is encrypted with a supported scheme.
 #[derive(Debug)]
 pub(crate) struct Encrypted<'a> {
     parameters: pbes2::Parameters,
@@ -107,13 +116,13 @@ pub(crate) struct Encrypted<'a> {
 }
 
 impl<'a> Encrypted<'a> {
-    /// Takes the structure apart and judges what it would cost; nothing is computed yet.
+    /// Parses the structure and checks its cost; decrypts nothing yet.
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, DecryptionFault> {
         let (algorithm, data) = outer(der).ok_or(DecryptionFault::Malformed)?;
         Self::new(algorithm, data)
     }
 
-    /// The same for what PKCS#12 wraps in its own way.
+    /// The same for parts of PKCS#12, which have another outer structure.
     pub(crate) fn new(
         algorithm: AlgorithmIdentifierRef<'_>,
         data: &'a [u8],
@@ -155,10 +164,10 @@ impl<'a> Encrypted<'a> {
         }
     }
 
-    /// The PKCS#8 inside. Takes as long as the file asks for, tens of milliseconds commonly.
+    /// Decrypts the PKCS#8 inside. Usually takes tens of milliseconds.
     pub(super) fn decrypt(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, DecryptionFault> {
         let plaintext = self.plaintext(passphrase)?;
-        // One wrong passphrase in 256 leaves what looks like padding.
+        // One wrong passphrase in 256 gives bytes that look like valid padding.
         if is_sequence_with_version(plaintext.expose()) {
             Ok(plaintext)
         } else {
@@ -166,7 +175,7 @@ impl<'a> Encrypted<'a> {
         }
     }
 
-    /// Whatever is inside, which may be noise if the passphrase is wrong.
+    /// Decrypts the content, which may be random bytes if the passphrase is wrong.
     pub(crate) fn plaintext(&self, passphrase: &Secret<Vec<u8>>) -> Result<Secret<Vec<u8>>, DecryptionFault> {
         let mut buffer = Zeroizing::new(self.data.to_vec());
         let length = self
@@ -194,12 +203,12 @@ fn outer(der: &[u8]) -> Option<(AlgorithmIdentifierRef<'_>, &[u8])> {
     reader.finish().ok().map(|()| members)
 }
 
-/// Whether decrypted bytes are PKCS#8, whose version comes first: noise is not, with all likelihood.
+/// Whether decrypted bytes begin like PKCS#8, with its version; random bytes hardly ever do.
 pub(crate) fn is_sequence_with_version(der: &[u8]) -> bool {
     AnyRef::from_der(der).is_ok_and(|any| any.tag() == Tag::Sequence && any.value().starts_with(&[2, 1]))
 }
 
-/// Costs that mean nothing; at some of them the library panics.
+/// Rejects meaningless costs, on some of which the library panics.
 fn is_sane(kdf: &Kdf) -> bool {
     match kdf {
         Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count > 0,
@@ -213,7 +222,7 @@ fn is_sane(kdf: &Kdf) -> bool {
     }
 }
 
-/// Whether deriving the key is worth the wait.
+/// Checks the cost of deriving the key.
 fn check_cost(kdf: &Kdf) -> Result<(), Excess> {
     match kdf {
         Kdf::Pbkdf2(pbkdf2) if pbkdf2.iteration_count > MAX_ITERATIONS => {
@@ -237,8 +246,7 @@ fn check_cost(kdf: &Kdf) -> Result<(), Excess> {
     }
 }
 
-/// The schemes that are found in the field and not decrypted, as OpenSSL calls them (RFC 8018, appendix C, and
-/// RFC 7292, appendix C).
+/// Schemes that are in use and not supported, by OpenSSL's names (RFC 8018, appendix C, and RFC 7292, appendix C).
 const SCHEMES: [(&str, &str); 19] = [
     ("1.2.840.113549.1.5.1", "pbeWithMD2AndDES-CBC"),
     ("1.2.840.113549.1.5.3", "pbeWithMD5AndDES-CBC"),
@@ -261,7 +269,7 @@ const SCHEMES: [(&str, &str); 19] = [
     ("2.16.840.1.101.3.4.1.46", "AES-256-GCM"),
 ];
 
-/// A scheme's name, or its object identifier where it has none here.
+/// The name of a scheme, or its object identifier if it is not in the list.
 pub(crate) fn scheme_name(oid: ObjectIdentifier) -> String {
     let digits = oid.to_string();
     SCHEMES.iter().find(|(known, _)| *known == digits).map_or(digits.clone(), |(_, name)| (*name).to_owned())

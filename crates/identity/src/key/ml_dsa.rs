@@ -1,4 +1,4 @@
-//! ML-DSA keys (FIPS 204), signed with by RustCrypto.
+//! ML-DSA keys (FIPS 204), implemented by RustCrypto.
 //!
 //! PKCS#8 has them in three forms (RFC 9881, section 6): the seed, the expanded key, or both. OpenSSL writes both by
 //! default, others the seed.
@@ -48,7 +48,7 @@ impl<P: MlDsaParams + Send + Sync> SigningKey for MlDsa<P> {
         &self.public_key
     }
 
-    /// Deterministic, as the EC keys' signatures are (FIPS 204 allows it); the context is empty.
+    /// Deterministic, like the signatures of EC keys (FIPS 204 allows it); the context is empty.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignFailure> {
         let signature = self.key.sign_deterministic(message, &[]).map_err(|_| SignFailure::unexpected())?;
         Ok(signature.encode().to_vec())
@@ -64,7 +64,7 @@ impl<P: MlDsaParams> fmt::Debug for MlDsa<P> {
 /// The key, if `info` is one of ML-DSA; `None` if it is of another kind. An error completes
 /// "the private key in …".
 pub(super) fn from_pkcs8(info: &PrivateKeyInfoRef<'_>) -> Option<Result<Arc<dyn SigningKey>, &'static str>> {
-    // What is secret of the expanded key: polynomials of s1 and s2, each of 256 coefficients.
+    // The secret part of an expanded key: the polynomials of s1 and s2 with 256 coefficients each.
     Some(match info.algorithm.oid {
         ML_DSA_44 => load::<MlDsa44>(info, Coefficients { bits: 3, most: 4, bytes: (4 + 4) * 96 }),
         ML_DSA_65 => load::<MlDsa65>(info, Coefficients { bits: 4, most: 8, bytes: (5 + 6) * 128 }),
@@ -86,7 +86,7 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
             #[expect(deprecated, reason = "it is only compared with what the file holds")]
             let from_seed = Zeroizing::new(key.to_expanded());
             if !bool::from(from_seed.as_slice().ct_eq(expanded)) {
-                return Err("holds a seed and an expanded ML-DSA key that do not belong together");
+                return Err("holds a seed and an expanded ML-DSA key that do not match");
             }
             key
         }
@@ -95,7 +95,7 @@ fn load<P: MlDsaParams + Send + Sync + 'static>(
     Ok(Arc::new(MlDsa { key, public_key }))
 }
 
-const NEITHER_FORM: &str = "is no valid ML-DSA key: neither seed nor expanded key nor both";
+const NEITHER_FORM: &str = "is not a valid ML-DSA key: it has neither a seed nor an expanded key";
 
 /// What the PKCS#8 `privateKey` holds: a CHOICE (RFC 9881, section 6).
 enum PrivateKeyForm<'a> {
@@ -145,26 +145,31 @@ impl Coefficients {
     /// ρ, K and tr come before.
     const START: usize = 32 + 32 + 64;
 
-    /// Whether each is in its range; the library panics at one that is not.
+    /// Whether each is in its range; the library panics if one is not.
     fn are_valid(self, expanded: &[u8]) -> bool {
         let Some(packed) = expanded.get(Self::START..Self::START + self.bytes) else { return false };
+        let mask = (1 << self.bits) - 1;
         // 24 bits hold eight coefficients of three bits, or six of four.
-        packed.chunks(3).all(|chunk| {
-            let word = chunk.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
-            (0..24)
-                .step_by(self.bits as usize)
-                .all(|shift| (word >> shift & ((1 << self.bits) - 1)) <= self.most)
-        })
+        for chunk in packed.chunks(3) {
+            let mut word = chunk.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+            for _ in 0..24 / self.bits {
+                if word & mask > self.most {
+                    return false;
+                }
+                word >>= self.bits;
+            }
+        }
+        true
     }
 }
 
-/// An expanded key can be wrong in parts, unlike a seed: it must have made a signature that verifies with the public
-/// key it implies. Whether that is the certificate's is found out with every other key.
+/// Unlike a seed, an expanded key can be partly wrong. So it must make a signature that verifies with its own public
+/// key. Whether that key is the certificate's is checked later, as for all keys.
 fn from_expanded<P: MlDsaParams>(
     expanded: &[u8],
     coefficients: Coefficients,
 ) -> Result<Box<ExpandedSigningKey<P>>, &'static str> {
-    const DAMAGED: &str = "is no valid expanded ML-DSA key";
+    const DAMAGED: &str = "is not a valid expanded ML-DSA key";
     let bytes = ExpandedSigningKeyBytes::<P>::try_from(expanded)
         .map(Zeroizing::new)
         .map_err(|_| "has an expanded ML-DSA key of the wrong length")?;

@@ -1,4 +1,4 @@
-//! RSA keys, signed with by ring.
+//! RSA keys, implemented by ring.
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,13 +79,9 @@ fn accept(origin: &Origin, pair: Result<RsaKeyPair, KeyRejected>) -> Result<Arc<
         "TooLarge" => unusable(origin, "is RSA with more than 4096 bits", SUPPORTED),
         why => unusable(origin, format!("is not a valid RSA key ({why})"), COPY_AGAIN),
     })?;
-    // dP and dQ are not compared with the primes when a key is read, but ring looks at what it has signed.
+    // ring does not check dP and dQ when it reads a key, but it verifies each signature.
     if signature(&pair, &RSA_PKCS1_SHA256, b"").is_none() {
-        return Err(unusable(
-            origin,
-            "is not a valid RSA key (its parts do not belong together)",
-            COPY_AGAIN,
-        ));
+        return Err(unusable(origin, "is not a valid RSA key (its parts do not match)", COPY_AGAIN));
     }
     let public_key = pair.public_key().as_ref().to_vec();
     Ok(Arc::new(Rsa { pair, public_key }))

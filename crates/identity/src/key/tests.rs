@@ -56,7 +56,7 @@ fn a_seed_beside_another_keys_expansion_is_refused() {
 
     assert_eq!(
         refusal(from_pkcs8(&origin(), &ours)),
-        "the private key in `key.pem` holds a seed and an expanded ML-DSA key that do not belong together"
+        "the private key in `key.pem` holds a seed and an expanded ML-DSA key that do not match"
     );
 }
 
@@ -74,7 +74,7 @@ fn an_expanded_ml_dsa_key_with_a_wrong_part_is_refused() {
 
             assert_eq!(
                 refusal(from_pkcs8(&origin(), &bad)),
-                "the private key in `key.pem` is no valid expanded ML-DSA key",
+                "the private key in `key.pem` is not a valid expanded ML-DSA key",
                 "{kind} at {at}"
             );
         }
@@ -97,7 +97,7 @@ fn an_ml_dsa_key_of_the_wrong_length_or_form_is_refused() {
         refusal(from_pkcs8(&origin(), &called_65))
             .ends_with("has an expanded ML-DSA key of the wrong length")
     );
-    assert!(refusal(from_pkcs8(&origin(), &tagged_1)).ends_with("neither seed nor expanded key nor both"));
+    assert!(refusal(from_pkcs8(&origin(), &tagged_1)).ends_with("neither a seed nor an expanded key"));
 }
 
 /// ring checks much of an RSA key, but not whether dP and dQ belong to it: such a key would be taken and never sign.

@@ -14,7 +14,7 @@ fn file(text: &str) -> FileContent {
 fn read(text: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
     let file = file(text);
     let sections = file.sections().map_err(|error| error.to_string())?;
-    let both = |section: &Section<'_>| {
+    let both = |section: &PemSection<'_>| {
         let content = section.decode().map_err(|error| error.to_string())?.expose().clone();
         Ok((String::from_utf8_lossy(section.label).into_owned(), content))
     };
@@ -44,7 +44,7 @@ fn padding_may_be_there_or_not() {
 }
 
 #[test]
-fn a_damaged_section_is_told_with_its_line_and_without_its_content() {
+fn a_damaged_section_is_reported_with_its_line_and_without_its_content() {
     let no_end = "1: a section has no END line";
     let not_base64 = "1: a section is not base64";
     let joined = "a BEGIN or END line shares its line with something else";
@@ -94,9 +94,9 @@ fn a_section_that_something_before_its_dashes_hides_is_damage_in_its_line() {
             let text = format!("subject=CN = X\n\n{before}{whole}{after}");
             let error = file(&text).sections().err().unwrap();
 
-            let expected = "`leaf.pem` is damaged in line 3: something stands before a BEGIN line";
+            let expected = "`leaf.pem` is damaged in line 3: text precedes BEGIN on its line";
             assert!(error.to_string().starts_with(expected), "{text:?}: {error}");
-            assert!(error.hint().unwrap().contains("take away what stands before the dashes"), "{error:?}");
+            assert!(error.hint().unwrap().contains("delete the text before them"), "{error:?}");
         }
     }
     let quoted = "> -----BEGIN X-----\n> AQID\n> -----END X-----\n";
@@ -134,16 +134,15 @@ fn what_is_whole_is_found_beside_damage() {
 }
 
 #[test]
-fn a_certificate_that_is_passed_over_for_its_label_is_told() {
+fn a_certificate_that_is_ignored_for_its_label_is_reported() {
     let section = |label: &str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
     let chain = ["CERTIFICATE", "X509 CERTIFICATE", "EC PARAMETERS", "CERTIFICATE"].map(section).concat();
 
-    let told = file(&chain).passed_over();
+    let told = file(&chain).ignored_sections();
 
     assert_eq!(told.len(), 1, "{told:?}");
-    let expected =
-        "`leaf.pem` has a X509 CERTIFICATE in line 4, which is passed over; hint: this is an old name";
-    assert!(told[0].starts_with(expected), "{told:?}");
+    let expected = "`leaf.pem` has a X509 CERTIFICATE in line 4, which is ignored; hint: this is an old name";
+    assert!(told[0].to_string().starts_with(expected), "{told:?}");
 }
 
 #[test]
@@ -185,12 +184,12 @@ fn what_is_no_certificate_at_all_is_not_converted_from_der() {
         (b"<HTML><body>404</body></HTML>", "this is a web page"),
     ] {
         for wanted in ["certificate", "private key"] {
-            let hint = stranger::hint(wanted, &[], content);
+            let hint = other_formats::hint(wanted, &[], content);
 
             assert!(hint.contains(expected) && !hint.contains("der"), "{wanted}: {hint}");
         }
     }
-    assert!(stranger::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
+    assert!(other_formats::hint("certificate", &[], &[0x30, 0x82]).contains("openssl x509 -inform der"));
 }
 
 /// What DER begins with, and enough behind it that base64 of it can be told from words.
@@ -220,8 +219,8 @@ fn der_is_named_with_the_command_for_what_it_is_and_no_other() {
         let der = der(start);
         let base64 = BASE64_STANDARD.encode(&der);
         for (wanted, expected) in [("certificate", of_certificate), ("private key", of_key)] {
-            let plain = stranger::hint(wanted, &[], &der);
-            let encoded = stranger::hint(wanted, &[], base64.as_bytes());
+            let plain = other_formats::hint(wanted, &[], &der);
+            let encoded = other_formats::hint(wanted, &[], base64.as_bytes());
 
             assert!(plain.contains(expected), "{wanted}: {plain}");
             let expected =
@@ -245,14 +244,17 @@ fn what_other_programs_keep_keys_in_is_named() {
         (b" {\"crv\":\"P-256\",\"kty\":\"EC\"}", "JSON Web Key"),
     ] {
         for wanted in ["certificate", "private key"] {
-            let hint = stranger::hint(wanted, &[], content);
+            let hint = other_formats::hint(wanted, &[], content);
 
             assert!(hint.contains(expected), "{wanted}: {hint}");
         }
     }
-    assert!(stranger::hint("private key", &[], b"ssh-ed25519 AAAA a@b").contains("this is the public key"));
     assert!(
-        stranger::hint("certificate", &[], b"ecdsa-sha2-nistp256 AAAA").contains("public key of OpenSSH")
+        other_formats::hint("private key", &[], b"ssh-ed25519 AAAA a@b").contains("this is the public key")
+    );
+    assert!(
+        other_formats::hint("certificate", &[], b"ecdsa-sha2-nistp256 AAAA")
+            .contains("public key of OpenSSH")
     );
 }
 

@@ -20,12 +20,12 @@ pub(super) struct Candidate {
 #[derive(Clone, Copy)]
 enum Verifier {
     Ring(&'static dyn VerificationAlgorithm),
-    /// Which ring does not know.
+    /// Not supported by ring.
     P521,
 }
 
 impl Candidate {
-    /// From a `SubjectPublicKeyInfo`, DER; `None` where it is none.
+    /// From a `SubjectPublicKeyInfo`, DER; `None` if it cannot be parsed.
     pub(super) fn new(info: &[u8]) -> Option<Self> {
         let (_, info) = SubjectPublicKeyInfo::from_der(info).ok()?;
         let curve = || info.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
@@ -42,7 +42,7 @@ impl Candidate {
         Some(Self { public_key: info.subject_public_key.data.to_vec(), verifier })
     }
 
-    /// From what a certificate carries as public key, whose length tells a curve.
+    /// From the `subjectPublicKey` of a certificate, whose length identifies the curve.
     pub(super) fn of_key(kind: TokenKeyType, public_key: &[u8]) -> Self {
         let verifier = match (kind, public_key.len()) {
             (TokenKeyType::Rsa, _) => Some(Verifier::Ring(&RSA_PKCS1_2048_8192_SHA256)),
@@ -54,7 +54,7 @@ impl Candidate {
         Self { public_key: public_key.to_vec(), verifier }
     }
 
-    /// Whether its private key has signed `message`; never, for keys that nothing here can verify with.
+    /// Whether its private key has signed `message`; `false` for unsupported keys.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self.verifier {
             Some(Verifier::Ring(algorithm)) => {

@@ -1,4 +1,4 @@
-//! Between a token's forms of keys and signatures and those of X.509.
+//! Converts keys and signatures of tokens to X.509's formats.
 
 use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::X509Certificate;
@@ -11,7 +11,7 @@ use crate::asn1::two_numbers;
 /// The longest signature half of any curve here: P-521's 66 bytes.
 const MAX_HALF: usize = 66;
 
-/// `CKM_ECDSA` gives `r` and `s` one after the other, equally long (PKCS#11 3.1, 6.3.1); X.509 wants
+/// `CKM_ECDSA` returns `r` and `s` one after the other, equally long (PKCS#11 3.1, 6.3.1). X.509 needs
 /// `Ecdsa-Sig-Value` (RFC 3279, 2.2.3).
 pub(super) fn ecdsa_signature(raw: &[u8]) -> Option<Vec<u8>> {
     let half = raw.len() / 2;
@@ -28,12 +28,12 @@ pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>>
     (is_number(modulus) && is_number(exponent)).then(|| two_numbers(modulus, exponent))
 }
 
-/// The point of a `CKA_EC_POINT`: in an OCTET STRING as PKCS#11 says, or bare as some tokens have it.
+/// The point of a `CKA_EC_POINT`: in an OCTET STRING as PKCS#11 specifies, or without one as some tokens return it.
 pub(super) fn ec_point(attribute: &[u8]) -> Option<Vec<u8>> {
     const UNCOMPRESSED: u8 = 0x04;
     let is_point =
         |bytes: &[u8]| bytes.first() == Some(&UNCOMPRESSED) && matches!(bytes.len(), 65 | 97 | 133);
-    // An OCTET STRING begins with the same byte; only one of the two readings has a point's length.
+    // An OCTET STRING begins with the same byte, but only one of the two interpretations has the length of a point.
     if let Some((Element { tag: OCTET_STRING, content, .. }, [])) = Element::definite(attribute)
         && is_point(content)
     {

@@ -1,4 +1,4 @@
-//! What can be wrong with a token: the module, the token, the PIN, the object, and what to do.
+//! Errors of tokens: module, token, PIN and object, with hints.
 
 use std::io;
 use std::path::Path;
@@ -12,6 +12,9 @@ use super::remote::CallFailure;
 use super::remote::RemoteModule;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why a token gave no certificate, key or signature.
 #[derive(Debug, thiserror::Error)]
@@ -19,10 +22,10 @@ pub enum Error {
     /// This program was built without support for tokens.
     #[error("this build of anchord has no support for PKCS#11 tokens")]
     NotBuilt,
-    /// Nothing says which module to load, and there is no p11-kit.
+    /// No module is named, and p11-kit is not installed.
     #[error("no PKCS#11 module is named, and p11-kit-proxy.so is not installed")]
     NoModule,
-    /// No file of this name is where modules are.
+    /// No file of this name is in the folders of modules.
     #[error("no PKCS#11 module named `{name}` is installed")]
     NoModuleOfName {
         /// What the URI says.
@@ -36,20 +39,20 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The module's file is something else.
+    /// The module's file is not a PKCS#11 module.
     #[error("`{}` is not a PKCS#11 module: {why}", path.display())]
     NotAModule {
         /// The file.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         why: String,
     },
-    /// The module was loaded and does not start.
+    /// The module was loaded, but `C_Initialize` failed.
     #[error("the PKCS#11 module `{}` does not start: {why}", path.display())]
     Initialize {
         /// The module.
         path: PathBuf,
-        /// What it said.
+        /// Its message.
         why: String,
     },
     /// The process for the module cannot be started.
@@ -60,7 +63,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The module took its process down.
+    /// The module crashed its process.
     #[error("the PKCS#11 module `{}` has crashed ({how})", path.display())]
     Crashed {
         /// The module.
@@ -68,15 +71,15 @@ pub enum Error {
         /// How its process ended.
         how: String,
     },
-    /// The module hangs, or its token does.
+    /// The module or its token does not answer.
     #[error("the PKCS#11 module `{}` did not answer within {} s", path.display(), patience.as_secs())]
     NoAnswer {
         /// The module.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long anchord waited.
         patience: Duration,
     },
-    /// The module said something unexpected.
+    /// The module returned an unexpected error.
     #[error("the PKCS#11 module `{}` failed: {why}", path.display())]
     Failed {
         /// The module.
@@ -84,22 +87,22 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// No token is the one that is meant.
-    #[error("no token fits `{uri}`{}", listed(", only these are there: ", ", there is none at all", found))]
+    /// No token matches the URI.
+    #[error("no token matches `{uri}`{}", listed("; available: ", "; there are none", found))]
     NoToken {
-        /// What is meant.
+        /// The URI.
         uri: String,
-        /// What is there.
+        /// The tokens that exist.
         found: Vec<String>,
     },
-    /// The signature is not by the key that belongs to the certificate.
+    /// Another key than the certificate's made the signature.
     #[error("the token {token} has signed with another key than the certificate's")]
     AnotherKey {
         /// Which one.
         token: String,
     },
-    /// Several tokens may be meant.
-    #[error("`{uri}` fits several tokens: {}", found.join(", "))]
+    /// Several tokens match the URI.
+    #[error("`{uri}` matches several tokens: {}", found.join(", "))]
     SeveralTokens {
         /// What is meant.
         uri: String,
@@ -107,10 +110,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The token has no such certificate.
-    #[error(
-        "no certificate fits `{uri}`{}",
-        listed(", only these are there: ", ", there is none at all", found)
-    )]
+    #[error("no certificate matches `{uri}`{}", listed("; available: ", "; there are none", found))]
     NoCertificate {
         /// What is meant.
         uri: String,
@@ -119,8 +119,8 @@ pub enum Error {
     },
     /// The token has no such key.
     #[error(
-        "no private key fits `{uri}` in the token {token}{}",
-        listed(", only these are there: ", ", there is none at all", found)
+        "no private key matches `{uri}` in the token {token}{}",
+        listed("; available: ", "; there are none", found)
     )]
     NoKey {
         /// What is meant.
@@ -130,8 +130,8 @@ pub enum Error {
         /// What is there.
         found: Vec<String>,
     },
-    /// Several keys may be meant.
-    #[error("`{uri}` fits several private keys in the token {token}: {}", found.join(", "))]
+    /// Several keys match the URI.
+    #[error("`{uri}` matches several private keys in the token {token}: {}", found.join(", "))]
     SeveralKeys {
         /// What is meant.
         uri: String,
@@ -150,23 +150,21 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// Nothing in the token tells which public key belongs to the key.
-    #[error(
-        "the token {token} does not show the public key of {key}, and no certificate at hand belongs to it"
-    )]
+    /// The token does not show which public key belongs to the key.
+    #[error("the token {token} does not show the public key of {key}, and it matches no certificate")]
     NoPublicKey {
         /// Which.
         key: String,
         /// Where.
         token: String,
     },
-    /// More objects than anybody wants to choose from.
-    #[error("more than {MAX_OBJECTS} objects in the token {token} fit")]
+    /// More objects than anchord reads.
+    #[error("more than {MAX_OBJECTS} objects in the token {token} match")]
     TooMany {
         /// Where.
         token: String,
     },
-    /// The file that a URI takes its PIN from cannot be read.
+    /// The file of the URI's `pin-source` cannot be read.
     #[error("the PIN is to be in `{}`", path.display())]
     PinFile {
         /// The file.
@@ -174,23 +172,23 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<crate::PassphraseError>,
     },
-    /// What is to be done with a PIN.
+    /// The PIN is missing, wrong or locked.
     #[error("the token {token} {fault}")]
     Pin {
         /// Which.
         token: String,
-        /// What is wrong.
+        /// The problem.
         fault: PinFault,
     },
-    /// The token cannot sign with this key in the way that AWS wants.
-    #[error("the token {token} does not sign with this key as AWS wants it: {why}")]
+    /// The token cannot sign with this key as AWS needs.
+    #[error("the token {token} cannot sign with this key as AWS needs: {why}")]
     Mechanism {
         /// Which.
         token: String,
         /// What it said.
         why: String,
     },
-    /// The session broke off, and the next one too.
+    /// The session was lost, and the next one too.
     #[error("the session with the token {token} was lost: {why}")]
     Lost {
         /// Which.
@@ -198,39 +196,39 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// The token was taken out.
+    /// The token was removed.
     #[error("the token {token} is not there any more")]
     Gone {
         /// Which.
         token: String,
     },
-    /// A signature that is none.
-    #[error("the token {token} answered with something that is no signature")]
+    /// The answer is not a signature.
+    #[error("the token {token} returned an invalid signature")]
     NoSignature {
         /// Which.
         token: String,
     },
 }
 
-/// What can be wrong with a PIN.
+/// A problem with a PIN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinFault {
     /// None was given.
-    #[error("wants a PIN")]
+    #[error("needs a PIN")]
     Needed,
-    /// It was tried, once.
+    /// The token refused it.
     #[error("refused the PIN: {0}")]
     Refused(String),
-    /// It was tried before and is not tried again.
+    /// The token refused it before, so it was not tried again.
     #[error("refused this PIN before; it is not tried again, so that the token is not locked")]
     RefusedBefore,
-    /// Nothing was tried: no PIN helps.
+    /// Not tried: the token has locked its PIN.
     #[error("has locked its PIN")]
     Locked,
-    /// Nothing was tried: one mistake would lock the token.
+    /// Not tried: a wrong PIN would lock the token.
     #[error("would lock its PIN at the next wrong one, so it is not tried")]
     FinalTry,
-    /// Nothing was tried: it may be the PIN that the token counts as wrong.
+    /// Not tried: it may be the PIN that the token has counted as wrong.
     #[error("counts a wrong PIN, which may be this one, so it is not tried again")]
     Uncertain,
 }
@@ -243,7 +241,7 @@ fn listed(only: &str, nothing: &str, found: &[String]) -> String {
 }
 
 impl Error {
-    /// The error that `failure` with a module is.
+    /// The error for a failure of the module.
     pub(super) fn of_module(failure: CallFailure, remote: &RemoteModule) -> Self {
         let path = remote.module().to_path_buf();
         match failure {
@@ -259,7 +257,7 @@ impl Error {
         }
     }
 
-    /// The error that `failure` with a token is.
+    /// The error for a failure of the token.
     pub(super) fn of_token(failure: CallFailure, remote: &RemoteModule, token: &TokenName) -> Self {
         let pin = |fault| Self::Pin { token: token.to_string(), fault };
         match failure {
@@ -299,30 +297,40 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::NotBuilt => "use one that was built with the feature `pkcs11`",
-            Self::NoModule => "install p11-kit's proxy, or name the token's own module in `pkcs11_module`",
-            Self::NoModuleOfName { .. } => "name its file in `pkcs11_module`",
+            Self::NoModule => {
+                let hint = "install p11-kit's proxy, or name the token's own module in ";
+                return Some(Text::of(&[Say(hint), Key("pkcs11_module")]));
+            }
+            Self::NoModuleOfName { .. } => {
+                return Some(Text::of(&[Say("name its file in "), Key("pkcs11_module")]));
+            }
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
-                "check whether its own configuration and service (pcscd, a network HSM) are well; variables that it needs and \
+                "check whether its own configuration and service (pcscd, a network HSM) work; variables that it needs and \
                  README.md does not list are named in `ANCHORD_PKCS11_ENVIRONMENT`"
             }
             Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
                 "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"
             }
             Self::Start { .. } => "check whether /proc is mounted and processes may be started",
-            Self::Crashed { .. } => "it is started again at the next use; if it goes on, tell its vendor",
+            Self::Crashed { .. } => {
+                "anchord starts it again at the next use; if it keeps crashing, report it to its vendor"
+            }
             Self::NoAnswer { .. } => "check whether the token, its reader or its network answers",
-            Self::Failed { .. } | Self::Lost { .. } => "check whether the token is still plugged in and well",
+            Self::Failed { .. } | Self::Lost { .. } => {
+                "check whether the token is still plugged in and works"
+            }
             Self::Gone { .. } => "plug it in again; it is found then without a restart",
             Self::AnotherKey { .. } => {
                 "give each key in the token an id of its own, and its certificate the same"
             }
             Self::NoToken { found, .. } if found.is_empty() => {
-                "plug it in; if it is, p11-kit may not know its module: name that in `pkcs11_module`"
+                let hint = "plug it in; if it is, p11-kit may not know its module: name that in ";
+                return Some(Text::of(&[Say(hint), Key("pkcs11_module")]));
             }
             Self::NoToken { .. } => "plug it in, or set `token`, `serial` or `slot-id` of the URI right",
             Self::SeveralTokens { .. } => "add `serial=` or `token=` to the URI",
@@ -337,7 +345,7 @@ impl Classify for Error {
             }
             Self::TooMany { .. } => "add `object=` or `id=` to the URI",
             Self::PinFile { source, .. } => return source.hint(),
-            Self::Pin { fault, .. } => return Some(fault.hint().into()),
+            Self::Pin { fault, .. } => return Some(fault.hint()),
             Self::Mechanism { .. } => {
                 "check whether the key may sign (CKA_SIGN) and which mechanisms the token has"
             }
@@ -352,9 +360,12 @@ impl Classify for Error {
 }
 
 impl PinFault {
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::Needed => "set `passphrase`, for example to `file:/etc/anchord/pin`",
+    fn hint(&self) -> Text {
+        let hint = match self {
+            Self::Needed => {
+                let example = ", for example to `file:/etc/anchord/pin`";
+                return Text::of(&[Say("set "), Key("passphrase"), Say(example)]);
+            }
             Self::Refused(_) => "set the right PIN; this process does not try this one again",
             Self::RefusedBefore => {
                 "set the right PIN; if it is right now (changed in the token, or refused while its server was away), restart the daemon"
@@ -366,15 +377,19 @@ impl PinFault {
             Self::Uncertain => {
                 "if it is right, log in with it by other means (`pkcs11-tool --login --test`), which resets the count"
             }
-        }
+        };
+        hint.into()
     }
 }
 
-fn missing_hint(path: &Path, source: &io::Error) -> String {
+fn missing_hint(path: &Path, source: &io::Error) -> Text {
     match source.kind() {
-        io::ErrorKind::NotFound => "install the token's software, or set `pkcs11_module` right".into(),
+        io::ErrorKind::NotFound => {
+            Text::of(&[Say("install the token's software, or set "), Key("pkcs11_module"), Say(" right")])
+        }
         io::ErrorKind::PermissionDenied => {
-            format!("let the daemon's user read it (and enter {})", path.parent().unwrap_or(path).display())
+            let folder = path.parent().unwrap_or(path).display();
+            format!("let the daemon's user read it (and enter {folder})").into()
         }
         _ => "check the path and its file system".into(),
     }

@@ -1,4 +1,4 @@
-//! What `fuzz/` throws bytes at: URIs, and what comes from the process that holds a module.
+//! The entry points of `fuzz/`: URIs, and messages of the process that holds a module.
 
 use super::Uri;
 use super::candidate::Candidate;
@@ -10,7 +10,7 @@ use super::protocol::Object;
 use super::protocol::TokenResponse;
 use anchord_core::failure::Classify as _;
 
-/// A URI, which prints as what would be read as the same again, but for its PIN.
+/// Parses a URI. Its text without the PIN must parse to the same URI again.
 pub fn uri(text: &str) {
     match text.parse::<Uri>() {
         Ok(uri) => {
@@ -18,7 +18,7 @@ pub fn uri(text: &str) {
             let again: Uri = shown.parse().expect("what is shown can be read");
             assert_eq!(again.to_string(), shown);
             assert_eq!(again.with_id(b"1").to_string(), uri.with_id(b"1").to_string());
-            let _ = (uri.warnings(), uri.names_an_object(), uri.kind());
+            let _ = (uri.warning(), uri.names_an_object(), uri.kind());
         }
         Err(error) => {
             let _ = (error.to_string(), error.hint());
@@ -26,7 +26,7 @@ pub fn uri(text: &str) {
     }
 }
 
-/// Frames of both directions as they come, and in a frame of ours, so that JSON is reached without a length.
+/// Reads frames of both directions: the bytes as they are, and behind valid lengths, so that the JSON parser gets them.
 pub fn frames(bytes: &[u8]) {
     read_all(bytes);
     let length = u32::try_from(bytes.len()).expect("libFuzzer's inputs are small").to_be_bytes();

@@ -1,11 +1,13 @@
 //! The process that holds a PKCS#11 module for a daemon: the daemon's own program, started again as `pkcs11-host MODULE`.
 //!
-//! It ends when the daemon does, whatever the module does. Two ways lead there: the connection ends, which a thread
-//! reads that the module never runs in; and the kernel kills it when the thread that started it ends. The first holds
-//! where a module changes its user, which makes the kernel forget; the second where a module stops all threads.
+//! It ends with the daemon, whatever the module does. There are two ways, because each fails with some modules. First,
+//! a thread that never runs the module reads the connection, which ends with the daemon; that fails if the module stops
+//! all threads. Second, the kernel kills the process when the thread that started it ends; that fails if the module
+//! changes its user, because the kernel then drops the setting.
 //!
-//! What a module has forked is in the process's group and ends with it. A process that is killed ends nothing any more, so
-//! a guard, which is this program too and never runs a module, waits for its end and then kills the group.
+//! Processes that a module forks are in the group of this process and must end with it. A process that is killed cannot
+//! do that, so a guard waits for its end and then kills the group. The guard is this program too, and never runs a
+//! module.
 
 use std::ffi::OsString;
 use std::io;
@@ -37,10 +39,10 @@ use anchord_core::process_limits;
 pub(super) const VERB: &str = "pkcs11-host";
 const GUARD: &str = "--guard";
 
-/// Where this process was started to hold a PKCS#11 module, does so and never returns. Otherwise says that this program can
-/// be started so: PKCS#11 tokens are refused in a program that has not called this.
+/// If this process was started to hold a PKCS#11 module, does that and never returns. Otherwise it notes that this
+/// program can be started this way. A program that has not called this function cannot use PKCS#11 tokens.
 ///
-/// Call it first in `main`, before any thread is started. `arguments` begin with the program's name. A module sees those of
+/// Call it first in `main`, before any thread starts. `arguments` begin with the program's name. A module gets those of
 /// `variables` that modules need, and those that `ANCHORD_PKCS11_ENVIRONMENT` names.
 pub fn hold_modules(
     arguments: impl IntoIterator<Item = OsString>,
@@ -58,7 +60,7 @@ pub fn hold_modules(
 fn hold(module: &Path) -> ! {
     process_limits::no_core_files();
     let connection = prepare().unwrap_or_else(|error| {
-        // Nothing of a module's is in the group yet, which may be that of a person's own processes.
+        // No process of a module is in the group yet, and the group may be that of a user's shell: do not kill it.
         tell(&error);
         process::exit(BROKEN)
     });
@@ -66,34 +68,33 @@ fn hold(module: &Path) -> ! {
     if let Err(error) = served {
         tell(&error);
     }
-    // With what the module has started. Not an orderly exit, in which the module would run code once more and might
-    // never come back.
+    // Kills what the module has started as well. An orderly exit would run the module's code again, which might hang.
     end()
 }
 
-/// What the program's own verbs end with after a bug.
+/// The exit code for bugs, as the program's own verbs use it.
 const BROKEN: i32 = 70;
 
-/// The daemon has led stderr nowhere; a person who starts this by hand sees it.
+/// The daemon sends stderr to /dev/null. A person who starts this by hand sees the message.
 fn tell(error: &io::Error) {
     let _ = writeln!(io::stderr(), "cannot serve a PKCS#11 module: {error}");
 }
 
-/// All that must be done before the module may run.
+/// Does everything that must come before the module runs.
 fn prepare() -> io::Result<UnixStream> {
     close_inherited()?;
     let connection = take_connection()?;
     lead_a_group()?;
-    // Without one, only what the module starts may stay.
+    // Without a guard, processes that the module starts may remain, and nothing worse.
     let _ = start_guard();
     outlive_signals()?;
-    // A daemon that has ended by now has closed its end of the connection.
+    // If the daemon has ended already, its end of the connection is closed.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(connection)
 }
 
-/// What the daemon's caller left open came here through the daemon, and is no business of the module's. The standard
-/// streams stay, of which stdin is the connection.
+/// Closes descriptors that the daemon inherited and passed on: the module must not have them. The standard streams
+/// stay; stdin is the connection.
 #[expect(unsafe_code, reason = "what a process was started with has no owner in it")]
 fn close_inherited() -> io::Result<()> {
     let mut numbers: Vec<RawFd> = Vec::new();
@@ -112,10 +113,10 @@ fn is_open(number: RawFd) -> bool {
     fs_err::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
-/// The daemon's socket, which is stdin; both standard streams lead nowhere afterwards, because a module may print.
+/// Takes the daemon's socket from stdin. Then stdin and stdout become /dev/null, because a module may print.
 fn take_connection() -> io::Result<UnixStream> {
     let connection = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
-    // What is no socket says so here.
+    // Fails if it is not a socket.
     connection.peer_addr()?;
     let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&nowhere)?;
@@ -123,20 +124,19 @@ fn take_connection() -> io::Result<UnixStream> {
     Ok(connection)
 }
 
-/// The daemon drains at SIGTERM, for which it may need a signature: this process ends with its connection and not
-/// with the signals that systemd or a terminal sends to both.
+/// The daemon drains at SIGTERM and may need a signature for that. So this process ignores the signals that systemd or
+/// a terminal sends to both, and ends with its connection.
 fn outlive_signals() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
     for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
-        // Once taken, a signal is never left to its default again, whether or not anybody still listens (tokio's
-        // documentation of `Signal`).
+        // tokio never restores the default action, even after the `Signal` is dropped (see its documentation).
         drop(signal(kind)?);
     }
     Ok(())
 }
 
-/// What the module starts is in the group too, and ends with it. The daemon makes the group; others may not.
+/// Processes of the module belong to the group and end with it. The daemon makes the group; other callers may not.
 fn lead_a_group() -> io::Result<()> {
     if rustix::process::getpgrp() != rustix::process::getpid() {
         rustix::process::setpgid(None, None)?;
@@ -144,20 +144,20 @@ fn lead_a_group() -> io::Result<()> {
     Ok(())
 }
 
-/// It has none of the connection, which would not end with this process then.
+/// Starts the guard without the connection, which would otherwise outlive this process.
 fn start_guard() -> io::Result<()> {
     let mut command = process::Command::new("/proc/self/exe");
     command.arg0("anchord").args([VERB, GUARD]).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // It is never waited for here, because it ends after this process.
+    // Never waited for, because it ends after this process.
     command.spawn().map(drop)
 }
 
-/// Waits for the end of the process that leads the group, and ends the group.
+/// Waits for the end of the group's leader, then kills the group.
 fn guard() -> ! {
     let leader = rustix::process::getpgrp();
     if leader == rustix::process::getpid() {
-        // Started by a person, whose processes are not to be ended.
+        // A person started this by hand: do not kill the group of the shell.
         process::exit(2);
     }
     // Signals that systemd sends to all processes must not end this one before the leader.
@@ -168,12 +168,12 @@ fn guard() -> ! {
     process::exit(0);
 }
 
-/// The number stays the leader's: the kernel gives it to no other process while a group has it.
+/// The process number stays valid: the kernel does not reuse it while a group has it.
 fn wait_for_the_end_of(leader: Pid) {
     const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
     match rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
         Ok(ending) => while rustix::event::poll(&mut [PollFd::new(&ending, PollFlags::IN)], None).is_err() {},
-        // Kernels before 5.3 have nothing to wait for.
+        // Kernels before 5.3 have no pidfd, so poll.
         Err(Errno::NOSYS) => {
             while rustix::process::test_kill_process(leader).is_ok() {
                 let _ = rustix::event::poll(&mut [], Some(&SECOND));
@@ -185,7 +185,7 @@ fn wait_for_the_end_of(leader: Pid) {
 
 fn end() -> ! {
     let _ = rustix::process::kill_process_group(rustix::process::getpid(), Signal::KILL);
-    // A process may always kill itself, even where the module took it out of its group.
+    // The module may have moved this process out of its group.
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
     process::abort();
 }

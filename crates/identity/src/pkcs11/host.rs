@@ -1,11 +1,11 @@
-//! The process that holds a PKCS#11 module, so that the daemon need not.
+//! The process that holds a PKCS#11 module, so that the daemon does not have to.
 //!
-//! A module is foreign machine code: it may crash, hang, write to stdout or never come back. Here it can hurt
-//! nobody. This side is kept simple: it does what it is asked, one thread for each token, and ends when the daemon
-//! does. What to ask for, and whether a PIN may be tried at all, is decided by the daemon.
+//! A module is foreign machine code: it may crash, hang or write to stdout. Here it can do no harm. This side is
+//! simple: it does what it is asked, with one thread for each token, and ends with the daemon. The daemon decides what
+//! to ask, and whether a PIN may be tried at all.
 //!
-//! The thread that reads requests calls nothing of the module's, so it sees the end of the daemon even while the
-//! module hangs.
+//! The thread that reads requests never calls the module, so it notices the end of the daemon even while the module
+//! hangs.
 
 mod token;
 
@@ -42,9 +42,9 @@ use super::protocol::TokenOperation;
 use super::protocol::TokenResponse;
 use anchord_core::secret::Secret;
 
-/// Serves requests for the module at `path` until `requests` ends, which is when the daemon does.
+/// Serves requests for the module at `path` until `requests` ends, together with the daemon.
 ///
-/// A request that cannot be read ends it too: the two sides are the same program, so something is badly wrong.
+/// A request that cannot be read is an error: both sides are the same program, so something is badly wrong.
 pub(super) fn serve(
     path: &Path,
     mut requests: impl Read,
@@ -96,7 +96,7 @@ fn start_worker(
 
 struct HostedModule {
     path: PathBuf,
-    /// By the first worker that needs it: a library may run code, and hang, while it is loaded.
+    /// Loaded by the first worker that needs it: a library may run code, and hang, while it is loaded.
     loaded: OnceLock<Result<Pkcs11, ModuleFault>>,
     started: OnceLock<Result<Option<Mutex<()>>, ModuleFault>>,
 }
@@ -119,8 +119,8 @@ impl HostedModule {
     }
 }
 
-/// Starts the module: with several threads if it can, else so that it is called by one at a time (PKCS#11 3.1,
-/// 5.4 on `C_Initialize`).
+/// Starts the module for several threads if it can. Otherwise returns the lock that lets one thread call it at a time
+/// (PKCS#11 3.1, 5.4 on `C_Initialize`).
 fn start(module: &Pkcs11) -> Result<Option<Mutex<()>>, ModuleFault> {
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => Ok(None),
@@ -139,7 +139,7 @@ fn not_a_module(error: CryptokiError) -> ModuleFault {
     })
 }
 
-/// The function and the code, which is what a vendor's support asks for.
+/// Function and code, as a vendor's support needs them.
 fn describe(error: &CryptokiError) -> String {
     match error {
         CryptokiError::Pkcs11(code, function) => format!("C_{function:?} says {code:?}"),
@@ -157,12 +157,12 @@ fn tokens(module: &Pkcs11) -> Result<TokenResponse, ModuleFault> {
         version: (version.major(), version.minor()),
     };
     let slots = module.get_slots_with_token().map_err(failed)?;
-    // A token may be taken out, or break, between two questions; the others are still of use.
+    // A token may be removed between two calls; the others still work.
     let tokens = slots.into_iter().filter_map(|slot| token_in(module, slot).ok().flatten()).collect();
     Ok(TokenResponse::Tokens { library, tokens })
 }
 
-/// `None` for tokens that nobody has initialised: there is nothing in them.
+/// `None` for uninitialised tokens, which are empty.
 fn token_in(module: &Pkcs11, slot: Slot) -> Result<Option<Token>, CryptokiError> {
     let token = module.get_token_info(slot)?;
     if !token.token_initialized() {

@@ -23,7 +23,7 @@ use crate::SignFailure;
 use crate::SigningKey;
 use anchord_core::secret::Secret;
 
-/// A key in a token, with what it takes to find it again after the token was taken out or its module crashed.
+/// A key in a token, with what is needed to find it again after the token was removed or its module crashed.
 pub(super) struct Pkcs11Key {
     pub(super) remote: Arc<RemoteModule>,
     pub(super) place: Mutex<TokenSlot>,
@@ -50,7 +50,7 @@ impl SigningKey for Pkcs11Key {
 }
 
 impl Pkcs11Key {
-    /// Signs; where the token or the key is not where it was, both are looked for again, once.
+    /// Signs. If the token or the key has moved, looks for both again, once.
     fn sign_or_find(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let place = lock(&self.place).clone();
         match sign(&self.remote, &place, &self.name, message, self.pin.as_ref()) {
@@ -65,7 +65,8 @@ impl Pkcs11Key {
         self.finish(message, signed, &found)
     }
 
-    /// Another key may have the same id and label, and AWS would only say that the signature is invalid.
+    /// Verifies the signature. Another key may have the same id and label, and AWS would only report an invalid
+    /// signature.
     fn finish(
         &self,
         message: &[u8],
@@ -83,7 +84,7 @@ impl Pkcs11Key {
     }
 }
 
-/// The signature as X.509 wants it; empty where the token's answer is none.
+/// The signature in X.509's format; empty if the token's answer is not a signature.
 pub(super) fn sign(
     remote: &RemoteModule,
     place: &TokenSlot,

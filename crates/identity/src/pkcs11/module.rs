@@ -1,4 +1,4 @@
-//! Which module is meant: the URI's, the settings', or all that p11-kit knows.
+//! Chooses the module: the URI's, the setting's, or p11-kit's proxy.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::uri::ModuleReference;
 use super::uri::Uri;
 use anchord_core::failure::system_reason;
 
-/// p11-kit's module of modules, which distributions ship with every token's configuration.
+/// p11-kit's proxy, which gives access to all configured modules.
 const PROXY: &str = "p11-kit-proxy.so";
 
 /// The file to load.
@@ -24,7 +24,7 @@ pub(super) fn choose(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error
     let metadata = fs_err::metadata(&path)
         .map_err(|error| Error::ModuleMissing { path: path.clone(), source: system_reason(&error) })?;
     if !metadata.is_file() {
-        return Err(Error::NotAModule { path, why: "it is no file".into() });
+        return Err(Error::NotAModule { path, why: "it is not a regular file".into() });
     }
     Ok(path)
 }
@@ -33,7 +33,7 @@ fn find(candidates: &[PathBuf]) -> Option<PathBuf> {
     candidates.iter().find(|path| path.is_file()).cloned()
 }
 
-/// Where distributions put libraries: multiarch first (Debian), then the 64-bit folder of the others.
+/// The library folders of distributions: multiarch first (Debian), then the 64-bit folder of the others.
 fn folders() -> Vec<PathBuf> {
     let architecture = match std::env::consts::ARCH {
         "x86" => "i386",
@@ -53,8 +53,8 @@ fn in_folders(folders: &[PathBuf], file: &str) -> Vec<PathBuf> {
     folders.iter().map(|folder| folder.join(file)).collect()
 }
 
-/// `module-name` is a file's name without `lib` in front and `.so` behind (RFC 7512, 2.4); modules have a folder
-/// of their own in most distributions.
+/// `module-name` is a file's name without `lib` in front and `.so` behind (RFC 7512, 2.4). Most distributions have a
+/// folder for modules.
 fn of_name(name: &str) -> Vec<PathBuf> {
     let folders: Vec<_> = folders()
         .into_iter()

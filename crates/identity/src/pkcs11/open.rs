@@ -1,4 +1,4 @@
-//! Finds the private key that a URI means, and the public key that belongs to it.
+//! Finds the private key of a URI, and its public key.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ use super::uri::Uri;
 use crate::SigningKey;
 use anchord_core::secret::Secret;
 
-/// What is signed to see whether a key belongs to a certificate.
+/// Signed to see whether a key belongs to a certificate.
 const PROBE: &[u8] = b"anchord asks whether this private key belongs to a certificate at hand";
 
 pub(super) struct KeySearch<'a> {
@@ -31,14 +31,14 @@ pub(super) struct KeySearch<'a> {
     pub(super) candidates: &'a [Candidate],
 }
 
-/// A key that was found, and its public key if the token shows it.
+/// A key with its public key, if the token shows it.
 struct FoundKey {
     object: Object,
     public_key: Option<Vec<u8>>,
 }
 
 impl KeySearch<'_> {
-    /// The one key that is meant.
+    /// Opens the one key that matches.
     pub(super) fn open(self) -> Result<Arc<dyn SigningKey>, Error> {
         let place = self.token()?;
         let viewer = TokenView { remote: self.remote, place: &place, pin: self.pin.as_ref(), login: true };
@@ -63,8 +63,8 @@ impl KeySearch<'_> {
         }))
     }
 
-    /// The one token that is meant. A PIN is given to no other, so of several the right one is told by what
-    /// everybody can see.
+    /// The one token that matches. No other token gets the PIN, so objects that are visible without a PIN decide
+    /// between several.
     fn token(&self) -> Result<TokenSlot, Error> {
         let mut fitting = tokens::fitting(self.remote, self.uri)?;
         if fitting.len() > 1 {
@@ -100,8 +100,8 @@ impl KeySearch<'_> {
         self.candidates.iter().any(|candidate| candidate.public_key == public_key)
     }
 
-    /// The keys that the URI names, or else those that belong to the certificates that it names: tools write one
-    /// URI for both, and both have the same `CKA_ID` (PKCS#11 3.1, 4.6.3), or else the same label.
+    /// The keys that the URI names. If there are none, the keys of the certificates that it names: tools write one URI
+    /// for both, and both have the same `CKA_ID` (PKCS#11 3.1, 4.6.3) or the same label.
     fn keys(&self, viewer: TokenView<'_>) -> Result<Vec<Object>, Error> {
         let named = viewer.find(ObjectClass::PrivateKey, ObjectFilter::by_uri(self.uri))?;
         if !named.is_empty() || !self.uri.names_an_object() {
@@ -122,7 +122,7 @@ impl KeySearch<'_> {
         Ok(keys)
     }
 
-    /// Of several keys the one that belongs to a certificate at hand.
+    /// The key that belongs to a candidate, if there are several.
     fn choose(&self, viewer: TokenView<'_>, mut found: Vec<FoundKey>) -> Result<(Object, Vec<u8>), Error> {
         if found.len() > 1 {
             let is_ours = |found: &FoundKey| found.public_key.as_deref().is_some_and(|key| self.is_ours(key));
@@ -148,33 +148,36 @@ impl KeySearch<'_> {
         Ok((object, public_key))
     }
 
-    /// Keeps the key that a probe shows to be ours, where there is one.
+    /// Keeps only the key that a probe shows to belong to a candidate, if there is one.
     fn probe_all(&self, viewer: TokenView<'_>, found: &mut Vec<FoundKey>) {
-        let ours = found
-            .iter()
-            .enumerate()
-            .filter(|(_, found)| found.public_key.is_none())
-            .find_map(|(index, found)| self.probe(viewer, &found.object).ok().map(|key| (index, key)));
-        if let Some((index, key)) = ours {
-            let object = found.swap_remove(index).object;
-            *found = vec![FoundKey { object, public_key: Some(key) }];
+        for index in 0..found.len() {
+            if found[index].public_key.is_some() {
+                continue;
+            }
+            if let Ok(key) = self.probe(viewer, &found[index].object) {
+                let object = found.swap_remove(index).object;
+                *found = vec![FoundKey { object, public_key: Some(key) }];
+                return;
+            }
         }
     }
 
-    /// Lets the key sign something and sees whose key verifies it.
+    /// Lets the key sign, and returns the candidate that verifies the signature.
     fn probe(&self, viewer: TokenView<'_>, object: &Object) -> Result<Vec<u8>, Error> {
         let name = name_of(object, viewer.place)?;
-        let nobodys = || Error::NoPublicKey {
+        if !self.candidates.is_empty() {
+            let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
+                .map_err(|failure| Error::of_token(failure, self.remote, &viewer.place.token))?;
+            for candidate in self.candidates {
+                if candidate.verifies(PROBE, &signature) {
+                    return Ok(candidate.public_key.clone());
+                }
+            }
+        }
+        Err(Error::NoPublicKey {
             key: tokens::names(std::slice::from_ref(object)).concat(),
             token: viewer.place.token.to_string(),
-        };
-        if self.candidates.is_empty() {
-            return Err(nobodys());
-        }
-        let signature = key::sign(self.remote, viewer.place, &name, PROBE, viewer.pin)
-            .map_err(|failure| Error::of_token(failure, self.remote, &viewer.place.token))?;
-        let owner = self.candidates.iter().find(|candidate| candidate.verifies(PROBE, &signature));
-        owner.map(|candidate| candidate.public_key.clone()).ok_or_else(nobodys)
+        })
     }
 }
 
@@ -197,7 +200,7 @@ fn name_of(object: &Object, place: &TokenSlot) -> Result<KeyName, Error> {
     })
 }
 
-/// The public key that the token shows for a private key, from the surest place to the least.
+/// The public key that the token shows for a private key, from the most reliable source to the least.
 fn shown_key(viewer: TokenView<'_>, key: &Object) -> Result<Option<Vec<u8>>, Error> {
     let shown = own_key(key);
     if shown.is_some() || key.id.is_empty() {
@@ -212,7 +215,7 @@ fn shown_key(viewer: TokenView<'_>, key: &Object) -> Result<Option<Vec<u8>>, Err
     Ok(certificates.iter().find_map(|certificate| der::key_of_certificate(&certificate.value.0)))
 }
 
-/// The public key in an object's own attributes; an RSA private key has both numbers, an EC one may have its point.
+/// The public key in an object's own attributes. An RSA private key has both numbers; an EC one may have its point.
 fn own_key(object: &Object) -> Option<Vec<u8>> {
     let numbers = || match object.kind {
         Some(TokenKeyType::Rsa) => der::rsa_public_key(&object.modulus.0, &object.exponent.0),

@@ -1,8 +1,8 @@
-//! Which PINs a token has refused: none is given to it twice.
+//! Remembers which PINs a token has refused, so that it never gets one twice.
 //!
-//! Three wrong PINs lock most tokens, for good in the worst case, and a daemon tries again by nature. The memory is
-//! one for the whole process, because two sessions may use one token, through two modules even, and the token
-//! counts all of their mistakes together. It is in the daemon and outlives the process that holds the module.
+//! Three wrong PINs lock most tokens, in the worst case for good, and a daemon retries by nature. All sessions of the
+//! process share one memory, because two sessions may use one token, even through two modules, and the token counts all
+//! wrong PINs together. The memory is in the daemon, so it outlives the process that holds the module.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,41 +29,41 @@ struct PinMemory {
 impl PinMemory {
     fn new() -> Self {
         let mut salt = [0; 32];
-        // Without randomness the memory still works, and holds no PIN.
+        // Without randomness the memory still works, and still holds no PIN.
         let _ = SystemRandom::new().fill(&mut salt);
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &salt), tokens: Mutex::default() }
     }
 }
 
-/// What one token did with the PINs it was given.
+/// The outcomes of the PINs that one token got.
 #[derive(Default)]
 pub(super) struct PinRecord {
     refused: Vec<PinDigest>,
-    /// Given without an answer: the process ended, or the token said something else.
+    /// Sent, but no clear answer came: the process ended, or the token returned another error.
     unanswered: Vec<PinDigest>,
 }
 
 type PinDigest = [u8; 32];
 
-/// The record of one token. Whoever gives it a PIN holds it locked until the outcome is known, so that two
-/// sessions with the same wrong PIN cannot give it at the same time.
+/// The record of one token. A caller that sends a PIN keeps it locked until it has noted the outcome. Otherwise two
+/// sessions with the same wrong PIN could both pass [`PinRecord::permission`] and send it twice.
 pub(super) fn record(token: &TokenName) -> Arc<Mutex<PinRecord>> {
-    // Not its label, which can be changed while the token stays the same.
+    // Not by its label, which can be changed.
     let name = [token.manufacturer.clone(), token.model.clone(), token.serial.clone()];
     Arc::clone(lock(&PIN_MEMORY.tokens).entry(name).or_default())
 }
 
-/// What it guards is whole after each step, so a panic of another holder changes nothing.
+/// Ignores poisoning: the guarded values are consistent after each step, even if another holder panicked.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether, and how, a PIN may be given to a token.
+/// Whether a PIN may be sent to a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     /// It may.
     Granted,
-    /// If the token counts no wrong PIN: this one was given before, and what became of it is unknown.
+    /// Only if the token counts no wrong PIN: this PIN was sent before, and its outcome is unknown.
     Careful,
     /// It was refused.
     Denied,
@@ -84,8 +84,8 @@ impl PinRecord {
             PinOutcome::Untried => {}
             PinOutcome::Unknown if self.unanswered.contains(&digest) => {}
             PinOutcome::Unknown => self.unanswered.push(digest),
-            // The token counts from nought again, but what it refused was another PIN: to give that again whenever
-            // this one is taken would be to give it for ever.
+            // The token's counter starts from zero, but refused PINs stay refused. Otherwise a session with a wrong PIN
+            // would send it again after each success of another session.
             PinOutcome::Taken => self.unanswered.retain(|unanswered| *unanswered != digest),
             PinOutcome::Refused => {
                 self.unanswered.retain(|unanswered| *unanswered != digest);

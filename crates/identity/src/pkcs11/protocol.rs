@@ -1,7 +1,7 @@
-//! What the daemon and the process that holds a module say to each other.
+//! The protocol between the daemon and the process that holds a module.
 //!
-//! A frame is two lengths (four bytes each, big-endian), JSON, and a secret: a PIN never passes through a JSON
-//! writer, whose buffers nobody overwrites. Requests carry a number, replies come in any order.
+//! A frame is two lengths (four bytes each, big-endian), JSON, and a secret. The PIN is not in the JSON, because the
+//! JSON writer does not wipe its buffers. Requests have a number, and replies come in any order.
 
 use std::fmt;
 use std::io;
@@ -20,31 +20,31 @@ use zeroize::Zeroizing;
 
 use anchord_core::secret::Secret;
 
-/// Far above a token full of certificates.
+/// Far more than a token full of certificates.
 const MAX_JSON: u32 = 8 << 20;
 
-/// Far above any PIN.
+/// Far longer than any PIN.
 const MAX_SECRET: u32 = 64 << 10;
 
-/// The most objects of one kind that are looked at in a token.
+/// The most objects of one class that are read from a token.
 pub(super) const MAX_OBJECTS: usize = 1000;
 
-/// Asked by the daemon; the frame's secret is the PIN.
+/// A request of the daemon; the frame's secret is the PIN.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HostRequest {
     pub(super) number: u64,
     pub(super) task: TokenOperation,
-    /// Whether a PIN was sent before without an answer: it is not tried where the token counts a wrong one.
+    /// Whether this PIN was sent before without an answer. Then it is not tried if the token counts a wrong PIN.
     pub(super) careful: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum TokenOperation {
-    /// Which tokens are there?
+    /// Lists the tokens.
     Tokens,
-    /// Which objects are in a token?
+    /// Lists objects in a token.
     Find { place: TokenSlot, class: ObjectClass, id: Option<Bytes>, label: Option<String>, login: bool },
-    /// Sign this with that.
+    /// Signs with a key.
     Sign { place: TokenSlot, key: KeyName, message: Bytes },
 }
 
@@ -57,14 +57,14 @@ impl TokenOperation {
     }
 }
 
-/// A token, and the slot that it was last seen in.
+/// A token and its last known slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TokenSlot {
     pub(super) slot: u64,
     pub(super) token: TokenName,
 }
 
-/// What tells a token from all others.
+/// What identifies a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct TokenName {
     pub(super) label: String,
@@ -107,7 +107,7 @@ pub(super) enum ObjectClass {
     PrivateKey,
 }
 
-/// What can be read of an object; what it does not have, or does not show, is empty.
+/// The attributes of an object; those it does not have or show are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Object {
     pub(super) label: String,
@@ -133,7 +133,7 @@ pub(super) enum TokenKeyType {
     Other,
 }
 
-/// What a private key is found by.
+/// How to find a private key again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct KeyName {
     pub(super) id: Bytes,
@@ -149,17 +149,17 @@ pub(super) struct HostReply {
     pub(super) result: Result<TokenResponse, ModuleFault>,
 }
 
-/// What became of the PIN that came with a request.
+/// The outcome of the PIN in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum PinOutcome {
-    /// The token was not given it.
+    /// The token did not get it.
     #[default]
     Untried,
-    /// The token took it.
+    /// The token accepted it.
     Taken,
-    /// The token did not take it.
+    /// The token refused it.
     Refused,
-    /// The token was given it and said something else, or nothing.
+    /// The token got it and returned another error, or did not answer.
     Unknown,
 }
 
@@ -170,34 +170,34 @@ pub(super) enum TokenResponse {
         tokens: Vec<Token>,
     },
     Objects(Vec<Object>),
-    /// As the token made it: for EC both halves, for RSA the signature.
+    /// As the token returned it: `r` and `s` for EC, the signature for RSA.
     Signature(Bytes),
 }
 
-/// What a module may do wrong, or say of the token.
+/// An error of a module or token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ModuleFault {
-    /// It cannot be loaded, or is no PKCS#11 module.
+    /// The module cannot be loaded, or is not a PKCS#11 module.
     NotAModule(String),
-    /// It was loaded and does not start.
+    /// The module was loaded, but does not start.
     Initialize(String),
     /// The token is not in this slot.
     TokenGone,
     /// The key is not in this token.
     KeyGone,
-    /// The token wants a PIN and none was given.
+    /// The token requires a PIN, and there is none.
     PinNeeded,
-    /// The token did not take the PIN.
+    /// The token refused the PIN.
     PinRefused(String),
-    /// The PIN was not tried: the token says that it is locked.
+    /// The PIN was not tried: the token has locked it.
     PinLocked,
     /// The PIN was not tried: the token would lock it if it were wrong.
     PinFinalTry,
-    /// The PIN was not tried: it may be what the token counts as wrong.
+    /// The PIN was not tried: it may be the one that the token has counted as wrong.
     PinUncertain,
     /// The token cannot sign in this way.
     Mechanism(String),
-    /// More objects than anybody wants to choose from.
+    /// More than [`MAX_OBJECTS`] objects match.
     TooMany,
     /// The session with the token was lost, twice.
     Lost(String),
@@ -205,7 +205,7 @@ pub(super) enum ModuleFault {
     Failed(String),
 }
 
-/// Bytes that are base64 in JSON.
+/// Bytes, as base64 in JSON.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
@@ -242,10 +242,6 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let json = serde_json::to_vec(head)?;
     let secret = secret.map_or([].as_slice(), |secret| secret.expose().as_slice());
-    let too_long = || io::Error::from(io::ErrorKind::InvalidInput);
-    let length = |bytes: &[u8], limit: u32| {
-        u32::try_from(bytes.len()).ok().filter(|length| *length <= limit).ok_or_else(too_long)
-    };
     to.write_all(&length(&json, MAX_JSON)?.to_be_bytes())?;
     to.write_all(&length(secret, MAX_SECRET)?.to_be_bytes())?;
     to.write_all(&json)?;
@@ -253,7 +249,14 @@ pub(super) fn write(
     to.flush()
 }
 
-/// Reads one frame; `None` where the other side has ended between two.
+fn length(bytes: &[u8], limit: u32) -> io::Result<u32> {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if length <= limit => Ok(length),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Reads one frame; `None` if the other side has ended between two frames.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<(T, Secret<Vec<u8>>)>> {
     let mut lengths = [0; 8];
     if from.read(&mut lengths[..1])? == 0 {
@@ -265,13 +268,13 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
     if json > MAX_JSON || secret > MAX_SECRET {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // Room is made for what comes, not for what was announced.
+    // The buffer grows with the received bytes; the announced length could be too large.
     let mut head = Vec::new();
     from.take(u64::from(json)).read_to_end(&mut head)?;
     if head.len() as u64 != u64::from(json) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    // Not read_to_end: a vector that grows leaves copies behind.
+    // Not read_to_end: a growing vector leaves copies of the PIN in memory.
     let mut hidden = Zeroizing::new(vec![0; secret as usize]);
     from.read_exact(&mut hidden)?;
     Ok(Some((serde_json::from_slice(&head)?, Secret::new(std::mem::take(&mut *hidden)))))

@@ -1,7 +1,7 @@
-//! The daemon's end of the process that holds a module: started when needed, killed when it does not answer.
+//! The daemon's side of the process that holds a module: starts it when needed, kills it if it does not answer.
 //!
-//! For each token there is one request under way at most, so that the time a token takes for others is not
-//! mistaken for a module that hangs. Whoever asks is answered in time in any case.
+//! Each token gets one request at a time. So the time it spends on other requests is not mistaken for a module that
+//! hangs. Each caller gets an answer or an error within the launcher's patience.
 
 mod process;
 #[cfg(feature = "pkcs11")]
@@ -34,18 +34,18 @@ use super::protocol::TokenOperation;
 use super::protocol::TokenResponse;
 use anchord_core::secret::Secret;
 
-/// A module's slots share so many queues. A module may name any number of slots, and must not get a thread in the
-/// daemon for each.
+/// The queues for a module's slots. A module may report any number of slots, and must not cause a thread for each in
+/// the daemon.
 const MAX_QUEUES: usize = 8;
 
-/// How long a process is kept that nobody has a key in: longer than any pause between two attempts, because a
-/// module takes its time to start.
+/// How long an unused process is kept. It is longer than any pause between two attempts, because modules are slow to
+/// start.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// One module's process, shared by all who use the module and ended some time after the last of them.
+/// The modules in use. All users of a module share its process, which ends some time after the last of them.
 static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<RemoteModule>>>> = LazyLock::new(Mutex::default);
 
-/// A module, wherever it runs.
+/// A module in a process of its own.
 pub(super) struct RemoteModule {
     inner: Arc<Inner>,
     queues: Mutex<HashMap<usize, mpsc::Sender<QueuedCall>>>,
@@ -62,27 +62,27 @@ struct QueuedCall {
     task: TokenOperation,
     pin: Option<Secret<Vec<u8>>>,
     result: mpsc::SyncSender<Result<TokenResponse, CallFailure>>,
-    /// Gone when nobody waits any more.
+    /// Gone when the caller has given up.
     waiting: Weak<()>,
 }
 
-/// Why a module gave no answer that can be used.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum CallFailure {
-    /// It gave one, of this kind.
+    /// The module or token returned this error.
     Fault(ModuleFault),
-    /// The token refused this PIN before, so it was not given.
+    /// The token refused this PIN before, so it was not sent.
     PinRefusedBefore,
     /// The process cannot be started.
     Start(io::Error),
-    /// The process ended instead.
+    /// The process ended.
     Crashed(String),
-    /// It did not come in time.
+    /// No answer came in time.
     Silent,
 }
 
 impl RemoteModule {
-    /// The module at `path`; whoever came first has chosen the launcher.
+    /// The module at `path`. The first caller's launcher is used for all.
     pub(super) fn of(path: &Path, launcher: &Launcher) -> Arc<Self> {
         let mut modules = lock(&MODULES);
         modules.retain(|_, remote| remote.strong_count() > 0);
@@ -104,7 +104,7 @@ impl RemoteModule {
         &self.inner.launcher
     }
 
-    /// The answer to `task`, or why there is none, within the launcher's patience.
+    /// Performs `task` and returns within the launcher's patience.
     pub(super) fn call(
         &self,
         task: TokenOperation,
@@ -112,12 +112,12 @@ impl RemoteModule {
     ) -> Result<TokenResponse, CallFailure> {
         let (result, answer) = mpsc::sync_channel(1);
         let waiting = Arc::new(());
-        // Slots are counted, or numbered at random; either way the remainder spreads them.
+        // Slots are numbered in sequence or at random; the remainder spreads both.
         let queue = task.place().map_or(0, |place| 1 + (place.slot % MAX_QUEUES as u64) as usize);
         let job = QueuedCall { task, pin: pin.cloned(), result, waiting: Arc::downgrade(&waiting) };
         let queue_ended = || CallFailure::Crashed("its queue has ended".into());
         if let Err(mpsc::SendError(job)) = self.queue(queue)?.send(job) {
-            // Its thread has panicked, which must not cost more than what it had in hand.
+            // The queue's thread has panicked, which must cost only the call it was working on. Start another.
             lock(&self.queues).remove(&queue);
             self.queue(queue)?.send(job).map_err(|_| queue_ended())?;
         }
@@ -128,13 +128,13 @@ impl RemoteModule {
         }
     }
 
-    /// Lets the next call start the module anew, because many see new tokens only then. `false` if it has just
-    /// been started: it would see no more.
+    /// Makes the next call start the module again, because many modules notice new tokens only at their start. `false`
+    /// if it has just been started, because it would see the same tokens.
     pub(super) fn refresh(&self) -> bool {
         let mut process = lock(&self.inner.process);
         match &*process {
             Some(running) if running.answered() <= 1 => false,
-            // Whoever is still waiting for it holds it, and lets it end afterwards.
+            // Callers that still wait keep the process alive until they have their answer.
             running => running.is_some() && process.take().is_some(),
         }
     }
@@ -154,7 +154,7 @@ impl RemoteModule {
 }
 
 impl Inner {
-    /// Does what comes, until `remote` is dropped; for a while after each job it is not.
+    /// Works on calls until `remote` is dropped. It keeps `remote` alive for [`IDLE_TIMEOUT`] after the last call.
     fn work(&self, jobs: &mpsc::Receiver<QueuedCall>, remote: &Weak<RemoteModule>) {
         let mut kept_alive = None;
         loop {
@@ -169,9 +169,9 @@ impl Inner {
                     }
                 }
             };
-            // What nobody waits for is not done: the token may have a long queue behind it.
+            // Skip calls without a waiting caller: the token may have a long queue.
             if job.waiting.strong_count() > 0 {
-                // Nobody may be left to take it.
+                // The caller may have given up meanwhile.
                 let _ = job.result.send(self.perform(&job.task, job.pin.as_ref()));
             }
             if kept_alive.is_none() {
@@ -186,12 +186,12 @@ impl Inner {
         pin: Option<&Secret<Vec<u8>>>,
     ) -> Result<TokenResponse, CallFailure> {
         let Some(place) = task.place() else { return self.ask(task, None, false).1 };
-        // Where none is given the token may have one of its own (a PIN pad, its software's settings): no less counted.
+        // Without a PIN from us the token may use its own (a PIN pad, a setting of its software), which counts as well.
         let none = Secret::new(Vec::new());
         let given = pin;
         let pin = pin.unwrap_or(&none);
         let record = pins::record(&place.token);
-        // Held until the outcome is known.
+        // Keep the record locked until the outcome is noted.
         let mut record = lock(&record);
         let careful = match record.permission(pin) {
             Permission::Denied => return Err(CallFailure::PinRefusedBefore),
@@ -203,22 +203,22 @@ impl Inner {
         result
     }
 
-    /// Asks the process; one that was well before and ends over this is given a successor, once.
+    /// Sends the task to the process. If a process that has answered before crashes, retries once with a new one.
     fn ask(
         &self,
         task: &TokenOperation,
         pin: Option<&Secret<Vec<u8>>>,
         careful: bool,
     ) -> (PinOutcome, Result<TokenResponse, CallFailure>) {
-        let mut unknown = PinOutcome::Untried;
+        let mut outcome = PinOutcome::Untried;
         for is_last in [false, true] {
             let process = match self.process() {
                 Ok(process) => process,
-                Err(error) => return (unknown, Err(CallFailure::Start(error))),
+                Err(error) => return (outcome, Err(CallFailure::Start(error))),
             };
-            let careful = careful || unknown == PinOutcome::Unknown;
+            let careful = careful || outcome == PinOutcome::Unknown;
             match process.ask(task, pin, careful, self.launcher.hanging()) {
-                Ok(reply) => return self.take(&process, reply, unknown),
+                Ok(reply) => return self.take(&process, reply, outcome),
                 Err(NoReply::Silent) => {
                     self.retire(&process);
                     process.end();
@@ -226,14 +226,15 @@ impl Inner {
                 }
                 Err(NoReply::Ended(how)) => {
                     self.retire(&process);
-                    unknown = PinOutcome::Unknown;
+                    // The token may have counted the PIN before the crash. So the next process gets it with `careful`.
+                    outcome = PinOutcome::Unknown;
                     if is_last || process.answered() == 0 {
-                        return (unknown, Err(CallFailure::Crashed(how)));
+                        return (outcome, Err(CallFailure::Crashed(how)));
                     }
                 }
             }
         }
-        (unknown, Err(CallFailure::Crashed("it ended twice".into())))
+        (outcome, Err(CallFailure::Crashed("it ended twice".into())))
     }
 
     fn take(
@@ -243,7 +244,7 @@ impl Inner {
         before: PinOutcome,
     ) -> (PinOutcome, Result<TokenResponse, CallFailure>) {
         if let Err(ModuleFault::NotAModule(_) | ModuleFault::Initialize(_)) = reply.result {
-            // The file may be another by the time of the next call.
+            // The file may have been replaced by the next call, so start again then.
             self.retire(process);
         }
         let outcome = match reply.pin {
@@ -265,7 +266,7 @@ impl Inner {
         }
     }
 
-    /// Takes `process` out of use, unless another one has already taken its place.
+    /// Takes `process` out of use, unless it was replaced already.
     fn retire(&self, process: &Arc<Process>) {
         let mut current = lock(&self.process);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, process)) {

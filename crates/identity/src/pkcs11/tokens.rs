@@ -1,4 +1,4 @@
-//! Which tokens and objects are there, and which of them a URI means.
+//! Lists tokens and objects, and finds those that match a URI.
 
 use super::Error;
 use super::protocol::Bytes;
@@ -15,7 +15,7 @@ use super::remote::RemoteModule;
 use super::uri::Uri;
 use anchord_core::secret::Secret;
 
-/// The tokens that a URI fits, at least one.
+/// The tokens that match a URI; an error if there is none.
 pub(super) fn fitting(remote: &RemoteModule, uri: &Uri) -> Result<Vec<TokenSlot>, Error> {
     loop {
         let (library_fits, tokens) = list(remote, uri)?;
@@ -31,9 +31,9 @@ pub(super) fn fitting(remote: &RemoteModule, uri: &Uri) -> Result<Vec<TokenSlot>
     }
 }
 
-/// Where the token of this name is now, if anywhere.
+/// The current slot of the token with this name, if it is present.
 pub(super) fn find_again(remote: &RemoteModule, name: &TokenName) -> Result<Option<TokenSlot>, Error> {
-    // The module has just failed over this token: what it says of it now is worth little.
+    // The module has just failed with this token, so its list may be outdated.
     remote.refresh();
     let (_, tokens) = list(remote, &Uri::default())?;
     Ok(tokens.iter().find(|token| token.name == *name).map(Token::place))
@@ -57,7 +57,7 @@ pub(super) fn unexpected() -> CallFailure {
     CallFailure::Fault(ModuleFault::Failed("another answer was expected".into()))
 }
 
-/// What objects are looked for by.
+/// What objects must match.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ObjectFilter<'a> {
     pub(super) id: Option<&'a [u8]>,
@@ -78,7 +78,7 @@ impl<'a> ObjectFilter<'a> {
     }
 }
 
-/// One token, seen as its user or as anybody.
+/// Access to one token, with or without a login.
 #[derive(Clone, Copy)]
 pub(super) struct TokenView<'a> {
     pub(super) remote: &'a RemoteModule,
@@ -88,7 +88,7 @@ pub(super) struct TokenView<'a> {
 }
 
 impl TokenView<'_> {
-    /// The objects of a class that are wanted.
+    /// The objects of a class that match.
     pub(super) fn find(&self, class: ObjectClass, wanted: ObjectFilter<'_>) -> Result<Vec<Object>, Error> {
         let task = TokenOperation::Find {
             place: self.place.clone(),
@@ -112,7 +112,7 @@ impl TokenView<'_> {
     }
 }
 
-/// Labels and ids, as messages list them.
+/// Labels and ids as messages show them.
 pub(super) fn names(objects: &[Object]) -> Vec<String> {
     let name = |object: &Object| {
         let id: Vec<_> = object.id.0.iter().map(|byte| format!("%{byte:02X}")).collect();

@@ -1,4 +1,4 @@
-//! PKCS#11 URIs (RFC 7512): which token and which object in it are meant.
+//! PKCS#11 URIs (RFC 7512), which name a token and an object in it.
 
 use std::fmt;
 use std::path::Path;
@@ -14,9 +14,13 @@ use super::protocol::Library;
 use super::protocol::Token;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
-/// A parsed `pkcs11:` URI. Prints as it was written, the PIN left out.
+/// A parsed `pkcs11:` URI. Displays as it was written, without the PIN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uri {
     shown: String,
@@ -48,7 +52,7 @@ struct TokenPart {
     slot_manufacturer: Option<String>,
 }
 
-/// What `type` may say (RFC 7512, 2.3).
+/// The value of `type` (RFC 7512, 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectType {
     /// A certificate.
@@ -63,7 +67,7 @@ pub enum ObjectType {
     Data,
 }
 
-/// The module that a URI asks for.
+/// The module that a URI names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ModuleReference {
     /// `module-path`.
@@ -73,12 +77,12 @@ pub(super) enum ModuleReference {
 }
 
 impl Uri {
-    /// Whether `text` is meant to be such a URI.
+    /// Whether `text` has the scheme of such a URI.
     pub fn has_scheme(text: &str) -> bool {
         after_scheme(text).is_some()
     }
 
-    /// What `type` says.
+    /// The value of `type`.
     pub fn kind(&self) -> Option<ObjectType> {
         self.kind
     }
@@ -88,7 +92,7 @@ impl Uri {
         self.pin_source.as_ref()
     }
 
-    /// What `pin-value` says.
+    /// The value of `pin-value`.
     pub fn pin_value(&self) -> Option<&Secret<Vec<u8>>> {
         self.pin_value.as_ref()
     }
@@ -97,12 +101,12 @@ impl Uri {
         self.module.as_ref()
     }
 
-    /// Sentences without a full stop on what should be written differently.
-    pub fn warnings(&self) -> Vec<String> {
-        let in_the_open = self.pin_value.iter().map(|_| {
-            format!("`{self}` has its PIN in `pin-value`, where others may see it; hint: put it into a file and name that in `passphrase`")
-        });
-        in_the_open.collect()
+    /// A warning if a part is risky.
+    pub fn warning(&self) -> Option<Notice> {
+        self.pin_value.as_ref()?;
+        let hint = [Say("put it into a file and name that in "), Key("passphrase")];
+        let what = format!("`{self}` has its PIN in `pin-value`, where others may see it");
+        Some(Notice::new(what).hinting(Text::of(&hint)))
     }
 
     /// The same URI, for an object with this `CKA_ID` in the same token.
@@ -110,7 +114,7 @@ impl Uri {
         Self { object: None, id: Some(id.to_vec()), kind: None, ..self.clone() }
     }
 
-    /// What names its token and no object in it, where `module` is used unless it names one: for telling tokens apart.
+    /// A name for its token without the object, to tell tokens apart. `module` counts if the URI names none.
     pub(crate) fn token_name(&self, module: Option<&Path>) -> String {
         format!("{:?} {module:?} {:?} {:?}", self.module, self.library, self.token)
     }
@@ -170,7 +174,7 @@ impl Uri {
     }
 }
 
-/// PKCS#11 pads with blanks, which are no part of a name (cryptoki takes them off); nothing said fits everything.
+/// PKCS#11 pads names with blanks, which cryptoki removes. `None` matches everything.
 fn fits(wanted: &Option<String>, found: &str) -> bool {
     wanted.as_ref().is_none_or(|wanted| wanted.trim_end() == found.trim_end())
 }
@@ -213,13 +217,13 @@ impl FromStr for Uri {
     }
 }
 
-/// Schemes are told apart without regard to case (RFC 3986, 3.1).
+/// Schemes are not case-sensitive (RFC 3986, 3.1).
 fn after_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once(':')?;
     scheme.eq_ignore_ascii_case("pkcs11").then_some(rest)
 }
 
-/// What stands without `=` may be a PIN with a stray `&` in it: nothing of it is shown unless it looks like a name.
+/// Text without `=` may be part of a PIN that has a `&`. So the error shows it only if it is a known name.
 fn missing_value(attribute: &str) -> UriError {
     let names =
         ["token", "object", "id", "type", "serial", "model", "manufacturer", "module-path", "pin-source"];
@@ -227,13 +231,13 @@ fn missing_value(attribute: &str) -> UriError {
     UriError::NoValue { name: name.into() }
 }
 
-/// Overwritten when dropped, and never moved while it is filled: it may be a PIN.
-/// A value as a URI has it: letters, digits and `-._~` as they are.
+/// Percent-encodes a value, except letters, digits and `-._~`.
 pub(super) fn encoded(value: &[u8]) -> String {
     const OTHERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     percent_encode(value, OTHERS).to_string()
 }
 
+/// The result may be a PIN, so it is wiped when dropped and its buffer does not grow.
 fn decode(name: &str, value: &str) -> Result<Zeroizing<Vec<u8>>, UriError> {
     let bad = || UriError::Encoding { name: printable(name) };
     let mut bytes = Zeroizing::new(Vec::with_capacity(value.len()));
@@ -326,18 +330,18 @@ fn module_name(value: &[u8]) -> Result<String, UriError> {
     Ok(name)
 }
 
-/// A name as an error may show it: a PIN that slipped into its place must not be printed.
+/// A name that is safe in an error: a PIN in the wrong place must not be printed.
 fn printable(name: &str) -> String {
     let is_plain = name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     if is_plain { name.into() } else { "?".into() }
 }
 
-/// One of the two parts of a URI.
+/// The component of a URI that an attribute is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UriComponent {
-    /// Before the question mark: which object.
+    /// Before the question mark: identifies the object.
     Path,
-    /// After it: how to get at it.
+    /// After the question mark: how to access it.
     Query,
 }
 
@@ -350,16 +354,16 @@ impl fmt::Display for UriComponent {
     }
 }
 
-/// Why a text is no PKCS#11 URI. None of it ever holds a value, for that may be a PIN.
+/// Why a text is not a PKCS#11 URI. It never contains a value, which may be a PIN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
-    /// It begins otherwise.
+    /// It does not begin with `pkcs11:`.
     #[error("a PKCS#11 URI begins with `pkcs11:`")]
     Scheme,
     /// An attribute without a value.
     #[error("{name} of the PKCS#11 URI has no value")]
     NoValue {
-        /// Its name, if that can be told.
+        /// Its name, if it is a known one.
         name: String,
     },
     /// A percent sign without two hexadecimal digits.
@@ -368,21 +372,21 @@ pub enum UriError {
         /// The attribute.
         name: String,
     },
-    /// An attribute is there twice.
+    /// An attribute occurs twice.
     #[error("the PKCS#11 URI has `{name}` twice, or its like")]
     Twice {
         /// The attribute.
         name: String,
     },
-    /// An attribute that RFC 7512 does not know there.
-    #[error("`{name}` is no attribute of a PKCS#11 URI's {place}")]
+    /// An attribute that RFC 7512 does not define in this component.
+    #[error("`{name}` is not an attribute of a PKCS#11 URI's {place}")]
     Unknown {
         /// The attribute.
         name: String,
         /// Where it stands.
         place: UriComponent,
     },
-    /// A value of another form.
+    /// A malformed value.
     #[error("the PKCS#11 URI's `{name}` is not {expected}")]
     Value {
         /// The attribute.
@@ -390,10 +394,10 @@ pub enum UriError {
         /// What it should be.
         expected: &'static str,
     },
-    /// `pin-source` is a program.
+    /// `pin-source` names a program.
     #[error("the PKCS#11 URI's `pin-source` is a program, which is not run")]
     Program,
-    /// Both a PIN and where to find it.
+    /// Both a PIN and a file for it.
     #[error("the PKCS#11 URI has both `pin-value` and `pin-source`")]
     TwoPins,
 }
@@ -403,7 +407,7 @@ impl Classify for UriError {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Scheme | Self::NoValue { .. } => "write it as `pkcs11:token=NAME;object=NAME`",
             Self::Encoding { .. } => "a percent sign itself is written `%25`",

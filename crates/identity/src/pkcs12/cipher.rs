@@ -1,4 +1,4 @@
-//! Undoes the encryption of a PKCS#12 file's parts, and checks its MAC.
+//! Decrypts the parts of a PKCS#12 file, and checks its MAC.
 
 use std::num::NonZeroU32;
 
@@ -35,7 +35,7 @@ use crate::key::encrypted::Encrypted;
 use crate::key::encrypted::MAX_ITERATIONS;
 use anchord_core::secret::Secret;
 
-/// How much work is left that a file may ask for: there may be as many rounds in each of its parts as in one key.
+/// The remaining iterations that a file may cost. All parts together may cost as much as one key.
 #[derive(Debug)]
 pub(super) struct Budget(u64);
 
@@ -49,14 +49,14 @@ impl Budget {
         Self(rounds)
     }
 
-    /// Takes from it before the work is done.
+    /// Call it before doing the work.
     pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Pkcs12Fault> {
         self.0 = self.0.checked_sub(rounds).ok_or(Pkcs12Fault::TooCostly)?;
         Ok(())
     }
 }
 
-/// An algorithm and its parameters, as they stand in the file.
+/// An algorithm and its parameters, as the file has them.
 pub(super) struct AlgorithmIdentifier<'a> {
     oid: ObjectIdentifier,
     parameters: Option<Element<'a>>,
@@ -81,7 +81,7 @@ impl<'a> AlgorithmIdentifier<'a> {
 /// pbeWithSHAAnd… of RFC 7292, appendix C.
 const PBES1: &str = "1.2.840.113549.1.12.1.";
 
-/// Decrypts `data`. What comes out may be noise, if the password was wrong and nobody has noticed so far.
+/// Decrypts `data`. The result may be random bytes if the password is wrong.
 pub(super) fn decrypt(
     algorithm: &AlgorithmIdentifier<'_>,
     data: &[u8],
@@ -104,7 +104,7 @@ pub(super) fn decrypt(
     };
     let (salt, rounds) =
         algorithm.parameters.as_ref().and_then(salt_and_rounds).ok_or(Pkcs12Fault::Damaged)?;
-    // The key of 3DES takes two turns, its IV another.
+    // The key of 3DES takes two derivations, its IV a third.
     budget.spend(3 * rounds)?;
     let derive =
         |purpose, length| password.derive(&digest::SHA1_FOR_LEGACY_USE_ONLY, purpose, &salt, rounds, length);
@@ -115,7 +115,7 @@ pub(super) fn decrypt(
     Ok(Secret::new(std::mem::take(&mut *buffer)))
 }
 
-/// Key, IV, what is decrypted in its place; what it says is the length without padding.
+/// Takes key, IV and the buffer, which it decrypts in place; returns the length without padding.
 type Decrypt = fn(&[u8], &[u8], &mut [u8]) -> Option<usize>;
 
 struct Pbes1 {
@@ -133,7 +133,7 @@ fn salt_and_rounds(parameters: &Element<'_>) -> Option<(Zeroizing<Vec<u8>>, u64)
     let mut members = parameters.members();
     let salt = members.next(OCTET_STRING)?.octets()?;
     let rounds = members.next(INTEGER)?.number()?.max(1);
-    // So that a few times as many can be counted.
+    // So that multiples of it do not overflow.
     (rounds <= u64::from(u32::MAX)).then_some((salt, rounds))
 }
 
@@ -159,7 +159,7 @@ impl<'a> Mac<'a> {
         Some(Self { algorithm, digest, salt, rounds })
     }
 
-    /// Whether the file's content is as whoever knew the password left it.
+    /// Whether the MAC of the file's content is right.
     pub(super) fn verifies(
         &self,
         content: &[u8],
@@ -190,7 +190,7 @@ impl<'a> Mac<'a> {
     }
 }
 
-/// PBMAC1 (RFC 9579): salt and rounds are those of its own PBKDF2.
+/// PBMAC1 (RFC 9579), which has its own PBKDF2 with salt and iterations.
 fn pbmac1_key(
     algorithm: &AlgorithmIdentifier<'_>,
     password: &Password,
@@ -218,7 +218,7 @@ fn pbmac1_key(
         _ => return Err(scheme.unsupported()),
     };
     let rounds = NonZeroU32::new(parameters.iteration_count).ok_or(Pkcs12Fault::Damaged)?;
-    // Required here (RFC 9579, section 5); no MAC has a longer key than its hash's block.
+    // The length is required (RFC 9579, section 5), and no MAC needs a key longer than its hash's block.
     let length =
         parameters.key_length.filter(|length| (1..=128).contains(length)).ok_or(Pkcs12Fault::Damaged)?;
     budget.spend(u64::from(rounds.get()) * u64::from(length.div_ceil(20)))?;

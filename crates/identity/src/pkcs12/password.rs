@@ -1,11 +1,11 @@
-//! Keys from passwords as PKCS#12 makes them (RFC 7292, appendix B).
+//! Derives keys from passwords (RFC 7292, appendix B).
 
 use ring::digest;
 use zeroize::Zeroizing;
 
 use anchord_core::secret::Secret;
 
-/// What a derived key is for: the diversifier (RFC 7292, appendix B.3).
+/// The use of a derived key: the diversifier (RFC 7292, appendix B.3).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     Encryption = 1,
@@ -13,23 +13,22 @@ pub(super) enum Purpose {
     Mac = 3,
 }
 
-/// A password in the two encodings that one file asks for.
+/// A password in the two encodings that a file may need.
 pub(super) struct Password {
     /// For PBES2 and PBMAC1.
     pub(super) text: Secret<Vec<u8>>,
-    /// For all else: UTF-16, big-endian, with two zero bytes at its end (RFC 7292, appendix B.1).
+    /// For everything else: UTF-16, big-endian, with two zero bytes at the end (RFC 7292, appendix B.1).
     wide: Zeroizing<Vec<u8>>,
 }
 
 impl Password {
-    /// What `text` may mean. No password is two things to the programs that write these files: an empty string, and
-    /// none at all.
+    /// The passwords to try for `text`. Programs encode "no password" in two ways: as an empty string, or as nothing.
     pub(super) fn candidates(text: Option<&Secret<Vec<u8>>>) -> Vec<Self> {
         let text = text.cloned().unwrap_or_else(|| Secret::new(Vec::new()));
         let mut wide = Zeroizing::new(Vec::with_capacity(2 * text.expose().len() + 2));
         match std::str::from_utf8(text.expose()) {
             Ok(text) => text.encode_utf16().for_each(|unit| wide.extend(unit.to_be_bytes())),
-            // As OpenSSL does with what is no UTF-8: a byte is a character.
+            // Like OpenSSL for text that is not UTF-8: each byte is a character.
             Err(_) => text.expose().iter().for_each(|byte| wide.extend([0, *byte])),
         }
         wide.extend([0, 0]);
@@ -48,11 +47,11 @@ impl Password {
         length: usize,
     ) -> Zeroizing<Vec<u8>> {
         let block = hash.block_len();
-        // All at once, here and below: a buffer that grows leaves copies.
+        // Allocated at full size, here and below: a growing buffer leaves copies in memory.
         let whole_blocks = |bytes: &[u8]| bytes.len().next_multiple_of(block);
         let mut input = Zeroizing::new(Vec::with_capacity(whole_blocks(salt) + whole_blocks(&self.wide)));
         for bytes in [salt, &self.wide] {
-            // Copies that fill whole blocks, the last one cut; nothing of nothing.
+            // Repeated to fill whole blocks, the last copy cut; empty input stays empty.
             input.extend(bytes.iter().cycle().take(whole_blocks(bytes)));
         }
         let mut derived = Zeroizing::new(vec![0; length.next_multiple_of(hash.output_len())]);

@@ -15,7 +15,7 @@ fn leaf(serial: &[u8]) -> Vec<u8> {
     root().leaf(&request).unwrap().certificate_der().to_vec()
 }
 
-fn names(selection: &Selection, der: &[u8]) -> bool {
+fn names(selection: &LeafSelection, der: &[u8]) -> bool {
     selection.names(&X509Certificate::from_der(der).unwrap().1)
 }
 
@@ -28,30 +28,33 @@ fn a_fingerprint_is_what_openssl_prints() {
         digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect();
     let as_openssl = format!("sha256 Fingerprint={}", pairs.join(":"));
     assert_eq!(pairs.join(":").parse(), Ok(own));
-    let pinned = Selection { fingerprints: vec![as_openssl.parse().unwrap()], ..Selection::default() };
+    let pinned =
+        LeafSelection { fingerprints: vec![as_openssl.parse().unwrap()], ..LeafSelection::default() };
 
     assert!(pinned.pins(&der));
     assert!(!pinned.pins(&leaf(&[7])), "another key, another certificate");
-    assert!(Selection::default().pins(&der));
+    assert!(LeafSelection::default().pins(&der));
 }
 
 #[test]
 fn attributes_may_stand_anywhere_in_a_name_and_all_must_be_there() {
     let der = leaf(&[7]);
-    let of = |subject: &str| Selection { subject: Some(subject.parse().unwrap()), ..Selection::default() };
+    let of =
+        |subject: &str| LeafSelection { subject: Some(subject.parse().unwrap()), ..LeafSelection::default() };
 
     assert!(names(&of("CN=robot-7"), &der));
     assert!(names(&of(" cn = robot-7 "), &der));
     assert!(!names(&of("CN=robot-8"), &der));
     assert!(!names(&of("CN=robot-7,O=Acme"), &der));
-    let issuer = Selection { issuer: Some("CN=Test root".parse().unwrap()), ..Selection::default() };
+    let issuer = LeafSelection { issuer: Some("CN=Test root".parse().unwrap()), ..LeafSelection::default() };
     assert!(names(&issuer, &der) && !names(&of("CN=Test root"), &der));
 }
 
 #[test]
 fn a_serial_is_decimal_or_hexadecimal_after_0x() {
     let der = leaf(&[0x01, 0x00, 0xff]);
-    let of = |serial: &str| Selection { serial: Some(serial.parse().unwrap()), ..Selection::default() };
+    let of =
+        |serial: &str| LeafSelection { serial: Some(serial.parse().unwrap()), ..LeafSelection::default() };
 
     for same in ["65791", "0x0100ff", "0x100FF", "0x01:00:ff", "00065791", "0100ff", "0100FF"] {
         assert!(names(&of(same), &der), "{same}");
@@ -71,13 +74,13 @@ fn what_names_no_certificate_is_refused() {
         &format!("sha256:{}", "0".repeat(63)),
         &format!("sha256:{}", "0".repeat(66)),
     ] {
-        assert_eq!(text.parse::<Fingerprint>(), Err(Malformed::Fingerprint), "{text}");
+        assert_eq!(text.parse::<Fingerprint>(), Err(MalformedSelector::Fingerprint), "{text}");
     }
     for text in ["", "robot-7", "CN=", "=x", "CN=a,", "CN=a\\"] {
-        assert_eq!(text.parse::<Attributes>(), Err(MalformedName), "{text}");
+        assert_eq!(text.parse::<NameAttributes>(), Err(MalformedName), "{text}");
     }
     for text in ["", "0x", "fg", "-1", "1.0", "0xg0"] {
-        assert_eq!(text.parse::<Serial>(), Err(Malformed::Serial), "{text}");
+        assert_eq!(text.parse::<Serial>(), Err(MalformedSelector::Serial), "{text}");
     }
 }
 
@@ -85,14 +88,14 @@ proptest! {
     #[test]
     fn no_text_makes_reading_one_panic(text in "\\PC{0,80}") {
         let _ = text.parse::<Fingerprint>();
-        let _ = text.parse::<Attributes>();
+        let _ = text.parse::<NameAttributes>();
         let _ = text.parse::<Serial>();
     }
 
     #[test]
     fn attributes_are_read_as_they_are_printed(value in "[a-z,\\\\ö]{0,10}[a-z]") {
-        let printed = Attributes(vec![("CN".into(), value.clone()), ("O".into(), "x".into())]).to_string();
-        prop_assert_eq!(printed.parse::<Attributes>().unwrap().0[0].1.clone(), value);
+        let printed = NameAttributes(vec![("CN".into(), value.clone()), ("O".into(), "x".into())]).to_string();
+        prop_assert_eq!(printed.parse::<NameAttributes>().unwrap().0[0].1.clone(), value);
     }
 
     #[test]

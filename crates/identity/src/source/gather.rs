@@ -1,4 +1,4 @@
-//! Reads the places of a source: files, tokens, a TPM, an agent.
+//! Reads certificates and keys of a source from files, tokens, a TPM or an agent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::FileContent;
 use crate::Origin;
 use crate::Passphrase;
 use crate::SigningKey;
-use crate::file::File;
+use crate::file::IdentityFile;
 use crate::key;
 use crate::passphrase;
 use crate::pem;
@@ -18,24 +18,25 @@ use crate::pem::Certificate;
 use crate::pkcs11;
 use crate::spiffe::Svid;
 use crate::tpm;
+use anchord_core::notice::Notice;
 use anchord_core::secret::Secret;
 
-/// What the places of a source hold, before anything is proven.
+/// The certificates and keys of a source, not yet checked.
 pub(crate) struct Material {
     pub(crate) certificates: Result<Vec<Certificate>, Error>,
     pub(crate) keys: Result<SigningKeys, Error>,
     /// Sentences without a full stop.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Notice>,
 }
 
 type SigningKeys = Vec<Arc<dyn SigningKey>>;
 
-/// Reads what there is to read; a fault of one place says nothing of the others.
+/// Reads everything; an error in one place does not hide the others.
 pub(crate) fn gather(source: &Source) -> Material {
     let mut warnings = Vec::new();
     let passphrase = source.passphrase.as_ref();
     let (mut certificates, keys) = match (&source.certificate, source.key_place()) {
-        // What has both is asked once, so that they are of one time.
+        // A place with both is read once, so that certificate and key match.
         (place @ Locator::Agent(agent), key_place) if place == key_place => match agent.fetch() {
             Ok(svid) => {
                 let keys = key_of(&place.origin(), &svid).map(|key| vec![key]);
@@ -43,7 +44,7 @@ pub(crate) fn gather(source: &Source) -> Material {
             }
             Err(error) => (Ok(Vec::new()), Err(error.into())),
         },
-        (place @ (Locator::File(_) | Locator::Handed(_)), key_place) if place == key_place => {
+        (place @ (Locator::File(_) | Locator::Input(_)), key_place) if place == key_place => {
             match open(place, passphrase) {
                 Ok(file) => {
                     (file.certificates().map_err(Error::from), source.keys_of_file(&file, &mut warnings))
@@ -58,7 +59,7 @@ pub(crate) fn gather(source: &Source) -> Material {
         }
     };
     if let (Ok(certificates), Some(place)) = (&mut certificates, &source.intermediates) {
-        match read(place).and_then(|file| Ok((pem::certificates(&file)?, file.passed_over()))) {
+        match read(place).and_then(|file| Ok((pem::certificates(&file)?, file.ignored_sections()))) {
             Ok((more, told)) => {
                 certificates.extend(more);
                 warnings.extend(told);
@@ -70,9 +71,9 @@ pub(crate) fn gather(source: &Source) -> Material {
     Material { certificates, keys, warnings }
 }
 
-/// What a place of bytes holds.
-fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<File, Error> {
-    File::of(read(place)?, passphrase)
+/// Reads and opens a file or an input.
+fn open(place: &Locator, passphrase: Option<&Passphrase>) -> Result<IdentityFile, Error> {
+    IdentityFile::of(read(place)?, passphrase)
 }
 
 fn read(place: &Locator) -> Result<FileContent, Error> {
@@ -86,10 +87,10 @@ impl Source {
     fn certificates_in(
         &self,
         place: &Locator,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Notice>,
     ) -> Result<Vec<Certificate>, Error> {
         match place {
-            Locator::File(_) | Locator::Handed(_) => {
+            Locator::File(_) | Locator::Input(_) => {
                 let file = open(place, self.passphrase.as_ref())?;
                 warnings.extend(file.warnings());
                 Ok(file.certificates()?)
@@ -103,19 +104,19 @@ impl Source {
         }
     }
 
-    /// `certificates` are those that a key may belong to: they help where a token does not show a key's public part.
+    /// The key may belong to one of `certificates`. They help if a token does not show the public key.
     fn keys_in(
         &self,
         place: &Locator,
         certificates: &[Certificate],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Notice>,
     ) -> Result<SigningKeys, Error> {
         let key = match place {
-            Locator::File(_) | Locator::Handed(_) => {
+            Locator::File(_) | Locator::Input(_) => {
                 return self.keys_of_file(&open(place, self.passphrase.as_ref())?, warnings);
             }
             Locator::Token(uri) => {
-                warnings.extend(uri.warnings());
+                warnings.extend(uri.warning());
                 let candidates: Vec<_> = certificates.iter().filter_map(|one| self.candidate(one)).collect();
                 pkcs11::open_key(&self.token(uri)?, &candidates)?
             }
@@ -126,7 +127,7 @@ impl Source {
         Ok(vec![key])
     }
 
-    fn keys_of_file(&self, file: &File, warnings: &mut Vec<String>) -> Result<SigningKeys, Error> {
+    fn keys_of_file(&self, file: &IdentityFile, warnings: &mut Vec<Notice>) -> Result<SigningKeys, Error> {
         warnings.extend(file.warnings());
         let keys = match file.tss2()? {
             Some(der) => {
@@ -146,20 +147,20 @@ impl Source {
         is_meant.then(|| parsed.public_key().raw.to_vec())
     }
 
-    /// What a TPM asks for before a key signs.
+    /// The authorization value of a key in a TPM.
     fn auth(&self) -> Result<Option<Secret<Vec<u8>>>, passphrase::Error> {
         self.passphrase.as_ref().map(Passphrase::read).transpose()
     }
 
     fn token(&self, uri: &pkcs11::Uri) -> Result<pkcs11::TokenQuery, Error> {
-        // A passphrase is the key's: a token that has but the certificate would count it as a mistake.
+        // The passphrase belongs to the key: a token that has only the certificate would count it as a wrong PIN.
         let passphrase = self.passphrase.as_ref().filter(|_| matches!(self.key_place(), Locator::Token(_)));
         let pin = passphrase.map(Passphrase::read).transpose()?;
         let (module, launcher) = (self.pkcs11_module.clone(), pkcs11::Launcher::default());
         Ok(pkcs11::TokenQuery { uri: uri.clone(), module, pin, launcher })
     }
 
-    fn passphrase_warnings(&self) -> Vec<String> {
+    fn passphrase_warnings(&self) -> Vec<Notice> {
         let passphrase = match &self.passphrase {
             Some(Passphrase::File(path)) => Some(path),
             _ => None,
@@ -168,7 +169,7 @@ impl Source {
             Locator::Token(uri) => uri.pin_source(),
             _ => None,
         });
-        // What cannot be read was told by whoever needed it.
+        // A file that cannot be read has caused an error already.
         let warning = |path: &PathBuf| FileContent::read(path).ok()?.open_to_others("passphrase");
         passphrase.into_iter().chain(pins).filter_map(warning).collect()
     }

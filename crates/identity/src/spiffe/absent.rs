@@ -1,4 +1,4 @@
-//! What a build without gRPC has in place of a client: a refusal that says so.
+//! The substitute for the client in a build without SPIFFE support: an error that says so.
 
 use super::AgentFault;
 use super::Choice;
@@ -6,12 +6,12 @@ use super::Error;
 use super::Svid;
 use super::WorkloadEndpoint;
 
-/// Nobody can be asked.
+/// Always fails.
 pub fn fetch(endpoint: &WorkloadEndpoint, _choice: &Choice) -> Result<Svid, Error> {
     Err(Error { endpoint: endpoint.clone(), fault: AgentFault::NotBuilt })
 }
 
-/// Nobody is listened to.
+/// Never reports a change.
 pub struct SvidStream;
 
 impl SvidStream {
@@ -20,7 +20,7 @@ impl SvidStream {
         Self
     }
 
-    /// Waits for ever.
+    /// Waits forever.
     pub async fn changed(&mut self) {
         std::future::pending::<()>().await;
     }

@@ -1,4 +1,4 @@
-//! A call to an agent: gRPC over HTTP/2 in clear, as the Workload Endpoint is served.
+//! A call to an agent: gRPC over plaintext HTTP/2, as the Workload Endpoint uses.
 //!
 //! Not tonic, which is built on the same HTTP/2 and would add twelve crates, one of them in a second version.
 
@@ -39,12 +39,12 @@ use super::frames::Unreadable;
 pub(super) struct Messages {
     body: Incoming,
     frames: GrpcFrames,
-    /// What has come after the end of the last message.
+    /// Bytes received after the end of the last message.
     rest: Bytes,
     _call: GrpcConnection,
 }
 
-/// Keeps the connection as long as its stream is read, and not longer.
+/// Keeps the connection while its stream is read, and closes it when dropped.
 struct GrpcConnection {
     connection: AbortHandle,
     sender: http2::SendRequest<Full<Bytes>>,
@@ -56,7 +56,7 @@ impl Drop for GrpcConnection {
     }
 }
 
-/// Connects and calls; waits as long as the agent does.
+/// Connects and calls, without a time limit.
 pub(super) async fn open(endpoint: &WorkloadEndpoint) -> Result<Messages, AgentFault> {
     match &endpoint.place {
         SocketAddress::Unix(path) => {
@@ -82,7 +82,7 @@ pub(super) async fn call<T: Read + Write + Unpin + Send + 'static>(
 ) -> Result<Messages, AgentFault> {
     let (sender, connection) =
         http2::handshake(TokioExecutor::new(), stream).await.map_err(AgentFault::Broken)?;
-    // Its errors are the call's as well.
+    // Its errors also reach the call.
     let connection = tokio::spawn(async { drop(connection.await) }).abort_handle();
     let mut call = GrpcConnection { connection, sender };
     let response = call.sender.send_request(request()).await.map_err(AgentFault::Broken)?;
@@ -109,7 +109,7 @@ fn request() -> Request<Full<Bytes>> {
     request
 }
 
-/// gRPC over HTTP/2, "Responses": a refusal may come at once, in the headers.
+/// gRPC over HTTP/2, "Responses": a refusal may already be in the headers.
 fn check(response: &Response<Incoming>) -> Result<(), AgentFault> {
     let headers = response.headers();
     if let Some(fault) = final_word(headers) {
@@ -125,10 +125,10 @@ fn check(response: &Response<Incoming>) -> Result<(), AgentFault> {
     }
 }
 
-/// What an agent ends a call with (gRPC, "Status codes and their use in gRPC").
+/// The status that ends a call (gRPC, "Status codes and their use in gRPC").
 fn final_word(headers: &HeaderMap) -> Option<AgentFault> {
     let status = headers.get("grpc-status")?;
-    /// `UNKNOWN`, for what is no number (gRPC over HTTP/2, "Status").
+    /// `UNKNOWN`, for a status that is not a number (gRPC over HTTP/2, "Status").
     const UNKNOWN: u16 = 2;
     let code = status.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
     let message = headers.get("grpc-message").map_or(&[][..], |message| message.as_bytes());
@@ -143,7 +143,7 @@ fn final_word(headers: &HeaderMap) -> Option<AgentFault> {
     })
 }
 
-/// What a stranger says, fit to be printed.
+/// Outside text, made safe to print.
 fn words(text: &[u8]) -> String {
     const ENOUGH: usize = 200;
     let text = String::from_utf8_lossy(text);
@@ -151,7 +151,7 @@ fn words(text: &[u8]) -> String {
 }
 
 impl Messages {
-    /// The next one; waits as long as the agent has nothing to say.
+    /// The next message; waits as long as the agent sends none.
     pub(super) async fn next(&mut self) -> Result<Zeroizing<Vec<u8>>, AgentFault> {
         loop {
             let mut unread = &self.rest[..];

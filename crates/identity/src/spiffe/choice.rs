@@ -1,19 +1,19 @@
-//! Which of the SVIDs that an agent gives is meant.
+//! Which of an agent's SVIDs to use.
 
 use std::fmt;
 
-/// Which SVID to take: the one with this ID, with this hint, with both; without either the first, which is the
-/// default identity (SPIFFE Workload API, section 5.3).
+/// Which SVID to use: the one with this ID, this hint, or both. Without either it is the first one, the default
+/// identity (SPIFFE Workload API, section 5.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// A SPIFFE ID, exactly.
     pub id: Option<String>,
-    /// What the registration entry calls its use, such as `internal`.
+    /// The hint of the registration entry, such as `internal`.
     pub hint: Option<String>,
 }
 
 impl Choice {
-    /// What `spiffe:` (any SVID) or `spiffe://trust.domain/path` stands for.
+    /// Parses `spiffe:` (any SVID) or `spiffe://trust.domain/path`.
     pub fn of_uri(uri: &str) -> Result<Self, MalformedId> {
         match uri {
             "spiffe:" => Ok(Self::default()),
@@ -55,21 +55,19 @@ fn check(uri: &str) -> Result<(), MalformedId> {
     Ok(())
 }
 
-/// A text that is no workload's SPIFFE ID, completing "`certificate` …".
+/// A text that is not the SPIFFE ID of a workload, completing "`certificate` …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedId {
     /// It does not begin with `spiffe://`.
-    #[error(
-        "is no SPIFFE ID: it is `spiffe:` for the first that the agent gives, or spiffe://trust.domain/path"
-    )]
+    #[error("is not a SPIFFE ID: use `spiffe:` for the agent's first SVID, or spiffe://trust.domain/path")]
     NotSpiffe,
-    /// The trust domain is missing or has letters that it may not have.
+    /// The trust domain is missing or has invalid characters.
     #[error("has no valid trust domain: lower-case letters, digits, dots, dashes and underscores")]
     TrustDomain,
     /// A trust domain alone.
     #[error("names a trust domain, not a workload: spiffe://trust.domain/path has a path")]
     NoPath,
-    /// The path has empty segments, dots alone, or letters that it may not have.
+    /// The path has empty segments, `.` or `..`, or invalid characters.
     #[error(
         "has no valid path: segments of letters, digits, dots, dashes and underscores, and no slash at the end"
     )]

@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadEndpoint {
     pub(super) place: SocketAddress,
-    /// As it was given, which is how messages name it.
+    /// As the settings have it, for messages.
     text: String,
 }
 
@@ -41,14 +41,9 @@ impl FromStr for WorkloadEndpoint {
     type Err = MalformedEndpoint;
 
     fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
-        let scheme = |scheme: &str| {
-            let found = text.get(..scheme.len())?;
-            // RFC 3986, 3.1: schemes have no case.
-            found.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
-        };
-        let place = if let Some(rest) = scheme("unix:") {
+        let place = if let Some(rest) = after_scheme(text, "unix:") {
             SocketAddress::Unix(socket_path(rest)?)
-        } else if let Some(rest) = scheme("tcp:") {
+        } else if let Some(rest) = after_scheme(text, "tcp:") {
             SocketAddress::Tcp(address(rest)?)
         } else if text.starts_with('/') && !text.contains(['?', '#']) {
             return Err(MalformedEndpoint::NoScheme { path: text.into() });
@@ -63,6 +58,12 @@ impl fmt::Display for WorkloadEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
+}
+
+/// Schemes are not case-sensitive (RFC 3986, 3.1).
+fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = text.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 fn socket_path(rest: &str) -> Result<PathBuf, MalformedEndpoint> {
@@ -100,7 +101,7 @@ fn address(rest: &str) -> Result<SocketAddr, MalformedEndpoint> {
     })
 }
 
-/// A text that is no endpoint, completing "`spiffe_socket` …".
+/// A text that is not an endpoint, completing "`spiffe_socket` …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEndpoint {
     /// A plain path.
@@ -118,10 +119,10 @@ pub enum MalformedEndpoint {
     /// `unix:path`.
     #[error("has a relative path")]
     RelativePath,
-    /// A path that cannot be a socket's.
+    /// A path that cannot be the path of a socket.
     #[error("is not the path of a socket, which has 1 to 107 bytes")]
     NotAPath,
-    /// A query, a fragment, a user or, behind an address, a path.
+    /// A query, a fragment, a user, or a path after an address.
     #[error("has more parts than a Workload API's address may have")]
     Excess,
     /// A name, or no host at all.

@@ -1,4 +1,4 @@
-//! What can go wrong between this host's SPIFFE agent and us.
+//! Errors of asking this host's SPIFFE agent.
 
 use std::fmt;
 use std::io;
@@ -9,6 +9,9 @@ use super::WorkloadEndpoint;
 use super::endpoint::SocketAddress;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why an agent gave no SVID.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +26,16 @@ pub struct Error {
 /// What is wrong with an agent or its answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentFault {
-    /// Nothing is at the socket's path.
+    /// The socket's path does not exist.
     #[error("is not there: its socket does not exist")]
     NoSocket,
-    /// A socket that nobody accepts connections on.
+    /// No process listens on the socket.
     #[error("is not running: no process listens")]
     NotListening,
-    /// The system does not let this user connect.
+    /// This user may not connect.
     #[error("may not be reached by this user")]
     Forbidden,
-    /// Another reason of the system.
+    /// Another error of the system.
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
     /// Another service.
@@ -44,10 +47,10 @@ pub enum AgentFault {
     /// `PERMISSION_DENIED`.
     #[error("has no identity for this process{message}")]
     NoIdentity {
-        /// Its own words.
+        /// Its message.
         message: AgentMessage,
     },
-    /// `INVALID_ARGUMENT`, which an agent says to calls without the security header.
+    /// `INVALID_ARGUMENT`, the answer to calls without the security header.
     #[error("refuses the call as malformed{message}")]
     Malformed {
         /// Its own words.
@@ -67,19 +70,19 @@ pub enum AgentFault {
         /// Its own words.
         message: AgentMessage,
     },
-    /// Nothing came.
+    /// No answer came.
     #[error("did not answer within {} s", patience.as_secs())]
     Silent {
-        /// How long it was waited for.
+        /// How long anchord waited.
         patience: Duration,
     },
-    /// An end without an error.
+    /// The stream ended without an error.
     #[error("ended the stream")]
     Ended,
-    /// The connection ended in the middle, or what came over it is not HTTP/2.
-    #[error("broke the connection off")]
+    /// The connection broke, or the peer does not speak HTTP/2.
+    #[error("broke the connection")]
     Broken(#[source] hyper::Error),
-    /// A message that nobody needs.
+    /// A message that is too large.
     #[error("sends a message of more than {limit} bytes")]
     TooLarge {
         /// The most that is read.
@@ -91,31 +94,31 @@ pub enum AgentFault {
         /// What is wrong with it.
         why: String,
     },
-    /// An SVID without something that it must have.
+    /// An SVID without a mandatory field.
     #[error("gives the SVID `{id}` without its {missing}")]
     Incomplete {
-        /// Whose.
+        /// The ID of the SVID.
         id: String,
         /// What it lacks.
         missing: &'static str,
     },
-    /// Not the SVID that is wanted.
+    /// The wanted SVID is not among those offered.
     #[error("gives no SVID {wanted}{}", offered_text(offered))]
     NotOffered {
         /// Which one is wanted.
         wanted: Box<Choice>,
-        /// ID and hint of those that are there.
+        /// ID and hint of those offered.
         offered: Vec<(String, String)>,
     },
-    /// gRPC is left out of this build.
-    #[error("cannot be asked by this build")]
+    /// This build has no SPIFFE support.
+    #[error("is not supported by this build")]
     NotBuilt,
     /// The system gives no event queue.
-    #[error("cannot be asked: the system gives no queue of events")]
+    #[error("cannot be asked: the system has no event queue left")]
     NoQueue(#[source] io::Error),
 }
 
-/// What the agent said beside its status; possibly nothing.
+/// The agent's message beside its status; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentMessage(pub(super) String);
 
@@ -129,7 +132,7 @@ impl fmt::Display for AgentMessage {
 }
 
 fn offered_text(offered: &[(String, String)]) -> String {
-    /// A workload has one or two; a list of hundreds helps nobody.
+    /// A workload usually has one or two; a list of hundreds does not help.
     const SHOWN: usize = 20;
     if offered.is_empty() {
         return String::new();
@@ -198,18 +201,25 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match &self.fault {
             AgentFault::NoSocket => return Some(self.no_socket_hint()),
-            AgentFault::NotListening => "start the agent; it is asked again by itself",
+            AgentFault::NotListening => "start the agent; anchord retries",
             AgentFault::Forbidden => {
                 "let the daemon's user write to the socket and enter its folders, such as by the unit's SupplementaryGroups="
             }
-            AgentFault::Unreachable(_) => "check `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET",
+            AgentFault::Unreachable(_) => {
+                let or = " or SPIFFE_ENDPOINT_SOCKET";
+                return Some(Text::of(&[Say("check "), Key("spiffe_socket"), Say(or)]));
+            }
             AgentFault::NotGrpc { .. }
             | AgentFault::Status { code: UNIMPLEMENTED, .. }
             | AgentFault::Garbled { .. } => {
-                "name the socket of the Workload API in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET; another service listens there"
+                return Some(Text::of(&[
+                    Say("name the socket of the Workload API in "),
+                    Key("spiffe_socket"),
+                    Say(" or SPIFFE_ENDPOINT_SOCKET; another service listens there"),
+                ]));
             }
             AgentFault::NoIdentity { .. } => {
                 "register an entry whose selectors match this process: its user, its binary, its unit or its pod"
@@ -222,7 +232,7 @@ impl Classify for Error {
             }
             AgentFault::NotBuilt => "use a build that has the feature `spiffe`",
             AgentFault::Broken(_) => {
-                "where it stays so, another service may be listening there: the socket must be the Workload API's"
+                "if this continues, another service may be listening there: the socket must be the Workload API's"
             }
             AgentFault::Silent { .. }
             | AgentFault::Unavailable { .. }
@@ -244,8 +254,8 @@ impl Classify for Error {
 }
 
 impl Error {
-    /// Whether the agent has answered, and gives this process no identity. What is in trouble, or is no agent, says nothing
-    /// about that.
+    /// Whether the agent has answered that it has no usable identity for this process. An agent with problems, or
+    /// another service, says nothing about that.
     pub(crate) fn is_refusal(&self) -> bool {
         match &self.fault {
             AgentFault::NoIdentity { .. }
@@ -270,13 +280,16 @@ impl Error {
         }
     }
 
-    fn no_socket_hint(&self) -> String {
-        let hint = "start the agent, or name its socket in `spiffe_socket` or SPIFFE_ENDPOINT_SOCKET";
-        match &self.endpoint.place {
-            SocketAddress::Unix(path) if path.starts_with("/tmp") => {
-                format!("{hint}; a unit with PrivateTmp= does not see the host's /tmp, but /run")
-            }
-            _ => hint.into(),
-        }
+    fn no_socket_hint(&self) -> Text {
+        let is_private =
+            matches!(&self.endpoint.place, SocketAddress::Unix(path) if path.starts_with("/tmp"));
+        let more =
+            if is_private { "; a unit with PrivateTmp= does not see the host's /tmp, but /run" } else { "" };
+        Text::of(&[
+            Say("start the agent, or name its socket in "),
+            Key("spiffe_socket"),
+            Say(" or SPIFFE_ENDPOINT_SOCKET"),
+            Say(more),
+        ])
     }
 }

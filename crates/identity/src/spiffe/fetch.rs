@@ -1,4 +1,4 @@
-//! One question to the agent, and the SVID that is meant out of its answer.
+//! Asks the agent once, and picks the wanted SVID from its answer.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use super::message;
 use super::message::X509Svid;
 use anchord_core::secret::Secret;
 
-/// An agent has what it gives in memory, and answers in milliseconds.
+/// An agent answers from memory, in milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Asks the agent for the SVID that is meant.
+/// Asks the agent for the wanted SVID.
 ///
-/// Blocks, for four seconds at most; must not be called by a task of a runtime.
+/// Blocks for at most four seconds. Do not call it from a task of a runtime.
 pub fn fetch(endpoint: &WorkloadEndpoint, choice: &Choice) -> Result<Svid, Error> {
     let answer = ask(endpoint).and_then(|message| svid(&message, choice));
     answer.map_err(|fault| Error { endpoint: endpoint.clone(), fault })
 }
 
-/// On a runtime of its own, for loading is blocking work to its callers and may happen where there is none.
+/// Uses its own runtime: callers run this as blocking work, and may have no runtime.
 fn ask(endpoint: &WorkloadEndpoint) -> Result<Zeroizing<Vec<u8>>, AgentFault> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AgentFault::NoQueue)?;
     runtime.block_on(first_message(endpoint))
@@ -45,7 +45,7 @@ pub(super) fn svid(message: &[u8], choice: &Choice) -> Result<Svid, AgentFault> 
     let offered = || entries.iter().map(|entry| (entry.id.to_owned(), entry.hint.to_owned())).collect();
     let X509Svid { id, certificates, key, hint } = *among(choice, &entries)
         .ok_or_else(|| AgentFault::NotOffered { wanted: Box::new(choice.clone()), offered: offered() })?;
-    // Section 4.5: what lacks a mandatory field is not to be used.
+    // Section 4.5: an SVID without a mandatory field must not be used.
     let fields =
         [("SPIFFE ID", id.is_empty()), ("certificate", certificates.is_empty()), ("key", key.is_empty())];
     if let Some((missing, _)) = fields.into_iter().find(|(_, is_empty)| *is_empty) {
@@ -59,13 +59,13 @@ pub(super) fn svid(message: &[u8], choice: &Choice) -> Result<Svid, AgentFault> 
     })
 }
 
-/// The first that fits: hints may be there twice, and then the first is meant (section 5.2.1).
+/// The first that matches: hints may occur twice, and then the first counts (section 5.2.1).
 fn among<'a, 'b>(choice: &Choice, entries: &'b [X509Svid<'a>]) -> Option<&'b X509Svid<'a>> {
     let fits = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|wanted| wanted == found);
     entries.iter().find(|entry| fits(&choice.id, entry.id) && fits(&choice.hint, entry.hint))
 }
 
-/// Certificates that stand one after the other without anything between them.
+/// Splits concatenated DER certificates.
 pub(super) fn split(mut ders: &[u8]) -> Result<Vec<Vec<u8>>, AgentFault> {
     let mut certificates = Vec::new();
     while !ders.is_empty() {

@@ -1,6 +1,7 @@
-//! Messages out of the bytes of a gRPC stream.
+//! Reads messages from the bytes of a gRPC stream.
 //!
-//! Each comes behind five bytes: whether it is compressed, and its length (gRPC over HTTP/2, Length-Prefixed-Message).
+//! Five bytes come before each message: whether it is compressed, and its length (gRPC over HTTP/2,
+//! Length-Prefixed-Message).
 
 use zeroize::Zeroizing;
 
@@ -9,21 +10,21 @@ use zeroize::Zeroizing;
 pub(super) struct GrpcFrames {
     head: [u8; HEAD],
     read: usize,
-    /// Made at its full length: one that grew would leave copies of keys behind.
+    /// Allocated at its full length: a growing buffer leaves copies of keys in memory.
     message: Option<Zeroizing<Vec<u8>>>,
     length: usize,
 }
 
 const HEAD: usize = 5;
 
-/// An answer has a few kilobytes; many federated bundles may make some hundreds of it.
+/// An answer has a few kilobytes; with many federated bundles it may have hundreds.
 pub(super) const LARGEST: usize = 8 << 20;
 
-/// Bytes that are no message.
+/// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     TooLarge,
-    /// Nothing was said that would allow it.
+    /// The request did not allow compression.
     Compressed,
 }
 

@@ -1,4 +1,4 @@
-//! What `fuzz/` throws bytes at: an agent's messages, and all that comes from its socket.
+//! The entry points of `fuzz/`: an agent's messages, and all bytes from its socket.
 
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
@@ -15,7 +15,7 @@ use crate::Origin;
 use crate::key;
 use crate::pem::Certificate;
 
-/// The answer to a choice, as one message and as a stream of them in pieces of various lengths.
+/// Reads the bytes as one message, and as a stream of messages in pieces of various lengths.
 pub fn message(bytes: &[u8]) {
     svids(bytes);
     let piece = bytes.first().map_or(1, |first| usize::from(*first).max(1));
@@ -58,13 +58,13 @@ fn tell(fault: AgentFault) -> String {
     fault.to_string()
 }
 
-/// What comes from the socket, HTTP/2 and gRPC and all, until it ends.
+/// Reads everything from the socket, with HTTP/2 and gRPC, until it ends.
 pub fn stream(bytes: &[u8]) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("there are descriptors");
     runtime.block_on(async {
         let (ours, mut theirs) = tokio::io::duplex(64 << 10);
         let agent = async {
-            // Whoever reads may have given up.
+            // The client may have given up.
             let _ = theirs.write_all(bytes).await;
             let _ = theirs.shutdown().await;
             let mut unread = tokio::io::sink();

@@ -1,14 +1,13 @@
-//! The one message that is read, `X509SVIDResponse`, from its Protocol Buffers encoding.
+//! Reads `X509SVIDResponse` from its Protocol Buffers encoding.
 //!
-//! By hand, because five fields of two messages do not need a library that would add four crates; what the
-//! encoding says is in <https://protobuf.dev/programming-guides/encoding/>. Nothing is copied: keys stay where they
-//! arrived.
+//! Written by hand, because five fields of two messages do not need a library with four crates. The encoding is
+//! described in <https://protobuf.dev/programming-guides/encoding/>. Nothing is copied, so keys stay in one buffer.
 
 /// One `X509SVID` (SPIFFE Workload API, section 5.1).
 #[derive(Clone, Copy, Default)]
 pub(super) struct X509Svid<'a> {
     pub(super) id: &'a str,
-    /// The leaf and what leads on from it, DER after DER.
+    /// The leaf and its intermediates, as concatenated DER.
     pub(super) certificates: &'a [u8],
     /// PKCS#8, DER.
     pub(super) key: &'a [u8],
@@ -16,7 +15,7 @@ pub(super) struct X509Svid<'a> {
     pub(super) hint: &'a str,
 }
 
-/// Bytes that are not the message that they should be.
+/// Why bytes are not this message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MalformedMessage {
     #[error("it ends within a field")]
@@ -29,7 +28,7 @@ pub(super) enum MalformedMessage {
     Text,
 }
 
-/// The SVIDs of an `X509SVIDResponse`, in their order.
+/// The SVIDs of an `X509SVIDResponse`, in order.
 pub(super) fn entries(response: &[u8]) -> Result<Vec<X509Svid<'_>>, MalformedMessage> {
     const SVIDS: u64 = 1;
     let mut entries = Vec::new();
@@ -45,7 +44,7 @@ fn entry(message: &[u8]) -> Result<X509Svid<'_>, MalformedMessage> {
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Text);
     let mut entry = X509Svid::default();
     for field in MessageFields(message) {
-        // Where a field comes twice the last one counts. Others, such as the bundle (4), are not needed.
+        // If a field occurs twice, the last one counts. Other fields, such as the bundle (4), are not needed.
         match field? {
             (1, FieldContent::Bytes(bytes)) => entry.id = text(bytes)?,
             (2, FieldContent::Bytes(bytes)) => entry.certificates = bytes,
@@ -57,13 +56,13 @@ fn entry(message: &[u8]) -> Result<X509Svid<'_>, MalformedMessage> {
     Ok(entry)
 }
 
-/// A field's content: bytes, or something that no field of ours is.
+/// A field's content: bytes, or a type that our fields do not have.
 enum FieldContent<'a> {
     Bytes(&'a [u8]),
     Other,
 }
 
-/// The fields of a message, each with its number; ends with the message or its first fault.
+/// The fields of a message, each with its number. Ends with the message or at the first error.
 struct MessageFields<'a>(&'a [u8]);
 
 impl<'a> Iterator for MessageFields<'a> {

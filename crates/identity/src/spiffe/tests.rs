@@ -221,7 +221,7 @@ fn a_socket_in_tmp_may_be_hidden_by_the_unit() {
 
 /// Tests may run as root, whom no mode keeps out.
 #[test]
-fn a_forbidden_socket_is_told_with_what_to_do() {
+fn a_forbidden_socket_is_reported_with_what_to_do() {
     let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
     let endpoint = unix(Path::new("/run/agent.sock"));
     let error = Error { endpoint, fault: agent::unreachable(denied) };
@@ -299,7 +299,7 @@ async fn web_server(status: u16, kind: &'static str, body: &'static [u8]) -> Wor
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_grpc_is_told_with_what_came() {
+async fn an_answer_that_is_not_grpc_is_reported_with_what_came() {
     for (status, kind, body, text) in [
         (404, "text/html", &b"<p>"[..], "does not answer in gRPC but with the HTTP status 404 Not Found"),
         (200, "text/html", b"<p>", "does not answer in gRPC but with text/html"),
@@ -446,7 +446,7 @@ async fn an_agent_that_restarts_is_heard_again_within_seconds_and_without_a_word
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_away_is_told_once_and_looked_for_every_half_minute() {
+async fn an_agent_that_is_away_is_reported_once_and_looked_for_every_half_minute() {
     let log = Log::start();
     let mut bench = Bench::giving(vec![offer(ROBOT)]).await;
     bench.agent.stop().await;
@@ -532,7 +532,7 @@ proptest! {
         let ours = message::entries(&bytes);
         let Some(theirs) = spiffe::decode(&bytes) else { return Ok(()) };
         match ours {
-            // Groups, which nobody has sent for ten years.
+            // Groups, which no encoder has sent for ten years.
             Err(message::MalformedMessage::Kind) => {}
             Err(other) => prop_assert!(false, "{other}"),
             Ok(ours) => {

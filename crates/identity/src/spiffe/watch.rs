@@ -1,6 +1,6 @@
-//! Hears of new SVIDs: keeps a stream to the agent open and says when the agent has sent anything.
+//! Watches for new SVIDs: keeps a stream to the agent open, and notifies when the agent sends something.
 //!
-//! What it has sent is not looked at: whoever is told asks the agent again, as [`super::fetch()`] does.
+//! The messages themselves are ignored: the caller asks the agent again with [`super::fetch()`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use anchord_core::failure::Classify as _;
 use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
-/// An agent that is listened to, until this is dropped.
+/// Watches an agent until it is dropped.
 pub struct SvidStream {
     pushed: Arc<Notify>,
     listener: AbortHandle,
     rests_until: Instant,
 }
 
-/// An agent gone wild must not have its host ask AWS without a pause.
+/// A faulty agent that sends without a pause must not make anchord call AWS without a pause.
 const REST: Duration = Duration::from_millis(250);
 
 impl SvidStream {
-    /// Listens from now on, in a task of the current runtime; `session` is for the log.
+    /// Starts watching in a task of the current runtime; `session` is the name in the log.
     pub fn new(endpoint: WorkloadEndpoint, session: &str) -> Self {
         let pushed = Arc::new(Notify::new());
         let listener = SvidListener {
@@ -46,8 +46,8 @@ impl SvidStream {
         Self { pushed, listener, rests_until: Instant::now() }
     }
 
-    /// Waits until the agent has sent something since the last time, which it also does whenever it is reached
-    /// again; four times a second at most. Cancel-safe.
+    /// Waits until the agent has sent something since the last call. The agent also sends after each reconnect. Returns
+    /// at most four times a second. Cancel-safe.
     pub async fn changed(&mut self) {
         tokio::time::sleep_until(self.rests_until).await;
         self.pushed.notified().await;
@@ -65,15 +65,15 @@ struct SvidListener {
     endpoint: WorkloadEndpoint,
     session: String,
     pushed: Arc<Notify>,
-    /// In a row.
+    /// The number of failures in a row.
     failures: u32,
     trouble: Reported<()>,
 }
 
-/// An agent answers at once (SPIFFE Workload API, section 4.3).
+/// An agent answers immediately (SPIFFE Workload API, section 4.3).
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// An agent that has said nothing for so long may have vanished without a word, as behind TCP it can.
+/// After this time without a message the connection may be dead without an error, as TCP connections can be.
 const SILENCE: Duration = Duration::from_secs(3600);
 
 impl SvidListener {
@@ -89,7 +89,7 @@ impl SvidListener {
         }
     }
 
-    /// One stream to its end; good if it is only silent.
+    /// Reads one stream to its end; `Ok` if it was only silent.
     async fn hear_out(&mut self) -> Result<(), AgentFault> {
         let first = async {
             let mut messages = agent::open(&self.endpoint).await?;
@@ -115,7 +115,7 @@ impl SvidListener {
         self.pushed.notify_one();
     }
 
-    /// An agent that restarts is no news; one that stays away is, once.
+    /// Logs, once, an agent that stays away. A restart of the agent is not logged.
     fn failed(&mut self, fault: AgentFault) {
         const PATIENT: u32 = 3;
         self.failures = self.failures.saturating_add(1);
@@ -129,14 +129,14 @@ impl SvidListener {
             event = event::SPIFFE_UNREACHABLE,
             session,
             error = text,
-            hint,
+            hint = hint.as_deref(),
             "Lost the SPIFFE agent; retrying until it answers"
         );
     }
 }
 
-/// From a second, twice as long each time, to half a minute. Without jitter: an agent has the clients of its host,
-/// each of which began at a time of its own.
+/// One second, doubled each time, up to half a minute. Without jitter: an agent only has the clients of its host, which
+/// did not all start at the same time.
 fn pause(failures: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(30);
     Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(LONGEST)

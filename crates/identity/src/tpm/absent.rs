@@ -1,4 +1,4 @@
-//! What a build without TPMs has in place of a client: a refusal that says so.
+//! The substitute for the client in a build without TPM support: an error that says so.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Where a TPM and a key in it are, as settings write it.
+//! Addresses of a TPM and of a key in it, as settings write them.
 //!
-//! Addresses are written as tpm2-tss writes them (TCTI configuration strings).
+//! Addresses have the format of tpm2-tss (TCTI configuration strings).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,20 +8,21 @@ use std::str::FromStr;
 
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Text;
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedAddress {
-    /// It names no TPM.
-    #[error("`{text}` names no TPM: {why}")]
+    /// It is not the address of a TPM.
+    #[error("`{text}` is not a TPM address: {why}")]
     Address {
         /// What was set.
         text: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// It is no persistent handle.
-    #[error("`{text}` is no persistent handle")]
+    /// It is not a persistent handle.
+    #[error("`{text}` is not a persistent handle")]
     Handle {
         /// What was set.
         text: String,
@@ -33,7 +34,7 @@ impl Classify for MalformedAddress {
         Reason::InvalidSetting
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Address { .. } => {
                 "use `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321` or `swtpm:path=/run/swtpm.sock`"
@@ -49,16 +50,16 @@ impl Classify for MalformedAddress {
 /// The kernel's resource manager for the first TPM.
 const DEFAULT: &str = "/dev/tpmrm0";
 
-/// Where `swtpm socket` listens unless told otherwise.
+/// The default address of `swtpm socket`.
 const SWTPM_HOST: &str = "127.0.0.1";
 const SWTPM_PORT: u16 = 2321;
 
-/// Where a TPM is reached; prints as it is written in settings.
+/// The address of a TPM. Displays as it is written in settings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Device {
     /// A character device: `device:/dev/tpmrm0`.
     Character(PathBuf),
-    /// An emulator over TCP: `swtpm:host=127.0.0.1,port=2321`. Nothing on the way is encrypted.
+    /// An emulator over TCP: `swtpm:host=127.0.0.1,port=2321`. The connection is not encrypted.
     Tcp {
         /// Name or address.
         host: String,
@@ -112,7 +113,7 @@ fn swtpm(options: &str) -> Result<Device, &'static str> {
         match option.split_once('=') {
             Some(("host", value)) if !value.is_empty() => host = Some(value.to_owned()),
             Some(("port", value)) => {
-                port = Some(value.parse().map_err(|_| "the port is no number up to 65535")?);
+                port = Some(value.parse().map_err(|_| "the port is not a number up to 65535")?);
             }
             Some(("path", value)) if value.starts_with('/') => path = Some(PathBuf::from(value)),
             Some(("path", _)) => return Err("the path is not absolute"),

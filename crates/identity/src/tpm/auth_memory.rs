@@ -1,9 +1,9 @@
-//! What this process knows of the authorization values it has sent.
+//! Remembers the outcomes of the authorization values that this process has sent.
 //!
-//! A TPM locks *all* of its keys after a few wrong values (dictionary attack protection), for hours. A daemon that
-//! retries would lead it there by itself. So a value that was refused with the attempt counted is never sent again for
-//! the same key; and one whose answer was lost is sent again only while the TPM's own count is no higher than it was
-//! before, so that losing answers never adds more than one to it.
+//! A TPM locks *all* of its keys for hours after a few wrong values (dictionary attack protection). A daemon that
+//! retries could cause that by itself. So a value that was refused and counted is never sent again for the same key. A
+//! value with a lost answer is sent again only if the TPM's counter has not risen since, so that lost answers raise the
+//! counter by one at most.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -18,50 +18,50 @@ use super::Device;
 use super::Error;
 use super::client::TpmClient;
 
-/// Lives as long as the process, for only a person can know that a value was changed in the TPM meanwhile. There are
-/// never many: an entry is a key that signs, or has cost an attempt.
+/// Kept as long as the process, because only a person can know that a value was changed in the TPM. There are few
+/// entries: one for each key that has signed or was refused.
 static KNOWN: Mutex<BTreeMap<AuthDigest, AuthOutcome>> = Mutex::new(BTreeMap::new());
 
 static HASH_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     let mut key = [0; 32];
-    // Without randomness the memory still works, and holds no value.
+    // Without randomness the memory still works, and still holds no value.
     let _ = SystemRandom::new().fill(&mut key);
     hmac::Key::new(hmac::HMAC_SHA256, &key)
 });
 
-/// A value and what it was sent for, as a keyed hash: values may be short enough to be guessed from a plain one.
+/// A keyed hash of a value and what it was sent for. A plain hash of a short value could be guessed.
 type AuthDigest = [u8; 32];
 
-/// Sending a value.
+/// A value that is to be sent.
 #[derive(Clone, Copy)]
 pub(super) struct AuthUse {
     fingerprint: AuthDigest,
-    /// The parent that the value is for, if it is for one.
+    /// The parent, if the value is for a parent.
     parent: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
 enum AuthOutcome {
-    /// It was right: what fails later has another cause, as long as the TPM does not say otherwise.
+    /// It was right.
     Right,
     Refused,
-    /// The answer never came; what the TPM had counted before, if it told.
+    /// The answer was lost. Holds the TPM's counter from before, if known.
     Lost(Option<u32>),
 }
 
 impl AuthUse {
-    /// Of a value for the key with this public area, wherever it is.
+    /// A value for the key with this public area, at any handle or file.
     pub(super) fn of_key(area: &[u8], auth: &[u8]) -> Self {
         Self { fingerprint: fingerprint([b"key", area, auth]), parent: None }
     }
 
-    /// Of the empty value for a persistent parent, whatever is under it.
+    /// The empty value for a persistent parent, for all keys under it.
     pub(super) fn of_parent(device: &Device, parent: u32) -> Self {
         let (address, handle) = (device.to_string(), parent.to_be_bytes());
         Self { fingerprint: fingerprint([b"parent", address.as_bytes(), &handle]), parent: Some(parent) }
     }
 
-    /// Runs what sends the value, unless that could add to what the TPM has counted for it already.
+    /// Runs `send`, unless the TPM may already have counted this value as wrong.
     pub(super) fn send<T>(
         self,
         client: &mut TpmClient,
@@ -102,7 +102,7 @@ impl AuthUse {
         KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(self.fingerprint, outcome);
     }
 
-    /// The first count stays: those after it may have this very value in them.
+    /// Keeps the first counter: later ones may already include this value.
     fn lose(self, before: Option<u32>) {
         KNOWN
             .lock()
@@ -112,7 +112,7 @@ impl AuthUse {
     }
 }
 
-/// The lengths keep one part from being taken for the end or the beginning of another.
+/// With the lengths, so that different parts have different bytes.
 fn fingerprint(parts: [&[u8]; 3]) -> AuthDigest {
     let mut context = hmac::Context::with_key(&HASH_KEY);
     for part in parts {
@@ -122,7 +122,7 @@ fn fingerprint(parts: [&[u8]; 3]) -> AuthDigest {
     context.sign().as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
 }
 
-/// Whether the TPM is known to have counted nothing since.
+/// Whether both counters are known and the counter has not risen.
 fn is_no_higher(now: Option<u32>, then: Option<u32>) -> bool {
     matches!((now, then), (Some(now), Some(then)) if now <= then)
 }

@@ -35,13 +35,13 @@ const HASH_CHECK: u16 = 0x8024;
 const PROPERTIES: u32 = 6;
 const LOCKOUT_COUNTER: u32 = 0x20e;
 
-/// What hearing a refusal may take. Sent with less time left, a wrong value could be counted and nobody remember it.
+/// The time that a refusal may take. With less time left, a wrong value could be counted without anchord knowing.
 const FOR_AN_ANSWER: Duration = Duration::from_secs(2);
 
-/// How often a command is sent that the TPM wants to be sent again.
+/// How often a command is sent if the TPM asks to retry.
 const ATTEMPTS: u32 = 8;
 
-/// The first pause before that; each is twice as long as the one before.
+/// The first pause between retries; each one is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A command, by its name and `TPM_CC`.
@@ -55,15 +55,15 @@ const FLUSH_CONTEXT: Command = Command("TPM2_FlushContext", 0x165);
 const READ_PUBLIC: Command = Command("TPM2_ReadPublic", 0x173);
 const GET_CAPABILITY: Command = Command("TPM2_GetCapability", 0x17a);
 
-/// The storage root key that a hierarchy is taken to have.
+/// The kind of storage root key of a hierarchy.
 ///
-/// Both are the templates H-1 and H-2 of the TCG EK Credential Profile with attributes of a storage key: derived from
-/// the hierarchy's seed, so the same each time they are made.
+/// Both are the templates H-1 and H-2 of the TCG EK Credential Profile with the attributes of a storage key. They are
+/// derived from the hierarchy's seed, so they are the same each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Root {
-    /// P-256, which key files mean unless they say otherwise.
+    /// P-256, the default of key files.
     Ecc,
-    /// RSA with 2048 bits, of older tools; slow to make.
+    /// RSA with 2048 bits, used by older tools; slow to create.
     Rsa,
 }
 
@@ -83,7 +83,7 @@ impl Root {
     }
 }
 
-/// One conversation with a TPM. Whatever it loaded is flushed when it ends, however it ends.
+/// One connection to a TPM. Dropping it flushes every object that it loaded.
 pub(super) struct TpmClient {
     device: Device,
     transport: Box<dyn TpmTransport>,
@@ -94,10 +94,10 @@ pub(super) struct TpmClient {
 }
 
 impl TpmClient {
-    /// Connects, and sees that a TPM 2.0 answers.
+    /// Connects, and checks that a TPM 2.0 answers.
     ///
-    /// The question is harmless on purpose. An emulator serves one connection at a time and reads what was sent on
-    /// the others once their turn comes, even if nobody waits for the answer any more: what was loaded so would stay.
+    /// The first command is harmless on purpose. An emulator serves one connection at a time, and later reads what was
+    /// sent on the others, even if the sender has gone. A load command would then leave its object loaded.
     pub(super) fn connect(device: &Device, limit: Limit) -> Result<Self, Error> {
         let mut client = Self::over(device, device.connect(limit)?, limit);
         client.greet()?;
@@ -108,7 +108,7 @@ impl TpmClient {
         Self { device: device.clone(), transport, limit, loaded: Vec::new(), is_broken: false, counted: None }
     }
 
-    /// Asks for one of the TPM's properties, how many wrong authorization values it has counted.
+    /// Reads the TPM's counter of wrong authorization values.
     pub(super) fn greet(&mut self) -> Result<(), Error> {
         let body = Marshaller::new().u32(PROPERTIES).u32(LOCKOUT_COUNTER).u32(1);
         let counted = self.ask(GET_CAPABILITY, NO_SESSIONS, body, |response| Some(counted(response)))?;
@@ -116,12 +116,12 @@ impl TpmClient {
         Ok(())
     }
 
-    /// How many wrong authorization values the TPM had counted when it was greeted, if it told.
+    /// The counter of wrong authorization values that [`Self::greet`] read, if the TPM reported it.
     pub(super) fn counted(&self) -> Option<u32> {
         self.counted
     }
 
-    /// Whether the last command may have been carried out without its answer being heard.
+    /// Whether the last command may have been executed, although its answer was lost.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -141,13 +141,13 @@ impl TpmClient {
         })
     }
 
-    /// Reads what `read_public` answered.
+    /// Parses the answer of `read_public`.
     pub(super) fn public(&self, area: &[u8]) -> Result<Public, Error> {
         Public::parse(area)?.ok_or_else(|| self.garbled(READ_PUBLIC))
     }
 
-    /// Loads a key file under the parent it names; if that is a hierarchy, under the first of `roots` that fits,
-    /// which is returned with the key's handle.
+    /// Loads a key file under the parent it names. If that is a hierarchy, uses the first of `roots` that works.
+    /// Returns the key's handle and this root.
     pub(super) fn load(
         &mut self,
         file: &tss2::TpmKeyFile,
@@ -169,7 +169,7 @@ impl TpmClient {
         Err(self.not_loadable(parent))
     }
 
-    /// None if the key was not made under this parent.
+    /// Returns `None` if the key was not made under this parent.
     fn load_under(&mut self, parent: u32, file: &tss2::TpmKeyFile) -> Result<Option<u32>, Error> {
         let body = Marshaller::new().u32(parent).password(&[]).bytes(file.private()).bytes(file.public());
         match self.load_object(LOAD, body)? {
@@ -192,7 +192,7 @@ impl TpmClient {
 
     fn load_object(&mut self, command: Command, body: Marshaller) -> Result<Result<u32, Code>, Error> {
         let handle = self.ask(command, SESSIONS, body, |response| response.rest.u32())?;
-        // Only handles of transient objects: nothing else may be flushed because of what a response says.
+        // Only handles of transient objects: a wrong response must not make us flush anything else.
         match handle {
             Ok(handle) if handle >> 24 == 0x80 => self.loaded.push(handle),
             Ok(_) => return Err(self.garbled(command)),
@@ -226,8 +226,8 @@ impl TpmClient {
         })
     }
 
-    /// A failure is of no interest: the handle is gone, or so is the connection. An operation whose time is over
-    /// gets this much more, or the slot would be lost until the TPM is reset.
+    /// Ignores errors: the handle or the connection is gone. An operation without time left gets [`GRACE`] more,
+    /// because otherwise the slot would be lost until the TPM is reset.
     fn flush(&mut self, handle: u32) {
         self.loaded.retain(|loaded| *loaded != handle);
         if !self.is_broken {
@@ -236,7 +236,7 @@ impl TpmClient {
         }
     }
 
-    /// Sends a command, again if the TPM wants it again, and reads the response unless it is a response code.
+    /// Sends a command, retries it if the TPM asks for that, and reads the response.
     fn ask<T>(
         &mut self,
         command: Command,
@@ -267,7 +267,7 @@ impl TpmClient {
         Err(self.garbled(command))
     }
 
-    /// Fails if too little time is left to hear a refusal.
+    /// Fails if too little time is left to receive a refusal.
     pub(super) fn check_time_for_an_answer(&self) -> Result<(), Error> {
         if self.limit.remaining() < FOR_AN_ANSWER { Err(self.limit.passed(&self.device)) } else { Ok(()) }
     }
@@ -288,7 +288,7 @@ impl TpmClient {
         })
     }
 
-    /// Who does not speak the protocol is not spoken to again.
+    /// The error for a response that breaks the protocol. No further command is sent.
     fn unintelligible(&mut self, command: Command) -> Error {
         self.is_broken = true;
         self.garbled(command)
@@ -329,7 +329,8 @@ impl Drop for TpmClient {
     }
 }
 
-/// The one property that was asked for: after whether there are more, the capability, how many, and which.
+/// Reads the one property that was asked for, after the "more data" flag, the capability, the count and the property's
+/// tag.
 fn counted(response: &mut Response<'_>) -> Option<u32> {
     let rest = &mut response.rest;
     rest.bytes(1)?;
@@ -337,7 +338,7 @@ fn counted(response: &mut Response<'_>) -> Option<u32> {
     rest.u32().filter(|_| is_meant)
 }
 
-/// A `TPMT_SIGNATURE` of the scheme that was asked for.
+/// Reads a `TPMT_SIGNATURE` of the requested scheme.
 fn signature(response: &mut Response<'_>, public: &Public) -> Option<Vec<u8>> {
     let rest = &mut response.rest;
     if (rest.u16()?, rest.u16()?) != (public.scheme(), sha256()) {

@@ -1,8 +1,8 @@
-//! What a response code means (TPM 2.0 Library, Part 2, "TPM_RC").
+//! Response codes (TPM 2.0 Library, Part 2, "TPM_RC").
 
 /// A response code other than success.
 ///
-/// With bit 7 it is of format one: an error in a handle, a session or a parameter, whose number stands beside it.
+/// With bit 7 set it has format one: an error of a handle, session or parameter, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code(pub(super) u32);
 
@@ -22,7 +22,7 @@ const NV_RATE: u32 = 0x920;
 const LOCKOUT: u32 = 0x921;
 const RETRY: u32 = 0x922;
 
-/// What a TPM 1.2 says to a command with a tag of TPM 2.0 (`TPM_BADTAG`), in a response tagged as its own.
+/// The tag of a TPM 1.2's response to a TPM 2.0 command (`TPM_BADTAG`).
 pub(super) const TPM_1_2_TAG: u16 = 0x00c4;
 
 impl Code {
@@ -40,7 +40,7 @@ impl Code {
         self.kind() == AUTH_FAIL
     }
 
-    /// The authorization value was wrong, and nothing counts it.
+    /// The authorization value was wrong, and the attempt does not count.
     pub(super) fn is_uncounted_refusal(self) -> bool {
         self.kind() == BAD_AUTH
     }
@@ -49,7 +49,7 @@ impl Code {
         self.kind() == HANDLE
     }
 
-    /// What was to be loaded was not made under this parent.
+    /// The object to load was not made under this parent.
     pub(super) fn is_of_other_parent(self) -> bool {
         self.kind() == INTEGRITY
     }
@@ -66,17 +66,17 @@ impl Code {
         self.0 == INITIALIZE
     }
 
-    /// The same command may be answered in a moment.
+    /// A retry of the same command may succeed soon.
     pub(super) fn is_passing(self) -> bool {
         matches!(self.0, RETRY | YIELDED | TESTING | NV_RATE)
     }
 
-    /// Warnings are about the TPM's state, not about what it was asked.
+    /// Warnings are about the TPM's state, not about the command.
     pub(super) fn is_warning(self) -> bool {
         self.0 & 0xffff_ff80 == 0x900
     }
 
-    /// In words, where somebody may see it in the field.
+    /// A text for the codes that occur in practice.
     pub(super) fn words(self) -> Option<&'static str> {
         Some(match self.kind() {
             0x081 => "it does not know the algorithm",
@@ -107,7 +107,7 @@ impl Code {
             0x903 | 0x905 => "no slot is free for another session",
             0x904 => "it is out of memory",
             0x907 => "the command may not come from this locality",
-            YIELDED | RETRY => "it asked to be asked again",
+            YIELDED | RETRY => "it asks for a retry",
             0x909 => "the command was cancelled",
             TESTING => "it is testing itself",
             NV_RATE => "it slows down writing to protect its memory",

@@ -1,4 +1,4 @@
-//! What can go wrong between here and a TPM's signature.
+//! Errors of TPMs and of keys in them.
 
 use std::io;
 use std::time::Duration;
@@ -7,11 +7,14 @@ use super::Device;
 use super::code::Code;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// Why a key in a TPM cannot be used, or did not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another build could.
+    /// This build has no TPM support.
     #[error("this build of anchord cannot use TPMs")]
     NotBuilt,
     /// The TPM cannot be reached.
@@ -22,55 +25,55 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file of another kind stands where a TPM is expected.
-    #[error("the TPM `{device}` is no character device")]
+    /// The path is not a character device.
+    #[error("the TPM `{device}` is not a character device")]
     NotADevice {
         /// The TPM.
         device: Device,
     },
-    /// The connection broke in the middle.
-    #[error("the TPM `{device}` broke off")]
+    /// The connection failed.
+    #[error("the connection to the TPM `{device}` broke")]
     BrokeOff {
         /// The TPM.
         device: Device,
         /// The system's reason.
         source: io::Error,
     },
-    /// It takes too long, or others take its time.
+    /// The TPM is too slow, or busy with other programs.
     #[error("the TPM `{device}` did not answer within {} s", patience.as_secs())]
     Silent {
         /// The TPM.
         device: Device,
-        /// How long it was waited for.
+        /// How long anchord waited.
         patience: Duration,
     },
-    /// What answers does not speak the TPM's protocol.
-    #[error("what `{device}` answers to {command} is no response of a TPM 2.0")]
+    /// The response does not follow the TPM's protocol.
+    #[error("the answer of `{device}` to {command} is not a response of a TPM 2.0")]
     Garbled {
         /// The TPM.
         device: Device,
         /// The command's name.
         command: &'static str,
     },
-    /// Another generation.
+    /// The TPM is too old.
     #[error("the TPM `{device}` is a TPM 1.2")]
     TooOld {
         /// The TPM.
         device: Device,
     },
-    /// Nobody has sent `TPM2_Startup`.
+    /// `TPM2_Startup` was not sent.
     #[error("the TPM `{device}` has not been started")]
     NotStarted {
         /// The TPM.
         device: Device,
     },
-    /// Other programs' keys and sessions fill it.
+    /// Keys and sessions of other programs fill it.
     #[error("the TPM `{device}` has no slot left for another key")]
     Full {
         /// The TPM.
         device: Device,
     },
-    /// It takes no authorization value for now.
+    /// It accepts no authorization values for now.
     #[error("the TPM `{device}` is in lockout after too many wrong authorization values")]
     Lockout {
         /// The TPM.
@@ -86,7 +89,7 @@ pub enum Error {
         /// The response code.
         code: u32,
     },
-    /// Nothing is at the handle.
+    /// The handle has no key.
     #[error("the TPM `{device}` holds nothing at {handle:#010x}")]
     NoSuchHandle {
         /// The TPM.
@@ -94,7 +97,7 @@ pub enum Error {
         /// The handle.
         handle: u32,
     },
-    /// Something else is at the handle since the key was opened.
+    /// The handle has another key than before.
     #[error("the TPM `{device}` holds another key at {handle:#010x} than before")]
     Replaced {
         /// The TPM.
@@ -121,20 +124,22 @@ pub enum Error {
         counted: bool,
     },
     /// The parent or its hierarchy has an authorization value.
-    #[error("the parent {parent:#010x} of the key wants an authorization value, which is not supported")]
+    #[error("the parent {parent:#010x} of the key needs an authorization value, which is not supported")]
     ParentLocked {
         /// The parent that the file names.
         parent: u32,
         /// Whether the attempt counted towards the TPM's lockout.
         counted: bool,
     },
-    /// It was refused before, and another attempt could only lead into the lockout.
-    #[error("the TPM `{device}` has refused this authorization value before and is not asked again")]
+    /// It was refused before, and another attempt could only cause the lockout.
+    #[error(
+        "the TPM `{device}` has refused this authorization value before, so anchord does not try it again"
+    )]
     RefusedBefore {
         /// The TPM.
         device: Device,
     },
-    /// The TPM has counted a wrong value since this one was sent and no answer came: it may have been this one.
+    /// No answer came to this value, and the TPM has counted a wrong value since, which may be this one.
     #[error(
         "the TPM `{device}` may have refused {}: its answer was lost, and it has counted a wrong value since",
         whose(*parent)
@@ -142,7 +147,7 @@ pub enum Error {
     Lost {
         /// The TPM.
         device: Device,
-        /// The parent that it was sent for, if it was for one.
+        /// The parent, if it was sent for a parent.
         parent: Option<u32>,
     },
     /// The empty authorization value is wrong.
@@ -153,7 +158,7 @@ pub enum Error {
         /// Whether the attempt counted towards the TPM's lockout.
         counted: bool,
     },
-    /// Longer than any.
+    /// It is longer than any that a TPM accepts.
     #[error("the authorization value has {length} bytes; a TPM takes at most {limit}")]
     AuthTooLong {
         /// How many bytes it has.
@@ -178,7 +183,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// The thread that talks to the TPM did not start, or panicked.
-    #[error("talking to the TPM `{device}` failed inside of anchord")]
+    #[error("anchord failed to talk to the TPM `{device}` (a bug)")]
     Broken {
         /// The TPM.
         device: Device,
@@ -215,14 +220,14 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::NotBuilt => "use a build that has the feature `tpm`",
             Self::Unreachable { device, source } => return Some(unreachable_hint(device, source)),
             Self::NotADevice { .. } => "name the TPM's resource manager, `device:/dev/tpmrm0`",
             Self::BrokeOff { .. } | Self::Broken { .. } => return None,
             Self::Silent { .. } => {
-                "see who else uses it; a slow TPM is quicker with the key at a persistent handle (`tpm2_evictcontrol`)"
+                "check which programs use it; a slow TPM is faster with the key at a persistent handle (`tpm2_evictcontrol`)"
             }
             Self::Garbled { .. } => {
                 "name a TPM's device or an emulator's data socket, not its control socket"
@@ -232,7 +237,7 @@ impl Classify for Error {
                 "`tpm2_startup -c` starts it; an emulator does with `--flags startup-clear`"
             }
             Self::Full { .. } => {
-                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what others left in it"
+                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what other programs left in it"
             }
             Self::Lockout { .. } => {
                 "wait until it ends by itself, or `tpm2_dictionarylockout --clear-lockout`; then see which program sends wrong values"
@@ -247,25 +252,41 @@ impl Classify for Error {
             Self::NotLoadable { .. } => {
                 "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
             }
-            Self::WrongAuth { counted: false, .. } => "correct `passphrase`",
-            Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {
-                "correct `passphrase`; the same value is not tried twice, so restart if it was changed in the TPM instead"
-            }
-            Self::Lost { parent: None, .. } => {
-                "check whether `passphrase` is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again"
-            }
             Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
             }
-            Self::NoAuth { .. } => "set `passphrase`",
-            Self::AuthTooLong { .. } => "correct `passphrase`: does it name the right file?",
+            Self::WrongAuth { .. }
+            | Self::RefusedBefore { .. }
+            | Self::Lost { parent: None, .. }
+            | Self::NoAuth { .. }
+            | Self::AuthTooLong { .. } => return Some(self.passphrase_hint()),
             Self::KeyFile { hint, .. } | Self::Unusable { hint, .. } => hint,
         };
         Some(hint.into())
     }
 }
 
-fn unreachable_hint(device: &Device, source: &io::Error) -> String {
+impl Error {
+    /// The hint of a failure that `passphrase` mends.
+    fn passphrase_hint(&self) -> Text {
+        let (before, after) = match self {
+            Self::NoAuth { .. } => ("set ", ""),
+            Self::AuthTooLong { .. } => ("correct ", ": does it name the right file?"),
+            Self::WrongAuth { counted: false, .. } => ("correct ", ""),
+            Self::Lost { .. } => (
+                "check whether ",
+                " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again",
+            ),
+            _ => (
+                "correct ",
+                "; the same value is not tried twice, so restart if it was changed in the TPM instead",
+            ),
+        };
+        Text::of(&[Say(before), Key("passphrase"), Say(after)])
+    }
+}
+
+fn unreachable_hint(device: &Device, source: &io::Error) -> Text {
     match (device, source.kind()) {
         (_, io::ErrorKind::PermissionDenied) => {
             "add the daemon's user to the group that owns it, usually `tss` (systemd: SupplementaryGroups=tss, and DeviceAllow= where PrivateDevices= is set)".into()
@@ -276,8 +297,8 @@ fn unreachable_hint(device: &Device, source: &io::Error) -> String {
         (Device::Character(_), io::ErrorKind::ResourceBusy) => {
             "another program holds it; /dev/tpmrm0 can be shared".into()
         }
-        (Device::Character(_), _) => "see what the kernel says of it: `journalctl -k -g tpm`".into(),
-        _ => "start the emulator, or correct `tpm`".into(),
+        (Device::Character(_), _) => "check the kernel's log: `journalctl -k -g tpm`".into(),
+        _ => Text::of(&[Say("start the emulator, or correct "), Key("tpm")]),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `fuzz/` throws bytes at: a TPM's responses, and public areas.
+//! The entry points of `fuzz/`: responses of a TPM, and public areas.
 
 use std::io;
 
@@ -15,10 +15,10 @@ use super::tss2::TpmKeyFile;
 use super::wire::HEADER;
 use super::wire::announced_size;
 
-/// A TPM that has said all it will ever say.
+/// Plays a TPM with recorded responses.
 struct RecordedResponses(Vec<u8>);
 
-/// Reads as a socket is read.
+/// Reads like a socket.
 impl TpmTransport for RecordedResponses {
     fn exchange(&mut self, _: &[u8], _: Instant) -> io::Result<Vec<u8>> {
         let header = self.0.get(..HEADER).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -30,11 +30,11 @@ impl TpmTransport for RecordedResponses {
     }
 }
 
-/// One response after another, to what is asked in order to sign: with a key at a handle where the first byte is even,
-/// with one in a file where it is odd.
+/// Signs against the recorded responses: with a key at a handle if the first byte is even, with one in a file if it is
+/// odd.
 pub fn responses(bytes: &[u8]) {
     let Some((kind, said)) = bytes.split_first() else { return };
-    // Its time is over, so that nothing is waited for.
+    // The deadline has passed, so that nothing waits.
     let limit = Limit { deadline: Instant::now(), patience: super::operation::SIGNING };
     let mut client = TpmClient::over(&Device::default(), Box::new(RecordedResponses(said.to_vec())), limit);
     if let Err(error) = client.greet().and_then(|()| sign(&mut client, kind & 1 == 1)) {
@@ -54,7 +54,7 @@ fn sign(client: &mut TpmClient, is_file: bool) -> Result<(), Error> {
     client.sign(handle, b"value", &public, &[7; 32]).map(drop)
 }
 
-/// What can be told of a key file without a TPM.
+/// Parses the public area of a key file.
 pub(crate) fn public(file: &TpmKeyFile) {
     if let Ok(Some(public)) = Public::parse(file.public_area()).map_err(|error| error.to_string()) {
         assert!(!public.subject_public_key.is_empty() && public.width > 0);

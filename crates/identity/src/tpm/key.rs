@@ -1,4 +1,4 @@
-//! The `SigningKey`.
+//! The `SigningKey` of a TPM.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::SignFailure;
 use crate::SigningKey;
 use anchord_core::secret::Secret;
 
-/// The largest digest a TPM has as the hash of names, which limits authorization values (`TPM2B_AUTH`).
+/// The longest authorization value (`TPM2B_AUTH`): as long as the largest digest.
 const MAX_AUTH: usize = 64;
 
-/// A key that is found, or loaded, anew for each signature.
+/// A key that is looked up or loaded again for each signature.
 pub(super) struct TpmKey {
     device: Device,
     opened: Arc<Opened>,
@@ -35,7 +35,7 @@ struct Opened {
     key: KeyLocation,
     auth: Secret<Vec<u8>>,
     public: Public,
-    /// Under which storage root key a file of a hierarchy can be loaded.
+    /// The storage root key under which a file of a hierarchy can be loaded.
     root: Option<Root>,
 }
 
@@ -48,7 +48,7 @@ impl TpmKey {
         let auth = auth_of(auth)?;
         let key = key.clone();
         if let KeyLocation::File(file) = &key {
-            // What the file itself says of the key needs no TPM.
+            // Checks the public area in the file, which needs no TPM.
             public_of(file)?;
         }
         let opened = operation::run(device, operation::OPENING, move |device, limit| {
@@ -97,9 +97,9 @@ impl fmt::Debug for TpmKey {
     }
 }
 
-/// The value to be sent; empty where there is none.
+/// The value to send; empty if there is none.
 ///
-/// Whether the key has one, a file's `emptyAuth` does not tell: tpm2_encodeobject 5.4 writes the opposite.
+/// A file's `emptyAuth` is ignored: tpm2_encodeobject 5.4 writes the opposite of what it means.
 fn auth_of(auth: Option<&Secret<Vec<u8>>>) -> Result<Secret<Vec<u8>>, Error> {
     match auth {
         None => Ok(Secret::new(Vec::new())),
@@ -127,7 +127,7 @@ fn find(client: &mut TpmClient, key: &KeyLocation) -> Result<(Public, Option<Roo
     }
 }
 
-/// Loads a key file, unless its parent has refused before.
+/// Loads a key file, unless its parent has refused the empty value before.
 fn load(
     client: &mut TpmClient,
     file: &tss2::TpmKeyFile,
@@ -140,7 +140,7 @@ fn load(
         None if file.has_rsa_parent() => &[Root::Rsa],
         None => &[Root::Ecc, Root::Rsa],
     };
-    // What is made in a hierarchy has no value of its own, and the hierarchies' are not counted.
+    // Storage root keys of a hierarchy have no value, and wrong values of hierarchies do not count.
     if parent >> 24 != PERSISTENT {
         return client.load(file, roots);
     }
@@ -152,7 +152,7 @@ impl Opened {
         let handle = match &self.key {
             KeyLocation::File(file) => load(client, file, self.root)?.0,
             KeyLocation::Persistent(handle) => {
-                // Another key would sign what the certificate does not prove, and count this one's value as wrong.
+                // Another key's signature would not fit the certificate, and it would count this key's value as wrong.
                 if client.read_public(*handle)? != self.public.area {
                     return Err(Error::Replaced { device: device.clone(), handle: *handle });
                 }

@@ -1,8 +1,8 @@
-//! One operation on a TPM at a time, each within its time.
+//! Runs one operation on a TPM at a time, each with a time limit.
 //!
-//! A TPM does one thing at a time, and an emulator hears one connection at a time: operations of this process queue
-//! here rather than there. Each runs on a thread of its own, for nothing but that can limit it: the kernel holds a
-//! lock while a TPM works, under which poll(2) on its device waits as well.
+//! A TPM does one thing at a time, and an emulator serves one connection at a time. So operations of this process wait
+//! here. Each runs on its own thread, because nothing else can limit its time: while a TPM works, the kernel holds a
+//! lock that blocks poll(2) on the device too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use tokio::time::Instant;
 use super::Device;
 use super::Error;
 
-/// For opening a key: whoever loads an identity waits for five seconds.
+/// For opening a key: loading an identity has five seconds.
 pub(super) const OPENING: Duration = Duration::from_secs(4);
 
 /// For a signature.
 pub(super) const SIGNING: Duration = Duration::from_secs(10);
 
-/// What is left for the thread to say itself what took so long, and to flush.
+/// Extra time for the thread to return its own error, and to flush objects.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
-/// How long an operation may take, waiting for its turn included.
+/// The time limit of an operation, including the wait for the TPM.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) deadline: Instant,
-    /// The same as it was at the beginning, for messages.
+    /// The whole time, for messages.
     pub(super) patience: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Limit {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// That it has passed without an answer of `device`.
+    /// The error that it has passed without an answer of `device`.
     pub(super) fn passed(self, device: &Device) -> Error {
         Error::Silent { device: device.clone(), patience: self.patience }
     }
@@ -59,7 +59,7 @@ struct DeviceState {
     unlocked: Condvar,
 }
 
-/// The right to talk to a TPM, given back when dropped.
+/// The lock of a TPM, released when dropped.
 struct DeviceLock(Arc<DeviceState>);
 
 impl DeviceLock {
@@ -88,8 +88,8 @@ impl Drop for DeviceLock {
     }
 }
 
-/// Runs `operation` when it is its turn. One that goes on after its time keeps its turn, so that a TPM that hangs
-/// costs one thread, however often it is asked.
+/// Runs `operation` when the TPM is free. An operation that exceeds its time keeps the lock until it ends. So a TPM
+/// that hangs costs one thread, however often it is used.
 pub(super) fn run<T: Send + 'static>(
     device: &Device,
     patience: Duration,
@@ -101,7 +101,7 @@ pub(super) fn run<T: Send + 'static>(
     let on_thread = device.clone();
     let work = move || {
         let _lock = lock;
-        // Nobody listens any more if it took too long.
+        // The receiver is gone if it took too long.
         let _ = sender.send(operation(&on_thread, limit));
     };
     if thread::Builder::new().name("tpm".into()).spawn(work).is_err() {

@@ -1,5 +1,5 @@
-//! A key's public area: whether it may sign for Roles Anywhere, and what a certificate says of it
-//! (`TPMT_PUBLIC`; TPM 2.0 Library, Part 2, "Public Area Structures").
+//! A key's public area: whether it may sign for Roles Anywhere, and its `subjectPublicKey` (`TPMT_PUBLIC`; TPM 2.0
+//! Library, Part 2, "Public Area Structures").
 
 use super::Error;
 use super::wire::Unmarshaller;
@@ -21,20 +21,20 @@ const USER_WITH_AUTH: u32 = 1 << 6;
 const RESTRICTED: u32 = 1 << 16;
 const SIGN: u32 = 1 << 18;
 
-/// What stands for zero (`TPMS_RSA_PARMS`).
+/// The exponent that zero means (`TPMS_RSA_PARMS`).
 const DEFAULT_EXPONENT: u32 = 65537;
 
 const CREATE: &str = "make it with `tpm2_create -G ecc` or `-G rsa`, which are signing keys by default";
 
-/// A public key that may sign as Roles Anywhere wants it.
+/// The public part of a key that may sign for Roles Anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Public {
-    /// The `TPMT_PUBLIC` itself, which says which key it is.
+    /// The `TPMT_PUBLIC` itself, which identifies the key.
     pub(super) area: Vec<u8>,
     pub(super) algorithm: Algorithm,
     /// The content of a certificate's `subjectPublicKey`.
     pub(super) subject_public_key: Vec<u8>,
-    /// The bytes of an RSA signature, or of each half of an ECDSA signature.
+    /// The length of an RSA signature, or of each half of an ECDSA signature.
     pub(super) width: usize,
 }
 
@@ -53,7 +53,7 @@ struct Scheme {
 }
 
 impl Public {
-    /// `Ok(None)` if `area` is no public area.
+    /// `Ok(None)` if `area` is not a public area.
     pub(super) fn parse(area: &[u8]) -> Result<Option<Self>, Error> {
         let mut reader = Unmarshaller::new(area);
         let Some((kind, attributes)) = head(&mut reader) else { return Ok(None) };
@@ -72,7 +72,7 @@ impl Public {
         }))
     }
 
-    /// The `TPMI_ALG_SIG_SCHEME` that a signature is asked for, and comes back, with.
+    /// The `TPMI_ALG_SIG_SCHEME` of its signatures.
     pub(super) fn scheme(&self) -> u16 {
         match self.algorithm {
             Algorithm::RsaSha256 => ALG_RSASSA,
@@ -86,7 +86,7 @@ pub(super) fn sha256() -> u16 {
     ALG_SHA256
 }
 
-/// The type and the attributes; the hash of the name and the policy are passed over.
+/// Reads the type and the attributes; skips the name hash and the policy.
 fn head(reader: &mut Unmarshaller<'_>) -> Option<(u16, u32)> {
     let (kind, _name_hash, attributes) = (reader.u16()?, reader.u16()?, reader.u32()?);
     reader.sized()?;
@@ -117,7 +117,7 @@ fn check_attributes(kind: u16, attributes: u32) -> Result<(), Error> {
 }
 
 impl Scheme {
-    /// `TPMT_RSA_SCHEME` and `TPMT_ECC_SCHEME`: a hash follows all but two, ECDAA has a counter besides.
+    /// `TPMT_RSA_SCHEME` and `TPMT_ECC_SCHEME`: all but two schemes have a hash, and ECDAA also has a counter.
     fn read(reader: &mut Unmarshaller<'_>) -> Option<Self> {
         let algorithm = reader.u16()?;
         let hash = if matches!(algorithm, ALG_NULL | ALG_RSAES) { ALG_NULL } else { reader.u16()? };
@@ -143,7 +143,7 @@ impl Scheme {
     }
 }
 
-/// `TPMT_SYM_DEF_OBJECT`, of which only keys that protect others have more than `TPM_ALG_NULL`.
+/// Skips `TPMT_SYM_DEF_OBJECT`, which is longer than `TPM_ALG_NULL` only for storage keys.
 fn skip_symmetric(reader: &mut Unmarshaller<'_>) -> Option<()> {
     if reader.u16()? != ALG_NULL {
         reader.bytes(4)?;
@@ -201,12 +201,12 @@ fn ecc(reader: &mut Unmarshaller<'_>) -> Result<Option<Unique>, Error> {
 fn ecc_parts<'a>(reader: &mut Unmarshaller<'a>) -> Option<(Scheme, u16, &'a [u8], &'a [u8])> {
     skip_symmetric(reader)?;
     let (scheme, curve) = (Scheme::read(reader)?, reader.u16()?);
-    // The scheme of key derivation is made like one of signing: an algorithm, and a hash unless it is none.
+    // The key derivation scheme has the same format: an algorithm, and a hash unless it is null.
     Scheme::read(reader)?;
     Some((scheme, curve, reader.sized()?, reader.sized()?))
 }
 
-/// `number` with as many leading zeros as make `width` bytes; none if it is larger.
+/// Pads `number` with leading zeros to `width` bytes; `None` if it is larger.
 pub(super) fn pad(number: &[u8], width: usize) -> Option<Vec<u8>> {
     let number = without_zeros(number);
     let missing = width.checked_sub(number.len())?;

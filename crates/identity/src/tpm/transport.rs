@@ -1,6 +1,6 @@
-//! How a TPM's bytes are carried.
+//! Connections to a TPM.
 //!
-//! A resource manager's device and `swtpm socket --server` carry the same: a command whole, then its response whole.
+//! A resource manager's device and `swtpm socket --server` work the same: a whole command, then its whole response.
 
 use std::io;
 use std::io::Read;
@@ -35,9 +35,9 @@ use super::wire::MAX_SIZE;
 use super::wire::announced_size;
 use anchord_core::failure::system_reason;
 
-/// A way to a TPM that is open.
+/// An open connection to a TPM.
 pub(super) trait TpmTransport: Send {
-    /// Sends one command and waits for its response, both whole. After an error the way is of no more use.
+    /// Sends one command and waits for its response. After an error the connection cannot be used any more.
     fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>>;
 }
 
@@ -66,7 +66,7 @@ impl Device {
         unreachable: impl Fn(io::Error) -> Error,
     ) -> Result<Box<dyn TpmTransport>, Error> {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) fits into its argument");
-        // Opening what is no device can have effects (a FIFO, a file); so the kind comes first.
+        // Checks the kind first: opening a FIFO or a file could have side effects.
         let metadata = fs_err::metadata(path).map_err(&unreachable)?;
         if !metadata.file_type().is_char_device() {
             return Err(Error::NotADevice { device: self.clone() });
@@ -78,7 +78,7 @@ impl Device {
 
 struct DeviceTransport(fs_err::File);
 
-/// A TPM's driver takes a command in one write and gives its response in one read (Linux, `tpm-dev-common.c`).
+/// A TPM's driver takes a command in one write and returns its response in one read (Linux, `tpm-dev-common.c`).
 impl TpmTransport for DeviceTransport {
     fn exchange(&mut self, command: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
         if self.0.write(command)? != command.len() {
@@ -92,7 +92,7 @@ impl TpmTransport for DeviceTransport {
     }
 }
 
-/// The time-outs of a socket are those of each read and write, so they are set anew for what is left.
+/// A socket's time-outs apply to each read and write, so they are set again to the time that is left.
 trait SocketStream: Read + Write + Send + AsFd {}
 
 impl SocketStream for TcpStream {}
@@ -134,7 +134,7 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn limit(socket: &impl AsFd, deadline: Instant) -> io::Result<()> {
-    // The kernel counts in microseconds, and takes none of them for no limit.
+    // The kernel counts in microseconds, and zero would mean no limit.
     let remaining = remaining(deadline)?.max(Duration::from_millis(1));
     set_socket_timeout(socket, Timeout::Recv, Some(remaining))?;
     Ok(set_socket_timeout(socket, Timeout::Send, Some(remaining))?)
@@ -153,7 +153,7 @@ fn tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Not `UnixStream::connect`, which waits for ever while the queue of a listener is full.
+/// Not `UnixStream::connect`, which waits forever while the listener's queue is full.
 fn unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket =
@@ -174,9 +174,9 @@ fn wait_readable(file: &impl AsFd, deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// Waits for nothing but the time to pass: a TPM that said "ask again" has no event for when.
+/// Sleeps: a TPM that asks to retry gives no event when it is ready.
 pub(super) fn pause(length: Duration) {
-    // Ending early by a signal costs one more question.
+    // If a signal ends it early, that costs one more retry.
     let _ = poll(&mut [], Some(&timespec(length)));
 }
 

@@ -1,7 +1,7 @@
 //! Key files: PEM sections `TSS2 PRIVATE KEY` (draft-bottomley-tpm2-keys, "ASN.1 Specification for TPM 2.0 Key Files").
 //!
-//! The walk is lenient where writers are known to be: BOOLEAN TRUE comes as 0x01 from tpm2-openssl, and parents above
-//! 0x80000000 come as negative numbers from who forgot the leading zero. Members that are not known are passed over.
+//! The parser accepts known mistakes: tpm2-openssl writes BOOLEAN TRUE as 0x01, and some programs write parents above
+//! 0x80000000 as negative numbers, without the leading zero. Unknown members are ignored.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::asn1::SEQUENCE;
 /// The label of the PEM section.
 pub const PEM_LABEL: &str = "TSS2 PRIVATE KEY";
 
-/// `TPM_RH_OWNER`, the parent of files that name none.
+/// `TPM_RH_OWNER`, the default parent.
 const OWNER: u32 = 0x4000_0001;
 
 /// `TPM_RH_NULL`, `TPM_RH_ENDORSEMENT`, `TPM_RH_PLATFORM`, besides the owner.
@@ -26,7 +26,7 @@ const HIERARCHIES: [u32; 4] = [OWNER, 0x4000_0007, 0x4000_000b, 0x4000_000c];
 /// 2.23.133.10.1.3 without its last arc.
 const TYPES: &[u8] = &[0x67, 0x81, 0x05, 0x0a, 0x01];
 
-/// More than any key's public area and private blob together.
+/// More than the public area and private blob of any key.
 const MAX_PARTS: usize = 3072;
 
 const BOOLEAN: u8 = 0x01;
@@ -36,9 +36,9 @@ const RSA_PARENT: u8 = 0xa5;
 
 const COPY_AGAIN: &str = "copy the file again, complete from the BEGIN line to the END line";
 
-/// A key that the TPM made, wrapped by a parent that never leaves it.
+/// A key that is wrapped by a parent key, which never leaves the TPM.
 ///
-/// The private part is a secret that only that TPM can read, so it is not kept as one here.
+/// The private part is not in a `Secret`, because only that TPM can decrypt it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TpmKeyFile {
     rsa_parent: bool,
@@ -51,7 +51,7 @@ impl TpmKeyFile {
     /// Reads the content of the PEM section.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         let damaged = Error::KeyFile { what: "is damaged", hint: COPY_AGAIN };
-        // What follows the structure is padding or a comment of its writer.
+        // Bytes after the structure are padding or a comment.
         let (key, _) = Element::definite(der).ok_or(damaged)?;
         if key.tag != SEQUENCE {
             return Err(Error::KeyFile { what: "holds no TPM key", hint: COPY_AGAIN });
@@ -96,7 +96,7 @@ impl fmt::Debug for TpmKeyFile {
     }
 }
 
-/// The members of `TPMKey` as they stand.
+/// The members of `TPMKey`, not checked yet.
 #[derive(Default)]
 struct KeyFileMembers<'a> {
     kind: &'a [u8],
@@ -138,7 +138,7 @@ impl<'a> KeyFileMembers<'a> {
             _ => return wrong("is of a type that is not known", "make a loadable key (2.23.133.10.1.3)"),
         }
         if self.has_policy {
-            return wrong("wants a policy, which is not supported", "make the key without a policy");
+            return wrong("needs a policy, which is not supported", "make the key without a policy");
         }
         let [public, private] = self.strings[..] else {
             return wrong("is damaged", COPY_AGAIN);
@@ -164,13 +164,13 @@ impl<'a> KeyFileMembers<'a> {
     }
 }
 
-/// Whether it is one `TPM2B` and nothing else.
+/// Whether it is exactly one `TPM2B`.
 fn is_sized(bytes: &[u8]) -> bool {
     let mut reader = Unmarshaller::new(bytes);
     reader.sized().is_some_and(|content| !content.is_empty()) && reader.is_empty()
 }
 
-/// A BOOLEAN inside of an explicit tag; whatever is not zero is true.
+/// A BOOLEAN inside an explicit tag; any value but zero is true.
 fn boolean(explicit: &[u8]) -> Option<bool> {
     match Element::definite(explicit)?.0 {
         Element { tag: BOOLEAN, content: [value], .. } => Some(*value != 0),
@@ -182,7 +182,7 @@ fn is_empty_sequence(explicit: &[u8]) -> bool {
     matches!(Element::definite(explicit), Some((Element { tag: SEQUENCE, content: [], .. }, _)))
 }
 
-/// A handle of 32 bits, whatever its sign was taken for.
+/// A handle of 32 bits, with or without the leading zero.
 fn handle(integer: &[u8]) -> Option<u32> {
     let significant = match integer {
         [0, rest @ ..] if rest.len() == 4 => rest,

@@ -1,4 +1,4 @@
-//! Numbers and sized buffers, as they travel: big-endian, buffers behind 16 bits of length (TPM 2.0 Library, Part 1,
+//! The wire format: big-endian numbers, and buffers with a 16-bit length in front (TPM 2.0 Library, Part 1,
 //! "Marshaling").
 
 use zeroize::Zeroizing;
@@ -18,13 +18,13 @@ pub(super) const SESSIONS: u16 = 0x8002;
 /// `TPM_RS_PW`, the session that is a password.
 const PASSWORD_SESSION: u32 = 0x4000_0009;
 
-/// A structure under construction, overwritten when dropped because it may hold an authorization value.
+/// Writes a structure. Wiped when dropped, because it may hold an authorization value.
 #[derive(Default)]
 pub(super) struct Marshaller(Zeroizing<Vec<u8>>);
 
 impl Marshaller {
     pub(super) fn new() -> Self {
-        // As large as it can get, for a buffer that grows leaves copies behind.
+        // As large as it can get, because a growing buffer leaves copies in memory.
         Self(Zeroizing::new(Vec::with_capacity(MAX_SIZE)))
     }
 
@@ -48,7 +48,7 @@ impl Marshaller {
         self
     }
 
-    /// A `TPM2B`. Nothing longer than [`MAX_SIZE`] is ever sent, so a length that was cut off is not either.
+    /// A `TPM2B`. A length that does not fit is never sent, because commands are at most [`MAX_SIZE`] long.
     pub(super) fn sized(self, bytes: &[u8]) -> Self {
         self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX)).bytes(bytes)
     }
@@ -59,7 +59,7 @@ impl Marshaller {
         self.u32(length).u32(PASSWORD_SESSION).u16(0).u8(0).sized(password)
     }
 
-    /// A command with this header in front; none if it would be larger than a TPM takes.
+    /// Adds the command's header; `None` if the command would be larger than a TPM accepts.
     pub(super) fn command(self, tag: u16, code: u32) -> Option<Self> {
         let size = HEADER + self.0.len();
         if size > MAX_SIZE {
@@ -74,7 +74,7 @@ impl Marshaller {
     }
 }
 
-/// What is left of a structure that is being read. Every method is `None` once it is too short.
+/// Reads a structure from the front. Every method returns `None` if too few bytes are left.
 #[derive(Clone, Copy)]
 pub(super) struct Unmarshaller<'a>(&'a [u8]);
 
@@ -108,7 +108,7 @@ impl<'a> Unmarshaller<'a> {
     }
 }
 
-/// A response whose size is what it says.
+/// A response of exactly the size in its header.
 pub(super) struct Response<'a> {
     pub(super) tag: u16,
     pub(super) code: u32,
@@ -123,7 +123,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// The size that a response's header says, if a response may have it.
+/// The size in a response's header, if it is within the limits.
 pub(super) fn announced_size(header: &[u8]) -> Option<usize> {
     let mut reader = Unmarshaller::new(header);
     reader.u16()?;

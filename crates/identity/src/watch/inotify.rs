@@ -1,4 +1,4 @@
-//! The kernel's word that an entry of a directory has changed.
+//! inotify: events for changed entries of directories.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -21,24 +21,24 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The entries that matter in each watched directory, by the kernel's number for it.
-pub(super) type Watched = HashMap<i32, HashSet<OsString>>;
+/// The entries that matter in each watched directory, by its watch descriptor.
+pub(super) type WatchedEntries = HashMap<i32, HashSet<OsString>>;
 
-/// What the kernel tells of an entry of a directory, or of the directory itself.
+/// An event of an entry of a directory, or of the directory itself.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct FileEvent {
     pub(super) number: i32,
     pub(super) name: Option<OsString>,
-    /// Whether the directory is not watched any more.
+    /// Whether the watch has ended.
     pub(super) is_last: bool,
 }
 
-impl Event {
-    /// In the place of events that were lost.
+impl FileEvent {
+    /// Replaces events that were lost.
     pub(super) const LOST: Self = Self { number: -1, name: None, is_last: false };
 
-    /// Without a name it is about the directory itself.
-    pub(super) fn concerns(&self, watched: &Watched) -> bool {
+    /// Without a name it concerns the directory itself.
+    pub(super) fn concerns(&self, watched: &WatchedEntries) -> bool {
         let is_in =
             |entries: &HashSet<OsString>| self.name.as_ref().is_none_or(|name| entries.contains(name));
         self.number == Self::LOST.number || watched.get(&self.number).is_some_and(is_in)
@@ -46,19 +46,19 @@ impl Event {
 }
 
 /// A queue of events.
-pub(super) struct Queue(AsyncFd<Arc<OwnedFd>>);
+pub(super) struct InotifyQueue(AsyncFd<Arc<OwnedFd>>);
 
-/// Why changes are not heard of.
+/// Why changes cannot be watched.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Deaf {
-    #[error("the system gives no queue of file events")]
+pub(super) enum WatchError {
+    #[error("the system has no queue for file events left")]
     Queue(#[source] io::Error),
     #[error("cannot watch `{}`", path.display())]
     Directory { path: PathBuf, source: io::Error },
 }
 
-impl Deaf {
-    /// What a person can do.
+impl WatchError {
+    /// What to do about it.
     pub(super) fn hint(&self) -> &'static str {
         let (Self::Queue(source) | Self::Directory { source, .. }) = self;
         match Errno::from_io_error(source) {
@@ -67,7 +67,7 @@ impl Deaf {
                 "raise the limit of watchers, `sysctl fs.inotify.max_user_instances`, or that of open files"
             }
             Some(Errno::ACCESS) => "let the daemon's user list the directory",
-            _ => "a renewed certificate is used all the same, only later",
+            _ => "anchord still notices a renewed certificate, only later",
         }
     }
 }
@@ -77,10 +77,10 @@ pub(super) fn open() -> io::Result<OwnedFd> {
     Ok(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)
 }
 
-/// Watches a directory, or goes on watching it; the kernel's number for it.
+/// Watches a directory, or keeps watching it, and returns the watch descriptor.
 pub(super) fn watch(queue: &OwnedFd, directory: &Path) -> Result<i32, Errno> {
-    // Not MODIFY: a file that is open for writing is not worth a look before it is closed. Not DELETE_SELF: that a watch
-    // has ended is told in any case.
+    // Not MODIFY: a file is read only when its writer has closed it. Not DELETE_SELF: the kernel reports the end of a
+    // watch anyway.
     let changes = WatchFlags::CREATE
         | WatchFlags::CLOSE_WRITE
         | WatchFlags::ATTRIB
@@ -90,26 +90,26 @@ pub(super) fn watch(queue: &OwnedFd, directory: &Path) -> Result<i32, Errno> {
     inotify::add_watch(queue, directory, changes | WatchFlags::ONLYDIR)
 }
 
-/// Ends a watch. It fails where the kernel was first, because the directory is gone.
+/// Ends a watch. It fails if the kernel has ended the watch already, because the directory is gone.
 pub(super) fn forget(queue: &OwnedFd, number: i32) {
     let _ = inotify::remove_watch(queue, number);
 }
 
-impl Queue {
+impl InotifyQueue {
     #[expect(unsafe_code, reason = "tokio's only door for descriptors that are neither sockets nor pipes")]
     pub(super) fn new(queue: OwnedFd) -> io::Result<Self> {
-        // SAFETY: an `OwnedFd` that is shared is neither closed nor exchanged as long as somebody holds it.
+        // SAFETY: an `OwnedFd` in an `Arc` is neither closed nor replaced as long as the `Arc` exists.
         let queue = unsafe { AsyncFd::register_with_interest(Arc::new(queue), Interest::READABLE) }?;
         Ok(Self(queue))
     }
 
-    /// For adding watches where blocking is allowed.
+    /// For adding watches on a thread that may block.
     pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(self.0.get_ref())
     }
 
-    /// Waits for events, and reads those there are.
-    pub(super) async fn read(&self) -> io::Result<Vec<Event>> {
+    /// Waits for events and reads them.
+    pub(super) async fn read(&self) -> io::Result<Vec<FileEvent>> {
         loop {
             let mut ready = self.0.readable().await?;
             let mut events = Vec::new();
@@ -125,8 +125,8 @@ impl Queue {
     }
 }
 
-/// Ends with `Ok` where there may be more: a directory that is never quiet must not fill the memory.
-fn read(queue: &OwnedFd, events: &mut Vec<Event>) -> Result<(), Errno> {
+/// Returns `Ok` even if there may be more events: a busy directory must not fill the memory.
+fn read(queue: &OwnedFd, events: &mut Vec<FileEvent>) -> Result<(), Errno> {
     const MANY: usize = 1000;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = Reader::new(queue, &mut buffer);
@@ -134,7 +134,7 @@ fn read(queue: &OwnedFd, events: &mut Vec<Event>) -> Result<(), Errno> {
         let event = reader.next()?;
         let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
         let is_last = event.events().contains(ReadFlags::IGNORED);
-        events.push(Event { number: event.wd(), name, is_last });
+        events.push(FileEvent { number: event.wd(), name, is_last });
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! The process's one queue of file events, and who is to hear which of them.
+//! The process's inotify queue, and which subscription gets which events.
 //!
-//! The kernel gives a user 128 queues (`fs.inotify.max_user_instances`) for all programs together, so a thousand
-//! sessions must share one. The kernel numbers watched directories; two sessions that watch the same directory have the
-//! same number, and it is watched as long as one of them needs it.
+//! The kernel allows a user 128 queues (`fs.inotify.max_user_instances`) for all programs together, so a thousand
+//! sessions must share one. Each watched directory has one watch descriptor, even if two sessions watch it. It is
+//! watched as long as one of them needs it.
 //!
-//! One task reads the queue. Directories are added elsewhere, where blocking is allowed, so an event may be read before
-//! its listener knows the directory's number. Hence a survey has a beginning and an end, and gets at its end what was
-//! read in between; and no directory is taken off the queue while a survey is under way that may just have added it.
+//! One task reads the queue. Directories are added by surveys, on threads that may block. So the task may read an event
+//! of a directory before the survey has registered its watch descriptor, and would drop it. Therefore a survey has a
+//! beginning and an end: the task keeps the events in between, and the survey checks them at its end. The kernel may
+//! also return the descriptor of a directory that another session is about to remove. Therefore no watch is removed
+//! while a survey is in progress that may just have added it.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -25,55 +27,55 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::inotify;
-use super::inotify::Deaf;
-use super::inotify::Event;
-use super::inotify::Queue;
-use super::inotify::Watched;
+use super::inotify::FileEvent;
+use super::inotify::InotifyQueue;
+use super::inotify::WatchError;
+use super::inotify::WatchedEntries;
 use crate::reading::PATIENCE;
 use anchord_core::event;
 use anchord_core::failure::ErrorChain;
 use anchord_core::reported::Reported;
 
-/// The process's one queue of file events. Clones are the same one; it is opened when somebody first watches.
+/// The process's queue of file events, shared by its clones. It is opened at the first use.
 #[derive(Clone)]
-pub struct Watches(Arc<Shared>);
+pub struct Watches(Arc<SharedQueue>);
 
-struct Shared {
+struct SharedQueue {
     open: fn() -> io::Result<OwnedFd>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Default)]
-struct State {
-    reader: Option<Reader>,
-    listeners: HashMap<Id, Listener>,
-    surveys: HashMap<Id, Underway>,
-    /// Who listens to each directory.
-    heard_by: HashMap<i32, HashSet<Id>>,
-    /// Directories that nobody listens to any more, to be taken off the queue when no survey may just have added them.
+struct QueueState {
+    reader: Option<QueueReader>,
+    listeners: HashMap<ListenerId, EventListener>,
+    surveys: HashMap<ListenerId, OngoingSurvey>,
+    /// The subscriptions of each directory.
+    heard_by: HashMap<i32, HashSet<ListenerId>>,
+    /// Directories without a subscription, to be removed when no survey in progress may just have added them.
     idle: Vec<i32>,
-    next_id: Id,
+    next_id: ListenerId,
     trouble: Reported,
 }
 
-type Id = u64;
+type ListenerId = u64;
 
-/// A survey that has begun and not ended.
-struct Underway {
+/// A survey in progress.
+struct OngoingSurvey {
     began: Instant,
-    /// What was read meanwhile.
-    missed: Vec<Event>,
+    /// The events that were read since it began.
+    missed: Vec<FileEvent>,
 }
 
-struct Reader {
+struct QueueReader {
     queue: Arc<OwnedFd>,
-    /// Ends with the value.
+    /// Aborted when dropped.
     task: JoinSet<()>,
 }
 
-struct Listener {
+struct EventListener {
     woken: Arc<Notify>,
-    watched: Watched,
+    watched: WatchedEntries,
 }
 
 impl Default for Watches {
@@ -83,40 +85,42 @@ impl Default for Watches {
 }
 
 impl Watches {
-    /// The same with a queue that `open` gives.
+    /// The same, with the queue that `open` returns.
     pub(super) fn opened_by(open: fn() -> io::Result<OwnedFd>) -> Self {
-        Self(Arc::new(Shared { open, state: Mutex::default() }))
+        Self(Arc::new(SharedQueue { open, state: Mutex::default() }))
     }
 
-    /// A listener who listens to nothing yet.
-    pub(super) fn listen(&self) -> Arc<Ear> {
+    /// A new subscription without directories.
+    pub(super) fn listen(&self) -> Arc<Subscription> {
         let woken = Arc::new(Notify::new());
         let mut state = self.0.lock();
         let id = state.next_id;
         state.next_id += 1;
-        state.listeners.insert(id, Listener { woken: Arc::clone(&woken), watched: Watched::new() });
-        Arc::new(Ear { shared: Arc::clone(&self.0), id, woken })
+        state
+            .listeners
+            .insert(id, EventListener { woken: Arc::clone(&woken), watched: WatchedEntries::new() });
+        Arc::new(Subscription { shared: Arc::clone(&self.0), id, woken })
     }
 }
 
-/// One who listens; what it alone listens to is forgotten with it.
-pub(super) struct Ear {
-    shared: Arc<Shared>,
-    id: Id,
+/// Receives events of some directories. Dropping it removes the watches that only it needed.
+pub(super) struct Subscription {
+    shared: Arc<SharedQueue>,
+    id: ListenerId,
     woken: Arc<Notify>,
 }
 
-impl Ear {
-    /// Begins a survey: the queue that directories are to be added to, until [`Ear::finish`].
-    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, Deaf> {
-        let queue = self.shared.queue().map_err(Deaf::Queue)?;
-        let survey = Underway { began: Instant::now(), missed: Vec::new() };
+impl Subscription {
+    /// Begins a survey and returns the queue to add directories to, until [`Subscription::finish`].
+    pub(super) fn begin(&self) -> Result<Arc<OwnedFd>, WatchError> {
+        let queue = self.shared.queue().map_err(WatchError::Queue)?;
+        let survey = OngoingSurvey { began: Instant::now(), missed: Vec::new() };
         self.shared.lock().surveys.insert(self.id, survey);
         Ok(queue)
     }
 
-    /// Tells, once for all listeners, why there is no queue, and that they look `every` so often instead.
-    pub(super) fn tell(&self, trouble: Option<&Deaf>, every: Duration) {
+    /// Logs, once for all subscriptions, that there is no queue, and that files are polled every `every` instead.
+    pub(super) fn tell(&self, trouble: Option<&WatchError>, every: Duration) {
         let Some(trouble) = trouble else {
             self.shared.lock().trouble.clear();
             return;
@@ -129,17 +133,17 @@ impl Ear {
                 error,
                 hint = trouble.hint(),
                 every_seconds,
-                "Cannot watch files; looking at intervals"
+                "Cannot watch files for changes; polling them"
             );
         }
     }
 
-    /// Ends it: listens to `watched`, which was added to `queue`, and to nothing else.
-    pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: Watched) {
+    /// Ends the survey: subscribes to `watched`, which was added to `queue`, and to nothing else.
+    pub(super) fn finish(&self, queue: &Arc<OwnedFd>, watched: WatchedEntries) {
         let mut state = self.shared.lock();
         let missed = state.surveys.remove(&self.id).map(|survey| survey.missed).unwrap_or_default();
         if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(&reader.queue, queue)) {
-            // Another one has taken its place, and knows nothing of what was added.
+            // The queue was replaced, and the new one does not have these watches: survey again.
             self.woken.notify_one();
             return;
         }
@@ -150,35 +154,35 @@ impl Ear {
         state.sweep();
     }
 
-    /// Waits for a change that matters. Cancel-safe: one that comes while nobody waits is kept.
+    /// Waits for a relevant change. Cancel-safe: a change between two calls is kept.
     pub(super) async fn event(&self) {
         self.woken.notified().await;
     }
 }
 
-impl Drop for Ear {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.listen_to(self.id, Watched::new());
+        state.listen_to(self.id, WatchedEntries::new());
         state.listeners.remove(&self.id);
         state.surveys.remove(&self.id);
         state.sweep();
     }
 }
 
-impl Shared {
-    /// The queue, opened if there is none.
+impl SharedQueue {
+    /// Returns the queue, and opens it if there is none.
     fn queue(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
         let mut state = self.lock();
         if let Some(reader) = &state.reader {
             return Ok(Arc::clone(&reader.queue));
         }
-        let queue = Queue::new((self.open)()?)?;
+        let queue = InotifyQueue::new((self.open)()?)?;
         let descriptor = queue.descriptor();
-        state.reader = Some(Reader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
+        state.reader = Some(QueueReader { queue: Arc::clone(&descriptor), task: JoinSet::new() });
         drop(state);
-        // Without the lock: a runtime that is ending drops the task at once, and that takes the lock.
-        let reading = Reading { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
+        // Without the lock: a runtime that is shutting down drops the task immediately, and `drop` takes the lock.
+        let reading = QueueTask { shared: Arc::downgrade(self), queue: Arc::clone(&descriptor) };
         let mut task = JoinSet::new();
         task.spawn(reading.run(queue));
         if let Some(reader) = self.lock().reader.as_mut()
@@ -189,13 +193,13 @@ impl Shared {
         Ok(descriptor)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn listen_to(&mut self, id: Id, watched: Watched) {
+impl QueueState {
+    fn listen_to(&mut self, id: ListenerId, watched: WatchedEntries) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         for number in watched.keys() {
             self.heard_by.entry(*number).or_default().insert(id);
@@ -211,10 +215,10 @@ impl State {
         listener.watched = watched;
     }
 
-    /// A survey that hangs holds nothing up. Should it end, and have added a directory that was taken off, the kernel's
-    /// event for that wakes its listener.
+    /// Removes unused watches, unless a survey in progress may just have added them. A survey that hangs does not block
+    /// this. If it ends later and its directory was removed, the kernel's event for the removal wakes its subscription.
     fn sweep(&mut self) {
-        let may_just_have_added = |survey: &Underway| survey.began.elapsed() < PATIENCE;
+        let may_just_have_added = |survey: &OngoingSurvey| survey.began.elapsed() < PATIENCE;
         if self.surveys.values().any(may_just_have_added) {
             return;
         }
@@ -224,16 +228,16 @@ impl State {
         }
     }
 
-    fn dispatch(&mut self, event: &Event) {
-        /// More than a survey's time brings of what matters; after that it is looked at again in any case.
+    fn dispatch(&mut self, event: &FileEvent) {
+        /// More events than one survey usually misses. Beyond that the survey is simply repeated.
         const MOST_MISSED: usize = 1000;
-        for Underway { missed, .. } in self.surveys.values_mut() {
+        for OngoingSurvey { missed, .. } in self.surveys.values_mut() {
             match missed.len() {
-                MOST_MISSED => *missed = vec![Event::LOST],
+                MOST_MISSED => *missed = vec![FileEvent::LOST],
                 _ => missed.push(event.clone()),
             }
         }
-        if event.number == Event::LOST.number {
+        if event.number == FileEvent::LOST.number {
             self.wake_all();
             return;
         }
@@ -255,21 +259,21 @@ impl State {
     }
 }
 
-/// The task that reads; however it ends, the next survey opens another queue.
-struct Reading {
-    shared: Weak<Shared>,
+/// The task that reads the queue. However it ends, the next survey opens another queue.
+struct QueueTask {
+    shared: Weak<SharedQueue>,
     queue: Arc<OwnedFd>,
 }
 
-impl Reading {
-    async fn run(self, queue: Queue) {
+impl QueueTask {
+    async fn run(self, queue: InotifyQueue) {
         loop {
             let events = queue.read().await;
             let Some(shared) = self.shared.upgrade() else { return };
             match events {
                 Ok(events) => events.iter().for_each(|event| shared.lock().dispatch(event)),
                 Err(error) => {
-                    let (error, hint) = (error.to_string(), "it is opened anew");
+                    let (error, hint) = (error.to_string(), "anchord opens another one");
                     warn!(
                         event = event::WATCH_QUEUE_FAILED,
                         error, hint, "The system's queue of file events has failed"
@@ -281,7 +285,7 @@ impl Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for QueueTask {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
         let mut state = shared.lock();

@@ -1,4 +1,4 @@
-//! What a watcher looks after.
+//! What a watcher watches.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -6,51 +6,51 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::ChainLink;
 use crate::Current;
-use crate::Found;
-use crate::Link;
+use crate::WatchOutcome;
 use crate::reading;
 use crate::spiffe::Agent;
 
-/// What one session signs with, shared with it: an identity, or something else that is read from files.
-pub trait Watched: Send + Sync {
+/// What one session signs with: an identity, or keys that are read from files. Shared with the session.
+pub trait WatchSubject: Send + Sync {
     /// The session's name.
     fn session(&self) -> &str;
 
-    /// What people call its files.
+    /// Its files, as messages name them.
     fn words(&self) -> &'static str;
 
     /// The files it is read from.
     fn paths(&self) -> Vec<PathBuf>;
 
-    /// What reads its files, one at a time.
-    fn place(&self) -> &Arc<reading::Place>;
+    /// Reads its files, one read at a time.
+    fn reader(&self) -> &Arc<reading::BlockingReader>;
 
-    /// Reads it, and reports what there is to report.
-    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>>;
+    /// Reads it, and logs any problem.
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>>;
 
-    /// The agent that sends word of changes, if there is one.
+    /// The agent that reports changes, if there is one.
     fn agent(&self) -> Option<&Agent> {
         None
     }
 
-    /// Whether a change may show in no file, and nothing sends word of it.
+    /// Whether changes show neither in a file nor by an event, so that each poll must read it.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// What time it is where its certificates are judged.
+    /// AWS's time, by which its certificates are judged, at local `now`.
     fn judged_at(&self, now: OffsetDateTime) -> OffsetDateTime {
         now
     }
 
-    /// The certificates whose end matters.
-    fn links(&self) -> Vec<Link> {
+    /// The certificates whose expiry matters.
+    fn links(&self) -> Vec<ChainLink> {
         Vec::new()
     }
 }
 
-impl Watched for Current {
+impl WatchSubject for Current {
     fn session(&self) -> &str {
         self.session()
     }
@@ -63,11 +63,11 @@ impl Watched for Current {
         self.source().paths()
     }
 
-    fn place(&self) -> &Arc<reading::Place> {
-        self.place()
+    fn reader(&self) -> &Arc<reading::BlockingReader> {
+        self.reader()
     }
 
-    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = Found> + Send + '_>> {
+    fn look(&self, now: OffsetDateTime) -> Pin<Box<dyn Future<Output = WatchOutcome> + Send + '_>> {
         Box::pin(self.look(now))
     }
 
@@ -83,7 +83,7 @@ impl Watched for Current {
         self.at_aws(now)
     }
 
-    fn links(&self) -> Vec<Link> {
+    fn links(&self) -> Vec<ChainLink> {
         self.links()
     }
 }

@@ -1,9 +1,9 @@
-//! Where the paths of an identity lead, which directory entries decide that, and what is there.
+//! Follows the paths of an identity: which directory entries they depend on, and the stamps of the files.
 //!
-//! A path is walked as the kernel walks it. What matters are the symbolic links on its way (`..data` of a Kubernetes
-//! volume, those in certbot's `live`, a directory that is one), the file at its end, and where it leads nowhere, the
-//! first entry that is missing. Directories are watched, never files: most renewals put another file in the place of
-//! the old one, which nobody would hear of who watches the old one.
+//! A path is resolved as the kernel does it. The entries that matter are the symbolic links on the way (`..data` of a
+//! Kubernetes volume, those in certbot's `live`, a linked directory), the file at the end, or the first entry that is
+//! missing. Only directories are watched, never files: most renewals replace the file, and a watch on the old file
+//! would not notice.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -18,21 +18,21 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::inotify;
-use super::inotify::Deaf;
-use super::inotify::Watched;
+use super::inotify::WatchError;
+use super::inotify::WatchedEntries;
 
-/// One look at the paths.
+/// The state of the paths at one time.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// What each path leads to.
     pub(super) stamps: Vec<Stamp>,
     /// The entries that are watched.
-    pub(super) watched: Watched,
-    /// Why some are not.
-    pub(super) trouble: Option<Deaf>,
+    pub(super) watched: WatchedEntries,
+    /// Why some are not watched.
+    pub(super) trouble: Option<WatchError>,
 }
 
-/// Tells one state of a file from the next without reading it.
+/// Changes whenever the file changes, and needs no read of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stamp {
     File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
@@ -43,34 +43,34 @@ pub(super) enum Stamp {
 type Entries = BTreeMap<PathBuf, HashSet<OsString>>;
 
 impl Survey {
-    /// Walks `paths`, and has `queue` told of changes to what matters on the way. Blocks.
+    /// Resolves `paths`, and adds watches for the entries they depend on to `queue`. Blocks.
     pub(super) fn take(paths: &[PathBuf], queue: Option<&OwnedFd>) -> Self {
         let (watched, trouble) =
             queue.map(|queue| place_watches(queue, || walk_all(paths))).unwrap_or_default();
-        // Last: what changes after this is an event.
+        // Last: later changes cause events.
         let stamps = paths.iter().map(|path| Stamp::of(path)).collect();
         Self { stamps, watched, trouble }
     }
 }
 
-fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (Watched, Option<Deaf>) {
-    /// A path may change while it is walked; one that always does is left to the next look.
+fn place_watches(queue: &OwnedFd, mut walk: impl FnMut() -> Entries) -> (WatchedEntries, Option<WatchError>) {
+    /// A path may change during the walk. One that keeps changing is left to the next survey.
     const ROUNDS: usize = 5;
-    let (mut watched, mut trouble) = (Watched::new(), None);
+    let (mut watched, mut trouble) = (WatchedEntries::new(), None);
     let mut entries = walk();
     for _ in 0..ROUNDS {
         trouble = None;
         for (directory, names) in &entries {
             match inotify::watch(queue, directory) {
                 Ok(number) => watched.entry(number).or_default().extend(names.iter().cloned()),
-                // Being replaced.
+                // The directory is being replaced.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => {
-                    trouble = Some(Deaf::Directory { path: directory.clone(), source: error.into() });
+                    trouble = Some(WatchError::Directory { path: directory.clone(), source: error.into() });
                 }
             }
         }
-        // What came between the walk and the watches has none yet.
+        // Entries that appeared between the walk and the watches are not watched yet.
         let again = walk();
         if again == entries {
             break;
@@ -107,7 +107,7 @@ fn walk(path: &Path, entries: &mut Entries) {
         links += 1;
         match fs_err::read_link(&there) {
             Ok(target) if links <= MOST_LINKS => ahead.extend(steps(&target)),
-            // The file, or nothing, or no end.
+            // The file, a missing entry, or too many links.
             _ => return,
         }
     }

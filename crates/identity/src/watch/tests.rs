@@ -71,7 +71,7 @@ impl Bench {
         tokio::time::timeout(patience, self.changed.notified()).await.is_ok()
     }
 
-    /// Fails unless the session is told soon, and of this leaf.
+    /// Fails unless the session is notified soon, and of this leaf.
     async fn assert_taken(&self, leaf: &Leaf) {
         assert!(self.is_told_within(QUIET * 2).await, "never told; log: {:?}", self.log.news());
         assert_eq!(self.current.in_use().unwrap().leaf(), leaf.certificate_der());
@@ -146,7 +146,7 @@ async fn a_certificate_whose_key_comes_seconds_later_is_taken_with_it() {
     bench.assert_taken(&renewed).await;
 }
 
-/// Writing takes time, and nobody looks at a pair of which half is written.
+/// Writing takes time, and a half-written pair is not read.
 #[tokio::test(start_paused = true)]
 async fn a_pair_is_looked_at_when_it_has_been_left_alone() {
     let mut bench = Bench::new().await;
@@ -270,7 +270,7 @@ async fn a_directory_that_is_a_link_may_be_swapped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
+async fn a_directory_that_disappears_is_reported_and_its_successor_is_taken() {
     let mut bench = Bench::with(pair("a/b/leaf.pem", "a/b/key.pem"));
     let publish = |bench: &Bench| {
         let leaf = bench.leaf();
@@ -304,7 +304,7 @@ async fn a_directory_that_disappears_is_told_and_its_successor_is_taken() {
     bench.assert_taken(&renewed).await;
 }
 
-/// Another pair in a directory that replaces the old one at once.
+/// Another pair in a directory that replaces the old one atomically.
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_is_exchanged_is_noticed() {
     let mut bench = Bench::with(pair("now/leaf.pem", "now/key.pem"));
@@ -329,7 +329,7 @@ async fn a_directory_that_is_exchanged_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_removed_is_told() {
+async fn a_file_that_is_removed_is_reported() {
     let mut bench = Bench::new().await;
     bench.watch_by_events().await;
 
@@ -385,7 +385,7 @@ async fn a_session_that_had_no_certificate_is_told_when_there_is_one() {
     bench.assert_taken(&leaf).await;
 }
 
-/// The change is made through another name of the file, in a directory that nobody watches.
+/// The change is made through another name of the file, in a directory that is not watched.
 #[tokio::test(start_paused = true)]
 async fn what_the_kernel_does_not_tell_is_found_by_looking() {
     let mut bench = Bench::new().await;
@@ -406,7 +406,7 @@ async fn what_the_kernel_does_not_tell_is_found_by_looking() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
+async fn without_inotify_it_is_reported_once_and_the_files_are_looked_at() {
     let mut bench = Bench::new().await;
     let none = || Watches::opened_by(|| Err(std::io::Error::from_raw_os_error(24)));
     bench.watch(|watcher| watcher.watches = none()).await;
@@ -429,18 +429,18 @@ async fn without_inotify_it_is_told_once_and_the_files_are_looked_at() {
 }
 
 #[test]
-fn whoever_cannot_watch_is_told_what_would_help() {
+fn an_error_of_watching_says_what_would_help() {
     let cases = [
         (Errno::NOSPC, "sysctl fs.inotify.max_user_watches"),
         (Errno::MFILE, "sysctl fs.inotify.max_user_instances"),
         (Errno::NFILE, "that of open files"),
         (Errno::ACCESS, "let the daemon's user list the directory"),
-        (Errno::NOSYS, "a renewed certificate is used all the same"),
+        (Errno::NOSYS, "anchord still notices a renewed certificate"),
     ];
     for (errno, hint) in cases {
-        let deaf = Deaf::Directory { path: "/keys".into(), source: errno.into() };
-        assert!(deaf.hint().contains(hint), "{errno}: {}", deaf.hint());
-        assert_eq!(deaf.to_string(), "cannot watch `/keys`");
+        let error = WatchError::Directory { path: "/keys".into(), source: errno.into() };
+        assert!(error.hint().contains(hint), "{errno}: {}", error.hint());
+        assert_eq!(error.to_string(), "cannot watch `/keys`");
     }
 }
 
@@ -497,18 +497,18 @@ async fn other_files_of_the_directory_are_nobodys_concern() {
         }
     };
     let (current, changed) = (Arc::clone(&bench.current), Arc::clone(&bench.changed));
-    let mut lookout = Lookout::new(&Watcher::new(current, Clock::system(), changed, Watches::default()));
-    lookout.survey().await;
+    let mut files = FileWatch::new(&Watcher::new(current, Clock::system(), changed, Watches::default()));
+    files.survey().await;
 
     tokio::select! {
         () = busy => {}
-        () = lookout.ear.event() => panic!("another file's event was taken for one of ours"),
+        () = files.subscription.event() => panic!("another file's event was taken for one of ours"),
     }
 }
 
 /// The host sleeps for weeks; timers know nothing of it.
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_certificate_is_told_by_wall_time() {
+async fn the_end_of_a_certificate_is_reported_by_wall_time() {
     let mut bench = Bench::with(pair("leaf.pem", "key.pem"));
     let mut request = request();
     request.not_before = now() - time::Duration::days(60);
@@ -536,7 +536,7 @@ async fn the_end_of_a_certificate_is_told_by_wall_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_certificate_that_ends_soon_is_told_with_it() {
+async fn a_new_certificate_that_ends_soon_is_reported_with_it() {
     let mut bench = Bench::new().await;
     bench.watch_by_events().await;
     let mut request = request();

@@ -16,6 +16,7 @@ use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
 use anchord_frontend::credentials_file;
 use anchord_session::Freshness;
@@ -81,10 +82,16 @@ async fn write(
 }
 
 /// Logs a warning about the file, once as long as it is the same.
-async fn log_doubt(file: &CredentialsFile, reported: &mut Reported) {
+async fn log_doubt(file: &CredentialsFile, reported: &mut Reported<Notice>) {
     match credentials_file::doubt(&file.path).await {
         Some(doubt) if reported.is_new(doubt.clone()) => {
-            warn!(event = event::FILE_WARNING, file = &*file.name, "{doubt}");
+            warn!(
+                event = event::FILE_WARNING,
+                file = &*file.name,
+                hint = doubt.hint(),
+                "{}",
+                doubt.message()
+            );
         }
         Some(_) => {}
         None => _ = reported.clear(),

@@ -4,6 +4,8 @@ use anchord_aws::upstream::RootsError;
 use anchord_aws::upstream::TransportError;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
+use anchord_core::text::Text;
 
 /// Why the connection to AWS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +17,8 @@ pub enum Error {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The proxy of the environment is invalid. The message leaves out its text, which may contain a password.
-    #[error("HTTPS_PROXY or ALL_PROXY {what}")]
-    Proxy {
-        /// What is wrong with it.
-        what: String,
-        /// What to do.
-        hint: Option<String>,
-    },
+    #[error("HTTPS_PROXY or ALL_PROXY {}", .0.what)]
+    Proxy(Notice),
 }
 
 impl Classify for Error {
@@ -29,15 +26,15 @@ impl Classify for Error {
         match self {
             Self::Roots(error) => error.reason(),
             Self::Transport(_) => Reason::Misconfigured,
-            Self::Proxy { .. } => Reason::InvalidSetting,
+            Self::Proxy(_) => Reason::InvalidSetting,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Roots(error) => error.hint(),
             Self::Transport(_) => Some("check HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too".into()),
-            Self::Proxy { hint, .. } => hint.clone(),
+            Self::Proxy(fault) => fault.hint.clone(),
         }
     }
 }

@@ -7,8 +7,8 @@ use super::Error;
 use super::Seams;
 use anchord_aws::upstream;
 use anchord_aws::upstream::Https;
-use anchord_aws::upstream::Limits;
 use anchord_aws::upstream::Proxy;
+use anchord_aws::upstream::Timeouts;
 use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
@@ -31,15 +31,15 @@ pub fn transport(settings: &Settings, seams: &Seams) -> Result<Arc<dyn Transport
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
     // Check the proxy first: the HTTP client would ignore an unknown scheme and connect directly.
-    if let Some((what, hint)) = upstream.proxy_fault() {
-        return Err(Error::Proxy { what, hint });
+    if let Some(fault) = upstream.proxy_fault() {
+        return Err(Error::Proxy(fault));
     }
     let tls = if upstream.verifies_servers {
         upstream::client_config(upstream.ca_file.as_deref(), clock)?
     } else {
-        upstream::client_config_for_anybody(clock)?
+        upstream::unverified_client_config(clock)?
     };
-    let limits = Limits { connect: upstream.connect_timeout, read };
+    let timeouts = Timeouts { connect: upstream.connect_timeout, read };
     let proxy = upstream.proxy.clone().map(|url| Proxy { url, exceptions: upstream.no_proxy.clone() });
-    Ok(Https::new(tls, limits, proxy.as_ref())?)
+    Ok(Https::new(tls, timeouts, proxy.as_ref())?)
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use anchord_aws::upstream::AccessKeyMode;
 use anchord_aws::upstream::AccessKeySession;
 use anchord_aws::upstream::AssumedRole;
 use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::CreateSession;
-use anchord_aws::upstream::Exchange;
 use anchord_aws::upstream::Failover;
 use anchord_aws::upstream::RolesAnywhere;
 use anchord_aws::upstream::Transport;
@@ -49,11 +49,11 @@ pub fn issuer(
 }
 
 /// With a chain the keys themselves assume the first role. Temporary credentials would add a call and no permission.
-fn exchange(session: &config::SessionSettings, source: &config::AccessKeySource) -> Exchange {
+fn exchange(session: &config::SessionSettings, source: &config::AccessKeySource) -> AccessKeyMode {
     if source.get_session_token && session.chain.is_empty() {
-        return Exchange::SessionToken { duration: source.duration, sts: session.sts.clone() };
+        return AccessKeyMode::SessionToken { duration: source.duration, sts: session.sts.clone() };
     }
-    Exchange::None { life: source.duration }
+    AccessKeyMode::AsIs { life: source.duration }
 }
 
 fn roles_anywhere(

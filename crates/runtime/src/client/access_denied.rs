@@ -37,7 +37,7 @@ pub(super) fn failure(socket: &Path) -> Failure {
             format!("ask an administrator whether the daemon runs; {hint}"),
         ),
     };
-    Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint))
+    Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint.into()))
 }
 
 /// Whether a daemon seems to run there. The kernel shows only locks and sockets of the user's own namespaces, so a

@@ -77,13 +77,13 @@ pub fn which(running: &RunningDaemon, named: Option<String>) -> Result<String, F
         (Some(name), _) if running.has(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
-            Err(Failure::of(Reason::UnknownSession, message, Some(known)))
+            Err(Failure::of(Reason::UnknownSession, message, Some(known.into())))
         }
         (None, [only]) => Ok((*only).to_owned()),
         (None, _) => {
             let message = "no session is selected, and there is not exactly one";
             let hint = format!("select one with --session; {known}");
-            Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
+            Err(Failure::of(Reason::UnknownSession, message, Some(hint.into())))
         }
     }
 }

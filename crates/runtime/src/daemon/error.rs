@@ -7,6 +7,9 @@ use super::SocketError;
 use crate::assembly;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_frontend::files;
 
 /// Why the daemon could not be built.
@@ -66,21 +69,28 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::Socket(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Assembly(error) => error.hint(),
-            Self::RuntimeDirectory { .. } => {
-                Some("set `runtime_directory` to a folder that the daemon's user can write to".into())
+            Self::RuntimeDirectory { .. } => Some(Text::of(&[
+                Say("set "),
+                Key("runtime_directory"),
+                Say(" to a folder that the daemon's user can write to"),
+            ])),
+            Self::OpenDirectory { .. } => Some(Text::of(&[
+                Say("set "),
+                Key("runtime_directory"),
+                Say(" to a directory that only the daemon's user can write to"),
+            ])),
+            Self::InUse { path } => {
+                let stop = format!(
+                    "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set ",
+                    path.display()
+                );
+                Some(Text::of(&[Say(&stop), Key("runtime_directory"), Say(" to another folder")]))
             }
-            Self::OpenDirectory { .. } => {
-                Some("set `runtime_directory` to a directory that only the daemon's user can write to".into())
-            }
-            Self::InUse { path } => Some(format!(
-                "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set `runtime_directory` to another folder",
-                path.display()
-            )),
             Self::Passed(_) | Self::Broken(_) => None,
         }
     }

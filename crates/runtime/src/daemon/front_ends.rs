@@ -23,9 +23,9 @@ use anchord_frontend::ApiKeys;
 use anchord_frontend::Background;
 use anchord_frontend::CertificateStatus;
 use anchord_frontend::Container;
-use anchord_frontend::Door;
 use anchord_frontend::Imds;
 use anchord_frontend::ListenerStatus;
+use anchord_frontend::RequestGuard;
 use anchord_frontend::RoleName;
 use anchord_frontend::Router;
 use anchord_frontend::Socket;
@@ -62,7 +62,7 @@ pub(super) fn front_ends(
     before: Option<&Imds>,
 ) -> Result<FrontEnds, Error> {
     let sessions = running_sessions::handles(running);
-    let door = Door::new(bound.http.iter().map(SocketAddr::ip));
+    let guard = RequestGuard::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(session, key)| imds_frontend(settings, seams, &sessions, session, key));
     let imds = imds.transpose()?;
@@ -78,7 +78,7 @@ pub(super) fn front_ends(
         socket = socket.with_settings(&session.name, facts);
     }
     let unix = Router::unix(socket);
-    Ok(FrontEnds { tcp: Router::tcp(door, imds.clone(), container), unix, imds })
+    Ok(FrontEnds { tcp: Router::tcp(guard, imds.clone(), container), unix, imds })
 }
 
 /// The addresses as the status shows them.
@@ -122,7 +122,7 @@ fn backgrounds(
                 serial: used.serial().into(),
                 not_after: rfc3339(used.not_after()),
                 days_left: identity::days_left(used.not_after(), identity.at_aws(now)),
-                warnings: identity.warnings(now),
+                warnings: identity.warnings(now).iter().map(ToString::to_string).collect(),
             });
             Background { certificate, fault: identity.fault(now), ..background.clone() }
         }

@@ -25,6 +25,9 @@ use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_frontend::Listen;
 use anchord_frontend::Peer;
 
@@ -72,23 +75,33 @@ impl Classify for Error {
         Reason::AddressUnusable
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         Some(match self {
             Self::Tcp { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
-                format!("`ss -ltnp` shows who uses port {}; set `http.listen` to another", address.port())
+                let who = format!("`ss -ltnp` shows who uses port {}; set ", address.port());
+                Text::of(&[Say(&who), Key("http.listen"), Say(" to another")])
             }
-            Self::Tcp { .. } => "set `http.listen` to an address of this host".into(),
-            Self::Taken { .. } => {
-                "stop it first, or set `runtime_directory` or `socket.path` to another place".into()
+            Self::Tcp { .. } => {
+                Text::of(&[Say("set "), Key("http.listen"), Say(" to an address of this host")])
             }
+            Self::Taken { .. } => Text::of(&[
+                Say("stop it first, or set "),
+                Key("runtime_directory"),
+                Say(" or "),
+                Key("socket.path"),
+                Say(" to another place"),
+            ]),
             Self::Displaced { .. } => {
                 "this daemon's socket was deleted; remove the other file, and the daemon makes its socket again".into()
             }
-            Self::NotASocket { .. } => "move it away, or set `socket.path` to another place".into(),
+            Self::NotASocket { .. } => {
+                Text::of(&[Say("move it away, or set "), Key("socket.path"), Say(" to another place")])
+            }
             Self::Unix { path, .. } => format!(
                 "make sure that {} exists and that the daemon's user can write to it",
                 path.parent().unwrap_or(path).display()
-            ),
+            )
+            .into(),
         })
     }
 }

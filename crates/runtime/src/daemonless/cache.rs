@@ -96,7 +96,7 @@ impl Cache {
             "check which process it is, and whether it is stopped: fuser -v `{}`",
             self.lock_path().display()
         );
-        Failure::of(Reason::Busy, message, Some(hint))
+        Failure::of(Reason::Busy, message, Some(hint.into()))
     }
 
     /// The entry; empty if the file is absent, damaged, accessible to other users, or of another identity.
@@ -245,9 +245,9 @@ mod tests {
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
     use anchord_core::secret::Secret;
-    use anchord_identity::Glance;
-    use anchord_identity::Handed;
     use anchord_identity::Locator;
+    use anchord_identity::ProcessInput;
+    use anchord_identity::SourceStamp;
 
     const NOON: OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
     const SESSION: &str = "\
@@ -359,7 +359,7 @@ mod tests {
                 panic!()
             };
             let content = Secret::new(content.as_bytes().to_vec());
-            source.identity.certificate = Locator::Handed(Handed::content("/dev/fd/63", content));
+            source.identity.certificate = Locator::Input(ProcessInput::content("/dev/fd/63", content));
             let facts = facts(&settings, &settings.sessions[0], "host");
             String::from_utf8(facts).unwrap().replace(folder.path().to_str().unwrap(), "/there")
         };
@@ -401,7 +401,7 @@ mod tests {
         };
         let ends_at = clock.now() + time::Duration::HOUR;
         let made = Credentials::new(keys, clock.moment(), ends_at, None).unwrap();
-        CacheEntry::made(&made, &Glance::default(), clock)
+        CacheEntry::made(&made, &SourceStamp::default(), clock)
     }
 
     /// By its own clock, and after its own boot, the other host takes for dead what lives.

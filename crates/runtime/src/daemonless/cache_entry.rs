@@ -16,7 +16,9 @@ use anchord_core::digest::sha256_hex;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
-use anchord_identity::Glance;
+use anchord_core::text::Setting;
+use anchord_core::text::Text;
+use anchord_identity::SourceStamp;
 use anchord_session as session;
 
 /// A cache entry: credentials, a failure, or both.
@@ -38,6 +40,9 @@ struct CachedFailure {
     until: String,
     message: String,
     hint: Option<String>,
+    /// The settings that the hint names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Setting>,
     class: String,
     /// Absent in entries of earlier versions.
     #[serde(default)]
@@ -52,7 +57,7 @@ const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord cache 1", 
 
 impl CacheEntry {
     /// An entry with new credentials and no failure.
-    pub(super) fn made(credentials: &Credentials, seen: &Glance, clock: &Clock) -> Self {
+    pub(super) fn made(credentials: &Credentials, seen: &SourceStamp, clock: &Clock) -> Self {
         Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
     }
 
@@ -69,11 +74,12 @@ impl CacheEntry {
     }
 
     /// The entry with a failure, which other processes get for a moment without a call.
-    pub(super) fn failed(mut self, failure: &Failure, seen: &Glance, now: OffsetDateTime) -> Self {
+    pub(super) fn failed(mut self, failure: &Failure, seen: &SourceStamp, now: OffsetDateTime) -> Self {
         self.failed = Some(CachedFailure {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
+            settings: failure.hint_text().map(|hint| hint.settings().to_vec()).unwrap_or_default(),
             class: failure.class().as_str().to_owned(),
             reason: Some(failure.reason().as_str().to_owned()),
             files: seen.files.clone(),
@@ -98,16 +104,17 @@ impl CacheEntry {
     }
 
     /// Whether the credentials are of the current certificate. An unreadable certificate counts as the same.
-    pub(super) fn is_of(&self, seen: &Glance) -> bool {
+    pub(super) fn is_of(&self, seen: &SourceStamp) -> bool {
         seen.leaf.is_none() || self.leaf == seen.leaf
     }
 
     /// A recent failure, unless files have changed since. A failure from the future (the clock was set back) is
     /// ignored.
-    pub(super) fn failure(&self, seen: &Glance, now: OffsetDateTime) -> Option<Failure> {
+    pub(super) fn failure(&self, seen: &SourceStamp, now: OffsetDateTime) -> Option<Failure> {
         self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
             let reason = Reason::of_words(failed.reason.as_deref(), Some(&failed.class));
-            Failure::of(reason, failed.message.clone(), failed.hint.clone())
+            let hint = failed.hint.clone().map(|hint| Text::restored(hint, failed.settings.clone()));
+            Failure::of(reason, failed.message.clone(), hint)
         })
     }
 

@@ -24,8 +24,8 @@ use anchord_core::failure::Reason;
 use anchord_core::issuer::Issuer;
 use anchord_core::secret::Secret;
 use anchord_identity as identity;
-use anchord_identity::Glance;
 use anchord_identity::Passphrase;
+use anchord_identity::SourceStamp;
 use anchord_session as session;
 use anchord_session::Freshness;
 
@@ -54,7 +54,7 @@ pub(super) async fn obtain(
     let held = cache.as_ref().map(Cache::read).unwrap_or_default();
     let clock = &seams.clock;
     if let Some(credentials) = fresh(&held, clock)
-        && held.is_of(&glance(session).await)
+        && held.is_of(&stamp(session).await)
     {
         return Ok(Some(credentials));
     }
@@ -92,7 +92,7 @@ pub(super) async fn renew(
     };
     let _lock = cache.lock().await?;
     let held = cache.read();
-    let seen = glance(session).await;
+    let seen = stamp(session).await;
     let now = clock.moment();
     // A keeper renews earlier than the cache's rule, because of its jitter. It must not get its own credentials back.
     let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
@@ -161,10 +161,10 @@ async fn identity(session: &SessionSettings) -> Result<Option<String>, Failure> 
 }
 
 /// A quick look at the identity's files, without loading them; empty if the session has no certificate.
-async fn glance(session: &SessionSettings) -> Glance {
+async fn stamp(session: &SessionSettings) -> SourceStamp {
     match session.identity() {
-        Some(identity) => identity.glance().await,
-        None => Glance::default(),
+        Some(identity) => identity.stamp().await,
+        None => SourceStamp::default(),
     }
 }
 
@@ -189,7 +189,7 @@ async fn renewed(
     // Look at the files before loading them: if they are replaced in between, there is one more call, but the new files
     // never count as those that were used. Look after locking, because the lock's last holder may have seen newer
     // files.
-    let seen = glance(session).await;
+    let seen = stamp(session).await;
     let (clock, now) = (&seams.clock, seams.clock.moment());
     if let Some(credentials) = fresh(&held, clock).filter(|_| held.is_of(&seen)) {
         return Ok(credentials);
@@ -213,7 +213,13 @@ async fn renewed(
 }
 
 /// Caches `fresh`, or keeps the cached set if it ends later. Returns the cached set.
-fn keep(cache: &Cache, held: CacheEntry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Credentials {
+fn keep(
+    cache: &Cache,
+    held: CacheEntry,
+    fresh: &Credentials,
+    seen: &SourceStamp,
+    clock: &Clock,
+) -> Credentials {
     match longer_lived(&held, fresh, seen, clock) {
         Some(kept) => {
             cache.write(&held.granted(fresh.remaining(clock.moment())));
@@ -228,7 +234,12 @@ fn keep(cache: &Cache, held: CacheEntry, fresh: &Credentials, seen: &Glance, clo
 
 /// The cached set, if it is of the same certificate as `fresh` and ends later by AWS's clock and by this host's. If the
 /// two clocks disagree, the new set is used, because its dates are newer.
-fn longer_lived(held: &CacheEntry, fresh: &Credentials, seen: &Glance, clock: &Clock) -> Option<Credentials> {
+fn longer_lived(
+    held: &CacheEntry,
+    fresh: &Credentials,
+    seen: &SourceStamp,
+    clock: &Clock,
+) -> Option<Credentials> {
     let (alive, now) = (usable(held, clock)?, clock.moment());
     let is_replaced = fresh.outlive(&alive)
         || fresh.remaining(now) >= alive.remaining(now)

@@ -83,7 +83,7 @@ pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
         Unused::Absent => failure.clone(),
         Unused::Forbidden(why) if failure.is_local() => {
             let message = format!("{}; without it: {}", why.message(), failure.message());
-            let hint = why.hint().map(str::to_owned);
+            let hint = why.hint_text().cloned();
             failure.clone().with_reason(why.reason()).with_message(message).with_hint(hint)
         }
         Unused::Other(why) | Unused::Forbidden(why) => {
@@ -176,7 +176,7 @@ fn only(settings: &Settings, running: Option<&RunningDaemon>) -> Result<String, 
             ("no session is selected, and there is not exactly one", hint)
         }
     };
-    Err(Failure::of(Reason::UnknownSession, message, Some(hint)))
+    Err(Failure::of(Reason::UnknownSession, message, Some(hint.into())))
 }
 
 pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failure {
@@ -188,7 +188,7 @@ pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failu
             missing.join(", ")
         );
         let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
-        return Failure::of(Reason::UnknownSession, message, Some(hint));
+        return Failure::of(Reason::UnknownSession, message, Some(hint.into()));
     }
     let hint = "start the daemon, give its socket with --socket-path, or define the session for this user";
     let mut message = format!("no daemon runs and no configuration defines session `{name}`");

@@ -2,6 +2,7 @@
 
 use super::Name;
 use super::words::Words;
+use anchord_core::notice::Notice;
 
 /// Two flags, and what to do about it.
 pub(super) struct Pair(pub(super) &'static str, pub(super) &'static str, &'static str);
@@ -56,12 +57,12 @@ pub(super) const PAIRS: &[Pair] = &[
 /// Those that collide where the first has the meaning of AWS's tool.
 const OF_HELPER: &[Pair] = &[Pair("region", "roles-anywhere-region", ONE_NAME)];
 
-/// A line for each pair that was given together.
-pub(super) fn of(words: &Words<'_>, name: Name) -> Vec<String> {
+/// Each pair that was given together.
+pub(super) fn of(words: &Words<'_>, name: Name) -> Vec<Notice> {
     let more = if name == Name::Helper { OF_HELPER } else { &[] };
     let both = |pair: &&Pair| words.has(pair.0) && words.has(pair.1);
     let line = |Pair(one, other, hint): &Pair| {
-        format!("--{one} and --{other} cannot be given together; hint: {hint}")
+        Notice::new(format!("--{one} and --{other} cannot be given together")).hinting(*hint)
     };
     PAIRS.iter().chain(more).filter(both).map(line).collect()
 }

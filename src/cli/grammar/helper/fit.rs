@@ -1,6 +1,7 @@
 //! Whether flags about a key are about a key of its kind.
 
 use super::words::Words;
+use anchord_core::notice::Notice;
 use anchord_identity::Guard;
 use anchord_identity::Source;
 
@@ -36,13 +37,11 @@ impl Fit {
         }
     }
 
-    /// The flags that change nothing, each a sentence, or the mistakes, for the key of `source`.
-    pub(super) fn judge(&self, source: &Source) -> Result<Vec<String>, Vec<String>> {
+    /// The flags that change nothing, or the mistakes, for the key of `source`.
+    pub(super) fn judge(&self, source: &Source) -> Result<Vec<Notice>, Vec<Notice>> {
         if self.has_passphrase && source.has_pin() {
-            return Err(vec![format!(
-                "--passphrase and the PIN in {} cannot be given together; hint: leave one of them out",
-                self.place
-            )]);
+            let what = format!("--passphrase and the PIN in {} cannot be given together", self.place);
+            return Err(vec![Notice::new(what).hinting("leave one of them out")]);
         }
         if self.secrets.is_empty() && self.switches.is_empty() {
             return Ok(Vec::new());
@@ -50,9 +49,11 @@ impl Fit {
         let Some(guard) = source.guard() else { return Ok(Vec::new()) };
         let (place, key) = (&self.place, described(guard));
         let misfit = |flag: &&str| {
-            format!("--{flag} does not fit {place}: the key is in {key}; hint: {}", instead(guard))
+            Notice::new(format!("--{flag} does not fit {place}: the key is in {key}")).hinting(instead(guard))
         };
-        let idle = |flag: &&str| format!("--{flag} has no effect: the key is in {key}; hint: leave it out");
+        let idle = |flag: &&str| {
+            Notice::new(format!("--{flag} has no effect: the key is in {key}")).hinting("leave it out")
+        };
         let wrong = strangers(&self.secrets, &SECRETS, guard).map(misfit);
         let wrong: Vec<_> = wrong.collect();
         if wrong.is_empty() {

@@ -7,18 +7,20 @@ use super::collisions;
 use super::fit::Fit;
 use super::flags::FLAGS;
 use super::flags::Meaning;
+use super::hints::flag;
 use super::selector::Selector;
 use super::words::Words;
 use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
-use anchord_config::Origin;
-use anchord_config::Problem;
 use anchord_config::Problems;
 use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
+use anchord_core::text::Setting;
 use anchord_identity::Locator;
 use anchord_identity::Source;
 
@@ -32,17 +34,20 @@ pub(in crate::cli) struct Line {
     renamed: Vec<(&'static str, &'static str)>,
     fit: Fit,
     /// What is allowed and unwise, and to be told at once.
-    pub(in crate::cli) warnings: Vec<String>,
+    pub(in crate::cli) warnings: Vec<Notice>,
     /// Whether more is to be logged.
     pub(in crate::cli) debug: bool,
     verifies_servers: bool,
 }
 
-/// Every mistake, each a line.
-pub(in crate::cli) type Mistakes = Vec<String>;
+/// Every mistake.
+pub(in crate::cli) type Mistakes = Vec<Notice>;
 
-const NO_VERIFY: &str = "--no-verify-ssl lets anybody on the way to AWS read the credentials, or hand out others; \
-                         hint: trust the proxy's authority with --ca-file or AWS_CA_BUNDLE instead";
+/// What `--no-verify-ssl` costs.
+fn unverified() -> Notice {
+    Notice::new("--no-verify-ssl lets anybody on the way to AWS read the credentials, or hand out others")
+        .hinting("trust the proxy's authority with --ca-file or AWS_CA_BUNDLE instead")
+}
 
 /// The variable in which AWS's tool looks for another TPM than the first.
 const TPM_DEVICE: &str = "TPM_DEVICE";
@@ -70,7 +75,7 @@ impl Line {
         if let Some(text) = words.get("cert-selector") {
             match Selector::read(text, environment.current_dir()) {
                 Ok(selector) => own.take_selector(selector),
-                Err(line) => mistakes.push(line),
+                Err(mistake) => mistakes.push(mistake),
             }
         }
         if !mistakes.is_empty() {
@@ -83,7 +88,7 @@ impl Line {
             name,
             renamed: own.renamed,
             fit: Fit::of(&words),
-            warnings: (!verifies_servers).then(|| NO_VERIFY.to_owned()).into_iter().collect(),
+            warnings: (!verifies_servers).then(unverified).into_iter().collect(),
             debug: words.has("debug"),
             verifies_servers,
         })
@@ -109,18 +114,18 @@ impl Line {
     }
 
     /// The certificate and key, and what is unwise about them; `place` stands for a certificate that was not named.
-    pub(in crate::cli) fn source(&self, place: &str) -> Result<(Source, Vec<String>), Mistakes> {
+    pub(in crate::cli) fn source(&self, place: &str) -> Result<(Source, Vec<Notice>), Mistakes> {
         let place = (!self.arguments.has("certificate")).then_some(place);
         let (source, warnings) = config::load_source(self.arguments.clone(), &self.environment, place)
-            .map_err(|problems| self.told(&problems))?;
-        let mut warnings: Vec<_> = warnings.iter().map(|warning| self.in_their_words(warning)).collect();
+            .map_err(|problems| self.in_their_words(problems.iter()))?;
+        let mut warnings = self.in_their_words(&warnings);
         warnings.extend(self.fit.judge(&source)?);
         warnings.extend(pins_in_the_open(&source));
         Ok((source, warnings))
     }
 
     fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
-        let mut settings = settings.map_err(|problems| self.told(&problems))?;
+        let mut settings = settings.map_err(|problems| self.in_their_words(problems.iter()))?;
         settings.upstream.verifies_servers = self.verifies_servers;
         if self.name == Name::Helper {
             let given = settings.upstream.no_proxy.take();
@@ -129,47 +134,53 @@ impl Line {
         }
         let source = settings.the_session().and_then(SessionSettings::identity);
         let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
-        let warnings = settings.warnings.iter().map(|warning| self.in_their_words(warning));
-        settings.warnings = warnings.chain(idle).collect();
+        settings.warnings = self.in_their_words(&settings.warnings);
+        settings.warnings.extend(idle);
         Ok(settings)
     }
 
-    fn told(&self, problems: &Problems) -> Mistakes {
-        problems.iter().map(|problem| self.tell(problem)).collect()
+    /// Notices that name the flags that were written, where these stand for ours.
+    fn in_their_words<'a>(&self, notices: impl IntoIterator<Item = &'a Notice>) -> Vec<Notice> {
+        let mut told = Vec::new();
+        for Notice { origin, what, hint } in notices {
+            told.push(Notice {
+                origin: self.origin(origin),
+                what: what.with_names(|setting| self.name_of(setting)).into(),
+                hint: hint.as_ref().map(|hint| hint.with_names(|setting| self.name_of(setting)).into()),
+            });
+        }
+        told
     }
 
-    /// A mistake is told of the flag that was written.
-    fn tell(&self, problem: &Problem) -> String {
-        let written =
-            |flag: &str| self.renamed.iter().find(|(ours, _)| *ours == flag).map(|(_, theirs)| *theirs);
-        match &problem.origin {
-            Origin::Argument(flag) => {
-                let origin = match written(flag) {
-                    Some(TPM_DEVICE) => Origin::Variable(TPM_DEVICE.into()),
-                    theirs => Origin::Argument(theirs.unwrap_or(flag)),
-                };
-                Problem { origin, ..problem.clone() }.to_string()
-            }
-            _ => problem.to_string(),
+    fn origin(&self, origin: &Origin) -> Origin {
+        let Origin::Argument(flag) = origin else { return origin.clone() };
+        match self.written(flag) {
+            Some(TPM_DEVICE) => Origin::Variable(TPM_DEVICE.into()),
+            theirs => Origin::Argument(theirs.unwrap_or(flag)),
         }
     }
 
-    fn in_their_words(&self, warning: &str) -> String {
-        // Once: a hint may name the flag that is better.
-        let rename = |text: String, (ours, theirs): &(&str, &str)| {
-            text.replacen(&format!("--{ours} "), &format!("--{theirs} "), 1)
-                .replace(&format!("`{}`", ours.replace('-', "_")), &format!("`--{theirs}`"))
-        };
-        self.renamed.iter().fold(warning.to_owned(), rename)
+    fn name_of(&self, setting: &Setting) -> Option<String> {
+        match self.written(&setting.key.replace('_', "-")) {
+            Some(TPM_DEVICE) => Some(format!("`{TPM_DEVICE}`")),
+            Some(theirs) => Some(format!("`--{theirs}`")),
+            None if self.name == Name::Helper => flag(setting),
+            None => None,
+        }
+    }
+
+    /// What was written in place of our flag.
+    fn written(&self, ours: &str) -> Option<&'static str> {
+        self.renamed.iter().find(|(flag, _)| *flag == ours).map(|(_, theirs)| *theirs)
     }
 }
 
 /// What a daemon's log says when it loads an identity, for verbs without one.
-fn pins_in_the_open(source: &Source) -> Vec<String> {
+fn pins_in_the_open(source: &Source) -> Vec<Notice> {
     let mut warnings = Vec::new();
     for place in source.private_key.iter().chain([&source.certificate]) {
         if let Locator::Token(uri) = place {
-            warnings.extend(uri.warnings());
+            warnings.extend(uri.warning());
         }
     }
     warnings.dedup();
@@ -256,17 +267,18 @@ impl<'a> Own<'a> {
         let given = self.given.iter().map(|(flag, value)| (*flag, value.as_str()));
         // All of it went through a grammar before; nothing of it is repeated, for it may be a password.
         Arguments::given(given).map_err(|_| {
-            vec!["the command line cannot be put into anchord's own words; this is a bug".to_owned()]
+            vec![Notice::new("the command line cannot be put into anchord's own words; this is a bug")]
         })
     }
 }
 
-fn refused(words: &Words<'_>) -> Vec<String> {
-    let given = FLAGS.iter().filter(|flag| flag.meaning == Meaning::Refused && words.has(flag.name));
-    let line = |name: &str| {
-        format!("--{name} names a store of Windows, which this host does not have; hint: leave it out")
-    };
-    given.map(|flag| line(flag.name)).collect()
+fn refused(words: &Words<'_>) -> Mistakes {
+    let mut refused = Vec::new();
+    for flag in FLAGS.iter().filter(|flag| flag.meaning == Meaning::Refused && words.has(flag.name)) {
+        let what = format!("--{} names a store of Windows, which this host does not have", flag.name);
+        refused.push(Notice::new(what).hinting("leave it out"));
+    }
+    refused
 }
 
 /// Under the other name nothing of anchord's holds but what flags say, and of the proxies' variables those of AWS's tool.
@@ -282,11 +294,12 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Mistakes as one failure, for callers that show one line.
 pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
-    Failure::of(Reason::InvalidSetting, mistakes.join("; "), None)
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    Failure::of(Reason::InvalidSetting, lines.join("; "), None)
 }
 
 /// What a session cannot be without, as far as the flags of AWS's tool go.
-pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<String> {
+pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<Notice> {
     let words = Words(matches);
     // Whoever names a source speaks anchord's own words.
     if words.has("source") {
@@ -300,5 +313,5 @@ pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<String> {
     let missing: Vec<_> =
         flags.iter().filter(|flag| is_missing(flag)).map(|flag| format!("--{flag}")).collect();
     let hint = "give them all, and --private-key where the key is in another file";
-    (!missing.is_empty()).then(|| format!("there is no {}; hint: {hint}", missing.join(", no ")))
+    (!missing.is_empty()).then(|| Notice::new(format!("there is no {}", missing.join(", no "))).hinting(hint))
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use anchord_core::content;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
+use anchord_core::text::Text;
 
 /// What a certificate must be, each part as anchord's own flag takes it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,7 +33,7 @@ const JSON: &str = "write `[{\"Key\": \"x509Subject\", \"Value\": \"CN=robot-7\"
 
 impl Selector {
     /// Reads `text`, or the file that it names after `file://`; paths start at `folder`.
-    pub(super) fn read(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(super) fn read(text: &str, folder: &Path) -> Result<Self, Notice> {
         let entries = match text.strip_prefix("file://") {
             Some(path) => in_file(&folder.join(path))?,
             None => inline(text)?,
@@ -38,13 +41,13 @@ impl Selector {
         Self::of(entries)
     }
 
-    fn of(entries: Vec<Entry>) -> Result<Self, String> {
+    fn of(entries: Vec<Entry>) -> Result<Self, Notice> {
         let mut selector = Self::default();
         for Entry { key, value } in entries {
             let value = value.trim();
             if value.is_empty() {
                 // The tool would take any certificate.
-                return Err("--cert-selector: a key has no value; hint: give it one, or leave it out".into());
+                return Err(wrong("a key has no value").hinting("give it one, or leave it out"));
             }
             let (place, value) = match key.as_str() {
                 "x509Subject" => (&mut selector.subject, value.to_owned()),
@@ -52,44 +55,45 @@ impl Selector {
                 "x509Serial" => (&mut selector.serial, serial(value)?),
                 _ => {
                     let hint = "the keys are x509Subject, x509Issuer and x509Serial";
-                    return Err(format!("--cert-selector: a key is none that there is; hint: {hint}"));
+                    return Err(wrong("a key is none that there is").hinting(hint));
                 }
             };
             if place.replace(value).is_some() {
-                return Err(format!("--cert-selector: {key} is given twice; hint: give it once"));
+                return Err(wrong(format!("{key} is given twice")).hinting("give it once"));
             }
         }
         if selector == Self::default() {
-            return Err(format!("--cert-selector: selects nothing; hint: {INLINE}"));
+            return Err(wrong("selects nothing").hinting(INLINE));
         }
         Ok(selector)
     }
 }
 
 /// AWS's tool takes hexadecimal digits and nothing before them.
-fn serial(text: &str) -> Result<String, String> {
+fn serial(text: &str) -> Result<String, Notice> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err("--cert-selector: x509Serial is not hexadecimal; hint: write it as `openssl x509 -noout -serial` does".into());
+        let hint = "write it as `openssl x509 -noout -serial` does";
+        return Err(wrong("x509Serial is not hexadecimal").hinting(hint));
     }
     Ok(format!("0x{digits}"))
 }
 
-fn in_file(path: &Path) -> Result<Vec<Entry>, String> {
-    let failed = |why: String| format!("--cert-selector: `{}` {why}", path.display());
+fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
+    let file = path.display();
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
         content::ReadError::TooLarge { .. } => {
-            failed("is larger than any selector; hint: name the file with the selector".into())
+            wrong(format!("`{file}` is larger than any selector")).hinting("name the file with the selector")
         }
-        content::ReadError::System(error) => failed(format!("cannot be read: {}", error.kind())),
-        fault => failed(format!("cannot be read: {fault}")),
+        content::ReadError::System(error) => wrong(format!("`{file}` cannot be read: {}", error.kind())),
+        fault => wrong(format!("`{file}` cannot be read: {fault}")),
     })?;
     serde_json::from_slice(text.expose())
-        .map_err(|_| failed(format!("is no list of keys and values; hint: {JSON}")))
+        .map_err(|_| wrong(format!("`{file}` is no list of keys and values")).hinting(JSON))
 }
 
 /// Entries are told apart by the `Key=` after white space, so that values may hold spaces.
-fn inline(text: &str) -> Result<Vec<Entry>, String> {
+fn inline(text: &str) -> Result<Vec<Entry>, Notice> {
     let entry = |part: &str| {
         let (key, value) = part.split_once(",Value=")?;
         Some(Entry { key: key.trim().to_owned(), value: value.to_owned() })
@@ -106,7 +110,11 @@ fn inline(text: &str) -> Result<Vec<Entry>, String> {
     let entries: Option<Vec<_>> = parts.into_iter().map(entry).collect();
     entries
         .filter(|entries| !entries.is_empty())
-        .ok_or_else(|| format!("--cert-selector: is not made of keys and values; hint: {INLINE}"))
+        .ok_or_else(|| wrong("is not made of keys and values").hinting(INLINE))
+}
+
+fn wrong(what: impl Into<Text>) -> Notice {
+    Notice::new(what).about(Origin::Argument("cert-selector"))
 }
 
 #[cfg(test)]
@@ -114,7 +122,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Selector, String> {
-        Selector::read(text, Path::new("/"))
+        Selector::read(text, Path::new("/")).map_err(|mistake| mistake.to_string())
     }
 
     #[test]

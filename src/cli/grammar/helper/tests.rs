@@ -10,6 +10,7 @@ use super::*;
 use clap::ArgMatches;
 
 use anchord_config::Environment;
+use anchord_core::notice::Notice;
 
 const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
 
@@ -142,7 +143,7 @@ fn parse(verb: &'static str, name: Name, arguments: &[String]) -> Result<ArgMatc
 }
 
 fn read(verb: &'static str, name: Name, arguments: &[String]) -> Result<Line, Mistakes> {
-    let matches = parse(verb, name, arguments).map_err(|error| vec![error.to_string()])?;
+    let matches = parse(verb, name, arguments).map_err(|error| vec![Notice::new(error.to_string())])?;
     Line::read(&matches, name, &Environment::from_iter([("A", "")]), Vec::new())
 }
 
@@ -175,7 +176,7 @@ fn each_flag_is_parsed_in_each_spelling_under_both_names() {
                     Meaning::Refused => {
                         let mistakes = read.err().unwrap();
                         assert_eq!(mistakes.len(), 1);
-                        assert!(mistakes[0].starts_with(&format!("--{} ", flag.name)), "{mistakes:?}");
+                        assert!(mistakes[0].what.starts_with(&format!("--{} ", flag.name)), "{mistakes:?}");
                     }
                     Meaning::Same | Meaning::Different => assert!(read.is_ok(), "{verb} {spelling:?}"),
                 }
@@ -208,7 +209,8 @@ fn every_pair_that_collides_is_told_in_one_line_that_names_both() {
 
             let expected = format!("--{one} and --{other} cannot be given together; hint: ");
             assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-            assert!(mistakes[0].starts_with(&expected) && !mistakes[0].contains('\n'), "{mistakes:?}");
+            let line = mistakes[0].to_string();
+            assert!(line.starts_with(&expected) && !line.contains('\n'), "{line}");
         }
     }
 }
@@ -234,7 +236,7 @@ fn a_pin_in_the_uri_and_a_passphrase_are_one_secret_too_many() {
         let told = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().err();
 
         assert_eq!(told.is_some(), is_refused);
-        for line in told.unwrap_or_default() {
+        for line in told.unwrap_or_default().iter().map(ToString::to_string) {
             let expected = "--passphrase and the PIN in --private-key cannot be given together; hint: ";
             assert!(line.starts_with(expected) && !line.contains("hunter2"), "{line}");
         }
@@ -248,7 +250,7 @@ fn under_the_other_name_two_regions_to_call_are_one_too_many() {
     let mistakes = read("serve", Name::Helper, &both).err().unwrap();
 
     let expected = "--region and --roles-anywhere-region cannot be given together; hint: ";
-    assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+    assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(expected), "{mistakes:?}");
     assert!(read("serve", Name::Anchord, &both).is_ok());
 }
 
@@ -280,11 +282,9 @@ fn a_password_is_warned_of_by_the_flag_that_was_written_and_never_repeated() {
             read("credential-process", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
 
         let [warning] = settings.warnings.as_slice() else { panic!("{:?}", settings.warnings) };
-        assert!(
-            warning.contains(&format!("the passphrase in --{flag} can be read by every user")),
-            "{warning}"
-        );
-        assert!(warning.contains("hint: name it with --passphrase file:PATH, "), "{warning}");
+        let expected = format!("--{flag}: every user of this host can read the passphrase in the list of");
+        assert!(warning.message().starts_with(&expected), "{warning}");
+        assert!(warning.hint().unwrap().starts_with("name it with --passphrase file:PATH, "), "{warning}");
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }
@@ -342,7 +342,7 @@ fn a_password_of_another_kind_of_key_is_refused_before_it_is_tried() {
                 let expected = !fits.contains(&name) && name != "nowhere";
                 let told = told.unwrap_or_default();
                 assert_eq!(told.len(), usize::from(expected), "--{flag} with {name}: {told:?}");
-                for line in told {
+                for line in told.iter().map(ToString::to_string) {
                     let start = format!("--{flag} does not fit --private-key: the key is in ");
                     assert!(line.starts_with(&start) && line.contains("; hint: "), "{line}");
                     assert!(!line.contains("hunter2") && line.lines().count() == 1, "{line}");
@@ -370,7 +370,10 @@ fn a_flag_that_changes_nothing_for_this_kind_of_key_is_warned_of() {
         let warnings = line.settings_of_one_call().unwrap().warnings;
 
         assert_eq!(warnings.len(), usize::from(says.is_some()), "{warnings:?}");
-        assert!(warnings.iter().zip(says).all(|(warning, says)| warning.contains(says)), "{warnings:?}");
+        assert!(
+            warnings.iter().zip(says).all(|(warning, says)| warning.to_string().contains(says)),
+            "{warnings:?}"
+        );
     }
 }
 
@@ -392,7 +395,11 @@ fn the_tpm_is_the_one_that_tpm_device_names_under_the_other_name() {
         let matches = parse("serve", Name::Helper, &line_with(key, &[])).unwrap();
         Line::read(&matches, Name::Helper, &wrong, Vec::new()).unwrap().settings_of_one_call().unwrap_err()
     };
-    assert!(told("handle:81000001")[0].starts_with("TPM_DEVICE: "), "{:?}", told("handle:81000001"));
+    assert!(
+        told("handle:81000001")[0].message().starts_with("TPM_DEVICE: "),
+        "{:?}",
+        told("handle:81000001")
+    );
 }
 
 #[test]
@@ -423,8 +430,8 @@ fn the_region_is_the_one_that_is_called_under_the_other_name_and_the_clients_und
     assert_eq!(settings(Name::Anchord).unwrap().sessions[0].region.as_str(), "eu-west-1");
     let mistakes = settings(Name::Helper).unwrap_err();
     assert!(
-        mistakes[0].starts_with("--region: ")
-            && mistakes[0].contains("session `default`, which is in us-east-1")
+        mistakes[0].message().starts_with("--region: ")
+            && mistakes[0].what.contains("session `default`, which is in us-east-1")
     );
 }
 

@@ -8,6 +8,7 @@ use crate::cli::Exit;
 use crate::cli::output;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
 
 /// Everything that was looked at.
 #[derive(Debug, Default)]
@@ -78,12 +79,9 @@ impl Subject {
         Step { hint: Some(hint.into()), ..self.step(State::Warning, detail) }
     }
 
-    /// A warning in one of the program's own sentences, which may end in a hint.
-    pub(in crate::cli) fn warned(&self, sentence: &str) -> Step {
-        match sentence.split_once("; hint: ") {
-            Some((what, hint)) => self.warning(what, hint),
-            None => self.step(State::Warning, sentence),
-        }
+    /// A warning that something else has found.
+    pub(in crate::cli) fn warned(&self, notice: &Notice) -> Step {
+        Step { hint: notice.hint().map(str::to_owned), ..self.step(State::Warning, notice.message()) }
     }
 
     pub(in crate::cli) fn failed(&self, detail: impl Into<String>, failure: &Failure) -> Step {
@@ -264,7 +262,7 @@ mod tests {
         let subject = Subject::new("proxy", "proxy");
         let steps = vec![subject.ok("fine"), subject.skipped("not needed")];
         let skipped = Report { steps, sessions: Vec::new() };
-        let steps = vec![subject.warned("the key is open to others; hint: chmod 0600 it")];
+        let steps = vec![subject.warned(&Notice::new("the key is open to others").hinting("chmod 0600 it"))];
         let warned = Report { steps, sessions: Vec::new() };
 
         assert_eq!((skipped.outcome(), skipped.exit()), (State::Ok, Exit::Done));

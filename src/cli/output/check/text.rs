@@ -215,6 +215,8 @@ fn write_suggestion(text: &mut String, value: &Value) {
 mod tests {
     use serde_json::json;
 
+    use anchord_core::notice::Notice;
+
     use super::*;
     use crate::cli::output::check::report::Session;
     use crate::cli::output::check::report::Subject;
@@ -255,7 +257,11 @@ mod tests {
         for (id, title) in [("roles-anywhere", "Roles Anywhere"), ("sts", "STS"), ("bedrock", "Bedrock")] {
             let name = Subject::new(format!("{id}.name"), format!("{title}: name"));
             let hint = Some("see this host's resolver".to_owned());
-            let failure = Failure::of(Reason::Unavailable, format!("cannot look up {id}.example"), hint);
+            let failure = Failure::of(
+                Reason::Unavailable,
+                format!("cannot look up {id}.example"),
+                hint.map(Into::into),
+            );
             steps.push(name.failed("is not known", &failure));
             for what in ["connection", "HTTPS"] {
                 steps.push(
@@ -295,7 +301,7 @@ mod tests {
     fn each_mistake_of_the_settings_keeps_its_own_lines() {
         let mistake = |what: &str| {
             let hint = Some("did you mean `certificate`?".to_owned());
-            let failure = Failure::of(Reason::InvalidSetting, what, hint);
+            let failure = Failure::of(Reason::InvalidSetting, what, hint.map(Into::into));
             Subject::new("configuration", "configuration").failed("a setting is wrong", &failure)
         };
         let steps = vec![mistake("unknown key `certifcate`"), mistake("unknown key `certificat`")];
@@ -338,7 +344,8 @@ mod tests {
 
         assert!(!page(vec![subject.ok("fine")]).contains("do first"));
         assert!(
-            page(vec![subject.warned("it is late")]).ends_with("\ndo first: see to `clock`: it is late\n")
+            page(vec![subject.warned(&Notice::new("it is late"))])
+                .ends_with("\ndo first: see to `clock`: it is late\n")
         );
     }
 }

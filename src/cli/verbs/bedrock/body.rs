@@ -144,7 +144,11 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Ended> {
             "the form is `--{flag} NAME={}`, the name of letters, digits, `_`, `-` and `.`",
             if flag == "var" { "VALUE" } else { "PATH" }
         ));
-        Ended::Misused(Failure::of(Reason::InvalidSetting, format!("--{flag}: there is no name"), hint))
+        Ended::Misused(Failure::of(
+            Reason::InvalidSetting,
+            format!("--{flag}: there is no name"),
+            hint.map(Into::into),
+        ))
     })
 }
 

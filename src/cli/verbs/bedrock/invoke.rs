@@ -17,12 +17,12 @@ use crate::cli::output::Reader;
 use crate::cli::threads;
 use anchord_aws::bedrock;
 use anchord_aws::bedrock::Client;
-use anchord_aws::bedrock::Content;
-use anchord_aws::bedrock::Event;
-use anchord_aws::bedrock::Events;
+use anchord_aws::bedrock::EventStream;
+use anchord_aws::bedrock::MediaTypes;
 use anchord_aws::bedrock::ModelId;
-use anchord_aws::bedrock::Reply;
+use anchord_aws::bedrock::ModelReply;
 use anchord_aws::bedrock::Request;
+use anchord_aws::bedrock::StreamEvent;
 use anchord_config as config;
 use anchord_core::credentials::Keys;
 use anchord_core::entropy::Entropy;
@@ -49,7 +49,7 @@ enum Shown {
     /// All of it; of a stream, its text.
     Whole,
     /// Each event of a stream.
-    Events,
+    EventStream,
     Selected(Selection),
 }
 
@@ -90,7 +90,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 
 fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
     if matches.get_flag("json") {
-        return Ok(Shown::Events);
+        return Ok(Shown::EventStream);
     }
     match matches.get_many::<String>("output") {
         Some(paths) => {
@@ -107,7 +107,7 @@ fn is_converse(matches: &ArgMatches) -> bool {
 
 fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_>) -> Result<Request, Ended> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-    let content = Content { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
+    let content = MediaTypes { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
     for (flag, value) in [("content-type", Some(content.content_type)), ("accept", content.accept)] {
         if value.is_some_and(|value| !is_header_value(value)) {
             let what = format!("--{flag}: not a type such as `{JSON}`");
@@ -150,7 +150,7 @@ impl Plan {
     }
 
     /// Puts the answer where it is to go, or on stderr where that fails.
-    fn show(mut self, reply: &Reply, surroundings: &mut Surroundings<'_>) -> Exit {
+    fn show(mut self, reply: &ModelReply, surroundings: &mut Surroundings<'_>) -> Exit {
         let destination = self.destination.take();
         let is_written = destination.is_some();
         let checked = if self.is_converse { check_converse_answer(reply) } else { Ok(()) };
@@ -215,7 +215,7 @@ fn leave(answer: &[u8], surroundings: &mut Surroundings<'_>) {
 }
 
 /// Nothing else is to be printed on stdout, or put over a file, as a success.
-fn check_converse_answer(reply: &Reply) -> Result<(), Failure> {
+fn check_converse_answer(reply: &ModelReply) -> Result<(), Failure> {
     if reply.json::<Value>()?.get("output").is_some() {
         return Ok(());
     }
@@ -238,7 +238,7 @@ impl Printer {
         Self { shown, open_line: false, any: false, unshown: String::new() }
     }
 
-    async fn print_all(mut self, mut events: Events, surroundings: &mut Surroundings<'_>) -> Exit {
+    async fn print_all(mut self, mut events: EventStream, surroundings: &mut Surroundings<'_>) -> Exit {
         let broken_off = loop {
             match events.next().await {
                 Ok(Some(event)) => match self.print(&event, surroundings) {
@@ -260,10 +260,10 @@ impl Printer {
         self.verdict(printed, broken_off, surroundings)
     }
 
-    fn print(&mut self, event: &Event, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
+    fn print(&mut self, event: &StreamEvent, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
         let text = match &mut self.shown {
             Shown::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
-            Shown::Events => format!("{}\n", event.value),
+            Shown::EventStream => format!("{}\n", event.value),
             Shown::Selected(selection) => selection.lines(&event.value),
         };
         self.any |= !text.is_empty();
@@ -283,7 +283,7 @@ impl Printer {
         match &self.shown {
             Shown::Selected(_) => true,
             Shown::Whole => !self.any,
-            Shown::Events => false,
+            Shown::EventStream => false,
         }
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
         let mut printer = Printer::new(shown);
         for value in values {
-            let event = Event { kind: "chunk".into(), value: value.clone() };
+            let event = StreamEvent { kind: "chunk".into(), value: value.clone() };
             assert_eq!(printer.print(&event, &mut surroundings), Ok(Reader::There));
         }
         let ended = printer.end_line(&mut surroundings);
@@ -398,7 +398,10 @@ mod tests {
         let (stdout, stderr) = printed(Shown::Whole, &[json!({"unheard": "of"})]);
         assert_eq!((stdout.as_str(), stderr.contains("`--json`")), ("", true), "{stderr}");
         assert!(stderr.ends_with("\n{\"unheard\":\"of\"}\n"), "{stderr}");
-        assert_eq!(printed(Shown::Events, &[json!({}), json!("x")]), ("{}\n\"x\"\n".into(), String::new()));
+        assert_eq!(
+            printed(Shown::EventStream, &[json!({}), json!("x")]),
+            ("{}\n\"x\"\n".into(), String::new())
+        );
     }
 
     /// How often the call is made when it goes like this, how it ends, and how long that takes.

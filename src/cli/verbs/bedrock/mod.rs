@@ -22,9 +22,9 @@ use crate::cli::Surroundings;
 use crate::cli::grammar::bedrock::REGION;
 use crate::cli::output;
 use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::EndpointOptions;
 use anchord_aws::bedrock::EndpointUrl;
 use anchord_aws::bedrock::ModelId;
-use anchord_aws::bedrock::Target;
 use anchord_config as config;
 use anchord_config::Environment;
 use anchord_config::Settings;
@@ -90,19 +90,14 @@ fn region(
     let region = region_given(matches, settings, surroundings)?;
     warn_of(&region, surroundings);
     let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
-    doubts.iter().filter(|doubt| doubt.region != region).for_each(|doubt| warn(doubt, surroundings));
+    for (_, doubt) in doubts.into_iter().filter(|(doubtful, _)| *doubtful != region) {
+        output::warn(&[doubt], surroundings);
+    }
     Ok(region)
 }
 
 fn warn_of(region: &Region, surroundings: &mut Surroundings<'_>) {
-    if let Some(doubt) = config::doubt_about(region) {
-        warn(&doubt, surroundings);
-    }
-}
-
-fn warn(doubt: &config::Doubt, surroundings: &mut Surroundings<'_>) {
-    // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(surroundings.stderr, "anchord: warning: {doubt}");
+    output::warn(config::doubt_about(region).as_slice(), surroundings);
 }
 
 fn region_given(
@@ -175,7 +170,7 @@ fn target(
     region: Region,
     variable: &'static str,
     surroundings: &Surroundings<'_>,
-) -> Result<Target, Ended> {
+) -> Result<EndpointOptions, Ended> {
     let flag = matches.get_one::<String>("endpoint-url").map(|text| ("--endpoint-url", text.as_str()));
     let given = flag.or_else(|| endpoint_in(surroundings.environment, variable));
     let endpoint = given.map(|(origin, text)| {
@@ -191,11 +186,11 @@ fn target(
         })
     });
     let endpoint = endpoint.transpose()?;
-    Ok(Target { region, variant: settings.upstream.variant, endpoint })
+    Ok(EndpointOptions { region, variant: settings.upstream.variant, endpoint })
 }
 
 /// What calls go through; `patience` is how long AWS may be silent.
-fn client(settings: &Settings, target: Target, patience: Option<Duration>) -> Result<Client, Ended> {
+fn client(settings: &Settings, target: EndpointOptions, patience: Option<Duration>) -> Result<Client, Ended> {
     let clock = Clock::system();
     Ok(Client::new(assembly::https(settings, patience, &clock)?, clock, target))
 }

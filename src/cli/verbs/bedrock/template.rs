@@ -155,7 +155,7 @@ impl Strings {
 }
 
 fn mistake(what: String, hint: impl Into<String>) -> Failure {
-    Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
+    Failure::of(Reason::InvalidSetting, what, Some(hint.into().into()))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_core::clock;
 use anchord_core::failure::Failure;
+use anchord_identity::CertificateRole;
+use anchord_identity::InspectedCertificate;
 use anchord_identity::Inspection;
-use anchord_identity::Role;
-use anchord_identity::Seen;
 use anchord_identity::Source;
 use anchord_identity::life_left;
 
@@ -52,7 +52,7 @@ pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
     match source.load(now) {
         Ok(loaded) => {
             let warnings = loaded.warnings;
-            steps.extend(warnings.iter().map(|text| acceptance().warned(text)));
+            steps.extend(warnings.iter().map(|warning| acceptance().warned(warning)));
             if warnings.is_empty() && inspection.refusals.is_empty() {
                 steps.push(acceptance().ok("match; no problems found"));
             }
@@ -73,15 +73,15 @@ fn acceptance() -> Subject {
 
 fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
     let mut steps = Vec::new();
-    let sent = || inspection.certificates.iter().filter(|seen| seen.role != Role::NotSent);
-    if let Some(leaf) = sent().find(|seen| seen.role == Role::Leaf) {
+    let sent = || inspection.certificates.iter().filter(|seen| seen.role != CertificateRole::NotSent);
+    if let Some(leaf) = sent().find(|seen| seen.role == CertificateRole::Leaf) {
         steps.push(subject().ok(format!("{} from {}, {}", leaf.subject, leaf.origin, leaf.key)));
     }
     let validity = Subject::new("validity", "validity");
     let endings = inspection.endings(now);
     steps.extend(endings.iter().map(|text| validity.warned(text)));
     // What is over, or has not begun, is told as what would be refused.
-    let is_alive = |seen: &Seen| seen.not_before <= now && now <= seen.not_after;
+    let is_alive = |seen: &InspectedCertificate| seen.not_before <= now && now <= seen.not_after;
     if let Some(first) = sent().min_by_key(|seen| seen.not_after)
         && sent().all(is_alive)
         && endings.is_empty()
@@ -91,7 +91,8 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
         steps.push(validity.ok(format!("{left} left, the {role} ends at {end}")));
     }
     if let Some(anchors) = inspection.anchors() {
-        let intermediates: Vec<_> = sent().filter(|seen| seen.role == Role::Intermediate).collect();
+        let intermediates: Vec<_> =
+            sent().filter(|seen| seen.role == CertificateRole::Intermediate).collect();
         let subjects: Vec<_> = intermediates.iter().map(|seen| format!("`{}`", seen.subject)).collect();
         let list = match subjects.as_slice() {
             [] => "no intermediate is sent".to_owned(),
@@ -105,12 +106,12 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
 
 fn sent(inspection: &Inspection) -> Option<Sent> {
     let of = |role| inspection.certificates.iter().filter(move |seen| seen.role == role);
-    let leaf = of(Role::Leaf).next()?;
+    let leaf = of(CertificateRole::Leaf).next()?;
     Some(Sent {
         subject: leaf.subject.clone(),
         issuer: leaf.issuer.clone(),
         names: leaf.names.clone(),
-        intermediates: of(Role::Intermediate).map(|seen| seen.subject.clone()).collect(),
+        intermediates: of(CertificateRole::Intermediate).map(|seen| seen.subject.clone()).collect(),
         ends_at: inspection.anchors()?,
     })
 }

@@ -28,7 +28,7 @@ pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Opti
         Err(_) => {
             let hint = Some("check whether AWS can be reached from here".to_owned());
             let message = format!("no answer within {} s", PATIENCE.as_secs());
-            Err(Failure::of(Reason::NoAnswer, message, hint))
+            Err(Failure::of(Reason::NoAnswer, message, hint.map(Into::into)))
         }
     };
     match issued {

@@ -10,7 +10,7 @@ use crate::cli::output::check::report::Step;
 use anchord_aws::upstream::CreateSession;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
-use anchord_identity::Attributes;
+use anchord_identity::NameAttributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
@@ -74,8 +74,8 @@ fn condition_keys(sent: &Sent) -> Map<String, Value> {
         ("x509SAN/Name", name.unwrap_or_default()),
     ];
     for (kind, name) in names {
-        let attributes = name.parse::<Attributes>().ok();
-        for (attribute, value) in attributes.iter().flat_map(Attributes::iter) {
+        let attributes = name.parse::<NameAttributes>().ok();
+        for (attribute, value) in attributes.iter().flat_map(NameAttributes::iter) {
             // Of several with one name the first is enough to see what is meant.
             keys.entry(format!("aws:PrincipalTag/{kind}/{attribute}")).or_insert_with(|| value.into());
         }

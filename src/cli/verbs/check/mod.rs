@@ -45,6 +45,8 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::notice::Notice;
+use anchord_core::notice::Origin;
 use anchord_core::process_limits;
 use anchord_runtime::assembly;
 use anchord_runtime::client;
@@ -156,7 +158,7 @@ const FILE_BY_FLAG: &str = "a settings file is named by its flag: `anchord check
 
 /// What was written is not repeated: it may be a secret in the wrong place.
 fn no_such_session(hint: String) -> Failure {
-    Failure::of(Reason::UnknownSession, "there is no such session", Some(hint))
+    Failure::of(Reason::UnknownSession, "there is no such session", Some(hint.into()))
 }
 
 fn configuration() -> Subject {
@@ -164,13 +166,8 @@ fn configuration() -> Subject {
 }
 
 fn problem_steps(problems: &Problems) -> Vec<Step> {
-    let step = |problem: &config::Problem| {
-        let origin = match &problem.origin {
-            config::Origin::Default => String::new(),
-            origin => format!("{origin}: "),
-        };
-        let why = format!("{origin}{}", problem.what);
-        let failure = Failure::of(Reason::InvalidSetting, why, problem.hint.clone());
+    let step = |problem: &Notice| {
+        let failure = Failure::of(Reason::InvalidSetting, problem.message(), problem.hint.clone());
         configuration().failed("a setting is wrong or missing", &failure)
     };
     problems.iter().map(step).collect()
@@ -222,7 +219,7 @@ fn examine(
                 report.sessions.push(Session { name: session.name.clone(), steps });
             }
         }
-        Err(error @ assembly::Error::Proxy { .. }) => {
+        Err(error @ assembly::Error::Proxy(_)) => {
             report.steps.push(Subject::new("proxy", "proxy").failed("cannot be used", &error.into()));
         }
         Err(error) => report.steps.push(Subject::new("tls", "TLS").failed("cannot be set up", &error.into())),
@@ -240,7 +237,7 @@ fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
         let region = environment.get(variable).and_then(|text| Region::parse(text).ok());
         if let Some(doubt) = region.as_ref().and_then(config::doubt_about) {
             let subject = Subject::new("environment.region-name", "environment: name of the Region");
-            steps.push(subject.warned(&format!("{variable}: {doubt}")));
+            steps.push(subject.warned(&doubt.about(Origin::Variable(variable.into()))));
         }
     }
     steps

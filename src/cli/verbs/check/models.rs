@@ -12,10 +12,10 @@ use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::verbs::bedrock;
 use anchord_aws::bedrock::Client;
+use anchord_aws::bedrock::EndpointOptions;
 use anchord_aws::bedrock::EndpointUrl;
 use anchord_aws::bedrock::ModelId;
 use anchord_aws::bedrock::Request;
-use anchord_aws::bedrock::Target;
 use anchord_aws::upstream::Https;
 use anchord_config as config;
 use anchord_config::Environment;
@@ -101,7 +101,7 @@ impl Models {
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
         let endpoint = endpoint.map(|text| text.parse::<EndpointUrl>()).transpose()?;
-        let target = Target { region: session.region.clone(), variant: session.variant, endpoint };
+        let target = EndpointOptions { region: session.region.clone(), variant: session.variant, endpoint };
         Ok(Client::new(self.https.clone(), way.clock.clone(), target))
     }
 

@@ -276,7 +276,7 @@ mod tests {
         fn send(
             &self,
             _: Request<Bytes>,
-        ) -> BoxFuture<'_, Result<upstream::Reply, upstream::TransportError>> {
+        ) -> BoxFuture<'_, Result<upstream::HttpReply, upstream::TransportError>> {
             Box::pin(std::future::pending())
         }
     }

@@ -69,11 +69,15 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
 /// failure. A terminal has it as a warning.
 fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
-    let Some(doubt) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else { return failure };
-    let hint =
-        [Some(doubt.hint.as_str()), failure.hint()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let Some((_, doubt)) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else {
+        return failure;
+    };
+    let hint = match (&doubt.hint, failure.hint_text()) {
+        (Some(first), Some(second)) => Some(first.clone().then(&" ".into()).then(second)),
+        (first, second) => first.as_ref().or(second).cloned(),
+    };
     let message = format!("{}; {}", failure.message(), doubt.what);
-    failure.with_message(message).with_hint(Some(hint))
+    failure.with_message(message).with_hint(hint)
 }
 
 fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings<'_>) -> Exit {

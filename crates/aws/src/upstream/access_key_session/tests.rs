@@ -18,8 +18,8 @@ use anchord_testing::Folder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn exchanged() -> Exchange {
-    Exchange::SessionToken { duration: HOUR, sts: sts() }
+fn exchanged() -> AccessKeyMode {
+    AccessKeyMode::SessionToken { duration: HOUR, sts: sts() }
 }
 
 fn write(folder: &Folder, id: &str) -> PathBuf {
@@ -55,7 +55,7 @@ async fn keys_are_exchanged_for_temporary_credentials() {
 async fn keys_that_are_not_exchanged_are_handed_out_until_it_is_time_to_read_them_again() {
     let (folder, keys_in_file) = file();
     let script = Script::new([]);
-    let issuer = AccessKeySession::new(keys_in_file, Exchange::None { life: HOUR }, script.caller());
+    let issuer = AccessKeySession::new(keys_in_file, AccessKeyMode::AsIs { life: HOUR }, script.caller());
 
     let credentials = issuer.issue().await.unwrap();
     write(&folder, "AKIAOTHER");
@@ -73,7 +73,7 @@ async fn keys_that_are_not_exchanged_are_handed_out_until_it_is_time_to_read_the
 async fn keys_are_not_read_again_more_often_than_sdks_can_bear() {
     let given = AccessKeys::given(keys("AKIAUSER", None), "variables");
     let life = Duration::from_secs(1);
-    let issuer = AccessKeySession::new(given, Exchange::None { life }, Script::new([]).caller());
+    let issuer = AccessKeySession::new(given, AccessKeyMode::AsIs { life }, Script::new([]).caller());
 
     assert_eq!(issuer.issue().await.unwrap().life(), time::Duration::minutes(15));
 }
@@ -82,7 +82,7 @@ async fn keys_are_not_read_again_more_often_than_sdks_can_bear() {
 async fn without_keys_nothing_is_sent_and_no_other_endpoint_is_tried() {
     let (folder, keys_in_file) = file();
     fs_err::remove_file(folder.path("keys")).unwrap();
-    for exchange in [exchanged(), Exchange::None { life: HOUR }] {
+    for exchange in [exchanged(), AccessKeyMode::AsIs { life: HOUR }] {
         let script = Script::new([]);
         let issuer = AccessKeySession::new(keys_in_file.clone(), exchange, script.caller());
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::*;
-use crate::upstream::Reply;
+use crate::upstream::HttpReply;
 use crate::upstream::support::NOW;
 use crate::upstream::support::ONE;
 use crate::upstream::support::Script;
@@ -65,7 +65,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(replies: impl IntoIterator<Item = Reply>, steps: Vec<AssumeRole>) -> Self {
+    fn new(replies: impl IntoIterator<Item = HttpReply>, steps: Vec<AssumeRole>) -> Self {
         let script = Script::new(replies);
         let issuer = AssumedRole::new("app", base(), steps, script.caller());
         Self { script, issuer }
@@ -80,12 +80,12 @@ fn two_steps() -> Vec<AssumeRole> {
     vec![step("111111111111", "hop"), step("222222222222", "path/target")]
 }
 
-fn made(id: &str) -> Reply {
+fn made(id: &str) -> HttpReply {
     reply(200, &[], &granted("AssumeRole", id, ONE))
 }
 
 /// The same of AWS, which says whose session it is.
-fn made_for(assumed_role: &str, id: &str) -> Reply {
+fn made_for(assumed_role: &str, id: &str) -> HttpReply {
     let user = format!(
         "<AssumedRoleUser><AssumedRoleId>AROA:s</AssumedRoleId><Arn>{assumed_role}</Arn></AssumedRoleUser>"
     );

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use time::macros::datetime;
 
 use super::*;
-use crate::upstream::Reply;
+use crate::upstream::HttpReply;
 use crate::upstream::support::NOW;
 use crate::upstream::support::Script;
 use crate::upstream::support::portal;
@@ -46,11 +46,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+    fn new(replies: impl IntoIterator<Item = HttpReply>) -> Self {
         Self::with(replies, |_| {})
     }
 
-    fn with(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut CreateSession)) -> Self {
+    fn with(replies: impl IntoIterator<Item = HttpReply>, change: impl FnOnce(&mut CreateSession)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         install("rsa2048/doc", folder.path());
         let source = Source::of_files(folder.path().join("leaf.pem"), folder.path().join("key.pem"));
@@ -103,7 +103,7 @@ async fn a_session_is_created_with_the_arns_in_the_body() {
 }
 
 /// The same of AWS, which says for which role it is and whose session; null where it does not.
-fn made_for(role: &Value, assumed_role: &Value) -> Reply {
+fn made_for(role: &Value, assumed_role: &Value) -> HttpReply {
     let mut answer: Value = serde_json::from_str(&made("2026-03-11T13:00:00Z")).unwrap();
     answer["credentialSet"][0]["roleArn"] = role.clone();
     answer["credentialSet"][0]["assumedRoleUser"] = json!({ "arn": assumed_role, "assumedRoleId": "AROA:s" });
@@ -400,7 +400,7 @@ fn signers(bench: &Bench) -> String {
 }
 
 /// A bench on which AWS has accepted one certificate, and another lies in its place now.
-async fn renewed_bench(replies: impl IntoIterator<Item = Reply>) -> Bench {
+async fn renewed_bench(replies: impl IntoIterator<Item = HttpReply>) -> Bench {
     let granted = reply(201, &[], &made("2026-03-11T13:00:00Z"));
     let bench = Bench::new(std::iter::once(granted).chain(replies));
     bench.issuer.issue().await.unwrap();

@@ -1,10 +1,10 @@
-//! Whose answer it is: AWS's own, or that of something on the way (a proxy, a firewall, a captive portal).
+//! Recognises answers that are not AWS's but come from the network path: a proxy, a firewall, a captive portal.
 //!
 //! AWS names the type of a refusal in the header `X-Amzn-Errortype`, or in the body as `code` or `__type` (Smithy, AWS
 //! restJson1, "Operation error serialization"; STS's XML has `Code`), and gives each reply an `x-amzn-RequestId` (AWS
-//! General Reference, "Common headers"; S3's kin call it `x-amz-request-id`). Proxies add headers of their own and pass
-//! these on; none invents them. So a reply without any of the three is not AWS's, whatever its status says, and nor is
-//! a web page: no call that is made here is answered in HTML.
+//! General Reference, "Common headers"; S3 and similar services call it `x-amz-request-id`). Proxies add headers of
+//! their own and pass these on; none invents them. So a reply without any of the three is not AWS's, whatever its
+//! status. A web page is not AWS's either: no call of this program is answered in HTML.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use http::header;
 
 use anchord_core::failure::Reason;
 
-/// An answer that something other than AWS gave in AWS's place. It says nothing about certificates and roles.
+/// An answer from something other than AWS. It says nothing about certificates and roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// Its HTTP status.
     pub status: StatusCode,
-    /// What it calls itself.
+    /// The `Server` header.
     server: Option<String>,
     content_type: Option<String>,
 }
@@ -28,7 +28,7 @@ pub struct Foreign {
 const WHO: &str = "something on the way answered in AWS's place";
 
 impl Foreign {
-    /// The answer with these `headers`, if it is not AWS's; `kind` is the type that its head or body names.
+    /// The answer, if it is not AWS's. `kind` is the type of error that its headers or its body name.
     pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], kind: &str) -> Option<Self> {
         let has = |name: &str| headers.contains_key(name);
         let is_aws_type = is_type(kind) || (!kind.is_empty() && is_query_error(body));
@@ -44,21 +44,19 @@ impl Foreign {
     /// Whether a reply is a web page.
     pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
         let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let begins_with = |text: &[u8], prefix: &str| {
-            text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()))
-        };
         let body = body.trim_ascii_start();
         stated.is_some_and(|stated| begins_with(stated.as_bytes(), "text/html"))
             || begins_with(body, "<!doctype html")
             || begins_with(body, "<html")
     }
 
-    /// Whether what was sent is too large for it: a longer chain of certificates may be why.
+    /// Whether the request was too large for it, perhaps because of the certificate chain.
     pub fn finds_it_too_large(&self) -> bool {
         is_about_size(self.status)
     }
 
-    /// A page may stand there for a minute or a week; what asks to wait, or cannot take what is sent, means it.
+    /// The reason for the failure. A portal's page may go away in a minute or a week, so most answers count as
+    /// temporary; a server that asks to wait, or that cannot accept the size of the request, is taken at its word.
     pub fn reason(&self) -> Reason {
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => Reason::ForeignThrottled,
@@ -74,13 +72,13 @@ impl Foreign {
             status if is_about_size(status) => TOO_LARGE,
             StatusCode::BAD_REQUEST => {
                 "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place, or \
-                 whether it takes no headers as large as the certificates are"
+                 whether the proxy refuses headers as large as the certificates"
             }
             StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
                 "a portal stands in the way: log in to it (open a web page from this host)"
             }
             status if status.is_server_error() => {
-                "a proxy or portal on the way, or a load balancer of AWS's, is unwell: the call is tried again"
+                "a proxy or portal on the way, or a load balancer of AWS, has a problem: the call is tried again"
             }
             _ => {
                 "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place \
@@ -90,16 +88,21 @@ impl Foreign {
     }
 }
 
-/// What to do where a proxy wants to know who asks.
+/// What to do about a proxy that requires a login.
 pub(super) const PROXY_LOGIN: &str =
-    "the proxy wants a login: give it in HTTPS_PROXY, as `http://user:password@host:port`";
+    "the proxy requires a login: set it in HTTPS_PROXY, as `http://user:password@host:port`";
 
-/// What to do where a request does not fit.
-pub(super) const TOO_LARGE: &str = "the certificates are sent as headers, and these are too large for whatever answered: register a CA closer to the leaf as the trust anchor, so that fewer intermediates are sent, or let the proxy take larger headers";
+/// What to do about a request that is too large.
+pub(super) const TOO_LARGE: &str = "the certificates are sent as headers, which are too large for the server that answered: register a CA closer to the leaf as the trust anchor, so that fewer intermediates are sent, or let the proxy accept larger headers";
 
 /// Whether a status says that a request is too large.
 pub(super) fn is_about_size(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+/// In any case.
+fn begins_with(text: &[u8], prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 impl fmt::Display for Foreign {
@@ -114,7 +117,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// A header's words, if they are a few plain ones: strangers write them, and logs show them.
+/// A header's text if it is short and plain: logs show it, and its sender is unknown.
 fn harmless(text: &str) -> Option<String> {
     const MAX_CHARS: usize = 60;
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'`' || byte == b' ';
@@ -123,13 +126,14 @@ fn harmless(text: &str) -> Option<String> {
     (!text.is_empty() && text.bytes().all(is_plain)).then(|| text.to_owned())
 }
 
-/// Whether this is how AWS names types of errors: `AccessDeniedException`, `ValidationError`. Portals write `Forbidden`.
+/// Whether `kind` has the form of AWS's types of errors: `AccessDeniedException`, `ValidationError`. Portals send
+/// others, such as `Forbidden`.
 fn is_type(kind: &str) -> bool {
     let is_word = kind.chars().all(|letter| letter.is_ascii_alphanumeric());
     is_word && ["Exception", "Error", "Fault"].iter().any(|end| kind.len() > end.len() && kind.ends_with(end))
 }
 
-/// Whether this is an error as STS writes it (AWS Query protocol), whose codes have all kinds of endings.
+/// Whether this is an error of STS (AWS Query protocol). Its codes have many different endings.
 fn is_query_error(body: &[u8]) -> bool {
     let head = &body[..body.len().min(1024)];
     head.windows(b"<ErrorResponse".len()).any(|window| window == b"<ErrorResponse")

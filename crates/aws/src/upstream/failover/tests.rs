@@ -9,6 +9,7 @@ use super::*;
 use anchord_core::clock::Moment;
 use anchord_core::credentials::Keys;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 use anchord_testing::Log;
 
 const NOON: time::OffsetDateTime = datetime!(2026-03-11 12:00:00 UTC);
@@ -124,8 +125,8 @@ impl Classify for Trouble {
         self.class.into()
     }
 
-    fn hint(&self) -> Option<String> {
-        self.hint.map(str::to_owned)
+    fn hint(&self) -> Option<Text> {
+        self.hint.map(str::to_owned).map(Into::into)
     }
 
     fn retry_after(&self) -> Option<Duration> {

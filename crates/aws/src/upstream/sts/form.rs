@@ -1,4 +1,4 @@
-//! The parameters of a call, as a web form carries them.
+//! A request in the AWS Query protocol: its parameters, encoded as a web form.
 
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -8,22 +8,22 @@ use crate::upstream::Operation;
 
 const VERSION: &str = "2011-06-15";
 
-/// Everything but RFC 3986's unreserved characters, so that no reader can take one for another.
+/// Everything except the unreserved characters of RFC 3986, so that each reader decodes the same text.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An operation with its parameters.
-pub(in crate::upstream) struct Form {
+pub(in crate::upstream) struct QueryRequest {
     operation: Operation,
     encoded: String,
 }
 
-impl Form {
-    /// Without parameters.
+impl QueryRequest {
+    /// A request without parameters.
     pub(in crate::upstream) fn new(operation: Operation) -> Self {
         Self { operation, encoded: format!("Action={operation}&Version={VERSION}") }
     }
 
-    /// With one more.
+    /// The same with one more parameter.
     #[must_use]
     pub(in crate::upstream) fn with(mut self, name: &str, value: &str) -> Self {
         self.encoded.push('&');
@@ -33,7 +33,7 @@ impl Form {
         self
     }
 
-    /// With one more where there is a value for it.
+    /// The same with one more parameter if it has a value.
     #[must_use]
     pub(in crate::upstream) fn with_any(self, name: &str, value: Option<&str>) -> Self {
         match value {
@@ -42,25 +42,26 @@ impl Form {
         }
     }
 
-    /// With one more for each of a list, which the Query protocol counts from 1: `name.member.1suffix`.
+    /// The same with one more parameter for each value. The Query protocol counts them from 1: `name.member.1suffix`.
     #[must_use]
     pub(in crate::upstream) fn with_each<'a>(
-        self,
+        mut self,
         name: &str,
         suffix: &str,
         values: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let numbered = (1..).zip(values);
-        numbered
-            .fold(self, |form, (number, value)| form.with(&format!("{name}.member.{number}{suffix}"), value))
+        for (number, value) in (1..).zip(values) {
+            self = self.with(&format!("{name}.member.{number}{suffix}"), value);
+        }
+        self
     }
 
-    /// What is asked.
+    /// The operation.
     pub(super) fn operation(&self) -> Operation {
         self.operation
     }
 
-    /// As it is sent.
+    /// The body to send.
     pub(super) fn encoded(&self) -> &str {
         &self.encoded
     }

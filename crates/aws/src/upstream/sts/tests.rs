@@ -36,7 +36,7 @@ async fn make(body: &str) -> Result<Credentials, Error> {
     let operation = GetSessionToken;
     let hour = Duration::from_secs(3600);
     sts()
-        .ask(&script.caller(), &keys("AKIAUSER", None), &Form::new(operation), |found, answer| {
+        .ask(&script.caller(), &keys("AKIAUSER", None), &QueryRequest::new(operation), |found, answer| {
             answer.credentials(operation, found.granted(hour, None)?)
         })
         .await
@@ -47,7 +47,7 @@ async fn refused(operation: Operation, status: u16, body: &str) -> Error {
     let script = Script::new([reply(status, &[], body)]);
     let asking = keys("ASIACALLER", Some("canary-token"));
     let refused =
-        sts().ask(&script.caller(), &asking, &Form::new(operation), |_, _| Ok(())).await.unwrap_err();
+        sts().ask(&script.caller(), &asking, &QueryRequest::new(operation), |_, _| Ok(())).await.unwrap_err();
     assert_eq!(script.sent().len(), 1, "one call is one attempt");
     refused
 }
@@ -156,7 +156,7 @@ async fn keys_and_signatures_that_are_refused_are_told_apart() {
             403,
             "ExpiredToken",
             "The security token included in the request is expired",
-            "have ended",
+            "have expired",
         ),
         (GetCallerIdentity, 400, "RequestExpired", "", "this host's clock"),
     ])

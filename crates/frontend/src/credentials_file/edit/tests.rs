@@ -1,4 +1,4 @@
-//! Awkward files, as people have them.
+//! Unusual files that people have.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ fn only_the_keys_change_wherever_they_stand() {
     assert_eq!(edited(new, "work"), new, "and a second time nothing does");
 }
 
-/// Python reads capitals and colons; JavaScript's SDK and the Common Runtime would find no key.
+/// Python accepts capitals and colons. The SDK for JavaScript and the AWS Common Runtime would not find the key.
 #[test]
 fn a_key_that_some_sdks_do_not_read_is_spelled_as_all_do() {
     let new = edited("[a]\n  AWS_ACCESS_KEY_ID = x\n  aws_secret_access_key:y\n  aws_session_token=z\n", "a");
@@ -106,7 +106,7 @@ fn keys_without_a_token_leave_no_old_token_behind() {
     assert!(!edited(old, "a").contains("aws_security_token"), "which boto3 prefers to the new one");
 }
 
-/// SDKs put it into the names of hosts, and refuse or mislead calls where it is another's.
+/// SDKs use it in the names of hosts. With the ID of another account, calls fail or reach the wrong host.
 #[test]
 fn an_account_id_that_is_there_becomes_that_of_the_new_keys() {
     let edited = |old: &str, account| {
@@ -120,7 +120,7 @@ fn an_account_id_that_is_there_becomes_that_of_the_new_keys() {
     let known = edited(old, Some("222222222222"));
     assert_eq!(known, format!("[a]\naws_account_id = 222222222222\n{NEW}{rest}"));
     assert_eq!(edited(&known, Some("222222222222")), known);
-    assert_eq!(edited(old, None), format!("[a]\n{NEW}{rest}"), "nobody knows whose the new keys are");
+    assert_eq!(edited(old, None), format!("[a]\n{NEW}{rest}"), "the account of the new keys is unknown");
     assert_eq!(edited("[a]\n", Some("222222222222")), format!("[a]\n{NEW}"), "nor is it added");
 }
 
@@ -195,10 +195,10 @@ fn bytes_that_are_no_text_are_kept() {
     assert!(new.expose().ends_with(b"\n[b\xff]\n"));
 }
 
-/// Sections and their keys in lower case, as configparser reads them; of duplicates the last.
+/// The sections with their keys in lower case, as configparser reads them. Of duplicates, the last one counts.
 type Read = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>;
 
-/// Written apart from the editor, in the manner of configparser's loop.
+/// Written independently of the editor, after the loop of configparser.
 fn read(text: &[u8]) -> Read {
     let text: String = text.iter().map(|byte| char::from(*byte)).collect();
     let text = text.trim_start_matches("\u{ef}\u{bb}\u{bf}").replace("\r\n", "\n").replace('\r', "\n");
@@ -300,7 +300,7 @@ proptest! {
         let twice = edit(once.expose(), &profile, &credentials).unwrap();
         prop_assert_eq!(once.expose(), twice.expose());
 
-        // Outside of the profile every line is as it was, and in the same order.
+        // All lines outside of the profile are unchanged and in the same order.
         let elsewhere = |text: &[u8]| {
             let lines: Vec<_> = lines(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)).collect();
             let ours = sections(&lines, &profile);

@@ -1,4 +1,4 @@
-//! What a file carries besides its owner and mode: access lists, labels, users' attributes.
+//! The extended attributes of a file: access control lists, SELinux labels, users' attributes.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -8,20 +8,20 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::fs::XattrFlags;
 
-/// The attributes that go over to the file's successor. Not all: a digest of the content (`security.ima`) would be
-/// wrong there, and what is a file system's own (`trusted.overlay`) is not ours to copy.
+/// The attributes that are copied to the new file. Others are not copied: a digest of the content (`security.ima`)
+/// would be wrong there, and attributes of a file system (`trusted.overlay`) belong to that file system.
 #[derive(Default)]
-pub(super) struct Attributes {
+pub(super) struct ExtendedAttributes {
     others: Vec<(CString, Vec<u8>)>,
     access_list: Option<Vec<u8>>,
 }
 
 const ACCESS_LIST: &str = "system.posix_acl_access";
-/// The kernel's own limit, of names as of a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+/// The kernel's limits of the list of names and of a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MAX_BYTES: usize = 1 << 16;
 
-impl Attributes {
-    /// None where the file system has none.
+impl ExtendedAttributes {
+    /// The attributes of `file`; empty if its file system has none.
     pub(super) fn of(file: &File) -> Self {
         let mut buffer = vec![0; MAX_BYTES];
         let mut value = |name: &CStr| {
@@ -44,23 +44,23 @@ impl Attributes {
         found
     }
 
-    /// Gives them to `file`, which is open to its owner still, as far as the system lets us.
+    /// Sets the attributes of `file`, as far as the system allows. Only the owner can read the file so far.
     pub(super) fn give_to(&self, file: &File) {
         for (name, value) in &self.others {
             let _ = rustix::fs::fsetxattr(file, name.as_c_str(), value, XattrFlags::empty());
         }
     }
 
-    /// Gives `file` the mode and the access list. Where there is a list, the mode says what those whom it names may do
-    /// at most, and would open the file to the group without it.
+    /// Sets the mode and the access control list of `file`. With a list, the group bits of the mode are the list's
+    /// mask, so the mode without the list would give the group rights that it does not have (acl(5)).
     pub(super) fn set_rights(&self, file: &File, mode: u32) -> io::Result<()> {
         let Some(list) = &self.access_list else {
-            // A folder may give new files a list, which the mode would bring to life.
+            // A folder's default list may have given the file a list, and the mode's group bits would enable it.
             let _ = rustix::fs::fremovexattr(file, ACCESS_LIST);
             return file.set_permissions(std::fs::Permissions::from_mode(mode));
         };
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o700))?;
-        // Then it stays with its owner alone.
+        // If this fails, only the owner has rights.
         let _ = rustix::fs::fsetxattr(file, ACCESS_LIST, list, XattrFlags::empty());
         Ok(())
     }

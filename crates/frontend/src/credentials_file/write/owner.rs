@@ -1,7 +1,8 @@
-//! Whose the things are that are made where there was nothing.
+//! Sets the owner of new files and folders.
 //!
-//! What root makes in a user's folder becomes that user's: programs of theirs have to read the file, and their own `update`
-//! has to take the lock. Where that is not allowed, and for anybody else, all stays as the system has it.
+//! What root creates in a user's folder gets that user as its owner, because the user's programs have to read the file,
+//! and the user's own `anchord update` has to take the lock. If the system does not allow this, and for other users
+//! than root, the owner stays as the system set it.
 
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -14,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::Dir;
 use rustix::fs::OFlags;
 
-/// Gives `made`, which was made in `folder` just now, to the folder's owner.
+/// Makes the owner of `folder` the owner of `made`, which was just created in it.
 pub(super) fn give_to_owner_of(folder: &Path, made: &File) {
     let Ok(owner) = fs_err::metadata(folder) else { return };
     if rustix::process::geteuid().is_root() && !rustix::process::Uid::from_raw(owner.uid()).is_root() {
@@ -22,7 +23,7 @@ pub(super) fn give_to_owner_of(folder: &Path, made: &File) {
     }
 }
 
-/// Makes `folder` and what is missing above it, closed to others.
+/// Creates `folder` and its missing parents, with mode 0700.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     let Some(parent) = folder.parent().filter(|_| !folder.exists()) else { return Ok(()) };
     make_folder(parent)?;
@@ -32,7 +33,7 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     }
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let made = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(folder)?;
-    // The parent's owner may have put another one in its place, but none of root's that holds anything.
+    // The parent's owner may have put another folder of root's here. Only an empty one may become theirs.
     if is_empty(made.file()) {
         give_to_owner_of(parent, made.file());
     }

@@ -1,4 +1,4 @@
-//! Files in temporary folders.
+//! Writes files in temporary folders.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
@@ -80,7 +80,7 @@ async fn the_files_permissions_stay() {
 
 const ACL: &str = "system.posix_acl_access";
 
-/// As the kernel wants it: the owner may write, user 1234 may read, the group may not, whatever the mode says.
+/// An access control list in the kernel's format: the owner can write, user 1234 can read, the group cannot.
 fn acl() -> Vec<u8> {
     const NOBODY_NAMED: u32 = u32::MAX;
     let entries: [(u16, u16, u32); 5] = [
@@ -103,7 +103,7 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// Whether the file system of temporary folders has such attributes.
+/// Sets an attribute. `false` if the file system of temporary folders does not support it.
 fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     let set = rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty());
     if set.is_err() {
@@ -138,13 +138,13 @@ async fn the_files_attributes_and_access_list_stay() {
     }
 }
 
-/// A mode of 0640 without its list would let the group read what the list keeps from it.
+/// With mode 0640 and without the list, the group could read the file; with the list, it cannot.
 #[test]
 fn where_an_access_list_is_lost_nobody_gains_by_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
     set_mode(file.path(), 0o640);
 
-    Attributes::with_access_list(b"not a list").set_rights(file.as_file(), 0o640).unwrap();
+    ExtendedAttributes::with_access_list(b"not a list").set_rights(file.as_file(), 0o640).unwrap();
 
     assert_eq!(mode(file.path()), 0o600);
 }
@@ -176,7 +176,7 @@ async fn a_link_stays_and_what_it_leads_to_is_replaced() {
     assert!(fs_err::symlink_metadata(&between).unwrap().is_symlink());
 }
 
-/// As root it would choose any file of the host.
+/// If we are root, such a link could lead to any file of the host.
 #[test]
 fn a_link_that_somebody_else_has_laid_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn a_link_that_somebody_else_has_laid_is_not_followed() {
     assert_eq!(resolve(&path, &[us]).unwrap(), folder.path().join("important"));
 }
 
-/// It chooses the file as well as a link in the file's place.
+/// Such a link decides which file is written, like a link in place of the file.
 #[test]
 fn a_link_to_the_files_folder_that_somebody_else_has_laid_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
@@ -287,7 +287,7 @@ async fn a_lock_that_is_never_let_go_is_not_waited_for_without_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("credentials");
     let (target, lock) = open_lock(&path).unwrap();
-    let _held = locked(lock, &target).await.unwrap();
+    let _held = take_lock(lock, &target).await.unwrap();
 
     let failure = Failure::from(write(&path, &profile("a"), &made("ASIA1")).await.unwrap_err());
 
@@ -296,7 +296,7 @@ async fn a_lock_that_is_never_let_go_is_not_waited_for_without_end() {
     assert!(!path.exists());
 }
 
-/// A home on a server that is gone. Nothing of the file is touched while the only thread for that is busy.
+/// Such as a home directory on a server that is down. The test occupies the only thread for blocking work.
 #[test]
 fn a_file_system_that_hangs_holds_up_no_other_task() {
     let folder = tempfile::tempdir().unwrap();
@@ -333,7 +333,7 @@ async fn what_a_killed_writer_left_is_swept_away() {
     assert_eq!(names_in(folder.path()), [".credentials.lock", "credentials"]);
 }
 
-/// Keys in UTF-8 would be appended to it, and nobody could read either part.
+/// Appended keys would be in UTF-8, and no program could read both parts.
 #[tokio::test]
 async fn a_file_in_another_encoding_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -351,7 +351,7 @@ async fn a_file_in_another_encoding_stays_as_it_is() {
     assert_eq!(fs_err::read(&path).unwrap(), old);
 }
 
-/// It would be refused at the next renewal.
+/// The next renewal would refuse to read it.
 #[test]
 fn a_file_that_would_grow_too_large_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

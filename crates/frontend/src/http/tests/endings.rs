@@ -1,10 +1,10 @@
-//! Connections that have to end: for others when all places are taken, or because the server stops.
+//! Connections that have to end, because another client needs the slot or because the server stops.
 
 use super::*;
 
 #[tokio::test]
 async fn an_idle_connection_makes_room_for_a_new_client() {
-    let server = serve(hello, Limits { connections: 2, ..Limits::default() }).await;
+    let server = serve(hello, ServerLimits { connections: 2, ..ServerLimits::default() }).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     exchange(&mut first, GET).await;
     exchange(&mut second, GET).await;
@@ -18,10 +18,10 @@ async fn an_idle_connection_makes_room_for_a_new_client() {
     assert_eq!(exchange(&mut second, GET).await.status, 200);
 }
 
-/// Strangers who never finish a request's head hold every place of the listener.
+/// Clients that never finish a request's head take all slots of the listener.
 #[tokio::test]
 async fn half_sent_heads_lock_nobody_out() {
-    let server = serve(hello, Limits { connections: 16, ..Limits::default() }).await;
+    let server = serve(hello, ServerLimits { connections: 16, ..ServerLimits::default() }).await;
     let mut strangers = Vec::new();
     for _ in 0..32 {
         let mut stranger = server.connect().await;
@@ -36,13 +36,13 @@ async fn half_sent_heads_lock_nobody_out() {
         assert_eq!(answer(&mut client).await.status, 200);
     }
 
-    // Far below the 5 s that each of them was given before; no time to be measured, but a lock-out to be seen.
+    // Each connection once had 5 s to end. This limit is not a measurement; it is low enough to notice such a lock-out.
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
     assert_eq!(exchange(&mut client, GET).await.header("connection"), None);
 
@@ -53,12 +53,12 @@ async fn a_request_that_crosses_the_stop_is_answered_as_the_last_one() {
     server.task.await.unwrap();
 }
 
-/// Its body takes longer than the time for what is on its way.
+/// The request's body takes longer than the time for bytes in transit.
 #[tokio::test]
 async fn a_head_that_ends_after_the_stop_is_still_answered() {
-    let server = serve(hello, Limits::default()).await;
+    let server = serve(hello, ServerLimits::default()).await;
     let mut client = server.connect().await;
-    // Once it has been answered it is surely accepted.
+    // After a response, the connection is accepted for certain.
     exchange(&mut client, GET).await;
     let (first, rest) = WITH_BODY.split_at(20);
     client.write_all(first.as_bytes()).await.unwrap();
@@ -75,7 +75,8 @@ async fn a_head_that_ends_after_the_stop_is_still_answered() {
 
 #[tokio::test]
 async fn a_half_sent_head_does_not_hold_up_the_stop() {
-    let server = serve(hello, Limits { drain: Duration::from_secs(3600), ..Limits::default() }).await;
+    let server =
+        serve(hello, ServerLimits { drain: Duration::from_secs(3600), ..ServerLimits::default() }).await;
     let mut stranger = server.connect().await;
     stranger.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     let mut client = server.connect().await;
@@ -90,7 +91,9 @@ async fn a_half_sent_head_does_not_hold_up_the_stop() {
 #[tokio::test]
 async fn a_client_beyond_the_limit_waits_until_a_busy_one_has_its_answer() {
     let (session, entered) = (Session::pending("app"), Arc::new(Notify::new()));
-    let server = serve(waits_for(&session, &entered), Limits { connections: 1, ..Limits::default() }).await;
+    let server =
+        serve(waits_for(&session, &entered), ServerLimits { connections: 1, ..ServerLimits::default() })
+            .await;
     let mut busy = server.connect().await;
     busy.write_all(GET.as_bytes()).await.unwrap();
     entered.notified().await;

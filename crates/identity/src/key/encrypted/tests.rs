@@ -88,7 +88,7 @@ fn without_a_passphrase_or_with_a_wrong_one_it_is_said_what_to_set() {
     assert_eq!(
         refusal(pem, Some(&given("battery staple"))),
         "the private key in `key.pem` cannot be decrypted with this passphrase; \
-         hint: correct what `passphrase` names; `openssl pkey -in … -noout` tries a passphrase out"
+         hint: correct what `passphrase` names; `openssl pkey -in … -noout` tests a passphrase"
     );
 }
 
@@ -137,14 +137,17 @@ fn older_schemes_are_named_with_what_converts_them() {
 #[test]
 fn absurd_costs_are_refused_before_they_are_paid() {
     let cases = [
-        ("too many iterations", "takes 2000000000 rounds of PBKDF2 to unlock, and at most 2000000 are done"),
+        (
+            "too many iterations",
+            "takes 2000000000 iterations of PBKDF2 to unlock; anchord does at most 2000000",
+        ),
         (
             "too much memory",
-            "takes scrypt with N=1073741824, r=8, p=1 to unlock, and at most 64 MiB and N·r·p=2097152 are used",
+            "takes scrypt with N=1073741824, r=8, p=1 to unlock; anchord uses at most 64 MiB and N·r·p=2097152",
         ),
         (
             "too many blocks",
-            "takes scrypt with N=1024, r=8, p=60000 to unlock, and at most 64 MiB and N·r·p=2097152 are used",
+            "takes scrypt with N=1024, r=8, p=60000 to unlock; anchord uses at most 64 MiB and N·r·p=2097152",
         ),
         ("no power of two", "is encrypted with parameters that cannot be used"),
         ("no cost", "is encrypted with parameters that cannot be used"),
@@ -215,7 +218,7 @@ proptest! {
     ) {
         let mut der = pkcs8_of(fixture(name));
         for (at, byte) in changes {
-            // The parameters are in the first bytes; what comes after is noise to whoever reads it.
+            // The parameters are in the first bytes; what comes after is random bytes.
             let at = at.index(der.len().min(130));
             der[at] = byte;
         }

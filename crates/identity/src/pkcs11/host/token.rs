@@ -1,4 +1,4 @@
-//! One token as its worker knows it: a session, whether it is logged in, and the keys it has found.
+//! The state of a token's worker: its session, its login and the keys it has found.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ use crate::pkcs11::protocol::TokenResponse;
 use crate::pkcs11::protocol::TokenSlot;
 use anchord_core::secret::Secret;
 
-/// What a worker keeps between two requests.
+/// The state that a worker keeps between requests.
 #[derive(Default)]
 pub(super) struct TokenWorker {
     open: Option<OpenSession>,
@@ -44,20 +44,20 @@ struct OpenSession {
     session: Session,
     place: TokenSlot,
     has_logged_in: bool,
-    /// The PIN that did it.
+    /// The PIN it logged in with.
     pin: Option<Secret<Vec<u8>>>,
     keys: HashMap<KeyName, ObjectHandle>,
 }
 
-/// The PIN of a request, and what became of it.
+/// The PIN of a request, and its outcome.
 pub(super) struct Login<'a> {
     pub(super) pin: Option<&'a Secret<Vec<u8>>>,
-    /// Whether the token is not to be given it while it counts a wrong one.
+    /// Do not try the PIN if the token has counted a wrong one.
     pub(super) careful: bool,
     pub(super) outcome: PinOutcome,
 }
 
-/// Why a step failed: the session is of no use any more, or for good.
+/// Why a step failed: the session was lost, or another fault.
 enum StepFailure {
     Lost(String),
     Fault(ModuleFault),
@@ -95,8 +95,8 @@ impl From<CryptokiError> for StepFailure {
 }
 
 impl TokenWorker {
-    /// Does what is asked; a session that was lost is opened again, once, unless it was lost over a PIN: the token may
-    /// have counted that, and is not given it twice in one breath.
+    /// Performs an operation. If the session was lost, opens it again, once. It does not if a PIN was being tried: the
+    /// token may have counted that PIN and must not get it twice.
     pub(super) fn perform(
         &mut self,
         module: &Pkcs11,
@@ -109,7 +109,7 @@ impl TokenWorker {
             result = self.attempt(module, task, login);
         }
         result.map_err(|stop| {
-            // Whatever went wrong may have left something half done in it.
+            // The failure may have left an unfinished operation in the session.
             self.open = None;
             match stop {
                 StepFailure::Lost(why) if login.outcome == PinOutcome::Unknown => ModuleFault::Failed(why),
@@ -144,7 +144,7 @@ impl TokenWorker {
         }
     }
 
-    /// The session with the token of this name; another one may be in its slot by now.
+    /// The session with this token. The slot may hold another token by now.
     fn open_at(&mut self, module: &Pkcs11, place: &TokenSlot) -> Result<&mut OpenSession, StepFailure> {
         if self.open.as_ref().is_some_and(|open| open.place != *place) {
             self.open = None;
@@ -175,8 +175,8 @@ fn slot(place: &TokenSlot) -> Result<Slot, StepFailure> {
 }
 
 impl OpenSession {
-    /// Logs in where the token wants it and nobody has yet. Who comes with another PIN than the one that was taken has to
-    /// prove his own: a wrong one would work until the token is lost and then be all there is.
+    /// Logs in if the token requires it. A request with another PIN than the one of the current login logs in again:
+    /// otherwise a wrong PIN would seem to work until the session is lost.
     fn log_in(&mut self, module: &Pkcs11, login: &mut Login<'_>) -> Result<(), StepFailure> {
         if self.has_logged_in && self.pin.as_ref() == login.pin {
             return Ok(());
@@ -199,6 +199,7 @@ impl OpenSession {
         let has_own_pin = token.protected_authentication_path();
         let pin = if has_own_pin { None } else { Some(login.pin.ok_or(ModuleFault::PinNeeded)?) };
         may_be_tried(token, login.careful || login.outcome == PinOutcome::Unknown)?;
+        // Until the token answers, and if it answers with an unclear error.
         login.outcome = PinOutcome::Unknown;
         let tried = match pin {
             None => self.session.login(user, None),
@@ -206,7 +207,8 @@ impl OpenSession {
         };
         let (outcome, result) = match tried {
             Ok(()) => (PinOutcome::Taken, Ok(())),
-            // By an earlier session of this process: a login is the token's, not the session's (PKCS#11 3.1, 5.6.8).
+            // An earlier session of this process has logged in: a login belongs to the token, not to the session
+            // (PKCS#11 3.1, 5.6.8).
             Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => (PinOutcome::Untried, Ok(())),
             Err(CryptokiError::Pkcs11(RvError::PinLocked, _)) => {
                 (PinOutcome::Refused, Err(ModuleFault::PinLocked.into()))
@@ -258,7 +260,7 @@ impl OpenSession {
                 AttributeType::AlwaysAuthenticate,
             ],
         };
-        // One at a time: modules differ in what they do with the rest when one is missing.
+        // One at a time: modules differ in what they return for the rest if one is missing.
         for wanted in always.iter().chain(more) {
             match self.session.get_attributes(handle, &[*wanted]) {
                 Ok(found) => found.into_iter().for_each(|attribute| object.take(attribute)),
@@ -284,7 +286,7 @@ impl OpenSession {
             return self.sign_with_consent(module, handle, key.kind, message, login);
         }
         match key.kind {
-            // Not CKM_ECDSA_SHA256, which many modules lack; the digest is ours in any case.
+            // Not CKM_ECDSA_SHA256, which many modules lack.
             TokenKeyType::Ec => Ok(self.session.sign(&Mechanism::Ecdsa, handle, digest.as_ref())?),
             TokenKeyType::Rsa => match self.session.sign(&Mechanism::Sha256RsaPkcs, handle, message) {
                 Err(CryptokiError::Pkcs11(RvError::MechanismInvalid, _)) => {
@@ -296,8 +298,8 @@ impl OpenSession {
         }
     }
 
-    /// `CKA_ALWAYS_AUTHENTICATE`: the PIN once more, between the beginning of a signature and its end. cryptoki
-    /// begins and ends a signature in one part at once, so it is made in parts.
+    /// `CKA_ALWAYS_AUTHENTICATE` needs the PIN again between `C_SignInit` and the signature. cryptoki's `sign` makes
+    /// both calls, so this uses its multi-part functions.
     fn sign_with_consent(
         &self,
         module: &Pkcs11,
@@ -320,7 +322,7 @@ impl OpenSession {
             }
             self.try_pin(UserType::ContextSpecific, &token, login)?;
             match self.session.sign_update(data) {
-                // SoftHSM 2.6 says so of ECDSA.
+                // SoftHSM 2.6 returns this for ECDSA.
                 Err(CryptokiError::Pkcs11(
                     RvError::OperationNotInitialized
                     | RvError::FunctionNotSupported
@@ -353,7 +355,7 @@ impl OpenSession {
     }
 }
 
-/// Whether a wrong PIN would do no lasting harm (PKCS#11 3.1, 3.2: the flags of `CK_TOKEN_INFO`).
+/// Checks that a wrong PIN would not lock the token (PKCS#11 3.1, 3.2: the flags of `CK_TOKEN_INFO`).
 fn may_be_tried(token: &TokenInfo, careful: bool) -> Result<(), ModuleFault> {
     if token.user_pin_locked() {
         return Err(ModuleFault::PinLocked);
@@ -367,7 +369,7 @@ fn may_be_tried(token: &TokenInfo, careful: bool) -> Result<(), ModuleFault> {
     Ok(())
 }
 
-/// What vendors answer with codes of their own is taken for a refusal: trying again could lock the token.
+/// Vendors' own codes count as refusals: trying again could lock the token.
 fn is_refusal(error: &CryptokiError) -> bool {
     matches!(
         error,

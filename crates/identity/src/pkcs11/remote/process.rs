@@ -1,4 +1,4 @@
-//! One process that holds a module, and the socket to it.
+//! A process that holds a module, and the socket to it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -33,14 +33,14 @@ use crate::pkcs11::protocol::HostRequest;
 use crate::pkcs11::protocol::TokenOperation;
 use anchord_core::secret::Secret;
 
-/// Below the 5 s after which an identity counts as hanging, so that the message is the one that says more.
+/// Less than the 5 s after which an identity counts as hanging, because this error says more.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// A module that takes so many times longer hangs, and is ended. Until then it may only be slow, as old cards are
-/// at first: whoever asks next finds it ready.
+/// A module that takes this many times longer hangs, and is killed. Until then it may only be slow, as old cards are at
+/// first, and may be ready for the next caller.
 const HANGING: u32 = 3;
 
-/// How the process that holds a module is started.
+/// How to start the process that holds a module.
 #[derive(Clone)]
 pub struct Launcher {
     start: Arc<StartProcess>,
@@ -49,28 +49,28 @@ pub struct Launcher {
 
 type StartProcess = dyn Fn(&Path) -> io::Result<StartedProcess> + Send + Sync;
 
-/// The daemon's end of the socket, and the process at the other one.
+/// The daemon's end of the socket, and the process at the other end.
 pub(super) struct StartedProcess {
     pub(super) stream: UnixStream,
     pub(super) child: Option<Child>,
 }
 
-/// The variables that modules see; none are set while this program holds no modules.
+/// The variables that modules get; unset if this program cannot hold modules.
 static VARIABLES: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 
-/// Says that this program holds modules where its first argument is `pkcs11-host`, as [`hold_modules`] does. Any other
-/// would begin its own work a second time, so tokens are refused in a program that has not said so.
+/// Notes that this program holds a module if its first argument is `pkcs11-host`, as [`hold_modules`] does. Another
+/// program would start its own work a second time, so a program that has not noted this cannot use tokens.
 ///
 /// [`hold_modules`]: crate::pkcs11::hold_modules
 #[cfg(feature = "pkcs11")]
 pub(in crate::pkcs11) fn this_program_holds_modules(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) {
-    // Later calls say the same.
+    // Later calls change nothing.
     let _ = VARIABLES.set(variables::for_modules(variables));
 }
 
-/// This program again, even where its file was replaced by an upgrade.
+/// Starts this program again, even if an upgrade has replaced its file.
 impl Default for Launcher {
     fn default() -> Self {
         let start = |module: &Path| match VARIABLES.get() {
@@ -82,7 +82,7 @@ impl Default for Launcher {
 }
 
 impl Launcher {
-    /// The longest that an answer is waited for.
+    /// Sets how long to wait for an answer.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -93,7 +93,7 @@ impl Launcher {
         self.patience
     }
 
-    /// After what time without an answer a process is ended.
+    /// The time without an answer after which a process is killed.
     pub(super) fn hanging(&self) -> Duration {
         self.patience * HANGING
     }
@@ -111,8 +111,8 @@ impl fmt::Debug for Launcher {
     }
 }
 
-/// In a process group of its own, so that Ctrl-C in a terminal does not end it before the daemon has drained.
-/// Its stderr is not kept: a module may print there whatever it was given.
+/// The process gets its own group, so that Ctrl-C in a terminal does not end it before the daemon has drained. Its
+/// stderr is discarded: a module may print secrets there.
 fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<StartedProcess> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
@@ -122,7 +122,7 @@ fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<StartedP
     Ok(StartedProcess { stream: ours, child: Some(command.spawn()?) })
 }
 
-/// A process that was started; ended when dropped.
+/// A running process; dropping it kills the process.
 pub(super) struct Process {
     stream: UnixStream,
     /// Held while a request is written.
@@ -131,20 +131,25 @@ pub(super) struct Process {
     next: AtomicU64,
 }
 
+/// The requests without a reply, and the end of the process.
+///
+/// A request and the end of the process race. [`Process::ask`] therefore checks `end` and registers its sender under one
+/// lock, and [`read`] sets `end` and drops all senders under the same lock. So each request either sees the end when it
+/// registers, or its sender is dropped later and wakes it: no request waits out its time for a process that is gone.
 #[derive(Default)]
 struct PendingReplies {
     expected: HashMap<u64, mpsc::SyncSender<HostReply>>,
     answered: u64,
-    /// How the process ended, as soon as it has.
+    /// How the process ended; `None` while it runs.
     end: Option<String>,
 }
 
 /// Why there is no reply.
 #[derive(Debug)]
 pub(super) enum NoReply {
-    /// The process has ended, in this way.
+    /// The process has ended.
     Ended(String),
-    /// The process lives and says nothing, for long.
+    /// The process runs, but did not answer in time.
     Silent,
 }
 
@@ -181,7 +186,7 @@ impl Process {
         let request = HostRequest { number, task: task.clone(), careful };
         let writing = lock(&self.writing);
         if protocol::write(&mut &self.stream, &request, pin).is_err() {
-            // Half a request may be on its way: nothing after it would be understood.
+            // Part of a request may have been written, so nothing after it would be understood.
             self.end();
         }
         drop(writing);
@@ -194,7 +199,7 @@ impl Process {
         }
     }
 
-    /// How many requests it has answered.
+    /// The number of requests it has answered.
     pub(super) fn answered(&self) -> u64 {
         lock(&self.pending).answered
     }
@@ -203,9 +208,9 @@ impl Process {
         lock(&self.pending).end.is_some()
     }
 
-    /// Ends it, whoever may still be waiting.
+    /// Kills it, even if callers still wait.
     pub(super) fn end(&self) {
-        // The thread that reads then kills it; it may be gone already.
+        // The reading thread then kills the process. An error means that the connection is closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
@@ -216,8 +221,8 @@ impl Drop for Process {
     }
 }
 
-/// Starts the process and stays until it has ended: the kernel ends it together with the thread that started it
-/// (PR_SET_PDEATHSIG in prctl(2); the process asks for that), and any other thread may end earlier.
+/// Starts the process and runs until it has ended. The kernel kills the process together with the thread that started
+/// it (PR_SET_PDEATHSIG in prctl(2)), so that thread must not end earlier.
 fn hold(
     start: &StartProcess,
     module: &Path,
@@ -228,10 +233,10 @@ fn hold(
         Ok(StartedProcess { stream, child }) => {
             let writer = stream.try_clone();
             if writer.is_err() {
-                // There is nothing to read then, and the process is ended.
+                // Then `read` gets nothing, and kills the process.
                 let _ = stream.shutdown(Shutdown::Both);
             }
-            // `start` waits for it.
+            // `start` waits for this.
             let _ = starting.send(writer);
             read(stream, child, pending);
         }
@@ -239,25 +244,25 @@ fn hold(
     }
 }
 
-/// Delivers replies until the process ends, or says something that nobody asked for.
+/// Delivers replies until the process ends or sends an unexpected one.
 fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingReplies>) {
     while let Ok(Some((reply, _))) = protocol::read::<HostReply>(&mut stream) {
         let mut pending = lock(pending);
         let Some(waiting) = pending.expected.remove(&reply.number) else { break };
         pending.answered += 1;
-        // Whoever asked may have given up.
+        // The caller may have given up.
         let _ = waiting.send(reply);
     }
     let _ = stream.shutdown(Shutdown::Both);
     let end = child.map_or_else(|| "its connection was closed".into(), reap);
     let mut pending = lock(pending);
     pending.end = Some(end);
-    // This wakes everybody who still waits.
+    // Dropping the senders wakes all waiting callers.
     pending.expected.clear();
 }
 
-/// Nothing that hangs in a module outlives its use, nor does what the module has started: it is in the group that
-/// [`run`] made. The number is still the group's own, for nobody has waited for the process yet.
+/// Kills the process and everything the module has started: it is in the group that
+/// [`run`] made. The group's number is still valid, because nothing has waited for the process yet.
 fn reap(mut child: Child) -> String {
     let group = Pid::from_child(&child);
     let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -266,7 +271,7 @@ fn reap(mut child: Child) -> String {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    // The first process of a container has become the parent of the rest, which would stay as zombies.
+    // As the first process of a container, this program is now the parent of the rest and must reap them.
     if rustix::process::getpid().is_init() {
         while rustix::process::waitpgid(group, WaitOptions::empty()).is_ok() {}
     }

@@ -1,4 +1,5 @@
-//! Which variables a PKCS#11 module sees: what modules and their libraries are known to read, and what the user names.
+//! The variables that a PKCS#11 module gets: those that modules and their libraries are known to read, and those that
+//! the user names.
 //!
 //! A module is foreign code. The daemon's own variables may hold AWS keys, passphrases and tokens of other programs,
 //! and systemd's name sockets on which no module should answer.
@@ -6,10 +7,10 @@
 use std::ffi::OsStr;
 use std::ffi::OsString;
 
-/// Names more of them, separated by commas or spaces.
+/// Names more variables, separated by commas or spaces.
 const MORE: &str = "ANCHORD_PKCS11_ENVIRONMENT";
 
-/// Names, and beginnings of names with a `*` behind them. README.md has the list for people.
+/// Names, or beginnings of names followed by `*`. README.md has the list for users.
 const PASSED_ON: &[&str] = &[
     // Where files of the user, libraries and translations are, and what time it is.
     "HOME",
@@ -60,7 +61,7 @@ const PASSED_ON: &[&str] = &[
     "KMS_PKCS11_*",
 ];
 
-/// Those of `variables` that a module gets.
+/// Selects the variables that a module gets.
 pub(super) fn for_modules(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Vec<(OsString, OsString)> {

@@ -76,7 +76,7 @@ fn a_probe_tells_keys_of_every_kind_from_each_other() {
 }
 
 #[test]
-fn a_key_whose_public_half_nobody_knows_is_told() {
+fn a_key_whose_public_half_nobody_knows_is_reported() {
     let pair = Pair::new(EmulatorKind::Rsa2048);
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
 
@@ -138,7 +138,7 @@ fn of_several_tokens_none_but_the_right_one_is_given_the_pin() {
     let bench = Bench::new(vec![token(&other, "1"), token(&pair, "2")]);
 
     let error = bench.open("pkcs11:object=leaf").unwrap_err();
-    assert!(error.to_string().contains("fits several tokens: `robots` (serial 1"), "{error}");
+    assert!(error.to_string().contains("matches several tokens: `robots` (serial 1"), "{error}");
     assert!(bench.seen().pins.is_empty());
     let key = open_key(&bench.options("pkcs11:object=leaf"), &[pair.info()]).unwrap();
 
@@ -160,9 +160,9 @@ fn what_is_there_is_listed_where_nothing_fits() {
     let key = bench.open("pkcs11:object=other").unwrap_err();
     let certificate = certificates(&bench.options("pkcs11:object=other")).unwrap_err();
 
-    assert!(token.to_string().contains("only these are there: `robots` (serial 1"), "{token}");
+    assert!(token.to_string().contains("available: `robots` (serial 1"), "{token}");
     for error in [key, certificate] {
-        assert!(error.to_string().ends_with("only these are there: `leaf` (id %01)"), "{error}");
+        assert!(error.to_string().ends_with("available: `leaf` (id %01)"), "{error}");
         assert_eq!(error.class(), Class::Misconfigured);
     }
 }
@@ -228,7 +228,7 @@ fn a_process_that_was_well_and_crashes_is_replaced_without_an_error() {
 }
 
 #[test]
-fn a_process_that_crashes_at_once_is_told_and_tried_again_only_when_asked() {
+fn a_process_that_crashes_at_once_is_reported_and_tried_again_only_when_asked() {
     let bench = Bench::new(vec![contents("1")]);
     lock(&bench.module).crashes = 2;
 
@@ -273,7 +273,7 @@ fn a_token_that_has_changed_its_slot_is_found_again() {
 }
 
 #[test]
-fn faults_of_a_module_are_told_with_class_and_hint() {
+fn faults_of_a_module_are_reported_with_class_and_hint() {
     let pair = Pair::new(EmulatorKind::P256);
     let bench = Bench::new(vec![Contents { private_keys: vec![pair.hidden("leaf", &[1])], ..contents("1") }]);
     for (fault, said, class) in [
@@ -287,13 +287,13 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
             "does not start: C_Initialize says X",
             Class::Misconfigured,
         ),
-        (ModuleFault::PinNeeded, "wants a PIN", Class::Misconfigured),
+        (ModuleFault::PinNeeded, "needs a PIN", Class::Misconfigured),
         (ModuleFault::PinLocked, "has locked its PIN", Class::Misconfigured),
         (ModuleFault::PinFinalTry, "would lock its PIN at the next wrong one", Class::Misconfigured),
         (ModuleFault::PinUncertain, "counts a wrong PIN", Class::Misconfigured),
         (
             ModuleFault::Mechanism("C_SignInit says Y".into()),
-            "as AWS wants it: C_SignInit says Y",
+            "as AWS needs: C_SignInit says Y",
             Class::Misconfigured,
         ),
         (ModuleFault::TooMany, "more than 1000 objects", Class::Misconfigured),
@@ -314,7 +314,7 @@ fn faults_of_a_module_are_told_with_class_and_hint() {
 }
 
 #[test]
-fn a_module_that_is_missing_or_no_file_is_told_before_anything_is_started() {
+fn a_module_that_is_missing_or_no_file_is_reported_before_anything_is_started() {
     let bench = Bench::new(vec![]);
     let missing = TokenQuery { module: Some(bench.folder.path("none.so")), ..bench.options("pkcs11:") };
     let folder = TokenQuery { module: Some(bench.folder.root().into()), ..bench.options("pkcs11:") };

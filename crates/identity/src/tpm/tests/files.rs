@@ -46,7 +46,7 @@ fn a_key_file_is_read_however_its_writer_spells_true() {
 }
 
 #[test]
-fn members_that_change_nothing_are_passed_over() {
+fn members_that_change_nothing_are_ignored() {
     let description = tlv(0xa4, &tlv(0x0c, b"robot"));
     let empty_policy = tlv(0xa1, &tlv(0x30, b""));
     let unknown = tlv(0xa7, b"?");

@@ -136,12 +136,12 @@ fn a_wrong_authorization_value_is_tried_once() {
     let opened_again = trouble(&*open(&fake.device, &fake.file(OWNER), Some(&wrong)).unwrap());
 
     assert!(first.message().contains("refused the authorization value"), "{first}");
-    assert!(again.message().contains("not asked again"), "{again}");
+    assert!(again.message().contains("does not try it again"), "{again}");
     assert_eq!(again, opened_again);
     assert_eq!(first.class(), Class::Misconfigured);
     assert!(first.hint().unwrap().contains("passphrase"));
     assert_eq!(fake.state().wrong, 1);
-    // A corrected one is tried at once.
+    // A corrected one is tried immediately.
     opened(&fake, &PERSISTENT).sign(b"message").unwrap();
 }
 
@@ -166,7 +166,7 @@ fn a_value_whose_refusal_was_lost_is_tried_again_only_if_nothing_was_counted() {
 
     fake.state().wrong = 0;
     assert!(trouble(&*key).message().contains("refused the authorization value"));
-    assert!(trouble(&*key).message().contains("not asked again"));
+    assert!(trouble(&*key).message().contains("does not try it again"));
     assert_eq!(fake.count(SIGN), 2);
 }
 
@@ -286,7 +286,7 @@ fn each_refusal_has_its_words_and_its_class() {
         (LOAD, 0x902, "no slot left", Class::Transient),
         (GET_CAPABILITY, 0x100, "has not been started", Class::Misconfigured),
         (GET_CAPABILITY, 0x101, "failure mode (0x101)", Class::Misconfigured),
-        (CREATE_PRIMARY, 0x9a2, "wants an authorization value", Class::Misconfigured),
+        (CREATE_PRIMARY, 0x9a2, "needs an authorization value", Class::Misconfigured),
         (CREATE_PRIMARY, 0x185, "hierarchy", Class::Misconfigured),
         (SIGN, 0x2d2, "the signing scheme does not fit the key (0x2d2)", Class::Misconfigured),
         (SIGN, 0x907, "locality", Class::Transient),
@@ -356,7 +356,7 @@ fn a_tpm_that_breaks_off_does_so_once() {
 
     let failure = trouble(&*key);
 
-    assert!(failure.message().contains("broke off"), "{failure}");
+    assert!(failure.message().contains("broke: "), "{failure}");
     assert_eq!(failure.class(), Class::Transient);
     key.sign(b"message").unwrap();
 }
@@ -372,7 +372,7 @@ fn signers_on_one_tpm_take_turns() {
         }
     });
 
-    // A fourth object at once would have been refused.
+    // A fourth object would have been refused.
     assert_eq!(fake.loaded(), 0);
     assert_eq!(fake.count(FLUSH), 2 * 9);
 }
@@ -489,7 +489,7 @@ fn neither_debug_output_nor_errors_show_the_value() {
     assert!(!text.contains(std::str::from_utf8(AUTH).unwrap()), "{text}");
 }
 
-/// Answers what it was told to, in order, and then breaks off.
+/// Sends the given answers in order, and then closes the connection.
 struct Scripted(Vec<Vec<u8>>);
 
 impl TpmTransport for Scripted {

@@ -40,7 +40,7 @@ fn an_address_that_cannot_be_used_says_why_and_how_it_is_written() {
         ("device:tpm0", "not absolute"),
         ("swtpm:path=x.sock", "not absolute"),
         ("swtpm:path=/x,port=1", "either"),
-        ("swtpm:port=70000", "no number up to 65535"),
+        ("swtpm:port=70000", "not a number up to 65535"),
         ("swtpm:socket=/x", "after `swtpm:` come"),
     ] {
         let error = text.parse::<Device>().unwrap_err();

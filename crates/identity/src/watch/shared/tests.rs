@@ -117,14 +117,14 @@ async fn where_there_is_no_queue_one_warning_is_for_all() {
 }
 
 /// A listener to the entry `name` of `directory`.
-fn listen_to(ear: &Ear, directory: &Path, name: &str) -> Arc<OwnedFd> {
+fn listen_to(ear: &Subscription, directory: &Path, name: &str) -> Arc<OwnedFd> {
     let queue = ear.begin().unwrap();
     let number = inotify::watch(&queue, directory).unwrap();
     ear.finish(&queue, [(number, HashSet::from([name.into()]))].into());
     queue
 }
 
-async fn hears(ear: &Ear) -> bool {
+async fn hears(ear: &Subscription) -> bool {
     tokio::time::timeout(Duration::from_millis(1), ear.event()).await.is_ok()
 }
 
@@ -156,7 +156,7 @@ async fn a_directory_is_watched_until_the_last_who_listens_has_gone() {
     folder.write("leaf.pem", "");
     assert!(hears(&second).await);
 
-    // While another's survey may just have added it, nobody takes it off the queue.
+    // While another survey may just have added it, it is not removed from the queue.
     let queue = third.begin().unwrap();
     let number = inotify::watch(&queue, folder.root()).unwrap();
     drop(second);
@@ -228,7 +228,7 @@ async fn lost_events_wake_everybody() {
     listen_to(&first, folder.root(), "leaf.pem");
     listen_to(&second, folder.root(), "other.pem");
 
-    watches.0.lock().dispatch(&Event::LOST);
+    watches.0.lock().dispatch(&FileEvent::LOST);
 
     assert!(hears(&first).await && hears(&second).await);
 }

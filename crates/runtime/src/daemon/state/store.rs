@@ -18,6 +18,7 @@ use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::secret::Secret;
+use anchord_core::text::Text;
 
 /// The place of a stored state, and its content.
 pub(super) type StoredState = (String, Result<Secret<Vec<u8>>, Error>);
@@ -70,7 +71,7 @@ impl Classify for Error {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Text> {
         match self {
             Self::File(error) => error.hint(),
             _ => None,

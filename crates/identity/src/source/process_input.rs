@@ -1,4 +1,4 @@
-//! Places that were handed to this process: a variable, a systemd credential, a pipe.
+//! Inputs of this process: a variable, a systemd credential, a pipe.
 
 use std::fmt;
 use std::io;
@@ -19,41 +19,41 @@ use crate::passphrase::line_of;
 use anchord_core::content;
 use anchord_core::secret::Secret;
 
-/// A place that this process was given, and that other processes with the same settings may not have.
+/// An input that other processes with the same settings may not have.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Handed {
-    /// As the settings spell it, such as `env:KEY`.
+pub struct ProcessInput {
+    /// As the settings name it, such as `env:KEY`.
     spelled: String,
-    holds: Holds,
+    holds: InputContent,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Holds {
+enum InputContent {
     /// A file, which may change.
     File(PathBuf),
-    /// Read already.
+    /// Content that was read already.
     Content(Secret<Vec<u8>>),
-    /// It is not there, which matters only to whoever needs it.
+    /// It does not exist, which is an error only when it is read.
     Nothing { why: String, hint: String },
 }
 
-impl Handed {
-    /// A file that has another name in the settings.
+impl ProcessInput {
+    /// A file that the settings name differently, such as a credential.
     pub fn file(spelled: impl Into<String>, path: PathBuf) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::File(path) }
+        Self { spelled: spelled.into(), holds: InputContent::File(path) }
     }
 
-    /// What has been read.
+    /// Content that was read already.
     pub fn content(spelled: impl Into<String>, content: Secret<Vec<u8>>) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::Content(content) }
+        Self { spelled: spelled.into(), holds: InputContent::Content(content) }
     }
 
-    /// What this process was not given.
+    /// An input that does not exist.
     pub fn nothing(spelled: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { spelled: spelled.into(), holds: Holds::Nothing { why: why.into(), hint: hint.into() } }
+        Self { spelled: spelled.into(), holds: InputContent::Nothing { why: why.into(), hint: hint.into() } }
     }
 
-    /// As the settings spell it, which is the same in every process.
+    /// As the settings name it, which is the same in every process.
     pub fn spelled(&self) -> &str {
         &self.spelled
     }
@@ -61,12 +61,14 @@ impl Handed {
     /// As messages name it.
     pub(super) fn origin(&self) -> Origin {
         match &self.holds {
-            Holds::File(path) => Origin::file(path),
-            Holds::Content(_) | Holds::Nothing { .. } => Origin::named(format!("`{}`", self.spelled)),
+            InputContent::File(path) => Origin::file(path),
+            InputContent::Content(_) | InputContent::Nothing { .. } => {
+                Origin::named(format!("`{}`", self.spelled))
+            }
         }
     }
 
-    /// A credential that is not there, by its name: no one has put it where its path leads.
+    /// The error for a credential that does not exist, by its name: users do not know its path.
     fn missing(&self, error: FileError) -> FileError {
         match (&error, self.spelled.strip_prefix("credential:")) {
             (FileError::Read { source, .. }, Some(name)) if source.kind() == io::ErrorKind::NotFound => {
@@ -80,27 +82,27 @@ impl Handed {
 
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.holds {
-            Holds::File(path) => Some(path),
-            Holds::Content(_) | Holds::Nothing { .. } => None,
+            InputContent::File(path) => Some(path),
+            InputContent::Content(_) | InputContent::Nothing { .. } => None,
         }
     }
 
-    /// What has been read of it already.
+    /// The content, if it was read already.
     pub(super) fn held(&self) -> Option<&[u8]> {
         match &self.holds {
-            Holds::Content(content) => Some(content.expose()),
-            Holds::File(_) | Holds::Nothing { .. } => None,
+            InputContent::Content(content) => Some(content.expose()),
+            InputContent::File(_) | InputContent::Nothing { .. } => None,
         }
     }
 
-    /// What it holds.
+    /// Its content.
     pub(crate) fn read(&self) -> Result<FileContent, FileError> {
-        /// Only the process has it.
+        /// Only this process can read it.
         const PRIVATE: u32 = 0o600;
         match &self.holds {
-            Holds::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
-            Holds::Content(content) => FileContent::new(self.origin(), PRIVATE, content.clone()),
-            Holds::Nothing { why, hint } => {
+            InputContent::File(path) => FileContent::read(path).map_err(|error| self.missing(error)),
+            InputContent::Content(content) => FileContent::new(self.origin(), PRIVATE, content.clone()),
+            InputContent::Nothing { why, hint } => {
                 Err(FileError::Absent { origin: self.origin(), why: why.clone(), hint: hint.clone() })
             }
         }
@@ -111,28 +113,28 @@ impl Handed {
         let (why, hint) = match self.read().map(|file| String::from_utf8(line_of(&file).expose().clone())) {
             Ok(Ok(text)) => return Passphrase::Given(Secret::new(text)),
             Ok(Err(_)) => ("it is not UTF-8".to_owned(), "name a regular file"),
-            Err(error) => (error.to_string(), "see what should write into it"),
+            Err(error) => (error.to_string(), "check the program that should write into it"),
         };
         Passphrase::Absent { why: format!("`{}`: {why}", self.spelled), hint: hint.into() }
     }
 }
 
 /// Without its content.
-impl fmt::Debug for Handed {
+impl fmt::Debug for ProcessInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Handed").field(&self.spelled).field(&self.path()).finish()
+        formatter.debug_tuple("ProcessInput").field(&self.spelled).field(&self.path()).finish()
     }
 }
 
 impl Source {
-    /// Reads those of its files that are pipes, and keeps what they hold: a second reading would find nothing. For
-    /// processes that load once and end.
+    /// Reads those of its files that are pipes, and keeps their content: a pipe can be read only once. For processes
+    /// that load once and end.
     pub fn read_pipes(&mut self, pipes: &mut Pipes) {
         let places = [Some(&mut self.certificate), self.private_key.as_mut(), self.intermediates.as_mut()];
         for place in places.into_iter().flatten() {
             let Locator::File(path) = place else { continue };
             if let Some(handed) = pipes.take(path) {
-                *place = Locator::Handed(handed);
+                *place = Locator::Input(handed);
             }
         }
         if let Some(Passphrase::File(path)) = &self.passphrase
@@ -143,10 +145,10 @@ impl Source {
     }
 }
 
-/// The pipes that a verb reads. Several settings may name one pipe, which is read once, and all of them share one deadline:
-/// their writers are at work at once.
+/// The pipes that a verb reads. Several settings may name one pipe, which is read once. All pipes share one deadline,
+/// because their writers run at the same time.
 pub struct Pipes {
-    read: Vec<Handed>,
+    read: Vec<ProcessInput>,
     gives_up_at: Instant,
 }
 
@@ -161,8 +163,8 @@ impl Pipes {
         Self { read: Vec::new(), gives_up_at: Instant::now() + patience }
     }
 
-    /// What the pipe at `path` holds; `None` where there is none.
-    fn take(&mut self, path: &Path) -> Option<Handed> {
+    /// The content of the pipe at `path`; `None` if it is not a pipe.
+    fn take(&mut self, path: &Path) -> Option<ProcessInput> {
         let spelled = path.display().to_string();
         if let Some(known) = self.read.iter().find(|known| known.spelled == spelled) {
             return Some(known.clone());
@@ -172,10 +174,12 @@ impl Pipes {
         }
         let left = self.gives_up_at.saturating_duration_since(Instant::now());
         let handed = match content::read_pipe(path, MAX_BYTES, left) {
-            Ok(content) => Handed::content(spelled, content.bytes),
-            Err(fault) => {
-                Handed::nothing(spelled, fault.to_string(), "see what should write into it, or name a file")
-            }
+            Ok(content) => ProcessInput::content(spelled, content.bytes),
+            Err(fault) => ProcessInput::nothing(
+                spelled,
+                fault.to_string(),
+                "check the program that should write into it, or name a file",
+            ),
         };
         self.read.push(handed.clone());
         Some(handed)
@@ -197,7 +201,7 @@ mod tests {
     use anchord_core::failure::Failure;
 
     fn given(spelled: &str, text: &str) -> Locator {
-        Locator::Handed(Handed::content(spelled, Secret::new(text.as_bytes().to_vec())))
+        Locator::Input(ProcessInput::content(spelled, Secret::new(text.as_bytes().to_vec())))
     }
 
     #[test]
@@ -216,29 +220,30 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_was_not_given_is_told_by_its_name() {
+    fn what_this_process_was_not_given_is_reported_by_its_name() {
         let mut source = Source::of_files("", "");
         source.certificate =
-            Locator::Handed(Handed::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
+            Locator::Input(ProcessInput::nothing("env:LEAF", "the variable `LEAF` is not set", "set it"));
         source.private_key = None;
 
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
 
-        assert_eq!(told, "`env:LEAF` gives nothing: the variable `LEAF` is not set; hint: set it");
+        assert_eq!(told, "`env:LEAF` is not available: the variable `LEAF` is not set; hint: set it");
     }
 
     #[test]
-    fn a_credential_that_systemd_has_not_passed_is_told_by_its_name() {
+    fn a_credential_that_systemd_has_not_passed_is_reported_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let mut source = Source::of_files("", "");
-        source.certificate = Locator::Handed(Handed::file("credential:leaf", folder.path().join("leaf")));
+        source.certificate =
+            Locator::Input(ProcessInput::file("credential:leaf", folder.path().join("leaf")));
         source.private_key = None;
 
         let told = Failure::from(source.load(now()).unwrap_err()).to_string();
 
         assert_eq!(
             told,
-            "`credential:leaf` gives nothing: systemd has passed no credential `leaf` to this process; \
+            "`credential:leaf` is not available: systemd has passed no credential `leaf` to this process; \
              hint: add `LoadCredential=leaf:/path/to/it` to the unit"
         );
     }
@@ -269,7 +274,7 @@ mod tests {
             "of another session"
         );
         assert_eq!(source.load(now()).unwrap().identity.leaf(), leaf.certificate_der());
-        assert_eq!(source.load(now()).unwrap().warnings, [""; 0], "and again");
+        assert_eq!(source.load(now()).unwrap().warnings, [], "and again");
         assert_eq!(source.passphrase, Some(Passphrase::Given(Secret::new("s3cret".into()))));
     }
 
@@ -296,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_in_a_variable_is_another_glance() {
+    fn another_key_in_a_variable_is_another_stamp() {
         let source =
             |key: &str| Source { private_key: Some(given("env:KEY", key)), ..Source::of_files("/none", "") };
 

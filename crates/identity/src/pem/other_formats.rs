@@ -1,27 +1,31 @@
-//! What people have where a certificate or key in PEM belongs, and what turns it into that.
+//! Hints for files in other formats than PEM: what the file is and how to convert it.
 
 use base64ct::Base64Unpadded;
 use base64ct::Encoding as _;
 use zeroize::Zeroizing;
 
-/// What to do where a BEGIN is found that begins no line.
-pub(crate) const PRECEDED: &str =
-    "a BEGIN line is one that begins so: take away what stands before the dashes";
+use anchord_core::text::Part;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
-/// What to do with a file that does not hold what is wanted. `labels` are those of its sections.
-pub(crate) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> String {
+/// The hint for a BEGIN that is not at the start of its line.
+pub(crate) const PRECEDED: &str = "a BEGIN line starts with its dashes: delete the text before them";
+
+/// What to do with a file that has no `wanted`. `labels` are those of its sections.
+pub(crate) fn hint(wanted: &str, labels: &[String], content: &[u8]) -> Text {
     let of_label = labels.iter().find_map(|label| match wanted {
-        "certificate" => certificate(label.as_bytes()).or_else(|| no_certificate(label)),
+        "certificate" => certificate(label.as_bytes()).or_else(|| no_certificate(label)).map(Text::from),
         _ => no_key(label),
     });
     match of_label {
-        Some(hint) => hint.into(),
+        Some(hint) => hint,
         None if labels.is_empty() => without_sections(wanted, content),
-        None => name_another(wanted).into(),
+        None => Text::of(name_another(wanted)),
     }
 }
 
-/// What to do with a section that is a certificate under another name.
+/// What to do with a section that has a certificate under another label.
 pub(crate) fn certificate(label: &[u8]) -> Option<&'static str> {
     match label {
         b"X509 CERTIFICATE" => {
@@ -42,47 +46,48 @@ fn no_certificate(label: &str) -> Option<&'static str> {
     }
 }
 
-fn no_key(label: &str) -> Option<&'static str> {
+fn no_key(label: &str) -> Option<Text> {
     match label {
         "OPENSSH PRIVATE KEY" => {
-            Some("this is OpenSSH's format, convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY")
+            Some("this is OpenSSH's format, convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY".into())
         }
-        "PUBLIC KEY" | "RSA PUBLIC KEY" | "SSH2 PUBLIC KEY" => Some(PUBLIC_KEY),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" | "SSH2 PUBLIC KEY" => Some(Text::of(PUBLIC_KEY)),
         _ => None,
     }
 }
 
-const REQUEST: &str = "this is the request for a certificate: name the file that the CA has answered with";
-const PUBLIC_KEY: &str = "this is the public key: name the file with the private key in `private_key`";
+const REQUEST: &str = "this is the request for a certificate: name the certificate file that the CA returned";
+const PUBLIC_KEY: &[Part<'static>] =
+    &[Say("this is the public key: name the file with the private key in "), Key("private_key")];
 
-fn name_another(wanted: &str) -> &'static str {
+fn name_another(wanted: &str) -> &'static [Part<'static>] {
     match wanted {
-        "private key" => "name the file with the private key in `private_key`",
-        _ => "name the file that holds the certificate",
+        "private key" => &[Say("name the file with the private key in "), Key("private_key")],
+        _ => &[Say("name the file that holds the certificate")],
     }
 }
 
-fn without_sections(wanted: &str, content: &[u8]) -> String {
+fn without_sections(wanted: &str, content: &[u8]) -> Text {
     let has = |part: &[u8]| content.windows(part.len()).any(|window| window == part);
     let text = match () {
         () if has(b"-----BEGIN ") && has(b"\\n") => {
-            "its line breaks are the two characters `\\n`: take the text from its BEGIN to its END alone, then sed 's/\\\\n/\\n/g' OLD > NEW"
+            "its line breaks are the two characters `\\n`: copy only the text from BEGIN to END, then sed 's/\\\\n/\\n/g' OLD > NEW"
         }
         () if has(b"-----BEGIN ") => PRECEDED,
         () if has(b"LS0tLS1CRUdJTi") => {
-            "this has PEM in base64, as Kubernetes shows secrets: take that text alone, then base64 -d OLD > NEW"
+            "this has PEM in base64, as Kubernetes shows secrets: copy only that text, then base64 -d OLD > NEW"
         }
         () if is_web_page(content) => {
             "this is a web page, perhaps one that asks for a login: fetch the file itself"
         }
         () if content.trim_ascii_start().starts_with(b"{") && has(b"\"kty\"") => {
-            "this is a JSON Web Key: export it in PEM from where it comes"
+            "this is a JSON Web Key: export it as PEM from the program that made it"
         }
         () if SSH.iter().any(|kind| content.starts_with(kind)) => match wanted {
-            "private key" => PUBLIC_KEY,
+            "private key" => return Text::of(PUBLIC_KEY),
             _ => "this is a public key of OpenSSH: name the file that holds the certificate",
         },
-        () => return of_format(content).map_or_else(|| of_der(wanted, content), str::to_owned),
+        () => return of_format(content).map_or_else(|| of_der(wanted, content), Text::from),
     };
     text.into()
 }
@@ -95,7 +100,7 @@ fn is_web_page(content: &[u8]) -> bool {
 
 const SSH: [&[u8]; 2] = [b"ssh-", b"ecdsa-sha2-"];
 
-/// What the first bytes say.
+/// The hint for a known format, by its first bytes.
 fn of_format(content: &[u8]) -> Option<&'static str> {
     const FORMATS: [(&[u8], &str); 8] = [
         (
@@ -119,8 +124,8 @@ fn of_format(content: &[u8]) -> Option<&'static str> {
     FORMATS.iter().find(|(start, _)| content.starts_with(start)).map(|(_, hint)| *hint)
 }
 
-/// What to do with DER, as it is or in base64, of which the beginning tells enough.
-fn of_der(wanted: &str, content: &[u8]) -> String {
+/// The hint for DER, plain or in base64, by its beginning.
+fn of_der(wanted: &str, content: &[u8]) -> Text {
     let (kind, is_base64) = match (Der::of(content), head_in_base64(content)) {
         (None, Some(head)) => (Der::of(&head), true),
         (kind, _) => (kind, false),
@@ -128,7 +133,7 @@ fn of_der(wanted: &str, content: &[u8]) -> String {
     let Some(kind) = kind else {
         if content.starts_with(&[SEQUENCE]) {
             let command = if wanted == "certificate" { "x509" } else { "pkey" };
-            return format!("this may be DER: openssl {command} -inform der -in OLD -out NEW");
+            return format!("this may be DER: openssl {command} -inform der -in OLD -out NEW").into();
         }
         return "PEM is text with `-----BEGIN …-----` lines; convert DER with `openssl x509 -inform der` or \
                 `openssl pkey -inform der`"
@@ -136,23 +141,25 @@ fn of_der(wanted: &str, content: &[u8]) -> String {
     };
     let (what, command) = match (kind, wanted) {
         (Der::Request, _) => return REQUEST.into(),
-        (Der::PublicKey, "private key") => return PUBLIC_KEY.into(),
-        // Read as it is, where one may be.
+        (Der::PublicKey, "private key") => return Text::of(PUBLIC_KEY),
+        // Plain PKCS#12 is read where it is allowed.
         (Der::Pkcs12, _) if is_base64 => return "this is PKCS#12 in base64: base64 -d OLD > NEW".into(),
         (Der::Pkcs12, "private key") => ("PKCS#12", "openssl pkcs12 -nocerts"),
         (Der::Pkcs12, _) => ("PKCS#12", "openssl pkcs12 -nokeys"),
         (Der::Pkcs7, "certificate") => ("PKCS#7 (.p7b)", "openssl pkcs7 -inform der -print_certs"),
         (Der::Certificate, "certificate") => ("a certificate in DER", "openssl x509 -inform der"),
         (Der::PrivateKey, "private key") => ("a private key in DER", "openssl pkey -inform der"),
-        (other, _) => return format!("this is {}: {}", other.name(), name_another(wanted)),
+        (other, _) => {
+            return Text::from(format!("this is {}: ", other.name())).then(&Text::of(name_another(wanted)));
+        }
     };
     match is_base64 {
-        true => format!("this is {what} in base64: base64 -d OLD | {command} -out NEW"),
-        false => format!("this is {what}: {command} -in OLD -out NEW"),
+        true => format!("this is {what} in base64: base64 -d OLD | {command} -out NEW").into(),
+        false => format!("this is {what}: {command} -in OLD -out NEW").into(),
     }
 }
 
-/// The first bytes that base64 stands for, if `content` is nothing else. They may be a key's.
+/// The first decoded bytes if `content` is base64 only. They may be part of a key.
 fn head_in_base64(content: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     const LETTERS: usize = 64;
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
@@ -178,7 +185,7 @@ enum Der {
 }
 
 impl Der {
-    /// By the elements that it begins with.
+    /// Recognised by its first elements.
     fn of(bytes: &[u8]) -> Option<Self> {
         const INTEGER: u8 = 0x02;
         const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -193,7 +200,7 @@ impl Der {
             (SEQUENCE, first) => match element(first)? {
                 (VERSION, _) => Self::Certificate,
                 (INTEGER, [0, ..]) if first[1] == 1 => Self::Request,
-                // Of version 1, which has no version.
+                // Version 1, which has no version field.
                 (INTEGER, _) => Self::Certificate,
                 // Encrypted.
                 (OBJECT_IDENTIFIER, id) if ENCRYPTION.iter().any(|pkcs| id.starts_with(pkcs)) => {
@@ -213,13 +220,13 @@ impl Der {
             Self::Request => "a request",
             Self::PrivateKey => "a private key",
             Self::PublicKey => "a public key",
-            Self::Pkcs7 => "PKCS#7, which has certificates alone",
+            Self::Pkcs7 => "PKCS#7, which has only certificates",
             Self::Pkcs12 => "PKCS#12",
         }
     }
 }
 
-/// The tag and what stands behind the length, which is not looked at.
+/// The tag and the bytes after the length, which is not checked.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let [tag, length, rest @ ..] = bytes else { return None };
     let digits = if *length > 0x80 { usize::from(length & 0x7f) } else { 0 };

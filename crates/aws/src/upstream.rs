@@ -1,4 +1,4 @@
-//! Asks AWS for credentials and says what each refusal means.
+//! Asks AWS for credentials, and explains each refusal.
 
 mod access_key_session;
 mod answer;
@@ -13,8 +13,8 @@ mod sts;
 mod tls;
 mod transport;
 
+pub use access_key_session::AccessKeyMode;
 pub use access_key_session::AccessKeySession;
-pub use access_key_session::Exchange;
 pub use answer::retry_after;
 pub use assumed_role::AssumeRole;
 pub use assumed_role::AssumedRole;
@@ -23,6 +23,7 @@ pub use create_session::CreateSession;
 pub use create_session::RolesAnywhere;
 pub use error::CLOCK_TOLERANCE;
 pub use error::Error;
+pub(crate) use error::ErrorBody;
 pub use error::Foreign;
 pub use error::Operation;
 pub use failover::Failover;
@@ -34,15 +35,15 @@ pub use sts::caller_identity;
 pub use tls::RootsError;
 pub use tls::ca_file_doubts;
 pub use tls::client_config;
-pub use tls::client_config_for_anybody;
+pub use tls::unverified_client_config;
 pub use transport::Chunks;
+pub use transport::HttpReply;
 pub use transport::Https;
-pub use transport::Limits;
 pub use transport::Replaceable;
-pub use transport::Reply;
+pub use transport::SendPermit;
+pub use transport::Timeouts;
 pub use transport::Transport;
 pub use transport::TransportError;
-pub use transport::Turn;
 
 #[cfg(test)]
 mod support;

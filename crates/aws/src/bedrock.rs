@@ -1,7 +1,7 @@
-//! Calls models with a session's credentials, and reads what they answer.
+//! Calls Bedrock's models with a session's credentials, and reads their answers.
 //!
-//! One call is one request: nothing here repeats one, because what a model has begun to answer is billed. What is sent
-//! and what comes back may be anybody's data, so neither is ever in an error or a log.
+//! Calls are not retried, because AWS bills for an answer that a model has begun. Prompts and answers may be
+//! confidential, so no error or log contains them.
 
 mod client;
 mod endpoint_url;
@@ -15,18 +15,18 @@ mod request;
 mod text;
 
 pub use client::Client;
-pub use client::Reply;
-pub use client::Target;
+pub use client::EndpointOptions;
+pub use client::ModelReply;
 pub use endpoint_url::EndpointUrl;
 pub use endpoint_url::NoEndpoint;
 pub use error::Error;
-pub use events::Event;
-pub use events::Events;
+pub use events::EventStream;
+pub use events::StreamEvent;
 pub use listing::FoundationModel;
 pub use listing::InferenceProfile;
 pub use model_id::ModelId;
 pub use model_id::NotAModel;
-pub use request::Content;
 pub use request::HeaderRefused;
+pub use request::MediaTypes;
 pub use request::Request;
 pub use text::text_of;

@@ -1,4 +1,4 @@
-//! What the log says of a session's identity: each state once, however often it is found.
+//! The log of a session's identity: each state is logged once, however often it is found.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -15,11 +15,12 @@ use anchord_core::event;
 use anchord_core::failure::Classify as _;
 use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 use anchord_core::reported::Reported;
 
 /// Writes the log of one session's identity.
 #[derive(Debug)]
-pub(super) struct Diary {
+pub(super) struct IdentityLog {
     session: String,
     reports: Mutex<Reports>,
 }
@@ -28,18 +29,18 @@ pub(super) struct Diary {
 struct Reports {
     fault: Reported,
     doubt: Reported,
-    /// Several may hold at a time.
-    warnings: Vec<String>,
+    /// Several may apply at the same time.
+    warnings: Vec<Notice>,
 }
 
-/// Who reports a fault when there is no identity to go on with.
+/// Who reports an error if there is no usable identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reporter {
-    Diary,
+    Log,
     Caller,
 }
 
-impl Diary {
+impl IdentityLog {
     pub(super) fn new(session: &str) -> Self {
         Self { session: session.into(), reports: Mutex::default() }
     }
@@ -48,7 +49,7 @@ impl Diary {
         &self.session
     }
 
-    pub(super) fn loaded(&self, identity: &Identity, is_new: bool, warnings: Vec<String>) {
+    pub(super) fn loaded(&self, identity: &Identity, is_new: bool, warnings: Vec<Notice>) {
         let mut reports = self.reports();
         reports.doubt.clear();
         let recovered = reports.fault.clear();
@@ -70,12 +71,13 @@ impl Diary {
         }
         for warning in warnings {
             if is_new || !known.contains(&warning) {
-                warn!(event = event::CERTIFICATE_WARNING, session, "{warning}");
+                let (hint, warning) = (warning.hint(), warning.message());
+                warn!(event = event::CERTIFICATE_WARNING, session, hint, "{warning}");
             }
         }
     }
 
-    /// `is_kept` says whether there is an identity to go on with.
+    /// `is_kept` says whether an older identity stays in use.
     pub(super) fn not_loaded(&self, error: &Error, is_kept: bool, reporter: Reporter) {
         let fault = ErrorChain(error).to_string();
         let (session, hint) = (self.session(), error.hint());
@@ -86,15 +88,15 @@ impl Diary {
                 event = event::CERTIFICATE_REFUSED,
                 session,
                 error = fault,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate cannot be loaded; keeping the one in use"
             );
-        } else if reporter == Reporter::Diary {
+        } else if reporter == Reporter::Log {
             warn!(
                 event = event::CERTIFICATE_UNAVAILABLE,
                 session,
                 error = fault,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate cannot be loaded"
             );
         }
@@ -108,7 +110,7 @@ impl Diary {
                 event = event::CERTIFICATE_NOT_VALID_LOCALLY,
                 session,
                 error = doubt,
-                hint,
+                hint = hint.as_deref(),
                 "The certificate is not valid by this host's clock; asking AWS, which judges by its own"
             );
         }
@@ -123,7 +125,7 @@ impl Diary {
         let (hint, in_use) = (why.hint(), used.serial());
         warn!(
             event = event::CERTIFICATE_UNUSABLE,
-            session, error, hint, in_use, "The key does not sign; going on with the one before"
+            session, error, hint, in_use, "The key does not sign; keeping the previous one"
         );
     }
 
@@ -140,7 +142,7 @@ impl Diary {
             hint = why.hint(),
             in_use = used.serial(),
             in_use_not_after = %clock::rfc3339(used.not_after()),
-            "AWS refuses the new certificate; going on with the previous one"
+            "AWS refuses the new certificate; keeping the previous one"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What the files of a source tell at once, without unlocking anything or asking anybody.
+//! What the files of a source show quickly, without unlocking a key or asking an agent.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -12,56 +12,57 @@ use super::pem;
 use super::pkcs12;
 use anchord_core::digest::sha256_hex;
 
-/// What tells whether files have changed since they were looked at before.
+/// Shows whether files have changed since the last stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Glance {
-    /// Stands for the leaf: of a PEM file its SHA-256 fingerprint, or one of all that may be it where only the key could
-    /// tell them apart; of PKCS#12, which would have to be unlocked, the file's SHA-256. `None` where no file holds it
-    /// (a token would want its PIN, an agent may be slow), or where the file cannot be used.
+pub struct SourceStamp {
+    /// Identifies the leaf. For PEM it is the SHA-256 fingerprint, or a digest of all possible leaves if only the key
+    /// could tell them apart. For PKCS#12, which would have to be unlocked, it is the file's SHA-256. `None` if no file
+    /// holds the leaf (a token would need its PIN, an agent may be slow), or if the file cannot be used.
     pub leaf: Option<String>,
-    /// Changes with every file that the identity is loaded from: certificate, key, passphrase.
+    /// Changes whenever a file of the identity changes: certificate, key or passphrase.
     pub files: String,
 }
 
-/// A file system that hangs must not cost those who can do without.
+/// A file system that hangs must not delay callers that can do without the stamp.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Source {
-    /// Looks at the files; nothing is told of those that take long.
-    pub async fn glance(&self) -> Glance {
+    /// Looks at the files; the result is empty if that takes too long.
+    pub async fn stamp(&self) -> SourceStamp {
         let source = self.clone();
-        let glance =
-            tokio::task::spawn_blocking(move || Glance { leaf: source.leaf_seen(), files: source.stamps() });
-        match tokio::time::timeout(PATIENCE, glance).await {
-            Ok(Ok(glance)) => glance,
-            Ok(Err(_)) | Err(_) => Glance::default(),
+        let stamp = tokio::task::spawn_blocking(move || SourceStamp {
+            leaf: source.leaf_seen(),
+            files: source.stamps(),
+        });
+        match tokio::time::timeout(PATIENCE, stamp).await {
+            Ok(Ok(stamp)) => stamp,
+            Ok(Err(_)) | Err(_) => SourceStamp::default(),
         }
     }
 
-    /// Stands for what this process read from variables and pipes: their names, such as `/dev/fd/63`, do not tell one
-    /// certificate from another. Empty where there is none. A passphrase takes no part, for a short text can be found out
-    /// from its digest.
-    pub fn handed_contents(&self) -> String {
+    /// Identifies what this process read from variables and pipes, because names such as `/dev/fd/63` do not. Empty if
+    /// there is none. A passphrase is left out: a short text can be guessed from its digest.
+    pub fn input_contents(&self) -> String {
         let places = self.places().chain(&self.intermediates);
         places.filter_map(Locator::content).map(|content| format!("{}\n", sha256_hex(content))).collect()
     }
 
-    /// Stands for the leaf as [`Glance::leaf`] does, where this process itself was handed the certificate. `None` where it
-    /// was not: another process may know more by the same name.
-    pub fn handed_leaf(&self) -> Option<String> {
-        let Locator::Handed(_) = &self.certificate else { return None };
+    /// Identifies the leaf as [`SourceStamp::leaf`] does, if this process got the certificate in a variable or pipe.
+    /// `None` otherwise: another process may have another certificate under the same name.
+    pub fn input_leaf(&self) -> Option<String> {
+        let Locator::Input(_) = &self.certificate else { return None };
         match (self.leaf_seen(), self.certificate.content()) {
             (Some(leaf), _) => Some(leaf),
-            // It has something, and no certificate that could be another's.
+            // There is content, but no certificate in it.
             (None, Some(_)) => Some(String::new()),
             (None, None) => None,
         }
     }
 
-    /// The SPIFFE ID of what the agent gives now; `None` where there is no agent, or none that answers soon.
+    /// The SPIFFE ID that the agent gives now; `None` if there is no agent, or if it does not answer soon.
     ///
-    /// # Errors
-    /// When the agent answers that it gives this process nothing: what is kept may be another workload's.
+    /// # Errors If the agent answers that it has nothing for this process: then cached credentials may be another
+    /// workload's.
     pub async fn agents_id(&self) -> Result<Option<String>, Error> {
         let Some(agent) = self.agent().cloned() else { return Ok(None) };
         let fetched = tokio::task::spawn_blocking(move || agent.fetch());
@@ -72,10 +73,10 @@ impl Source {
         }
     }
 
-    /// Whether what unlocks the key is judged by something that counts mistakes and may lock itself.
+    /// Whether a token or TPM holds the key, which counts wrong PINs and may lock itself.
     pub fn counts_mistakes(&self) -> bool {
         self.places().any(|place| match place {
-            Locator::File(_) | Locator::Handed(_) => place.read().is_some_and(|file| {
+            Locator::File(_) | Locator::Input(_) => place.read().is_some_and(|file| {
                 file.is_ok_and(|file| matches!(file.labelled("TSS2 PRIVATE KEY"), Ok(Some(_))))
             }),
             Locator::Token(_) | Locator::Tpm(_) => true,
@@ -97,15 +98,15 @@ impl Source {
         };
         let leaves: Vec<&[u8]> =
             certificates.iter().filter(may_be_leaf).map(|certificate| certificate.der.as_slice()).collect();
-        // DER says where it ends: no two lists look alike.
+        // DER has its own length, so no two lists have the same bytes.
         (!leaves.is_empty()).then(|| sha256_hex(&leaves.concat()))
     }
 
     pub(super) fn stamps(&self) -> String {
         let mut stamps: Vec<String> = self.paths().iter().map(|path| stamp(path)).collect();
-        // What has no file has no date either.
+        // Input from variables and pipes has no file times.
         for place in self.places() {
-            if let Locator::Handed(_) = place
+            if let Locator::Input(_) = place
                 && let Some(Ok(file)) = place.read()
             {
                 stamps.push(sha256_hex(file.bytes().expose()));
@@ -115,24 +116,23 @@ impl Source {
     }
 }
 
-/// Another one after each change of a file, whatever it holds.
+/// Changes whenever the file changes.
 fn stamp(path: &Path) -> String {
-    fs_err::metadata(path).map_or_else(
-        |error| error.kind().to_string(),
-        |found| {
-            let (changed, modified) =
-                ((found.ctime(), found.ctime_nsec()), (found.mtime(), found.mtime_nsec()));
-            format!("{} {} {} {changed:?} {modified:?}", found.dev(), found.ino(), found.len())
-        },
-    )
+    match fs_err::metadata(path) {
+        Ok(file) => {
+            let (changed, modified) = ((file.ctime(), file.ctime_nsec()), (file.mtime(), file.mtime_nsec()));
+            format!("{} {} {} {changed:?} {modified:?}", file.dev(), file.ino(), file.len())
+        }
+        Err(error) => error.kind().to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Fingerprint;
+    use crate::LeafSelection;
     use crate::Passphrase;
-    use crate::Selection;
     use crate::support::Folder;
     use crate::support::leaf_of;
     use crate::support::root;
@@ -150,7 +150,7 @@ mod tests {
         let in_chain = folder.write("chain.pem", &chain);
 
         for path in [alone, in_chain] {
-            let seen = Source::of_files(path, &key).glance().await;
+            let seen = Source::of_files(path, &key).stamp().await;
             assert_eq!(seen.leaf.map(|leaf| format!("sha256:{leaf}")), Some(expected.clone()));
         }
     }
@@ -164,17 +164,17 @@ mod tests {
         let missing = folder.write("x", "").with_file_name("missing.pem");
 
         let pinned = Source {
-            selection: Selection {
+            selection: LeafSelection {
                 fingerprints: vec![Fingerprint::of(other.certificate_der())],
-                ..Selection::default()
+                ..LeafSelection::default()
             },
             ..Source::of_files(&whole, "key.pem")
         };
 
-        assert!(Source::of_files(&whole, "key.pem").glance().await.leaf.is_some());
-        assert_eq!(Source::of_files(half, "key.pem").glance().await.leaf, None);
-        assert_eq!(Source::of_files(missing, "key.pem").glance().await.leaf, None);
-        assert_eq!(pinned.glance().await.leaf, None);
+        assert!(Source::of_files(&whole, "key.pem").stamp().await.leaf.is_some());
+        assert_eq!(Source::of_files(half, "key.pem").stamp().await.leaf, None);
+        assert_eq!(Source::of_files(missing, "key.pem").stamp().await.leaf, None);
+        assert_eq!(pinned.stamp().await.leaf, None);
     }
 
     #[cfg(feature = "pkcs12")]
@@ -185,10 +185,10 @@ mod tests {
         let prompted = Passphrase::Prompted(std::sync::Arc::default());
         let source = Source { passphrase: Some(prompted), ..Source::of_files(file(1), "key.pem") };
 
-        let one = source.glance().await.leaf;
-        let same = source.glance().await.leaf;
+        let one = source.stamp().await.leaf;
+        let same = source.stamp().await.leaf;
         file(2);
-        let other = source.glance().await.leaf;
+        let other = source.stamp().await.leaf;
 
         assert!(one.is_some() && one == same && other.is_some() && one != other);
     }
@@ -201,12 +201,12 @@ mod tests {
             passphrase: Some(Passphrase::File(paths[2].clone())),
             ..Source::of_files(&paths[0], &paths[1])
         };
-        let mut before = source.glance().await.files;
-        assert_eq!(before, source.glance().await.files);
+        let mut before = source.stamp().await.files;
+        assert_eq!(before, source.stamp().await.files);
 
         for path in &paths {
             fs_err::write(path, "behind").unwrap();
-            let after = source.glance().await.files;
+            let after = source.stamp().await.files;
             assert_ne!(before, after, "{}", path.display());
             before = after;
         }
