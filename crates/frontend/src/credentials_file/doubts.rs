@@ -70,8 +70,8 @@ impl<'a> SeenLines<'a> {
         if line.closes_again(name) {
             let name = shown(name);
             let what =
-                format!("has another `]` behind [{name}], which they take for the end of the section's name");
-            return Some(Notice::new(what).hinting(format!("remove what stands behind [{name}]")));
+                format!("has another `]` after [{name}], which boto3 takes as the end of the section's name");
+            return Some(Notice::new(what).hinting(format!("remove the text after [{name}]")));
         }
         let first = self.sections.insert(name, number)?;
         // configparser allows this section twice.
@@ -154,7 +154,7 @@ mod tests {
             ("\u{200b}[p]\na=1\n", "line 1 begins with an invisible character (U+200B)"),
             ("[p]\na =\n\n  b\n", "line 4 continues the key of line 2, which has no value, and has no `=`"),
             ("[DEFAULT]\na=1\n[p]\na=1\n[DEFAULT]\nA=1\n", "line 6 has the key `A` of line 2 a second time"),
-            ("[p] # see [1]\na=1\n", "line 1 has another `]` behind [p]"),
+            ("[p] # see [1]\na=1\n", "line 1 has another `]` after [p]"),
         ] {
             let told = doubt(text.as_bytes());
             assert!(
