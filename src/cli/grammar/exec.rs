@@ -8,7 +8,7 @@ use clap::Command;
 
 use anchord_config as config;
 use anchord_config::OptionSpec;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 /// The verb and what it takes.
 pub(super) fn command() -> Command {
@@ -49,7 +49,7 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Set no AWS_CONTAINER_AUTHORIZATION_TOKEN beside the file, which SDKs know since autumn 2023"),
         )
-        .args(config::arguments::of(Use::Credentials).into_iter().map(as_used))
+        .args(config::arguments::of(FlagSet::Credentials).into_iter().map(as_used))
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")

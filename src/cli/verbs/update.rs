@@ -38,8 +38,8 @@ use anchord_runtime::assembly;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::ObtainMode;
 use anchord_runtime::daemonless::Renewal;
-use anchord_runtime::daemonless::Way;
 use anchord_session::Policy;
 
 /// Which profile of which file is written.
@@ -62,12 +62,12 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let caching = credential_process::caching(matches);
     let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
-            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-            Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            Name::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+            Name::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
         };
         Ok((line, settled))
     });
-    let (line, (settings, way)) = match read {
+    let (line, (settings, mode)) = match read {
         Ok(read) => read,
         Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
     };
@@ -84,7 +84,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     if line.debug && term == Term::Once {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
-    update(&settings, &target, (term, way), surroundings)
+    update(&settings, &target, (term, mode), surroundings)
 }
 
 /// The profile called `name` of `file`, or else of the file that SDKs read.
@@ -103,11 +103,11 @@ pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) 
 pub(super) fn update(
     settings: &Settings,
     target: &Target,
-    (term, way): (Term, Way),
+    (term, mode): (Term, ObtainMode),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     process_limits::no_core_files();
-    let session = match session_in_logs(settings, (term, way)) {
+    let session = match session_in_logs(settings, (term, mode)) {
         Ok(name) => name,
         Err(failure) => return output::report(&failure, surroundings),
     };
@@ -116,7 +116,7 @@ pub(super) fn update(
     }
     let outcome = match term {
         Term::Once => {
-            credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
+            credential_process::credentials_by(mode, settings, surroundings).and_then(|credentials| {
                 let written = credentials_file::write(&target.path, &target.profile, &credentials);
                 let runtime = threads::runtime()?;
                 runtime.block_on(written)?;
@@ -129,7 +129,8 @@ pub(super) fn update(
             let runtime = threads::runtime_with_threads()?;
             let environment = surroundings.environment;
             run::start_logs(settings, environment, &queue);
-            let outcome = runtime.block_on(until_told_to_stop((settings, session), target, way, environment));
+            let outcome =
+                runtime.block_on(until_told_to_stop((settings, session), target, mode, environment));
             // Time enough for a file that is being written; a name lookup need not be waited for.
             runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
@@ -142,9 +143,9 @@ pub(super) fn update(
 }
 
 /// What logs call the session.
-fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
-    let named = match (term, way) {
-        (Term::Forever, Way::DaemonFirst(_)) => {
+fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Result<String, Failure> {
+    let named = match (term, mode) {
+        (Term::Forever, ObtainMode::DaemonFirst(_)) => {
             threads::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
@@ -156,7 +157,7 @@ fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<Stri
 async fn until_told_to_stop(
     (settings, session): (&Settings, String),
     target: &Target,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
@@ -164,7 +165,7 @@ async fn until_told_to_stop(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep((settings, session), target, way, environment) => {}
+        () = keep((settings, session), target, mode, environment) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -176,11 +177,11 @@ async fn until_told_to_stop(
 async fn keep(
     (settings, session): (&Settings, String),
     target: &Target,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) {
     let seams = Seams::real();
-    let renewal = Arc::new(Renewal::new(settings, way, environment, &seams));
+    let renewal = Arc::new(Renewal::new(settings, mode, environment, &seams));
     let seams = Seams { jitter: renewal.jitter(), ..seams };
     let file = CredentialsFile {
         name: target.path.display().to_string(),

@@ -24,7 +24,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 pub(super) use flags::has_flag;
 pub(in crate::cli) use hints::in_flags;
@@ -99,7 +99,7 @@ const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiff
 
 /// Ours as far as the verb has a use for them, then theirs.
 fn arguments(verb: &str, name: Name) -> Vec<Arg> {
-    let about_credentials = config::arguments::of(Use::Credentials);
+    let about_credentials = config::arguments::of(FlagSet::Credentials);
     let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
         // Only what goes on for ever has logs of its own.

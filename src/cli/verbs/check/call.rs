@@ -13,16 +13,16 @@ pub(super) struct Call {
     /// What is asked of it.
     pub(super) asked: CreateSession,
     /// The session as if it ended there, and knew no other.
-    pub(super) session: config::Session,
+    pub(super) session: config::SessionSettings,
 }
 
 /// Those of `session`, which begins with `source`.
-pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<Call> {
+pub(super) fn calls(session: &config::SessionSettings, source: &config::CertificateSource) -> Vec<Call> {
     let call = |endpoint: (&str, &str), subject: (&str, &str), asked: &CreateSession| {
         let endpoint = Endpoint { id: endpoint.0.into(), name: endpoint.1.into(), url: asked.url() };
         let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
-        let origin = config::Source::RolesAnywhere(Box::new(alone));
-        let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
+        let origin = config::CredentialSource::RolesAnywhere(Box::new(alone));
+        let session = config::SessionSettings { source: origin, chain: Vec::new(), ..session.clone() };
         Call { endpoint, subject: Subject::new(subject.0, subject.1), asked: asked.clone(), session }
     };
     let mut calls =

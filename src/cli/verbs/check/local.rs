@@ -4,23 +4,23 @@ use super::environment::Door;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_runtime::client;
-use anchord_runtime::client::running::Running;
+use anchord_runtime::client::running::RunningDaemon;
 
 /// Whether a daemon runs, is this version, and holds what was asked about.
 pub(super) fn daemon_steps(
-    found: &Result<Option<Running>, Failure>,
+    found: &Result<Option<RunningDaemon>, Failure>,
     settings: &Settings,
-    chosen: &[&Session],
+    chosen: &[&SessionSettings],
 ) -> Vec<Step> {
     let daemon = Subject::new("daemon", "daemon");
     let running = match found {
         Ok(Some(running)) => running,
-        Ok(None) => return vec![daemon.skipped(client::nobody(&client::places(settings)).message())],
+        Ok(None) => return vec![daemon.skipped(client::no_daemon(&client::sockets(settings)).message())],
         Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
     };
     let place = running.socket.display();
@@ -59,7 +59,11 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 }
 
 /// How clients would find the daemon that runs, or that would run with these settings.
-pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Session]) -> Door {
+pub(super) fn door(
+    running: Option<&RunningDaemon>,
+    settings: &Settings,
+    chosen: &[&SessionSettings],
+) -> Door {
     let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
         Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
@@ -92,7 +96,7 @@ mod tests {
                 "version": version, "sessions": [{ "name": "web", "phase": "live" }],
             });
             let status = serde_json::from_value(status).unwrap();
-            let running = Running { socket: "/run/anchord/anchord.sock".into(), status };
+            let running = RunningDaemon { socket: "/run/anchord/anchord.sock".into(), status };
             daemon_steps(&Ok(Some(running)), &settings, &[])
         };
 

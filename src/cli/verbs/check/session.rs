@@ -22,7 +22,7 @@ use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::Sts;
 use anchord_aws::upstream::caller_identity;
 use anchord_config as config;
-use anchord_config::Source;
+use anchord_config::CredentialSource;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
@@ -32,7 +32,7 @@ use anchord_runtime::assembly;
 /// A session, and all that is needed to look at it.
 #[derive(Clone, Copy)]
 pub(super) struct Patient<'a> {
-    pub(super) session: &'a config::Session,
+    pub(super) session: &'a config::SessionSettings,
     pub(super) way: &'a Way<'a>,
     pub(super) models: &'a Models,
 }
@@ -42,7 +42,7 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
     let caller = Caller::new(patient.way.transport.clone(), patient.way.clock.clone());
     let mut walk = Walk { patient, caller, steps: Vec::new(), obstacles: Vec::new() };
     match &patient.session.source {
-        Source::RolesAnywhere(source) => {
+        CredentialSource::RolesAnywhere(source) => {
             let calls = call::calls(patient.session, source);
             let endpoints = calls.iter().map(|call| call.endpoint.clone()).collect();
             let skew = runtime.block_on(walk.reach(endpoints));
@@ -55,7 +55,7 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
                 walk.go_on(held, principal).await;
             });
         }
-        Source::AccessKeys(source) => runtime.block_on(async {
+        CredentialSource::AccessKeys(source) => runtime.block_on(async {
             let held = walk.keyed(source).await;
             walk.go_on(held, Principal { arn: None, is_certified: false }).await;
         }),
@@ -235,8 +235,8 @@ impl Walk<'_> {
 }
 
 /// Whether the session's credentials come from STS; else it is asked for what the doctor wants to know.
-fn needs_sts(session: &config::Session) -> bool {
-    let exchanges = matches!(&session.source, Source::AccessKeys(keys) if keys.get_session_token);
+fn needs_sts(session: &config::SessionSettings) -> bool {
+    let exchanges = matches!(&session.source, CredentialSource::AccessKeys(keys) if keys.get_session_token);
     exchanges || !session.chain.is_empty()
 }
 
@@ -256,7 +256,7 @@ fn found(
 }
 
 /// Each STS that is asked, once.
-fn sts_endpoints(session: &config::Session) -> Vec<Endpoint> {
+fn sts_endpoints(session: &config::SessionSettings) -> Vec<Endpoint> {
     let mut urls = vec![session.sts.url()];
     for step in &session.chain {
         let url = step.sts.url();
