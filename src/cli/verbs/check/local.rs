@@ -38,7 +38,7 @@ pub(super) fn daemon_steps(
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
                 format!("its session `{name}` is {phase}: clients get nothing"),
-                "see `anchord status` and the steps below",
+                "see `anchord status` and this session's steps",
             )),
             None => steps.push(daemon.warning(
                 format!("it has no session `{name}`"),
