@@ -179,7 +179,7 @@ async fn a_settings_file_or_a_session_in_the_place_of_an_argument_is_told_its_fl
         ),
         (
             &["certificate", "show", "bedrock", "--config", file],
-            "there is no such file, and a session has that name",
+            "no such file, but a session has that name",
             "`anchord certificate show --session bedrock`",
         ),
     ] {

@@ -1,4 +1,4 @@
-//! `anchord status`: what a running daemon holds and what ails it.
+//! `anchord status`: the running daemon's sessions and their problems.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let environment = surroundings.environment;
-    // A mistake in a settings file does not hide a daemon that is named.
+    // With --socket-path, no settings file is read, so a mistake in one does not matter.
     let settled = match matches.contains_id("socket-path") {
         true => config::load_place(matches, environment),
         false => config::load_for_asking(matches, environment),
@@ -71,7 +71,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-/// The socket of the daemon that has the session that is meant, where one is meant and a daemon runs.
+/// The socket of the daemon that has the session; `None` if no session is named or no daemon runs.
 async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<PathBuf>, Failure> {
     let Some(name) = session else { return Ok(None) };
     let Some(running) = running::find(settings, session).await? else { return Ok(None) };
@@ -79,10 +79,10 @@ async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<
     Ok(Some(running.socket))
 }
 
-/// The daemon's answer without what it says of other sessions than the one that is meant.
+/// The daemon's answer, reduced to the named session.
 fn only(body: Secret<Vec<u8>>, session: Option<&str>) -> Secret<Vec<u8>> {
     let Some(name) = session else { return body };
-    // What is no status is told by whoever reads it.
+    // The caller reports an answer that is not a status.
     let Ok(mut status) = serde_json::from_slice::<Value>(body.expose()) else { return body };
     if let Some(sessions) = status["sessions"].as_array_mut() {
         sessions.retain(|held| held["name"] == name);

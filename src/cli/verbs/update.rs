@@ -1,7 +1,8 @@
-//! `anchord update`: writes a profile of the shared credentials file, once or for ever.
+//! `anchord update`: writes a profile of the shared credentials file, once or until stopped.
 //!
-//! The credentials come as those of `credential-process` do: from a running daemon, or else from AWS through the cache
-//! that parallel processes share. Renewal and writing are the daemon's own: a session's keeper, whose issuer this is.
+//! The credentials come from the same sources as for `credential-process`: from a running daemon, else from AWS through the
+//! cache that processes share. The daemon's own code renews and writes them: the keeper of a session, with an issuer that
+//! asks these sources.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,13 +43,13 @@ use anchord_runtime::daemonless::ObtainMode;
 use anchord_runtime::daemonless::Renewal;
 use anchord_session::Policy;
 
-/// Which profile of which file is written.
+/// The profile to write, and its file.
 pub(super) struct Target {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
 }
 
-/// How long the verb goes on.
+/// How long the verb runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Term {
     /// Until the file is written.
@@ -80,26 +81,26 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Err(failure) => return output::report(&failure, surroundings),
     };
     let term = if words.has("once") { Term::Once } else { Term::Forever };
-    // What goes on for ever has logs in any case.
+    // Without --once, `update` starts the logs in any case.
     if line.debug && term == Term::Once {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
     update(&settings, &target, (term, mode), surroundings)
 }
 
-/// The profile called `name` of `file`, or else of the file that SDKs read.
+/// The profile `name` of `file`, or of the file that SDKs read.
 pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) -> Result<Target, Failure> {
     let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
     let profile = Profile::parse(name)
         .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
     let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
         let hint = "name a file with --credentials-file, or set HOME";
-        misconfigured("there is no home for a credentials file".into(), hint)
+        misconfigured("cannot find the credentials file: HOME is not set".into(), hint)
     })?;
     Ok(Target { profile, path })
 }
 
-/// Writes what `settings` give into `target`.
+/// Writes the credentials of the settings' session to `target`.
 pub(super) fn update(
     settings: &Settings,
     target: &Target,
@@ -131,7 +132,7 @@ pub(super) fn update(
             run::start_logs(settings, environment, &queue);
             let outcome =
                 runtime.block_on(until_told_to_stop((settings, session), target, mode, environment));
-            // Time enough for a file that is being written; a name lookup need not be waited for.
+            // Long enough for a write under way. Does not wait for a name lookup.
             runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
         }),
@@ -142,7 +143,7 @@ pub(super) fn update(
     }
 }
 
-/// What logs call the session.
+/// The session's name in logs.
 fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Result<String, Failure> {
     let named = match (term, mode) {
         (Term::Forever, ObtainMode::DaemonFirst(_)) => {
@@ -161,7 +162,7 @@ async fn until_told_to_stop(
     environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
-        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot take signals: {error}"), None);
+        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot handle signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
@@ -173,7 +174,7 @@ async fn until_told_to_stop(
     Ok(())
 }
 
-/// Writes again and again; no failure ends it.
+/// Renews and writes the credentials for ever; retries after errors.
 async fn keep(
     (settings, session): (&Settings, String),
     target: &Target,

@@ -11,7 +11,7 @@ use anchord_core::failure::Reason;
 use anchord_runtime::client;
 use anchord_runtime::client::running::RunningDaemon;
 
-/// Whether a daemon runs, is this version, and holds what was asked about.
+/// Checks that a daemon runs, has this version, and has the chosen sessions.
 pub(super) fn daemon_steps(
     found: &Result<Option<RunningDaemon>, Failure>,
     settings: &Settings,
@@ -25,7 +25,8 @@ pub(super) fn daemon_steps(
     };
     let place = running.socket.display();
     let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
-    let found = format!("version {} at `{place}` holds {}", running.status.version, names.join(", "));
+    let found =
+        format!("version {} at `{place}` has the sessions {}", running.status.version, names.join(", "));
     let mut steps = vec![match running.status.version == env!("CARGO_PKG_VERSION") {
         true => daemon.ok(found),
         false => daemon
@@ -37,19 +38,19 @@ pub(super) fn daemon_steps(
         match held.map(|held| held.phase.as_str()) {
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
-                format!("its session `{name}` is {phase}: clients get nothing"),
+                format!("its session `{name}` is {phase}: clients get no credentials"),
                 "see `anchord status` and this session's steps",
             )),
             None => steps.push(daemon.warning(
                 format!("it has no session `{name}`"),
-                "have it read its settings again: SIGHUP, or `systemctl reload anchord`",
+                "make it read its settings again: SIGHUP, or `systemctl reload anchord`",
             )),
         }
     }
     steps
 }
 
-/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+/// Changes the hint for files that this user cannot read: with a daemon, only the daemon's user needs to read them.
 pub(super) fn leave_files_closed(steps: &mut [Step]) {
     for step in steps {
         if step.reason_code == Some(Reason::FileForbidden) {

@@ -1,8 +1,8 @@
 //! `anchord credential-process`: one line of JSON on stdout, or one line on stderr.
 //!
-//! A daemon is asked first; without one the call to AWS is made here, behind a cache and a lock that parallel
-//! processes share. stdin is never read, nothing is written to stderr on success, and it all ends within ten
-//! seconds: SDKs wait without a limit, or up to a minute (Go).
+//! It asks a daemon first. Without a daemon it calls AWS itself, behind a cache and a lock that processes share. It never
+//! reads stdin, prints nothing on stderr on success, and ends within ten seconds: SDKs wait without a limit, or up to a
+//! minute (Go).
 
 mod in_time;
 
@@ -38,7 +38,7 @@ use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
 use anchord_runtime::daemonless::ObtainMode;
 
-/// As the verb's own flag says.
+/// Whether `--no-cache` is given.
 pub(super) fn caching(matches: &ArgMatches) -> Caching {
     if matches.get_flag(NO_CACHE) { Caching::Off } else { Caching::On }
 }
@@ -65,8 +65,8 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     shown(obtained.map_err(|failure| with_doubt(failure, &settings)), surroundings)
 }
 
-/// A failure with what is doubtful about a Region of the session: it is the likely cause, and SDKs show stderr only of a
-/// failure. A terminal has it as a warning.
+/// Adds to a failure the doubt about a Region of the session, which is the likely cause. SDKs show stderr only for a
+/// failure; on a terminal the doubt has already been printed as a warning.
 fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
     let Some((_, doubt)) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else {
@@ -90,8 +90,8 @@ fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings
     }
 }
 
-/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file that was not
-/// named, or a home that hangs, is not in the way.
+/// Settings that only name a daemon's socket and a session, if flags give both and name no file. This reads no settings
+/// file, so a mistake in one, or a home that hangs, does no harm.
 fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
     if name == Name::Helper {
         return None;
@@ -102,8 +102,8 @@ fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environ
     is_named.then(|| config::load_name(matches, environment)).flatten()
 }
 
-/// Where the settings cannot be used, and are the host's: a daemon goes on with those that it has loaded, and so do its
-/// clients. A file of the caller's own may mean another session than the daemon's.
+/// Settings that only name the session, for use when the host's settings file is invalid: the daemon keeps the settings that
+/// it has loaded, and its clients keep using it. `None` if the file is the user's own, which may mean another session.
 fn beside_the_systems_file(
     matches: &ArgMatches,
     name: Name,
@@ -121,14 +121,15 @@ fn beside_the_systems_file(
     named.ok().flatten()
 }
 
-/// The credentials of a daemon's session that is known by its name alone; `None` where no daemon has it.
+/// The credentials of a daemon's session, requested by its name only; `None` if no daemon has the session.
 fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Credentials>, Failure> {
     within(ends_at, move || {
         threads::runtime()?.block_on(daemonless::from_daemon_alone(&settings, &Clock::system()))
     })
 }
 
-/// Under the other name the flags say all, and nobody else is asked. The file is in a home that may hang.
+/// The settings. Under the name `aws_signing_helper` they come from flags only, and no daemon is asked. Has a time limit,
+/// because the settings file is in a home that may hang.
 fn settings(
     matches: &ArgMatches,
     name: Name,
@@ -148,7 +149,7 @@ fn settings(
         });
         settled.map_err(|mistakes| helper::as_failure(&mistakes))
     })?;
-    // SDKs want stderr empty; a person who tries it wants to know.
+    // SDKs expect an empty stderr; a person on a terminal should see warnings.
     if std::io::stderr().is_terminal() {
         output::warn(&line.warnings, surroundings);
         output::warn(&settings.warnings, surroundings);
