@@ -281,7 +281,7 @@ impl Builder {
         in_a_runtime()?;
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));
         let session = session.ok_or_else(|| not_chosen(&settings))?;
-        let issuer = FromDaemon {
+        let issuer = DaemonIssuer {
             places: client::places(&settings),
             session: session.clone(),
             settings,
@@ -326,7 +326,7 @@ fn not_chosen(settings: &Settings) -> Failure {
 }
 
 /// An issuer that takes the credentials of a daemon's session.
-struct FromDaemon {
+struct DaemonIssuer {
     places: Vec<Place>,
     session: String,
     /// This program's own description of the session.
@@ -335,7 +335,7 @@ struct FromDaemon {
     given: watch::Sender<Option<Credentials>>,
 }
 
-impl FromDaemon {
+impl DaemonIssuer {
     async fn ask(&self) -> Result<Credentials, Failure> {
         let asked = client::ask_for(
             &self.session,
@@ -354,7 +354,7 @@ impl FromDaemon {
     }
 }
 
-impl Issuer for FromDaemon {
+impl Issuer for DaemonIssuer {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async move {
             let given = self.given.borrow().clone();

@@ -22,10 +22,10 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
 /// Looks up the names of sessions. A function, because the lookup takes time and few messages need it.
-pub(in crate::cli) type Sessions<'a> = &'a dyn Fn() -> Vec<String>;
+pub(in crate::cli) type SessionNames<'a> = &'a dyn Fn() -> Vec<String>;
 
 /// The error message for a line that the parser refuses.
-pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions<'_>) -> Failure {
+pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: SessionNames<'_>) -> Failure {
     let flag = || flag_of(error, ContextKind::InvalidArg, line);
     let lists = format!("`{} --help` lists its flags", line.called());
     let (what, hint) = match error.kind() {
@@ -148,7 +148,7 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
 const SECRET: &str = "not shown; it may be a secret";
 
 /// The message for an argument that the verb does not have.
-fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, String) {
+fn unknown(text: &str, line: &CommandLine, sessions: SessionNames<'_>) -> (String, String) {
     let called = line.called();
     if !text.starts_with('-') {
         let what = format!("unexpected argument ({SECRET}); quote values that contain spaces");
@@ -209,7 +209,7 @@ pub(in crate::cli) fn is_file(word: &str) -> bool {
 }
 
 /// The line that the user of this unexpected word most likely meant.
-fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> String {
+fn nearest_line(word: &str, line: &CommandLine, sessions: SessionNames<'_>) -> String {
     let (called, verb) = (line.called(), line.verbs.join(" "));
     let is_file = is_file(word);
     let session = || sessions().into_iter().find(|name| name == word);
@@ -296,18 +296,18 @@ mod tests {
     use super::*;
     use crate::cli::grammar;
     use crate::cli::grammar::Unparsed;
-    use crate::cli::grammar::helper::Name;
+    use crate::cli::grammar::helper::ProgramName;
 
     const CANARY: &str = "hunter2";
-    const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
+    const NAMES: [ProgramName; 2] = [ProgramName::Anchord, ProgramName::Helper];
 
     /// What the program called by `name` says of these words, where the session `bedrock` exists.
-    fn told_by(name: Name, words: &[&str]) -> Option<String> {
+    fn told_by(name: ProgramName, words: &[&str]) -> Option<String> {
         told_with(grammar::of(name), name, words)
     }
 
-    fn told_with(grammar: Command, name: Name, words: &[&str]) -> Option<String> {
-        let program = if name == Name::Anchord { "anchord" } else { "aws_signing_helper" };
+    fn told_with(grammar: Command, name: ProgramName, words: &[&str]) -> Option<String> {
+        let program = if name == ProgramName::Anchord { "anchord" } else { "aws_signing_helper" };
         let words = std::iter::once(&program).chain(words).map(OsString::from).collect();
         let line = CommandLine::of(grammar, words);
         match grammar::parse(&line, &|| vec!["bedrock".into()]).err()? {
@@ -318,7 +318,7 @@ mod tests {
 
     fn told(words: &str) -> String {
         let words: Vec<&str> = words.split_whitespace().collect();
-        told_by(Name::Anchord, &words).unwrap_or_else(|| panic!("{words:?} is no mistake"))
+        told_by(ProgramName::Anchord, &words).unwrap_or_else(|| panic!("{words:?} is no mistake"))
     }
 
     /// The verbs of a grammar, each as the words that call it.
@@ -419,10 +419,13 @@ mod tests {
                 }
             }
         }
-        let stray = told_by(Name::Anchord, &["certificate", "show", key]);
+        let stray = told_by(ProgramName::Anchord, &["certificate", "show", key]);
         assert_eq!(stray.as_deref(), Some("an argument holds PEM text; hint: give the path of a file"));
-        assert_eq!(told_by(Name::Anchord, &["bedrock", "invoke", "--model-id=m", "--body", key]), None);
-        assert_eq!(told_by(Name::Anchord, &["exec", "--", "openssl", key]), None);
+        assert_eq!(
+            told_by(ProgramName::Anchord, &["bedrock", "invoke", "--model-id=m", "--body", key]),
+            None
+        );
+        assert_eq!(told_by(ProgramName::Anchord, &["exec", "--", "openssl", key]), None);
     }
 
     #[test]
@@ -497,7 +500,7 @@ mod tests {
                 for whole in ["run", "check", "config check"] {
                     let flag = format!("--{flag}=x");
                     let words: Vec<&str> = whole.split(' ').chain([flag.as_str()]).collect();
-                    assert_eq!(told_by(Name::Anchord, &words), None, "{words:?}");
+                    assert_eq!(told_by(ProgramName::Anchord, &words), None, "{words:?}");
                 }
             }
         }
@@ -563,7 +566,7 @@ mod tests {
             let told = told(words);
             assert!(told.contains(expected) && !told.contains(CANARY), "{words}: {told}");
         }
-        let told = told_by(Name::Helper, &["status"]).unwrap();
+        let told = told_by(ProgramName::Helper, &["status"]).unwrap();
         assert!(told.contains("did you mean `anchord status`?"), "{told}");
     }
 }

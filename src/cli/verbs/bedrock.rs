@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         _ => Ok(Exit::Usage),
     };
     match ended {
-        Ok(exit) | Err(Ended::Told(exit)) => exit,
+        Ok(exit) | Err(Ended::Reported(exit)) => exit,
         Err(Ended::Misused(failure)) => {
             output::report(&failure, surroundings);
             Exit::Usage
@@ -58,7 +58,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 #[derive(Debug)]
 enum Ended {
     /// Whoever runs it has been told why.
-    Told(Exit),
+    Reported(Exit),
     /// What was given on the command line is wrong.
     Misused(Failure),
     Failed(Failure),
@@ -78,7 +78,7 @@ impl<F: Into<Failure>> From<F> for Ended {
 
 fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Settings, Ended> {
     config::load_for_asking(matches, surroundings.environment)
-        .map_err(|problems| Ended::Told(output::report_problems(&problems, surroundings)))
+        .map_err(|problems| Ended::Reported(output::report_problems(&problems, surroundings)))
 }
 
 /// The Region that is called, with a warning if AWS seems to have none of that name.

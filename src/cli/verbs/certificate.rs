@@ -26,7 +26,7 @@ use anchord_identity::days_left;
 use anchord_identity::life_left;
 
 /// The result for one source, under a heading.
-struct Shown {
+struct SourceReport {
     heading: String,
     inspected: Result<Inspection, Failure>,
 }
@@ -51,7 +51,7 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
             }
             Err(error) => Err(closed(error.into())),
         };
-        Shown { heading, inspected }
+        SourceReport { heading, inspected }
     };
     let shown: Vec<_> = sources.into_iter().map(look).collect();
     let text = if matches.get_flag("json") {
@@ -62,7 +62,7 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
         texts.join("\n")
     };
     match output::print(surroundings, &text) {
-        Exit::Done if shown.iter().all(Shown::is_good) => Exit::Done,
+        Exit::Done if shown.iter().all(SourceReport::is_good) => Exit::Done,
         Exit::Done => Exit::Failed,
         other => other,
     }
@@ -121,7 +121,7 @@ fn no_file_but_a_session(
     Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
 }
 
-impl Shown {
+impl SourceReport {
     fn is_good(&self) -> bool {
         self.inspected.as_ref().is_ok_and(|inspection| inspection.refusals.is_empty())
     }

@@ -50,7 +50,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let key_lifetime = matches.get_flag("bedrock-api-key").then_some(lifetime);
-    let asked = Asked { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
+    let asked = ExecFlags { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
     let changes = match changes(&asked, settings, surroundings) {
         Ok(changes) => changes,
         Err(failure) => return output::report(&failure, surroundings),
@@ -94,14 +94,18 @@ struct Changes {
 }
 
 /// The flags about the variables.
-struct Asked {
+struct ExecFlags {
     /// The lifetime of the Bedrock API key, if one is requested.
     key_lifetime: Option<Duration>,
     /// Whether to leave the bearer token out of the environment.
     token_file_only: bool,
 }
 
-fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -> Result<Changes, Failure> {
+fn changes(
+    asked: &ExecFlags,
+    settings: Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
@@ -114,7 +118,7 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
     let region = settings.the_session().map(|session| session.region.clone());
     not_dumpable();
     let (token_file, bearer) = token_file(&settings, &running, &name)?;
-    let found = Found {
+    let found = ContainerCredentials {
         uri: format!("{}/v1/credentials/{name}", listener(&running)?),
         token_file,
         bearer: Some(bearer).filter(|_| !asked.token_file_only),
@@ -270,7 +274,7 @@ const PROXIES: [&str; 6] =
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 /// The daemon's data for the command.
-struct Found {
+struct ContainerCredentials {
     uri: String,
     token_file: PathBuf,
     /// For SDKs that do not know the file.
@@ -279,7 +283,7 @@ struct Found {
     region: Option<Region>,
 }
 
-impl Found {
+impl ContainerCredentials {
     fn changes(&self, environment: &Environment, profiles: &Profiles) -> Changes {
         let mut set: Vec<(&'static str, OsString)> = vec![
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into()),
@@ -329,7 +333,7 @@ mod tests {
     use super::*;
 
     fn changed(environment: &Environment, name: &str) -> Option<String> {
-        let found = Found {
+        let found = ContainerCredentials {
             uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
             token_file: "/run/anchord/web.token".into(),
             bearer: None,

@@ -14,8 +14,8 @@ use x509_parser::x509::X509Name;
 
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::HelperArguments;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::telemetry;
 use anchord_core::digest::hex;
@@ -43,8 +43,8 @@ struct Data {
     algorithms: Vec<String>,
 }
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let read = Line::read(matches, name, surroundings.environment, Vec::new());
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
+    let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new());
     // Without a certificate or a selector, it lists all tokens.
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,
@@ -52,7 +52,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     };
     output::warn(&warnings, surroundings);
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
     }
     debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {

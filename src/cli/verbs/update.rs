@@ -17,9 +17,9 @@ use super::credential_process;
 use super::run;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
-use crate::cli::grammar::helper::Words;
+use crate::cli::grammar::helper::FlagValues;
+use crate::cli::grammar::helper::HelperArguments;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::cli::threads;
@@ -44,27 +44,27 @@ use anchord_runtime::daemonless::Way;
 use anchord_session::Policy;
 
 /// The profile to write, and its file.
-pub(super) struct Target {
+pub(super) struct UpdateTarget {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
 }
 
 /// How long the verb runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Term {
+pub(super) enum UpdateMode {
     /// Until the file is written.
     Once,
     /// Until a signal.
     Forever,
 }
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let words = Words(matches);
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = FlagValues(matches);
     let caching = credential_process::caching(matches);
-    let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
+    let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
-            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-            Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            ProgramName::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
+            ProgramName::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
         };
         Ok((line, settled))
     });
@@ -80,16 +80,20 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Ok(target) => target,
         Err(failure) => return output::report(&failure, surroundings),
     };
-    let term = if words.has("once") { Term::Once } else { Term::Forever };
+    let mode = if words.has("once") { UpdateMode::Once } else { UpdateMode::Forever };
     // Without --once, `update` starts the logs in any case.
-    if line.debug && term == Term::Once {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+    if line.debug && mode == UpdateMode::Once {
+        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
     }
-    update(&settings, &target, (term, way), surroundings)
+    update(&settings, &target, (mode, way), surroundings)
 }
 
 /// The profile `name` of `file`, or of the file that SDKs read.
-pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) -> Result<Target, Failure> {
+pub(super) fn target(
+    name: &str,
+    file: Option<&str>,
+    environment: &Environment,
+) -> Result<UpdateTarget, Failure> {
     let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
     let profile = Profile::parse(name)
         .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
@@ -97,26 +101,26 @@ pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) 
         let hint = "name a file with --credentials-file, or set HOME";
         misconfigured("cannot find the credentials file: HOME is not set".into(), hint)
     })?;
-    Ok(Target { profile, path })
+    Ok(UpdateTarget { profile, path })
 }
 
 /// Writes the credentials of the settings' session to `target`.
 pub(super) fn update(
     settings: &Settings,
-    target: &Target,
-    (term, way): (Term, Way),
+    target: &UpdateTarget,
+    (mode, way): (UpdateMode, Way),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     process_limits::no_core_files();
-    let session = match session_in_logs(settings, (term, way)) {
+    let session = match session_in_logs(settings, (mode, way)) {
         Ok(name) => name,
         Err(failure) => return output::report(&failure, surroundings),
     };
-    if let Some(session) = settings.the_session().filter(|_| term == Term::Forever) {
+    if let Some(session) = settings.the_session().filter(|_| mode == UpdateMode::Forever) {
         prompt::ask(session);
     }
-    let outcome = match term {
-        Term::Once => {
+    let outcome = match mode {
+        UpdateMode::Once => {
             credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
                 let written = credentials_file::write(&target.path, &target.profile, &credentials);
                 let runtime = threads::runtime()?;
@@ -126,7 +130,7 @@ pub(super) fn update(
                 Ok(())
             })
         }
-        Term::Forever => run::log_queue().and_then(|queue| {
+        UpdateMode::Forever => run::log_queue().and_then(|queue| {
             let runtime = threads::runtime_with_threads()?;
             let environment = surroundings.environment;
             run::start_logs(settings, environment, &queue);
@@ -143,9 +147,9 @@ pub(super) fn update(
 }
 
 /// The session's name in logs.
-fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
-    let named = match (term, way) {
-        (Term::Forever, Way::DaemonFirst(_)) => {
+fn session_in_logs(settings: &Settings, (mode, way): (UpdateMode, Way)) -> Result<String, Failure> {
+    let named = match (mode, way) {
+        (UpdateMode::Forever, Way::DaemonFirst(_)) => {
             threads::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
@@ -156,7 +160,7 @@ fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<Stri
 
 async fn until_told_to_stop(
     (settings, session): (&Settings, String),
-    target: &Target,
+    target: &UpdateTarget,
     way: Way,
     environment: &Environment,
 ) -> Result<(), Failure> {
@@ -176,7 +180,7 @@ async fn until_told_to_stop(
 /// Renews and writes the credentials for ever; retries after errors.
 async fn keep(
     (settings, session): (&Settings, String),
-    target: &Target,
+    target: &UpdateTarget,
     way: Way,
     environment: &Environment,
 ) {

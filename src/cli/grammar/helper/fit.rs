@@ -1,13 +1,13 @@
 //! Checks that the flags about a key fit the kind of key.
 
-use super::words::Words;
+use super::words::FlagValues;
 use anchord_core::notice::Notice;
 use anchord_identity::Guard;
 use anchord_identity::Source;
 
 /// The flags about the key on a command line.
 #[derive(Clone)]
-pub(super) struct Fit {
+pub(super) struct KeyFlags {
     /// The flag that names the key's location, with its dashes.
     place: String,
     /// The given flags of [`SECRETS`].
@@ -24,8 +24,8 @@ const SECRETS: [(&str, Guard); 2] = [("tpm-key-password", Guard::Tpm), ("pkcs8-p
 const SWITCHES: [(&str, Guard); 3] =
     [("no-tpm-key-password", Guard::Tpm), ("tpm", Guard::Tpm), ("reuse-pin", Guard::Token)];
 
-impl Fit {
-    pub(super) fn of(words: &Words<'_>) -> Self {
+impl KeyFlags {
+    pub(super) fn of(words: &FlagValues<'_>) -> Self {
         let place = ["private-key", "cert-selector", "certificate"].into_iter().find(|flag| words.has(flag));
         let given = |flags: &[(&'static str, Guard)]| {
             flags.iter().map(|(flag, _)| *flag).filter(|flag| words.has(flag)).collect()

@@ -19,7 +19,7 @@ pub(super) struct Selector {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct KeyValue {
     #[serde(rename = "Key", alias = "key")]
     key: String,
     #[serde(rename = "Value", alias = "value")]
@@ -41,9 +41,9 @@ impl Selector {
         Self::of(entries)
     }
 
-    fn of(entries: Vec<Entry>) -> Result<Self, Notice> {
+    fn of(entries: Vec<KeyValue>) -> Result<Self, Notice> {
         let mut selector = Self::default();
-        for Entry { key, value } in entries {
+        for KeyValue { key, value } in entries {
             let value = value.trim();
             if value.is_empty() {
                 // AWS's tool would accept any certificate.
@@ -79,7 +79,7 @@ fn serial(text: &str) -> Result<String, Notice> {
     Ok(format!("0x{digits}"))
 }
 
-fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
+fn in_file(path: &Path) -> Result<Vec<KeyValue>, Notice> {
     let file = path.display();
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
         content::ReadError::TooLarge { .. } => {
@@ -94,10 +94,10 @@ fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
 }
 
 /// An entry begins with `Key=` after white space, so values may contain spaces.
-fn inline(text: &str) -> Result<Vec<Entry>, Notice> {
+fn inline(text: &str) -> Result<Vec<KeyValue>, Notice> {
     let entry = |part: &str| {
         let (key, value) = part.split_once(",Value=")?;
-        Some(Entry { key: key.trim().to_owned(), value: value.to_owned() })
+        Some(KeyValue { key: key.trim().to_owned(), value: value.to_owned() })
     };
     let mut parts = Vec::new();
     let mut rest = text.trim();

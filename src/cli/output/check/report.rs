@@ -16,12 +16,12 @@ pub(in crate::cli) struct Report {
     /// The steps that belong to no session: the configuration, the daemon, the environment.
     pub(in crate::cli) steps: Vec<Step>,
     /// In the order of the configuration.
-    pub(in crate::cli) sessions: Vec<Session>,
+    pub(in crate::cli) sessions: Vec<SessionReport>,
 }
 
 /// The steps of one session.
 #[derive(Debug)]
-pub(in crate::cli) struct Session {
+pub(in crate::cli) struct SessionReport {
     pub(in crate::cli) name: String,
     pub(in crate::cli) steps: Vec<Step>,
 }
@@ -276,7 +276,7 @@ mod tests {
         let mut report = report(&[]);
         let failure = Failure::of(Reason::Refused, "AWS says no", Some("ask".into()));
         let step = Subject::new("create-session", "CreateSession").failed("refused", &failure);
-        report.sessions.push(Session { name: "web".into(), steps: vec![step] });
+        report.sessions.push(SessionReport { name: "web".into(), steps: vec![step] });
 
         let json = report.json();
 

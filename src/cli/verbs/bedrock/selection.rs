@@ -11,10 +11,10 @@ const LONGEST: usize = 4096;
 
 /// The paths of `--output`, in their order.
 #[derive(Debug)]
-pub(super) struct Selection(Vec<Wanted>);
+pub(super) struct Selection(Vec<OutputPath>);
 
 #[derive(Debug)]
-struct Wanted {
+struct OutputPath {
     text: String,
     path: JsonPath,
     found: bool,
@@ -32,7 +32,7 @@ impl Selection {
                 return Err(Failure::of(Reason::InvalidSetting, "--output: the path is too long", None));
             }
             let path = JsonPath::parse(text).map_err(|error| malformed(error.to_string()))?;
-            Ok(Wanted { text: text.to_owned(), path, found: false })
+            Ok(OutputPath { text: text.to_owned(), path, found: false })
         };
         texts.into_iter().map(wanted).collect::<Result<_, _>>().map(Self)
     }

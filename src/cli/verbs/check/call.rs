@@ -1,13 +1,13 @@
 //! The Roles Anywhere endpoints that a session may call, and the request to each.
 
-use super::network::Endpoint;
+use super::network::CheckedEndpoint;
 use crate::cli::output::check::report::Subject;
 use anchord_aws::upstream::CreateSession;
 use anchord_config as config;
 
 /// One Roles Anywhere endpoint that a session may call.
-pub(super) struct Call {
-    pub(super) endpoint: Endpoint,
+pub(super) struct CreateSessionCall {
+    pub(super) endpoint: CheckedEndpoint,
     /// The subject of the step that calls it.
     pub(super) subject: Subject,
     /// The request.
@@ -17,13 +17,18 @@ pub(super) struct Call {
 }
 
 /// The endpoints of `session`, whose first credentials come from `source`.
-pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<Call> {
+pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<CreateSessionCall> {
     let call = |endpoint: (&str, &str), subject: (&str, &str), asked: &CreateSession| {
-        let endpoint = Endpoint { id: endpoint.0.into(), name: endpoint.1.into(), url: asked.url() };
+        let endpoint = CheckedEndpoint { id: endpoint.0.into(), name: endpoint.1.into(), url: asked.url() };
         let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
         let origin = config::Source::RolesAnywhere(Box::new(alone));
         let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
-        Call { endpoint, subject: Subject::new(subject.0, subject.1), asked: asked.clone(), session }
+        CreateSessionCall {
+            endpoint,
+            subject: Subject::new(subject.0, subject.1),
+            asked: asked.clone(),
+            session,
+        }
     };
     let mut calls =
         vec![call(("roles-anywhere", "Roles Anywhere"), ("create-session", "CreateSession"), &source.first)];

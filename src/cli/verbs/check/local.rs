@@ -1,6 +1,6 @@
 //! The steps about the daemon that runs here.
 
-use super::environment::Door;
+use super::environment::LocalDaemon;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
@@ -60,7 +60,11 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 }
 
 /// How clients would find the daemon that runs, or that would run with these settings.
-pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Session]) -> Door {
+pub(super) fn local_daemon(
+    running: Option<&Running>,
+    settings: &Settings,
+    chosen: &[&Session],
+) -> LocalDaemon {
     let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
         Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
@@ -72,7 +76,7 @@ pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Se
     };
     let region = chosen.first().map(|session| session.region.to_string());
     let (has_imds, has_container) = (settings.imds.is_some(), settings.container);
-    Door { listeners, sessions, has_imds, has_container, region }
+    LocalDaemon { listeners, sessions, has_imds, has_container, region }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 
-use super::network::Endpoint;
-use super::network::Way;
+use super::network::AwsNetwork;
+use super::network::CheckedEndpoint;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::verbs::bedrock;
@@ -51,10 +51,10 @@ impl Models {
         self.model.is_some()
     }
 
-    pub(super) fn endpoints(&self, session: &config::Session) -> Vec<Endpoint> {
+    pub(super) fn endpoints(&self, session: &config::Session) -> Vec<CheckedEndpoint> {
         let endpoint = |id: &str, name: &str, service, named: &Option<String>| {
             let own = || format!("https://{}", host(service, &session.region, session.variant));
-            Endpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
+            CheckedEndpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
         };
         vec![
             endpoint("bedrock", "Bedrock", Service::Bedrock, &self.control),
@@ -66,7 +66,7 @@ impl Models {
     pub(super) async fn steps(
         &self,
         session: &config::Session,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         held: &Result<Keys, Subject>,
         obstacle: impl Fn(&str) -> Option<Subject>,
     ) -> Vec<Step> {
@@ -97,7 +97,7 @@ impl Models {
     fn client(
         &self,
         session: &config::Session,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
         let endpoint = endpoint.map(|text| text.parse::<EndpointUrl>()).transpose()?;
@@ -105,7 +105,13 @@ impl Models {
         Ok(Client::new(self.https.clone(), way.clock.clone(), target))
     }
 
-    async fn listed(&self, subject: &Subject, session: &config::Session, way: &Way<'_>, keys: &Keys) -> Step {
+    async fn listed(
+        &self,
+        subject: &Subject,
+        session: &config::Session,
+        way: &AwsNetwork<'_>,
+        keys: &Keys,
+    ) -> Step {
         let listed = async {
             let client = self.client(session, way, self.control.as_ref())?;
             client.foundation_models(keys).await.map_err(Failure::from)
@@ -126,7 +132,7 @@ impl Models {
         subject: &Subject,
         model: &ModelId,
         session: &config::Session,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         keys: &Keys,
     ) -> Step {
         let name = model.as_str();

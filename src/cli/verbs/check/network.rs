@@ -21,7 +21,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
 /// How AWS is reached.
-pub(super) struct Way<'a> {
+pub(super) struct AwsNetwork<'a> {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) settings: &'a config::Upstream,
     pub(super) clock: &'a Clock,
@@ -29,7 +29,7 @@ pub(super) struct Way<'a> {
 
 /// An endpoint that a session calls.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(super) struct CheckedEndpoint {
     /// The part before the dot in the ids of its steps.
     pub(super) id: String,
     /// The name to show.
@@ -49,7 +49,7 @@ pub(super) struct Probed {
 /// The time limit if the settings have none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Endpoint {
+impl CheckedEndpoint {
     fn request(&self) -> Subject {
         self.subject("https", "HTTPS")
     }
@@ -71,9 +71,9 @@ impl Probed {
     }
 }
 
-impl Way<'_> {
+impl AwsNetwork<'_> {
     /// Looks the endpoint's name up, connects, and sends one request whose answer may be anything.
-    pub(super) async fn probe(&self, endpoint: &Endpoint) -> Probed {
+    pub(super) async fn probe(&self, endpoint: &CheckedEndpoint) -> Probed {
         let (name, connect) = (endpoint.subject("name", "name"), endpoint.subject("connect", "connection"));
         let mut probed = Probed::default();
         let uri: Uri = endpoint.url.parse().unwrap_or_default();
@@ -134,7 +134,7 @@ impl Way<'_> {
         }
     }
 
-    async fn ask(&self, endpoint: &Endpoint, host: &str, port: u16, probed: &mut Probed) {
+    async fn ask(&self, endpoint: &CheckedEndpoint, host: &str, port: u16, probed: &mut Probed) {
         let subject = endpoint.request();
         let shown = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
         let failed = |failure: &Failure| subject.failed("no answer over TLS", failure);
@@ -259,7 +259,7 @@ mod tests {
         let clock = Clock::system();
         let proxy = |proxy: &str, uri: &str| {
             let transport = Arc::new(Nobody);
-            let way = Way { transport, settings: &settings(proxy), clock: &clock };
+            let way = AwsNetwork { transport, settings: &settings(proxy), clock: &clock };
             way.proxy(&uri.parse().unwrap())
         };
         let chosen = Some(("proxy.example".to_owned(), 3128));
