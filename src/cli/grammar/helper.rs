@@ -104,11 +104,12 @@ const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiff
 /// anchord's own flags that the verb uses, then those of AWS's tool.
 fn arguments(verb: &str, name: ProgramName) -> Vec<Arg> {
     let about_credentials = config::arguments::of(Use::Credentials);
-    let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
         // Of the two, only `update` keeps running and logs.
-        ("credential-process", ProgramName::Anchord) => is_about_credentials(flag),
-        ("update", ProgramName::Anchord) => is_about_credentials(flag) || OF_LOGS.contains(&flag),
+        ("update", ProgramName::Anchord) if OF_LOGS.contains(&flag) => true,
+        ("credential-process" | "update", ProgramName::Anchord) => {
+            about_credentials.iter().any(|own| own.get_id() == flag)
+        }
         ("credential-process" | "update", ProgramName::Helper) => {
             !OF_DAEMONS.contains(&flag) && !OF_LISTENERS.contains(&flag)
         }

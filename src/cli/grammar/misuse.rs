@@ -3,8 +3,6 @@
 //! A message never repeats what the user wrote: it may be a passphrase or a key in the wrong place, and programs log our
 //! output. A message consists of the grammar's own words and of the names of existing sessions.
 
-use std::ffi::OsString;
-
 use clap::Arg;
 use clap::Command;
 use clap::error::ContextKind;
@@ -60,13 +58,13 @@ pub(super) fn pem_in(line: &CommandLine) -> Option<Failure> {
     const BEGIN: &[u8] = b"-----BEGIN";
     const FREE: [&str; 3] = ["body", "message", "var"];
     let words = if line.verbs == ["exec"] { line.own_words() } else { &line.words };
-    let holds = |word: &OsString| word.as_encoded_bytes().windows(BEGIN.len()).any(|part| part == BEGIN);
     let mut flag = None;
     for word in words {
         let text = word.to_string_lossy();
         let own = name_of(&text).filter(|name| is_known(name, line)).map(str::to_owned);
         flag = own.clone().or(flag);
-        if holds(word) && !flag.as_deref().is_some_and(|flag| FREE.contains(&flag)) {
+        let holds_pem = word.as_encoded_bytes().windows(BEGIN.len()).any(|part| part == BEGIN);
+        if holds_pem && !flag.as_deref().is_some_and(|flag| FREE.contains(&flag)) {
             let place = flag.map_or_else(|| "an argument".into(), |flag| format!("--{flag}:"));
             let what = format!("{place} holds PEM text");
             return Some(Failure::of(Reason::InvalidSetting, what, Some("give the path of a file".into())));
@@ -95,11 +93,8 @@ fn flag_of(error: &clap::Error, kind: ContextKind, line: &CommandLine) -> String
     }
     // The parser shows positional arguments as help does, such as `<COMMAND>...`.
     let shown = text.trim_matches(|letter: char| "<>[].".contains(letter));
-    let mut of_verb = line.command().get_positionals();
-    let is_meant = |argument: &Arg| {
-        argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == shown))
-    };
-    if of_verb.any(is_meant) { shown.to_owned() } else { "an argument".into() }
+    let mut names = line.command().get_positionals().filter_map(Arg::get_value_names).flatten();
+    if names.any(|name| name == shown) { shown.to_owned() } else { "an argument".into() }
 }
 
 /// Whether any verb has this flag, under either name.
@@ -180,10 +175,11 @@ fn unknown(text: &str, line: &CommandLine, sessions: SessionNames<'_>) -> (Strin
 
 /// The flag that is most similar, or else the shortest one that begins with the name.
 fn meant_by<'a>(name: &str, flags: Vec<&'a str>) -> Option<&'a str> {
-    nearest(name, flags.iter().copied()).or_else(|| {
-        let begins = |flag: &&str| flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        flags.into_iter().filter(begins).min_by_key(|flag| flag.len())
-    })
+    if let Some(flag) = nearest(name, flags.iter().copied()) {
+        return Some(flag);
+    }
+    let beginning = format!("{name}-");
+    flags.into_iter().filter(|flag| flag.starts_with(&beginning)).min_by_key(|flag| flag.len())
 }
 
 fn flags(command: &Command) -> Vec<&str> {
@@ -271,11 +267,11 @@ fn needs_a_verb(line: &CommandLine) -> (String, String) {
 fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
     let (called, command) = (line.called(), line.command());
     let anchords = help::command();
-    let of_anchord = || anchords.find_subcommand(word).filter(|verb| !verb.is_hide_set());
+    let of_anchord = anchords.find_subcommand(word).filter(|verb| !verb.is_hide_set());
     let below: Vec<&Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
-    let deeper = || below.iter().find(|verb| verb.find_subcommand(word).is_some());
+    let deeper = below.iter().find(|verb| verb.find_subcommand(word).is_some());
     let meant = nearest(word, below.iter().map(|verb| verb.get_name()));
-    let hint = match (meant, below.as_slice(), deeper()) {
+    let hint = match (meant, below.as_slice(), deeper) {
         (Some(verb), ..) => format!("did you mean `{called} {verb}`?"),
         // Safe to show: the word is a verb of the grammar.
         (None, _, Some(verb)) => format!("did you mean `{called} {} {word}`?", verb.get_name()),
@@ -283,7 +279,7 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
         (None, ..) if word.ends_with(".toml") && command.find_subcommand("run").is_some() => {
             format!("write `{called} run --config FILE`")
         }
-        (None, ..) => match of_anchord() {
+        (None, ..) => match of_anchord {
             Some(verb) => format!("did you mean `anchord {}`?", verb.get_name()),
             None => format!("`{called} --help` lists the verbs"),
         },
@@ -293,6 +289,8 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::cli::grammar;
     use crate::cli::grammar::Unparsed;

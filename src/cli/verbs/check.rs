@@ -11,6 +11,7 @@ mod local;
 mod models;
 mod network;
 mod profiles;
+mod provider_chain;
 mod roles;
 mod session;
 
@@ -45,7 +46,6 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
-use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 use anchord_core::process_limits;
 use anchord_runtime::assembly;
@@ -164,11 +164,12 @@ fn configuration() -> Subject {
 }
 
 fn problem_steps(problems: &Problems) -> Vec<Step> {
-    let step = |problem: &Notice| {
+    let mut steps = Vec::new();
+    for problem in problems.iter() {
         let failure = Failure::of(Reason::InvalidSetting, problem.message(), problem.hint.clone());
-        configuration().failed("a setting is wrong or missing", &failure)
-    };
-    problems.iter().map(step).collect()
+        steps.push(configuration().failed("a setting is wrong or missing", &failure));
+    }
+    steps
 }
 
 fn configuration_steps(settings: &Settings) -> Vec<Step> {
@@ -179,8 +180,9 @@ fn configuration_steps(settings: &Settings) -> Vec<Step> {
     let names: Vec<_> = settings.sessions.iter().map(|session| session.name.as_str()).collect();
     let plural = if names.len() == 1 { "" } else { "s" };
     let found = format!("{file}, with the session{plural} {}", names.join(", "));
-    let warnings = settings.warnings.iter().map(|warning| configuration().warned(warning));
-    std::iter::once(configuration().ok(found)).chain(warnings).collect()
+    let mut steps = vec![configuration().ok(found)];
+    steps.extend(settings.warnings.iter().map(|warning| configuration().warned(warning)));
+    steps
 }
 
 fn examine(

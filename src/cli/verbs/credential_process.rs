@@ -100,10 +100,11 @@ fn daemon_named_by_flags(
     if name == ProgramName::Helper {
         return None;
     }
-    let is_given = |flag: &str| matches.contains_id(flag);
-    let is_named =
-        is_given("socket-path") && is_given("session") && !config::names_a_file(matches, environment);
-    is_named.then(|| config::load_name(matches, environment)).flatten()
+    let is_named = matches.contains_id("socket-path") && matches.contains_id("session");
+    if !is_named || config::names_a_file(matches, environment) {
+        return None;
+    }
+    config::load_name(matches, environment)
 }
 
 /// Settings that only name the session, for use when the host's settings file is invalid: the daemon keeps the settings that

@@ -135,11 +135,15 @@ fn changes(
 
 /// A listener that every SDK accepts for container credentials without TLS: on loopback, with IPv4 if possible.
 fn listener(running: &Running) -> Result<&str, Failure> {
-    let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
-    let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
-    let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
-    let chosen = running.status.listeners.http.iter().filter(on_loopback).min_by_key(is_v6);
-    chosen.map(String::as_str).ok_or_else(|| {
+    let mut v6 = None;
+    for url in &running.status.listeners.http {
+        match url.strip_prefix("http://").and_then(|address| address.parse().ok()) {
+            Some(SocketAddr::V4(address)) if address.ip().is_loopback() => return Ok(url),
+            Some(SocketAddr::V6(address)) if address.ip().is_loopback() => v6 = v6.or(Some(url)),
+            _ => {}
+        }
+    }
+    v6.map(String::as_str).ok_or_else(|| {
         let message = "the daemon serves no HTTP on loopback";
         let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
         Failure::of(Reason::InvalidSetting, message, Some(hint.into()))
@@ -295,11 +299,9 @@ impl ContainerCredentials {
             set.extend(region.map(|region| (name, region.into())));
         }
         if PROXIES.iter().any(|name| environment.get(name).is_some()) {
-            let all = ["no_proxy", "NO_PROXY"];
-            let any = || all.iter().find_map(|name| environment.get(name));
-            for name in all {
-                set.push((name, with_loopback(environment.get(name).or_else(any)).into()));
-            }
+            let (lower, upper) = (environment.get("no_proxy"), environment.get("NO_PROXY"));
+            set.push(("no_proxy", with_loopback(lower.or(upper)).into()));
+            set.push(("NO_PROXY", with_loopback(upper.or(lower)).into()));
         }
         let files =
             [("AWS_SHARED_CREDENTIALS_FILE", &profiles.credentials), ("AWS_CONFIG_FILE", &profiles.config)];

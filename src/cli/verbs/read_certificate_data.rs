@@ -192,17 +192,19 @@ fn name(name: &X509Name<'_>) -> String {
     ];
     let attributes: Vec<_> =
         name.iter_attributes().map(|attribute| (attribute.attr_type().to_id_string(), attribute)).collect();
-    let is_single = |short: &str| ["CN", "SERIALNUMBER"].contains(&short);
     let mut parts = Vec::new();
     for (oid, short) in KNOWN {
-        let values = attributes.iter().filter(|(own, _)| own == oid);
-        let mut values: Vec<_> = values
-            .map(|(_, value)| format!("{short}={}", escaped(&identity::attribute_text(value))))
-            .collect();
-        if is_single(short) {
-            values = values.pop().into_iter().collect();
+        let mut values = Vec::new();
+        for (_, value) in attributes.iter().filter(|(own, _)| own == oid) {
+            // Go keeps only the last of these.
+            if ["CN", "SERIALNUMBER"].contains(&short) {
+                values.clear();
+            }
+            values.push(format!("{short}={}", escaped(&identity::attribute_text(value))));
         }
-        parts.extend((!values.is_empty()).then(|| values.join("+")));
+        if !values.is_empty() {
+            parts.push(values.join("+"));
+        }
     }
     let others = attributes.iter().rev().filter(|(own, _)| !KNOWN.iter().any(|(oid, _)| own == oid));
     parts.extend(others.map(|(oid, value)| format!("{oid}=#{}", hex(value.as_slice()))));

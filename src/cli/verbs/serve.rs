@@ -107,12 +107,20 @@ const ROOTS: &str = "/run/anchord";
 
 /// The folder that outlives the process. `None` for port 0, because the next process gets another port.
 fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
-    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
-    let base = first("RUNTIME_DIRECTORY")
-        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
-        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
-        .filter(|base| base.is_absolute() && port != 0);
-    base.map(|base| base.join(format!("serve-{port}")))
+    let base = match first_folder("RUNTIME_DIRECTORY", environment) {
+        Some(folder) => folder,
+        None if environment.uid() == 0 => PathBuf::from(ROOTS),
+        None => first_folder("XDG_RUNTIME_DIR", environment)?.join("anchord"),
+    };
+    if !base.is_absolute() || port == 0 {
+        return None;
+    }
+    Some(base.join(format!("serve-{port}")))
+}
+
+/// The first folder in a variable that may list several.
+fn first_folder(variable: &str, environment: &Environment) -> Option<PathBuf> {
+    environment.get(variable)?.split(':').next().map(PathBuf::from)
 }
 
 /// The daemon logs a similar warning for a key that is only in memory.

@@ -94,13 +94,15 @@ pub(super) fn target(
     file: Option<&str>,
     environment: &Environment,
 ) -> Result<UpdateTarget, Failure> {
-    let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
-    let profile = Profile::parse(name)
-        .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
-    let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
-        let hint = "name a file with --credentials-file, or set HOME";
-        misconfigured("cannot find the credentials file: HOME is not set".into(), hint)
+    let profile = Profile::parse(name).map_err(|error| {
+        let hint = Some("choose another name".into());
+        Failure::of(Reason::InvalidSetting, format!("--profile: {error}"), hint)
     })?;
+    let Some(path) = config::shared_credentials_file(file, environment) else {
+        let hint = Some("name a file with --credentials-file, or set HOME".into());
+        let message = "cannot find the credentials file: HOME is not set";
+        return Err(Failure::of(Reason::InvalidSetting, message, hint));
+    };
     Ok(UpdateTarget { profile, path })
 }
 
@@ -177,7 +179,7 @@ async fn until_told_to_stop(
     Ok(())
 }
 
-/// Renews and writes the credentials for ever; retries after errors.
+/// Renews and writes the credentials without end; retries after errors.
 async fn keep(
     (settings, session): (&Settings, String),
     target: &UpdateTarget,

@@ -64,9 +64,12 @@ const OF_HELPER: &[Collision] = &[Collision("region", "roles-anywhere-region", O
 /// A notice for each pair of which both flags are given.
 pub(super) fn of(words: &FlagValues<'_>, name: ProgramName) -> Vec<Notice> {
     let more = if name == ProgramName::Helper { OF_HELPER } else { &[] };
-    let both = |pair: &&Collision| words.has(pair.0) && words.has(pair.1);
-    let line = |Collision(one, other, hint): &Collision| {
-        Notice::new(format!("--{one} and --{other} cannot be given together")).hinting(*hint)
-    };
-    COLLISIONS.iter().chain(more).filter(both).map(line).collect()
+    let mut notices = Vec::new();
+    for Collision(one, other, hint) in COLLISIONS.iter().chain(more) {
+        if words.has(one) && words.has(other) {
+            notices
+                .push(Notice::new(format!("--{one} and --{other} cannot be given together")).hinting(*hint));
+        }
+    }
+    notices
 }

@@ -308,13 +308,16 @@ pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<Notice> {
     if words.has("source") {
         return None;
     }
-    let is_missing = |flag: &&str| match *flag {
-        "certificate" => !words.has("certificate") && !words.has("cert-selector"),
-        flag => !words.has(flag),
-    };
-    let flags = ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"];
-    let missing: Vec<_> =
-        flags.iter().filter(|flag| is_missing(flag)).map(|flag| format!("--{flag}")).collect();
+    let mut missing = Vec::new();
+    for flag in ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"] {
+        let is_selected = flag == "certificate" && words.has("cert-selector");
+        if !words.has(flag) && !is_selected {
+            missing.push(format!("--{flag}"));
+        }
+    }
+    if missing.is_empty() {
+        return None;
+    }
     let hint = "give all of them, and --private-key if the key is in another file";
-    (!missing.is_empty()).then(|| Notice::new(format!("missing: {}", missing.join(", "))).hinting(hint))
+    Some(Notice::new(format!("missing: {}", missing.join(", "))).hinting(hint))
 }

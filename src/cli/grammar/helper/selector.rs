@@ -95,23 +95,21 @@ fn in_file(path: &Path) -> Result<Vec<KeyValue>, Notice> {
 
 /// An entry begins with `Key=` after white space, so values may contain spaces.
 fn inline(text: &str) -> Result<Vec<KeyValue>, Notice> {
-    let entry = |part: &str| {
-        let (key, value) = part.split_once(",Value=")?;
-        Some(KeyValue { key: key.trim().to_owned(), value: value.to_owned() })
-    };
-    let mut parts = Vec::new();
+    let mut entries = Vec::new();
     let mut rest = text.trim();
     while let Some(after) = rest.strip_prefix("Key=") {
         let mut next = after.match_indices("Key=").map(|(at, _)| at);
         let end = next.find(|at| after[..*at].ends_with(char::is_whitespace));
         let (part, more) = after.split_at(end.unwrap_or(after.len()));
-        parts.push(part);
+        let Some((key, value)) = part.split_once(",Value=") else { return Err(not_inline()) };
+        entries.push(KeyValue { key: key.trim().to_owned(), value: value.to_owned() });
         rest = more;
     }
-    let entries: Option<Vec<_>> = parts.into_iter().map(entry).collect();
-    entries
-        .filter(|entries| !entries.is_empty())
-        .ok_or_else(|| wrong("is not a list of `Key=…,Value=…`").hinting(INLINE))
+    if entries.is_empty() { Err(not_inline()) } else { Ok(entries) }
+}
+
+fn not_inline() -> Notice {
+    wrong("is not a list of `Key=…,Value=…`").hinting(INLINE)
 }
 
 fn wrong(what: impl Into<Text>) -> Notice {

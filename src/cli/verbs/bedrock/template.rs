@@ -14,7 +14,7 @@ use anchord_core::failure::Reason;
 /// Values by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// What a body is.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFormat {
     Json,

@@ -16,25 +16,31 @@ pub(super) struct CreateSessionCall {
     pub(super) session: config::Session,
 }
 
+impl CreateSessionCall {
+    /// The call that `asked` describes, for a session whose credentials come from `source`.
+    fn new(
+        session: &config::Session,
+        source: &config::CertificateSource,
+        asked: &CreateSession,
+        (id, name): (&str, &str),
+        subject: Subject,
+    ) -> Self {
+        let endpoint = CheckedEndpoint { id: id.into(), name: name.into(), url: asked.url() };
+        let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
+        let source = config::Source::RolesAnywhere(Box::new(alone));
+        let session = config::Session { source, chain: Vec::new(), ..session.clone() };
+        Self { endpoint, subject, asked: asked.clone(), session }
+    }
+}
+
 /// The endpoints of `session`, whose first credentials come from `source`.
 pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<CreateSessionCall> {
-    let call = |endpoint: (&str, &str), subject: (&str, &str), asked: &CreateSession| {
-        let endpoint = CheckedEndpoint { id: endpoint.0.into(), name: endpoint.1.into(), url: asked.url() };
-        let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
-        let origin = config::Source::RolesAnywhere(Box::new(alone));
-        let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
-        CreateSessionCall {
-            endpoint,
-            subject: Subject::new(subject.0, subject.1),
-            asked: asked.clone(),
-            session,
-        }
-    };
-    let mut calls =
-        vec![call(("roles-anywhere", "Roles Anywhere"), ("create-session", "CreateSession"), &source.first)];
+    let (name, subject) =
+        (("roles-anywhere", "Roles Anywhere"), Subject::new("create-session", "CreateSession"));
+    let mut calls = vec![CreateSessionCall::new(session, source, &source.first, name, subject)];
     if let Some(fallback) = &source.fallback {
-        let subject = ("fallback.create-session", "fallback: CreateSession");
-        calls.push(call(("fallback", "fallback"), subject, fallback));
+        let subject = Subject::new("fallback.create-session", "fallback: CreateSession");
+        calls.push(CreateSessionCall::new(session, source, fallback, ("fallback", "fallback"), subject));
     }
     calls
 }

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 
 use http::Uri;
 
-use super::profiles::ProfileSettings;
 use super::profiles::Profiles;
+use super::provider_chain::CHAINS;
+use super::provider_chain::CredentialProvider;
+use super::provider_chain::ProviderChain;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_config::Environment;
@@ -26,83 +28,6 @@ pub(super) struct LocalDaemon {
     /// The Region of the first session to check.
     pub(super) region: Option<String>,
 }
-
-/// The default chain of credential providers that some SDKs share.
-struct ProviderChain {
-    sdks: &'static [&'static str],
-    providers: &'static [CredentialProvider],
-    /// Whether a profile that a variable names takes precedence over keys in variables.
-    minds_named_profile: bool,
-    /// Whether the full URI takes precedence over the relative URI.
-    takes_full_uri: bool,
-}
-
-#[derive(Clone, Copy)]
-enum CredentialProvider {
-    Keys,
-    /// A profile with a role.
-    Role,
-    Profile,
-    WebIdentity,
-    Container,
-    Metadata,
-}
-
-const ROLE_FIRST: &[CredentialProvider] = &[
-    CredentialProvider::Keys,
-    CredentialProvider::Role,
-    CredentialProvider::WebIdentity,
-    CredentialProvider::Profile,
-    CredentialProvider::Container,
-    CredentialProvider::Metadata,
-];
-const PROFILE_FIRST: &[CredentialProvider] = &[
-    CredentialProvider::Keys,
-    CredentialProvider::Profile,
-    CredentialProvider::WebIdentity,
-    CredentialProvider::Container,
-    CredentialProvider::Metadata,
-];
-const IDENTITY_FIRST: &[CredentialProvider] = &[
-    CredentialProvider::Keys,
-    CredentialProvider::WebIdentity,
-    CredentialProvider::Profile,
-    CredentialProvider::Container,
-    CredentialProvider::Metadata,
-];
-
-const CHAINS: [ProviderChain; 5] = [
-    ProviderChain {
-        sdks: &["the CLI", "Python"],
-        providers: ROLE_FIRST,
-        minds_named_profile: true,
-        takes_full_uri: false,
-    },
-    ProviderChain {
-        sdks: &["JavaScript"],
-        providers: PROFILE_FIRST,
-        minds_named_profile: true,
-        takes_full_uri: false,
-    },
-    ProviderChain {
-        sdks: &["Rust", "CRT", "C++"],
-        providers: PROFILE_FIRST,
-        minds_named_profile: false,
-        takes_full_uri: false,
-    },
-    ProviderChain {
-        sdks: &["Java", ".NET"],
-        providers: IDENTITY_FIRST,
-        minds_named_profile: false,
-        takes_full_uri: false,
-    },
-    ProviderChain {
-        sdks: &["Go"],
-        providers: IDENTITY_FIRST,
-        minds_named_profile: false,
-        takes_full_uri: true,
-    },
-];
 
 /// The source of credentials that an SDK would choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,10 +81,6 @@ const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"
 const METADATA: &str = "http://169.254.169.254";
 const EXEC: &str = "run programs with `anchord exec -- COMMAND`";
 
-fn environment_subject() -> Subject {
-    Subject::new("environment", "environment")
-}
-
 struct EnvironmentCheck<'a> {
     environment: &'a Environment,
     profiles: &'a Profiles,
@@ -182,16 +103,14 @@ impl EnvironmentCheck<'_> {
             }
         }
         let is_one = groups.len() == 1;
-        let step = |(pick, sdks): (ChosenProvider, Vec<&str>)| {
+        let subject = Subject::new("environment", "environment");
+        let mut steps = Vec::new();
+        for (pick, sdks) in groups {
             let who = if is_one { "SDKs started here".to_owned() } else { listed(&sdks) };
             let found = format!("{who} take {}", pick.what);
-            if pick.is_ours {
-                environment_subject().ok(found)
-            } else {
-                environment_subject().warning(found, pick.hint)
-            }
-        };
-        groups.into_iter().map(step).collect()
+            steps.push(if pick.is_ours { subject.ok(found) } else { subject.warning(found, pick.hint) });
+        }
+        steps
     }
 
     fn pick(&self, chain: &ProviderChain) -> ChosenProvider {
@@ -283,9 +202,15 @@ impl EnvironmentCheck<'_> {
     /// Whether a command runs anchord, without a session or with one that the daemon has.
     fn is_served(&self, command: &str) -> bool {
         let mut words = command.split_whitespace().skip_while(|word| *word != "--session");
-        let named = words.nth(1).map(|name| name.trim_matches(['"', '\'']));
-        let is_known = |name: &str| self.daemon.sessions.iter().any(|known| known == name);
-        is_this_program(command) && named.is_none_or(is_known)
+        is_this_program(command)
+            && match words.nth(1) {
+                Some(name) => self.has_session(name.trim_matches(['"', '\''])),
+                None => true,
+            }
+    }
+
+    fn has_session(&self, name: &str) -> bool {
+        self.daemon.sessions.iter().any(|known| known == name)
     }
 
     fn container(&self, chain: &ProviderChain) -> Option<ChosenProvider> {
@@ -300,16 +225,16 @@ impl EnvironmentCheck<'_> {
 
     fn full_uri(&self, uri: &str) -> ChosenProvider {
         let uri: Uri = uri.parse().unwrap_or_default();
-        let wanted = || format!("set {FULL_URI} to {}", self.container_uri());
+        let hint = format!("set {FULL_URI} to {}", self.container_uri());
         if !self.leads_here(&uri) {
             let place = uri.authority().map_or("nowhere", |authority| authority.as_str());
             let place = place.rsplit('@').next().unwrap_or_default();
             let what = format!("the credentials at {FULL_URI} ({place}), where this daemon does not listen");
-            return ChosenProvider { is_ours: false, what, hint: wanted() };
+            return ChosenProvider { is_ours: false, what, hint };
         }
         if uri.scheme_str() == Some("https") {
             let what = format!("nothing: {FULL_URI} begins with https://, and this daemon speaks only http");
-            return ChosenProvider { is_ours: false, what, hint: wanted() };
+            return ChosenProvider { is_ours: false, what, hint };
         }
         if !self.daemon.has_container {
             let what =
@@ -322,13 +247,12 @@ impl EnvironmentCheck<'_> {
         }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
         let name = path.strip_prefix("/v1/credentials").map(|name| name.trim_start_matches('/'));
-        let is_known = |name: &str| name.is_empty() || self.daemon.sessions.iter().any(|known| known == name);
-        if name.is_some_and(is_known) {
+        if name.is_some_and(|name| name.is_empty() || self.has_session(name)) {
             let what = "credentials from this daemon, as a container does".to_owned();
             return ChosenProvider { is_ours: true, what, hint: String::new() };
         }
         let what = format!("nothing: the path in {FULL_URI} is not one of this daemon's");
-        ChosenProvider { is_ours: false, what, hint: wanted() }
+        ChosenProvider { is_ours: false, what, hint }
     }
 
     fn metadata(&self) -> ChosenProvider {
@@ -364,8 +288,7 @@ impl EnvironmentCheck<'_> {
 
     fn container_uri(&self) -> String {
         // With port 0 the daemon chooses a free port when it starts.
-        let is_known = |address: &&SocketAddr| address.ip().is_loopback() && address.port() != 0;
-        let loopback = self.daemon.listeners.iter().filter(is_known);
+        let loopback = self.daemon.listeners.iter().filter(|it| it.ip().is_loopback() && it.port() != 0);
         match loopback.min_by_key(|address| address.is_ipv6()) {
             Some(address) => format!("http://{address}/v1/credentials"),
             None => "http://127.0.0.1:PORT/v1/credentials".into(),
@@ -375,11 +298,11 @@ impl EnvironmentCheck<'_> {
     fn leads_here(&self, uri: &Uri) -> bool {
         let port = uri.port_u16().unwrap_or(80);
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let is_host = |address: &SocketAddr| match host.parse::<IpAddr>() {
-            Ok(ip) => address.ip() == ip,
-            Err(_) => host.eq_ignore_ascii_case("localhost") && address.ip().is_loopback(),
-        };
-        self.daemon.listeners.iter().any(|address| address.port() == port && is_host(address))
+        let mut on_port = self.daemon.listeners.iter().filter(|address| address.port() == port);
+        match host.parse::<IpAddr>() {
+            Ok(ip) => on_port.any(|address| address.ip() == ip),
+            Err(_) => host.eq_ignore_ascii_case("localhost") && on_port.any(|it| it.ip().is_loopback()),
+        }
     }
 
     fn token(&self, fault: Option<&str>) -> Option<Step> {
@@ -392,27 +315,29 @@ impl EnvironmentCheck<'_> {
             let hint = format!("set {TOKEN_FILE} to a file that these programs can read, or {EXEC}");
             return Some(subject.warning(fault, hint));
         }
-        let has_one = self.has(TOKEN) || self.has(TOKEN_FILE);
-        (!has_one).then(|| {
-            let hint = format!("set {TOKEN_FILE} to the session's .token file in the runtime directory");
-            subject.warning(format!("{FULL_URI} is set without a token: the daemon will refuse"), hint)
-        })
+        if self.has(TOKEN) || self.has(TOKEN_FILE) {
+            return None;
+        }
+        let hint = format!("set {TOKEN_FILE} to the session's .token file in the runtime directory");
+        Some(subject.warning(format!("{FULL_URI} is set without a token: the daemon will refuse"), hint))
     }
 
     fn profile(&self) -> Vec<Step> {
         let subject = Subject::new("environment.profile", "environment: profile");
-        let files = [&self.profiles.credentials, &self.profiles.config];
-        let faults = files.into_iter().filter_map(|file| file.fault.as_deref());
-        let mut steps: Vec<_> = faults
-            .map(|fault| subject.warning(fault, "allow these programs to read it, or remove it"))
-            .collect();
-        let variables = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].into_iter();
-        let named = variables.filter_map(|variable| Some((variable, self.environment.get(variable)?)));
-        for (variable, name) in named.filter(|(_, name)| !self.profiles.has(name)) {
-            let found =
-                format!("{variable} names the profile `{}`, which does not exist", name.escape_debug());
-            let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
-            steps.push(subject.warning(found, hint));
+        let mut steps = Vec::new();
+        for file in [&self.profiles.credentials, &self.profiles.config] {
+            if let Some(fault) = &file.fault {
+                steps.push(subject.warning(fault, "allow these programs to read it, or remove it"));
+            }
+        }
+        for variable in ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"] {
+            let Some(name) = self.environment.get(variable) else { continue };
+            if !self.profiles.has(name) {
+                let name = name.escape_debug();
+                let found = format!("{variable} names the profile `{name}`, which does not exist");
+                let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
+                steps.push(subject.warning(found, hint));
+            }
         }
         steps
     }
@@ -429,10 +354,8 @@ impl EnvironmentCheck<'_> {
     fn region(&self) -> Option<Step> {
         let subject = Subject::new("environment.region", "environment: Region");
         let name = self.environment.get("AWS_PROFILE").unwrap_or("default");
-        let region_of = |profile: &ProfileSettings| profile.region.is_some();
-        let in_file = [&self.profiles.credentials, &self.profiles.config]
-            .into_iter()
-            .any(|file| file.profile(name).is_some_and(region_of));
+        let files = [&self.profiles.credentials, &self.profiles.config];
+        let in_file = files.iter().filter_map(|file| file.profile(name)).any(|it| it.region.is_some());
         let (found, missing) = match (self.has("AWS_REGION"), self.has("AWS_DEFAULT_REGION")) {
             (true, true) => return None,
             _ if in_file => return None,
@@ -449,18 +372,16 @@ impl EnvironmentCheck<'_> {
     fn proxy(&self) -> Option<Step> {
         let proxy = PROXIES.into_iter().find(|name| self.has(name))?;
         let exceptions = ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| self.environment.get(name));
-        let is_excepted = |host: &str| {
-            let mut all = exceptions.unwrap_or_default().split(',').map(str::trim);
-            all.any(|exception| exception == host || exception == "*")
-        };
-        (!is_excepted("127.0.0.1")).then(|| {
-            let found = format!(
-                "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
-                 reach the daemon"
-            );
-            let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
-            Subject::new("environment.proxy", "environment: proxy").warning(found, hint)
-        })
+        let mut exceptions = exceptions.unwrap_or_default().split(',').map(str::trim);
+        if exceptions.any(|exception| exception == "127.0.0.1" || exception == "*") {
+            return None;
+        }
+        let found = format!(
+            "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
+             reach the daemon"
+        );
+        let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
+        Some(Subject::new("environment.proxy", "environment: proxy").warning(found, hint))
     }
 }
 

@@ -65,9 +65,11 @@ pub(super) fn local_daemon(
     settings: &Settings,
     chosen: &[&Session],
 ) -> LocalDaemon {
-    let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
-        Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
+        Some(running) => {
+            let urls = running.status.listeners.http.iter();
+            urls.filter_map(|url| url.strip_prefix("http://")?.parse().ok()).collect()
+        }
         None => settings.listen.clone(),
     };
     let sessions = match running {

@@ -118,20 +118,19 @@ impl AwsNetwork<'_> {
     async fn connected(&self, host: &str, port: u16, whose: &str) -> Result<String, Option<Failure>> {
         let limit = self.settings.connect_timeout.unwrap_or(PATIENCE);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let failed = |why: String| {
-            let hint = "check this host's routes and firewalls, and HTTPS_PROXY if there is a proxy";
-            let message = format!("cannot connect to {whose}{host}:{port}: {why}");
-            Some(Failure::of(Reason::NoAnswer, message, Some(hint.into())))
-        };
-        match tokio::time::timeout(limit, TcpStream::connect((bare, port))).await {
+        let connected = tokio::time::timeout(limit, TcpStream::connect((bare, port))).await;
+        let why = match connected {
             Ok(Ok(stream)) => {
                 let address =
                     stream.peer_addr().map_or_else(|_| format!("{host}:{port}"), |peer| peer.to_string());
-                Ok(format!("{whose}{address} accepts connections"))
+                return Ok(format!("{whose}{address} accepts connections"));
             }
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("no answer within {} s", limit.as_secs()))),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
+        let hint = "check this host's routes and firewalls, and HTTPS_PROXY if there is a proxy";
+        let message = format!("cannot connect to {whose}{host}:{port}: {why}");
+        Err(Some(Failure::of(Reason::NoAnswer, message, Some(hint.into()))))
     }
 
     async fn ask(&self, endpoint: &CheckedEndpoint, host: &str, port: u16, probed: &mut Probed) {

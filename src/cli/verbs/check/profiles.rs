@@ -72,20 +72,25 @@ impl ProfileSettings {
 impl Profiles {
     /// Reads the files that an SDK with this environment would read.
     pub(in crate::cli) fn read(environment: &Environment) -> Self {
-        let home = environment.get("HOME").map(PathBuf::from);
-        let place = |variable, name| {
-            let named = environment.get(variable).map(|path| environment.current_dir().join(path));
-            named.or_else(|| Some(home.as_ref()?.join(".aws").join(name)))
-        };
+        let credentials = path_of("AWS_SHARED_CREDENTIALS_FILE", "credentials", environment);
+        let config = path_of("AWS_CONFIG_FILE", "config", environment);
         Self {
-            credentials: ProfileFile::read(place("AWS_SHARED_CREDENTIALS_FILE", "credentials"), plain_name),
-            config: ProfileFile::read(place("AWS_CONFIG_FILE", "config"), config_name),
+            credentials: ProfileFile::read(credentials, plain_name),
+            config: ProfileFile::read(config, config_name),
         }
     }
 
     /// Whether either file has a profile of that name.
     pub(in crate::cli) fn has(&self, name: &str) -> bool {
         [&self.credentials, &self.config].into_iter().any(|file| file.profile(name).is_some())
+    }
+}
+
+/// The file that `variable` names, else the one called `name` in `~/.aws`.
+fn path_of(variable: &str, name: &str, environment: &Environment) -> Option<PathBuf> {
+    match environment.get(variable) {
+        Some(path) => Some(environment.current_dir().join(path)),
+        None => Some(Path::new(environment.get("HOME")?).join(".aws").join(name)),
     }
 }
 

@@ -148,18 +148,19 @@ impl SessionCheck<'_> {
     /// Probes all endpoints and compares the clocks. Returns the time to add to the local clock.
     async fn reach(&mut self, own: Vec<CheckedEndpoint>) -> time::Duration {
         let SessionContext { session, way, models } = self.context;
-        let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session)));
-        let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
-        let all: Vec<_> =
-            own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock).collect();
+        let mut all = Vec::new();
+        all.extend(own.into_iter().map(|endpoint| (endpoint, true)));
+        all.extend(sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session))));
+        all.extend(models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed())));
         // In parallel: behind a firewall that drops packets, each takes until its time limit.
         let probed = join_all(all.iter().map(|(endpoint, _)| way.probe(endpoint))).await;
         let mut skews = Vec::new();
         for ((endpoint, is_needed), probed) in all.into_iter().zip(probed) {
             skews.extend(probed.skew);
             self.obstacles.extend(probed.obstacle().map(|obstacle| (endpoint.url.clone(), obstacle)));
-            let steps = probed.steps.into_iter();
-            self.steps.extend(steps.map(|step| if is_needed { step } else { step.not_needed() }));
+            for step in probed.steps {
+                self.steps.push(if is_needed { step } else { step.not_needed() });
+            }
         }
         self.steps.push(network::clock_step(skews.iter().copied()));
         network::correction(skews.into_iter())
@@ -261,16 +262,18 @@ fn found(
 
 /// Each STS endpoint of the session, without duplicates.
 fn sts_endpoints(session: &config::Session) -> Vec<CheckedEndpoint> {
-    let mut urls = vec![session.sts.url()];
+    let mut endpoints =
+        vec![CheckedEndpoint { id: "sts".into(), name: "STS".into(), url: session.sts.url() }];
     for step in &session.chain {
         let url = step.sts.url();
-        if !urls.contains(&url) {
-            urls.push(url);
+        if endpoints.iter().all(|known| known.url != url) {
+            let number = endpoints.len() + 1;
+            endpoints.push(CheckedEndpoint {
+                id: format!("sts-{number}"),
+                name: format!("STS {number}"),
+                url,
+            });
         }
     }
-    let endpoint = |(number, url): (usize, String)| match number {
-        1 => CheckedEndpoint { id: "sts".into(), name: "STS".into(), url },
-        _ => CheckedEndpoint { id: format!("sts-{number}"), name: format!("STS {number}"), url },
-    };
-    (1..).zip(urls).map(endpoint).collect()
+    endpoints
 }
