@@ -58,8 +58,8 @@ use anchord_core::secret::Secret;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
-use anchord_runtime::client::Asked;
-use anchord_runtime::client::Place;
+use anchord_runtime::client::DaemonAnswer;
+use anchord_runtime::client::DaemonSocket;
 use anchord_runtime::client::Question;
 use anchord_session::Freshness;
 use anchord_session::Handle;
@@ -164,13 +164,13 @@ fn error_for_sdk(failure: Failure) -> CredentialsError {
 
 impl Builder {
     /// The certificate and its chain: a file, or a `tpm:` or `spiffe:` location (see README.md).
-    pub fn certificate(self, place: impl AsRef<Path>) -> Self {
-        self.path("certificate", place)
+    pub fn certificate(self, location: impl AsRef<Path>) -> Self {
+        self.path("certificate", location)
     }
 
     /// The certificate's private key: a file or a `tpm:` location. Not needed if the certificate's location also has the key.
-    pub fn private_key(self, place: impl AsRef<Path>) -> Self {
-        self.path("private-key", place)
+    pub fn private_key(self, location: impl AsRef<Path>) -> Self {
+        self.path("private-key", location)
     }
 
     /// A file of intermediate certificates, if the certificate's own file has none.
@@ -282,7 +282,7 @@ impl Builder {
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));
         let session = session.ok_or_else(|| not_chosen(&settings))?;
         let issuer = DaemonIssuer {
-            places: client::places(&settings),
+            sockets: client::sockets(&settings),
             session: session.clone(),
             settings,
             clock: Clock::system(),
@@ -322,12 +322,16 @@ fn not_chosen(settings: &Settings) -> Failure {
         [] => "name one with `session`, or give the options of one".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
-    Failure::of(Reason::UnknownSession, "there is not exactly one session to choose", Some(hint.into()))
+    Failure::of(
+        Reason::UnknownSession,
+        "no session is selected, and there is not exactly one",
+        Some(hint.into()),
+    )
 }
 
 /// An issuer that takes the credentials of a daemon's session.
 struct DaemonIssuer {
-    places: Vec<Place>,
+    sockets: Vec<DaemonSocket>,
     session: String,
     /// This program's own description of the session.
     settings: Settings,
@@ -340,16 +344,16 @@ impl DaemonIssuer {
         let asked = client::ask_for(
             &self.session,
             Question::Credentials,
-            (&self.settings, &self.places),
+            (&self.settings, &self.sockets),
             DAEMON_PATIENCE,
         );
         match asked.await {
-            Asked::Answered(body) => client::credentials(&body, self.clock.moment()),
-            Asked::Refused(failure)
-            | Asked::Unknown(failure)
-            | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => Err(failure),
-            Asked::NoDaemon => Err(client::nobody(&self.places)),
+            DaemonAnswer::Answered(body) => client::credentials(&body, self.clock.moment()),
+            DaemonAnswer::Refused(failure)
+            | DaemonAnswer::Unknown(failure)
+            | DaemonAnswer::Differs(failure)
+            | DaemonAnswer::Forbidden(failure) => Err(failure),
+            DaemonAnswer::NoDaemon => Err(client::no_daemon(&self.sockets)),
         }
     }
 }

@@ -23,7 +23,7 @@ use anchord_core::event;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogFormat {
+pub(crate) enum LineFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -49,7 +49,7 @@ fn targets(level: Level) -> Targets {
 }
 
 /// Starts logging to `writer`. `timestamps` is false if the journal adds its own. A second call has no effect.
-pub(crate) fn init<W>(level: Level, format: LogFormat, timestamps: bool, writer: W) -> Logs
+pub(crate) fn init<W>(level: Level, format: LineFormat, timestamps: bool, writer: W) -> Logs
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -57,9 +57,9 @@ where
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(writer);
     let started = match (format, timestamps) {
-        (LogFormat::Json, _) => registry.with(layer.json().flatten_event(true)).try_init(),
-        (LogFormat::Text, true) => registry.with(layer).try_init(),
-        (LogFormat::Text, false) => registry.with(layer.without_time()).try_init(),
+        (LineFormat::Json, _) => registry.with(layer.json().flatten_event(true)).try_init(),
+        (LineFormat::Text, true) => registry.with(layer).try_init(),
+        (LineFormat::Text, false) => registry.with(layer.without_time()).try_init(),
     };
     if started.is_err() {
         return Logs(None);

@@ -386,7 +386,7 @@ async fn a_user_whom_the_daemon_keeps_out_is_sent_to_the_daemon_and_not_to_the_k
         return not_played(NO_MOUNTS);
     };
     let told =
-        "the daemon runs at `/run/anchord/anchord.sock`, and this user may not use it: permission denied";
+        "a daemon listens on `/run/anchord/anchord.sock`, but this user may not use it: permission denied";
 
     assert_eq!((asked.code, asked.stdout.as_str(), asked.stderr.lines().count()), (1, "", 1), "{asked:?}");
     let update = ["update", "--once", "--credentials-file", "written"];

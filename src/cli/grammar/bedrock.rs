@@ -5,7 +5,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 pub(super) fn command() -> Command {
     Command::new("bedrock")
@@ -187,7 +187,7 @@ fn endpoint_url(variable: &str) -> Arg {
 
 /// The options that lead to a session's credentials, without `--region`, which has another meaning here.
 fn settings() -> impl Iterator<Item = Arg> {
-    config::arguments::of(Use::Credentials)
+    config::arguments::of(FlagSet::Credentials)
         .into_iter()
         .filter(|argument| argument.get_long() != Some("region"))
 }

@@ -7,7 +7,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 /// The verb and what it takes.
 pub(super) fn command() -> Command {
@@ -48,7 +48,7 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Do not set AWS_CONTAINER_AUTHORIZATION_TOKEN, which SDKs since autumn 2023 do not need"),
         )
-        .args(config::arguments::of(Use::Credentials).into_iter().map(as_used))
+        .args(config::arguments::of(FlagSet::Credentials).into_iter().map(as_used))
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")

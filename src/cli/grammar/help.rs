@@ -10,7 +10,7 @@ use super::exec;
 use super::helper;
 use super::helper::ProgramName;
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
@@ -43,7 +43,7 @@ fn for_people() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Print the daemon's answer unchanged"),
                 )
-                .args(config::arguments::of(Use::Daemon)),
+                .args(config::arguments::of(FlagSet::Daemon)),
         )
         .subcommand(check::command())
         .subcommand(exec::command())
@@ -67,7 +67,7 @@ fn for_people() -> Command {
                             .help("Location of the certificate [default: the certificate of each session]"),
                     )
                     .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
-                    .args(config::arguments::of(Use::Certificates)),
+                    .args(config::arguments::of(FlagSet::Certificates)),
             ),
         )
         .subcommand(bedrock::command())

@@ -24,7 +24,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 pub(super) use flags::has_flag;
 pub(in crate::cli) use hints::in_flags;
@@ -103,7 +103,7 @@ const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiff
 
 /// anchord's own flags that the verb uses, then those of AWS's tool.
 fn arguments(verb: &str, name: ProgramName) -> Vec<Arg> {
-    let about_credentials = config::arguments::of(Use::Credentials);
+    let about_credentials = config::arguments::of(FlagSet::Credentials);
     let is_of_use = |flag: &str| match (verb, name) {
         // Of the two, only `update` keeps running and logs.
         ("update", ProgramName::Anchord) if OF_LOGS.contains(&flag) => true,

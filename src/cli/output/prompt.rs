@@ -13,7 +13,7 @@ use rustix::termios::OptionalActions;
 use rustix::termios::SpecialCodeIndex;
 use rustix::termios::Termios;
 
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::secret::Secret;
 use anchord_identity::Passphrase;
@@ -29,7 +29,7 @@ pub(in crate::cli) fn ask_for_all(settings: &Settings) {
 }
 
 /// The same for one session.
-pub(in crate::cli) fn ask(session: &Session) {
+pub(in crate::cli) fn ask(session: &SessionSettings) {
     if let Some(answer) = unanswered(session) {
         ask_for(&format!("session `{}`", session.name), answer);
     }
@@ -56,7 +56,7 @@ pub(in crate::cli) fn answer_as_before(settings: &Settings, before: &Settings) {
     }
 }
 
-fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
+fn unanswered(session: &SessionSettings) -> Option<&Arc<OnceLock<Secret<String>>>> {
     match &session.identity()?.passphrase {
         Some(Passphrase::Prompted(answer)) if answer.get().is_none() => Some(answer),
         _ => None,

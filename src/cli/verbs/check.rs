@@ -138,7 +138,10 @@ fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option
 }
 
 /// The session of that name, or all sessions if there is no name.
-fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a config::Session>, Failure> {
+fn chosen<'a>(
+    settings: &'a Settings,
+    name: Option<&str>,
+) -> Result<Vec<&'a config::SessionSettings>, Failure> {
     let sessions = settings.sessions.iter();
     let found: Vec<_> =
         sessions.clone().filter(|session| name.is_none_or(|name| session.name == name)).collect();
@@ -187,7 +190,7 @@ fn configuration_steps(settings: &Settings) -> Vec<Step> {
 
 fn examine(
     settings: &Settings,
-    chosen: &[&config::Session],
+    chosen: &[&config::SessionSettings],
     model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {

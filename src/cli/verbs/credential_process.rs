@@ -36,7 +36,7 @@ use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
-use anchord_runtime::daemonless::Way;
+use anchord_runtime::daemonless::ObtainMode;
 
 /// Whether `--no-cache` is given.
 pub(super) fn caching(matches: &ArgMatches) -> Caching {
@@ -50,10 +50,10 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
     if let Some(held) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
         return shown(held, surroundings);
     }
-    let (settings, way) = match settings(matches, name, ends_at, surroundings) {
-        Ok((mut settings, way)) => {
+    let (settings, mode) = match settings(matches, name, ends_at, surroundings) {
+        Ok((mut settings, mode)) => {
             settings.read_pipes();
-            (settings, way)
+            (settings, mode)
         }
         Err(failure) => {
             let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
@@ -61,7 +61,7 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
             return shown(held.unwrap_or(Err(failure)), surroundings);
         }
     };
-    let obtained = obtained(&settings, way, ends_at, surroundings);
+    let obtained = obtained(&settings, mode, ends_at, surroundings);
     shown(obtained.map_err(|failure| with_doubt(failure, &settings)), surroundings)
 }
 
@@ -140,17 +140,17 @@ fn settings(
     name: ProgramName,
     ends_at: Instant,
     surroundings: &mut Surroundings<'_>,
-) -> Result<(Settings, Way), Failure> {
+) -> Result<(Settings, ObtainMode), Failure> {
     let caching = caching(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
-    let (line, settings, way) = within(ends_at, move || {
+    let (line, settings, mode) = within(ends_at, move || {
         let line = HelperArguments::read(&matches, name, &environment, Vec::new());
         let settled = line.and_then(|line| {
-            let (settings, way) = match name {
-                ProgramName::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-                ProgramName::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            let (settings, mode) = match name {
+                ProgramName::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+                ProgramName::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
             };
-            Ok((line, settings, way))
+            Ok((line, settings, mode))
         });
         settled.map_err(|mistakes| helper::as_failure(&mistakes))
     })?;
@@ -160,7 +160,7 @@ fn settings(
         output::warn(&settings.warnings, surroundings);
     }
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
-    Ok((settings, way))
+    Ok((settings, mode))
 }

@@ -34,7 +34,7 @@ use anchord_core::failure::system_reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::running;
-use anchord_runtime::client::running::Running;
+use anchord_runtime::client::running::RunningDaemon;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load_for_asking(matches, surroundings.environment) {
@@ -111,7 +111,7 @@ fn changes(
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = threads::runtime()?;
     let running = runtime.block_on(running::find(&settings, named.as_deref()))?;
-    let running = running.ok_or_else(|| client::nobody(&client::places(&settings)))?;
+    let running = running.ok_or_else(|| client::no_daemon(&client::sockets(&settings)))?;
     let name = running::which(&running, named)?;
     let settings = Settings { picked: Some(name.clone()), ..settings };
     runtime.block_on(running.confirm(&settings, &name))?;
@@ -134,7 +134,7 @@ fn changes(
 }
 
 /// A listener that every SDK accepts for container credentials without TLS: on loopback, with IPv4 if possible.
-fn listener(running: &Running) -> Result<&str, Failure> {
+fn listener(running: &RunningDaemon) -> Result<&str, Failure> {
     let mut v6 = None;
     for url in &running.status.listeners.http {
         match url.strip_prefix("http://").and_then(|address| address.parse().ok()) {
@@ -159,7 +159,7 @@ fn not_dumpable() {
 /// directory: the one in the settings if they describe this daemon, else the folder of the socket.
 fn token_file(
     settings: &Settings,
-    running: &Running,
+    running: &RunningDaemon,
     session: &str,
 ) -> Result<(PathBuf, Secret<String>), Failure> {
     let is_own = settings.socket.as_ref().is_some_and(|socket| socket.path == running.socket);
@@ -376,7 +376,7 @@ mod tests {
         let running = |http: &[&str]| {
             let status = serde_json::json!({ "version": "1", "sessions": [], "listeners": { "http": http } });
             let status = serde_json::from_value(status).unwrap();
-            Running { socket: "/run/anchord/anchord.sock".into(), status }
+            RunningDaemon { socket: "/run/anchord/anchord.sock".into(), status }
         };
         let chosen = |http: &[&str]| listener(&running(http)).map(str::to_owned).ok();
 

@@ -52,7 +52,7 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
     };
     output::warn(&warnings, surroundings);
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {

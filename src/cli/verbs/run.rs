@@ -167,11 +167,11 @@ async fn first_credentials(sessions: &Sessions) {
 
 fn level(settings: &Settings) -> Level {
     match settings.log.level {
-        config::Level::Error => Level::ERROR,
-        config::Level::Warn => Level::WARN,
-        config::Level::Info => Level::INFO,
-        config::Level::Debug => Level::DEBUG,
-        config::Level::Trace => Level::TRACE,
+        config::LogLevel::Error => Level::ERROR,
+        config::LogLevel::Warn => Level::WARN,
+        config::LogLevel::Info => Level::INFO,
+        config::LogLevel::Debug => Level::DEBUG,
+        config::LogLevel::Trace => Level::TRACE,
     }
 }
 
@@ -189,8 +189,8 @@ pub(super) fn start_logs(
     queue: &telemetry::LogQueue,
 ) -> telemetry::Logs {
     let format = match settings.log.format {
-        config::Format::Text => telemetry::LogFormat::Text,
-        config::Format::Json => telemetry::LogFormat::Json,
+        config::LogFormat::Text => telemetry::LineFormat::Text,
+        config::LogFormat::Json => telemetry::LineFormat::Json,
     };
     // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
     let under_journal = environment.get("JOURNAL_STREAM").is_some();

@@ -50,7 +50,7 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
     };
     output::warn(&warnings, surroundings);
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     match signature(&source, words.has("certificate"), hash) {
         Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),

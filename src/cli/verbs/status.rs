@@ -16,7 +16,7 @@ use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
-use anchord_runtime::client::Asked;
+use anchord_runtime::client::DaemonAnswer;
 use anchord_runtime::client::running;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,27 +33,27 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Err(problems) => return output::report_problems(&problems, surroundings),
     };
     let session = settings.picked.as_deref();
-    let mut places = client::places(&settings);
+    let mut sockets = client::sockets(&settings);
     let asked = threads::runtime().and_then(|runtime| {
         if let Some(socket) = runtime.block_on(socket_of(&settings, session))? {
-            places.retain(|place| place.path == socket);
+            sockets.retain(|known| known.path == socket);
         }
-        Ok(runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)))
+        Ok(runtime.block_on(client::ask(&sockets, "/v1/status", PATIENCE)))
     });
     let asked = match asked {
         Ok(asked) => asked,
         Err(failure) => return output::report(&failure, surroundings),
     };
     let body = match asked {
-        Asked::Answered(body) => only(body, session),
-        Asked::Refused(failure)
-        | Asked::Unknown(failure)
-        | Asked::Differs(failure)
-        | Asked::Forbidden(failure) => {
+        DaemonAnswer::Answered(body) => only(body, session),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Unknown(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => {
             return output::report(&failure, surroundings);
         }
-        Asked::NoDaemon => {
-            return output::report(&client::nobody(&places), surroundings);
+        DaemonAnswer::NoDaemon => {
+            return output::report(&client::no_daemon(&sockets), surroundings);
         }
     };
     let status = match running::read(body.expose()) {

@@ -39,8 +39,8 @@ use anchord_runtime::assembly;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::ObtainMode;
 use anchord_runtime::daemonless::Renewal;
-use anchord_runtime::daemonless::Way;
 use anchord_session::Policy;
 
 /// The profile to write, and its file.
@@ -51,7 +51,7 @@ pub(super) struct UpdateTarget {
 
 /// How long the verb runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UpdateMode {
+pub(super) enum Term {
     /// Until the file is written.
     Once,
     /// Until a signal.
@@ -63,12 +63,12 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
     let caching = credential_process::caching(matches);
     let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
-            ProgramName::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-            ProgramName::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            ProgramName::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+            ProgramName::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
         };
         Ok((line, settled))
     });
-    let (line, (settings, way)) = match read {
+    let (line, (settings, mode)) = match read {
         Ok(read) => read,
         Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
     };
@@ -80,12 +80,12 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
         Ok(target) => target,
         Err(failure) => return output::report(&failure, surroundings),
     };
-    let mode = if words.has("once") { UpdateMode::Once } else { UpdateMode::Forever };
+    let term = if words.has("once") { Term::Once } else { Term::Forever };
     // Without --once, `update` starts the logs in any case.
-    if line.debug && mode == UpdateMode::Once {
-        telemetry::init(tracing::Level::DEBUG, telemetry::LogFormat::Text, true, std::io::stderr);
+    if line.debug && term == Term::Once {
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
-    update(&settings, &target, (mode, way), surroundings)
+    update(&settings, &target, (term, mode), surroundings)
 }
 
 /// The profile `name` of `file`, or of the file that SDKs read.
@@ -110,20 +110,20 @@ pub(super) fn target(
 pub(super) fn update(
     settings: &Settings,
     target: &UpdateTarget,
-    (mode, way): (UpdateMode, Way),
+    (term, mode): (Term, ObtainMode),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     process_limits::no_core_files();
-    let session = match session_in_logs(settings, (mode, way)) {
+    let session = match session_in_logs(settings, (term, mode)) {
         Ok(name) => name,
         Err(failure) => return output::report(&failure, surroundings),
     };
-    if let Some(session) = settings.the_session().filter(|_| mode == UpdateMode::Forever) {
+    if let Some(session) = settings.the_session().filter(|_| term == Term::Forever) {
         prompt::ask(session);
     }
-    let outcome = match mode {
-        UpdateMode::Once => {
-            credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
+    let outcome = match term {
+        Term::Once => {
+            credential_process::credentials_by(mode, settings, surroundings).and_then(|credentials| {
                 let written = credentials_file::write(&target.path, &target.profile, &credentials);
                 let runtime = threads::runtime()?;
                 runtime.block_on(written)?;
@@ -132,11 +132,12 @@ pub(super) fn update(
                 Ok(())
             })
         }
-        UpdateMode::Forever => run::log_queue().and_then(|queue| {
+        Term::Forever => run::log_queue().and_then(|queue| {
             let runtime = threads::runtime_with_threads()?;
             let environment = surroundings.environment;
             run::start_logs(settings, environment, &queue);
-            let outcome = runtime.block_on(until_told_to_stop((settings, session), target, way, environment));
+            let outcome =
+                runtime.block_on(until_told_to_stop((settings, session), target, mode, environment));
             // Long enough for a write under way. Does not wait for a name lookup.
             runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
@@ -149,9 +150,9 @@ pub(super) fn update(
 }
 
 /// The session's name in logs.
-fn session_in_logs(settings: &Settings, (mode, way): (UpdateMode, Way)) -> Result<String, Failure> {
-    let named = match (mode, way) {
-        (UpdateMode::Forever, Way::DaemonFirst(_)) => {
+fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Result<String, Failure> {
+    let named = match (term, mode) {
+        (Term::Forever, ObtainMode::DaemonFirst(_)) => {
             threads::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
@@ -163,7 +164,7 @@ fn session_in_logs(settings: &Settings, (mode, way): (UpdateMode, Way)) -> Resul
 async fn until_told_to_stop(
     (settings, session): (&Settings, String),
     target: &UpdateTarget,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
@@ -171,7 +172,7 @@ async fn until_told_to_stop(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep((settings, session), target, way, environment) => {}
+        () = keep((settings, session), target, mode, environment) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -183,11 +184,11 @@ async fn until_told_to_stop(
 async fn keep(
     (settings, session): (&Settings, String),
     target: &UpdateTarget,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) {
     let seams = Seams::real();
-    let renewal = Arc::new(Renewal::new(settings, way, environment, &seams));
+    let renewal = Arc::new(Renewal::new(settings, mode, environment, &seams));
     let seams = Seams { jitter: renewal.jitter(), ..seams };
     let file = CredentialsFile {
         name: target.path.display().to_string(),

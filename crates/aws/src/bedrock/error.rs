@@ -92,6 +92,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The resource that the policies do not allow the call on, if AWS names it.
+    pub fn unauthorized_resource(&self) -> Option<&str> {
+        match self {
+            Self::Refused { message, .. } if self.reason() == Reason::NotAuthorized => {
+                refusal::resource(message)
+            }
+            _ => None,
+        }
+    }
+
     /// The error if no reply, or only its beginning, came from `host`.
     pub(super) fn no_answer(service: Service, host: &str, source: TransportError) -> Self {
         let host = host.to_owned();

@@ -80,8 +80,14 @@ reasons! {
     ProfileNotFound = "profile_not_found", Denied;
     /// AWS does not accept a value of the request.
     RequestInvalid = "request_invalid", Denied;
-    /// A policy denies the call.
+    /// AWS denies the call, for another cause than those below or without a cause.
     AccessDenied = "access_denied", Denied;
+    /// The policies do not allow the call.
+    NotAuthorized = "not_authorized", Denied;
+    /// A policy denies the call explicitly: no other policy can allow it.
+    ExplicitDeny = "explicit_deny", Denied;
+    /// The account may not use the model yet.
+    ModelNotEnabled = "model_not_enabled", Denied;
     /// AWS does not know the access keys.
     KeysUnknown = "keys_unknown", Denied;
     /// The credentials that made the call have expired.

@@ -14,7 +14,7 @@ use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
 use anchord_config::Problems;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
@@ -103,7 +103,7 @@ impl HelperArguments {
     pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
         let mut settings =
             self.finish(config::load_flags_for_client(self.arguments.clone(), &self.environment))?;
-        let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
+        let pins = settings.the_session().and_then(SessionSettings::identity).map(pins_in_the_open);
         settings.warnings.extend(pins.unwrap_or_default());
         Ok(settings)
     }
@@ -132,7 +132,7 @@ impl HelperArguments {
             settings.upstream.no_proxy =
                 Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
         }
-        let source = settings.the_session().and_then(Session::identity);
+        let source = settings.the_session().and_then(SessionSettings::identity);
         let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
         settings.warnings = self.in_their_words(&settings.warnings);
         settings.warnings.extend(idle);

@@ -19,7 +19,7 @@ pub(super) struct Selector {
 }
 
 #[derive(Deserialize)]
-struct KeyValue {
+struct SelectorEntry {
     #[serde(rename = "Key", alias = "key")]
     key: String,
     #[serde(rename = "Value", alias = "value")]
@@ -41,9 +41,9 @@ impl Selector {
         Self::of(entries)
     }
 
-    fn of(entries: Vec<KeyValue>) -> Result<Self, Notice> {
+    fn of(entries: Vec<SelectorEntry>) -> Result<Self, Notice> {
         let mut selector = Self::default();
-        for KeyValue { key, value } in entries {
+        for SelectorEntry { key, value } in entries {
             let value = value.trim();
             if value.is_empty() {
                 // AWS's tool would accept any certificate.
@@ -79,7 +79,7 @@ fn serial(text: &str) -> Result<String, Notice> {
     Ok(format!("0x{digits}"))
 }
 
-fn in_file(path: &Path) -> Result<Vec<KeyValue>, Notice> {
+fn in_file(path: &Path) -> Result<Vec<SelectorEntry>, Notice> {
     let file = path.display();
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
         content::ReadError::TooLarge { .. } => {
@@ -94,7 +94,7 @@ fn in_file(path: &Path) -> Result<Vec<KeyValue>, Notice> {
 }
 
 /// An entry begins with `Key=` after white space, so values may contain spaces.
-fn inline(text: &str) -> Result<Vec<KeyValue>, Notice> {
+fn inline(text: &str) -> Result<Vec<SelectorEntry>, Notice> {
     let mut entries = Vec::new();
     let mut rest = text.trim();
     while let Some(after) = rest.strip_prefix("Key=") {
@@ -102,7 +102,7 @@ fn inline(text: &str) -> Result<Vec<KeyValue>, Notice> {
         let end = next.find(|at| after[..*at].ends_with(char::is_whitespace));
         let (part, more) = after.split_at(end.unwrap_or(after.len()));
         let Some((key, value)) = part.split_once(",Value=") else { return Err(not_inline()) };
-        entries.push(KeyValue { key: key.trim().to_owned(), value: value.to_owned() });
+        entries.push(SelectorEntry { key: key.trim().to_owned(), value: value.to_owned() });
         rest = more;
     }
     if entries.is_empty() { Err(not_inline()) } else { Ok(entries) }

@@ -56,8 +56,7 @@ fn first_of_all(report: &Report) -> Option<String> {
         None => format!("`{title}`"),
     };
     Some(match (&step.hint, step.reason.as_ref().unwrap_or(&step.detail)) {
-        // What may be pasted is above by now.
-        (Some(hint), found) => format!("{} ({place}: {found})", hint.replace(" below", " above")),
+        (Some(hint), found) => format!("{hint} ({place}: {found})"),
         (None, found) => format!("see to {place}: {found}"),
     })
 }

@@ -13,13 +13,13 @@ pub(super) struct CreateSessionCall {
     /// The request.
     pub(super) asked: CreateSession,
     /// The session with this endpoint alone, and without a chain of roles.
-    pub(super) session: config::Session,
+    pub(super) session: config::SessionSettings,
 }
 
 impl CreateSessionCall {
     /// The call that `asked` describes, for a session whose credentials come from `source`.
     fn new(
-        session: &config::Session,
+        session: &config::SessionSettings,
         source: &config::CertificateSource,
         asked: &CreateSession,
         (id, name): (&str, &str),
@@ -27,14 +27,17 @@ impl CreateSessionCall {
     ) -> Self {
         let endpoint = CheckedEndpoint { id: id.into(), name: name.into(), url: asked.url() };
         let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
-        let source = config::Source::RolesAnywhere(Box::new(alone));
-        let session = config::Session { source, chain: Vec::new(), ..session.clone() };
+        let source = config::CredentialSource::RolesAnywhere(Box::new(alone));
+        let session = config::SessionSettings { source, chain: Vec::new(), ..session.clone() };
         Self { endpoint, subject, asked: asked.clone(), session }
     }
 }
 
 /// The endpoints of `session`, whose first credentials come from `source`.
-pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<CreateSessionCall> {
+pub(super) fn calls(
+    session: &config::SessionSettings,
+    source: &config::CertificateSource,
+) -> Vec<CreateSessionCall> {
     let (name, subject) =
         (("roles-anywhere", "Roles Anywhere"), Subject::new("create-session", "CreateSession"));
     let mut calls = vec![CreateSessionCall::new(session, source, &source.first, name, subject)];

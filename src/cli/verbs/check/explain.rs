@@ -41,7 +41,7 @@ pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Fa
 
 fn of_role(source: &CreateSession) -> String {
     format!(
-        "add the statement below to the trust policy of {}, or see why its conditions do not hold for this \
+        "add the suggested statement to the trust policy of {}, or see why its conditions do not hold for this \
          certificate; also see that {} lists the role",
         source.role.as_str(),
         source.profile.as_str()

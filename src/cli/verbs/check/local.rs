@@ -4,23 +4,23 @@ use super::environment::LocalDaemon;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_runtime::client;
-use anchord_runtime::client::running::Running;
+use anchord_runtime::client::running::RunningDaemon;
 
 /// Checks that a daemon runs, has this version, and has the chosen sessions.
 pub(super) fn daemon_steps(
-    found: &Result<Option<Running>, Failure>,
+    found: &Result<Option<RunningDaemon>, Failure>,
     settings: &Settings,
-    chosen: &[&Session],
+    chosen: &[&SessionSettings],
 ) -> Vec<Step> {
     let daemon = Subject::new("daemon", "daemon");
     let running = match found {
         Ok(Some(running)) => running,
-        Ok(None) => return vec![daemon.skipped(client::nobody(&client::places(settings)).message())],
+        Ok(None) => return vec![daemon.skipped(client::no_daemon(&client::sockets(settings)).message())],
         Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
     };
     let place = running.socket.display();
@@ -39,7 +39,7 @@ pub(super) fn daemon_steps(
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
                 format!("its session `{name}` is {phase}: clients get no credentials"),
-                "see `anchord status` and the steps below",
+                "see `anchord status` and this session's steps",
             )),
             None => steps.push(daemon.warning(
                 format!("it has no session `{name}`"),
@@ -61,9 +61,9 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 
 /// How clients would find the daemon that runs, or that would run with these settings.
 pub(super) fn local_daemon(
-    running: Option<&Running>,
+    running: Option<&RunningDaemon>,
     settings: &Settings,
-    chosen: &[&Session],
+    chosen: &[&SessionSettings],
 ) -> LocalDaemon {
     let listeners = match running {
         Some(running) => {
@@ -99,7 +99,7 @@ mod tests {
                 "version": version, "sessions": [{ "name": "web", "phase": "live" }],
             });
             let status = serde_json::from_value(status).unwrap();
-            let running = Running { socket: "/run/anchord/anchord.sock".into(), status };
+            let running = RunningDaemon { socket: "/run/anchord/anchord.sock".into(), status };
             daemon_steps(&Ok(Some(running)), &settings, &[])
         };
 

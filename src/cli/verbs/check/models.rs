@@ -14,6 +14,7 @@ use crate::cli::verbs::bedrock;
 use anchord_aws::bedrock::Client;
 use anchord_aws::bedrock::EndpointOptions;
 use anchord_aws::bedrock::EndpointUrl;
+use anchord_aws::bedrock::Error as BedrockError;
 use anchord_aws::bedrock::ModelId;
 use anchord_aws::bedrock::Request;
 use anchord_aws::upstream::Https;
@@ -23,6 +24,7 @@ use anchord_core::credentials::Keys;
 use anchord_core::endpoint::Service;
 use anchord_core::endpoint::host;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// How long a model may be silent, as for `bedrock invoke`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
@@ -51,7 +53,7 @@ impl Models {
         self.model.is_some()
     }
 
-    pub(super) fn endpoints(&self, session: &config::Session) -> Vec<CheckedEndpoint> {
+    pub(super) fn endpoints(&self, session: &config::SessionSettings) -> Vec<CheckedEndpoint> {
         let endpoint = |id: &str, name: &str, service, named: &Option<String>| {
             let own = || format!("https://{}", host(service, &session.region, session.variant));
             CheckedEndpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
@@ -65,7 +67,7 @@ impl Models {
     /// The calls, with what `held` has; `obstacle` tells what keeps them from a URL.
     pub(super) async fn steps(
         &self,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &AwsNetwork<'_>,
         held: &Result<Keys, Subject>,
         obstacle: impl Fn(&str) -> Option<Subject>,
@@ -96,7 +98,7 @@ impl Models {
 
     fn client(
         &self,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &AwsNetwork<'_>,
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
@@ -108,20 +110,20 @@ impl Models {
     async fn listed(
         &self,
         subject: &Subject,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &AwsNetwork<'_>,
         keys: &Keys,
     ) -> Step {
         let listed = async {
             let client = self.client(session, way, self.control.as_ref())?;
-            client.foundation_models(keys).await.map_err(Failure::from)
+            client.foundation_models(keys).await.map_err(Unanswered::from)
         };
         match listed.await {
             Ok(models) => subject.ok(format!("{} models in {}", models.len(), session.region)),
-            Err(failure) => {
-                let failed = subject.failed("the models cannot be listed", &failure);
-                let step = allowing(failed, &failure, &json!(["bedrock:ListFoundationModels"]), "*");
-                let hint = "have the role's policy allow it with the statement below; to call models is allowed apart";
+            Err(unanswered) => {
+                let failed = subject.failed("the models cannot be listed", &unanswered.failure);
+                let step = unanswered.allowing(failed, &json!(["bedrock:ListFoundationModels"]), "*");
+                let hint = "add the suggested statement to the role's policy; calls of models need other permissions";
                 if step.suggestions.is_empty() { step } else { step.hinting(hint) }
             }
         }
@@ -131,7 +133,7 @@ impl Models {
         &self,
         subject: &Subject,
         model: &ModelId,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &AwsNetwork<'_>,
         keys: &Keys,
     ) -> Step {
@@ -141,11 +143,11 @@ impl Models {
             "inferenceConfig": { "maxTokens": 1 },
         });
         let answer = async {
-            model.check_region(&session.region)?;
+            model.check_region(&session.region).map_err(Failure::from)?;
             let client = self.client(session, way, self.runtime.as_ref())?;
             let request = Request::converse(model).with_body(Bytes::from(body.to_string()));
             let reply = client.call(keys, &request).await?;
-            Ok::<Value, Failure>(reply.json::<Value>()?)
+            Ok::<Value, Unanswered>(reply.json::<Value>()?)
         };
         match answer.await {
             Ok(answer) => {
@@ -153,32 +155,51 @@ impl Models {
                 let (sent, made) = (tokens("inputTokens"), tokens("outputTokens"));
                 subject.ok(format!("{name} answers; {sent} tokens sent and {made} made are billed"))
             }
-            Err(failure) => {
+            Err(unanswered) => {
                 let partition = session.region.partition().as_str();
                 let arn = match name.starts_with("arn:") {
                     true => name.to_owned(),
                     false => format!("arn:{partition}:bedrock:*::foundation-model/{name}"),
                 };
                 let actions = json!(["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]);
-                allowing(
-                    subject.failed(format!("{name} does not answer"), &failure),
-                    &failure,
-                    &actions,
-                    &arn,
-                )
+                let failed = subject.failed(format!("{name} does not answer"), &unanswered.failure);
+                unanswered.allowing(failed, &actions, &arn)
             }
         }
     }
 }
 
-/// With the statement that the role's policy lacks, if it is that.
-fn allowing(step: Step, failure: &Failure, actions: &Value, resource: &str) -> Step {
-    let message = failure.message();
-    if !message.contains("not authorized to perform") || message.contains("explicit deny") {
-        return step;
+/// Why Bedrock gave no answer that can be used.
+struct Unanswered {
+    failure: Failure,
+    /// The resource that the policies do not allow the call on, if AWS names it.
+    resource: Option<String>,
+}
+
+impl From<BedrockError> for Unanswered {
+    fn from(error: BedrockError) -> Self {
+        let resource = error.unauthorized_resource().map(str::to_owned);
+        Self { failure: error.into(), resource }
     }
-    // AWS names what was meant: a profile, or the model behind it in one of its Regions.
-    let named = message.split("on resource: ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let statement = json!({ "Effect": "Allow", "Action": actions, "Resource": named.unwrap_or(resource) });
-    step.suggesting("policy_statement", statement)
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, resource: None }
+    }
+}
+
+impl Unanswered {
+    /// The step with the statement that the role's policy lacks, if that is the cause. `resource` counts if AWS names
+    /// none.
+    fn allowing(&self, step: Step, actions: &Value, resource: &str) -> Step {
+        if self.failure.reason() != Reason::NotAuthorized {
+            return step;
+        }
+        let resource = self.resource.as_deref().unwrap_or(resource);
+        step.suggesting(
+            "policy_statement",
+            json!({ "Effect": "Allow", "Action": actions, "Resource": resource }),
+        )
+    }
 }

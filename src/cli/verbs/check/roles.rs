@@ -7,6 +7,7 @@ use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_aws::upstream::AssumeRole;
 use anchord_core::failure::Failure;
+use anchord_core::failure::Reason;
 
 /// Whoever assumes a role.
 pub(super) struct Principal {
@@ -25,14 +26,12 @@ pub(super) fn refused(
 ) -> Step {
     let found = format!("{} could not be assumed", step.role.as_str());
     let failed = subject.failed(found, failure);
-    let message = failure.message();
-    let lacks = message.contains("not authorized to perform") && !message.contains("explicit deny");
-    let Some(arn) = principal.arn.as_ref().filter(|_| lacks) else {
+    let Some(arn) = principal.arn.as_ref().filter(|_| failure.reason() == Reason::RoleRefused) else {
         return failed;
     };
     let hint = format!(
-        "add the statements below: to the trust policy of {}, and to a policy of {arn}; or see why what is there does not \
-         hold",
+        "add the suggested statements to the trust policy of {} and to a policy of {arn}, or see why what is there does \
+         not hold",
         step.role.as_str()
     );
     failed

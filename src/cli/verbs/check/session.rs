@@ -22,7 +22,7 @@ use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::Sts;
 use anchord_aws::upstream::caller_identity;
 use anchord_config as config;
-use anchord_config::Source;
+use anchord_config::CredentialSource;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
@@ -32,7 +32,7 @@ use anchord_runtime::assembly;
 /// A session to check, and what the checks need.
 #[derive(Clone, Copy)]
 pub(super) struct SessionContext<'a> {
-    pub(super) session: &'a config::Session,
+    pub(super) session: &'a config::SessionSettings,
     pub(super) way: &'a AwsNetwork<'a>,
     pub(super) models: &'a Models,
 }
@@ -42,7 +42,7 @@ pub(super) fn steps(context: SessionContext<'_>, runtime: &Runtime) -> Vec<Step>
     let caller = Caller::new(context.way.transport.clone(), context.way.clock.clone());
     let mut check = SessionCheck { context, caller, steps: Vec::new(), obstacles: Vec::new() };
     match &context.session.source {
-        Source::RolesAnywhere(source) => {
+        CredentialSource::RolesAnywhere(source) => {
             let calls = call::calls(context.session, source);
             let endpoints = calls.iter().map(|call| call.endpoint.clone()).collect();
             let skew = runtime.block_on(check.reach(endpoints));
@@ -55,7 +55,7 @@ pub(super) fn steps(context: SessionContext<'_>, runtime: &Runtime) -> Vec<Step>
                 check.go_on(held, principal).await;
             });
         }
-        Source::AccessKeys(source) => runtime.block_on(async {
+        CredentialSource::AccessKeys(source) => runtime.block_on(async {
             let held = check.keyed(source).await;
             check.go_on(held, Principal { arn: None, is_certified: false }).await;
         }),
@@ -240,8 +240,8 @@ impl SessionCheck<'_> {
 }
 
 /// Whether the session itself needs STS. Otherwise only GetCallerIdentity of this check calls it.
-fn needs_sts(session: &config::Session) -> bool {
-    let exchanges = matches!(&session.source, Source::AccessKeys(keys) if keys.get_session_token);
+fn needs_sts(session: &config::SessionSettings) -> bool {
+    let exchanges = matches!(&session.source, CredentialSource::AccessKeys(keys) if keys.get_session_token);
     exchanges || !session.chain.is_empty()
 }
 
@@ -261,7 +261,7 @@ fn found(
 }
 
 /// Each STS endpoint of the session, without duplicates.
-fn sts_endpoints(session: &config::Session) -> Vec<CheckedEndpoint> {
+fn sts_endpoints(session: &config::SessionSettings) -> Vec<CheckedEndpoint> {
     let mut endpoints =
         vec![CheckedEndpoint { id: "sts".into(), name: "STS".into(), url: session.sts.url() }];
     for step in &session.chain {

@@ -18,7 +18,7 @@ use anchord_identity as identity;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
-use anchord_runtime::daemonless::Way;
+use anchord_runtime::daemonless::ObtainMode;
 
 /// The time limit for reading settings and getting credentials together.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,46 +28,46 @@ pub(in crate::cli) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    credentials_by(Way::DaemonFirst(Caching::On), settings, surroundings)
+    credentials_by(ObtainMode::DaemonFirst(Caching::On), settings, surroundings)
 }
 
 /// The same, with a choice of sources.
 pub(in crate::cli) fn credentials_by(
-    way: Way,
+    mode: ObtainMode,
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    obtained(&settings.with_pipes_read(), way, Instant::now() + PATIENCE, surroundings)
+    obtained(&settings.with_pipes_read(), mode, Instant::now() + PATIENCE, surroundings)
 }
 
 /// The same for settings with pipes already read, until `ends_at`. Waits for a passphrase without a limit.
 pub(super) fn obtained(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     ends_at: Instant,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    if let Some(credentials) = in_time(settings, way, ends_at, surroundings)? {
+    if let Some(credentials) = in_time(settings, mode, ends_at, surroundings)? {
         return Ok(credentials);
     }
     if let Some(session) = settings.the_session() {
         prompt::ask(session);
     }
-    let after_the_answer = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
+    let after_the_answer = in_time(settings, mode, Instant::now() + PATIENCE, surroundings)?;
     after_the_answer.ok_or_else(|| identity::PassphraseError::NotAsked.into())
 }
 
 /// `None` if a passphrase must be typed first.
 fn in_time(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     ends_at: Instant,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Credentials>, Failure> {
     let (settings, environment) = (settings.clone(), surroundings.environment.clone());
     within(ends_at, move || {
         let runtime = threads::runtime()?;
-        let obtained = runtime.block_on(daemonless::obtain(&settings, way, &environment, &Seams::real()));
+        let obtained = runtime.block_on(daemonless::obtain(&settings, mode, &environment, &Seams::real()));
         // A name lookup may still block a thread.
         runtime.shutdown_background();
         obtained

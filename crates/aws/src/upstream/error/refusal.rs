@@ -47,6 +47,10 @@ const STS: &[Operation] = &[Operation::AssumeRole, Operation::GetSessionToken, O
 const ASSUME_ROLE: &[Operation] = &[Operation::AssumeRole];
 const GET_SESSION_TOKEN: &[Operation] = &[Operation::GetSessionToken];
 
+#[rustfmt::skip]
+const TRUST_POLICY: &[Part<'static>] =
+    &[Say("the role's trust policy must allow sts:AssumeRole to the ARN that AWS names (sts:TagSession for tags, sts:SetSourceIdentity for a source identity), its conditions ("), Key("external_id"), Say(", tags, source identity) must match, and the caller's own policy must allow sts:AssumeRole on the role")];
+
 /// The first row that matches counts.
 #[rustfmt::skip]
 const REFUSALS: &[Row] = &[
@@ -186,6 +190,13 @@ const REFUSALS: &[Row] = &[
     Row {
         of: STS,
         kinds: &["AccessDenied"],
+        says: &["explicit deny"],
+        reason: Reason::ExplicitDeny,
+        hint: &[Say("an explicit deny goes before all that other policies allow: change the policy that holds it (the user's or role's, the session's, or the organisation's)")],
+    },
+    Row {
+        of: STS,
+        kinds: &["AccessDenied"],
         says: &["sts:tagsession"],
         reason: Reason::RoleRefused,
         hint: &[Say("the role's trust policy, and the caller's own policy, must allow sts:TagSession besides sts:AssumeRole; or send no tags")],
@@ -207,9 +218,16 @@ const REFUSALS: &[Row] = &[
     Row {
         of: ASSUME_ROLE,
         kinds: &["AccessDenied"],
-        says: &[""],
+        says: &["not authorized to perform"],
         reason: Reason::RoleRefused,
-        hint: &[Say("the role's trust policy must allow sts:AssumeRole to the ARN that AWS names (sts:TagSession for tags, sts:SetSourceIdentity for a source identity), its conditions ("), Key("external_id"), Say(", tags, source identity) must match, and the caller's own policy must allow sts:AssumeRole on the role")],
+        hint: TRUST_POLICY,
+    },
+    Row {
+        of: ASSUME_ROLE,
+        kinds: &["AccessDenied"],
+        says: &[""],
+        reason: Reason::AccessDenied,
+        hint: TRUST_POLICY,
     },
     Row {
         of: STS,

@@ -185,7 +185,7 @@ async fn a_denial_says_what_must_allow_the_call() {
             "Cannot call GetSessionToken with session credentials",
             "AKIA…",
         ),
-        (GetSessionToken, 403, "AccessDenied", "explicit deny", "policies of the user"),
+        (GetSessionToken, 403, "AccessDenied", "explicit deny", "change the policy that holds it"),
         (
             AssumeRole,
             403,
