@@ -10,7 +10,7 @@ use std::io::Write;
 
 use grammar::CommandLine;
 use grammar::Unparsed;
-use grammar::helper::Name;
+use grammar::helper::ProgramName;
 pub(crate) use output::Exit;
 
 use anchord_config as config;
@@ -26,7 +26,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) stdout: &'a mut dyn Write,
     /// Everything else.
     pub(crate) stderr: &'a mut dyn Write,
-    name: Name,
+    name: ProgramName,
 }
 
 impl<'a> Surroundings<'a> {
@@ -36,7 +36,7 @@ impl<'a> Surroundings<'a> {
         stdout: &'a mut dyn Write,
         stderr: &'a mut dyn Write,
     ) -> Self {
-        Self { environment, stdout, stderr, name: Name::Anchord }
+        Self { environment, stdout, stderr, name: ProgramName::Anchord }
     }
 
     /// The same with another stderr.
@@ -51,7 +51,7 @@ pub(crate) fn main(
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let name = Name::of(&arguments);
+    let name = ProgramName::of(&arguments);
     surroundings.name = name;
     let line = CommandLine::of(grammar::of(name), arguments);
     let environment = surroundings.environment;

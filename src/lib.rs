@@ -1,6 +1,6 @@
 //! Credentials for a Rust program's own AWS clients, from an X.509 certificate or from a running anchord daemon.
 //!
-//! [`provider::Provider`] is what a program needs: `aws-config` and every client of the AWS SDK for Rust take it as
+//! Programs use [`provider::Provider`]: `aws-config` and every client of the AWS SDK for Rust accept it as
 //! `credentials_provider`. Its [builder](provider::Builder) has a method for each common setting and
 //! [`option`](provider::Builder::option) for all others. It needs the feature `aws-config` (on by default).
 //!

@@ -281,7 +281,7 @@ impl Builder {
         in_a_runtime()?;
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));
         let session = session.ok_or_else(|| not_chosen(&settings))?;
-        let issuer = FromDaemon {
+        let issuer = DaemonIssuer {
             sockets: client::sockets(&settings),
             session: session.clone(),
             settings,
@@ -330,7 +330,7 @@ fn not_chosen(settings: &Settings) -> Failure {
 }
 
 /// An issuer that takes the credentials of a daemon's session.
-struct FromDaemon {
+struct DaemonIssuer {
     sockets: Vec<DaemonSocket>,
     session: String,
     /// This program's own description of the session.
@@ -339,7 +339,7 @@ struct FromDaemon {
     given: watch::Sender<Option<Credentials>>,
 }
 
-impl FromDaemon {
+impl DaemonIssuer {
     async fn ask(&self) -> Result<Credentials, Failure> {
         let asked = client::ask_for(
             &self.session,
@@ -358,7 +358,7 @@ impl FromDaemon {
     }
 }
 
-impl Issuer for FromDaemon {
+impl Issuer for DaemonIssuer {
     fn issue(&self) -> BoxFuture<'_, Result<Credentials, Failure>> {
         Box::pin(async move {
             let given = self.given.borrow().clone();

@@ -4,11 +4,11 @@
 //! only, because their `trace` events print buffers with secrets; and a panic is logged with its place only, because its
 //! text may quote secret data.
 //!
-//! Verbs that keep running log through a [`Queue`], so that a reader of stderr that hangs blocks nothing.
+//! Verbs that keep running log through a [`LogQueue`], so that a reader of stderr that hangs blocks nothing.
 
 mod queue;
 
-pub(crate) use queue::Queue;
+pub(crate) use queue::LogQueue;
 use tracing::Level;
 use tracing::error;
 use tracing_subscriber::Registry;
@@ -23,7 +23,7 @@ use anchord_core::event;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum LineFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -49,7 +49,7 @@ fn targets(level: Level) -> Targets {
 }
 
 /// Starts logging to `writer`. `timestamps` is false if the journal adds its own. A second call has no effect.
-pub(crate) fn init<W>(level: Level, format: Format, timestamps: bool, writer: W) -> Logs
+pub(crate) fn init<W>(level: Level, format: LineFormat, timestamps: bool, writer: W) -> Logs
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -57,9 +57,9 @@ where
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(writer);
     let started = match (format, timestamps) {
-        (Format::Json, _) => registry.with(layer.json().flatten_event(true)).try_init(),
-        (Format::Text, true) => registry.with(layer).try_init(),
-        (Format::Text, false) => registry.with(layer.without_time()).try_init(),
+        (LineFormat::Json, _) => registry.with(layer.json().flatten_event(true)).try_init(),
+        (LineFormat::Text, true) => registry.with(layer).try_init(),
+        (LineFormat::Text, false) => registry.with(layer.without_time()).try_init(),
     };
     if started.is_err() {
         return Logs(None);

@@ -15,15 +15,15 @@ use clap::error::ErrorKind;
 
 pub(super) use command_line::CommandLine;
 
-use helper::Name;
+use helper::ProgramName;
 
 use anchord_core::failure::Failure;
 
 /// The whole grammar under a name.
-pub(super) fn of(name: Name) -> Command {
+pub(super) fn of(name: ProgramName) -> Command {
     match name {
-        Name::Anchord => help::command(),
-        Name::Helper => helper::command(),
+        ProgramName::Anchord => help::command(),
+        ProgramName::Helper => helper::command(),
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Unparsed {
 }
 
 /// Parses a line.
-pub(super) fn parse(line: &CommandLine, sessions: misuse::Sessions<'_>) -> Result<ArgMatches, Unparsed> {
+pub(super) fn parse(line: &CommandLine, sessions: misuse::SessionNames<'_>) -> Result<ArgMatches, Unparsed> {
     if let Some(failure) = misuse::pem_in(line) {
         return Err(Unparsed::HoldsPem(failure));
     }

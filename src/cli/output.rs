@@ -8,7 +8,7 @@ pub(super) mod status;
 
 pub(crate) use exit::Exit;
 pub(super) use printing::LEAVE_IT_CLOSED;
-pub(super) use printing::Reader;
+pub(super) use printing::Pipe;
 pub(super) use printing::for_clients;
 pub(super) use printing::print;
 pub(super) use printing::print_bytes;

@@ -24,19 +24,19 @@ use anchord_core::process_limits;
 const SPARE: usize = 1;
 
 /// The number of threads that could be started, and why not more.
-struct Obtained {
+struct ThreadBudget {
     count: usize,
     refusal: Option<io::Error>,
 }
 
-impl Obtained {
+impl ThreadBudget {
     fn reason(&self) -> String {
         self.refusal.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 }
 
 /// Finds out how many threads this process may start now, up to `wanted`.
-fn obtainable(wanted: usize) -> Obtained {
+fn obtainable(wanted: usize) -> ThreadBudget {
     let gate = Arc::new(Mutex::new(()));
     // All threads exist at the same time, because each waits for this lock.
     let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,12 +56,12 @@ fn obtainable(wanted: usize) -> Obtained {
         // The thread cannot panic.
         let _ = thread.join();
     }
-    Obtained { count, refusal }
+    ThreadBudget { count, refusal }
 }
 
 /// The failure if there are too few threads.
-fn none(obtained: &Obtained) -> Failure {
-    process_limits::thread_refused(&obtained.reason())
+fn none(budget: &ThreadBudget) -> Failure {
+    process_limits::thread_refused(&budget.reason())
 }
 
 /// Keeps one of tokio's threads for blocking calls alive; it would end after 10 idle seconds. If no other thread can be
@@ -86,15 +86,15 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
     /// would start all of them, although a host has few processors.
     const MOST_BLOCKING: usize = 128;
     let usual = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let obtained = obtainable(usual + SPARE);
-    let workers = match obtained.count.saturating_sub(SPARE) {
-        0 => return Err(none(&obtained)),
+    let budget = obtainable(usual + SPARE);
+    let workers = match budget.count.saturating_sub(SPARE) {
+        0 => return Err(none(&budget)),
         workers => workers,
     };
     let mut builder = Builder::new_multi_thread();
     builder.max_blocking_threads(MOST_BLOCKING);
     if workers < usual {
-        let (error, hint) = (obtained.reason(), process_limits::RAISE_THREADS);
+        let (error, hint) = (budget.reason(), process_limits::RAISE_THREADS);
         tracing::warn!(
             event = event::DAEMON_FEW_THREADS,
             workers,
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_are_as_many_threads_as_wanted() {
-        let obtained = obtainable(8);
+        let budget = obtainable(8);
 
-        assert_eq!((obtained.count, obtained.reason().as_str()), (8, ""));
+        assert_eq!((budget.count, budget.reason().as_str()), (8, ""));
         assert!(process_limits::one_more_thread().is_ok());
     }
 
@@ -145,7 +145,7 @@ mod tests {
     fn what_is_missing_is_told_with_what_to_do() {
         let refusal = io::Error::from_raw_os_error(rustix::io::Errno::AGAIN.raw_os_error());
 
-        let failure = none(&Obtained { count: 0, refusal: Some(refusal) });
+        let failure = none(&ThreadBudget { count: 0, refusal: Some(refusal) });
 
         assert_eq!(failure.class(), Class::Misconfigured);
         let text = failure.to_string();

@@ -19,7 +19,7 @@ use super::Exit;
 use super::Surroundings;
 use super::grammar;
 use super::grammar::helper;
-use super::grammar::helper::Name;
+use super::grammar::helper::ProgramName;
 use super::output;
 
 /// Runs the verb. The grammar of the program's name accepts no others.
@@ -29,7 +29,7 @@ pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>
         // AWS's tool prints its help. anchord's own grammar requires a verb.
         return output::print(surroundings, &grammar::of(name).render_help().to_string());
     };
-    if let (Name::Helper, "credential-process" | "serve" | "update", Some(mistake)) =
+    if let (ProgramName::Helper, "credential-process" | "serve" | "update", Some(mistake)) =
         (name, verb, helper::missing(matches))
     {
         return output::report_mistakes(&vec![mistake], surroundings);
@@ -58,9 +58,9 @@ pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>
     }
 }
 
-fn version(name: Name) -> &'static str {
+fn version(name: ProgramName) -> &'static str {
     match name {
-        Name::Anchord => concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"),
-        Name::Helper => concat!(env!("CARGO_PKG_VERSION"), "\n"),
+        ProgramName::Anchord => concat!("anchord ", env!("CARGO_PKG_VERSION"), "\n"),
+        ProgramName::Helper => concat!(env!("CARGO_PKG_VERSION"), "\n"),
     }
 }

@@ -40,19 +40,19 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Owns the queue. Dropping it waits for a short time until all lines are written.
 #[derive(Debug)]
-pub(crate) struct Queue(Arc<Shared>);
+pub(crate) struct LogQueue(Arc<LogBuffer>);
 
 /// Puts lines into the queue. Each call of `write` must have whole lines, because the queue drops whole calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
+pub(crate) struct QueueWriter {
+    shared: Arc<LogBuffer>,
     most_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LogBuffer {
     most_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<LogBufferState>,
     /// Signals that a line was queued.
     filled: Condvar,
     /// Signals that all queued lines are written.
@@ -61,8 +61,8 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    entries: VecDeque<Entry>,
+struct LogBufferState {
+    items: VecDeque<QueueItem>,
     bytes: usize,
     /// Lines that the writing thread itself logs. They must not wait for lines that this thread has still to write.
     own: Vec<u8>,
@@ -70,13 +70,13 @@ struct State {
 }
 
 #[derive(Debug)]
-enum Entry {
+enum QueueItem {
     Line(Vec<u8>),
     /// The number of lines that were dropped here.
     Dropped(u64),
 }
 
-impl Queue {
+impl LogQueue {
     /// A queue in front of stderr.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Queue {
         most_bytes: usize,
         tell: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LogBuffer {
             most_bytes,
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -104,21 +104,21 @@ impl Queue {
     }
 
     /// A writer for the subscriber.
-    pub(crate) fn writer(&self) -> Writer {
-        Writer { shared: Arc::clone(&self.0), most_bytes: self.0.most_bytes }
+    pub(crate) fn writer(&self) -> QueueWriter {
+        QueueWriter { shared: Arc::clone(&self.0), most_bytes: self.0.most_bytes }
     }
 }
 
-impl Drop for Queue {
+impl Drop for LogQueue {
     fn drop(&mut self) {
-        let is_busy = |state: &mut State| state.is_writing || !state.entries.is_empty();
+        let is_busy = |state: &mut LogBufferState| state.is_writing || !state.items.is_empty();
         let waited = self.0.emptied.wait_timeout_while(self.0.lock(), FLUSH, is_busy);
         // The process ends even if lines are left.
         drop(waited);
     }
 }
 
-impl Shared {
+impl LogBuffer {
     /// Queues `line`, unless it would fill more than `most_bytes` of the queue.
     fn push(&self, line: &[u8], most_bytes: usize) {
         let mut state = self.lock();
@@ -128,11 +128,11 @@ impl Shared {
         }
         if state.bytes + line.len() <= most_bytes {
             state.bytes += line.len();
-            state.entries.push_back(Entry::Line(line.into()));
-        } else if let Some(Entry::Dropped(count)) = state.entries.back_mut() {
+            state.items.push_back(QueueItem::Line(line.into()));
+        } else if let Some(QueueItem::Dropped(count)) = state.items.back_mut() {
             *count += 1;
         } else {
-            state.entries.push_back(Entry::Dropped(1));
+            state.items.push_back(QueueItem::Dropped(1));
         }
         drop(state);
         self.filled.notify_one();
@@ -145,11 +145,11 @@ impl Shared {
         let mut is_writable = true;
         loop {
             match self.next() {
-                Entry::Line(line) => {
+                QueueItem::Line(line) => {
                     is_writable = sink.write_all(&line).is_ok();
                     lost += u64::from(!is_writable);
                 }
-                Entry::Dropped(count) => lost += count,
+                QueueItem::Dropped(count) => lost += count,
             }
             if lost > 0 && is_writable {
                 tell(lost);
@@ -160,12 +160,12 @@ impl Shared {
         }
     }
 
-    /// Waits for the next entry. If the queue is empty, signals that all entries are written.
-    fn next(&self) -> Entry {
+    /// Waits for the next entry. If the queue is empty, signals that all items are written.
+    fn next(&self) -> QueueItem {
         let mut state = self.lock();
         loop {
-            if let Some(entry) = state.entries.pop_front() {
-                if let Entry::Line(line) = &entry {
+            if let Some(entry) = state.items.pop_front() {
+                if let QueueItem::Line(line) = &entry {
                     state.bytes -= line.len();
                 }
                 state.is_writing = true;
@@ -177,7 +177,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LogBufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,7 +186,7 @@ fn tell(lines: u64) {
     warn!(event = event::LOG_LOST, lines, "Log lines were lost, because stderr was blocked or full");
 }
 
-impl Write for Writer {
+impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.shared.push(line, self.most_bytes);
         Ok(line.len())
@@ -197,7 +197,7 @@ impl Write for Writer {
     }
 }
 
-impl MakeWriter<'_> for Writer {
+impl MakeWriter<'_> for QueueWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     struct Bench {
-        queue: Queue,
+        queue: LogQueue,
         let_through: mpsc::Sender<io::Result<()>>,
         written: mpsc::Receiver<String>,
     }
@@ -281,10 +281,10 @@ mod tests {
         fn new(most_bytes: usize) -> Self {
             let (let_through, outcomes) = mpsc::channel::<io::Result<()>>();
             let (sent, written) = mpsc::channel::<String>();
-            let logger = Arc::new(OnceLock::<Writer>::new());
+            let logger = Arc::new(OnceLock::<QueueWriter>::new());
             let own = Arc::clone(&logger);
             let tell = move |lines| own.wait().clone().write_all(format!("lost {lines}").as_bytes()).unwrap();
-            let queue = Queue::to(Gate { outcomes, written: sent }, most_bytes, tell).unwrap();
+            let queue = LogQueue::to(Gate { outcomes, written: sent }, most_bytes, tell).unwrap();
             logger.set(queue.writer()).unwrap();
             Self { queue, let_through, written }
         }
@@ -293,9 +293,9 @@ mod tests {
             self.queue.writer().write_all(line.as_bytes()).unwrap();
         }
 
-        /// Waits until the writing thread has taken all but `left` entries, and is stuck with the one before these.
+        /// Waits until the writing thread has taken all but `left` items, and is stuck with the one before these.
         fn until_taken(&self, left: usize) {
-            while self.queue.0.lock().entries.len() > left {
+            while self.queue.0.lock().items.len() > left {
                 std::thread::yield_now();
             }
         }

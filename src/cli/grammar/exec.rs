@@ -7,7 +7,6 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::OptionSpec;
 use anchord_config::arguments::FlagSet;
 
 /// The verb and what it takes.
@@ -63,9 +62,9 @@ pub(super) fn command() -> Command {
 
 /// The options of `[upstream]` need `--bedrock-api-key`: without that key, exec makes no call to AWS.
 fn as_used(argument: Arg) -> Arg {
-    let is_upstream = |spec: &&OptionSpec| argument.get_id() == spec.flag && spec.table() == "upstream";
-    match config::OPTIONS.iter().any(|spec| is_upstream(&spec)) {
-        true => argument.requires("bedrock-api-key"),
-        false => argument,
+    let option = config::OPTIONS.iter().find(|option| argument.get_id() == option.flag);
+    match option {
+        Some(option) if option.table() == "upstream" => argument.requires("bedrock-api-key"),
+        _ => argument,
     }
 }

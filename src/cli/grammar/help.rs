@@ -8,7 +8,7 @@ use super::bedrock;
 use super::check;
 use super::exec;
 use super::helper;
-use super::helper::Name;
+use super::helper::ProgramName;
 use anchord_config as config;
 use anchord_config::arguments::FlagSet;
 
@@ -30,10 +30,10 @@ fn for_people() -> Command {
                 .args(config::arguments::all()),
         )
         .subcommand(credential_process())
-        .subcommand(helper::subcommand("serve", Name::Anchord))
-        .subcommand(helper::subcommand("update", Name::Anchord))
-        .subcommand(helper::subcommand("read-certificate-data", Name::Anchord))
-        .subcommand(helper::subcommand("sign-string", Name::Anchord))
+        .subcommand(helper::subcommand("serve", ProgramName::Anchord))
+        .subcommand(helper::subcommand("update", ProgramName::Anchord))
+        .subcommand(helper::subcommand("read-certificate-data", ProgramName::Anchord))
+        .subcommand(helper::subcommand("sign-string", ProgramName::Anchord))
         .subcommand(
             Command::new("status")
                 .about("Show the running daemon's sessions and their problems")
@@ -75,7 +75,7 @@ fn for_people() -> Command {
 }
 
 fn credential_process() -> Command {
-    helper::subcommand("credential-process", Name::Anchord).long_about(
+    helper::subcommand("credential-process", ProgramName::Anchord).long_about(
         "Print credentials as `credential_process` of an AWS profile expects them. They come from the daemon's socket. If no \
          daemon runs, or if the daemon's session differs from what flags, ANCHORD_ variables and the settings file \
          describe, anchord calls CreateSession itself. It does not compare /etc/anchord's settings file. If only the \

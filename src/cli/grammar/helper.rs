@@ -28,15 +28,15 @@ use anchord_config::arguments::FlagSet;
 
 pub(super) use flags::has_flag;
 pub(in crate::cli) use hints::in_flags;
-pub(in crate::cli) use line::Line;
+pub(in crate::cli) use line::HelperArguments;
 pub(in crate::cli) use line::Mistakes;
 pub(in crate::cli) use line::as_failure;
 pub(in crate::cli) use line::missing;
-pub(in crate::cli) use words::Words;
+pub(in crate::cli) use words::FlagValues;
 
 /// The name under which the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Name {
+pub(in crate::cli) enum ProgramName {
     /// `anchord`, or any name except `aws_signing_helper`.
     Anchord,
     /// `aws_signing_helper`.
@@ -56,7 +56,7 @@ const OF_LISTENERS: &[&str] =
 
 const OF_LOGS: &[&str] = &["log-level", "log-format"];
 
-impl Name {
+impl ProgramName {
     /// From the first of the process's arguments.
     pub(in crate::cli) fn of(arguments: &[OsString]) -> Self {
         let called = arguments.first().map(Path::new).and_then(Path::file_name);
@@ -66,7 +66,7 @@ impl Name {
 
 /// The grammar under the name `aws_signing_helper`.
 pub(super) fn command() -> Command {
-    let verbs = VERBS.iter().map(|verb| subcommand(verb, Name::Helper));
+    let verbs = VERBS.iter().map(|verb| subcommand(verb, ProgramName::Helper));
     Command::new(HELPER)
         .about(
             "anchord under the name of AWS's tool for IAM Roles Anywhere, with that tool's verbs and flags",
@@ -77,7 +77,7 @@ pub(super) fn command() -> Command {
 }
 
 /// The grammar of one of [`VERBS`]. If a flag is given twice, the last value counts, as in AWS's tool.
-pub(in crate::cli) fn subcommand(verb: &'static str, name: Name) -> Command {
+pub(in crate::cli) fn subcommand(verb: &'static str, name: ProgramName) -> Command {
     let about = match verb {
         "credential-process" => "Print credentials as `credential_process` of an AWS profile expects them",
         "serve" => {
@@ -102,14 +102,15 @@ pub(in crate::cli) fn subcommand(verb: &'static str, name: Name) -> Command {
 const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID";
 
 /// anchord's own flags that the verb uses, then those of AWS's tool.
-fn arguments(verb: &str, name: Name) -> Vec<Arg> {
+fn arguments(verb: &str, name: ProgramName) -> Vec<Arg> {
     let about_credentials = config::arguments::of(FlagSet::Credentials);
-    let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
         // Of the two, only `update` keeps running and logs.
-        ("credential-process", Name::Anchord) => is_about_credentials(flag),
-        ("update", Name::Anchord) => is_about_credentials(flag) || OF_LOGS.contains(&flag),
-        ("credential-process" | "update", Name::Helper) => {
+        ("update", ProgramName::Anchord) if OF_LOGS.contains(&flag) => true,
+        ("credential-process" | "update", ProgramName::Anchord) => {
+            about_credentials.iter().any(|own| own.get_id() == flag)
+        }
+        ("credential-process" | "update", ProgramName::Helper) => {
             !OF_DAEMONS.contains(&flag) && !OF_LISTENERS.contains(&flag)
         }
         ("read-certificate-data", _) => ["certificate", "pkcs11-module"].contains(&flag),
@@ -119,8 +120,8 @@ fn arguments(verb: &str, name: Name) -> Vec<Arg> {
         _ => !OF_DAEMONS.contains(&flag),
     };
     let all = match name {
-        Name::Anchord => config::arguments::all(),
-        Name::Helper => config::arguments::without_variables(),
+        ProgramName::Anchord => config::arguments::all(),
+        ProgramName::Helper => config::arguments::without_variables(),
     };
     let own: Vec<Arg> = all.into_iter().filter(|argument| is_of_use(argument.get_id().as_str())).collect();
     let theirs = flags::arguments(verb, &own);

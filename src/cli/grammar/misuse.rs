@@ -3,8 +3,6 @@
 //! A message never repeats what the user wrote: it may be a passphrase or a key in the wrong place, and programs log our
 //! output. A message consists of the grammar's own words and of the names of existing sessions.
 
-use std::ffi::OsString;
-
 use clap::Arg;
 use clap::Command;
 use clap::error::ContextKind;
@@ -22,10 +20,10 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
 /// Looks up the names of sessions. A function, because the lookup takes time and few messages need it.
-pub(in crate::cli) type Sessions<'a> = &'a dyn Fn() -> Vec<String>;
+pub(in crate::cli) type SessionNames<'a> = &'a dyn Fn() -> Vec<String>;
 
 /// The error message for a line that the parser refuses.
-pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions<'_>) -> Failure {
+pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: SessionNames<'_>) -> Failure {
     let flag = || flag_of(error, ContextKind::InvalidArg, line);
     let lists = format!("`{} --help` lists its flags", line.called());
     let (what, hint) = match error.kind() {
@@ -60,13 +58,13 @@ pub(super) fn pem_in(line: &CommandLine) -> Option<Failure> {
     const BEGIN: &[u8] = b"-----BEGIN";
     const FREE: [&str; 3] = ["body", "message", "var"];
     let words = if line.verbs == ["exec"] { line.own_words() } else { &line.words };
-    let holds = |word: &OsString| word.as_encoded_bytes().windows(BEGIN.len()).any(|part| part == BEGIN);
     let mut flag = None;
     for word in words {
         let text = word.to_string_lossy();
         let own = name_of(&text).filter(|name| is_known(name, line)).map(str::to_owned);
         flag = own.clone().or(flag);
-        if holds(word) && !flag.as_deref().is_some_and(|flag| FREE.contains(&flag)) {
+        let holds_pem = word.as_encoded_bytes().windows(BEGIN.len()).any(|part| part == BEGIN);
+        if holds_pem && !flag.as_deref().is_some_and(|flag| FREE.contains(&flag)) {
             let place = flag.map_or_else(|| "an argument".into(), |flag| format!("--{flag}:"));
             let what = format!("{place} holds PEM text");
             return Some(Failure::of(Reason::InvalidSetting, what, Some("give the path of a file".into())));
@@ -95,11 +93,8 @@ fn flag_of(error: &clap::Error, kind: ContextKind, line: &CommandLine) -> String
     }
     // The parser shows positional arguments as help does, such as `<COMMAND>...`.
     let shown = text.trim_matches(|letter: char| "<>[].".contains(letter));
-    let mut of_verb = line.command().get_positionals();
-    let is_meant = |argument: &Arg| {
-        argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == shown))
-    };
-    if of_verb.any(is_meant) { shown.to_owned() } else { "an argument".into() }
+    let mut names = line.command().get_positionals().filter_map(Arg::get_value_names).flatten();
+    if names.any(|name| name == shown) { shown.to_owned() } else { "an argument".into() }
 }
 
 /// Whether any verb has this flag, under either name.
@@ -148,7 +143,7 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
 const SECRET: &str = "not shown; it may be a secret";
 
 /// The message for an argument that the verb does not have.
-fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, String) {
+fn unknown(text: &str, line: &CommandLine, sessions: SessionNames<'_>) -> (String, String) {
     let called = line.called();
     if !text.starts_with('-') {
         let what = format!("unexpected argument ({SECRET}); quote values that contain spaces");
@@ -180,10 +175,11 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
 
 /// The flag that is most similar, or else the shortest one that begins with the name.
 fn meant_by<'a>(name: &str, flags: Vec<&'a str>) -> Option<&'a str> {
-    nearest(name, flags.iter().copied()).or_else(|| {
-        let begins = |flag: &&str| flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        flags.into_iter().filter(begins).min_by_key(|flag| flag.len())
-    })
+    if let Some(flag) = nearest(name, flags.iter().copied()) {
+        return Some(flag);
+    }
+    let beginning = format!("{name}-");
+    flags.into_iter().filter(|flag| flag.starts_with(&beginning)).min_by_key(|flag| flag.len())
 }
 
 fn flags(command: &Command) -> Vec<&str> {
@@ -209,7 +205,7 @@ pub(in crate::cli) fn is_file(word: &str) -> bool {
 }
 
 /// The line that the user of this unexpected word most likely meant.
-fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> String {
+fn nearest_line(word: &str, line: &CommandLine, sessions: SessionNames<'_>) -> String {
     let (called, verb) = (line.called(), line.verbs.join(" "));
     let is_file = is_file(word);
     let session = || sessions().into_iter().find(|name| name == word);
@@ -271,11 +267,11 @@ fn needs_a_verb(line: &CommandLine) -> (String, String) {
 fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
     let (called, command) = (line.called(), line.command());
     let anchords = help::command();
-    let of_anchord = || anchords.find_subcommand(word).filter(|verb| !verb.is_hide_set());
+    let of_anchord = anchords.find_subcommand(word).filter(|verb| !verb.is_hide_set());
     let below: Vec<&Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
-    let deeper = || below.iter().find(|verb| verb.find_subcommand(word).is_some());
+    let deeper = below.iter().find(|verb| verb.find_subcommand(word).is_some());
     let meant = nearest(word, below.iter().map(|verb| verb.get_name()));
-    let hint = match (meant, below.as_slice(), deeper()) {
+    let hint = match (meant, below.as_slice(), deeper) {
         (Some(verb), ..) => format!("did you mean `{called} {verb}`?"),
         // Safe to show: the word is a verb of the grammar.
         (None, _, Some(verb)) => format!("did you mean `{called} {} {word}`?", verb.get_name()),
@@ -283,7 +279,7 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
         (None, ..) if word.ends_with(".toml") && command.find_subcommand("run").is_some() => {
             format!("write `{called} run --config FILE`")
         }
-        (None, ..) => match of_anchord() {
+        (None, ..) => match of_anchord {
             Some(verb) => format!("did you mean `anchord {}`?", verb.get_name()),
             None => format!("`{called} --help` lists the verbs"),
         },
@@ -293,21 +289,23 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::cli::grammar;
     use crate::cli::grammar::Unparsed;
-    use crate::cli::grammar::helper::Name;
+    use crate::cli::grammar::helper::ProgramName;
 
     const CANARY: &str = "hunter2";
-    const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
+    const NAMES: [ProgramName; 2] = [ProgramName::Anchord, ProgramName::Helper];
 
     /// What the program called by `name` says of these words, where the session `bedrock` exists.
-    fn told_by(name: Name, words: &[&str]) -> Option<String> {
+    fn told_by(name: ProgramName, words: &[&str]) -> Option<String> {
         told_with(grammar::of(name), name, words)
     }
 
-    fn told_with(grammar: Command, name: Name, words: &[&str]) -> Option<String> {
-        let program = if name == Name::Anchord { "anchord" } else { "aws_signing_helper" };
+    fn told_with(grammar: Command, name: ProgramName, words: &[&str]) -> Option<String> {
+        let program = if name == ProgramName::Anchord { "anchord" } else { "aws_signing_helper" };
         let words = std::iter::once(&program).chain(words).map(OsString::from).collect();
         let line = CommandLine::of(grammar, words);
         match grammar::parse(&line, &|| vec!["bedrock".into()]).err()? {
@@ -318,7 +316,7 @@ mod tests {
 
     fn told(words: &str) -> String {
         let words: Vec<&str> = words.split_whitespace().collect();
-        told_by(Name::Anchord, &words).unwrap_or_else(|| panic!("{words:?} is no mistake"))
+        told_by(ProgramName::Anchord, &words).unwrap_or_else(|| panic!("{words:?} is no mistake"))
     }
 
     /// The verbs of a grammar, each as the words that call it.
@@ -419,10 +417,13 @@ mod tests {
                 }
             }
         }
-        let stray = told_by(Name::Anchord, &["certificate", "show", key]);
+        let stray = told_by(ProgramName::Anchord, &["certificate", "show", key]);
         assert_eq!(stray.as_deref(), Some("an argument holds PEM text; hint: give the path of a file"));
-        assert_eq!(told_by(Name::Anchord, &["bedrock", "invoke", "--model-id=m", "--body", key]), None);
-        assert_eq!(told_by(Name::Anchord, &["exec", "--", "openssl", key]), None);
+        assert_eq!(
+            told_by(ProgramName::Anchord, &["bedrock", "invoke", "--model-id=m", "--body", key]),
+            None
+        );
+        assert_eq!(told_by(ProgramName::Anchord, &["exec", "--", "openssl", key]), None);
     }
 
     #[test]
@@ -497,7 +498,7 @@ mod tests {
                 for whole in ["run", "check", "config check"] {
                     let flag = format!("--{flag}=x");
                     let words: Vec<&str> = whole.split(' ').chain([flag.as_str()]).collect();
-                    assert_eq!(told_by(Name::Anchord, &words), None, "{words:?}");
+                    assert_eq!(told_by(ProgramName::Anchord, &words), None, "{words:?}");
                 }
             }
         }
@@ -563,7 +564,7 @@ mod tests {
             let told = told(words);
             assert!(told.contains(expected) && !told.contains(CANARY), "{words}: {told}");
         }
-        let told = told_by(Name::Helper, &["status"]).unwrap();
+        let told = told_by(ProgramName::Helper, &["status"]).unwrap();
         assert!(told.contains("did you mean `anchord status`?"), "{told}");
     }
 }

@@ -6,7 +6,7 @@ use super::Exit;
 use crate::cli::Surroundings;
 use crate::cli::grammar::helper;
 use crate::cli::grammar::helper::Mistakes;
-use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::ProgramName;
 use anchord_config::Environment;
 use anchord_config::Problems;
 use anchord_core::failure::Failure;
@@ -24,17 +24,17 @@ pub(in crate::cli) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> 
 
 /// Whether stdout still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Reader {
-    There,
-    Gone,
+pub(in crate::cli) enum Pipe {
+    Open,
+    Closed,
 }
 
 /// The same for bytes; tells a caller that has more to print whether to go on.
-pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Reader, Exit> {
+pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Pipe, Exit> {
     let printed = surroundings.stdout.write_all(bytes).and_then(|()| surroundings.stdout.flush());
     match printed {
-        Ok(()) => Ok(Reader::There),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Ok(()) => Ok(Pipe::Open),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Pipe::Closed),
         Err(error) => {
             let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: {error}");
             Err(Exit::Failed)
@@ -66,10 +66,10 @@ pub(in crate::cli) fn without_pem(text: &str) -> Cow<'_, str> {
 }
 
 /// The failure in the words of the program's name: settings, or flags.
-fn in_words_of(name: Name, failure: &Failure) -> Failure {
+fn in_words_of(name: ProgramName, failure: &Failure) -> Failure {
     match name {
-        Name::Anchord => failure.clone(),
-        Name::Helper => helper::in_flags(failure),
+        ProgramName::Anchord => failure.clone(),
+        ProgramName::Helper => helper::in_flags(failure),
     }
 }
 

@@ -87,8 +87,7 @@ fn read(whose: &str) -> Option<Secret<String>> {
 
 struct Interrupted;
 
-/// What is typed up to the end of the line, which a terminal gives whole; nothing if that is not text, or the terminal
-/// is gone.
+/// Reads one line, which a terminal delivers whole. `None` if it is empty or not UTF-8, or if the terminal was closed.
 fn line(mut terminal: &File) -> Result<Option<Secret<String>>, Interrupted> {
     let mut buffer = Secret::new(vec![0; LONGEST]);
     let length = buffer.change(|buffer| terminal.read(buffer)).unwrap_or(0);
@@ -100,7 +99,7 @@ fn line(mut terminal: &File) -> Result<Option<Secret<String>>, Interrupted> {
     Ok(text.filter(|text| !text.is_empty()).map(|text| Secret::new(text.to_owned())))
 }
 
-/// A terminal that shows nothing of what is typed, until the value is dropped.
+/// Turns off a terminal's echo until it is dropped.
 struct Silence<'a> {
     terminal: &'a File,
     before: Termios,
@@ -110,7 +109,7 @@ impl<'a> Silence<'a> {
     fn over(terminal: &'a File) -> Option<Self> {
         let before = termios::tcgetattr(terminal.as_fd()).ok()?;
         let mut silent = before.clone();
-        // Without signals Ctrl+C is a character, and ends the line: a process that it killed would leave the terminal mute.
+        // Ctrl+C ends the line as a character instead of sending a signal: a killed process would leave the echo off.
         silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         silent.local_modes.insert(LocalModes::ICANON);
         silent.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
@@ -121,7 +120,7 @@ impl<'a> Silence<'a> {
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing restored.
+        // A failure means that the terminal was closed.
         let _ = termios::tcsetattr(self.terminal.as_fd(), OptionalActions::Flush, &self.before);
     }
 }

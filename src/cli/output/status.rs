@@ -25,18 +25,22 @@ pub(in crate::cli) fn worst(status: &StatusDocument) -> Exit {
 }
 
 fn exit_of(session: &SessionStatus) -> Exit {
-    let troubles = || session.trouble.iter().chain(&session.certificate_trouble);
-    if troubles().any(|trouble| trouble.class == Class::Denied.as_str()) {
+    let mut troubles = session.trouble.iter().chain(&session.certificate_trouble);
+    if troubles.any(|trouble| trouble.class == Class::Denied.as_str()) {
         return Exit::Refused;
     }
+    if session.phase != "live" || session.certificate_trouble.is_some() {
+        return Exit::Failed;
+    }
     // With valid credentials, an outage needs no action: only other problems count.
-    let passes = |trouble: &FailureStatus| {
-        [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
-    };
-    let is_well = session.phase == "live"
-        && session.trouble.as_ref().is_none_or(passes)
-        && session.certificate_trouble.is_none();
-    if is_well { Exit::Done } else { Exit::Failed }
+    match &session.trouble {
+        Some(trouble) if !may_pass(trouble) => Exit::Failed,
+        _ => Exit::Done,
+    }
+}
+
+fn may_pass(trouble: &FailureStatus) -> bool {
+    [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
 }
 
 fn write_background(session: &SessionStatus, text: &mut String) -> std::fmt::Result {

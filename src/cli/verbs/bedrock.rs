@@ -1,6 +1,6 @@
-//! `anchord bedrock`: calls of models with a session's credentials.
+//! `anchord bedrock`: calls models with a session's credentials.
 //!
-//! What is sent and what comes back may be anybody's data: both go where they were asked to, and nowhere else.
+//! Requests and answers may be private: anchord writes them only to the destinations that the user names.
 
 mod api_key;
 mod body;
@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         _ => Ok(Exit::Usage),
     };
     match ended {
-        Ok(exit) | Err(Ended::Told(exit)) => exit,
+        Ok(exit) | Err(Ended::Reported(exit)) => exit,
         Err(Ended::Misused(failure)) => {
             output::report(&failure, surroundings);
             Exit::Usage
@@ -57,9 +57,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 /// Why a verb ends early.
 #[derive(Debug)]
 enum Ended {
-    /// Whoever runs it has been told why.
-    Told(Exit),
-    /// What was given on the command line is wrong.
+    /// The reason has been printed.
+    Reported(Exit),
+    /// The command line is invalid.
     Misused(Failure),
     Failed(Failure),
 }
@@ -78,10 +78,10 @@ impl<F: Into<Failure>> From<F> for Ended {
 
 fn settings(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Settings, Ended> {
     config::load_for_asking(matches, surroundings.environment)
-        .map_err(|problems| Ended::Told(output::report_problems(&problems, surroundings)))
+        .map_err(|problems| Ended::Reported(output::report_problems(&problems, surroundings)))
 }
 
-/// The Region that is called, with a warning if AWS seems to have none of that name.
+/// The Region to call. Warns if the name is not one of AWS's known Regions.
 fn region(
     matches: &ArgMatches,
     settings: &Settings,
@@ -163,7 +163,7 @@ pub(super) fn endpoint_in<'a>(
     [own, "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, environment.get(name)?)))
 }
 
-/// Where calls go; `variable` names an endpoint where no flag does.
+/// The endpoint for calls, from the flag, else from `variable`.
 fn target(
     matches: &ArgMatches,
     settings: &Settings,
@@ -189,13 +189,13 @@ fn target(
     Ok(EndpointOptions { region, variant: settings.upstream.variant, endpoint })
 }
 
-/// What calls go through; `patience` is how long AWS may be silent.
+/// The client for calls; `patience` is its read time-out.
 fn client(settings: &Settings, target: EndpointOptions, patience: Option<Duration>) -> Result<Client, Ended> {
     let clock = Clock::system();
     Ok(Client::new(assembly::https(settings, patience, &clock)?, clock, target))
 }
 
-/// The session's credentials, alive.
+/// The session's credentials. Expired ones are an error.
 fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Credentials, Ended> {
     let credentials = credential_process::credentials(settings, surroundings)?;
     if credentials.remaining(Clock::system().moment()).is_positive() {

@@ -12,6 +12,7 @@ use crate::cli::Surroundings;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use anchord_config as config;
+use anchord_config::Environment;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
@@ -26,7 +27,7 @@ use anchord_identity::days_left;
 use anchord_identity::life_left;
 
 /// The result for one source, under a heading.
-struct Shown {
+struct SourceReport {
     heading: String,
     inspected: Result<Inspection, Failure>,
 }
@@ -38,34 +39,39 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
     };
     let now = Clock::system().now();
     let mut pipes = Pipes::default();
-    let look = |(heading, mut source): (String, Source)| {
+    let mut reports = Vec::new();
+    for (heading, mut source) in sources {
         source.read_pipes(&mut pipes);
         if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
             prompt::ask_for(&heading, answer);
         }
-        let closed = |failure: Failure| output::for_clients(failure, surroundings.environment);
-        let inspected = match source.inspect(now) {
-            Ok(Inspection { refusals, certificates, key, ends_at, warnings }) => {
-                let refusals = refusals.into_iter().map(closed).collect();
-                Ok(Inspection { refusals, certificates, key, ends_at, warnings })
-            }
-            Err(error) => Err(closed(error.into())),
-        };
-        Shown { heading, inspected }
-    };
-    let shown: Vec<_> = sources.into_iter().map(look).collect();
+        let inspected = inspect(&source, now, surroundings.environment);
+        reports.push(SourceReport { heading, inspected });
+    }
     let text = if matches.get_flag("json") {
-        let all: Vec<_> = shown.iter().map(|shown| shown.json(now)).collect();
+        let all: Vec<_> = reports.iter().map(|report| report.json(now)).collect();
         format!("{:#}\n", json!(all))
     } else {
-        let texts: Vec<_> = shown.iter().map(|shown| shown.text(now)).collect();
+        let texts: Vec<_> = reports.iter().map(|report| report.text(now)).collect();
         texts.join("\n")
     };
     match output::print(surroundings, &text) {
-        Exit::Done if shown.iter().all(Shown::is_good) => Exit::Done,
+        Exit::Done if reports.iter().all(SourceReport::is_good) => Exit::Done,
         Exit::Done => Exit::Failed,
         other => other,
     }
+}
+
+/// Inspects a source. Changes the hints of failures for clients of a daemon.
+fn inspect(source: &Source, now: OffsetDateTime, environment: &Environment) -> Result<Inspection, Failure> {
+    let mut inspection =
+        source.inspect(now).map_err(|error| output::for_clients(error.into(), environment))?;
+    let mut refusals = Vec::new();
+    for refusal in inspection.refusals {
+        refusals.push(output::for_clients(refusal, environment));
+    }
+    inspection.refusals = refusals;
+    Ok(inspection)
 }
 
 /// The source that the arguments name, else the sources of the sessions.
@@ -96,12 +102,14 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
         let failure = Failure::of(Reason::UnknownSession, what, hint);
         return Err(output::report(&failure, surroundings));
     }
-    let sessions = settings.sessions.into_iter();
-    let is_meant = |name: &str| settings.picked.as_deref().is_none_or(|picked| picked == name);
-    Ok(sessions
-        .filter(|session| is_meant(&session.name))
-        .filter_map(|session| Some((format!("session {}", session.name), session.identity()?.clone())))
-        .collect())
+    let mut sources = Vec::new();
+    for session in &settings.sessions {
+        let is_meant = settings.picked.as_ref().is_none_or(|picked| *picked == session.name);
+        if let (true, Some(source)) = (is_meant, session.identity()) {
+            sources.push((format!("session {}", session.name), source.clone()));
+        }
+    }
+    Ok(sources)
 }
 
 /// The error if the path is the name of a session instead.
@@ -121,7 +129,7 @@ fn no_file_but_a_session(
     Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
 }
 
-impl Shown {
+impl SourceReport {
     fn is_good(&self) -> bool {
         self.inspected.as_ref().is_ok_and(|inspection| inspection.refusals.is_empty())
     }

@@ -11,6 +11,7 @@ mod local;
 mod models;
 mod network;
 mod profiles;
+mod provider_chain;
 mod roles;
 mod session;
 
@@ -20,17 +21,17 @@ use clap::ArgMatches;
 
 pub(super) use profiles::Profiles;
 
-use self::environment::Door;
+use self::environment::LocalDaemon;
 use self::models::Models;
-use self::network::Way;
-use self::session::Patient;
+use self::network::AwsNetwork;
+use self::session::SessionContext;
 use super::bedrock;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::grammar::misuse;
 use crate::cli::output;
 use crate::cli::output::check::report::Report;
-use crate::cli::output::check::report::Session;
+use crate::cli::output::check::report::SessionReport;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::output::prompt;
@@ -45,7 +46,6 @@ use anchord_core::arn::Region;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
-use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 use anchord_core::process_limits;
 use anchord_runtime::assembly;
@@ -82,7 +82,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             Some(report) => Ok(report),
             None => {
                 let mut steps = problem_steps(&problems);
-                steps.extend(environment_steps(surroundings.environment, &Door::default()));
+                steps.extend(environment_steps(surroundings.environment, &LocalDaemon::default()));
                 Ok(Report { steps, sessions: Vec::new() })
             }
         },
@@ -131,9 +131,9 @@ fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option
     let what =
         format!("this user's settings define no session; the daemon's sessions are {}", names.join(", "));
     let mut steps = vec![configuration().ok(what)];
-    let door = local::door(Some(&running), settings, &[]);
+    let local_daemon = local::local_daemon(Some(&running), settings, &[]);
     steps.extend(local::daemon_steps(&Ok(Some(running)), settings, &[]));
-    steps.extend(environment_steps(environment, &door));
+    steps.extend(environment_steps(environment, &local_daemon));
     Some(Report { steps, sessions: Vec::new() })
 }
 
@@ -167,11 +167,12 @@ fn configuration() -> Subject {
 }
 
 fn problem_steps(problems: &Problems) -> Vec<Step> {
-    let step = |problem: &Notice| {
+    let mut steps = Vec::new();
+    for problem in problems.iter() {
         let failure = Failure::of(Reason::InvalidSetting, problem.message(), problem.hint.clone());
-        configuration().failed("a setting is wrong or missing", &failure)
-    };
-    problems.iter().map(step).collect()
+        steps.push(configuration().failed("a setting is wrong or missing", &failure));
+    }
+    steps
 }
 
 fn configuration_steps(settings: &Settings) -> Vec<Step> {
@@ -182,8 +183,9 @@ fn configuration_steps(settings: &Settings) -> Vec<Step> {
     let names: Vec<_> = settings.sessions.iter().map(|session| session.name.as_str()).collect();
     let plural = if names.len() == 1 { "" } else { "s" };
     let found = format!("{file}, with the session{plural} {}", names.join(", "));
-    let warnings = settings.warnings.iter().map(|warning| configuration().warned(warning));
-    std::iter::once(configuration().ok(found)).chain(warnings).collect()
+    let mut steps = vec![configuration().ok(found)];
+    steps.extend(settings.warnings.iter().map(|warning| configuration().warned(warning)));
+    steps
 }
 
 fn examine(
@@ -199,8 +201,8 @@ fn examine(
     let running = runtime.block_on(running::find(settings, name));
     report.steps.extend(local::daemon_steps(&running, settings, chosen));
     let has_daemon = !matches!(running, Ok(None));
-    let door = local::door(running.ok().flatten().as_ref(), settings, chosen);
-    report.steps.extend(environment_steps(environment, &door));
+    let local_daemon = local::local_daemon(running.ok().flatten().as_ref(), settings, chosen);
+    report.steps.extend(environment_steps(environment, &local_daemon));
 
     let clock = Clock::system();
     match assembly::https(settings, settings.upstream.read_timeout, &clock) {
@@ -209,15 +211,15 @@ fn examine(
             report.steps.extend(doubts.map(|doubt| Subject::new("tls", "TLS").warned(&doubt)));
             let thinking = assembly::https(settings, Some(models::PATIENCE), &clock)?;
             let models = Models::new(thinking, model, environment);
-            let way = Way { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };
+            let way = AwsNetwork { transport: Arc::new(https), settings: &settings.upstream, clock: &clock };
             for session in chosen {
                 prompt::ask(session);
-                let patient = Patient { session, way: &way, models: &models };
-                let mut steps = session::steps(patient, &runtime);
+                let context = SessionContext { session, way: &way, models: &models };
+                let mut steps = session::steps(context, &runtime);
                 if has_daemon {
                     local::leave_files_closed(&mut steps);
                 }
-                report.sessions.push(Session { name: session.name.clone(), steps });
+                report.sessions.push(SessionReport { name: session.name.clone(), steps });
             }
         }
         Err(error @ assembly::Error::Proxy(_)) => {
@@ -230,10 +232,10 @@ fn examine(
     Ok(report)
 }
 
-fn environment_steps(environment: &Environment, door: &Door) -> Vec<Step> {
+fn environment_steps(environment: &Environment, local_daemon: &LocalDaemon) -> Vec<Step> {
     let token_fault = environment::token_fault(environment);
     let mut steps =
-        environment::steps(environment, &Profiles::read(environment), door, token_fault.as_deref());
+        environment::steps(environment, &Profiles::read(environment), local_daemon, token_fault.as_deref());
     for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         let region = environment.get(variable).and_then(|text| Region::parse(text).ok());
         if let Some(doubt) = region.as_ref().and_then(config::doubt_about) {

@@ -19,9 +19,9 @@ use self::in_time::within;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::grammar::helper;
-use crate::cli::grammar::helper::Line;
+use crate::cli::grammar::helper::HelperArguments;
 use crate::cli::grammar::helper::NO_CACHE;
-use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::cli::threads;
 use crate::telemetry;
@@ -43,7 +43,7 @@ pub(super) fn caching(matches: &ArgMatches) -> Caching {
     if matches.get_flag(NO_CACHE) { Caching::Off } else { Caching::On }
 }
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
     process_limits::no_core_files();
     let ends_at = Instant::now() + PATIENCE;
     let named = daemon_named_by_flags(matches, name, surroundings.environment);
@@ -92,25 +92,30 @@ fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings
 
 /// Settings that only name a daemon's socket and a session, if flags give both and name no file. This reads no settings
 /// file, so a mistake in one, or a home that hangs, does no harm.
-fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
-    if name == Name::Helper {
+fn daemon_named_by_flags(
+    matches: &ArgMatches,
+    name: ProgramName,
+    environment: &Environment,
+) -> Option<Settings> {
+    if name == ProgramName::Helper {
         return None;
     }
-    let is_given = |flag: &str| matches.contains_id(flag);
-    let is_named =
-        is_given("socket-path") && is_given("session") && !config::names_a_file(matches, environment);
-    is_named.then(|| config::load_name(matches, environment)).flatten()
+    let is_named = matches.contains_id("socket-path") && matches.contains_id("session");
+    if !is_named || config::names_a_file(matches, environment) {
+        return None;
+    }
+    config::load_name(matches, environment)
 }
 
 /// Settings that only name the session, for use when the host's settings file is invalid: the daemon keeps the settings that
 /// it has loaded, and its clients keep using it. `None` if the file is the user's own, which may mean another session.
 fn beside_the_systems_file(
     matches: &ArgMatches,
-    name: Name,
+    name: ProgramName,
     ends_at: Instant,
     environment: &Environment,
 ) -> Option<Settings> {
-    if name == Name::Helper {
+    if name == ProgramName::Helper {
         return None;
     }
     let (matches, environment) = (matches.clone(), environment.clone());
@@ -132,18 +137,18 @@ fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Cred
 /// because the settings file is in a home that may hang.
 fn settings(
     matches: &ArgMatches,
-    name: Name,
+    name: ProgramName,
     ends_at: Instant,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<(Settings, ObtainMode), Failure> {
     let caching = caching(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let (line, settings, mode) = within(ends_at, move || {
-        let line = Line::read(&matches, name, &environment, Vec::new());
+        let line = HelperArguments::read(&matches, name, &environment, Vec::new());
         let settled = line.and_then(|line| {
             let (settings, mode) = match name {
-                Name::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
-                Name::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
+                ProgramName::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+                ProgramName::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
             };
             Ok((line, settings, mode))
         });
@@ -155,7 +160,7 @@ fn settings(
         output::warn(&settings.warnings, surroundings);
     }
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     Ok((settings, mode))
 }

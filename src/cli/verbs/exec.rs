@@ -50,7 +50,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         }
     };
     let key_lifetime = matches.get_flag("bedrock-api-key").then_some(lifetime);
-    let asked = Asked { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
+    let asked = ExecFlags { key_lifetime, token_file_only: matches.get_flag("token-file-only") };
     let changes = match changes(&asked, settings, surroundings) {
         Ok(changes) => changes,
         Err(failure) => return output::report(&failure, surroundings),
@@ -94,14 +94,18 @@ struct Changes {
 }
 
 /// The flags about the variables.
-struct Asked {
+struct ExecFlags {
     /// The lifetime of the Bedrock API key, if one is requested.
     key_lifetime: Option<Duration>,
     /// Whether to leave the bearer token out of the environment.
     token_file_only: bool,
 }
 
-fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -> Result<Changes, Failure> {
+fn changes(
+    asked: &ExecFlags,
+    settings: Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Changes, Failure> {
     let environment = surroundings.environment;
     let named =
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
@@ -114,7 +118,7 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
     let region = settings.the_session().map(|session| session.region.clone());
     not_dumpable();
     let (token_file, bearer) = token_file(&settings, &running, &name)?;
-    let found = Found {
+    let found = ContainerCredentials {
         uri: format!("{}/v1/credentials/{name}", listener(&running)?),
         token_file,
         bearer: Some(bearer).filter(|_| !asked.token_file_only),
@@ -131,11 +135,15 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
 
 /// A listener that every SDK accepts for container credentials without TLS: on loopback, with IPv4 if possible.
 fn listener(running: &RunningDaemon) -> Result<&str, Failure> {
-    let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
-    let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
-    let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
-    let chosen = running.status.listeners.http.iter().filter(on_loopback).min_by_key(is_v6);
-    chosen.map(String::as_str).ok_or_else(|| {
+    let mut v6 = None;
+    for url in &running.status.listeners.http {
+        match url.strip_prefix("http://").and_then(|address| address.parse().ok()) {
+            Some(SocketAddr::V4(address)) if address.ip().is_loopback() => return Ok(url),
+            Some(SocketAddr::V6(address)) if address.ip().is_loopback() => v6 = v6.or(Some(url)),
+            _ => {}
+        }
+    }
+    v6.map(String::as_str).ok_or_else(|| {
         let message = "the daemon serves no HTTP on loopback";
         let hint = "set `enabled = true` in [container] and a loopback address in `http.listen`";
         Failure::of(Reason::InvalidSetting, message, Some(hint.into()))
@@ -270,7 +278,7 @@ const PROXIES: [&str; 6] =
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 /// The daemon's data for the command.
-struct Found {
+struct ContainerCredentials {
     uri: String,
     token_file: PathBuf,
     /// For SDKs that do not know the file.
@@ -279,7 +287,7 @@ struct Found {
     region: Option<Region>,
 }
 
-impl Found {
+impl ContainerCredentials {
     fn changes(&self, environment: &Environment, profiles: &Profiles) -> Changes {
         let mut set: Vec<(&'static str, OsString)> = vec![
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into()),
@@ -291,11 +299,9 @@ impl Found {
             set.extend(region.map(|region| (name, region.into())));
         }
         if PROXIES.iter().any(|name| environment.get(name).is_some()) {
-            let all = ["no_proxy", "NO_PROXY"];
-            let any = || all.iter().find_map(|name| environment.get(name));
-            for name in all {
-                set.push((name, with_loopback(environment.get(name).or_else(any)).into()));
-            }
+            let (lower, upper) = (environment.get("no_proxy"), environment.get("NO_PROXY"));
+            set.push(("no_proxy", with_loopback(lower.or(upper)).into()));
+            set.push(("NO_PROXY", with_loopback(upper.or(lower)).into()));
         }
         let files =
             [("AWS_SHARED_CREDENTIALS_FILE", &profiles.credentials), ("AWS_CONFIG_FILE", &profiles.config)];
@@ -329,7 +335,7 @@ mod tests {
     use super::*;
 
     fn changed(environment: &Environment, name: &str) -> Option<String> {
-        let found = Found {
+        let found = ContainerCredentials {
             uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
             token_file: "/run/anchord/web.token".into(),
             bearer: None,

@@ -14,8 +14,8 @@ use x509_parser::x509::X509Name;
 
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::HelperArguments;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::telemetry;
 use anchord_core::digest::hex;
@@ -43,8 +43,8 @@ struct Data {
     algorithms: Vec<String>,
 }
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let read = Line::read(matches, name, surroundings.environment, Vec::new());
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
+    let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new());
     // Without a certificate or a selector, it lists all tokens.
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,
@@ -52,7 +52,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     };
     output::warn(&warnings, surroundings);
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     debug!(place = source.name(), "Reading certificates");
     let text = match &source.certificate {
@@ -192,17 +192,19 @@ fn name(name: &X509Name<'_>) -> String {
     ];
     let attributes: Vec<_> =
         name.iter_attributes().map(|attribute| (attribute.attr_type().to_id_string(), attribute)).collect();
-    let is_single = |short: &str| ["CN", "SERIALNUMBER"].contains(&short);
     let mut parts = Vec::new();
     for (oid, short) in KNOWN {
-        let values = attributes.iter().filter(|(own, _)| own == oid);
-        let mut values: Vec<_> = values
-            .map(|(_, value)| format!("{short}={}", escaped(&identity::attribute_text(value))))
-            .collect();
-        if is_single(short) {
-            values = values.pop().into_iter().collect();
+        let mut values = Vec::new();
+        for (_, value) in attributes.iter().filter(|(own, _)| own == oid) {
+            // Go keeps only the last of these.
+            if ["CN", "SERIALNUMBER"].contains(&short) {
+                values.clear();
+            }
+            values.push(format!("{short}={}", escaped(&identity::attribute_text(value))));
         }
-        parts.extend((!values.is_empty()).then(|| values.join("+")));
+        if !values.is_empty() {
+            parts.push(values.join("+"));
+        }
     }
     let others = attributes.iter().rev().filter(|(own, _)| !KNOWN.iter().any(|(oid, _)| own == oid));
     parts.extend(others.map(|(oid, value)| format!("{oid}=#{}", hex(value.as_slice()))));

@@ -46,7 +46,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let read = move || config::load(&matches, &environment);
     let hangup = Hangup::Reloads;
-    start(Start { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
+    start(DaemonStart { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
 }
 
 /// What SIGHUP does.
@@ -59,7 +59,7 @@ pub(super) enum Hangup {
 }
 
 /// The parameters of [`start`].
-pub(super) struct Start {
+pub(super) struct DaemonStart {
     pub(super) settings: Settings,
     /// Listeners that the daemon does not bind itself.
     pub(super) passed: daemon::Passed,
@@ -71,8 +71,8 @@ pub(super) struct Start {
 }
 
 /// Runs a daemon until it ends.
-pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
-    let Start { settings, passed, read, announce, hangup } = start;
+pub(super) fn start(start: DaemonStart, surroundings: &mut Surroundings<'_>) -> Exit {
+    let DaemonStart { settings, passed, read, announce, hangup } = start;
     prompt::ask_for_all(&settings);
     let queue = match log_queue() {
         Ok(queue) => queue,
@@ -176,8 +176,8 @@ fn level(settings: &Settings) -> Level {
 }
 
 /// The log queue of a verb that keeps running. Dropping it waits for the queued lines.
-pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
-    telemetry::Queue::start().map_err(|error| {
+pub(super) fn log_queue() -> Result<telemetry::LogQueue, Failure> {
+    telemetry::LogQueue::start().map_err(|error| {
         let message = format!("cannot start a thread: {error}");
         Failure::of(Reason::Misconfigured, message, Some(process_limits::RAISE_THREADS.into()))
     })
@@ -186,11 +186,11 @@ pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
 pub(super) fn start_logs(
     settings: &Settings,
     environment: &Environment,
-    queue: &telemetry::Queue,
+    queue: &telemetry::LogQueue,
 ) -> telemetry::Logs {
     let format = match settings.log.format {
-        config::LogFormat::Text => telemetry::Format::Text,
-        config::LogFormat::Json => telemetry::Format::Json,
+        config::LogFormat::Text => telemetry::LineFormat::Text,
+        config::LogFormat::Json => telemetry::LineFormat::Json,
     };
     // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
     let under_journal = environment.get("JOURNAL_STREAM").is_some();

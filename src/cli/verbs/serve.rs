@@ -21,10 +21,10 @@ use super::run;
 use super::run::Hangup;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
+use crate::cli::grammar::helper::FlagValues;
+use crate::cli::grammar::helper::HelperArguments;
 use crate::cli::grammar::helper::OFF_UNLESS_GIVEN;
-use crate::cli::grammar::helper::Words;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use anchord_config::Environment;
 use anchord_core::failure::Failure;
@@ -35,13 +35,13 @@ use anchord_runtime::daemon;
 const PORT: u16 = 9911;
 const HOP_LIMIT: u32 = 64;
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let words = Words(matches);
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = FlagValues(matches);
     let port = words.get("port").and_then(|text| text.parse().ok()).unwrap_or(PORT);
     let hop_limit = words.get("hop-limit").and_then(|text| text.parse().ok()).unwrap_or(HOP_LIMIT);
     let (folder, temporary) = folder(&words, port, surroundings.environment);
     let own = own_flags(&words, port, folder.as_deref());
-    let settled = Line::read(matches, name, surroundings.environment, own)
+    let settled = HelperArguments::read(matches, name, surroundings.environment, own)
         .and_then(|line| line.settings().map(|settings| (line, settings)));
     let (line, settings) = match settled {
         Ok(settled) => settled,
@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let again = settings.clone();
     let read = Box::new(move || Ok(again.clone()));
     let hangup = if is_hangup_ignored() { Hangup::Reloads } else { Hangup::Ends };
-    run::start(run::Start { settings, passed, read, announce, hangup }, surroundings)
+    run::start(run::DaemonStart { settings, passed, read, announce, hangup }, surroundings)
 }
 
 /// Whether SIGHUP is ignored, as `nohup` has it: the process is then meant to outlive the terminal.
@@ -71,7 +71,7 @@ fn is_hangup_ignored() -> bool {
 }
 
 /// What `serve` serves, as anchord's own flags. Flags on the command line take precedence.
-fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
+fn own_flags(words: &FlagValues<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
     let mut flags = vec![("imds-enabled", "true".to_owned()), ("listen", format!("127.0.0.1:{port}"))];
     for (flag, _) in OFF_UNLESS_GIVEN {
         if words.get(flag).is_none() {
@@ -85,7 +85,11 @@ fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'stat
 /// The folder for the key of the tokens: one for each port in the user's runtime directory, or a temporary one if that
 /// directory does not exist or belongs to another user. If nothing can be written, it is a folder that does not exist, and
 /// the daemon keeps the key in memory. `None` if a flag names the folder.
-fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<PathBuf>, Option<TempDir>) {
+fn folder(
+    words: &FlagValues<'_>,
+    port: u16,
+    environment: &Environment,
+) -> (Option<PathBuf>, Option<TempDir>) {
     if words.has("runtime-directory") {
         return (None, None);
     }
@@ -103,12 +107,20 @@ const ROOTS: &str = "/run/anchord";
 
 /// The folder that outlives the process. `None` for port 0, because the next process gets another port.
 fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
-    let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
-    let base = first("RUNTIME_DIRECTORY")
-        .or_else(|| (environment.uid() == 0).then(|| PathBuf::from(ROOTS)))
-        .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("anchord")))
-        .filter(|base| base.is_absolute() && port != 0);
-    base.map(|base| base.join(format!("serve-{port}")))
+    let base = match first_folder("RUNTIME_DIRECTORY", environment) {
+        Some(folder) => folder,
+        None if environment.uid() == 0 => PathBuf::from(ROOTS),
+        None => first_folder("XDG_RUNTIME_DIR", environment)?.join("anchord"),
+    };
+    if !base.is_absolute() || port == 0 {
+        return None;
+    }
+    Some(base.join(format!("serve-{port}")))
+}
+
+/// The first folder in a variable that may list several.
+fn first_folder(variable: &str, environment: &Environment) -> Option<PathBuf> {
+    environment.get(variable)?.split(':').next().map(PathBuf::from)
 }
 
 /// The daemon logs a similar warning for a key that is only in memory.
@@ -178,8 +190,8 @@ mod tests {
     fn each_port_has_a_folder_of_its_own_and_a_free_port_a_temporary_one() {
         let own = tempfile::tempdir().unwrap();
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", own.path().to_str().unwrap())]);
-        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
-        let words = Words(&matches);
+        let matches = helper::subcommand("serve", ProgramName::Helper).get_matches_from(["serve"]);
+        let words = FlagValues(&matches);
 
         let (named, none) = folder(&words, 9911, &environment);
         let (made, temporary) = folder(&words, 0, &environment);
@@ -197,9 +209,9 @@ mod tests {
     fn where_the_usual_folder_cannot_be_made_a_temporary_one_does() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", file.path().to_str().unwrap())]);
-        let matches = helper::subcommand("serve", Name::Helper).get_matches_from(["serve"]);
+        let matches = helper::subcommand("serve", ProgramName::Helper).get_matches_from(["serve"]);
 
-        let (made, temporary) = folder(&Words(&matches), 9911, &environment);
+        let (made, temporary) = folder(&FlagValues(&matches), 9911, &environment);
 
         assert_eq!(made.unwrap(), temporary.expect("one that goes with the process").path());
     }

@@ -5,9 +5,9 @@ use tracing::debug;
 
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
-use crate::cli::grammar::helper::Words;
+use crate::cli::grammar::helper::FlagValues;
+use crate::cli::grammar::helper::HelperArguments;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::telemetry;
@@ -28,9 +28,9 @@ use anchord_identity::Source;
 const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
 const OF_KEY: &[u8] = b"IAM RA";
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
     process_limits::no_core_files();
-    let words = Words(matches);
+    let words = FlagValues(matches);
     let hash = match words.get("digest") {
         Some("SHA384") => Hash::Sha384,
         Some("SHA512") => Hash::Sha512,
@@ -42,7 +42,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         return output::report_mistakes(&vec![mistake], surroundings);
     }
     // A key needs no certificate to sign.
-    let read = Line::read(matches, name, surroundings.environment, Vec::new());
+    let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new());
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("/dev/null")?)))
     {
         Ok(read) => read,
@@ -50,7 +50,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     };
     output::warn(&warnings, surroundings);
     if line.debug {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     match signature(&source, words.has("certificate"), hash) {
         Ok(signature) => print(&signature, words.get("format").unwrap_or("json"), surroundings),

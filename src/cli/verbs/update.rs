@@ -17,9 +17,9 @@ use super::credential_process;
 use super::run;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
-use crate::cli::grammar::helper::Line;
-use crate::cli::grammar::helper::Name;
-use crate::cli::grammar::helper::Words;
+use crate::cli::grammar::helper::FlagValues;
+use crate::cli::grammar::helper::HelperArguments;
+use crate::cli::grammar::helper::ProgramName;
 use crate::cli::output;
 use crate::cli::output::prompt;
 use crate::cli::threads;
@@ -44,7 +44,7 @@ use anchord_runtime::daemonless::Renewal;
 use anchord_session::Policy;
 
 /// The profile to write, and its file.
-pub(super) struct Target {
+pub(super) struct UpdateTarget {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
 }
@@ -58,13 +58,13 @@ pub(super) enum Term {
     Forever,
 }
 
-pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
-    let words = Words(matches);
+pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Surroundings<'_>) -> Exit {
+    let words = FlagValues(matches);
     let caching = credential_process::caching(matches);
-    let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
+    let read = HelperArguments::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
-            Name::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
-            Name::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
+            ProgramName::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+            ProgramName::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
         };
         Ok((line, settled))
     });
@@ -83,27 +83,33 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let term = if words.has("once") { Term::Once } else { Term::Forever };
     // Without --once, `update` starts the logs in any case.
     if line.debug && term == Term::Once {
-        telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
+        telemetry::init(tracing::Level::DEBUG, telemetry::LineFormat::Text, true, std::io::stderr);
     }
     update(&settings, &target, (term, mode), surroundings)
 }
 
 /// The profile `name` of `file`, or of the file that SDKs read.
-pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) -> Result<Target, Failure> {
-    let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
-    let profile = Profile::parse(name)
-        .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
-    let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
-        let hint = "name a file with --credentials-file, or set HOME";
-        misconfigured("cannot find the credentials file: HOME is not set".into(), hint)
+pub(super) fn target(
+    name: &str,
+    file: Option<&str>,
+    environment: &Environment,
+) -> Result<UpdateTarget, Failure> {
+    let profile = Profile::parse(name).map_err(|error| {
+        let hint = Some("choose another name".into());
+        Failure::of(Reason::InvalidSetting, format!("--profile: {error}"), hint)
     })?;
-    Ok(Target { profile, path })
+    let Some(path) = config::shared_credentials_file(file, environment) else {
+        let hint = Some("name a file with --credentials-file, or set HOME".into());
+        let message = "cannot find the credentials file: HOME is not set";
+        return Err(Failure::of(Reason::InvalidSetting, message, hint));
+    };
+    Ok(UpdateTarget { profile, path })
 }
 
 /// Writes the credentials of the settings' session to `target`.
 pub(super) fn update(
     settings: &Settings,
-    target: &Target,
+    target: &UpdateTarget,
     (term, mode): (Term, ObtainMode),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
@@ -157,7 +163,7 @@ fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Res
 
 async fn until_told_to_stop(
     (settings, session): (&Settings, String),
-    target: &Target,
+    target: &UpdateTarget,
     mode: ObtainMode,
     environment: &Environment,
 ) -> Result<(), Failure> {
@@ -174,10 +180,10 @@ async fn until_told_to_stop(
     Ok(())
 }
 
-/// Renews and writes the credentials for ever; retries after errors.
+/// Renews and writes the credentials without end; retries after errors.
 async fn keep(
     (settings, session): (&Settings, String),
-    target: &Target,
+    target: &UpdateTarget,
     mode: ObtainMode,
     environment: &Environment,
 ) {

@@ -1,19 +1,19 @@
 //! Checks that the flags about a key fit the kind of key.
 
-use super::words::Words;
+use super::words::FlagValues;
 use anchord_core::notice::Notice;
 use anchord_identity::Guard;
 use anchord_identity::Source;
 
 /// The flags about the key on a command line.
 #[derive(Clone)]
-pub(super) struct Fit {
+pub(super) struct KeyFlags {
     /// The flag that names the key's location, with its dashes.
     place: String,
     /// The given flags of [`SECRETS`].
-    secrets: Vec<&'static str>,
+    secrets: Vec<(&'static str, Guard)>,
     /// The given flags of [`SWITCHES`].
-    switches: Vec<&'static str>,
+    switches: Vec<(&'static str, Guard)>,
     has_passphrase: bool,
 }
 
@@ -24,16 +24,13 @@ const SECRETS: [(&str, Guard); 2] = [("tpm-key-password", Guard::Tpm), ("pkcs8-p
 const SWITCHES: [(&str, Guard); 3] =
     [("no-tpm-key-password", Guard::Tpm), ("tpm", Guard::Tpm), ("reuse-pin", Guard::Token)];
 
-impl Fit {
-    pub(super) fn of(words: &Words<'_>) -> Self {
+impl KeyFlags {
+    pub(super) fn of(words: &FlagValues<'_>) -> Self {
         let place = ["private-key", "cert-selector", "certificate"].into_iter().find(|flag| words.has(flag));
-        let given = |flags: &[(&'static str, Guard)]| {
-            flags.iter().map(|(flag, _)| *flag).filter(|flag| words.has(flag)).collect()
-        };
         Self {
             place: place.map_or_else(|| "the settings".into(), |flag| format!("--{flag}")),
-            secrets: given(&SECRETS),
-            switches: given(&SWITCHES),
+            secrets: SECRETS.into_iter().filter(|(flag, _)| words.has(flag)).collect(),
+            switches: SWITCHES.into_iter().filter(|(flag, _)| words.has(flag)).collect(),
             has_passphrase: words.has("passphrase"),
         }
     }
@@ -49,29 +46,22 @@ impl Fit {
         }
         let Some(guard) = source.guard() else { return Ok(Vec::new()) };
         let (place, key) = (&self.place, described(guard));
-        let misfit = |flag: &&str| {
-            Notice::new(format!("--{flag} does not fit {place}: the key is in {key}")).hinting(instead(guard))
-        };
-        let idle = |flag: &&str| {
-            Notice::new(format!("--{flag} has no effect: the key is in {key}")).hinting("leave it out")
-        };
-        let wrong = strangers(&self.secrets, &SECRETS, guard).map(misfit);
-        let wrong: Vec<_> = wrong.collect();
-        if wrong.is_empty() {
-            Ok(strangers(&self.switches, &SWITCHES, guard).map(idle).collect())
-        } else {
-            Err(wrong)
+        let mut mistakes = Vec::new();
+        for (flag, needed) in &self.secrets {
+            if *needed != guard {
+                let what = format!("--{flag} does not fit {place}: the key is in {key}");
+                mistakes.push(Notice::new(what).hinting(instead(guard)));
+            }
         }
+        let mut warnings = Vec::new();
+        for (flag, needed) in &self.switches {
+            if *needed != guard {
+                let what = format!("--{flag} has no effect: the key is in {key}");
+                warnings.push(Notice::new(what).hinting("leave it out"));
+            }
+        }
+        if mistakes.is_empty() { Ok(warnings) } else { Err(mistakes) }
     }
-}
-
-/// The given flags that are for keys with another guard.
-fn strangers<'a>(
-    given: &'a [&'static str],
-    about: &'a [(&'static str, Guard)],
-    guard: Guard,
-) -> impl Iterator<Item = &'a &'static str> {
-    given.iter().filter(move |flag| about.iter().any(|(own, needed)| own == *flag && *needed != guard))
 }
 
 fn described(guard: Guard) -> &'static str {

@@ -1,7 +1,6 @@
 //! Hints that name flags instead of settings, for users of the name under which there is no settings file.
 
 use anchord_config::OPTIONS;
-use anchord_config::OptionSpec;
 use anchord_core::failure::Failure;
 use anchord_core::text::Setting;
 
@@ -12,10 +11,11 @@ pub(in crate::cli) fn in_flags(failure: &Failure) -> Failure {
 
 /// The flag of a setting, with the value to set if there is one; `None` if the setting has no flag.
 pub(super) fn flag(setting: &Setting) -> Option<String> {
-    let is_meant = |option: &&OptionSpec| {
+    let mut options = OPTIONS.iter();
+    let option = options.find(|option| {
         option.key == setting.key || (option.table() == "session" && option.name() == setting.key)
-    };
-    let flag = OPTIONS.iter().find(is_meant)?.flag;
+    })?;
+    let flag = option.flag;
     Some(match &setting.value {
         None => format!("`--{flag}`"),
         Some(value) => format!("`--{flag} {value}`"),

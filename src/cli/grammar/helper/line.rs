@@ -2,14 +2,14 @@
 
 use clap::ArgMatches;
 
-use super::Name;
+use super::ProgramName;
 use super::collisions;
-use super::fit::Fit;
+use super::fit::KeyFlags;
 use super::flags::FLAGS;
 use super::flags::Meaning;
 use super::hints::flag;
 use super::selector::Selector;
-use super::words::Words;
+use super::words::FlagValues;
 use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
@@ -26,13 +26,13 @@ use anchord_identity::Source;
 
 /// A command line in anchord's own flags.
 #[derive(Clone)]
-pub(in crate::cli) struct Line {
+pub(in crate::cli) struct HelperArguments {
     arguments: Arguments,
     environment: Environment,
-    name: Name,
+    name: ProgramName,
     /// Flags of AWS's tool that set an option of anchord: anchord's flag, and the one that was written.
     renamed: Vec<(&'static str, &'static str)>,
-    fit: Fit,
+    fit: KeyFlags,
     /// Warnings about the flags, to print before anything else.
     pub(in crate::cli) warnings: Vec<Notice>,
     /// Whether to log at level debug.
@@ -55,21 +55,21 @@ const TPM_DEVICE: &str = "TPM_DEVICE";
 /// All tokens: the certificate store of Linux.
 const ANY_TOKEN: &str = "pkcs11:";
 
-impl Line {
+impl HelperArguments {
     /// Reads a verb's flags. `more` are anchord's own flags that the verb itself sets.
     pub(in crate::cli) fn read(
         matches: &ArgMatches,
-        name: Name,
+        name: ProgramName,
         environment: &Environment,
         more: Vec<(&str, String)>,
     ) -> Result<Self, Mistakes> {
-        let words = Words(matches);
+        let words = FlagValues(matches);
         let mut mistakes = collisions::of(&words, name);
         mistakes.extend(refused(&words));
-        let mut own = Own { given: more, renamed: Vec::new() };
+        let mut own = OwnFlags { given: more, renamed: Vec::new() };
         own.take_ours(matches, name);
         own.take_theirs(&words);
-        if name == Name::Helper {
+        if name == ProgramName::Helper {
             own.take_device(matches, environment);
         }
         if let Some(text) = words.get("cert-selector") {
@@ -87,7 +87,7 @@ impl Line {
             environment: surroundings(environment, name),
             name,
             renamed: own.renamed,
-            fit: Fit::of(&words),
+            fit: KeyFlags::of(&words),
             warnings: (!verifies_servers).then(unverified).into_iter().collect(),
             debug: words.has("debug"),
             verifies_servers,
@@ -127,7 +127,7 @@ impl Line {
     fn finish(&self, settings: Result<Settings, Problems>) -> Result<Settings, Mistakes> {
         let mut settings = settings.map_err(|problems| self.in_their_words(problems.iter()))?;
         settings.upstream.verifies_servers = self.verifies_servers;
-        if self.name == Name::Helper {
+        if self.name == ProgramName::Helper {
             let given = settings.upstream.no_proxy.take();
             settings.upstream.no_proxy =
                 Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
@@ -164,7 +164,7 @@ impl Line {
         match self.written(&setting.key.replace('_', "-")) {
             Some(TPM_DEVICE) => Some(format!("`{TPM_DEVICE}`")),
             Some(theirs) => Some(format!("`--{theirs}`")),
-            None if self.name == Name::Helper => flag(setting),
+            None if self.name == ProgramName::Helper => flag(setting),
             None => None,
         }
     }
@@ -188,12 +188,12 @@ fn pins_in_the_open(source: &Source) -> Vec<Notice> {
 }
 
 /// Collects the values of anchord's own flags.
-struct Own<'a> {
+struct OwnFlags<'a> {
     given: Vec<(&'a str, String)>,
     renamed: Vec<(&'static str, &'static str)>,
 }
 
-impl<'a> Own<'a> {
+impl<'a> OwnFlags<'a> {
     fn add(&mut self, flag: &'a str, value: &str) {
         self.given.push((flag, value.to_owned()));
     }
@@ -204,26 +204,26 @@ impl<'a> Own<'a> {
     }
 
     /// Takes anchord's own flags. `--region` has another meaning under the name `aws_signing_helper`.
-    fn take_ours(&mut self, matches: &ArgMatches, name: Name) {
+    fn take_ours(&mut self, matches: &ArgMatches, name: ProgramName) {
         for option in config::SELECTORS.iter().chain(config::OPTIONS) {
             let values = match name {
-                Name::Anchord => matches.try_get_many::<String>(option.flag).ok().flatten(),
-                Name::Helper => None,
+                ProgramName::Anchord => matches.try_get_many::<String>(option.flag).ok().flatten(),
+                ProgramName::Helper => None,
             };
             let values: Vec<&str> = match values {
                 Some(values) => values.map(String::as_str).collect(),
-                None => Words(matches).all(option.flag),
+                None => FlagValues(matches).all(option.flag),
             };
             for value in values {
                 match (name, option.flag) {
-                    (Name::Helper, "region") => self.rename("roles-anywhere-region", "region", value),
+                    (ProgramName::Helper, "region") => self.rename("roles-anywhere-region", "region", value),
                     (_, flag) => self.add(flag, value),
                 }
             }
         }
     }
 
-    fn take_theirs(&mut self, words: &Words<'_>) {
+    fn take_theirs(&mut self, words: &FlagValues<'_>) {
         for (theirs, ours) in [("session-duration", "duration"), ("pkcs11-lib", "pkcs11-module")] {
             if let Some(value) = words.get(theirs) {
                 self.rename(ours, theirs, value);
@@ -242,7 +242,9 @@ impl<'a> Own<'a> {
     /// Reads `TPM_DEVICE`, as AWS's tool does on Unix.
     fn take_device(&mut self, matches: &ArgMatches, environment: &Environment) {
         let has_tpm = matches.try_contains_id("tpm").is_ok();
-        if let Some(device) = environment.get(TPM_DEVICE).filter(|_| has_tpm && !Words(matches).has("tpm")) {
+        if let Some(device) =
+            environment.get(TPM_DEVICE).filter(|_| has_tpm && !FlagValues(matches).has("tpm"))
+        {
             self.rename("tpm", TPM_DEVICE, device);
         }
     }
@@ -272,7 +274,7 @@ impl<'a> Own<'a> {
     }
 }
 
-fn refused(words: &Words<'_>) -> Mistakes {
+fn refused(words: &FlagValues<'_>) -> Mistakes {
     let mut refused = Vec::new();
     for flag in FLAGS.iter().filter(|flag| flag.meaning == Meaning::Refused && words.has(flag.name)) {
         let what =
@@ -283,8 +285,8 @@ fn refused(words: &Words<'_>) -> Mistakes {
 }
 
 /// Under the name `aws_signing_helper`, `ANCHORD_` variables do not count, and of the proxy variables only those of AWS's tool.
-fn surroundings(environment: &Environment, name: Name) -> Environment {
-    if name == Name::Anchord {
+fn surroundings(environment: &Environment, name: ProgramName) -> Environment {
+    if name == ProgramName::Anchord {
         return environment.clone();
     }
     environment.clone().without(|name| name.starts_with("ANCHORD_") || name.eq_ignore_ascii_case("all_proxy"))
@@ -301,18 +303,21 @@ pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
 
 /// Names the required flags of AWS's tool that are missing.
 pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<Notice> {
-    let words = Words(matches);
+    let words = FlagValues(matches);
     // `--source` is anchord's own, and so are the flags that it requires.
     if words.has("source") {
         return None;
     }
-    let is_missing = |flag: &&str| match *flag {
-        "certificate" => !words.has("certificate") && !words.has("cert-selector"),
-        flag => !words.has(flag),
-    };
-    let flags = ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"];
-    let missing: Vec<_> =
-        flags.iter().filter(|flag| is_missing(flag)).map(|flag| format!("--{flag}")).collect();
+    let mut missing = Vec::new();
+    for flag in ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"] {
+        let is_selected = flag == "certificate" && words.has("cert-selector");
+        if !words.has(flag) && !is_selected {
+            missing.push(format!("--{flag}"));
+        }
+    }
+    if missing.is_empty() {
+        return None;
+    }
     let hint = "give all of them, and --private-key if the key is in another file";
-    (!missing.is_empty()).then(|| Notice::new(format!("missing: {}", missing.join(", "))).hinting(hint))
+    Some(Notice::new(format!("missing: {}", missing.join(", "))).hinting(hint))
 }

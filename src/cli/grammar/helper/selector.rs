@@ -19,7 +19,7 @@ pub(super) struct Selector {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct SelectorEntry {
     #[serde(rename = "Key", alias = "key")]
     key: String,
     #[serde(rename = "Value", alias = "value")]
@@ -41,9 +41,9 @@ impl Selector {
         Self::of(entries)
     }
 
-    fn of(entries: Vec<Entry>) -> Result<Self, Notice> {
+    fn of(entries: Vec<SelectorEntry>) -> Result<Self, Notice> {
         let mut selector = Self::default();
-        for Entry { key, value } in entries {
+        for SelectorEntry { key, value } in entries {
             let value = value.trim();
             if value.is_empty() {
                 // AWS's tool would accept any certificate.
@@ -79,7 +79,7 @@ fn serial(text: &str) -> Result<String, Notice> {
     Ok(format!("0x{digits}"))
 }
 
-fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
+fn in_file(path: &Path) -> Result<Vec<SelectorEntry>, Notice> {
     let file = path.display();
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
         content::ReadError::TooLarge { .. } => {
@@ -94,24 +94,22 @@ fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
 }
 
 /// An entry begins with `Key=` after white space, so values may contain spaces.
-fn inline(text: &str) -> Result<Vec<Entry>, Notice> {
-    let entry = |part: &str| {
-        let (key, value) = part.split_once(",Value=")?;
-        Some(Entry { key: key.trim().to_owned(), value: value.to_owned() })
-    };
-    let mut parts = Vec::new();
+fn inline(text: &str) -> Result<Vec<SelectorEntry>, Notice> {
+    let mut entries = Vec::new();
     let mut rest = text.trim();
     while let Some(after) = rest.strip_prefix("Key=") {
         let mut next = after.match_indices("Key=").map(|(at, _)| at);
         let end = next.find(|at| after[..*at].ends_with(char::is_whitespace));
         let (part, more) = after.split_at(end.unwrap_or(after.len()));
-        parts.push(part);
+        let Some((key, value)) = part.split_once(",Value=") else { return Err(not_inline()) };
+        entries.push(SelectorEntry { key: key.trim().to_owned(), value: value.to_owned() });
         rest = more;
     }
-    let entries: Option<Vec<_>> = parts.into_iter().map(entry).collect();
-    entries
-        .filter(|entries| !entries.is_empty())
-        .ok_or_else(|| wrong("is not a list of `Key=…,Value=…`").hinting(INLINE))
+    if entries.is_empty() { Err(not_inline()) } else { Ok(entries) }
+}
+
+fn not_inline() -> Notice {
+    wrong("is not a list of `Key=…,Value=…`").hinting(INLINE)
 }
 
 fn wrong(what: impl Into<Text>) -> Notice {

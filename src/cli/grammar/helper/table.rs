@@ -9,7 +9,7 @@ use super::flags::Meaning;
 /// Every flag of AWS's tool, and what it is here: a table in Markdown.
 pub(super) fn table() -> String {
     let mut text = String::from(
-        "| flag of `aws_signing_helper` | verbs | here | what it is here, and why |\n|---|---|---|---|\n",
+        "| flag of `aws_signing_helper` | verbs | in anchord | what it does, and differences |\n|---|---|---|---|\n",
     );
     for flag in FLAGS {
         let verbs = match flag.verbs {

@@ -1,6 +1,6 @@
 //! The flags, their spellings and their collisions, through the grammar that the program has.
 
-use super::collisions::PAIRS;
+use super::collisions::COLLISIONS;
 use super::flags::ALL;
 use super::flags::FLAGS;
 use super::flags::Flag;
@@ -12,7 +12,7 @@ use clap::ArgMatches;
 use anchord_config::Environment;
 use anchord_core::notice::Notice;
 
-const NAMES: [Name; 2] = [Name::Anchord, Name::Helper];
+const NAMES: [ProgramName; 2] = [ProgramName::Anchord, ProgramName::Helper];
 
 /// The flags of AWS's tool, by verb, as its sources declare them. `system-store-location` was read in those of
 /// `sign-string` alone; the other verbs share its variable.
@@ -137,14 +137,14 @@ fn spellings(flag: &str) -> Vec<Vec<String>> {
     vec![vec![format!("--{flag}={value}")], vec![format!("--{flag}"), value.into()]]
 }
 
-fn parse(verb: &'static str, name: Name, arguments: &[String]) -> Result<ArgMatches, clap::Error> {
+fn parse(verb: &'static str, name: ProgramName, arguments: &[String]) -> Result<ArgMatches, clap::Error> {
     let line = std::iter::once(verb.to_owned()).chain(arguments.iter().cloned());
     subcommand(verb, name).try_get_matches_from(line)
 }
 
-fn read(verb: &'static str, name: Name, arguments: &[String]) -> Result<Line, Mistakes> {
+fn read(verb: &'static str, name: ProgramName, arguments: &[String]) -> Result<HelperArguments, Mistakes> {
     let matches = parse(verb, name, arguments).map_err(|error| vec![Notice::new(error.to_string())])?;
-    Line::read(&matches, name, &Environment::from_iter([("A", "")]), Vec::new())
+    HelperArguments::read(&matches, name, &Environment::from_iter([("A", "")]), Vec::new())
 }
 
 fn verbs_of(flag: &Flag) -> impl Iterator<Item = &'static str> {
@@ -199,13 +199,14 @@ fn each_flag_that_anchord_has_too_is_one_flag() {
 
 #[test]
 fn every_pair_that_collides_is_told_in_one_line_that_names_both() {
-    for (one, other) in PAIRS.iter().map(|pair| (pair.0, pair.1)) {
-        let has =
-            |verb: &str, flag: &str| arguments(verb, Name::Helper).iter().any(|own| own.get_id() == flag);
+    for (one, other) in COLLISIONS.iter().map(|pair| (pair.0, pair.1)) {
+        let has = |verb: &str, flag: &str| {
+            arguments(verb, ProgramName::Helper).iter().any(|own| own.get_id() == flag)
+        };
         for verb in VERBS.iter().filter(|verb| has(verb, one) && has(verb, other)) {
             let both = [spellings(one).swap_remove(0), spellings(other).swap_remove(0)].concat();
 
-            let mistakes = read(verb, Name::Helper, &both).err().unwrap();
+            let mistakes = read(verb, ProgramName::Helper, &both).err().unwrap();
 
             let expected = format!("--{one} and --{other} cannot be given together; hint: ");
             assert_eq!(mistakes.len(), 1, "{mistakes:?}");
@@ -233,7 +234,7 @@ fn a_pin_in_the_uri_and_a_passphrase_are_one_secret_too_many() {
     for (pin, is_refused) in [("?pin-value=hunter2", true), ("?pin-source=/pin", true), ("", false)] {
         let line = line_with(&format!("pkcs11:token=t{pin}"), &["--passphrase=file:/p"]);
 
-        let told = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().err();
+        let told = read("serve", ProgramName::Helper, &line).unwrap().settings_of_one_call().err();
 
         assert_eq!(told.is_some(), is_refused);
         for line in told.unwrap_or_default().iter().map(ToString::to_string) {
@@ -247,17 +248,18 @@ fn a_pin_in_the_uri_and_a_passphrase_are_one_secret_too_many() {
 fn under_the_other_name_two_regions_to_call_are_one_too_many() {
     let both = line_with("/x.pem", &["--region=us-east-1", "--roles-anywhere-region=us-east-1"]);
 
-    let mistakes = read("serve", Name::Helper, &both).err().unwrap();
+    let mistakes = read("serve", ProgramName::Helper, &both).err().unwrap();
 
     let expected = "--region and --roles-anywhere-region cannot be given together; hint: ";
     assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(expected), "{mistakes:?}");
-    assert!(read("serve", Name::Anchord, &both).is_ok());
+    assert!(read("serve", ProgramName::Anchord, &both).is_ok());
 }
 
 #[test]
 fn every_pair_that_aws_refuses_is_refused() {
     for (one, other) in THEIR_PAIRS {
-        let is_known = PAIRS.iter().any(|pair| [(pair.0, pair.1), (pair.1, pair.0)].contains(&(one, other)));
+        let is_known =
+            COLLISIONS.iter().any(|pair| [(pair.0, pair.1), (pair.1, pair.0)].contains(&(one, other)));
         assert!(is_known, "--{one} and --{other}");
     }
 }
@@ -265,9 +267,9 @@ fn every_pair_that_aws_refuses_is_refused() {
 #[test]
 fn a_flag_that_is_given_twice_holds_as_it_was_given_last() {
     let line: Vec<String> = ["--session-duration=900", "--session-duration", "1800"].map(Into::into).into();
-    let matches = parse("credential-process", Name::Helper, &line).unwrap();
+    let matches = parse("credential-process", ProgramName::Helper, &line).unwrap();
 
-    assert_eq!(Words(&matches).get("session-duration"), Some("1800"));
+    assert_eq!(FlagValues(&matches).get("session-duration"), Some("1800"));
 }
 
 #[test]
@@ -279,7 +281,7 @@ fn a_password_is_warned_of_by_the_flag_that_was_written_and_never_repeated() {
         }
 
         let settings =
-            read("credential-process", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
+            read("credential-process", ProgramName::Helper, &line).unwrap().settings_of_one_call().unwrap();
 
         let [warning] = settings.warnings.as_slice() else { panic!("{:?}", settings.warnings) };
         let expected = format!("--{flag}: every user of this host can read the passphrase in the list of");
@@ -332,7 +334,7 @@ fn a_password_of_another_kind_of_key_is_refused_before_it_is_tried() {
                 let line = line_with(&place(name), &[&given]);
                 let of_verb = |text: &&String| verb == "credential-process" || !text.contains("-arn");
                 let line: Vec<_> = line.iter().filter(of_verb).cloned().collect();
-                let line = read(verb, Name::Helper, &line).unwrap();
+                let line = read(verb, ProgramName::Helper, &line).unwrap();
                 let told = match verb {
                     "sign-string" => line.source("/dev/null").err(),
                     _ => line.settings_of_one_call().err(),
@@ -365,7 +367,7 @@ fn a_flag_that_changes_nothing_for_this_kind_of_key_is_warned_of() {
         ("--tpm=device:/dev/tpmrm1", &file, Some("--tpm has no effect: the key is in a file")),
         ("--tpm=device:/dev/tpmrm1", tpm, None),
     ] {
-        let line = read("serve", Name::Helper, &line_with(key, &[flag])).unwrap();
+        let line = read("serve", ProgramName::Helper, &line_with(key, &[flag])).unwrap();
 
         let warnings = line.settings_of_one_call().unwrap().warnings;
 
@@ -382,18 +384,21 @@ fn the_tpm_is_the_one_that_tpm_device_names_under_the_other_name() {
     let environment = Environment::from_iter([("TPM_DEVICE", "/dev/tpmrm1")]);
     let tpm = |name, more: &[&str]| {
         let matches = parse("serve", name, &line_with("handle:81000001", more)).unwrap();
-        let line = Line::read(&matches, name, &environment, Vec::new()).unwrap();
+        let line = HelperArguments::read(&matches, name, &environment, Vec::new()).unwrap();
         line.settings_of_one_call().unwrap().sessions[0].identity().unwrap().tpm.to_string()
     };
 
-    assert_eq!(tpm(Name::Helper, &[]), "device:/dev/tpmrm1");
-    assert_eq!(tpm(Name::Helper, &["--tpm=device:/dev/tpmrm2"]), "device:/dev/tpmrm2");
-    assert_eq!(tpm(Name::Anchord, &[]), "device:/dev/tpmrm0");
+    assert_eq!(tpm(ProgramName::Helper, &[]), "device:/dev/tpmrm1");
+    assert_eq!(tpm(ProgramName::Helper, &["--tpm=device:/dev/tpmrm2"]), "device:/dev/tpmrm2");
+    assert_eq!(tpm(ProgramName::Anchord, &[]), "device:/dev/tpmrm0");
 
     let wrong = Environment::from_iter([("TPM_DEVICE", "tpm0")]);
     let told = |key: &str| {
-        let matches = parse("serve", Name::Helper, &line_with(key, &[])).unwrap();
-        Line::read(&matches, Name::Helper, &wrong, Vec::new()).unwrap().settings_of_one_call().unwrap_err()
+        let matches = parse("serve", ProgramName::Helper, &line_with(key, &[])).unwrap();
+        HelperArguments::read(&matches, ProgramName::Helper, &wrong, Vec::new())
+            .unwrap()
+            .settings_of_one_call()
+            .unwrap_err()
     };
     assert!(
         told("handle:81000001")[0].message().starts_with("TPM_DEVICE: "),
@@ -410,7 +415,7 @@ fn a_selector_becomes_a_search_in_all_tokens() {
         line.push(format!("--{needed}={}", sample(needed)));
     }
 
-    let settings = read("serve", Name::Helper, &line).unwrap().settings_of_one_call().unwrap();
+    let settings = read("serve", ProgramName::Helper, &line).unwrap().settings_of_one_call().unwrap();
 
     let identity = settings.sessions[0].identity().unwrap();
     assert!(matches!(&identity.certificate, anchord_identity::Locator::Token(_)));
@@ -427,8 +432,8 @@ fn the_region_is_the_one_that_is_called_under_the_other_name_and_the_clients_und
     }
     let settings = |name| read("serve", name, &line).unwrap().settings_of_one_call();
 
-    assert_eq!(settings(Name::Anchord).unwrap().sessions[0].region.as_str(), "eu-west-1");
-    let mistakes = settings(Name::Helper).unwrap_err();
+    assert_eq!(settings(ProgramName::Anchord).unwrap().sessions[0].region.as_str(), "eu-west-1");
+    let mistakes = settings(ProgramName::Helper).unwrap_err();
     assert!(
         mistakes[0].message().starts_with("--region: ")
             && mistakes[0].what.contains("session `default`, which is in us-east-1")
@@ -445,7 +450,7 @@ fn the_proxys_variables_hold_under_the_other_name_as_in_awss_tool() {
             line.push(format!("--{needed}={}", sample(needed)));
         }
         let matches = parse("serve", name, &line).unwrap();
-        let line = Line::read(&matches, name, &environment, Vec::new()).unwrap();
+        let line = HelperArguments::read(&matches, name, &environment, Vec::new()).unwrap();
         let upstream = line.settings_of_one_call().unwrap().upstream;
         (upstream.proxy.is_some(), upstream.no_proxy)
     };
@@ -454,16 +459,17 @@ fn the_proxys_variables_hold_under_the_other_name_as_in_awss_tool() {
 
     for flag in [&[][..], &["--with-proxy"], &["--with-proxy=false"]] {
         let spared = ".corp,localhost,127.0.0.0/8,::1".to_owned();
-        assert_eq!(upstream(Name::Helper, flag, &both), (true, Some(spared)));
-        assert!(!upstream(Name::Helper, flag, &all).0);
-        assert_eq!(upstream(Name::Anchord, flag, &both), (true, Some(".corp".into())));
-        assert_eq!(upstream(Name::Anchord, flag, &all), (true, None));
+        assert_eq!(upstream(ProgramName::Helper, flag, &both), (true, Some(spared)));
+        assert!(!upstream(ProgramName::Helper, flag, &all).0);
+        assert_eq!(upstream(ProgramName::Anchord, flag, &both), (true, Some(".corp".into())));
+        assert_eq!(upstream(ProgramName::Anchord, flag, &all), (true, None));
     }
 }
 
 #[test]
 fn whole_numbers_are_read_as_in_awss_tool() {
-    let read = |text: &str| parse("serve", Name::Helper, &[format!("--session-duration={text}")]).is_ok();
+    let read =
+        |text: &str| parse("serve", ProgramName::Helper, &[format!("--session-duration={text}")]).is_ok();
 
     for good in ["900", "+900", "0x384", "0X384", "0b1110000100", "0o1604", "01604", "1_800", "0x_384"] {
         assert!(read(good), "{good}");
@@ -477,12 +483,12 @@ fn whole_numbers_are_read_as_in_awss_tool() {
 
 #[test]
 fn the_program_knows_its_other_name_by_the_file_it_was_started_as() {
-    let of = |path: &str| Name::of(&[OsString::from(path)]);
+    let of = |path: &str| ProgramName::of(&[OsString::from(path)]);
 
-    assert_eq!(of("/usr/local/bin/aws_signing_helper"), Name::Helper);
-    assert_eq!(of("aws_signing_helper"), Name::Helper);
+    assert_eq!(of("/usr/local/bin/aws_signing_helper"), ProgramName::Helper);
+    assert_eq!(of("aws_signing_helper"), ProgramName::Helper);
     for ours in ["anchord", "/aws_signing_helper/anchord", "aws_signing_helper2", ""] {
-        assert_eq!(of(ours), Name::Anchord, "{ours}");
+        assert_eq!(of(ours), ProgramName::Anchord, "{ours}");
     }
 }
 

@@ -5,9 +5,9 @@ use clap::parser::ValueSource;
 
 /// The flags of a verb that have a value. An empty value counts as none, as in AWS's tool, because scripts write
 /// `--intermediates "$CHAIN"`.
-pub(in crate::cli) struct Words<'a>(pub(in crate::cli) &'a ArgMatches);
+pub(in crate::cli) struct FlagValues<'a>(pub(in crate::cli) &'a ArgMatches);
 
-impl<'a> Words<'a> {
+impl<'a> FlagValues<'a> {
     /// All values of a flag, in the order of the command line.
     pub(in crate::cli) fn all(&self, flag: &str) -> Vec<&'a str> {
         // An error means that the verb does not have the flag.

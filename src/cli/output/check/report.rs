@@ -16,12 +16,12 @@ pub(in crate::cli) struct Report {
     /// The steps that belong to no session: the configuration, the daemon, the environment.
     pub(in crate::cli) steps: Vec<Step>,
     /// In the order of the configuration.
-    pub(in crate::cli) sessions: Vec<Session>,
+    pub(in crate::cli) sessions: Vec<SessionReport>,
 }
 
 /// The steps of one session.
 #[derive(Debug)]
-pub(in crate::cli) struct Session {
+pub(in crate::cli) struct SessionReport {
     pub(in crate::cli) name: String,
     pub(in crate::cli) steps: Vec<Step>,
 }
@@ -145,7 +145,7 @@ impl Step {
         self
     }
 
-    /// The same where nothing depends on it that was asked about: a failure is something to look at.
+    /// For a step that the session does not need: a failure becomes a warning.
     #[must_use]
     pub(in crate::cli) fn not_needed(self) -> Self {
         match self.state {
@@ -154,8 +154,8 @@ impl Step {
         }
     }
 
-    /// The lower, the sooner it is to be seen to. What is said of the environment is about programs that are started in
-    /// it, and what is not needed can wait.
+    /// The order in which to fix problems, lowest first. The environment comes later because it only affects programs that
+    /// are started in it, and steps that the session does not need come last.
     pub(in crate::cli) fn rank(&self) -> u8 {
         match self.subject.id.split('.').next() {
             _ if !self.is_needed => 2,
@@ -276,7 +276,7 @@ mod tests {
         let mut report = report(&[]);
         let failure = Failure::of(Reason::Refused, "AWS says no", Some("ask".into()));
         let step = Subject::new("create-session", "CreateSession").failed("refused", &failure);
-        report.sessions.push(Session { name: "web".into(), steps: vec![step] });
+        report.sessions.push(SessionReport { name: "web".into(), steps: vec![step] });
 
         let json = report.json();
 

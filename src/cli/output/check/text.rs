@@ -217,7 +217,7 @@ mod tests {
     use anchord_core::notice::Notice;
 
     use super::*;
-    use crate::cli::output::check::report::Session;
+    use crate::cli::output::check::report::SessionReport;
     use crate::cli::output::check::report::Subject;
     use anchord_core::failure::Failure;
     use anchord_core::failure::Reason;
@@ -232,7 +232,7 @@ mod tests {
             call.failed("refused", &failure).suggesting("trust_policy", json!({ "Effect": "Allow" })),
             Subject::new("identity", "GetCallerIdentity").skipped_after(&call),
         ];
-        let sessions = vec![Session { name: "web".into(), steps }];
+        let sessions = vec![SessionReport { name: "web".into(), steps }];
         let report = Report { steps: Vec::new(), sessions };
 
         let expected = format!(
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// Thirteen steps that fail or are skipped because no name can be looked up.
-    fn without_names(session: &str) -> Session {
+    fn without_names(session: &str) -> SessionReport {
         let mut steps = Vec::new();
         for (id, title) in [("roles-anywhere", "Roles Anywhere"), ("sts", "STS"), ("bedrock", "Bedrock")] {
             let name = Subject::new(format!("{id}.name"), format!("{title}: name"));
@@ -272,7 +272,7 @@ mod tests {
         for title in ["CreateSession", "GetCallerIdentity", "AssumeRole 1", "ListFoundationModels"] {
             steps.push(Subject::new(title, title).skipped_after(&name));
         }
-        Session { name: session.into(), steps }
+        SessionReport { name: session.into(), steps }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Ended;
 use super::template;
-use super::template::Form;
+use super::template::BodyFormat;
 use super::template::Variables;
 use crate::cli::Surroundings;
 use anchord_core::content;
@@ -30,7 +30,7 @@ pub(super) fn read(
     let variables = variables(matches, folder)?;
     let is_literal = matches.get_flag("literal");
     if let Some(text) = matches.get_one::<String>("message") {
-        let text = if is_literal { text.clone() } else { rendered(text, Form::Text, &variables)? };
+        let text = if is_literal { text.clone() } else { rendered(text, BodyFormat::Text, &variables)? };
         if text.trim().is_empty() {
             let hint = Some("Bedrock refuses a message without text".into());
             return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "the message is empty", hint)));
@@ -38,14 +38,14 @@ pub(super) fn read(
         let body = json!({"messages": [{"role": "user", "content": [{"text": text}]}]});
         return Ok(body.to_string().into());
     }
-    let form = if is_json(content_type) { Form::Json } else { Form::Text };
+    let form = if is_json(content_type) { BodyFormat::Json } else { BodyFormat::Text };
     let given = given(matches, folder)?;
     let body = match String::from_utf8(given) {
         Ok(text) if is_literal => text.into_bytes(),
         // Windows programs begin UTF-8 with a byte order mark, which JSON does not allow.
         Ok(text) => rendered(text.trim_start_matches('\u{feff}'), form, &variables)?.into_bytes(),
         // An image, for example: it has no placeholders.
-        Err(binary) if form == Form::Text && variables.is_empty() => binary.into_bytes(),
+        Err(binary) if form == BodyFormat::Text && variables.is_empty() => binary.into_bytes(),
         Err(binary) => {
             let at = binary.utf8_error().valid_up_to();
             let hint =
@@ -54,13 +54,13 @@ pub(super) fn read(
             return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, what, hint)));
         }
     };
-    if form == Form::Json {
+    if form == BodyFormat::Json {
         template::check_json(&body).map_err(Ended::Misused)?;
     }
     Ok(body.into())
 }
 
-fn rendered(template: &str, form: Form, variables: &Variables) -> Result<String, Ended> {
+fn rendered(template: &str, form: BodyFormat, variables: &Variables) -> Result<String, Ended> {
     template::render(template, form, variables).map_err(Ended::Misused)
 }
 

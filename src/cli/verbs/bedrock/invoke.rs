@@ -13,7 +13,7 @@ use super::selection::Selection;
 use crate::cli::Exit;
 use crate::cli::Surroundings;
 use crate::cli::output;
-use crate::cli::output::Reader;
+use crate::cli::output::Pipe;
 use crate::cli::threads;
 use anchord_aws::bedrock;
 use anchord_aws::bedrock::Client;
@@ -35,17 +35,17 @@ use anchord_core::failure::Reason;
 const JSON: &str = "application/json";
 
 /// A call that has been checked, and what becomes of its answer.
-struct Plan {
+struct Invocation {
     request: Request,
     is_stream: bool,
     is_converse: bool,
     retries: u32,
-    shown: Shown,
+    shown: OutputMode,
     destination: Option<Destination>,
 }
 
 /// The part of an answer to print.
-enum Shown {
+enum OutputMode {
     /// The whole answer or, of a stream, its text.
     Whole,
     /// Each event of a stream.
@@ -70,7 +70,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let folder = surroundings.environment.current_dir();
     let destination =
         matches.get_one::<String>("output-file").map(|path| Destination::open(&folder.join(path)));
-    let plan = Plan {
+    let plan = Invocation {
         request,
         is_stream: matches.get_flag("stream"),
         is_converse: is_converse(matches),
@@ -88,15 +88,15 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     ended
 }
 
-fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
+fn shown(matches: &ArgMatches) -> Result<OutputMode, Ended> {
     if matches.get_flag("json") {
-        return Ok(Shown::EventStream);
+        return Ok(OutputMode::EventStream);
     }
     match matches.get_many::<String>("output") {
         Some(paths) => {
-            Ok(Shown::Selected(Selection::parse(paths.map(String::as_str)).map_err(Ended::Misused)?))
+            Ok(OutputMode::Selected(Selection::parse(paths.map(String::as_str)).map_err(Ended::Misused)?))
         }
-        None => Ok(Shown::Whole),
+        None => Ok(OutputMode::Whole),
     }
 }
 
@@ -132,7 +132,7 @@ fn is_header_value(text: &str) -> bool {
     !text.trim().is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-impl Plan {
+impl Invocation {
     async fn carry_out(
         self,
         client: &Client,
@@ -143,7 +143,7 @@ impl Plan {
         if self.is_stream {
             let events =
                 repeated(self.retries, &jitter, async || client.stream(keys, &self.request).await).await?;
-            return Ok(Printer::new(self.shown).print_all(events, surroundings).await);
+            return Ok(StreamPrinter::new(self.shown).print_all(events, surroundings).await);
         }
         let reply = repeated(self.retries, &jitter, async || client.call(keys, &self.request).await).await?;
         Ok(self.show(&reply, surroundings))
@@ -159,7 +159,7 @@ impl Plan {
             return left_over(&failure, &reply.body, surroundings);
         }
         let (printed, missed) = match self.shown {
-            Shown::Selected(mut selection) => match reply.json::<Value>() {
+            OutputMode::Selected(mut selection) => match reply.json::<Value>() {
                 Ok(answer) => {
                     let lines = selection.lines(&answer);
                     (hand_over(lines.as_bytes(), is_written, surroundings), selection.missed())
@@ -192,7 +192,7 @@ impl Plan {
 /// it wanted. If the pipe was closed before, the answer would be lost although it is billed, so that is an error.
 fn hand_over(answer: &[u8], is_kept: bool, surroundings: &mut Surroundings<'_>) -> Result<(), Exit> {
     let (first, rest) = answer.split_at(answer.len().min(1));
-    if output::print_bytes(surroundings, first)? == Reader::Gone && !is_kept {
+    if output::print_bytes(surroundings, first)? == Pipe::Closed && !is_kept {
         // If stderr is closed too, there is no other place.
         let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: its reader has closed it");
         return Err(Exit::Failed);
@@ -224,8 +224,8 @@ fn check_converse_answer(reply: &ModelReply) -> Result<(), Failure> {
 }
 
 /// Prints a stream.
-struct Printer {
-    shown: Shown,
+struct StreamPrinter {
+    shown: OutputMode,
     /// The printed text does not end with a line break yet.
     open_line: bool,
     any: bool,
@@ -233,8 +233,8 @@ struct Printer {
     unshown: String,
 }
 
-impl Printer {
-    fn new(shown: Shown) -> Self {
+impl StreamPrinter {
+    fn new(shown: OutputMode) -> Self {
         Self { shown, open_line: false, any: false, unshown: String::new() }
     }
 
@@ -242,8 +242,8 @@ impl Printer {
         let broken_off = loop {
             match events.next().await {
                 Ok(Some(event)) => match self.print(&event, surroundings) {
-                    Ok(Reader::There) => {}
-                    Ok(Reader::Gone) => return Exit::Done,
+                    Ok(Pipe::Open) => {}
+                    Ok(Pipe::Closed) => return Exit::Done,
                     Err(exit) => {
                         leave(event.value.to_string().as_bytes(), surroundings);
                         while let Ok(Some(event)) = events.next().await {
@@ -260,11 +260,11 @@ impl Printer {
         self.verdict(printed, broken_off, surroundings)
     }
 
-    fn print(&mut self, event: &StreamEvent, surroundings: &mut Surroundings<'_>) -> Result<Reader, Exit> {
+    fn print(&mut self, event: &StreamEvent, surroundings: &mut Surroundings<'_>) -> Result<Pipe, Exit> {
         let text = match &mut self.shown {
-            Shown::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
-            Shown::EventStream => format!("{}\n", event.value),
-            Shown::Selected(selection) => selection.lines(&event.value),
+            OutputMode::Whole => bedrock::text_of(event).unwrap_or_default().to_owned(),
+            OutputMode::EventStream => format!("{}\n", event.value),
+            OutputMode::Selected(selection) => selection.lines(&event.value),
         };
         self.any |= !text.is_empty();
         if self.lacks_something() {
@@ -272,7 +272,7 @@ impl Printer {
             let _ = writeln!(self.unshown, "{}", event.value);
         }
         if text.is_empty() {
-            return Ok(Reader::There);
+            return Ok(Pipe::Open);
         }
         self.open_line = !text.ends_with('\n');
         output::print_bytes(surroundings, text.as_bytes())
@@ -281,9 +281,9 @@ impl Printer {
     /// Whether the requested parts may still be missing.
     fn lacks_something(&self) -> bool {
         match &self.shown {
-            Shown::Selected(_) => true,
-            Shown::Whole => !self.any,
-            Shown::EventStream => false,
+            OutputMode::Selected(_) => true,
+            OutputMode::Whole => !self.any,
+            OutputMode::EventStream => false,
         }
     }
 
@@ -299,10 +299,10 @@ impl Printer {
         surroundings: &mut Surroundings<'_>,
     ) -> Exit {
         let missed = match &self.shown {
-            Shown::Selected(selection) => selection.missed(),
+            OutputMode::Selected(selection) => selection.missed(),
             _ => None,
         };
-        let is_lost = missed.is_some() || matches!(self.shown, Shown::Whole) && !self.any;
+        let is_lost = missed.is_some() || matches!(self.shown, OutputMode::Whole) && !self.any;
         let exit = match broken_off.or(missed) {
             Some(failure) => output::report(&failure, surroundings),
             None if is_lost => {
@@ -375,14 +375,14 @@ mod tests {
     }
 
     /// What is printed of these events on stdout and stderr.
-    fn printed(shown: Shown, values: &[Value]) -> (String, String) {
+    fn printed(shown: OutputMode, values: &[Value]) -> (String, String) {
         let environment = Environment::from_iter(std::iter::empty::<(String, String)>());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut surroundings = Surroundings::new(&environment, &mut stdout, &mut stderr);
-        let mut printer = Printer::new(shown);
+        let mut printer = StreamPrinter::new(shown);
         for value in values {
             let event = StreamEvent { kind: "chunk".into(), value: value.clone() };
-            assert_eq!(printer.print(&event, &mut surroundings), Ok(Reader::There));
+            assert_eq!(printer.print(&event, &mut surroundings), Ok(Pipe::Open));
         }
         let ended = printer.end_line(&mut surroundings);
         assert_eq!(printer.verdict(ended, None, &mut surroundings), Exit::Done);
@@ -393,13 +393,16 @@ mod tests {
     fn text_ends_its_line_once_and_an_answer_without_text_is_told() {
         let says = |text: &str| json!({"delta": {"text": text}});
 
-        assert_eq!(printed(Shown::Whole, &[says("a"), json!({}), says("b")]), ("ab\n".into(), String::new()));
-        assert_eq!(printed(Shown::Whole, &[says("a\n")]), ("a\n".into(), String::new()));
-        let (stdout, stderr) = printed(Shown::Whole, &[json!({"unheard": "of"})]);
+        assert_eq!(
+            printed(OutputMode::Whole, &[says("a"), json!({}), says("b")]),
+            ("ab\n".into(), String::new())
+        );
+        assert_eq!(printed(OutputMode::Whole, &[says("a\n")]), ("a\n".into(), String::new()));
+        let (stdout, stderr) = printed(OutputMode::Whole, &[json!({"unheard": "of"})]);
         assert_eq!((stdout.as_str(), stderr.contains("`--json`")), ("", true), "{stderr}");
         assert!(stderr.ends_with("\n{\"unheard\":\"of\"}\n"), "{stderr}");
         assert_eq!(
-            printed(Shown::EventStream, &[json!({}), json!("x")]),
+            printed(OutputMode::EventStream, &[json!({}), json!("x")]),
             ("{}\n\"x\"\n".into(), String::new())
         );
     }

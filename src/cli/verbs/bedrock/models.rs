@@ -50,8 +50,9 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
 }
 
 fn as_json(region: &Region, models: &[FoundationModel], profiles: &[InferenceProfile]) -> String {
-    let model = |model: &FoundationModel| {
-        json!({
+    let mut listed_models = Vec::new();
+    for model in models {
+        listed_models.push(json!({
             "id": model.model_id,
             "name": model.model_name,
             "provider": model.provider_name,
@@ -60,60 +61,66 @@ fn as_json(region: &Region, models: &[FoundationModel], profiles: &[InferencePro
             "streaming": model.response_streaming_supported,
             "inference_types": model.inference_types_supported,
             "status": model.model_lifecycle.status,
-        })
-    };
-    let profile = |profile: &InferenceProfile| {
-        json!({
+        }));
+    }
+    let mut listed_profiles = Vec::new();
+    for profile in profiles {
+        listed_profiles.push(json!({
             "id": profile.inference_profile_id,
             "model_id": profile.model_id(),
             "arn": profile.inference_profile_arn,
             "name": profile.inference_profile_name,
             "type": profile.kind,
             "status": profile.status,
-        })
-    };
+        }));
+    }
     let listed = json!({
         "region": region.as_str(),
-        "foundation_models": models.iter().map(model).collect::<Vec<_>>(),
-        "inference_profiles": profiles.iter().map(profile).collect::<Vec<_>>(),
+        "foundation_models": listed_models,
+        "inference_profiles": listed_profiles,
     });
     format!("{listed:#}")
 }
 
 fn as_text(region: &Region, models: &[FoundationModel], profiles: &[InferenceProfile]) -> String {
-    let yes_or_no = |is: bool| if is { "yes" } else { "no" };
-    let models = models.iter().map(|model| {
-        [
+    let mut model_rows = Vec::new();
+    for model in models {
+        model_rows.push([
             model.model_id.clone(),
             model.provider_name.clone(),
             model.input_modalities.join(","),
             model.output_modalities.join(","),
-            yes_or_no(model.response_streaming_supported).into(),
+            if model.response_streaming_supported { "yes".into() } else { "no".into() },
             model.inference_types_supported.join(","),
             model.model_lifecycle.status.clone(),
-        ]
-    });
-    let profiles = profiles.iter().map(|profile| {
-        [profile.model_id().to_owned(), profile.inference_profile_name.clone(), profile.status.clone()]
-    });
+        ]);
+    }
+    let mut profile_rows = Vec::new();
+    for profile in profiles {
+        let (id, name) = (profile.model_id().to_owned(), profile.inference_profile_name.clone());
+        profile_rows.push([id, name, profile.status.clone()]);
+    }
     let heading = ["MODEL", "PROVIDER", "INPUT", "OUTPUT", "STREAMING", "INFERENCE", "STATUS"];
-    let models = table(heading, models.collect());
-    let profiles = table(["INFERENCE PROFILE", "NAME", "STATUS"], profiles.collect());
+    let models = table(heading, model_rows);
+    let profiles = table(["INFERENCE PROFILE", "NAME", "STATUS"], profile_rows);
     format!("Region {region}\n\n{models}\n{profiles}")
 }
 
 /// A table with columns as wide as their longest cell.
 fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned))
-        .chain(rows)
-        .map(|row| row.map(|cell| plain(&cell)))
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+    let mut lines = vec![heading.map(str::to_owned)];
+    lines.extend(rows);
+    let mut widths = [0; N];
+    for line in &mut lines {
+        for (cell, width) in line.iter_mut().zip(&mut widths) {
+            *cell = plain(cell);
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut text = String::new();
-    for row in &rows {
+    for cells in &lines {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in cells.iter().zip(widths) {
             // Writing into a String cannot fail.
             let _ = write!(line, "{cell:width$}  ");
         }

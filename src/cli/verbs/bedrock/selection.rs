@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use serde_json_path::JsonPath;
+use serde_json_path::ParseError;
 
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
@@ -11,10 +12,10 @@ const LONGEST: usize = 4096;
 
 /// The paths of `--output`, in their order.
 #[derive(Debug)]
-pub(super) struct Selection(Vec<Wanted>);
+pub(super) struct Selection(Vec<OutputPath>);
 
 #[derive(Debug)]
-struct Wanted {
+struct OutputPath {
     text: String,
     path: JsonPath,
     found: bool,
@@ -22,27 +23,23 @@ struct Wanted {
 
 impl Selection {
     pub(super) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, Failure> {
-        let wanted = |text: &str| {
-            let malformed = |why: String| {
-                let hint = "write a path as in RFC 9535, such as `$.output.message.content[0].text`";
-                let what = format!("--output: the value is not a JSONPath: {why}");
-                Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
-            };
+        let mut paths = Vec::new();
+        for text in texts {
             if text.len() > LONGEST {
                 return Err(Failure::of(Reason::InvalidSetting, "--output: the path is too long", None));
             }
-            let path = JsonPath::parse(text).map_err(|error| malformed(error.to_string()))?;
-            Ok(Wanted { text: text.to_owned(), path, found: false })
-        };
-        texts.into_iter().map(wanted).collect::<Result<_, _>>().map(Self)
+            let path = JsonPath::parse(text).map_err(|error| malformed(&error))?;
+            paths.push(OutputPath { text: text.to_owned(), path, found: false });
+        }
+        Ok(Self(paths))
     }
 
     /// The matches in `answer`: strings without quotes, everything else as JSON.
     pub(super) fn lines(&mut self, answer: &Value) -> String {
         let mut lines = String::new();
-        for wanted in &mut self.0 {
-            for found in wanted.path.query(answer) {
-                wanted.found = true;
+        for path in &mut self.0 {
+            for found in path.path.query(answer) {
+                path.found = true;
                 match found {
                     Value::String(text) => lines.push_str(text),
                     other => lines.push_str(&other.to_string()),
@@ -55,11 +52,17 @@ impl Selection {
 
     /// The error for a path without a match.
     pub(super) fn missed(&self) -> Option<Failure> {
-        let missed = self.0.iter().find(|wanted| !wanted.found)?;
+        let missed = self.0.iter().find(|path| !path.found)?;
         let hint = "leave out `--output` to print the whole answer (with `--stream`, use `--json`), or keep it with `--output-file`";
         let what = format!("the answer has no match for `{}`", missed.text);
         Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
     }
+}
+
+fn malformed(error: &ParseError) -> Failure {
+    let hint = "write a path as in RFC 9535, such as `$.output.message.content[0].text`";
+    let what = format!("--output: the value is not a JSONPath: {error}");
+    Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
 }
 
 #[cfg(test)]

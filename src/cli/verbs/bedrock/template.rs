@@ -14,9 +14,9 @@ use anchord_core::failure::Reason;
 /// Values by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// What a body is.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum BodyFormat {
     Json,
     /// Values are put in as they are.
     Text,
@@ -28,7 +28,7 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 /// Replaces every placeholder. An unused variable is an error.
-pub(super) fn render(template: &str, form: Form, variables: &Variables) -> Result<String, Failure> {
+pub(super) fn render(template: &str, form: BodyFormat, variables: &Variables) -> Result<String, Failure> {
     let mut rendering = Rendering { form, variables, used: BTreeSet::new(), missing: Vec::new() };
     let rendered = rendering.render(template)?;
     if !rendering.missing.is_empty() {
@@ -61,7 +61,7 @@ pub(super) fn check_json(body: &[u8]) -> Result<(), Failure> {
 }
 
 struct Rendering<'a> {
-    form: Form,
+    form: BodyFormat,
     variables: &'a Variables,
     used: BTreeSet<&'a str>,
     missing: Vec<String>,
@@ -103,13 +103,13 @@ impl Rendering<'_> {
         };
         self.used.insert(name);
         match self.form {
-            Form::Text => rendered.push_str(value),
-            Form::Json if in_string => {
+            BodyFormat::Text => rendered.push_str(value),
+            BodyFormat::Json if in_string => {
                 let escaped = serde_json::Value::from(value.as_str()).to_string();
                 rendered.push_str(&escaped[1..escaped.len() - 1]);
             }
-            Form::Json if serde_json::from_str::<IgnoredAny>(value).is_ok() => rendered.push_str(value),
-            Form::Json => {
+            BodyFormat::Json if serde_json::from_str::<IgnoredAny>(value).is_ok() => rendered.push_str(value),
+            BodyFormat::Json => {
                 let hint = format!("put it in quotes to send it as text: \"{{{{{name}}}}}\"");
                 let what = format!(
                     "`{{{{{name}}}}}` (line {line}) is outside of a string, and its value is not JSON"
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn json(template: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
-        render(template, Form::Json, &variables(pairs)).map_err(|failure| failure.to_string())
+        render(template, BodyFormat::Json, &variables(pairs)).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn text_that_is_not_json_takes_values_as_they_are() {
-        let rendered = render("a={{a}}\n", Form::Text, &variables(&[("a", "\"\n")])).unwrap();
+        let rendered = render("a={{a}}\n", BodyFormat::Text, &variables(&[("a", "\"\n")])).unwrap();
 
         assert_eq!(rendered, "a=\"\n\n");
     }
@@ -260,7 +260,7 @@ mod tests {
 
         #[test]
         fn no_template_whatever_makes_it_panic(template in "[{}a\"\\\\ \n]{0,30}", value in "[{}a\"]{0,5}") {
-            let _ = render(&template, Form::Json, &variables(&[("a", &value)]));
+            let _ = render(&template, BodyFormat::Json, &variables(&[("a", &value)]));
         }
     }
 }

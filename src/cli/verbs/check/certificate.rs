@@ -7,7 +7,6 @@ use crate::cli::output::check::report::Subject;
 use anchord_core::clock;
 use anchord_core::failure::Failure;
 use anchord_identity::CertificateRole;
-use anchord_identity::InspectedCertificate;
 use anchord_identity::Inspection;
 use anchord_identity::Source;
 use anchord_identity::life_left;
@@ -73,17 +72,17 @@ fn acceptance() -> Subject {
 
 fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
     let mut steps = Vec::new();
-    let sent = || inspection.certificates.iter().filter(|seen| seen.role != CertificateRole::NotSent);
-    if let Some(leaf) = sent().find(|seen| seen.role == CertificateRole::Leaf) {
+    let mut sent: Vec<_> = inspection.certificates.iter().collect();
+    sent.retain(|seen| seen.role != CertificateRole::NotSent);
+    if let Some(leaf) = sent.iter().find(|seen| seen.role == CertificateRole::Leaf) {
         steps.push(subject().ok(format!("{} from {}, {}", leaf.subject, leaf.origin, leaf.key)));
     }
     let validity = Subject::new("validity", "validity");
     let endings = inspection.endings(now);
     steps.extend(endings.iter().map(|text| validity.warned(text)));
     // An expired certificate, and one that is not yet valid, is reported as a refusal instead.
-    let is_alive = |seen: &InspectedCertificate| seen.not_before <= now && now <= seen.not_after;
-    if let Some(first) = sent().min_by_key(|seen| seen.not_after)
-        && sent().all(is_alive)
+    if let Some(first) = sent.iter().min_by_key(|seen| seen.not_after)
+        && sent.iter().all(|seen| seen.not_before <= now && now <= seen.not_after)
         && endings.is_empty()
     {
         let (end, role) = (clock::rfc3339(first.not_after), first.role);
@@ -91,9 +90,8 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
         steps.push(validity.ok(format!("{left} left; the {role} expires at {end}")));
     }
     if let Some(anchors) = inspection.anchors() {
-        let intermediates: Vec<_> =
-            sent().filter(|seen| seen.role == CertificateRole::Intermediate).collect();
-        let subjects: Vec<_> = intermediates.iter().map(|seen| format!("`{}`", seen.subject)).collect();
+        sent.retain(|seen| seen.role == CertificateRole::Intermediate);
+        let subjects: Vec<_> = sent.iter().map(|seen| format!("`{}`", seen.subject)).collect();
         let list = match subjects.as_slice() {
             [] => "no intermediate is sent".to_owned(),
             subjects => format!("sent with {}", subjects.join(", ")),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::Call;
+use super::call::CreateSessionCall;
 use super::certificate::Sent;
 use super::explain;
-use super::network::Way;
+use super::network::AwsNetwork;
 use crate::cli::output::check::report::Step;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
@@ -20,7 +20,11 @@ use anchord_session::Freshness;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Calls once, and explains a refusal.
-pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
+pub(super) async fn step(
+    call: &CreateSessionCall,
+    way: &AwsNetwork<'_>,
+    sent: &Sent,
+) -> (Step, Option<Credentials>) {
     let (identity, transport) = (assembly::identity(&call.session), Arc::clone(&way.transport));
     let issuer = assembly::issuer(&call.session, identity, transport, way.clock, None);
     let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 
 use http::Uri;
 
-use super::profiles::Profile;
 use super::profiles::Profiles;
+use super::provider_chain::CHAINS;
+use super::provider_chain::CredentialProvider;
+use super::provider_chain::ProviderChain;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_config::Environment;
@@ -16,7 +18,7 @@ use anchord_core::content;
 
 /// The daemon, as clients see it.
 #[derive(Debug, Default)]
-pub(super) struct Door {
+pub(super) struct LocalDaemon {
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) sessions: Vec<String>,
     /// Whether it imitates EC2's metadata service.
@@ -27,60 +29,9 @@ pub(super) struct Door {
     pub(super) region: Option<String>,
 }
 
-/// The default chain of credential providers that some SDKs share.
-struct Chain {
-    sdks: &'static [&'static str],
-    links: &'static [Link],
-    /// Whether a profile that a variable names takes precedence over keys in variables.
-    minds_named_profile: bool,
-    /// Whether the full URI takes precedence over the relative URI.
-    takes_full_uri: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Link {
-    Keys,
-    /// A profile with a role.
-    Role,
-    Profile,
-    WebIdentity,
-    Container,
-    Metadata,
-}
-
-const ROLE_FIRST: &[Link] =
-    &[Link::Keys, Link::Role, Link::WebIdentity, Link::Profile, Link::Container, Link::Metadata];
-const PROFILE_FIRST: &[Link] =
-    &[Link::Keys, Link::Profile, Link::WebIdentity, Link::Container, Link::Metadata];
-const IDENTITY_FIRST: &[Link] =
-    &[Link::Keys, Link::WebIdentity, Link::Profile, Link::Container, Link::Metadata];
-
-const CHAINS: [Chain; 5] = [
-    Chain {
-        sdks: &["the CLI", "Python"],
-        links: ROLE_FIRST,
-        minds_named_profile: true,
-        takes_full_uri: false,
-    },
-    Chain { sdks: &["JavaScript"], links: PROFILE_FIRST, minds_named_profile: true, takes_full_uri: false },
-    Chain {
-        sdks: &["Rust", "CRT", "C++"],
-        links: PROFILE_FIRST,
-        minds_named_profile: false,
-        takes_full_uri: false,
-    },
-    Chain {
-        sdks: &["Java", ".NET"],
-        links: IDENTITY_FIRST,
-        minds_named_profile: false,
-        takes_full_uri: false,
-    },
-    Chain { sdks: &["Go"], links: IDENTITY_FIRST, minds_named_profile: false, takes_full_uri: true },
-];
-
 /// The source of credentials that an SDK would choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pick {
+struct ChosenProvider {
     is_ours: bool,
     /// Completes "SDKs take …".
     what: String,
@@ -91,17 +42,17 @@ struct Pick {
 pub(super) fn steps(
     environment: &Environment,
     profiles: &Profiles,
-    door: &Door,
+    daemon: &LocalDaemon,
     token_fault: Option<&str>,
 ) -> Vec<Step> {
-    let scene = Scene { environment, profiles, door };
-    let mut steps = scene.picks();
-    steps.extend(scene.token(token_fault));
-    steps.extend(scene.other_keys());
-    steps.extend(scene.profile());
-    steps.extend(scene.api_key());
-    steps.extend(scene.region());
-    steps.extend(scene.proxy());
+    let check = EnvironmentCheck { environment, profiles, daemon };
+    let mut steps = check.picks();
+    steps.extend(check.token(token_fault));
+    steps.extend(check.other_keys());
+    steps.extend(check.profile());
+    steps.extend(check.api_key());
+    steps.extend(check.region());
+    steps.extend(check.proxy());
     steps
 }
 
@@ -130,24 +81,20 @@ const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"
 const METADATA: &str = "http://169.254.169.254";
 const EXEC: &str = "run programs with `anchord exec -- COMMAND`";
 
-fn environment_subject() -> Subject {
-    Subject::new("environment", "environment")
-}
-
-struct Scene<'a> {
+struct EnvironmentCheck<'a> {
     environment: &'a Environment,
     profiles: &'a Profiles,
-    door: &'a Door,
+    daemon: &'a LocalDaemon,
 }
 
-impl Scene<'_> {
+impl EnvironmentCheck<'_> {
     fn has(&self, name: &str) -> bool {
         self.environment.get(name).is_some()
     }
 
     /// A step for each source of credentials that SDKs would choose.
     fn picks(&self) -> Vec<Step> {
-        let mut groups: Vec<(Pick, Vec<&str>)> = Vec::new();
+        let mut groups: Vec<(ChosenProvider, Vec<&str>)> = Vec::new();
         for chain in &CHAINS {
             let pick = self.pick(chain);
             match groups.iter_mut().find(|(known, _)| *known == pick) {
@@ -156,34 +103,36 @@ impl Scene<'_> {
             }
         }
         let is_one = groups.len() == 1;
-        let step = |(pick, sdks): (Pick, Vec<&str>)| {
+        let subject = Subject::new("environment", "environment");
+        let mut steps = Vec::new();
+        for (pick, sdks) in groups {
             let who = if is_one { "SDKs started here".to_owned() } else { listed(&sdks) };
             let found = format!("{who} take {}", pick.what);
-            if pick.is_ours {
-                environment_subject().ok(found)
-            } else {
-                environment_subject().warning(found, pick.hint)
-            }
-        };
-        groups.into_iter().map(step).collect()
+            steps.push(if pick.is_ours { subject.ok(found) } else { subject.warning(found, pick.hint) });
+        }
+        steps
     }
 
-    fn pick(&self, chain: &Chain) -> Pick {
-        let found = chain.links.iter().find_map(|link| match link {
-            Link::Keys if chain.minds_named_profile && self.named_profile(chain).is_some() => None,
-            Link::Keys => self.keys(),
-            Link::Role => self.profile_pick(chain).filter(|(_, is_role)| *is_role).map(|(pick, _)| pick),
-            Link::Profile => self.profile_pick(chain).map(|(pick, _)| pick),
-            Link::WebIdentity => self.web_identity(),
-            Link::Container => self.container(chain),
-            Link::Metadata => Some(self.metadata()),
+    fn pick(&self, chain: &ProviderChain) -> ChosenProvider {
+        let found = chain.providers.iter().find_map(|provider| match provider {
+            CredentialProvider::Keys if chain.minds_named_profile && self.named_profile(chain).is_some() => {
+                None
+            }
+            CredentialProvider::Keys => self.keys(),
+            CredentialProvider::Role => {
+                self.profile_pick(chain).filter(|(_, is_role)| *is_role).map(|(pick, _)| pick)
+            }
+            CredentialProvider::Profile => self.profile_pick(chain).map(|(pick, _)| pick),
+            CredentialProvider::WebIdentity => self.web_identity(),
+            CredentialProvider::Container => self.container(chain),
+            CredentialProvider::Metadata => Some(self.metadata()),
         });
         found.unwrap_or_else(|| self.metadata())
     }
 
-    fn keys(&self) -> Option<Pick> {
+    fn keys(&self) -> Option<ChosenProvider> {
         let both = self.has("AWS_ACCESS_KEY_ID") && self.has("AWS_SECRET_ACCESS_KEY");
-        both.then(|| Pick {
+        both.then(|| ChosenProvider {
             is_ours: false,
             what: "the keys in AWS_ACCESS_KEY_ID".into(),
             hint: format!("unset AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or {EXEC}"),
@@ -207,9 +156,9 @@ impl Scene<'_> {
         steps
     }
 
-    fn web_identity(&self) -> Option<Pick> {
+    fn web_identity(&self) -> Option<ChosenProvider> {
         let both = self.has("AWS_WEB_IDENTITY_TOKEN_FILE") && self.has("AWS_ROLE_ARN");
-        both.then(|| Pick {
+        both.then(|| ChosenProvider {
             is_ours: false,
             what: "the web identity in AWS_WEB_IDENTITY_TOKEN_FILE".into(),
             hint: format!("unset AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, or {EXEC}"),
@@ -217,7 +166,7 @@ impl Scene<'_> {
     }
 
     /// The profile that a variable names. The CLI and Python read a second variable.
-    fn named_profile(&self, chain: &Chain) -> Option<(&'static str, &str)> {
+    fn named_profile(&self, chain: &ProviderChain) -> Option<(&'static str, &str)> {
         let mut names = vec!["AWS_PROFILE"];
         if chain.sdks.contains(&"Python") {
             names.push("AWS_DEFAULT_PROFILE");
@@ -226,7 +175,7 @@ impl Scene<'_> {
     }
 
     /// The profile's credentials, and whether they are a role's.
-    fn profile_pick(&self, chain: &Chain) -> Option<(Pick, bool)> {
+    fn profile_pick(&self, chain: &ProviderChain) -> Option<(ChosenProvider, bool)> {
         let named = self.named_profile(chain);
         let name = named.map_or("default", |(_, name)| name);
         let files = [&self.profiles.credentials, &self.profiles.config];
@@ -247,19 +196,25 @@ impl Scene<'_> {
             Some((variable, _)) => format!("unset {variable}, or {EXEC}"),
             None => format!("take it out of [default] in {}, or {EXEC}", path.display()),
         };
-        Some((Pick { is_ours, what, hint }, profile.has_role))
+        Some((ChosenProvider { is_ours, what, hint }, profile.has_role))
     }
 
     /// Whether a command runs anchord, without a session or with one that the daemon has.
     fn is_served(&self, command: &str) -> bool {
         let mut words = command.split_whitespace().skip_while(|word| *word != "--session");
-        let named = words.nth(1).map(|name| name.trim_matches(['"', '\'']));
-        let is_known = |name: &str| self.door.sessions.iter().any(|known| known == name);
-        is_this_program(command) && named.is_none_or(is_known)
+        is_this_program(command)
+            && match words.nth(1) {
+                Some(name) => self.has_session(name.trim_matches(['"', '\''])),
+                None => true,
+            }
     }
 
-    fn container(&self, chain: &Chain) -> Option<Pick> {
-        let relative = self.has(RELATIVE_URI).then(|| Pick {
+    fn has_session(&self, name: &str) -> bool {
+        self.daemon.sessions.iter().any(|known| known == name)
+    }
+
+    fn container(&self, chain: &ProviderChain) -> Option<ChosenProvider> {
+        let relative = self.has(RELATIVE_URI).then(|| ChosenProvider {
             is_ours: false,
             what: format!("the credentials at {RELATIVE_URI}, which is never this daemon"),
             hint: format!("unset {RELATIVE_URI}"),
@@ -268,39 +223,42 @@ impl Scene<'_> {
         if chain.takes_full_uri { full.or(relative) } else { relative.or(full) }
     }
 
-    fn full_uri(&self, uri: &str) -> Pick {
+    fn full_uri(&self, uri: &str) -> ChosenProvider {
         let uri: Uri = uri.parse().unwrap_or_default();
-        let wanted = || format!("set {FULL_URI} to {}", self.container_uri());
+        let hint = format!("set {FULL_URI} to {}", self.container_uri());
         if !self.leads_here(&uri) {
             let place = uri.authority().map_or("nowhere", |authority| authority.as_str());
             let place = place.rsplit('@').next().unwrap_or_default();
             let what = format!("the credentials at {FULL_URI} ({place}), where this daemon does not listen");
-            return Pick { is_ours: false, what, hint: wanted() };
+            return ChosenProvider { is_ours: false, what, hint };
         }
         if uri.scheme_str() == Some("https") {
             let what = format!("nothing: {FULL_URI} begins with https://, and this daemon speaks only http");
-            return Pick { is_ours: false, what, hint: wanted() };
+            return ChosenProvider { is_ours: false, what, hint };
         }
-        if !self.door.has_container {
+        if !self.daemon.has_container {
             let what =
                 format!("nothing: {FULL_URI} is this daemon's, but it serves no container credentials");
-            return Pick { is_ours: false, what, hint: "set `enabled = true` in [container]".into() };
+            return ChosenProvider {
+                is_ours: false,
+                what,
+                hint: "set `enabled = true` in [container]".into(),
+            };
         }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
         let name = path.strip_prefix("/v1/credentials").map(|name| name.trim_start_matches('/'));
-        let is_known = |name: &str| name.is_empty() || self.door.sessions.iter().any(|known| known == name);
-        if name.is_some_and(is_known) {
+        if name.is_some_and(|name| name.is_empty() || self.has_session(name)) {
             let what = "credentials from this daemon, as a container does".to_owned();
-            return Pick { is_ours: true, what, hint: String::new() };
+            return ChosenProvider { is_ours: true, what, hint: String::new() };
         }
         let what = format!("nothing: the path in {FULL_URI} is not one of this daemon's");
-        Pick { is_ours: false, what, hint: wanted() }
+        ChosenProvider { is_ours: false, what, hint }
     }
 
-    fn metadata(&self) -> Pick {
+    fn metadata(&self) -> ChosenProvider {
         const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
         let endpoint = self.environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(METADATA);
-        let is_ours = self.door.has_imds && self.leads_here(&endpoint.parse().unwrap_or_default());
+        let is_ours = self.daemon.has_imds && self.leads_here(&endpoint.parse().unwrap_or_default());
         let is_disabled =
             self.environment.get(DISABLED).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
         if is_disabled {
@@ -314,14 +272,14 @@ impl Scene<'_> {
                     self.ways_here(),
                 ),
             };
-            return Pick { is_ours: false, what, hint };
+            return ChosenProvider { is_ours: false, what, hint };
         }
         if is_ours {
             let what = "credentials from this daemon, as on EC2".to_owned();
-            return Pick { is_ours, what, hint: String::new() };
+            return ChosenProvider { is_ours, what, hint: String::new() };
         }
         let what = "the credentials of EC2's metadata service: nothing here names the daemon".to_owned();
-        Pick { is_ours: false, what, hint: self.ways_here() }
+        ChosenProvider { is_ours: false, what, hint: self.ways_here() }
     }
 
     fn ways_here(&self) -> String {
@@ -330,8 +288,7 @@ impl Scene<'_> {
 
     fn container_uri(&self) -> String {
         // With port 0 the daemon chooses a free port when it starts.
-        let is_known = |address: &&SocketAddr| address.ip().is_loopback() && address.port() != 0;
-        let loopback = self.door.listeners.iter().filter(is_known);
+        let loopback = self.daemon.listeners.iter().filter(|it| it.ip().is_loopback() && it.port() != 0);
         match loopback.min_by_key(|address| address.is_ipv6()) {
             Some(address) => format!("http://{address}/v1/credentials"),
             None => "http://127.0.0.1:PORT/v1/credentials".into(),
@@ -341,11 +298,11 @@ impl Scene<'_> {
     fn leads_here(&self, uri: &Uri) -> bool {
         let port = uri.port_u16().unwrap_or(80);
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let is_host = |address: &SocketAddr| match host.parse::<IpAddr>() {
-            Ok(ip) => address.ip() == ip,
-            Err(_) => host.eq_ignore_ascii_case("localhost") && address.ip().is_loopback(),
-        };
-        self.door.listeners.iter().any(|address| address.port() == port && is_host(address))
+        let mut on_port = self.daemon.listeners.iter().filter(|address| address.port() == port);
+        match host.parse::<IpAddr>() {
+            Ok(ip) => on_port.any(|address| address.ip() == ip),
+            Err(_) => host.eq_ignore_ascii_case("localhost") && on_port.any(|it| it.ip().is_loopback()),
+        }
     }
 
     fn token(&self, fault: Option<&str>) -> Option<Step> {
@@ -358,27 +315,29 @@ impl Scene<'_> {
             let hint = format!("set {TOKEN_FILE} to a file that these programs can read, or {EXEC}");
             return Some(subject.warning(fault, hint));
         }
-        let has_one = self.has(TOKEN) || self.has(TOKEN_FILE);
-        (!has_one).then(|| {
-            let hint = format!("set {TOKEN_FILE} to the session's .token file in the runtime directory");
-            subject.warning(format!("{FULL_URI} is set without a token: the daemon will refuse"), hint)
-        })
+        if self.has(TOKEN) || self.has(TOKEN_FILE) {
+            return None;
+        }
+        let hint = format!("set {TOKEN_FILE} to the session's .token file in the runtime directory");
+        Some(subject.warning(format!("{FULL_URI} is set without a token: the daemon will refuse"), hint))
     }
 
     fn profile(&self) -> Vec<Step> {
         let subject = Subject::new("environment.profile", "environment: profile");
-        let files = [&self.profiles.credentials, &self.profiles.config];
-        let faults = files.into_iter().filter_map(|file| file.fault.as_deref());
-        let mut steps: Vec<_> = faults
-            .map(|fault| subject.warning(fault, "allow these programs to read it, or remove it"))
-            .collect();
-        let variables = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].into_iter();
-        let named = variables.filter_map(|variable| Some((variable, self.environment.get(variable)?)));
-        for (variable, name) in named.filter(|(_, name)| !self.profiles.has(name)) {
-            let found =
-                format!("{variable} names the profile `{}`, which does not exist", name.escape_debug());
-            let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
-            steps.push(subject.warning(found, hint));
+        let mut steps = Vec::new();
+        for file in [&self.profiles.credentials, &self.profiles.config] {
+            if let Some(fault) = &file.fault {
+                steps.push(subject.warning(fault, "allow these programs to read it, or remove it"));
+            }
+        }
+        for variable in ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"] {
+            let Some(name) = self.environment.get(variable) else { continue };
+            if !self.profiles.has(name) {
+                let name = name.escape_debug();
+                let found = format!("{variable} names the profile `{name}`, which does not exist");
+                let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
+                steps.push(subject.warning(found, hint));
+            }
         }
         steps
     }
@@ -395,10 +354,8 @@ impl Scene<'_> {
     fn region(&self) -> Option<Step> {
         let subject = Subject::new("environment.region", "environment: Region");
         let name = self.environment.get("AWS_PROFILE").unwrap_or("default");
-        let region_of = |profile: &Profile| profile.region.is_some();
-        let in_file = [&self.profiles.credentials, &self.profiles.config]
-            .into_iter()
-            .any(|file| file.profile(name).is_some_and(region_of));
+        let files = [&self.profiles.credentials, &self.profiles.config];
+        let in_file = files.iter().filter_map(|file| file.profile(name)).any(|it| it.region.is_some());
         let (found, missing) = match (self.has("AWS_REGION"), self.has("AWS_DEFAULT_REGION")) {
             (true, true) => return None,
             _ if in_file => return None,
@@ -408,25 +365,23 @@ impl Scene<'_> {
                 ("no Region is set, and most SDKs have no default", "AWS_REGION and AWS_DEFAULT_REGION")
             }
         };
-        let region = self.door.region.as_deref().unwrap_or("us-east-1");
+        let region = self.daemon.region.as_deref().unwrap_or("us-east-1");
         Some(subject.warning(found, format!("set {missing}, for example to {region}")))
     }
 
     fn proxy(&self) -> Option<Step> {
         let proxy = PROXIES.into_iter().find(|name| self.has(name))?;
         let exceptions = ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| self.environment.get(name));
-        let is_excepted = |host: &str| {
-            let mut all = exceptions.unwrap_or_default().split(',').map(str::trim);
-            all.any(|exception| exception == host || exception == "*")
-        };
-        (!is_excepted("127.0.0.1")).then(|| {
-            let found = format!(
-                "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
-                 reach the daemon"
-            );
-            let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
-            Subject::new("environment.proxy", "environment: proxy").warning(found, hint)
-        })
+        let mut exceptions = exceptions.unwrap_or_default().split(',').map(str::trim);
+        if exceptions.any(|exception| exception == "127.0.0.1" || exception == "*") {
+            return None;
+        }
+        let found = format!(
+            "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
+             reach the daemon"
+        );
+        let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
+        Some(Subject::new("environment.proxy", "environment: proxy").warning(found, hint))
     }
 }
 
@@ -462,14 +417,14 @@ mod tests {
             [("HOME", home.path().to_str().unwrap()), ("AWS_REGION", region), ("AWS_DEFAULT_REGION", region)];
         let variables = always.into_iter().chain(variables.iter().copied());
         let environment = Environment::from_iter(variables);
-        let door = Door {
+        let daemon = LocalDaemon {
             listeners: vec!["127.0.0.1:9911".parse().unwrap(), "[::1]:9911".parse().unwrap()],
             sessions: vec!["web".into()],
             has_imds: true,
             has_container: true,
             region: None,
         };
-        steps(&environment, &Profiles::read(&environment), &door, None)
+        steps(&environment, &Profiles::read(&environment), &daemon, None)
     }
 
     fn only(variables: &[(&str, &str)], files: &[(&str, &str)]) -> (State, String) {

@@ -4,7 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::call::Call;
+use super::call::CreateSessionCall;
 use super::certificate::Sent;
 use crate::cli::output::check::report::Step;
 use anchord_aws::upstream::CreateSession;
@@ -13,7 +13,7 @@ use anchord_core::failure::Reason;
 use anchord_identity::NameAttributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
-pub(super) fn create_session(call: &Call, sent: &Sent, failure: &Failure) -> Step {
+pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Failure) -> Step {
     let (subject, source) = (&call.subject, &call.asked);
     let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
     match failure.reason() {

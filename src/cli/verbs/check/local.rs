@@ -1,6 +1,6 @@
 //! The steps about the daemon that runs here.
 
-use super::environment::Door;
+use super::environment::LocalDaemon;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
@@ -60,14 +60,16 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 }
 
 /// How clients would find the daemon that runs, or that would run with these settings.
-pub(super) fn door(
+pub(super) fn local_daemon(
     running: Option<&RunningDaemon>,
     settings: &Settings,
     chosen: &[&SessionSettings],
-) -> Door {
-    let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
+) -> LocalDaemon {
     let listeners = match running {
-        Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
+        Some(running) => {
+            let urls = running.status.listeners.http.iter();
+            urls.filter_map(|url| url.strip_prefix("http://")?.parse().ok()).collect()
+        }
         None => settings.listen.clone(),
     };
     let sessions = match running {
@@ -76,7 +78,7 @@ pub(super) fn door(
     };
     let region = chosen.first().map(|session| session.region.to_string());
     let (has_imds, has_container) = (settings.imds.is_some(), settings.container);
-    Door { listeners, sessions, has_imds, has_container, region }
+    LocalDaemon { listeners, sessions, has_imds, has_container, region }
 }
 
 #[cfg(test)]

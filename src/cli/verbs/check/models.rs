@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 
-use super::network::Endpoint;
-use super::network::Way;
+use super::network::AwsNetwork;
+use super::network::CheckedEndpoint;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use crate::cli::verbs::bedrock;
@@ -53,10 +53,10 @@ impl Models {
         self.model.is_some()
     }
 
-    pub(super) fn endpoints(&self, session: &config::SessionSettings) -> Vec<Endpoint> {
+    pub(super) fn endpoints(&self, session: &config::SessionSettings) -> Vec<CheckedEndpoint> {
         let endpoint = |id: &str, name: &str, service, named: &Option<String>| {
             let own = || format!("https://{}", host(service, &session.region, session.variant));
-            Endpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
+            CheckedEndpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
         };
         vec![
             endpoint("bedrock", "Bedrock", Service::Bedrock, &self.control),
@@ -68,7 +68,7 @@ impl Models {
     pub(super) async fn steps(
         &self,
         session: &config::SessionSettings,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         held: &Result<Keys, Subject>,
         obstacle: impl Fn(&str) -> Option<Subject>,
     ) -> Vec<Step> {
@@ -99,7 +99,7 @@ impl Models {
     fn client(
         &self,
         session: &config::SessionSettings,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
         let endpoint = endpoint.map(|text| text.parse::<EndpointUrl>()).transpose()?;
@@ -111,7 +111,7 @@ impl Models {
         &self,
         subject: &Subject,
         session: &config::SessionSettings,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         keys: &Keys,
     ) -> Step {
         let listed = async {
@@ -134,7 +134,7 @@ impl Models {
         subject: &Subject,
         model: &ModelId,
         session: &config::SessionSettings,
-        way: &Way<'_>,
+        way: &AwsNetwork<'_>,
         keys: &Keys,
     ) -> Step {
         let name = model.as_str();

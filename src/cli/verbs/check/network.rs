@@ -21,7 +21,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
 /// How AWS is reached.
-pub(super) struct Way<'a> {
+pub(super) struct AwsNetwork<'a> {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) settings: &'a config::Upstream,
     pub(super) clock: &'a Clock,
@@ -29,7 +29,7 @@ pub(super) struct Way<'a> {
 
 /// An endpoint that a session calls.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(super) struct CheckedEndpoint {
     /// The part before the dot in the ids of its steps.
     pub(super) id: String,
     /// The name to show.
@@ -49,7 +49,7 @@ pub(super) struct Probed {
 /// The time limit if the settings have none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Endpoint {
+impl CheckedEndpoint {
     fn request(&self) -> Subject {
         self.subject("https", "HTTPS")
     }
@@ -71,9 +71,9 @@ impl Probed {
     }
 }
 
-impl Way<'_> {
+impl AwsNetwork<'_> {
     /// Looks the endpoint's name up, connects, and sends one request whose answer may be anything.
-    pub(super) async fn probe(&self, endpoint: &Endpoint) -> Probed {
+    pub(super) async fn probe(&self, endpoint: &CheckedEndpoint) -> Probed {
         let (name, connect) = (endpoint.subject("name", "name"), endpoint.subject("connect", "connection"));
         let mut probed = Probed::default();
         let uri: Uri = endpoint.url.parse().unwrap_or_default();
@@ -118,23 +118,22 @@ impl Way<'_> {
     async fn connected(&self, host: &str, port: u16, whose: &str) -> Result<String, Option<Failure>> {
         let limit = self.settings.connect_timeout.unwrap_or(PATIENCE);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let failed = |why: String| {
-            let hint = "check this host's routes and firewalls, and HTTPS_PROXY if there is a proxy";
-            let message = format!("cannot connect to {whose}{host}:{port}: {why}");
-            Some(Failure::of(Reason::NoAnswer, message, Some(hint.into())))
-        };
-        match tokio::time::timeout(limit, TcpStream::connect((bare, port))).await {
+        let connected = tokio::time::timeout(limit, TcpStream::connect((bare, port))).await;
+        let why = match connected {
             Ok(Ok(stream)) => {
                 let address =
                     stream.peer_addr().map_or_else(|_| format!("{host}:{port}"), |peer| peer.to_string());
-                Ok(format!("{whose}{address} accepts connections"))
+                return Ok(format!("{whose}{address} accepts connections"));
             }
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("no answer within {} s", limit.as_secs()))),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
+        let hint = "check this host's routes and firewalls, and HTTPS_PROXY if there is a proxy";
+        let message = format!("cannot connect to {whose}{host}:{port}: {why}");
+        Err(Some(Failure::of(Reason::NoAnswer, message, Some(hint.into()))))
     }
 
-    async fn ask(&self, endpoint: &Endpoint, host: &str, port: u16, probed: &mut Probed) {
+    async fn ask(&self, endpoint: &CheckedEndpoint, host: &str, port: u16, probed: &mut Probed) {
         let subject = endpoint.request();
         let shown = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
         let failed = |failure: &Failure| subject.failed("no answer over TLS", failure);
@@ -259,7 +258,7 @@ mod tests {
         let clock = Clock::system();
         let proxy = |proxy: &str, uri: &str| {
             let transport = Arc::new(Nobody);
-            let way = Way { transport, settings: &settings(proxy), clock: &clock };
+            let way = AwsNetwork { transport, settings: &settings(proxy), clock: &clock };
             way.proxy(&uri.parse().unwrap())
         };
         let chosen = Some(("proxy.example".to_owned(), 3128));

@@ -14,24 +14,24 @@ use anchord_core::content;
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Profiles {
     /// `~/.aws/credentials`, or the file that AWS_SHARED_CREDENTIALS_FILE names.
-    pub(in crate::cli) credentials: File,
+    pub(in crate::cli) credentials: ProfileFile,
     /// `~/.aws/config`, or the file that AWS_CONFIG_FILE names.
-    pub(in crate::cli) config: File,
+    pub(in crate::cli) config: ProfileFile,
 }
 
 /// One of them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::cli) struct File {
+pub(in crate::cli) struct ProfileFile {
     /// `None` if HOME is not set.
     pub(in crate::cli) path: Option<PathBuf>,
-    profiles: BTreeMap<String, Profile>,
+    profiles: BTreeMap<String, ProfileSettings>,
     /// Why an existing file cannot be read.
     pub(in crate::cli) fault: Option<String>,
 }
 
 /// The settings of a profile in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::cli) struct Profile {
+pub(in crate::cli) struct ProfileSettings {
     pub(in crate::cli) has_keys: bool,
     /// `role_arn` with a source of its own, or a web identity.
     pub(in crate::cli) has_role: bool,
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Profile {
     pub(in crate::cli) region: Option<String>,
 }
 
-impl Profile {
+impl ProfileSettings {
     /// The kind of credentials that the profile gives, for messages; `None` if it gives none.
     pub(in crate::cli) fn gives(&self) -> Option<&'static str> {
         let kinds = [
@@ -72,14 +72,11 @@ impl Profile {
 impl Profiles {
     /// Reads the files that an SDK with this environment would read.
     pub(in crate::cli) fn read(environment: &Environment) -> Self {
-        let home = environment.get("HOME").map(PathBuf::from);
-        let place = |variable, name| {
-            let named = environment.get(variable).map(|path| environment.current_dir().join(path));
-            named.or_else(|| Some(home.as_ref()?.join(".aws").join(name)))
-        };
+        let credentials = path_of("AWS_SHARED_CREDENTIALS_FILE", "credentials", environment);
+        let config = path_of("AWS_CONFIG_FILE", "config", environment);
         Self {
-            credentials: File::read(place("AWS_SHARED_CREDENTIALS_FILE", "credentials"), plain_name),
-            config: File::read(place("AWS_CONFIG_FILE", "config"), config_name),
+            credentials: ProfileFile::read(credentials, plain_name),
+            config: ProfileFile::read(config, config_name),
         }
     }
 
@@ -89,8 +86,16 @@ impl Profiles {
     }
 }
 
-impl File {
-    pub(in crate::cli) fn profile(&self, name: &str) -> Option<&Profile> {
+/// The file that `variable` names, else the one called `name` in `~/.aws`.
+fn path_of(variable: &str, name: &str, environment: &Environment) -> Option<PathBuf> {
+    match environment.get(variable) {
+        Some(path) => Some(environment.current_dir().join(path)),
+        None => Some(Path::new(environment.get("HOME")?).join(".aws").join(name)),
+    }
+}
+
+impl ProfileFile {
+    pub(in crate::cli) fn profile(&self, name: &str) -> Option<&ProfileSettings> {
         self.profiles.get(name)
     }
 
@@ -135,8 +140,8 @@ fn config_name(section: &str) -> Option<&str> {
     }
 }
 
-fn parse(text: &str, name_of: fn(&str) -> Option<&str>) -> BTreeMap<String, Profile> {
-    let mut profiles: BTreeMap<String, Profile> = BTreeMap::new();
+fn parse(text: &str, name_of: fn(&str) -> Option<&str>) -> BTreeMap<String, ProfileSettings> {
+    let mut profiles: BTreeMap<String, ProfileSettings> = BTreeMap::new();
     let mut current = None;
     for line in text.lines() {
         // An indented line belongs to the setting above it.

@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
 use super::call;
-use super::call::Call;
+use super::call::CreateSessionCall;
 use super::certificate;
 use super::certificate::Examined;
 use super::create_session;
 use super::models::Models;
 use super::network;
-use super::network::Endpoint;
-use super::network::Way;
+use super::network::AwsNetwork;
+use super::network::CheckedEndpoint;
 use super::roles;
 use super::roles::Principal;
 use crate::cli::output::check::report::Step;
@@ -31,52 +31,56 @@ use anchord_runtime::assembly;
 
 /// A session to check, and what the checks need.
 #[derive(Clone, Copy)]
-pub(super) struct Patient<'a> {
+pub(super) struct SessionContext<'a> {
     pub(super) session: &'a config::SessionSettings,
-    pub(super) way: &'a Way<'a>,
+    pub(super) way: &'a AwsNetwork<'a>,
     pub(super) models: &'a Models,
 }
 
 /// Runs all steps of the session. Blocks.
-pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
-    let caller = Caller::new(patient.way.transport.clone(), patient.way.clock.clone());
-    let mut walk = Walk { patient, caller, steps: Vec::new(), obstacles: Vec::new() };
-    match &patient.session.source {
+pub(super) fn steps(context: SessionContext<'_>, runtime: &Runtime) -> Vec<Step> {
+    let caller = Caller::new(context.way.transport.clone(), context.way.clock.clone());
+    let mut check = SessionCheck { context, caller, steps: Vec::new(), obstacles: Vec::new() };
+    match &context.session.source {
         CredentialSource::RolesAnywhere(source) => {
-            let calls = call::calls(patient.session, source);
+            let calls = call::calls(context.session, source);
             let endpoints = calls.iter().map(|call| call.endpoint.clone()).collect();
-            let skew = runtime.block_on(walk.reach(endpoints));
+            let skew = runtime.block_on(check.reach(endpoints));
             // Outside of `block_on`: loading blocks, and may need a runtime of its own. Uses AWS's time, as AWS does.
-            let examined = certificate::examine(&source.identity, patient.way.clock.now() + skew);
+            let examined = certificate::examine(&source.identity, context.way.clock.now() + skew);
             runtime.block_on(async {
-                let held = walk.certified(&calls, examined).await;
+                let held = check.certified(&calls, examined).await;
                 let principal =
                     Principal { arn: Some(source.first.role.as_str().into()), is_certified: true };
-                walk.go_on(held, principal).await;
+                check.go_on(held, principal).await;
             });
         }
         CredentialSource::AccessKeys(source) => runtime.block_on(async {
-            let held = walk.keyed(source).await;
-            walk.go_on(held, Principal { arn: None, is_certified: false }).await;
+            let held = check.keyed(source).await;
+            check.go_on(held, Principal { arn: None, is_certified: false }).await;
         }),
     }
-    walk.steps
+    check.steps
 }
 
 /// The result of a step, or the subject of the failed step that blocks those after it.
-type Held<T> = Result<T, Subject>;
+type StepResult<T> = Result<T, Subject>;
 
-struct Walk<'a> {
-    patient: Patient<'a>,
+struct SessionCheck<'a> {
+    context: SessionContext<'a>,
     caller: Caller,
     steps: Vec<Step>,
     /// For each URL that cannot be called, the step that failed.
     obstacles: Vec<(String, Subject)>,
 }
 
-impl Walk<'_> {
+impl SessionCheck<'_> {
     /// Gets the first credentials with a certificate.
-    async fn certified(&mut self, calls: &[Call], examined: Examined) -> Held<Credentials> {
+    async fn certified(
+        &mut self,
+        calls: &[CreateSessionCall],
+        examined: Examined,
+    ) -> StepResult<Credentials> {
         let Examined { steps, sent } = examined;
         let unusable = steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone());
         self.steps.splice(..0, steps);
@@ -85,7 +89,7 @@ impl Walk<'_> {
             let obstacle = unusable.clone().or_else(|| self.obstacle(&call.endpoint.url));
             let (step, obtained) = match (&sent, obstacle) {
                 (Some(sent), None) => {
-                    let (step, credentials) = create_session::step(call, self.patient.way, sent).await;
+                    let (step, credentials) = create_session::step(call, self.context.way, sent).await;
                     (step, credentials.ok_or_else(|| call.subject.clone()))
                 }
                 (_, obstacle) => {
@@ -100,7 +104,7 @@ impl Walk<'_> {
     }
 
     /// Gets the first credentials with access keys.
-    async fn keyed(&mut self, source: &config::AccessKeySource) -> Held<Credentials> {
+    async fn keyed(&mut self, source: &config::AccessKeySource) -> StepResult<Credentials> {
         let subject = Subject::new("access-keys", "access keys");
         let keys = match source.keys.load().await {
             Ok(keys) => {
@@ -115,23 +119,23 @@ impl Walk<'_> {
         };
         self.reach(Vec::new()).await;
         let keys = keys?;
-        if source.get_session_token && self.patient.session.chain.is_empty() {
+        if source.get_session_token && self.context.session.chain.is_empty() {
             return self.session_token().await;
         }
-        let now = self.patient.way.clock.moment();
+        let now = self.context.way.clock.moment();
         // An hour is longer than the checks take.
         let credentials = Credentials::new(keys, now, now.wall + time::Duration::HOUR, None);
         credentials.map_err(|_| Subject::new("access-keys", "access keys"))
     }
 
-    async fn session_token(&mut self) -> Held<Credentials> {
+    async fn session_token(&mut self) -> StepResult<Credentials> {
         let subject = Subject::new("session-token", "GetSessionToken");
-        let session = self.patient.session;
+        let session = self.context.session;
         if let Some(obstacle) = self.obstacle(&session.sts.url()) {
             self.steps.push(subject.skipped_after(&obstacle));
             return Err(obstacle);
         }
-        let way = self.patient.way;
+        let way = self.context.way;
         let issued = assembly::issuer(session, None, way.transport.clone(), way.clock, None).issue().await;
         self.steps.push(match &issued {
             Ok(credentials) => found(&subject, credentials, session.duration(), "", way.clock),
@@ -142,20 +146,21 @@ impl Walk<'_> {
     }
 
     /// Probes all endpoints and compares the clocks. Returns the time to add to the local clock.
-    async fn reach(&mut self, own: Vec<Endpoint>) -> time::Duration {
-        let Patient { session, way, models } = self.patient;
-        let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session)));
-        let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
-        let all: Vec<_> =
-            own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock).collect();
+    async fn reach(&mut self, own: Vec<CheckedEndpoint>) -> time::Duration {
+        let SessionContext { session, way, models } = self.context;
+        let mut all = Vec::new();
+        all.extend(own.into_iter().map(|endpoint| (endpoint, true)));
+        all.extend(sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session))));
+        all.extend(models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed())));
         // In parallel: behind a firewall that drops packets, each takes until its time limit.
         let probed = join_all(all.iter().map(|(endpoint, _)| way.probe(endpoint))).await;
         let mut skews = Vec::new();
         for ((endpoint, is_needed), probed) in all.into_iter().zip(probed) {
             skews.extend(probed.skew);
             self.obstacles.extend(probed.obstacle().map(|obstacle| (endpoint.url.clone(), obstacle)));
-            let steps = probed.steps.into_iter();
-            self.steps.extend(steps.map(|step| if is_needed { step } else { step.not_needed() }));
+            for step in probed.steps {
+                self.steps.push(if is_needed { step } else { step.not_needed() });
+            }
         }
         self.steps.push(network::clock_step(skews.iter().copied()));
         network::correction(skews.into_iter())
@@ -166,8 +171,8 @@ impl Walk<'_> {
     }
 
     /// Goes from the first credentials through the chain of roles to Bedrock.
-    async fn go_on(&mut self, first: Held<Credentials>, mut principal: Principal) {
-        let session = self.patient.session;
+    async fn go_on(&mut self, first: StepResult<Credentials>, mut principal: Principal) {
+        let session = self.context.session;
         let mut held = first.map(|credentials| credentials.keys().clone());
         let arn =
             self.identity(Subject::new("caller-identity", "GetCallerIdentity"), &held, &session.sts).await;
@@ -181,7 +186,7 @@ impl Walk<'_> {
                 }
                 Ok(keys) => match step.take(&self.caller, &keys).await {
                     Ok(credentials) => {
-                        let clock = self.patient.way.clock;
+                        let clock = self.context.way.clock;
                         let role = format!("{}: ", step.role.as_str());
                         self.steps.push(found(&subject, &credentials, step.duration, &role, clock));
                         let alive = create_session::is_alive(&credentials, clock);
@@ -201,18 +206,18 @@ impl Walk<'_> {
         }
         let obstacles = &self.obstacles;
         let obstacle_of = |url: &str| obstacles.iter().find(|(of, _)| of == url).map(|(_, it)| it.clone());
-        let steps = self.patient.models.steps(session, self.patient.way, &held, obstacle_of).await;
+        let steps = self.context.models.steps(session, self.context.way, &held, obstacle_of).await;
         self.steps.extend(steps);
     }
 
     /// The keys, if this URL can be called.
-    fn ready(&self, held: Held<Keys>, url: &str) -> Held<Keys> {
+    fn ready(&self, held: StepResult<Keys>, url: &str) -> StepResult<Keys> {
         let keys = held?;
         self.obstacle(url).map_or(Ok(keys), Err)
     }
 
     /// Asks AWS for the principal of the credentials.
-    async fn identity(&mut self, subject: Subject, held: &Held<Keys>, sts: &Sts) -> Option<String> {
+    async fn identity(&mut self, subject: Subject, held: &StepResult<Keys>, sts: &Sts) -> Option<String> {
         let keys = match self.ready(held.clone(), &sts.url()) {
             Ok(keys) => keys,
             Err(obstacle) => {
@@ -227,7 +232,7 @@ impl Walk<'_> {
             }
             Err(error) => {
                 let step = subject.failed("AWS does not identify these credentials", &error.into());
-                self.steps.push(if needs_sts(self.patient.session) { step } else { step.not_needed() });
+                self.steps.push(if needs_sts(self.context.session) { step } else { step.not_needed() });
                 None
             }
         }
@@ -256,17 +261,19 @@ fn found(
 }
 
 /// Each STS endpoint of the session, without duplicates.
-fn sts_endpoints(session: &config::SessionSettings) -> Vec<Endpoint> {
-    let mut urls = vec![session.sts.url()];
+fn sts_endpoints(session: &config::SessionSettings) -> Vec<CheckedEndpoint> {
+    let mut endpoints =
+        vec![CheckedEndpoint { id: "sts".into(), name: "STS".into(), url: session.sts.url() }];
     for step in &session.chain {
         let url = step.sts.url();
-        if !urls.contains(&url) {
-            urls.push(url);
+        if endpoints.iter().all(|known| known.url != url) {
+            let number = endpoints.len() + 1;
+            endpoints.push(CheckedEndpoint {
+                id: format!("sts-{number}"),
+                name: format!("STS {number}"),
+                url,
+            });
         }
     }
-    let endpoint = |(number, url): (usize, String)| match number {
-        1 => Endpoint { id: "sts".into(), name: "STS".into(), url },
-        _ => Endpoint { id: format!("sts-{number}"), name: format!("STS {number}"), url },
-    };
-    (1..).zip(urls).map(endpoint).collect()
+    endpoints
 }
