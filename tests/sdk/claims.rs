@@ -10,11 +10,11 @@ use crate::table::Reason;
 const NO_TOKEN_FILE: Reason = Reason {
     text: "Debian 12's version of November 2022 does not know `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` and asks \
            without a token",
-    sign: "Unauthorized",
+    signs: &["Unauthorized"],
 };
 
 const LOOPBACK_BY_PROXY: Reason =
-    Reason { text: "it sends loopback traffic to the proxy", sign: "the proxy was asked" };
+    Reason { text: "it sends loopback traffic to the proxy", signs: &["the proxy was asked"] };
 
 /// In the order of their footnotes.
 pub(crate) const REASONS: [&Reason; 2] = [&NO_TOKEN_FILE, &LOOPBACK_BY_PROXY];

@@ -84,6 +84,11 @@ impl Sdk {
         self != Self::Boto3
     }
 
+    /// What it sends until it has its first credentials, and what is answered.
+    pub(crate) fn asks_at_first(self, channel: Channel) -> &'static [&'static str] {
+        if channel == Channel::Imds { &["PUT 200", "GET 200", "GET 200"] } else { &["GET 200"] }
+    }
+
     /// How much life is left to credentials when the SDK surely asks for newer ones.
     pub(crate) fn asks_again_with(self, channel: Channel) -> time::Duration {
         match (self, channel) {

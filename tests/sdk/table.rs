@@ -21,8 +21,8 @@ pub(crate) enum Claim {
 pub(crate) struct Reason {
     /// The footnote.
     pub(crate) text: &'static str,
-    /// What stands in the failure if it is this one.
-    pub(crate) sign: &'static str,
+    /// One of these stands in the failure if it is this one.
+    pub(crate) signs: &'static [&'static str],
 }
 
 impl Reason {
@@ -114,9 +114,13 @@ impl Outcome {
         match (claim, played) {
             (Claim::Works, Ok(())) => Ok(Self::Works),
             (Claim::Works, Err(failure)) => Err(failure),
-            (Claim::Fails(reason), Err(failure)) if failure.contains(reason.sign) => Ok(Self::Fails(reason)),
+            (Claim::Fails(reason), Err(failure))
+                if reason.signs.iter().any(|sign| failure.contains(sign)) =>
+            {
+                Ok(Self::Fails(reason))
+            }
             (Claim::Fails(reason), Err(failure)) => {
-                Err(format!("it should fail with {:?}, and failed with: {failure}", reason.sign))
+                Err(format!("it should fail with {:?}, and failed with: {failure}", reason.signs))
             }
             (Claim::Fails(reason), Ok(())) => Err(format!("it works, though: {}", reason.text)),
             (Claim::Senseless, _) => Err("there should have been nothing to play".to_owned()),
@@ -193,7 +197,7 @@ pub(crate) fn section_of(readme: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const UNAUTHORIZED: Reason = Reason { text: "it asks without a token", sign: "Unauthorized" };
+    const UNAUTHORIZED: Reason = Reason { text: "it asks without a token", signs: &["Unauthorized"] };
     const CLAIMED: Claim = Claim::Fails(&UNAUTHORIZED);
 
     #[test]
