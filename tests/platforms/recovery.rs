@@ -140,6 +140,10 @@ pub(crate) struct Meanwhile {
 
 impl Meanwhile {
     fn text(&self) -> String {
+        // The AWS Common Runtime ends its process.
+        if self.error.as_ref().is_some_and(|error| error.contains("SIGABRT")) {
+            return "the program aborts".to_owned();
+        }
         let had =
             [(self.valid, "valid ones"), (self.expired, "expired ones"), (self.error.is_some(), "errors")];
         let had: Vec<&str> = had.into_iter().filter_map(|(had, what)| had.then_some(what)).collect();
@@ -159,22 +163,15 @@ impl Measured {
     fn text(&self) -> String {
         match self {
             Self::Recovered { after, meanwhile, .. } => {
-                let after = match after.map(time::Duration::whole_seconds) {
-                    Some(..=4) => "next call",
-                    Some(..=60) => "1 min",
-                    Some(..=290) => "5 min",
-                    Some(..=910) => "5–15 min",
-                    Some(_) => "20 min",
-                    None => "never",
-                };
+                let steps =
+                    [(4, "next call"), (60, "1 min"), (290, "5 min"), (910, "5–15 min"), (1_200, "20 min")];
+                let seconds = after.map_or(i64::MAX, time::Duration::whole_seconds);
+                let after = step_of(seconds, &steps).unwrap_or("never");
                 format!("{after}: {}", meanwhile.text())
             }
             Self::Told { after, words } => {
-                let after = match after.as_millis() {
-                    ..=2_500 => "at once",
-                    ..=12_000 => "10 s",
-                    _ => "30 s",
-                };
+                let milliseconds = i64::try_from(after.as_millis()).unwrap();
+                let after = step_of(milliseconds, &[(2_500, "at once"), (12_000, "10 s")]).unwrap_or("30 s");
                 let reason = if words.contains("trust policy") {
                     "the reason"
                 } else if words.contains("the log of anchord says why") {
@@ -186,6 +183,11 @@ impl Measured {
             }
         }
     }
+}
+
+/// The text of the first limit that is not exceeded.
+fn step_of(value: i64, steps: &[(i64, &'static str)]) -> Option<&'static str> {
+    steps.iter().find(|(limit, _)| value <= *limit).map(|(_, text)| *text)
 }
 
 /// Some draw the moment, so only its side of the end is told.
@@ -245,7 +247,7 @@ impl Life {
         match self.program.get().await {
             Ok(shown) if shown.are(&self.renewed) => return Ok(true),
             Ok(shown) if shown.are(&self.first) && self.at < self.first.expires_at => {
-                self.meanwhile.valid = true
+                self.meanwhile.valid = true;
             }
             Ok(shown) if shown.are(&self.first) => self.meanwhile.expired = true,
             Ok(shown) => return Err(format!("{} came from nowhere", shown.id())),
@@ -262,6 +264,8 @@ impl Life {
                 return Err("it asks for nothing more".to_owned());
             }
             self.step(step);
+            // What counts is what it has from the spoiled answer on.
+            self.meanwhile = Meanwhile::default();
             if self.has_new().await? {
                 return Err("it has new credentials, which nothing gave it".to_owned());
             }
@@ -305,7 +309,6 @@ async fn in_the_window(sdk: Sdk, channel: Channel, mode: Mode, log: &Log) -> Res
     life.gate.set(mode);
     life.until_spoiled(0, LONG_STEP).await?;
     let asked_with = life.first.expires_at - life.at;
-    life.meanwhile.valid &= life.meanwhile.error.is_none();
     let after = life.recover().await?;
     Ok(Measured::Recovered { asked_with, after, meanwhile: life.meanwhile.clone() })
 }
@@ -322,7 +325,6 @@ async fn expired(sdk: Sdk, channel: Channel, log: &Log) -> Result<Measured, Stri
             return Err("it has new credentials, which nothing gave it".to_owned());
         }
     }
-    life.meanwhile = Meanwhile::default();
     let known = life.gate.spoiled();
     life.until_spoiled(known, STEP).await?;
     let after = life.recover().await?;

@@ -1,5 +1,5 @@
-// Moves the wall clock of the program that loads this by what is in the file FAKETIME_TIMESTAMP_FILE ("+3300s"), and the
-// monotonic clock too unless FAKETIME_DONT_FAKE_MONOTONIC is set.
+// Moves the wall clock of the program that loads this by what is in the file FAKETIME_TIMESTAMP_FILE ("+3300s"), and those
+// that count from the start of the machine too unless FAKETIME_DONT_FAKE_MONOTONIC is set.
 //
 // libfaketime reads its file at every look at every clock, which a JVM does all the time, and Python cannot sleep by it.
 
@@ -24,7 +24,8 @@ static long offset(void) {
 
 static int is_moved(clockid_t clock) {
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) return 1;
-    return (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_RAW) && !getenv("FAKETIME_DONT_FAKE_MONOTONIC");
+    int counts_work = clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID;
+    return !counts_work && !getenv("FAKETIME_DONT_FAKE_MONOTONIC");
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
