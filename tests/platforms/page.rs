@@ -29,9 +29,9 @@ const STORIES: &str = "
 - denied: AWS refuses the session. How long the program's first call takes to fail, and what its error (or what the
   helper writes to the program's standard error) tells: the reason, where to look for it, or nothing of it
 
-No public release of botocore has the flag `DEFAULT_NEW_CREDENTIAL_REFRESH` (1.44.8 is the newest that was looked
-at), no release of the SDK for Kotlin has the new cache in its default chain, and the newest `BehaviorVersion` of the SDK for
-Rust is `v2026_01_12`, with which it was run. So none of these rows shows the refresh that AWS has announced for them.
+Not run, because it is in no release yet: the refresh that AWS has announced for botocore (1.44.8 does not know the flag
+`DEFAULT_NEW_CREDENTIAL_REFRESH`), for Kotlin (1.8.12 asks every 15 minutes) and for Rust (the newest `BehaviorVersion` is
+`v2026_01_12`, with which it ran).
 
 Clocks: a library that is loaded before libc moves them. Go asks the kernel itself: the SDK v2 has a clock of its own
 that the program sets, and Go v1 and minio-go are built with a standard library that has one.

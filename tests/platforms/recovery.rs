@@ -171,7 +171,7 @@ impl Measured {
             }
             Self::Told { after, words } => {
                 let milliseconds = i64::try_from(after.as_millis()).unwrap();
-                let after = step_of(milliseconds, &[(2_500, "at once"), (12_000, "10 s")]).unwrap_or("30 s");
+                let after = step_of(milliseconds, &[(10_000, "seconds")]).unwrap_or("30 s");
                 let reason = if words.contains("trust policy") {
                     "the reason"
                 } else if words.contains("the log of anchord says why") {
