@@ -138,7 +138,7 @@ async fn every_sdk_reads_what_update_wrote_and_the_other_profiles_as_before() {
     }
     let mut failures = Vec::new();
     while let Some(played) = playing.join_next().await {
-        failures.extend(played.err().map(crate::panic_of));
+        failures.extend(played.err().map(crate::play::panic_of));
     }
     assert!(failures.is_empty(), "{} are not as they should be:\n{}", failures.len(), failures.join("\n\n"));
 }

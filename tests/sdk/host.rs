@@ -35,7 +35,14 @@ impl Drop for Host {
 impl Host {
     /// A daemon that has credentials.
     pub(crate) async fn new(log: &Log) -> Self {
+        Self::with(log, "").await
+    }
+
+    /// The same with more lines in its session.
+    pub(crate) async fn with(log: &Log, lines: &str) -> Self {
         let mut host = Self::asleep(log).await;
+        let configuration = fs_err::read_to_string(host.stage.path("anchord.toml")).unwrap();
+        host.stage.write("anchord.toml", &(configuration + lines));
         host.start_ready().await;
         host
     }

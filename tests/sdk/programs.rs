@@ -14,7 +14,6 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anchord_emulator::IssuedCredentials;
@@ -23,6 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use crate::presigned;
+use crate::sdks;
 use crate::sdks::Sdk;
 use anchord_testing::stage::process;
 use anchord_testing::stage::process::PATIENCE;
@@ -36,6 +36,11 @@ pub(crate) enum Shown {
     },
     /// A URL signed with them: the AWS CLI of this version shows keys in no other way.
     Presigned(String),
+    /// What a request shows that was signed with them, which is all that some clients show.
+    Signed {
+        id: String,
+        token: String,
+    },
 }
 
 impl Shown {
@@ -47,12 +52,13 @@ impl Shown {
                     == [&issued.access_key_id, &issued.secret_access_key, &issued.session_token]
             }
             Self::Presigned(url) => presigned::is_signed_with(url, issued),
+            Self::Signed { id, token } => [id, token] == [&issued.access_key_id, &issued.session_token],
         }
     }
 
     pub(crate) fn id(&self) -> String {
         match self {
-            Self::Keys { id, .. } => id.clone(),
+            Self::Keys { id, .. } | Self::Signed { id, .. } => id.clone(),
             Self::Presigned(url) => presigned::id(url),
         }
     }
@@ -65,7 +71,7 @@ pub(crate) type Variables = Vec<(&'static str, String)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     Real,
-    /// libfaketime's: it can be moved, but Python cannot sleep by it.
+    /// It can be moved.
     Movable,
 }
 
@@ -111,7 +117,7 @@ impl Program {
         let Some(offset) = &self.offset else { return command };
         command.env("FAKETIME_TIMESTAMP_FILE", offset).env("FAKETIME_NO_CACHE", "1");
         if self.sdk.asks_libc_for_time() {
-            command.env("LD_PRELOAD", libfaketime());
+            command.env("LD_PRELOAD", sdks::clock_library());
         }
         if !self.sdk.counts_life_by_the_monotonic_clock() {
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -126,6 +132,7 @@ impl Program {
         let field = |name: &str| answer[name].as_str().map(str::to_owned);
         match (field("id"), field("secret"), field("token")) {
             (Some(id), Some(secret), Some(token)) => Ok(Shown::Keys { id, secret, token }),
+            (Some(id), None, Some(token)) => Ok(Shown::Signed { id, token }),
             _ => Err(field("error").unwrap_or_else(|| format!("no complete keys: {answer}"))),
         }
     }
@@ -135,6 +142,11 @@ impl Program {
         command.args(["s3", "presign", "s3://bucket/key"]).stdin(Stdio::null());
         let ran = process::to_the_end(command).await;
         if ran.code == 0 { Ok(Shown::Presigned(ran.stdout.trim().to_owned())) } else { Err(ran.stderr) }
+    }
+
+    /// What the program has written to its standard error.
+    pub(crate) fn complaints(&self) -> String {
+        self.running.as_ref().map(|running| running.complaints.lock().unwrap().clone()).unwrap_or_default()
     }
 
     /// Moves the SDK's clock, and nobody else's, to `instant`.
@@ -233,13 +245,4 @@ impl Running {
         let _ = self.child.kill();
         self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
-}
-
-fn libfaketime() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let places = fs_err::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-        let mut files = places.map(|place| place.join("faketime/libfaketimeMT.so.1"));
-        files.find(|file| file.exists()).expect("libfaketime is there: tests/run installs it")
-    })
 }

@@ -89,8 +89,7 @@ impl Passage {
                 let _ = gate.send(Held { _passing: passing });
                 let _ = passed.await;
             }
-            // A connection to the daemon for each request: those to its predecessor have ended with it.
-            let Some(answer) = self.ask(&request).await else { return };
+            let Some(answer) = ask(self.daemon, &request).await else { return };
             let status = answer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
             let line = format!("{method} {}", String::from_utf8_lossy(status));
             self.passed.lock().unwrap().push(line);
@@ -99,23 +98,24 @@ impl Passage {
             }
         }
     }
+}
 
-    async fn ask(&self, request: &str) -> Option<Vec<u8>> {
-        let mut daemon = BufReader::new(TcpStream::connect(self.daemon).await.ok()?);
-        daemon.write_all(request.as_bytes()).await.ok()?;
-        let head = head(&mut daemon).await?;
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-        });
-        let mut body = vec![0; length?];
-        daemon.read_exact(&mut body).await.ok()?;
-        Some([head.into_bytes(), body].concat())
-    }
+/// The daemon's answer, by a connection of its own: those to its predecessor have ended with it.
+pub(crate) async fn ask(daemon: SocketAddr, request: &str) -> Option<Vec<u8>> {
+    let mut daemon = BufReader::new(TcpStream::connect(daemon).await.ok()?);
+    daemon.write_all(request.as_bytes()).await.ok()?;
+    let head = head(&mut daemon).await?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut body = vec![0; length?];
+    daemon.read_exact(&mut body).await.ok()?;
+    Some([head.into_bytes(), body].concat())
 }
 
 /// Up to the empty line and with it. No request of these SDKs has a body.
-async fn head(stream: &mut BufReader<TcpStream>) -> Option<String> {
+pub(crate) async fn head(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await.ok()? == 0 {

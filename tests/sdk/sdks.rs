@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::channels::Channel;
 
@@ -43,6 +44,11 @@ impl Sdk {
         }
     }
 
+    /// The channels that it is played through.
+    pub(crate) fn channels(self) -> &'static [Channel] {
+        &Channel::ALL
+    }
+
     pub(crate) fn command(self) -> Command {
         match self {
             Self::Boto3 => python("with_boto3.py"),
@@ -76,6 +82,11 @@ impl Sdk {
     /// The others look at a connection when they need it again.
     pub(crate) fn lets_go_of_ended_connections(self) -> bool {
         self != Self::Boto3
+    }
+
+    /// What it sends until it has its first credentials, and what is answered.
+    pub(crate) fn asks_at_first(self, channel: Channel) -> &'static [&'static str] {
+        if channel == Channel::Imds { &["PUT 200", "GET 200", "GET 200"] } else { &["GET 200"] }
     }
 
     /// How much life is left to credentials when the SDK surely asks for newer ones.
@@ -124,4 +135,14 @@ fn run(program: &str, script: &str) -> Command {
 /// Where `tests/run` puts what it builds: beside the folder of the daemon under test.
 pub(crate) fn built() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_anchord")).ancestors().nth(2).unwrap().join("sdk")
+}
+
+/// What moves the clock of a program that loads it: libfaketime, by which Python cannot sleep.
+pub(crate) fn clock_library() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let places = fs_err::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+        let mut files = places.map(|place| place.join("faketime/libfaketimeMT.so.1"));
+        files.find(|file| file.exists()).expect("libfaketime is there: tests/run installs it")
+    })
 }

@@ -139,8 +139,7 @@ impl Cell {
         })?;
 
         expect(&shown, &host.first(), "what the successor goes on with")?;
-        let asks: &[&str] =
-            if self.channel == Channel::Imds { &["PUT 200", "GET 200", "GET 200"] } else { &["GET 200"] };
+        let asks = self.sdk.asks_at_first(self.channel);
         let passed = relay.passed();
         if passed == asks { once(&host.stage) } else { Err(format!("{passed:?} passed instead of {asks:?}")) }
     }

@@ -1,6 +1,7 @@
 //! What is claimed of each cell, and the table of what came of it, which the README repeats word by word.
 
 use crate::channels::Channel;
+use crate::claims::REASONS;
 use crate::sdks::Sdk;
 use crate::situations::Cell;
 use crate::situations::Situation;
@@ -19,49 +20,34 @@ pub(crate) enum Claim {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     /// The footnote.
-    text: &'static str,
-    /// What stands in the failure if it is this one.
-    sign: &'static str,
+    pub(crate) text: &'static str,
+    /// One of these stands in the failure if it is this one.
+    pub(crate) signs: &'static [&'static str],
 }
 
-const NO_TOKEN_FILE: Reason = Reason {
-    text: "Debian 12's version of November 2022 does not know `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` and asks \
-           without a token",
-    sign: "Unauthorized",
-};
-
-const LOOPBACK_BY_PROXY: Reason =
-    Reason { text: "it sends loopback traffic to the proxy", sign: "the proxy was asked" };
-
-/// In the order of their footnotes.
-const REASONS: [&Reason; 2] = [&NO_TOKEN_FILE, &LOOPBACK_BY_PROXY];
+impl Reason {
+    /// The number of its footnote.
+    pub(crate) fn number(&self) -> usize {
+        REASONS.iter().position(|known| *known == self).unwrap() + 1
+    }
+}
 
 impl Cell {
-    pub(crate) fn claim(&self) -> Claim {
-        match (self.sdk, self.channel, self.situation) {
-            (
-                _,
-                Channel::Process,
-                Situation::Gap | Situation::Slash | Situation::Localhost | Situation::Ipv6,
-            )
-            | (_, Channel::Imds | Channel::ContainerVariable | Channel::ContainerFile, Situation::Alone) => {
-                Claim::Senseless
-            }
-            (Sdk::Go, Channel::ContainerFile, _) => Claim::Fails(&NO_TOKEN_FILE),
-            (Sdk::Boto3 | Sdk::Awscli | Sdk::Rust, Channel::Imds, Situation::BareProxy)
-            | (Sdk::Rust, Channel::ContainerVariable | Channel::ContainerFile, Situation::BareProxy) => {
-                Claim::Fails(&LOOPBACK_BY_PROXY)
-            }
-            _ => Claim::Works,
-        }
-    }
-
     pub(crate) fn name(&self) -> String {
         format!("{} / {} / {}", self.sdk.name(), self.channel.name(), self.situation.name())
     }
 }
 
 impl Situation {
+    /// There is nothing to play where the channel has no URL or token, or cannot do without a daemon.
+    pub(crate) fn is_senseless_through(self, channel: Channel) -> bool {
+        match self {
+            Self::Gap | Self::Slash | Self::Localhost | Self::Ipv6 => channel == Channel::Process,
+            Self::Alone => channel != Channel::Process,
+            _ => false,
+        }
+    }
+
     /// The head of its column.
     fn name(self) -> &'static str {
         match self {
@@ -128,9 +114,13 @@ impl Outcome {
         match (claim, played) {
             (Claim::Works, Ok(())) => Ok(Self::Works),
             (Claim::Works, Err(failure)) => Err(failure),
-            (Claim::Fails(reason), Err(failure)) if failure.contains(reason.sign) => Ok(Self::Fails(reason)),
+            (Claim::Fails(reason), Err(failure))
+                if reason.signs.iter().any(|sign| failure.contains(sign)) =>
+            {
+                Ok(Self::Fails(reason))
+            }
             (Claim::Fails(reason), Err(failure)) => {
-                Err(format!("it should fail with {:?}, and failed with: {failure}", reason.sign))
+                Err(format!("it should fail with {:?}, and failed with: {failure}", reason.signs))
             }
             (Claim::Fails(reason), Ok(())) => Err(format!("it works, though: {}", reason.text)),
             (Claim::Senseless, _) => Err("there should have been nothing to play".to_owned()),
@@ -140,10 +130,7 @@ impl Outcome {
     fn text(self) -> String {
         match self {
             Self::Works => "yes".to_owned(),
-            Self::Fails(reason) => {
-                let number = REASONS.iter().position(|known| *known == reason).unwrap() + 1;
-                format!("no ({number})")
-            }
+            Self::Fails(reason) => format!("no ({})", reason.number()),
             Self::Senseless => "–".to_owned(),
             Self::Wrong => "WRONG".to_owned(),
             Self::NotPlayed => "not played".to_owned(),
@@ -158,8 +145,7 @@ pub(crate) fn render(outcomes: &[Outcome], versions: &[String]) -> String {
         text.push_str(&format!(" {} |", situation.name()));
     }
     text.push_str(&format!("\n|{}\n", "---|".repeat(2 + Situation::ALL.len())));
-    let rows = Sdk::ALL.iter().flat_map(|sdk| Channel::ALL.map(|channel| (sdk, channel)));
-    for ((sdk, channel), outcomes) in rows.zip(outcomes.chunks(Situation::ALL.len())) {
+    for ((sdk, channel), outcomes) in rows(&Sdk::ALL).into_iter().zip(outcomes.chunks(Situation::ALL.len())) {
         let cells: Vec<String> = outcomes.iter().map(|outcome| outcome.text()).collect();
         text.push_str(&format!("| {} | {} | {} |\n", sdk.name(), channel.name(), cells.join(" | ")));
     }
@@ -173,20 +159,29 @@ pub(crate) fn render(outcomes: &[Outcome], versions: &[String]) -> String {
     for situation in Situation::ALL {
         text.push_str(&format!("- {}: {}\n", situation.name(), situation.story()));
     }
-    let versions: Vec<String> =
-        Sdk::ALL.iter().zip(versions).map(|(sdk, version)| format!("{} {version}", sdk.package())).collect();
-    text.push_str(&format!("\nRun with {}.\n", versions.join(", ")));
+    text.push_str(&run_with(&Sdk::ALL, versions));
     text
+}
+
+/// The packages of `sdks`, each once.
+pub(crate) fn run_with(sdks: &[Sdk], versions: &[String]) -> String {
+    let mut packages: Vec<String> =
+        sdks.iter().zip(versions).map(|(sdk, version)| format!("{} {version}", sdk.package())).collect();
+    packages.dedup();
+    format!("\nRun with {}.\n", packages.join(", "))
+}
+
+/// Each of these SDKs with each channel that it has.
+pub(crate) fn rows(sdks: &[Sdk]) -> Vec<(Sdk, Channel)> {
+    sdks.iter().flat_map(|sdk| sdk.channels().iter().map(|channel| (*sdk, *channel))).collect()
 }
 
 /// Every cell, row by row.
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
-    for sdk in Sdk::ALL {
-        for channel in Channel::ALL {
-            for situation in Situation::ALL {
-                cells.push(Cell { sdk, channel, situation, log: Default::default() });
-            }
+    for (sdk, channel) in rows(&Sdk::ALL) {
+        for situation in Situation::ALL {
+            cells.push(Cell { sdk, channel, situation, log: Default::default() });
         }
     }
     cells
@@ -202,14 +197,15 @@ pub(crate) fn section_of(readme: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const CLAIMED: Claim = Claim::Fails(&NO_TOKEN_FILE);
+    const UNAUTHORIZED: Reason = Reason { text: "it asks without a token", signs: &["Unauthorized"] };
+    const CLAIMED: Claim = Claim::Fails(&UNAUTHORIZED);
 
     #[test]
     fn a_claimed_failure_counts_only_for_its_reason() {
         let for_it = Outcome::of(CLAIMED, Err("401: Unauthorized".to_owned()));
         let for_another = Outcome::of(CLAIMED, Err("connection refused".to_owned()));
 
-        assert_eq!(for_it, Ok(Outcome::Fails(&NO_TOKEN_FILE)));
+        assert_eq!(for_it, Ok(Outcome::Fails(&UNAUTHORIZED)));
         assert!(for_another.is_err());
     }
 

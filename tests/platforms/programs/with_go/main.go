@@ -1,0 +1,1 @@
+../../../sdk/programs/with_go/main.go
