@@ -506,7 +506,7 @@ async fn a_folder_that_may_not_be_written_to_is_named() {
             ".credentials.lock`: Permission denied"
         };
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
-        let hint = format!("hint: let this user write into `{}`", folder.display());
+        let hint = format!("hint: let this user write into the folder `{}`", folder.display());
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
         assert_eq!(fs_err::read_to_string(&file).unwrap(), OLD);
         assert!(names_in(&folder).iter().all(|name| !name.contains(".anchord-")), "{:?}", names_in(&folder));
